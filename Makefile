@@ -1,0 +1,33 @@
+# make demo: see a push deploy.  make test: prove it.  Both set up all they need under .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test check bench clean
+
+demo: $(VENV)/.package
+	@$(BIN)/corpus demo
+
+test: $(VENV)/.test
+	@sh tests/need_system.sh
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+check: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+
+$(VENV)/.package: setup.cfg setup.py pyproject.toml
+	@echo "Setting up $(VENV) (once; a minute or two)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "corpushooks needs Python 3.10 or newer; name one with: make PYTHON=python3.12")'
+	@$(PYTHON) -m venv $(VENV) || { echo "no venv module: apt-get install python3-venv" >&2; exit 1; }
+	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.package
+	@$(PIP) -e '.[test]'
+	@touch $@

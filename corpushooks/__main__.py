@@ -1,0 +1,5 @@
+"""Run the command as python -m corpushooks."""
+
+from corpushooks.cli import main
+
+main()

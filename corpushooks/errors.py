@@ -1,0 +1,88 @@
+"""The exception tree. Each error has an exit code and may carry a hint: the next command to run.
+
+CorpusError                    1
+├── StepError                  1  a step of a deployment failed
+│   └── CancelledError         1  somebody cancelled it, or its time was over
+├── DoorError                  1  something outside failed
+│   ├── GitError
+│   ├── SaltError
+│   ├── StoreError
+│   ├── TreeError
+│   └── ProcessError
+├── UsageError                 2  wrong usage or configuration
+│   └── ConfigError
+├── RefusedError               3  refused: busy, frozen, not allowed, no daemon
+│   └── NoDaemonError
+└── BrokenError                4  the roll back failed; a person is needed
+"""
+
+from __future__ import annotations
+
+
+class CorpusError(Exception):
+    """Say what is wrong in one line, and in `hint` which command helps."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class StepError(CorpusError):
+    """A step of a deployment failed."""
+
+
+class CancelledError(StepError):
+    """A deployment was cancelled, or its time was over."""
+
+
+class DoorError(CorpusError):
+    """Something outside failed: a program, a file, a store."""
+
+
+class GitError(DoorError):
+    """git, or a repository, failed."""
+
+
+class SaltError(DoorError):
+    """Salt could not be started, or did not answer."""
+
+
+class StoreError(DoorError):
+    """The store cannot be read or written."""
+
+
+class TreeError(DoorError):
+    """A tree of files cannot be read or made."""
+
+
+class ProcessError(DoorError):
+    """A program could not be started, or exited with an error."""
+
+
+class UsageError(CorpusError):
+    """Wrong usage: an unknown name, option or argument."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A configuration file is wrong; the message names file and key."""
+
+
+class RefusedError(CorpusError):
+    """Refused as things are now: busy, frozen, not allowed."""
+
+    exit_code = 3
+
+
+class NoDaemonError(RefusedError):
+    """No daemon listens and none could be started."""
+
+
+class BrokenError(CorpusError):
+    """The roll back of a project failed; pushes wait for `corpus repair`."""
+
+    exit_code = 4

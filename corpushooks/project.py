@@ -1,0 +1,201 @@
+"""What a host and a project are called and where their files lie. Values only: nothing here touches a disk."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from corpushooks.errors import UsageError
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+NAME_LIMIT = 27  # NAME-user must fit the 32 characters of a system account
+ENVIRONMENT = re.compile(r"[a-z][a-z0-9_-]*")
+BRANCH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/-]*")
+
+PROCEDURES = frozenset({"archive", "post_archive", "fixperms", "rollback", "notify"})
+MODULE_KINDS = (
+    "_modules", "_states", "_runners", "_grains", "_pillar", "_returners", "_renderers", "_output",
+    "_outputters", "_utils", "_sdb", "_beacons", "_engines", "_proxy", "_wrapper", "_tops", "_roster",
+    "_netapi", "_auth", "_queues", "_wheel", "_clouds", "_fileserver", "_search", "_log_handlers",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Host:
+    """One host: every path below hangs on `root` (/ on a server, a folder of its own elsewhere)."""
+
+    root: Path = Path("/")
+
+    @property
+    def embedded(self) -> bool:
+        """Say whether this host lives in a folder: no system users, no units, nothing outside touched."""
+        return self.root != Path("/")
+
+    @property
+    def config_file(self) -> Path:
+        return self.root / "etc/corpushooks/config.yaml"
+
+    @property
+    def state_dir(self) -> Path:
+        """Where the store, the logs, the locks and Salt's caches lie."""
+        return self.root / "var/lib/corpushooks"
+
+    @property
+    def store(self) -> Path:
+        return self.state_dir / "store.sqlite"
+
+    @property
+    def locks_dir(self) -> Path:
+        return self.state_dir / "locks"
+
+    @property
+    def socket(self) -> Path:
+        return self.root / "run/corpushooks/corpushooks.sock"
+
+    @property
+    def projects_dir(self) -> Path:
+        return self.root / "srv/projects"
+
+    @property
+    def pillar_dir(self) -> Path:
+        """Salt's pillar root, shared by all projects."""
+        return self.root / "srv/pillar"
+
+    @property
+    def salt_dir(self) -> Path:
+        """Salt's state root, shared by all projects."""
+        return self.root / "srv/salt"
+
+    def project(self, name: str) -> Project:
+        """Return the project called `name`, which need not exist; raise UsageError where no project may."""
+        return Project(self, check_name(name))
+
+
+@dataclass(frozen=True)
+class Project:
+    """One project of a host, and where its parts lie."""
+
+    host: Host
+    name: str
+
+    @property
+    def dir(self) -> Path:
+        return self.host.projects_dir / self.name
+
+    @property
+    def git_dir(self) -> Path:
+        return self.dir / "git"
+
+    @property
+    def code_git(self) -> Path:
+        return self.git_dir / "project.git"
+
+    @property
+    def pillar_git(self) -> Path:
+        return self.git_dir / "pillar.git"
+
+    @property
+    def work_git(self) -> Path:
+        """The git dir of the stage: its configuration is ours alone."""
+        return self.git_dir / "work.git"
+
+    @property
+    def stage(self) -> Path:
+        """The deployed commit exactly as git has it."""
+        return self.git_dir / "stage"
+
+    @property
+    def tree(self) -> Path:
+        """The tree that runs: the stage's files, and what the application made beside them."""
+        return self.dir / "project"
+
+    @property
+    def pillar(self) -> Path:
+        """The deployed commit of pillar.git."""
+        return self.dir / "pillar"
+
+    @property
+    def data(self) -> Path:
+        return self.dir / "data"
+
+    @property
+    def archives(self) -> Path:
+        return self.dir / "archives"
+
+    @property
+    def salt_link(self) -> Path:
+        """.salt, what Salt reads: a link into the stage."""
+        return self.dir / ".salt"
+
+    @property
+    def logs(self) -> Path:
+        return self.host.state_dir / "logs" / self.name
+
+    @property
+    def lock(self) -> Path:
+        return self.host.locks_dir / f"{self.name}.lock"
+
+    @property
+    def minion_dir(self) -> Path:
+        """Salt's generated configuration, cache and module folders of this project."""
+        return self.host.state_dir / "salt" / self.name
+
+    @property
+    def wired_salt(self) -> Path:
+        return self.host.salt_dir / "makina-projects" / self.name
+
+    @property
+    def wired_pillar(self) -> Path:
+        return self.host.pillar_dir / "makina-projects" / self.name
+
+    @property
+    def user(self) -> str:
+        return f"{self.name}-user"
+
+    @property
+    def group(self) -> str:
+        return f"{self.name}-grp"
+
+    @property
+    def deploy_group(self) -> str:
+        """People who may push."""
+        return f"{self.name}-deploy"
+
+    def sls_id(self, stem: str) -> str:
+        """Return what Salt calls the SLS file `stem` of this project."""
+        return f"makina-projects.{self.name}.{stem}"
+
+
+def check_name(name: str) -> str:
+    """Return `name` if a project may be called so; raise UsageError."""
+    if not NAME.fullmatch(name):
+        raise UsageError(f"{name!r} is no project name: lower case letters, digits, - and _, not first")
+    if len(name) > NAME_LIMIT:
+        raise UsageError(f"{name!r} is too long: a project name has at most {NAME_LIMIT} characters")
+    return name
+
+
+def check_environment(name: str) -> str:
+    """Return `name` if an environment may be called so; raise UsageError."""
+    if not ENVIRONMENT.fullmatch(name):
+        raise UsageError(f"{name!r} is no environment: it must match {ENVIRONMENT.pattern}")
+    return name
+
+
+def check_branch(name: str) -> str:
+    """Return `name` if a branch to deploy may be called so; raise UsageError."""
+    if not BRANCH.fullmatch(name) or ".." in name or "//" in name or name.endswith(("/", ".", ".lock")):
+        raise UsageError(f"{name!r} is no branch name to deploy from")
+    return name
+
+
+def install_stems(names: list[str]) -> list[str]:
+    """Return the stems of the install SLS among the file names of .salt, in the order they run."""
+    stems = sorted(name[: -len(".sls")] for name in names if name.endswith(".sls"))
+    return [stem for stem in stems if stem not in PROCEDURES and not stem.startswith("task_")]
+
+
+def task_names(names: list[str]) -> list[str]:
+    """Return the tasks among the file names of .salt."""
+    return sorted(n[len("task_") : -len(".sls")] for n in names if n.startswith("task_") and n.endswith(".sls"))

@@ -1,0 +1,129 @@
+"""The door to other processes, and the only place that imports subprocess."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from corpushooks.errors import ProcessError
+
+PIPE = subprocess.PIPE
+DEVNULL = subprocess.DEVNULL
+Child = subprocess.Popen
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a program that has ended gave."""
+
+    code: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def text(self) -> str:
+        return self.stdout.decode("utf-8", "surrogateescape").strip()
+
+    @property
+    def complaint(self) -> str:
+        """Return the last line it wrote to stderr, else to stdout: what to tell a person."""
+        lines = (self.stderr or self.stdout).decode("utf-8", "replace").strip().splitlines()
+        return lines[-1] if lines else f"exit code {self.code}"
+
+
+def clean_env(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return our environment without git's variables, which a hook's children inherit, and with `extra`."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    return {**kept, "LC_ALL": "C.UTF-8", **(extra or {})}
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: bytes = b"",
+    timeout: float | None = None,
+    check: bool = True,
+) -> Output:
+    """Run a program to its end.
+
+    `env` is added to the clean environment; `timeout` is in seconds. Raise ProcessError where the program
+    cannot be started, is late, or (with `check`) exits with an error.
+    """
+    words = [os.fspath(word) for word in argv]
+    try:
+        done = subprocess.run(
+            words, cwd=cwd, env=clean_env(env), input=stdin, capture_output=True, timeout=timeout, check=False
+        )
+    except OSError as exc:
+        raise ProcessError(f"{words[0]}: {exc.strerror}") from exc
+    except subprocess.TimeoutExpired as exc:
+        raise ProcessError(f"{words[0]}: no end after {timeout:g} s") from exc
+    output = Output(done.returncode, done.stdout, done.stderr)
+    if check and output.code:
+        raise ProcessError(f"{' '.join(words[:3])}: {output.complaint}")
+    return output
+
+
+def spawn(
+    argv: Sequence[str | Path],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: int = DEVNULL,
+    stdout: int = DEVNULL,
+    stderr: int = DEVNULL,
+    pass_fds: Sequence[int] = (),
+) -> Child[bytes]:
+    """Start a program in a session of its own, without our descriptors; raise ProcessError."""
+    words = [os.fspath(word) for word in argv]
+    try:
+        return subprocess.Popen(
+            words, cwd=cwd, env=clean_env(env), stdin=stdin, stdout=stdout, stderr=stderr,
+            pass_fds=tuple(pass_fds), start_new_session=True,
+        )  # fmt: skip
+    except OSError as exc:
+        raise ProcessError(f"{words[0]}: {exc.strerror}") from exc
+
+
+def start_time(pid: int) -> int | None:
+    """Return when a process started, in clock ticks since boot; None where there is no such process.
+
+    A pid alone may have been given to another process meanwhile. Source: proc(5), field 22 of stat.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    return int(stat.rpartition(b")")[2].split()[19])
+
+
+def stop_group(pgid: int, *, grace: float = 5.0) -> bool:
+    """Stop a process group: TERM, then KILL after `grace` seconds. Return whether nothing of it is left."""
+    for sig, limit in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pgid, sig)
+        end = time.monotonic() + limit
+        while time.monotonic() < end:
+            if not group_alive(pgid):
+                return True
+            time.sleep(0.01)
+    return not group_alive(pgid)
+
+
+def group_alive(pgid: int) -> bool:
+    """Say whether a process group has a member that is no zombie."""
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError, ValueError):
+                fields = Path(f"/proc/{entry.name}/stat").read_bytes().rpartition(b")")[2].split()
+                if int(fields[2]) == pgid and fields[0] not in (b"Z", b"X"):
+                    return True
+    return False
