@@ -1,0 +1,79 @@
+"""The door to the daemon, for the command: reach it, ask, and relay what it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from corpushooks.errors import BrokenError, CorpusError, NoDaemonError, RefusedError, UsageError
+from corpushooks.project import Host
+from corpushooks.run import spawn
+
+START_DEADLINE = 30.0  # seconds
+ERRORS = {2: UsageError, 3: RefusedError, 4: BrokenError}
+
+Say = Callable[[str], None]
+
+
+def connect(path: Path) -> socket.socket:
+    """Return a connection to the daemon; raise NoDaemonError."""
+    link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            link.connect(f"/proc/self/fd/{folder}/{path.name}")  # a path may be too long for an address
+        finally:
+            os.close(folder)
+    except OSError as exc:
+        link.close()
+        raise NoDaemonError(f"the daemon cannot be reached: {exc.strerror}", hint="corpus daemon") from exc
+    return link
+
+
+def reach(host: Host) -> socket.socket:
+    """Return a connection to the daemon, started first where it is ours to start."""
+    try:
+        return connect(host.socket)
+    except NoDaemonError:
+        if not host.store.exists() or host.store.stat().st_uid != os.geteuid():
+            raise
+    spawn([sys.executable, "-m", "corpushooks", "--root", host.root, "daemon", "--embedded"], cwd=Path("/"))
+    end = time.monotonic() + START_DEADLINE
+    while True:
+        try:
+            return connect(host.socket)
+        except NoDaemonError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+
+
+def ask(host: Host, request: dict[str, Any], say: Say) -> dict[str, Any]:
+    """Send a request, relay what is said, return the result; raise the error that the daemon answers.
+
+    When the daemon goes away after it gave a number, the deployment is followed from there on the next one.
+    """
+    while True:
+        with reach(host) as link:
+            link.sendall(json.dumps(request).encode() + b"\n")
+            for line in link.makefile("rb"):
+                said = json.loads(line)
+                if "say" in said:
+                    say(said["say"])
+                if "number" in said:
+                    request = {"op": "follow", "project": request["project"], "number": said["number"]}
+                if "offset" in said:
+                    request["offset"] = said["offset"]
+                if "result" in said:
+                    return dict(said["result"])
+                if "error" in said:
+                    raise ERRORS.get(said["code"], CorpusError)(said["error"], said["hint"])
+        if "number" not in request:
+            raise NoDaemonError("the daemon ended the connection", hint="ask again")
+        time.sleep(0.1)

@@ -1,0 +1,398 @@
+"""The daemon: listens, judges and queues what is asked for, feeds those who follow.
+
+A connection is one line of JSON and then lines of JSON back: {"say": …, "offset": …} to show, {"number": …} when a
+request is queued, and last {"report": …} to a hook, {"result": …} to the command, or {"error": …} to either.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import pwd
+import select
+import signal
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from corpushooks import deploy, git, layout, log, release, view
+from corpushooks.errors import CorpusError, NoDaemonError, RefusedError, UsageError
+from corpushooks.history import DEPLOYED, QUEUED, Deployment, ProjectRow, Request
+from corpushooks.lanes import Lanes, known, log_path, prepared, settings_of
+from corpushooks.push import Command, Verdict, judge, refuse, report
+from corpushooks.site import Site
+
+HEARTBEAT = 15.0  # seconds of silence after which a follower is told that work goes on
+LINE_LIMIT = 1 << 20  # bytes of a request
+HELLO_LIMIT = 30.0  # seconds for a request to arrive
+BACKLOG = 1024
+
+
+class PeerGone(Exception):
+    """The peer left; what it asked for goes on."""
+
+
+@dataclass
+class Connection:
+    """One peer. Who it is says the kernel."""
+
+    link: socket.socket
+
+    @property
+    def who(self) -> str:
+        """Return the name of the account that called."""
+        _, uid, _ = struct.unpack("3i", self.link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        try:
+            return pwd.getpwuid(uid).pw_name
+        except KeyError:
+            return str(uid)
+
+    def read(self) -> dict[str, Any]:
+        """Return the request; raise UsageError where it is none."""
+        end, data = time.monotonic() + HELLO_LIMIT, bytearray()
+        while not data.endswith(b"\n"):
+            self.link.settimeout(max(0.01, end - time.monotonic()))
+            try:
+                chunk = self.link.recv(65536)
+            except OSError as exc:
+                raise PeerGone from exc
+            data += chunk
+            if not chunk:
+                raise PeerGone
+            if len(data) > LINE_LIMIT:
+                raise UsageError("the request is too long")
+        self.link.settimeout(HELLO_LIMIT)
+        try:
+            found = json.loads(data)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise UsageError("the request is not understood")
+        return found
+
+    def send(self, **said: Any) -> None:
+        """Send one line; raise PeerGone where nobody takes it."""
+        try:
+            self.link.sendall(json.dumps(said).encode() + b"\n")
+        except OSError as exc:
+            raise PeerGone from exc
+
+    def check(self) -> None:
+        """Raise PeerGone where the peer has left."""
+        poll = select.poll()
+        poll.register(self.link, select.POLLIN)
+        if poll.poll(0):  # nothing more is ever sent to us: it can only be the end
+            raise PeerGone
+
+
+@dataclass
+class Daemon:
+    """The listening daemon of one host."""
+
+    site: Site
+    listener: socket.socket
+    embedded: bool = False
+    lanes: Lanes = field(init=False)
+    _peers: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _active: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.lanes = Lanes(self.site)
+
+    def serve(self) -> None:
+        """Answer until told to stop or, embedded, until nobody has needed us for a while."""
+        for row in self.site.history.projects():
+            self.lanes.wake(row.name)
+        self.listener.settimeout(0.5)
+        while not self._stop.is_set() and not self._idle():
+            try:
+                link, _ = self.listener.accept()
+            except TimeoutError:
+                continue
+            except OSError:
+                break
+            self._count(+1)
+            threading.Thread(target=self._talk, args=(Connection(link),), daemon=True).start()
+        self.listener.close()
+        self.lanes.stop()
+
+    def stop(self) -> None:
+        """Stop listening; what runs comes to its end, what waits stays queued."""
+        self._stop.set()
+
+    def _idle(self) -> bool:
+        with self._lock:
+            if self._peers or self.lanes.busy():
+                self._active = time.monotonic()
+            return self.embedded and time.monotonic() - self._active > self.site.settings.idle_timeout
+
+    def _count(self, change: int) -> None:
+        with self._lock:
+            self._peers += change
+
+    def _talk(self, peer: Connection) -> None:
+        try:
+            with peer.link:
+                self._answer(peer)
+        except PeerGone:
+            pass
+        except Exception as exc:  # the edge of a connection
+            structlog.get_logger().error("connection failed", exc_info=exc)
+        finally:
+            self._count(-1)
+
+    def _answer(self, peer: Connection) -> None:
+        try:
+            asked = peer.read()
+            act = OPERATIONS.get(str(asked.get("op")))
+            if act is None:
+                raise UsageError("the request is not understood")
+            act(self, peer, asked)
+        except CorpusError as exc:
+            peer.send(error=exc.message, hint=exc.hint, code=exc.exit_code)
+
+    # what may be asked
+
+    def push(self, peer: Connection, asked: dict[str, Any]) -> None:
+        """Answer git's hook."""
+        commands = [Command(*map(str, command)) for command in asked["commands"]]
+        try:
+            self._push(peer, asked, commands)
+        except CorpusError as exc:
+            peer.send(say=f"error: {log.clean(exc.message)}")
+            if exc.hint:
+                peer.send(say=f"hint: {exc.hint}")
+            peer.send(report=refuse(commands, view.one_line(log.clean(exc.message))))
+
+    def _push(self, peer: Connection, asked: dict[str, Any], commands: list[Command]) -> None:
+        row = known(self.site, str(asked["project"]))
+        settings = settings_of(self.site, row)
+        verdict = judge(
+            str(asked["repo"]), row.branch, commands, [str(o) for o in asked["options"]],
+            atomic=bool(asked["atomic"]), deploy_pillar=settings.deploy_on_pillar_push,
+        )  # fmt: skip
+        for hint in verdict.hints:
+            peer.send(say=f"hint: {hint}")
+        reports = list(verdict.reports)
+        if verdict.accept:
+            reports += self._accept_pillar(peer, row, verdict.accept)
+        if verdict.request:
+            reports += self._deploy_pushed(peer, asked, row, verdict)
+        peer.send(report=reports)
+
+    def _accept_pillar(self, peer: Connection, row: ProjectRow, command: Command) -> list[str]:
+        """Check a pillar before git stores it; it takes effect with the next deployment."""
+        self._check_pillar(row, command.new)
+        if row.code:
+            peer.send(
+                say=f"hint: stored; it takes effect with the next deployment, or now with: corpus deploy {row.name}"
+            )
+        return [f"ok {command.ref}", "option fall-through"]
+
+    def _check_pillar(self, row: ProjectRow, name: str) -> None:
+        project = self.site.host.project(row.name)
+        commit = git.commit(project.pillar_git, name)
+        release.check_pillar(project, row.environment, settings_of(self.site, row), self.site.engine, commit)
+
+    def _deploy_pushed(self, peer: Connection, asked: dict[str, Any], row: ProjectRow, verdict: Verdict) -> list[str]:
+        assert verdict.request is not None
+        repo = layout.repo_path(self.site.host.project(row.name), verdict.request.repo)
+        commit = git.commit(repo, verdict.request.new)
+        if verdict.request.repo == "pillar":
+            self._check_pillar(row, commit)
+        request = replace(verdict.request, new=commit, who=peer.who, via="push", token=str(asked["token"]))
+        if not asked.get("number"):
+            self._check_now(row, request)
+        deployment = self._enqueue(row.name, request)
+        peer.send(number=deployment.number)
+        if not request.nowait:
+            deployment = self._follow(peer, deployment, int(asked.get("offset", 0)))
+        else:
+            peer.send(say=f"queued as deployment {deployment.number}: corpus log {row.name} {deployment.number} -f")
+        forced = self._forced(repo, deployment)
+        return report(deployment, verdict.deploying, row.branch, forced=forced, reason=view.reason(deployment))
+
+    def _check_now(self, row: ProjectRow, request: Request) -> None:
+        """Refuse at once what need not wait for its turn."""
+        if request.repo == "project":
+            release.check_commit(self.site.host.project(row.name), row.environment, request.new, request)
+
+    def _forced(self, repo: Path, deployment: Deployment) -> bool:
+        old, new = (
+            (deployment.old_pillar, deployment.new_pillar)
+            if deployment.request.repo == "pillar"
+            else (deployment.old_code, deployment.new_code)
+        )
+        if deployment.state != DEPLOYED or not old or not new or old == new:
+            return False
+        return git.change(repo, old, new).lost > 0
+
+    def _enqueue(self, name: str, request: Request) -> Deployment:
+        deployment = self.site.history.enqueue(name, request)
+        self.lanes.wake(name)
+        return deployment
+
+    def request(self, peer: Connection, asked: dict[str, Any]) -> None:
+        """Queue what the command asks for and follow it to its end."""
+        row = known(self.site, str(asked["project"]))
+        wanted = replace(Request.load(json.dumps(asked["request"])), who=peer.who, via="command")
+        request = prepared(self.site, row, wanted)
+        deployment = self._enqueue(row.name, request)
+        peer.send(number=deployment.number)
+        if not request.nowait:
+            deployment = self._follow(peer, deployment, 0)
+        peer.send(result=deployment.as_json())
+
+    def follow(self, peer: Connection, asked: dict[str, Any]) -> None:
+        """Feed a log from an offset on, to its end."""
+        row = known(self.site, str(asked["project"]))
+        deployment = self.site.history.deployment(row.name, int(asked["number"]))
+        whole = bool(asked.get("whole"))
+        deployment = self._follow(peer, deployment, int(asked.get("offset", 0)), whole=whole)
+        peer.send(result=deployment.as_json())
+
+    def cancel(self, peer: Connection, asked: dict[str, Any]) -> None:
+        """Cancel what runs or waits in a project."""
+        row = known(self.site, str(asked["project"]))
+        deployment = self.lanes.cancel(row.name, peer.who)
+        if deployment is None:
+            raise RefusedError(f"nothing runs or waits in {row.name}")
+        if deployment.state != QUEUED:
+            deployment = self._follow(peer, deployment, 0, quiet=True)
+        peer.send(result={**deployment.as_json(), "cancelled": peer.who})
+
+    def ping(self, peer: Connection, asked: dict[str, Any]) -> None:
+        """Say that we are here."""
+        peer.send(result={"pid": os.getpid(), "busy": self.lanes.busy()})
+
+    # followers
+
+    def _follow(
+        self,
+        peer: Connection,
+        deployment: Deployment,
+        offset: int,
+        *,
+        whole: bool = False,
+        quiet: bool = False,
+    ) -> Deployment:
+        """Feed what is said of a deployment until its outcome is; return it with its outcome."""
+        path = log_path(self.site.host.project(deployment.project), deployment.number)
+        waiting, silent = "", time.monotonic()
+        while True:
+            for line in log.read(path, offset):
+                offset, silent = line.offset, time.monotonic()
+                if (whole or not line.more) and not quiet:
+                    peer.send(say=line.text, offset=offset)
+                if line.end:
+                    return self.site.history.deployment(deployment.project, deployment.number)
+            peer.check()
+            waiting = self._say_waiting(peer, deployment, waiting)
+            if time.monotonic() - silent > HEARTBEAT and not quiet:
+                silent = time.monotonic()
+                peer.send(say=self._heartbeat(deployment))
+            self._wait_for_more(deployment, offset)
+
+    def _wait_for_more(self, deployment: Deployment, offset: int) -> None:
+        run = self.site.running.get((deployment.project, deployment.number))
+        if run is not None:
+            run.log.wait(offset, 0.5)
+        else:
+            time.sleep(0.02)
+
+    def _say_waiting(self, peer: Connection, deployment: Deployment, said: str) -> str:
+        """Say behind whom a deployment waits, when that changes."""
+        key = (deployment.project, deployment.number)
+        if key in self.site.running:
+            return said
+        ahead = [d for d in self.site.history.unfinished(deployment.project) if d.number < deployment.number]
+        ahead += [d for d in self.site.history.queued(deployment.project) if d.number < deployment.number]
+        if not ahead:
+            return said
+        text = f"waiting for deployment {ahead[0].number} by {ahead[0].request.who}"
+        if text != said:
+            since = time.time() - (ahead[0].started or ahead[0].queued)
+            peer.send(say=f"{text}, {view.ago(since)}")
+        return text
+
+    def _heartbeat(self, deployment: Deployment) -> str:
+        now = self.site.history.deployment(deployment.project, deployment.number)
+        steps = self.site.history.steps(now)
+        since = view.ago(time.time() - (now.started or now.queued))
+        return f"      … {steps[-1] if steps else now.state}, {since}"
+
+
+OPERATIONS: dict[str, Callable[[Daemon, Connection, dict[str, Any]], None]] = {
+    "push": Daemon.push,
+    "request": Daemon.request,
+    "follow": Daemon.follow,
+    "cancel": Daemon.cancel,
+    "ping": Daemon.ping,
+}
+
+
+# starting
+
+
+@contextlib.contextmanager
+def alone(site: Site) -> Iterator[socket.socket]:
+    """Be the only daemon of this host and listen; raise NoDaemonError where there is one."""
+    layout.make_host(site.host)
+    with (site.host.locks_dir / "daemon.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise NoDaemonError("a daemon runs already") from None
+        settle(site)
+        listener = listen(site.host.socket)
+        try:
+            yield listener
+        finally:
+            site.host.socket.unlink(missing_ok=True)
+
+
+def settle(site: Site) -> None:
+    """Stop what deployments that were interrupted left running, before anybody is listened to."""
+    for row in site.history.projects():
+        for deployment in site.history.unfinished(row.name):
+            deploy.stop_children(site, deployment)
+
+
+def listen(path: Path) -> socket.socket:
+    """Listen on a socket in the file system, whose path may be longer than a socket address."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        listener.bind(f"/proc/self/fd/{folder}/{path.name}")
+    finally:
+        os.close(folder)
+    path.chmod(0o600)
+    listener.listen(BACKLOG)
+    return listener
+
+
+def run(site: Site, *, embedded: bool) -> None:
+    """Be the daemon until told to stop."""
+    os.umask(0o022)
+    with alone(site) as listener:
+        daemon = Daemon(site, listener, embedded)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: daemon.stop())
+        site.engine.warm()
+        try:
+            daemon.serve()
+        finally:
+            site.engine.close()
+            site.history.close()

@@ -1,0 +1,284 @@
+"""The procedure: the table of steps, the roll back, and what is done after a crash.
+
+A step is journaled before it runs. What is interrupted before the journal's row `publish` goes back, what is
+interrupted after it goes forward. Every function here can run twice.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from corpushooks import layout, prepare, steps, tree, view, wiring
+from corpushooks.errors import CorpusError, RefusedError, StepError
+from corpushooks.history import (
+    BROKEN,
+    DEPLOYED,
+    DONE,
+    FAILED,
+    REFUSED,
+    ROLLED_BACK,
+    ROLLING_BACK,
+    RUNNING,
+    Deployment,
+)
+from corpushooks.run import start_time, stop_group
+from corpushooks.site import Run, Site
+
+
+@dataclass(frozen=True)
+class Step:
+    """One row of the procedure."""
+
+    name: str
+    act: Callable[[Run, str], str]  # takes the label to show its parts under; returns what is said of it
+    on_failure: str  # refuse, roll back or warn
+
+
+PROCEDURE = (
+    Step("archive", steps.archive, "refuse"),
+    Step("sync", steps.sync, "roll back"),
+    Step("fixperms", steps.fixperms, "roll back"),
+    Step("install", steps.install, "roll back"),
+    Step("fixperms", steps.fixperms, "roll back"),
+    Step("publish", steps.publish, "roll back"),
+    Step("rotate", steps.rotate, "warn"),
+    Step("notify", steps.notify, "warn"),
+)
+
+
+ROLL_BACK = (
+    Step("refs", steps.take_back_refs, "broken"),
+    Step("keep", steps.keep_failed, "broken"),
+    Step("restore", steps.restore, "broken"),
+    Step("rollback", steps.rollback_sls, "broken"),
+    Step("install again", steps.reinstall, "broken"),
+    Step("fixperms", steps.fixperms, "broken"),
+)
+
+
+# forward
+
+
+def deploy(run: Run) -> None:
+    """Deploy: the procedure, and the roll back where it fails."""
+    try:
+        prepare.aim(run)
+        prepare.check(run)
+    except CorpusError as exc:
+        refuse(run, exc)
+        return
+    _go_on(run, PROCEDURE)
+
+
+def _go_on(run: Run, rows: tuple[Step, ...]) -> None:
+    """Run rows of the procedure until one ends it."""
+    for step in rows:
+        try:
+            if step.on_failure != "warn":
+                run.check_cancelled()
+            _one(run, step)
+        except Exception as exc:  # the edge of a lane: a fault of our own must roll back too
+            if not _goes_on(run, step, exc):
+                return
+        if step.name == "publish":
+            _say_live(run)
+
+
+def _one(run: Run, step: Step) -> None:
+    """Run one step, journaled before it begins."""
+    index = next(i for i, row in enumerate(PROCEDURE, 1) if row is step)
+    label, start = view.step_label(index, len(PROCEDURE), step.name), time.monotonic()
+    with run.site.effect(f"{index} {step.name}"):
+        run.site.history.begin(run.deployment, step.name)
+        detail = step.act(run, label)
+    if step.name != "install" or detail:
+        run.log.write(view.row(label, detail, time.monotonic() - start))
+
+
+def _goes_on(run: Run, step: Step, exc: Exception) -> bool:
+    """Do what the table says of a step that failed; return whether the procedure goes on."""
+    if not isinstance(exc, CorpusError):
+        run.log.write("".join(traceback.format_exception(exc)).rstrip(), more=True)
+        exc = StepError(f"{step.name} failed: {type(exc).__name__}: {exc}")
+    if step.on_failure == "warn":
+        run.warn(f"{step.name}: {exc.message}")
+        return True
+    if step.on_failure == "refuse":
+        refuse(run, exc)
+    else:
+        _fail(run, step.name, exc)
+    return False
+
+
+def refuse(run: Run, exc: CorpusError) -> None:
+    """End a deployment that touched nothing."""
+    if run.deployment.archive:
+        tree.remove(run.archive)
+    run.move(REFUSED, exc.message)
+    run.say_end(f"error: {exc.message}", hint=exc.hint)
+
+
+def _fail(run: Run, step: str, exc: CorpusError) -> None:
+    """Roll back; in dev the failed tree stays for the developer, where it is the tree of one commit."""
+    stays = run.row.environment == "dev" and run.settings.rollback != "always"
+    if stays and step not in ("sync", "publish"):
+        _leave(run, exc.message)
+    else:
+        roll_back(run, exc.message)
+
+
+def _leave(run: Run, reason: str) -> None:
+    name, done = run.project.name, run.deployment
+    run.site.history.set_tree(name, done.new_code, done.new_pillar)
+    run.move(FAILED, reason)
+    run.say_end(
+        f"error: {reason}",
+        f"dev: the tree of deployment {done.number} is left as it is;"
+        f" {run.row.branch} still names {view.short(done.old_code)}",
+        hint=f"the whole log: corpus log {name} {done.number}",
+    )
+    _notify(run)
+
+
+def _say_live(run: Run) -> None:
+    done, took = run.deployment, time.monotonic() - run.began
+    run.say_end(
+        f"success: {done.project} is live at {view.short(done.new_code)} (deployment {done.number}, {took:.1f} s)"
+    )
+
+
+def _notify(run: Run) -> None:
+    """Tell of a failure; what fails in that is in the log."""
+    try:
+        steps.notify(run, "")
+    except CorpusError as exc:
+        run.log.write(f"warning: notify: {exc}", more=True)
+
+
+# back
+
+
+def roll_back(run: Run, reason: str) -> None:
+    """Bring everything back to what it was; where that fails the project is broken."""
+    run.log.write(f"error: {reason}")
+    if run.deployment.state != ROLLING_BACK:
+        run.move(ROLLING_BACK, reason)
+    run.undoing = True
+    try:
+        undo(run)
+    except Exception as exc:  # the edge of a lane: whatever failed, a person must know
+        run.log.write("".join(traceback.format_exception(exc)).rstrip(), more=True)
+        _break(run, str(exc))
+        return
+    run.move(ROLLED_BACK)
+    name, number = run.project.name, run.deployment.number
+    where = view.short(run.row.tree_code) if run.row.tree_code else "the empty project"
+    run.say_end(
+        f"rolled back to {where}; the failed tree is kept: archive {number}",
+        hint=f"the whole log: corpus log {name} {number}",
+    )
+    _notify(run)
+
+
+def undo(run: Run) -> None:
+    """Run the steps of the roll back."""
+    for step in ROLL_BACK:
+        with run.site.effect(f"undo {step.name}"):
+            run.site.history.begin(run.deployment, f"undo {step.name}")
+            detail = step.act(run, step.name)
+        run.log.write(f"      undo {step.name}: {detail or 'done'}", more=True)
+
+
+def _break(run: Run, why: str) -> None:
+    name, number = run.project.name, run.deployment.number
+    run.site.history.set_broken(name, view.one_line(f"the roll back of deployment {number} failed: {why}"))
+    run.move(BROKEN)
+    run.say_end(
+        f"error: THE ROLL BACK FAILED: {why}",
+        f"error: {name} is broken; nothing is deleted, pushes are refused until it is repaired",
+        hint=f"corpus log {name} {number}, then corpus repair {name}",
+    )
+
+
+def repair(run: Run) -> None:
+    """Do the roll back of a broken deployment again, and see that layout and wiring are whole."""
+    name = run.project.name
+    run.log.write(view.opening(run.deployment, run.row.environment, run.row.code, run.row.code, ""))
+    try:
+        layout.make(run.project, run.row.branch)
+        broken = [d for d in run.site.history.deployments(name) if d.state == BROKEN]
+        if run.row.broken and broken:
+            _undo_again(run, broken[0])
+        wiring.wire(run.project, run.row.environment)
+    except CorpusError as exc:
+        run.move(FAILED, exc.message)
+        run.say_end(f"error: not repaired: {exc.message}", hint=f"corpus log {name} {run.deployment.number}")
+        return
+    run.site.history.set_broken(name, None)
+    run.move(DONE)
+    run.say_end(f"success: {name} is whole, at {view.short(run.row.tree_code)}")
+
+
+def _undo_again(run: Run, broken: Deployment) -> None:
+    run.log.write(f"the roll back of deployment {broken.number} is done again")
+    again = Run(run.site, run.project, run.settings, run.row, broken, run.log, undoing=True)
+    try:
+        undo(again)
+    finally:
+        again.close_session()
+
+
+# after a crash
+
+
+def stop_children(site: Site, deployment: Deployment) -> None:
+    """Stop what a daemon that was killed left running, before anything is restored."""
+    for child in site.history.children(deployment):
+        if start_time(child.pid) == child.start and child.pid != os.getpid():
+            stop_group(child.pgid)
+
+
+def recover(run: Run) -> None:
+    """Bring a deployment that was interrupted to its end, forward or back; this may be interrupted too."""
+    stop_children(run.site, run.deployment)
+    begun = run.site.history.steps(run.deployment)
+    if run.deployment.state == RUNNING:
+        _recover_running(run, begun)
+    elif run.deployment.state == ROLLING_BACK:
+        roll_back(run, run.deployment.reason)
+    else:
+        _recover_ended(run, begun)
+
+
+def _recover_running(run: Run, begun: list[str]) -> None:
+    interrupted = StepError("interrupted: the daemon was stopped or the host went down")
+    if run.request.kind not in ("deploy", "rollback"):
+        run.move(FAILED, interrupted.message)
+        run.say_end(f"error: {interrupted.message}", hint=f"ask for the {run.request.kind} again")
+    elif "publish" in begun:
+        run.log.write("warning: interrupted while it was published; going on")
+        _go_on(run, _from("publish"))
+    elif "sync" in begun:
+        _fail(run, begun[-1], interrupted)
+    else:
+        refuse(run, RefusedError(f"{interrupted.message}; nothing was touched", hint="push again"))
+
+
+def _recover_ended(run: Run, begun: list[str]) -> None:
+    """The outcome stands; say it where that was missed, and do what comes after it."""
+    done = run.deployment
+    if done.state == DEPLOYED:
+        if not run.log.ended:
+            _say_live(run)
+        _go_on(run, tuple(s for s in _from("rotate") if s.name not in begun or s.name == "rotate"))
+    elif not run.log.ended:
+        run.say_end(f"error: {done.reason} ({view.OUTCOMES[done.state]})")
+
+
+def _from(name: str) -> tuple[Step, ...]:
+    names = [step.name for step in PROCEDURE]
+    return PROCEDURE[names.index(name) :]

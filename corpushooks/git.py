@@ -1,0 +1,347 @@
+"""The door to git: bare repositories, refs, objects, checkouts.
+
+Objects are read and refs are moved by dulwich, in our process. Checkouts are git's own, from a git dir that is
+ours alone (work.git), so that no configuration, hook or filter of anybody else is ever read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dulwich.errors import NotGitRepository
+from dulwich.file import FileLocked
+from dulwich.objects import Blob, Commit, ObjectID, Tag, Tree
+from dulwich.refs import Ref
+from dulwich.repo import Repo
+
+from corpushooks.errors import GitError, ProcessError
+from corpushooks.run import Output, run
+
+MINIMUM = (2, 30)
+ZERO = "0" * 40
+EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+PINS = "refs/corpus"
+
+# Files are checked out byte for byte: no line ends, keywords, filters or encodings are changed.
+ATTRIBUTES = "* -text !eol -ident -filter !working-tree-encoding\n"
+
+
+@dataclass(frozen=True)
+class Change:
+    """What lies between two commits."""
+
+    added: int  # commits that only the new one has
+    lost: int  # commits that only the old one has
+
+
+def version() -> tuple[int, ...]:
+    """Return git's version; raise GitError where there is no git."""
+    try:
+        text = run(["git", "version"]).text
+    except ProcessError as exc:
+        raise GitError(str(exc), hint="install git 2.30 or newer") from exc
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
+
+
+def check_version() -> None:
+    """Raise GitError where git is too old for the proc-receive hook."""
+    found = version()
+    if found < MINIMUM:
+        raise GitError(f"git {'.'.join(map(str, found))} is too old", hint="install git 2.30 or newer")
+
+
+def _git(git_dir: Path, *words: str | Path, env: dict[str, str] | None = None) -> Output:
+    """Run git on a git dir of ours, reading no configuration but the one that lies in it."""
+    quiet = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "HOME": "/", **(env or {})}
+    try:
+        return run(["git", "--git-dir", git_dir, *words], cwd=git_dir.parent, env=quiet)
+    except ProcessError as exc:
+        raise GitError(str(exc)) from exc
+
+
+# repositories
+
+
+def bare_config(path: Path) -> dict[str, str]:
+    """Return the configuration that a repository for pushes must have."""
+    return {
+        "core.bare": "true",
+        "core.hooksPath": str(path / "hooks"),  # a global one would hide our hook
+        "core.fsync": "committed,reference",  # by default git does not fsync a small push
+        "core.logAllRefUpdates": "true",
+        "gc.auto": "0",
+        "receive.advertisePushOptions": "true",
+        "receive.autogc": "false",
+        "receive.denyNonFastForwards": "false",
+        "receive.procReceiveRefs": "refs",
+        "receive.shallowUpdate": "false",
+        "transfer.hideRefs": PINS,
+    }
+
+
+def init_bare(path: Path, branch: str) -> bool:
+    """Make or repair a bare repository; return whether anything was changed."""
+    if not (path / "HEAD").exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        run(["git", "init", "--quiet", "--bare", "--template=", f"--initial-branch={branch}", path])
+        new = True
+    else:
+        new = _point_head(path, branch)
+    (path / "hooks").mkdir(exist_ok=True)
+    return _configure(path, bare_config(path)) or new
+
+
+def _point_head(path: Path, branch: str) -> bool:
+    wanted = f"ref: refs/heads/{branch}\n"
+    if (path / "HEAD").read_text() == wanted:
+        return False
+    _git(path, "symbolic-ref", "HEAD", f"refs/heads/{branch}")
+    return True
+
+
+def _configure(path: Path, wanted: dict[str, str]) -> bool:
+    listed = _git(path, "config", "--file", path / "config", "--null", "--list").stdout.decode()
+    found = dict(entry.partition("\n")[::2] for entry in listed.split("\0") if entry)
+    wrong = {key: value for key, value in wanted.items() if found.get(key.lower()) != value}
+    for key, value in wrong.items():
+        _git(path, "config", "--file", path / "config", "--replace-all", key, value)
+    return bool(wrong)
+
+
+def init_work(path: Path, sources: list[Path]) -> None:
+    """Make or repair the git dir of the checkouts: it borrows the objects of the repositories `sources`."""
+    if not (path / "HEAD").exists():
+        run(["git", "init", "--quiet", "--bare", "--template=", path])
+    _configure(path, {"core.bare": "false", "core.hooksPath": os.devnull, "core.fileMode": "true",
+                      "core.symlinks": "true", "core.quotePath": "false", "gc.auto": "0"})  # fmt: skip
+    for name, text in (
+        ("info/attributes", ATTRIBUTES),
+        ("objects/info/alternates", "".join(f"{source / 'objects'}\n" for source in sources)),
+    ):
+        file = path / name
+        file.parent.mkdir(exist_ok=True)
+        if not file.exists() or file.read_text() != text:
+            file.write_text(text)
+
+
+@contextmanager
+def _repo(path: Path) -> Iterator[Repo]:
+    try:
+        repo = Repo(str(path))
+    except (NotGitRepository, OSError) as exc:
+        raise GitError(f"{path} is no repository", hint="corpus init NAME repairs it") from exc
+    try:
+        yield repo
+    finally:
+        repo.close()
+
+
+# refs
+
+
+def ref(path: Path, name: str) -> str | None:
+    """Return the object that a ref names, or None where there is no such ref."""
+    with _repo(path) as repo:
+        try:
+            return repo.refs[Ref(name.encode())].decode()
+        except KeyError:
+            return None
+
+
+def move_ref(path: Path, name: str, old: str | None, new: str, *, patience: float = 5.0) -> bool:
+    """Move a ref from `old` (None: it must not exist) to `new`; return whether it was `old`.
+
+    A lock of git that stays for `patience` seconds is stale (git holds one for milliseconds) and removed.
+    """
+    end = time.monotonic() + patience
+    with _repo(path) as repo:
+        while True:
+            try:
+                moved = repo.refs.set_if_equals(
+                    Ref(name.encode()), ObjectID((old or ZERO).encode()), ObjectID(new.encode()),
+                    message=b"deployed", committer=b"corpushooks <corpushooks@localhost>",
+                )  # fmt: skip
+                break
+            except FileLocked as exc:
+                if time.monotonic() > end:
+                    Path(os.fsdecode(exc.lockfilename)).unlink(missing_ok=True)
+                time.sleep(0.02)
+            except OSError as exc:
+                raise GitError(f"{name} of {path} cannot be moved: {exc}") from exc
+    _sync_folder((path / name).parent)
+    return bool(moved)
+
+
+def take_back_ref(path: Path, name: str, new: str, old: str | None) -> None:
+    """Move a ref from `new` back to `old` (None: remove it); one that is elsewhere stays there."""
+    if old is not None:
+        move_ref(path, name, new, old)
+    elif ref(path, name) == new:
+        with _repo(path) as repo:
+            repo.refs.remove_if_equals(Ref(name.encode()), ObjectID(new.encode()))
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def pin(path: Path, number: int, commit: str) -> None:
+    """Keep the commit of a deployment from being collected."""
+    name = f"{PINS}/{number}"
+    move_ref(path, name, ref(path, name), commit)
+
+
+def unpin(path: Path, number: int) -> None:
+    """Let the commit of a deployment go."""
+    with _repo(path) as repo:
+        repo.refs.remove_if_equals(Ref(f"{PINS}/{number}".encode()), None)
+
+
+def pins(path: Path) -> list[int]:
+    """Return the numbers of the deployments whose commits are kept."""
+    with _repo(path) as repo:
+        found = repo.refs.keys(base=Ref(PINS.encode()))
+        return sorted(int(name) for name in found if name.isdigit())
+
+
+# objects
+
+
+def commit(path: Path, name: str) -> str:
+    """Return the commit that an object id (a tag is followed) names; raise GitError."""
+    with _repo(path) as repo:
+        return _commit(repo, name).id.decode()
+
+
+def _commit(repo: Repo, name: str) -> Commit:
+    try:
+        found = repo[ObjectID(name.encode())]
+        while isinstance(found, Tag):
+            found = repo[found.object[1]]
+    except (KeyError, ValueError, AssertionError) as exc:
+        raise GitError(f"{name[:12]} is not in the repository") from exc
+    if not isinstance(found, Commit):
+        raise GitError(f"{name[:12]} is no commit but a {found.type_name.decode()}")
+    return found
+
+
+def resolve(path: Path, revision: str) -> str:
+    """Return the commit that a revision, as people write it, names; raise GitError."""
+    try:
+        found: str = _git(path, "rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}").text
+    except GitError as exc:
+        raise GitError(f"{revision!r} names no commit here") from exc
+    return found.splitlines()[-1]  # git before 2.43 echoes --end-of-options
+
+
+def subject(path: Path, name: str) -> str:
+    """Return the first line of a commit's message."""
+    with _repo(path) as repo:
+        return _commit(repo, name).message.decode("utf-8", "replace").partition("\n")[0]
+
+
+def folder(path: Path, name: str, where: str = "") -> dict[str, int] | None:
+    """Return name -> mode of a folder's entries in a commit; None where there is no such folder."""
+    with _repo(path) as repo:
+        tree = _entry(repo, _commit(repo, name), where)
+        if not isinstance(tree, Tree):
+            return None
+        return {os.fsdecode(entry.path): entry.mode for entry in tree.items()}
+
+
+def _entry(repo: Repo, found: Commit, where: str) -> object:
+    node: object = repo[found.tree]
+    for part in where.split("/") if where else ():
+        if not isinstance(node, Tree) or os.fsencode(part) not in node:
+            return None
+        mode, sha = node[os.fsencode(part)]
+        if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+            return None
+        node = repo[sha]
+    return node
+
+
+def content(path: Path, name: str, where: str) -> bytes | None:
+    """Return the content of a file in a commit; None where there is no such (regular) file."""
+    with _repo(path) as repo:
+        found = _entry(repo, _commit(repo, name), where)
+        return found.as_raw_string() if isinstance(found, Blob) else None
+
+
+def change(path: Path, old: str | None, new: str) -> Change:
+    """Count the commits between two."""
+    if old is None:
+        return Change(int(_git(path, "rev-list", "--count", new).text), 0)
+    lost, added = _git(path, "rev-list", "--count", "--left-right", f"{old}...{new}").text.split()
+    return Change(int(added), int(lost))
+
+
+def lost_commits(path: Path, old: str, new: str, limit: int = 5) -> list[str]:
+    """Name commits of `old` that `new` lacks, the newest first."""
+    return _git(path, "log", f"--max-count={limit}", "--format=%h %s", f"{new}..{old}").text.splitlines()
+
+
+def oddities(path: Path, name: str) -> list[str]:
+    """Say which parts of a commit a checkout does not bring: submodules and LFS files."""
+    listed = os.fsdecode(_git(path, "ls-tree", "-r", "-z", name).stdout)
+    entries = [entry.partition("\t")[::2] for entry in listed.split("\0") if entry]
+    found = [f"submodule {where}: not fetched" for kind, where in entries if kind.startswith("160000")]
+    for where in (where for _, where in entries if where.rpartition("/")[2] == ".gitattributes"):
+        if b"filter=lfs" in (content(path, name, where) or b""):
+            found.append(f"{where} names LFS files: not fetched, the pointers are deployed")
+    return found
+
+
+# checkouts
+
+
+def checkout(work: Path, tree: Path, name: str | None) -> None:
+    """Make the folder `tree` exactly the commit `name` (None: empty). `work` is our git dir, under its lane's lock."""
+    tree.mkdir(parents=True, exist_ok=True)
+    index = work / f"{tree.name}.index"
+    Path(f"{index}.lock").unlink(missing_ok=True)  # only a dead one: the lane is ours
+    env = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(tree)}
+    _git(work, "read-tree", "-u", "--reset", name or EMPTY_TREE, env=env)
+    _git(work, "clean", "--quiet", "-d", "-x", "--force", "--force", env=env)
+
+
+def export(work: Path, tree: Path, name: str) -> None:
+    """Write a tree (COMMIT or COMMIT:FOLDER) into the empty folder `tree`, beside all checkouts."""
+    tree.mkdir(parents=True, exist_ok=True)
+    index = tree.parent / f".{tree.name}.index"
+    env = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(tree)}
+    try:
+        _git(work, "read-tree", "-u", "--reset", name, env=env)
+    finally:
+        index.unlink(missing_ok=True)
+
+
+def removed(work: Path, old: str | None, new: str) -> list[str]:
+    """Return the files that the commit `old` has and `new` has not."""
+    if old is None:
+        return []
+    listed = _git(work, "diff-tree", "-r", "-z", "--name-only", "--no-renames", "--diff-filter=D", old, new)
+    return [name for name in os.fsdecode(listed.stdout).split("\0") if name]
+
+
+def differing(work: Path, old: str | None, new: str) -> list[tuple[str, str]]:
+    """Return (status letter, path) of each file that differs between two commits."""
+    listed = _git(work, "diff-tree", "-r", "-z", "--name-status", "--no-renames", old or EMPTY_TREE, new)
+    words = os.fsdecode(listed.stdout).split("\0")[:-1]
+    return list(zip(words[::2], words[1::2], strict=True))
+
+
+def maintain(path: Path) -> None:
+    """Collect what nothing needs any more; for an idle daemon."""
+    _git(path, "-c", "gc.auto=2000", "gc", "--auto", "--quiet")

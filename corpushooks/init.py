@@ -1,0 +1,79 @@
+"""Make, repair, unlink and remove projects."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from dataclasses import dataclass
+
+from corpushooks import git, layout, tree, wiring
+from corpushooks.errors import RefusedError, UsageError
+from corpushooks.history import History
+from corpushooks.project import Host, Project, check_branch, check_environment
+from corpushooks.settings import Settings
+
+
+@dataclass(frozen=True)
+class Made:
+    """What init did, and what to tell whoever asked for it."""
+
+    project: str
+    environment: str
+    branch: str
+    code_url: str
+    pillar_url: str
+    new: bool
+    notes: tuple[str, ...]
+
+
+def init(
+    host: Host, settings: Settings, history: History, name: str, environment: str | None, branch: str | None
+) -> Made:
+    """Make a project, or repair it: whatever is right already stays."""
+    project, row = host.project(name), history.project(name)
+    mine = settings.for_project(name)
+    env = check_environment(environment or (row.environment if row else mine.environment))
+    head = check_branch(branch or (row.branch if row else mine.branch))
+    if row and row.branch != head and row.live:
+        raise RefusedError(f"{name} is deployed from {row.branch}", hint=f"deploy {row.branch}, or remove {name} first")
+    git.check_version()
+    notes = layout.make_accounts(project)
+    history.add_project(name, env, head)
+    layout.make(project, head)
+    wiring.wire(project, env)
+    return Made(name, env, head, url(project, "project"), url(project, "pillar"), row is None, tuple(notes))
+
+
+def url(project: Project, repo: str) -> str:
+    """Return where to push a repository of a project."""
+    path = layout.repo_path(project, repo)
+    return str(path) if project.host.embedded else f"ssh://{getpass.getuser()}@{socket.getfqdn()}{path}"
+
+
+def link(project: Project, history: History) -> None:
+    """Let Salt see a project."""
+    row = history.project(project.name)
+    if row is None:
+        raise UsageError(f"there is no project {project.name!r}", hint=f"corpus init {project.name}")
+    wiring.wire(project, row.environment)
+
+
+def unlink(project: Project) -> None:
+    """Take a project out of Salt's sight."""
+    wiring.unwire(project)
+
+
+def remove(project: Project, history: History, *, purge: bool) -> list[str]:
+    """Forget a project; with `purge` remove its files but data/. Return what is left."""
+    wiring.unwire(project)
+    left = [project.dir]
+    if purge:
+        kept = ("data",)
+        for path in project.dir.iterdir() if project.dir.is_dir() else ():
+            if path.name not in kept:
+                tree.remove(path)
+        tree.remove(project.logs)
+        tree.remove(project.minion_dir)
+        left = [project.data]
+    history.forget_project(project.name, purge=purge)
+    return [str(path) for path in left if path.exists()]

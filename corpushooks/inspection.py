@@ -1,0 +1,96 @@
+"""Look at a project without deploying anything: its cfg, what is wrong in its files, what is live."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from corpushooks import config, git, release
+from corpushooks.errors import CorpusError, UsageError
+from corpushooks.history import History, ProjectRow, Request
+from corpushooks.lanes import settings_of
+from corpushooks.project import Host
+from corpushooks.release import Release, Unheard
+from corpushooks.site import Site, open_site
+
+
+def status(host: Host, history: History, row: ProjectRow) -> dict[str, Any]:
+    """Return what is live in a project, and what runs or waits."""
+    project = host.project(row.name)
+    pillar = git.ref(project.pillar_git, f"refs/heads/{row.branch}")
+    last = history.deployments(row.name, 1)
+    return {
+        "project": row.name,
+        "environment": row.environment,
+        "branch": row.branch,
+        "live": row.live,
+        "commit": row.code,
+        "tree": row.tree_code,
+        "pillar": row.pillar,
+        "pillar_ahead": bool(row.live) and pillar != row.pillar,
+        "broken": row.broken,
+        "open": [d.as_json() for d in [*history.unfinished(row.name), *history.queued(row.name)] if not d.final],
+        "last": last[0].as_json() if last else None,
+    }
+
+
+def cfg(site: Site, row: ProjectRow, folder: Path) -> config.Cfg:
+    """Compute the cfg of the live release; `folder` is empty and takes what Salt writes."""
+    project = site.host.project(row.name)
+    found = release.beside(project, row.environment, folder, project.stage / ".salt", project.pillar)
+    return _compute(site, row, found)
+
+
+def _compute(site: Site, row: ProjectRow, found: Release) -> config.Cfg:
+    settings = settings_of(site, row)
+    with site.engine.session(found.minion(settings), Unheard()) as session:
+        archive = found.project.archives / "none"
+        return release.compute(session, found, settings, Request(), archive=archive, chrono="none")
+
+
+def check_project(site: Site, row: ProjectRow, folder: Path) -> list[str]:
+    """Return what is wrong in the branch and the pillar of a project."""
+    project = site.host.project(row.name)
+    head = f"refs/heads/{row.branch}"
+    code = git.ref(project.code_git, head)
+    if code is None:
+        raise UsageError(f"{row.name} has no {row.branch} yet", hint="git push first")
+    try:
+        release.check_commit(project, row.environment, code, Request())
+        pillar = git.ref(project.pillar_git, head)
+        return _check(site, row, release.candidate(project, row.environment, folder, code, pillar))
+    except CorpusError as exc:
+        return [exc.message]
+    finally:
+        site.engine.close()
+
+
+def check_folder(tree: Path, environment: str, folder: Path) -> list[str]:
+    """Return what is wrong in a plain folder with a .salt; no project is needed."""
+    if not (tree / ".salt").is_dir():
+        raise UsageError(f"{tree} has no .salt folder", hint="add .salt/00_install.sls")
+    site = open_site(Host(folder / "host"))
+    project = site.host.project("project")
+    (folder / "pillar").mkdir()
+    row = ProjectRow(project.name, environment, "master", 0.0)
+    try:
+        return _check(
+            site,
+            row,
+            release.beside(project, environment, folder / "trees", tree / ".salt", folder / "pillar"),
+        )
+    finally:
+        site.engine.close()
+
+
+def _check(site: Site, row: ProjectRow, found: Release) -> list[str]:
+    with site.engine.session(found.minion(settings_of(site, row)), Unheard()) as session:
+        problems = [str(problem) for problem in release.syntax(session, found)]
+    if not found.install():
+        problems.append("no install SLS in .salt")
+    if not problems:
+        try:
+            _compute(site, row, found)
+        except CorpusError as exc:
+            problems.append(exc.message)
+    return problems

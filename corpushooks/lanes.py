@@ -1,0 +1,207 @@
+"""The lanes: one queue for each project, worked off under its lock; the edge where any exception ends."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import structlog
+
+from corpushooks import deploy, git, log, plan, push, release, task
+from corpushooks.errors import UsageError
+from corpushooks.history import (
+    CANCELLED,
+    FAILED,
+    QUEUED,
+    ROLLING_BACK,
+    RUNNING,
+    Deployment,
+    ProjectRow,
+    Request,
+)
+from corpushooks.project import Project
+from corpushooks.settings import Settings
+from corpushooks.site import Run, Site
+
+KINDS: dict[str, Callable[[Run], None]] = {
+    "deploy": deploy.deploy,
+    "rollback": deploy.deploy,
+    "repair": deploy.repair,
+    "task": task.task,
+    "plan": plan.plan,
+}
+
+
+def known(site: Site, name: str) -> ProjectRow:
+    """Return what the store says of a project; raise UsageError where there is none."""
+    row = site.history.project(site.host.project(name).name)
+    if row is None:
+        raise UsageError(f"there is no project {name!r}", hint=f"corpus init {name}")
+    return row
+
+
+def settings_of(site: Site, row: ProjectRow) -> Settings:
+    """Return the settings of a project: what `init` recorded wins over the host's."""
+    return replace(site.settings.for_project(row.name), environment=row.environment, branch=row.branch)
+
+
+def log_path(project: Project, number: int) -> Path:
+    """Return where the log of a deployment lies."""
+    return project.logs / f"{number}.log"
+
+
+def prepared(site: Site, row: ProjectRow, request: Request) -> Request:
+    """Return a request of the command, checked and with its revision resolved to a commit."""
+    wanted, project = push.select(request), site.host.project(row.name)
+    if wanted.new:
+        wanted = replace(wanted, new=git.resolve(project.code_git, wanted.new))
+        if wanted.kind == "deploy":
+            release.check_commit(project, row.environment, wanted.new, wanted)
+    return wanted
+
+
+@contextlib.contextmanager
+def locked(project: Project) -> Iterator[None]:
+    """Hold a project's lock. Whoever holds it is alone with the project; the kernel frees it when we die."""
+    project.host.locks_dir.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(project.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def work_off(
+    site: Site,
+    name: str,
+    places: AbstractContextManager[object],
+    stopping: Callable[[], bool] = lambda: False,
+) -> None:
+    """Settle what was interrupted in a project, then run what waits, one after the other."""
+    with locked(site.host.project(name)):
+        for deployment in site.history.unfinished(name):
+            with places, opened(site, deployment) as run:
+                at_edge(run, deploy.recover)
+        while not stopping() and (waiting := site.history.queued(name)):
+            with places:
+                _start(site, waiting[0])
+
+
+def _start(site: Site, deployment: Deployment) -> None:
+    with opened(site, deployment) as run:
+        if cancelled := site.history.deployment(deployment.project, deployment.number).cancelled:
+            run.move(CANCELLED, f"cancelled by {cancelled}")
+            run.say_end(f"error: cancelled by {cancelled} before it ran")
+            site.history.end(run.deployment)
+            return
+        run.move(RUNNING)
+        at_edge(run, KINDS[run.request.kind])
+
+
+@contextlib.contextmanager
+def opened(site: Site, deployment: Deployment) -> Iterator[Run]:
+    """Give a deployment what it needs to run, where followers and `cancel` find it."""
+    row, project = known(site, deployment.project), site.host.project(deployment.project)
+    writer = log.Log(log_path(project, deployment.number))
+    run = Run(site, project, settings_of(site, row), row, deployment, writer)
+    key = (deployment.project, deployment.number)
+    site.running[key] = run
+    try:
+        yield run
+    finally:
+        run.close_session()
+        del site.running[key]
+        writer.close()
+
+
+def at_edge(run: Run, act: Callable[[Run], None]) -> None:
+    """Do something with a deployment; its outcome is in the store and in its log, never an exception."""
+    try:
+        act(run)
+    except Exception as exc:  # the edge of a lane: a fault of our own must be said, and must not end the daemon
+        _internal_error(run, exc)
+    if run.deployment.final:
+        run.site.history.end(run.deployment)
+
+
+def _internal_error(run: Run, exc: Exception) -> None:
+    about = {"project": run.project.name, "deployment": run.deployment.number}
+    structlog.get_logger().error("internal error", exc_info=exc, **about)
+    run.log.write("".join(traceback.format_exception(exc)).rstrip(), more=True)
+    run.deployment = run.site.history.deployment(run.project.name, run.deployment.number)
+    if run.deployment.state in (RUNNING, ROLLING_BACK):
+        run.site.history.set_broken(run.project.name, f"internal error: {exc}")
+        run.move(FAILED if run.deployment.state == RUNNING else "broken", f"internal error: {exc}")
+        run.say_end(f"error: internal error: {exc}", hint=f"corpus repair {run.project.name}")
+
+
+@dataclass
+class Lanes:
+    """A thread for each project that has work; at most `max_parallel` deployments at once."""
+
+    site: Site
+    stopping: bool = False
+    _threads: dict[str, threading.Thread] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self._places = threading.BoundedSemaphore(self.site.settings.max_parallel)
+
+    def wake(self, name: str) -> None:
+        """See that what waits in a project is worked off."""
+        with self._lock:
+            if name not in self._threads and not self.stopping:
+                self._threads[name] = threading.Thread(target=self._work, args=(name,), name=f"lane {name}")
+                self._threads[name].start()
+
+    def busy(self) -> bool:
+        """Say whether any project has work."""
+        with self._lock:
+            return bool(self._threads)
+
+    def _work(self, name: str) -> None:
+        while True:
+            try:
+                work_off(self.site, name, self._places, lambda: self.stopping)
+            except Exception as exc:  # the edge of a lane
+                structlog.get_logger().error("lane failed", exc_info=exc, project=name)
+                self._forget(name)
+                return
+            with self._lock:
+                if self.stopping or not self.site.history.queued(name):
+                    del self._threads[name]
+                    return
+
+    def _forget(self, name: str) -> None:
+        with self._lock:
+            del self._threads[name]
+
+    def stop(self) -> None:
+        """Start nothing more and wait for what runs."""
+        with self._lock:
+            self.stopping = True
+            threads = list(self._threads.values())
+        for thread in threads:
+            thread.join()
+
+    def cancel(self, name: str, who: str) -> Deployment | None:
+        """Cancel what runs in a project, else what waits next; return it."""
+        open_ones = [d for d in self.site.history.unfinished(name) if d.state == RUNNING]
+        open_ones += self.site.history.queued(name)
+        if not open_ones:
+            return None
+        self.site.history.set_cancelled(open_ones[0], who)
+        run = self.site.running.get((name, open_ones[0].number))
+        if run is not None:
+            run.cancel()
+        elif open_ones[0].state == QUEUED:
+            self.wake(name)
+        return open_ones[0]

@@ -1,0 +1,118 @@
+"""The layout of a project on its host: folders, accounts, repositories, hooks. Made by init, repaired by each sync."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import re
+import sys
+from importlib import resources
+from pathlib import Path
+
+from corpushooks import git
+from corpushooks.project import Host, Project
+from corpushooks.run import run
+from corpushooks.wiring import write_aside
+
+TEMPLATE = re.compile(r"(?<=# start templated\n).*?(?=# end templated\n)", re.DOTALL)
+REPOS = ("project", "pillar")
+
+
+def repo_path(project: Project, repo: str) -> Path:
+    """Return the bare repository `repo` (project or pillar) of a project."""
+    return project.code_git if repo == "project" else project.pillar_git
+
+
+def make_host(host: Host) -> None:
+    """Make the folders that all projects share."""
+    for folder, mode in (
+        (host.projects_dir, 0o755), (host.pillar_dir, 0o750), (host.salt_dir, 0o755),
+        (host.state_dir, 0o700), (host.locks_dir, 0o700), (host.socket.parent, 0o755),
+    ):  # fmt: skip
+        _folder(folder, mode)
+
+
+def make(project: Project, branch: str) -> None:
+    """Make or repair the folders, repositories and hooks of a project."""
+    make_host(project.host)
+    for folder, mode in (
+        (project.dir, 0o755), (project.git_dir, 0o755), (project.tree, None), (project.pillar, 0o700),
+        (project.data, None), (project.archives, 0o700), (project.stage, 0o700), (project.logs, 0o700),
+        (project.minion_dir, 0o700),
+    ):  # fmt: skip
+        _folder(folder, mode)
+    for repo in REPOS:
+        path = repo_path(project, repo)
+        git.init_bare(path, branch)
+        _install_hook(project, repo, path / "hooks/proc-receive")
+    git.init_work(project.work_git, [project.code_git, project.pillar_git])
+    project.work_git.chmod(0o700)
+
+
+def _folder(path: Path, mode: int | None) -> None:
+    """Make a folder; where `mode` is given it is ours to say, else only at first."""
+    if not path.is_dir():
+        path.mkdir(parents=True)
+        path.chmod(mode or 0o770)
+    elif mode is not None and path.stat().st_mode & 0o7777 != mode:
+        path.chmod(mode)
+
+
+def _install_hook(project: Project, repo: str, path: Path) -> None:
+    text = hook_text(project, repo)
+    if not path.exists() or path.read_text() != text or not os.access(path, os.X_OK):
+        write_aside(path, text, 0o755)
+
+
+def hook_text(project: Project, repo: str) -> str:
+    """Return the hook of one repository: everything it must know is written into it."""
+    values = {
+        "ROOT": str(project.host.root),
+        "PYTHON": sys.executable,
+        "SOCKET": str(project.host.socket),
+        "STORE": str(project.host.store),
+        "PROJECT": project.name,
+        "REPO": repo,
+    }
+    text = (resources.files("corpushooks.hooks") / "proc-receive").read_text()
+    block = "".join(f"{key} = {value!r}\n" for key, value in values.items())
+    body = TEMPLATE.sub(lambda _: block, text.partition("\n")[2], count=1)
+    return f"#!{sys.executable} -IS\n{body}"
+
+
+# accounts
+
+
+def make_accounts(project: Project) -> list[str]:
+    """Make the system user and groups of a project, as root on a real host; return what was made, or why not."""
+    if project.host.embedded or os.geteuid() != 0:
+        return ["no system users are made: not root, or a root of its own"]
+    made: list[str] = []
+    for name in (project.group, project.deploy_group):
+        if not _known(grp.getgrnam, name):
+            run(["groupadd", "--system", name])
+            made.append(f"group {name}")
+    if not _known(pwd.getpwnam, project.user):
+        run(["useradd", "--system", "--gid", project.group, "--home-dir", project.dir, "--no-create-home",
+             "--shell", "/bin/bash", project.user])  # fmt: skip
+        made.append(f"user {project.user}")
+    return made
+
+
+def _known(lookup: object, name: str) -> bool:
+    try:
+        lookup(name)  # type: ignore[operator]
+    except KeyError:
+        return False
+    return True
+
+
+def account_ids(host: Host, user: str, group: str) -> tuple[int | None, int | None]:
+    """Return the uid and gid to own files with; None where owners are not ours to set."""
+    if host.embedded or os.geteuid() != 0:
+        return None, None
+    try:
+        return pwd.getpwnam(user).pw_uid, grp.getgrnam(group).gr_gid
+    except KeyError:
+        return None, None

@@ -1,0 +1,104 @@
+"""The log of a deployment: one file of lines that grows while it runs and can be followed by offset.
+
+Each line is a JSON record: {"at": seconds since the epoch, "text": …, "more": true}. `more` marks what only
+the whole log shows, not the terminal of a push; "end": true the line behind which the outcome is final. A crash can
+tear the last line; whoever goes on writing cuts it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+# C0 and C1 control characters but the tab, and what changes the direction of text: all could drive a terminal.
+CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+ESCAPE = re.compile(r"\x1b(?:\][^\x07\x1b]*(?:\x07|\x1b\\)?|\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])")
+
+
+def clean(text: str) -> str:
+    """Return text that cannot drive a terminal: escape sequences go, control characters show as a dot."""
+    return CONTROL.sub("·", ESCAPE.sub("", text).expandtabs())
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a log; `offset` is where the next one starts, in bytes."""
+
+    text: str
+    more: bool
+    end: bool
+    at: float
+    offset: int
+
+
+@dataclass
+class Log:
+    """The log of a running deployment, open for writing by one thread, followed by many."""
+
+    path: Path
+    _file: int = field(init=False, repr=False)
+    _size: int = field(init=False, repr=False)  # -1: closed
+    ended: bool = False  # the outcome is said
+    _grown: threading.Condition = field(default_factory=threading.Condition, repr=False)
+
+    def __post_init__(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._size = os.fstat(self._file).st_size
+        start = max(0, self._size - (1 << 20))
+        tail = os.pread(self._file, 1 << 20, start)
+        if tail and not tail.endswith(b"\n"):
+            self._size = start + tail.rfind(b"\n") + 1
+            os.ftruncate(self._file, self._size)
+        self.ended = any(line.end for line in read(self.path))
+
+    def write(self, text: str, *, more: bool = False, end: bool = False) -> None:
+        """Append text, line by line, made harmless; `more` hides it from the terminal of a push, `end` closes it."""
+        records: list[dict[str, Any]] = [
+            {"at": round(time.time(), 3), "text": clean(line)} for line in text.split("\n")
+        ]
+        for record in records if more else ():
+            record["more"] = True
+        if end:
+            records[-1]["end"] = self.ended = True
+        data = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()
+        with self._grown:
+            if self._size >= 0:
+                self._size += os.write(self._file, data)
+            self._grown.notify_all()
+
+    def wait(self, offset: int, seconds: float) -> None:
+        """Wait until the log is longer than `offset` or closed, at most `seconds`."""
+        with self._grown:
+            self._grown.wait_for(lambda: self._size < 0 or self._size > offset, seconds)
+
+    def close(self) -> None:
+        """Put the log on the disk and close it."""
+        with self._grown:
+            if self._size >= 0:
+                os.fsync(self._file)
+                os.close(self._file)
+            self._size = -1
+            self._grown.notify_all()
+
+
+def read(path: Path, offset: int = 0) -> Iterator[Line]:
+    """Yield the whole lines of a log from `offset` on; nothing where there is no log."""
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            for raw in file:
+                if not raw.endswith(b"\n"):
+                    return
+                offset += len(raw)
+                record = json.loads(raw)
+                yield Line(record["text"], record.get("more", False), record.get("end", False), record["at"], offset)
+    except FileNotFoundError:
+        return

@@ -1,0 +1,107 @@
+"""Before anything is touched: from which to which commit a deployment goes, and whether it may."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+from corpushooks import git, release, tree, view
+from corpushooks.errors import BrokenError, RefusedError, UsageError
+from corpushooks.history import DEPLOYED
+from corpushooks.push import enabled
+from corpushooks.release import Release
+from corpushooks.site import Run
+
+Pair = tuple[str | None, str | None]  # the commits of project.git and of pillar.git
+
+
+def aim(run: Run) -> None:
+    """Record from where to where a deployment goes, pin its commits, say so."""
+    head = f"refs/heads/{run.row.branch}"
+    old = git.ref(run.project.code_git, head), git.ref(run.project.pillar_git, head)
+    _check_unmoved(run, head, old)
+    new = _targets(run, old)
+    stamp = time.strftime("%Y-%m-%d_%H_%M-%S", time.gmtime())
+    run.deployment = run.site.history.aim(run.deployment, old, new, f"{stamp}_{run.deployment.number}")
+    for path, commit in zip((run.project.code_git, run.project.pillar_git), new, strict=True):
+        if commit:
+            git.pin(path, run.deployment.number, commit)
+    run.log.write(
+        view.opening(run.deployment, run.row.environment, run.row.code, new[0], _commits(run, run.row.code, new[0]))
+    )
+    _warn_of_lost(run, run.row.code, new[0])
+
+
+def _check_unmoved(run: Run, head: str, now: Pair) -> None:
+    """Refuse, as git would, a push whose ref is no longer what the client saw."""
+    request = run.request
+    ref = now[1] if request.repo == "pillar" else now[0]
+    if request.via == "push" and request.ref == head and (request.old or None) != ref:
+        raise RefusedError("the branch was moved while this push waited", hint="git fetch, then push again")
+
+
+def _targets(run: Run, old: Pair) -> Pair:
+    """Return the commits that a request wants deployed."""
+    request, live = run.request, run.row.code or old[0]
+    if request.kind == "rollback":
+        target = run.site.history.deployment(run.project.name, request.target)
+        if target.state != DEPLOYED:
+            raise UsageError(f"deployment {target.number} was never live", f"corpus history {run.project.name}")
+        return target.new_code, target.new_pillar
+    if request.repo == "pillar":
+        if live is None:
+            raise RefusedError("nothing is deployed yet", hint="push the project first, then its pillar")
+        return live, request.new or old[1]
+    return request.new or live, old[1]
+
+
+def _commits(run: Run, old: str | None, new: str | None) -> str:
+    if new is None or old is None or old == new:
+        return ""
+    return view.count(git.change(run.project.code_git, old, new).added, "commit")
+
+
+def _warn_of_lost(run: Run, old: str | None, new: str | None) -> None:
+    if old and new and old != new:
+        lost = git.lost_commits(run.project.code_git, old, new)
+        run.warn(*(f"no longer live: {line}" for line in lost))
+
+
+def check(run: Run) -> None:
+    """Refuse what cannot be deployed."""
+    name, new = run.project.name, run.deployment.new_code
+    if run.row.broken:
+        raise BrokenError(f"{name} is broken: {run.row.broken}", hint=f"corpus repair {name}")
+    if new is None:
+        raise RefusedError("there is nothing to deploy yet", hint="git push a commit first")
+    changed = (new, run.deployment.new_pillar) != (run.row.tree_code, run.row.tree_pillar)
+    if changed and not enabled(run.request, "sync"):
+        raise UsageError("only/skip leave out sync, but the commit is new", hint="leave sync in")
+    release.check_commit(run.project, run.row.environment, new, run.request)
+    if changed:
+        run.warn(*git.oddities(run.project.code_git, new))
+        with candidate(run) as found:
+            check_syntax(run, found)
+
+
+def check_syntax(run: Run, found: Release) -> None:
+    """Refuse a release of which a file has wrong syntax: file and line."""
+    with run.site.engine.session(found.minion(run.settings), run) as session:
+        problems = release.syntax(session, found)
+    for problem in problems[1:]:
+        run.log.write(f"error: {view.problem(problem)}")
+    if problems:
+        raise RefusedError(view.problem(problems[0]), hint="nothing was touched; mend it and push again")
+
+
+@contextlib.contextmanager
+def candidate(run: Run) -> Iterator[Release]:
+    """The release to deploy, in a folder of its own for as long as it is needed."""
+    folder = run.project.minion_dir / "candidate" / str(run.deployment.number)
+    tree.remove(folder)
+    done = run.deployment
+    try:
+        yield release.candidate(run.project, run.row.environment, folder, done.new_code, done.new_pillar)
+    finally:
+        tree.remove(folder)

@@ -1,0 +1,225 @@
+"""A release as Salt sees it: where its SLS files and its pillar lie, which SLS files run, and its cfg.
+
+The live release is seen through the wiring; a candidate lies in a folder of its own, with a shadow of Salt's
+roots in which only this project's part is replaced.
+"""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from corpushooks import config, git, wiring
+from corpushooks.errors import RefusedError, SaltError, UsageError
+from corpushooks.history import Request
+from corpushooks.project import Project, install_stems, task_names
+from corpushooks.salt import Engine, Minion, Problem, Session, State
+from corpushooks.settings import Settings
+
+SAMPLE = "PILLAR.sample"
+SKIPS = {"sync": "release_sync", "rotate": "rotate_archives"}  # the flags of cfg have the names of the original
+
+
+@dataclass(frozen=True)
+class Release:
+    """One state of a project's code and pillar, on the disk."""
+
+    project: Project
+    environment: str
+    salt: Path  # its .salt
+    pillar: Path
+    state_roots: tuple[Path, ...]
+    pillar_roots: tuple[Path, ...]
+    modules: Path
+    minion_dir: Path
+
+    @property
+    def states(self) -> Path:
+        """Where its SLS files lie: .salt, or .salt/ENVIRONMENT where that holds any."""
+        own = self.salt / self.environment
+        return own if own.is_dir() and any(p.suffix == ".sls" for p in own.iterdir()) else self.salt
+
+    @property
+    def sample(self) -> Path | None:
+        path = self.salt / SAMPLE
+        return path if path.is_file() and not path.is_symlink() else None
+
+    def names(self) -> list[str]:
+        """Return the names of the files beside the SLS files."""
+        return [p.name for p in self.states.iterdir() if p.is_file()] if self.states.is_dir() else []
+
+    def has(self, stem: str) -> bool:
+        return f"{stem}.sls" in self.names()
+
+    def install(self, steps: tuple[str, ...] = ()) -> list[str]:
+        """Return the install SLS in order; with `steps` only those, unknown ones are a UsageError."""
+        stems = install_stems(self.names())
+        unknown = [step for step in steps if step not in stems]
+        if unknown:
+            raise UsageError(f"there is no install SLS {unknown[0]!r}", hint=f"there are: {' '.join(stems)}")
+        return [stem for stem in stems if not steps or stem in steps]
+
+    def minion(self, settings: Settings) -> Minion:
+        """Return what a session of Salt must know to see this release."""
+        return Minion(
+            name=self.project.name, dir=self.minion_dir, states=self.state_roots, pillars=self.pillar_roots,
+            modules=self.modules, id=socket.getfqdn(), config=settings.minion,
+        )  # fmt: skip
+
+
+def live(project: Project, environment: str) -> Release:
+    """Return the release that the wiring shows, with a pillar top of the host's entries plus this project."""
+    own = project.minion_dir / "pillar"
+    _own_top(project, own, wanted=None)
+    return Release(
+        project, environment, project.salt_link, project.pillar,
+        (project.host.salt_dir,), (own, project.host.pillar_dir), wiring.loader_dir(project), project.minion_dir,
+    )  # fmt: skip
+
+
+def candidate(project: Project, environment: str, folder: Path, code: str | None, pillar: str | None) -> Release:
+    """Return the release of two commits, exported into the empty `folder`."""
+    salt, pillar_tree = folder / "code/.salt", folder / "pillar"
+    if code:
+        git.export(project.work_git, salt, f"{code}:.salt")
+    pillar_tree.mkdir(parents=True, exist_ok=True)
+    if pillar:
+        git.export(project.work_git, pillar_tree, pillar)
+    return beside(project, environment, folder, salt, pillar_tree)
+
+
+def beside(project: Project, environment: str, folder: Path, salt: Path, pillar: Path) -> Release:
+    """Return a release whose .salt and pillar lie anywhere; `folder` takes the shadow of Salt's roots."""
+    found = Release(
+        project, environment, salt, pillar, (folder / "salt-root",), (folder / "pillar-root",),
+        folder / "modules", folder / "minion",
+    )  # fmt: skip
+    _shadow(project.host.salt_dir, folder / "salt-root", project.name, found.states)
+    _shadow(project.host.pillar_dir, folder / "pillar-root", project.name, pillar)
+    (folder / "pillar-root/top.sls").unlink(missing_ok=True)
+    _own_top(project, folder / "pillar-root", wanted=(pillar / "init.sls").is_file())
+    wiring.link_modules(project.name, salt, folder / "modules")
+    return found
+
+
+def _shadow(root: Path, shadow: Path, name: str, target: Path) -> None:
+    """Link everything of one of Salt's roots into a shadow of it, but this project to `target`."""
+    inner = shadow / "makina-projects"
+    inner.mkdir(parents=True)
+    for path in root.iterdir() if root.is_dir() else ():
+        if path.name != "makina-projects" and not path.name.startswith("_"):
+            (shadow / path.name).symlink_to(path)
+    others = root / "makina-projects"
+    for path in others.iterdir() if others.is_dir() else ():
+        if path.name != name:
+            (inner / path.name).symlink_to(path)
+    (inner / name).symlink_to(target)
+
+
+def _own_top(project: Project, folder: Path, *, wanted: bool | None) -> None:
+    top = project.host.pillar_dir / "top.sls"
+    text = wiring.only_own(top.read_text() if top.exists() else "", project.name)
+    if wanted is not None:
+        text = wiring.top_text(text, project.name, wanted=wanted)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not (folder / "top.sls").exists() or (folder / "top.sls").read_text() != text:
+        wiring.write_aside(folder / "top.sls", text, 0o600)
+
+
+# what can be said before anything runs
+
+
+def check_commit(project: Project, environment: str, code: str, request: Request) -> None:
+    """Raise where a commit cannot be deployed as it lies in the repository: nothing is checked out for this."""
+    repo = project.code_git
+    names = git.folder(repo, code, ".salt")
+    if names is None:
+        raise RefusedError(
+            f"{code[:7]} has no .salt folder", hint="add .salt/00_install.sls: see docs/first-project.md"
+        )
+    own = git.folder(repo, code, f".salt/{environment}") or {}
+    files = list(own if any(name.endswith(".sls") for name in own) else names)
+    stems = install_stems(files)
+    dotted = [stem for stem in stems if "." in stem]
+    if dotted:
+        raise RefusedError(
+            f".salt/{dotted[0]}.sls: Salt reads a dot in the name as a folder",
+            hint="rename it without the dot",
+        )
+    if not stems:
+        raise RefusedError("no install SLS in .salt", hint="add .salt/00_install.sls: see docs/first-project.md")
+    unknown = [step for step in request.steps if step not in stems]
+    if unknown:
+        raise UsageError(f"steps={unknown[0]}: no such install SLS", hint=f"there are: {' '.join(stems)}")
+
+
+def check_task(names: list[str], task: str) -> None:
+    """Raise UsageError where there is no such task."""
+    known = task_names(names)
+    if task not in known:
+        raise UsageError(f"there is no task {task!r}", hint=f"tasks: {' '.join(known) or 'none'}")
+
+
+def syntax(session: Session, release: Release) -> list[Problem]:
+    """Return what is wrong with the syntax of the sample, the pillar and every SLS of a release."""
+    files = [release.states / name for name in sorted(release.names()) if name.endswith(".sls")]
+    sample = [release.sample] if release.sample else []
+    pillar = release.pillar / "init.sls"
+    return session.syntax([*sample, *files, *([pillar] if pillar.is_file() else [])])
+
+
+def check_pillar(project: Project, environment: str, settings: Settings, engine: Engine, commit: str) -> None:
+    """Raise RefusedError where a commit of pillar.git would not compile: file and line."""
+    if "init.sls" not in (git.folder(project.pillar_git, commit) or {}):
+        raise RefusedError("the pillar has no init.sls", hint="add init.sls: see docs/first-project.md")
+    with tempfile.TemporaryDirectory(prefix="pillar-", dir=project.minion_dir) as folder:
+        found = candidate(project, environment, Path(folder), None, commit)
+        with engine.session(found.minion(settings), Unheard()) as session:
+            problems = session.syntax([found.pillar / "init.sls"])
+            if problems:
+                raise RefusedError(str(problems[0]), hint="nothing was stored; mend it and push again")
+            try:
+                session.facts(None)
+            except SaltError as exc:
+                raise RefusedError(exc.message, hint="nothing was stored; mend it and push again") from exc
+
+
+class Unheard:
+    """A listener of a session that runs no SLS."""
+
+    def child(self, pid: int, start: int, group: int) -> None:
+        """A process begins; it ends with its control socket."""
+
+    def state(self, state: State) -> None:
+        """No state runs."""
+
+    def output(self, data: bytes) -> None:
+        """No command runs."""
+
+
+# cfg
+
+
+def compute(
+    session: Session, release: Release, settings: Settings, request: Request, *, archive: Path, chrono: str
+) -> config.Cfg:
+    """Compute the cfg of a release from its sample, its pillar and this host, and give it to the session."""
+    facts = session.facts(release.sample)
+    fqdn = str(facts.grains.get("fqdn") or socket.getfqdn())
+    said: Mapping[str, Any] = {
+        **({"only": list(request.only)} if request.only else {}),
+        **({"only_steps": list(request.steps)} if request.steps else {}),
+        **{f"skip_{SKIPS.get(step, step)}": True for step in request.skip},
+    }
+    builtin = config.builtin(
+        release.project, release.environment, minion_id=str(facts.grains.get("id") or fqdn), fqdn=fqdn,
+        archive_dir=archive, chrono=chrono, keep_archives=settings.keep_archives,
+    )  # fmt: skip
+    layers = config.Layers(builtin, facts.sample, facts.pillar, facts.grains, settings.minion, said)
+    cfg = config.compute(layers, name=release.project.name, env_defaults_win=settings.env_defaults_win)
+    session.configure(cfg.values, cfg.sample_defaults)
+    return cfg

@@ -1,0 +1,163 @@
+"""A host at work, and one deployment at work on it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from corpushooks import view
+from corpushooks.config import Cfg
+from corpushooks.errors import CancelledError, CorpusError, RefusedError, UsageError
+from corpushooks.history import FAILED, REFUSED, ChildRow, Deployment, History, ProjectRow, Request
+from corpushooks.log import Log
+from corpushooks.project import Host, Project
+from corpushooks.release import Release
+from corpushooks.salt import Engine, SaltCallEngine, Session, State, WarmEngine
+from corpushooks.settings import Settings, load
+
+Probe = Callable[[str, str], None]
+
+
+def no_probe(label: str, when: str) -> None:
+    """Do nothing where a crash test would."""
+
+
+@dataclass
+class Site:
+    """A host at work: its settings, store and engine. `probe` is called around every effect, with its label."""
+
+    host: Host
+    settings: Settings
+    history: History
+    engine: Engine
+    probe: Probe = no_probe
+    running: dict[tuple[str, int], Run] = field(default_factory=dict)
+
+    @contextmanager
+    def effect(self, label: str) -> Iterator[None]:
+        """Mark an effect, so that a test can fail or kill exactly there."""
+        self.probe(label, "before")
+        yield
+        self.probe(label, "after")
+
+
+@dataclass
+class Run:
+    """One deployment at work."""
+
+    site: Site
+    project: Project
+    settings: Settings
+    row: ProjectRow
+    deployment: Deployment
+    log: Log
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    session: Session | None = None
+    _sessions: ExitStack = field(default_factory=ExitStack)
+    release: Release | None = None
+    cfg: Cfg | None = None
+    undoing: bool = False
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def request(self) -> Request:
+        return self.deployment.request
+
+    @property
+    def archive(self) -> Path:
+        """The folder of this deployment's archive."""
+        return self.project.archives / (self.deployment.archive or "none")
+
+    @property
+    def saved(self) -> Path:
+        """The project tree as it was before this deployment."""
+        return self.archive / "project"
+
+    # the outcome and what is said of it
+
+    def move(self, state: str, reason: str = "") -> None:
+        """Change the state of the deployment."""
+        self.deployment = self.site.history.move(self.deployment, state, view.one_line(reason))
+
+    def warn(self, *warnings: str) -> None:
+        """Show warnings, the first of many."""
+        for warning in warnings[:20]:
+            self.log.write(f"warning: {warning}")
+        if len(warnings) > 20:
+            self.log.write(f"warning: {len(warnings) - 20} more of this kind")
+
+    def say_end(self, *lines: str, hint: str = "") -> None:
+        """Write the last lines of the log: the outcome is final, and whoever follows stops here."""
+        self.log.write("\n".join([*lines, *([f"hint: {hint}"] if hint else [])]), end=True)
+
+    def fail(self, exc: CorpusError) -> None:
+        """End a run that changed nothing which could be rolled back."""
+        self.move(REFUSED if isinstance(exc, (RefusedError, UsageError)) else FAILED, exc.message)
+        self.say_end(f"error: {exc.message}", hint=exc.hint)
+
+    # what a session of Salt reports
+
+    def child(self, pid: int, start: int, group: int) -> None:
+        """Record a process before it does anything."""
+        self.site.history.add_child(self.deployment, ChildRow(pid, start, group))
+
+    def state(self, state: State) -> None:
+        """A state ended: it is shown with its SLS."""
+
+    def output(self, data: bytes) -> None:
+        """A command wrote something: it is shown with its state."""
+
+    # its end
+
+    def cancel(self) -> None:
+        """Stop this deployment, from another thread: it rolls back."""
+        self.cancelled.set()
+        if self.session is not None and not self.undoing:
+            self.session.stop()
+
+    def check_cancelled(self) -> None:
+        """Raise CancelledError where somebody asked for the end, or the time is over."""
+        if self.undoing:
+            return
+        if self.cancelled.is_set():
+            row = self.site.history.deployment(self.project.name, self.deployment.number)
+            raise CancelledError(f"cancelled by {row.cancelled or 'somebody'}")
+        if self.time_left() == 0:
+            raise CancelledError(f"no end after {self.settings.timeout:g} s (timeout)")
+
+    def time_left(self) -> float | None:
+        """Return how many seconds the next SLS may take; None: any."""
+        step, whole = self.settings.step_timeout, self.settings.timeout
+        if whole is None or self.undoing:
+            return step
+        left = max(0.0, self.began + whole - time.monotonic())
+        return left if step is None else min(step, left)
+
+    def open_session(self, release: Release) -> Session:
+        """Open the session of Salt that this deployment's SLS run in."""
+        self.release = release
+        self.session = self._sessions.enter_context(self.site.engine.session(release.minion(self.settings), self))
+        return self.session
+
+    def close_session(self) -> None:
+        """Let the session go: the trees it has seen change, or nothing is left to do."""
+        self.session = self.cfg = self.release = None
+        self._sessions.close()
+
+
+def make_engine(host: Host, settings: Settings) -> Engine:
+    """Return the engine that the settings name."""
+    if settings.engine == "salt-call":
+        return SaltCallEngine(settings.salt_call)
+    return WarmEngine(settings.salt_python or Path(sys.executable), log=host.state_dir / "salt-worker.log")
+
+
+def open_site(host: Host) -> Site:
+    """Return a host at work, as its settings say; raise ConfigError or StoreError."""
+    settings = load(host.config_file)
+    return Site(host, settings, History(host.store), make_engine(host, settings))

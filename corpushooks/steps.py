@@ -1,0 +1,293 @@
+"""The steps of the procedure, forward and back. Each can run twice."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+from corpushooks import git, layout, release, tree, view, wiring
+from corpushooks.errors import CorpusError, RefusedError, SaltError, StepError
+from corpushooks.project import Project
+from corpushooks.push import enabled
+from corpushooks.release import Release
+from corpushooks.run import run as run_program
+from corpushooks.salt import Result
+from corpushooks.site import Run
+
+# the steps
+
+
+def archive(run: Run, label: str) -> str:
+    """Keep project/ as it is."""
+    run.archive.mkdir(parents=True, exist_ok=True)
+    run.archive.chmod(0o700)
+    previous = last_archive(run.project, run.archive.name)
+    found = tree.scan(run.project.tree)
+    _check_room(run, 2 * tree.cost(found, previous))  # a roll back keeps the failed tree beside it
+    if enabled(run.request, "archive") and _run_special(run, "archive"):
+        found = tree.scan(run.project.tree)
+    report = tree.snapshot(found, run.saved, previous)
+    run.warn(*report.warnings)
+    if enabled(run.request, "archive"):
+        _run_special(run, "post_archive")
+    return f"{report.changed} of {view.count(report.files, 'file')}"
+
+
+def last_archive(project: Project, before: str) -> Path | None:
+    """Return the newest whole archive older than the one called `before`."""
+    names = sorted((p.name for p in project.archives.iterdir()), key=_archive_number, reverse=True)
+    for name in names:
+        if _archive_number(name) < _archive_number(before) and tree.is_whole(project.archives / name / "project"):
+            return project.archives / name / "project"
+    return None
+
+
+def _archive_number(name: str) -> int:
+    number = name.rpartition("_")[2]
+    return int(number) if number.isdigit() else -1
+
+
+def _check_room(run: Run, needed: int) -> None:
+    """Raise RefusedError where the disk is too full; the host's `enlarge` command may make room first."""
+    reserve = run.settings.reserve << 20
+    if _free(run.project) >= needed + reserve:
+        return
+    if run.settings.enlarge:
+        run_program(run.settings.enlarge, timeout=600, check=False)
+    if (free := _free(run.project)) < needed + reserve:
+        raise RefusedError(
+            f"the disk is too full: {free >> 20} MiB free, {(needed + reserve) >> 20} MiB needed",
+            hint="make room, or set `enlarge` in the host's settings",
+        )
+
+
+def _free(project: Project) -> int:
+    return shutil.disk_usage(project.dir).free
+
+
+def sync(run: Run, label: str) -> str:
+    """Bring stage, project/ and pillar/ to the commits to deploy; wiring and cfg follow."""
+    if not enabled(run.request, "sync"):
+        _rewire(run)
+        return "left out"
+    new, project = run.deployment.new_code, run.project
+    layout.make(project, run.row.branch)
+    gone = git.removed(project.work_git, run.row.tree_code, new or git.EMPTY_TREE)
+    git.checkout(project.work_git, project.stage, new)
+    git.checkout(project.work_git, project.pillar, run.deployment.new_pillar)
+    report = tree.sync(project.stage, project.tree, gone, _stamps(project))
+    run.warn(*report.warnings)
+    _rewire(run)
+    return view.count(report.changed, "file")
+
+
+def _stamps(project: Project) -> Path:
+    return project.git_dir / "work.git/stamps"
+
+
+def _rewire(run: Run) -> None:
+    """Let wiring and cfg follow the trees: the old session has seen the old ones."""
+    run.close_session()
+    wiring.wire(run.project, run.row.environment)
+    open_session(run)
+
+
+def open_session(run: Run) -> Release:
+    """Open a session of Salt on the live trees, with their cfg."""
+    found = release.live(run.project, run.row.environment)
+    session = run.open_session(found)
+    chrono = run.deployment.archive or ""
+    run.cfg = release.compute(session, found, run.settings, run.request, archive=run.archive, chrono=chrono)
+    return found
+
+
+def fixperms(run: Run, label: str) -> str:
+    """Set owners and modes: fixperms.sls, or the built-in."""
+    if not enabled(run.request, "fixperms"):
+        return "left out"
+    if _run_special(run, "fixperms"):
+        return "fixperms.sls"
+    values = run.cfg.values if run.cfg else {}
+    uid, gid = layout.account_ids(
+        run.project.host,
+        str(values.get("user", run.project.user)),
+        str(values.get("group", run.project.group)),
+    )
+    report = tree.fix(run.project.tree, uid=uid, gid=gid)
+    data = tree.fix(run.project.data, uid=uid, gid=gid, recursive=False)
+    run.warn(*report.warnings, *data.warnings)
+    changed = report.changed + data.changed
+    return f"{changed} changed" if changed else ""
+
+
+def install(run: Run, label: str) -> str:
+    """Run the install SLS in order, up to the first that fails."""
+    assert run.release is not None
+    if not enabled(run.request, "install"):
+        return "left out"
+    stems = run.release.install(run.request.steps)
+    for index, stem in enumerate(stems):
+        head = label if index == 0 else " " * (len(label) - len(label.lstrip("[0123456789/] "))) + "install"
+        run.check_cancelled()
+        run.site.history.begin(run.deployment, f"install {stem}")
+        run_sls(run, stem, f"{head} {stem}")
+    return ""
+
+
+def publish(run: Run, label: str) -> str:
+    """Move the refs and record that the deployment is live; its journal row is the commit point."""
+    for path, name, old, new in _moves(run):
+        with run.site.effect(f"move {path.name}"):
+            if not git.move_ref(path, name, old, new) and git.ref(path, name) != new:
+                raise StepError(f"publish failed: {name} of {path.name} was moved meanwhile")
+    run.deployment = run.site.history.publish(run.deployment)
+    return f"{run.row.branch} {view.short(run.deployment.new_code)}"
+
+
+def _moves(run: Run) -> list[tuple[Path, str, str | None, str]]:
+    """Return the refs that this deployment moves: (repository, ref, old, new)."""
+    head, done = f"refs/heads/{run.row.branch}", run.deployment
+    moves = []
+    if done.new_code and done.new_code != done.old_code:
+        moves.append((run.project.code_git, head, done.old_code, done.new_code))
+    if run.request.repo == "pillar" and done.new_pillar and done.new_pillar != done.old_pillar:
+        moves.append((run.project.pillar_git, head, done.old_pillar, done.new_pillar))
+    return moves
+
+
+def rotate(run: Run, label: str) -> str:
+    """Keep the newest archives, and always the one that the live release would roll back to."""
+    if not enabled(run.request, "rotate"):
+        return "left out"
+    keep = run.settings.keep_archives
+    if run.cfg:
+        keep = int(run.cfg.values.get("keep_archives", keep))
+    live = run.site.history.project(run.project.name)
+    names = [p.name for p in run.project.archives.iterdir() if _archive_number(p.name) >= 0]
+    names.sort(key=_archive_number, reverse=True)
+    old = [name for name in names[keep:] if not live or _archive_number(name) != live.live]
+    for name in old:
+        tree.remove(run.project.archives / name)
+        git.unpin(run.project.code_git, _archive_number(name))
+        git.unpin(run.project.pillar_git, _archive_number(name))
+    return f"{view.count(len(old), 'archive')} removed" if old else ""
+
+
+def notify(run: Run, label: str) -> str:
+    """Tell who wants to know: notify.sls where the project has one."""
+    if not enabled(run.request, "notify"):
+        return "left out"
+    return "notify.sls" if _run_special(run, "notify") else ""
+
+
+# the way back
+
+
+def take_back_refs(run: Run, label: str) -> str:
+    """Move back the refs that publish had moved."""
+    if "publish" in run.site.history.steps(run.deployment):
+        for path, name, old, new in _moves(run):
+            git.take_back_ref(path, name, new, old)
+    return ""
+
+
+def keep_failed(run: Run, label: str) -> str:
+    """Keep project/ as it failed, aside: rollback.sls files of old write to its later place."""
+    aside, place = run.archive / ".failed", run.archive / "project.failed"
+    if tree.is_whole(aside) or tree.is_whole(place):
+        return ""
+    try:
+        report = tree.snapshot(tree.scan(run.project.tree), aside, run.saved)
+    except CorpusError as exc:
+        run.warn(f"the failed tree is not kept: {exc}")
+        return ""
+    return f"{report.changed} of {view.count(report.files, 'file')} kept"
+
+
+def restore(run: Run, label: str) -> str:
+    """Make stage, pillar/ and project/ what they were; wiring follows."""
+    project = run.project
+    git.checkout(project.work_git, project.stage, run.row.tree_code)
+    git.checkout(project.work_git, project.pillar, run.row.tree_pillar)
+    report = tree.restore(run.saved, project.tree)
+    run.warn(*report.warnings)
+    run.close_session()
+    wiring.wire(project, run.row.environment)
+    return view.count(report.changed, "file")
+
+
+def rollback_sls(run: Run, label: str) -> str:
+    """Run rollback.sls of the restored release; then put the failed tree in its place."""
+    open_session(run)
+    ran = run.row.tree_code is not None and _run_special(run, "rollback")
+    if tree.is_whole(run.archive / ".failed"):
+        tree.remove(run.archive / "project.failed")
+        tree.rename(run.archive / ".failed", run.archive / "project.failed")
+    return "rollback.sls" if ran else ""
+
+
+def reinstall(run: Run, label: str) -> str:
+    """Run the restored release's install SLS again, so that services and files elsewhere follow."""
+    assert run.release is not None
+    begun = [step for step in run.site.history.steps(run.deployment) if step.startswith("install ")]
+    if not begun or not run.settings.rollback_install or run.row.tree_code is None:
+        return ""
+    for stem in run.release.install():
+        try:
+            run_sls(run, stem, f"      install {stem}")
+        except CorpusError as exc:
+            run.warn(f"{exc} (after the roll back; what it manages outside project/ may be as it failed)")
+            break
+    return ""
+
+
+# running SLS
+
+
+def _run_special(run: Run, stem: str) -> bool:
+    """Run one of the procedures a project may override; return whether it has it."""
+    if run.release is None or run.session is None:
+        open_session(run)
+    assert run.release is not None
+    if not run.release.has(stem):
+        return False
+    run_sls(run, stem, "")
+    return True
+
+
+def run_sls(run: Run, stem: str, label: str) -> Result:
+    """Run one SLS and show it; raise StepError where it failed."""
+    assert run.session is not None and run.release is not None
+    start = time.monotonic()
+    sls = run.project.sls_id(stem)
+    try:
+        result = run.session.run(sls, timeout=run.time_left())
+    except SaltError as exc:
+        run.check_cancelled()
+        raise StepError(f"{label.strip() or stem}: {exc}") from exc
+    if label and result.ok:
+        run.log.write(view.row(label, view.summary(result), time.monotonic() - start))
+    elif label:
+        run.log.write(label)
+    if not result.ok:
+        _show_failure(run, stem, result)
+        name = f"install {stem}" if label else f"{stem}.sls"
+        raise StepError(f"{name} failed: {view.failed_ids(result)}")
+    if not result.states:
+        run.log.write(f"        warning: {stem}.sls is empty", more=True)
+    for line in view.all_states(result):
+        run.log.write(line, more=True)
+    return result
+
+
+def _show_failure(run: Run, stem: str, result: Result) -> None:
+    assert run.session is not None
+    for error in result.errors:
+        for line in view.indent(error.splitlines(), 8):
+            run.log.write(line)
+    for line in view.states(result):
+        run.log.write(line)
+    for line in view.all_states(result):
+        run.log.write(line, more=True)
+    run.log.write(f"        by hand: {run.session.command(run.project.sls_id(stem))}", more=True)

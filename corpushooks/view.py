@@ -1,0 +1,184 @@
+"""What people read of a deployment, as plain lines. Values only."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from corpushooks.history import Deployment
+from corpushooks.salt import Problem, Result, State
+
+LABEL, WIDTH = 29, 66  # columns; git puts "remote: " in front, and terminals have 80
+COMMENT_LINES = 12
+
+OUTCOMES = {
+    "queued": "waits", "running": "runs", "rolling_back": "rolls back", "deployed": "deployed", "done": "done",
+    "refused": "refused", "cancelled": "cancelled", "failed": "failed", "rolled_back": "rolled back",
+    "broken": "broken",
+}  # fmt: skip
+
+
+def short(commit: str | None) -> str:
+    """Return a commit as people write it."""
+    return commit[:7] if commit else "nothing"
+
+
+def count(number: int, noun: str, nouns: str = "") -> str:
+    """Return a number with its noun: 1 file, 2 files."""
+    return f"{number} {noun if number == 1 else nouns or noun + 's'}"
+
+
+def row(label: str, detail: str, seconds: float | None) -> str:
+    """Return one line of the procedure: what, what came of it, how long it took."""
+    left = f"{label:<{LABEL}}{detail}" if len(label) < LABEL else f"{label}  {detail}"
+    took = "" if seconds is None else f"{seconds:.1f} s"
+    return f"{left:<{WIDTH - 8}}{took:>8}".rstrip()
+
+
+def step_label(index: int, total: int, name: str, part: str = "", *, first: bool = True) -> str:
+    """Return the label of a step, or of a part of one: [4/8] install 00_app."""
+    mark = f"[{index}/{total}] " if first else " " * len(f"[{index}/{total}] ")
+    return f"{mark}{name} {part}".rstrip()
+
+
+def opening(deployment: Deployment, environment: str, old: str | None, new: str | None, commits: str) -> str:
+    """Return the first line of a deployment."""
+    what = {"deploy": "deployment"}.get(deployment.request.kind, deployment.request.kind)
+    head = f"{deployment.project} ({environment}) {what} {deployment.number}"
+    if deployment.request.kind == "task":
+        return f"{head}: {deployment.request.task}"
+    if old == new:
+        return f"{head}: {short(new)} again"
+    return f"{head}: {short(old)} -> {short(new)}{', ' + commits if commits else ''}"
+
+
+def summary(result: Result) -> str:
+    """Return what an SLS did, in a few words."""
+    if not result.states:
+        return "nothing to do"
+    changed = sum(bool(state.changes) for state in result.states)
+    return count(len(result.states), "state") + (f", {changed} changed" if changed else "")
+
+
+def states(result: Result, *, test: bool = False) -> list[str]:
+    """Return the states of an SLS that did something or failed, with what is to be said of each."""
+    lines: list[str] = []
+    for state in result.states:
+        if state.skipped:
+            lines.append(state_line("not run", state))
+        elif state.result is False or (state.result is None and not test):
+            lines += [state_line("FAILED", state), *indent(tail(state.comment), 10)]
+            lines += indent(tail(command_output(state.changes)), 10)
+        elif state.changes or (test and state.result is None):
+            lines.append(state_line("would" if test else "changed", state))
+            if test:
+                lines += indent(diff(state.changes) or tail(state.comment, 4), 10)
+    return lines
+
+
+def all_states(result: Result) -> list[str]:
+    """Return every state of an SLS with its comment and changes, for the whole log."""
+    lines: list[str] = []
+    for state in result.states:
+        word = {True: "ok", False: "FAILED", None: "would"}[state.result]
+        lines += [state_line(word, state), *indent(state.comment.splitlines(), 10)]
+        lines += indent(diff(state.changes), 10) + indent(command_output(state.changes).splitlines(), 10)
+    return lines
+
+
+def state_line(word: str, state: State) -> str:
+    """Return one state as a line."""
+    where = f"({state.sls}.sls line {state.line})" if state.line and word == "FAILED" else ""
+    took = f"{state.seconds:.1f} s" if word in ("changed", "ok") else ""
+    left = f"        {word:<8} {state.id:<12} {state.function} {where}".rstrip()
+    return f"{left:<{WIDTH - 8}}{took:>8}".rstrip()
+
+
+def command_output(changes: Mapping[str, Any]) -> str:
+    """Return what a command wrote, as cmd.run reports it."""
+    parts = [str(changes[key]) for key in ("stdout", "stderr") if changes.get(key)]
+    return "\n".join(parts)
+
+
+def diff(changes: Mapping[str, Any]) -> list[str]:
+    """Return the difference of a file, where a state reports one."""
+    found = changes.get("diff")
+    return str(found).splitlines() if found else []
+
+
+def tail(text: str, lines: int = COMMENT_LINES) -> list[str]:
+    """Return the end of a text, saying how much was left out."""
+    found = text.strip().splitlines()
+    if len(found) <= lines:
+        return found
+    return [f"… {len(found) - lines} lines more in the whole log", *found[-lines:]]
+
+
+def indent(lines: Sequence[str], columns: int) -> list[str]:
+    """Return lines moved to the right."""
+    return [" " * columns + line for line in lines]
+
+
+def failed_ids(result: Result) -> str:
+    """Name what failed in an SLS, for the one line that git shows."""
+    if result.errors:
+        return result.errors[0].strip().splitlines()[0]
+    names = [state.id for state in result.states if state.result is False and not state.skipped]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def problem(found: Problem) -> str:
+    """Return a problem of a file as one line: file, line, what."""
+    where = f"{found.file} line {found.line}" if found.line else found.file
+    return f"{where}: {found.message}"
+
+
+def reason(deployment: Deployment) -> str:
+    """Return why a push is rejected, as git shows it in brackets."""
+    tails = {"rolled_back": "; rolled back", "broken": "; THE ROLL BACK FAILED", "failed": "; left as it is"}
+    if deployment.state in tails:
+        return one_line(deployment.reason.partition(": ")[0]) + tails[deployment.state]
+    return one_line(deployment.reason)
+
+
+def one_line(text: str) -> str:
+    """Return text as git takes it for a reason: one line, not too long."""
+    line = " ".join(text.split())
+    return line if len(line) <= 200 else line[:197] + "..."
+
+
+def ago(seconds: float) -> str:
+    """Return a duration as people say it."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def status(found: Mapping[str, Any]) -> list[str]:
+    """Return what `corpus status` says of one project."""
+    live = f"live: {short(found['commit'])}, deployment {found['live']}" if found["live"] else "nothing is live yet"
+    lines = [f"{found['project']:<16} {found['environment']:<9} {live}"]
+    if found["broken"]:
+        lines.append(f"    BROKEN: {found['broken']}; corpus repair {found['project']}")
+    if found["tree"] != found["commit"]:
+        lines.append(f"    project/ holds the failed {short(found['tree'])}")
+    if found["pillar_ahead"]:
+        lines.append("    the pillar is ahead: it takes effect with the next deployment")
+    lines += [f"    {OUTCOMES[one['state']]}: deployment {one['number']} by {one['by']}" for one in found["open"]]
+    last = found["last"]
+    if last and last["state"] not in ("deployed", "done"):
+        lines.append(f"    last: deployment {last['number']} {OUTCOMES[last['state']]}: {last['reason']}")
+    return lines
+
+
+def history_row(one: Deployment, *, live: bool) -> str:
+    """Return one line of `corpus history`."""
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one.queued))
+    took = f"{one.decided - one.started:.1f} s" if one.decided and one.started else ""
+    ways = f"{short(one.old_code)} -> {short(one.new_code)}" if one.new_code else ""
+    mark = "*" if live else " "
+    kind = "" if one.request.kind == "deploy" else f"{one.request.kind} "
+    left = f"{mark}{one.number:>5}  {when}  {OUTCOMES[one.state]:<11} {took:>8}  {one.request.who:<10} {ways}"
+    return f"{left}  {kind}{one.reason}".rstrip()

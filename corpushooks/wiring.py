@@ -1,0 +1,190 @@
+"""The wiring: the links by which Salt sees a project, its line in the pillar's top file, its modules.
+
+Each link is made aside and renamed into place, one that is right is left alone, and something that is no link
+is never removed. What all projects share is changed under one lock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from corpushooks.errors import DoorError
+from corpushooks.project import MODULE_KINDS, Host, Project
+
+MARK = "# corpushooks"
+
+
+def wire(project: Project, environment: str) -> None:
+    """Make or repair everything by which Salt sees a project."""
+    with _shared(project.host):
+        link(project.salt_link, Path("git/stage/.salt"))
+        link(project.wired_salt, states_dir(project, environment))
+        link(project.wired_pillar, project.pillar)
+        _list_in_top(project, wanted=(project.pillar / "init.sls").is_file())
+        _wire_modules(project)
+
+
+def unwire(project: Project) -> None:
+    """Take a project out of Salt's sight; its own folders stay."""
+    with _shared(project.host):
+        for path in (project.wired_salt, project.wired_pillar):
+            if path.is_symlink():
+                path.unlink()
+        _list_in_top(project, wanted=False)
+        for folder in _shared_module_dirs(project.host):
+            _drop_links(folder, project, keep=set())
+
+
+def states_dir(project: Project, environment: str) -> Path:
+    """Return where the SLS files of a project lie: .salt, or .salt/ENVIRONMENT where that holds any."""
+    own = project.salt_link / environment
+    return own if _has_sls(own) else project.salt_link
+
+
+def _has_sls(folder: Path) -> bool:
+    return folder.is_dir() and not folder.is_symlink() and any(p.suffix == ".sls" for p in folder.iterdir())
+
+
+@contextmanager
+def _shared(host: Host) -> Iterator[None]:
+    host.locks_dir.mkdir(parents=True, exist_ok=True)
+    with (host.locks_dir / "wiring.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def link(path: Path, target: Path) -> bool:
+    """Make `path` a link to `target`; return whether it was not. Raise DoorError where it is no link."""
+    if path.is_symlink() and os.readlink(path) == str(target):
+        return False
+    if path.exists() and not path.is_symlink():
+        raise DoorError(f"{path} is in the way of a link to {target}", hint=f"move {path} away")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.new")
+    aside.unlink(missing_ok=True)
+    aside.symlink_to(target)
+    aside.replace(path)
+    return True
+
+
+# the pillar's top file
+
+
+def top_text(text: str, name: str, *, wanted: bool) -> str:
+    """Return the text of a top.sls with or without the line of a project; what others wrote there stays."""
+    entry = f"- makina-projects.{name}  {MARK}"
+    lines = [line for line in text.splitlines() if line.strip() != entry]
+    if wanted:
+        at, indent = _place(lines)
+        lines.insert(at, indent + entry)
+    return "\n".join(lines) + "\n" if lines else ""
+
+
+def _place(lines: list[str]) -> tuple[int, str]:
+    """Return where an entry for all minions goes, and its indentation; make that place where there is none."""
+    for index, line in enumerate(lines):
+        if match := re.fullmatch(r"(\s+)(['\"]?)\*\2\s*:\s*", line):
+            following = re.match(r"(\s*)- ", lines[index + 1]) if index + 1 < len(lines) else None
+            return index + 1, following[1] if following else match[1] + "  "
+    for index, line in enumerate(lines):
+        if re.fullmatch(r"(['\"]?)base\1\s*:\s*", line):
+            lines.insert(index + 1, "  '*':")
+            return index + 2, "    "
+    lines += ["base:", "  '*':"]
+    return len(lines), "    "
+
+
+def only_own(text: str, name: str) -> str:
+    """Return the text of a top.sls without the lines of other projects: one project reads nobody else's secrets."""
+    own = f"- makina-projects.{name}  {MARK}"
+    return "".join(f"{line}\n" for line in text.splitlines() if not line.rstrip().endswith(MARK) or line.strip() == own)
+
+
+def _list_in_top(project: Project, *, wanted: bool) -> None:
+    top = project.host.pillar_dir / "top.sls"
+    text = top.read_text() if top.exists() else ""
+    new = top_text(text, project.name, wanted=wanted)
+    if _empty(new) and not top.exists():
+        return
+    if new != text:
+        write_aside(top, new, 0o644)
+
+
+def _empty(text: str) -> bool:
+    return not text.strip()
+
+
+def write_aside(path: Path, text: str, mode: int) -> None:
+    """Write a small file so that it is either the old or the new one, whenever the power goes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.new")
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        os.fchmod(descriptor, mode)
+        os.write(descriptor, text.encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    aside.replace(path)
+
+
+# modules
+
+
+def modules_of(states: Path) -> dict[str, list[Path]]:
+    """Return loader folder -> the modules that a project ships; links and folders are no modules."""
+    found: dict[str, list[Path]] = {}
+    for kind in MODULE_KINDS:
+        folder = states / kind
+        if folder.is_dir() and not folder.is_symlink():
+            files = [p for p in sorted(folder.iterdir()) if p.suffix == ".py" and not p.is_symlink() and p.is_file()]
+            found[kind] = files
+    return found
+
+
+def link_modules(name: str, states: Path, target: Path) -> dict[str, set[str]]:
+    """Link each module of `states` into the loader folders of `target` twice, foo.py and NAME_foo.py.
+
+    Return loader folder -> the names linked there.
+    """
+    linked: dict[str, set[str]] = {}
+    for kind, files in modules_of(states).items():
+        names = linked.setdefault(kind, set())
+        for file in files:
+            for alias in (file.name, f"{name}_{file.name}"):
+                link(target / kind / alias, file)
+                names.add(alias)
+    return linked
+
+
+def _wire_modules(project: Project) -> None:
+    shared = link_modules(project.name, project.salt_link, project.host.salt_dir)
+    for folder in _shared_module_dirs(project.host):
+        _drop_links(folder, project, keep=shared.get(folder.name, set()))
+    own = loader_dir(project)
+    kept = link_modules(project.name, project.salt_link, own)
+    for kind in MODULE_KINDS:
+        if (own / kind).is_dir():
+            _drop_links(own / kind, project, keep=kept.get(kind, set()))
+
+
+def loader_dir(project: Project) -> Path:
+    """Return the loader folders that only this project's deployments read."""
+    return project.minion_dir / "modules"
+
+
+def _shared_module_dirs(host: Host) -> list[Path]:
+    return [host.salt_dir / kind for kind in MODULE_KINDS if (host.salt_dir / kind).is_dir()]
+
+
+def _drop_links(folder: Path, project: Project, keep: set[str]) -> None:
+    """Remove the links into this project's modules that nothing needs any more."""
+    mine = f"{project.salt_link}/"
+    for path in folder.iterdir():
+        if path.name not in keep and path.is_symlink() and os.readlink(path).startswith(mine):
+            path.unlink()

@@ -1,0 +1,1 @@
+"""The hooks that init installs into repositories; installed as corpushooks.hooks."""
