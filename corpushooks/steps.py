@@ -235,7 +235,7 @@ def reinstall(run: Run, label: str) -> str:
         return ""
     for stem in run.release.install():
         try:
-            run_sls(run, stem, f"      install {stem}")
+            run_sls(run, stem, f"      again: {stem}")
         except CorpusError as exc:
             run.warn(f"{exc} (after the roll back; what it manages outside project/ may be as it failed)")
             break

@@ -1,0 +1,424 @@
+"""cfg, the configuration that SLS files see: layers merged, then `{references}` resolved. No effects."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from corpushooks.errors import ConfigError, UsageError
+from corpushooks.project import Project, check_environment
+from corpushooks.settings import shown
+
+PASSES = 100
+TEXT_LIMIT = 1 << 16  # characters; references that multiply would fill the memory before the last pass
+REFERENCE = re.compile(r"\{([^{}]+)\}")
+
+STEPS = ("deploy", "archive", "release_sync", "install", "rotate_archives", "rollback", "fixperms", "notify")
+TABLES = ("env_defaults", "os_defaults")
+MAPPINGS = ("data", "defaults", *TABLES)
+TEXTS = ("default_env", "fqdn", "group", "installer", "remote_host", "user")
+FLAGS = ("no_user", "no_default_includes", "raw_console_return", "rollback")
+SKIPS = tuple(f"skip_{step}" for step in STEPS)
+SHORT_FORM = ("keep_archives", "no_user", "no_default_includes")
+FIXED = ("name", "project_dir", "project_root", "data_root", "archives_root", "current_archive_dir", "chrono")
+
+Body = dict[str, Any]
+Stack = list[tuple[str, Body]]
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What cfg is made of, from low to high."""
+
+    builtin: Mapping[str, Any]  # made by builtin()
+    sample: Mapping[str, Any]  # PILLAR.sample, rendered, whole
+    pillar: Mapping[str, Any]  # the compiled pillar, whole
+    grains: Mapping[str, Any]
+    minion: Mapping[str, Any]  # the minion configuration of the host
+    request: Mapping[str, Any]  # keys of cfg; any other key is a variable of data
+
+    @property
+    def host(self) -> tuple[tuple[str, Mapping[str, Any]], ...]:
+        """What the host may say of a project, the highest first."""
+        return (("minion", self.minion), ("pillar", self.pillar), ("grains", self.grains))
+
+
+@dataclass(frozen=True)
+class Cfg:
+    """A configuration, and where each of its values comes from."""
+
+    values: dict[str, Any]
+    origin: dict[tuple[str, ...], str]  # by the path of each leaf; a list is one leaf
+    sample_defaults: dict[str, Any]  # the whole sample, resolved: what lies under the pillar
+
+
+def builtin(
+    project: Project,
+    environment: str,
+    *,
+    minion_id: str,
+    fqdn: str,
+    archive_dir: Path,
+    chrono: str,
+    keep_archives: int = 3,
+) -> dict[str, Any]:
+    """Return the lowest layer: every key that projects of the original may read.
+
+    `environment` and `keep_archives` are the host's; `archive_dir` is what this deployment archives to, and
+    `chrono` the name of that folder.
+    """
+    return {
+        "name": project.name,
+        "minion_id": minion_id,
+        "fqdn": fqdn,
+        "default_env": environment,
+        "user": project.user,
+        "group": project.group,
+        "groups": [project.group],
+        "keep_archives": keep_archives,
+        "chrono": chrono,
+        "current_archive_dir": str(archive_dir),
+        **_builtin_paths(project),
+        "this_host": fqdn,
+        "this_localhost": fqdn,
+        "this_port": 22,
+        "remote_host": "{fqdn}",
+        "remote_less": False,  # every project has its two repositories here
+        "api_version": "2",
+        "installer": "generic",
+        **dict.fromkeys(("only", "only_steps", "deploy_summary")),
+        **dict.fromkeys((*FLAGS, *SKIPS, "force_reload"), False),
+        **dict.fromkeys(("skip_notify", "cfg_is_prepared", "cfg_is_loaded"), True),
+        **{key: {} for key in (*MAPPINGS, "deploy_ret", "sls_default_pillar")},
+        "env_defaults": {"prod": {}, "dev": {}, "qa": {}},
+        "ignored_keys": [],
+    }
+
+
+def _builtin_paths(project: Project) -> dict[str, Any]:
+    remote_projects = project.host.projects_dir.with_name("remote-projects")
+    paths = {
+        "projects_dir": project.host.projects_dir,
+        "project_dir": project.dir,
+        "project_root": project.tree,
+        "pillar_root": project.pillar,
+        "data_root": project.data,
+        "archives_root": project.archives,
+        "git_root": project.git_dir,
+        "salt_root": project.tree / ".salt",
+        "project_git_root": project.code_git,
+        "pillar_git_root": project.pillar_git,
+        "git_deploy_hook": project.code_git / "hooks/proc-receive",
+        "deploy_marker": project.tree / ".tmp_deploy",
+        "wired_salt_root": project.wired_salt,
+        "wired_pillar_root": project.wired_pillar,
+        "installer_path": project.host.salt_dir / "makina-states/projects/{api_version}/{installer}",
+        "remote_projects_dir": remote_projects,
+        "remote_pillar_dir": remote_projects / "{remote_host}" / project.name / "pillar",
+        "remote_project_dir": remote_projects / "{remote_host}" / project.name / "project",
+        "push_pillar_url": f"ssh://root@{{this_host}}:{{this_port}}{project.pillar_git}",
+        "push_salt_url": f"ssh://root@{{this_host}}:{{this_port}}{project.code_git}",
+    }
+    return {key: str(path) for key, path in paths.items()}
+
+
+def compute(layers: Layers, *, name: str, env_defaults_win: bool = False) -> Cfg:
+    """Return the configuration of the project `name`; raise ConfigError with layer and key.
+
+    `env_defaults_win` puts env_defaults above the pillar's data, as makina-states had it.
+    """
+    stack = _stack(layers, name, env_defaults_win)
+    stack.append(_group(stack))
+    values = _resolve_cfg(functools.reduce(merge, (body for _, body in stack), Body()))
+    _check("cfg", values)  # a reference may have put a list where a text belongs
+    group = values["group"]
+    values["groups"] = [group, *(other for other in values["groups"] if other != group)]
+    return Cfg(values, dict(_origin(values, stack)), values["sls_default_pillar"])
+
+
+def _stack(layers: Layers, name: str, env_defaults_win: bool) -> Stack:
+    """Return what each layer says, from low to high."""
+    base = _mapping("built-in", layers.builtin)
+    sample = _sample(layers.sample)
+    host = _host_bodies(layers, name, base)
+    chosen, origin = default_env(layers, name)
+    tables: Body = functools.reduce(merge, [sample, *(body for _, body in host)], Body.fromkeys(TABLES, {}))
+    env = [(f"env_defaults.{chosen}", {"data": tables["env_defaults"].get(chosen, {})})]
+    return [
+        ("built-in", merge(base, {"env_defaults": {chosen: {}}})),
+        ("pillar", _short_form(layers.pillar, name)),
+        ("PILLAR.sample", sample),
+        *([] if env_defaults_win else env),
+        *_os_layer(tables["os_defaults"], layers.grains),
+        *host,
+        *(env if env_defaults_win else []),
+        ("request", _request(layers.request, base)),
+        (origin, {"default_env": chosen}),
+    ]
+
+
+def default_env(layers: Layers, name: str) -> tuple[str, str]:
+    """Return the environment of the project `name`, and the layer that said so.
+
+    The request is asked, then for each key minion configuration, pillar and grains; the host's own, which
+    stands in the built-in layer, is the last resort. Raise ConfigError where it is no environment.
+    """
+    paths = (
+        f"makina-projects.{name}.default_env",
+        f"makina-states.{name}.default_env",
+        f"{name}.default_env",
+        "makina-states.localsettings.env.env",
+        "default_env",
+    )
+    found = [("request", layers.request.get("default_env"))]
+    for path in paths:
+        found += [(layer, said) for layer, source in layers.host for said in reversed([*_under(source, path)])]
+    found.append(("built-in", layers.builtin["default_env"]))
+    layer, environment = next((layer, said) for layer, said in found if said)
+    _check(layer, {"default_env": environment})
+    try:
+        return check_environment(environment), layer
+    except UsageError as exc:
+        raise ConfigError(f"{layer}: default_env: {exc.message}") from exc
+
+
+def _sample(sample: Mapping[str, Any]) -> Body:
+    """Return what the sample says of the project, under whatever name it stands there."""
+    whole = _mapping("PILLAR.sample", sample)
+    result = Body()
+    for key, said in whole.items():
+        prefix, _, rest = str(key).partition(".")
+        old = prefix == "makina-states" and "." not in rest and isinstance(said, dict)
+        if rest and (prefix == "makina-projects" or old):
+            body = _nested(rest.split(".")[1:], said)
+            result = merge(result, _mapping(f"PILLAR.sample: {key}", body))
+    return {**_body("PILLAR.sample", result), "sls_default_pillar": whole}
+
+
+def _short_form(pillar: Mapping[str, Any], name: str) -> Body:
+    """Return what the pillar's `NAME: {...}` says: a few keys, all else there is not ours."""
+    said = pillar.get(name)
+    body = {key: said[key] for key in SHORT_FORM if key in said} if isinstance(said, Mapping) else {}
+    return _body("pillar", body)
+
+
+def _host_bodies(layers: Layers, name: str, known: Body) -> Stack:
+    """Return what the host says of the project: the old keys below the new ones."""
+    stack: Stack = []
+    for prefix in ("makina-states", "makina-projects"):
+        path = f"{prefix}.{name}"
+        for layer, source in reversed(layers.host):
+            parts = [_mapping(f"{layer}: {path}", said) for said in _under(source, path)]
+            body = functools.reduce(merge, parts, Body())
+            if prefix == "makina-states":  # where other things than projects stand too
+                body = {key: value for key, value in body.items() if key in known}
+            stack.append((layer, _body(layer, body)))
+    return stack
+
+
+def _os_layer(tables: Body, grains: Mapping[str, Any]) -> Stack:
+    """Return the defaults of the operating system: those for `os`, else those for `os_family`."""
+    names = [str(grains.get(grain)) for grain in ("os", "os_family")]
+    return [(f"os_defaults.{name}", {"data": tables[name]}) for name in names if name in tables][:1]
+
+
+def _request(request: Mapping[str, Any], known: Body) -> Body:
+    """Return what a request says: keys of cfg at the first level, everything else in data."""
+    said = {"only_steps" if key == "steps" else key: value for key, value in request.items()}
+    body = _mapping("request", {key: value for key, value in said.items() if key in known})
+    data = _mapping("request", {key: value for key, value in said.items() if key not in known})
+    return merge({"data": data}, _body("request", body))
+
+
+def _group(stack: Stack) -> tuple[str, Body]:
+    """Return the main group, as a layer: the highest that says anything of groups decides."""
+    said = ((layer, body.get("group") or body.get("groups")) for layer, body in reversed(stack))
+    layer, highest = next((layer, group) for layer, group in said if group)
+    return layer, {"group": highest[0] if isinstance(highest, list) else highest}
+
+
+def _under(source: Mapping[str, Any], path: str) -> Iterator[Any]:
+    """Find what stands under a dotted path, nested or in flat keys; what is more precise comes later."""
+    for key in sorted(key for key in source if isinstance(key, str)):  # a prefix sorts first
+        if key == path:
+            yield source[key]
+        elif key.startswith(f"{path}."):
+            yield _nested(key[len(path) + 1 :].split("."), source[key])
+        elif path.startswith(f"{key}.") and isinstance(source[key], Mapping):
+            yield from _under(source[key], path[len(key) + 1 :])
+
+
+def _nested(path: list[str], value: Any) -> Any:
+    return functools.reduce(lambda inner, key: {key: inner}, reversed(path), value)
+
+
+def _mapping(where: str, value: Any) -> Body:
+    """Return a plain copy of a mapping, of nothing an empty one; raise ConfigError."""
+    if value is not None and not isinstance(value, Mapping):
+        raise ConfigError(f"{where}: expected a mapping, got {_shown(value)}")
+    plain: Body = _plain(value or {})
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    """Return a copy made of what JSON can hold; other things (dates) become text."""
+    if isinstance(value, Mapping):
+        return {key if isinstance(key, (str, int)) else str(key): _plain(value[key]) for key in value}
+    if isinstance(value, (list, tuple, set)):
+        return [_plain(inner) for inner in value]
+    return value if value is None or isinstance(value, (int, float)) else str(value)
+
+
+def _body(layer: str, said: Body) -> Body:
+    """Return what a layer says, checked; without the environment, which a repository cannot decide."""
+    for key in FIXED:
+        if key in said:  # an SLS would work where nothing is deployed
+            raise ConfigError(f"{layer}: {key}: is the host's and cannot be set")
+    body = {key: {} if value is None and key in MAPPINGS else value for key, value in said.items()}
+    body.pop("default_env", None)
+    _check(layer, body)
+    for table in TABLES:
+        if table in body:
+            items = body[table].items()
+            body[table] = {key: _mapping(f"{layer}: {table}.{key}", value) for key, value in items}
+    return body
+
+
+def _check(layer: str, body: Body) -> None:
+    """Raise ConfigError for the first value that is not of its key's type."""
+    for key, value in body.items():
+        if wanted := _wanted(key, value):
+            raise ConfigError(f"{layer}: {key}: expected {wanted}, got {_shown(value)}")
+
+
+def _wanted(key: str, value: Any) -> str:
+    """Return in words what the value of `key` must be, or nothing if it is that."""
+    names = isinstance(value, list) and all(isinstance(name, str) for name in value)
+    rules = (
+        (MAPPINGS, "a mapping", isinstance(value, Mapping)),
+        (TEXTS, "text", isinstance(value, str) and value != ""),
+        (FLAGS + SKIPS, "true or false", isinstance(value, bool)),
+        (("keep_archives",), "a positive whole number", type(value) is int and value > 0),
+        (("groups",), "a list of names", names),
+        (
+            ("only", "only_steps"),
+            "a name or a list of names",
+            value is None or isinstance(value, str) or names,
+        ),
+    )
+    return next((words for keys, words, fits in rules if key in keys and not fits), "")
+
+
+def _shown(value: Any) -> str:
+    return "text" if isinstance(value, str) and value else shown(value)  # text may be a secret
+
+
+def merge(low: Mapping[Any, Any], high: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return `low` overlaid with `high`: mappings merge, all else (lists and None too) is replaced."""
+    result = dict(low)
+    for key, value in high.items():
+        both = isinstance(value, Mapping) and isinstance(low.get(key), Mapping)
+        result[key] = merge(low[key], value) if both else value
+    return result
+
+
+def _resolve_cfg(cfg: Body) -> Body:
+    """Resolve the references of cfg: in data those to data first, elsewhere those to cfg first."""
+    # What `data: {user: "{user}-x"}` refers to can only be cfg's; first, or it would pass for a cycle.
+    own = {key: {key: cfg[key]} if key in cfg else {} for key in cfg["data"]}
+    data = {key: resolve(value, own[key]) for key, value in cfg["data"].items()}
+    data = resolve(data, data)
+    cfg = {**cfg, "data": resolve(data, {**cfg, "data": data})}
+    cfg = resolve(cfg, cfg)
+    cfg = resolve(cfg, cfg["data"])
+    return cfg
+
+
+def resolve(values: Any, references: Mapping[Any, Any]) -> Any:
+    """Return `values` with the text `{K}`, K a key of `references`, replaced in every string, at any depth.
+
+    A string that is `{K}` and nothing else becomes the list or mapping that K is, all else becomes text.
+    This repeats until nothing changes, at most 100 times. Other braces stay; so does a reference that leads
+    to itself.
+    """
+    known = {str(key): value for key, value in references.items()}
+    leads = {key: _mentioned(value) & known.keys() for key, value in known.items()}
+    return _expand(values, {key: value for key, value in known.items() if not _is_cyclic(key, leads)})
+
+
+def _is_cyclic(key: str, leads: Mapping[str, set[str]]) -> bool:
+    """Say whether the references of `key`, followed, lead back to it."""
+    seen: set[str] = set()
+    todo = [key]
+    while todo and key not in seen:
+        found = leads[todo.pop()] - seen
+        todo.extend(found)
+        seen |= found
+    return key in seen
+
+
+def _mentioned(value: Any) -> set[str]:
+    """Return the names of all references in `value`."""
+    if isinstance(value, str):
+        return set(REFERENCE.findall(value))
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return {name for part in inner for name in _mentioned(part)}
+
+
+def _expand(value: Any, known: Body) -> Any:
+    if isinstance(value, dict):
+        return {key: _expand(inner, known) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_expand(inner, known) for inner in value]
+    return _expand_text(value, known) if isinstance(value, str) else value
+
+
+def _expand_text(text: str, known: Body) -> Any:
+    """Replace until nothing changes, because a replacement may bring, or complete, another reference."""
+    for _ in range(PASSES):
+        whole = REFERENCE.fullmatch(text)
+        if whole and isinstance(known.get(whole[1]), (dict, list)):
+            return _referred(whole, known)
+        new = REFERENCE.sub(lambda match: str(_referred(match, known)), text)
+        if new == text or len(new) > TEXT_LIMIT:
+            break
+        text = new
+    return text
+
+
+def _referred(match: re.Match[str], known: Body) -> Any:
+    """Return what a reference stands for; an unknown one stands for itself."""
+    value = known.get(match[1], match[0])
+    if not isinstance(value, (dict, list)):
+        return value
+    # Without itself: text put together by other references could still name it, without end.
+    return _expand(value, {key: other for key, other in known.items() if key != match[1]})
+
+
+def _origin(values: Body, stack: Stack) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Say of each leaf which layer gave it: the highest that has it, or a reference in its place."""
+    for path in _leaves(values, ()):
+        layer = next(layer for layer, body in reversed(stack) if _gives(body, path))
+        yield tuple(str(key) for key in path), layer
+
+
+def _leaves(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+    if not value or not isinstance(value, dict):
+        yield path
+        return
+    for key, inner in value.items():
+        yield from _leaves(inner, (*path, key))
+
+
+def _gives(body: Any, path: tuple[Any, ...]) -> bool:
+    for key in path:
+        if not isinstance(body, dict):
+            return True
+        if key not in body:
+            return False
+        body = body[key]
+    return True

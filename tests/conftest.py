@@ -1,0 +1,70 @@
+"""What every test has, and what no test may do."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.host import Box
+
+FORBIDDEN = ("/srv/projects", "/srv/pillar", "/srv/salt", "/etc/corpushooks", "/var/lib/corpushooks", "/run/corpushooks")
+WRITING = {"open", "os.mkdir", "os.rename", "os.remove", "os.symlink", "os.link", "os.rmdir", "os.chmod", "os.chown"}
+
+
+def _guard(event: str, values: tuple[Any, ...]) -> None:
+    if event in WRITING:
+        for value in values[:2]:
+            if isinstance(value, (str, bytes, os.PathLike)) and os.fsdecode(value).startswith(FORBIDDEN):
+                raise RuntimeError(f"a test touches the real host: {event} {os.fsdecode(value)}")
+
+
+sys.addaudithook(_guard)
+
+
+@pytest.fixture(autouse=True)
+def own_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep git and the command away from whoever runs the tests, and from the real host."""
+    home = tmp_path / "home"
+    home.mkdir()
+    for key in [key for key in os.environ if key.startswith(("GIT_", "CORPUS_", "SSH_"))]:
+        monkeypatch.delenv(key)
+    settings = {
+        "HOME": str(home), "XDG_CONFIG_HOME": str(home), "CORPUS_ROOT": str(tmp_path / "no-root-was-named"),
+        "GIT_CONFIG_NOSYSTEM": "1",
+    }  # fmt: skip
+    for key, value in settings.items():
+        monkeypatch.setenv(key, value)
+    (home / ".gitconfig").write_text(
+        "[user]\n name = Dev\n email = dev@example.org\n[protocol \"file\"]\n allow = always\n"
+        "[advice]\n pushUpdateRejected = false\n[gc]\n auto = 0\n"
+    )
+
+
+@pytest.fixture
+def new_box(tmp_path: Path) -> Iterator[Callable[..., Box]]:
+    """Return a maker of hosts whose daemons end with the test."""
+    made: list[Box] = []
+
+    def make(**given: Any) -> Box:
+        box = Box(tmp_path / f"box{len(made)}", **given)
+        box.root.mkdir()
+        made.append(box)
+        return box
+
+    yield make
+    for box in made:
+        box.stop()
+
+
+@pytest.fixture
+def box(new_box: Callable[..., Box]) -> Box:
+    """Return a host with the project `hello` and a running daemon of the fake engine."""
+    box = new_box()
+    box.init()
+    box.start()
+    return box
