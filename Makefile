@@ -24,7 +24,7 @@ clean:
 $(VENV)/.package: setup.cfg setup.py pyproject.toml
 	@echo "Setting up $(VENV) (once; a minute or two)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "corpushooks needs Python 3.10 or newer; name one with: make PYTHON=python3.12")'
-	@$(PYTHON) -m venv $(VENV) || { echo "no venv module: apt-get install python3-venv" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "no venv module: apt-get install python3-venv" >&2; exit 1; }
 	@$(PIP) -e .
 	@touch $@
 

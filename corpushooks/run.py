@@ -72,6 +72,17 @@ def run(
     return output
 
 
+def show(argv: Sequence[str | Path], *, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> int:
+    """Run a program that writes where we write, as it goes; return its exit code. Raise ProcessError."""
+    words = [os.fspath(word) for word in argv]
+    try:
+        return subprocess.run(
+            words, cwd=cwd, env=clean_env(env), stdin=DEVNULL, stderr=subprocess.STDOUT, check=False
+        ).returncode
+    except OSError as exc:
+        raise ProcessError(f"{words[0]}: {exc.strerror}") from exc
+
+
 def spawn(
     argv: Sequence[str | Path],
     *,
@@ -120,10 +131,39 @@ def stop_group(pgid: int, *, grace: float = 5.0) -> bool:
 
 def group_alive(pgid: int) -> bool:
     """Say whether a process group has a member that is no zombie."""
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
+    for name in os.listdir("/proc"):
+        if name.isdigit():
             with contextlib.suppress(OSError, ValueError):
-                fields = Path(f"/proc/{entry.name}/stat").read_bytes().rpartition(b")")[2].split()
+                fields = Path(f"/proc/{name}/stat").read_bytes().rpartition(b")")[2].split()
                 if int(fields[2]) == pgid and fields[0] not in (b"Z", b"X"):
                     return True
     return False
+
+
+def stop_carrying(variable: str, *, grace: float = 5.0) -> bool:
+    """Stop every process that was started with `variable` (NAME=value) in its environment.
+
+    TERM for each, KILL for what is left after `grace` seconds: who started it, and in which session or group it
+    hides, does not matter. Return whether nothing is left.
+    """
+    start, told = time.monotonic(), set[int]()
+    while pids := _carrying(variable):
+        late = time.monotonic() - start
+        if late > grace + 5:
+            return False
+        for pid in pids if late > grace else pids - told:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL if late > grace else signal.SIGTERM)
+        told |= pids
+        time.sleep(0.02)
+    return True
+
+
+def _carrying(variable: str) -> set[int]:
+    found = set()
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                if os.fsencode(variable) in Path(f"/proc/{entry.name}/environ").read_bytes().split(b"\0"):
+                    found.add(int(entry.name))
+    return found

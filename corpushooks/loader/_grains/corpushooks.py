@@ -1,0 +1,35 @@
+# ruff: noqa: F821  (Salt fills in the names with underscores)
+"""Put cfg into every template, and let modules see the pillar.
+
+A grain, since both salt-call and our worker load the grains before they render anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import copy
+import importlib
+from typing import Any
+
+from salt.utils.decorators.jinja import JinjaGlobal
+
+__opts__: dict[str, Any]  # Salt's loader fills it in
+
+
+def cfg() -> dict[str, Any]:
+    """Make a fresh copy of opts.ms_project the Jinja variable `cfg`; it is no grain."""
+    if "ms_project" in __opts__:
+        JinjaGlobal.salt_jinja_globals["cfg"] = copy.deepcopy(dict(__opts__["ms_project"]))
+    else:
+        JinjaGlobal.salt_jinja_globals.pop("cfg", None)
+    return {}
+
+
+def unmask() -> dict[str, Any]:
+    """Let a module's pillar.get answer: Salt 3008 gives it asterisks, Jinja and older ones the value."""
+    with contextlib.suppress(ImportError, AttributeError):
+        secret: Any = importlib.import_module("salt.utils.secret")
+        if secret.mask_pillar.get():  # a value set now would be gone when this function returns
+            secret.mask_pillar = contextvars.ContextVar("mask_pillar", default=False)
+    return {}

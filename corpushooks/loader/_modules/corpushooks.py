@@ -1,0 +1,128 @@
+# ruff: noqa: F821  (Salt fills in the names with underscores)
+"""The questions about a project that need Salt but run no state.
+
+Both engines call these functions. Each answers with JSON text: the outputters and the loaders of Salt
+change what is not plain.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import jinja2
+import salt.loader
+import salt.state
+import salt.template
+import salt.utils.jinja
+import salt.utils.yamlloader
+import yaml
+from salt.exceptions import SaltRenderError
+
+__opts__: dict[str, Any]  # Salt's loader fills these in
+__salt__: dict[str, Any]
+__grains__: dict[str, Any]
+__pillar__: dict[str, Any]
+__context__: dict[str, Any]
+
+JINJA = re.compile(r"{[{%#]")
+
+
+def facts(sample: str = "") -> str:
+    """Return grains, pillar and the rendered PILLAR.sample at the path `sample`.
+
+    Where one does not render: {"where": "pillar" or "sample", "errors": [texts]}.
+    """
+    if __pillar__.get("_errors"):
+        return _json({"where": "pillar", "errors": __pillar__["_errors"]})
+    try:
+        rendered = _render(sample) if sample else {}
+    except SaltRenderError as exc:
+        return _json({"where": "sample", "errors": [str(exc)]})
+    if not isinstance(rendered, dict):
+        return _json({"where": "sample", "errors": [f"not a mapping, but a {type(rendered).__name__}"]})
+    return _json({"grains": dict(__grains__), "pillar": dict(__pillar__), "sample": rendered})
+
+
+def syntax(files: list[str]) -> str:
+    """Parse each file; return [[file, line or None, message]] of those that are wrong."""
+    found = []
+    for file in files:
+        with open(file, encoding="utf-8", errors="surrogateescape") as handle:
+            found += [[file, *error] for error in _parse(handle.read())]
+    return _json(found)
+
+
+def check(sls: str) -> str:
+    """Render and compile one SLS and run nothing of it; return the texts of what is wrong."""
+    if __pillar__.get("_errors"):
+        return _json(["Pillar failed to render with the following messages:", *__pillar__["_errors"]])
+    with salt.state.HighState(__opts__, context=dict(__context__), initial_pillar=dict(__pillar__)) as high:
+        high.push_active()
+        try:
+            return _json(_compile(high, sls))
+        finally:
+            high.pop_active()
+
+
+def _render(path: str) -> Any:
+    rend = salt.loader.render(__opts__, __salt__)
+    black, white = __opts__["renderer_blacklist"], __opts__["renderer_whitelist"]
+    return salt.template.compile_template(path, rend, __opts__["renderer"], black, white, sls="PILLAR.sample")
+
+
+def _parse(text: str) -> list[tuple[int | None, str]]:
+    """Return [(line, message)] of one file; renderers other than Jinja and YAML are left alone."""
+    first = text.split("\n", 1)[0]
+    pipe = first[2:].split("|") if first.startswith("#!") else ["jinja", "yaml"]
+    words = [word.split()[0] for word in pipe if word.strip()]
+    if "jinja" in words and JINJA.search(text):
+        return _parse_jinja(text)
+    return _parse_yaml(text) if words in (["yaml"], ["jinja", "yaml"]) else []
+
+
+def _parse_jinja(text: str) -> list[tuple[int | None, str]]:
+    extensions = ["jinja2.ext.do", "jinja2.ext.loopcontrols", salt.utils.jinja.SerializerExtension]
+    try:
+        jinja2.Environment(extensions=extensions).parse(text)
+    except jinja2.TemplateSyntaxError as exc:
+        return [(exc.lineno, f"Jinja: {exc.message}")]
+    return []
+
+
+def _parse_yaml(text: str) -> list[tuple[int | None, str]]:
+    try:
+        yaml.load(text, Loader=salt.utils.yamlloader.SaltYamlSafeLoader)
+    except yaml.MarkedYAMLError as exc:
+        return [(exc.problem_mark.line + 1 if exc.problem_mark else None, f"YAML: {exc.problem}")]
+    except yaml.YAMLError as exc:
+        return [(None, f"YAML: {exc}")]
+    return []
+
+
+def _compile(high: Any, sls: str) -> list[str]:
+    """Do what State.call_high does before it runs something, and stop where it would stop."""
+    state = high.state
+    data, errors = high.render_highstate({"base": [sls]})
+    if not errors:
+        data, errors = state.reconcile_extend(data)
+        errors = errors + state.verify_high(data)
+    if not errors:
+        data, errors = state.requisite_in(data)
+    if errors:
+        return list(errors)
+    chunks, errors = state.compile_high_data(state.apply_exclude(data))
+    if errors:
+        return list(errors)
+    return [f"{text} in state [{low['__id__']}]" for low in chunks for text in state.verify_data(low)]
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, default=_plain, skipkeys=True)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    return list(value) if isinstance(value, set | frozenset) else str(value)

@@ -1,0 +1,682 @@
+"""The door to Salt: two engines behind one interface, and what they answer.
+
+A session is one deployment's use of Salt. Every process it starts has registered with the listener before it
+does anything, leads a process group, and stops that group when we are gone (salt_worker.py sees to both).
+Both engines read one generated minion configuration, `dir/minion`, so that salt-call by hand gives the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import shutil
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import yaml
+
+from corpushooks import run
+from corpushooks.errors import ProcessError, SaltError
+
+WORKER = Path(__file__).with_name("salt_worker.py")
+LOADER = Path(__file__).with_name("loader")
+OPEN_LIMIT = 60.0  # seconds that a process may take to load Salt and register
+
+
+# What goes in and comes out
+
+
+@dataclass(frozen=True)
+class Minion:
+    """What one session of Salt sees.
+
+    `dir` takes the generated configuration, cache, keys and logs; one session at a time may use it. `states`
+    and `pillars` are the roots of base, of which the first that has a file wins. `modules` holds the
+    project's own loader folders (_modules, _states…); it may be missing.
+    """
+
+    name: str
+    dir: Path
+    states: tuple[Path, ...]
+    pillars: tuple[Path, ...]
+    modules: Path
+    id: str = ""  # empty: the host's name
+    config: Mapping[str, Any] = field(default_factory=dict)  # more minion configuration
+
+
+@dataclass(frozen=True)
+class State:
+    """One state as it ended."""
+
+    id: str
+    name: str
+    function: str  # file.managed
+    result: bool | None  # None: would change (test=True)
+    changes: Mapping[str, Any]
+    comment: str
+    seconds: float
+    sls: str  # the stem of the SLS it comes from, or the whole id of somebody else's
+    line: int | None  # of its id in that file
+    skipped: bool = False  # it did not run, since a requisite failed
+
+
+@dataclass(frozen=True)
+class Result:
+    """One SLS as it ended; `errors` say why it could not be rendered or compiled, and then no state ran."""
+
+    sls: str
+    states: tuple[State, ...]
+    errors: tuple[str, ...]
+    ok: bool
+    warning: str = ""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong in a file."""
+
+    file: str
+    line: int | None
+    message: str
+
+    def __str__(self) -> str:
+        place = f"{Path(self.file).name} line {self.line}" if self.line else Path(self.file).name
+        return f"{place}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What cfg is computed from: plain values, mapping keys are text."""
+
+    grains: dict[str, Any]
+    pillar: dict[str, Any]
+    sample: dict[str, Any]
+
+
+class Listener(Protocol):
+    """Who is told what happens, in the thread that uses the session."""
+
+    def child(self, pid: int, start: int, group: int) -> None:
+        """Note a process, which does nothing before this returns. `start` is in clock ticks since boot."""
+
+    def state(self, state: State) -> None:
+        """Hear of a state that ended."""
+
+    def output(self, data: bytes) -> None:
+        """Hear what commands write, where the engine is live."""
+
+
+class Session(Protocol):
+    """One deployment's use of Salt. After a SaltError that says it ended, open another."""
+
+    def __enter__(self) -> Session: ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+    def syntax(self, files: Sequence[Path]) -> list[Problem]:
+        """Parse the Jinja of each file, or load its YAML where it has no Jinja; render nothing."""
+
+    def facts(self, sample: Path | None) -> Facts:
+        """Return grains, pillar and PILLAR.sample as they are without cfg; raise SaltError with the place."""
+
+    def configure(self, cfg: Mapping[str, Any], pillar_defaults: Mapping[str, Any]) -> None:
+        """Give every SLS from now on `cfg`, and a pillar under which `pillar_defaults` lie."""
+
+    def run(self, sls: str, *, test: bool = False, timeout: float | None = None) -> Result:
+        """Run one SLS; `timeout` is in seconds. Raise SaltError where its end is not known."""
+
+    def check(self, sls: str) -> list[Problem]:
+        """Render and compile one SLS, and run no state of it."""
+
+    def stop(self) -> None:
+        """Stop the session's process group, from any thread; what is being asked raises SaltError."""
+
+    def command(self, sls: str) -> str:
+        """Return the command line that runs the SLS by hand."""
+
+
+class Engine(Protocol):
+    """A way to run Salt."""
+
+    def session(self, minion: Minion, listener: Listener) -> Session:
+        """Open a session; raise SaltError where Salt cannot be had."""
+
+    def warm(self) -> None:
+        """Get ready in the background."""
+
+    def close(self) -> None:
+        """Let go of what waits; sessions that are open live on."""
+
+
+# The generated configuration
+
+
+def configuration(minion: Minion, cfg: Mapping[str, Any] | None, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the minion configuration of a session; without `cfg` no SLS sees any."""
+    own: dict[str, Any] = {
+        "id": minion.id or socket.getfqdn(),
+        "file_client": "local",
+        "local": True,  # else each refresh of modules waits a second for a master
+        "master_type": "disable",
+        "root_dir": str(minion.dir),
+        "cachedir": str(minion.dir / "cache"),
+        "pki_dir": str(minion.dir / "pki"),
+        "sock_dir": str(minion.dir / "run"),
+        "log_file": str(minion.dir / "log/minion"),
+        "extension_modules": str(minion.dir / "cache/extmods"),
+        "file_roots": {"base": [str(path) for path in minion.states]},
+        "pillar_roots": {"base": [str(path) for path in minion.pillars]},
+        "module_dirs": [str(minion.modules), str(LOADER)],
+        "fileserver_list_cache_time": 0,  # else files that a deployment changed are not seen for 20 s
+        "lazy_loader_strict_matching": True,  # else an unknown state function costs a second
+        "pillar_safe_render_error": False,  # say what is wrong, it is our own pillar
+        "enable_fqdns_grains": False,  # no name service
+        "enable_gpu_grains": False,
+        "autoload_dynamic_modules": False,
+    }
+    if cfg is not None:
+        own |= {"ms_project": cfg, "ms_project_name": minion.name}
+        own["ext_pillar"] = [{"corpushooks": [defaults]}, *minion.config.get("ext_pillar", [])]
+    return {**minion.config, **own}
+
+
+def _write_configuration(minion: Minion, content: dict[str, Any]) -> None:
+    """Write `dir/minion` aside, for our eyes only, and rename it."""
+    aside = minion.dir / ".minion.new"
+    plain = json.loads(json.dumps(content))  # no aliases, no subclasses, no dates
+    with open(aside, "w", encoding="ascii", opener=_private) as file:
+        yaml.safe_dump(plain, file, sort_keys=False)
+    aside.rename(minion.dir / "minion")
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _prepare(minion: Minion) -> None:
+    minion.dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (minion.dir / "log").mkdir(mode=0o700, exist_ok=True)
+    for cache in minion.modules.glob("*/__pycache__"):  # salt-call by hand left it; removed modules load from it
+        shutil.rmtree(cache, ignore_errors=True)
+    _write_configuration(minion, configuration(minion, None, {}))
+
+
+# Results and problems, as Salt tells them
+
+_RENDERING = re.compile(r"Rendering SLS '?(?:base:)?([^' ]+?)'? failed(?:, render error)?:\s*(.*)", re.S)
+_NAMED = re.compile(r"\b(?:in SLS|SLS|for) '?\[?([\w-]+(?:\.[\w-]+)+)")
+_STATE = re.compile(r"(?:in state|^ID) \[?([^\]\s]+)")
+_CACHED = re.compile(r"\n?\S*/cache/files/base/(\S+?)\((\d+)\):")
+_LINE = re.compile(r"; line (\d+)\s*")
+_MARKED = re.compile(r"^(.*?)    <=====", re.M)
+
+
+def problem(text: str, file: Path, roots: Sequence[Path]) -> Problem:
+    """Return what one of Salt's error texts says, with its place: in `file`, unless it names another."""
+    rendering = _RENDERING.match(text)
+    named = rendering or _NAMED.search(text)
+    file = (source(named[1], roots) if named else None) or file
+    message = (rendering[2] if rendering else text).partition("\nTraceback")[0].strip()
+    if cached := _CACHED.search(message):
+        file = next((root / cached[1] for root in roots if (root / cached[1]).is_file()), Path(cached[1]))
+        return Problem(str(file), int(cached[2]), _CACHED.sub("\n", message))
+    if line := _LINE.search(message):
+        number = int(line[1])
+        if message.startswith("YAML:"):
+            return _yaml_problem(file, number, message)
+        return Problem(str(file), number, _LINE.sub("\n", message, count=1))
+    state = _STATE.search(message)
+    return Problem(str(file), id_line(_text(file), state[1]) if state else None, message)
+
+
+def _yaml_problem(file: Path, rendered: int, message: str) -> Problem:
+    """Find the line of the file that became line `rendered` of the rendered text, if only one can have."""
+    marked = _MARKED.search(message)
+    same = [n for n, line in enumerate(_text(file).splitlines(), 1) if marked and line == marked[1]]
+    line = rendered if rendered in same else same[0] if len(same) == 1 else None
+    return Problem(str(file), line, _LINE.sub(f" (line {rendered} as rendered)\n", message, count=1))
+
+
+def source(sls: str, roots: Sequence[Path]) -> Path | None:
+    """Return the file of an SLS."""
+    stem = sls.replace(".", "/")
+    paths = (root / name for root in roots for name in (f"{stem}.sls", f"{stem}/init.sls"))
+    return next((path for path in paths if path.is_file()), None)
+
+
+def id_line(text: str, state_id: str) -> int | None:
+    """Return the line on which the state `state_id` begins, if it is written there as it is."""
+    found = re.search(rf"^(['\"]?){re.escape(state_id)}\1\s*:", text, re.M)
+    return text.count("\n", 0, found.start()) + 1 if found else None
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def state_of(minion: Minion, sls: str, tag: str, told: Mapping[str, Any]) -> State:
+    """Return a state as Salt tells of it while it runs `sls`: `tag` is kind_|-id_|-name_|-function."""
+    kind, tag_id, tag_name, function = tag.split("_|-")[0], *tag.split("_|-")[1:3], tag.split("_|-")[-1]
+    own = str(told.get("__sls__") or sls)
+    state_id = str(told.get("__id__") or tag_id)
+    file = source(own, minion.states)
+    changes = told.get("changes") or {}
+    return State(
+        id=state_id,
+        name=str(told.get("name") or tag_name),
+        function=f"{kind}.{function}",
+        result=told.get("result"),
+        changes=changes if isinstance(changes, dict) else {"changes": changes},
+        comment=str(told.get("comment") or "").strip(),
+        seconds=float(told.get("duration") or 0) / 1000,
+        sls=own.removeprefix(f"makina-projects.{minion.name}."),
+        line=id_line(_text(file), state_id) if file else None,
+        skipped=told.get("result") is False and told.get("__state_ran__") is False,
+    )
+
+
+def result_of(minion: Minion, sls: str, told: Any, test: bool) -> Result:
+    """Return what state.sls told: states or a list of errors; raise SaltError at anything else."""
+    if isinstance(told, list):
+        texts = [text for text in told if not str(text).startswith("Pillar failed to render")]
+        roots = minion.pillars if len(texts) < len(told) else minion.states
+        file = source(sls, roots) or Path(sls.rpartition(".")[2] + ".sls")
+        return Result(sls, (), tuple(str(problem(str(text), file, roots)) for text in texts), ok=False)
+    if not isinstance(told, dict) or not all(isinstance(each, dict) for each in told.values()):
+        raise SaltError(f"{sls}: Salt gave no result: {str(told)[:200]}")
+    ended = sorted(told.items(), key=lambda item: int(item[1].get("__run_num__", 0)))
+    states = tuple(state_of(minion, sls, tag, each) for tag, each in ended)
+    ok = all(state.result is True or (test and state.result is None) for state in states)
+    return Result(sls, states, (), ok, "" if states else "no state in it")
+
+
+def facts_of(minion: Minion, sample: Path | None, told: Mapping[str, Any]) -> Facts:
+    """Return what the loader module's `facts` told; raise SaltError with the place of what is wrong."""
+    if "errors" in told:
+        of_sample = told["where"] == "sample" and sample
+        file = sample if of_sample and sample else minion.pillars[0] / "top.sls"
+        found = problem(str(told["errors"][0]), file, () if of_sample else minion.pillars)
+        raise SaltError(str(found).splitlines()[0])
+    return Facts(told["grains"], told["pillar"], told["sample"])
+
+
+def problems_of(minion: Minion, sls: str, told: Sequence[str]) -> list[Problem]:
+    """Return what the loader module's `check` told of an SLS."""
+    result = [text for text in told if not text.startswith(("Pillar failed to render", "Reason:"))]
+    roots = (*minion.states, *minion.pillars)
+    file = source(sls, roots) or Path(sls.rpartition(".")[2] + ".sls")
+    return [problem(text, file, roots) for text in result]
+
+
+# A registered process
+
+
+class _Child:
+    """A process that registered before it acted, its group, and our socket to it."""
+
+    def __init__(self, sock: socket.socket, listener: Listener) -> None:
+        self.sock = sock
+        self._buffer = b""
+        try:
+            first = self.answer(OPEN_LIMIT, {"child"}, _ignore)
+        except TimeoutError:
+            raise SaltError(f"the Salt worker does not start: nothing in {OPEN_LIMIT:g} s") from None
+        if "child" not in first:
+            raise SaltError(first.get("error") or _death(first.get("ended")), first.get("hint", ""))
+        pid, start, self.group = first["child"]
+        listener.child(pid, start, self.group)
+        self.send({"go": True})
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Say something; whether it was heard shows in the answer."""
+        with contextlib.suppress(OSError):
+            self.sock.sendall(json.dumps(message).encode() + b"\n")
+
+    def answer(
+        self, timeout: float | None, wanted: set[str], heard: Callable[[dict[str, Any]], None]
+    ) -> dict[str, Any]:
+        """Return the message that has a key of `wanted` (or that tells of an end), {} where the socket ends.
+
+        Any other is handed to `heard`. Raise TimeoutError after `timeout` seconds.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while (line := self._line(deadline)) is not None:
+            message = _message(line)
+            if message.keys() & {"error", "ended", *wanted}:
+                return message
+            heard(message)
+        return {}
+
+    def _line(self, deadline: float | None) -> bytes | None:
+        while b"\n" not in self._buffer:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise TimeoutError
+            self.sock.settimeout(left)
+            data = b""
+            with contextlib.suppress(ConnectionError):
+                data = self.sock.recv(65536)
+            if not data:
+                return None
+            self._buffer += data
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line
+
+    def stop(self) -> None:
+        """Stop the group."""
+        run.stop_group(self.group)
+
+
+def _message(line: bytes) -> dict[str, Any]:
+    """Return a message; {} for a line that is empty, or was cut when its writer was killed."""
+    try:
+        return dict(json.loads(line))
+    except ValueError:
+        return {}
+
+
+def _ignore(_message: dict[str, Any]) -> None:
+    """Hear nothing."""
+
+
+def _death(status: int | None) -> str:
+    return "the Salt worker died" + (f" ({_ending(status)})" if status is not None else "")
+
+
+def _ending(status: int) -> str:
+    """Say how a process ended, from its wait status."""
+    code = os.waitstatus_to_exitcode(status)
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+# Sessions
+
+
+class _Session:
+    """What the sessions of both engines have in common: the questions."""
+
+    def __init__(self, minion: Minion, listener: Listener, salt_call: Path) -> None:
+        self.minion = minion
+        self.listener = listener
+        self.salt_call = salt_call
+        self._given: dict[str, Any] | None = None  # the configuration with cfg in it
+        self._child: _Child | None = None
+        self._over = ""  # why there is nothing to be had any more
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Close; what an SLS left running lives on."""
+        self._over = self._over or "the session is closed"
+
+    def syntax(self, files: Sequence[Path]) -> list[Problem]:
+        told = self._ask("syntax", [str(file) for file in files])
+        return [Problem(file, line, message) for file, line, message in told]
+
+    def facts(self, sample: Path | None) -> Facts:
+        if self._given is not None:  # what the cfg of another release laid under the pillar must not show
+            self._write(configuration(self.minion, None, {}))
+        try:
+            return facts_of(self.minion, sample, self._ask("facts", str(sample or "")))
+        finally:
+            if self._given is not None:
+                self._write(self._given)
+
+    def configure(self, cfg: Mapping[str, Any], pillar_defaults: Mapping[str, Any]) -> None:
+        self._given = configuration(self.minion, cfg, pillar_defaults)
+        self._write(self._given)
+
+    def run(self, sls: str, *, test: bool = False, timeout: float | None = None) -> Result:
+        told, reported = self._run(sls, test, timeout)
+        result = result_of(self.minion, sls, told, test)
+        late = {tag: each for tag, each in told.items() if tag not in reported} if result.states else {}
+        for state in result_of(self.minion, sls, late, test).states:
+            self.listener.state(state)
+        return result
+
+    def check(self, sls: str) -> list[Problem]:
+        return problems_of(self.minion, sls, self._ask("check", sls))
+
+    def stop(self) -> None:
+        self._over = self._over or "Salt was stopped"
+        if self._child:
+            self._child.stop()
+
+    def command(self, sls: str) -> str:
+        return shlex.join([str(self.salt_call), "--local", "--config-dir", str(self.minion.dir), "state.sls", sls])
+
+    def _write(self, content: dict[str, Any]) -> None:
+        _write_configuration(self.minion, content)
+
+    def _ask(self, function: str, argument: Any) -> Any:
+        """Return what a function of loader/_modules/corpushooks.py answers."""
+        raise NotImplementedError
+
+    def _run(self, sls: str, test: bool, timeout: float | None) -> tuple[Any, set[str]]:
+        """Return what state.sls answers, and the tags of the states that were reported live."""
+        raise NotImplementedError
+
+    def _await(
+        self,
+        child: _Child,
+        wanted: str,
+        timeout: float | None,
+        heard: Callable[[dict[str, Any]], None] = _ignore,
+    ) -> dict[str, Any]:
+        """Return how a question ended; where the process died or was stopped, stop its group: SaltError."""
+        try:
+            told = child.answer(timeout, {wanted}, heard)
+            if not told or ("ended" in told and wanted != "ended"):
+                self._over = self._over or _death(told.get("ended"))
+        except TimeoutError:
+            self._over = self._over or f"Salt was stopped: no end after {timeout:g} s"
+        except BaseException:
+            self._over = self._over or "the session was given up"
+            child.stop()
+            raise
+        if self._over:
+            child.stop()
+            raise SaltError(self._over)
+        if "error" in told:
+            raise SaltError(told["error"])
+        return told
+
+
+class _WarmSession(_Session):
+    """A child of the worker, which answers from what it has loaded."""
+
+    def __init__(self, minion: Minion, listener: Listener, salt_call: Path, sock: socket.socket) -> None:
+        super().__init__(minion, listener, salt_call)
+        self._sock = sock
+        self._child: _Child = _Child(sock, listener)
+
+    def __exit__(self, *exc: object) -> None:
+        super().__exit__(*exc)
+        self._child.send({"do": "close"})
+        with contextlib.suppress(TimeoutError):
+            self._child.answer(5.0, set(), _ignore)
+        self._sock.close()
+
+    def _write(self, content: dict[str, Any]) -> None:
+        super()._write(content)
+        self._child.send({"do": "configure"})
+
+    def _ask(self, function: str, argument: Any) -> Any:
+        return self._question({"do": "ask", "function": f"corpushooks.{function}", "args": [argument]}, None, _ignore)
+
+    def _run(self, sls: str, test: bool, timeout: float | None) -> tuple[Any, set[str]]:
+        reported: set[str] = set()
+
+        def heard(message: dict[str, Any]) -> None:
+            if "output" in message:
+                self.listener.output(message["output"].encode("latin-1"))
+            elif "state" in message:
+                reported.add(message["state"][0])
+                self.listener.state(state_of(self.minion, sls, *message["state"]))
+
+        return self._question({"do": "run", "sls": sls, "test": test}, timeout, heard), reported
+
+    def _question(
+        self, question: dict[str, Any], timeout: float | None, heard: Callable[[dict[str, Any]], None]
+    ) -> Any:
+        if self._over:
+            raise SaltError(self._over)
+        self._child.send(question)
+        return self._await(self._child, "answer", timeout, heard)["answer"]
+
+
+class _CallSession(_Session):
+    """A salt-call for each question, each under a keeper."""
+
+    def _ask(self, function: str, argument: Any) -> Any:
+        return json.loads(self._call([f"corpushooks.{function}", json.dumps(argument)], None))
+
+    def _run(self, sls: str, test: bool, timeout: float | None) -> tuple[Any, set[str]]:
+        return self._call(["state.sls", sls, f"test={test}"], timeout), set()
+
+    def _call(self, words: list[str], timeout: float | None) -> Any:
+        """Run salt-call once; return the answer, if it wrote one that can be parsed."""
+        if self._over:
+            raise SaltError(self._over)
+        answer, log = self.minion.dir / "answer.json", self.minion.dir / "log/salt-call"
+        answer.unlink(missing_ok=True)
+        log.unlink(missing_ok=True)
+        options = ["--local", "--config-dir", str(self.minion.dir), "--retcode-passthrough", "--log-level=warning"]
+        output = ["--no-color", "--out=json", "--out-file", str(answer)]
+        group, status = self._keep([str(self.salt_call), *options, *output, *words], log, timeout)
+        try:
+            return json.loads(answer.read_bytes())["local"]
+        except (OSError, ValueError, KeyError):
+            run.stop_group(group)  # what it ran when it died
+            lines = _text(log).strip().splitlines() or ["it said nothing"]
+            raise SaltError(f"salt-call gave no result, {_ending(status)}: {lines[-1]}") from None
+
+    def _keep(self, program: list[str], log: Path, timeout: float | None) -> tuple[int, int]:
+        """Run a program to its end under a keeper; return its group and its wait status."""
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs, open(log, "ab", opener=_private) as file:
+                process = _spawn([sys.executable, "-I", "-B", WORKER, "keep", *program], theirs, file.fileno())
+            try:
+                self._child = child = _Child(ours, self.listener)
+                if self._over:  # stopped before there was something to stop
+                    child.stop()
+                return child.group, int(self._await(child, "ended", timeout)["ended"])
+            finally:
+                self._child = None
+                ours.close()
+                process.wait()
+
+
+def _spawn(argv: Sequence[str | Path], sock: socket.socket, log: int) -> run.Child[bytes]:
+    """Start salt_worker.py with `sock` as its descriptor 0; raise SaltError."""
+    try:
+        # a module that was removed would still load from its bytecode
+        env = {"PYTHONDONTWRITEBYTECODE": "1"}
+        return run.spawn(argv, cwd=Path("/"), env=env, stdin=sock.fileno(), stdout=log, stderr=log)
+    except ProcessError as exc:
+        raise SaltError(exc.message) from exc
+
+
+# Engines
+
+
+class SaltCallEngine:
+    """A salt-call for each SLS: slower, and independent of what Salt is inside."""
+
+    def __init__(self, salt_call: Path | None = None) -> None:
+        self._salt_call = salt_call or Path(sys.executable).with_name("salt-call")
+
+    def session(self, minion: Minion, listener: Listener) -> Session:
+        if not os.access(self._salt_call, os.X_OK):
+            hint = f"install it: {sys.executable} -m pip install 'salt>=3007'"
+            raise SaltError(f"Salt is not installed: there is no {self._salt_call}", hint)
+        _prepare(minion)
+        return _CallSession(minion, listener, self._salt_call)
+
+    def warm(self) -> None:
+        """Do nothing: each salt-call loads Salt for itself."""
+
+    def close(self) -> None:
+        """Do nothing: nothing waits."""
+
+
+class WarmEngine:
+    """One worker that has Salt loaded and forks for each session; started when needed, again if it died."""
+
+    def __init__(self, python: Path, *, log: Path) -> None:
+        self._python = python
+        self._log = log
+        self._lock = threading.Lock()
+        self._control: socket.socket | None = None
+        self._process: run.Child[bytes] | None = None
+
+    def session(self, minion: Minion, listener: Listener) -> Session:
+        _prepare(minion)
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                self._pass(theirs, minion)
+            return _WarmSession(minion, listener, self._python.with_name("salt-call"), ours)
+        except SaltError as exc:
+            ours.close()
+            raise SaltError(exc.message, exc.hint or f"see {self._log}") from exc
+        except BaseException:
+            ours.close()
+            raise
+
+    def warm(self) -> None:
+        with self._lock:
+            self._start()
+
+    def close(self) -> None:
+        with self._lock:
+            self._end()
+
+    def _pass(self, sock: socket.socket, minion: Minion) -> None:
+        """Give the worker the socket of a session, starting the worker where there is none."""
+        message = json.dumps({"config": str(minion.dir / "minion")}).encode()
+        with self._lock:
+            for _ in range(2):
+                control = self._start()
+                with contextlib.suppress(OSError):
+                    socket.send_fds(control, [message], [sock.fileno()])
+                    return
+                self._end()  # it died between two sessions
+        raise SaltError(f"{self._python}: the Salt worker does not start")
+
+    def _start(self) -> socket.socket:
+        if self._control and self._process and self._process.poll() is None:
+            return self._control
+        self._end()
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control = control
+        try:
+            with theirs, open(self._log, "ab", opener=_private) as log:
+                self._process = _spawn([self._python, "-I", "-B", WORKER, "serve"], theirs, log.fileno())
+        except BaseException:
+            self._end()
+            raise
+        return control
+
+    def _end(self) -> None:
+        if self._control:
+            self._control.close()
+        if self._process:
+            self._process.terminate()
+            self._process.wait()
+        self._control = self._process = None
