@@ -43,7 +43,7 @@ def reach(host: Host) -> socket.socket:
     except NoDaemonError:
         if not host.store.exists() or host.store.stat().st_uid != os.geteuid():
             raise
-    spawn([sys.executable, "-m", "corpushooks", "--root", host.root, "daemon", "--embedded"], cwd=Path("/"))
+    spawn([sys.executable, "-I", "-m", "corpushooks", "--root", host.root, "daemon", "--embedded"], cwd=Path("/"))
     end = time.monotonic() + START_DEADLINE
     while True:
         try:
@@ -52,6 +52,15 @@ def reach(host: Host) -> socket.socket:
             if time.monotonic() > end:
                 raise
             time.sleep(0.02)
+
+
+def ping(host: Host) -> int:
+    """Return the pid of the daemon; raise NoDaemonError where none listens."""
+    with connect(host.socket) as link:
+        link.sendall(b'{"op": "ping"}\n')
+        for line in link.makefile("rb"):
+            return int(json.loads(line)["result"]["pid"])
+    raise NoDaemonError("the daemon ended the connection", hint="ask again")
 
 
 def ask(host: Host, request: dict[str, Any], say: Say) -> dict[str, Any]:

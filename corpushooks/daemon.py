@@ -297,6 +297,9 @@ class Daemon:
                     peer.send(say=line.text, offset=offset)
                 if line.end:
                     return self.site.history.deployment(deployment.project, deployment.number)
+            now = self.site.history.deployment(deployment.project, deployment.number)
+            if now.ended:  # the last line was read on an earlier connection
+                return now
             peer.check()
             waiting = self._say_waiting(peer, deployment, waiting)
             if time.monotonic() - silent > HEARTBEAT and not quiet:
@@ -383,9 +386,26 @@ def listen(path: Path) -> socket.socket:
     return listener
 
 
+def _log_to(path: Path) -> None:
+    """Write the daemon's own log to a file: an embedded daemon has no terminal and no journal."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = open(path, "a", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600))  # noqa: SIM115
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.WriteLoggerFactory(file),
+    )
+
+
 def run(site: Site, *, embedded: bool) -> None:
     """Be the daemon until told to stop."""
     os.umask(0o022)
+    if embedded:
+        _log_to(site.host.state_dir / "daemon.log")
     with alone(site) as listener:
         daemon = Daemon(site, listener, embedded)
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -108,6 +108,8 @@ def fixperms(run: Run, label: str) -> str:
         return "left out"
     if _run_special(run, "fixperms"):
         return "fixperms.sls"
+    if run.undoing:
+        return "as they were"  # the archive has them
     values = run.cfg.values if run.cfg else {}
     uid, gid = layout.account_ids(
         run.project.host,

@@ -39,9 +39,10 @@ def probe_of(root: Path, label: str, when: str, action: str) -> Probe:
 
 def main(root: Path, fault: list[str]) -> None:
     """Serve until stopped."""
-    host = Host(root)
-    probe = probe_of(root, *fault) if fault else no_probe
-    daemon.run(Site(host, load(host.config_file), History(host.store), FakeEngine(), probe), embedded=False)
+    host, embedded = Host(root), fault == ["--embedded"]
+    sys.executable = str(root.parent / "python")  # what a repair writes into the hooks
+    probe = probe_of(root, *fault) if fault and not embedded else no_probe
+    daemon.run(Site(host, load(host.config_file), History(host.store), FakeEngine(), probe), embedded=embedded)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ import signal
 import stat
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +18,7 @@ from corpushooks import client, git, init, lanes, log
 from corpushooks.errors import NoDaemonError
 from corpushooks.history import Deployment, History, ProjectRow
 from corpushooks.project import Host, Project
-from corpushooks.run import Child, Output, run, spawn
+from corpushooks.run import Child, Output, run, spawn, start_time
 from corpushooks.settings import load
 
 T = TypeVar("T")
@@ -27,6 +28,14 @@ page:
   file.managed:
     - name: {{ cfg.data_root }}/page
     - contents: PAGE
+"""
+# Stands in for the interpreter of a host's hooks: a daemon that such a hook starts has the fake engine.
+INTERPRETER = """\
+#!/bin/sh
+case "$*" in
+*"-m corpushooks"*) cd {tests} && exec {python} -m tests.fake_daemon {root} --embedded ;;
+*) exec {python} "$@" ;;
+esac
 """
 FAILING = """\
 broken:
@@ -133,9 +142,23 @@ class Box:
     def init(self, name: str = "hello", env: str | None = None) -> Project:
         """Make a project."""
         store = History(self.host.store)
-        init.init(self.host, load(self.host.config_file), store, name, env, None)
+        with self.interpreter():
+            init.init(self.host, load(self.host.config_file), store, name, env, None)
         store.close()
         return self.project(name)
+
+    @contextmanager
+    def interpreter(self) -> Iterator[None]:
+        """Have hooks written with an interpreter that starts our kind of daemon."""
+        real, path = sys.executable, self.root / "python"
+        if not self.salt:
+            path.write_text(INTERPRETER.format(python=real, root=self.host.root, tests=Path(__file__).parent.parent))
+            path.chmod(0o755)
+            sys.executable = str(path)
+        try:
+            yield
+        finally:
+            sys.executable = real
 
     # the daemon
 
@@ -158,11 +181,18 @@ class Box:
         return True
 
     def stop(self, number: int = signal.SIGTERM) -> None:
-        """Stop the daemon, if there is one, and await its end."""
+        """Stop the daemon, whoever started it, and await its end."""
+        try:
+            pid = client.ping(self.host)
+        except NoDaemonError:
+            pid = 0
         if self.daemon is not None:
             self.daemon.send_signal(number)
             self.daemon.wait(30)
             self.daemon = None
+        if pid and start_time(pid):
+            os.kill(pid, number)
+            until(lambda: start_time(pid) is None)
 
     def kill(self) -> None:
         """Kill the daemon as a power cut would."""

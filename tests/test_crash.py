@@ -1,0 +1,168 @@
+"""The daemon killed at every step of the table, and at every step of the roll back: old or new, never between."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from corpushooks import deploy
+from tests.host import FAILING, Box, tree_of, until
+
+STEPS = [f"{index} {step.name}" for index, step in enumerate(deploy.PROCEDURE, 1)]
+EFFECTS = [*STEPS[:5], "move project.git", *STEPS[5:]]
+UNDO = [f"undo {step.name}" for step in deploy.ROLL_BACK]
+COMMIT_POINT = EFFECTS.index("move project.git")
+
+
+def old_release(box: Box) -> dict[str, tuple[object, ...]]:
+    """Deploy a first release, let the application write beside it, and return its tree as it is then."""
+    box.app(files={"removed-later.txt": "x", "lib/a.txt": "a"}).push()
+    box.ended(1)
+    tree = box.project().tree
+    (tree / "uploads").mkdir(mode=0o750)
+    (tree / "uploads/photo").write_text("precious")
+    (tree / "link").symlink_to("/etc/hostname")
+    (tree / "lib/a.txt").chmod(0o440)
+    return tree_of(tree)
+
+
+def new_release(box: Box, extra: dict[str, str | None] | None = None) -> str:
+    sls = (box.work().path / ".salt/00_page.sls").read_text().replace("one", "two")
+    files = {"index.html": "two", "removed-later.txt": None, "lib/b.txt": "b", ".salt/00_page.sls": sls}
+    return box.work().commit({**files, **(extra or {})})
+
+
+def check_whole(box: Box, number: int) -> None:
+    """Assert what holds after every crash: all is said, nothing is left, the next push needs nobody's help."""
+    done = box.ended(number)
+    row, project = box.row(), box.project()
+    assert done.final and row.broken is None
+    assert box.ref() == row.code == row.tree_code
+    assert not list(project.git_dir.rglob("*.lock"))
+    assert (project.salt_link / "00_page.sls").is_file()
+    assert not [p for p in project.dir.rglob("*") if p.name.endswith((".new", ".partial"))]
+    work = box.work()
+    work.commit({".salt/10_broken.sls": None} if (work.path / ".salt/10_broken.sls").exists() else {}, "next")
+    pushed = work.push(flags=("--force",))
+    assert (pushed.code, pushed.rejected) == (0, ""), pushed.text
+    assert box.ref() == work.head
+    assert (project.tree / "uploads/photo").read_text() == "precious"
+
+
+def crash(box: Box, label: str, when: str, action: str) -> int:
+    """Push the new release into a daemon that dies or fails at one effect; return the push's exit code."""
+    box.stop()
+    box.start(label, when, action)
+    pushed = box.work().push()
+    assert (box.host.root / "fault.done").exists(), f"{label} was never reached"
+    if action == "kill":
+        assert box.daemon and box.daemon.wait(10)
+        box.daemon = None
+        if label in STEPS[6:]:
+            box.start()  # the push had its answer already, so that no hook starts one
+    return pushed.code
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("label", EFFECTS)
+def test_daemon_killed_in_a_deployment(box: Box, label: str, when: str) -> None:
+    before = old_release(box)
+    old, new = box.work().head, new_release(box)
+    code = crash(box, label, when, "kill")
+    forward = EFFECTS.index(label) > COMMIT_POINT or (EFFECTS.index(label) == COMMIT_POINT)
+    if label == "6 publish" and when == "before":
+        forward = False
+    box.ended(2)
+    assert code == (0 if forward else 1)
+    assert box.ref() == (new if forward else old)
+    assert (box.project().stage / "index.html").read_text() == ("two" if forward else "one")
+    if forward:
+        assert (box.project().tree / "index.html").read_text() == "two"
+        assert not (box.project().tree / "removed-later.txt").exists()
+        assert box.deployment(2).state == "deployed"
+    else:
+        assert tree_of(box.project().tree) == before
+        assert box.deployment(2).state in ("refused", "rolled_back")
+    check_whole(box, 2)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("label", UNDO)
+def test_daemon_killed_in_a_roll_back(box: Box, label: str, when: str) -> None:
+    before = old_release(box)
+    old = box.work().head
+    new_release(box, {".salt/10_broken.sls": FAILING})
+    assert crash(box, label, when, "kill") == 1
+    done = box.ended(2)
+    assert (done.state, done.reason) == ("rolled_back", "install 10_broken failed: broken")
+    assert tree_of(box.project().tree) == before
+    assert box.ref() == old
+    failed = next(box.project().archives.glob("*_2")) / "project.failed"
+    assert (failed / "index.html").read_text() == "two"
+    check_whole(box, 2)
+
+
+@pytest.mark.parametrize("action", ["ENOSPC", "EIO", "EACCES"])
+@pytest.mark.parametrize("label", EFFECTS)
+def test_effect_that_fails(box: Box, label: str, action: str) -> None:
+    before = old_release(box)
+    old, new = box.work().head, new_release(box)
+    code = crash(box, label, "before", action)
+    done = box.ended(2)
+    if label in ("7 rotate", "8 notify"):
+        assert (code, done.state, box.ref()) == (0, "deployed", new)
+    else:
+        assert (code, box.ref()) == (1, old)
+        assert done.state == ("refused" if label == "1 archive" else "rolled_back")
+        assert tree_of(box.project().tree) == before
+    check_whole(box, 2)
+
+
+@pytest.mark.parametrize("label", [label for label in UNDO])
+def test_roll_back_that_fails_breaks_the_project_until_it_is_repaired(box: Box, label: str) -> None:
+    before = old_release(box)
+    new_release(box, {".salt/10_broken.sls": FAILING})
+    assert crash(box, label, "before", "EIO") == 1
+    done = box.ended(2)
+    assert done.state == "broken"
+    assert "broken" in (box.row().broken or "") or "roll back" in (box.row().broken or "")
+    refused = box.work().push(flags=("--force",))
+    assert refused.code == 1
+    assert "corpus repair hello" in "\n".join(refused.lines)
+    assert box.ask(op="request", project="hello", request={"kind": "repair", "token": "r"})["state"] == "done"
+    assert tree_of(box.project().tree) == before
+    check_whole(box, 2)
+
+
+def test_what_a_dead_daemon_left_running_is_stopped_before_anything_is_restored(box: Box) -> None:
+    old_release(box)
+    mark = Path(box.root / "mark")
+    loop = f"loop:\n  cmd.run:\n    - name: while true; do date >> {mark}; sleep 0.05; done\n"
+    new_release(box, {".salt/10_loop.sls": loop})
+    push = box.work().start_push()
+    until(mark.exists)
+    box.kill()
+    assert push.wait(60) == 1
+    assert box.ended(2).state == "rolled_back"
+    size = mark.stat().st_size
+    box.work().commit({".salt/10_loop.sls": None})
+    assert box.work().push().code == 0
+    assert mark.stat().st_size == size
+
+
+def test_queue_survives(box: Box) -> None:
+    old_release(box)
+    gate = box.root / "gate"
+    wait = f"gate:\n  cmd.run:\n    - name: while ! test -e {gate}; do sleep 0.05; done\n"
+    new_release(box, {".salt/10_wait.sls": wait})
+    first = box.work().start_push()
+    until(lambda: box.exists(2) and box.deployment(2).state == "running")
+    second = box.work().start_push("HEAD:refs/deploy/now")
+    until(lambda: box.exists(3))
+    gate.touch()
+    box.kill()
+    assert first.wait(60) == 1
+    assert second.wait(60) == 0
+    assert box.ended(2).state == "rolled_back"
+    assert box.row().live == 3
