@@ -141,7 +141,7 @@ def _leave(run: Run, reason: str) -> None:
         f" {run.row.branch} still names {view.short(done.old_code)}",
         hint=f"the whole log: corpus log {name} {done.number}",
     )
-    _notify(run)
+    _afterwards(run)
 
 
 def _say_live(run: Run) -> None:
@@ -151,12 +151,13 @@ def _say_live(run: Run) -> None:
     )
 
 
-def _notify(run: Run) -> None:
-    """Tell of a failure; what fails in that is in the log."""
-    try:
-        steps.notify(run, "")
-    except CorpusError as exc:
-        run.log.write(f"warning: notify: {exc}", more=True)
+def _afterwards(run: Run) -> None:
+    """Rotate and notify after a failure too; what fails in that is in the log."""
+    for step in _from("rotate"):
+        try:
+            step.act(run, "")
+        except CorpusError as exc:
+            run.log.write(f"warning: {step.name}: {exc}", more=True)
 
 
 # back
@@ -181,7 +182,7 @@ def roll_back(run: Run, reason: str) -> None:
         f"rolled back to {where}; the failed tree is kept: archive {number}",
         hint=f"the whole log: corpus log {name} {number}",
     )
-    _notify(run)
+    _afterwards(run)
 
 
 def undo(run: Run) -> None:

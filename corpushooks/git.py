@@ -239,7 +239,7 @@ def _commit(repo: Repo, name: str) -> Commit:
 def resolve(path: Path, revision: str) -> str:
     """Return the commit that a revision, as people write it, names; raise GitError."""
     try:
-        found: str = _git(path, "rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}").text
+        found = _git(path, "rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}").text
     except GitError as exc:
         raise GitError(f"{revision!r} names no commit here") from exc
     return found.splitlines()[-1]  # git before 2.43 echoes --end-of-options
@@ -248,7 +248,8 @@ def resolve(path: Path, revision: str) -> str:
 def subject(path: Path, name: str) -> str:
     """Return the first line of a commit's message."""
     with _repo(path) as repo:
-        return _commit(repo, name).message.decode("utf-8", "replace").partition("\n")[0]
+        message: bytes = _commit(repo, name).message
+        return message.decode("utf-8", "replace").partition("\n")[0]
 
 
 def folder(path: Path, name: str, where: str = "") -> dict[str, int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -9,7 +10,6 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -118,6 +118,10 @@ class Work:
         return spawn(words, stderr=os.open(self.path / ".git/push.log", os.O_WRONLY | os.O_CREAT, 0o600))
 
 
+class DaemonDiedError(Exception):
+    """The daemon that a test started has ended by itself."""
+
+
 @dataclass
 class Box:
     """A whole host in a folder, with a daemon of its own."""
@@ -147,7 +151,7 @@ class Box:
         store.close()
         return self.project(name)
 
-    @contextmanager
+    @contextlib.contextmanager
     def interpreter(self) -> Iterator[None]:
         """Have hooks written with an interpreter that starts our kind of daemon."""
         real, path = sys.executable, self.root / "python"
@@ -171,9 +175,20 @@ class Box:
         os.close(out)
         until(self.reachable)
 
+    def revive(self) -> None:
+        """See that a daemon runs, as an init system would; a hook may have been faster."""
+        try:
+            client.ping(self.host)
+        except NoDaemonError:
+            with contextlib.suppress(DaemonDiedError):
+                self.start()
+            until(self.reachable)
+
     def reachable(self) -> bool:
         """Say whether the daemon listens; fail where it died."""
-        assert self.daemon is None or self.daemon.poll() is None, (self.root / "daemon.log").read_text()
+        if self.daemon is not None and self.daemon.poll() is not None:
+            self.daemon = None
+            raise DaemonDiedError((self.root / "daemon.log").read_text())
         try:
             client.connect(self.host.socket).close()
         except NoDaemonError:

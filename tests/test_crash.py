@@ -60,7 +60,7 @@ def crash(box: Box, label: str, when: str, action: str) -> int:
         assert box.daemon and box.daemon.wait(10)
         box.daemon = None
         if label in STEPS[6:]:
-            box.start()  # the push had its answer already, so that no hook starts one
+            box.revive()  # the push had its answer already, so that no hook starts one
     return pushed.code
 
 
@@ -119,7 +119,7 @@ def test_effect_that_fails(box: Box, label: str, action: str) -> None:
     check_whole(box, 2)
 
 
-@pytest.mark.parametrize("label", [label for label in UNDO])
+@pytest.mark.parametrize("label", list(UNDO))
 def test_roll_back_that_fails_breaks_the_project_until_it_is_repaired(box: Box, label: str) -> None:
     before = old_release(box)
     new_release(box, {".salt/10_broken.sls": FAILING})
