@@ -1,0 +1,151 @@
+"""What a tree looked like: an entry for each path, and the text that keeps it. Values only."""
+
+from __future__ import annotations
+
+import json
+import stat
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from os import stat_result
+from typing import Any, NamedTuple
+
+TICK_NS = 20_000_000  # a kernel's clock for ctimes may stand still that long (HZ=100, with a margin)
+SECOND_NS = 1_000_000_000
+KINDS = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "folder",
+    stat.S_IFLNK: "link",
+    stat.S_IFIFO: "fifo",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFCHR: "char",
+    stat.S_IFBLK: "block",
+}
+MAGIC = b"corpushooks 1"
+
+
+class Entry(NamedTuple):
+    """One path of a tree. `ino`, `size`, `mtime_ns` and `ctime_ns` are its stamp, see `settled`."""
+
+    kind: str
+    mode: int  # permission bits, setuid and friends included
+    uid: int
+    gid: int
+    size: int  # bytes of a file or link; of a device its number; 0 of a folder
+    mtime_ns: int
+    ino: int
+    ctime_ns: int  # 0: a change after this one might bear the same ctime, so the stamp proves nothing
+    links: int
+    stored: int  # bytes on the disk, at most size: less for sparse files
+    group: int  # the same number for all names of one file; 0 where it has one name in this tree
+    target: str  # of a link
+    xattrs: dict[str, str]  # values as latin-1
+
+    @property
+    def settled(self) -> bool:
+        """Say whether an equal stamp means that neither contents nor owner, modes and xattrs changed."""
+        return self.ctime_ns != 0
+
+    @property
+    def stamp(self) -> tuple[int, ...]:
+        return self[4:8]
+
+    def alike(self, other: Entry) -> bool:
+        """Say whether one inode can stand for both, their contents being equal."""
+        return self[:6] == other[:6] and self[11:] == other[11:]
+
+
+Folder = dict[str, Entry]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A tree: its own entry, and name -> entry for each folder ("" is the tree's own), parents first."""
+
+    root: Entry
+    folders: dict[str, Folder]
+
+    @property
+    def entries(self) -> Iterator[tuple[str, Entry]]:
+        """Give each path below the root with its entry."""
+        for folder, names in self.folders.items():
+            for name, entry in names.items():
+                yield join(folder, name), entry
+
+    @property
+    def files(self) -> int:
+        return sum(entry.kind == "file" for names in self.folders.values() for entry in names.values())
+
+    @cached_property
+    def groups(self) -> dict[int, frozenset[str]]:
+        """Return the paths of each group of hard links."""
+        groups: dict[int, set[str]] = {}
+        for folder, names in self.folders.items():
+            for name, entry in names.items():
+                if entry.group:
+                    groups.setdefault(entry.group, set()).add(join(folder, name))
+        return {group: frozenset(paths) for group, paths in groups.items()}
+
+
+EMPTY = Manifest(Entry("folder", 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, "", {}), {})
+
+
+def entry_of(st: stat_result, now_ns: int, target: str = "") -> Entry:
+    """Return the entry of what `st` describes; `now_ns` is a time at or before that stat, since the epoch."""
+    kind = KINDS[stat.S_IFMT(st.st_mode)]
+    if kind in ("char", "block"):
+        size = st.st_rdev
+    else:
+        size = st.st_size if kind != "folder" else 0
+    tick_ns = TICK_NS if st.st_ctime_ns % SECOND_NS else SECOND_NS  # some filesystems count seconds only
+    ctime_ns = st.st_ctime_ns if st.st_ctime_ns < now_ns - tick_ns else 0
+    return Entry(
+        kind, stat.S_IMODE(st.st_mode), st.st_uid, st.st_gid, size, st.st_mtime_ns, st.st_ino, ctime_ns,
+        st.st_nlink, min(st.st_size, st.st_blocks * 512), 0, target, {},
+    )  # fmt: skip
+
+
+def join(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
+
+
+def shown(path: str) -> str:
+    """Return `path` with what could steer a terminal, or is no text, written as an escape."""
+    text = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def write_manifest(manifest: Manifest) -> bytes:
+    return pack({"root": manifest.root, "folders": manifest.folders})
+
+
+def read_manifest(data: bytes) -> Manifest:
+    """Return the manifest that `write_manifest` wrote; raise ValueError for anything else."""
+    try:
+        value = unpack(data)
+        folders = {
+            folder: {name: Entry(*row) for name, row in names.items()} for folder, names in value["folders"].items()
+        }
+        return Manifest(Entry(*value["root"]), folders)
+    except (KeyError, TypeError, AttributeError) as exc:
+        raise ValueError(f"no manifest: {exc}") from exc
+
+
+def pack(value: object) -> bytes:
+    """Return `value` as one line of JSON behind a line that tells damage."""
+    body = json.dumps(value, separators=(",", ":")).encode("ascii")  # surrogates become \udcXX, and come back
+    return b"%s %08x\n%s" % (MAGIC, zlib.crc32(body), body)
+
+
+def is_intact(data: bytes) -> bool:
+    """Say whether these are the bytes that `pack` gave, cheaply."""
+    head, _, body = data.partition(b"\n")
+    return head == b"%s %08x" % (MAGIC, zlib.crc32(body))
+
+
+def unpack(data: bytes) -> Any:
+    """Return the value that `pack` wrote; raise ValueError for anything else."""
+    if not is_intact(data):
+        raise ValueError("damaged, or of another version")
+    return json.loads(data[data.index(b"\n") + 1 :])
