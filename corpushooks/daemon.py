@@ -28,7 +28,7 @@ from corpushooks import deploy, git, layout, log, release, view
 from corpushooks.errors import CorpusError, NoDaemonError, RefusedError, UsageError
 from corpushooks.history import DEPLOYED, QUEUED, Deployment, ProjectRow, Request
 from corpushooks.lanes import Lanes, known, log_path, prepared, settings_of
-from corpushooks.push import Command, Verdict, judge, refuse, report
+from corpushooks.push import Command, Verdict, judge, report
 from corpushooks.site import Site
 
 HEARTBEAT = 15.0  # seconds of silence after which a follower is told that work goes on
@@ -149,8 +149,13 @@ class Daemon:
             pass
         except Exception as exc:  # the edge of a connection
             structlog.get_logger().error("connection failed", exc_info=exc)
+            self._apologise(peer, exc)
         finally:
             self._count(-1)
+
+    def _apologise(self, peer: Connection, exc: Exception) -> None:
+        with contextlib.suppress(PeerGone):
+            peer.send(error=f"internal error: {type(exc).__name__}", hint="see the log of the daemon", code=1)
 
     def _answer(self, peer: Connection) -> None:
         try:
@@ -160,22 +165,16 @@ class Daemon:
                 raise UsageError("the request is not understood")
             act(self, peer, asked)
         except CorpusError as exc:
-            peer.send(error=exc.message, hint=exc.hint, code=exc.exit_code)
+            peer.send(error=view.one_line(log.clean(exc.message)), hint=exc.hint, code=exc.exit_code)
+        except (KeyError, TypeError, ValueError) as exc:
+            peer.send(error=f"the request is not understood: {exc!r:.100}", hint="", code=2)
+            structlog.get_logger().warning("request not understood", exc_info=exc)
 
     # what may be asked
 
     def push(self, peer: Connection, asked: dict[str, Any]) -> None:
         """Answer git's hook."""
         commands = [Command(*map(str, command)) for command in asked["commands"]]
-        try:
-            self._push(peer, asked, commands)
-        except CorpusError as exc:
-            peer.send(say=f"error: {log.clean(exc.message)}")
-            if exc.hint:
-                peer.send(say=f"hint: {exc.hint}")
-            peer.send(report=refuse(commands, view.one_line(log.clean(exc.message))))
-
-    def _push(self, peer: Connection, asked: dict[str, Any], commands: list[Command]) -> None:
         row = known(self.site, str(asked["project"]))
         settings = settings_of(self.site, row)
         verdict = judge(

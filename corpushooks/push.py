@@ -180,8 +180,3 @@ def report(deployment: Deployment, commands: Sequence[Command], branch: str, *, 
         else:
             lines += [f"ok {command.ref}", *(["option forced-update"] if forced else [])]
     return lines
-
-
-def refuse(commands: Sequence[Command], reason: str) -> list[str]:
-    """Return the report lines that refuse every command."""
-    return [f"ng {command.ref} {reason}" for command in commands]

@@ -249,11 +249,10 @@ def reinstall(run: Run, label: str) -> str:
 
 def _run_special(run: Run, stem: str) -> bool:
     """Run one of the procedures a project may override; return whether it has it."""
-    if run.release is None or run.session is None:
-        open_session(run)
-    assert run.release is not None
-    if not run.release.has(stem):
+    if not (run.release or release.live(run.project, run.row.environment)).has(stem):
         return False
+    if run.session is None:
+        open_session(run)
     run_sls(run, stem, "")
     return True
 

@@ -82,41 +82,53 @@ def top_text(text: str, name: str, *, wanted: bool) -> str:
     if wanted:
         at, indent = _place(lines)
         lines.insert(at, indent + entry)
-    return "\n".join(lines) + "\n" if lines else ""
+    return _joined(lines)
+
+
+def only_own(text: str, name: str) -> str:
+    """Return the text of a top.sls without the lines of other projects: nobody reads the secrets of others."""
+    own = f"- makina-projects.{name}  {MARK}"
+    return _joined([line for line in text.splitlines() if not _is_entry(line) or line.strip() == own])
+
+
+def _is_entry(line: str) -> bool:
+    return line.lstrip().startswith("- makina-projects.") and line.endswith(MARK)
 
 
 def _place(lines: list[str]) -> tuple[int, str]:
     """Return where an entry for all minions goes, and its indentation; make that place where there is none."""
     for index, line in enumerate(lines):
-        if match := re.fullmatch(r"(\s+)(['\"]?)\*\2\s*:\s*", line):
+        if match := re.fullmatch(rf"(\s+)(['\"]?)\*\2\s*:\s*({MARK})?", line):
             following = re.match(r"(\s*)- ", lines[index + 1]) if index + 1 < len(lines) else None
             return index + 1, following[1] if following else match[1] + "  "
     for index, line in enumerate(lines):
-        if re.fullmatch(r"(['\"]?)base\1\s*:\s*", line):
-            lines.insert(index + 1, "  '*':")
+        if re.fullmatch(rf"(['\"]?)base\1\s*:\s*({MARK})?", line):
+            lines.insert(index + 1, f"  '*':  {MARK}")
             return index + 2, "    "
-    lines += ["base:", "  '*':"]
+    lines += [f"base:  {MARK}", f"  '*':  {MARK}"]
     return len(lines), "    "
 
 
-def only_own(text: str, name: str) -> str:
-    """Return the text of a top.sls without the lines of other projects: one project reads nobody else's secrets."""
-    own = f"- makina-projects.{name}  {MARK}"
-    return "".join(f"{line}\n" for line in text.splitlines() if not line.rstrip().endswith(MARK) or line.strip() == own)
+def _joined(lines: list[str]) -> str:
+    """Return lines as text, without the places we made for entries that are gone: Salt takes no empty ones."""
+    kept: list[str] = []
+    for line in reversed(lines):
+        place = line.endswith(f":  {MARK}")
+        if not place or (kept and _depth(kept[-1]) > _depth(line)):
+            kept.append(line)
+    return "".join(f"{line}\n" for line in reversed(kept))
+
+
+def _depth(line: str) -> int:
+    return len(line) - len(line.lstrip())
 
 
 def _list_in_top(project: Project, *, wanted: bool) -> None:
     top = project.host.pillar_dir / "top.sls"
     text = top.read_text() if top.exists() else ""
     new = top_text(text, project.name, wanted=wanted)
-    if _empty(new) and not top.exists():
-        return
     if new != text:
         write_aside(top, new, 0o644)
-
-
-def _empty(text: str) -> bool:
-    return not text.strip()
 
 
 def write_aside(path: Path, text: str, mode: int) -> None:

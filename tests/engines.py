@@ -170,7 +170,10 @@ class _FakeSession(salt._CallSession):
             for name in names if fnmatch.fnmatch(self._grains()["id"], target) else []:
                 try:
                     file = salt.source(name, self.minion.pillars)
-                    found = _merged(found, self._load(file, {}) or {}) if file else found
+                    loaded = (self._load(file, {}) or {}) if file else {}
+                    if not isinstance(loaded, dict):
+                        raise _Wrong(f"SLS '{name}' does not render to a dictionary")
+                    found = _merged(found, loaded)
                 except _Wrong as exc:
                     errors.append(f"Rendering SLS '{name}' failed, render error:\n{exc}")
         under = self._seen.get("ext_pillar", [{"corpushooks": [{}]}])[0]["corpushooks"][0]

@@ -1,0 +1,103 @@
+"""Real pushes with real Salt, by both engines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.host import Box, tree_of
+
+INSTALL = """\
+{% set cfg = opts.ms_project %}
+{% set data = cfg.data %}
+config:
+  file.managed:
+    - name: {{ cfg.data_root }}/app.conf
+    - source: salt://makina-projects/{{ cfg.name }}/files/app.conf
+    - template: jinja
+    - defaults:
+        project: {{ cfg.name }}
+"""
+TEMPLATE = "{% set c = salt['hello_greet.word']() %}{{ c }} {{ cfg.data.who }} on {{ project }}\n"
+SAMPLE = "makina-projects.projectname:\n  data:\n    who: '{name}'\n"
+MODULE = "def word():\n    return 'WORD'\n"
+BROKEN = """\
+service:
+  cmd.run:
+    - name: "echo 'unknown directive \\"lissen\\"' >&2; exit 1"
+    - require:
+      - test: first
+first:
+  test.nop: []
+after:
+  test.nop:
+    - require:
+      - cmd: service
+"""
+
+
+@pytest.fixture(params=["warm", "salt-call"])
+def salted(request: pytest.FixtureRequest, new_box: Callable[..., Box]) -> Box:
+    box = new_box(salt=True)
+    box.settings(f"engine: {request.param}\n")
+    box.init()
+    return box
+
+
+def test_a_project_deploys_fails_and_is_mended(salted: Box) -> None:
+    files = {".salt/10_app.sls": INSTALL, ".salt/files/app.conf": TEMPLATE, ".salt/PILLAR.sample": SAMPLE,
+             ".salt/_modules/greet.py": MODULE.replace("WORD", "hello")}  # fmt: skip
+    work = salted.work()
+    work.commit({"index.html": "one", **files})
+    pushed = work.push()  # no daemon runs: the hook starts one
+    assert (pushed.code, pushed.rejected) == (0, ""), pushed.text
+    conf = salted.project().data / "app.conf"
+    assert conf.read_text() == "hello hello on hello\n"
+    good = work.head
+    salted.ended(1)
+    before = tree_of(salted.project().tree)
+
+    work.commit({".salt/_modules/greet.py": MODULE.replace("WORD", "bye"), ".salt/20_service.sls": BROKEN})
+    pushed = work.push()
+    assert (pushed.code, pushed.rejected) == (1, "install 20_service failed; rolled back")
+    text = "\n".join(pushed.lines)
+    assert "FAILED   service      cmd.run (20_service.sls line 1)" in text
+    assert 'unknown directive "lissen"' in text
+    assert "not run  after" in text
+    assert conf.read_text() == "hello hello on hello\n", "the install SLS of the old release ran again"
+    assert tree_of(salted.project().tree) == before
+    assert salted.ref() == good
+
+    pillar = salted.work(repo="pillar")
+    pillar.commit({"init.sls": "makina-projects.hello:\n  data:\n    who: {{ grains['kernel'] }}\n"})
+    assert pillar.push(options=("deploy",)).code == 0
+    assert conf.read_text() == "hello Linux on hello\n"
+    pillar.commit({"init.sls": "a:\n  - b\n c: d\n"})
+    pushed = pillar.push()
+    assert pushed.code == 1
+    assert "init.sls line 3" in pushed.rejected
+
+    work.git("reset", "--hard", "--quiet", good)
+    work.commit({".salt/30_late.sls": "late:\n  cmd.run:\n    - name: {{ cfg.data.nothing.at_all }}\n"})
+    pushed = work.push(flags=("--force",))
+    assert pushed.code == 1
+    assert "30_late.sls line 3" in "\n".join(pushed.lines)
+
+
+def test_plan_tells_states_and_changes_nothing(salted: Box) -> None:
+    page = "page:\n  file.managed:\n    - name: {{ cfg.data_root }}/page\n    - contents: PAGE\n"
+    work = salted.work()
+    work.commit({".salt/10_page.sls": page})
+    assert work.push().code == 0
+    salted.ended(1)
+    before = {k: v for k, v in tree_of(salted.host.root / "srv").items() if "/git/" not in k}
+    work.commit({"new.txt": "x", ".salt/10_page.sls": page.replace("PAGE", "CHANGED")})
+    pushed = work.push("HEAD:refs/deploy/plan")
+    assert pushed.code == 0, pushed.text
+    text = "\n".join(pushed.lines)
+    assert "A new.txt" in text
+    assert "would    page" in text
+    assert "+CHANGED" in text
+    assert {k: v for k, v in tree_of(salted.host.root / "srv").items() if "/git/" not in k} == before
+    assert salted.row().live == 1
