@@ -57,11 +57,11 @@ def check_version() -> None:
         raise GitError(f"git {'.'.join(map(str, found))} is too old", hint="install git 2.30 or newer")
 
 
-def _git(git_dir: Path, *words: str | Path, env: dict[str, str] | None = None) -> Output:
+def _git(git_dir: Path, *words: str | Path, env: dict[str, str] | None = None, stdin: bytes = b"") -> Output:
     """Run git on a git dir of ours, reading no configuration but the one that lies in it."""
     quiet = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "HOME": "/", **(env or {})}
     try:
-        return run(["git", "--git-dir", git_dir, *words], cwd=git_dir.parent, env=quiet)
+        return run(["git", "--git-dir", git_dir, *words], cwd=git_dir.parent, env=quiet, stdin=stdin)
     except ProcessError as exc:
         raise GitError(str(exc)) from exc
 
@@ -324,6 +324,18 @@ def export(work: Path, tree: Path, name: str) -> None:
     env = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(tree)}
     try:
         _git(work, "read-tree", "-u", "--reset", name, env=env)
+    finally:
+        index.unlink(missing_ok=True)
+
+
+def export_files(work: Path, tree: Path, name: str, paths: list[str]) -> None:
+    """Write some files of a commit into the folder `tree`."""
+    index = tree.parent / f".{tree.name}.index"
+    env = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(tree)}
+    try:
+        _git(work, "read-tree", name, env=env)
+        listed = b"".join(os.fsencode(path) + b"\0" for path in paths)
+        _git(work, "checkout-index", "--force", "-z", "--stdin", env=env, stdin=listed)
     finally:
         index.unlink(missing_ok=True)
 

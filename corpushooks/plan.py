@@ -1,11 +1,24 @@
-"""A plan: what a deployment would change, state by state. It changes nothing."""
+"""A plan: what a deployment would change, state by state. It changes nothing.
+
+As root the new files are laid over project/ in a mount namespace of the process that asks Salt, so that states see
+them; elsewhere states see the tree as it is, and what that makes doubtful is marked.
+"""
 
 from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from corpushooks import git, prepare, release, view
 from corpushooks.errors import CorpusError
 from corpushooks.history import DONE
+from corpushooks.release import Release
 from corpushooks.site import Run
+
+Change = tuple[str, str]  # status letter, path
 
 
 def plan(run: Run) -> None:
@@ -13,8 +26,11 @@ def plan(run: Run) -> None:
     try:
         prepare.aim(run)
         prepare.check(run)
-        _files(run)
-        _states(run)
+        new = run.deployment.new_code or git.EMPTY_TREE
+        changes = git.differing(run.project.work_git, run.row.tree_code, new)
+        for letter, path in changes:
+            run.log.write(f"      {letter} {path}")
+        _states(run, changes)
     except CorpusError as exc:
         run.fail(exc)
         return
@@ -22,20 +38,58 @@ def plan(run: Run) -> None:
     run.say_end("success: a plan only: nothing was changed")
 
 
-def _files(run: Run) -> None:
-    new = run.deployment.new_code or git.EMPTY_TREE
-    for letter, path in git.differing(run.project.work_git, run.row.tree_code, new):
-        run.log.write(f"      {letter} {path}")
-
-
-def _states(run: Run) -> None:
+def _states(run: Run, changes: Sequence[Change]) -> None:
     """Run every install SLS of the candidate in Salt's test mode."""
-    with prepare.candidate(run) as found, run.site.engine.session(found.minion(run.settings), run) as session:
-        chrono = run.deployment.archive or ""
-        release.compute(session, found, run.settings, run.request, archive=run.archive, chrono=chrono)
-        for stem in found.install(run.request.steps):
-            result = session.run(run.project.sls_id(stem), test=True, timeout=run.time_left())
-            run.log.write(view.row(f"      install {stem}", view.summary(result), None))
-            errors = [line for error in result.errors for line in error.splitlines()]
-            for line in [*view.indent(errors, 8), *view.states(result, test=True)]:
-                run.log.write(line)
+    chrono = run.deployment.archive or ""
+    with prepare.candidate(run) as found:
+        cover = _cover(run, found, changes)
+        minion = found.minion(replace(run.settings, minion={**run.settings.minion, **cover}))
+        doubt = str(run.project.tree) if changes and not cover else ""
+        with run.site.engine.session(minion, run) as session:
+            release.compute(session, found, run.settings, run.request, archive=run.archive, chrono=chrono)
+            for stem in found.install(run.request.steps):
+                result = session.run(run.project.sls_id(stem), test=True, timeout=run.time_left())
+                run.log.write(view.row(f"      install {stem}", view.summary(result), None))
+                errors = [line for error in result.errors for line in error.splitlines()]
+                for line in [*view.indent(errors, 8), *view.states(result, test=True, doubt=doubt)]:
+                    run.log.write(line)
+
+
+def _cover(run: Run, found: Release, changes: Sequence[Change]) -> dict[str, object]:
+    """Return the minion configuration that shows the new files in project/; empty where that cannot be."""
+    upper, work = found.minion_dir.parent / "upper", found.minion_dir.parent / "work"
+    work.mkdir()
+    upper.mkdir()
+    if run.settings.engine != "warm" or not _may_mount(upper):
+        return {}
+    written = [path for letter, path in changes if letter != "D"]
+    git.export_files(run.project.work_git, upper, str(run.deployment.new_code), written)
+    for path in (path for letter, path in changes if letter == "D"):
+        _white_out(upper / path)
+    for folder in [upper, *(p for p in upper.rglob("*") if p.is_dir() and not p.is_symlink())]:
+        _dress(folder, run.project.tree / folder.relative_to(upper))
+    return {"corpushooks_overlay": {"target": str(run.project.tree), "upper": str(upper), "work": str(work)}}
+
+
+def _may_mount(folder: Path) -> bool:
+    """Say whether overlays can be made here: that takes the right to set the attributes that they use."""
+    try:
+        os.setxattr(folder, "trusted.corpushooks", b"1")
+        os.removexattr(folder, "trusted.corpushooks")
+    except OSError:
+        return False
+    return True
+
+
+def _white_out(path: Path) -> None:
+    """Make a file of the lower folder disappear. Source: the kernel's documentation of overlayfs."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.mknod(path, stat.S_IFCHR, os.makedev(0, 0))
+
+
+def _dress(folder: Path, live: Path) -> None:
+    """Give a folder of the overlay the owner and mode of the one it covers."""
+    if live.is_dir() and not live.is_symlink():
+        st = live.stat()
+        os.chown(folder, st.st_uid, st.st_gid)
+        folder.chmod(stat.S_IMODE(st.st_mode))

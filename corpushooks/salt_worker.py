@@ -19,6 +19,7 @@ started live on.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import json
 import logging
@@ -332,6 +333,8 @@ def answer(runner: Runner, question: dict[str, Any], report: Report) -> NoReturn
     """Answer one question and exit; whatever happens stays in this process."""
     try:
         runner.fresh()
+        if cover := runner.state.opts.get("corpushooks_overlay"):
+            overlay(**cover)
         if question["do"] == "run":
             stream_commands(report)
             report.send({"answer": runner.run(question["sls"], question["test"], report)})
@@ -345,6 +348,21 @@ def answer(runner: Runner, question: dict[str, Any], report: Report) -> NoReturn
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(ANSWERED)
+
+
+def overlay(target: str, upper: str, work: str) -> None:
+    """See the folder `upper` laid over `target`, in this process and its children only; raise OSError.
+
+    Source: mount(2), and the kernel's documentation of overlayfs. The folders are named by descriptor, since
+    a comma or a colon in a path would end an option.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    new_namespace, private = 0x00020000, 0x4000 | 0x40000  # CLONE_NEWNS; MS_REC | MS_PRIVATE
+    failed = libc.unshare(new_namespace) or libc.mount(b"none", b"/", None, private, None)
+    names = [f"/proc/self/fd/{os.open(path, os.O_PATH | os.O_DIRECTORY)}" for path in (target, upper, work)]
+    options = "lowerdir={},upperdir={},workdir={}".format(*names).encode()
+    if failed or libc.mount(b"overlay", target.encode(), b"overlay", 0, options):
+        raise OSError(ctypes.get_errno(), f"overlay over {target}: {os.strerror(ctypes.get_errno())}")
 
 
 class Report:

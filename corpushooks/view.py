@@ -61,8 +61,11 @@ def summary(result: Result) -> str:
     return count(len(result.states), "state") + (f", {changed} changed" if changed else "")
 
 
-def states(result: Result, *, test: bool = False) -> list[str]:
-    """Return the states of an SLS that did something or failed, with what is to be said of each."""
+def states(result: Result, *, test: bool = False, doubt: str = "") -> list[str]:
+    """Return the states of an SLS that did something or failed, with what is to be said of each.
+
+    In a plan, states that mention the path `doubt` are marked: they looked at the old tree.
+    """
     lines: list[str] = []
     for state in result.states:
         if state.skipped:
@@ -73,6 +76,8 @@ def states(result: Result, *, test: bool = False) -> list[str]:
         elif state.changes or (test and state.result is None):
             lines.append(state_line("would" if test else "changed", state))
             if test:
+                if doubt and doubt in f"{state.name} {state.comment} {state.changes}":
+                    lines.append(" " * 10 + "(not sure: seen with the old files in project/)")
                 lines += indent(diff(state.changes) or tail(state.comment, 4), 10)
     return lines
 
@@ -137,7 +142,7 @@ def problem(found: Problem) -> str:
 def reason(deployment: Deployment) -> str:
     """Return why a push is rejected, as git shows it in brackets."""
     tails = {"rolled_back": "; rolled back", "broken": "; THE ROLL BACK FAILED", "failed": "; left as it is"}
-    if deployment.state in tails:
+    if deployment.state in tails and deployment.request.kind != "plan":
         return one_line(deployment.reason.partition(": ")[0]) + tails[deployment.state]
     return one_line(deployment.reason)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import pytest
@@ -101,3 +102,35 @@ def test_plan_tells_states_and_changes_nothing(salted: Box) -> None:
     assert "+CHANGED" in text
     assert {k: v for k, v in tree_of(salted.host.root / "srv").items() if "/git/" not in k} == before
     assert salted.row().live == 1
+
+
+COUNT = """\
+count:
+  file.managed:
+    - name: {{ cfg.data_root }}/count
+    - contents: {{ salt['cmd.run']('ls ' ~ cfg.project_root)|replace('\\n', ' ')|yaml_dquote }}
+link:
+  file.symlink:
+    - name: {{ cfg.project_root }}/current
+    - target: new.txt
+"""
+
+
+def test_plan_sees_the_new_files_as_root_and_says_so_where_it_cannot(salted: Box) -> None:
+    work = salted.work()
+    work.commit({".salt/10_count.sls": COUNT, "gone.txt": "x"})
+    assert work.push().code == 0
+    salted.ended(1)
+    work.commit({"gone.txt": None, "new.txt": "x", "lib/deep.txt": "x"})
+    (salted.project().tree / "current").unlink()
+    pushed = work.push("HEAD:refs/deploy/plan")
+    text = "\n".join(pushed.lines)
+    assert pushed.code == 0, pushed.text
+    if os.geteuid() == 0 and "warm" in salted.host.config_file.read_text():
+        assert "+lib new.txt" in text
+        assert "not sure" not in text
+    else:
+        assert "+lib" not in text
+        assert "(not sure: seen with the old files in project/)" in text
+    assert not (salted.project().tree / "new.txt").exists()
+    assert (salted.project().tree / "gone.txt").exists()
