@@ -301,18 +301,22 @@ def be_session(sock: socket.socket, config: str) -> NoReturn:
 
 def converse(sock: socket.socket, wake: socket.socket, said: Iterator[dict[str, Any]], config: str) -> None:
     """Answer questions until "close"; raise Stopped where the socket ends without."""
-    runner = Runner(config)
+    runner: Runner | None = None
     for question in said:
         if question["do"] == "close":
             return
         if question["do"] == "configure":
-            runner = Runner(config)
+            runner = None
+        elif question.get("function") == "corpushooks.syntax":
+            inquire(sock, wake, None, question)
         else:
+            runner = runner or Runner(config)
             inquire(sock, wake, runner, question)
+            runner.new = False
     raise Stopped
 
 
-def inquire(sock: socket.socket, wake: socket.socket, runner: Runner, question: dict[str, Any]) -> None:
+def inquire(sock: socket.socket, wake: socket.socket, runner: Runner | None, question: dict[str, Any]) -> None:
     """Answer one question in a process forked from what was prepared, which itself never runs anything."""
     reader, writer = os.pipe()
     pid = fork()
@@ -329,18 +333,13 @@ def inquire(sock: socket.socket, wake: socket.socket, runner: Runner, question: 
         raise Stopped  # commands of that SLS may still run
 
 
-def answer(runner: Runner, question: dict[str, Any], report: Report) -> NoReturn:
+def answer(runner: Runner | None, question: dict[str, Any], report: Report) -> NoReturn:
     """Answer one question and exit; whatever happens stays in this process."""
     try:
-        runner.fresh()
-        if cover := runner.state.opts.get("corpushooks_overlay"):
-            overlay(**cover)
-        if question["do"] == "run":
-            stream_commands(report)
-            report.send({"answer": runner.run(question["sls"], question["test"], report)})
+        if runner is None:
+            report.send({"answer": json.loads(syntax(*question["args"]))})
         else:
-            text = runner.state.functions[question["function"]](*question["args"])
-            report.send({"answer": json.loads(text)})
+            report.send({"answer": asked(runner, question, report)})
     except BaseException as exc:  # the edge: modules raise anything, SystemExit included
         traceback.print_exc()
         report.send({"error": f"{type(exc).__name__}: {exc}"})
@@ -348,6 +347,25 @@ def answer(runner: Runner, question: dict[str, Any], report: Report) -> NoReturn
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(ANSWERED)
+
+
+def asked(runner: Runner, question: dict[str, Any], report: Report) -> Any:
+    """Return the answer to a question about the minion."""
+    runner.fresh()
+    if cover := runner.state.opts.get("corpushooks_overlay"):
+        overlay(**cover)
+    if question["do"] == "run":
+        stream_commands(report)
+        return runner.run(question["sls"], question["test"], report)
+    return json.loads(runner.state.functions[question["function"]](*question["args"]))
+
+
+def syntax(files: Sequence[str]) -> str:
+    """Answer the one question that needs Salt's Jinja and YAML, but no minion."""
+    path = Path(__file__).parent / "loader/_modules/corpushooks.py"
+    module = types.ModuleType("syntax")
+    exec(compile(path.read_text(), path, "exec"), module.__dict__)
+    return str(module.syntax(files))
 
 
 def overlay(target: str, upper: str, work: str) -> None:
@@ -398,15 +416,17 @@ class Runner:
         self.pillar = salt.pillar.get_pillar(opts, opts["grains"], opts["id"], "base")
         self.high = salt.state.HighState(opts, initial_pillar={"compiled": "by fresh()"})
         self.state = self.high.state
+        self.new = True  # nothing has run since
 
     def fresh(self) -> None:
-        """See what the SLS before may have changed: grains, pillar, modules, packages."""
+        """Compile the pillar, and see what the SLS before may have changed: grains, modules, packages."""
         import salt.loader
 
-        importlib.reload(site)  # a package in a folder that is new to sys.path
-        importlib.invalidate_caches()
-        grains = salt.loader.grains(self.state.opts)
-        self.state.opts["grains"] = self.pillar.grains = self.pillar.opts["grains"] = grains
+        if not self.new:
+            importlib.reload(site)  # a package in a folder that is new to sys.path
+            importlib.invalidate_caches()
+            grains = salt.loader.grains(self.state.opts)
+            self.state.opts["grains"] = self.pillar.grains = self.pillar.opts["grains"] = grains
         self.pillar.opts.pop("pillar", None)  # else merged into the new one
         self.state.opts["pillar"] = self.pillar.compile_pillar()
         self.state.load_modules()
