@@ -13,7 +13,7 @@ from typing import Any
 
 from corpushooks.errors import BrokenError, CorpusError, NoDaemonError, RefusedError, UsageError
 from corpushooks.project import Host
-from corpushooks.run import spawn
+from corpushooks.run import PIPE, spawn
 
 START_DEADLINE = 30.0  # seconds
 ERRORS = {2: UsageError, 3: RefusedError, 4: BrokenError}
@@ -43,12 +43,16 @@ def reach(host: Host) -> socket.socket:
     except NoDaemonError:
         if not host.store.exists() or host.store.stat().st_uid != os.geteuid():
             raise
-    spawn([sys.executable, "-I", "-m", "corpushooks", "--root", host.root, "daemon", "--embedded"], cwd=Path("/"))
+    words: list[str | Path] = [sys.executable, "-I", "-m", "corpushooks", "--root", host.root, "daemon", "--embedded"]
+    daemon = spawn(words, cwd=Path("/"), stderr=PIPE)
     end = time.monotonic() + START_DEADLINE
     while True:
         try:
             return connect(host.socket)
         except NoDaemonError:
+            if daemon.poll() not in (None, 0, NoDaemonError.exit_code):
+                said = daemon.communicate()[1].decode(errors="replace").strip()
+                raise NoDaemonError(f"the daemon cannot be started: {said}", hint="corpus daemon") from None
             if time.monotonic() > end:
                 raise
             time.sleep(0.02)

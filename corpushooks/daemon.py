@@ -35,6 +35,7 @@ HEARTBEAT = 15.0  # seconds of silence after which a follower is told that work 
 LINE_LIMIT = 1 << 20  # bytes of a request
 HELLO_LIMIT = 30.0  # seconds for a request to arrive
 BACKLOG = 1024
+QUIET = 60.0  # seconds without work until maintenance
 
 
 class PeerGone(Exception):
@@ -119,6 +120,7 @@ class Daemon:
             try:
                 link, _ = self.listener.accept()
             except TimeoutError:
+                self._tidy()
                 continue
             except OSError:
                 break
@@ -136,6 +138,11 @@ class Daemon:
             if self._peers or self.lanes.busy():
                 self._active = time.monotonic()
             return self.embedded and time.monotonic() - self._active > self.site.settings.idle_timeout
+
+    def _tidy(self) -> None:
+        """Do maintenance where nothing has been asked for a while."""
+        if self.lanes.untidy and time.monotonic() - self._active > QUIET:
+            threading.Thread(target=self.lanes.tidy, daemon=True).start()
 
     def _count(self, change: int) -> None:
         with self._lock:
@@ -386,9 +393,10 @@ def listen(path: Path) -> socket.socket:
 
 
 def _log_to(path: Path) -> None:
-    """Write the daemon's own log to a file: an embedded daemon has no terminal and no journal."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write the daemon's own log to a file: an embedded daemon has no journal, and its starter leaves."""
     file = open(path, "a", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600))  # noqa: SIM115
+    os.dup2(file.fileno(), 1)
+    os.dup2(file.fileno(), 2)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -403,9 +411,9 @@ def _log_to(path: Path) -> None:
 def run(site: Site, *, embedded: bool) -> None:
     """Be the daemon until told to stop."""
     os.umask(0o022)
-    if embedded:
-        _log_to(site.host.state_dir / "daemon.log")
     with alone(site) as listener:
+        if embedded:
+            _log_to(site.host.state_dir / "daemon.log")
         daemon = Daemon(site, listener, embedded)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: daemon.stop())

@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from corpushooks import deploy, git, log, plan, push, release, task
-from corpushooks.errors import UsageError
+from corpushooks.errors import CorpusError, UsageError
 from corpushooks.history import (
     CANCELLED,
     FAILED,
@@ -150,6 +150,7 @@ class Lanes:
     site: Site
     stopping: bool = False
     _threads: dict[str, threading.Thread] = field(default_factory=dict)
+    untidy: set[str] = field(default_factory=set)  # projects that worked since git was last asked to collect
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -161,6 +162,17 @@ class Lanes:
             if name not in self._threads and not self.stopping:
                 self._threads[name] = threading.Thread(target=self._work, args=(name,), name=f"lane {name}")
                 self._threads[name].start()
+                self.untidy.add(name)
+
+    def tidy(self) -> None:
+        """Have git collect what nothing needs, in the projects that worked since the last time."""
+        with self._lock:
+            names, self.untidy = self.untidy, set()
+        for name in names:
+            project = self.site.host.project(name)
+            for path in (project.code_git, project.pillar_git):
+                with contextlib.suppress(CorpusError), locked(project):
+                    git.maintain(path)
 
     def busy(self) -> bool:
         """Say whether any project has work."""
