@@ -10,11 +10,8 @@ import contextlib
 import fcntl
 import json
 import os
-import pwd
-import select
 import signal
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,74 +22,15 @@ from typing import Any
 import structlog
 
 from corpushooks import deploy, git, layout, log, release, view
+from corpushooks.deployment import DEPLOYED, QUEUED, Deployment, ProjectRow, Request
 from corpushooks.errors import CorpusError, NoDaemonError, RefusedError, UsageError
-from corpushooks.history import DEPLOYED, QUEUED, Deployment, ProjectRow, Request
 from corpushooks.lanes import Lanes, known, log_path, prepared, settings_of
+from corpushooks.peer import Connection, PeerGone, listen
 from corpushooks.push import Command, Verdict, judge, report
 from corpushooks.site import Site
 
 HEARTBEAT = 15.0  # seconds of silence after which a follower is told that work goes on
-LINE_LIMIT = 1 << 20  # bytes of a request
-HELLO_LIMIT = 30.0  # seconds for a request to arrive
-BACKLOG = 1024
 QUIET = 60.0  # seconds without work until maintenance
-
-
-class PeerGone(Exception):
-    """The peer left; what it asked for goes on."""
-
-
-@dataclass
-class Connection:
-    """One peer. Who it is says the kernel."""
-
-    link: socket.socket
-
-    @property
-    def who(self) -> str:
-        """Return the name of the account that called."""
-        _, uid, _ = struct.unpack("3i", self.link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-        try:
-            return pwd.getpwuid(uid).pw_name
-        except KeyError:
-            return str(uid)
-
-    def read(self) -> dict[str, Any]:
-        """Return the request; raise UsageError where it is none."""
-        end, data = time.monotonic() + HELLO_LIMIT, bytearray()
-        while not data.endswith(b"\n"):
-            self.link.settimeout(max(0.01, end - time.monotonic()))
-            try:
-                chunk = self.link.recv(65536)
-            except OSError as exc:
-                raise PeerGone from exc
-            data += chunk
-            if not chunk:
-                raise PeerGone
-            if len(data) > LINE_LIMIT:
-                raise UsageError("the request is too long")
-        self.link.settimeout(HELLO_LIMIT)
-        try:
-            found = json.loads(data)
-        except ValueError:
-            found = None
-        if not isinstance(found, dict):
-            raise UsageError("the request is not understood")
-        return found
-
-    def send(self, **said: Any) -> None:
-        """Send one line; raise PeerGone where nobody takes it."""
-        try:
-            self.link.sendall(json.dumps(said).encode() + b"\n")
-        except OSError as exc:
-            raise PeerGone from exc
-
-    def check(self) -> None:
-        """Raise PeerGone where the peer has left."""
-        poll = select.poll()
-        poll.register(self.link, select.POLLIN)
-        if poll.poll(0):  # nothing more is ever sent to us: it can only be the end
-            raise PeerGone
 
 
 @dataclass
@@ -376,20 +314,6 @@ def settle(site: Site) -> None:
     for row in site.history.projects():
         for deployment in site.history.unfinished(row.name):
             deploy.stop_children(site, deployment)
-
-
-def listen(path: Path) -> socket.socket:
-    """Listen on a socket in the file system, whose path may be longer than a socket address."""
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        listener.bind(f"/proc/self/fd/{folder}/{path.name}")
-    finally:
-        os.close(folder)
-    path.chmod(0o600)
-    listener.listen(BACKLOG)
-    return listener
 
 
 def _log_to(path: Path) -> None:

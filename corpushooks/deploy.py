@@ -13,8 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from corpushooks import layout, prepare, steps, tree, view, wiring
-from corpushooks.errors import CorpusError, RefusedError, StepError
-from corpushooks.history import (
+from corpushooks.deployment import (
     BROKEN,
     DEPLOYED,
     DONE,
@@ -25,6 +24,7 @@ from corpushooks.history import (
     RUNNING,
     Deployment,
 )
+from corpushooks.errors import CorpusError, RefusedError, StepError
 from corpushooks.run import start_time, stop_group
 from corpushooks.site import Run, Site
 

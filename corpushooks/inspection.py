@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from corpushooks import config, git, release
+from corpushooks.deployment import ProjectRow, Request
 from corpushooks.errors import CorpusError, UsageError
-from corpushooks.history import History, ProjectRow, Request
+from corpushooks.history import History
 from corpushooks.lanes import settings_of
 from corpushooks.project import Host
 from corpushooks.release import Release, Unheard

@@ -15,17 +15,8 @@ from pathlib import Path
 import structlog
 
 from corpushooks import deploy, git, log, plan, push, release, task
+from corpushooks.deployment import CANCELLED, FAILED, QUEUED, ROLLING_BACK, RUNNING, Deployment, ProjectRow, Request
 from corpushooks.errors import CorpusError, UsageError
-from corpushooks.history import (
-    CANCELLED,
-    FAILED,
-    QUEUED,
-    ROLLING_BACK,
-    RUNNING,
-    Deployment,
-    ProjectRow,
-    Request,
-)
 from corpushooks.project import Project
 from corpushooks.settings import Settings
 from corpushooks.site import Run, Site

@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from corpushooks import git, prepare, release, view
+from corpushooks.deployment import DONE
 from corpushooks.errors import CorpusError
-from corpushooks.history import DONE
 from corpushooks.release import Release
 from corpushooks.site import Run
 

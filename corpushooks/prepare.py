@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 
 from corpushooks import git, release, tree, view
+from corpushooks.deployment import DEPLOYED
 from corpushooks.errors import BrokenError, RefusedError, UsageError
-from corpushooks.history import DEPLOYED
 from corpushooks.push import enabled
 from corpushooks.release import Release
 from corpushooks.site import Run

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from corpushooks.deployment import DEPLOYED, QUEUED, Deployment, Request
 from corpushooks.errors import UsageError
-from corpushooks.history import DEPLOYED, QUEUED, Deployment, Request
 
 ZERO = "0" * 40
 NOW, PLAN = "refs/deploy/now", "refs/deploy/plan"

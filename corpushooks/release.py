@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from corpushooks import config, git, wiring
+from corpushooks.deployment import Request
 from corpushooks.errors import RefusedError, SaltError, UsageError
-from corpushooks.history import Request
 from corpushooks.project import Project, install_stems, task_names
 from corpushooks.salt import Engine, Minion, Problem, Session, State
 from corpushooks.settings import Settings

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from corpushooks import view
 from corpushooks.config import Cfg
+from corpushooks.deployment import FAILED, REFUSED, ChildRow, Deployment, ProjectRow, Request
 from corpushooks.errors import CancelledError, CorpusError, RefusedError, UsageError
-from corpushooks.history import FAILED, REFUSED, ChildRow, Deployment, History, ProjectRow, Request
+from corpushooks.history import History
 from corpushooks.log import Log
 from corpushooks.project import Host, Project
 from corpushooks.release import Release

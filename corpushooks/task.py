@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from corpushooks import release, steps, view
+from corpushooks.deployment import DONE
 from corpushooks.errors import CorpusError, RefusedError
-from corpushooks.history import DONE
 from corpushooks.site import Run
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from corpushooks.history import Deployment
+from corpushooks.deployment import Deployment
 from corpushooks.salt import Problem, Result, State
 
 LABEL, WIDTH = 29, 66  # columns; git puts "remote: " in front, and terminals have 80

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from corpushooks import client, git, init, lanes, log
+from corpushooks.deployment import Deployment, ProjectRow
 from corpushooks.errors import NoDaemonError
-from corpushooks.history import Deployment, History, ProjectRow
+from corpushooks.history import History
 from corpushooks.project import Host, Project
 from corpushooks.run import Child, Output, run, spawn, start_time
 from corpushooks.settings import load

@@ -1,0 +1,109 @@
+"""What is said of projects and deployments: requests, rows of the store, states and their transitions. Values only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+QUEUED, RUNNING, ROLLING_BACK = "queued", "running", "rolling_back"
+DEPLOYED, DONE, REFUSED, CANCELLED, FAILED = "deployed", "done", "refused", "cancelled", "failed"
+ROLLED_BACK, BROKEN = "rolled_back", "broken"
+
+TRANSITIONS: Mapping[str, frozenset[str]] = {
+    QUEUED: frozenset({RUNNING, REFUSED, CANCELLED}),
+    RUNNING: frozenset({DEPLOYED, DONE, REFUSED, ROLLING_BACK, FAILED}),
+    ROLLING_BACK: frozenset({ROLLED_BACK, BROKEN}),
+}
+SUCCEEDED = frozenset({DEPLOYED, DONE})
+
+
+@dataclass(frozen=True)
+class Request:
+    """What somebody asks for; stored as it came."""
+
+    kind: str = "deploy"  # deploy, rollback, task, plan, repair
+    repo: str = "project"  # the repository that was pushed to: project or pillar
+    ref: str = ""  # the ref as pushed; empty for a request of the command
+    old: str = ""  # what the pushed ref was
+    new: str = ""  # the commit to deploy; empty: the live one
+    who: str = ""
+    via: str = ""  # push or command
+    token: str = ""
+    task: str = ""
+    target: int = 0  # rollback: the deployment whose result returns
+    only: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
+    force: bool = False
+    nowait: bool = False
+    progress: bool = False
+
+    @classmethod
+    def load(cls, text: str) -> Request:
+        """Read a stored request; what a newer version wrote beside it is left out."""
+        known = {f.name for f in fields(cls)}
+        found: dict[str, Any] = json.loads(text)
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in found.items() if key in known
+        }
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class ProjectRow:
+    """What the store says of a project."""
+
+    name: str
+    environment: str
+    branch: str
+    created: float
+    live: int | None = None
+    code: str | None = None
+    pillar: str | None = None
+    tree_code: str | None = None
+    tree_pillar: str | None = None
+    broken: str | None = None
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What the store says of one deployment."""
+
+    project: str
+    number: int
+    token: str
+    state: str
+    request: Request
+    old_code: str | None = None
+    new_code: str | None = None
+    old_pillar: str | None = None
+    new_pillar: str | None = None
+    archive: str | None = None
+    queued: float = 0.0
+    started: float | None = None
+    decided: float | None = None
+    ended: float | None = None
+    reason: str = ""
+    cancelled: str | None = None
+
+    @property
+    def final(self) -> bool:
+        return self.state not in TRANSITIONS
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what --json shows of a deployment."""
+        shown = asdict(self)
+        request = shown.pop("request")
+        shown.pop("token")
+        return {**shown, "kind": request["kind"], "by": request["who"], "via": request["via"]}
+
+
+@dataclass(frozen=True)
+class ChildRow:
+    """A process that a deployment started: its pid means it only together with its start time."""
+
+    pid: int
+    start: int
+    pgid: int
