@@ -16,8 +16,9 @@ import click
 import yaml
 
 from corpushooks import __version__, client, daemon, demo, init, inspection, lanes, log, project, view
+from corpushooks.deployment import Deployment, ProjectRow, Request
 from corpushooks.errors import CorpusError, UsageError
-from corpushooks.history import Deployment, History, ProjectRow, Request
+from corpushooks.history import History
 from corpushooks.settings import Settings, load
 from corpushooks.site import Site, open_site
 
@@ -386,7 +387,7 @@ def daemon_(context: Context, embedded: bool) -> None:
 
 
 @corpus.command("demo")
-@click.option("--keep", type=click.Path(path_type=Path), help="Where the demo's host lies (default: a new folder).")
-def demo_(keep: Path | None) -> None:
-    """Make a host in a folder and push to it: see what a deployment looks like."""
-    sys.exit(demo.run(keep, click.echo))
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
+def demo_(folder: Path | None) -> None:
+    """Make a host in FOLDER (default: a new temporary one) and push to it: see deployments happen."""
+    sys.exit(demo.run(folder, click.echo))

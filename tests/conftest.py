@@ -12,7 +12,14 @@ import pytest
 
 from tests.host import Box
 
-FORBIDDEN = ("/srv/projects", "/srv/pillar", "/srv/salt", "/etc/corpushooks", "/var/lib/corpushooks", "/run/corpushooks")
+FORBIDDEN = (
+    "/srv/projects",
+    "/srv/pillar",
+    "/srv/salt",
+    "/etc/corpushooks",
+    "/var/lib/corpushooks",
+    "/run/corpushooks",
+)
 WRITING = {"open", "os.mkdir", "os.rename", "os.remove", "os.symlink", "os.link", "os.rmdir", "os.chmod", "os.chown"}
 
 
@@ -40,7 +47,7 @@ def own_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for key, value in settings.items():
         monkeypatch.setenv(key, value)
     (home / ".gitconfig").write_text(
-        "[user]\n name = Dev\n email = dev@example.org\n[protocol \"file\"]\n allow = always\n"
+        '[user]\n name = Dev\n email = dev@example.org\n[protocol "file"]\n allow = always\n'
         "[advice]\n pushUpdateRejected = false\n[gc]\n auto = 0\n"
     )
 

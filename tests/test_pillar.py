@@ -30,9 +30,7 @@ def test_pillar_takes_effect_with_the_next_deployment(box: Box, work: Work) -> N
     pillar.commit(pillar_of("one"))
     pushed = pillar.push()
     assert pushed.code == 0
-    assert pushed.lines == [
-        "hint: stored; it takes effect with the next deployment, or now with: corpus deploy hello"
-    ]
+    assert pushed.lines == ["hint: stored; it takes effect with the next deployment, or now with: corpus deploy hello"]
     assert box.ref(repo="pillar") == pillar.head
     assert value(box) == "default"
     assert box.row().pillar is None

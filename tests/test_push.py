@@ -258,7 +258,9 @@ def test_environment_of_the_client_is_not_believed(box: Box) -> None:
 
 def test_two_pushes_of_one_project_wait_for_each_other(box: Box) -> None:
     gate = box.root / "gate"
-    work = box.app(files={".salt/10_gate.sls": f"gate:\n  cmd.run:\n    - name: while ! test -e {gate}; do sleep 0.05; done\n"})
+    work = box.app(
+        files={".salt/10_gate.sls": f"gate:\n  cmd.run:\n    - name: while ! test -e {gate}; do sleep 0.05; done\n"}
+    )
     first = work.start_push()
     until(lambda: box.exists(1) and box.deployment(1).state == "running")
     second = work.start_push("HEAD:refs/deploy/now")
@@ -272,7 +274,9 @@ def test_two_pushes_of_one_project_wait_for_each_other(box: Box) -> None:
 
 def test_a_push_whose_old_commit_moved_while_it_waited_is_refused(box: Box) -> None:
     gate = box.root / "gate"
-    work = box.app(files={".salt/10_gate.sls": f"gate:\n  cmd.run:\n    - name: while ! test -e {gate}; do sleep 0.05; done\n"})
+    work = box.app(
+        files={".salt/10_gate.sls": f"gate:\n  cmd.run:\n    - name: while ! test -e {gate}; do sleep 0.05; done\n"}
+    )
     first = work.start_push()
     until(lambda: box.exists(1) and box.deployment(1).state == "running")
     work.commit({"index.html": "two"})
@@ -296,7 +300,9 @@ def test_two_projects_deploy_side_by_side(box: Box) -> None:
 @pytest.mark.parametrize("number", [2, 9, 15])
 def test_a_client_that_goes_changes_nothing(box: Box, number: int) -> None:
     gate = box.root / "gate"
-    work = box.app(files={".salt/10_gate.sls": f"gate:\n  cmd.run:\n    - name: while ! test -e {gate}; do sleep 0.05; done\n"})
+    work = box.app(
+        files={".salt/10_gate.sls": f"gate:\n  cmd.run:\n    - name: while ! test -e {gate}; do sleep 0.05; done\n"}
+    )
     push = work.start_push()
     until(lambda: box.exists(1) and box.deployment(1).state == "running")
     push.send_signal(number)
@@ -312,7 +318,9 @@ def test_plan_changes_nothing(box: Box) -> None:
     work = box.app()
     work.push()
     box.ended(1)
-    work.commit({"index.html": "two", ".salt/00_page.sls": (work.path / ".salt/00_page.sls").read_text().replace("one", "two")})
+    work.commit(
+        {"index.html": "two", ".salt/00_page.sls": (work.path / ".salt/00_page.sls").read_text().replace("one", "two")}
+    )
     before = tree_of(box.host.root / "srv")
     pushed = work.push("HEAD:refs/deploy/plan")
     assert pushed.code == 0

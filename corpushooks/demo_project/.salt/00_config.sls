@@ -1,0 +1,6 @@
+# What the application reads, written from cfg.
+settings:
+  file.managed:
+    - name: {{ cfg.project_root }}/settings.json
+    - source: salt://makina-projects/{{ cfg.name }}/files/settings.json
+    - template: jinja

@@ -1,0 +1,16 @@
+restart:
+  cmd.run:
+    - name: sh restart.sh "{{ cfg.data_root }}"
+    - cwd: {{ cfg.project_root }}
+    - env:
+      - PYTHON: {{ grains.pythonexecutable }}
+
+# A deployment is good when the application answers.
+answers:
+  cmd.run:
+    - name: '"$PYTHON" check.py'
+    - cwd: {{ cfg.project_root }}
+    - env:
+      - PYTHON: {{ grains.pythonexecutable }}
+    - require:
+      - cmd: restart

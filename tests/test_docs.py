@@ -1,0 +1,147 @@
+"""The pages for people: what they show works, where they link is something, and what they list is all there is.
+
+python -m tests.test_docs writes the table of docs/settings.md anew.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import corpushooks
+from corpushooks import run as door
+from corpushooks.cli import corpus as command
+from corpushooks.push import options
+from corpushooks.settings import parse, schema
+from tests.host import Box
+
+TOP = Path(__file__).parent.parent
+PACKAGE = Path(corpushooks.__file__).parent
+PAGES = [TOP / "README.md", TOP / "CHANGELOG.md", *sorted((TOP / "docs").glob("*.md"))]
+SETTINGS = TOP / "docs/settings.md"
+TABLE = re.compile(
+    r"(?<=<!-- the table is made by python -m tests\.test_docs -->\n).*?(?=<!-- the table ends -->)", re.DOTALL
+)
+SHOWN = re.compile(r"((?:^[^\n]+\n)+)\n```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)  # a paragraph and its block
+
+
+def files_of(page: str) -> dict[str, str]:
+    """Return the files that a page shows: the paragraph before a block names what is in it."""
+    found = {}
+    for paragraph, language, text in SHOWN.findall((TOP / page).read_text()):
+        named = re.findall(r"`(\.salt/[\w./]+|init\.sls)`", paragraph)
+        if named and language in ("yaml", "html"):
+            found[named[0]] = text
+    return found
+
+
+def test_the_project_of_the_readme_deploys(box_with_salt: Box) -> None:
+    files = files_of("README.md")
+    assert list(files) == [".salt/PILLAR.sample", ".salt/00_page.sls"]
+    work = box_with_salt.work()
+    work.commit(files)
+    assert work.push("HEAD:refs/deploy/now").code == 0
+    assert (box_with_salt.project().tree / "page.html").read_text() == "Hello from hello\n"
+
+
+def test_the_first_project_deploys_with_its_pillar_and_its_task(box_with_salt: Box) -> None:
+    box, files = box_with_salt, files_of("docs/first-project.md")
+    assert sorted(files) == [
+        ".salt/00_page.sls", ".salt/10_check.sls", ".salt/PILLAR.sample", ".salt/files/page.html",
+        ".salt/task_shout.sls", "init.sls",
+    ]  # fmt: skip
+    pillar = box.work(repo="pillar")
+    pillar.commit({"init.sls": files.pop("init.sls")})
+    work = box.work()
+    work.commit(files)
+    corpus = [sys.executable, "-m", "corpushooks", "--root", str(box.host.root)]
+    assert door.run([*corpus, "check", "."], cwd=work.path).text == ".: nothing wrong found"
+    assert work.push().code == 0
+    page = box.project().tree / "page.html"
+    assert re.fullmatch(r"<p>Hello from http://\S+/hello</p>\n", page.read_text())
+    assert pillar.push(options=("deploy",)).code == 0
+    assert page.read_text().startswith("<p>Bonjour from http://")
+    door.run([*corpus, "task", "hello", "shout"])
+    assert "<P>BONJOUR FROM HTTP://" in door.run([*corpus, "log", "hello"]).text
+
+
+@pytest.fixture
+def box_with_salt(new_box: object) -> Box:
+    """Return a host whose pushes run real Salt."""
+    box: Box = new_box(salt=True)  # type: ignore[operator]
+    box.init()
+    box.start()
+    return box
+
+
+# -- links ------------------------------------------------------------------------------------------------
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as the usual renderers make them."""
+    found = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in found}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if not target.startswith("https://"):
+            path, _, anchor = target.partition("#")
+            linked = (page.parent / path).resolve() if path else page
+            assert linked.is_file(), target
+            assert not anchor or anchor in anchors(linked), target
+
+
+def test_pages_that_errors_name_exist() -> None:
+    sources = [*PACKAGE.rglob("*.py"), TOP / "hooks/proc-receive"]
+    named = {name for path in sources for name in re.findall(r"docs/[a-z-]+\.md", path.read_text())}
+    assert named
+    assert [name for name in sorted(named) if not (TOP / name).is_file()] == []
+
+
+# -- lists ------------------------------------------------------------------------------------------------
+
+
+def test_the_architecture_names_every_module() -> None:
+    told = set(re.findall(r"^\| \w* ?\| `(\w+)` \|", (TOP / "docs/architecture.md").read_text(), re.MULTILINE))
+    assert told == {path.stem for path in PACKAGE.glob("*.py") if not path.stem.startswith("__")}
+
+
+def table() -> str:
+    """Return the table of docs/settings.md, as the schema has it."""
+    rows = ["| key | value | default | says |", "|---|---|---|---|"]
+    for key in schema():
+        default = json.dumps(list(key.default) if isinstance(key.default, tuple) else key.default)
+        scope = " Also per project." if key.per_project else ""
+        rows.append(f"| `{key.name}` | {key.kind.words} | `{default}` | {key.doc}{scope} |")
+    return "\n" + "\n".join(rows) + "\n\n"
+
+
+def test_the_settings_page_agrees_with_the_schema() -> None:
+    found = TABLE.search(SETTINGS.read_text())
+    assert found and found[0] == table(), "run: python -m tests.test_docs"
+
+
+def test_the_example_of_the_settings_page_is_read() -> None:
+    shown = [text for _, language, text in SHOWN.findall(SETTINGS.read_text()) if language == "yaml"]
+    assert parse(shown[0], "F").for_project("hello").timeout == 600
+
+
+def test_the_options_and_commands_of_the_readme_exist() -> None:
+    text = (TOP / "README.md").read_text()
+    given = re.findall(r"^\| `-o (\S+)`", text, re.MULTILINE)
+    assert len(given) == 6
+    options(given)
+    listed = re.search(r"Commands on the server: (.*?);", text, re.DOTALL)
+    assert listed
+    names = {name.removeprefix("corpus ") for name in re.findall(r"`([\w ]+)`", listed[1])}
+    assert names <= set(command.commands)
+
+
+if __name__ == "__main__":
+    SETTINGS.write_text(TABLE.sub(lambda _: table(), SETTINGS.read_text()))
