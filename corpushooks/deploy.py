@@ -24,7 +24,7 @@ from corpushooks.deployment import (
     RUNNING,
     Deployment,
 )
-from corpushooks.errors import CorpusError, RefusedError, StepError
+from corpushooks.errors import CorpusError, DoorError, RefusedError, StepError
 from corpushooks.run import start_time, stop_group
 from corpushooks.site import Run, Site
 
@@ -104,8 +104,10 @@ def _goes_on(run: Run, step: Step, exc: Exception) -> bool:
     if not isinstance(exc, CorpusError):
         run.log.write("".join(traceback.format_exception(exc)).rstrip(), more=True)
         exc = StepError(f"{step.name} failed: {type(exc).__name__}: {exc}")
+    elif isinstance(exc, DoorError):  # it does not say in which step it was met
+        exc = type(exc)(f"{step.name}: {exc.message}", exc.hint)
     if step.on_failure == "warn":
-        run.warn(f"{step.name}: {exc.message}")
+        run.warn(exc.message)
         return True
     if step.on_failure == "refuse":
         refuse(run, exc)
@@ -208,7 +210,7 @@ def _break(run: Run, why: str) -> None:
 def repair(run: Run) -> None:
     """Do the roll back of a broken deployment again, and see that layout and wiring are whole."""
     name = run.project.name
-    run.log.write(view.opening(run.deployment, run.row.environment, run.row.code, run.row.code, ""))
+    run.log.write(view.opening(run.deployment, run.row.environment, f"at {view.short(run.row.tree_code)}"))
     try:
         layout.make(run.project, run.row.branch)
         broken = [d for d in run.site.history.deployments(name) if d.state == BROKEN]

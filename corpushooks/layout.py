@@ -6,6 +6,7 @@ import grp
 import os
 import pwd
 import re
+import shlex
 import sys
 from importlib import resources
 from pathlib import Path
@@ -16,6 +17,7 @@ from corpushooks.run import run
 from corpushooks.wiring import write_aside
 
 TEMPLATE = re.compile(r"(?<=# start templated\n).*?(?=# end templated\n)", re.DOTALL)
+SHEBANG_LIMIT = 126  # bytes; kernels before 5.1 read no more
 REPOS = ("project", "pillar")
 
 
@@ -78,7 +80,16 @@ def hook_text(project: Project, repo: str) -> str:
     text = (resources.files("corpushooks.hooks") / "proc-receive").read_text()
     block = "".join(f"{key} = {value!r}\n" for key, value in values.items())
     body = TEMPLATE.sub(lambda _: block, text.partition("\n")[2], count=1)
-    return f"#!{sys.executable} -IS\n{body}"
+    return f"{_shebang(sys.executable)}\n{body}"
+
+
+def _shebang(python: str) -> str:
+    """Return the first line of a hook; through sh where the kernel could not read the path (spaces, length)."""
+    line = f"#!{python} -IS"
+    if len(line) <= SHEBANG_LIMIT and " " not in python:
+        return line
+    quotes = "'" * 3  # opens a string for Python, and is nothing for sh
+    return f'#!/bin/sh\n{quotes}exec\' {shlex.quote(python)} -IS "$0" "$@"\n\' {quotes}'
 
 
 # accounts

@@ -27,9 +27,8 @@ def aim(run: Run) -> None:
     for path, commit in zip((run.project.code_git, run.project.pillar_git), new, strict=True):
         if commit:
             git.pin(path, run.deployment.number, commit)
-    run.log.write(
-        view.opening(run.deployment, run.row.environment, run.row.code, new[0], _commits(run, run.row.code, new[0]))
-    )
+    course = view.course(run.row.code, new[0], run.row.pillar, new[1], _added(run, run.row.code, new[0]))
+    run.log.write(view.opening(run.deployment, run.row.environment, course))
     _warn_of_lost(run, run.row.code, new[0])
 
 
@@ -56,10 +55,8 @@ def _targets(run: Run, old: Pair) -> Pair:
     return request.new or live, old[1]
 
 
-def _commits(run: Run, old: str | None, new: str | None) -> str:
-    if new is None or old is None or old == new:
-        return ""
-    return view.count(git.change(run.project.code_git, old, new).added, "commit")
+def _added(run: Run, old: str | None, new: str | None) -> int:
+    return git.change(run.project.code_git, old, new).added if new and old and old != new else 0
 
 
 def _warn_of_lost(run: Run, old: str | None, new: str | None) -> None:

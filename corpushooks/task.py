@@ -11,13 +11,16 @@ from corpushooks.site import Run
 def task(run: Run) -> None:
     """Run task_NAME.sls with cfg: no archive, no roll back."""
     name = run.request.task
-    run.log.write(view.opening(run.deployment, run.row.environment, None, None, ""))
+    run.log.write(view.opening(run.deployment, run.row.environment, name))
     try:
         if run.row.tree_code is None:
             raise RefusedError("nothing is deployed yet", hint="git push first")
         found = steps.open_session(run)
         release.check_task(found.names(), name)
-        steps.run_sls(run, f"task_{name}", f"task {name}")
+        result = steps.run_sls(run, f"task_{name}", f"task {name}")
+        for state in result.states:
+            for line in view.indent(view.command_output(state.changes).splitlines(), 8):
+                run.log.write(line)
     except CorpusError as exc:
         run.fail(exc)
         return

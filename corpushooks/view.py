@@ -42,15 +42,19 @@ def step_label(index: int, total: int, name: str, part: str = "", *, first: bool
     return f"{mark}{name} {part}".rstrip()
 
 
-def opening(deployment: Deployment, environment: str, old: str | None, new: str | None, commits: str) -> str:
+def opening(deployment: Deployment, environment: str, what: str) -> str:
     """Return the first line of a deployment."""
-    what = {"deploy": "deployment"}.get(deployment.request.kind, deployment.request.kind)
-    head = f"{deployment.project} ({environment}) {what} {deployment.number}"
-    if deployment.request.kind == "task":
-        return f"{head}: {deployment.request.task}"
-    if old == new:
-        return f"{head}: {short(new)} again"
-    return f"{head}: {short(old)} -> {short(new)}{', ' + commits if commits else ''}"
+    kind = {"deploy": "deployment"}.get(deployment.request.kind, deployment.request.kind)
+    return f"{deployment.project} ({environment}) {kind} {deployment.number}: {what}"
+
+
+def course(old: str | None, new: str | None, old_pillar: str | None, new_pillar: str | None, commits: int) -> str:
+    """Say from where to where a deployment goes."""
+    code = f"{short(old)} -> {short(new)}" if old != new else short(new)
+    parts = [code, *([count(commits, "commit")] if commits else [])]
+    if old_pillar != new_pillar:
+        parts.append(f"pillar {short(old_pillar)} -> {short(new_pillar)}")
+    return ", ".join(parts) if parts != [short(new)] else f"{short(new)} again"
 
 
 def summary(result: Result) -> str:
@@ -71,8 +75,8 @@ def states(result: Result, *, test: bool = False, doubt: str = "") -> list[str]:
         if state.skipped:
             lines.append(state_line("not run", state))
         elif state.result is False or (state.result is None and not test):
-            lines += [state_line("FAILED", state), *indent(tail(state.comment), 10)]
-            lines += indent(tail(command_output(state.changes)), 10)
+            said = command_output(state.changes)
+            lines += [state_line("FAILED", state), *indent(tail(said or state.comment), 10)]
         elif state.changes or (test and state.result is None):
             lines.append(state_line("would" if test else "changed", state))
             if test:
@@ -135,8 +139,8 @@ def failed_ids(result: Result) -> str:
 
 def problem(found: Problem) -> str:
     """Return a problem of a file as one line: file, line, what."""
-    where = f"{found.file} line {found.line}" if found.line else found.file
-    return f"{where}: {found.message}"
+    name = found.file.rpartition("/")[2]
+    return f"{name} line {found.line}: {found.message}" if found.line else f"{name}: {found.message}"
 
 
 def reason(deployment: Deployment) -> str:
@@ -182,7 +186,7 @@ def history_row(one: Deployment, *, live: bool) -> str:
     """Return one line of `corpus history`."""
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one.queued))
     took = f"{one.decided - one.started:.1f} s" if one.decided and one.started else ""
-    ways = f"{short(one.old_code)} -> {short(one.new_code)}" if one.new_code else ""
+    ways = course(one.old_code, one.new_code, one.old_pillar, one.new_pillar, 0) if one.new_code else ""
     mark = "*" if live else " "
     kind = "" if one.request.kind == "deploy" else f"{one.request.kind} "
     left = f"{mark}{one.number:>5}  {when}  {OUTCOMES[one.state]:<11} {took:>8}  {one.request.who:<10} {ways}"

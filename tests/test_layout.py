@@ -1,0 +1,56 @@
+"""The layout of a project: what init makes and repairs."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from corpushooks import layout
+from corpushooks.project import Host
+from corpushooks.run import run
+from tests.host import Box
+
+
+@pytest.mark.parametrize("folder", ["with space", "l" * 120, "it's"])
+def test_hook_starts_whatever_the_path_of_its_interpreter(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / folder / "python"
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    hook = tmp_path / "proc-receive"
+    hook.write_text(layout.hook_text(Host(tmp_path).project("hello"), "project"))
+    hook.chmod(0o755)
+    assert run([hook], stdin=b"000eversion=1\n0000", check=False).stdout.startswith(b"000dversion=1")
+
+
+def test_what_is_right_is_left_alone(box: Box) -> None:
+    project = box.project()
+    with box.interpreter():
+        layout.make(project, "master")
+        before = {path: path.lstat() for path in project.dir.rglob("*")}
+        layout.make(project, "master")
+    assert {path: path.lstat() for path in project.dir.rglob("*")} == before
+
+
+def test_what_is_gone_is_made_again(box: Box) -> None:
+    project = box.project()
+    shutil.rmtree(project.archives)
+    (project.code_git / "hooks/proc-receive").unlink()
+    project.stage.chmod(0o777)
+    with box.interpreter():
+        layout.make(project, "master")
+    assert project.archives.stat().st_mode & 0o7777 == project.stage.stat().st_mode & 0o7777 == 0o700
+    assert box.app().push().code == 0
+
+
+def test_folders_that_others_may_not_read(box: Box) -> None:
+    project = box.project()
+    for folder in (project.pillar, project.stage, project.archives, project.logs, project.minion_dir, project.work_git):
+        assert folder.stat().st_mode & 0o077 == 0, folder
+    assert box.host.store.stat().st_mode & 0o077 == 0
