@@ -29,6 +29,7 @@ from corpushooks.peer import Connection, PeerGone, listen
 from corpushooks.push import Command, Verdict, judge, report
 from corpushooks.site import Site
 
+TICK = 1.0  # seconds between the lines that -o progress rewrites
 HEARTBEAT = 15.0  # seconds of silence after which a follower is told that work goes on
 QUIET = 60.0  # seconds without work until maintenance
 
@@ -110,7 +111,8 @@ class Daemon:
                 raise UsageError("the request is not understood")
             act(self, peer, asked)
         except CorpusError as exc:
-            peer.send(error=view.one_line(log.clean(exc.message)), hint=exc.hint, code=exc.exit_code)
+            hint = self.site.host.words(exc.hint)
+            peer.send(error=view.one_line(log.clean(exc.message)), hint=hint, code=exc.exit_code)
         except (KeyError, TypeError, ValueError) as exc:
             peer.send(error=f"the request is not understood: {exc!r:.100}", hint="", code=2)
             structlog.get_logger().warning("request not understood", exc_info=exc)
@@ -139,9 +141,8 @@ class Daemon:
         """Check a pillar before git stores it; it takes effect with the next deployment."""
         self._check_pillar(row, command.new)
         if row.code:
-            peer.send(
-                say=f"hint: stored; it takes effect with the next deployment, or now with: corpus deploy {row.name}"
-            )
+            now = self.site.host.words(f"corpus deploy {row.name}")
+            peer.send(say=f"hint: stored; it takes effect with the next deployment, or now with: {now}")
         return [f"ok {command.ref}", "option fall-through"]
 
     def _check_pillar(self, row: ProjectRow, name: str) -> None:
@@ -163,7 +164,8 @@ class Daemon:
         if not request.nowait:
             deployment = self._follow(peer, deployment, int(asked.get("offset", 0)))
         else:
-            peer.send(say=f"queued as deployment {deployment.number}: corpus log {row.name} {deployment.number} -f")
+            see = self.site.host.words(f"corpus log {row.name} {deployment.number} -f")
+            peer.send(say=f"queued as deployment {deployment.number}: {see}")
         forced = self._forced(repo, deployment)
         return report(deployment, verdict.deploying, row.branch, forced=forced, reason=view.reason(deployment))
 
@@ -246,9 +248,9 @@ class Daemon:
                 return now
             peer.check()
             waiting = self._say_waiting(peer, deployment, waiting)
-            if time.monotonic() - silent > HEARTBEAT and not quiet:
+            if not quiet and time.monotonic() - silent > (TICK if now.request.progress else HEARTBEAT):
                 silent = time.monotonic()
-                peer.send(say=self._heartbeat(deployment))
+                peer.send(say=self._heartbeat(now), end="\r" if now.request.progress else "\n")
             self._wait_for_more(deployment, offset)
 
     def _wait_for_more(self, deployment: Deployment, offset: int) -> None:
@@ -273,8 +275,7 @@ class Daemon:
             peer.send(say=f"{text}, {view.ago(since)}")
         return text
 
-    def _heartbeat(self, deployment: Deployment) -> str:
-        now = self.site.history.deployment(deployment.project, deployment.number)
+    def _heartbeat(self, now: Deployment) -> str:
         steps = self.site.history.steps(now)
         since = view.ago(time.time() - (now.started or now.queued))
         return f"      … {steps[-1] if steps else now.state}, {since}"

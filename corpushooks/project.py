@@ -32,6 +32,10 @@ class Host:
         """Say whether this host lives in a folder: no system users, no units, nothing outside touched."""
         return self.root != Path("/")
 
+    def words(self, text: str) -> str:
+        """Return a text with the commands in it as one types them for this host."""
+        return re.sub(r"\bcorpus (?=[a-z])", f"corpus --root {self.root} ", text) if self.embedded else text
+
     @property
     def config_file(self) -> Path:
         return self.root / "etc/corpushooks/config.yaml"

@@ -18,8 +18,9 @@ from corpushooks.history import History
 from corpushooks.log import Log
 from corpushooks.project import Host, Project
 from corpushooks.release import Release
-from corpushooks.salt import Engine, SaltCallEngine, Session, State, WarmEngine
+from corpushooks.salt import Engine, SaltCallEngine, Session, WarmEngine
 from corpushooks.settings import Settings, load
+from corpushooks.sls import State
 
 Probe = Callable[[str, str], None]
 
@@ -94,7 +95,8 @@ class Run:
 
     def say_end(self, *lines: str, hint: str = "") -> None:
         """Write the last lines of the log: the outcome is final, and whoever follows stops here."""
-        self.log.write("\n".join([*lines, *([f"hint: {hint}"] if hint else [])]), end=True)
+        hints = [f"hint: {self.site.host.words(hint)}"] if hint else []
+        self.log.write("\n".join([*lines, *hints]), end=True)
 
     def fail(self, exc: CorpusError) -> None:
         """End a run that changed nothing which could be rolled back."""

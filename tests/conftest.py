@@ -33,6 +33,14 @@ def _guard(event: str, values: tuple[Any, ...]) -> None:
 sys.addaudithook(_guard)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def real_host_untouched() -> Iterator[None]:
+    """Fail where a process that a test started touched the real host."""
+    before = {path: os.path.lexists(path) and os.stat(path).st_mtime_ns for path in FORBIDDEN}
+    yield
+    assert {path: os.path.lexists(path) and os.stat(path).st_mtime_ns for path in FORBIDDEN} == before
+
+
 @pytest.fixture(autouse=True)
 def own_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep git and the command away from whoever runs the tests, and from the real host."""

@@ -65,6 +65,7 @@ class Push:
     @classmethod
     def of(cls, output: Output) -> Push:
         text = output.stderr.decode() + output.stdout.decode()
+        text = re.sub(r"corpus --root \S+ ", "corpus ", text)  # how a host in a folder is named
         lines = [line.removeprefix("remote: ").rstrip() for line in text.splitlines() if line.startswith("remote:")]
         found = re.search(r"\[remote rejected\].*?\((.*)\)$", text, re.MULTILINE)
         return cls(output.code, lines, found[1] if found else "", text)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
+from pathlib import Path
+
 import pytest
 
-from tests.host import FAILING, Box, until
+from corpushooks.run import spawn
+from tests.host import FAILING, Box, tree_of, until
 
 SUCCESS = """\
 hello (prod) deployment 1: nothing -> ccccccc
@@ -29,6 +34,11 @@ error: install 10_broken failed: broken
       again: 00_page         1 state                         0.0 s
 rolled back to ccccccc; the failed tree is kept: archive 2
 hint: the whole log: corpus log hello 2"""
+
+
+def wait_for(gate: Path) -> str:
+    """Return an SLS that ends when a file is there."""
+    return f"gate:\n  cmd.run:\n    - name: while ! test -e {gate}; do sleep 0.05; done\n"
 
 
 def test_first_push_deploys(box: Box) -> None:
@@ -248,6 +258,17 @@ def test_nowait_is_answered_with_the_number(box: Box) -> None:
     assert box.ref() == work.head
 
 
+def test_progress_rewrites_a_line_while_a_step_runs(box: Box) -> None:
+    gate = box.root / "gate"
+    work = box.app(files={".salt/10_gate.sls": wait_for(gate)})
+    words = ["git", "-C", work.path, "push", "--push-option=progress", work.remote, "HEAD:master"]
+    log = box.root / "push.log"
+    push = spawn(words, stderr=os.open(log, os.O_WRONLY | os.O_CREAT, 0o600))
+    until(lambda: re.search(r"… install 10_gate, \d+ s *\r", log.read_bytes().decode()))
+    gate.touch()
+    assert push.wait(30) == 0
+
+
 def test_environment_of_the_client_is_not_believed(box: Box) -> None:
     work = box.app()
     elsewhere = {"CORPUS_ROOT": "/nonexistent", "PYTHONPATH": str(box.root / "evil"), "PYTHONSTARTUP": "/nonexistent"}
@@ -258,9 +279,7 @@ def test_environment_of_the_client_is_not_believed(box: Box) -> None:
 
 def test_two_pushes_of_one_project_wait_for_each_other(box: Box) -> None:
     gate = box.root / "gate"
-    work = box.app(
-        files={".salt/10_gate.sls": f"gate:\n  cmd.run:\n    - name: while ! test -e {gate}; do sleep 0.05; done\n"}
-    )
+    work = box.app(files={".salt/10_gate.sls": wait_for(gate)})
     first = work.start_push()
     until(lambda: box.exists(1) and box.deployment(1).state == "running")
     second = work.start_push("HEAD:refs/deploy/now")
@@ -274,9 +293,7 @@ def test_two_pushes_of_one_project_wait_for_each_other(box: Box) -> None:
 
 def test_a_push_whose_old_commit_moved_while_it_waited_is_refused(box: Box) -> None:
     gate = box.root / "gate"
-    work = box.app(
-        files={".salt/10_gate.sls": f"gate:\n  cmd.run:\n    - name: while ! test -e {gate}; do sleep 0.05; done\n"}
-    )
+    work = box.app(files={".salt/10_gate.sls": wait_for(gate)})
     first = work.start_push()
     until(lambda: box.exists(1) and box.deployment(1).state == "running")
     work.commit({"index.html": "two"})
@@ -300,9 +317,7 @@ def test_two_projects_deploy_side_by_side(box: Box) -> None:
 @pytest.mark.parametrize("number", [2, 9, 15])
 def test_a_client_that_goes_changes_nothing(box: Box, number: int) -> None:
     gate = box.root / "gate"
-    work = box.app(
-        files={".salt/10_gate.sls": f"gate:\n  cmd.run:\n    - name: while ! test -e {gate}; do sleep 0.05; done\n"}
-    )
+    work = box.app(files={".salt/10_gate.sls": wait_for(gate)})
     push = work.start_push()
     until(lambda: box.exists(1) and box.deployment(1).state == "running")
     push.send_signal(number)
@@ -313,8 +328,6 @@ def test_a_client_that_goes_changes_nothing(box: Box, number: int) -> None:
 
 
 def test_plan_changes_nothing(box: Box) -> None:
-    from tests.host import tree_of
-
     work = box.app()
     work.push()
     box.ended(1)
