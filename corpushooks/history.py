@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from corpushooks.deployment import (
+    CANCELLED,
     DEPLOYED,
     QUEUED,
     ROLLING_BACK,
@@ -150,17 +151,35 @@ class History:
         return ProjectRow(**rows[0]) if rows else None
 
     def add_project(self, name: str, environment: str, branch: str) -> None:
-        """Record a project, or change the environment and branch of one."""
+        """Record a project, or change the environment and branch of one.
+
+        One that was removed, its files and history kept, goes on from what was live then.
+        """
         with self._change() as db:
+            known = db.execute("SELECT 1 FROM project WHERE name = ?", (name,)).fetchone()
             db.execute(
                 "INSERT INTO project (name, environment, branch, created) VALUES (?, ?, ?, ?)"
                 " ON CONFLICT (name) DO UPDATE SET environment = excluded.environment,"
                 " branch = excluded.branch",
                 (name, environment, branch, time.time()),
             )
+            last = db.execute(
+                "SELECT number, new_code, new_pillar FROM deployment WHERE project = ? AND state = ?"
+                " ORDER BY number DESC LIMIT 1",
+                (name, DEPLOYED),
+            ).fetchone()
+            if last and not known:
+                db.execute(
+                    "UPDATE project SET live = ?1, code = ?2, pillar = ?3, tree_code = ?2, tree_pillar = ?3"
+                    " WHERE name = ?4",
+                    (*last, name),
+                )
 
     def forget_project(self, name: str, *, purge: bool) -> None:
-        """Forget a project; with `purge` its deployments too."""
+        """Forget a project, and what waits in it; with `purge` all its deployments too."""
+        for deployment in self.queued(name):
+            self.move(deployment, CANCELLED, "the project was removed")
+            self.end(deployment)
         with self._change() as db:
             db.execute("DELETE FROM project WHERE name = ?", (name,))
             if purge:

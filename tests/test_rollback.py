@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from corpushooks import init
+from corpushooks.deployment import Request
 from corpushooks.project import Project
 from tests.host import FAILING, Box, tree_of, until
 
@@ -82,7 +84,8 @@ def test_rollback_sls_of_the_restored_release_runs_then_the_failed_tree_is_put_i
     note = box.root / "note"
     sls = (
         "note:\n  cmd.run:\n    - name: ls -A {{ cfg.current_archive_dir }} > " + str(note) + "; "
-        "mkdir -p {{ cfg.current_archive_dir }}/project.failed; echo x > {{ cfg.current_archive_dir }}/project.failed/x\n"
+        "mkdir -p {{ cfg.current_archive_dir }}/project.failed; "
+        "echo x > {{ cfg.current_archive_dir }}/project.failed/x\n"
     )
     work = box.app(files={".salt/rollback.sls": sls})
     work.push()
@@ -246,3 +249,32 @@ def test_hooks_and_links_are_repaired_by_each_deployment(box: Box) -> None:
     work.push("HEAD:refs/deploy/now")
     assert "start templated" in hook.read_text()
     assert project.wired_salt.resolve() == (project.stage / ".salt").resolve()
+
+
+def test_project_that_was_removed_and_made_again_goes_on(box: Box) -> None:
+    work = box.app()
+    work.push()
+    box.ended(1)
+    before = tree_of(box.project().tree)
+    store = box.history
+    init.remove(box.project(), store, purge=False)
+    assert store.project("hello") is None
+    store.close()
+    box.init()
+    row = box.row()
+    assert (row.live, row.code, row.tree_code) == (1, work.head, work.head)
+    work.commit({"index.html": "two", ".salt/10_broken.sls": FAILING})
+    assert work.push().code == 1
+    assert tree_of(box.project().tree) == before
+    assert (box.project().stage / "index.html").read_text() == "one"
+
+
+def test_what_waits_in_a_project_that_is_removed_is_cancelled(box: Box) -> None:
+    box.stop()
+    store = box.history
+    waiting = store.enqueue("hello", Request(kind="task", task="x", token="t"))
+    init.remove(box.project(), store, purge=False)
+    done = store.deployment("hello", waiting.number)
+    assert (done.state, done.reason) == ("cancelled", "the project was removed")
+    assert done.ended
+    store.close()
