@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import secrets
 import sys
@@ -17,7 +18,7 @@ import yaml
 
 from corpushooks import __version__, client, daemon, demo, init, inspection, lanes, log, project, view
 from corpushooks.deployment import Deployment, ProjectRow, Request
-from corpushooks.errors import CorpusError, UsageError
+from corpushooks.errors import CorpusError, RefusedError, UsageError
 from corpushooks.history import History
 from corpushooks.settings import Settings, load
 from corpushooks.site import Site, open_site
@@ -38,8 +39,11 @@ class Context:
 
     def history(self) -> History:
         """Return the store; raise UsageError where this host has none yet."""
-        if not self.host.store.exists():
-            raise UsageError(f"no project was ever made under {self.host.root}", hint="corpus init NAME")
+        try:
+            if not self.host.store.exists():
+                raise UsageError(f"no project was ever made under {self.host.root}", hint="corpus init NAME")
+        except PermissionError:
+            raise RefusedError("the store is not yours to read", hint=f"ask as the owner of {self.host.root}") from None
         return History(self.host.store)
 
     def site(self) -> Site:
@@ -175,6 +179,8 @@ def _ask(context: Context, name: str, request: Request, as_json: bool) -> None:
         raise
     if as_json:
         click.echo(json.dumps(result, indent=2))
+    elif result["state"] == "queued":
+        click.echo(f"queued as deployment {result['number']}: corpus log {name} {result['number']} -f")
     sys.exit(EXITS.get(result["state"], 1))
 
 
@@ -212,7 +218,9 @@ def _deploy_here(context: Context, name: str, request: Request, as_json: bool) -
     _, row = context.known(name)
     site = context.site()
     try:
-        deployment = site.history.enqueue(name, lanes.prepared(site, row, replace(request, via="command")))
+        deployment = site.history.enqueue(
+            name, lanes.prepared(site, row, replace(request, via="command", who=getpass.getuser()))
+        )
         lanes.work_off(site, name, nullcontext())
         done = site.history.deployment(name, deployment.number)
         lines = [line.text for line in log.read(lanes.log_path(site.host.project(name), done.number)) if not line.more]
@@ -323,6 +331,8 @@ def log_(context: Context, name: str, number: int | None, follow: bool, short: b
     path = lanes.log_path(context.host.project(name), deployment.number)
     found = [line for line in log.read(path) if not (short and line.more)]
     _show(as_json, [{"at": line.at, "text": line.text} for line in found], [line.text for line in found])
+    if follow:
+        sys.exit(EXITS.get(deployment.state, 1))
 
 
 def _newest(history: History, name: str) -> Deployment:

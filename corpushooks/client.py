@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,20 +50,21 @@ def reach(host: Host) -> socket.socket:
         try:
             return connect(host.socket)
         except NoDaemonError:
-            if daemon.poll() not in (None, 0, NoDaemonError.exit_code):
+            if daemon.poll() in (0, NoDaemonError.exit_code):  # another one was there, and may be leaving
+                daemon = spawn(words, cwd=Path("/"), stderr=PIPE)
+            elif daemon.poll() is not None:
                 said = daemon.communicate()[1].decode(errors="replace").strip()
                 raise NoDaemonError(f"the daemon cannot be started: {said}", hint="corpus daemon") from None
             if time.monotonic() > end:
                 raise
-            time.sleep(0.02)
+            time.sleep(0.05)
 
 
 def ping(host: Host) -> int:
     """Return the pid of the daemon; raise NoDaemonError where none listens."""
     with connect(host.socket) as link:
-        link.sendall(b'{"op": "ping"}\n')
-        for line in link.makefile("rb"):
-            return int(json.loads(line)["result"]["pid"])
+        for said in _answers(link, {"op": "ping"}):
+            return int(said["result"]["pid"])
     raise NoDaemonError("the daemon ended the connection", hint="ask again")
 
 
@@ -74,9 +75,7 @@ def ask(host: Host, request: dict[str, Any], say: Say) -> dict[str, Any]:
     """
     while True:
         with reach(host) as link:
-            link.sendall(json.dumps(request).encode() + b"\n")
-            for line in link.makefile("rb"):
-                said = json.loads(line)
+            for said in _answers(link, request):
                 if "say" in said:
                     say(said["say"])
                 if "number" in said:
@@ -90,3 +89,15 @@ def ask(host: Host, request: dict[str, Any], say: Say) -> dict[str, Any]:
         if "number" not in request:
             raise NoDaemonError("the daemon ended the connection", hint="ask again")
         time.sleep(0.1)
+
+
+def _answers(link: socket.socket, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Send a request and yield what is answered, until the daemon ends the connection in whatever way."""
+    try:
+        link.sendall(json.dumps(request).encode() + b"\n")
+        for line in link.makefile("rb"):
+            if not line.endswith(b"\n"):
+                return
+            yield json.loads(line)
+    except (OSError, ValueError):
+        return

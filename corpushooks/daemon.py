@@ -61,8 +61,10 @@ class Daemon:
             except TimeoutError:
                 self._tidy()
                 continue
-            except OSError:
-                break
+            except OSError as exc:  # out of descriptors: those who talk will give some back
+                structlog.get_logger().error("cannot accept", exc_info=exc)
+                self._stop.wait(0.1)
+                continue
             self._count(+1)
             threading.Thread(target=self._talk, args=(Connection(link),), daemon=True).start()
         self.listener.close()
@@ -70,6 +72,7 @@ class Daemon:
 
     def stop(self) -> None:
         """Stop listening; what runs comes to its end, what waits stays queued."""
+        self.lanes.stopping = True
         self._stop.set()
 
     def _idle(self) -> bool:
@@ -128,8 +131,8 @@ class Daemon:
             str(asked["repo"]), row.branch, commands, [str(o) for o in asked["options"]],
             atomic=bool(asked["atomic"]), deploy_pillar=settings.deploy_on_pillar_push,
         )  # fmt: skip
-        for hint in verdict.hints:
-            peer.send(say=f"hint: {hint}")
+        for hint in verdict.hints if not asked.get("number") else ():
+            peer.send(say=f"hint: {log.clean(hint)}")
         reports = list(verdict.reports)
         if verdict.accept:
             reports += self._accept_pillar(peer, row, verdict.accept)
@@ -237,13 +240,13 @@ class Daemon:
         path = log_path(self.site.host.project(deployment.project), deployment.number)
         waiting, silent = "", time.monotonic()
         while True:
+            now = self.site.history.deployment(deployment.project, deployment.number)
             for line in log.read(path, offset):
                 offset, silent = line.offset, time.monotonic()
                 if (whole or not line.more) and not quiet:
                     peer.send(say=line.text, offset=offset)
                 if line.end:
                     return self.site.history.deployment(deployment.project, deployment.number)
-            now = self.site.history.deployment(deployment.project, deployment.number)
             if now.ended:  # the last line was read on an earlier connection
                 return now
             peer.check()

@@ -21,7 +21,7 @@ from dulwich.objects import Blob, Commit, ObjectID, Tag, Tree
 from dulwich.refs import Ref
 from dulwich.repo import Repo
 
-from corpushooks.errors import GitError, ProcessError
+from corpushooks.errors import GitError, ProcessError, UsageError
 from corpushooks.run import Output, run
 
 MINIMUM = (2, 30)
@@ -237,11 +237,11 @@ def _commit(repo: Repo, name: str) -> Commit:
 
 
 def resolve(path: Path, revision: str) -> str:
-    """Return the commit that a revision, as people write it, names; raise GitError."""
+    """Return the commit that a revision, as people write it, names; raise UsageError."""
     try:
         found = _git(path, "rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}").text
     except GitError as exc:
-        raise GitError(f"{revision!r} names no commit here") from exc
+        raise UsageError(f"{revision!r} names no commit here") from exc
     return found.splitlines()[-1]  # git before 2.43 echoes --end-of-options
 
 
@@ -313,7 +313,11 @@ def checkout(work: Path, tree: Path, name: str | None) -> None:
     index = work / f"{tree.name}.index"
     Path(f"{index}.lock").unlink(missing_ok=True)  # only a dead one: the lane is ours
     env = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(tree)}
-    _git(work, "read-tree", "-u", "--reset", name or EMPTY_TREE, env=env)
+    try:
+        _git(work, "read-tree", "-u", "--reset", name or EMPTY_TREE, env=env)
+    except GitError:  # git does not fsync an index: a power cut may have torn it
+        index.unlink(missing_ok=True)
+        _git(work, "read-tree", "-u", "--reset", name or EMPTY_TREE, env=env)
     _git(work, "clean", "--quiet", "-d", "-x", "--force", "--force", env=env)
 
 

@@ -7,6 +7,7 @@ changes in one transaction.
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
 import threading
 import time
@@ -28,7 +29,7 @@ from corpushooks.deployment import (
     ProjectRow,
     Request,
 )
-from corpushooks.errors import StoreError
+from corpushooks.errors import StoreError, UsageError
 
 VERSION = 1
 
@@ -200,25 +201,26 @@ class History:
 
     def enqueue(self, project: str, request: Request) -> Deployment:
         """Give a request its number and queue it; a token that came before gets what it got then."""
+        token = request.token or secrets.token_hex(16)
         with self._change() as db:
-            old = db.execute("SELECT * FROM deployment WHERE token = ?", (request.token,)).fetchall()
+            old = db.execute("SELECT * FROM deployment WHERE token = ?", (token,)).fetchall()
             if not old:
                 db.execute(
                     "INSERT INTO deployment (project, number, token, state, request, queued) VALUES"
                     " (?, (SELECT coalesce(max(number), 0) + 1 FROM deployment WHERE project = ?), ?, ?, ?, ?)",
-                    (project, project, request.token, QUEUED, json.dumps(asdict(request)), time.time()),
+                    (project, project, token, QUEUED, json.dumps(asdict(request)), time.time()),
                 )
-        return self._read("token = ?", request.token)[0]
+        return self._read("token = ?", token)[0]
 
     def _read(self, where: str, *values: Any) -> list[Deployment]:
         rows = self._rows(f"SELECT * FROM deployment WHERE {where}", *values)
         return [Deployment(**{**dict(row), "request": Request.load(row["request"])}) for row in rows]
 
     def deployment(self, project: str, number: int) -> Deployment:
-        """Return one deployment; raise StoreError where there is none of that number."""
+        """Return one deployment; raise UsageError where there is none of that number."""
         rows = self._read("project = ? AND number = ?", project, number)
         if not rows:
-            raise StoreError(f"{project} has no deployment {number}", hint=f"corpus history {project}")
+            raise UsageError(f"{project} has no deployment {number}", hint=f"corpus history {project}")
         return rows[0]
 
     def deployments(self, project: str, limit: int = -1) -> list[Deployment]:

@@ -16,7 +16,7 @@ import structlog
 
 from corpushooks import deploy, git, log, plan, push, release, task
 from corpushooks.deployment import CANCELLED, FAILED, QUEUED, ROLLING_BACK, RUNNING, Deployment, ProjectRow, Request
-from corpushooks.errors import CorpusError, UsageError
+from corpushooks.errors import CorpusError, StoreError, UsageError
 from corpushooks.project import Project
 from corpushooks.settings import Settings
 from corpushooks.site import Run, Site
@@ -51,6 +51,8 @@ def log_path(project: Project, number: int) -> Path:
 def prepared(site: Site, row: ProjectRow, request: Request) -> Request:
     """Return a request of the command, checked and with its revision resolved to a commit."""
     wanted, project = push.select(request), site.host.project(row.name)
+    if wanted.kind not in KINDS:
+        raise UsageError(f"there is no request {wanted.kind!r}")
     if wanted.new:
         wanted = replace(wanted, new=git.resolve(project.code_git, wanted.new))
         if wanted.kind == "deploy":
@@ -88,13 +90,11 @@ def work_off(
 
 def _start(site: Site, deployment: Deployment) -> None:
     with opened(site, deployment) as run:
-        if cancelled := site.history.deployment(deployment.project, deployment.number).cancelled:
-            run.move(CANCELLED, f"cancelled by {cancelled}")
-            run.say_end(f"error: cancelled by {cancelled} before it ran")
-            site.history.end(run.deployment)
+        try:
+            run.move(RUNNING)
+        except StoreError:  # cancelled in this moment
             return
-        run.move(RUNNING)
-        at_edge(run, KINDS[run.request.kind])
+        at_edge(run, lambda run: KINDS[run.request.kind](run))
 
 
 @contextlib.contextmanager
@@ -201,10 +201,22 @@ class Lanes:
         open_ones += self.site.history.queued(name)
         if not open_ones:
             return None
+        if open_ones[0].state == QUEUED and self._drop(open_ones[0], who):
+            return self.site.history.deployment(name, open_ones[0].number)
         self.site.history.set_cancelled(open_ones[0], who)
         run = self.site.running.get((name, open_ones[0].number))
         if run is not None:
             run.cancel()
-        elif open_ones[0].state == QUEUED:
-            self.wake(name)
         return open_ones[0]
+
+    def _drop(self, waiting: Deployment, who: str) -> bool:
+        """Cancel what waits; return False where it began in this moment."""
+        try:
+            dropped = self.site.history.move(waiting, CANCELLED, f"cancelled by {who}")
+        except StoreError:
+            return False
+        writer = log.Log(log_path(self.site.host.project(waiting.project), waiting.number))
+        writer.write(f"error: cancelled by {who} before it ran", end=True)
+        writer.close()
+        self.site.history.end(dropped)
+        return True

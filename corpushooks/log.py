@@ -71,8 +71,19 @@ class Log:
         data = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()
         with self._grown:
             if self._size >= 0:
-                self._size += os.write(self._file, data)
+                self._append(data)
             self._grown.notify_all()
+
+    def _append(self, data: bytes) -> None:
+        """Write whole lines or nothing: half a line would spoil the next one."""
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+        except OSError:
+            os.ftruncate(self._file, self._size)
+            raise
+        self._size += len(data)
 
     def wait(self, offset: int, seconds: float) -> None:
         """Wait until the log is longer than `offset` or closed, at most `seconds`."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from os import stat_result
+from pathlib import Path
 from typing import Any, NamedTuple
 
 TICK_NS = 20_000_000  # a kernel's clock for ctimes may stand still that long (HZ=100, with a margin)
@@ -73,6 +74,11 @@ class Manifest:
             for name, entry in names.items():
                 yield join(folder, name), entry
 
+    def own(self, folder: str) -> Entry:
+        """Return the entry of a folder itself."""
+        parent, _, name = folder.rpartition("/")
+        return self.folders[parent][name] if folder else self.root
+
     @property
     def files(self) -> int:
         return sum(entry.kind == "file" for names in self.folders.values() for entry in names.values())
@@ -114,6 +120,11 @@ def shown(path: str) -> str:
     """Return `path` with what could steer a terminal, or is no text, written as an escape."""
     text = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def manifest_path(snapshot: Path) -> Path:
+    """Return where the manifest of a snapshot lies: beside it."""
+    return snapshot.with_name(snapshot.name + ".manifest")
 
 
 def write_manifest(manifest: Manifest) -> bytes:

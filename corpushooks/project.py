@@ -189,7 +189,7 @@ def check_environment(name: str) -> str:
 
 def check_branch(name: str) -> str:
     """Return `name` if a branch to deploy may be called so; raise UsageError."""
-    if not BRANCH.fullmatch(name) or ".." in name or "//" in name or name.endswith(("/", ".", ".lock")):
+    if not BRANCH.fullmatch(name) or re.search(r"\.\.|//|/\.|\.lock(/|$)|[/.]$", name):
         raise UsageError(f"{name!r} is no branch name to deploy from")
     return name
 

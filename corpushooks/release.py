@@ -17,8 +17,9 @@ from corpushooks import config, git, wiring
 from corpushooks.deployment import Request
 from corpushooks.errors import RefusedError, SaltError, UsageError
 from corpushooks.project import Project, install_stems, task_names
-from corpushooks.salt import Engine, Minion, Problem, Session, State
+from corpushooks.salt import Engine, Session
 from corpushooks.settings import Settings
+from corpushooks.sls import Minion, Problem, State
 
 SAMPLE = "PILLAR.sample"
 SKIPS = {"sync": "release_sync", "rotate": "rotate_archives"}  # the flags of cfg have the names of the original

@@ -15,7 +15,7 @@ from corpushooks.config import Cfg
 from corpushooks.deployment import FAILED, REFUSED, ChildRow, Deployment, ProjectRow, Request
 from corpushooks.errors import CancelledError, CorpusError, RefusedError, UsageError
 from corpushooks.history import History
-from corpushooks.log import Log
+from corpushooks.log import Log, clean
 from corpushooks.project import Host, Project
 from corpushooks.release import Release
 from corpushooks.salt import Engine, SaltCallEngine, Session, WarmEngine
@@ -84,7 +84,7 @@ class Run:
 
     def move(self, state: str, reason: str = "") -> None:
         """Change the state of the deployment."""
-        self.deployment = self.site.history.move(self.deployment, state, view.one_line(reason))
+        self.deployment = self.site.history.move(self.deployment, state, view.one_line(clean(reason)))
 
     def warn(self, *warnings: str) -> None:
         """Show warnings, the first of many."""

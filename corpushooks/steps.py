@@ -12,8 +12,8 @@ from corpushooks.project import Project
 from corpushooks.push import enabled
 from corpushooks.release import Release
 from corpushooks.run import run as run_program
-from corpushooks.salt import Result
 from corpushooks.site import Run
+from corpushooks.sls import Result
 
 # the steps
 

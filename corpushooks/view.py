@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from corpushooks.deployment import Deployment
-from corpushooks.salt import Problem, Result, State
+from corpushooks.sls import Problem, Result, State
 
 LABEL, WIDTH = 29, 66  # columns; git puts "remote: " in front, and terminals have 80
 COMMENT_LINES = 12
@@ -132,7 +132,7 @@ def indent(lines: Sequence[str], columns: int) -> list[str]:
 def failed_ids(result: Result) -> str:
     """Name what failed in an SLS, for the one line that git shows."""
     if result.errors:
-        return result.errors[0].strip().splitlines()[0]
+        return (result.errors[0].strip() or "it does not say why").splitlines()[0]
     names = [state.id for state in result.states if state.result is False and not state.skipped]
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 

@@ -22,6 +22,7 @@ import yaml
 
 from corpushooks import salt
 from corpushooks.errors import SaltError
+from corpushooks.sls import Minion, source
 
 JINJA = re.compile(r"{[{%#]")
 Ended = tuple["bool | None", dict[str, Any], str]  # result, changes, comment
@@ -30,7 +31,7 @@ Ended = tuple["bool | None", dict[str, Any], str]  # result, changes, comment
 class FakeEngine:
     """Renders with Jinja and YAML and runs a handful of functions, in this process."""
 
-    def session(self, minion: salt.Minion, listener: salt.Listener) -> salt.Session:
+    def session(self, minion: Minion, listener: salt.Listener) -> salt.Session:
         """Open a session."""
         salt._prepare(minion)
         return _FakeSession(minion, listener, Path("salt-call"))
@@ -169,7 +170,7 @@ class _FakeSession(salt._CallSession):
         for target, names in wanted.items():
             for name in names if fnmatch.fnmatch(self._grains()["id"], target) else []:
                 try:
-                    file = salt.source(name, self.minion.pillars)
+                    file = source(name, self.minion.pillars)
                     loaded = (self._load(file, {}) or {}) if file else {}
                     if not isinstance(loaded, dict):
                         raise _Wrong(f"SLS '{name}' does not render to a dictionary")
@@ -180,7 +181,7 @@ class _FakeSession(salt._CallSession):
         return _merged(under, found), errors
 
     def _render(self, sls: str, pillar: dict[str, Any]) -> dict[str, Any]:
-        file = salt.source(sls, self.minion.states)
+        file = source(sls, self.minion.states)
         if not file:
             raise _Wrong(f"No matching sls found for '{sls}' in env 'base'")
         try:

@@ -16,7 +16,8 @@ import pytest
 
 from corpushooks import run, salt
 from corpushooks.errors import SaltError
-from corpushooks.salt import Minion, SaltCallEngine, Session, State, WarmEngine
+from corpushooks.salt import SaltCallEngine, Session, WarmEngine
+from corpushooks.sls import Minion, Result, State
 from tests.engines import FakeEngine
 
 KINDS = ("warm", "salt-call", "fake")
@@ -426,7 +427,7 @@ class Running:
 
     def __init__(self, session: Session, sls: str, timeout: float | None = None) -> None:
         self.error: SaltError | None = None
-        self.result: salt.Result | None = None
+        self.result: Result | None = None
         self._thread = threading.Thread(target=self._run, args=(session, sls, timeout))
         self._thread.start()
 
@@ -513,7 +514,8 @@ def test_the_leader_of_the_group_is_killed(world: World, sleeping: str) -> None:
 OWNER = """
 import sys
 from pathlib import Path
-from corpushooks.salt import *
+from corpushooks.salt import SaltCallEngine, WarmEngine
+from corpushooks.sls import Minion
 class Deaf:
     def child(self, pid, start, group): Path(sys.argv[2], "out/group").write_text(str(group))
     def state(self, state): pass

@@ -1,0 +1,186 @@
+"""Open folders and files of a tree without following a link, and say what they are.
+
+Whoever owns a live tree may change it while we walk: swap a folder for a link, plant a hard link, replace a file.
+So each folder is opened by name in its parent's descriptor, never through a path, and a file by name in its folder's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from corpushooks.errors import TreeError
+from corpushooks.manifest import Entry, entry_of, shown
+
+TEMP = ".corpushooks.tmp"  # what is being written; one name will do, since one deployment works in a tree
+DEPTH = 100  # levels of folders; each holds a descriptor
+TRIES = 4
+RACES = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EEXIST, errno.ENOTEMPTY, errno.EISDIR, errno.ESTALE)
+
+MaybeOpen = TypeVar("MaybeOpen", int, "int | None")
+
+
+class Folders:
+    """The open folders on the way to one folder of the tree `root`; no link below it is followed."""
+
+    def __init__(self, root: Path, unlock: bool = False) -> None:
+        """Open `root`; with `unlock` an ordinary user gives himself the right to open folders of his own."""
+        self._unlock = unlock
+        self._names: list[str] = []
+        self._fds = [os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)]
+
+    def __enter__(self) -> Folders:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._fds:
+            os.close(self._fds.pop())
+
+    def fd(self, folder: str) -> int:
+        """Return the descriptor of a folder, good until another one is asked for; raise OSError."""
+        names = folder.split("/") if folder else []
+        same = 0
+        while same < min(len(names), len(self._names)) and names[same] == self._names[same]:
+            same += 1
+        del self._names[same:]
+        while len(self._fds) > same + 1:
+            os.close(self._fds.pop())
+        for name in names[same:]:
+            self._fds.append(open_folder(self._fds[-1], name, self._unlock))
+            self._names.append(name)
+        return self._fds[-1]
+
+
+def open_folder(fd: int, name: str, unlock: bool) -> int:
+    """Open a folder of an open folder; with `unlock` an ordinary user gives himself the right to. Raise OSError."""
+    flags = os.O_DIRECTORY | os.O_NOFOLLOW
+    try:
+        return os.open(name, os.O_RDONLY | flags, dir_fd=fd)
+    except PermissionError:
+        if not unlock:
+            raise
+    with closing(os.open(name, os.O_PATH | flags, dir_fd=fd)) as handle:
+        os.chmod(f"/proc/self/fd/{handle}", stat.S_IMODE(os.fstat(handle).st_mode) | 0o700)
+    return os.open(name, os.O_RDONLY | flags, dir_fd=fd)
+
+
+def unlock(fd: int) -> None:
+    """Let an ordinary user write in an open folder of his."""
+    if os.geteuid():
+        mode = stat.S_IMODE(os.fstat(fd).st_mode)
+        if mode & 0o700 != 0o700:
+            os.fchmod(fd, mode | 0o700)
+
+
+# -- single files ----------------------------------------------------------------------------------------------
+
+
+def open_file(fd: int, name: str) -> int:
+    """Open a regular file for reading; raise SwappedError where it is none (any more)."""
+    try:
+        opened = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, dir_fd=fd)
+    except BlockingIOError:
+        opened = _open_leased(fd, name)
+    except OSError as exc:
+        if exc.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.ENOTDIR):
+            raise SwappedError(errno.ESTALE, os.strerror(errno.ESTALE)) from exc
+        raise
+    if not stat.S_ISREG(os.fstat(opened).st_mode):
+        os.close(opened)
+        raise SwappedError(errno.ESTALE, os.strerror(errno.ESTALE))
+    return opened
+
+
+def _open_leased(fd: int, name: str) -> int:
+    """Open a regular file that somebody holds a lease on: the kernel ends that within a minute."""
+    with closing(os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=fd)) as handle:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):  # waiting for a FIFO could last for ever
+            raise SwappedError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return os.open(f"/proc/self/fd/{handle}", os.O_RDONLY)
+
+
+def open_live(fd: int, name: str) -> int | None:
+    """Open a regular file that may be there; None where it is none, or cannot be read."""
+    try:
+        return open_file(fd, name)
+    except (SwappedError, PermissionError):
+        return None
+
+
+def look(fd: int, name: str) -> Entry | None:
+    """Return what an entry of an open folder is now; None where it is gone."""
+    try:
+        now_ns = time.time_ns()
+        st = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        return entry_of(st, now_ns, os.readlink(name, dir_fd=fd) if stat.S_ISLNK(st.st_mode) else "")
+    except FileNotFoundError:
+        return None
+
+
+def stats(fd: int) -> dict[str, os.stat_result]:
+    """Return what lies in an open folder, by name."""
+    found = {}
+    with os.scandir(fd) as items:
+        for item in items:
+            with contextlib.suppress(FileNotFoundError):
+                found[item.name] = item.stat(follow_symlinks=False)
+    return found
+
+
+def stamp_of(st: os.stat_result) -> tuple[int, ...]:
+    """Return what `Entry.stamp` is, of what is there now."""
+    return st.st_size, st.st_mtime_ns, st.st_ino, st.st_ctime_ns
+
+
+@contextlib.contextmanager
+def closing(fd: MaybeOpen) -> Iterator[MaybeOpen]:
+    """Close a descriptor at the end, if it is one."""
+    try:
+        yield fd
+    finally:
+        if fd is not None:
+            os.close(fd)
+
+
+# -- what goes wrong meanwhile ---------------------------------------------------------------------------------
+
+
+class SwappedError(OSError):
+    """Where a regular file was, something else is."""
+
+
+@contextlib.contextmanager
+def at(path: str) -> Iterator[None]:
+    """Let an OSError name this path of the tree."""
+    try:
+        yield
+    except OSError as exc:
+        exc.filename = path
+        raise
+
+
+@contextlib.contextmanager
+def told(doing: str, root: Path) -> Iterator[None]:
+    """Turn an OSError into a TreeError of one line, which keeps it as its cause."""
+    try:
+        yield
+    except OSError as exc:
+        path = root / exc.filename if isinstance(exc.filename, str) else root
+        raise TreeError(f"{doing} {shown(str(path))}: {exc.strerror}") from exc
+
+
+def insist(act: Callable[[], None]) -> None:
+    """Do what can be done again, again, while somebody moves things under our hands; raise OSError."""
+    for _ in range(TRIES - 1):
+        try:
+            return act()
+        except OSError as exc:
+            if exc.errno not in RACES:
+                raise
+    return act()

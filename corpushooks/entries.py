@@ -1,0 +1,214 @@
+"""Make single entries of an open folder: folders, files and their contents, links, devices, and all they bear.
+
+What is changed is changed through a descriptor, after a look at what it is; new content goes into a new file that
+is renamed into place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from corpushooks.descriptors import TEMP, closing
+from corpushooks.manifest import KINDS, Entry, shown
+from corpushooks.removal import remove_at
+from corpushooks.report import Tally
+
+CHUNK = 1 << 18
+SMALL = 1 << 16  # up to here reading and writing is as fast as a copy within the kernel
+NO_XATTRS = (errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.EINVAL)
+LABELS = ("security.selinux", "security.SMACK64", "security.ima", "security.evm")  # the system gives and keeps them
+NO_KERNEL_COPY = (
+    errno.EXDEV,
+    errno.EINVAL,
+    errno.ENOSYS,
+    errno.ENOTSUP,
+    errno.EPERM,
+    errno.EBADF,
+    errno.ETXTBSY,
+)
+
+
+def makeable(entry: Entry) -> bool:
+    """Say whether `make_node` can make it."""
+    return entry.kind in ("link", "fifo") or (entry.kind in ("char", "block") and os.geteuid() == 0)
+
+
+def make_root(path: Path) -> bool:
+    """Make the folder of a whole tree, if there is none; return whether it was made."""
+    with closing(os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)) as parent:
+        return make_folder(parent, path.name, 0o700)
+
+
+def make_folder(fd: int, name: str, mode: int) -> bool:
+    """Make a folder in the place of a file or link, if there is none; return whether it was made."""
+    try:
+        os.mkdir(name, mode, dir_fd=fd)
+    except FileExistsError:
+        if stat.S_ISDIR(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode):
+            return False
+        os.unlink(name, dir_fd=fd)
+        os.mkdir(name, mode, dir_fd=fd)
+    return True
+
+
+def make_node(fd: int, name: str, entry: Entry, tally: Tally, path: str) -> None:
+    """Make a link, FIFO or device with its owner, mode and mtime; raise OSError."""
+    if entry.kind == "link":
+        os.symlink(entry.target, name, dir_fd=fd)
+    elif entry.kind == "fifo":
+        os.mkfifo(name, 0o600, dir_fd=fd)
+    else:
+        kind = stat.S_IFCHR if entry.kind == "char" else stat.S_IFBLK
+        os.mknod(name, kind | 0o600, entry.size, dir_fd=fd)
+    with closing(os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=fd)) as handle:
+        st = os.fstat(handle)
+        if (KINDS[stat.S_IFMT(st.st_mode)], st.st_nlink, st.st_uid) != (entry.kind, 1, os.geteuid()):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))  # not what we made
+        dress(handle, entry, tally, path)
+
+
+def hard_link(source: int, name: str, fd: int, as_name: str) -> None:
+    """Make a hard link in the place of whatever has its name."""
+    try:
+        os.link(name, as_name, src_dir_fd=source, dst_dir_fd=fd, follow_symlinks=False)
+    except FileExistsError:
+        remove_at(fd, as_name)
+        os.link(name, as_name, src_dir_fd=source, dst_dir_fd=fd, follow_symlinks=False)
+
+
+def take_place(fd: int, name: str) -> None:
+    """Rename TEMP to `name`, in the place of whatever is there."""
+    try:
+        os.rename(TEMP, name, src_dir_fd=fd, dst_dir_fd=fd)
+    except IsADirectoryError:
+        remove_at(fd, name)
+        os.rename(TEMP, name, src_dir_fd=fd, dst_dir_fd=fd)
+
+
+@contextlib.contextmanager
+def replacing(fd: int, name: str) -> Iterator[int]:
+    """Give a new file to write, which takes the place of `name` when all went well."""
+    remove_at(fd, TEMP)
+    copy = os.open(TEMP, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=fd)
+    try:
+        with closing(copy):
+            yield copy
+        take_place(fd, name)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(TEMP, dir_fd=fd)
+        raise
+
+
+# -- content ---------------------------------------------------------------------------------------------------
+
+
+def same_content(one: int, other: int) -> bool:
+    """Say whether two open files have the same contents."""
+    size = os.fstat(one).st_size
+    if size != os.fstat(other).st_size:
+        return False
+    return all(os.pread(one, CHUNK, at) == os.pread(other, CHUNK, at) for at in range(0, size, CHUNK))
+
+
+def fill(source: int, copy: int, size: int) -> int:
+    """Copy up to `size` bytes of an open file, holes staying holes; return how many there were."""
+    st = os.fstat(source)
+    size = min(size, st.st_size)
+    if st.st_blocks * 512 >= size:
+        return _copy_bytes(source, copy, 0, size)
+    end = 0
+    with contextlib.suppress(OSError):  # ENXIO: no data behind this
+        while end < size:
+            start = os.lseek(source, end, os.SEEK_DATA)
+            end = min(os.lseek(source, start, os.SEEK_HOLE), size)
+            _copy_bytes(source, copy, start, end)
+    os.ftruncate(copy, size)
+    return size
+
+
+def _copy_bytes(source: int, copy: int, at: int, end: int) -> int:
+    """Copy the bytes from `at` to `end`; return where they ended."""
+    in_kernel = end - at > SMALL
+    while at < end:
+        if in_kernel:
+            try:
+                done = os.copy_file_range(source, copy, min(end - at, 1 << 30), at, at)
+            except OSError as exc:
+                if exc.errno not in NO_KERNEL_COPY:
+                    raise
+                in_kernel = False
+                continue
+        else:
+            done = os.pwrite(copy, os.pread(source, min(end - at, CHUNK), at), at)
+        if not done:
+            break
+        at += done
+    return at
+
+
+# -- owner, mode, times and attributes -------------------------------------------------------------------------
+
+
+def set_owner(way: str | int, st: os.stat_result, entry: Entry) -> bool:
+    """Set owner and mode where they differ; return whether they did."""
+    changed = False
+    if (st.st_uid, st.st_gid) != (entry.uid, entry.gid) and os.geteuid() == 0:
+        os.chown(way, entry.uid, entry.gid)
+        changed = True  # and it took setuid away
+    if entry.kind != "link" and (changed or stat.S_IMODE(st.st_mode) != entry.mode):
+        os.chmod(way, entry.mode)
+        changed = True
+    return changed
+
+
+def dress(handle: int, entry: Entry, tally: Tally, path: str) -> bool:
+    """Give what is open the owner, mode, xattrs and mtime of `entry`; return whether anything of note differed."""
+    st = os.fstat(handle)
+    with_content = entry.kind in ("file", "folder")
+    way = handle if with_content else f"/proc/self/fd/{handle}"  # O_PATH descriptors take no calls of their own
+    if (st.st_uid, st.st_gid) != (entry.uid, entry.gid) and os.geteuid():
+        tally.warnings.append("owners are not kept: not root")
+    changed = set_owner(way, st, entry)
+    if with_content:
+        changed |= set_xattrs(handle, entry.xattrs, tally, path)
+    if st.st_mtime_ns != entry.mtime_ns:
+        os.utime(way, ns=(entry.mtime_ns, entry.mtime_ns))
+        changed |= entry.kind != "folder"  # those move with each file that we write
+    return changed
+
+
+def xattrs_of(fd: int) -> dict[str, str]:
+    """Return the extended attributes of an open file or folder, access lists among them, as far as we may."""
+    found = {}
+    try:
+        for name in os.listxattr(fd):
+            with contextlib.suppress(OSError):
+                found[name] = os.getxattr(fd, name).decode("latin-1")
+    except OSError as exc:
+        if exc.errno not in NO_XATTRS:
+            raise
+    return found
+
+
+def set_xattrs(fd: int, wanted: dict[str, str], tally: Tally, path: str) -> bool:
+    """Give an open file exactly these extended attributes, or warn; return whether any differed."""
+    there = xattrs_of(fd)
+    if there == wanted:
+        return False
+    for name in there.keys() | wanted.keys():
+        try:
+            if name in wanted and there.get(name) != wanted[name]:
+                os.setxattr(fd, name, wanted[name].encode("latin-1"))
+            elif name not in wanted and name not in LABELS:
+                os.removexattr(fd, name)
+        except OSError as exc:
+            if exc.errno not in NO_XATTRS:
+                raise
+            tally.warn(path, f"{shown(name)} cannot be kept: {exc.strerror}")
+    return True

@@ -1,0 +1,111 @@
+"""Give a tree its owner and its modes, touching only what differs, and nothing that is not the tree's own."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from corpushooks.descriptors import RACES, Folders, at, closing, told
+from corpushooks.entries import set_owner
+from corpushooks.manifest import KINDS, Entry, entry_of, join, shown
+from corpushooks.report import Report, Tally
+from corpushooks.scan import Scan, walk
+
+
+@dataclass
+class _Fix:
+    """A setting of permissions that is under way."""
+
+    found: Scan
+    tree: Folders
+    uid: int | None
+    gid: int | None
+    dirs: int
+    files: int
+    tally: Tally
+    foreign: list[str] = field(default_factory=list)  # paths of files that are not the tree's alone
+
+
+def fix(
+    target: Path,
+    *,
+    uid: int | None,
+    gid: int | None,
+    dirs: int = 0o770,
+    files: int = 0o660,
+    recursive: bool = True,
+) -> Report:
+    """Give a tree its owner (None: left alone) and its modes, touching only what differs.
+
+    Folders get `dirs`; files get `files`, and x for user and group where anybody had it; links get the owner;
+    FIFOs, sockets and devices are left alone. So are, as root, files of others with a name outside the tree:
+    who planted that link may not be who owns the file. An ordinary user changes modes only. Raise TreeError.
+    """
+    tally = Tally()
+    if os.geteuid() and (uid, gid) != (None, None):
+        tally.warnings.append("owners are left alone: not root")
+        uid = gid = None
+    with told("permissions of", target), Folders(target, unlock=True) as tree:
+        found = walk(target, unlock=True) if recursive else Scan(_own_stat(tree), {}, target, ())
+        tally.warnings += found.warnings
+        job = _Fix(found, tree, uid, gid, dirs, files, tally)
+        for folder in reversed(found.folders):
+            for name, entry in found.folders[folder].items():
+                _fix_entry(job, folder, name, entry)
+        _fix_entry(job, "", ".", found.root)
+    if job.foreign:
+        count, first = len(job.foreign), shown(job.foreign[0])
+        tally.warnings.append(f"left alone, with names outside the tree and of another owner: {count} files ({first}…)")
+    return tally.report(found.files)
+
+
+def _own_stat(tree: Folders) -> Entry:
+    return entry_of(os.fstat(tree.fd("")), 0)
+
+
+def _fixed(job: _Fix, entry: Entry) -> Entry:
+    """Return what an entry is to be."""
+    if entry.kind == "folder":
+        mode = job.dirs
+    elif entry.kind == "file":
+        mode = job.files | (0o110 if entry.mode & 0o111 else 0)
+    elif entry.kind == "link":
+        mode = entry.mode
+    else:
+        return entry
+    uid = entry.uid if job.uid is None else job.uid
+    gid = entry.gid if job.gid is None else job.gid
+    return entry._replace(mode=mode, uid=uid, gid=gid)
+
+
+def _fix_entry(job: _Fix, folder: str, name: str, entry: Entry) -> None:
+    """Correct one entry, if it is still what the scan saw, and the tree's own."""
+    wanted = _fixed(job, entry)
+    if wanted == entry:
+        return
+    path = join(folder, name)
+    try:
+        with (
+            at(path),
+            closing(os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=job.tree.fd(folder))) as handle,
+        ):
+            st = os.fstat(handle)
+            if (st.st_ino, KINDS[stat.S_IFMT(st.st_mode)]) != (entry.ino, entry.kind):
+                job.tally.warn(path, "left alone, it changed meanwhile")
+            elif _is_foreign(job, entry, st):
+                job.foreign.append(path)
+            else:
+                job.tally.changed += set_owner(f"/proc/self/fd/{handle}", st, wanted)
+    except PermissionError:
+        job.tally.warn(path, "left alone, it is not ours")
+    except OSError as exc:
+        if exc.errno not in RACES:
+            raise
+
+
+def _is_foreign(job: _Fix, entry: Entry, st: os.stat_result) -> bool:
+    if os.geteuid() or entry.kind != "file" or st.st_uid == job.uid:
+        return False
+    return st.st_nlink > max(1, len(job.found.groups.get(entry.group, ())))

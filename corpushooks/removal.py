@@ -1,0 +1,69 @@
+"""Remove trees and what is in them, whatever it is and however deep; what lies behind links stays."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from corpushooks.descriptors import DEPTH, RACES, TEMP, TRIES, closing, open_folder, told, unlock
+from corpushooks.manifest import manifest_path
+
+
+def remove(path: Path) -> None:
+    """Remove a tree, a file, a link or nothing; what lies behind links stays. Raise TreeError.
+
+    A snapshot stops being whole before it loses anything: its manifest goes first, files go before folders.
+    """
+    with told("removal of", path):
+        try:
+            parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        with closing(parent):
+            manifest_path(path).unlink(missing_ok=True)
+            remove_at(parent, path.name)
+
+
+def remove_at(fd: int, name: str) -> None:
+    """Remove an entry of an open folder, whatever it is, or nothing; raise OSError."""
+    tries = 0
+    while True:
+        try:
+            os.unlink(name, dir_fd=fd)
+            return
+        except FileNotFoundError:
+            return
+        except IsADirectoryError:
+            pass
+        try:
+            tries += not _remove_folder(fd, name, 0, None)
+        except OSError as exc:  # somebody makes files while we remove them
+            tries += 1
+            if exc.errno not in RACES or tries >= TRIES:
+                raise
+
+
+def _remove_folder(fd: int, name: str, level: int, top: int | None) -> bool:
+    """Remove a folder of an open folder; return whether folders from the depth came up to `top` meanwhile.
+
+    Each level holds a descriptor, and there may be more levels than that: those below DEPTH are moved up.
+    """
+    with closing(open_folder(fd, name, unlock=True)) as inner:
+        unlock(inner)
+        folders = []
+        with os.scandir(inner) as items:
+            for item in list(items):
+                if item.is_dir(follow_symlinks=False):
+                    folders.append((item.name, item.inode()))
+                else:
+                    os.unlink(item.name, dir_fd=inner)
+        moved = False
+        for sub, number in folders:
+            if level >= DEPTH and top is not None:
+                os.rename(sub, f"{TEMP}.{number}", src_dir_fd=inner, dst_dir_fd=top)
+                moved = True
+            else:
+                moved |= _remove_folder(inner, sub, level + 1, inner if top is None else top)
+    if not (moved and top is None):
+        os.rmdir(name, dir_fd=fd)
+    return moved

@@ -1,0 +1,223 @@
+"""Make a tree exactly what a snapshot has, by what differs.
+
+What is as the manifest says is not even opened. What is written is a copy, never a link to the snapshot.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from corpushooks.descriptors import (
+    TEMP,
+    Folders,
+    at,
+    closing,
+    insist,
+    look,
+    open_file,
+    open_live,
+    stamp_of,
+    stats,
+    told,
+    unlock,
+)
+from corpushooks.disk import Writes
+from corpushooks.entries import (
+    dress,
+    fill,
+    make_folder,
+    make_node,
+    make_root,
+    makeable,
+    replacing,
+    same_content,
+    take_place,
+    xattrs_of,
+)
+from corpushooks.errors import TreeError
+from corpushooks.manifest import Entry, Folder, Manifest, entry_of, join, manifest_path, read_manifest, shown
+from corpushooks.removal import remove_at
+from corpushooks.report import Report, Tally
+
+
+@dataclass
+class _Restore:
+    """One pass of a restore."""
+
+    manifest: Manifest
+    saved: Folders
+    live: Folders
+    leads: Folders  # the live tree again, for the first links of groups
+    writes: Writes
+    tally: Tally
+    leaders: dict[int, tuple[str, str, int, int]] = field(default_factory=dict)  # group -> folder, name, dev, ino
+
+
+def restore(saved: Path, target: Path) -> Report:
+    """Make `target` exactly what the snapshot `saved` has, by what differs.
+
+    What is as the manifest says is not even opened. What is written is a copy, never a link to the snapshot.
+    Can be interrupted anywhere and run again. Raise TreeError, also where the snapshot is not whole.
+    """
+    tally = Tally()
+    with told("restore of", target):
+        try:
+            manifest = read_manifest(manifest_path(saved).read_bytes())
+        except (FileNotFoundError, ValueError) as exc:
+            raise TreeError(f"restore of {shown(str(target))}: the archive {saved} is not whole") from exc
+        with Writes() as writes:
+            insist(lambda: _restore_once(manifest, saved, target, writes, tally))
+    return tally.report(manifest.files)
+
+
+def _restore_once(manifest: Manifest, saved: Path, target: Path, writes: Writes, tally: Tally) -> None:
+    if make_root(target):
+        tally.changed += 1
+        writes.note_folder(target.parent)
+    with Folders(saved) as archive, Folders(target, True) as live, Folders(target, True) as leads:
+        job = _Restore(manifest, archive, live, leads, writes, tally)
+        for folder, entries in manifest.folders.items():
+            _restore_folder(job, folder, entries)
+        for folder in reversed(manifest.folders):  # last, and the innermost first: what we did moved their mtimes
+            with at(folder):
+                fd = live.fd(folder)
+                if dress(fd, manifest.own(folder), tally, folder):
+                    tally.changed += 1
+                    writes.note(fd)
+        writes.flush(live.fd(""))
+
+
+def _restore_folder(job: _Restore, folder: str, entries: Folder) -> None:
+    """Make the entries of one folder what they were; folders in it get no more than made."""
+    with at(folder):
+        fd = job.live.fd(folder)
+        there = stats(fd)
+    for name in there.keys() - entries.keys():
+        with at(join(folder, name)):
+            unlock(fd)
+            job.writes.note(fd)
+            remove_at(fd, name)
+            job.tally.changed += 1
+    for name, entry in entries.items():
+        st = there.get(name)
+        if st is not None and not entry.group and _untouched(st, entry):
+            continue
+        with at(join(folder, name)):
+            _restore_entry(job, folder, name, entry, st)
+
+
+def _untouched(st: os.stat_result, entry: Entry) -> bool:
+    """Say whether what is there is, by its stamp, what the snapshot saw; folders are looked into anyway."""
+    if entry.kind == "folder":
+        return stat.S_ISDIR(st.st_mode)
+    return entry.settled and entry.stamp == stamp_of(st)
+
+
+def _restore_entry(job: _Restore, folder: str, name: str, entry: Entry, st: os.stat_result | None) -> None:
+    """Make one entry what it was; `st` is what is there."""
+    fd = job.live.fd(folder)
+    if entry.group in job.leaders:
+        lead, first, *inode = job.leaders[entry.group]
+        if st is None or [st.st_dev, st.st_ino] != inode:
+            job.writes.note(fd)
+            unlock(fd)
+            _relink(job.leads.fd(lead), first, inode, fd, name)
+            job.tally.changed += 1
+        return
+    if st is None or not _untouched(st, entry):
+        job.writes.note(fd)  # also where all is right already: a restore that was interrupted may have written it
+        if entry.kind == "folder":
+            unlock(fd)
+            job.tally.changed += make_folder(fd, name, 0o700)
+        elif entry.kind == "file":
+            _restore_file(job, folder, name, entry)
+        else:
+            _restore_node(job, folder, name, entry)
+    if entry.group:
+        with contextlib.suppress(FileNotFoundError):  # what cannot be made leads nobody
+            st = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            job.leaders[entry.group] = (folder, name, st.st_dev, st.st_ino)
+
+
+def _restore_file(job: _Restore, folder: str, name: str, entry: Entry) -> None:
+    """Make a file what it was: left alone, corrected, or replaced by a copy."""
+    fd, path = job.live.fd(folder), join(folder, name)
+    try:
+        source = open_file(job.saved.fd(folder), name)
+    except OSError as exc:
+        raise TreeError(f"the archive is damaged: it lacks {shown(path)}") from exc
+    with closing(source) as saved, closing(open_live(fd, name)) as live:
+        if live is None or not _keep_file(job, path, entry, saved, live):
+            unlock(fd)
+            with replacing(fd, name) as copy:
+                job.writes.note(copy)
+                size = fill(saved, copy, entry.size)
+                if size != entry.size:
+                    raise TreeError(f"the archive is damaged: {shown(path)} is too short")
+                dress(copy, entry, job.tally, path)
+            job.tally.copied += size
+            job.tally.changed += 1
+
+
+def _keep_file(job: _Restore, path: str, entry: Entry, saved: int, live: int) -> bool:
+    """Say whether the file that is there can stay, corrected in place if need be."""
+    if not same_content(saved, live):
+        return False
+    job.writes.note(live)
+    st = os.fstat(live)
+    now = entry_of(st, 0)._replace(xattrs=xattrs_of(live))
+    names = len(job.manifest.groups.get(entry.group, ()))
+    if _fits(now, entry) and (st.st_nlink in (1, names) or st.st_ino == entry.ino):
+        return True  # nobody else's names on it, or those it always had
+    if st.st_nlink > 1 or not _harmless(now, entry):
+        return False
+    job.tally.changed += dress(live, entry, job.tally, path)
+    return True
+
+
+def _harmless(now: Entry, entry: Entry) -> bool:
+    """Say whether a file may be corrected in place.
+
+    Somebody may have it open or mapped for writing: then it must neither change hands nor become setuid.
+    """
+    return (now.uid, now.gid) == (entry.uid, entry.gid) and not entry.mode & 0o7000
+
+
+def _fits(now: Entry, entry: Entry) -> bool:
+    """Say whether owner (where we could change it), mode, mtime, xattrs and target are as they were."""
+    if os.geteuid():
+        now = now._replace(uid=entry.uid, gid=entry.gid)
+    return now.alike(entry)
+
+
+def _restore_node(job: _Restore, folder: str, name: str, entry: Entry) -> None:
+    """Make a link, FIFO, device or socket what it was, where that can be done."""
+    fd, path = job.live.fd(folder), join(folder, name)
+    now = look(fd, name)
+    if now is not None and (_fits(now, entry) or now.kind == entry.kind == "socket"):
+        return
+    unlock(fd)
+    job.tally.changed += 1
+    if not makeable(entry):
+        remove_at(fd, name)
+        job.tally.warn(path, f"a {entry.kind} cannot be made again")
+        return
+    remove_at(fd, TEMP)
+    make_node(fd, TEMP, entry, job.tally, path)
+    take_place(fd, name)
+
+
+def _relink(lead_fd: int, first: str, inode: list[int], fd: int, name: str) -> None:
+    """Make `name` another link of the file `first`, which must still be `inode` (device, number)."""
+    with closing(os.open(first, os.O_PATH | os.O_NOFOLLOW, dir_fd=lead_fd)) as handle:
+        st = os.fstat(handle)
+        if [st.st_dev, st.st_ino] != inode:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        remove_at(fd, TEMP)
+        os.link(f"/proc/self/fd/{handle}", TEMP, dst_dir_fd=fd, follow_symlinks=True)
+        take_place(fd, name)

@@ -1,0 +1,189 @@
+"""What Salt is told and what it answers, and the reading of its texts: results, and problems with their place.
+
+Values, but for looks into the SLS files that the texts speak of.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from corpushooks.errors import SaltError
+
+_RENDERING = re.compile(r"Rendering SLS '?(?:base:)?([^' ]+?)'? failed(?:, render error)?:\s*(.*)", re.S)
+_NAMED = re.compile(r"\b(?:in SLS|SLS|for) '?\[?([\w-]+(?:\.[\w-]+)+)")
+_STATE = re.compile(r"(?:in state|^ID) \[?([^\]\s]+)")
+_CACHED = re.compile(r"\n?\S*/cache/files/base/(\S+?)\((\d+)\):")
+_LINE = re.compile(r"; line (\d+)\s*")
+_MARKED = re.compile(r"^(.*?)    <=====", re.M)
+
+
+@dataclass(frozen=True)
+class Minion:
+    """What one session of Salt sees.
+
+    `dir` takes the generated configuration, cache, keys and logs; one session at a time may use it. `states`
+    and `pillars` are the roots of base, of which the first that has a file wins. `modules` holds the
+    project's own loader folders (_modules, _states…); it may be missing.
+    """
+
+    name: str
+    dir: Path
+    states: tuple[Path, ...]
+    pillars: tuple[Path, ...]
+    modules: Path
+    id: str = ""  # empty: the host's name
+    config: Mapping[str, Any] = field(default_factory=dict)  # more minion configuration
+
+
+@dataclass(frozen=True)
+class State:
+    """One state as it ended."""
+
+    id: str
+    name: str
+    function: str  # file.managed
+    result: bool | None  # None: would change (test=True)
+    changes: Mapping[str, Any]
+    comment: str
+    seconds: float
+    sls: str  # the stem of the SLS it comes from, or the whole id of somebody else's
+    line: int | None  # of its id in that file
+    skipped: bool = False  # it did not run, since a requisite failed
+
+
+@dataclass(frozen=True)
+class Result:
+    """One SLS as it ended; `errors` say why it could not be rendered or compiled, and then no state ran."""
+
+    sls: str
+    states: tuple[State, ...]
+    errors: tuple[str, ...]
+    ok: bool
+    warning: str = ""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong in a file."""
+
+    file: str
+    line: int | None
+    message: str
+
+    def __str__(self) -> str:
+        place = f"{Path(self.file).name} line {self.line}" if self.line else Path(self.file).name
+        return f"{place}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What cfg is computed from: plain values, mapping keys are text."""
+
+    grains: dict[str, Any]
+    pillar: dict[str, Any]
+    sample: dict[str, Any]
+
+
+def problem(text: str, file: Path, roots: Sequence[Path]) -> Problem:
+    """Return what one of Salt's error texts says, with its place: in `file`, unless it names another."""
+    rendering = _RENDERING.match(text)
+    named = rendering or _NAMED.search(text)
+    file = (source(named[1], roots) if named else None) or file
+    message = (rendering[2] if rendering else text).partition("\nTraceback")[0].strip()
+    if cached := _CACHED.search(message):
+        file = next((root / cached[1] for root in roots if (root / cached[1]).is_file()), Path(cached[1]))
+        return Problem(str(file), int(cached[2]), _CACHED.sub("\n", message))
+    if line := _LINE.search(message):
+        number = int(line[1])
+        if message.startswith("YAML:"):
+            return _yaml_problem(file, number, message)
+        return Problem(str(file), number, _LINE.sub("\n", message, count=1))
+    state = _STATE.search(message)
+    return Problem(str(file), id_line(text_of(file), state[1]) if state else None, message)
+
+
+def _yaml_problem(file: Path, rendered: int, message: str) -> Problem:
+    """Find the line of the file that became line `rendered` of the rendered text, if only one can have."""
+    marked = _MARKED.search(message)
+    same = [n for n, line in enumerate(text_of(file).splitlines(), 1) if marked and line == marked[1]]
+    line = rendered if rendered in same else same[0] if len(same) == 1 else None
+    return Problem(str(file), line, _LINE.sub(f" (line {rendered} as rendered)\n", message, count=1))
+
+
+def source(sls: str, roots: Sequence[Path]) -> Path | None:
+    """Return the file of an SLS."""
+    stem = sls.replace(".", "/")
+    paths = (root / name for root in roots for name in (f"{stem}.sls", f"{stem}/init.sls"))
+    return next((path for path in paths if path.is_file()), None)
+
+
+def id_line(text: str, state_id: str) -> int | None:
+    """Return the line on which the state `state_id` begins, if it is written there as it is."""
+    found = re.search(rf"^(['\"]?){re.escape(state_id)}\1\s*:", text, re.M)
+    return text.count("\n", 0, found.start()) + 1 if found else None
+
+
+def text_of(file: Path) -> str:
+    """Return what a file says, as far as it is text; nothing where it cannot be read."""
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def state_of(minion: Minion, sls: str, tag: str, told: Mapping[str, Any]) -> State:
+    """Return a state as Salt tells of it while it runs `sls`: `tag` is kind_|-id_|-name_|-function."""
+    kind, tag_id, tag_name, function = tag.split("_|-")[0], *tag.split("_|-")[1:3], tag.split("_|-")[-1]
+    own = str(told.get("__sls__") or sls)
+    state_id = str(told.get("__id__") or tag_id)
+    file = source(own, minion.states)
+    changes = told.get("changes") or {}
+    return State(
+        id=state_id,
+        name=str(told.get("name") or tag_name),
+        function=f"{kind}.{function}",
+        result=told.get("result"),
+        changes=changes if isinstance(changes, dict) else {"changes": changes},
+        comment=str(told.get("comment") or "").strip(),
+        seconds=float(told.get("duration") or 0) / 1000,
+        sls=own.removeprefix(f"makina-projects.{minion.name}."),
+        line=id_line(text_of(file), state_id) if file else None,
+        skipped=told.get("result") is False and told.get("__state_ran__") is False,
+    )
+
+
+def result_of(minion: Minion, sls: str, told: Any, test: bool) -> Result:
+    """Return what state.sls told: states or a list of errors; raise SaltError at anything else."""
+    if isinstance(told, list):
+        texts = [text for text in told if not str(text).startswith("Pillar failed to render")]
+        roots = minion.pillars if len(texts) < len(told) else minion.states
+        file = source(sls, roots) or Path(sls.rpartition(".")[2] + ".sls")
+        return Result(sls, (), tuple(str(problem(str(text), file, roots)) for text in texts), ok=False)
+    if not isinstance(told, dict) or not all(isinstance(each, dict) for each in told.values()):
+        raise SaltError(f"{sls}: Salt gave no result: {str(told)[:200]}")
+    ended = sorted(told.items(), key=lambda item: int(item[1].get("__run_num__", 0)))
+    states = tuple(state_of(minion, sls, tag, each) for tag, each in ended)
+    ok = all(state.result is True or (test and state.result is None) for state in states)
+    return Result(sls, states, (), ok, "" if states else "no state in it")
+
+
+def facts_of(minion: Minion, sample: Path | None, told: Mapping[str, Any]) -> Facts:
+    """Return what the loader module's `facts` told; raise SaltError with the place of what is wrong."""
+    if "errors" in told:
+        of_sample = told["where"] == "sample" and sample
+        file = sample if of_sample and sample else minion.pillars[0] / "top.sls"
+        found = problem(str(told["errors"][0]), file, () if of_sample else minion.pillars)
+        raise SaltError(str(found).splitlines()[0])
+    return Facts(told["grains"], told["pillar"], told["sample"])
+
+
+def problems_of(minion: Minion, sls: str, told: Sequence[str]) -> list[Problem]:
+    """Return what the loader module's `check` told of an SLS."""
+    result = [text for text in told if not text.startswith(("Pillar failed to render", "Reason:"))]
+    roots = (*minion.states, *minion.pillars)
+    file = source(sls, roots) or Path(sls.rpartition(".")[2] + ".sls")
+    return [problem(text, file, roots) for text in result]

@@ -1,0 +1,217 @@
+"""Bring a checkout into a live tree, by what differs, and leave all else that is there.
+
+The stamps of both sides, kept in a file, spare the next sync the reading of what did not move.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from corpushooks.descriptors import (
+    TEMP,
+    Folders,
+    at,
+    closing,
+    insist,
+    look,
+    open_file,
+    open_live,
+    stamp_of,
+    told,
+    unlock,
+)
+from corpushooks.disk import Writes, write_file
+from corpushooks.entries import fill, make_folder, make_root, replacing, same_content, set_xattrs, take_place, xattrs_of
+from corpushooks.errors import TreeError
+from corpushooks.manifest import Entry, Folder, entry_of, join, pack, shown, unpack
+from corpushooks.removal import remove_at
+from corpushooks.report import Report, Tally
+from corpushooks.scan import Scan, scan
+
+Stamps = dict[str, list[int]]
+
+
+@dataclass
+class _Sync:
+    """A sync that is being made."""
+
+    stage: Folders
+    live: Folders
+    writes: Writes
+    tally: Tally
+    old: Stamps
+    new: Stamps = field(default_factory=dict)
+
+
+def sync(stage: Path, target: Path, removed: Iterable[str], cache: Path) -> Report:
+    """Bring the files and links of the checkout `stage` to `target`, and take the `removed` paths away.
+
+    Content, link target and the executable bits follow the stage; owner and the other permission bits stay as
+    they are there; whatever else is in `target` stays. `cache` is a file of ours that makes the next sync read
+    only what moved; without it, it takes longer. Can be interrupted and run again. Raise TreeError.
+    """
+    found = scan(stage)
+    if found.warnings:
+        raise TreeError(f"sync of {shown(str(target))}: {found.warnings[0]}")
+    tally = Tally()
+    gone = list(removed)
+    with told("sync of", target), Writes() as writes:
+        insist(lambda: _sync_once(found, target, gone, cache, writes, tally))
+    return tally.report(found.files)
+
+
+def _sync_once(found: Scan, target: Path, removed: list[str], cache: Path, writes: Writes, tally: Tally) -> None:
+    if make_root(target):
+        tally.changed += 1
+        writes.note_folder(target.parent)
+    with Folders(found.source) as stage, Folders(target, unlock=True) as live:
+        job = _Sync(stage, live, writes, tally, _stamps(cache))
+        for path in removed:
+            with at(path):
+                _remove_tracked(job, found, path)
+        for folder, entries in found.folders.items():
+            _sync_folder(job, folder, entries)
+        writes.flush(live.fd(""))  # before the stamps: they must not outlive what they are about
+        if job.new != job.old:
+            write_file(cache, pack(job.new))
+
+
+def _stamps(cache: Path) -> Stamps:
+    """Return the stamps of an earlier sync; none where they cannot be used."""
+    try:
+        return dict(unpack(cache.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _remove_tracked(job: _Sync, found: Scan, path: str) -> None:
+    """Remove a file or link that the stage has no more, and the folders that this leaves empty."""
+    if any(part in ("", ".", "..") for part in path.split("/")):
+        raise TreeError(f"{shown(path)!r} is no path in a tree")
+    folder, _, name = path.rpartition("/")
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        fd = job.live.fd(folder)
+        st = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        if stat.S_ISDIR(st.st_mode) or name in found.folders.get(folder, {}):
+            return
+        unlock(fd)
+        job.writes.note(fd)
+        remove_at(fd, name)
+        job.tally.changed += 1
+    while folder and folder not in found.folders:  # also where an interrupted sync has removed the file
+        folder, _, name = folder.rpartition("/")
+        try:
+            fd = job.live.fd(folder)
+            os.rmdir(name, dir_fd=fd)
+            job.writes.note(fd)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return  # something else is in it, or it is no folder of the tree
+
+
+def _sync_folder(job: _Sync, folder: str, entries: Folder) -> None:
+    """Bring the entries of one folder of the stage to the live tree; folders in it get no more than made."""
+    with at(folder):
+        fd = job.live.fd(folder)
+        unlock(fd)
+        remove_at(fd, TEMP)
+    for name, entry in entries.items():
+        path = join(folder, name)
+        with at(path):
+            if entry.kind == "folder":
+                _sync_subfolder(job, fd, name, entry)
+            elif entry.kind == "link":
+                _sync_link(job, fd, path, name, entry)
+            elif entry.kind == "file" and not _recorded(job, fd, path, name, entry):
+                _sync_file(job, folder, name, entry)
+
+
+def _sync_subfolder(job: _Sync, fd: int, name: str, entry: Entry) -> None:
+    if make_folder(fd, name, entry.mode):
+        job.writes.note(fd)
+        job.tally.changed += 1
+
+
+def _recorded(job: _Sync, fd: int, path: str, name: str, entry: Entry) -> bool:
+    """Say whether a file is right and both sides are as they were when their contents were found equal."""
+    known = job.old.get(path)
+    if known is None:
+        return False
+    try:
+        st = os.stat(name, dir_fd=fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    if known != [*entry.stamp, *stamp_of(st)] or _mode(st, entry) != stat.S_IMODE(st.st_mode):
+        return False
+    job.new[path] = known
+    return True
+
+
+def _is_equal(job: _Sync, folder: str, name: str, entry: Entry, live: int) -> bool:
+    """Say whether an open file has the contents of the stage's; record that it has."""
+    now_ns = time.time_ns()
+    there = entry_of(os.fstat(live), now_ns)
+    with closing(open_file(job.stage.fd(folder), name)) as staged:
+        if not same_content(staged, live):
+            return False
+    if entry.settled and there.settled:
+        job.new[join(folder, name)] = [*entry.stamp, *there.stamp]
+    return True
+
+
+def _mode(st: os.stat_result, entry: Entry) -> int:
+    """Return the mode for a file that is there: its own, executable where readable if the stage's is."""
+    mode = stat.S_IMODE(st.st_mode) & ~0o111
+    return mode | (mode & 0o444) >> 2 if entry.mode & 0o100 else mode
+
+
+def _sync_file(job: _Sync, folder: str, name: str, entry: Entry) -> None:
+    """Make one file equal to the stage's: left alone, its mode corrected, or replaced by a copy."""
+    fd, path = job.live.fd(folder), join(folder, name)
+    job.writes.note(fd)  # also where all is right already: a sync that was interrupted may have written it
+    with closing(open_live(fd, name)) as live:
+        st = os.fstat(live) if live is not None else None
+        if live is not None and st is not None and _is_equal(job, folder, name, entry, live):
+            job.writes.note(live)
+            mode = _mode(st, entry)
+            if mode == stat.S_IMODE(st.st_mode):
+                return
+            job.new.pop(path, None)
+            if st.st_nlink == 1:  # with more, one of them might lie outside
+                os.fchmod(live, mode)
+                job.tally.changed += 1
+                return
+        with closing(open_file(job.stage.fd(folder), name)) as staged, replacing(fd, name) as copy:
+            job.writes.note(copy)
+            job.tally.copied += fill(staged, copy, entry.size)
+            mode = entry.mode
+            if live is not None and st is not None:
+                mode = _mode(st, entry)
+                _inherit(live, st, copy, job.tally, path)
+            os.fchmod(copy, mode & 0o777)  # a setuid bit was for the old contents
+    job.tally.changed += 1
+
+
+def _inherit(live: int, st: os.stat_result, copy: int, tally: Tally, path: str) -> None:
+    """Give a copy the owner and the access list of the file whose place it takes."""
+    if os.geteuid() == 0:
+        os.fchown(copy, st.st_uid, st.st_gid)
+    kept = {name: value for name, value in xattrs_of(live).items() if name.startswith(("user.", "system."))}
+    set_xattrs(copy, kept, tally, path)
+
+
+def _sync_link(job: _Sync, fd: int, path: str, name: str, entry: Entry) -> None:
+    now = look(fd, name)
+    if now is None or now.target != entry.target:
+        remove_at(fd, TEMP)
+        job.writes.note(fd)
+        os.symlink(entry.target, TEMP, dir_fd=fd)
+        take_place(fd, name)
+        job.tally.changed += 1

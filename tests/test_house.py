@@ -1,0 +1,159 @@
+"""The house: which module may import which, and who alone may touch what."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import corpushooks
+
+PACKAGE = Path(corpushooks.__file__).parent
+HOOK = PACKAGE.parent / "hooks/proc-receive"
+
+# From the roof to the ground. A module imports from its own floor or from further down.
+FLOORS = {
+    "entry": "__main__ cli demo daemon",
+    "procedures": "init inspection lanes deploy plan task prepare steps",
+    "assemblies": "site release layout",
+    "doors": "git salt wiring tree history log client peer notify watch",  # one outside thing each
+    "rooms behind the door to trees": "sync snapshot restore permissions scan entries removal disk descriptors report",
+    "process": "run",
+    "values": "view push sls deployment config settings project manifest errors",
+}
+ALONE = {"salt_worker"}  # runs under another interpreter, with nothing of ours
+PLACE = {name: floor for floor, names in enumerate(FLOORS.values()) for name in names.split()}
+DOORS = set(FLOORS["doors"].split())
+ROOMS = set(FLOORS["rooms behind the door to trees"].split())
+
+ONLY_IN = {  # what is outside -> the modules that may import it
+    "subprocess": {"run", "salt_worker"},
+    "multiprocessing": set(),
+    "sqlite3": {"history"},
+    "salt": {"salt_worker"},
+    "dulwich": {"git"},
+    "watchdog": {"watch"},
+}
+MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+LOADER = sorted(path for path in PACKAGE.glob("loader/*/*.py"))
+
+
+def parsed(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
+def source(name: str) -> Path:
+    return PACKAGE / f"{name}.py"
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield the dotted name of everything a file imports, wherever in it."""
+    for node in parsed(path):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def ours(path: Path) -> set[str]:
+    """Return the modules of the package that a file imports."""
+    parts = [name.split(".") for name in imports(path)]
+    return {words[1] for words in parts if words[0] == "corpushooks" and words[1] != "__version__"}
+
+
+def outside(path: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imports(path)} - {"corpushooks"}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_point_down(name: str) -> None:
+    if name in ALONE:
+        assert not ours(source(name))
+        return
+    assert name in PLACE, f"give {name} a place in FLOORS"
+    above = {other for other in ours(source(name)) if PLACE[other] < PLACE[name]}
+    assert not above, f"{name} imports from above"
+    assert name not in DOORS or not ours(source(name)) & DOORS, f"the door {name} opens another door"
+    assert name in ROOMS | {"tree"} or not ours(source(name)) & ROOMS, f"{name} enters a room past its door"
+
+
+def test_no_imports_go_round() -> None:
+    graph = {name: ours(source(name)) for name in MODULES}
+    assert len(list(TopologicalSorter(graph).static_order())) >= len(MODULES)  # raises CycleError
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_each_outside_thing_has_one_owner(name: str) -> None:
+    foreign = [thing for thing in outside(source(name)) if name not in ONLY_IN.get(thing, {name})]
+    assert not foreign, f"{name} imports {foreign}"
+
+
+def test_what_stands_alone_imports_nothing_of_ours() -> None:
+    for path in (HOOK, source("salt_worker"), *LOADER):
+        assert not ours(path), path
+    assert outside(HOOK) <= sys.stdlib_module_names
+    assert outside(source("salt_worker")) - {"salt"} <= sys.stdlib_module_names
+
+
+def test_the_hook_imports_two_modules_at_once() -> None:
+    begins = [node for node in ast.parse(HOOK.read_text()).body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    assert [alias.name for node in begins for alias in node.names] == ["os", "socket"]
+
+
+PRINTING = {"cli", "salt_worker", "demo"}
+ENDING = {"print", "exit", "quit", "sys.exit", "sys.stdout.write", "sys.stderr.write", "click.echo"}
+FORKING = {"os.fork", "os.forkpty", "os.system", "os.popen", "os.execv", "os.execve", "os.execvp", "os.posix_spawn"}
+
+
+def calls(path: Path) -> set[str]:
+    return {ast.unparse(node.func) for node in parsed(path) if isinstance(node, ast.Call)}
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name not in PRINTING])
+def test_only_the_entry_prints_and_exits(name: str) -> None:
+    assert not calls(source(name)) & ENDING
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name != "salt_worker"])
+def test_only_the_worker_forks_and_nobody_asks_a_shell(name: str) -> None:
+    assert not calls(source(name)) & FORKING
+    words = [word for node in parsed(source(name)) if isinstance(node, ast.Call) for word in node.keywords]
+    assert not [word for word in words if word.arg == "shell"]
+
+
+def wide_handlers(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield (line number, line) of each handler of every exception that does not raise it again."""
+    lines = path.read_text().splitlines()
+    for node in parsed(path):
+        if isinstance(node, ast.ExceptHandler):
+            caught = {"Exception"} if node.type is None else {ast.unparse(n) for n in ast.walk(node.type)}
+            again = isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None
+            if caught & {"Exception", "BaseException"} and not again:
+                yield node.lineno, lines[node.lineno - 1]
+
+
+EDGES = {"cli", "daemon", "deploy", "lanes", "salt_worker"}
+
+
+@pytest.mark.parametrize("path", [*map(source, MODULES), HOOK, *LOADER], ids=lambda path: path.stem)
+def test_everything_is_caught_at_the_edges_only(path: Path) -> None:
+    for number, line in wide_handlers(path):
+        assert path.stem in EDGES and "edge" in line, f"{path.name}:{number} catches everything"
+
+
+def test_the_rules_can_be_broken(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.py"
+    bad.write_text(
+        "import salt.state\nfrom corpushooks import cli\nfrom corpushooks.deploy import deploy\n"
+        "def f():\n    import subprocess\n    try:\n        print(os.system('x'))\n    except (OSError, Exception):\n"
+        "        pass\n"
+    )
+    assert ours(bad) == {"cli", "deploy"}
+    assert outside(bad) == {"salt", "subprocess"}
+    assert calls(bad) == {"print", "os.system"}
+    assert [number for number, _ in wide_handlers(bad)] == [8]

@@ -1,0 +1,248 @@
+"""What a push means, as values: judged, and reported in git's words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from corpushooks.deployment import Deployment, Request
+from corpushooks.errors import UsageError
+from corpushooks.push import NOW, PLAN, STEPS, ZERO, Command, Verdict, enabled, judge, options, report, select
+
+ONE, TWO = "1" * 40, "2" * 40
+HEAD = "refs/heads/master"
+
+
+def command(ref: str = HEAD, old: str = ONE, new: str = TWO) -> Command:
+    return Command(old, new, ref)
+
+
+def judged(*commands: Command, given: tuple[str, ...] = (), repo: str = "project", **more: bool) -> Verdict:
+    return judge(repo, "master", commands, given, **{"atomic": False, **more})
+
+
+def wanted(*commands: Command, given: tuple[str, ...] = (), repo: str = "project", **more: bool) -> Request:
+    request = judged(*commands, given=given, repo=repo, **more).request
+    assert request is not None
+    return request
+
+
+# options
+
+
+def test_options_make_a_request() -> None:
+    given = ("only=install, fixperms", "only=sync", "skip=notify", "steps=00_a.sls,10_b", "force", "nowait", "progress")
+    assert options(given) == Request(
+        only=("install", "fixperms", "sync"), skip=("notify",), steps=("00_a", "10_b"), force=True, nowait=True,
+        progress=True,
+    )  # fmt: skip
+    assert options(("dry-run",)).kind == "plan"
+    assert options(("deploy",)) == options(()) == Request()
+
+
+def test_steps_of_old_are_aliases() -> None:
+    request = select(Request(only=("release_sync", "rotate_archives"), skip=("rotate_archives",)))
+    assert (request.only, request.skip) == (("sync", "rotate"), ("rotate",))
+    assert select(Request(only=("deploy", "sync_modules", "rollback"))).only == ("deploy", "sync_modules", "rollback")
+
+
+BAD_OPTIONS = {
+    "fast": "unknown push option 'fast'",
+    "": "unknown push option ''",
+    "only": "unknown push option 'only'",
+    "force=yes": "unknown push option 'force=yes'",
+    "Force": "unknown push option 'Force'",
+    "env=dev": "unknown push option 'env=dev'",
+    "only=instal": "only=instal: no such step",
+    "only=Install": "only=Install: no such step",
+    "skip=nothing": "skip=nothing: no such step",
+    "skip=deploy": "skip=deploy: this step is never left out",
+    "skip=publish": "skip=publish: this step is never left out",
+    "skip=rollback": "skip=rollback: this step is never left out",
+}
+
+
+@pytest.mark.parametrize("option", BAD_OPTIONS)
+def test_what_is_unknown_is_refused(option: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        judged(command(), given=(option,))
+    assert caught.value.message == BAD_OPTIONS[option]
+
+
+@given(st.lists(st.sampled_from(STEPS), unique=True), st.lists(st.sampled_from(STEPS), unique=True))
+@settings(deadline=None, max_examples=50)
+def test_a_step_runs_where_it_is_wanted(only: list[str], skip: list[str]) -> None:
+    request = Request(only=tuple(only), skip=tuple(skip))
+    for step in STEPS:
+        assert enabled(request, step) == ((not only or step in only) and step not in skip)
+
+
+# judging
+
+
+def test_the_branch_deploys() -> None:
+    assert judged(command()) == Verdict(
+        request=Request(repo="project", ref=HEAD, old=ONE, new=TWO), deploying=(command(),)
+    )
+    assert wanted(command(old=ZERO)).old == ""
+
+
+@pytest.mark.parametrize(("ref", "kind"), [(NOW, "deploy"), (PLAN, "plan")])
+def test_pseudo_refs_deploy_and_plan_whatever_the_branch_is(ref: str, kind: str) -> None:
+    request = wanted(command(ref, old=ZERO))
+    assert (request.kind, request.ref, request.old, request.new) == (kind, ref, "", TWO)
+
+
+def test_the_branch_is_the_one_that_is_compared() -> None:
+    both = wanted(command(NOW, old=ZERO), command())
+    assert (both.ref, both.old) == (HEAD, ONE)
+
+
+def test_a_dry_run_is_a_plan() -> None:
+    assert wanted(command(), given=("dry-run",)).kind == "plan"
+    assert wanted(command(NOW), given=("dry-run",)).kind == "plan"
+
+
+def test_other_refs_are_gits_with_a_hint() -> None:
+    verdict = judged(command("refs/heads/topic"), command("refs/tags/v1"), command("refs/heads/old", new=ZERO))
+    assert verdict.reports == (
+        "ok refs/heads/topic", "option fall-through", "ok refs/tags/v1", "option fall-through",
+        "ok refs/heads/old", "option fall-through",
+    )  # fmt: skip
+    assert verdict.hints == (
+        "topic is stored; only master deploys: git push REMOTE topic:master",
+        "v1 is stored; only master deploys: git push REMOTE v1:master",
+    )
+    assert (verdict.request, verdict.deploying, verdict.accept) == (None, (), None)
+
+
+def test_one_push_may_deploy_and_store() -> None:
+    verdict = judged(command("refs/heads/topic"), command(), command(NOW))
+    assert verdict.reports == ("ok refs/heads/topic", "option fall-through")
+    assert [c.ref for c in verdict.deploying] == [HEAD, NOW]
+
+
+REFUSED: dict[str, tuple[tuple[Command, ...], bool, str]] = {
+    "deletion": ((command(new=ZERO),), False, f"{HEAD} cannot be deleted"),
+    "deletion of a pseudo ref": ((command(NOW, new=ZERO),), False, f"{NOW} cannot be deleted"),
+    "unknown pseudo ref": ((command("refs/deploy/soon"),), False, "there is no refs/deploy/soon"),
+    "below a pseudo ref": ((command("refs/deploy/now/x"),), False, "there is no refs/deploy/now/x"),
+    "queued": ((command("refs/deploy/queued/7"),), False, "there is no refs/deploy/queued/7"),
+    "two commits": ((command(), command(NOW, new=ONE)), False, "two different commits to deploy in one push"),
+    "plan and deploy": ((command(), command(PLAN)), False, "a plan and a deployment in one push"),
+    "atomic with more": ((command(), command("refs/heads/topic")), True, "an atomic push can deploy or do something"),
+    "atomic twice": ((command(), command(NOW)), True, "an atomic push can deploy or do something else, not both"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_whole(case: str) -> None:
+    commands, atomic, message = REFUSED[case]
+    with pytest.raises(UsageError, match=f"^{message}"):
+        judged(*commands, atomic=atomic)
+
+
+def test_atomic_is_no_matter_where_nothing_else_is_pushed() -> None:
+    assert wanted(command(), atomic=True)
+    assert len(judged(command("refs/heads/a"), command("refs/heads/b"), atomic=True).reports) == 4
+
+
+BAD_REFS = (
+    "master", "", "/refs/heads/x", "heads/x", "refs/heads/../x", "refs/heads/a b", "refs/heads/a\nb", "refs/heads/-x",
+    "refs/heads/x.lock", "refs/heads/x.lock/y", "refs/heads/.x", "refs/heads/x.", "refs/heads/x/", "refs//x",
+    "refs/heads/a~1", "refs/heads/a^", "refs/heads/a:b", "refs/heads/a?", "refs/heads/a*", "refs/heads/[a",
+    "refs/heads/a\\b", "refs/heads/a@{b", "refs/heads/a\x7f", "refs/heads/a\0b", "refs/heads/a\tb",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("ref", BAD_REFS, ids=ascii)
+def test_what_is_no_ref_name_refuses_the_push(ref: str) -> None:
+    with pytest.raises(UsageError, match=r"is no ref name$"):
+        judged(command(), command(ref))
+
+
+@pytest.mark.parametrize("ref", ["refs/heads/ä", "refs/heads/a.b", "refs/heads/a-b", "refs/heads/a@b", "refs/x/$(id)"])
+def test_odd_ref_names_are_gits_to_judge(ref: str) -> None:
+    assert judged(command(ref)).reports == (f"ok {ref}", "option fall-through")
+
+
+def test_a_branch_that_only_begins_like_ours_is_another() -> None:
+    assert judged(command("refs/heads/master-2"), command("refs/heads/master/x")).request is None
+
+
+# the pillar
+
+
+def test_a_pillar_is_checked_and_stored() -> None:
+    verdict = judged(command(), repo="pillar")
+    assert (verdict.accept, verdict.request) == (command(), None)
+
+
+@pytest.mark.parametrize(
+    ("commands", "given", "more", "kind"),
+    [
+        ((command(),), ("deploy",), {}, "deploy"),
+        ((command(),), (), {"deploy_pillar": True}, "deploy"),
+        ((command(NOW),), (), {}, "deploy"),
+        ((command(PLAN),), (), {}, "plan"),
+        ((command(),), ("dry-run",), {}, "plan"),
+    ],
+)
+def test_a_pillar_deploys_when_asked_to(
+    commands: tuple[Command, ...], given: tuple[str, ...], more: dict[str, bool], kind: str
+) -> None:
+    request = wanted(*commands, given=given, repo="pillar", **more)
+    assert (request.repo, request.kind) == ("pillar", kind)
+
+
+def test_the_hint_for_a_pillar() -> None:
+    assert judged(command("refs/heads/x"), repo="pillar").hints == (
+        "x is stored; only master takes effect: git push REMOTE x:master",
+    )
+
+
+# reporting
+
+
+LIVE = Deployment("hello", 7, "t", "deployed", Request(), ONE, TWO, "3" * 40, "4" * 40)
+
+
+def told(deployment: Deployment, *refs: str, forced: bool = False, reason: str = "") -> list[str]:
+    return report(deployment, [command(ref) for ref in refs], "master", forced=forced, reason=reason)
+
+
+def test_a_deployment_is_reported_as_the_branch() -> None:
+    assert told(LIVE, HEAD) == [f"ok {HEAD}"]
+    assert told(LIVE, NOW) == [f"ok {NOW}", f"option refname {HEAD}", f"option old-oid {ONE}", f"option new-oid {TWO}"]
+    assert told(LIVE, HEAD, NOW)[:2] == [f"ok {HEAD}", f"ok {NOW}"]
+    assert f"option old-oid {ZERO}" in told(replace(LIVE, old_code=None), NOW)
+
+
+def test_a_forced_update_is_reported_so() -> None:
+    assert told(LIVE, HEAD, forced=True) == [f"ok {HEAD}", "option forced-update"]
+    assert told(LIVE, NOW, forced=True)[-1] == "option forced-update"
+
+
+def test_a_pillar_is_reported_with_its_own_commits() -> None:
+    pillar = replace(LIVE, request=Request(repo="pillar"))
+    assert told(pillar, NOW)[2:] == [f"option old-oid {'3' * 40}", f"option new-oid {'4' * 40}"]
+
+
+def test_a_plan_and_a_queued_one_move_no_tracking_ref() -> None:
+    plan = replace(LIVE, state="done", request=Request(kind="plan"))
+    assert told(plan, HEAD) == [f"ok {HEAD}", f"option refname {PLAN}"]
+    queued = replace(LIVE, state="queued", request=Request(nowait=True))
+    assert told(queued, HEAD) == [f"ok {HEAD}", "option refname refs/deploy/queued/7"]
+
+
+@pytest.mark.parametrize("state", ["refused", "cancelled", "failed", "rolled_back", "broken", "queued", "running"])
+def test_what_did_not_deploy_is_rejected(state: str) -> None:
+    assert told(replace(LIVE, state=state), HEAD, NOW, reason="why") == [f"ng {HEAD} why", f"ng {NOW} why"]
+
+
+@pytest.mark.parametrize("state", ["refused", "failed", "running"])
+def test_a_plan_that_failed_is_rejected(state: str) -> None:
+    assert told(replace(LIVE, state=state, request=Request(kind="plan")), PLAN, reason="why") == [f"ng {PLAN} why"]

@@ -1,0 +1,69 @@
+"""The wheel: what a server gets that is not a checkout."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import zipfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from corpushooks.run import run
+
+ROOT = Path(__file__).parent.parent
+SOURCES = ("corpushooks", "hooks", "setup.cfg", "setup.py", "pyproject.toml", "README.md", "LICENSE")
+
+
+def can_make_wheels() -> bool:
+    return bool(find_spec("wheel") or (find_spec("setuptools") and find_spec("setuptools.command.bdist_wheel")))
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return what a wheel unpacks to, built from a copy, so that nothing is left in the checkout."""
+    folder = tmp_path_factory.mktemp("package")
+    for name in SOURCES:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif source.exists():
+            shutil.copy(source, folder / name)
+    place = folder / "unpacked"
+    if can_make_wheels():
+        run([sys.executable, "-m", "build", "--wheel", "--no-isolation", folder], cwd=folder, timeout=200)
+        (wheel,) = (folder / "dist").glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(place)
+    else:  # setuptools before 70.1 makes no wheel by itself: look at what it would put into one
+        pytest.importorskip("setuptools")
+        run([sys.executable, "setup.py", "--quiet", "build", "--build-lib", place], cwd=folder, timeout=200)
+    return place
+
+
+def files(folder: Path) -> set[str]:
+    found = (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return {str(path.relative_to(folder)) for path in found}
+
+
+def test_the_package_has_everything_that_runs(package: Path) -> None:
+    wanted = {f"corpushooks/{name}" for name in files(ROOT / "corpushooks")}
+    assert {"corpushooks/salt_worker.py", "corpushooks/py.typed", "corpushooks/loader/_modules/corpushooks.py"} < wanted
+    assert wanted - files(package) == set()
+    shipped = package / "corpushooks/hooks/proc-receive"
+    assert shipped.read_bytes() == (ROOT / "hooks/proc-receive").read_bytes()
+    assert {path.name for path in package.iterdir() if not path.name.endswith(".dist-info")} == {"corpushooks"}
+
+
+def test_the_package_works_without_the_checkout(package: Path, tmp_path: Path) -> None:
+    script = (
+        "import sys; sys.path.insert(0, sys.argv.pop(1)); import corpushooks; print(corpushooks.__file__, flush=True);"
+        "from corpushooks.cli import main; main()"
+    )
+    done = run([sys.executable, "-I", "-c", script, package, "--root", tmp_path / "host", "init", "hello"])
+    first, second = done.text.splitlines()[:2]
+    assert first == str(package / "corpushooks/__init__.py")
+    assert second == "made hello (prod, deploys master)"
+    hook = tmp_path / "host/srv/projects/hello/git/project.git/hooks/proc-receive"
+    assert hook.read_text().startswith(f"#!{sys.executable} -IS\n")
