@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import secrets
 import sys
 import tempfile
@@ -18,7 +19,7 @@ import yaml
 
 from corpushooks import __version__, client, daemon, demo, init, inspection, lanes, log, project, view
 from corpushooks.deployment import Deployment, ProjectRow, Request
-from corpushooks.errors import CorpusError, RefusedError, UsageError
+from corpushooks.errors import BrokenError, CorpusError, RefusedError, UsageError
 from corpushooks.history import History
 from corpushooks.settings import Settings, load
 from corpushooks.site import Site, open_site
@@ -75,6 +76,7 @@ def corpus(context: click.Context, root: Path, verbose: bool) -> None:
 
 def main() -> None:
     """Run the command and exit with its code."""
+    os.umask(0o022)
     try:
         code = corpus.main(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
@@ -181,7 +183,8 @@ def _ask(context: Context, name: str, request: Request, as_json: bool) -> None:
         click.echo(json.dumps(result, indent=2))
     elif result["state"] == "queued":
         click.echo(f"queued as deployment {result['number']}: corpus log {name} {result['number']} -f")
-    sys.exit(EXITS.get(result["state"], 1))
+    broken = result["state"] == "refused" and context.known(name)[1].broken
+    sys.exit(BrokenError.exit_code if broken else EXITS.get(result["state"], 1))
 
 
 def _words(text: str | None) -> tuple[str, ...]:
@@ -239,7 +242,11 @@ def rollback(context: Context, name: str, number: int, as_json: bool) -> None:
     """Return to the result of deployment NUMBER (code, pillar and its install SLS); default: the one before."""
     history, row = context.known(name)
     if not number:
-        earlier = [d.number for d in history.deployments(name) if d.state == "deployed" and d.number != row.live]
+        earlier = [
+            d.number
+            for d in history.deployments(name)
+            if d.state == "deployed" and (d.new_code, d.new_pillar) != (row.code, row.pillar)
+        ]
         if not earlier:
             raise UsageError(f"{name} has no earlier release to return to", hint=f"corpus history {name}")
         number = earlier[0]

@@ -16,6 +16,7 @@ from corpushooks.project import Host
 from corpushooks.run import PIPE, spawn
 
 START_DEADLINE = 30.0  # seconds
+PATIENCE = 20  # connections that may end without a word
 ERRORS = {2: UsageError, 3: RefusedError, 4: BrokenError}
 
 Say = Callable[[str], None]
@@ -73,22 +74,25 @@ def ask(host: Host, request: dict[str, Any], say: Say) -> dict[str, Any]:
 
     When the daemon goes away after it gave a number, the deployment is followed from there on the next one.
     """
-    while True:
+    failures = numbered = 0
+    while failures < PATIENCE:
         with reach(host) as link:
             for said in _answers(link, request):
                 if "say" in said:
                     say(said["say"])
+                failures = 0
                 if "number" in said:
+                    numbered = 1
                     request = {"op": "follow", "project": request["project"], "number": said["number"]}
                 if "offset" in said:
                     request["offset"] = said["offset"]
                 if "result" in said:
                     return dict(said["result"])
-                if "error" in said:
+                if "error" in said and not numbered:
                     raise ERRORS.get(said["code"], CorpusError)(said["error"], said["hint"])
-        if "number" not in request:
-            raise NoDaemonError("the daemon ended the connection", hint="ask again")
+        failures += 1
         time.sleep(0.1)
+    raise NoDaemonError("the daemon ends the connection again and again", hint="see its log")
 
 
 def _answers(link: socket.socket, request: dict[str, Any]) -> Iterator[dict[str, Any]]:

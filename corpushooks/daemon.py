@@ -12,22 +12,24 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
-from corpushooks import deploy, git, layout, log, release, view
+from corpushooks import deploy, git, layout, log, release, tree, view
 from corpushooks.deployment import DEPLOYED, QUEUED, Deployment, ProjectRow, Request
 from corpushooks.errors import CorpusError, NoDaemonError, RefusedError, UsageError
 from corpushooks.lanes import Lanes, known, log_path, prepared, settings_of
 from corpushooks.peer import Connection, PeerGone, listen
 from corpushooks.push import Command, Verdict, judge, report
 from corpushooks.site import Site
+from corpushooks.text import clean, one_line
 
 TICK = 1.0  # seconds between the lines that -o progress rewrites
 HEARTBEAT = 15.0  # seconds of silence after which a follower is told that work goes on
@@ -114,8 +116,8 @@ class Daemon:
                 raise UsageError("the request is not understood")
             act(self, peer, asked)
         except CorpusError as exc:
-            hint = self.site.host.words(exc.hint)
-            peer.send(error=view.one_line(log.clean(exc.message)), hint=hint, code=exc.exit_code)
+            hint = clean(self.site.host.words(exc.hint))
+            peer.send(error=one_line(exc.message), hint=hint, code=exc.exit_code)
         except (KeyError, TypeError, ValueError) as exc:
             peer.send(error=f"the request is not understood: {exc!r:.100}", hint="", code=2)
             structlog.get_logger().warning("request not understood", exc_info=exc)
@@ -132,7 +134,7 @@ class Daemon:
             atomic=bool(asked["atomic"]), deploy_pillar=settings.deploy_on_pillar_push,
         )  # fmt: skip
         for hint in verdict.hints if not asked.get("number") else ():
-            peer.send(say=f"hint: {log.clean(hint)}")
+            peer.send(say=f"hint: {clean(hint)}")
         reports = list(verdict.reports)
         if verdict.accept:
             reports += self._accept_pillar(peer, row, verdict.accept)
@@ -157,7 +159,7 @@ class Daemon:
         assert verdict.request is not None
         repo = layout.repo_path(self.site.host.project(row.name), verdict.request.repo)
         commit = git.commit(repo, verdict.request.new)
-        if verdict.request.repo == "pillar":
+        if verdict.request.repo == "pillar" and not asked.get("number"):
             self._check_pillar(row, commit)
         request = replace(verdict.request, new=commit, who=peer.who, via="push", token=str(asked["token"]))
         if not asked.get("number"):
@@ -261,20 +263,20 @@ class Daemon:
         if run is not None:
             run.log.wait(offset, 0.5)
         else:
-            time.sleep(0.02)
+            with self.site.changed:
+                self.site.changed.wait(0.2)
 
     def _say_waiting(self, peer: Connection, deployment: Deployment, said: str) -> str:
         """Say behind whom a deployment waits, when that changes."""
         key = (deployment.project, deployment.number)
         if key in self.site.running:
             return said
-        ahead = [d for d in self.site.history.unfinished(deployment.project) if d.number < deployment.number]
-        ahead += [d for d in self.site.history.queued(deployment.project) if d.number < deployment.number]
-        if not ahead:
+        ahead = self.site.history.ahead(deployment)
+        if ahead is None:
             return said
-        text = f"waiting for deployment {ahead[0].number} by {ahead[0].request.who}"
+        text = f"waiting for deployment {ahead.number} by {ahead.request.who}"
         if text != said:
-            since = time.time() - (ahead[0].started or ahead[0].queued)
+            since = time.time() - (ahead.started or ahead.queued)
             peer.send(say=f"{text}, {view.ago(since)}")
         return text
 
@@ -315,16 +317,14 @@ def alone(site: Site) -> Iterator[socket.socket]:
 
 def settle(site: Site) -> None:
     """Stop what deployments that were interrupted left running, before anybody is listened to."""
+    tree.remove(site.host.scratch)
     for row in site.history.projects():
         for deployment in site.history.unfinished(row.name):
             deploy.stop_children(site, deployment)
 
 
-def _log_to(path: Path) -> None:
-    """Write the daemon's own log to a file: an embedded daemon has no journal, and its starter leaves."""
-    file = open(path, "a", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600))  # noqa: SIM115
-    os.dup2(file.fileno(), 1)
-    os.dup2(file.fileno(), 2)
+def _log_to(file: TextIO) -> None:
+    """Write the daemon's own log as JSON lines."""
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -336,12 +336,19 @@ def _log_to(path: Path) -> None:
     )
 
 
+def _own_log(path: Path) -> TextIO:
+    """Give an embedded daemon a log file: it has no journal, and whoever started it leaves."""
+    file = open(path, "a", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600))  # noqa: SIM115
+    os.dup2(file.fileno(), 1)
+    os.dup2(file.fileno(), 2)
+    return file
+
+
 def run(site: Site, *, embedded: bool) -> None:
     """Be the daemon until told to stop."""
     os.umask(0o022)
     with alone(site) as listener:
-        if embedded:
-            _log_to(site.host.state_dir / "daemon.log")
+        _log_to(_own_log(site.host.state_dir / "daemon.log") if embedded else sys.stderr)
         daemon = Daemon(site, listener, embedded)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: daemon.stop())
@@ -350,4 +357,3 @@ def run(site: Site, *, embedded: bool) -> None:
             daemon.serve()
         finally:
             site.engine.close()
-            site.history.close()

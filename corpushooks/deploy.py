@@ -22,11 +22,13 @@ from corpushooks.deployment import (
     ROLLED_BACK,
     ROLLING_BACK,
     RUNNING,
+    SUCCEEDED,
     Deployment,
 )
 from corpushooks.errors import CorpusError, DoorError, RefusedError, StepError
 from corpushooks.run import start_time, stop_group
 from corpushooks.site import Run, Site
+from corpushooks.text import one_line
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,11 @@ def deploy(run: Run) -> None:
         prepare.check(run)
     except CorpusError as exc:
         refuse(run, exc)
-        return
-    _go_on(run, PROCEDURE)
+    except Exception as exc:  # the edge of a lane: nothing was touched, whatever is wrong with it
+        run.log.write("".join(traceback.format_exception(exc)).rstrip(), more=True)
+        refuse(run, RefusedError(f"internal error: {type(exc).__name__}: {exc}"))
+    else:
+        _go_on(run, PROCEDURE)
 
 
 def _go_on(run: Run, rows: tuple[Step, ...]) -> None:
@@ -120,6 +125,7 @@ def refuse(run: Run, exc: CorpusError) -> None:
     """End a deployment that touched nothing."""
     if run.deployment.archive:
         tree.remove(run.archive)
+        prepare.unpin(run)
     run.move(REFUSED, exc.message)
     run.say_end(f"error: {exc.message}", hint=exc.hint)
 
@@ -155,10 +161,11 @@ def _say_live(run: Run) -> None:
 
 def _afterwards(run: Run) -> None:
     """Rotate and notify after a failure too; what fails in that is in the log."""
+    run.close_session()  # one that was stopped answers nothing more
     for step in _from("rotate"):
         try:
             step.act(run, "")
-        except CorpusError as exc:
+        except Exception as exc:  # the edge of a lane: the outcome stands already
             run.log.write(f"warning: {step.name}: {exc}", more=True)
 
 
@@ -198,7 +205,7 @@ def undo(run: Run) -> None:
 
 def _break(run: Run, why: str) -> None:
     name, number = run.project.name, run.deployment.number
-    run.site.history.set_broken(name, view.one_line(f"the roll back of deployment {number} failed: {why}"))
+    run.site.history.set_broken(name, one_line(f"the roll back of deployment {number} failed: {why}"), number)
     run.move(BROKEN)
     run.say_end(
         f"error: THE ROLL BACK FAILED: {why}",
@@ -213,9 +220,8 @@ def repair(run: Run) -> None:
     run.log.write(view.opening(run.deployment, run.row.environment, f"at {view.short(run.row.tree_code)}"))
     try:
         layout.make(run.project, run.row.branch)
-        broken = [d for d in run.site.history.deployments(name) if d.state == BROKEN]
-        if run.row.broken and broken:
-            _undo_again(run, broken[0])
+        if run.row.broken_by is not None:
+            _undo_again(run, run.site.history.deployment(name, run.row.broken_by))
         wiring.wire(run.project, run.row.environment)
     except CorpusError as exc:
         run.move(FAILED, exc.message)
@@ -228,7 +234,7 @@ def repair(run: Run) -> None:
 
 def _undo_again(run: Run, broken: Deployment) -> None:
     run.log.write(f"the roll back of deployment {broken.number} is done again")
-    again = Run(run.site, run.project, run.settings, run.row, broken, run.log, undoing=True)
+    again = Run(run.site, run.project, run.settings, run.row, broken, run.log, undoing=True, owner=run.deployment)
     try:
         undo(again)
     finally:
@@ -279,7 +285,8 @@ def _recover_ended(run: Run, begun: list[str]) -> None:
             _say_live(run)
         _go_on(run, tuple(s for s in _from("rotate") if s.name not in begun or s.name == "rotate"))
     elif not run.log.ended:
-        run.say_end(f"error: {done.reason} ({view.OUTCOMES[done.state]})")
+        word = "success" if done.state in SUCCEEDED else "error"
+        run.say_end(f"{word}: {done.reason or done.request.kind} ({view.OUTCOMES[done.state]})")
 
 
 def _from(name: str) -> tuple[Step, ...]:

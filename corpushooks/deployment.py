@@ -42,12 +42,15 @@ class Request:
 
     @classmethod
     def load(cls, text: str) -> Request:
-        """Read a stored request; what a newer version wrote beside it is left out."""
-        known = {f.name for f in fields(cls)}
+        """Read a request; what a newer version wrote beside it is left out. Raise TypeError for a wrong type."""
         found: dict[str, Any] = json.loads(text)
-        values: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in found.items() if key in known
-        }
+        values: dict[str, Any] = {}
+        for known in fields(cls):
+            if known.name in found:
+                value = found[known.name]
+                values[known.name] = tuple(map(str, value)) if isinstance(value, list) else value
+                if type(values[known.name]) is not type(known.default):
+                    raise TypeError(f"{known.name}: {value!r}")
         return cls(**values)
 
 
@@ -65,6 +68,7 @@ class ProjectRow:
     tree_code: str | None = None
     tree_pillar: str | None = None
     broken: str | None = None
+    broken_by: int | None = None
 
 
 @dataclass(frozen=True)

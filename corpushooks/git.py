@@ -361,4 +361,4 @@ def differing(work: Path, old: str | None, new: str) -> list[tuple[str, str]]:
 
 def maintain(path: Path) -> None:
     """Collect what nothing needs any more; for an idle daemon."""
-    _git(path, "-c", "gc.auto=2000", "gc", "--auto", "--quiet")
+    _git(path, "-c", "gc.auto=2000", "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet")

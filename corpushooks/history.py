@@ -44,12 +44,13 @@ CREATE TABLE project (
     pillar      TEXT,               -- the live commit of pillar.git
     tree_code   TEXT,               -- what the stage and project/ hold: differs from code after a failure in dev
     tree_pillar TEXT,
-    broken      TEXT                -- why a person is needed
+    broken      TEXT,               -- why a person is needed
+    broken_by   INTEGER             -- the deployment whose roll back failed
 ) STRICT;
 CREATE TABLE deployment (
     project    TEXT NOT NULL,
     number     INTEGER NOT NULL,
-    token      TEXT NOT NULL UNIQUE,   -- the request's own: asking twice queues once
+    token      TEXT NOT NULL,          -- the request's own: asking twice queues once
     state      TEXT NOT NULL,
     request    TEXT NOT NULL,
     old_code   TEXT, new_code   TEXT,
@@ -61,7 +62,8 @@ CREATE TABLE deployment (
     ended      REAL,                   -- nothing of it is left to do
     reason     TEXT NOT NULL DEFAULT '',
     cancelled  TEXT,                   -- by whom
-    PRIMARY KEY (project, number)
+    PRIMARY KEY (project, number),
+    UNIQUE (project, token)
 ) STRICT;
 CREATE INDEX deployment_open ON deployment (project, number) WHERE ended IS NULL;
 CREATE TABLE journal (
@@ -192,10 +194,10 @@ class History:
         with self._change() as db:
             db.execute("UPDATE project SET tree_code = ?, tree_pillar = ? WHERE name = ?", (code, pillar, name))
 
-    def set_broken(self, name: str, reason: str | None) -> None:
-        """Record that a project needs a person, or (None) does not any more."""
+    def set_broken(self, name: str, reason: str | None, number: int | None = None) -> None:
+        """Record that a project needs a person since deployment `number`, or (None) does not any more."""
         with self._change() as db:
-            db.execute("UPDATE project SET broken = ? WHERE name = ?", (reason, name))
+            db.execute("UPDATE project SET broken = ?, broken_by = ? WHERE name = ?", (reason, number, name))
 
     # deployments
 
@@ -203,14 +205,14 @@ class History:
         """Give a request its number and queue it; a token that came before gets what it got then."""
         token = request.token or secrets.token_hex(16)
         with self._change() as db:
-            old = db.execute("SELECT * FROM deployment WHERE token = ?", (token,)).fetchall()
+            old = db.execute("SELECT * FROM deployment WHERE project = ? AND token = ?", (project, token)).fetchall()
             if not old:
                 db.execute(
                     "INSERT INTO deployment (project, number, token, state, request, queued) VALUES"
                     " (?, (SELECT coalesce(max(number), 0) + 1 FROM deployment WHERE project = ?), ?, ?, ?, ?)",
                     (project, project, token, QUEUED, json.dumps(asdict(request)), time.time()),
                 )
-        return self._read("token = ?", token)[0]
+        return self._read("project = ? AND token = ?", project, token)[0]
 
     def _read(self, where: str, *values: Any) -> list[Deployment]:
         rows = self._rows(f"SELECT * FROM deployment WHERE {where}", *values)
@@ -234,6 +236,14 @@ class History:
     def queued(self, project: str) -> list[Deployment]:
         """Return those that wait, the oldest first."""
         return self._read("project = ? AND ended IS NULL AND state = ? ORDER BY number", project, QUEUED)
+
+    def ahead(self, deployment: Deployment) -> Deployment | None:
+        """Return what runs or waits first in the lane of a deployment, before it."""
+        found = self._read(
+            "project = ? AND ended IS NULL AND number < ? ORDER BY number LIMIT 1",
+            deployment.project, deployment.number,
+        )  # fmt: skip
+        return found[0] if found else None
 
     def move(self, deployment: Deployment, state: str, reason: str = "") -> Deployment:
         """Change the state of a deployment: the only way, and only along the table."""
@@ -282,7 +292,8 @@ class History:
         with self._change() as db:
             self._move(db, deployment, DEPLOYED, "")
             db.execute(
-                "UPDATE project SET live = ?, code = ?, pillar = ?, tree_code = ?, tree_pillar = ?, broken = NULL"
+                "UPDATE project SET live = ?, code = ?, pillar = ?, tree_code = ?, tree_pillar = ?, broken = NULL,"
+                " broken_by = NULL"
                 " WHERE name = ?",
                 (deployment.number, *(deployment.new_code, deployment.new_pillar) * 2, deployment.project),
             )

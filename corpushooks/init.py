@@ -64,7 +64,9 @@ def unlink(project: Project) -> None:
 
 
 def remove(project: Project, history: History, *, purge: bool) -> list[str]:
-    """Forget a project; with `purge` remove its files but data/. Return what is left."""
+    """Forget a project; with `purge` remove its files but data/. Return what is left. Under its lock."""
+    if history.unfinished(project.name):
+        raise RefusedError(f"a deployment of {project.name} was interrupted", hint=f"corpus repair {project.name}")
     wiring.unwire(project)
     left = [project.dir]
     if purge:

@@ -14,12 +14,23 @@ from pathlib import Path
 
 import structlog
 
-from corpushooks import deploy, git, log, plan, push, release, task
-from corpushooks.deployment import CANCELLED, FAILED, QUEUED, ROLLING_BACK, RUNNING, Deployment, ProjectRow, Request
+from corpushooks import deploy, git, log, plan, push, release, task, tree
+from corpushooks.deployment import (
+    BROKEN,
+    CANCELLED,
+    FAILED,
+    QUEUED,
+    ROLLING_BACK,
+    RUNNING,
+    Deployment,
+    ProjectRow,
+    Request,
+)
 from corpushooks.errors import CorpusError, StoreError, UsageError
 from corpushooks.project import Project
 from corpushooks.settings import Settings
 from corpushooks.site import Run, Site
+from corpushooks.text import one_line
 
 KINDS: dict[str, Callable[[Run], None]] = {
     "deploy": deploy.deploy,
@@ -80,12 +91,15 @@ def work_off(
 ) -> None:
     """Settle what was interrupted in a project, then run what waits, one after the other."""
     with locked(site.host.project(name)):
+        tree.remove(site.host.project(name).minion_dir / "candidate")
         for deployment in site.history.unfinished(name):
             with places, opened(site, deployment) as run:
                 at_edge(run, deploy.recover)
-        while not stopping() and (waiting := site.history.queued(name)):
+        while not stopping() and site.history.queued(name):
             with places:
-                _start(site, waiting[0])
+                waiting = site.history.queued(name)
+                if waiting and not stopping():
+                    _start(site, waiting[0])
 
 
 def _start(site: Site, deployment: Deployment) -> None:
@@ -105,12 +119,14 @@ def opened(site: Site, deployment: Deployment) -> Iterator[Run]:
     run = Run(site, project, settings_of(site, row), row, deployment, writer)
     key = (deployment.project, deployment.number)
     site.running[key] = run
+    site.tell()
     try:
         yield run
     finally:
         run.close_session()
         del site.running[key]
         writer.close()
+        site.tell()
 
 
 def at_edge(run: Run, act: Callable[[Run], None]) -> None:
@@ -128,9 +144,15 @@ def _internal_error(run: Run, exc: Exception) -> None:
     structlog.get_logger().error("internal error", exc_info=exc, **about)
     run.log.write("".join(traceback.format_exception(exc)).rstrip(), more=True)
     run.deployment = run.site.history.deployment(run.project.name, run.deployment.number)
-    if run.deployment.state in (RUNNING, ROLLING_BACK):
-        run.site.history.set_broken(run.project.name, f"internal error: {exc}")
-        run.move(FAILED if run.deployment.state == RUNNING else "broken", f"internal error: {exc}")
+    touched = "sync" in run.site.history.steps(run.deployment)
+    if run.deployment.state == RUNNING and not touched:
+        run.move(FAILED, f"internal error: {exc}")
+        run.say_end(f"error: internal error: {exc}")
+    elif run.deployment.state in (RUNNING, ROLLING_BACK):
+        if run.deployment.state == RUNNING:
+            run.move(ROLLING_BACK, f"internal error: {exc}")
+        run.site.history.set_broken(run.project.name, one_line(f"internal error: {exc}"), run.deployment.number)
+        run.move(BROKEN)
         run.say_end(f"error: internal error: {exc}", hint=f"corpus repair {run.project.name}")
 
 
@@ -143,6 +165,7 @@ class Lanes:
     _threads: dict[str, threading.Thread] = field(default_factory=dict)
     untidy: set[str] = field(default_factory=set)  # projects that worked since git was last asked to collect
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _halt: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         self._places = threading.BoundedSemaphore(self.site.settings.max_parallel)
@@ -171,27 +194,33 @@ class Lanes:
             return bool(self._threads)
 
     def _work(self, name: str) -> None:
+        """Be the lane of a project until nothing is left to do; what fails is tried again, ever more slowly."""
+        failures = 0
         while True:
             try:
                 work_off(self.site, name, self._places, lambda: self.stopping)
+                failures = 0
+                if self._leaves(name):
+                    return
             except Exception as exc:  # the edge of a lane
                 structlog.get_logger().error("lane failed", exc_info=exc, project=name)
-                self._forget(name)
-                return
-            with self._lock:
-                if self.stopping or not self.site.history.queued(name):
-                    del self._threads[name]
+                failures += 1
+                if self._halt.wait(min(60, 2**failures)):
                     return
 
-    def _forget(self, name: str) -> None:
+    def _leaves(self, name: str) -> bool:
         with self._lock:
-            del self._threads[name]
+            leaves = self.stopping or not self.site.history.queued(name)
+            if leaves:
+                del self._threads[name]
+            return leaves
 
     def stop(self) -> None:
         """Start nothing more and wait for what runs."""
         with self._lock:
             self.stopping = True
             threads = list(self._threads.values())
+        self._halt.set()
         for thread in threads:
             thread.join()
 
@@ -219,4 +248,5 @@ class Lanes:
         writer.write(f"error: cancelled by {who} before it ran", end=True)
         writer.close()
         self.site.history.end(dropped)
+        self.site.tell()
         return True

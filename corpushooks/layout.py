@@ -48,8 +48,9 @@ def make(project: Project, branch: str) -> None:
         path = repo_path(project, repo)
         git.init_bare(path, branch)
         _install_hook(project, repo, path / "hooks/proc-receive")
+    _folder(project.pillar_git, 0o700)  # secrets
     git.init_work(project.work_git, [project.code_git, project.pillar_git])
-    project.work_git.chmod(0o700)
+    _folder(project.work_git, 0o700)
 
 
 def _folder(path: Path, mode: int | None) -> None:

@@ -7,9 +7,9 @@ tear the last line; whoever goes on writing cuts it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import re
 import threading
 import time
 from collections.abc import Iterator
@@ -17,14 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-# C0 and C1 control characters but the tab, and what changes the direction of text: all could drive a terminal.
-CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-ESCAPE = re.compile(r"\x1b(?:\][^\x07\x1b]*(?:\x07|\x1b\\)?|\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])")
-
-
-def clean(text: str) -> str:
-    """Return text that cannot drive a terminal: escape sequences go, control characters show as a dot."""
-    return CONTROL.sub("·", ESCAPE.sub("", text).expandtabs())
+from corpushooks.errors import UsageError
+from corpushooks.text import clean
 
 
 @dataclass(frozen=True)
@@ -75,15 +69,15 @@ class Log:
             self._grown.notify_all()
 
     def _append(self, data: bytes) -> None:
-        """Write whole lines or nothing: half a line would spoil the next one."""
+        """Write whole lines or nothing: a full disk must neither spoil the log nor fail the deployment."""
         rest = memoryview(data)
         try:
             while rest:
                 rest = rest[os.write(self._file, rest) :]
+            self._size += len(data)
         except OSError:
-            os.ftruncate(self._file, self._size)
-            raise
-        self._size += len(data)
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, self._size)
 
     def wait(self, offset: int, seconds: float) -> None:
         """Wait until the log is longer than `offset` or closed, at most `seconds`."""
@@ -104,12 +98,17 @@ def read(path: Path, offset: int = 0) -> Iterator[Line]:
     """Yield the whole lines of a log from `offset` on; nothing where there is no log."""
     try:
         with path.open("rb") as file:
-            file.seek(offset)
+            file.seek(max(0, offset - 1))
+            if offset < 0 or (offset > 0 and file.read(1) not in (b"\n", b"")):
+                raise UsageError(f"no line of the log starts at {offset}")
             for raw in file:
                 if not raw.endswith(b"\n"):
                     return
                 offset += len(raw)
-                record = json.loads(raw)
+                try:
+                    record = json.loads(raw)
+                except ValueError:
+                    record = {"text": "(this line cannot be read)", "at": 0.0}
                 yield Line(record["text"], record.get("more", False), record.get("end", False), record["at"], offset)
     except FileNotFoundError:
         return

@@ -15,7 +15,7 @@ from typing import Any
 
 from corpushooks.errors import UsageError
 
-LINE_LIMIT = 1 << 20  # bytes of a request
+LINE_LIMIT = 4 << 20  # bytes of a request
 HELLO_LIMIT = 30.0  # seconds for a request to arrive
 BACKLOG = 1024
 

@@ -32,10 +32,21 @@ def plan(run: Run) -> None:
             run.log.write(f"      {letter} {path}")
         _states(run, changes)
     except CorpusError as exc:
-        run.fail(exc)
+        run.fail(exc if not run.cancelled.is_set() else _cancelled(run))
         return
+    finally:
+        run.close_session()
+        prepare.unpin(run)
     run.move(DONE)
     run.say_end("success: a plan only: nothing was changed")
+
+
+def _cancelled(run: Run) -> CorpusError:
+    try:
+        run.check_cancelled()
+    except CorpusError as exc:
+        return exc
+    return CorpusError("cancelled")
 
 
 def _states(run: Run, changes: Sequence[Change]) -> None:
@@ -45,14 +56,16 @@ def _states(run: Run, changes: Sequence[Change]) -> None:
         cover = _cover(run, found, changes)
         minion = found.minion(replace(run.settings, minion={**run.settings.minion, **cover}))
         doubt = str(run.project.tree) if changes and not cover else ""
-        with run.site.engine.session(minion, run) as session:
-            release.compute(session, found, run.settings, run.request, archive=run.archive, chrono=chrono)
-            for stem in found.install(run.request.steps):
-                result = session.run(run.project.sls_id(stem), test=True, timeout=run.time_left())
-                run.log.write(view.row(f"      install {stem}", view.summary(result), None))
-                errors = [line for error in result.errors for line in error.splitlines()]
-                for line in [*view.indent(errors, 8), *view.states(result, test=True, doubt=doubt)]:
-                    run.log.write(line)
+        session = run.use(run.site.engine.session(minion, run))
+        release.compute(session, found, run.settings, run.request, archive=run.archive, chrono=chrono)
+        for stem in found.install(run.request.steps):
+            run.check_cancelled()
+            result = session.run(run.project.sls_id(stem), test=True, timeout=run.time_left())
+            run.log.write(view.row(f"      install {stem}", view.summary(result), None))
+            errors = [line for error in result.errors for line in error.splitlines()]
+            for line in [*view.indent(errors, 8), *view.states(result, test=True, doubt=doubt)]:
+                run.log.write(line)
+        run.close_session()
 
 
 def _cover(run: Run, found: Release, changes: Sequence[Change]) -> dict[str, object]:
@@ -83,6 +96,8 @@ def _may_mount(folder: Path) -> bool:
 
 def _white_out(path: Path) -> None:
     """Make a file of the lower folder disappear. Source: the kernel's documentation of overlayfs."""
+    if any(parent.is_file() or parent.is_symlink() for parent in path.parents) or path.is_dir():
+        return  # a file took the place of a folder, or a folder that of a file: what covers it hides it
     path.parent.mkdir(parents=True, exist_ok=True)
     os.mknod(path, stat.S_IFCHR, os.makedev(0, 0))
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from corpushooks import git, release, tree, view
 from corpushooks.deployment import DEPLOYED
-from corpushooks.errors import BrokenError, RefusedError, UsageError
+from corpushooks.errors import BrokenError, RefusedError, SaltError, UsageError
 from corpushooks.push import enabled
 from corpushooks.release import Release
 from corpushooks.site import Run
@@ -30,6 +30,12 @@ def aim(run: Run) -> None:
     course = view.course(run.row.code, new[0], run.row.pillar, new[1], _added(run, run.row.code, new[0]))
     run.log.write(view.opening(run.deployment, run.row.environment, course))
     _warn_of_lost(run, run.row.code, new[0])
+
+
+def unpin(run: Run) -> None:
+    """Let the commits of a deployment go that was none."""
+    for path in (run.project.code_git, run.project.pillar_git):
+        git.unpin(path, run.deployment.number)
 
 
 def _check_unmoved(run: Run, head: str, now: Pair) -> None:
@@ -84,8 +90,14 @@ def check(run: Run) -> None:
 
 def check_syntax(run: Run, found: Release) -> None:
     """Refuse a release of which a file has wrong syntax: file and line."""
-    with run.site.engine.session(found.minion(run.settings), run) as session:
-        problems = release.syntax(session, found)
+    run.check_cancelled()
+    try:
+        problems = release.syntax(run.open_session(found), found)
+    except SaltError:
+        run.check_cancelled()
+        raise
+    finally:
+        run.close_session()
     for problem in problems[1:]:
         run.log.write(f"error: {view.problem(problem)}")
     if problems:

@@ -50,6 +50,10 @@ class Host:
         return self.state_dir / "store.sqlite"
 
     @property
+    def scratch(self) -> Path:
+        return self.state_dir / "scratch"
+
+    @property
     def locks_dir(self) -> Path:
         return self.state_dir / "locks"
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from corpushooks.deployment import DEPLOYED, QUEUED, Deployment, Request
+from corpushooks.deployment import DEPLOYED, Deployment, Request
 from corpushooks.errors import UsageError
 
 ZERO = "0" * 40
@@ -119,6 +119,9 @@ def judge(
     others = [c for c in commands if c not in ours]
     for command in ours:
         _check_deploying(command, head)
+    for command in others:
+        if command.ref.startswith(f"{head}/") or head.startswith(f"{command.ref}/"):
+            raise UsageError(f"{command.ref} cannot stand beside {head}", hint="give the branch another name")
     if atomic and ours and len(commands) > 1:
         raise UsageError("an atomic push can deploy or do something else, not both", hint="push twice")
     if len({c.new for c in ours}) > 1:
@@ -169,7 +172,7 @@ def report(deployment: Deployment, commands: Sequence[Command], branch: str, *, 
     for command in commands:
         if request.kind == "plan" and deployment.state == "done":
             lines += [f"ok {command.ref}", f"option refname {PLAN}"]
-        elif request.nowait and deployment.state == QUEUED:
+        elif request.nowait and not deployment.final:
             lines += [f"ok {command.ref}", f"option refname refs/deploy/queued/{deployment.number}"]
         elif deployment.state != DEPLOYED:
             lines.append(f"ng {command.ref} {reason}")

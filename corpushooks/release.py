@@ -6,6 +6,7 @@ roots in which only this project's part is replaced.
 
 from __future__ import annotations
 
+import re
 import socket
 import tempfile
 from collections.abc import Mapping
@@ -22,6 +23,9 @@ from corpushooks.settings import Settings
 from corpushooks.sls import Minion, Problem, State
 
 SAMPLE = "PILLAR.sample"
+PILLAR_LIMIT = 60.0  # seconds that a pillar may take to compile when it is pushed
+STEM = re.compile(r"[A-Za-z0-9_.+-]+")
+LINK = 0o120000  # the mode of a symbolic link in a commit
 SKIPS = {"sync": "release_sync", "rotate": "rotate_archives"}  # the flags of cfg have the names of the original
 
 
@@ -42,7 +46,8 @@ class Release:
     def states(self) -> Path:
         """Where its SLS files lie: .salt, or .salt/ENVIRONMENT where that holds any."""
         own = self.salt / self.environment
-        return own if own.is_dir() and any(p.suffix == ".sls" for p in own.iterdir()) else self.salt
+        linked = own.is_symlink() or not own.is_dir()
+        return self.salt if linked or not any(p.suffix == ".sls" for p in own.iterdir()) else own
 
     @property
     def sample(self) -> Path | None:
@@ -51,7 +56,11 @@ class Release:
 
     def names(self) -> list[str]:
         """Return the names of the files beside the SLS files."""
-        return [p.name for p in self.states.iterdir() if p.is_file()] if self.states.is_dir() else []
+        return (
+            [p.name for p in self.states.iterdir() if p.is_file() and not p.is_symlink()]
+            if self.states.is_dir()
+            else []
+        )
 
     def has(self, stem: str) -> bool:
         return f"{stem}.sls" in self.names()
@@ -143,7 +152,13 @@ def check_commit(project: Project, environment: str, code: str, request: Request
             f"{code[:7]} has no .salt folder", hint="add .salt/00_install.sls: see docs/first-project.md"
         )
     own = git.folder(repo, code, f".salt/{environment}") or {}
-    files = list(own if any(name.endswith(".sls") for name in own) else names)
+    read = own if any(name.endswith(".sls") for name in own) else names
+    for name, mode in {**read, SAMPLE: names.get(SAMPLE, 0)}.items():
+        if mode == LINK and (name == SAMPLE or name.endswith(".sls")):
+            raise RefusedError(f".salt/{name} is a symbolic link", hint="links in .salt are not followed: put the file")
+        if not STEM.fullmatch(name) and name.endswith(".sls"):
+            raise RefusedError(f".salt/{name}: no name for an SLS", hint="use letters, digits, - and _")
+    files = list(read)
     stems = install_stems(files)
     dotted = [stem for stem in stems if "." in stem]
     if dotted:
@@ -177,16 +192,22 @@ def check_pillar(project: Project, environment: str, settings: Settings, engine:
     """Raise RefusedError where a commit of pillar.git would not compile: file and line."""
     if "init.sls" not in (git.folder(project.pillar_git, commit) or {}):
         raise RefusedError("the pillar has no init.sls", hint="add init.sls: see docs/first-project.md")
-    with tempfile.TemporaryDirectory(prefix="pillar-", dir=project.minion_dir) as folder:
+    with tempfile.TemporaryDirectory(prefix="pillar-", dir=_scratch(project)) as folder:
         found = candidate(project, environment, Path(folder), None, commit)
         with engine.session(found.minion(settings), Unheard()) as session:
             problems = session.syntax([found.pillar / "init.sls"])
             if problems:
                 raise RefusedError(str(problems[0]), hint="nothing was stored; mend it and push again")
             try:
-                session.facts(None)
+                session.facts(None, timeout=PILLAR_LIMIT)
             except SaltError as exc:
                 raise RefusedError(exc.message, hint="nothing was stored; mend it and push again") from exc
+
+
+def _scratch(project: Project) -> Path:
+    """Return the folder for what lives no longer than the daemon: it is emptied when one starts."""
+    project.host.scratch.mkdir(mode=0o700, exist_ok=True)
+    return project.host.scratch
 
 
 class Unheard:
@@ -206,10 +227,17 @@ class Unheard:
 
 
 def compute(
-    session: Session, release: Release, settings: Settings, request: Request, *, archive: Path, chrono: str
+    session: Session,
+    release: Release,
+    settings: Settings,
+    request: Request,
+    *,
+    archive: Path,
+    chrono: str,
+    timeout: float | None = None,
 ) -> config.Cfg:
     """Compute the cfg of a release from its sample, its pillar and this host, and give it to the session."""
-    facts = session.facts(release.sample)
+    facts = session.facts(release.sample, timeout=timeout)
     fqdn = str(facts.grains.get("fqdn") or socket.getfqdn())
     said: Mapping[str, Any] = {
         **({"only": list(request.only)} if request.only else {}),

@@ -57,8 +57,11 @@ class Session(Protocol):
     def syntax(self, files: Sequence[Path]) -> list[Problem]:
         """Parse the Jinja of each file, or load its YAML where it has no Jinja; render nothing."""
 
-    def facts(self, sample: Path | None) -> Facts:
-        """Return grains, pillar and PILLAR.sample as they are without cfg; raise SaltError with the place."""
+    def facts(self, sample: Path | None, *, timeout: float | None = None) -> Facts:
+        """Return grains, pillar and PILLAR.sample as they are without cfg, within `timeout` seconds.
+
+        Raise SaltError with the place.
+        """
 
     def configure(self, cfg: Mapping[str, Any], pillar_defaults: Mapping[str, Any]) -> None:
         """Give every SLS from now on `cfg`, and a pillar under which `pillar_defaults` lie."""
@@ -248,11 +251,11 @@ class _Session:
         told = self._ask("syntax", [str(file) for file in files])
         return [Problem(file, line, message) for file, line, message in told]
 
-    def facts(self, sample: Path | None) -> Facts:
+    def facts(self, sample: Path | None, *, timeout: float | None = None) -> Facts:
         if self._given is not None:  # what the cfg of another release laid under the pillar must not show
             self._write(configuration(self.minion, None, {}))
         try:
-            return facts_of(self.minion, sample, self._ask("facts", str(sample or "")))
+            return facts_of(self.minion, sample, self._ask("facts", str(sample or ""), timeout))
         finally:
             if self._given is not None:
                 self._write(self._given)
@@ -283,7 +286,7 @@ class _Session:
     def _write(self, content: dict[str, Any]) -> None:
         _write_configuration(self.minion, content)
 
-    def _ask(self, function: str, argument: Any) -> Any:
+    def _ask(self, function: str, argument: Any, timeout: float | None = None) -> Any:
         """Return what a function of loader/_modules/corpushooks.py answers."""
         raise NotImplementedError
 
@@ -336,8 +339,9 @@ class _WarmSession(_Session):
         super()._write(content)
         self._child.send({"do": "configure"})
 
-    def _ask(self, function: str, argument: Any) -> Any:
-        return self._question({"do": "ask", "function": f"corpushooks.{function}", "args": [argument]}, None, _ignore)
+    def _ask(self, function: str, argument: Any, timeout: float | None = None) -> Any:
+        question = {"do": "ask", "function": f"corpushooks.{function}", "args": [argument]}
+        return self._question(question, timeout, _ignore)
 
     def _run(self, sls: str, test: bool, timeout: float | None) -> tuple[Any, set[str]]:
         reported: set[str] = set()
@@ -363,8 +367,8 @@ class _WarmSession(_Session):
 class _CallSession(_Session):
     """A salt-call for each question, each under a keeper."""
 
-    def _ask(self, function: str, argument: Any) -> Any:
-        return json.loads(self._call([f"corpushooks.{function}", json.dumps(argument)], None))
+    def _ask(self, function: str, argument: Any, timeout: float | None = None) -> Any:
+        return json.loads(self._call([f"corpushooks.{function}", json.dumps(argument)], timeout))
 
     def _run(self, sls: str, test: bool, timeout: float | None) -> tuple[Any, set[str]]:
         return self._call(["state.sls", sls, f"test={test}"], timeout), set()

@@ -10,17 +10,17 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from corpushooks import view
 from corpushooks.config import Cfg
 from corpushooks.deployment import FAILED, REFUSED, ChildRow, Deployment, ProjectRow, Request
 from corpushooks.errors import CancelledError, CorpusError, RefusedError, UsageError
 from corpushooks.history import History
-from corpushooks.log import Log, clean
+from corpushooks.log import Log
 from corpushooks.project import Host, Project
 from corpushooks.release import Release
 from corpushooks.salt import Engine, SaltCallEngine, Session, WarmEngine
 from corpushooks.settings import Settings, load
 from corpushooks.sls import State
+from corpushooks.text import one_line
 
 Probe = Callable[[str, str], None]
 
@@ -39,6 +39,12 @@ class Site:
     engine: Engine
     probe: Probe = no_probe
     running: dict[tuple[str, int], Run] = field(default_factory=dict)
+    changed: threading.Condition = field(default_factory=threading.Condition)  # what runs or waits
+
+    def tell(self) -> None:
+        """Wake those who wait for their turn: something began, ended or was cancelled."""
+        with self.changed:
+            self.changed.notify_all()
 
     @contextmanager
     def effect(self, label: str) -> Iterator[None]:
@@ -64,6 +70,7 @@ class Run:
     release: Release | None = None
     cfg: Cfg | None = None
     undoing: bool = False
+    owner: Deployment | None = None  # whose processes ours are, where that is another deployment
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -84,7 +91,7 @@ class Run:
 
     def move(self, state: str, reason: str = "") -> None:
         """Change the state of the deployment."""
-        self.deployment = self.site.history.move(self.deployment, state, view.one_line(clean(reason)))
+        self.deployment = self.site.history.move(self.deployment, state, one_line(reason))
 
     def warn(self, *warnings: str) -> None:
         """Show warnings, the first of many."""
@@ -107,7 +114,7 @@ class Run:
 
     def child(self, pid: int, start: int, group: int) -> None:
         """Record a process before it does anything."""
-        self.site.history.add_child(self.deployment, ChildRow(pid, start, group))
+        self.site.history.add_child(self.owner or self.deployment, ChildRow(pid, start, group))
 
     def state(self, state: State) -> None:
         """A state ended: it is shown with its SLS."""
@@ -120,8 +127,9 @@ class Run:
     def cancel(self) -> None:
         """Stop this deployment, from another thread: it rolls back."""
         self.cancelled.set()
-        if self.session is not None and not self.undoing:
-            self.session.stop()
+        session = self.session
+        if session is not None and not self.undoing:
+            session.stop()
 
     def check_cancelled(self) -> None:
         """Raise CancelledError where somebody asked for the end, or the time is over."""
@@ -144,8 +152,14 @@ class Run:
     def open_session(self, release: Release) -> Session:
         """Open the session of Salt that this deployment's SLS run in."""
         self.release = release
-        self.session = self._sessions.enter_context(self.site.engine.session(release.minion(self.settings), self))
-        return self.session
+        return self.use(self.site.engine.session(release.minion(self.settings), self))
+
+    def use(self, session: Session) -> Session:
+        """Make a session ours: it is stopped with us, also where that was asked for before it was there."""
+        self.session = self._sessions.enter_context(session)
+        if self.cancelled.is_set() and not self.undoing:
+            session.stop()
+        return session
 
     def close_session(self) -> None:
         """Let the session go: the trees it has seen change, or nothing is left to do."""

@@ -20,6 +20,7 @@ from corpushooks.sls import Result
 
 def archive(run: Run, label: str) -> str:
     """Keep project/ as it is."""
+    layout.make(run.project, run.row.branch)
     run.archive.mkdir(parents=True, exist_ok=True)
     run.archive.chmod(0o700)
     previous = last_archive(run.project, run.archive.name)
@@ -98,7 +99,8 @@ def open_session(run: Run) -> Release:
     found = release.live(run.project, run.row.environment)
     session = run.open_session(found)
     chrono = run.deployment.archive or ""
-    run.cfg = release.compute(session, found, run.settings, run.request, archive=run.archive, chrono=chrono)
+    run.cfg = release.compute(session, found, run.settings, run.request, archive=run.archive, chrono=chrono,
+                              timeout=run.time_left())  # fmt: skip
     return found
 
 
@@ -171,8 +173,9 @@ def rotate(run: Run, label: str) -> str:
     old = [name for name in names[keep:] if not live or _archive_number(name) != live.live]
     for name in old:
         tree.remove(run.project.archives / name)
-        git.unpin(run.project.code_git, _archive_number(name))
-        git.unpin(run.project.pillar_git, _archive_number(name))
+        if live and live.tree_code != run.site.history.deployment(live.name, _archive_number(name)).new_code:
+            git.unpin(run.project.code_git, _archive_number(name))
+            git.unpin(run.project.pillar_git, _archive_number(name))
     return f"{view.count(len(old), 'archive')} removed" if old else ""
 
 
@@ -259,6 +262,7 @@ def _run_special(run: Run, stem: str) -> bool:
 
 def run_sls(run: Run, stem: str, label: str) -> Result:
     """Run one SLS and show it; raise StepError where it failed."""
+    run.check_cancelled()
     assert run.session is not None and run.release is not None
     start = time.monotonic()
     sls = run.project.sls_id(stem)

@@ -8,6 +8,7 @@ from typing import Any
 
 from corpushooks.deployment import Deployment
 from corpushooks.sls import Problem, Result, State
+from corpushooks.text import one_line
 
 LABEL, WIDTH = 29, 66  # columns; git puts "remote: " in front, and terminals have 80
 COMMENT_LINES = 12
@@ -149,12 +150,6 @@ def reason(deployment: Deployment) -> str:
     if deployment.state in tails and deployment.request.kind != "plan":
         return one_line(deployment.reason.partition(": ")[0]) + tails[deployment.state]
     return one_line(deployment.reason)
-
-
-def one_line(text: str) -> str:
-    """Return text as git takes it for a reason: one line, not too long."""
-    line = " ".join(text.split())
-    return line if len(line) <= 200 else line[:197] + "..."
 
 
 def ago(seconds: float) -> str:

@@ -13,10 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import yaml
+
 from corpushooks.errors import DoorError
 from corpushooks.project import MODULE_KINDS, Host, Project
 
 MARK = "# corpushooks"
+TARGET = f"'**':  {MARK}"
+TOP_HINT = "write `base:` of the pillar's top.sls on a line of its own, its targets below it"
 
 
 def wire(project: Project, environment: str) -> None:
@@ -76,19 +80,25 @@ def link(path: Path, target: Path) -> bool:
 
 
 def top_text(text: str, name: str, *, wanted: bool) -> str:
-    """Return the text of a top.sls with or without the line of a project; what others wrote there stays."""
-    entry = f"- makina-projects.{name}  {MARK}"
-    lines = [line for line in text.splitlines() if line.strip() != entry]
+    """Return the text of a top.sls with or without the line of a project; what others wrote there stays.
+
+    Our lines stand under a target of our own, '**', which matches what '*' matches. Raise DoorError where the file
+    is written so that there is no place for it.
+    """
+    lines = [line for line in text.splitlines() if line.strip() != _entry(name)]
     if wanted:
         at, indent = _place(lines)
-        lines.insert(at, indent + entry)
-    return _joined(lines)
+        lines.insert(at, indent + _entry(name))
+    return _checked(_joined(lines))
 
 
 def only_own(text: str, name: str) -> str:
     """Return the text of a top.sls without the lines of other projects: nobody reads the secrets of others."""
-    own = f"- makina-projects.{name}  {MARK}"
-    return _joined([line for line in text.splitlines() if not _is_entry(line) or line.strip() == own])
+    return _joined([line for line in text.splitlines() if not _is_entry(line) or line.strip() == _entry(name)])
+
+
+def _entry(name: str) -> str:
+    return f"- makina-projects.{name}  {MARK}"
 
 
 def _is_entry(line: str) -> bool:
@@ -96,17 +106,16 @@ def _is_entry(line: str) -> bool:
 
 
 def _place(lines: list[str]) -> tuple[int, str]:
-    """Return where an entry for all minions goes, and its indentation; make that place where there is none."""
-    for index, line in enumerate(lines):
-        if match := re.fullmatch(rf"(\s+)(['\"]?)\*\2\s*:\s*({MARK})?", line):
-            following = re.match(r"(\s*)- ", lines[index + 1]) if index + 1 < len(lines) else None
-            return index + 1, following[1] if following else match[1] + "  "
-    for index, line in enumerate(lines):
-        if re.fullmatch(rf"(['\"]?)base\1\s*:\s*({MARK})?", line):
-            lines.insert(index + 1, f"  '*':  {MARK}")
-            return index + 2, "    "
-    lines += [f"base:  {MARK}", f"  '*':  {MARK}"]
-    return len(lines), "    "
+    """Return where our entries go, and their indentation; make that place where there is none."""
+    base = next((i for i, line in enumerate(lines) if re.fullmatch(r"(['\"]?)base\1\s*:\s*(#.*)?", line)), None)
+    if base is None:
+        lines += [f"base:  {MARK}", f"  {TARGET}"]
+        return len(lines), "    "
+    inner = (re.match(r" +(?=[^\s#])", line) for line in lines[base + 1 :])
+    indent = next((found[0] for found in inner if found), "  ")
+    if indent + TARGET not in lines:
+        lines.insert(base + 1, indent + TARGET)
+    return lines.index(indent + TARGET) + 1, indent + "  "
 
 
 def _joined(lines: list[str]) -> str:
@@ -121,6 +130,20 @@ def _joined(lines: list[str]) -> str:
 
 def _depth(line: str) -> int:
     return len(line) - len(line.lstrip())
+
+
+def _checked(text: str) -> str:
+    """Return text that YAML reads as meant; what has Jinja is believed."""
+    if "{%" in text or "{{" in text:
+        return text
+    try:
+        root = yaml.compose(text)
+    except yaml.YAMLError as exc:
+        raise DoorError(f"top.sls: {exc}", hint=TOP_HINT) from exc
+    keys = [key.value for key, _ in root.value] if isinstance(root, yaml.MappingNode) else []
+    if len(keys) != len(set(keys)):
+        raise DoorError("top.sls: base is written in a form that no entry can be added to", hint=TOP_HINT)
+    return text
 
 
 def _list_in_top(project: Project, *, wanted: bool) -> None:
@@ -169,9 +192,15 @@ def link_modules(name: str, states: Path, target: Path) -> dict[str, set[str]]:
         names = linked.setdefault(kind, set())
         for file in files:
             for alias in (file.name, f"{name}_{file.name}"):
-                link(target / kind / alias, file)
-                names.add(alias)
+                if not _foreign(target / kind / alias):
+                    link(target / kind / alias, file)
+                    names.add(alias)
     return linked
+
+
+def _foreign(path: Path) -> bool:
+    """Say whether a module stands there that is no project's: it is somebody's own, and stays."""
+    return os.path.lexists(path) and not (path.is_symlink() and "/.salt/" in os.readlink(path))
 
 
 def _wire_modules(project: Project) -> None:

@@ -214,16 +214,12 @@ def asks(box: Box, wanted: dict[str, Any], patience: float) -> list[Any]:
     return tell(box, request(op="request", project="hello", request=wanted), patience)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="KINDS[kind] is read outside of at_edge: the deployment stays `running`, its follower hangs"
-)
 @pytest.mark.parametrize("kind", ["explode", {}])
 def test_an_unknown_kind_is_refused(box: Box, kind: Any) -> None:
     said = asks(box, {"kind": kind, "token": "x"}, 2)
     assert "error" in said[-1] or said[-1]["result"]["state"] in ("refused", "failed")
 
 
-@pytest.mark.xfail(strict=True, reason="Request.token defaults to '': the second request gets the first one's number")
 def test_a_request_without_a_token_is_a_request_of_its_own(box: Box) -> None:
     said = [asks(box, {"kind": "task", "task": task}, PATIENCE) for task in ("one", "two")]
     numbers = [answer[-1].get("result", {}).get("number") for answer in said]
@@ -247,7 +243,6 @@ def gone(box: Box) -> bool:
     return box.daemon is None or box.daemon.poll() is not None
 
 
-@pytest.mark.xfail(strict=True, reason="Daemon.serve ends at any OSError of accept: EMFILE stops the daemon")
 def test_no_descriptor_left_is_no_reason_to_leave(box: Box) -> None:
     assert box.daemon is not None
     files = f"/proc/{box.daemon.pid}/fd"
@@ -362,7 +357,6 @@ def test_a_follower_that_does_not_read_holds_nothing_up(box: Box) -> None:
         assert box.ended(2).state == "rolled_back"
 
 
-@pytest.mark.xfail(strict=True, reason="_follow reads the log before it looks whether the deployment has ended")
 def test_a_verdict_that_falls_between_two_looks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     host = Host(tmp_path)
     history = History(host.store)
@@ -442,14 +436,12 @@ def test_a_daemon_that_ends_before_its_number_is_none(tmp_path: Path) -> None:
         ask(Host(tmp_path))
 
 
-@pytest.mark.xfail(strict=True, reason="client.ask reads what was torn as JSON: ValueError, a traceback for the user")
 def test_a_torn_line_is_followed_up(tmp_path: Path) -> None:
     torn = says({"number": 7}, {"say": "one", "offset": 10}, b'{"say": "tw')
     with daemon_of(Host(tmp_path), torn, says({"result": {"state": "done"}})):
         assert ask(Host(tmp_path)) == {"state": "done"}
 
 
-@pytest.mark.xfail(strict=True, reason="client.ask lets ConnectionResetError through: a traceback for the user")
 def test_a_daemon_that_leaves_without_reading_is_none(tmp_path: Path) -> None:
     with daemon_of(Host(tmp_path), unread), pytest.raises(NoDaemonError):
         ask(Host(tmp_path))

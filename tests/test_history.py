@@ -27,7 +27,7 @@ from corpushooks.deployment import (
     Deployment,
     Request,
 )
-from corpushooks.errors import StoreError
+from corpushooks.errors import StoreError, UsageError
 from corpushooks.history import History
 
 STATES = (QUEUED, RUNNING, ROLLING_BACK, DEPLOYED, DONE, REFUSED, CANCELLED, FAILED, ROLLED_BACK, BROKEN)
@@ -197,7 +197,7 @@ def test_json_shows_no_token(store: History) -> None:
 
 def test_what_is_not_there_is_an_error(store: History) -> None:
     assert store.project("nobody") is None
-    with pytest.raises(StoreError, match="hello has no deployment 7") as caught:
+    with pytest.raises(UsageError, match="hello has no deployment 7") as caught:
         store.deployment("hello", 7)
     assert caught.value.hint == "corpus history hello"
 

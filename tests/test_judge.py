@@ -170,7 +170,13 @@ def test_odd_ref_names_are_gits_to_judge(ref: str) -> None:
 
 
 def test_a_branch_that_only_begins_like_ours_is_another() -> None:
-    assert judged(command("refs/heads/master-2"), command("refs/heads/master/x")).request is None
+    assert judged(command("refs/heads/master-2")).request is None
+
+
+@pytest.mark.parametrize("ref", ["refs/heads/master/x", "refs/heads"])
+def test_a_branch_that_leaves_no_place_for_ours_is_refused(ref: str) -> None:
+    with pytest.raises(UsageError, match="cannot stand beside refs/heads/master$"):
+        judged(command(ref))
 
 
 # the pillar

@@ -110,7 +110,6 @@ def test_a_follower_is_woken(path: Path) -> None:
     assert not closed.is_alive()
 
 
-@pytest.mark.xfail(strict=True, reason="Log.write takes a short write (a full disk) for a whole one")
 def test_a_write_that_the_disk_cuts_short_spoils_no_later_line(path: Path) -> None:
     log = Log(path)
     log.write("one")

@@ -134,7 +134,6 @@ def test_what_failed_is_named(ids: str, errors: tuple[str, ...], named: str) -> 
     assert view.failed_ids(result(STATE, *failed, skipped, ok=False, errors=errors)) == named
 
 
-@pytest.mark.xfail(strict=True, reason="failed_ids takes the first line of an error that may be empty: IndexError")
 def test_an_empty_error_is_no_reason_to_fall() -> None:
     assert isinstance(view.failed_ids(result(ok=False, errors=("\n",))), str)
 
@@ -166,7 +165,6 @@ def test_a_reason_is_one_line(text: str) -> None:
     assert line.split() == [] or "\n" not in line
 
 
-@pytest.mark.xfail(strict=True, reason="what Salt says reaches the reason, and the terminal, with its escape sequences")
 @pytest.mark.parametrize("state", ["rolled_back", "refused", "failed"])
 def test_a_reason_cannot_drive_a_terminal(state: str) -> None:
     assert "\x1b" not in view.reason(replace(DONE, state=state, reason="install \x1b[31m10_app failed: x"))
