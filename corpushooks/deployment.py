@@ -45,11 +45,14 @@ class Request:
         """Read a request; what a newer version wrote beside it is left out. Raise TypeError for a wrong type."""
         found: dict[str, Any] = json.loads(text)
         values: dict[str, Any] = {}
+        if not isinstance(found, dict):
+            raise TypeError("no mapping")
         for known in fields(cls):
             if known.name in found:
                 value = found[known.name]
-                values[known.name] = tuple(map(str, value)) if isinstance(value, list) else value
-                if type(values[known.name]) is not type(known.default):
+                values[known.name] = tuple(value) if isinstance(value, list) else value
+                words = value if isinstance(value, list) else [""]
+                if type(values[known.name]) is not type(known.default) or not all(isinstance(w, str) for w in words):
                     raise TypeError(f"{known.name}: {value!r}")
         return cls(**values)
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from corpushooks import disk, tree
-from corpushooks.disk import FEW, Writes
+from corpushooks import tree
+from corpushooks.tree import disk
+from corpushooks.tree.disk import FEW, Writes
 from tests.test_tree import age, interrupted, picture, snap, write
 
 

@@ -21,9 +21,10 @@ FLOORS = {
     "procedures": "init inspection lanes deploy plan task prepare steps",
     "assemblies": "site release layout",
     "doors": "git salt wiring tree history log client peer notify watch",  # one outside thing each
-    "rooms behind the door to trees": "sync snapshot restore permissions scan entries removal disk descriptors report",
+    "rooms behind the door to trees": "tree.sync tree.snapshot tree.restore tree.permissions tree.scan tree.entries"
+    " tree.removal tree.disk tree.descriptors tree.report tree.manifest",
     "process": "run",
-    "values": "view push sls deployment config settings project manifest errors",
+    "values": "view push sls deployment config settings project text errors",
 }
 ALONE = {"salt_worker"}  # runs under another interpreter, with nothing of ours
 PLACE = {name: floor for floor, names in enumerate(FLOORS.values()) for name in names.split()}
@@ -38,7 +39,8 @@ ONLY_IN = {  # what is outside -> the modules that may import it
     "dulwich": {"git"},
     "watchdog": {"watch"},
 }
-MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+FILES = [path for path in (*PACKAGE.glob("*.py"), *PACKAGE.glob("tree/*.py")) if path != PACKAGE / "__init__.py"]
+MODULES = sorted(".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__") for path in FILES)
 LOADER = sorted(path for path in PACKAGE.glob("loader/*/*.py"))
 
 
@@ -47,7 +49,8 @@ def parsed(path: Path) -> list[ast.AST]:
 
 
 def source(name: str) -> Path:
-    return PACKAGE / f"{name}.py"
+    path = PACKAGE / name.replace(".", "/")
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -63,7 +66,8 @@ def imports(path: Path) -> Iterator[str]:
 def ours(path: Path) -> set[str]:
     """Return the modules of the package that a file imports."""
     parts = [name.split(".") for name in imports(path)]
-    return {words[1] for words in parts if words[0] == "corpushooks" and words[1] != "__version__"}
+    named = [words[1:] for words in parts if words[0] == "corpushooks" and words[1] != "__version__"]
+    return {".".join(words[:2]) if ".".join(words[:2]) in MODULES else words[0] for words in named}
 
 
 def outside(path: Path) -> set[str]:

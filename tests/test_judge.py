@@ -175,7 +175,7 @@ def test_a_branch_that_only_begins_like_ours_is_another() -> None:
 
 @pytest.mark.parametrize("ref", ["refs/heads/master/x", "refs/heads"])
 def test_a_branch_that_leaves_no_place_for_ours_is_refused(ref: str) -> None:
-    with pytest.raises(UsageError, match="cannot stand beside refs/heads/master$"):
+    with pytest.raises(UsageError, match=r"cannot stand beside refs/heads/master$"):
         judged(command(ref))
 
 

@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 
-from corpushooks import descriptors, entries, manifest, tree
+from corpushooks import tree
 from corpushooks.errors import TreeError
+from corpushooks.tree import descriptors, entries, manifest
 
 ROOT = os.geteuid() == 0
 WRITING = (

@@ -158,6 +158,8 @@ TOPS = {
     "a comment before a wide list": "base:\n  '*':\n      # everybody\n      - common\n",
     "jinja": "{% set x = 1 %}\nbase:\n  '*':\n    - common\n{% if x %}\n    - more\n{% endif %}\n",
 }
+
+
 class Strict(yaml.SafeLoader):
     """Refuses a key that stands twice, as Salt does."""
 

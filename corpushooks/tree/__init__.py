@@ -11,13 +11,13 @@ and below these: entries (make one), descriptors (open without following links),
 report and manifest (values: what was done, and what a tree looked like).
 """
 
-from corpushooks.permissions import fix
-from corpushooks.removal import remove
-from corpushooks.report import Report
-from corpushooks.restore import restore
-from corpushooks.scan import Scan, scan
-from corpushooks.snapshot import cost, is_whole, rename, snapshot
-from corpushooks.sync import sync
+from corpushooks.tree.permissions import fix
+from corpushooks.tree.removal import remove
+from corpushooks.tree.report import Report
+from corpushooks.tree.restore import restore
+from corpushooks.tree.scan import Scan, scan
+from corpushooks.tree.snapshot import cost, is_whole, rename, snapshot
+from corpushooks.tree.sync import sync
 
 __all__ = [
     "Report", "Scan", "cost", "fix", "is_whole", "remove", "rename", "restore", "scan", "snapshot", "sync",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from corpushooks.descriptors import DEPTH, RACES, TEMP, TRIES, closing, open_folder, told, unlock
-from corpushooks.manifest import manifest_path
+from corpushooks.tree.descriptors import DEPTH, RACES, TEMP, TRIES, closing, open_folder, told, unlock
+from corpushooks.tree.manifest import manifest_path
 
 
 def remove(path: Path) -> None:

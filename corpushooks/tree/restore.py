@@ -12,7 +12,8 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from corpushooks.descriptors import (
+from corpushooks.errors import TreeError
+from corpushooks.tree.descriptors import (
     TEMP,
     Folders,
     at,
@@ -26,8 +27,8 @@ from corpushooks.descriptors import (
     told,
     unlock,
 )
-from corpushooks.disk import Writes
-from corpushooks.entries import (
+from corpushooks.tree.disk import Writes
+from corpushooks.tree.entries import (
     dress,
     fill,
     make_folder,
@@ -39,10 +40,9 @@ from corpushooks.entries import (
     take_place,
     xattrs_of,
 )
-from corpushooks.errors import TreeError
-from corpushooks.manifest import Entry, Folder, Manifest, entry_of, join, manifest_path, read_manifest, shown
-from corpushooks.removal import remove_at
-from corpushooks.report import Report, Tally
+from corpushooks.tree.manifest import Entry, Folder, Manifest, entry_of, join, manifest_path, read_manifest, shown
+from corpushooks.tree.removal import remove_at
+from corpushooks.tree.report import Report, Tally
 
 
 @dataclass

@@ -13,10 +13,10 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from corpushooks.descriptors import TEMP, closing
-from corpushooks.manifest import KINDS, Entry, shown
-from corpushooks.removal import remove_at
-from corpushooks.report import Tally
+from corpushooks.tree.descriptors import TEMP, closing
+from corpushooks.tree.manifest import KINDS, Entry, shown
+from corpushooks.tree.removal import remove_at
+from corpushooks.tree.report import Tally
 
 CHUNK = 1 << 18
 SMALL = 1 << 16  # up to here reading and writing is as fast as a copy within the kernel

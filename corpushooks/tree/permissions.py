@@ -7,11 +7,11 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from corpushooks.descriptors import RACES, Folders, at, closing, told
-from corpushooks.entries import set_owner
-from corpushooks.manifest import KINDS, Entry, entry_of, join, shown
-from corpushooks.report import Report, Tally
-from corpushooks.scan import Scan, walk
+from corpushooks.tree.descriptors import RACES, Folders, at, closing, told
+from corpushooks.tree.entries import set_owner
+from corpushooks.tree.manifest import KINDS, Entry, entry_of, join, shown
+from corpushooks.tree.report import Report, Tally
+from corpushooks.tree.scan import Scan, walk
 
 
 @dataclass

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from corpushooks.descriptors import (
+from corpushooks.tree.descriptors import (
     RACES,
     TRIES,
     Folders,
@@ -25,8 +25,8 @@ from corpushooks.descriptors import (
     told,
     unlock,
 )
-from corpushooks.disk import Writes, write_file
-from corpushooks.entries import (
+from corpushooks.tree.disk import Writes, write_file
+from corpushooks.tree.entries import (
     dress,
     fill,
     hard_link,
@@ -37,7 +37,7 @@ from corpushooks.entries import (
     same_content,
     xattrs_of,
 )
-from corpushooks.manifest import (
+from corpushooks.tree.manifest import (
     EMPTY,
     Entry,
     Folder,
@@ -49,9 +49,9 @@ from corpushooks.manifest import (
     read_manifest,
     write_manifest,
 )
-from corpushooks.removal import remove_at
-from corpushooks.report import Report, Tally
-from corpushooks.scan import Scan, forget
+from corpushooks.tree.removal import remove_at
+from corpushooks.tree.report import Report, Tally
+from corpushooks.tree.scan import Scan, forget
 
 
 def cost(found: Scan, earlier: Path | None) -> int:

@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from corpushooks.descriptors import (
+from corpushooks.errors import TreeError
+from corpushooks.tree.descriptors import (
     TEMP,
     Folders,
     at,
@@ -26,13 +27,21 @@ from corpushooks.descriptors import (
     told,
     unlock,
 )
-from corpushooks.disk import Writes, write_file
-from corpushooks.entries import fill, make_folder, make_root, replacing, same_content, set_xattrs, take_place, xattrs_of
-from corpushooks.errors import TreeError
-from corpushooks.manifest import Entry, Folder, entry_of, join, pack, shown, unpack
-from corpushooks.removal import remove_at
-from corpushooks.report import Report, Tally
-from corpushooks.scan import Scan, scan
+from corpushooks.tree.disk import Writes, write_file
+from corpushooks.tree.entries import (
+    fill,
+    make_folder,
+    make_root,
+    replacing,
+    same_content,
+    set_xattrs,
+    take_place,
+    xattrs_of,
+)
+from corpushooks.tree.manifest import Entry, Folder, entry_of, join, pack, shown, unpack
+from corpushooks.tree.removal import remove_at
+from corpushooks.tree.report import Report, Tally
+from corpushooks.tree.scan import Scan, scan
 
 Stamps = dict[str, list[int]]
 

@@ -9,8 +9,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from corpushooks.descriptors import DEPTH, RACES, TEMP, Folders, at, told
-from corpushooks.manifest import Folder, Manifest, entry_of, join, shown
+from corpushooks.tree.descriptors import DEPTH, RACES, TEMP, Folders, at, told
+from corpushooks.tree.manifest import Folder, Manifest, entry_of, join, shown
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from corpushooks.descriptors import closing
+from corpushooks.tree.descriptors import closing
 
 FEW = 64  # files and folders; each of them holds a descriptor
 
