@@ -130,7 +130,7 @@ def test_half_a_line_keeps_nobody_waiting_and_its_rest_is_heard(live: Box) -> No
 
 
 def test_a_request_without_an_end_is_too_long(live: Box) -> None:
-    said = tell(live, b"x" * (2 << 20))
+    said = tell(live, b"x" * (8 << 20))
     assert said in ([{"error": "the request is too long", "hint": "", "code": 2}], [])
     assert serves(live)
 
