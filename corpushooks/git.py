@@ -208,6 +208,11 @@ def unpin(path: Path, number: int) -> None:
         repo.refs.remove_if_equals(Ref(f"{PINS}/{number}".encode()), None)
 
 
+def pinned(path: Path, number: int) -> str | None:
+    """Return the commit that is kept for a deployment."""
+    return ref(path, f"{PINS}/{number}")
+
+
 def pins(path: Path) -> list[int]:
     """Return the numbers of the deployments whose commits are kept."""
     with _repo(path) as repo:

@@ -173,9 +173,10 @@ def rotate(run: Run, label: str) -> str:
     old = [name for name in names[keep:] if not live or _archive_number(name) != live.live]
     for name in old:
         tree.remove(run.project.archives / name)
-        if live and live.tree_code != run.site.history.deployment(live.name, _archive_number(name)).new_code:
-            git.unpin(run.project.code_git, _archive_number(name))
-            git.unpin(run.project.pillar_git, _archive_number(name))
+        number = _archive_number(name)
+        if live is None or git.pinned(run.project.code_git, number) != live.tree_code:  # a failed tree stays, in dev
+            git.unpin(run.project.code_git, number)
+            git.unpin(run.project.pillar_git, number)
     return f"{view.count(len(old), 'archive')} removed" if old else ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,6 +32,8 @@ def _guard(event: str, values: tuple[Any, ...]) -> None:
 
 
 sys.addaudithook(_guard)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as whoever starts us in the background leaves it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # else nobody that a test interrupts would notice
 
 
 @pytest.fixture(autouse=True, scope="session")

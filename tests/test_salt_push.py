@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.host import Box, tree_of
+from tests.host import Box, tree_of, until
 
 INSTALL = """\
 {% set cfg = opts.ms_project %}
@@ -134,3 +134,16 @@ def test_plan_sees_the_new_files_as_root_and_says_so_where_it_cannot(salted: Box
         assert "(not sure: seen with the old files in project/)" in text
     assert not (salted.project().tree / "new.txt").exists()
     assert (salted.project().tree / "gone.txt").exists()
+
+
+def test_a_plan_can_be_cancelled(salted: Box) -> None:
+    mark = salted.root / "mark"
+    work = salted.work()
+    slow = "{{ salt['cmd.shell']('touch MARK; sleep 600') }}\n".replace("MARK", str(mark))
+    work.commit({".salt/10_slow.sls": slow})
+    push = work.start_push("HEAD:refs/deploy/plan")
+    until(mark.exists, 60)
+    assert salted.ask(op="cancel", project="hello")["number"] == 1
+    assert push.wait(60) == 1
+    done = salted.ended(1)
+    assert (done.state, done.reason.startswith("cancelled by ")) == ("failed", True)
