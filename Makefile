@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check chaos clean
 
 demo: $(VENV)/.package
 	@$(BIN)/corpus demo
@@ -17,6 +17,9 @@ check: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+chaos: $(VENV)/.test
+	$(BIN)/python -m tests.chaos $(or $(N),50)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

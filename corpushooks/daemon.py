@@ -74,7 +74,7 @@ class Daemon:
 
     def stop(self) -> None:
         """Stop listening; what runs comes to its end, what waits stays queued."""
-        self.lanes.stopping = True
+        self.site.stopping = self.lanes.stopping = True
         self._stop.set()
 
     def _idle(self) -> bool:

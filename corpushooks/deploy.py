@@ -25,7 +25,7 @@ from corpushooks.deployment import (
     SUCCEEDED,
     Deployment,
 )
-from corpushooks.errors import CorpusError, DoorError, RefusedError, StepError
+from corpushooks.errors import CorpusError, DoorError, RefusedError, SaltError, StepError
 from corpushooks.run import start_time, stop_group
 from corpushooks.site import Run, Site
 from corpushooks.text import one_line
@@ -179,8 +179,11 @@ def roll_back(run: Run, reason: str) -> None:
         run.move(ROLLING_BACK, reason)
     run.undoing = True
     try:
-        undo(run)
+        _undo_though_salt_dies(run)
     except Exception as exc:  # the edge of a lane: whatever failed, a person must know
+        if run.site.stopping:  # whoever stops us stops Salt with us: the next daemon goes on from here
+            run.log.write(f"warning: stopped in the roll back ({exc}); the next daemon does it again")
+            return
         run.log.write("".join(traceback.format_exception(exc)).rstrip(), more=True)
         _break(run, str(exc))
         return
@@ -192,6 +195,18 @@ def roll_back(run: Run, reason: str) -> None:
         hint=f"the whole log: corpus log {name} {number}",
     )
     _afterwards(run)
+
+
+def _undo_though_salt_dies(run: Run) -> None:
+    """Run the steps of the roll back; once more with another Salt where it was Salt that ended."""
+    try:
+        undo(run)
+    except CorpusError as exc:
+        if not isinstance(exc, SaltError) and not isinstance(exc.__cause__, SaltError):
+            raise
+        run.log.write(f"warning: {exc.message}; the roll back is done again", more=True)
+        run.close_session()
+        undo(run)
 
 
 def undo(run: Run) -> None:

@@ -38,6 +38,7 @@ class Site:
     history: History
     engine: Engine
     probe: Probe = no_probe
+    stopping: bool = False
     running: dict[tuple[str, int], Run] = field(default_factory=dict)
     changed: threading.Condition = field(default_factory=threading.Condition)  # what runs or waits
 

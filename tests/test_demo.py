@@ -173,7 +173,9 @@ def test_after_an_interrupt_the_next_push_goes_on(played: Callable[[], Played]) 
     os.killpg(shown.child.pid, signal.SIGINT)
     assert shown.child.wait(20) == 130
     home = {"HOME": str(shown.root / "home")}
-    pushed = run(["git", "push", "prod", "HEAD:master"], cwd=shown.root / "home/hello", env=home, timeout=60)
+    words = ["git", "push", "prod", "HEAD:master"]
+    pushed = run(words, cwd=shown.root / "home/hello", env=home, timeout=60, check=False)
+    assert pushed.code == 0, pushed.stderr.decode()
     assert b"success: hello is live" in pushed.stderr
     stop_carrying(f"HOME={shown.root}/home")
 

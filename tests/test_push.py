@@ -14,7 +14,7 @@ from tests.host import FAILING, Box, tree_of, until
 SUCCESS = """\
 hello (prod) deployment 1: nothing -> ccccccc
 [1/8] archive                0 of 0 files                    0.0 s
-[2/8] sync                   3 files                         0.0 s
+[2/8] sync                   2 files                         0.0 s
 [3/8] fixperms               3 changed                       0.0 s
 [4/8] install 00_page        1 state, 1 changed              0.0 s
 [5/8] fixperms                                               0.0 s
@@ -303,6 +303,18 @@ def test_a_push_whose_old_commit_moved_while_it_waited_is_refused(box: Box) -> N
     assert (first.wait(30), second.wait(30)) == (0, 1)
     assert box.deployment(2).state == "refused"
     assert box.row().live == 1
+
+
+def test_a_push_of_what_was_deployed_while_it_waited_is_a_redeployment(box: Box) -> None:
+    gate = box.root / "gate"
+    work = box.app(files={".salt/10_gate.sls": wait_for(gate)})
+    first = work.start_push()
+    until(lambda: box.exists(1) and box.deployment(1).state == "running")
+    second = work.start_push()
+    until(lambda: box.exists(2))
+    gate.touch()
+    assert (first.wait(30), second.wait(30)) == (0, 0)
+    assert (box.ref(), box.row().live) == (work.head, 2)
 
 
 def test_two_projects_deploy_side_by_side(box: Box) -> None:

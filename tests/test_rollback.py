@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 
-from corpushooks import init
+from corpushooks import init, lanes
 from corpushooks.deployment import Request
 from corpushooks.project import Project
+from corpushooks.settings import Settings
+from corpushooks.site import Site
+from tests.engines import FakeEngine
 from tests.host import FAILING, Box, tree_of, until
 
 
@@ -278,3 +283,40 @@ def test_what_waits_in_a_project_that_is_removed_is_cancelled(box: Box) -> None:
     assert (done.state, done.reason) == ("cancelled", "the project was removed")
     assert done.ended
     store.close()
+
+
+def test_salt_that_dies_in_the_roll_back_is_asked_again(box: Box) -> None:
+    once = box.root / "once"
+    sls = f"once:\n  cmd.run:\n    - name: test -e {once} || (touch {once}; kill -9 $PPID; sleep 9)\n"
+    work = box.app(files={".salt/rollback.sls": sls})
+    work.push()
+    work.commit({".salt/10_broken.sls": FAILING})
+    assert work.push().rejected == "install 10_broken failed; rolled back"
+    assert once.exists()
+    assert box.row().broken is None
+
+
+def test_a_daemon_that_is_stopped_in_the_roll_back_leaves_it_to_the_next(box: Box) -> None:
+    work = box.app()
+    work.push()
+    box.ended(1)
+    before = tree_of(box.project().tree)
+    bad = work.commit({"index.html": "two", ".salt/10_broken.sls": FAILING})
+    assert work.push("HEAD:topic").code == 0
+    box.stop()
+
+    def stopped(label: str, when: str) -> None:
+        if label == "undo restore":
+            site.stopping = True
+            raise OSError("Salt was stopped with us")
+
+    site = Site(box.host, Settings(), box.history, FakeEngine(), stopped)
+    with box.interpreter():
+        waiting = site.history.enqueue("hello", Request(new=bad, token="t"))
+        lanes.work_off(site, "hello", nullcontext())
+        assert site.history.deployment("hello", waiting.number).state == "rolling_back"
+        lanes.work_off(Site(box.host, Settings(), site.history, FakeEngine()), "hello", nullcontext())
+    assert site.history.deployment("hello", waiting.number).state == "rolled_back"
+    assert box.row().broken is None
+    assert tree_of(box.project().tree) == before
+    site.history.close()

@@ -145,7 +145,6 @@ def _sync_folder(job: _Sync, folder: str, entries: Folder) -> None:
 def _sync_subfolder(job: _Sync, fd: int, name: str, entry: Entry) -> None:
     if make_folder(fd, name, entry.mode):
         job.writes.note(fd)
-        job.tally.changed += 1
 
 
 def _recorded(job: _Sync, fd: int, path: str, name: str, entry: Entry) -> bool:
