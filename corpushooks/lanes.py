@@ -136,7 +136,8 @@ def at_edge(run: Run, act: Callable[[Run], None]) -> None:
     except Exception as exc:  # the edge of a lane: a fault of our own must be said, and must not end the daemon
         _internal_error(run, exc)
     if run.deployment.final:
-        run.site.history.end(run.deployment)
+        with run.site.effect("end"):
+            run.site.history.end(run.deployment)
 
 
 def _internal_error(run: Run, exc: Exception) -> None:
@@ -205,7 +206,7 @@ class Lanes:
             except Exception as exc:  # the edge of a lane
                 structlog.get_logger().error("lane failed", exc_info=exc, project=name)
                 failures += 1
-                if self._halt.wait(min(60, 2**failures)):
+                if self._halt.wait(min(60.0, 0.1 * 2**failures)):
                     return
 
     def _leaves(self, name: str) -> bool:

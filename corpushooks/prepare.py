@@ -23,10 +23,12 @@ def aim(run: Run) -> None:
     _check_unmoved(run, head, old)
     new = _targets(run, old)
     stamp = time.strftime("%Y-%m-%d_%H_%M-%S", time.gmtime())
-    run.deployment = run.site.history.aim(run.deployment, old, new, f"{stamp}_{run.deployment.number}")
-    for path, commit in zip((run.project.code_git, run.project.pillar_git), new, strict=True):
-        if commit:
-            git.pin(path, run.deployment.number, commit)
+    with run.site.effect("aim"):
+        run.deployment = run.site.history.aim(run.deployment, old, new, f"{stamp}_{run.deployment.number}")
+    with run.site.effect("pin"):
+        for path, commit in zip((run.project.code_git, run.project.pillar_git), new, strict=True):
+            if commit:
+                git.pin(path, run.deployment.number, commit)
     course = view.course(run.row.code, new[0], run.row.pillar, new[1], _added(run, run.row.code, new[0]))
     run.log.write(view.opening(run.deployment, run.row.environment, course))
     _warn_of_lost(run, run.row.code, new[0])
@@ -84,7 +86,7 @@ def check(run: Run) -> None:
     release.check_commit(run.project, run.row.environment, new, run.request)
     if changed:
         run.warn(*git.oddities(run.project.code_git, new))
-        with candidate(run) as found:
+        with run.site.effect("check syntax"), candidate(run) as found:
             check_syntax(run, found)
 
 

@@ -20,15 +20,17 @@ from corpushooks.sls import Result
 
 def archive(run: Run, label: str) -> str:
     """Keep project/ as it is."""
-    layout.make(run.project, run.row.branch)
-    run.archive.mkdir(parents=True, exist_ok=True)
-    run.archive.chmod(0o700)
+    with run.site.effect("layout"):
+        layout.make(run.project, run.row.branch)
+        run.archive.mkdir(parents=True, exist_ok=True)
+        run.archive.chmod(0o700)
     previous = last_archive(run.project, run.archive.name)
     found = tree.scan(run.project.tree)
     _check_room(run, 2 * tree.cost(found, previous))  # a roll back keeps the failed tree beside it
     if enabled(run.request, "archive") and _run_special(run, "archive"):
         found = tree.scan(run.project.tree)
-    report = tree.snapshot(found, run.saved, previous)
+    with run.site.effect("snapshot"):
+        report = tree.snapshot(found, run.saved, previous)
     run.warn(*report.warnings)
     if enabled(run.request, "archive"):
         _run_special(run, "post_archive")
@@ -75,9 +77,12 @@ def sync(run: Run, label: str) -> str:
     new, project = run.deployment.new_code, run.project
     layout.make(project, run.row.branch)
     gone = git.removed(project.work_git, run.row.tree_code, new or git.EMPTY_TREE)
-    git.checkout(project.work_git, project.stage, new)
-    git.checkout(project.work_git, project.pillar, run.deployment.new_pillar)
-    report = tree.sync(project.stage, project.tree, gone, _stamps(project))
+    with run.site.effect("checkout stage"):
+        git.checkout(project.work_git, project.stage, new)
+    with run.site.effect("checkout pillar"):
+        git.checkout(project.work_git, project.pillar, run.deployment.new_pillar)
+    with run.site.effect("sync tree"):
+        report = tree.sync(project.stage, project.tree, gone, _stamps(project))
     run.warn(*report.warnings)
     _rewire(run)
     return view.count(report.changed, "file")
@@ -90,8 +95,10 @@ def _stamps(project: Project) -> Path:
 def _rewire(run: Run) -> None:
     """Let wiring and cfg follow the trees: the old session has seen the old ones."""
     run.close_session()
-    wiring.wire(run.project, run.row.environment)
-    open_session(run)
+    with run.site.effect("wire"):
+        wiring.wire(run.project, run.row.environment)
+    with run.site.effect("compute cfg"):
+        open_session(run)
 
 
 def open_session(run: Run) -> Release:
@@ -118,8 +125,9 @@ def fixperms(run: Run, label: str) -> str:
         str(values.get("user", run.project.user)),
         str(values.get("group", run.project.group)),
     )
-    report = tree.fix(run.project.tree, uid=uid, gid=gid)
-    data = tree.fix(run.project.data, uid=uid, gid=gid, recursive=False)
+    with run.site.effect("permissions"):
+        report = tree.fix(run.project.tree, uid=uid, gid=gid)
+        data = tree.fix(run.project.data, uid=uid, gid=gid, recursive=False)
     run.warn(*report.warnings, *data.warnings)
     changed = report.changed + data.changed
     return f"{changed} changed" if changed else ""
@@ -142,10 +150,11 @@ def install(run: Run, label: str) -> str:
 def publish(run: Run, label: str) -> str:
     """Move the refs and record that the deployment is live; its journal row is the commit point."""
     for path, name, old, new in _moves(run):
-        with run.site.effect(f"move {path.name}"):
+        with run.site.effect("move ref"):
             if not git.move_ref(path, name, old, new) and git.ref(path, name) != new:
                 raise StepError(f"publish failed: {name} of {path.name} was moved meanwhile")
-    run.deployment = run.site.history.publish(run.deployment)
+    with run.site.effect("record live"):
+        run.deployment = run.site.history.publish(run.deployment)
     return f"{run.row.branch} {view.short(run.deployment.new_code)}"
 
 
@@ -172,7 +181,8 @@ def rotate(run: Run, label: str) -> str:
     names.sort(key=_archive_number, reverse=True)
     old = [name for name in names[keep:] if not live or _archive_number(name) != live.live]
     for name in old:
-        tree.remove(run.project.archives / name)
+        with run.site.effect("remove archive"):
+            tree.remove(run.project.archives / name)
         number = _archive_number(name)
         if live is None or git.pinned(run.project.code_git, number) != live.tree_code:  # a failed tree stays, in dev
             git.unpin(run.project.code_git, number)
@@ -194,7 +204,8 @@ def take_back_refs(run: Run, label: str) -> str:
     """Move back the refs that publish had moved."""
     if "publish" in run.site.history.steps(run.deployment):
         for path, name, old, new in _moves(run):
-            git.take_back_ref(path, name, new, old)
+            with run.site.effect("undo move ref"):
+                git.take_back_ref(path, name, new, old)
     return ""
 
 
@@ -204,7 +215,8 @@ def keep_failed(run: Run, label: str) -> str:
     if tree.is_whole(aside) or tree.is_whole(place):
         return ""
     try:
-        report = tree.snapshot(tree.scan(run.project.tree), aside, run.saved)
+        with run.site.effect("undo snapshot"):
+            report = tree.snapshot(tree.scan(run.project.tree), aside, run.saved)
     except CorpusError as exc:
         run.warn(f"the failed tree is not kept: {exc}")
         return ""
@@ -214,12 +226,16 @@ def keep_failed(run: Run, label: str) -> str:
 def restore(run: Run, label: str) -> str:
     """Make stage, pillar/ and project/ what they were; wiring follows."""
     project = run.project
-    git.checkout(project.work_git, project.stage, run.row.tree_code)
-    git.checkout(project.work_git, project.pillar, run.row.tree_pillar)
-    report = tree.restore(run.saved, project.tree)
+    with run.site.effect("undo checkout stage"):
+        git.checkout(project.work_git, project.stage, run.row.tree_code)
+    with run.site.effect("undo checkout pillar"):
+        git.checkout(project.work_git, project.pillar, run.row.tree_pillar)
+    with run.site.effect("undo sync tree"):
+        report = tree.restore(run.saved, project.tree)
     run.warn(*report.warnings)
     run.close_session()
-    wiring.wire(project, run.row.environment)
+    with run.site.effect("undo wire"):
+        wiring.wire(project, run.row.environment)
     return view.count(report.changed, "file")
 
 
@@ -228,8 +244,9 @@ def rollback_sls(run: Run, label: str) -> str:
     open_session(run)
     ran = run.row.tree_code is not None and _run_special(run, "rollback")
     if tree.is_whole(run.archive / ".failed"):
-        tree.remove(run.archive / "project.failed")
-        tree.rename(run.archive / ".failed", run.archive / "project.failed")
+        with run.site.effect("undo place failed"):
+            tree.remove(run.archive / "project.failed")
+            tree.rename(run.archive / ".failed", run.archive / "project.failed")
     return "rollback.sls" if ran else ""
 
 
@@ -268,7 +285,8 @@ def run_sls(run: Run, stem: str, label: str) -> Result:
     start = time.monotonic()
     sls = run.project.sls_id(stem)
     try:
-        result = run.session.run(sls, timeout=run.time_left())
+        with run.site.effect("SLS"):
+            result = run.session.run(sls, timeout=run.time_left())
     except SaltError as exc:
         run.check_cancelled()
         raise StepError(f"{label.strip() or stem}: {exc}") from exc

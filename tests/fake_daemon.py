@@ -1,14 +1,16 @@
 """A daemon with the fake engine, for the tests whose subject is not Salt; it can fail or die at any labelled effect.
 
-    python -m tests.fake_daemon ROOT [LABEL WHEN ACTION]
+    python -m tests.fake_daemon ROOT [--embedded]
 
-LABEL is that of an effect ("2 sync", "undo restore", …; "*" is any), WHEN is before or after, ACTION is kill or an
-errno's name. It happens once: a file `fault.done` in ROOT remembers.
+The file `faults` in ROOT has what happens, each once and in this order: [LABEL, WHEN, ACTION]. LABEL is that of an
+effect ("2 sync", "move ref", "undo restore", …), WHEN is before or after, ACTION is kill, wait (for the file `gate`),
+bug, or an errno's name. `fault.done` has a line for each that happened: the next daemon goes on from there.
 """
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import sys
@@ -18,32 +20,43 @@ from corpushooks import daemon
 from corpushooks.history import History
 from corpushooks.project import Host
 from corpushooks.settings import load
-from corpushooks.site import Probe, Site, no_probe
+from corpushooks.site import Probe, Site
 from tests.engines import FakeEngine
+from tests.host import until
 
 
-def probe_of(root: Path, label: str, when: str, action: str) -> Probe:
-    """Return a probe that does `action` at one effect, once."""
-    done = root / "fault.done"
+def probe_of(root: Path) -> Probe:
+    """Return a probe that does what the faults of a host say."""
+    faults, done = root / "faults", root / "fault.done"
 
     def probe(at: str, now: str) -> None:
-        if (at, now) != (label, when) or done.exists():
-            return
-        done.touch()
-        if action == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
-        raise OSError(getattr(errno, action), os.strerror(getattr(errno, action)))
+        waiting = json.loads(faults.read_text())[len(done.read_text().splitlines()) :] if faults.exists() else []
+        if waiting and waiting[0][:2] == [at, now]:
+            with done.open("a") as file:
+                file.write(f"{at} {now}\n")
+            act(root, waiting[0][2])
 
     return probe
 
 
-def main(root: Path, fault: list[str]) -> None:
+def act(root: Path, action: str) -> None:
+    """Do what a fault says."""
+    if action == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if action == "wait":
+        return until((root / "gate").exists, 60)
+    if action == "bug":
+        raise RuntimeError("a fault of our own")
+    raise OSError(getattr(errno, action), os.strerror(getattr(errno, action)))
+
+
+def main(root: Path, *, embedded: bool) -> None:
     """Serve until stopped."""
-    host, embedded = Host(root), fault == ["--embedded"]
+    host = Host(root)
     sys.executable = str(root.parent / "python")  # what a repair writes into the hooks
-    probe = probe_of(root, *fault) if fault and not embedded else no_probe
-    daemon.run(Site(host, load(host.config_file), History(host.store), FakeEngine(), probe), embedded=embedded)
+    site = Site(host, load(host.config_file), History(host.store), FakeEngine(), probe_of(root))
+    daemon.run(site, embedded=embedded)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    main(Path(sys.argv[1]), embedded="--embedded" in sys.argv)

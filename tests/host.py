@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -169,22 +170,37 @@ class Box:
     # the daemon
 
     def start(self, *fault: str) -> None:
-        """Start the daemon and await it."""
+        """Start the daemon and await it; with `fault` (LABEL, WHEN, ACTION) it fails there, once."""
+        if fault:
+            self.faults(fault)
         module = ["corpushooks", "--root"] if self.salt else ["tests.fake_daemon"]
-        words = [sys.executable, "-m", *module, self.host.root, *(["daemon"] if self.salt else fault)]
+        words = [sys.executable, "-m", *module, self.host.root, *(["daemon"] if self.salt else [])]
         out = os.open(self.root / "daemon.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self.daemon = spawn(words, cwd=Path(__file__).parent.parent, stdout=out, stderr=out)
         os.close(out)
         until(self.reachable)
 
+    def faults(self, *faults: Sequence[str]) -> None:
+        """Have every daemon of this host fail at these effects, each once and in this order."""
+        (self.host.root / "fault.done").write_text("")
+        (self.host.root / "faults").write_text(json.dumps(faults))
+
+    def happened(self) -> list[str]:
+        """Return the faults that happened so far: LABEL WHEN."""
+        return (self.host.root / "fault.done").read_text().splitlines()
+
     def revive(self) -> None:
         """See that a daemon runs, as an init system would; a hook may have been faster."""
-        try:
-            client.ping(self.host)
-        except NoDaemonError:
+        until(self._revived)
+
+    def _revived(self) -> bool:
+        with contextlib.suppress(NoDaemonError):
+            return bool(client.ping(self.host))
+        if self.daemon is None or self.daemon.poll() is not None:  # else it begins, or dies in this moment
+            self.daemon = None
             with contextlib.suppress(DaemonDiedError):
                 self.start()
-            until(self.reachable)
+        return False
 
     def reachable(self) -> bool:
         """Say whether the daemon listens; fail where it died."""
@@ -252,6 +268,13 @@ class Box:
     def deployment(self, number: int, name: str = "hello") -> Deployment:
         store = self.history
         found = store.deployment(name, number)
+        store.close()
+        return found
+
+    def steps(self, number: int, name: str = "hello") -> list[str]:
+        """Return the journal of a deployment."""
+        store = self.history
+        found = store.steps(store.deployment(name, number))
         store.close()
         return found
 

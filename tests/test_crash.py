@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
 
+import corpushooks
 from corpushooks import deploy
+from corpushooks.deployment import Deployment
 from tests.host import FAILING, Box, tree_of, until
 
 STEPS = [f"{index} {step.name}" for index, step in enumerate(deploy.PROCEDURE, 1)]
-EFFECTS = [*STEPS[:5], "move project.git", *STEPS[5:]]
+EFFECTS = [*STEPS[:5], "move ref", *STEPS[5:]]
 UNDO = [f"undo {step.name}" for step in deploy.ROLL_BACK]
-COMMIT_POINT = EFFECTS.index("move project.git")
+COMMIT_POINT = EFFECTS.index("move ref")
+
+
+def parts() -> list[str]:
+    """Return the labels of the effects within steps, as the package's source has them: a new one is covered at once."""
+    found = []
+    for path in sorted(Path(corpushooks.__file__).parent.glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "effect":
+                assert isinstance(node.args[0], (ast.Constant, ast.JoinedStr))
+                found += [str(node.args[0].value)] if isinstance(node.args[0], ast.Constant) else []
+    return list(dict.fromkeys(found))
+
+
+FORWARD = [*STEPS, *(label for label in parts() if not label.startswith("undo "))]
+BACK = [*UNDO, *(label for label in parts() if label.startswith("undo "))]
+WAYS = ("ENOSPC", "EIO", "EACCES", "bug")
+MOMENTS = ("before", "after")
 
 
 def old_release(box: Box) -> dict[str, tuple[object, ...]]:
@@ -55,7 +75,7 @@ def crash(box: Box, label: str, when: str, action: str) -> int:
     box.stop()
     box.start(label, when, action)
     pushed = box.work().push()
-    assert (box.host.root / "fault.done").exists(), f"{label} was never reached"
+    assert box.happened(), f"{label} was never reached"
     if action == "kill":
         assert box.daemon and box.daemon.wait(10)
         box.daemon = None
@@ -166,3 +186,114 @@ def test_queue_survives(box: Box) -> None:
     assert second.wait(60) == 0
     assert box.ended(2).state == "rolled_back"
     assert box.row().live == 3
+
+
+# every effect within the steps, each in every way
+
+
+@pytest.fixture
+def busy(box: Box) -> Box:
+    """Return a host with a live release, files of its application, and archives to rotate."""
+    box.stop()
+    box.settings("keep_archives: 1\n")
+    box.start()
+    old_release(box)
+    box.work().push("HEAD:refs/deploy/now")  # all has its modes now
+    return box
+
+
+def ended(box: Box, number: int) -> bool:
+    """Say whether nothing of a deployment is left to do; keep a daemon at it, as an init system would."""
+    box.revive()
+    return box.exists(number) and box.deployment(number).ended is not None
+
+
+def tried(box: Box, number: int, faults: list[tuple[str, str, str]], *, page: str) -> Deployment:
+    """Push a release into these faults and check the promise; return what came of it."""
+    tree, live = box.project().tree, box.row().code
+    before, old_page = tree_of(tree), (tree / "index.html").read_text()
+    new = box.work().commit({"index.html": page})
+    box.faults(*faults)
+    code = box.work().push(flags=("--force",)).code
+    until(lambda: ended(box, number), 60)
+    done, row = box.deployment(number), box.row()
+    wanted, happened = [f"{label} {when}" for label, when, _ in faults], box.happened()
+    assert happened in (wanted, wanted[:-1] or wanted)  # what is done for good is not done twice
+    assert row.broken is None
+    deployed = done.state == "deployed"
+    assert code == (0 if deployed else 1)
+    assert box.ref() == row.code == row.tree_code == (new if deployed else live)
+    assert (box.project().stage / "index.html").read_text() == (page if deployed else old_page)
+    after = tree_of(tree)
+    if deployed:
+        for each in (before, after):
+            each.pop("."), each.pop("index.html")
+        assert (tree / "index.html").read_text() == page
+    assert after == before
+    assert not list(box.project().git_dir.rglob("*.lock"))
+    return done
+
+
+def go_on(box: Box, number: int) -> None:
+    """Assert that the next push needs nobody's help."""
+    assert tried(box, number, [], page="at last").state == "deployed"
+
+
+@pytest.mark.parametrize("label", FORWARD)
+def test_any_effect_fails_in_any_way(busy: Box, label: str) -> None:
+    number = 2
+    for when in MOMENTS:
+        for way in WAYS:
+            number += 1
+            done = tried(busy, number, [(label, when, way)], page=f"{when} {way}")
+            begun = busy.steps(number)
+            if "rotate" in begun:
+                assert done.state == "deployed"
+            elif label != "2 sync" and "sync" not in begun:
+                assert done.state == "refused"
+            assert done.state == "deployed" or done.reason
+    go_on(busy, number + 1)
+
+
+@pytest.mark.parametrize("label", FORWARD)
+def test_a_daemon_is_killed_at_any_effect(busy: Box, label: str) -> None:
+    for number, when in enumerate(MOMENTS, 3):
+        done = tried(busy, number, [(label, when, "kill")], page=when)
+        assert (done.state == "deployed") == ("publish" in busy.steps(number))
+    go_on(busy, 5)
+
+
+@pytest.mark.parametrize("label", BACK)
+def test_a_daemon_is_killed_twice_while_it_undoes_what_another_left(busy: Box, label: str) -> None:
+    refs_moved = [("record live", "before", "EIO")]
+    for number, when in enumerate(MOMENTS, 3):
+        kills = [(label, when, "kill"), (label, when, "kill")]
+        done = tried(busy, number, [*refs_moved, *kills], page=when)
+        assert done.state == "rolled_back"
+        assert "publish" in busy.steps(number)
+    go_on(busy, 5)
+
+
+@pytest.mark.parametrize("label", [label for label in BACK if label not in ("undo refs", "undo move ref")])
+def test_a_roll_back_that_recovery_began_is_killed_twice(busy: Box, label: str) -> None:
+    for number, when in enumerate(MOMENTS, 3):
+        kills = [("SLS", "after", "kill"), (label, when, "kill"), (label, when, "kill")]
+        assert tried(busy, number, kills, page=when).state == "rolled_back"
+    go_on(busy, 5)
+
+
+@pytest.mark.parametrize("label", BACK)
+def test_any_effect_of_a_roll_back_fails(busy: Box, label: str) -> None:
+    """What fails in a roll back waits for a person, who says `corpus repair`; nothing is lost by that."""
+    before = tree_of(busy.project().tree)
+    number = 2
+    for when in MOMENTS:
+        number += 1
+        busy.work().commit({"index.html": when})
+        busy.faults(("record live", "before", "EIO"), (label, when, "EIO"))
+        assert busy.work().push(flags=("--force",)).code == 1
+        assert busy.ended(number).state == "broken"
+        number += 1
+        assert busy.ask(op="request", project="hello", request={"kind": "repair", "token": when})["state"] == "done"
+        assert tree_of(busy.project().tree) == before
+    go_on(busy, number + 1)

@@ -23,7 +23,6 @@ def wait_for(gate: Path) -> str:
 def deploy_broken(box: Box, label: str) -> None:
     """Have a roll back fail, so that the project is broken."""
     box.stop()
-    (box.host.root / "fault.done").unlink(missing_ok=True)
     box.start(label, "before", "EIO")
     assert box.work().push().code == 1
 
