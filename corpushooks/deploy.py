@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from corpushooks import layout, prepare, steps, tree, view, wiring
+from corpushooks import git, layout, prepare, steps, tree, view, wiring
 from corpushooks.deployment import (
     BROKEN,
     DEPLOYED,
@@ -25,8 +25,8 @@ from corpushooks.deployment import (
     SUCCEEDED,
     Deployment,
 )
-from corpushooks.errors import CorpusError, DoorError, RefusedError, SaltError, StepError
-from corpushooks.run import start_time, stop_group
+from corpushooks.errors import CancelledError, CorpusError, DoorError, RefusedError, SaltError, StepError
+from corpushooks.run import carrying, command_of, start_time, stop_group
 from corpushooks.site import Run, Site
 from corpushooks.text import one_line
 
@@ -70,8 +70,9 @@ def deploy(run: Run) -> None:
     try:
         prepare.aim(run)
         prepare.check(run)
+        run.check_cancelled()
     except CorpusError as exc:
-        refuse(run, exc)
+        refuse(run, run.cause(exc))
     except Exception as exc:  # the edge of a lane: nothing was touched, whatever is wrong with it
         run.log.write("".join(traceback.format_exception(exc)).rstrip(), more=True)
         refuse(run, RefusedError(f"internal error: {type(exc).__name__}: {exc}"))
@@ -83,8 +84,6 @@ def _go_on(run: Run, rows: tuple[Step, ...]) -> None:
     """Run rows of the procedure until one ends it."""
     for step in rows:
         try:
-            if step.on_failure != "warn":
-                run.check_cancelled()
             _one(run, step)
         except Exception as exc:  # the edge of a lane: a fault of our own must roll back too
             if not _goes_on(run, step, exc):
@@ -100,6 +99,8 @@ def _one(run: Run, step: Step) -> None:
     with run.site.effect(f"{index} {step.name}"):
         run.site.history.begin(run.deployment, step.name)
         detail = step.act(run, label)
+    if run.deployment.state == RUNNING:  # what was cancelled in a step ends with it
+        run.check_cancelled()
     if step.name != "install" or detail:
         run.log.write(view.row(label, detail, time.monotonic() - start))
 
@@ -111,14 +112,24 @@ def _goes_on(run: Run, step: Step, exc: Exception) -> bool:
         exc = StepError(f"{step.name} failed: {type(exc).__name__}: {exc}")
     elif isinstance(exc, DoorError):  # it does not say in which step it was met
         exc = type(exc)(f"{step.name}: {exc.message}", exc.hint)
-    if step.on_failure == "warn":
+    if step.on_failure == "warn" or run.deployment.state == DEPLOYED:
         run.warn(exc.message)
         return True
+    exc = run.cause(exc)
+    _name_survivors(run, exc)
     if step.on_failure == "refuse":
         refuse(run, exc)
     else:
         _fail(run, step.name, exc)
     return False
+
+
+def _name_survivors(run: Run, exc: CorpusError) -> None:
+    """Name what a deployment that was stopped leaves running: what left its process group is taken for a service."""
+    if isinstance(exc, CancelledError) or isinstance(exc.__cause__, SaltError):
+        run.close_session()
+        for pid in sorted(carrying(run.mark)):
+            run.warn(f"left running, as a service is: {command_of(pid)[:60]} (pid {pid})")
 
 
 def refuse(run: Run, exc: CorpusError) -> None:
@@ -264,6 +275,9 @@ def stop_children(site: Site, deployment: Deployment) -> None:
     for child in site.history.children(deployment):
         if start_time(child.pid) == child.start and child.pid != os.getpid():
             stop_group(child.pgid)
+    project = site.host.project(deployment.project)
+    for checkout in (project.stage, project.pillar):
+        git.stop_checkout(checkout)
 
 
 def recover(run: Run) -> None:

@@ -22,12 +22,13 @@ from dulwich.refs import Ref
 from dulwich.repo import Repo
 
 from corpushooks.errors import GitError, ProcessError, UsageError
-from corpushooks.run import Output, run
+from corpushooks.run import Output, run, stop_carrying
 
 MINIMUM = (2, 30)
 ZERO = "0" * 40
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 PINS = "refs/corpus"
+CHECKOUT = "CORPUS_CHECKOUT"  # in the environment of a checkout, so that it is found when its daemon was killed
 
 # Files are checked out byte for byte: no line ends, keywords, filters or encodings are changed.
 ATTRIBUTES = "* -text !eol -ident -filter !working-tree-encoding\n"
@@ -317,13 +318,19 @@ def checkout(work: Path, tree: Path, name: str | None) -> None:
     tree.mkdir(parents=True, exist_ok=True)
     index = work / f"{tree.name}.index"
     Path(f"{index}.lock").unlink(missing_ok=True)  # only a dead one: the lane is ours
-    env = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(tree)}
+    env = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(tree), CHECKOUT: str(tree)}
     try:
         _git(work, "read-tree", "-u", "--reset", name or EMPTY_TREE, env=env)
     except GitError:  # git does not fsync an index: a power cut may have torn it
         index.unlink(missing_ok=True)
         _git(work, "read-tree", "-u", "--reset", name or EMPTY_TREE, env=env)
     _git(work, "clean", "--quiet", "-d", "-x", "--force", "--force", env=env)
+
+
+def stop_checkout(tree: Path) -> None:
+    """Stop a checkout of the folder `tree` that outlived the daemon that began it; raise GitError."""
+    if not stop_carrying(f"{CHECKOUT}={tree}"):
+        raise GitError(f"a git that writes to {tree} cannot be stopped")
 
 
 def export(work: Path, tree: Path, name: str) -> None:

@@ -26,7 +26,7 @@ from corpushooks.deployment import (
     ProjectRow,
     Request,
 )
-from corpushooks.errors import CorpusError, StoreError, UsageError
+from corpushooks.errors import CorpusError, RefusedError, StoreError, UsageError
 from corpushooks.project import Project
 from corpushooks.settings import Settings
 from corpushooks.site import Run, Site
@@ -226,9 +226,11 @@ class Lanes:
             thread.join()
 
     def cancel(self, name: str, who: str) -> Deployment | None:
-        """Cancel what runs in a project, else what waits next; return it."""
-        open_ones = [d for d in self.site.history.unfinished(name) if d.state == RUNNING]
-        open_ones += self.site.history.queued(name)
+        """Cancel what runs in a project, else what waits next; return it. Raise RefusedError in a roll back."""
+        begun = self.site.history.unfinished(name)
+        for back in (d for d in begun if d.state == ROLLING_BACK):
+            raise RefusedError(f"deployment {back.number} is rolling back, which comes to its own end")
+        open_ones = [d for d in begun if d.state == RUNNING] + self.site.history.queued(name)
         if not open_ones:
             return None
         if open_ones[0].state == QUEUED and self._drop(open_ones[0], who):

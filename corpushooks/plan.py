@@ -32,21 +32,13 @@ def plan(run: Run) -> None:
             run.log.write(f"      {letter} {path}")
         _states(run, changes)
     except CorpusError as exc:
-        run.fail(exc if not run.cancelled.is_set() else _cancelled(run))
+        run.fail(run.cause(exc))
         return
     finally:
         run.close_session()
         prepare.unpin(run)
     run.move(DONE)
     run.say_end("success: a plan only: nothing was changed")
-
-
-def _cancelled(run: Run) -> CorpusError:
-    try:
-        run.check_cancelled()
-    except CorpusError as exc:
-        return exc
-    return CorpusError("cancelled")
 
 
 def _states(run: Run, changes: Sequence[Change]) -> None:

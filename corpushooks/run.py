@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -147,7 +147,7 @@ def stop_carrying(variable: str, *, grace: float = 5.0) -> bool:
     hides, does not matter. Return whether nothing is left.
     """
     start, told = time.monotonic(), set[int]()
-    while pids := _carrying(variable):
+    while pids := carrying(variable):
         late = time.monotonic() - start
         if late > grace + 5:
             return False
@@ -159,7 +159,8 @@ def stop_carrying(variable: str, *, grace: float = 5.0) -> bool:
     return True
 
 
-def _carrying(variable: str) -> set[int]:
+def carrying(variable: str) -> set[int]:
+    """Return the pids of the processes that were started with `variable` (NAME=value) in their environment."""
     found = set()
     for entry in os.scandir("/proc"):
         if entry.name.isdigit() and int(entry.name) != os.getpid():
@@ -167,3 +168,29 @@ def _carrying(variable: str) -> set[int]:
                 if os.fsencode(variable) in Path(f"/proc/{entry.name}/environ").read_bytes().split(b"\0"):
                     found.add(int(entry.name))
     return found
+
+
+def command_of(pid: int) -> str:
+    """Return the command line of a process, for people; nothing where it is gone."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
+    return ""
+
+
+def attend(child: Child[bytes], seconds: float, check: Callable[[], None]) -> None:
+    """Await the end of a program that was spawned; stop its group where `check` raises or `seconds` are over.
+
+    Raise ProcessError for the latter.
+    """
+    end = time.monotonic() + seconds
+    try:
+        while child.poll() is None:
+            check()
+            if time.monotonic() > end:
+                raise ProcessError(f"no end after {seconds:g} s")
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(0.1)
+    finally:
+        if child.poll() is None:
+            stop_group(child.pid)
+            child.wait()

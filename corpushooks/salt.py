@@ -395,7 +395,9 @@ class _CallSession(_Session):
         ours, theirs = socket.socketpair()
         with ours:
             with theirs, open(log, "ab", opener=_private) as file:
-                process = _spawn([sys.executable, "-I", "-B", WORKER, "keep", *program], theirs, file.fileno())
+                process = _spawn(
+                    [sys.executable, "-I", "-B", WORKER, "keep", *program], theirs, file.fileno(), self.minion.mark
+                )
             try:
                 self._child = child = _Child(ours, self.listener)
                 if self._over:  # stopped before there was something to stop
@@ -407,11 +409,12 @@ class _CallSession(_Session):
                 process.wait()
 
 
-def _spawn(argv: Sequence[str | Path], sock: socket.socket, log: int) -> run.Child[bytes]:
-    """Start salt_worker.py with `sock` as its descriptor 0; raise SaltError."""
+def _spawn(argv: Sequence[str | Path], sock: socket.socket, log: int, mark: str = "") -> run.Child[bytes]:
+    """Start salt_worker.py with `sock` as its descriptor 0 and `mark` in its environment; raise SaltError."""
+    name, _, value = mark.partition("=")
     try:
         # a module that was removed would still load from its bytecode
-        env = {"PYTHONDONTWRITEBYTECODE": "1"}
+        env = {"PYTHONDONTWRITEBYTECODE": "1", **({name: value} if name else {})}
         return run.spawn(argv, cwd=Path("/"), env=env, stdin=sock.fileno(), stdout=log, stderr=log)
     except ProcessError as exc:
         raise SaltError(exc.message) from exc
@@ -474,7 +477,7 @@ class WarmEngine:
 
     def _pass(self, sock: socket.socket, minion: Minion) -> None:
         """Give the worker the socket of a session, starting the worker where there is none."""
-        message = json.dumps({"config": str(minion.dir / "minion")}).encode()
+        message = json.dumps({"config": str(minion.dir / "minion"), "mark": minion.mark}).encode()
         with self._lock:
             for _ in range(2):
                 control = self._start()

@@ -223,7 +223,7 @@ def serve() -> None:
                 for other in (control, wake, *children.values()):
                     if other:
                         other.close()
-                be_session(sock, json.loads(data)["config"])
+                be_session(sock, json.loads(data))
             children[pid] = sock
 
 
@@ -281,14 +281,17 @@ def load_salt() -> str:
 # One session
 
 
-def be_session(sock: socket.socket, config: str) -> NoReturn:
+def be_session(sock: socket.socket, given: dict[str, str]) -> NoReturn:
     """Be the child that owns one deployment's process group, to its end."""
     try:
         os.setsid()
         os.umask(0o022)
+        name, _, value = given["mark"].partition("=")
+        if name:
+            os.environ[name] = value
         wake = wake_on_child()
         stop_on_term()
-        converse(sock, wake, register(sock), config)
+        converse(sock, wake, register(sock), given["config"])
     except (Stopped, ConnectionError):
         stop_group(os.getpgid(0))
     except Exception as exc:  # the edge: whoever asks next is told

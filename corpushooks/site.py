@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from corpushooks.config import Cfg
@@ -84,6 +84,11 @@ class Run:
         return self.project.archives / (self.deployment.archive or "none")
 
     @property
+    def mark(self) -> str:
+        """What all that this deployment starts has in its environment, also what leaves its process group."""
+        return f"CORPUS_DEPLOYMENT={self.project.dir}#{self.deployment.number}"
+
+    @property
     def saved(self) -> Path:
         """The project tree as it was before this deployment."""
         return self.archive / "project"
@@ -136,11 +141,19 @@ class Run:
         """Raise CancelledError where somebody asked for the end, or the time is over."""
         if self.undoing:
             return
-        if self.cancelled.is_set():
-            row = self.site.history.deployment(self.project.name, self.deployment.number)
+        row = self.site.history.deployment(self.project.name, self.deployment.number)
+        if row.cancelled or self.cancelled.is_set():
             raise CancelledError(f"cancelled by {row.cancelled or 'somebody'}")
         if self.time_left() == 0:
             raise CancelledError(f"no end after {self.settings.timeout:g} s (timeout)")
+
+    def cause(self, exc: CorpusError) -> CorpusError:
+        """Return why something ended: whatever it met then, that it was cancelled or late comes first."""
+        try:
+            self.check_cancelled()
+        except CancelledError as asked:
+            return asked
+        return exc
 
     def time_left(self) -> float | None:
         """Return how many seconds the next SLS may take; None: any."""
@@ -153,7 +166,7 @@ class Run:
     def open_session(self, release: Release) -> Session:
         """Open the session of Salt that this deployment's SLS run in."""
         self.release = release
-        return self.use(self.site.engine.session(release.minion(self.settings), self))
+        return self.use(self.site.engine.session(replace(release.minion(self.settings), mark=self.mark), self))
 
     def use(self, session: Session) -> Session:
         """Make a session ours: it is stopped with us, also where that was asked for before it was there."""

@@ -37,6 +37,7 @@ class Minion:
     modules: Path
     id: str = ""  # empty: the host's name
     config: Mapping[str, Any] = field(default_factory=dict)  # more minion configuration
+    mark: str = ""  # NAME=value in the environment of all that is started: it finds what left its process group
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,15 @@ import time
 from pathlib import Path
 
 from corpushooks import git, layout, release, tree, view, wiring
-from corpushooks.errors import CorpusError, RefusedError, SaltError, StepError
+from corpushooks.errors import CorpusError, ProcessError, RefusedError, SaltError, StepError
 from corpushooks.project import Project
 from corpushooks.push import enabled
 from corpushooks.release import Release
-from corpushooks.run import run as run_program
+from corpushooks.run import attend, spawn
 from corpushooks.site import Run
 from corpushooks.sls import Result
+
+ENLARGE_LIMIT = 600.0  # seconds that the command which makes room may take
 
 # the steps
 
@@ -57,12 +59,20 @@ def _check_room(run: Run, needed: int) -> None:
     if _free(run.project) >= needed + reserve:
         return
     if run.settings.enlarge:
-        run_program(run.settings.enlarge, timeout=600, check=False)
+        _enlarge(run)
     if (free := _free(run.project)) < needed + reserve:
         raise RefusedError(
             f"the disk is too full: {free >> 20} MiB free, {(needed + reserve) >> 20} MiB needed",
             hint="make room, or set `enlarge` in the host's settings",
         )
+
+
+def _enlarge(run: Run) -> None:
+    """Run the host's command that makes room; it can be cancelled."""
+    try:
+        attend(spawn(run.settings.enlarge), ENLARGE_LIMIT, run.check_cancelled)
+    except ProcessError as exc:
+        run.warn(f"enlarge: {exc}")
 
 
 def _free(project: Project) -> int:

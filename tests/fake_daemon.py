@@ -9,6 +9,7 @@ bug, or an errno's name. `fault.done` has a line for each that happened: the nex
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -30,7 +31,9 @@ def probe_of(root: Path) -> Probe:
     faults, done = root / "faults", root / "fault.done"
 
     def probe(at: str, now: str) -> None:
-        waiting = json.loads(faults.read_text())[len(done.read_text().splitlines()) :] if faults.exists() else []
+        waiting = []
+        with contextlib.suppress(FileNotFoundError):
+            waiting = json.loads(faults.read_text())[len(done.read_text().splitlines()) :]
         if waiting and waiting[0][:2] == [at, now]:
             with done.open("a") as file:
                 file.write(f"{at} {now}\n")

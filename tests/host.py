@@ -182,8 +182,10 @@ class Box:
 
     def faults(self, *faults: Sequence[str]) -> None:
         """Have every daemon of this host fail at these effects, each once and in this order."""
+        (self.host.root / "faults").unlink(missing_ok=True)
         (self.host.root / "fault.done").write_text("")
-        (self.host.root / "faults").write_text(json.dumps(faults))
+        (self.host.root / "faults.new").write_text(json.dumps(faults))
+        (self.host.root / "faults.new").rename(self.host.root / "faults")
 
     def happened(self) -> list[str]:
         """Return the faults that happened so far: LABEL WHEN."""

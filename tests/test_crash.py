@@ -229,6 +229,7 @@ def tried(box: Box, number: int, faults: list[tuple[str, str, str]], *, page: st
         for each in (before, after):
             each.pop("."), each.pop("index.html")
         assert (tree / "index.html").read_text() == page
+        assert box.log(number).count("success: hello is live") == 1
     assert after == before
     assert not list(box.project().git_dir.rglob("*.lock"))
     return done
