@@ -185,6 +185,7 @@ def _afterwards(run: Run) -> None:
 
 def roll_back(run: Run, reason: str) -> None:
     """Bring everything back to what it was; where that fails the project is broken."""
+    layout.drop_ballast(run.project.host)
     run.log.write(f"error: {reason}")
     if run.deployment.state != ROLLING_BACK:
         run.move(ROLLING_BACK, reason)

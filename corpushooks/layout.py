@@ -18,6 +18,7 @@ from corpushooks.wiring import write_aside
 
 TEMPLATE = re.compile(r"(?<=# start templated\n).*?(?=# end templated\n)", re.DOTALL)
 SHEBANG_LIMIT = 126  # bytes; kernels before 5.1 read no more
+BALLAST = 8 << 20  # bytes
 REPOS = ("project", "pillar")
 
 
@@ -33,6 +34,24 @@ def make_host(host: Host) -> None:
         (host.state_dir, 0o700), (host.locks_dir, 0o700), (host.socket.parent, 0o755),
     ):  # fmt: skip
         _folder(folder, mode)
+
+
+def keep_ballast(host: Host) -> None:
+    """Keep some room on the disk for a roll back, as far as there is any."""
+    if host.ballast.exists():
+        return
+    file = os.open(host.ballast, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(file, 0, BALLAST)
+    except OSError:
+        host.ballast.unlink(missing_ok=True)
+    finally:
+        os.close(file)
+
+
+def drop_ballast(host: Host) -> None:
+    """Give the room that was kept."""
+    host.ballast.unlink(missing_ok=True)
 
 
 def make(project: Project, branch: str) -> None:

@@ -66,6 +66,11 @@ class Host:
         return self.root / "srv/projects"
 
     @property
+    def ballast(self) -> Path:
+        """Room that a roll back may have when the disk is full."""
+        return self.projects_dir / ".ballast"
+
+    @property
     def pillar_dir(self) -> Path:
         """Salt's pillar root, shared by all projects."""
         return self.root / "srv/pillar"

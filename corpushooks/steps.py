@@ -29,6 +29,7 @@ def archive(run: Run, label: str) -> str:
     previous = last_archive(run.project, run.archive.name)
     found = tree.scan(run.project.tree)
     _check_room(run, 2 * tree.cost(found, previous))  # a roll back keeps the failed tree beside it
+    layout.keep_ballast(run.project.host)
     if enabled(run.request, "archive") and _run_special(run, "archive"):
         found = tree.scan(run.project.tree)
     with run.site.effect("snapshot"):
@@ -228,6 +229,7 @@ def keep_failed(run: Run, label: str) -> str:
         with run.site.effect("undo snapshot"):
             report = tree.snapshot(tree.scan(run.project.tree), aside, run.saved)
     except CorpusError as exc:
+        tree.remove(aside)  # what there is of it may fill the disk
         run.warn(f"the failed tree is not kept: {exc}")
         return ""
     return f"{report.changed} of {view.count(report.files, 'file')} kept"
@@ -236,6 +238,8 @@ def keep_failed(run: Run, label: str) -> str:
 def restore(run: Run, label: str) -> str:
     """Make stage, pillar/ and project/ what they were; wiring follows."""
     project = run.project
+    with run.site.effect("undo layout"):
+        layout.make(project, run.row.branch)
     with run.site.effect("undo checkout stage"):
         git.checkout(project.work_git, project.stage, run.row.tree_code)
     with run.site.effect("undo checkout pillar"):
