@@ -310,6 +310,7 @@ FUNCTIONS: Mapping[str, Callable[[Mapping[str, Any], bool], Ended]] = {
     "test.succeed_with_changes": lambda _arguments, test: _configurable({"comment": "Success!"}, test),
     "test.fail_without_changes": lambda given, _test: (False, {}, str(given.get("comment", "Failure!"))),
     "test.configurable_test_state": _configurable,
+    "fake.loud": lambda given, _test: (False, {}, "\n".join(["x" * given["width"]] * given["lines"])),
     "file.managed": _managed,
     "file.append": _append,
     "file.absent": _absent,
