@@ -59,6 +59,7 @@ def check_project(site: Site, row: ProjectRow, folder: Path) -> list[str]:
     try:
         release.check_commit(project, row.environment, code, Request())
         pillar = git.ref(project.pillar_git, head)
+        release.check_paths(project.code_git, code)
         return _check(site, row, release.candidate(project, row.environment, folder, code, pillar))
     except CorpusError as exc:
         return [exc.message]

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from corpushooks import text as texts
 from corpushooks import tree
 from corpushooks.errors import TreeError
 from corpushooks.tree import descriptors, entries, manifest
@@ -571,7 +572,7 @@ def test_a_file_that_cannot_be_read_refuses_the_snapshot(project: Path, tmp_path
 
 
 def test_names_are_harmless_in_messages(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert manifest.shown(os.fsdecode(b"caf\xe9 \n\x1b[31m\xe2\x80\xae \xc3\xa9")) == "caf\\xe9 \\n\\x1b[31m\\u202e é"
+    assert texts.shown(os.fsdecode(b"caf\xe9 \n\x1b[31m\xe2\x80\xae \xc3\xa9")) == "caf\\xe9 \\n\\x1b[31m\\u202e é"
 
 
 def test_a_missing_tree_is_an_error(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from corpushooks.errors import TreeError
-from corpushooks.tree.manifest import Entry, entry_of, shown
+from corpushooks.text import shown
+from corpushooks.tree.manifest import Entry, entry_of
 
 TEMP = ".corpushooks.tmp"  # what is being written; one name will do, since one deployment works in a tree
 DEPTH = 100  # levels of folders; each holds a descriptor

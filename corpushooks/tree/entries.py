@@ -13,8 +13,9 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from corpushooks.text import shown
 from corpushooks.tree.descriptors import TEMP, closing
-from corpushooks.tree.manifest import KINDS, Entry, shown
+from corpushooks.tree.manifest import KINDS, Entry
 from corpushooks.tree.removal import remove_at
 from corpushooks.tree.report import Tally
 

@@ -7,9 +7,10 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from corpushooks.text import shown
 from corpushooks.tree.descriptors import RACES, Folders, at, closing, told
 from corpushooks.tree.entries import set_owner
-from corpushooks.tree.manifest import KINDS, Entry, entry_of, join, shown
+from corpushooks.tree.manifest import KINDS, Entry, entry_of, join
 from corpushooks.tree.report import Report, Tally
 from corpushooks.tree.scan import Scan, walk
 
