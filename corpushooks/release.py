@@ -156,9 +156,7 @@ def check_commit(project: Project, environment: str, code: str, request: Request
     read = own if any(name.endswith(".sls") for name in own) else names
     for name, mode in {**read, SAMPLE: names.get(SAMPLE, 0)}.items():
         if mode == git.LINK and (name == SAMPLE or name.endswith(".sls")):
-            raise RefusedError(
-                f".salt/{name} is a symbolic link", hint="this link is not followed: put the file itself"
-            )
+            raise RefusedError(f".salt/{name} is a symbolic link", hint="it is not followed: put the file itself")
         if not STEM.fullmatch(name) and name.endswith(".sls"):
             raise RefusedError(f".salt/{name}: no name for an SLS", hint="use letters, digits, - and _")
     check_links(repo, code, ".salt/")
