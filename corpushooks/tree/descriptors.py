@@ -71,6 +71,12 @@ def open_folder(fd: int, name: str, unlock: bool) -> int:
     return os.open(name, os.O_RDONLY | flags, dir_fd=fd)
 
 
+def mount_of(fd: int) -> str:
+    """Return the number of the mount that an open folder lies in. Source: proc(5), mnt_id of fdinfo."""
+    with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as file:
+        return next(line for line in file if line.startswith("mnt_id:"))
+
+
 def unlock(fd: int) -> None:
     """Let an ordinary user write in an open folder of his."""
     if os.geteuid():

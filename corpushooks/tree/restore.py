@@ -105,14 +105,24 @@ def _restore_folder(job: _Restore, folder: str, entries: Folder) -> None:
         with at(path):
             unlock(fd)
             job.writes.note(fd)
-            remove_at(fd, name)
-            job.tally.changed += 1
+            _remove_new(job, fd, name, path)
     for name, entry in entries.items():
         st = there.get(name)
         if st is not None and not entry.group and _untouched(st, entry):
             continue
         with at(join(folder, name)):
             _restore_entry(job, folder, name, entry, st)
+
+
+def _remove_new(job: _Restore, fd: int, name: str, path: str) -> None:
+    """Remove what the snapshot does not have, but no filesystem that was mounted since."""
+    try:
+        remove_at(fd, name)
+        job.tally.changed += 1
+    except OSError as exc:
+        if exc.errno not in (errno.EXDEV, errno.EBUSY):
+            raise
+        job.tally.warn(path, "left as it is, a filesystem is mounted there")
 
 
 def _untouched(st: os.stat_result, entry: Entry) -> bool:
