@@ -111,9 +111,9 @@ def check_syntax(run: Run, found: Release) -> None:
     finally:
         run.close_session()
     for problem in problems[1:]:
-        run.log.write(f"error: {view.problem(problem)}")
+        run.log.write(f"error: {problem}")
     if problems:
-        raise RefusedError(view.problem(problems[0]), hint="nothing was touched; mend it and push again")
+        raise RefusedError(str(problems[0]), hint="nothing was touched; mend it and push again")
 
 
 @contextlib.contextmanager

@@ -160,6 +160,25 @@ class Swap:
         shutil.rmtree(self.aside, ignore_errors=True)
 
 
+def test_a_link_that_lies_where_we_write_at_any_moment_is_not_written_through(box: Box, victim: Path) -> None:
+    before, tree = tree_of(victim), box.project().tree
+    planted = []
+
+    def plant() -> None:
+        for folder in (tree, tree / "app", tree / "app/media"):
+            with contextlib.suppress(OSError):
+                (folder / descriptors.TEMP).symlink_to(victim / "settings.py")
+                planted.append(folder)
+
+    with at_each_moment(plant):
+        deploy(box)
+    repair(box, "then")
+    assert len(planted) > 10
+    assert tree_of(victim) == before
+    assert spilled(box) == []
+    assert deploy(box) == ["deployed", "rolled_back"]
+
+
 def besiege(box: Box, victim: Path, period: int) -> int:
     """Deploy while a folder is swapped for a link to the victim; return how often it was."""
     swap = Swap(box.project().tree / "app", victim, period)

@@ -388,3 +388,38 @@ def test_submodules_and_hooks_in_a_tree_are_files_or_nothing(box: Box) -> None:
     assert "warning: sub\\nmodule: a submodule, not fetched" in pushed.lines
     assert not (box.root / "ran").exists()
     assert (box.project().tree / "hooks/post-checkout").exists()
+
+
+# a plain folder
+
+
+def test_check_of_a_plain_folder_follows_nothing_out_of_it(tmp_path: Path) -> None:
+    folder = tmp_path / "plain\x1b[31m"
+    salt = folder / ".salt"
+    (salt / "deep").mkdir(parents=True)
+    (salt / "00_page.sls").write_bytes(b"a: {% if %}\xff\n")
+    (salt / os.fsdecode(b"10_\xff\n.sls")).write_text("a: [")
+    os.mkfifo(salt / "20_pipe.sls")
+    (tmp_path / "secret").write_text(f"{SECRET}: [\n")
+    for name, target in (("30_link.sls", "00_page.sls"), ("_modules", "deep")):
+        (salt / name).symlink_to(target)
+    checked = check(folder)
+    assert "00_page.sls line 1: " in checked
+    assert "10_\\xff\\n.sls" in checked
+    out = ["40_out.sls", "PILLAR.sample", "_states", "deep/x", "prod"]
+    for name in out:
+        (salt / name).symlink_to(tmp_path / "secret" if "." in name else tmp_path)
+    told = [f".salt/{name} is a link that leads out of the folder" for name in out]
+    assert sorted(check(folder).splitlines()) == told
+    salt.rename(folder / "other")
+    salt.symlink_to("other")
+    assert "has no .salt folder" in check(folder)
+
+
+def check(folder: Path) -> str:
+    """Return what `corpus check` says, the path of the folder left out."""
+    output = run([sys.executable, "-m", "corpushooks", "check", f"{folder}/"], check=False, timeout=120)
+    text = (output.stdout + output.stderr).decode()
+    assert output.code in (1, 2), text
+    assert SECRET not in text and "Traceback" not in text and "\x1b" not in text
+    return text.replace(f"{folder}: ", "")
