@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ ZERO = "0" * 40
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 PINS = "refs/corpus"
 CHECKOUT = "CORPUS_CHECKOUT"  # in the environment of a checkout, so that it is found when its daemon was killed
+LINK, SUBMODULE = 0o120000, 0o160000  # modes in a tree
 
 # Files are checked out byte for byte: no line ends, keywords, filters or encodings are changed.
 ATTRIBUTES = "* -text !eol -ident -filter !working-tree-encoding\n"
@@ -299,14 +301,31 @@ def lost_commits(path: Path, old: str, new: str, limit: int = 5) -> list[str]:
     return _git(path, "log", f"--max-count={limit}", "--format=%h %s", f"{new}..{old}").text.splitlines()
 
 
-def oddities(path: Path, name: str) -> list[str]:
-    """Say which parts of a commit a checkout does not bring: submodules and LFS files."""
-    listed = os.fsdecode(_git(path, "ls-tree", "-r", "-z", name).stdout)
+def listing(path: Path, name: str, where: str = "") -> list[tuple[int, str, str]]:
+    """Return (mode, object, path) of what a commit has below `where` (".salt/"), folders too, as a checkout has it."""
+    words = ("--", where) if where else ()
+    listed = os.fsdecode(_git(path, "ls-tree", "-r", "-t", "-z", "--full-tree", name, *words).stdout)
     entries = [entry.partition("\t")[::2] for entry in listed.split("\0") if entry]
-    found = [f"submodule {where}: not fetched" for kind, where in entries if kind.startswith("160000")]
-    for where in (where for _, where in entries if where.rpartition("/")[2] == ".gitattributes"):
+    return [(int(head.split()[0], 8), head.split()[2], where) for head, where in entries]
+
+
+def links(path: Path, name: str) -> dict[str, str]:
+    """Return path -> target of the symbolic links of a commit."""
+    with _repo(path) as repo:
+        return {
+            where: os.fsdecode(repo[ObjectID(sha.encode())].as_raw_string().partition(b"\0")[0])  # as C reads it
+            for mode, sha, where in listing(path, name)
+            if mode == LINK
+        }
+
+
+def oddities(path: Path, name: str) -> list[tuple[str, str]]:
+    """Return (path, what) of the parts of a commit that a checkout does not bring: submodules and LFS files."""
+    entries = listing(path, name)
+    found = [(where, "a submodule, not fetched") for mode, _, where in entries if mode == SUBMODULE]
+    for where in (where for _, _, where in entries if where.rpartition("/")[2] == ".gitattributes"):
         if b"filter=lfs" in (content(path, name, where) or b""):
-            found.append(f"{where} names LFS files: not fetched, the pointers are deployed")
+            found.append((where, "it names LFS files: not fetched, the pointers are deployed"))
     return found
 
 
@@ -331,6 +350,16 @@ def stop_checkout(tree: Path) -> None:
     """Stop a checkout of the folder `tree` that outlived the daemon that began it; raise GitError."""
     if not stop_carrying(f"{CHECKOUT}={tree}"):
         raise GitError(f"a git that writes to {tree} cannot be stopped")
+
+
+def refusal(path: Path, name: str) -> str:
+    """Say why git would not check out a commit (it has a .git in it, a path that leads out); nothing where it would."""
+    with tempfile.TemporaryDirectory(prefix="corpushooks-") as folder:
+        try:
+            _git(path, "read-tree", "--dry-run", name, env={"GIT_INDEX_FILE": f"{folder}/index"})
+        except GitError as exc:
+            return re.split("error: |fatal: ", exc.message)[-1]
+    return ""
 
 
 def export(work: Path, tree: Path, name: str) -> None:

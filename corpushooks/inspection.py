@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from corpushooks import config, git, release
+from corpushooks import tree as trees
 from corpushooks.deployment import ProjectRow, Request
 from corpushooks.errors import CorpusError, UsageError
 from corpushooks.history import History
 from corpushooks.lanes import settings_of
+from corpushooks.paths import strays
 from corpushooks.project import Host
 from corpushooks.release import Release, Unheard
 from corpushooks.site import Site, open_site
+from corpushooks.text import clean, shown
 
 
 def status(host: Host, history: History, row: ProjectRow) -> dict[str, Any]:
@@ -59,6 +62,10 @@ def check_project(site: Site, row: ProjectRow, folder: Path) -> list[str]:
     try:
         release.check_commit(project, row.environment, code, Request())
         pillar = git.ref(project.pillar_git, head)
+        release.check_paths(project.code_git, code)
+        if pillar:
+            release.check_paths(project.pillar_git, pillar)
+            release.check_links(project.pillar_git, pillar, "")
         return _check(site, row, release.candidate(project, row.environment, folder, code, pillar))
     except CorpusError as exc:
         return [exc.message]
@@ -68,8 +75,10 @@ def check_project(site: Site, row: ProjectRow, folder: Path) -> list[str]:
 
 def check_folder(tree: Path, environment: str, folder: Path) -> list[str]:
     """Return what is wrong in a plain folder with a .salt; no project is needed."""
-    if not (tree / ".salt").is_dir():
+    if (tree / ".salt").is_symlink() or not (tree / ".salt").is_dir():
         raise UsageError(f"{tree} has no .salt folder", hint="add .salt/00_install.sls")
+    if out := _links_out(tree):
+        return out
     site = open_site(Host(folder / "host"))
     project = site.host.project("project")
     (folder / "pillar").mkdir()
@@ -84,14 +93,26 @@ def check_folder(tree: Path, environment: str, folder: Path) -> list[str]:
         site.engine.close()
 
 
+def _links_out(folder: Path) -> list[str]:
+    """Name the links in the .salt of a plain folder that lead out of it, as `release.check_links` does in a commit."""
+    if all(entry.kind != "link" for _, entry in trees.scan(folder / ".salt").entries):
+        return []
+    links = {path: entry.target for path, entry in trees.scan(folder).entries if entry.kind == "link"}
+    return [f"{shown(path, 100)} is a link that leads out of the folder" for path in strays(links, ".salt/")]
+
+
 def _check(site: Site, row: ProjectRow, found: Release) -> list[str]:
     with site.engine.session(found.minion(settings_of(site, row)), Unheard()) as session:
-        problems = [str(problem) for problem in release.syntax(session, found)]
+        problems = [_harmless(str(problem)) for problem in release.syntax(session, found)]
     if not found.install():
         problems.append("no install SLS in .salt")
     if not problems:
         try:
             _compute(site, row, found)
         except CorpusError as exc:
-            problems.append(exc.message)
+            problems.append(_harmless(exc.message))
     return problems
+
+
+def _harmless(text: str) -> str:
+    return "\n".join(clean(line) for line in text.splitlines())

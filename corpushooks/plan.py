@@ -17,6 +17,7 @@ from corpushooks.deployment import DONE
 from corpushooks.errors import CorpusError
 from corpushooks.release import Release
 from corpushooks.site import Run
+from corpushooks.text import shown
 
 Change = tuple[str, str]  # status letter, path
 
@@ -29,7 +30,7 @@ def plan(run: Run) -> None:
         new = run.deployment.new_code or git.EMPTY_TREE
         changes = git.differing(run.project.work_git, run.row.tree_code, new)
         for letter, path in changes:
-            run.log.write(f"      {letter} {path}")
+            run.log.write(f"      {letter} {shown(path)}")
         _states(run, changes)
     except CorpusError as exc:
         run.fail(run.cause(exc))

@@ -12,6 +12,7 @@ from corpushooks.errors import BrokenError, RefusedError, SaltError, UsageError
 from corpushooks.push import enabled
 from corpushooks.release import Release
 from corpushooks.site import Run
+from corpushooks.text import shown
 
 Pair = tuple[str | None, str | None]  # the commits of project.git and of pillar.git
 
@@ -85,9 +86,18 @@ def check(run: Run) -> None:
         raise UsageError("only/skip leave out sync, but the commit is new", hint="leave sync in")
     release.check_commit(run.project, run.row.environment, new, run.request)
     if changed:
-        run.warn(*git.oddities(run.project.code_git, new))
+        _check_trees(run, new)
+        run.warn(*(f"{shown(path, 100)}: {what}" for path, what in git.oddities(run.project.code_git, new)))
         with run.site.effect("check syntax"), candidate(run) as found:
             check_syntax(run, found)
+
+
+def _check_trees(run: Run, code: str) -> None:
+    """Refuse commits that no tree can be made of, and a pillar that was not checked when it was pushed."""
+    release.check_paths(run.project.code_git, code)
+    if pillar := run.deployment.new_pillar:
+        release.check_paths(run.project.pillar_git, pillar)
+        release.check_links(run.project.pillar_git, pillar, "")
 
 
 def check_syntax(run: Run, found: Release) -> None:
@@ -101,9 +111,9 @@ def check_syntax(run: Run, found: Release) -> None:
     finally:
         run.close_session()
     for problem in problems[1:]:
-        run.log.write(f"error: {view.problem(problem)}")
+        run.log.write(f"error: {problem}")
     if problems:
-        raise RefusedError(view.problem(problems[0]), hint="nothing was touched; mend it and push again")
+        raise RefusedError(str(problems[0]), hint="nothing was touched; mend it and push again")
 
 
 @contextlib.contextmanager

@@ -14,18 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from corpushooks import config, git, wiring
+from corpushooks import config, git, tree, wiring
 from corpushooks.deployment import Request
 from corpushooks.errors import RefusedError, SaltError, UsageError
+from corpushooks.paths import flaw, strays
 from corpushooks.project import Project, install_stems, task_names
 from corpushooks.salt import Engine, Session
 from corpushooks.settings import Settings
 from corpushooks.sls import Minion, Problem, State
+from corpushooks.text import shown
 
 SAMPLE = "PILLAR.sample"
 PILLAR_LIMIT = 60.0  # seconds that a pillar may take to compile when it is pushed
 STEM = re.compile(r"[A-Za-z0-9_.+-]+")
-LINK = 0o120000  # the mode of a symbolic link in a commit
 SKIPS = {"sync": "release_sync", "rotate": "rotate_archives"}  # the flags of cfg have the names of the original
 
 
@@ -154,10 +155,11 @@ def check_commit(project: Project, environment: str, code: str, request: Request
     own = git.folder(repo, code, f".salt/{environment}") or {}
     read = own if any(name.endswith(".sls") for name in own) else names
     for name, mode in {**read, SAMPLE: names.get(SAMPLE, 0)}.items():
-        if mode == LINK and (name == SAMPLE or name.endswith(".sls")):
-            raise RefusedError(f".salt/{name} is a symbolic link", hint="links in .salt are not followed: put the file")
+        if mode == git.LINK and (name == SAMPLE or name.endswith(".sls")):
+            raise RefusedError(f".salt/{name} is a symbolic link", hint="it is not followed: put the file itself")
         if not STEM.fullmatch(name) and name.endswith(".sls"):
             raise RefusedError(f".salt/{name}: no name for an SLS", hint="use letters, digits, - and _")
+    check_links(repo, code, ".salt/")
     files = list(read)
     stems = install_stems(files)
     dotted = [stem for stem in stems if "." in stem]
@@ -171,6 +173,21 @@ def check_commit(project: Project, environment: str, code: str, request: Request
     unknown = [step for step in request.steps if step not in stems]
     if unknown:
         raise UsageError(f"steps={unknown[0]}: no such install SLS", hint=f"there are: {' '.join(stems)}")
+
+
+def check_links(repo: Path, commit: str, where: str) -> None:
+    """Refuse a commit with links below `where` (".salt/", "": anywhere) by which Salt would read what is not in it."""
+    if any(mode == git.LINK for mode, _, _ in git.listing(repo, commit, where)):
+        out = strays(git.links(repo, commit), where)
+        if out:
+            raise RefusedError(f"{shown(out[0])} is a link that leads out of the commit", hint="put the file itself")
+
+
+def check_paths(repo: Path, commit: str) -> None:
+    """Refuse a commit that cannot be checked out as it is: before anything is touched."""
+    wrong = git.refusal(repo, commit) or flaw((path for _, _, path in git.listing(repo, commit)), tree.DEPTH)
+    if wrong:
+        raise RefusedError(f"{commit[:7]} cannot be checked out: {shown(wrong)}", hint="git fsck tells more")
 
 
 def check_task(names: list[str], task: str) -> None:
@@ -192,6 +209,8 @@ def check_pillar(project: Project, environment: str, settings: Settings, engine:
     """Raise RefusedError where a commit of pillar.git would not compile: file and line."""
     if "init.sls" not in (git.folder(project.pillar_git, commit) or {}):
         raise RefusedError("the pillar has no init.sls", hint="add init.sls: see docs/first-project.md")
+    check_paths(project.pillar_git, commit)
+    check_links(project.pillar_git, commit, "")
     with tempfile.TemporaryDirectory(prefix="pillar-", dir=_scratch(project)) as folder:
         found = candidate(project, environment, Path(folder), None, commit)
         with engine.session(found.minion(settings), Unheard()) as session:

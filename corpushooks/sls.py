@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from corpushooks.errors import SaltError
+from corpushooks.text import shown
 
 _RENDERING = re.compile(r"Rendering SLS '?(?:base:)?([^' ]+?)'? failed(?:, render error)?:\s*(.*)", re.S)
 _NAMED = re.compile(r"\b(?:in SLS|SLS|for) '?\[?([\w-]+(?:\.[\w-]+)+)")
@@ -76,8 +77,8 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        place = f"{Path(self.file).name} line {self.line}" if self.line else Path(self.file).name
-        return f"{place}: {self.message}"
+        name = shown(Path(self.file).name)
+        return f"{name} line {self.line}: {self.message}" if self.line else f"{name}: {self.message}"
 
 
 @dataclass(frozen=True)

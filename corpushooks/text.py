@@ -18,3 +18,10 @@ def one_line(text: str) -> str:
     """Return text as git takes it for a reason: harmless, one line, not too long."""
     line = " ".join(clean(" ".join(text.split())).split())
     return line if len(line) <= 200 else line[:197] + "..."
+
+
+def shown(path: str, limit: int = 4096) -> str:
+    """Return a path as a part of one line: what could steer a terminal, or is no text, is written as an escape."""
+    text = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from corpushooks.deployment import Deployment
-from corpushooks.sls import Problem, Result, State
+from corpushooks.sls import Result, State
 from corpushooks.text import one_line
 
 LABEL, WIDTH = 29, 66  # columns; git puts "remote: " in front, and terminals have 80
@@ -136,12 +136,6 @@ def failed_ids(result: Result) -> str:
         return (result.errors[0].strip() or "it does not say why").splitlines()[0]
     names = [state.id for state in result.states if state.result is False and not state.skipped]
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def problem(found: Problem) -> str:
-    """Return a problem of a file as one line: file, line, what."""
-    name = found.file.rpartition("/")[2]
-    return f"{name} line {found.line}: {found.message}" if found.line else f"{name}: {found.message}"
 
 
 def reason(deployment: Deployment) -> str:

@@ -244,8 +244,8 @@ def test_oddities_are_named(work: Work, repo: Path, bring: Bring) -> None:
     work.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(work.path), "lib/sub")
     commit = bring({"big/.gitattributes": "*.iso filter=lfs diff=lfs -text\n"})
     assert git.oddities(repo, commit) == [
-        "submodule lib/sub: not fetched",
-        "big/.gitattributes names LFS files: not fetched, the pointers are deployed",
+        ("lib/sub", "a submodule, not fetched"),
+        ("big/.gitattributes", "it names LFS files: not fetched, the pointers are deployed"),
     ]
 
 

@@ -17,9 +17,11 @@ from typing import Any
 
 import pytest
 
+from corpushooks import text as texts
 from corpushooks import tree
 from corpushooks.errors import TreeError
-from corpushooks.tree import descriptors, entries, manifest
+from corpushooks.run import run
+from corpushooks.tree import descriptors, entries, manifest, removal
 
 ROOT = os.geteuid() == 0
 WRITING = (
@@ -571,7 +573,7 @@ def test_a_file_that_cannot_be_read_refuses_the_snapshot(project: Path, tmp_path
 
 
 def test_names_are_harmless_in_messages(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert manifest.shown(os.fsdecode(b"caf\xe9 \n\x1b[31m\xe2\x80\xae \xc3\xa9")) == "caf\\xe9 \\n\\x1b[31m\\u202e é"
+    assert texts.shown(os.fsdecode(b"caf\xe9 \n\x1b[31m\xe2\x80\xae \xc3\xa9")) == "caf\\xe9 \\n\\x1b[31m\\u202e é"
 
 
 def test_a_missing_tree_is_an_error(tmp_path: Path) -> None:
@@ -940,6 +942,25 @@ def test_a_setuid_file_is_a_new_one(project: Path, tmp_path: Path) -> None:
     assert picture(project) == before
 
 
+@as_root
+def test_a_setuid_file_of_others_is_not_setuid_where_its_owner_cannot_be_kept(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("pipe", "dangling", "app/loop"):  # whoever makes these must be who he says
+        (project / name).unlink()
+    write(project / "tool", "x")
+    os.chown(project / "tool", 12, 13)
+    (project / "tool").chmod(0o6755)
+    snap(project, tmp_path / "a")
+    assert stat.S_IMODE((tmp_path / "a/tool").stat().st_mode) == 0o6755
+    monkeypatch.setattr(os, "geteuid", lambda: 1)
+    tree.restore(tmp_path / "a", tmp_path / "new")
+    snap(project, tmp_path / "b")
+    for place in ("new", "b"):
+        assert stat.S_IMODE((tmp_path / place / "tool").stat().st_mode) == 0o755, place
+        assert stat.S_IMODE((tmp_path / place / "secret").stat().st_mode) == 0o4750, place
+
+
 def test_a_mode_is_corrected_in_place(project: Path, tmp_path: Path) -> None:
     before = picture(project)
     snap(project, tmp_path / "a")
@@ -947,6 +968,18 @@ def test_a_mode_is_corrected_in_place(project: Path, tmp_path: Path) -> None:
     report = tree.restore(tmp_path / "a", project)
     assert (report.changed, report.copied) == (1, 0)
     assert picture(project) == before
+
+
+def test_what_could_not_be_kept_stays(project: Path, tmp_path: Path) -> None:
+    deepen(project / "app/pit", 150)
+    report = snap(project, tmp_path / "a")
+    assert any("folders deep" in warning for warning in report.warnings)
+    ruin(project)
+    (project / "new").mkdir()
+    tree.restore(tmp_path / "a", project)
+    assert not (project / "new").exists()
+    assert len(tree.scan(project).left) == 1, "all the levels are there"
+    tree.remove(project)
 
 
 @as_user
@@ -1321,6 +1354,32 @@ def test_a_file_swapped_before_its_mode_is_set_leads_nowhere(
     assert picture(outside) == kept
 
 
+@as_root
+def test_a_planted_hard_link_that_moves_while_it_is_counted_keeps_its_owner(
+    project: Path, outside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("d1", "d2"):
+        (project / name).mkdir()
+    first, second = (name for name in tree.scan(project).folders if name in ("d1", "d2"))
+    os.link(outside / "settings.py", project / first / "x")
+    age(project)
+    kept = picture(outside)
+    real = os.open
+
+    def moving(path: Any, *args: Any, **kwargs: Any) -> int:
+        if path == second and (project / first / "x").exists():  # it was counted in the first already
+            (project / first / "x").rename(project / second / "y")
+        elif path == first and (project / second / "y").exists():
+            (project / second / "y").rename(project / first / "x")
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", moving)
+    report = tree.fix(project, uid=12, gid=13)
+    monkeypatch.undo()
+    assert picture(outside) == kept
+    assert report.warnings != ()
+
+
 # -- remove ---------------------------------------------------------------------------------------------------
 
 
@@ -1373,3 +1432,31 @@ def test_a_folder_swapped_while_it_is_removed_leads_nowhere(
     tree.remove(project)
     assert not project.exists()
     assert picture(outside) == kept
+
+
+@as_root
+@pytest.mark.parametrize("kind", ["bind", "tmpfs"])
+def test_what_was_mounted_since_is_not_emptied(
+    project: Path, outside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    snap(project, tmp_path / "a")
+    (project / "new/mount").mkdir(parents=True)
+    kept = picture(outside)
+    words = ["--bind", outside] if kind == "bind" else ["-t", "tmpfs", "none"]
+    mounted = run(["mount", *words, project / "new/mount"], check=False).code == 0
+    if not mounted:  # not in every container: then it is only said to be one
+        write(project / "new/mount/precious", "x")
+        real, inode = descriptors.mount_of, (project / "new/mount").stat().st_ino
+        monkeypatch.setattr(removal, "mount_of", lambda fd: "other" if os.fstat(fd).st_ino == inode else real(fd))
+    try:
+        if kind == "tmpfs":
+            write(project / "new/mount/precious", "x")
+        report = tree.restore(tmp_path / "a", project)
+        assert "new: left as it is, a filesystem is mounted there" in report.warnings
+        with pytest.raises(TreeError, match="a filesystem is mounted there"):
+            tree.remove(project)
+        assert picture(outside) == kept
+        assert kind == "bind" or (project / "new/mount/precious").exists()
+    finally:
+        if mounted:
+            run(["umount", project / "new/mount"])

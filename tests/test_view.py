@@ -139,8 +139,8 @@ def test_an_empty_error_is_no_reason_to_fall() -> None:
 
 
 def test_problems() -> None:
-    assert view.problem(Problem("a.sls", 3, "bad")) == "a.sls line 3: bad"
-    assert view.problem(Problem("a.sls", None, "bad")) == "a.sls: bad"
+    assert str(Problem("a.sls", 3, "bad")) == "a.sls line 3: bad"
+    assert str(Problem("a.sls", None, "bad")) == "a.sls: bad"
 
 
 REASONS = {

@@ -11,6 +11,7 @@ and below these: entries (make one), descriptors (open without following links),
 report and manifest (values: what was done, and what a tree looked like).
 """
 
+from corpushooks.tree.descriptors import DEPTH
 from corpushooks.tree.permissions import fix
 from corpushooks.tree.removal import remove
 from corpushooks.tree.report import Report
@@ -20,5 +21,5 @@ from corpushooks.tree.snapshot import cost, is_whole, rename, snapshot
 from corpushooks.tree.sync import sync
 
 __all__ = [
-    "Report", "Scan", "cost", "fix", "is_whole", "remove", "rename", "restore", "scan", "snapshot", "sync",
+    "DEPTH", "Report", "Scan", "cost", "fix", "is_whole", "remove", "rename", "restore", "scan", "snapshot", "sync",
 ]  # fmt: skip

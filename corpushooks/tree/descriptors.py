@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from corpushooks.errors import TreeError
-from corpushooks.tree.manifest import Entry, entry_of, shown
+from corpushooks.text import shown
+from corpushooks.tree.manifest import Entry, entry_of
 
 TEMP = ".corpushooks.tmp"  # what is being written; one name will do, since one deployment works in a tree
 DEPTH = 100  # levels of folders; each holds a descriptor
@@ -68,6 +69,12 @@ def open_folder(fd: int, name: str, unlock: bool) -> int:
     with closing(os.open(name, os.O_PATH | flags, dir_fd=fd)) as handle:
         os.chmod(f"/proc/self/fd/{handle}", stat.S_IMODE(os.fstat(handle).st_mode) | 0o700)
     return os.open(name, os.O_RDONLY | flags, dir_fd=fd)
+
+
+def mount_of(fd: int) -> str:
+    """Return the number of the mount that an open folder lies in. Source: proc(5), mnt_id of fdinfo."""
+    with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as file:
+        return next(line for line in file if line.startswith("mnt_id:"))
 
 
 def unlock(fd: int) -> None:

@@ -13,8 +13,9 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from corpushooks.text import shown
 from corpushooks.tree.descriptors import TEMP, closing
-from corpushooks.tree.manifest import KINDS, Entry, shown
+from corpushooks.tree.manifest import KINDS, Entry
 from corpushooks.tree.removal import remove_at
 from corpushooks.tree.report import Tally
 
@@ -156,13 +157,15 @@ def _copy_bytes(source: int, copy: int, at: int, end: int) -> int:
 
 
 def set_owner(way: str | int, st: os.stat_result, entry: Entry) -> bool:
-    """Set owner and mode where they differ; return whether they did."""
-    changed = False
+    """Set owner and mode where they differ; return whether they did. What is not its owner's is not setuid."""
+    changed, mode = False, entry.mode
     if (st.st_uid, st.st_gid) != (entry.uid, entry.gid) and os.geteuid() == 0:
         os.chown(way, entry.uid, entry.gid)
         changed = True  # and it took setuid away
-    if entry.kind != "link" and (changed or stat.S_IMODE(st.st_mode) != entry.mode):
-        os.chmod(way, entry.mode)
+    elif entry.kind != "folder":
+        mode &= ~(stat.S_ISUID * (st.st_uid != entry.uid) | stat.S_ISGID * (st.st_gid != entry.gid))
+    if entry.kind != "link" and (changed or stat.S_IMODE(st.st_mode) != mode):
+        os.chmod(way, mode)
         changed = True
     return changed
 

@@ -6,7 +6,7 @@ import json
 import stat
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from os import stat_result
 from pathlib import Path
@@ -66,6 +66,7 @@ class Manifest:
 
     root: Entry
     folders: dict[str, Folder]
+    left: frozenset[str] = field(default=frozenset(), kw_only=True)  # paths that were there and could not be kept
 
     @property
     def entries(self) -> Iterator[tuple[str, Entry]]:
@@ -116,19 +117,13 @@ def join(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
 
 
-def shown(path: str) -> str:
-    """Return `path` with what could steer a terminal, or is no text, written as an escape."""
-    text = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def manifest_path(snapshot: Path) -> Path:
     """Return where the manifest of a snapshot lies: beside it."""
     return snapshot.with_name(snapshot.name + ".manifest")
 
 
 def write_manifest(manifest: Manifest) -> bytes:
-    return pack({"root": manifest.root, "folders": manifest.folders})
+    return pack({"root": manifest.root, "folders": manifest.folders, "left": sorted(manifest.left)})
 
 
 def read_manifest(data: bytes) -> Manifest:
@@ -138,7 +133,8 @@ def read_manifest(data: bytes) -> Manifest:
         folders = {
             folder: {name: Entry(*row) for name, row in names.items()} for folder, names in value["folders"].items()
         }
-        return Manifest(Entry(*value["root"]), folders)
+        left = frozenset(map(str, value.get("left", ())))  # manifests of old have none
+        return Manifest(Entry(*value["root"]), folders, left=left)
     except (KeyError, TypeError, AttributeError) as exc:
         raise ValueError(f"no manifest: {exc}") from exc
 

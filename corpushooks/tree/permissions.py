@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from corpushooks.text import shown
 from corpushooks.tree.descriptors import RACES, Folders, at, closing, told
 from corpushooks.tree.entries import set_owner
-from corpushooks.tree.manifest import KINDS, Entry, entry_of, join, shown
+from corpushooks.tree.manifest import KINDS, TICK_NS, Entry, entry_of, join
 from corpushooks.tree.report import Report, Tally
 from corpushooks.tree.scan import Scan, walk
 
@@ -40,15 +42,16 @@ def fix(
     """Give a tree its owner (None: left alone) and its modes, touching only what differs.
 
     Folders get `dirs`; files get `files`, and x for user and group where anybody had it; links get the owner;
-    FIFOs, sockets and devices are left alone. So are, as root, files of others with a name outside the tree:
-    who planted that link may not be who owns the file. An ordinary user changes modes only. Raise TreeError.
+    FIFOs, sockets and devices are left alone. So are, as root, files of others with a name outside the tree, or
+    with names that move: who planted that link may not be who owns the file. An ordinary user changes modes only.
+    Raise TreeError.
     """
     tally = Tally()
     if os.geteuid() and (uid, gid) != (None, None):
         tally.warnings.append("owners are left alone: not root")
         uid = gid = None
     with told("permissions of", target), Folders(target, unlock=True) as tree:
-        found = walk(target, unlock=True) if recursive else Scan(_own_stat(tree), {}, target, ())
+        found = _settled(target, uid) if recursive else Scan(_own_stat(tree), {}, target, ())
         tally.warnings += found.warnings
         job = _Fix(found, tree, uid, gid, dirs, files, tally)
         for folder in reversed(found.folders):
@@ -59,6 +62,15 @@ def fix(
         count, first = len(job.foreign), shown(job.foreign[0])
         tally.warnings.append(f"left alone, with names outside the tree and of another owner: {count} files ({first}…)")
     return tally.report(found.files)
+
+
+def _settled(target: Path, uid: int | None) -> Scan:
+    """Walk a tree; once more where the names of files of others came a moment ago, so that they can be counted."""
+    found = walk(target, unlock=True)
+    if any(e.group and not e.settled and e.uid != uid for _, e in found.entries):
+        time.sleep(2 * TICK_NS / 1e9)
+        found = walk(target, unlock=True)
+    return found
 
 
 def _own_stat(tree: Folders) -> Entry:
@@ -94,6 +106,8 @@ def _fix_entry(job: _Fix, folder: str, name: str, entry: Entry) -> None:
             st = os.fstat(handle)
             if (st.st_ino, KINDS[stat.S_IFMT(st.st_mode)]) != (entry.ino, entry.kind):
                 job.tally.warn(path, "left alone, it changed meanwhile")
+            elif (st.st_uid, st.st_gid, stat.S_IMODE(st.st_mode)) == (wanted.uid, wanted.gid, wanted.mode):
+                pass  # by another name of the same file
             elif _is_foreign(job, entry, st):
                 job.foreign.append(path)
             else:
@@ -106,6 +120,11 @@ def _fix_entry(job: _Fix, folder: str, name: str, entry: Entry) -> None:
 
 
 def _is_foreign(job: _Fix, entry: Entry, st: os.stat_result) -> bool:
-    if os.geteuid() or entry.kind != "file" or st.st_uid == job.uid:
+    """Say whether a file of somebody else has, or may have, a name outside the tree.
+
+    A name that is moved while we walk is counted twice; then the ctime of the file moves too.
+    """
+    if os.geteuid() or entry.kind != "file" or st.st_uid == job.uid or st.st_nlink == 1:
         return False
-    return st.st_nlink > max(1, len(job.found.groups.get(entry.group, ())))
+    unmoved = entry.settled and st.st_ctime_ns == entry.ctime_ns
+    return not unmoved or st.st_nlink > len(job.found.groups.get(entry.group, ()))

@@ -1,11 +1,12 @@
-"""Remove trees and what is in them, whatever it is and however deep; what lies behind links stays."""
+"""Remove trees and what is in them, whatever it is and however deep; what lies behind links and mounts stays."""
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
-from corpushooks.tree.descriptors import DEPTH, RACES, TEMP, TRIES, closing, open_folder, told, unlock
+from corpushooks.tree.descriptors import DEPTH, RACES, TEMP, TRIES, closing, mount_of, open_folder, told, unlock
 from corpushooks.tree.manifest import manifest_path
 
 
@@ -25,7 +26,7 @@ def remove(path: Path) -> None:
 
 
 def remove_at(fd: int, name: str) -> None:
-    """Remove an entry of an open folder, whatever it is, or nothing; raise OSError."""
+    """Remove an entry of an open folder, whatever it is, or nothing; raise OSError, EXDEV where it is a mount."""
     tries = 0
     while True:
         try:
@@ -49,6 +50,8 @@ def _remove_folder(fd: int, name: str, level: int, top: int | None) -> bool:
     Each level holds a descriptor, and there may be more levels than that: those below DEPTH are moved up.
     """
     with closing(open_folder(fd, name, unlock=True)) as inner:
+        if mount_of(inner) != mount_of(fd):
+            raise OSError(errno.EXDEV, "a filesystem is mounted there")
         unlock(inner)
         folders = []
         with os.scandir(inner) as items:

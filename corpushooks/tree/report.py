@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from corpushooks.tree.manifest import shown
+from corpushooks.text import shown
 
 WARNINGS = 50  # more than these nobody reads
 

@@ -1,6 +1,7 @@
 """Make a tree exactly what a snapshot has, by what differs.
 
-What is as the manifest says is not even opened. What is written is a copy, never a link to the snapshot.
+What is as the manifest says is not even opened. What is written is a copy, never a link to the snapshot. What the
+snapshot could not keep is left as it is.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from corpushooks.errors import TreeError
+from corpushooks.text import shown
 from corpushooks.tree.descriptors import (
     TEMP,
     Folders,
@@ -40,7 +42,7 @@ from corpushooks.tree.entries import (
     take_place,
     xattrs_of,
 )
-from corpushooks.tree.manifest import Entry, Folder, Manifest, entry_of, join, manifest_path, read_manifest, shown
+from corpushooks.tree.manifest import Entry, Folder, Manifest, entry_of, join, manifest_path, read_manifest
 from corpushooks.tree.removal import remove_at
 from corpushooks.tree.report import Report, Tally
 
@@ -98,17 +100,29 @@ def _restore_folder(job: _Restore, folder: str, entries: Folder) -> None:
         fd = job.live.fd(folder)
         there = stats(fd)
     for name in there.keys() - entries.keys():
-        with at(join(folder, name)):
+        if (path := join(folder, name)) in job.manifest.left:
+            continue  # it was there, and there is no other copy of it
+        with at(path):
             unlock(fd)
             job.writes.note(fd)
-            remove_at(fd, name)
-            job.tally.changed += 1
+            _remove_new(job, fd, name, path)
     for name, entry in entries.items():
         st = there.get(name)
         if st is not None and not entry.group and _untouched(st, entry):
             continue
         with at(join(folder, name)):
             _restore_entry(job, folder, name, entry, st)
+
+
+def _remove_new(job: _Restore, fd: int, name: str, path: str) -> None:
+    """Remove what the snapshot does not have, but no filesystem that was mounted since."""
+    try:
+        remove_at(fd, name)
+        job.tally.changed += 1
+    except OSError as exc:
+        if exc.errno not in (errno.EXDEV, errno.EBUSY):
+            raise
+        job.tally.warn(path, "left as it is, a filesystem is mounted there")
 
 
 def _untouched(st: os.stat_result, entry: Entry) -> bool:

@@ -9,8 +9,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from corpushooks.text import shown
 from corpushooks.tree.descriptors import DEPTH, RACES, TEMP, Folders, at, told
-from corpushooks.tree.manifest import Folder, Manifest, entry_of, join, shown
+from corpushooks.tree.manifest import Folder, Manifest, entry_of, join
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ def walk(source: Path, unlock: bool = False) -> Scan:
         root = entry_of(os.fstat(tree.fd("")), now_ns)
         folders: dict[str, Folder] = {}
         shared: dict[tuple[int, int], list[str]] = {}
+        left: set[str] = set()
         warnings: list[str] = []
         waiting = [""]
         while waiting:
@@ -41,6 +43,7 @@ def walk(source: Path, unlock: bool = False) -> Scan:
             if folder.count("/") >= DEPTH:
                 warnings.append(f"{shown(folder)[:60]}…: left out, more than {DEPTH} folders deep")
                 forget(folders, folder)
+                left.add(folder)
                 continue
             with at(folder):
                 try:
@@ -50,10 +53,11 @@ def walk(source: Path, unlock: bool = False) -> Scan:
                         raise
                     warnings.append(f"{shown(folder)}: left out, it changed while it was read")
                     forget(folders, folder)
+                    left.add(folder)
                     continue
             waiting += [join(folder, name) for name, e in folders[folder].items() if e.kind == "folder"]
         _number(folders, shared)
-        return Scan(root, folders, source, tuple(warnings))
+        return Scan(root, folders, source, tuple(warnings), left=frozenset(left))
 
 
 def _list(fd: int, folder: str, now_ns: int, shared: dict[tuple[int, int], list[str]]) -> Folder:

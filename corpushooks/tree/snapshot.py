@@ -85,6 +85,12 @@ class _Snapshot:
     kept: dict[str, Folder] = field(default_factory=dict)
     leaders: dict[int, tuple[str, str]] = field(default_factory=dict)  # group -> folder, name of its first link
     tally: Tally = field(default_factory=Tally)
+    left: set[str] = field(default_factory=set)  # paths that could not be kept
+
+    def leave(self, path: str) -> None:
+        """Leave out what changes all the time."""
+        self.left.add(path)
+        self.tally.warn(path, "left out, it changed while it was archived")
 
 
 def snapshot(found: Scan, target: Path, earlier: Path | None) -> Report:
@@ -110,7 +116,8 @@ def snapshot(found: Scan, target: Path, earlier: Path | None) -> Report:
         job.tally.warnings += found.warnings
         for folder, entries in found.folders.items():
             _save_folder(job, folder, entries)
-        whole = Manifest(found.root._replace(xattrs=xattrs_of(job.source.fd(""))), job.kept)
+        root = found.root._replace(xattrs=xattrs_of(job.source.fd("")))
+        whole = Manifest(root, job.kept, left=found.left | job.left)
         _finish(job, whole, target)
         return job.tally.report(whole.files)
 
@@ -169,7 +176,7 @@ def _enter(job: _Snapshot, folder: str) -> bool:
         forget(job.kept, folder)
         with contextlib.suppress(OSError):
             os.rmdir(own, dir_fd=job.target.fd(parent))
-        job.tally.warn(folder, "left out, it changed while it was archived")
+        job.leave(folder)
         return False
     if folder and xattrs:
         job.kept[parent][own] = job.kept[parent][own]._replace(xattrs=xattrs)
@@ -231,7 +238,7 @@ def _save(job: _Snapshot, folder: str, name: str, entry: Entry) -> Entry | None:
             entry = now
         else:
             return job.kept[folder][name]
-    job.tally.warn(join(folder, name), "left out, it changed while it was archived")
+    job.leave(join(folder, name))
     return None
 
 

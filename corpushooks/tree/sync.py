@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from corpushooks.errors import TreeError
+from corpushooks.text import shown
 from corpushooks.tree.descriptors import (
     TEMP,
     Folders,
@@ -38,7 +39,7 @@ from corpushooks.tree.entries import (
     take_place,
     xattrs_of,
 )
-from corpushooks.tree.manifest import Entry, Folder, entry_of, join, pack, shown, unpack
+from corpushooks.tree.manifest import Entry, Folder, entry_of, join, pack, unpack
 from corpushooks.tree.removal import remove_at
 from corpushooks.tree.report import Report, Tally
 from corpushooks.tree.scan import Scan, scan
