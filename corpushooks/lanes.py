@@ -337,7 +337,7 @@ class Lanes:
             dropped = self.site.history.move(waiting, CANCELLED, f"cancelled by {who}")
         except StoreError:
             return False
-        writer = log.Log(log_path(self.site.host.project(waiting.project), waiting.number))
+        writer = log.Log(log_path(self.site.host.project(waiting.project), waiting.number), needed=False)
         writer.write(f"error: cancelled by {who} before it ran", end=True)
         writer.close()
         self.site.history.end(dropped)

@@ -16,8 +16,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from corpushooks import git, lanes
-from corpushooks.deployment import DONE, Request
-from corpushooks.errors import CorpusError
+from corpushooks.deployment import DONE, Deployment, Request
+from corpushooks.errors import CorpusError, StoreError
 from corpushooks.history import History
 from corpushooks.lanes import Lanes, Places
 from corpushooks.run import run
@@ -334,6 +334,36 @@ def test_a_store_that_is_locked_too_long_leaves_nothing_half(box: Box, label: st
         assert done.state == ("refused" if label == "1 archive" else "rolled_back")
         assert tree_of(project.tree) == before
         assert box.ref() == row.code != box.work().head
+
+
+@pytest.mark.parametrize(("method", "word"), [("begin", "undo restore"), ("move", "rolling_back")])
+def test_a_store_that_fails_for_a_moment_breaks_no_project(
+    box: Box, monkeypatch: pytest.MonkeyPatch, method: str, word: str
+) -> None:
+    box.app().push()
+    box.ended(1)
+    box.stop()
+    before = tree_of(box.project().tree)
+    box.work().commit({"index.html": "two", ".salt/10_broken.sls": FAILING})
+    run(["git", "--git-dir", box.project().code_git, "fetch", "--quiet", box.work().path, "HEAD"])
+    with capture_logs(), closing(History(box.host.store)) as store:
+        real, failed = getattr(store, method), list[str]()
+
+        def flickers(deployment: Deployment, what: str, *more: str) -> object:
+            if what == word and not failed:
+                failed.append(what)
+                raise StoreError("database is locked")
+            return real(deployment, what, *more)
+
+        monkeypatch.setattr(store, method, flickers)
+        store.enqueue("hello", Request(token="t", new=box.work().head))
+        working = Lanes(Site(box.host, Settings(), store, FakeEngine()))
+        working.wake("hello")
+        until(lambda: not working.busy())
+        done, row = store.deployment("hello", 2), store.project("hello")
+    assert failed and done.state == "rolled_back"
+    assert row and row.broken is None
+    assert tree_of(box.project().tree) == before
 
 
 def test_a_disk_that_takes_nothing_more_refuses_and_is_survived(box: Box) -> None:

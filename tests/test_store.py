@@ -172,7 +172,7 @@ def test_what_was_interrupted_when_the_store_was_lost_comes_to_its_end(box: Box,
     box.stop()
     python = box.root / "python"  # no hook brings a daemon back before we look
     python.write_text(re.sub(r"\) cd .* ;;", ") exit 1 ;;", python.read_text()))
-    box.start("move project.git" if moved else "5 fixperms", "after", "kill")
+    box.start("move ref" if moved else "5 fixperms", "after", "kill")
     new = box.work().commit({"index.html": "two"})
     push = box.work().start_push()
     assert box.daemon and box.daemon.wait(30)

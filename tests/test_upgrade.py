@@ -29,7 +29,7 @@ gmtime, clock = time.gmtime, Path(sys.argv[1]).parent / "clock"
 time.time = lambda: float(clock.read_text())
 time.gmtime = lambda at=None: gmtime(time.time() if at is None else at)
 from tests import fake_daemon
-fake_daemon.main(Path(sys.argv[1]), [])
+fake_daemon.main(Path(sys.argv[1]), embedded=False)
 """
 NOON = 1_700_000_000.0
 
