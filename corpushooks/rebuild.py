@@ -152,11 +152,12 @@ def _complete(store: History, project: Project, settings: Settings, damaged: fro
     numbers = {*_numbers(project.logs, LOG), *archives, *_pins(project)}
     told = {number: _told(lanes.log_path(project, number)) for number in numbers - known}
     behind = max(told, default=0) > max(known, default=0)
-    if not behind and not told and (row or "project" not in damaged):
+    lost = behind or (row is None and "project" in damaged)  # else one without a row was removed
+    if not lost and not told:
         return []
     store.fill("deployment", (_as_row(_trace(project, n, told[n], archives.get(n))) for n in sorted(told)))
     lines = [f"{name}: {view.count(len(told), 'deployment')} from logs, archives and pins"] if told else []
-    if behind or (row is None and "project" in damaged):
+    if lost:
         environments = [one.environment for _, one in sorted(told.items(), reverse=True) if one.environment]
         made = _project_row(store, project, row, [*environments, settings.for_project(name).environment][0])
         store.forget_project_row(name)

@@ -271,7 +271,11 @@ def test_a_project_that_was_removed_is_not_brought_back(three: Box) -> None:
         store.forget_project("hello", purge=False)
         assert store.newest("hello") == 3
     assert told(three) == ["the store is whole; nothing was changed"]
+    (three.project("other").logs / "1.log").write_text("")  # of a deployment that the store has lost
+    assert "has lost deployments of other" in told(three)[0]
     assert projects(three) == ["other"]
+    three.init()
+    assert three.row().live == 2
 
 
 def test_a_damage_that_is_met_in_use_names_the_command(tmp_path: Path) -> None:
