@@ -17,10 +17,10 @@ from typing import Any
 import click
 import yaml
 
-from corpushooks import __version__, client, daemon, demo, init, inspection, lanes, log, project, view
+from corpushooks import __version__, client, daemon, demo, init, inspection, lanes, log, project, rebuild, view
 from corpushooks.deployment import Deployment, ProjectRow, Request
 from corpushooks.errors import BrokenError, CorpusError, RefusedError, UsageError
-from corpushooks.history import History
+from corpushooks.history import History, open_store
 from corpushooks.settings import Settings, load
 from corpushooks.site import Site, open_site
 
@@ -41,11 +41,11 @@ class Context:
     def history(self) -> History:
         """Return the store; raise UsageError where this host has none yet."""
         try:
-            if not self.host.store.exists():
+            if not self.host.store.exists() and not self.host.projects_dir.exists():
                 raise UsageError(f"no project was ever made under {self.host.root}", hint="corpus init NAME")
         except PermissionError:
             raise RefusedError("the store is not yours to read", hint=f"ask as the owner of {self.host.root}") from None
-        return History(self.host.store)
+        return open_store(self.host)
 
     def site(self) -> Site:
         self.history().close()
@@ -122,7 +122,7 @@ def _show(as_json: bool, value: Any, lines: list[str]) -> None:
 def init_(context: Context, name: str, env: str | None, branch: str | None, as_json: bool) -> None:
     """Make a project, or repair one; print where to push."""
     context.host.project(name)
-    store = History(context.host.store)
+    store = open_store(context.host)
     with lanes.locked(context.host.project(name)):
         made = init.init(context.host, context.settings(), store, name, env, branch)
     lines = [f"{'made' if made.new else 'repaired'} {name} ({made.environment}, deploys {made.branch})"]
@@ -242,14 +242,10 @@ def rollback(context: Context, name: str, number: int, as_json: bool) -> None:
     """Return to the result of deployment NUMBER (code, pillar and its install SLS); default: the one before."""
     history, row = context.known(name)
     if not number:
-        earlier = [
-            d.number
-            for d in history.deployments(name)
-            if d.state == "deployed" and (d.new_code, d.new_pillar) != (row.code, row.pillar)
-        ]
-        if not earlier:
+        earlier = history.earlier(name, row.code, row.pillar)
+        if earlier is None:
             raise UsageError(f"{name} has no earlier release to return to", hint=f"corpus history {name}")
-        number = earlier[0]
+        number = earlier.number
     _ask(context, name, Request(kind="rollback", target=number, token=secrets.token_hex(16)), as_json)
 
 
@@ -291,7 +287,7 @@ def cancel(context: Context, name: str, as_json: bool) -> None:
 
 
 def _outcome(state: str, reason: str) -> str:
-    return view.OUTCOMES[state] + (f": {reason}" if reason else "")
+    return view.outcome(state) + (f": {reason}" if reason else "")
 
 
 @corpus.command()
@@ -401,6 +397,15 @@ def _check(context: Context, target: str, folder: Path) -> list[str]:
 def daemon_(context: Context, embedded: bool) -> None:
     """Be the daemon: run deployments until told to stop (SIGTERM)."""
     daemon.run(open_site(context.host), embedded=embedded)
+
+
+@corpus.command("rebuild")
+@JSON
+@click.pass_obj
+def rebuild_(context: Context, as_json: bool) -> None:
+    """Make a store that is lost or damaged anew, from what is left of it and from the disk; what is left is kept."""
+    lines = rebuild.rebuild(context.host, context.settings())
+    _show(as_json, {"done": lines}, lines)
 
 
 @corpus.command("demo")

@@ -7,7 +7,6 @@ request is queued, and last {"report": …} to a hook, {"result": …} to the co
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -22,10 +21,10 @@ from typing import Any, TextIO
 
 import structlog
 
-from corpushooks import deploy, git, layout, log, release, tree, view
+from corpushooks import deploy, git, layout, log, rebuild, release, tree, view
 from corpushooks.deployment import DEPLOYED, QUEUED, Deployment, ProjectRow, Request
-from corpushooks.errors import CorpusError, NoDaemonError, RefusedError, UsageError
-from corpushooks.lanes import Lanes, known, log_path, prepared, settings_of
+from corpushooks.errors import CorpusError, RefusedError, UsageError
+from corpushooks.lanes import Lanes, alone, known, log_path, prepared, settings_of
 from corpushooks.peer import Connection, PeerGone, listen
 from corpushooks.push import Command, Verdict, judge, report
 from corpushooks.site import Site
@@ -70,10 +69,12 @@ class Daemon:
             self._count(+1)
             threading.Thread(target=self._talk, args=(Connection(link),), daemon=True).start()
         self.listener.close()
-        self.lanes.stop()
+        self.lanes.stop(self.site.settings.stop_timeout)
 
     def stop(self) -> None:
-        """Stop listening; what runs comes to its end, what waits stays queued."""
+        """Stop listening; what runs may come to its end, what waits stays queued. Asked again: what runs rolls back."""
+        if self._stop.is_set():
+            self.lanes.hurry()
         self.site.stopping = self.lanes.stopping = True
         self._stop.set()
 
@@ -299,14 +300,10 @@ OPERATIONS: dict[str, Callable[[Daemon, Connection, dict[str, Any]], None]] = {
 
 
 @contextlib.contextmanager
-def alone(site: Site) -> Iterator[socket.socket]:
+def listening(site: Site) -> Iterator[socket.socket]:
     """Be the only daemon of this host and listen; raise NoDaemonError where there is one."""
     layout.make_host(site.host)
-    with (site.host.locks_dir / "daemon.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise NoDaemonError("a daemon runs already") from None
+    with alone(site.host):
         settle(site)
         listener = listen(site.host.socket)
         try:
@@ -317,10 +314,22 @@ def alone(site: Site) -> Iterator[socket.socket]:
 
 def settle(site: Site) -> None:
     """Stop what deployments that were interrupted left running, before anybody is listened to."""
+    site.history.check()
+    rebuild.check(site.host, site.history)
     tree.remove(site.host.scratch)
     for row in site.history.projects():
         for deployment in site.history.unfinished(row.name):
             deploy.stop_children(site, deployment)
+
+
+class _OwnLogger(structlog.WriteLogger):
+    """A logger whose disk may be full: whoever says something must not fail over it."""
+
+    def msg(self, message: str) -> None:
+        with contextlib.suppress(OSError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = error = critical = msg
 
 
 def _log_to(file: TextIO) -> None:
@@ -332,7 +341,7 @@ def _log_to(file: TextIO) -> None:
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(),
         ],
-        logger_factory=structlog.WriteLoggerFactory(file),
+        logger_factory=lambda *_: _OwnLogger(file),
     )
 
 
@@ -347,7 +356,7 @@ def _own_log(path: Path) -> TextIO:
 def run(site: Site, *, embedded: bool) -> None:
     """Be the daemon until told to stop."""
     os.umask(0o022)
-    with alone(site) as listener:
+    with listening(site) as listener:
         _log_to(_own_log(site.host.state_dir / "daemon.log") if embedded else sys.stderr)
         daemon = Daemon(site, listener, embedded)
         for number in (signal.SIGTERM, signal.SIGINT):

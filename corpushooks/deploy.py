@@ -25,7 +25,15 @@ from corpushooks.deployment import (
     SUCCEEDED,
     Deployment,
 )
-from corpushooks.errors import CancelledError, CorpusError, DoorError, RefusedError, SaltError, StepError
+from corpushooks.errors import (
+    CancelledError,
+    CorpusError,
+    DoorError,
+    RefusedError,
+    SaltError,
+    StepError,
+    StoreError,
+)
 from corpushooks.run import carrying, command_of, start_time, stop_group
 from corpushooks.site import Run, Site
 from corpushooks.text import one_line
@@ -192,6 +200,8 @@ def roll_back(run: Run, reason: str) -> None:
     run.undoing = True
     try:
         _undo_though_salt_dies(run)
+    except StoreError:
+        raise  # the lane does it again once the store is back
     except Exception as exc:  # the edge of a lane: whatever failed, a person must know
         if run.site.stopping:  # whoever stops us stops Salt with us: the next daemon goes on from here
             run.log.write(f"warning: stopped in the roll back ({exc}); the next daemon does it again")
@@ -316,7 +326,7 @@ def _recover_ended(run: Run, begun: list[str]) -> None:
         _go_on(run, tuple(s for s in _from("rotate") if s.name not in begun or s.name == "rotate"))
     elif not run.log.ended:
         word = "success" if done.state in SUCCEEDED else "error"
-        run.say_end(f"{word}: {done.reason or done.request.kind} ({view.OUTCOMES[done.state]})")
+        run.say_end(f"{word}: {done.reason or done.request.kind} ({view.outcome(done.state)})")
 
 
 def _from(name: str) -> tuple[Step, ...]:

@@ -7,6 +7,9 @@ CorpusError                    1
 │   ├── GitError
 │   ├── SaltError
 │   ├── StoreError
+│   │   ├── StateError
+│   │   └── LostStoreError
+│   ├── LogError
 │   ├── TreeError
 │   └── ProcessError
 ├── UsageError                 2  wrong usage or configuration
@@ -52,6 +55,18 @@ class SaltError(DoorError):
 
 class StoreError(DoorError):
     """The store cannot be read or written."""
+
+
+class StateError(StoreError):
+    """A deployment cannot go from the state that it is in to the one that was asked for."""
+
+
+class LostStoreError(StoreError):
+    """The store is gone or damaged: `corpus rebuild` makes it anew, from what is left."""
+
+
+class LogError(DoorError):
+    """The log of a deployment cannot be made."""
 
 
 class TreeError(DoorError):

@@ -158,6 +158,14 @@ def ref(path: Path, name: str) -> str | None:
             return None
 
 
+def head_branch(path: Path) -> str:
+    """Return the branch that a bare repository was made with."""
+    try:
+        return (path / "HEAD").read_text().strip().removeprefix("ref: refs/heads/")
+    except OSError as exc:
+        raise GitError(f"{path} has no HEAD: {exc.strerror}", hint="corpus init NAME repairs it") from exc
+
+
 def move_ref(path: Path, name: str, old: str | None, new: str, *, patience: float = 5.0) -> bool:
     """Move a ref from `old` (None: it must not exist) to `new`; return whether it was `old`.
 

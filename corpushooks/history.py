@@ -1,21 +1,23 @@
 """The store: projects, deployments and the journal of those that have not ended. The only user of sqlite3.
 
 A row is committed, and on the disk, before what it announces is done. Everything that has to be true together
-changes in one transaction.
+changes in one transaction. A store that is gone or damaged is never begun anew in silence: that needs a person.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from corpushooks.deployment import (
     CANCELLED,
@@ -29,10 +31,12 @@ from corpushooks.deployment import (
     ProjectRow,
     Request,
 )
-from corpushooks.errors import StoreError, UsageError
+from corpushooks.errors import LostStoreError, StateError, StoreError, UsageError
+from corpushooks.project import Host
 
-VERSION = 1
+PATIENCE = 30.0  # seconds that another process may hold the store
 
+# The store of version 1; what each later version makes of the one before stands in MIGRATIONS.
 SCHEMA = """
 CREATE TABLE project (
     name        TEXT PRIMARY KEY,
@@ -83,37 +87,145 @@ CREATE TABLE child (
 ) STRICT;
 CREATE INDEX child_of ON child (project, number);
 """
+MIGRATIONS: Mapping[int, tuple[str, ...]] = {
+    # what was live last is found however much has failed since
+    2: ("CREATE INDEX deployment_live ON deployment (project, number) WHERE state = 'deployed'",),
+}
+VERSION = max(MIGRATIONS)
+LIVE = f"state = '{DEPLOYED}'"  # as its index has it
+HINT = "corpus rebuild"
+PROBES = 1_000_000  # rows of a damaged table that are looked for one by one
+TABLES = ("project", "deployment", "journal", "child")
+
+
+def open_store(host: Host) -> History:
+    """Open the store of a host, or begin one where nothing was ever made; raise StoreError."""
+    made = next(host.projects_dir.glob("*/git/project.git"), None)
+    left = [path for path in files(host.store) if path.exists()]
+    if not host.store.exists() and (made or left):
+        raise LostStoreError(f"the store {host.store} is gone, but {left[0] if left else made} is there", HINT)
+    return History(host.store)
+
+
+def files(path: Path) -> list[Path]:
+    """Return the files of a store: sqlite keeps two beside it."""
+    return [path, *(path.with_name(f"{path.name}-{end}") for end in ("wal", "shm"))]
+
+
+def _begin(path: Path) -> None:
+    """Make an empty store: aside, then in place, so that a file of its name is always a whole store."""
+    aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
+    try:
+        with closing(sqlite3.connect(aside, isolation_level=None)) as db:
+            db.execute("BEGIN")
+            for statement in (*SCHEMA.split(";\n"), *(one for each in MIGRATIONS.values() for one in each)):
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {VERSION}")
+            db.execute("COMMIT")
+        aside.chmod(0o600)
+        os.link(aside, path)
+    except FileExistsError:
+        pass  # somebody else was faster
+    finally:
+        aside.unlink(missing_ok=True)
+    _sync_folder(path)
+
+
+def _sync_folder(path: Path) -> None:
+    """Bring what was renamed or made beside `path` to the disk."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 @dataclass
 class History:
-    """The open store. One connection, one lock: any thread may use it."""
+    """The open store. One connection, one lock: any thread may use it. `patience` is in seconds."""
 
     path: Path
+    patience: float = PATIENCE
     _db: sqlite3.Connection = field(init=False, repr=False)
+    _inode: int = field(init=False, repr=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
     def __post_init__(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=30)
-            self._db.row_factory = sqlite3.Row
-            self.path.chmod(0o600)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._make()
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if not self.path.exists():
+                _begin(self.path)
+            self._db = sqlite3.connect(
+                f"file:{quote(str(self.path))}?mode=rw", uri=True, isolation_level=None, check_same_thread=False,
+                timeout=self.patience,
+            )  # fmt: skip
         except (sqlite3.Error, OSError) as exc:
             raise StoreError(f"the store {self.path} cannot be opened: {exc}") from exc
+        try:
+            self._prepare()
+        except BaseException:
+            self._db.close()
+            raise
 
-    def _make(self) -> None:
-        with self._change() as db:
-            version = db.execute("PRAGMA user_version").fetchone()[0]
-            if version > VERSION:
-                raise StoreError(f"the store {self.path} is of a newer corpushooks (version {version})")
-            if version == 0:
-                for statement in SCHEMA.split(";\n"):
+    def _prepare(self) -> None:
+        try:
+            found = self.path.stat()
+            self._inode = found.st_ino
+            if found.st_mode & 0o777 != 0o600:
+                self.path.chmod(0o600)
+            self._db.row_factory = sqlite3.Row
+            if self._version() == 0:  # no version of ours; to go on would write on it
+                raise LostStoreError(f"the store {self.path} is damaged: it holds nothing", HINT)
+            self._refuse_newer()
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            if self._version() < VERSION:
+                self._migrate()
+        except (sqlite3.Error, OSError) as exc:
+            raise self._error(exc, "cannot be opened") from exc
+
+    def _error(self, exc: Exception, what: str = "") -> StoreError:
+        """Return what to raise for an error of sqlite; it has no class of its own for a damaged file."""
+        if type(exc) is sqlite3.DatabaseError:
+            return LostStoreError(f"the store {self.path} is damaged: {exc}", HINT)
+        return StoreError(f"the store {self.path}{what and ' '}{what}: {exc}")
+
+    def _version(self) -> int:
+        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
+
+    def _migrate(self) -> None:
+        """Bring a store of an older version to ours, a copy of it kept beside it."""
+        with self._transaction() as db:
+            older = self._version()  # another process may have been faster
+            if older < VERSION:
+                self._keep_copy(older)
+            for version in range(older + 1, VERSION + 1):
+                for statement in MIGRATIONS[version]:
                     db.execute(statement)
-                db.execute(f"PRAGMA user_version = {VERSION}")
+            db.execute(f"PRAGMA user_version = {VERSION}")
+
+    def _refuse_newer(self) -> None:
+        if self._version() > VERSION:
+            raise StoreError(
+                f"the store {self.path} is of a newer corpushooks (version {self._version()})",
+                hint="install that one again, or restart what still runs as the older one",
+            )
+
+    def _keep_copy(self, version: int) -> None:
+        """Copy the store as it is, from beside our transaction, to NAME.vVERSION."""
+        kept = self.path.with_name(f"{self.path.name}.v{version}")
+        aside = kept.with_name(f"{kept.name}.new")
+        with closing(sqlite3.connect(self.path)) as source, closing(sqlite3.connect(aside)) as copy:
+            source.backup(copy)
+        aside.chmod(0o600)
+        aside.rename(kept)
+        _sync_folder(kept)
+
+    def check(self) -> None:
+        """Read the whole store; raise LostStoreError where it is damaged."""
+        for row in self._rows("PRAGMA quick_check(1)"):
+            if row[0] != "ok":
+                raise LostStoreError(f"the store {self.path} is damaged: {' '.join(str(row[0]).split())}", HINT)
 
     def close(self) -> None:
         """Close the store."""
@@ -122,6 +234,22 @@ class History:
 
     @contextmanager
     def _change(self) -> Iterator[sqlite3.Connection]:
+        """One transaction on a store that is still ours: neither replaced nor made newer meanwhile."""
+        with self._transaction() as db:
+            self._refuse_newer()
+            self._refuse_replaced()
+            yield db
+
+    def _refuse_replaced(self) -> None:
+        try:
+            replaced = self.path.stat().st_ino != self._inode
+        except FileNotFoundError:
+            replaced = True
+        if replaced:
+            raise LostStoreError(f"the store {self.path} was taken away while it was in use", HINT)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
         """One transaction, on the disk when it ends; nothing of it where an error ends it."""
         with self._lock:
             try:
@@ -132,7 +260,7 @@ class History:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 if isinstance(exc, sqlite3.Error):
-                    raise StoreError(f"the store {self.path}: {exc}") from exc
+                    raise self._error(exc) from exc
                 raise
 
     def _rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
@@ -140,7 +268,7 @@ class History:
             try:
                 return self._db.execute(query, values).fetchall()
             except sqlite3.Error as exc:
-                raise StoreError(f"the store {self.path}: {exc}") from exc
+                raise self._error(exc) from exc
 
     # projects
 
@@ -167,9 +295,9 @@ class History:
                 (name, environment, branch, time.time()),
             )
             last = db.execute(
-                "SELECT number, new_code, new_pillar FROM deployment WHERE project = ? AND state = ?"
+                f"SELECT number, new_code, new_pillar FROM deployment WHERE project = ? AND {LIVE}"
                 " ORDER BY number DESC LIMIT 1",
-                (name, DEPLOYED),
+                (name,),
             ).fetchone()
             if last and not known:
                 db.execute(
@@ -216,7 +344,7 @@ class History:
 
     def _read(self, where: str, *values: Any) -> list[Deployment]:
         rows = self._rows(f"SELECT * FROM deployment WHERE {where}", *values)
-        return [Deployment(**{**dict(row), "request": Request.load(row["request"])}) for row in rows]
+        return [Deployment(**{**dict(row), "request": _request(row["request"])}) for row in rows]
 
     def deployment(self, project: str, number: int) -> Deployment:
         """Return one deployment; raise UsageError where there is none of that number."""
@@ -229,13 +357,26 @@ class History:
         """Return the deployments of a project, the newest first."""
         return self._read("project = ? ORDER BY number DESC LIMIT ?", project, limit)
 
+    def earlier(self, project: str, code: str | None, pillar: str | None) -> Deployment | None:
+        """Return the newest that was live with another result than these commits."""
+        found = self._read(
+            f"project = ? AND {LIVE} AND new_code IS NOT NULL AND NOT (new_code IS ? AND new_pillar IS ?)"
+            " ORDER BY number DESC LIMIT 1",
+            project, code, pillar,
+        )  # fmt: skip
+        return found[0] if found else None
+
+    def newest(self, project: str) -> int:
+        """Return the number of the newest deployment; 0 where there is none."""
+        return int(self._rows("SELECT coalesce(max(number), 0) FROM deployment WHERE project = ?", project)[0][0])
+
     def unfinished(self, project: str) -> list[Deployment]:
         """Return those that started and have not ended, the oldest first."""
         return self._read("project = ? AND ended IS NULL AND state != ? ORDER BY number", project, QUEUED)
 
-    def queued(self, project: str) -> list[Deployment]:
+    def queued(self, project: str, limit: int = -1) -> list[Deployment]:
         """Return those that wait, the oldest first."""
-        return self._read("project = ? AND ended IS NULL AND state = ? ORDER BY number", project, QUEUED)
+        return self._read("project = ? AND ended IS NULL AND state = ? ORDER BY number LIMIT ?", project, QUEUED, limit)
 
     def ahead(self, deployment: Deployment) -> Deployment | None:
         """Return what runs or waits first in the lane of a deployment, before it."""
@@ -255,7 +396,7 @@ class History:
         key = (deployment.project, deployment.number)
         row = db.execute("SELECT state FROM deployment WHERE project = ? AND number = ?", key).fetchone()
         if state not in TRANSITIONS.get(row[0], ()):
-            raise StoreError(f"{key[0]} deployment {key[1]} cannot go from {row[0]} to {state}")
+            raise StateError(f"{key[0]} deployment {key[1]} cannot go from {row[0]} to {state}")
         now = time.time()
         column = {RUNNING: "started", ROLLING_BACK: None}.get(state, "decided")
         if column:
@@ -341,3 +482,84 @@ class History:
             deployment.project, deployment.number,
         )  # fmt: skip
         return [ChildRow(*row) for row in rows]
+
+    # what a lost store is made from
+
+    def forget_project_row(self, name: str) -> None:
+        """Make room for another row of a project."""
+        with self._change() as db:
+            db.execute("DELETE FROM project WHERE name = ?", (name,))
+
+    def fill(self, table: str, rows: Iterable[Mapping[str, Any]]) -> int:
+        """Add rows as they are, but those that no store could hold, or that are there; return how many were."""
+        with self._change() as db:
+            known = {row["name"] for row in db.execute(f"PRAGMA table_info({table})")}
+            before = db.total_changes
+            for row in rows:
+                kept = {name: value for name, value in row.items() if name in known}
+                marks = ", ".join("?" * len(kept))
+                with suppress(sqlite3.IntegrityError):
+                    db.execute(f"INSERT INTO {table} ({', '.join(kept)}) VALUES ({marks})", tuple(kept.values()))
+            return db.total_changes - before
+
+
+def _request(text: str) -> Request:
+    """Read a stored request; one that cannot be read is of a kind that nobody knows."""
+    try:
+        return Request.load(text)
+    except (TypeError, ValueError):
+        return Request(kind="unreadable")
+
+
+@dataclass(frozen=True)
+class Salvage:
+    """What can still be read of a damaged store: table -> rows, and the tables of which something is lost."""
+
+    rows: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+    damaged: frozenset[str] = frozenset(TABLES)
+
+
+def salvage(path: Path) -> Salvage:
+    """Read a damaged store; `path` is a copy, which may change."""
+    rows, damaged = {}, set()
+    with closing(sqlite3.connect(path)) as db:
+        db.row_factory = sqlite3.Row
+        for table in TABLES:
+            rows[table], whole = _readable(db, table)
+            if not whole:
+                damaged.add(table)
+    return Salvage(rows, frozenset(damaged))
+
+
+def _readable(db: sqlite3.Connection, table: str) -> tuple[list[dict[str, Any]], bool]:
+    """Return the rows of a table that can be read, and whether these are all; past a damage each row by itself."""
+    rows: list[dict[str, Any]] = []
+    with suppress(sqlite3.Error):
+        rows += map(dict, db.execute(f"SELECT rowid AS row_, * FROM {table} ORDER BY rowid"))
+        return rows, True
+    last = rows[-1]["row_"] if rows else 0
+    try:
+        top = db.execute(f"SELECT max(rowid) FROM {table}").fetchone()[0] or 0
+    except sqlite3.Error:
+        return rows, False
+    for rowid in range(last + 1, min(top, last + PROBES) + 1):
+        with suppress(sqlite3.Error):
+            rows += map(dict, db.execute(f"SELECT * FROM {table} WHERE rowid = ?", (rowid,)))
+    return rows, False
+
+
+def keep_aside(path: Path, mark: str) -> list[Path]:
+    """Give what is left of a store other names, NAME.MARK…; the store itself first, so that nobody opens a half."""
+    kept = []
+    for file in files(path):
+        if file.exists():
+            end = file.name.removeprefix(path.name)
+            kept.append(file.rename(path.with_name(f"{path.name}.{mark}{end}")))
+            _sync_folder(path)
+    return kept
+
+
+def put(new: Path, path: Path) -> None:
+    """Give a store that is closed its name."""
+    new.rename(path)
+    _sync_folder(path)

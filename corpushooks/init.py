@@ -6,7 +6,7 @@ import getpass
 import socket
 from dataclasses import dataclass
 
-from corpushooks import git, layout, tree, wiring
+from corpushooks import git, layout, rebuild, tree, wiring
 from corpushooks.errors import RefusedError, UsageError
 from corpushooks.history import History
 from corpushooks.project import Host, Project, check_branch, check_environment
@@ -31,6 +31,7 @@ def init(
 ) -> Made:
     """Make a project, or repair it: whatever is right already stays."""
     project, row = host.project(name), history.project(name)
+    rebuild.check(host, history)
     mine = settings.for_project(name)
     env = check_environment(environment or (row.environment if row else mine.environment))
     head = check_branch(branch or (row.branch if row else mine.branch))

@@ -7,6 +7,7 @@ import fcntl
 import os
 import threading
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -20,14 +21,23 @@ from corpushooks.deployment import (
     CANCELLED,
     FAILED,
     QUEUED,
+    REFUSED,
     ROLLING_BACK,
     RUNNING,
     Deployment,
     ProjectRow,
     Request,
 )
-from corpushooks.errors import CorpusError, RefusedError, StoreError, UsageError
-from corpushooks.project import Project
+from corpushooks.errors import (
+    CorpusError,
+    LogError,
+    NoDaemonError,
+    RefusedError,
+    StateError,
+    StoreError,
+    UsageError,
+)
+from corpushooks.project import Host, Project
 from corpushooks.settings import Settings
 from corpushooks.site import Run, Site
 from corpushooks.text import one_line
@@ -39,6 +49,14 @@ KINDS: dict[str, Callable[[Run], None]] = {
     "task": task.task,
     "plan": plan.plan,
 }
+
+
+STOPPED = "the daemon, which was told to stop"  # who cancelled a deployment
+
+
+def _unknown(run: Run) -> None:
+    """Refuse what a newer version may have queued."""
+    deploy.refuse(run, RefusedError(f"this version knows no request {run.request.kind!r}", hint="ask again"))
 
 
 def known(site: Site, name: str) -> ProjectRow:
@@ -83,6 +101,43 @@ def locked(project: Project) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def alone(host: Host) -> Iterator[None]:
+    """Be the only daemon of a host, or whoever must have none beside him; raise NoDaemonError where there is one."""
+    with (host.locks_dir / "daemon.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise NoDaemonError("a daemon runs already") from None
+        yield
+
+
+class Places:
+    """Room for so many at once; whoever finds none is served in the order of coming."""
+
+    def __init__(self, size: int) -> None:
+        self._free = size
+        self._waiting: deque[threading.Lock] = deque()
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        turn = threading.Lock()
+        turn.acquire()
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                return
+            self._waiting.append(turn)
+        turn.acquire()  # until a place is handed over: nobody can slip in between
+
+    def __exit__(self, *exc: object) -> None:
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._free += 1
+
+
 def work_off(
     site: Site,
     name: str,
@@ -93,29 +148,38 @@ def work_off(
     with locked(site.host.project(name)):
         tree.remove(site.host.project(name).minion_dir / "candidate")
         for deployment in site.history.unfinished(name):
-            with places, opened(site, deployment) as run:
+            with places, opened(site, deployment, needs_log=False) as run:
                 at_edge(run, deploy.recover)
-        while not stopping() and site.history.queued(name):
+        while not stopping() and site.history.queued(name, 1):
             with places:
-                waiting = site.history.queued(name)
+                waiting = site.history.queued(name, 1)
                 if waiting and not stopping():
                     _start(site, waiting[0])
 
 
 def _start(site: Site, deployment: Deployment) -> None:
-    with opened(site, deployment) as run:
-        try:
-            run.move(RUNNING)
-        except StoreError:  # cancelled in this moment
-            return
-        at_edge(run, lambda run: KINDS[run.request.kind](run))
+    try:
+        with opened(site, deployment) as run:
+            if _begins(run):
+                at_edge(run, KINDS.get(run.request.kind, _unknown))
+    except LogError as exc:
+        site.history.end(site.history.move(deployment, REFUSED, one_line(exc.message)))
+        site.tell()
+
+
+def _begins(run: Run) -> bool:
+    try:
+        run.move(RUNNING)
+    except StateError:  # cancelled in this moment
+        return False
+    return True
 
 
 @contextlib.contextmanager
-def opened(site: Site, deployment: Deployment) -> Iterator[Run]:
-    """Give a deployment what it needs to run, where followers and `cancel` find it."""
+def opened(site: Site, deployment: Deployment, *, needs_log: bool = True) -> Iterator[Run]:
+    """Give a deployment what it needs to run, where followers and `cancel` find it; raise LogError."""
     row, project = known(site, deployment.project), site.host.project(deployment.project)
-    writer = log.Log(log_path(project, deployment.number))
+    writer = log.Log(log_path(project, deployment.number), needed=needs_log)
     run = Run(site, project, settings_of(site, row), row, deployment, writer)
     key = (deployment.project, deployment.number)
     site.running[key] = run
@@ -130,10 +194,15 @@ def opened(site: Site, deployment: Deployment) -> Iterator[Run]:
 
 
 def at_edge(run: Run, act: Callable[[Run], None]) -> None:
-    """Do something with a deployment; its outcome is in the store and in its log, never an exception."""
+    """Do something with a deployment; its outcome is in the store and in its log, never an exception.
+
+    But where the store fails nothing can be said of it: the lane goes on with it once the store is back.
+    """
     try:
         act(run)
     except Exception as exc:  # the edge of a lane: a fault of our own must be said, and must not end the daemon
+        if isinstance(exc, StoreError) and not isinstance(exc, StateError):
+            raise
         _internal_error(run, exc)
     if run.deployment.final:
         with run.site.effect("end"):
@@ -163,19 +232,22 @@ class Lanes:
 
     site: Site
     stopping: bool = False
+    _hurry: bool = False
     _threads: dict[str, threading.Thread] = field(default_factory=dict)
     untidy: set[str] = field(default_factory=set)  # projects that worked since git was last asked to collect
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _lock: threading.Condition = field(default_factory=threading.Condition)  # told when a lane ends, or must hurry
     _halt: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
-        self._places = threading.BoundedSemaphore(self.site.settings.max_parallel)
+        self._places = Places(self.site.settings.max_parallel)
 
     def wake(self, name: str) -> None:
         """See that what waits in a project is worked off."""
         with self._lock:
             if name not in self._threads and not self.stopping:
-                self._threads[name] = threading.Thread(target=self._work, args=(name,), name=f"lane {name}")
+                self._threads[name] = threading.Thread(
+                    target=self._work, args=(name,), name=f"lane {name}", daemon=True
+                )
                 self._threads[name].start()
                 self.untidy.add(name)
 
@@ -207,23 +279,41 @@ class Lanes:
                 structlog.get_logger().error("lane failed", exc_info=exc, project=name)
                 failures += 1
                 if self._halt.wait(min(60.0, 0.1 * 2**failures)):
+                    self._leave(name)
                     return
 
     def _leaves(self, name: str) -> bool:
         with self._lock:
-            leaves = self.stopping or not self.site.history.queued(name)
+            leaves = self.stopping or not self.site.history.queued(name, 1)
             if leaves:
-                del self._threads[name]
+                self._leave(name)
             return leaves
 
-    def stop(self) -> None:
-        """Start nothing more and wait for what runs."""
+    def _leave(self, name: str) -> None:
+        with self._lock:
+            del self._threads[name]
+            self._lock.notify_all()
+
+    def stop(self, limit: float | None = None) -> None:
+        """Start nothing more and wait for what runs; what still runs after `limit` seconds is rolled back."""
         with self._lock:
             self.stopping = True
-            threads = list(self._threads.values())
         self._halt.set()
-        for thread in threads:
-            thread.join()
+        with self._lock:
+            self._lock.wait_for(lambda: self._hurry or not self._threads, limit)
+        for run in list(self.site.running.values()):
+            if not run.undoing:
+                with contextlib.suppress(StoreError):  # then its reason does not say who
+                    self.site.history.set_cancelled(run.deployment, STOPPED)
+                run.cancel()
+        with self._lock:  # a lane that runs nothing can but wait for a lock that another process holds
+            self._lock.wait_for(lambda: not self._threads or not self.site.running)
+
+    def hurry(self) -> None:
+        """Have `stop` wait no longer. A signal handler may call this while `stop` waits."""
+        with self._lock:
+            self._hurry = True
+            self._lock.notify_all()
 
     def cancel(self, name: str, who: str) -> Deployment | None:
         """Cancel what runs in a project, else what waits next; return it. Raise RefusedError in a roll back."""
@@ -247,7 +337,7 @@ class Lanes:
             dropped = self.site.history.move(waiting, CANCELLED, f"cancelled by {who}")
         except StoreError:
             return False
-        writer = log.Log(log_path(self.site.host.project(waiting.project), waiting.number))
+        writer = log.Log(log_path(self.site.host.project(waiting.project), waiting.number), needed=False)
         writer.write(f"error: cancelled by {who} before it ran", end=True)
         writer.close()
         self.site.history.end(dropped)

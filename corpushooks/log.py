@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from corpushooks.errors import UsageError
+from corpushooks.errors import LogError, UsageError
 from corpushooks.text import clean
 
 
@@ -37,12 +37,24 @@ class Log:
     """The log of a running deployment, open for writing by one thread, followed by many."""
 
     path: Path
-    _file: int = field(init=False, repr=False)
-    _size: int = field(init=False, repr=False)  # -1: closed
+    needed: bool = True  # else, where no log can be made, what is said is dropped
+    _file: int = field(default=-1, repr=False)
+    _size: int = field(default=0, repr=False)
+    _closed: bool = False
     ended: bool = False  # the outcome is said
     _grown: threading.Condition = field(default_factory=threading.Condition, repr=False)
 
     def __post_init__(self) -> None:
+        try:
+            self._open()
+        except OSError as exc:
+            if self._file >= 0:
+                os.close(self._file)
+                self._file = -1
+            if self.needed:
+                raise LogError(f"the log {self.path} cannot be made: {exc.strerror}") from exc
+
+    def _open(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._size = os.fstat(self._file).st_size
@@ -64,7 +76,7 @@ class Log:
             records[-1]["end"] = self.ended = True
         data = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()
         with self._grown:
-            if self._size >= 0:
+            if self._file >= 0:
                 self._append(data)
             self._grown.notify_all()
 
@@ -82,15 +94,17 @@ class Log:
     def wait(self, offset: int, seconds: float) -> None:
         """Wait until the log is longer than `offset` or closed, at most `seconds`."""
         with self._grown:
-            self._grown.wait_for(lambda: self._size < 0 or self._size > offset, seconds)
+            self._grown.wait_for(lambda: self._closed or self._size > offset, seconds)
 
     def close(self) -> None:
         """Put the log on the disk and close it."""
         with self._grown:
-            if self._size >= 0:
-                os.fsync(self._file)
-                os.close(self._file)
-            self._size = -1
+            if self._file >= 0:
+                with contextlib.suppress(OSError):  # the outcome stands in the store
+                    os.fsync(self._file)
+                with contextlib.suppress(OSError):
+                    os.close(self._file)
+            self._file, self._closed = -1, True
             self._grown.notify_all()
 
 
@@ -110,5 +124,5 @@ def read(path: Path, offset: int = 0) -> Iterator[Line]:
                 except ValueError:
                     record = {"text": "(this line cannot be read)", "at": 0.0}
                 yield Line(record["text"], record.get("more", False), record.get("end", False), record["at"], offset)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return

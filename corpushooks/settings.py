@@ -120,6 +120,9 @@ class Settings:
     reserve: int = _key(64, SIZE, "How much space must stay free on the disk.")
     max_parallel: int = _key(4, COUNT, "How many projects of this host may be deployed at once.")
     idle_timeout: float = _key(300, SECONDS, "After how long without work an embedded daemon leaves.")
+    stop_timeout: float | None = _key(
+        60, LIMIT, "How long a daemon that stops waits for what runs, before it rolls that back; null is no limit."
+    )
     step_timeout: float | None = _key(3600, LIMIT, "How long one step may take; null is no limit.", True)
     timeout: float | None = _key(7200, LIMIT, "How long a deployment may take; null is no limit.", True)
     group: str = _key("corpus", GROUP, "The system group whose members may do everything.")

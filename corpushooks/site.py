@@ -13,7 +13,7 @@ from pathlib import Path
 from corpushooks.config import Cfg
 from corpushooks.deployment import FAILED, REFUSED, ChildRow, Deployment, ProjectRow, Request
 from corpushooks.errors import CancelledError, CorpusError, RefusedError, UsageError
-from corpushooks.history import History
+from corpushooks.history import History, open_store
 from corpushooks.log import Log
 from corpushooks.project import Host, Project
 from corpushooks.release import Release
@@ -191,4 +191,4 @@ def make_engine(host: Host, settings: Settings) -> Engine:
 def open_site(host: Host) -> Site:
     """Return a host at work, as its settings say; raise ConfigError or StoreError."""
     settings = load(host.config_file)
-    return Site(host, settings, History(host.store), make_engine(host, settings))
+    return Site(host, settings, open_store(host), make_engine(host, settings))

@@ -20,6 +20,11 @@ OUTCOMES = {
 }  # fmt: skip
 
 
+def outcome(state: str) -> str:
+    """Return a state as people say it; one of a newer version as it is."""
+    return OUTCOMES.get(state, state)
+
+
 def short(commit: str | None) -> str:
     """Return a commit as people write it."""
     return commit[:7] if commit else "nothing"
@@ -147,7 +152,8 @@ def reason(deployment: Deployment) -> str:
 
 
 def ago(seconds: float) -> str:
-    """Return a duration as people say it."""
+    """Return a duration as people say it; none where the clock was set back meanwhile."""
+    seconds = max(0.0, seconds)
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"
@@ -164,19 +170,19 @@ def status(found: Mapping[str, Any]) -> list[str]:
         lines.append(f"    project/ holds the failed {short(found['tree'])}")
     if found["pillar_ahead"]:
         lines.append("    the pillar is ahead: it takes effect with the next deployment")
-    lines += [f"    {OUTCOMES[one['state']]}: deployment {one['number']} by {one['by']}" for one in found["open"]]
+    lines += [f"    {outcome(one['state'])}: deployment {one['number']} by {one['by']}" for one in found["open"]]
     last = found["last"]
     if last and last["state"] not in ("deployed", "done"):
-        lines.append(f"    last: deployment {last['number']} {OUTCOMES[last['state']]}: {last['reason']}")
+        lines.append(f"    last: deployment {last['number']} {outcome(last['state'])}: {last['reason']}")
     return lines
 
 
 def history_row(one: Deployment, *, live: bool) -> str:
     """Return one line of `corpus history`."""
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one.queued))
-    took = f"{one.decided - one.started:.1f} s" if one.decided and one.started else ""
+    took = f"{max(0.0, one.decided - one.started):.1f} s" if one.decided and one.started else ""
     ways = course(one.old_code, one.new_code, one.old_pillar, one.new_pillar, 0) if one.new_code else ""
     mark = "*" if live else " "
     kind = "" if one.request.kind == "deploy" else f"{one.request.kind} "
-    left = f"{mark}{one.number:>5}  {when}  {OUTCOMES[one.state]:<11} {took:>8}  {one.request.who:<10} {ways}"
+    left = f"{mark}{one.number:>5}  {when}  {outcome(one.state):<11} {took:>8}  {one.request.who:<10} {ways}"
     return f"{left}  {kind}{one.reason}".rstrip()

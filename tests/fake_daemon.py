@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 
 from corpushooks import daemon
-from corpushooks.history import History
+from corpushooks.history import open_store
 from corpushooks.project import Host
 from corpushooks.settings import load
 from corpushooks.site import Probe, Site
@@ -57,7 +57,7 @@ def main(root: Path, *, embedded: bool) -> None:
     """Serve until stopped."""
     host = Host(root)
     sys.executable = str(root.parent / "python")  # what a repair writes into the hooks
-    site = Site(host, load(host.config_file), History(host.store), FakeEngine(), probe_of(root))
+    site = Site(host, load(host.config_file), open_store(host), FakeEngine(), probe_of(root))
     daemon.run(site, embedded=embedded)
 
 

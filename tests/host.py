@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from corpushooks import client, git, init, lanes, log
 from corpushooks.deployment import Deployment, ProjectRow
 from corpushooks.errors import NoDaemonError
-from corpushooks.history import History
+from corpushooks.history import History, open_store
 from corpushooks.project import Host, Project
 from corpushooks.run import Child, Output, run, spawn, start_time
 from corpushooks.settings import load
@@ -148,7 +148,7 @@ class Box:
 
     def init(self, name: str = "hello", env: str | None = None) -> Project:
         """Make a project."""
-        store = History(self.host.store)
+        store = open_store(self.host)
         with self.interpreter():
             init.init(self.host, load(self.host.config_file), store, name, env, None)
         store.close()

@@ -51,6 +51,7 @@ enlarge: [lvextend, -L, +1G]
 reserve: 0
 max_parallel: 1
 idle_timeout: 0.5
+stop_timeout: 10
 step_timeout: null
 timeout: 60
 group: admins
@@ -73,6 +74,7 @@ projects: {hello: {branch: main}}
         reserve=0,
         max_parallel=1,
         idle_timeout=0.5,
+        stop_timeout=10,
         step_timeout=None,
         timeout=60,
         group="admins",

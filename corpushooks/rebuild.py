@@ -1,0 +1,258 @@
+"""A lost store made anew: from what can still be read of it, then from what the disk tells of each project."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from corpushooks import git, history, lanes, layout, log, tree, view
+from corpushooks.deployment import (
+    BROKEN,
+    CANCELLED,
+    DEPLOYED,
+    DONE,
+    FAILED,
+    REFUSED,
+    ROLLED_BACK,
+    RUNNING,
+    Deployment,
+    ProjectRow,
+    Request,
+)
+from corpushooks.errors import CorpusError, LostStoreError, UsageError
+from corpushooks.history import History, Salvage, open_store
+from corpushooks.project import NAME, Host, Project
+from corpushooks.settings import Settings
+
+LOG = re.compile(r"(\d+)\.log")
+ARCHIVE = re.compile(r"\d{4}-\d\d-\d\d_\d\d_\d\d-\d\d_(\d+)")
+OPENING = re.compile(r"\S+ \(([a-z][a-z0-9_-]*)\) (deployment|rollback|task|plan|repair) \d+: ")  # view.opening
+ENDINGS = (  # how the last lines of a log begin, and what else stands in them: the first that fits
+    ("success: ", " is live at ", DEPLOYED),
+    ("success: ", "", DONE),
+    ("rolled back to ", "", ROLLED_BACK),
+    ("hint: ", "repair ", BROKEN),
+    ("error: cancelled by ", " before it ran", CANCELLED),
+    ("dev: the tree of deployment ", "", FAILED),
+    ("error: ", "", REFUSED),
+)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the log of a deployment tells."""
+
+    environment: str = ""
+    kind: str = "deploy"
+    state: str = ""
+    ended: bool = False
+    began: float = 0.0
+    last: float = 0.0
+
+
+def check(host: Host, store: History) -> None:
+    """Raise LostStoreError where there are logs of deployments that the store does not know: it is an older one."""
+    for project in _projects(host):
+        known, told = store.newest(project.name), max(_numbers(project.logs, LOG), default=0)
+        if told > known:
+            raise LostStoreError(
+                f"the store {host.store} has lost deployments of {project.name}: it knows {known}, there are {told}",
+                hint=history.HINT,
+            )
+
+
+def _projects(host: Host) -> list[Project]:
+    names = sorted(path.parent.parent.name for path in host.projects_dir.glob("*/git/project.git"))
+    return [host.project(name) for name in names if NAME.fullmatch(name)]
+
+
+def rebuild(host: Host, settings: Settings) -> list[str]:
+    """Make a lost store anew and keep what is left of the old one; return what was done, in lines.
+
+    A store that is whole is left alone. Nobody else may be at work meanwhile: raise NoDaemonError where a daemon is.
+    """
+    projects = _projects(host)
+    if not projects and not host.store.exists():
+        raise UsageError(f"no project was ever made under {host.root}", hint="corpus init NAME")
+    layout.make_host(host)
+    with lanes.alone(host), ExitStack() as locks:
+        for project in projects:
+            locks.enter_context(lanes.locked(project))
+        lost = _lost(host)
+        if not lost:
+            return ["the store is whole; nothing was changed"]
+        new = host.store.with_name(f"{host.store.name}.rebuilt")
+        made = [] if new.exists() and not host.store.exists() else _build(host, settings, projects, new)
+        return [lost, *made, *_replace(host, new)]
+
+
+def _lost(host: Host) -> str:
+    """Say what is wrong with the store; nothing where it is whole."""
+    try:
+        with closing(open_store(host)) as store:
+            store.check()
+            check(host, store)
+    except LostStoreError as exc:
+        return exc.message
+    return ""
+
+
+def _build(host: Host, settings: Settings, projects: Sequence[Project], new: Path) -> list[str]:
+    """Make the new store beside the old one."""
+    building = host.store.with_name(f"{host.store.name}.building")
+    for file in history.files(building):
+        file.unlink(missing_ok=True)
+    found = _salvaged(host)
+    with closing(History(building)) as store:
+        counts = {table: store.fill(table, rows) for table, rows in found.rows.items()}
+        read = (view.count(counts[table], table) for table in ("project", "deployment"))
+        lines = [f"read from it: {', '.join(read)}"]
+        for project in projects:
+            lines += _complete(store, project, settings, found.damaged)
+    building.rename(new)
+    return lines
+
+
+def _salvaged(host: Host) -> Salvage:
+    """Read what can be read of the old store, in a copy."""
+    host.scratch.mkdir(mode=0o700, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="store-", dir=host.scratch) as folder:
+        try:
+            for file in history.files(host.store)[:2]:  # the third is sqlite's own, and made from these
+                if file.exists():
+                    shutil.copyfile(file, Path(folder) / file.name)
+        except OSError:
+            return Salvage()
+        return history.salvage(Path(folder) / host.store.name)
+
+
+def _replace(host: Host, new: Path) -> list[str]:
+    """Put the new store in place. Interrupted between the two, the store is gone, and we are asked again."""
+    stamp = time.strftime("%Y-%m-%d_%H_%M-%S", time.gmtime())
+    kept = history.keep_aside(host.store, f"damaged-{stamp}")
+    history.put(new, host.store)
+    return [f"kept: {path}" for path in kept]
+
+
+# what the disk tells
+
+
+def _complete(store: History, project: Project, settings: Settings, damaged: frozenset[str]) -> list[str]:
+    """Add to the store what it lacks of a project; return what was added."""
+    name, row = project.name, store.project(project.name)
+    known = {one.number for one in store.deployments(name)}
+    archives = dict(_numbered(project.archives, ARCHIVE))
+    numbers = {*_numbers(project.logs, LOG), *archives, *_pins(project)}
+    told = {number: _told(lanes.log_path(project, number)) for number in numbers - known}
+    behind = max(told, default=0) > max(known, default=0)
+    lost = behind or (row is None and "project" in damaged)  # else one without a row was removed
+    if not lost and not told:
+        return []
+    store.fill("deployment", (_as_row(_trace(project, n, told[n], archives.get(n))) for n in sorted(told)))
+    lines = [f"{name}: {view.count(len(told), 'deployment')} from logs, archives and pins"] if told else []
+    if lost:
+        environments = [one.environment for _, one in sorted(told.items(), reverse=True) if one.environment]
+        made = _project_row(store, project, row, [*environments, settings.for_project(name).environment][0])
+        store.forget_project_row(name)
+        store.fill("project", [asdict(made)])
+        live = f"deployment {made.live} at {view.short(made.code)}" if made.live else "nothing"
+        lines.append(f"{name}: {made.environment}, deploys {made.branch}, live is {live}; see that this is so")
+    _see_to_interrupted(store, project)
+    return lines
+
+
+def _numbered(folder: Path, pattern: re.Pattern[str]) -> Iterator[tuple[int, Path]]:
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if found := pattern.fullmatch(path.name):
+            yield int(found[1]), path
+
+
+def _numbers(folder: Path, pattern: re.Pattern[str]) -> list[int]:
+    return [number for number, _ in _numbered(folder, pattern)]
+
+
+def _pins(project: Project) -> list[int]:
+    try:
+        return git.pins(project.code_git)
+    except CorpusError:
+        return []
+
+
+def _told(path: Path) -> Told:
+    """Read a log for what it tells of its deployment."""
+    told = Told()
+    for line in log.read(path):
+        opening = OPENING.match(line.text)
+        if opening and not told.environment:
+            kind = {"deployment": "deploy"}.get(opening[2], opening[2])
+            told = replace(told, environment=opening[1], kind=kind)
+        state = next((s for begin, within, s in ENDINGS if line.text.startswith(begin) and within in line.text), "")
+        told = replace(
+            told, state=state if state and not line.more else told.state, ended=told.ended or line.end,
+            began=told.began or line.at, last=line.at,
+        )  # fmt: skip
+    return told
+
+
+def _trace(project: Project, number: int, told: Told, archive: Path | None) -> Deployment:
+    """Return a deployment as the disk has it; one without an end was interrupted."""
+    runs = not told.ended and archive is not None and tree.is_whole(archive / "project")
+    state = RUNNING if runs else told.state if told.ended else REFUSED
+    state = REFUSED if state == BROKEN and archive is None else state  # by what was broken before
+    done = None if runs else told.last
+    return Deployment(
+        project.name, number, f"rebuilt {number}", state, Request(kind=told.kind, token=f"rebuilt {number}"),
+        new_code=git.pinned(project.code_git, number), new_pillar=git.pinned(project.pillar_git, number),
+        archive=archive.name if archive else None, queued=told.began, started=told.began, decided=done, ended=done,
+        reason="" if state in (DEPLOYED, DONE, RUNNING) else "its reason stands in its log",
+    )  # fmt: skip
+
+
+def _as_row(one: Deployment) -> dict[str, object]:
+    return {**asdict(one), "request": json.dumps(asdict(one.request))}
+
+
+def _project_row(store: History, project: Project, row: ProjectRow | None, environment: str) -> ProjectRow:
+    """Return what is to be known of a project, from all its deployments in order."""
+    branch = row.branch if row else git.head_branch(project.code_git)
+    made = ProjectRow(
+        project.name, row.environment if row else environment, branch, row.created if row else time.time()
+    )
+    for one in reversed(store.deployments(project.name)):
+        deploys = one.request.kind in ("deploy", "rollback")
+        if one.state == DEPLOYED:
+            made = replace(made, live=one.number, code=one.new_code, pillar=one.new_pillar, broken=None, broken_by=None)
+        elif one.state == BROKEN:
+            why = f"the roll back of deployment {one.number} failed"
+            made = replace(made, broken=why, broken_by=one.number)
+        elif one.state == DONE and one.request.kind == "repair":
+            made = replace(made, broken=None, broken_by=None)
+        if one.state in (DEPLOYED, ROLLED_BACK, DONE):
+            made = replace(made, tree_code=made.code, tree_pillar=made.pillar)
+        elif one.state == FAILED and deploys and one.archive:  # in dev the failed tree stays
+            made = replace(made, tree_code=one.new_code, tree_pillar=one.new_pillar)
+    if made.code is None:
+        code = git.ref(project.code_git, f"refs/heads/{branch}")
+        made = replace(made, code=code, tree_code=made.tree_code or code)
+    return made
+
+
+def _see_to_interrupted(store: History, project: Project) -> None:
+    """Journal what an interrupted deployment has begun at most: the daemon then takes it back, or forward."""
+    row = store.project(project.name)
+    for one in store.unfinished(project.name):
+        begun = store.steps(one)
+        whole = one.archive is not None and tree.is_whole(project.archives / one.archive / "project")
+        if row is None or one.final or not whole or "sync" in begun:
+            continue
+        head = git.ref(project.code_git, f"refs/heads/{row.branch}")
+        moved = head is not None and head == one.new_code != row.code
+        for step in ["archive", "sync", *(["publish"] if moved else [])]:
+            store.begin(one, step)
