@@ -140,6 +140,15 @@ def _depth(table: Table, process: Process) -> int:
     return min(depth, 3)
 
 
+def sockets(process: Process) -> int:
+    """Return how many sockets a process has open."""
+    count = 0
+    for descriptor in Path(f"/proc/{process.pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            count += os.readlink(descriptor).startswith("socket:")
+    return count
+
+
 def kill(process: Process) -> bool:
     """Kill exactly this process, with SIGKILL, and await its end; return whether it still lived."""
     try:
