@@ -317,12 +317,14 @@ def checkout(work: Path, tree: Path, name: str | None) -> None:
     """Make the folder `tree` exactly the commit `name` (None: empty). `work` is our git dir, under its lane's lock."""
     tree.mkdir(parents=True, exist_ok=True)
     index = work / f"{tree.name}.index"
-    Path(f"{index}.lock").unlink(missing_ok=True)  # only a dead one: the lane is ours
+    lock = Path(f"{index}.lock")
+    lock.unlink(missing_ok=True)  # only a dead one: the lane is ours
     env = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(tree), CHECKOUT: str(tree)}
     try:
         _git(work, "read-tree", "-u", "--reset", name or EMPTY_TREE, env=env)
-    except GitError:  # git does not fsync an index: a power cut may have torn it
+    except GitError:  # git does not fsync an index: a power cut may have torn it; or git was killed
         index.unlink(missing_ok=True)
+        lock.unlink(missing_ok=True)
         _git(work, "read-tree", "-u", "--reset", name or EMPTY_TREE, env=env)
     _git(work, "clean", "--quiet", "-d", "-x", "--force", "--force", env=env)
 
