@@ -191,7 +191,7 @@ def roll_back(run: Run, reason: str) -> None:
         run.move(ROLLING_BACK, reason)
     run.undoing = True
     try:
-        _undo_though_salt_dies(run)
+        _undo_though_killed(run)
     except Exception as exc:  # the edge of a lane: whatever failed, a person must know
         if run.site.stopping:  # whoever stops us stops Salt with us: the next daemon goes on from here
             run.log.write(f"warning: stopped in the roll back ({exc}); the next daemon does it again")
@@ -209,13 +209,11 @@ def roll_back(run: Run, reason: str) -> None:
     _afterwards(run)
 
 
-def _undo_though_salt_dies(run: Run) -> None:
-    """Run the steps of the roll back; once more with another Salt where it was Salt that ended."""
+def _undo_though_killed(run: Run) -> None:
+    """Run the steps of the roll back; once more where an SLS failed or Salt ended: what was killed lives then."""
     try:
         undo(run)
-    except CorpusError as exc:
-        if not isinstance(exc, SaltError) and not isinstance(exc.__cause__, SaltError):
-            raise
+    except (SaltError, StepError) as exc:
         run.log.write(f"warning: {exc.message}; the roll back is done again", more=True)
         run.close_session()
         undo(run)

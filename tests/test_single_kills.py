@@ -1,0 +1,30 @@
+"""Kills that the random ones found or hit too seldom, one by one."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.host import FAILING, Box, tree_of
+
+# The shell that this runs in is killed, once.
+KILLED_ONCE = "once:\n  cmd.run:\n    - name: test -e {0} || {{ touch {0}; kill -9 $$; }}\n"
+
+
+@pytest.mark.parametrize("stem", ["rollback", "fixperms"])
+def test_a_command_of_the_roll_back_that_is_killed_is_run_again(box: Box, stem: str) -> None:
+    mark = box.root / "mark"
+    mark.touch()
+    work = box.app(files={f".salt/{stem}.sls": KILLED_ONCE.format(mark)})
+    assert work.push().code == 0
+    box.ended(1)
+    before, good = tree_of(box.project().tree), work.head
+    away = f"away:\n  file.absent:\n    - name: {mark}\n"
+    work.commit({"index.html": "two", ".salt/10_broken.sls": FAILING, ".salt/05_away.sls": away})
+    pushed = work.push()
+    assert mark.exists(), "nothing was killed"
+    assert (pushed.code, pushed.rejected) == (1, "install 10_broken failed; rolled back")
+    assert box.ended(2).state == "rolled_back"
+    assert box.row().broken is None
+    assert tree_of(box.project().tree) == before
+    assert box.ref() == good
+    assert "the roll back is done again" in box.log(2)
