@@ -10,10 +10,11 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from dulwich.errors import NotGitRepository
 from dulwich.file import FileLocked
@@ -24,11 +25,14 @@ from dulwich.repo import Repo
 from corpushooks.errors import GitError, ProcessError, UsageError
 from corpushooks.run import Output, run, stop_carrying
 
+T = TypeVar("T")
+
 MINIMUM = (2, 30)
 ZERO = "0" * 40
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 PINS = "refs/corpus"
 CHECKOUT = "CORPUS_CHECKOUT"  # in the environment of a checkout, so that it is found when its daemon was killed
+PATIENCE = 5.0  # seconds until a lock is stale
 
 # Files are checked out byte for byte: no line ends, keywords, filters or encodings are changed.
 ATTRIBUTES = "* -text !eol -ident -filter !working-tree-encoding\n"
@@ -156,28 +160,43 @@ def ref(path: Path, name: str) -> str | None:
             return None
 
 
-def move_ref(path: Path, name: str, old: str | None, new: str, *, patience: float = 5.0) -> bool:
-    """Move a ref from `old` (None: it must not exist) to `new`; return whether it was `old`.
-
-    A lock of git that stays for `patience` seconds is stale (git holds one for milliseconds) and removed.
-    """
-    end = time.monotonic() + patience
+def move_ref(path: Path, name: str, old: str | None, new: str, *, patience: float = PATIENCE) -> bool:
+    """Move a ref from `old` (None: it must not exist) to `new`; return whether it was `old`."""
     with _repo(path) as repo:
-        while True:
-            try:
-                moved = repo.refs.set_if_equals(
+        try:
+            moved = _though_locked(
+                lambda: repo.refs.set_if_equals(
                     Ref(name.encode()), ObjectID((old or ZERO).encode()), ObjectID(new.encode()),
                     message=b"deployed", committer=b"corpushooks <corpushooks@localhost>",
-                )  # fmt: skip
-                break
-            except FileLocked as exc:
-                if time.monotonic() > end:
-                    Path(os.fsdecode(exc.lockfilename)).unlink(missing_ok=True)
-                time.sleep(0.02)
-            except OSError as exc:
-                raise GitError(f"{name} of {path} cannot be moved: {exc}") from exc
+                ),
+                patience,
+            )  # fmt: skip
+        except OSError as exc:
+            raise GitError(f"{name} of {path} cannot be moved: {exc}") from exc
     _sync_folder((path / name).parent)
     return bool(moved)
+
+
+def _remove_ref(path: Path, name: str, old: str | None, patience: float = PATIENCE) -> None:
+    """Remove a ref if it is `old` (None: whatever it is)."""
+    wanted = ObjectID(old.encode()) if old else None
+    with _repo(path) as repo:
+        _though_locked(lambda: repo.refs.remove_if_equals(Ref(name.encode()), wanted), patience)
+
+
+def _though_locked(act: Callable[[], T], patience: float) -> T:
+    """Do what needs a lock of git's.
+
+    One that stays for `patience` seconds is stale (git holds one for milliseconds) and removed.
+    """
+    end = time.monotonic() + patience
+    while True:
+        try:
+            return act()
+        except FileLocked as exc:
+            if time.monotonic() > end:
+                Path(os.fsdecode(exc.lockfilename)).unlink(missing_ok=True)
+            time.sleep(0.02)
 
 
 def take_back_ref(path: Path, name: str, new: str, old: str | None) -> None:
@@ -185,8 +204,7 @@ def take_back_ref(path: Path, name: str, new: str, old: str | None) -> None:
     if old is not None:
         move_ref(path, name, new, old)
     elif ref(path, name) == new:
-        with _repo(path) as repo:
-            repo.refs.remove_if_equals(Ref(name.encode()), ObjectID(new.encode()))
+        _remove_ref(path, name, new)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -203,10 +221,15 @@ def pin(path: Path, number: int, commit: str) -> None:
     move_ref(path, name, ref(path, name), commit)
 
 
-def unpin(path: Path, number: int) -> None:
+def unpin(path: Path, number: int, *, patience: float = PATIENCE) -> None:
     """Let the commit of a deployment go."""
-    with _repo(path) as repo:
-        repo.refs.remove_if_equals(Ref(f"{PINS}/{number}".encode()), None)
+    _remove_ref(path, f"{PINS}/{number}", None, patience)
+
+
+def clear_locks(path: Path) -> None:
+    """Remove the locks of pins that a killed daemon left: nobody else pins, and never without the lane's lock."""
+    for lock in (path / PINS).glob("*.lock"):
+        lock.unlink(missing_ok=True)
 
 
 def pinned(path: Path, number: int) -> str | None:

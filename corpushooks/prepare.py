@@ -40,6 +40,12 @@ def unpin(run: Run) -> None:
         git.unpin(path, run.deployment.number)
 
 
+def clear_locks(run: Run) -> None:
+    """Remove the locks that died with the daemon that held them."""
+    for path in (run.project.code_git, run.project.pillar_git):
+        git.clear_locks(path)
+
+
 def _check_unmoved(run: Run, head: str, now: Pair) -> None:
     """Refuse, as git would, a push whose ref is no longer what the client saw, nor what it shall be."""
     request = run.request

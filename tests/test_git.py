@@ -100,6 +100,18 @@ def test_a_stale_lock_is_removed_and_a_fresh_one_respected(repo: Path, bring: Br
     assert not lock.exists()
 
 
+@pytest.mark.parametrize("name", ["refs/corpus/7", "packed-refs"])
+def test_a_stale_lock_keeps_no_commit_for_ever(repo: Path, bring: Bring, name: str) -> None:
+    git.pin(repo, 7, bring())
+    run(["git", "--git-dir", repo, "pack-refs", "--all"])
+    lock = repo / f"{name}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock.touch()
+    git.unpin(repo, 7, patience=0.1)
+    assert not lock.exists()
+    assert git.pins(repo) == []
+
+
 def test_a_ref_is_taken_back_only_from_where_we_moved_it(repo: Path, bring: Bring) -> None:
     one, two, three = bring(), bring(), bring()
     git.move_ref(repo, HEAD, None, three)

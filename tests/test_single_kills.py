@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from corpushooks import git
 from tests.host import FAILING, Box, tree_of
 
 # The shell that this runs in is killed, once.
@@ -28,3 +29,24 @@ def test_a_command_of_the_roll_back_that_is_killed_is_run_again(box: Box, stem: 
     assert tree_of(box.project().tree) == before
     assert box.ref() == good
     assert "the roll back is done again" in box.log(2)
+
+
+def test_a_rotation_that_was_killed_is_made_good_by_the_next(box: Box) -> None:
+    box.settings("keep_archives: 2\n")
+    box.stop()
+    box.start()
+    work = box.app()
+    assert work.push().code == 0
+    box.stop()
+    repo = box.project().code_git
+    lock = repo / "refs/corpus/90.lock"
+    lock.touch()  # a daemon was killed while it let go of a commit,
+    git.pin(repo, 91, work.head)  # and before it did, where the archive was gone already
+    box.start("7 rotate", "before", "kill")
+    work.commit({"index.html": "two"})
+    assert work.push().code == 0
+    assert box.daemon and box.daemon.wait(20)
+    box.revive()
+    assert box.ended(2).state == "deployed"
+    assert git.pins(repo) == [1, 2]
+    assert not lock.exists()
