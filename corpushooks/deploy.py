@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from corpushooks import git, layout, prepare, steps, tree, view, wiring
@@ -170,14 +170,20 @@ def _say_live(run: Run) -> None:
     )
 
 
-def _afterwards(run: Run) -> None:
+def _afterwards(run: Run, begun: Sequence[str] = ()) -> None:
     """Rotate and notify after a failure too; what fails in that is in the log."""
     run.close_session()  # one that was stopped answers nothing more
-    for step in _from("rotate"):
+    for step in _left(begun):
         try:
+            run.site.history.begin(run.deployment, step.name)
             step.act(run, "")
         except Exception as exc:  # the edge of a lane: the outcome stands already
             run.log.write(f"warning: {step.name}: {exc}", more=True)
+
+
+def _left(begun: Sequence[str]) -> tuple[Step, ...]:
+    """Return what comes after the outcome and was not begun; a rotation can be begun twice, a notification not."""
+    return tuple(step for step in _from("rotate") if step.name not in begun or step.name == "rotate")
 
 
 # back
@@ -312,10 +318,13 @@ def _recover_ended(run: Run, begun: list[str]) -> None:
     if done.state == DEPLOYED:
         if not run.log.ended:
             _say_live(run)
-        _go_on(run, tuple(s for s in _from("rotate") if s.name not in begun or s.name == "rotate"))
-    elif not run.log.ended:
+        _go_on(run, _left(begun))
+        return
+    if not run.log.ended:
         word = "success" if done.state in SUCCEEDED else "error"
         run.say_end(f"{word}: {done.reason or done.request.kind} ({view.OUTCOMES[done.state]})")
+    if done.state in (ROLLED_BACK, FAILED) and "sync" in begun:
+        _afterwards(run, begun)
 
 
 def _from(name: str) -> tuple[Step, ...]:

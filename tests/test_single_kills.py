@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from corpushooks import git
-from tests.host import FAILING, Box, tree_of
+from tests.host import FAILING, Box, tree_of, until
 
 # The shell that this runs in is killed, once.
 KILLED_ONCE = "once:\n  cmd.run:\n    - name: test -e {0} || {{ touch {0}; kill -9 $$; }}\n"
@@ -50,3 +50,24 @@ def test_a_rotation_that_was_killed_is_made_good_by_the_next(box: Box) -> None:
     assert box.ended(2).state == "deployed"
     assert git.pins(repo) == [1, 2]
     assert not lock.exists()
+
+
+def test_what_follows_a_roll_back_is_carried_on_by_the_next_daemon(box: Box) -> None:
+    box.settings("keep_archives: 1\n")
+    box.stop()
+    box.start()
+    mark = box.root / "mark"
+    notify = f"told:\n  cmd.run:\n    - name: echo told >> {mark}; test $(wc -l < {mark}) != 2 || sleep 600\n"
+    work = box.app(files={".salt/notify.sls": notify})
+    assert work.push().code == 0
+    box.ended(1)
+    work.commit({"index.html": "two", ".salt/10_broken.sls": FAILING})
+    assert work.push().code == 1
+    until(lambda: mark.read_text() == "told\n" * 2)
+    box.kill()
+    half = box.project().archives / "2026-01-01_00_00-00_0"  # as if the rotation had been killed
+    (half / "project").mkdir(parents=True)
+    box.revive()
+    assert box.ended(2).state == "rolled_back"
+    assert not half.exists()
+    assert mark.read_text() == "told\n" * 2, "nobody is told twice"
