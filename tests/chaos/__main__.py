@@ -31,19 +31,20 @@ ROUNDS = 25  # rounds until a new host is made
 
 
 @contextlib.contextmanager
-def scene(folder: Path, server: Server, dice: random.Random, took: dict[bool, float], *, salt: bool) -> Iterator[Scene]:
-    """Make a host with a project that has nothing deployed yet."""
-    environment, own = dice.choices(("prod", "dev"), (4, 1))[0], dice.random() < 0.5
+def scene(
+    folder: Path, server: Server, took: dict[bool, float], environment: str, *, own: bool, salt: bool
+) -> Iterator[Scene]:
+    """Make a host with a project that has nothing deployed yet; with `own` it has its own fixperms.sls."""
     folder.mkdir()
     os.environ[BOX] = str(folder)
     box = Box(folder, salt=salt)
     try:
         box.init(env=environment)
         box.start()
-        print(f"a new host: {environment}, {'its own' if own else 'the built-in'} fixperms, {folder}", flush=True)
         yield Scene(box, server, Releases(box, own), environment, took)
     finally:
         box.stop()
+        del os.environ[BOX]
 
 
 def chaos(kills: int, seed: int, *, salt: bool, folder: Path) -> list[Fate]:
@@ -51,9 +52,12 @@ def chaos(kills: int, seed: int, *, salt: bool, folder: Path) -> list[Fate]:
     dice, fates = random.Random(seed), list[Fate]()
     (folder / "sshd").mkdir()
     with world(folder / "home"), serving(folder / "sshd") as server:
-        took = measure(folder / "measured", server, dice, salt=salt)
+        took = measure(folder / "measured", server, salt=salt)
         while len(fates) < kills:
-            with scene(folder / f"host{len(fates):04}", server, dice, took, salt=salt) as host:
+            environment, own = dice.choices(("prod", "dev"), (4, 1))[0], dice.random() < 0.5
+            print(f"a new host: {environment}, {'its own' if own else 'the built-in'} fixperms", flush=True)
+            place = folder / f"host{len(fates):04}"
+            with scene(place, server, took, environment, own=own, salt=salt) as host:
                 for _ in range(min(ROUNDS, kills - len(fates))):
                     fates.append(host.play(Plan.roll(dice, len(fates) + 1)))
                     print(fates[-1], flush=True)
@@ -68,10 +72,9 @@ def chaos(kills: int, seed: int, *, salt: bool, folder: Path) -> list[Fate]:
     return fates
 
 
-def measure(folder: Path, server: Server, dice: random.Random, *, salt: bool) -> dict[bool, float]:
+def measure(folder: Path, server: Server, *, salt: bool) -> dict[bool, float]:
     """Return how long a deployment takes, by whether it fails."""
-    with scene(folder, server, dice, {}, salt=salt) as host:
-        host.environment = "prod"
+    with scene(folder, server, {}, "prod", own=False, salt=salt) as host:
         host.once(fails=False)  # Salt is cold
         took = {fails: host.once(fails=fails) for fails in (False, True)}
     print(f"a deployment takes {took[False]:.2f} s, one that fails {took[True]:.2f} s", flush=True)
