@@ -6,6 +6,7 @@ ours alone (work.git), so that no configuration, hook or filter of anybody else 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -230,6 +231,14 @@ def clear_locks(path: Path) -> None:
     """Remove the locks of pins that a killed daemon left: nobody else pins, and never without the lane's lock."""
     for lock in (path / PINS).glob("*.lock"):
         lock.unlink(missing_ok=True)
+
+
+def break_lock(path: Path, name: str) -> None:
+    """Remove the stale lock of a ref that git itself will move: else no push would ever move it again."""
+    lock = path / f"{name}.lock"
+    with contextlib.suppress(OSError):
+        if time.time() - lock.stat().st_mtime > PATIENCE:
+            lock.unlink()
 
 
 def pinned(path: Path, number: int) -> str | None:

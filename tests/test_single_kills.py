@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from corpushooks import git
@@ -71,3 +73,17 @@ def test_what_follows_a_roll_back_is_carried_on_by_the_next_daemon(box: Box) -> 
     assert box.ended(2).state == "rolled_back"
     assert not half.exists()
     assert mark.read_text() == "told\n" * 2, "nobody is told twice"
+
+
+@pytest.mark.parametrize(("repo", "ref"), [("pillar", "refs/heads/master"), ("project", "refs/heads/feature")])
+def test_the_lock_of_a_receive_pack_that_was_killed_hinders_no_push(box: Box, repo: str, ref: str) -> None:
+    work = box.work(repo=repo)
+    work.commit({"init.sls": "a: b\n"})
+    lock = box.project().git_dir / f"{repo}.git/{ref}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock.touch()
+    assert work.push(f"HEAD:{ref}").code == 1, "a fresh lock is somebody's"
+    os.utime(lock, (1, 1))
+    assert work.push(f"HEAD:{ref}").code == 0
+    assert box.ref(repo=repo, ref=ref) == work.head
+    assert not lock.exists()
