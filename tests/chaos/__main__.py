@@ -1,4 +1,4 @@
-"""python -m tests.chaos [KILLS [SEED]] [--fake]: random kills, with the table of what was hit.
+"""python -m tests.chaos [KILLS [SEED]] [--fake] [--kill NAME ...]: random kills, with the table of what was hit.
 
 Each round pushes a release (over a path or over ssh, one that works or one that fails, code or pillar), kills -9 one
 process that works on it at a random moment of 1.1 times what a deployment takes, starts the daemon again as an init
@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.chaos.processes import BOX, VICTIMS
@@ -47,7 +47,7 @@ def scene(
         del os.environ[BOX]
 
 
-def chaos(kills: int, seed: int, *, salt: bool, folder: Path) -> list[Fate]:
+def chaos(kills: int, seed: int, *, salt: bool, folder: Path, victims: Sequence[str] = VICTIMS) -> list[Fate]:
     """Do so many rounds; return what became of each."""
     dice, fates = random.Random(seed), list[Fate]()
     (folder / "sshd").mkdir()
@@ -59,7 +59,7 @@ def chaos(kills: int, seed: int, *, salt: bool, folder: Path) -> list[Fate]:
             place = folder / f"host{len(fates):04}"
             with scene(place, server, took, environment, own=own, salt=salt) as host:
                 for _ in range(min(ROUNDS, kills - len(fates))):
-                    fates.append(host.play(Plan.roll(dice, len(fates) + 1)))
+                    fates.append(host.play(Plan.roll(dice, len(fates) + 1, victims)))
                     print(fates[-1], flush=True)
                     for line in fates[-1].wrong:
                         print(f"    VIOLATION: {line}", flush=True)
@@ -106,11 +106,12 @@ def main() -> int:
     parser.add_argument("kills", type=int, nargs="?", default=50)
     parser.add_argument("seed", type=int, nargs="?", default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--fake", action="store_true", help="the fake engine instead of Salt: faster")
+    parser.add_argument("--kill", nargs="+", choices=VICTIMS, default=VICTIMS, help="only these")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leave no host behind
     print(f"seed {given.seed}", flush=True)
     folder, start = Path(tempfile.mkdtemp(prefix="chaos-")), time.monotonic()
-    fates = chaos(given.kills, given.seed, salt=not given.fake, folder=folder)
+    fates = chaos(given.kills, given.seed, salt=not given.fake, folder=folder, victims=given.kill)
     print(table(fates))
     print(f"seed {given.seed}: {verdict(fates)}; {time.monotonic() - start:.0f} s")
     if any(fate.wrong for fate in fates):

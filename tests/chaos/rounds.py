@@ -7,9 +7,10 @@ import os
 import random
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from corpushooks.deploy import PROCEDURE, ROLL_BACK
 from corpushooks.deployment import DEPLOYED, FAILED, REFUSED, ROLLED_BACK
@@ -43,12 +44,13 @@ class Plan:
     again: float | None  # kill the daemon once more, at this moment after it was started again
 
     @classmethod
-    def roll(cls, dice: random.Random, number: int) -> Plan:
+    def roll(cls, dice: random.Random, number: int, victims: Sequence[str] = VICTIMS) -> Plan:
+        """Roll the dice for a round in which one of `victims` is killed."""
         return cls(
             number,
             kind=dice.choices(("deploy", "fail", "pillar", "bad pillar"), (50, 30, 12, 8))[0],
             over_ssh=dice.random() < 0.5,
-            victims=tuple(dice.sample(VICTIMS, len(VICTIMS))),
+            victims=tuple(dice.sample(victims, len(victims))),
             pick=dice.random(),
             moment=dice.uniform(0, 1.1),
             revive=dice.random() < 0.7,
@@ -58,6 +60,13 @@ class Plan:
     @property
     def fails(self) -> bool:
         return self.kind in ("fail", "bad pillar")
+
+
+class Hit(NamedTuple):
+    """A kill that hit."""
+
+    part: str
+    when: float  # seconds since the epoch
 
 
 @dataclass
@@ -143,8 +152,8 @@ class Scene:
 
     # the kill
 
-    def _kill(self, plan: Plan, push: Child[bytes]) -> tuple[str, Process, float] | None:
-        """Kill the first victim that lives, if the round has not ended; return its part, itself and when."""
+    def _kill(self, plan: Plan, push: Child[bytes]) -> Hit | None:
+        """Kill the first victim that lives, if the round has not ended."""
         if push.poll() is not None and not self._open():
             return None
         parts = cast(crew(self.box, self.server, push), push)
@@ -153,7 +162,7 @@ class Scene:
                 continue
             chosen = parts[part][int(plan.pick * len(parts[part])) if part in SEVERAL else 0]
             if kill(chosen):
-                return part, chosen, time.time()
+                return Hit(part, time.time())
         return None
 
     def _open(self) -> list[sqlite3.Row]:
@@ -164,13 +173,13 @@ class Scene:
 
     # afterwards
 
-    def _recover(self, plan: Plan, push: Child[bytes], killed: object, fate: Fate) -> None:
+    def _recover(self, plan: Plan, push: Child[bytes], killed: Hit | None, fate: Fate) -> None:
         """Bring the host back as an init system would, and await the end of all that was begun."""
         if not plan.revive:
             self._gone(push)
         revive(self.box)
         fate.orphans = self._orphans(push)
-        if plan.again is not None and isinstance(killed, tuple) and killed[0] == "daemon":
+        if plan.again is not None and killed and killed.part == "daemon":
             time.sleep(plan.again * self.took[plan.fails])
             daemons = cast(crew(self.box, self.server, push), push)["daemon"]
             fate.again = bool(self._open() and daemons and kill(daemons[0]))
@@ -209,15 +218,13 @@ class Scene:
             return any(sockets(each) > idle for each in daemons)
         return True
 
-    def _judge(
-        self, fate: Fate, before: State, wanted: Wanted, killed: tuple[str, Process, float] | None, push: Child[bytes]
-    ) -> None:
+    def _judge(self, fate: Fate, before: State, wanted: Wanted, killed: Hit | None, push: Child[bytes]) -> None:
         new = [one for one in self._deployments() if one[0] > before.last]
         state = new[0][1] if new else ""
         fate.outcome = f"{state or 'no deployment'}, exit code {push.returncode}"
         if killed:
-            fate.victim, _, when = killed
-            fate.moment = moment_of(self.box.host.store, before.last, when)
+            fate.victim = killed.part
+            fate.moment = moment_of(self.box.host.store, before.last, killed.when)
         fate.wrong += broken_promises(self.box, before, wanted)
         fate.wrong += self._exit_code(fate, state, push)
         fate.wrong += self._course(fate, state)
