@@ -288,7 +288,7 @@ def stop_children(site: Site, deployment: Deployment) -> None:
 def recover(run: Run) -> None:
     """Bring a deployment that was interrupted to its end, forward or back; this may be interrupted too."""
     stop_children(run.site, run.deployment)
-    prepare.clear_locks(run)
+    prepare.clear_left(run)
     begun = run.site.history.steps(run.deployment)
     if run.deployment.state == RUNNING:
         _recover_running(run, begun)
