@@ -1,4 +1,5 @@
 # make demo: see a push deploy.  make test: prove it.  Both set up all they need under .venv.
+# make chaos N=500 SEED=1: kill at random; ARGS=--fake without Salt.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -19,7 +20,8 @@ check: $(VENV)/.test
 	$(BIN)/mypy
 
 chaos: $(VENV)/.test
-	$(BIN)/python -m tests.chaos $(or $(N),50)
+	@sh tests/need_system.sh
+	$(BIN)/python -m tests.chaos $(or $(N),50) $(SEED) $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -141,6 +141,9 @@ class Daemon:
             reports += self._accept_pillar(peer, row, verdict.accept)
         if verdict.request:
             reports += self._deploy_pushed(peer, asked, row, verdict)
+        for command in commands:
+            if f"ok {command.ref}" in reports:  # git moves it: a receive-pack that was killed may have left a lock
+                git.break_lock(layout.repo_path(self.site.host.project(row.name), str(asked["repo"])), command.ref)
         peer.send(report=reports)
 
     def _accept_pillar(self, peer: Connection, row: ProjectRow, command: Command) -> list[str]:

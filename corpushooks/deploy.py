@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from corpushooks import git, layout, prepare, steps, tree, view, wiring
@@ -178,14 +178,20 @@ def _say_live(run: Run) -> None:
     )
 
 
-def _afterwards(run: Run) -> None:
+def _afterwards(run: Run, begun: Sequence[str] = ()) -> None:
     """Rotate and notify after a failure too; what fails in that is in the log."""
     run.close_session()  # one that was stopped answers nothing more
-    for step in _from("rotate"):
+    for step in _left(begun):
         try:
+            run.site.history.begin(run.deployment, step.name)
             step.act(run, "")
         except Exception as exc:  # the edge of a lane: the outcome stands already
             run.log.write(f"warning: {step.name}: {exc}", more=True)
+
+
+def _left(begun: Sequence[str]) -> tuple[Step, ...]:
+    """Return what comes after the outcome and was not begun; a rotation can be begun twice, a notification not."""
+    return tuple(step for step in _from("rotate") if step.name not in begun or step.name == "rotate")
 
 
 # back
@@ -199,7 +205,7 @@ def roll_back(run: Run, reason: str) -> None:
         run.move(ROLLING_BACK, reason)
     run.undoing = True
     try:
-        _undo_though_salt_dies(run)
+        _undo_though_killed(run)
     except StoreError:
         raise  # the lane does it again once the store is back
     except Exception as exc:  # the edge of a lane: whatever failed, a person must know
@@ -219,13 +225,11 @@ def roll_back(run: Run, reason: str) -> None:
     _afterwards(run)
 
 
-def _undo_though_salt_dies(run: Run) -> None:
-    """Run the steps of the roll back; once more with another Salt where it was Salt that ended."""
+def _undo_though_killed(run: Run) -> None:
+    """Run the steps of the roll back; once more where an SLS failed or Salt ended: what was killed lives then."""
     try:
         undo(run)
-    except CorpusError as exc:
-        if not isinstance(exc, SaltError) and not isinstance(exc.__cause__, SaltError):
-            raise
+    except (SaltError, StepError) as exc:
         run.log.write(f"warning: {exc.message}; the roll back is done again", more=True)
         run.close_session()
         undo(run)
@@ -294,6 +298,7 @@ def stop_children(site: Site, deployment: Deployment) -> None:
 def recover(run: Run) -> None:
     """Bring a deployment that was interrupted to its end, forward or back; this may be interrupted too."""
     stop_children(run.site, run.deployment)
+    prepare.clear_left(run)
     begun = run.site.history.steps(run.deployment)
     if run.deployment.state == RUNNING:
         _recover_running(run, begun)
@@ -323,10 +328,13 @@ def _recover_ended(run: Run, begun: list[str]) -> None:
     if done.state == DEPLOYED:
         if not run.log.ended:
             _say_live(run)
-        _go_on(run, tuple(s for s in _from("rotate") if s.name not in begun or s.name == "rotate"))
-    elif not run.log.ended:
+        _go_on(run, _left(begun))
+        return
+    if not run.log.ended:
         word = "success" if done.state in SUCCEEDED else "error"
         run.say_end(f"{word}: {done.reason or done.request.kind} ({view.outcome(done.state)})")
+    if done.state in (ROLLED_BACK, FAILED) and "sync" in begun:
+        _afterwards(run, begun)
 
 
 def _from(name: str) -> tuple[Step, ...]:

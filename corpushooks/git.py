@@ -6,15 +6,17 @@ ours alone (work.git), so that no configuration, hook or filter of anybody else 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from dulwich.errors import NotGitRepository
 from dulwich.file import FileLocked
@@ -25,12 +27,15 @@ from dulwich.repo import Repo
 from corpushooks.errors import GitError, ProcessError, UsageError
 from corpushooks.run import Output, run, stop_carrying
 
+T = TypeVar("T")
+
 MINIMUM = (2, 30)
 ZERO = "0" * 40
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 PINS = "refs/corpus"
 CHECKOUT = "CORPUS_CHECKOUT"  # in the environment of a checkout, so that it is found when its daemon was killed
 LINK, SUBMODULE = 0o120000, 0o160000  # modes in a tree
+PATIENCE = 5.0  # seconds until a lock is stale
 
 # Files are checked out byte for byte: no line ends, keywords, filters or encodings are changed.
 ATTRIBUTES = "* -text !eol -ident -filter !working-tree-encoding\n"
@@ -166,28 +171,43 @@ def head_branch(path: Path) -> str:
         raise GitError(f"{path} has no HEAD: {exc.strerror}", hint="corpus init NAME repairs it") from exc
 
 
-def move_ref(path: Path, name: str, old: str | None, new: str, *, patience: float = 5.0) -> bool:
-    """Move a ref from `old` (None: it must not exist) to `new`; return whether it was `old`.
-
-    A lock of git that stays for `patience` seconds is stale (git holds one for milliseconds) and removed.
-    """
-    end = time.monotonic() + patience
+def move_ref(path: Path, name: str, old: str | None, new: str, *, patience: float = PATIENCE) -> bool:
+    """Move a ref from `old` (None: it must not exist) to `new`; return whether it was `old`."""
     with _repo(path) as repo:
-        while True:
-            try:
-                moved = repo.refs.set_if_equals(
+        try:
+            moved = _though_locked(
+                lambda: repo.refs.set_if_equals(
                     Ref(name.encode()), ObjectID((old or ZERO).encode()), ObjectID(new.encode()),
                     message=b"deployed", committer=b"corpushooks <corpushooks@localhost>",
-                )  # fmt: skip
-                break
-            except FileLocked as exc:
-                if time.monotonic() > end:
-                    Path(os.fsdecode(exc.lockfilename)).unlink(missing_ok=True)
-                time.sleep(0.02)
-            except OSError as exc:
-                raise GitError(f"{name} of {path} cannot be moved: {exc}") from exc
+                ),
+                patience,
+            )  # fmt: skip
+        except OSError as exc:
+            raise GitError(f"{name} of {path} cannot be moved: {exc}") from exc
     _sync_folder((path / name).parent)
     return bool(moved)
+
+
+def _remove_ref(path: Path, name: str, old: str | None, patience: float = PATIENCE) -> None:
+    """Remove a ref if it is `old` (None: whatever it is)."""
+    wanted = ObjectID(old.encode()) if old else None
+    with _repo(path) as repo:
+        _though_locked(lambda: repo.refs.remove_if_equals(Ref(name.encode()), wanted), patience)
+
+
+def _though_locked(act: Callable[[], T], patience: float) -> T:
+    """Do what needs a lock of git's.
+
+    One that stays for `patience` seconds is stale (git holds one for milliseconds) and removed.
+    """
+    end = time.monotonic() + patience
+    while True:
+        try:
+            return act()
+        except FileLocked as exc:
+            if time.monotonic() > end:
+                Path(os.fsdecode(exc.lockfilename)).unlink(missing_ok=True)
+            time.sleep(0.02)
 
 
 def take_back_ref(path: Path, name: str, new: str, old: str | None) -> None:
@@ -195,8 +215,7 @@ def take_back_ref(path: Path, name: str, new: str, old: str | None) -> None:
     if old is not None:
         move_ref(path, name, new, old)
     elif ref(path, name) == new:
-        with _repo(path) as repo:
-            repo.refs.remove_if_equals(Ref(name.encode()), ObjectID(new.encode()))
+        _remove_ref(path, name, new)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -213,10 +232,23 @@ def pin(path: Path, number: int, commit: str) -> None:
     move_ref(path, name, ref(path, name), commit)
 
 
-def unpin(path: Path, number: int) -> None:
+def unpin(path: Path, number: int, *, patience: float = PATIENCE) -> None:
     """Let the commit of a deployment go."""
-    with _repo(path) as repo:
-        repo.refs.remove_if_equals(Ref(f"{PINS}/{number}".encode()), None)
+    _remove_ref(path, f"{PINS}/{number}", None, patience)
+
+
+def clear_locks(path: Path) -> None:
+    """Remove the locks of pins that a killed daemon left: nobody else pins, and never without the lane's lock."""
+    for lock in (path / PINS).glob("*.lock"):
+        lock.unlink(missing_ok=True)
+
+
+def break_lock(path: Path, name: str) -> None:
+    """Remove the stale lock of a ref that git itself will move: else no push would ever move it again."""
+    lock = path / f"{name}.lock"
+    with contextlib.suppress(OSError):
+        if time.time() - lock.stat().st_mtime > PATIENCE:
+            lock.unlink()
 
 
 def pinned(path: Path, number: int) -> str | None:
@@ -344,12 +376,14 @@ def checkout(work: Path, tree: Path, name: str | None) -> None:
     """Make the folder `tree` exactly the commit `name` (None: empty). `work` is our git dir, under its lane's lock."""
     tree.mkdir(parents=True, exist_ok=True)
     index = work / f"{tree.name}.index"
-    Path(f"{index}.lock").unlink(missing_ok=True)  # only a dead one: the lane is ours
+    lock = Path(f"{index}.lock")
+    lock.unlink(missing_ok=True)  # only a dead one: the lane is ours
     env = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(tree), CHECKOUT: str(tree)}
     try:
         _git(work, "read-tree", "-u", "--reset", name or EMPTY_TREE, env=env)
-    except GitError:  # git does not fsync an index: a power cut may have torn it
+    except GitError:  # git does not fsync an index: a power cut may have torn it; or git was killed
         index.unlink(missing_ok=True)
+        lock.unlink(missing_ok=True)
         _git(work, "read-tree", "-u", "--reset", name or EMPTY_TREE, env=env)
     _git(work, "clean", "--quiet", "-d", "-x", "--force", "--force", env=env)
 

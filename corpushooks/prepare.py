@@ -41,6 +41,14 @@ def unpin(run: Run) -> None:
         git.unpin(path, run.deployment.number)
 
 
+def clear_left(run: Run) -> None:
+    """Remove the locks of a daemon that was killed, and what it was just writing aside."""
+    for path in (run.project.code_git, run.project.pillar_git):
+        git.clear_locks(path)
+    for path in (run.project.minion_dir / ".minion.new", run.project.work_git / "stamps.new"):
+        path.unlink(missing_ok=True)
+
+
 def _check_unmoved(run: Run, head: str, now: Pair) -> None:
     """Refuse, as git would, a push whose ref is no longer what the client saw, nor what it shall be."""
     request = run.request

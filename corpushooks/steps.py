@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from corpushooks import git, layout, release, tree, view, wiring
+from corpushooks.deployment import ProjectRow
 from corpushooks.errors import CorpusError, ProcessError, RefusedError, SaltError, StepError
 from corpushooks.project import Project
 from corpushooks.push import enabled
@@ -194,11 +195,16 @@ def rotate(run: Run, label: str) -> str:
     for name in old:
         with run.site.effect("remove archive"):
             tree.remove(run.project.archives / name)
-        number = _archive_number(name)
-        if live is None or git.pinned(run.project.code_git, number) != live.tree_code:  # a failed tree stays, in dev
-            git.unpin(run.project.code_git, number)
-            git.unpin(run.project.pillar_git, number)
+    _unpin(run.project, {_archive_number(name) for name in names} - {_archive_number(name) for name in old}, live)
     return f"{view.count(len(old), 'archive')} removed" if old else ""
+
+
+def _unpin(project: Project, kept: set[int], live: ProjectRow | None) -> None:
+    """Let the commits go of all that has no archive: also where an earlier rotation was killed before it did."""
+    for number in {*git.pins(project.code_git), *git.pins(project.pillar_git)} - kept:
+        if live is None or git.pinned(project.code_git, number) != live.tree_code:  # a failed tree stays, in dev
+            git.unpin(project.code_git, number)
+            git.unpin(project.pillar_git, number)
 
 
 def notify(run: Run, label: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -97,6 +98,18 @@ def test_a_stale_lock_is_removed_and_a_fresh_one_respected(repo: Path, bring: Br
     assert git.move_ref(repo, HEAD, None, one, patience=0.1)
     assert git.ref(repo, HEAD) == one
     assert not lock.exists()
+
+
+@pytest.mark.parametrize("name", ["refs/corpus/7", "packed-refs"])
+def test_a_stale_lock_keeps_no_commit_for_ever(repo: Path, bring: Bring, name: str) -> None:
+    git.pin(repo, 7, bring())
+    run(["git", "--git-dir", repo, "pack-refs", "--all"])
+    lock = repo / f"{name}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock.touch()
+    git.unpin(repo, 7, patience=0.1)
+    assert not lock.exists()
+    assert git.pins(repo) == []
 
 
 def test_a_ref_is_taken_back_only_from_where_we_moved_it(repo: Path, bring: Bring) -> None:
@@ -350,6 +363,22 @@ def test_a_dead_lock_of_the_index_is_no_obstacle(bring: Bring, place: Place) -> 
     (place[0] / "stage.index.lock").touch()
     git.checkout(*place, commit)
     assert (place[1] / "a").exists()
+
+
+def test_a_git_that_is_killed_in_a_checkout_leaves_no_obstacle(
+    bring: Bring, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = bring({"a": "one"})
+    lock, real = place[0] / f"{place[1].name}.index.lock", shutil.which("git")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/git").write_text(f"#!/bin/sh\ntest -e {tmp_path}/once && exec {real} \"$@\"\n"
+                                      f"touch {tmp_path}/once {lock}; kill -9 $$\n")  # fmt: skip
+    (tmp_path / "bin/git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    git.checkout(*place, commit)
+    assert (tmp_path / "once").exists()
+    assert (place[1] / "a").read_text() == "one"
+    assert not lock.exists()
 
 
 @pytest.mark.parametrize("torn", [b"", b"DIRC\0\0\0\2\0\0", b"\0" * 500])

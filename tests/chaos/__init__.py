@@ -1,1 +1,1 @@
-"""Kill something at a random moment of a deployment, again and again; see that nothing is lost."""
+"""Random kills: push, kill -9 one process that works on the push at a random moment, and see the promise kept."""

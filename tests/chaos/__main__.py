@@ -1,140 +1,125 @@
-"""python -m tests.chaos [KILLS [SEED]]: random kills over a path, with the fake engine; a table of what was hit.
+"""python -m tests.chaos [KILLS [SEED]] [--fake] [--kill NAME ...]: random kills, with the table of what was hit.
 
-Each round pushes a new release, kills -9 one of the processes that work on it at a random moment of 1.1 times what a
-deployment takes, starts the daemon again as an init system would, and asserts the promise: the tree is exactly the
-old or exactly the new release, the ref names what is deployed, no lock is left, the record is final, and the next
-push needs nobody's help.
+Each round pushes a release (over a path or over ssh, one that works or one that fails, code or pillar), kills -9 one
+process that works on it at a random moment of 1.1 times what a deployment takes, starts the daemon again as an init
+system would, and compares what is with what was promised. A seed gives the same choices again.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from corpushooks import client
-from corpushooks.errors import NoDaemonError
-from corpushooks.run import run
-from tests.host import Box, tree_of, until
+from tests.chaos.processes import BOX, VICTIMS
+from tests.chaos.releases import Releases
+from tests.chaos.rounds import MOMENTS, Fate, Plan, Scene
+from tests.host import Box
+from tests.shared import world
+from tests.sshd import Server, serving
 
-VICTIMS = ("client", "receive-pack", "hook", "daemon", "command")
-SLOW = "slow:\n  cmd.run:\n    - name: sleep 0.15\n    - cwd: {{ cfg.data_root }}\n"
-
-
-def processes(box: Box) -> dict[str, list[int]]:
-    """Return what works on a push to a host, by its part in it."""
-    marks = {
-        "client": "git push",
-        "receive-pack": "git-receive-pack",
-        "hook": "hooks/proc-receive",
-        "command": "sleep 0.15",
-    }
-    found: dict[str, list[int]] = {name: [] for name in VICTIMS}
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if entry.name.isdigit():
-                words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                here = str(box.root) in words or (entry / "cwd").readlink().is_relative_to(box.root)
-                for name, mark in marks.items():
-                    if mark in words and here:
-                        found[name].append(int(entry.name))
-    with contextlib.suppress(NoDaemonError):
-        found["daemon"] = [client.ping(box.host)]
-    return found
+ROUNDS = 25  # rounds until a new host is made
 
 
-def release(box: Box, page: str) -> str:
-    """Commit a release whose every file carries its page."""
-    files: dict[str, str | None] = {f"lib/{n}.txt": f"{page} {n}" for n in range(20)}
-    return box.work().commit({"index.html": page, ".salt/10_slow.sls": SLOW, **files}, page)
+@contextlib.contextmanager
+def scene(
+    folder: Path, server: Server, took: dict[bool, float], environment: str, *, own: bool, salt: bool
+) -> Iterator[Scene]:
+    """Make a host with a project that has nothing deployed yet; with `own` it has its own fixperms.sls."""
+    folder.mkdir()
+    os.environ[BOX] = str(folder)
+    box = Box(folder, salt=salt)
+    try:
+        box.init(env=environment)
+        box.start()
+        yield Scene(box, server, Releases(box, own), environment, took)
+    finally:
+        box.stop()
+        del os.environ[BOX]
 
 
-def content(box: Box) -> dict[str, object]:
-    """Return the tree that runs, but for what a fresh copy cannot keep: the times."""
-    return dict(tree_of(box.project().tree, times=False))
+def chaos(kills: int, seed: int, *, salt: bool, folder: Path, victims: Sequence[str] = VICTIMS) -> list[Fate]:
+    """Do so many rounds; return what became of each."""
+    dice, fates = random.Random(seed), list[Fate]()
+    (folder / "sshd").mkdir()
+    with world(folder / "home"), serving(folder / "sshd") as server:
+        took = measure(folder / "measured", server, salt=salt)
+        while len(fates) < kills:
+            environment, own = dice.choices(("prod", "dev"), (4, 1))[0], dice.random() < 0.5
+            print(f"a new host: {environment}, {'its own' if own else 'the built-in'} fixperms", flush=True)
+            place = folder / f"host{len(fates):04}"
+            with scene(place, server, took, environment, own=own, salt=salt) as host:
+                for _ in range(min(ROUNDS, kills - len(fates))):
+                    fates.append(host.play(Plan.roll(dice, len(fates) + 1, victims)))
+                    print(fates[-1], flush=True)
+                    for line in fates[-1].wrong:
+                        print(f"    VIOLATION: {line}", flush=True)
+                    if fates[-1].wrong:
+                        break
+                else:
+                    host.once(fails=False)
+            if not fates[-1].wrong:
+                shutil.rmtree(host.box.root)
+    return fates
 
 
-def settle(box: Box) -> None:
-    """Bring the host back as an init system would, and await the end of all it had begun."""
-    if box.daemon is not None and box.daemon.poll() is not None:
-        box.daemon = None
-    until(lambda: revived(box), 60)
-    store = box.history
-    until(lambda: not store.unfinished("hello") and not store.queued("hello"), 60)
-    store.close()
+def measure(folder: Path, server: Server, *, salt: bool) -> dict[bool, float]:
+    """Return how long a deployment takes, by whether it fails."""
+    with scene(folder, server, {}, "prod", own=False, salt=salt) as host:
+        host.once(fails=False)  # Salt is cold
+        took = {fails: host.once(fails=fails) for fails in (False, True)}
+    print(f"a deployment takes {took[False]:.2f} s, one that fails {took[True]:.2f} s", flush=True)
+    return took
 
 
-def revived(box: Box) -> bool:
-    box.revive()
-    return True
+def table(fates: list[Fate]) -> str:
+    """Return how many kills hit, by victim and step."""
+    hits = Counter((fate.victim, fate.moment) for fate in fates if fate.victim)
+    moments = [moment for moment in MOMENTS if any(moment == known for _, known in hits)]
+    lines = [" ".join(f"{word:>12}" for word in ("", *VICTIMS, "all"))]
+    for moment in moments:
+        counts = [hits[victim, moment] for victim in VICTIMS]
+        lines.append(" ".join(f"{word:>12}" for word in (moment[:12], *counts, sum(counts))))
+    counts = [sum(count for (victim, _), count in hits.items() if victim == name) for name in VICTIMS]
+    lines.append(" ".join(f"{word:>12}" for word in ("all", *counts, sum(counts))))
+    return "\n".join(lines)
 
 
-def check(box: Box, trees: dict[str, dict[str, object]]) -> None:
-    """Assert the promise."""
-    row, project = box.row(), box.project()
-    assert row.broken is None, row.broken
-    assert box.ref() == row.code == row.tree_code, (box.ref(), row)
-    live = (project.stage / "index.html").read_text()
-    assert content(box) == trees.setdefault(live, content(box)), f"the tree is not that of {live}"
-    assert {path.read_text().split(" ")[0] for path in (project.tree / "lib").iterdir()} == {live}
-    assert (project.tree / "index.html").read_text() == live
-    assert not list(project.git_dir.rglob("*.lock"))
+def verdict(fates: list[Fate]) -> str:
+    """Return the last line."""
+    hit = sum(bool(fate.victim) for fate in fates)
+    again, wrong = sum(fate.again for fate in fates), sum(bool(fate.wrong) for fate in fates)
+    return f"{hit} of {len(fates)} kills hit ({again} of them twice), {len(fates) - hit} missed; {wrong} violations"
 
 
-def one(box: Box, number: int, took: float, dice: random.Random, hits: Counter[tuple[str, str]]) -> None:
-    """Push, kill, settle, check."""
-    victim, moment = dice.choice(VICTIMS), dice.uniform(0, 1.1 * took)
-    release(box, f"r{number}")
-    push = box.work().start_push("+HEAD:master")
-    time.sleep(moment)
-    store = box.history
-    open_ones = store.unfinished("hello")
-    steps = store.steps(open_ones[0]) if open_ones else []
-    store.close()
-    targets = processes(box)[victim]
-    for pid in targets:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    hits[victim, (steps[-1] if steps else "no step") if targets else "missed"] += 1
-    if victim == "daemon" and box.daemon is not None and targets == [box.daemon.pid]:
-        box.daemon.wait(10)
-    settle(box)
-    push.wait(90)
-    settle(box)
-
-
-def main(kills: int, seed: int) -> None:
-    """Do so many rounds and print the table."""
-    print(f"seed {seed}")
-    dice, hits, trees = random.Random(seed), Counter[tuple[str, str]](), {}
-    with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
-        box = Box(Path(folder))
-        os.environ.update(HOME=folder, GIT_CONFIG_NOSYSTEM="1")
-        run(["git", "config", "--global", "user.email", "dev@example.org"])
-        run(["git", "config", "--global", "user.name", "Dev"])
-        try:
-            box.init()
-            box.start()
-            release(box, "r0")
-            start = time.monotonic()
-            assert box.work().push().code == 0
-            took = time.monotonic() - start
-            for number in range(1, kills + 1):
-                one(box, number, took, dice, hits)
-                check(box, trees)
-        finally:
-            box.stop()
-    for (victim, step), count in sorted(hits.items()):
-        print(f"{victim:<14} {step:<22} {count:>4}")
-    print(f"{sum(n for (_, step), n in hits.items() if step != 'missed')} of {kills} kills hit; no violation")
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos")
+    parser.add_argument("kills", type=int, nargs="?", default=50)
+    parser.add_argument("seed", type=int, nargs="?", default=random.SystemRandom().randrange(1 << 32))
+    parser.add_argument("--fake", action="store_true", help="the fake engine instead of Salt: faster")
+    parser.add_argument("--kill", nargs="+", choices=VICTIMS, default=VICTIMS, help="only these")
+    given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leave no host behind
+    print(f"seed {given.seed}", flush=True)
+    folder, start = Path(tempfile.mkdtemp(prefix="chaos-")), time.monotonic()
+    fates = chaos(given.kills, given.seed, salt=not given.fake, folder=folder, victims=given.kill)
+    print(table(fates))
+    print(f"seed {given.seed}: {verdict(fates)}; {time.monotonic() - start:.0f} s")
+    if any(fate.wrong for fate in fates):
+        print(f"what is wrong is kept in {folder}")
+        return 1
+    shutil.rmtree(folder)
+    return 0
 
 
 if __name__ == "__main__":
-    given = [int(word) for word in sys.argv[1:]]
-    main(given[0] if given else 50, given[1] if len(given) > 1 else random.SystemRandom().randrange(1 << 32))
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""What is pushed in the rounds, and what the application does between them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.chaos.processes import COMMAND
+from tests.host import FAILING, Box, Work
+
+SAMPLE = "makina-projects.projectname:\n  data:\n    word: none\n    fails: false\n"
+PILLAR = "makina-projects.hello:\n  data:\n    word: WORD\n    fails: FAILS\n"
+FILES = """\
+{% set cfg = opts.ms_project %}
+local:
+  file.managed:
+    - name: {{ cfg.project_root }}/local.conf
+    - contents: PAGE
+page:
+  file.managed:
+    - name: {{ cfg.data_root }}/page
+    - contents: PAGE {{ cfg.data.word }}
+"""
+# A command that has no end where who ran it is gone: nobody but its keepers stops it then.
+RUN = """\
+{% set cfg = opts.ms_project %}
+run:
+  cmd.run:
+    - name: i=0; while [ $i -lt TIMES ] || ! kill -0 $PPID; do i=$((i+1)); sleep 0.05; done
+    - cwd: {{ cfg.data_root }}
+    - env:
+      - COMMAND: 'yes'
+{% if cfg.data.fails %}
+fails:
+  test.fail_without_changes: []
+{% endif %}
+"""
+FIXPERMS = "perms:\n  test.nop: []\n"
+MANAGED = "local.conf"
+
+
+def run_sls(times: int) -> str:
+    """Return an SLS with a command that takes so many twentieths of a second."""
+    return RUN.replace("TIMES", str(times)).replace("COMMAND", COMMAND)
+
+
+@dataclass
+class Releases:
+    """The commits that are pushed to one host."""
+
+    box: Box
+    own_fixperms: bool  # the project has a fixperms.sls, so that the built-in one runs not
+
+    def code(self, number: int, *, fails: bool) -> str:
+        """Commit a release in which every file carries its number, and some are new, gone or of another kind."""
+        page, work = f"r{number}", self.box.work()
+        self._unmake_shape(work)
+        files: dict[str, str | None] = {f"lib/{n}.txt": f"{page} {n}\n" for n in range(0, 20, 2)}
+        files |= {f"lib/{n}.txt": f"never changes {n}\n" for n in range(1, 20, 2)}
+        files |= {"index.html": page, "bin/run": f"#!/bin/sh\necho {page}\n", **self._shape(number)}
+        files |= {".salt/PILLAR.sample": SAMPLE, ".salt/10_files.sls": FILES.replace("PAGE", page)}
+        files |= {".salt/20_run.sls": run_sls(5), ".salt/rollback.sls": run_sls(3).replace("cfg.data.fails", "0")}
+        files |= {".salt/notify.sls": run_sls(2).replace("cfg.data.fails", "0")}
+        files |= {".salt/fixperms.sls": FIXPERMS} if self.own_fixperms else {}
+        broken = work.path / ".salt/30_broken.sls"
+        files |= {".salt/30_broken.sls": FAILING} if fails else {}
+        if broken.exists() and not fails:
+            broken.unlink()
+        work.write(files)
+        (work.path / "bin/run").chmod(0o755 if number % 2 else 0o644)
+        return work.commit(message=page)
+
+    def _unmake_shape(self, work: Work) -> None:
+        for name in ("shape", "odd", "link"):
+            path = work.path / name
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.is_symlink() or path.exists():
+                path.unlink()
+
+    def _shape(self, number: int) -> dict[str, str | None]:
+        """Return what is a file in one release, a folder in the next, a link in the third."""
+        (self.box.work().path / "link").symlink_to(f"lib/{number % 20}.txt")
+        odd: dict[str, str | None] = {"odd/tracked.txt": f"{number}"} if number % 2 else {}
+        if number % 3 == 2:
+            (self.box.work().path / "shape").symlink_to("index.html")
+            return odd
+        return {**odd, "shape" if number % 3 else "shape/inner": f"shape {number}"}
+
+    def pillar(self, number: int, *, fails: bool) -> str:
+        """Commit a pillar with a word of its own."""
+        text = PILLAR.replace("WORD", f"w{number}").replace("FAILS", str(fails).lower())
+        return self.box.work(repo="pillar").commit({"init.sls": text}, f"w{number}")
+
+    def live(self, number: int) -> None:
+        """Be the application for a while: write, link, lock away and change modes beside the tracked files."""
+        tree = self.box.project().tree
+        for folder in ("uploads", "venv/lib", "lib/cache", "odd"):
+            (tree / folder).mkdir(parents=True, exist_ok=True)
+        _write(tree / f"uploads/photo{number % 4}", f"precious {number}", 0o640)
+        _write(tree / "uploads/secret", f"key {number}", 0o400)
+        _write(tree / "venv/lib/module.py", f"x = {number}", 0o660)
+        _write(tree / "lib/cache/page", f"cached {number}", 0o660)
+        _write(tree / "odd/own.txt", f"own {number}", 0o664)
+        (tree / "uploads/twin").unlink(missing_ok=True)
+        os.link(tree / f"uploads/photo{number % 4}", tree / "uploads/twin")
+        (tree / "venv/python").unlink(missing_ok=True)
+        (tree / "venv/python").symlink_to("/usr/bin/python3")
+        if os.geteuid() == 0:
+            os.chown(tree / "uploads/photo0" if number % 4 == 0 else tree / "uploads/secret", 1000 + number % 3, 1000)
+        os.utime(tree / "venv/lib", ns=(10**18 + number, 10**18 + number))
+
+
+def _write(path: Path, text: str, mode: int) -> None:
+    path.unlink(missing_ok=True)
+    path.write_text(text)
+    path.chmod(mode)
