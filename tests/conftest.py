@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.host import Box
+from tests.sshd import Server, serving
 
 FORBIDDEN = (
     "/srv/projects",
@@ -86,3 +87,10 @@ def box(new_box: Callable[..., Box]) -> Box:
     box.init()
     box.start()
     return box
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Return an sshd of our own on loopback."""
+    with serving(tmp_path_factory.mktemp("sshd")) as found:
+        yield found

@@ -12,6 +12,7 @@ import pytest
 from corpushooks.lanes import locked
 from corpushooks.run import Child
 from tests.host import Box, Work, until
+from tests.sshd import Server, over_ssh
 
 GATE = "gate:\n  cmd.run:\n    - name: while ! test -e {0}; do sleep 0.05; done\n"
 LOUD = """\
@@ -55,12 +56,12 @@ def push_into_a_gate(box: Box, work: Work, states: int, width: int) -> tuple[Chi
 @pytest.mark.parametrize("event", [gone, interrupted, stopped])
 @pytest.mark.parametrize("way", ["path", "ssh"])
 def test_a_deployment_ends_whatever_its_client_does(
-    box: Box, over_ssh: Callable[[Work], Work], way: str, event: Callable[[Child[bytes]], None], size: str
+    box: Box, server: Server, way: str, event: Callable[[Child[bytes]], None], size: str
 ) -> None:
     work = box.app()
     work.push()
     if way == "ssh":
-        over_ssh(work)
+        over_ssh(work, server)
     child, gate = push_into_a_gate(box, work, *SIZES[size])
     event(child)
     gate.touch()

@@ -11,15 +11,9 @@ import pytest
 
 from corpushooks.run import Child, run
 from tests.host import FAILING, Box, Work, until
-from tests.sshd import Server, over_ssh, serving
+from tests.sshd import Server, over_ssh
 
 GATE = "gate:\n  cmd.run:\n    - name: while ! test -e {0}/gate; do sleep 0.05; done\n"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("sshd")) as found:
-        yield found
 
 
 @pytest.fixture
