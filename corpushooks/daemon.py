@@ -24,7 +24,7 @@ import structlog
 from corpushooks import deploy, git, layout, log, rebuild, release, tree, view
 from corpushooks.deployment import DEPLOYED, QUEUED, Deployment, ProjectRow, Request
 from corpushooks.errors import CorpusError, RefusedError, UsageError
-from corpushooks.lanes import Lanes, alone, known, log_path, prepared, settings_of
+from corpushooks.lanes import Lanes, alone, is_free, known, log_path, prepared, settings_of
 from corpushooks.peer import Connection, PeerGone, listen
 from corpushooks.push import Command, Verdict, judge, report
 from corpushooks.site import Site
@@ -321,7 +321,7 @@ def settle(site: Site) -> None:
     rebuild.check(site.host, site.history)
     tree.remove(site.host.scratch)
     for row in site.history.projects():
-        for deployment in site.history.unfinished(row.name):
+        for deployment in site.history.unfinished(row.name) if is_free(site.host.project(row.name)) else ():
             deploy.stop_children(site, deployment)
 
 

@@ -101,6 +101,19 @@ def locked(project: Project) -> Iterator[None]:
         os.close(descriptor)
 
 
+def is_free(project: Project) -> bool:
+    """Say whether nobody works in a project: no lane, and no `corpus deploy --here`."""
+    descriptor = os.open(project.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(descriptor)
+
+
 @contextlib.contextmanager
 def alone(host: Host) -> Iterator[None]:
     """Be the only daemon of a host, or whoever must have none beside him; raise NoDaemonError where there is one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from corpushooks import git, lanes, release
 from corpushooks.deployment import Request
+from corpushooks.run import spawn
 from corpushooks.settings import Settings
 from corpushooks.site import Site
 from tests.host import FAILING, Box, until
@@ -149,6 +151,22 @@ def test_cancelling_before_there_is_a_session_stops_the_one_that_comes(box: Box,
         run.open_session(release.live(run.project, "prod"))
         assert engine.stopped
     site.history.close()
+
+
+def test_a_daemon_that_starts_leaves_a_deployment_of_the_command_alone(new_box: Callable[..., Box]) -> None:
+    box = new_box(salt=True)
+    box.init()
+    gate = box.root / "gate"
+    work = box.app(files={".salt/10_gate.sls": wait_for(gate)})
+    assert work.push("HEAD:topic").code == 0
+    box.stop()
+    here = [sys.executable, "-m", "corpushooks", "--root", box.host.root, "deploy", "hello", work.head, "--here"]
+    child = spawn(here)
+    until(lambda: box.exists(1) and "install 10_gate" in box.steps(1), 60)
+    box.start()
+    gate.touch()
+    assert child.wait(60) == 0
+    assert box.row().live == 1
 
 
 def test_a_branch_below_ours_is_refused(box: Box) -> None:
