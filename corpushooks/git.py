@@ -10,7 +10,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from dulwich.objects import Blob, Commit, ObjectID, Tag, Tree
 from dulwich.refs import Ref
 from dulwich.repo import Repo
 
+from corpushooks import disk
 from corpushooks.errors import GitError, ProcessError, UsageError
 from corpushooks.run import Output, run
 
@@ -82,6 +83,7 @@ def bare_config(path: Path) -> dict[str, str]:
         "receive.denyNonFastForwards": "false",
         "receive.procReceiveRefs": "refs",
         "receive.shallowUpdate": "false",
+        "receive.unpackLimit": "1",  # a push is one pack, in one folder, and not a file in each of many
         "transfer.hideRefs": PINS,
     }
 
@@ -160,23 +162,41 @@ def move_ref(path: Path, name: str, old: str | None, new: str, *, patience: floa
 
     A lock of git that stays for `patience` seconds is stale (git holds one for milliseconds) and removed.
     """
-    end = time.monotonic() + patience
+    folder = (path / name).parent
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
     with _repo(path) as repo:
-        while True:
-            try:
-                moved = repo.refs.set_if_equals(
-                    Ref(name.encode()), ObjectID((old or ZERO).encode()), ObjectID(new.encode()),
-                    message=b"deployed", committer=b"corpushooks <corpushooks@localhost>",
-                )  # fmt: skip
-                break
-            except FileLocked as exc:
-                if time.monotonic() > end:
-                    Path(os.fsdecode(exc.lockfilename)).unlink(missing_ok=True)
+        moved = _insist(
+            lambda: repo.refs.set_if_equals(
+                Ref(name.encode()), ObjectID((old or ZERO).encode()), ObjectID(new.encode()),
+                message=b"deployed", committer=b"corpushooks <corpushooks@localhost>",
+            ),
+            f"{name} of {path}", patience,
+        )  # fmt: skip
+    for each in (folder, *(new.parent for new in made)):
+        disk.flush_folder(each)
+    return moved
+
+
+def _insist(act: Callable[[], bool], what: str, patience: float) -> bool:
+    """Change a ref, past a lock that a dead git left."""
+    end = time.monotonic() + patience
+    while True:
+        try:
+            return bool(act())
+        except FileLocked as exc:
+            if time.monotonic() >= end:
+                Path(os.fsdecode(exc.lockfilename)).unlink(missing_ok=True)
+            else:
                 time.sleep(0.02)
-            except OSError as exc:
-                raise GitError(f"{name} of {path} cannot be moved: {exc}") from exc
-    _sync_folder((path / name).parent)
-    return bool(moved)
+        except OSError as exc:
+            raise GitError(f"{what} cannot be moved: {exc}") from exc
+
+
+def _remove_ref(path: Path, name: str, old: str | None, patience: float = 5.0) -> None:
+    """Remove a ref that is `old` (None: whatever it is)."""
+    with _repo(path) as repo:
+        wanted = ObjectID(old.encode()) if old else None
+        _insist(lambda: repo.refs.remove_if_equals(Ref(name.encode()), wanted), f"{name} of {path}", patience)
 
 
 def take_back_ref(path: Path, name: str, new: str, old: str | None) -> None:
@@ -184,28 +204,18 @@ def take_back_ref(path: Path, name: str, new: str, old: str | None) -> None:
     if old is not None:
         move_ref(path, name, new, old)
     elif ref(path, name) == new:
-        with _repo(path) as repo:
-            repo.refs.remove_if_equals(Ref(name.encode()), ObjectID(new.encode()))
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        _remove_ref(path, name, new)
 
 
 def pin(path: Path, number: int, commit: str) -> None:
     """Keep the commit of a deployment from being collected."""
     name = f"{PINS}/{number}"
-    move_ref(path, name, ref(path, name), commit)
+    move_ref(path, name, ref(path, name), commit, patience=0)  # only the lane moves pins: who held a lock is dead
 
 
 def unpin(path: Path, number: int) -> None:
     """Let the commit of a deployment go."""
-    with _repo(path) as repo:
-        repo.refs.remove_if_equals(Ref(f"{PINS}/{number}".encode()), None)
+    _remove_ref(path, f"{PINS}/{number}", None, patience=0)
 
 
 def pinned(path: Path, number: int) -> str | None:
@@ -221,6 +231,11 @@ def pins(path: Path) -> list[int]:
 
 
 # objects
+
+
+def flush_objects(path: Path) -> None:
+    """Bring the names of the packs that were pushed to the disk: git brings only what is in them."""
+    disk.flush_folder(path / "objects/pack")
 
 
 def commit(path: Path, name: str) -> str:
@@ -320,10 +335,16 @@ def checkout(work: Path, tree: Path, name: str | None) -> None:
     env = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(tree)}
     try:
         _git(work, "read-tree", "-u", "--reset", name or EMPTY_TREE, env=env)
-    except GitError:  # git does not fsync an index: a power cut may have torn it
+    except GitError:  # something has torn it
         index.unlink(missing_ok=True)
         _git(work, "read-tree", "-u", "--reset", name or EMPTY_TREE, env=env)
     _git(work, "clean", "--quiet", "-d", "-x", "--force", "--force", env=env)
+
+
+def distrust(work: Path) -> None:
+    """Have the next checkouts write every file: after a power cut an index may know what never reached the disk."""
+    for index in work.glob("*.index"):
+        index.unlink()
 
 
 def export(work: Path, tree: Path, name: str) -> None:

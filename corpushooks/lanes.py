@@ -136,6 +136,7 @@ def at_edge(run: Run, act: Callable[[Run], None]) -> None:
     except Exception as exc:  # the edge of a lane: a fault of our own must be said, and must not end the daemon
         _internal_error(run, exc)
     if run.deployment.final:
+        run.log.flush()  # nobody completes the log of what has ended
         run.site.history.end(run.deployment)
 
 

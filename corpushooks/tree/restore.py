@@ -12,6 +12,7 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from corpushooks.disk import Writes
 from corpushooks.errors import TreeError
 from corpushooks.tree.descriptors import (
     TEMP,
@@ -27,7 +28,6 @@ from corpushooks.tree.descriptors import (
     told,
     unlock,
 )
-from corpushooks.tree.disk import Writes
 from corpushooks.tree.entries import (
     dress,
     fill,
