@@ -105,6 +105,8 @@ def _one(run: Run, step: Step) -> None:
     index = next(i for i, row in enumerate(PROCEDURE, 1) if row is step)
     label, start = view.step_label(index, len(PROCEDURE), step.name), time.monotonic()
     with run.site.effect(f"{index} {step.name}"):
+        if step.name == "publish":  # from its row on there is no way back: what goes forward must be there
+            steps.flush(run)
         run.site.history.begin(run.deployment, step.name)
         detail = step.act(run, label)
     if run.deployment.state == RUNNING:  # what was cancelled in a step ends with it
@@ -151,15 +153,21 @@ def refuse(run: Run, exc: CorpusError) -> None:
 
 def _fail(run: Run, step: str, exc: CorpusError) -> None:
     """Roll back; in dev the failed tree stays for the developer, where it is the tree of one commit."""
-    stays = run.row.environment == "dev" and run.settings.rollback != "always"
-    if stays and step not in ("sync", "publish"):
+    if _stays(run, step):
         _leave(run, exc.message)
     else:
         roll_back(run, exc.message)
 
 
+def _stays(run: Run, step: str) -> bool:
+    """Say whether the tree of a deployment that failed in a step is left as it is."""
+    in_dev = run.row.environment == "dev" and run.settings.rollback != "always"
+    return in_dev and step not in ("sync", "publish")
+
+
 def _leave(run: Run, reason: str) -> None:
     name, done = run.project.name, run.deployment
+    steps.flush(run)
     run.site.history.set_tree(name, done.new_code, done.new_pillar)
     run.move(FAILED, reason)
     run.say_end(
@@ -242,6 +250,7 @@ def undo(run: Run) -> None:
             run.site.history.begin(run.deployment, f"undo {step.name}")
             detail = step.act(run, step.name)
         run.log.write(f"      undo {step.name}: {detail or 'done'}", more=True)
+    steps.flush(run)
 
 
 def _break(run: Run, why: str) -> None:
@@ -277,6 +286,7 @@ def _undo_again(run: Run, broken: Deployment) -> None:
     run.log.write(f"the roll back of deployment {broken.number} is done again")
     again = Run(run.site, run.project, run.settings, run.row, broken, run.log, undoing=True, owner=run.deployment)
     try:
+        git.distrust(run.project.work_git)
         undo(again)
     finally:
         again.close_session()
@@ -303,6 +313,7 @@ def recover(run: Run) -> None:
     if run.deployment.state == RUNNING:
         _recover_running(run, begun)
     elif run.deployment.state == ROLLING_BACK:
+        git.distrust(run.project.work_git)
         roll_back(run, run.deployment.reason)
     else:
         _recover_ended(run, begun)
@@ -317,9 +328,23 @@ def _recover_running(run: Run, begun: list[str]) -> None:
         run.log.write("warning: interrupted while it was published; going on")
         _go_on(run, _from("publish"))
     elif "sync" in begun:
-        _fail(run, begun[-1], interrupted)
+        _fail_interrupted(run, begun[-1], interrupted)
     else:
         refuse(run, RefusedError(f"{interrupted.message}; nothing was touched", hint="push again"))
+
+
+def _fail_interrupted(run: Run, step: str, why: CorpusError) -> None:
+    """Roll back what was interrupted, for all we know by a power cut: in dev the files that it spoilt come again."""
+    git.distrust(run.project.work_git)
+    if not _stays(run, step):
+        roll_back(run, why.message)
+        return
+    try:
+        steps.bring(run)
+    except CorpusError as exc:
+        roll_back(run, f"{why.message}; {exc.message}")
+    else:
+        _leave(run, why.message)
 
 
 def _recover_ended(run: Run, begun: list[str]) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from corpushooks import disk
 from corpushooks.deployment import (
     CANCELLED,
     DEPLOYED,
@@ -128,16 +129,7 @@ def _begin(path: Path) -> None:
         pass  # somebody else was faster
     finally:
         aside.unlink(missing_ok=True)
-    _sync_folder(path)
-
-
-def _sync_folder(path: Path) -> None:
-    """Bring what was renamed or made beside `path` to the disk."""
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    disk.flush_folder(path.parent)
 
 
 @dataclass
@@ -219,7 +211,7 @@ class History:
             source.backup(copy)
         aside.chmod(0o600)
         aside.rename(kept)
-        _sync_folder(kept)
+        disk.flush_folder(kept.parent)
 
     def check(self) -> None:
         """Read the whole store; raise LostStoreError where it is damaged."""
@@ -555,11 +547,11 @@ def keep_aside(path: Path, mark: str) -> list[Path]:
         if file.exists():
             end = file.name.removeprefix(path.name)
             kept.append(file.rename(path.with_name(f"{path.name}.{mark}{end}")))
-            _sync_folder(path)
+            disk.flush_folder(path.parent)
     return kept
 
 
 def put(new: Path, path: Path) -> None:
     """Give a store that is closed its name."""
     new.rename(path)
-    _sync_folder(path)
+    disk.flush_folder(path.parent)

@@ -45,7 +45,7 @@ def clear_left(run: Run) -> None:
     """Remove the locks of a daemon that was killed, and what it was just writing aside."""
     for path in (run.project.code_git, run.project.pillar_git):
         git.clear_locks(path)
-    for path in (run.project.minion_dir / ".minion.new", run.project.work_git / "stamps.new"):
+    for path in (run.project.minion_dir / ".minion.new", run.project.work_git / ".stamps.new"):
         path.unlink(missing_ok=True)
 
 

@@ -6,7 +6,7 @@ import shutil
 import time
 from pathlib import Path
 
-from corpushooks import git, layout, release, tree, view, wiring
+from corpushooks import disk, git, layout, release, tree, view, wiring
 from corpushooks.deployment import ProjectRow
 from corpushooks.errors import CorpusError, ProcessError, RefusedError, SaltError, StepError
 from corpushooks.project import Project
@@ -86,8 +86,15 @@ def sync(run: Run, label: str) -> str:
     if not enabled(run.request, "sync"):
         _rewire(run)
         return "left out"
+    layout.make(run.project, run.row.branch)
+    changed = bring(run)
+    _rewire(run)
+    return view.count(changed, "file")
+
+
+def bring(run: Run) -> int:
+    """Bring stage, pillar/ and project/ to the commits to deploy; return how many files that changed."""
     new, project = run.deployment.new_code, run.project
-    layout.make(project, run.row.branch)
     gone = git.removed(project.work_git, run.row.tree_code, new or git.EMPTY_TREE)
     with run.site.effect("checkout stage"):
         git.checkout(project.work_git, project.stage, new)
@@ -96,8 +103,7 @@ def sync(run: Run, label: str) -> str:
     with run.site.effect("sync tree"):
         report = tree.sync(project.stage, project.tree, gone, _stamps(project))
     run.warn(*report.warnings)
-    _rewire(run)
-    return view.count(report.changed, "file")
+    return report.changed
 
 
 def _stamps(project: Project) -> Path:
@@ -157,6 +163,12 @@ def install(run: Run, label: str) -> str:
         run.site.history.begin(run.deployment, f"install {stem}")
         run_sls(run, stem, f"{head} {stem}")
     return ""
+
+
+def flush(run: Run) -> None:
+    """Bring all that a deployment and its SLS files wrote to the disk, before a row says that it is there."""
+    project = run.project
+    disk.flush_all(project.dir, project.minion_dir, project.host.salt_dir, project.host.pillar_dir)
 
 
 def publish(run: Run, label: str) -> str:

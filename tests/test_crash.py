@@ -188,6 +188,25 @@ def test_queue_survives(box: Box) -> None:
     assert box.row().live == 3
 
 
+def test_dev_has_the_whole_tree_of_what_was_interrupted(box: Box) -> None:
+    """Also what a power cut took of it, while git's index says that all is there."""
+    box.init(env="dev")
+    old_release(box)
+    old, new = box.work().head, new_release(box)
+    box.stop()
+    box.start("4 install", "before", "wait")
+    push = box.work().start_push()
+    until(box.happened)
+    box.kill()
+    for folder in (box.project().stage, box.project().tree):
+        (folder / "index.html").write_text("")
+    assert push.wait(60) == 1
+    done, row = box.ended(2), box.row()
+    assert (done.state, row.code, row.tree_code, box.ref()) == ("failed", old, new, old)
+    assert (box.project().tree / "index.html").read_text() == "two"
+    assert "dev: the tree of deployment 2 is left as it is; master still names" in box.log(2)
+
+
 # every effect within the steps, each in every way
 
 

@@ -14,6 +14,7 @@ from corpushooks import git
 from corpushooks.errors import GitError, UsageError
 from corpushooks.run import run
 from tests.host import Work, tree_of
+from tests.test_disk import Disk
 
 HEAD = "refs/heads/master"
 NOWHERE = "1" * 40
@@ -112,6 +113,24 @@ def test_a_stale_lock_keeps_no_commit_for_ever(repo: Path, bring: Bring, name: s
     assert git.pins(repo) == []
 
 
+def test_a_lock_that_a_dead_daemon_left_on_a_pin_is_no_obstacle(repo: Path, bring: Bring) -> None:
+    name, lock = bring(), repo / f"{git.PINS}/7.lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    git.pin(repo, 7, name)
+    assert git.pinned(repo, 7) == name
+    lock.touch()
+    git.unpin(repo, 7)
+    assert git.pins(repo) == [] and not lock.exists()
+
+
+def test_a_ref_in_new_folders_is_on_the_disk(repo: Path, bring: Bring, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, seen = bring(), Disk(monkeypatch)
+    assert git.move_ref(repo, "refs/heads/a/b/master", None, name)
+    place = repo / "refs/heads/a/b/master"
+    assert seen.has(place, place.parent, place.parent.parent, repo / "refs/heads")
+
+
 def test_a_ref_is_taken_back_only_from_where_we_moved_it(repo: Path, bring: Bring) -> None:
     one, two, three = bring(), bring(), bring()
     git.move_ref(repo, HEAD, None, three)
@@ -171,6 +190,18 @@ def test_a_repository_is_made_once_and_repaired(tmp_path: Path) -> None:
     assert not git.init_bare(path, "main")
     assert git.init_bare(path, "other")
     assert (path / "HEAD").read_text() == "ref: refs/heads/other\n"
+
+
+def test_a_configuration_is_mended_aside_and_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repo, config = tmp_path / "hello.git", tmp_path / "hello.git/config"
+    git.init_bare(repo, "master")
+    run(["git", "--git-dir", repo, "config", "receive.procReceiveRefs", "elsewhere"])
+    seen, old = Disk(monkeypatch), config.read_text()
+    with config.open() as before:
+        assert git.init_bare(repo, "master")
+        assert (before.read(), config.read_text()) == (old, old.replace("elsewhere", "refs"))
+    assert config.stat().st_ino in seen.renamed["config"]
+    assert not list(repo.glob("*config*.*"))
 
 
 def test_a_template_of_the_user_is_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -389,6 +420,23 @@ def test_a_torn_index_is_no_obstacle(bring: Bring, place: Place, torn: bytes) ->
     git.checkout(*place, two)
     assert sorted(p.name for p in place[1].iterdir()) == ["a"]
     assert (place[1] / "a").read_text() == "y"
+
+
+def test_an_index_that_knows_what_never_reached_the_disk_can_be_distrusted(bring: Bring, place: Place) -> None:
+    work, stage = place
+    name, file, index = bring({"a": "content"}), stage / "a", work / "stage.index"
+    git.checkout(work, stage, name)
+    for key, value in (("core.trustctime", "false"), ("core.checkStat", "minimal")):  # as if it were that inode
+        run(["git", "--git-dir", work, "config", key, value])
+    st = file.stat()
+    file.write_bytes(bytes(st.st_size))
+    os.utime(file, ns=(st.st_mtime_ns, st.st_mtime_ns))
+    os.utime(index, (st.st_mtime + 9, st.st_mtime + 9))  # git looks into what is as young as its index
+    git.checkout(work, stage, name)
+    assert file.read_bytes() == bytes(st.st_size)  # what it believes
+    git.distrust(work)
+    git.checkout(work, stage, name)
+    assert file.read_text() == "content"
 
 
 def evil_commit(work: Work, name: str) -> str:
