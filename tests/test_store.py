@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -308,6 +310,18 @@ def test_a_whole_store_is_left_alone(three: Box) -> None:
     before = [(path.name, path.read_bytes()) for path in beside(three)]
     assert told(three) == ["the store is whole; nothing was changed"]
     assert [(path.name, path.read_bytes()) for path in beside(three)] == before
+
+
+def test_the_command_says_what_is_wrong_and_makes_it_anew(three: Box) -> None:
+    corpus = [sys.executable, "-m", "corpushooks", "--root", three.host.root]
+    garbage(three.host.store)
+    asked = run([*corpus, "status"], check=False)
+    wrong = f"the store {three.host.store} is damaged: file is not a database"
+    assert (asked.code, asked.stderr.decode().splitlines()) == (1, [f"error: {wrong}", "hint: corpus rebuild"])
+    said = json.loads(run([*corpus, "rebuild", "--json"]).text)["done"]
+    assert said[0] == wrong and said[-1].startswith(f"kept: {three.host.store}.damaged-")
+    assert run([*corpus, "rebuild"]).text == "the store is whole; nothing was changed"
+    assert "deployment 2" in run([*corpus, "status"]).text
 
 
 def test_nothing_is_made_anew_beside_a_daemon(box: Box) -> None:
