@@ -58,10 +58,12 @@ def make(project: Project, branch: str) -> None:
     make_host(project.host)
     for folder, mode in (
         (project.dir, 0o755), (project.git_dir, 0o755), (project.tree, None), (project.pillar, 0o700),
-        (project.data, None), (project.archives, 0o700), (project.stage, 0o700), (project.logs, 0o700),
+        (project.data, None), (project.archives, 0o700), (project.stage, 0o700),
         (project.minion_dir, 0o700),
     ):  # fmt: skip
         _folder(folder, mode)
+    if project.logs.is_dir() or not project.logs.exists():  # else no log can be made, but a roll back must go on
+        _folder(project.logs, 0o700)
     for repo in REPOS:
         path = repo_path(project, repo)
         git.init_bare(path, branch)

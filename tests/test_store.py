@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -310,6 +312,18 @@ def test_a_whole_store_is_left_alone(three: Box) -> None:
     assert [(path.name, path.read_bytes()) for path in beside(three)] == before
 
 
+def test_the_command_says_what_is_wrong_and_makes_it_anew(three: Box) -> None:
+    corpus = [sys.executable, "-m", "corpushooks", "--root", three.host.root]
+    garbage(three.host.store)
+    asked = run([*corpus, "status"], check=False)
+    wrong = f"the store {three.host.store} is damaged: file is not a database"
+    assert (asked.code, asked.stderr.decode().splitlines()) == (1, [f"error: {wrong}", "hint: corpus rebuild"])
+    said = json.loads(run([*corpus, "rebuild", "--json"]).text)["done"]
+    assert said[0] == wrong and said[-1].startswith(f"kept: {three.host.store}.damaged-")
+    assert run([*corpus, "rebuild"]).text == "the store is whole; nothing was changed"
+    assert "deployment 2" in run([*corpus, "status"]).text
+
+
 def test_nothing_is_made_anew_beside_a_daemon(box: Box) -> None:
     with pytest.raises(NoDaemonError, match="a daemon runs already"):
         told(box)
@@ -330,9 +344,8 @@ def test_a_newer_store_is_not_made_anew(box: Box) -> None:
 
 @pytest.mark.parametrize("at", ["keep_aside", "put"])
 def test_making_it_anew_can_be_interrupted(three: Box, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
-    row, count = three.row(), len(deployments(three))
-    with three.host.store.open("r+b") as file:
-        file.write(b"\xff" * 100)
+    row, known = three.row(), deployments(three)
+    (three.project().logs / "4.log").write_text("")  # of a deployment that the store has lost
     real = getattr(history, at)
 
     def dies(*words: object) -> None:
@@ -347,6 +360,6 @@ def test_making_it_anew_can_be_interrupted(three: Box, monkeypatch: pytest.Monke
     with pytest.raises(LostStoreError, match="is gone"):
         open_store(three.host)
     told(three)
-    assert len(deployments(three)) == count
+    assert deployments(three)[1:] == known  # with all that only the old store could say
     assert (three.row().live, three.row().code) == (row.live, row.code)
     assert len([path for path in beside(three) if "damaged" in path.name]) == 1
