@@ -352,15 +352,16 @@ def _newest(history: History, name: str) -> Deployment:
 @corpus.command("config")
 @NAME
 @click.option("--origin", is_flag=True, help="Say of each value which layer gave it.")
+@click.option("--show-secrets", is_flag=True, help="Show what is masked otherwise.")
 @JSON
 @click.pass_obj
-def config_(context: Context, name: str, origin: bool, as_json: bool) -> None:
+def config_(context: Context, name: str, origin: bool, show_secrets: bool, as_json: bool) -> None:
     """Print the configuration (cfg) that the SLS files of a project see."""
     _, row = context.known(name)
     site = context.site()
     try:
         with tempfile.TemporaryDirectory(prefix="corpus-") as folder:
-            cfg = inspection.cfg(site, row, Path(folder))
+            cfg = inspection.cfg(site, row, Path(folder), secrets=show_secrets)
     finally:
         site.engine.close()
     if origin:
