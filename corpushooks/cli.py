@@ -17,7 +17,7 @@ from typing import Any
 import click
 import yaml
 
-from corpushooks import __version__, client, daemon, demo, init, inspection, lanes, log, project, view
+from corpushooks import __version__, client, daemon, demo, doctor, init, inspection, lanes, log, project, view
 from corpushooks.deployment import Deployment, ProjectRow, Request
 from corpushooks.errors import BrokenError, CorpusError, RefusedError, UsageError
 from corpushooks.history import History
@@ -391,6 +391,20 @@ def _check(context: Context, target: str, folder: Path) -> list[str]:
         return inspection.check_folder(Path(target).absolute(), environment, folder)
     _, row = context.known(target)
     return inspection.check_project(context.site(), row, folder)
+
+
+@corpus.command("doctor")
+@JSON
+@click.pass_obj
+def doctor_(context: Context, as_json: bool) -> None:
+    """Say what is wrong with this host, and which command repairs it."""
+    history = context.history()
+    projects = tuple(context.host.project(row.name) for row in history.projects())
+    found = doctor.examine(doctor.Patient(context.host, context.settings(), projects))
+    lines = [line for name, faults in found for line in doctor.lines(name, faults)]
+    shown = [{"check": name, "faults": [asdict(fault) for fault in faults]} for name, faults in found]
+    _show(as_json, shown, lines)
+    sys.exit(1 if any(faults for _, faults in found) else 0)
 
 
 # the daemon and the demo
