@@ -17,7 +17,20 @@ from typing import Any
 import click
 import yaml
 
-from corpushooks import __version__, client, daemon, demo, init, inspection, lanes, log, project, rebuild, view
+from corpushooks import (
+    __version__,
+    client,
+    daemon,
+    demo,
+    doctor,
+    init,
+    inspection,
+    lanes,
+    log,
+    project,
+    rebuild,
+    view,
+)  # fmt: skip
 from corpushooks.deployment import Deployment, ProjectRow, Request
 from corpushooks.errors import BrokenError, CorpusError, RefusedError, UsageError
 from corpushooks.history import History, open_store
@@ -348,15 +361,16 @@ def _newest(history: History, name: str) -> Deployment:
 @corpus.command("config")
 @NAME
 @click.option("--origin", is_flag=True, help="Say of each value which layer gave it.")
+@click.option("--show-secrets", is_flag=True, help="Show what is masked otherwise.")
 @JSON
 @click.pass_obj
-def config_(context: Context, name: str, origin: bool, as_json: bool) -> None:
+def config_(context: Context, name: str, origin: bool, show_secrets: bool, as_json: bool) -> None:
     """Print the configuration (cfg) that the SLS files of a project see."""
     _, row = context.known(name)
     site = context.site()
     try:
         with tempfile.TemporaryDirectory(prefix="corpus-") as folder:
-            cfg = inspection.cfg(site, row, Path(folder))
+            cfg = inspection.cfg(site, row, Path(folder), secrets=show_secrets)
     finally:
         site.engine.close()
     if origin:
@@ -386,6 +400,20 @@ def _check(context: Context, target: str, folder: Path) -> list[str]:
         return inspection.check_folder(Path(target).absolute(), environment, folder)
     _, row = context.known(target)
     return inspection.check_project(context.site(), row, folder)
+
+
+@corpus.command("doctor")
+@JSON
+@click.pass_obj
+def doctor_(context: Context, as_json: bool) -> None:
+    """Say what is wrong with this host, and which command repairs it."""
+    history = context.history()
+    projects = tuple(context.host.project(row.name) for row in history.projects())
+    found = doctor.examine(doctor.Patient(context.host, context.settings(), projects))
+    lines = [line for name, faults in found for line in doctor.lines(name, faults)]
+    shown = [{"check": name, "faults": [asdict(fault) for fault in faults]} for name, faults in found]
+    _show(as_json, shown, lines)
+    sys.exit(1 if any(faults for _, faults in found) else 0)
 
 
 # the daemon and the demo

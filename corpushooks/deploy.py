@@ -255,7 +255,8 @@ def undo(run: Run) -> None:
 
 def _break(run: Run, why: str) -> None:
     name, number = run.project.name, run.deployment.number
-    run.site.history.set_broken(name, one_line(f"the roll back of deployment {number} failed: {why}"), number)
+    broken = one_line(run.hide(f"the roll back of deployment {number} failed: {why}"))
+    run.site.history.set_broken(name, broken, number)
     run.move(BROKEN)
     run.say_end(
         f"error: THE ROLL BACK FAILED: {why}",

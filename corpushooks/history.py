@@ -144,7 +144,7 @@ class History:
 
     def __post_init__(self) -> None:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not self.path.exists():
                 _begin(self.path)
             self._db = sqlite3.connect(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from corpushooks.history import History
 from corpushooks.lanes import settings_of
 from corpushooks.paths import strays
 from corpushooks.project import Host
+from corpushooks.redaction import Redactor
 from corpushooks.release import Release, Unheard
 from corpushooks.site import Site, open_site
 from corpushooks.text import clean, shown
@@ -38,18 +40,23 @@ def status(host: Host, history: History, row: ProjectRow) -> dict[str, Any]:
     }
 
 
-def cfg(site: Site, row: ProjectRow, folder: Path) -> config.Cfg:
-    """Compute the cfg of the live release; `folder` is empty and takes what Salt writes."""
+def cfg(site: Site, row: ProjectRow, folder: Path, *, secrets: bool = False) -> config.Cfg:
+    """Compute the cfg of the live release, masked without `secrets`; `folder` is empty and takes what Salt writes."""
     project = site.host.project(row.name)
     found = release.beside(project, row.environment, folder, project.stage / ".salt", project.pillar)
-    return _compute(site, row, found)
+    redactor = release.redactor_of(settings_of(site, row))
+    computed = _compute(site, row, found, redactor)
+    return computed if secrets else replace(computed, values=redactor.masked(computed.values))
 
 
-def _compute(site: Site, row: ProjectRow, found: Release) -> config.Cfg:
+def _compute(site: Site, row: ProjectRow, found: Release, redactor: Redactor) -> config.Cfg:
     settings = settings_of(site, row)
-    with site.engine.session(found.minion(settings), Unheard()) as session:
+    with site.engine.session(found.minion(settings), Unheard(redactor)) as session:
         archive = found.project.archives / "none"
-        return release.compute(session, found, settings, Request(), archive=archive, chrono="none")
+        try:
+            return release.compute(session, found, settings, Request(), redactor, archive=archive, chrono="none")
+        except CorpusError as exc:
+            raise type(exc)(redactor.redact(exc.message), exc.hint) from None
 
 
 def check_project(site: Site, row: ProjectRow, folder: Path) -> list[str]:
@@ -102,13 +109,15 @@ def _links_out(folder: Path) -> list[str]:
 
 
 def _check(site: Site, row: ProjectRow, found: Release) -> list[str]:
-    with site.engine.session(found.minion(settings_of(site, row)), Unheard()) as session:
-        problems = [_harmless(str(problem)) for problem in release.syntax(session, found)]
+    settings = settings_of(site, row)
+    redactor = release.redactor_of(settings)
+    with site.engine.session(found.minion(settings), Unheard(redactor)) as session:
+        problems = [_harmless(redactor.redact(str(problem))) for problem in release.syntax(session, found, redactor)]
     if not found.install():
         problems.append("no install SLS in .salt")
     if not problems:
         try:
-            _compute(site, row, found)
+            _compute(site, row, found, redactor)
         except CorpusError as exc:
             problems.append(_harmless(exc.message))
     return problems

@@ -19,6 +19,7 @@ from corpushooks import deploy, git, log, plan, push, release, task, tree
 from corpushooks.deployment import (
     BROKEN,
     CANCELLED,
+    DEPLOYED,
     FAILED,
     QUEUED,
     REFUSED,
@@ -192,8 +193,11 @@ def _begins(run: Run) -> bool:
 def opened(site: Site, deployment: Deployment, *, needs_log: bool = True) -> Iterator[Run]:
     """Give a deployment what it needs to run, where followers and `cancel` find it; raise LogError."""
     row, project = known(site, deployment.project), site.host.project(deployment.project)
-    writer = log.Log(log_path(project, deployment.number), needed=needs_log)
-    run = Run(site, project, settings_of(site, row), row, deployment, writer)
+    settings = settings_of(site, row)
+    redactor = release.redactor_of(settings)
+    release.recall(project, redactor)
+    writer = log.Log(log_path(project, deployment.number), redactor, needed=needs_log)
+    run = Run(site, project, settings, row, deployment, writer)
     key = (deployment.project, deployment.number)
     site.running[key] = run
     site.tell()
@@ -203,6 +207,8 @@ def opened(site: Site, deployment: Deployment, *, needs_log: bool = True) -> Ite
         run.close_session()
         del site.running[key]
         writer.close()
+        if run.deployment.state == DEPLOYED:
+            release.remember(project, redactor, live=True)
         site.tell()
 
 
@@ -225,8 +231,9 @@ def at_edge(run: Run, act: Callable[[Run], None]) -> None:
 
 def _internal_error(run: Run, exc: Exception) -> None:
     about = {"project": run.project.name, "deployment": run.deployment.number}
-    structlog.get_logger().error("internal error", exc_info=exc, **about)
-    run.log.write("".join(traceback.format_exception(exc)).rstrip(), more=True)
+    trace = "".join(traceback.format_exception(exc)).rstrip()
+    structlog.get_logger().error("internal error", exception=run.hide(trace), **about)
+    run.log.write(trace, more=True)
     run.deployment = run.site.history.deployment(run.project.name, run.deployment.number)
     touched = "sync" in run.site.history.steps(run.deployment)
     if run.deployment.state == RUNNING and not touched:
@@ -235,7 +242,9 @@ def _internal_error(run: Run, exc: Exception) -> None:
     elif run.deployment.state in (RUNNING, ROLLING_BACK):
         if run.deployment.state == RUNNING:
             run.move(ROLLING_BACK, f"internal error: {exc}")
-        run.site.history.set_broken(run.project.name, one_line(f"internal error: {exc}"), run.deployment.number)
+        run.site.history.set_broken(
+            run.project.name, one_line(run.hide(f"internal error: {exc}")), run.deployment.number
+        )
         run.move(BROKEN)
         run.say_end(f"error: internal error: {exc}", hint=f"corpus repair {run.project.name}")
 

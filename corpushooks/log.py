@@ -3,6 +3,9 @@
 Each line is a JSON record: {"at": seconds since the epoch, "text": …, "more": true}. `more` marks what only
 the whole log shows, not the terminal of a push; "end": true the line behind which the outcome is final. A crash can
 tear the last line; whoever goes on writing cuts it.
+
+It is bounded: a long text loses its middle, a long line its end, and of a log that is too long what is marked `more`
+is not kept any longer. What is left out is counted. Secrets are taken out before anything else is done to a text.
 """
 
 from __future__ import annotations
@@ -19,7 +22,10 @@ from typing import Any
 
 from corpushooks import disk
 from corpushooks.errors import LogError, UsageError
-from corpushooks.text import clean
+from corpushooks.redaction import Redactor
+from corpushooks.text import bounded, clean, shortened
+
+LIMIT = 32 << 20  # bytes of a log from which on `more` is only counted
 
 
 @dataclass(frozen=True)
@@ -38,11 +44,14 @@ class Log:
     """The log of a running deployment, open for writing by one thread, followed by many."""
 
     path: Path
+    redactor: Redactor = field(default_factory=Redactor)
     needed: bool = True  # else, where no log can be made, what is said is dropped
     _file: int = field(default=-1, repr=False)
     _size: int = field(default=0, repr=False)
     _closed: bool = False
     ended: bool = False  # the outcome is said
+    _lost: int = field(default=0, repr=False)  # characters that were not kept, and their lines
+    _lost_lines: int = field(default=0, repr=False)
     _grown: threading.Condition = field(default_factory=threading.Condition, repr=False)
 
     def __post_init__(self) -> None:
@@ -69,13 +78,31 @@ class Log:
 
     def write(self, text: str, *, more: bool = False, end: bool = False) -> None:
         """Append text, line by line, made harmless; `more` hides it from the terminal of a push, `end` closes it."""
-        records: list[dict[str, Any]] = [
-            {"at": round(time.time(), 3), "text": clean(line)} for line in text.split("\n")
-        ]
-        for record in records if more else ():
-            record["more"] = True
+        if more and self._size > LIMIT:
+            self._lost += len(text)
+            self._lost_lines += text.count("\n") + 1
+            return
+        if end:
+            self._say_lost()
+        texts = bounded(self.redactor.redact(text)).split("\n")
+        records = [_record(self._harmless(line), more) for line in texts]
         if end:
             records[-1]["end"] = self.ended = True
+        self._add(records)
+
+    def _harmless(self, line: str) -> str:
+        """Return a line that drives no terminal, is not too long, and holds no secret that had escapes in it."""
+        cleaned = clean(line)
+        return shortened(cleaned if cleaned == line else self.redactor.redact(cleaned))
+
+    def _say_lost(self) -> None:
+        """Say how much was not kept since this was last said."""
+        if self._lost_lines:
+            said = f"… {self._lost_lines} lines, {self._lost} characters, are not kept: the log is too long …"
+            self._add([_record(said, True)])
+            self._lost = self._lost_lines = 0
+
+    def _add(self, records: list[dict[str, Any]]) -> None:
         data = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()
         with self._grown:
             if self._file >= 0:
@@ -105,6 +132,7 @@ class Log:
 
     def close(self) -> None:
         """Bring the log to the disk and close it."""
+        self._say_lost()
         with self._grown:
             if self._file >= 0:
                 self.flush()
@@ -112,6 +140,11 @@ class Log:
                     os.close(self._file)
             self._file, self._closed = -1, True
             self._grown.notify_all()
+
+
+def _record(text: str, more: bool) -> dict[str, Any]:
+    record: dict[str, Any] = {"at": round(time.time(), 3), "text": text}
+    return {**record, "more": True} if more else record
 
 
 def read(path: Path, offset: int = 0) -> Iterator[Line]:

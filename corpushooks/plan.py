@@ -17,7 +17,7 @@ from corpushooks.deployment import DONE
 from corpushooks.errors import CorpusError
 from corpushooks.release import Release
 from corpushooks.site import Run
-from corpushooks.text import shown
+from corpushooks.text import excerpt, shown
 
 Change = tuple[str, str]  # status letter, path
 
@@ -29,8 +29,8 @@ def plan(run: Run) -> None:
         prepare.check(run)
         new = run.deployment.new_code or git.EMPTY_TREE
         changes = git.differing(run.project.work_git, run.row.tree_code, new)
-        for letter, path in changes:
-            run.log.write(f"      {letter} {shown(path)}")
+        for line in excerpt([f"      {letter} {shown(path)}" for letter, path in changes], view.SCREEN):
+            run.log.write(line)
         _states(run, changes)
     except CorpusError as exc:
         run.fail(run.cause(exc))
@@ -50,14 +50,15 @@ def _states(run: Run, changes: Sequence[Change]) -> None:
         minion = found.minion(replace(run.settings, minion={**run.settings.minion, **cover}))
         doubt = str(run.project.tree) if changes and not cover else ""
         session = run.use(run.site.engine.session(minion, run))
-        release.compute(session, found, run.settings, run.request, archive=run.archive, chrono=chrono)
+        release.compute(session, found, run.settings, run.request, run.redactor, archive=run.archive, chrono=chrono)
         for stem in found.install(run.request.steps):
             run.check_cancelled()
             result = session.run(run.project.sls_id(stem), test=True, timeout=run.time_left())
             run.log.write(view.row(f"      install {stem}", view.summary(result), None))
-            errors = [line for error in result.errors for line in error.splitlines()]
-            for line in [*view.indent(errors, 8), *view.states(result, test=True, doubt=doubt)]:
+            for line in [*view.errors(result), *view.states(result, test=True, doubt=doubt)]:
                 run.log.write(line)
+            for text in view.all_states(result):
+                run.log.write(text, more=True)
         run.close_session()
 
 

@@ -112,7 +112,7 @@ def check_syntax(run: Run, found: Release) -> None:
     """Refuse a release of which a file has wrong syntax: file and line."""
     run.check_cancelled()
     try:
-        problems = release.syntax(run.open_session(found), found)
+        problems = release.syntax(run.open_session(found), found, run.redactor)
     except SaltError:
         run.check_cancelled()
         raise

@@ -6,6 +6,8 @@ roots in which only this project's part is replaced.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 import socket
 import tempfile
@@ -19,13 +21,16 @@ from corpushooks.deployment import Request
 from corpushooks.errors import RefusedError, SaltError, UsageError
 from corpushooks.paths import flaw, strays
 from corpushooks.project import Project, install_stems, task_names
+from corpushooks.redaction import Redactor
 from corpushooks.salt import Engine, Session
 from corpushooks.settings import Settings
-from corpushooks.sls import Minion, Problem, State
+from corpushooks.sls import Minion, Problem, State, text_of
 from corpushooks.text import shown
 
 SAMPLE = "PILLAR.sample"
 PILLAR_LIMIT = 60.0  # seconds that a pillar may take to compile when it is pushed
+PILLAR_FILE = 1 << 20  # bytes of a pillar's file that is searched for secrets
+SECRETS = "secrets.json"  # in a project's minion_dir
 STEM = re.compile(r"[A-Za-z0-9_.+-]+")
 SKIPS = {"sync": "release_sync", "rotate": "rotate_archives"}  # the flags of cfg have the names of the original
 
@@ -197,8 +202,9 @@ def check_task(names: list[str], task: str) -> None:
         raise UsageError(f"there is no task {task!r}", hint=f"tasks: {' '.join(known) or 'none'}")
 
 
-def syntax(session: Session, release: Release) -> list[Problem]:
+def syntax(session: Session, release: Release, redactor: Redactor) -> list[Problem]:
     """Return what is wrong with the syntax of the sample, the pillar and every SLS of a release."""
+    _look_for_secrets(release, redactor)
     files = [release.states / name for name in sorted(release.names()) if name.endswith(".sls")]
     sample = [release.sample] if release.sample else []
     pillar = release.pillar / "init.sls"
@@ -213,14 +219,23 @@ def check_pillar(project: Project, environment: str, settings: Settings, engine:
     check_links(project.pillar_git, commit, "")
     with tempfile.TemporaryDirectory(prefix="pillar-", dir=_scratch(project)) as folder:
         found = candidate(project, environment, Path(folder), None, commit)
-        with engine.session(found.minion(settings), Unheard()) as session:
-            problems = session.syntax([found.pillar / "init.sls"])
-            if problems:
-                raise RefusedError(str(problems[0]), hint="nothing was stored; mend it and push again")
-            try:
-                session.facts(None, timeout=PILLAR_LIMIT)
-            except SaltError as exc:
-                raise RefusedError(exc.message, hint="nothing was stored; mend it and push again") from exc
+        redactor = redactor_of(settings)
+        _look_for_secrets(found, redactor)
+        with engine.session(found.minion(settings), Unheard(redactor)) as session:
+            problem = _first_problem(session, found.pillar / "init.sls")
+    if problem:
+        raise RefusedError(redactor.redact(problem), hint="nothing was stored; mend it and push again")
+
+
+def _first_problem(session: Session, pillar: Path) -> str:
+    """Return what is wrong first with a pillar, or nothing."""
+    if problems := session.syntax([pillar]):
+        return str(problems[0])
+    try:
+        session.facts(None, timeout=PILLAR_LIMIT)
+    except SaltError as exc:
+        return exc.message
+    return ""
 
 
 def _scratch(project: Project) -> Path:
@@ -229,8 +244,11 @@ def _scratch(project: Project) -> Path:
     return project.host.scratch
 
 
+@dataclass
 class Unheard:
     """A listener of a session that runs no SLS."""
+
+    redactor: Redactor
 
     def child(self, pid: int, start: int, group: int) -> None:
         """A process begins; it ends with its control socket."""
@@ -242,6 +260,39 @@ class Unheard:
         """No command runs."""
 
 
+# secrets
+
+
+def redactor_of(settings: Settings) -> Redactor:
+    """Return who hides the secrets of a project; it knows none yet."""
+    return Redactor(settings.secret_keys, settings.secret_pillar)
+
+
+def _look_for_secrets(release: Release, redactor: Redactor) -> None:
+    """Learn what the files of a pillar show, before anything is said of it: it may not even compile."""
+    for path in sorted(release.pillar.rglob("*")):
+        if path.is_file() and not path.is_symlink() and path.stat().st_size <= PILLAR_FILE:
+            redactor.learn_text(text_of(path))
+
+
+def recall(project: Project, redactor: Redactor) -> None:
+    """Learn what earlier deployments knew: what they wrote is still in files, and shows when these change."""
+    with contextlib.suppress(OSError, ValueError):
+        redactor.recall(map(str, json.loads((project.minion_dir / SECRETS).read_text())))
+
+
+def remember(project: Project, redactor: Redactor, *, live: bool = False) -> None:
+    """Keep what is known of a project's secrets, beside the configuration that Salt has of it.
+
+    With `live` what was learnt is all that is needed any longer: the release that it comes from is live.
+    """
+    path = project.minion_dir / SECRETS
+    values = redactor.values if live and redactor.values else redactor.values | redactor.earlier
+    if values != redactor.earlier:
+        with contextlib.suppress(OSError):  # a full disk: the next deployment knows less, this one goes on
+            disk.write_file(path, json.dumps(sorted(values)).encode())
+
+
 # cfg
 
 
@@ -250,13 +301,19 @@ def compute(
     release: Release,
     settings: Settings,
     request: Request,
+    redactor: Redactor,
     *,
     archive: Path,
     chrono: str,
     timeout: float | None = None,
 ) -> config.Cfg:
-    """Compute the cfg of a release from its sample, its pillar and this host, and give it to the session."""
+    """Compute the cfg of a release from its sample, its pillar and this host, and give it to the session.
+
+    The redactor learns the pillar's secrets before anything that Salt said is passed on.
+    """
+    _look_for_secrets(release, redactor)
     facts = session.facts(release.sample, timeout=timeout)
+    redactor.learn(facts.pillar)
     fqdn = str(facts.grains.get("fqdn") or socket.getfqdn())
     said: Mapping[str, Any] = {
         **({"only": list(request.only)} if request.only else {}),

@@ -14,6 +14,7 @@ import shlex
 import shutil
 import socket
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,10 +25,14 @@ import yaml
 
 from corpushooks import run
 from corpushooks.errors import ProcessError, SaltError
-from corpushooks.sls import Facts, Minion, Problem, Result, State, facts_of, problems_of, result_of, state_of, text_of
+from corpushooks.redaction import Redactor
+from corpushooks.sls import Facts, Minion, Problem, Result, State, facts_of, problems_of, redacted, result_of, state_of
+from corpushooks.text import clean, excerpt, lines, shortened
 
 WORKER = Path(__file__).with_name("salt_worker.py")
 LOADER = Path(__file__).with_name("loader")
+SAID = 1 << 16  # bytes of what salt-call says beside its answer that are kept,
+SAID_LINES = 100  # and lines of one message of Salt's log
 OPEN_LIMIT = 60.0  # seconds that a process may take to load Salt and register
 
 
@@ -36,6 +41,10 @@ OPEN_LIMIT = 60.0  # seconds that a process may take to load Salt and register
 
 class Listener(Protocol):
     """Who is told what happens, in the thread that uses the session."""
+
+    @property
+    def redactor(self) -> Redactor:
+        """Return who knows the secrets: results, and what is kept of Salt's own log, go through it."""
 
     def child(self, pid: int, start: int, group: int) -> None:
         """Note a process, which does nothing before this returns. `start` is in clock ticks since boot."""
@@ -107,6 +116,7 @@ def configuration(minion: Minion, cfg: Mapping[str, Any] | None, defaults: Mappi
         "pki_dir": str(minion.dir / "pki"),
         "sock_dir": str(minion.dir / "run"),
         "log_file": str(minion.dir / "log/minion"),
+        "log_level_logfile": "quiet",  # it would have secrets: what SLS files render and run
         "extension_modules": str(minion.dir / "cache/extmods"),
         "file_roots": {"base": [str(path) for path in minion.states]},
         "pillar_roots": {"base": [str(path) for path in minion.pillars]},
@@ -270,7 +280,7 @@ class _Session:
         late = {tag: each for tag, each in told.items() if tag not in reported} if result.states else {}
         for state in result_of(self.minion, sls, late, test).states:
             self.listener.state(state)
-        return result
+        return redacted(result, self.listener.redactor)
 
     def check(self, sls: str) -> list[Problem]:
         return problems_of(self.minion, sls, self._ask("check", sls))
@@ -285,6 +295,13 @@ class _Session:
 
     def _write(self, content: dict[str, Any]) -> None:
         _write_configuration(self.minion, content)
+
+    def _keep_log(self, path: Path, text: str) -> None:
+        """Add to a log of Salt's what it said, without secrets and harmless."""
+        found = excerpt(lines(self.listener.redactor.redact(text)), SAID_LINES)
+        kept = self.listener.redactor.redact("\n".join(shortened(clean(line)) for line in found))
+        with contextlib.suppress(OSError), open(path, "a", encoding="utf-8", opener=_private) as file:
+            file.write(f"{kept}\n" if kept else "")
 
     def _ask(self, function: str, argument: Any, timeout: float | None = None) -> Any:
         """Return what a function of loader/_modules/corpushooks.py answers."""
@@ -323,9 +340,10 @@ class _Session:
 class _WarmSession(_Session):
     """A child of the worker, which answers from what it has loaded."""
 
-    def __init__(self, minion: Minion, listener: Listener, salt_call: Path, sock: socket.socket) -> None:
+    def __init__(self, minion: Minion, listener: Listener, salt_call: Path, sock: socket.socket, log: Path) -> None:
         super().__init__(minion, listener, salt_call)
         self._sock = sock
+        self._log = log
         self._child: _Child = _Child(sock, listener)
 
     def __exit__(self, *exc: object) -> None:
@@ -352,6 +370,8 @@ class _WarmSession(_Session):
             elif "state" in message:
                 reported.add(message["state"][0])
                 self.listener.state(state_of(self.minion, sls, *message["state"]))
+            elif "log" in message:
+                self._keep_log(self._log, message["log"])
 
         return self._question({"do": "run", "sls": sls, "test": test}, timeout, heard), reported
 
@@ -382,22 +402,30 @@ class _CallSession(_Session):
         log.unlink(missing_ok=True)
         options = ["--local", "--config-dir", str(self.minion.dir), "--retcode-passthrough", "--log-level=warning"]
         output = ["--no-color", "--out=json", "--out-file", str(answer)]
-        group, status = self._keep([str(self.salt_call), *options, *output, *words], log, timeout)
+        program = [str(self.salt_call), *options, *output, *words]
+        with tempfile.TemporaryFile(dir=self.minion.dir) as file:  # without a name: it may have secrets
+            try:
+                group, status = self._keep(program, file.fileno(), timeout)
+            finally:
+                said = _end_of(file.fileno())
+                if words[0] == "state.sls":  # before that not all secrets are known
+                    self._keep_log(log, said)
         try:
             return json.loads(answer.read_bytes())["local"]
         except (OSError, ValueError, KeyError):
             run.stop_group(group)  # what it ran when it died
-            lines = text_of(log).strip().splitlines() or ["it said nothing"]
-            raise SaltError(f"salt-call gave no result, {_ending(status)}: {lines[-1]}") from None
+            last = (said.strip().splitlines() or ["it said nothing"])[-1]
+            raise SaltError(f"salt-call gave no result, {_ending(status)}: {last}") from None
+        finally:
+            answer.unlink(missing_ok=True)
 
-    def _keep(self, program: list[str], log: Path, timeout: float | None) -> tuple[int, int]:
-        """Run a program to its end under a keeper; return its group and its wait status."""
+    def _keep(self, program: list[str], out: int, timeout: float | None) -> tuple[int, int]:
+        """Run a program to its end under a keeper; return its group and its wait status. `out` takes what it says."""
         ours, theirs = socket.socketpair()
         with ours:
-            with theirs, open(log, "ab", opener=_private) as file:
-                process = _spawn(
-                    [sys.executable, "-I", "-B", WORKER, "keep", *program], theirs, file.fileno(), self.minion.mark
-                )
+            with theirs:
+                words: list[str | Path] = [sys.executable, "-I", "-B", WORKER, "keep", *program]
+                process = _spawn(words, theirs, out, self.minion.mark)
             try:
                 self._child = child = _Child(ours, self.listener)
                 if self._over:  # stopped before there was something to stop
@@ -407,6 +435,13 @@ class _CallSession(_Session):
                 self._child = None
                 ours.close()
                 process.wait()
+
+
+def _end_of(descriptor: int) -> str:
+    """Return the last lines of what a program said into a file; whole ones, so that no secret is cut."""
+    size = os.fstat(descriptor).st_size
+    end = os.pread(descriptor, SAID, max(0, size - SAID)).decode("utf-8", "replace")
+    return end if size <= SAID else end.partition("\n")[2]
 
 
 def _spawn(argv: Sequence[str | Path], sock: socket.socket, log: int, mark: str = "") -> run.Child[bytes]:
@@ -459,7 +494,7 @@ class WarmEngine:
         try:
             with theirs:
                 self._pass(theirs, minion)
-            return _WarmSession(minion, listener, self._python.with_name("salt-call"), ours)
+            return _WarmSession(minion, listener, self._python.with_name("salt-call"), ours, self._log)
         except SaltError as exc:
             ours.close()
             raise SaltError(exc.message, exc.hint or f"see {self._log}") from exc

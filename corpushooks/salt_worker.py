@@ -10,8 +10,8 @@ removed would still load from its bytecode). Descriptor 0 is always a socket:
 
 On the socket of a session (or a kept program) go lines of JSON. We begin with {"child": [pid, start,
 group]} and do nothing before {"go": true}. A session is then asked {"do": "configure" | "run" | "ask" |
-"close", ...}; a question gives {"state": ...} and {"output": ...} as it goes, at last {"answer": ...} or
-{"error": text}; or {"ended": wait status} where the process died first. Where the socket ends, or SIGTERM
+"close", ...}; a question gives {"state": ...}, {"output": ...} and {"log": ...} as it goes, at last {"answer": ...}
+or {"error": text}; or {"ended": wait status} where the process died first. Where the socket ends, or SIGTERM
 comes, the whole group is stopped: TERM, then KILL. After "close" it is left alone: services that states
 started live on.
 """
@@ -44,6 +44,7 @@ HOLD = 0.5  # seconds: package managers run hundreds of short queries, whose out
 DRAIN = 1.0  # seconds: a service that a command started may hold the command's pipes for ever
 ANSWERED = 77  # exit code of a question's process that gave its answer: no program exits so by chance
 KEEP = 4 << 20  # bytes of a command's output that are kept, half of it from each end
+LOG_LINE = logging.Formatter("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s")
 
 
 class Stopped(BaseException):
@@ -272,7 +273,7 @@ def load_salt() -> str:
     for name in ("config", "loader", "pillar", "state", "template", "utils.jinja", "utils.timed_subprocess"):
         importlib.import_module(f"salt.{name}")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(LOG_LINE)
     handler.setLevel(logging.WARNING)
     logging.getLogger().handlers[:] = [handler]  # Salt's own keep what they saw, and repeat it in each child
     return ""
@@ -338,18 +339,29 @@ def inquire(sock: socket.socket, wake: socket.socket, runner: Runner | None, que
 
 def answer(runner: Runner | None, question: dict[str, Any], report: Report) -> NoReturn:
     """Answer one question and exit; whatever happens stays in this process."""
+    be_silent()
     try:
         if runner is None:
             report.send({"answer": json.loads(syntax(*question["args"]))})
         else:
             report.send({"answer": asked(runner, question, report)})
     except BaseException as exc:  # the edge: modules raise anything, SystemExit included
-        traceback.print_exc()
+        report.send({"log": traceback.format_exc()})
         report.send({"error": f"{type(exc).__name__}: {exc}"})
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(ANSWERED)
+
+
+def be_silent() -> None:
+    """Say nothing where we were started to: it is a log, and what Salt and its modules print may be secret."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+    os.close(null)
 
 
 def asked(runner: Runner, question: dict[str, Any], report: Report) -> Any:
@@ -358,6 +370,7 @@ def asked(runner: Runner, question: dict[str, Any], report: Report) -> Any:
     if cover := runner.state.opts.get("corpushooks_overlay"):
         overlay(**cover)
     if question["do"] == "run":
+        logging.getLogger().handlers[:] = [LogReport(report)]
         stream_commands(report)
         return runner.run(question["sls"], question["test"], report)
     return json.loads(runner.state.functions[question["function"]](*question["args"]))
@@ -403,6 +416,19 @@ class Report:
     def output(self, data: bytes) -> None:
         """Send what a command wrote."""
         self.send({"output": data.decode("latin-1")})
+
+
+class LogReport(logging.Handler):
+    """Gives Salt's own log to our owner, who knows which secrets to take out of it."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(logging.WARNING)
+        self.report = report
+        self.setFormatter(LOG_LINE)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send one message."""
+        self.report.send({"log": self.format(record)})
 
 
 class Runner:
@@ -465,8 +491,11 @@ def report_states(state: Any, report: Report) -> None:
     state.call_chunk = call_and_report
 
 
-def stream_commands(report: Report) -> None:
-    """Make every command that Salt runs report its output, unless the state asked for quiet."""
+def stream_commands(report: Report | None) -> None:
+    """Make every command that Salt runs report its output, unless the state asked for quiet, and keep it bounded.
+
+    With no report it is only that: so does salt-call, for which loader/_grains/corpushooks.py calls us.
+    """
     from salt.utils.timed_subprocess import TimedProc
 
     original = TimedProc.run
@@ -477,7 +506,7 @@ def stream_commands(report: Report) -> None:
         quiet = caller.f_locals.get("output_loglevel", 0) is None or called_by.get("hide_output")
         if not proc.with_communicate:
             return original(proc)
-        return follow(proc, (lambda _data: None) if quiet else report.output)
+        return follow(proc, (lambda _data: None) if quiet or report is None else report.output)
 
     TimedProc.run = run
 
@@ -498,9 +527,14 @@ class Kept:
             del self.tail[: -KEEP // 2]
 
     def whole(self) -> bytes:
-        """Return what is kept."""
-        gap = b"\n[... %d bytes are left out ...]\n" % self.lost if self.lost else b""
-        return bytes(self.head) + gap + bytes(self.tail)
+        """Return what is kept; where something is lost, of whole lines: half a secret would not be known as one."""
+        head, tail = bytes(self.head), bytes(self.tail)
+        if not self.lost:
+            return head + tail
+        head = head[: head.rfind(b"\n", len(head) - CHUNK) + 1 or None]
+        tail = tail[tail.find(b"\n", 0, CHUNK) + 1 :]
+        lost = self.lost + len(self.head) - len(head) + len(self.tail) - len(tail)
+        return head + b"\n[... %d bytes are left out ...]\n" % lost + tail
 
 
 def follow(proc: Any, sink: Callable[[bytes], None]) -> int:

@@ -23,6 +23,10 @@ T = TypeVar("T")
 
 HINT = "docs/settings.md describes every key"
 HEADER = "The settings of this host for corpushooks. A line that is commented out shows the default."
+SECRET_KEYS = (
+    "password", "passwd", "passphrase", "_pass", "secret", "token", "credential", "apikey", "api_key", "access_key",
+    "private_key", "encryption_key",
+)  # fmt: skip
 GROUP_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 
 
@@ -77,6 +81,11 @@ SIZE = Kind("a whole number of MiB", lambda value: _is_whole(value) and value >=
 SECONDS = Kind("a positive number of seconds", _is_positive)
 LIMIT = Kind("a positive number of seconds, or null", lambda value: value is None or _is_positive(value))
 WORDS = Kind("a list of words", _is_words, lambda value: tuple(value or ()))
+PARTS = Kind(
+    "a list of words",
+    lambda value: isinstance(value, list) and all(isinstance(word, str) and word.strip() for word in value),
+    tuple,
+)
 MAPPING = Kind("a mapping", _is_mapping, lambda value: value or {})
 PROGRAM = Kind(
     "an absolute path, or null",
@@ -125,6 +134,13 @@ class Settings:
     )
     step_timeout: float | None = _key(3600, LIMIT, "How long one step may take; null is no limit.", True)
     timeout: float | None = _key(7200, LIMIT, "How long a deployment may take; null is no limit.", True)
+    secret_keys: tuple[str, ...] = _key(
+        SECRET_KEYS,
+        PARTS,
+        "What is part of a key under which a secret stands in the pillar; - and _, small and capital are alike.",
+        True,
+    )
+    secret_pillar: bool = _key(False, BOOLEAN, "Whether every value of the pillar is hidden as a secret is.", True)
     group: str = _key("corpus", GROUP, "The system group whose members may do everything.")
     minion: Mapping[str, Any] = _key({}, MAPPING, "Further configuration of the Salt minion.")
     projects: Mapping[str, Mapping[str, Any]] = _key(
@@ -148,7 +164,8 @@ def document() -> str:
         scope = "; also per project" if key.per_project else ""
         lines = _comment(f"{key.doc} ({key.kind.words}{scope})")
         default = list(key.default) if isinstance(key.default, tuple) else key.default
-        blocks.append("\n".join([*lines, f"#{key.name}: {json.dumps(default)}"]))
+        given = textwrap.wrap(f"{key.name}: {json.dumps(default)}", 100, initial_indent="#", subsequent_indent="#    ")
+        blocks.append("\n".join([*lines, *given]))
     return "\n\n".join(blocks) + "\n"
 
 

@@ -16,6 +16,7 @@ from corpushooks.errors import CancelledError, CorpusError, RefusedError, UsageE
 from corpushooks.history import History, open_store
 from corpushooks.log import Log
 from corpushooks.project import Host, Project
+from corpushooks.redaction import Redactor
 from corpushooks.release import Release
 from corpushooks.salt import Engine, SaltCallEngine, Session, WarmEngine
 from corpushooks.settings import Settings, load
@@ -93,11 +94,20 @@ class Run:
         """The project tree as it was before this deployment."""
         return self.archive / "project"
 
+    @property
+    def redactor(self) -> Redactor:
+        """What hides secrets: in the log, and in whatever else is kept."""
+        return self.log.redactor
+
+    def hide(self, text: str) -> str:
+        """Return a text without the secrets that are known by now."""
+        return self.redactor.redact(text)
+
     # the outcome and what is said of it
 
     def move(self, state: str, reason: str = "") -> None:
         """Change the state of the deployment."""
-        self.deployment = self.site.history.move(self.deployment, state, one_line(reason))
+        self.deployment = self.site.history.move(self.deployment, state, one_line(self.hide(reason)))
 
     def warn(self, *warnings: str) -> None:
         """Show warnings, the first of many."""

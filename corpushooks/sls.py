@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from corpushooks.errors import SaltError
+from corpushooks.redaction import Redactor
 from corpushooks.text import shown
 
 _RENDERING = re.compile(r"Rendering SLS '?(?:base:)?([^' ]+?)'? failed(?:, render error)?:\s*(.*)", re.S)
@@ -164,13 +165,29 @@ def result_of(minion: Minion, sls: str, told: Any, test: bool) -> Result:
         texts = [text for text in told if not str(text).startswith("Pillar failed to render")]
         roots = minion.pillars if len(texts) < len(told) else minion.states
         file = source(sls, roots) or Path(sls.rpartition(".")[2] + ".sls")
-        return Result(sls, (), tuple(str(problem(str(text), file, roots)) for text in texts), ok=False)
+        errors = [str(problem(str(text), file, roots)) for text in texts]
+        if roots is minion.pillars:  # what follows shows the pillar as it was rendered
+            errors = [error.partition("\n")[0] for error in errors]
+        return Result(sls, (), tuple(errors), ok=False)
     if not isinstance(told, dict) or not all(isinstance(each, dict) for each in told.values()):
-        raise SaltError(f"{sls}: Salt gave no result: {str(told)[:200]}")
+        raise SaltError(f"{sls}: Salt gave no result: {told}")
     ended = sorted(told.items(), key=lambda item: int(item[1].get("__run_num__", 0)))
     states = tuple(state_of(minion, sls, tag, each) for tag, each in ended)
     ok = all(state.result is True or (test and state.result is None) for state in states)
     return Result(sls, states, (), ok, "" if states else "no state in it")
+
+
+def redacted(result: Result, redactor: Redactor) -> Result:
+    """Return a result without secrets, before anything of it is shown or cut."""
+    hide = redactor.redact
+    states = tuple(
+        replace(
+            state, id=hide(state.id), name=hide(state.name), function=hide(state.function),
+            changes=redactor.within(state.changes), comment=hide(state.comment),
+        )
+        for state in result.states
+    )  # fmt: skip
+    return replace(result, states=states, errors=tuple(map(hide, result.errors)))
 
 
 def facts_of(minion: Minion, sample: Path | None, told: Mapping[str, Any]) -> Facts:

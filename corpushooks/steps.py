@@ -124,8 +124,11 @@ def open_session(run: Run) -> Release:
     found = release.live(run.project, run.row.environment)
     session = run.open_session(found)
     chrono = run.deployment.archive or ""
-    run.cfg = release.compute(session, found, run.settings, run.request, archive=run.archive, chrono=chrono,
-                              timeout=run.time_left())  # fmt: skip
+    run.cfg = release.compute(
+        session, found, run.settings, run.request, run.redactor, archive=run.archive, chrono=chrono,
+        timeout=run.time_left(),
+    )  # fmt: skip
+    release.remember(run.project, run.redactor)
     return found
 
 
@@ -332,18 +335,15 @@ def run_sls(run: Run, stem: str, label: str) -> Result:
         raise StepError(f"{name} failed: {view.failed_ids(result)}")
     if not result.states:
         run.log.write(f"        warning: {stem}.sls is empty", more=True)
-    for line in view.all_states(result):
-        run.log.write(line, more=True)
+    for text in view.all_states(result):
+        run.log.write(text, more=True)
     return result
 
 
 def _show_failure(run: Run, stem: str, result: Result) -> None:
     assert run.session is not None
-    for error in result.errors:
-        for line in view.indent(error.splitlines(), 8):
-            run.log.write(line)
-    for line in view.states(result):
+    for line in (*view.errors(result), *view.states(result)):
         run.log.write(line)
-    for line in view.all_states(result):
-        run.log.write(line, more=True)
+    for text in view.all_states(result):
+        run.log.write(text, more=True)
     run.log.write(f"        by hand: {run.session.command(run.project.sls_id(stem))}", more=True)

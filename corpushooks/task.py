@@ -19,7 +19,7 @@ def task(run: Run) -> None:
         release.check_task(found.names(), name)
         result = steps.run_sls(run, f"task_{name}", f"task {name}")
         for state in result.states:
-            for line in view.indent(view.command_output(state.changes).splitlines(), 8):
+            for line in view.indent(view.screen(view.command_output(state.changes)), 8):
                 run.log.write(line)
     except CorpusError as exc:
         run.fail(exc)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from corpushooks.deployment import Deployment
 from corpushooks.sls import Result, State
-from corpushooks.text import one_line
+from corpushooks.text import excerpt, lines, one_line, shortened
 
 LABEL, WIDTH = 29, 66  # columns; git puts "remote: " in front, and terminals have 80
-COMMENT_LINES = 12
+# What the terminal of a push is spared; the whole log has more.
+COMMENT_LINES = 12  # of what a state says
+SCREEN = 200  # lines of an output or an error, states of one kind
+FAILED = 20  # states that failed
+DIFFERENCE = 40  # lines of what a plan would change in a file
+COLUMNS = 400
 
 OUTCOMES = {
     "queued": "waits", "running": "runs", "rolling_back": "rolls back", "deployed": "deployed", "done": "done",
@@ -76,37 +82,65 @@ def states(result: Result, *, test: bool = False, doubt: str = "") -> list[str]:
 
     In a plan, states that mention the path `doubt` are marked: they looked at the old tree.
     """
-    lines: list[str] = []
+    found: list[str] = []
+    seen: Counter[str] = Counter()
     for state in result.states:
-        if state.skipped:
-            lines.append(state_line("not run", state))
-        elif state.result is False or (state.result is None and not test):
-            said = command_output(state.changes)
-            lines += [state_line("FAILED", state), *indent(tail(said or state.comment), 10)]
-        elif state.changes or (test and state.result is None):
-            lines.append(state_line("would" if test else "changed", state))
-            if test:
-                if doubt and doubt in f"{state.name} {state.comment} {state.changes}":
-                    lines.append(" " * 10 + "(not sure: seen with the old files in project/)")
-                lines += indent(diff(state.changes) or tail(state.comment, 4), 10)
-    return lines
+        word = _word(state, test)
+        seen[word] += 1
+        if word and seen[word] <= _limit(word):
+            found += [state_line(word, state), *indent(_said(word, state, doubt), 10)]
+    more = {word: number - _limit(word) for word, number in seen.items() if word and number > _limit(word)}
+    return [*found, *(f"        … {number} more {word}, in the whole log" for word, number in more.items())]
+
+
+def _limit(word: str) -> int:
+    return FAILED if word == "FAILED" else SCREEN
+
+
+def _word(state: State, test: bool) -> str:
+    """Say what became of a state; nothing where nothing did."""
+    if state.skipped:
+        return "not run"
+    if state.result is False or (state.result is None and not test):
+        return "FAILED"
+    if state.changes or (test and state.result is None):
+        return "would" if test else "changed"
+    return ""
+
+
+def _said(word: str, state: State, doubt: str) -> list[str]:
+    if word == "FAILED":
+        return tail(command_output(state.changes) or state.comment)
+    if word != "would":
+        return []
+    unsure = doubt and doubt in f"{state.name} {state.comment} {state.changes}"
+    return [
+        *(["(not sure: seen with the old files in project/)"] if unsure else []),
+        *(screen(diff(state.changes), DIFFERENCE) or tail(state.comment, 4)),
+    ]
 
 
 def all_states(result: Result) -> list[str]:
-    """Return every state of an SLS with its comment and changes, for the whole log."""
-    lines: list[str] = []
+    """Return every state of an SLS with its comment and changes, for the whole log: a text of lines for each."""
+    texts: list[str] = []
     for state in result.states:
         word = {True: "ok", False: "FAILED", None: "would"}[state.result]
-        lines += [state_line(word, state), *indent(state.comment.splitlines(), 10)]
-        lines += indent(diff(state.changes), 10) + indent(command_output(state.changes).splitlines(), 10)
-    return lines
+        said = [state.comment, diff(state.changes), command_output(state.changes)]
+        inner = [line for text in said for line in lines(text)]
+        texts.append("\n".join([state_line(word, state), *indent(inner, 10)]))
+    return texts
+
+
+def errors(result: Result) -> list[str]:
+    """Return why no state of an SLS ran."""
+    return indent(screen("\n".join(result.errors)), 8)
 
 
 def state_line(word: str, state: State) -> str:
     """Return one state as a line."""
     where = f"({state.sls}.sls line {state.line})" if state.line and word == "FAILED" else ""
     took = f"{state.seconds:.1f} s" if word in ("changed", "ok") else ""
-    left = f"        {word:<8} {state.id:<12} {state.function} {where}".rstrip()
+    left = f"        {word:<8} {shortened(state.id, COLUMNS):<12} {state.function} {where}".rstrip()
     return f"{left:<{WIDTH - 8}}{took:>8}".rstrip()
 
 
@@ -116,23 +150,26 @@ def command_output(changes: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def diff(changes: Mapping[str, Any]) -> list[str]:
+def diff(changes: Mapping[str, Any]) -> str:
     """Return the difference of a file, where a state reports one."""
-    found = changes.get("diff")
-    return str(found).splitlines() if found else []
+    return str(changes.get("diff") or "")
 
 
-def tail(text: str, lines: int = COMMENT_LINES) -> list[str]:
+def tail(text: str, limit: int = COMMENT_LINES) -> list[str]:
     """Return the end of a text, saying how much was left out."""
-    found = text.strip().splitlines()
-    if len(found) <= lines:
-        return found
-    return [f"… {len(found) - lines} lines more in the whole log", *found[-lines:]]
+    found = lines(text.strip())
+    more = [f"… {len(found) - limit} lines more in the whole log"] if len(found) > limit else []
+    return [*more, *(shortened(line, COLUMNS) for line in found[-limit:])]
 
 
-def indent(lines: Sequence[str], columns: int) -> list[str]:
+def screen(text: str, limit: int = SCREEN) -> list[str]:
+    """Return a text as a terminal gets it: of many lines the first and the last, and no long ones."""
+    return [shortened(line, COLUMNS) for line in excerpt(lines(text), limit)]
+
+
+def indent(found: Sequence[str], columns: int) -> list[str]:
     """Return lines moved to the right."""
-    return [" " * columns + line for line in lines]
+    return [" " * columns + line for line in found]
 
 
 def failed_ids(result: Result) -> str:

@@ -10,6 +10,7 @@ import difflib
 import fnmatch
 import json
 import re
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -102,11 +103,11 @@ class _FakeSession(salt._CallSession):
             return None, {"cmd": name}, f'Command "{name}" would have been executed'
         script = name if "cwd" not in arguments else f"cd '{arguments['cwd']}' || exit 1; {name}"
         variables = {k: v for each in arguments.get("env", []) for k, v in each.items()}
-        log = self.minion.dir / "log/command"
-        log.unlink(missing_ok=True)
         words = ["env", *(f"{key}={value}" for key, value in variables.items()), "sh", "-c", script]
-        _, status = self._keep(words, log, timeout)
-        output = log.read_bytes()
+        with tempfile.TemporaryFile() as out:
+            _, status = self._keep(words, out.fileno(), timeout)
+            out.seek(0)
+            output = out.read()
         self.listener.output(output)
         changes = {"retcode": status >> 8, "stdout": output.decode(errors="replace").strip(), "stderr": ""}
         return status == 0, changes, f'Command "{name}" run'

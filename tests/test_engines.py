@@ -16,6 +16,7 @@ import pytest
 
 from corpushooks import run, salt
 from corpushooks.errors import SaltError
+from corpushooks.redaction import Redactor
 from corpushooks.salt import SaltCallEngine, Session, WarmEngine
 from corpushooks.sls import Minion, Result, State
 from tests.engines import FakeEngine
@@ -63,6 +64,7 @@ class Recorder:
     """A listener that remembers."""
 
     def __init__(self) -> None:
+        self.redactor = Redactor()
         self.groups: list[int] = []
         self.events: list[Any] = []
         self.before: Callable[[], None] = lambda: None
@@ -514,9 +516,11 @@ def test_the_leader_of_the_group_is_killed(world: World, sleeping: str) -> None:
 OWNER = """
 import sys
 from pathlib import Path
+from corpushooks.redaction import Redactor
 from corpushooks.salt import SaltCallEngine, WarmEngine
 from corpushooks.sls import Minion
 class Deaf:
+    redactor = Redactor()
     def child(self, pid, start, group): Path(sys.argv[2], "out/group").write_text(str(group))
     def state(self, state): pass
     def output(self, data): pass

@@ -18,13 +18,13 @@ HOOK = PACKAGE.parent / "hooks/proc-receive"
 # From the roof to the ground. A module imports from its own floor or from further down.
 FLOORS = {
     "entry": "__main__ cli demo daemon",
-    "procedures": "init inspection rebuild lanes deploy plan task prepare steps",
+    "procedures": "init inspection rebuild doctor lanes deploy plan task prepare steps",
     "assemblies": "site release layout",
     "doors": "git salt wiring tree history log client peer notify watch",  # one outside thing each
     "rooms behind the door to trees": "tree.sync tree.snapshot tree.restore tree.permissions tree.scan tree.entries"
     " tree.removal tree.descriptors tree.report tree.manifest",
     "process": "run disk",
-    "values": "view push sls deployment config settings project paths text errors",
+    "values": "view push sls deployment config settings project paths redaction text errors",
 }
 ALONE = {"salt_worker"}  # runs under another interpreter, with nothing of ours
 PLACE = {name: floor for floor, names in enumerate(FLOORS.values()) for name in names.split()}

@@ -16,6 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpushooks.log import Log, clean, read
+from corpushooks.redaction import MARK, Redactor
+from corpushooks.text import LINE, PART, ROWS, bounded
 from tests.test_disk import Disk
 
 
@@ -183,3 +185,100 @@ def test_each_record_is_one_line_of_json(texts: list[str]) -> None:
         assert records.pop() == b""
         assert [json.loads(record)["text"] for record in records] == lines(Path(folder) / "log")
         assert len(records) == sum(text.count("\n") + 1 for text in texts)
+
+
+def whole(path: Path) -> str:
+    return "\n".join(lines(path))
+
+
+def test_of_a_long_text_both_ends_are_kept_and_the_middle_is_counted(path: Path) -> None:
+    log = Log(path)
+    text = [f"line {number:07} of a long text" for number in range(100_000)]
+    log.write("\n".join(text), more=True)
+    log.close()
+    found = lines(path)
+    (gap,) = (index for index, line in enumerate(found) if "left out" in line)
+    assert [*found[:gap], *found[gap + 1 :]] == [*text[:gap], *text[-(len(found) - gap - 1) :]]
+    left = text[gap : -(len(found) - gap - 1)]
+    assert found[gap] == f"… {len(left)} lines, {len(chr(10).join(left))} bytes, are left out …"
+    assert 1_000_000 < sum(map(len, found)) < 1_200_000 or len(found) == 2 * ROWS + 1
+
+
+def test_of_many_short_lines_as_many_are_kept(path: Path) -> None:
+    log = Log(path)
+    log.write("first" + "\n" * 500_000 + "last", more=True)
+    log.close()
+    found = lines(path)
+    assert (found[0], found[-1], len(found)) == ("first", "last", 2 * ROWS + 1)
+
+
+def test_a_long_line_is_cut_and_counted(path: Path) -> None:
+    log = Log(path)
+    log.write("before\n" + "ä" * 4_000_000 + "\nafter")
+    log.write("b" * LINE)
+    log.close()
+    before, head, gap, tail, after, exact = lines(path)
+    assert (before, after, exact) == ("before", "after", "b" * LINE)
+    assert head.startswith("ä" * LINE + " … ") and tail.startswith("ä" * LINE + " … ")
+    assert "1 lines" in gap
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.text(st.sampled_from("aé\n"), max_size=8), max_size=400), st.integers(2, 40), st.integers(1, 10))
+def test_a_bounded_text_is_its_two_ends(parts: list[str], part: int, rows: int) -> None:
+    text = "".join(parts)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("PART", part), ("ROWS", rows), ("LINE", 5)):
+            patch.setattr(f"corpushooks.text.{name}", value)
+        found = bounded(text)
+    if found != text:
+        head, gap, tail = re.split(r"\n(… \d+ lines, \d+ bytes, are left out …)\n", found, maxsplit=1)
+        assert text.startswith(head) and text.endswith(tail)
+        assert len(head) + len(tail) <= 2 * part
+        assert head.count("\n") < rows and tail.count("\n") < rows
+        told = sum(each.count("\n") + 1 for each in (head, tail)) + int(gap.split()[1])
+        assert text.count("\n") + 1 <= told <= text.count("\n") + 3, "a line that is cut counts on both sides"
+
+
+def test_a_log_that_is_too_long_keeps_what_the_terminal_shows(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("corpushooks.log.LIMIT", 10_000)
+    log = Log(path)
+    for number in range(1000):
+        log.write(f"detail {number}\nof it", more=True)
+        if number % 100 == 0:
+            log.write(f"step {number}")
+    log.write("the outcome", end=True)
+    log.close()
+    found = list(read(path))
+    kept = sum(line.text == "of it" for line in found)
+    assert [line.text for line in found if not line.more] == [
+        *(f"step {n}" for n in range(0, 1000, 100)),
+        "the outcome",
+    ]
+    assert found[-1].end and found[-2].more
+    assert found[-2].text.startswith(f"… {2 * (1000 - kept)} lines, ") and 0 < kept < 200
+    assert path.stat().st_size < 13_000
+    for line in found:  # what is followed by offset stays so
+        assert next(iter(read(path, line.offset)), None) == next((x for x in found if x.offset > line.offset), None)
+
+
+def test_what_was_not_kept_after_the_outcome_is_said_too(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("corpushooks.log.LIMIT", 10)
+    log = Log(path)
+    log.write("the outcome", end=True)
+    log.write("a detail", more=True)
+    log.close()
+    assert lines(path) == ["the outcome", "… 1 lines, 8 characters, are not kept: the log is too long …"]
+
+
+def test_secrets_are_taken_out_before_text_is_cut_split_or_cleaned(path: Path) -> None:
+    redactor = Redactor()
+    redactor.know(["one\ntwo", "hunter2-secret"])
+    log = Log(path, redactor)
+    log.write("a one\ntwo b")
+    log.write("hunter2\x1b[31m-secret\x1b[0m, coloured")
+    log.write("x" * (LINE - 3) + "hunter2-secret")
+    log.write("y" * (PART - 3) + "hunter2-secret" + "z" * PART)
+    log.close()
+    assert "hunter2" not in whole(path) and "hun" not in whole(path)
+    assert lines(path)[:2] == [f"a {MARK} b", f"{MARK}, coloured"]

@@ -30,7 +30,8 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert (given.idle_timeout, given.step_timeout, given.timeout) == (300, 3600, 7200)
     assert (given.rollback, given.rollback_install, given.group) == ("on_failure", True, "corpus")
     assert (given.env_defaults_win, given.deploy_on_pillar_push) == (False, False)
-    assert (given.minion, given.projects) == ({}, {})
+    assert (given.minion, given.projects, given.secret_pillar) == ({}, {}, False)
+    assert {"password", "token", "secret", "private_key"} < set(given.secret_keys)
 
 
 def test_every_key_is_read(tmp_path: Path) -> None:
@@ -54,6 +55,8 @@ idle_timeout: 0.5
 stop_timeout: 10
 step_timeout: null
 timeout: 60
+secret_keys: [word]
+secret_pillar: true
 group: admins
 minion: {log_level: debug}
 projects: {hello: {branch: main}}
@@ -77,6 +80,8 @@ projects: {hello: {branch: main}}
         stop_timeout=10,
         step_timeout=None,
         timeout=60,
+        secret_keys=("word",),
+        secret_pillar=True,
         group="admins",
         minion={"log_level": "debug"},
         projects={"hello": {"branch": "main"}},
@@ -106,6 +111,7 @@ def test_a_project_sees_the_hosts_settings_and_its_own() -> None:
     [
         "environment: dev", "branch: main", "keep_archives: 1", "rollback: always", "rollback_install: false",
         "deploy_on_pillar_push: true", "step_timeout: 1", "timeout: null", "env_defaults_win: true",
+        "secret_pillar: true",
     ],
 )  # fmt: skip
 def test_what_a_project_may_have_of_its_own(line: str) -> None:
@@ -116,7 +122,7 @@ def test_what_a_project_may_have_of_its_own(line: str) -> None:
 def test_the_keys_of_a_project_are_those_the_schema_marks() -> None:
     assert {key.name for key in schema() if key.per_project} == {
         "environment", "branch", "keep_archives", "rollback", "rollback_install", "deploy_on_pillar_push",
-        "step_timeout", "timeout", "env_defaults_win",
+        "step_timeout", "timeout", "env_defaults_win", "secret_keys", "secret_pillar",
     }  # fmt: skip
 
 
@@ -150,6 +156,10 @@ WRONG = [
     ("rollback_install: 1", "rollback_install: expected true or false, got 1"),
     ("enlarge: lvextend -L", 'enlarge: expected a list of words, got "lvextend -L"'),
     ("enlarge: [lvextend, 1]", "enlarge: expected a list of words, got a list"),
+    ("secret_keys: password", 'secret_keys: expected a list of words, got "password"'),
+    ("secret_keys: [password, ' ']", "secret_keys: expected a list of words, got a list"),
+    ("secret_keys:", "secret_keys: expected a list of words, got null"),
+    ("secret_pillar: 1", "secret_pillar: expected true or false, got 1"),
     ("idle_timeout: null", "idle_timeout: expected a positive number of seconds, got null"),
     ("idle_timeout: .inf", "idle_timeout: expected a positive number of seconds, got Infinity"),
     ("timeout: .nan", "timeout: expected a positive number of seconds, or null, got NaN"),
@@ -250,7 +260,7 @@ def test_the_document_changes_nothing() -> None:
 
 
 def test_the_document_names_every_key_with_its_default() -> None:
-    told = re.sub(r"^#(?=\w)", "", document(), flags=re.MULTILINE)
+    told = re.sub(r"^#(?=\w|    )", "", document(), flags=re.MULTILINE)
     assert list(yaml.safe_load(told)) == [field.name for field in dataclasses.fields(Settings)]
     assert parse(told, "F") == Settings()
 

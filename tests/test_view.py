@@ -118,7 +118,7 @@ def test_all_states_are_in_the_whole_log() -> None:
     shown = view.all_states(
         result(replace(STATE, comment="fine"), replace(STATE, result=False, changes={"stdout": "o"}))
     )
-    assert [line.split()[0] for line in shown] == ["ok", "fine", "FAILED", "o"]
+    assert [[line.split()[0] for line in text.split("\n")] for text in shown] == [["ok", "fine"], ["FAILED", "o"]]
 
 
 @pytest.mark.parametrize(
@@ -205,3 +205,25 @@ def test_history_rows() -> None:
 
 def test_every_state_has_a_word() -> None:
     assert set(view.OUTCOMES) == set(TRANSITIONS) | {new for news in TRANSITIONS.values() for new in news}
+
+
+def test_a_terminal_gets_the_ends_of_what_is_long() -> None:
+    shown = view.screen("\n".join(f"line {number}" for number in range(1000)) + "\n" + "x" * 5000)
+    assert len(shown) == view.SCREEN + 1
+    assert (shown[0], shown[view.SCREEN // 2]) == ("line 0", "… 801 lines are left out …")
+    assert shown[-1] == "x" * view.COLUMNS + f" … {5000 - view.COLUMNS} characters more"
+    assert view.errors(replace(result(), errors=("a\nb", "c"))) == ["        a", "        b", "        c"]
+
+
+def test_of_many_states_some_are_shown_and_the_others_counted() -> None:
+    failed, changed = replace(STATE, result=False), replace(STATE, changes={"a": 1})
+    shown = view.states(result(*[failed] * (view.FAILED + 5), *[changed] * (view.SCREEN + 1)))
+    assert sum(line.startswith("        FAILED") for line in shown) == view.FAILED
+    assert shown[-2:] == ["        … 5 more FAILED, in the whole log", "        … 1 more changed, in the whole log"]
+
+
+def test_a_line_that_was_rewritten_is_shown_as_it_was_left() -> None:
+    state = replace(STATE, comment="", changes={"stdout": "10%\r50%\r100%\r\nWindows\r\nno end"})
+    assert view.all_states(result(state))[0].split("\n")[1:] == [
+        " " * 10 + text for text in ("100%", "Windows", "no end")
+    ]
