@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from corpushooks import config, git, tree, wiring
+from corpushooks import config, disk, git, tree, wiring
 from corpushooks.deployment import Request
 from corpushooks.errors import RefusedError, SaltError, UsageError
 from corpushooks.paths import flaw, strays
