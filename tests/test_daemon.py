@@ -20,6 +20,7 @@ from corpushooks import client, daemon, lanes, log
 from corpushooks.deployment import Deployment, Request
 from corpushooks.errors import NoDaemonError, RefusedError, UsageError
 from corpushooks.history import History
+from corpushooks.peer import Places
 from corpushooks.project import Host
 from corpushooks.run import run
 from corpushooks.settings import Settings
@@ -239,6 +240,66 @@ def test_two_hundred_connections_keep_nobody_waiting(live: Box) -> None:
     assert serves(live)
 
 
+def most_memory(box: Box) -> int:
+    """Return the most memory that the daemon ever took, in KiB."""
+    assert box.daemon is not None
+    text = Path(f"/proc/{box.daemon.pid}/status").read_text()
+    return int(next(line.split()[1] for line in text.splitlines() if line.startswith("VmHWM:")))
+
+
+@contextmanager
+def many_descriptors(count: int) -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+TOO_MANY = {
+    "error": "too many connections at once", "hint": "wait for some of them to end", "code": 3,
+}  # fmt: skip
+
+
+def test_of_a_thousand_connections_the_last_are_refused_at_once(live: Box) -> None:
+    before, places = most_memory(live), Places().own
+    with many_descriptors(1500), ExitStack() as stack:
+        links = [stack.enter_context(connected(live)) for _ in range(1000)]
+        assert all(json.loads(heard(link)) == TOO_MANY for link in links[places:])
+        for link in links[:places:50]:
+            link.sendall(request(op="ping"))
+            assert b'"result"' in heard(link)
+    until(lambda: "pid" in (tell(live, request(op="ping"))[0].get("result") or {}))  # the places are free again
+    assert most_memory(live) - before < 100 << 10
+    log = [line for line in (live.root / "daemon.log").read_text().splitlines() if "too many connections" in line]
+    assert 0 < len(log) < 100  # a flood does not fill the disk
+
+
+def test_big_requests_take_little_memory(live: Box) -> None:
+    before = most_memory(live)
+    bombs = [b'{"op": "ping", "x": [' + part * ((4 << 20) // len(part) - 50) + b"1]}\n" for part in (b"[],", b"1,")]
+    for bomb in bombs * 4:
+        assert tell(live, bomb)[-1]["error"] == "the request is too long"
+    assert most_memory(live) - before < 100 << 10
+
+
+def test_without_a_thread_nobody_is_answered_and_the_daemon_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = History(Host(tmp_path).store)
+    ours, theirs = socket.socketpair()
+
+    def no_thread(*args: object, **named: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with ours, theirs:
+        serving = daemon.Daemon(Site(Host(tmp_path), Settings(), history, FakeEngine()), ours)
+        monkeypatch.setattr(daemon.threading, "Thread", no_thread)
+        serving._admit(daemon.Connection(ours))
+        assert heard(theirs) == b""
+        assert not serving.places.busy()
+    history.close()
+
+
 def gone(box: Box) -> bool:
     return box.daemon is None or box.daemon.poll() is not None
 
@@ -260,8 +321,9 @@ def test_no_descriptor_left_is_no_reason_to_leave(box: Box) -> None:
 # who may
 
 
-def test_the_socket_is_its_owners(live: Box) -> None:
-    assert stat.S_IMODE(live.host.socket.stat().st_mode) == 0o600
+def test_anybody_may_connect_since_the_kernel_says_who_it_is(live: Box) -> None:
+    assert stat.S_IMODE(live.host.socket.stat().st_mode) == 0o666
+    assert stat.S_IMODE(live.host.socket.parent.stat().st_mode) == 0o755
 
 
 def test_the_kernel_says_who_asks(box: Box) -> None:
