@@ -83,7 +83,7 @@ class Asked:
     limits: Limits = Limits()
 
     def text(self, key: str) -> str:
-        return self._short(key, _readable(key, self._take(key, str)))
+        return self._short(key, _readable(key, self._take(key, str), "strict"))
 
     def flag(self, key: str) -> bool:
         return self._take(key, bool, False)
@@ -110,9 +110,10 @@ class Asked:
     def json(self, key: str) -> str:
         """Return a mapping as text."""
         try:
-            return self._short(key, json.dumps(self._take(key, dict)))
+            text = json.dumps(self._take(key, dict), ensure_ascii=False)
         except RecursionError:
             raise not_understood(key) from None
+        return self._short(key, _readable(key, text.replace(r"\u0000", "\0"), "strict"))
 
     def _take(self, key: str, kind: type[T], default: T | None = None) -> T:
         found = self.values.get(key, default)
@@ -126,10 +127,10 @@ class Asked:
         return text
 
 
-def _readable(key: str, word: object) -> str:
-    """Return a word that can be written as bytes; git's names that are no UTF-8 can."""
+def _readable(key: str, word: object, errors: str = "surrogateescape") -> str:
+    """Return a word that can be written as bytes: what git hands us need not be UTF-8, but has no NUL."""
     try:
-        if isinstance(word, str) and word.encode("utf-8", "surrogateescape") is not None:
+        if isinstance(word, str) and b"\0" not in word.encode("utf-8", errors):
             return word
     except UnicodeEncodeError:
         pass

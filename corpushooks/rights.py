@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from corpushooks.project import NAME
+from corpushooks.project import NAME, NAME_LIMIT
 
 USER, GROUP, DEPLOY = "-user", "-grp", "-deploy"
 
@@ -47,7 +47,7 @@ class Rights:
         """Say whether a caller may do everything with a project, which need not exist."""
         if self.everything(caller):
             return True
-        if not NAME.fullmatch(project) or caller.name == project + USER:
+        if not NAME.fullmatch(project) or len(project) > NAME_LIMIT or caller.name == project + USER:
             return False
         return self._person(caller) and self._in(caller, project + DEPLOY)
 

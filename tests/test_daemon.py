@@ -170,6 +170,12 @@ WRONG: dict[str, dict[str, Any]] = {
     "push, no such project": {**PUSH, "project": "nobody"},
     "push, the project is a path": {**PUSH, "project": "../hello"},
     "push, the project is a list": {**PUSH, "project": ["hello"]},
+    "push, no ids for what is only stored": {**PUSH, "commands": [["x", "y", "refs/heads/topic"]]},
+    "push, no such repository to store in": {
+        **PUSH,
+        "repo": "x",
+        "commands": [["1" * 40, "2" * 40, "refs/heads/topic"]],
+    },
     "push, no such repository": {**PUSH, "repo": "../../x", "commands": [["1" * 40, "2" * 40, "refs/deploy/now"]]},
     "request, nothing": {"op": "request"},
     "request, no request": {"op": "request", "project": "hello"},
@@ -178,6 +184,16 @@ WRONG: dict[str, dict[str, Any]] = {
     "request, an unknown revision": {"op": "request", "project": "hello", "request": {**DEPLOY, "new": "nowhere"}},
     "request, an option as revision": {"op": "request", "project": "hello", "request": {**DEPLOY, "new": "--all"}},
     "request, the revision is a number": {"op": "request", "project": "hello", "request": {**DEPLOY, "new": 5}},
+    "request, the target is huge": {
+        "op": "request",
+        "project": "hello",
+        "request": {"kind": "rollback", "target": 10**30, "token": "huge"},
+    },
+    "request, the target is negative": {
+        "op": "request",
+        "project": "hello",
+        "request": {"kind": "rollback", "target": -1, "token": "negative"},
+    },
     "request, only is a word": {"op": "request", "project": "hello", "request": {**DEPLOY, "only": "sync"}},
     "request, skip is a list of numbers": {"op": "request", "project": "hello", "request": {**DEPLOY, "skip": [1]}},
     "request, steps is a list of lists": {"op": "request", "project": "hello", "request": {**DEPLOY, "steps": [[]]}},
@@ -203,7 +219,8 @@ WRONG: dict[str, dict[str, Any]] = {
 def test_wrong_fields_deploy_nothing(live: Box, name: str) -> None:
     before = deployments(live)
     said = tell(live, request(**WRONG[name]))
-    last = said[-1] if said else {"error": "it hung up"}
+    last = said[-1]
+    assert "internal error" not in str(said)
     assert "error" in last or all(line.startswith("ng ") for line in last["report"])
     assert "result" not in last
     assert deployments(live) == before

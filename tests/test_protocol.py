@@ -43,6 +43,7 @@ from tests.hook_peers import (
     refuses,
     says,
 )  # fmt: skip
+from tests.host import until
 
 MASTER = "refs/heads/master"
 PUSH = hello() + commands(MASTER)
@@ -350,6 +351,15 @@ def test_a_line_without_an_end_takes_no_memory(hook: Hook) -> None:
     assert found.report == [f"ng {MASTER} {NO_DAEMON}"]
 
 
+def tried_to_connect(pid: int) -> bool:
+    """Say whether a hook has made its socket and sleeps, or has given up."""
+    state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    if state == "Z":
+        return True
+    links = [os.readlink(entry) for entry in os.scandir(f"/proc/{pid}/fd")]
+    return state == "S" and any(link.startswith("socket:") for link in links)
+
+
 def test_a_full_queue_is_waited_for(hook: Hook) -> None:
     hook.host.socket.parent.mkdir(parents=True)
     with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as first:
@@ -363,6 +373,7 @@ def test_a_full_queue_is_waited_for(hook: Hook) -> None:
         feed(child, PUSH)
         assert child.stdout
         greeting = os.read(child.stdout.fileno(), 100)  # it has begun
+        until(lambda: tried_to_connect(child.pid))
         listener.accept()[0].close()
         link, _ = listener.accept()
         with link:
@@ -421,6 +432,13 @@ def test_whatever_the_daemon_says_the_command_gets_a_result_or_an_error(
             assert isinstance(client.ask(host, {"op": "cancel", "project": "hello"}, str), dict)
         except client.CorpusError as exc:
             assert isinstance(exc.message, str) and isinstance(exc.hint, str)
+
+
+@pytest.mark.parametrize("lie", [DEEP, b"[]\n", b'{"result": []}\n', b'{"error": 5}\n', b"\xff\n"])
+def test_a_daemon_that_lies_is_none_to_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lie: bytes) -> None:
+    monkeypatch.setattr(client, "PATIENCE", 1)
+    with daemon_of(Host(tmp_path), says(lie)), pytest.raises(NoDaemonError):
+        client.ask(Host(tmp_path), {"op": "cancel", "project": "hello"}, str)
 
 
 def test_a_command_that_is_refused_unread_is_told_why(tmp_path: Path) -> None:
@@ -628,6 +646,27 @@ def test_no_depth_is_an_internal_error(serving: daemon.Daemon, depth: int) -> No
     nested = b'{"op": "request", "project": "hello", "request": {"x": ' + b"[" * depth + b"]" * depth + b"}}\n"
     said = answer(serving, nested)
     assert "internal error" not in str(said)
+
+
+STRANGE = ("\ud83d", "a\ud83d", "\0", "a\0b", "\udcff", "\n", "x" * 60_000, "--upload-pack=x", "HEAD~" + "9" * 20)
+
+
+@pytest.mark.parametrize("word", STRANGE, ids=range(len(STRANGE)))
+def test_no_word_is_an_internal_error(serving: daemon.Daemon, word: str) -> None:
+    for key in ("new", "task", "token", "kind"):
+        wanted = {"kind": "deploy", "token": f"{key} {word}", "nowait": True, key: word}
+        said = answer(serving, line(op="request", project="hello", request=wanted))
+        assert said and "internal error" not in str(said), key
+    for key, values in (("only", [word]), ("skip", [word]), ("steps", [word])):
+        said = answer(serving, line(op="request", project="hello", request={"token": word, key: values}))
+        assert said and "internal error" not in str(said), key
+        said = answer(serving, line(**{**PUSHED, "options": [f"{key}={word}"]}))
+        assert said and "internal error" not in str(said), key
+    for key in ("project", "repo", "token"):
+        assert "internal error" not in str(answer(serving, line(**{**PUSHED, key: word}))), key
+    for command in ([word, NEW, MASTER], [OLD, word, MASTER], [OLD, NEW, word], [OLD, NEW, f"refs/heads/{word}"]):
+        said = answer(serving, line(**{**PUSHED, "commands": [command]}))
+        assert said and "internal error" not in str(said), command
 
 
 # what the hook says and the daemon can know better
