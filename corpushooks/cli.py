@@ -73,6 +73,13 @@ class Context:
             raise UsageError(f"there is no project {name!r}", hint="corpus status, or: corpus init " + name)
         return history, row
 
+    def row(self, name: str) -> ProjectRow | None:
+        """Return a project, or None where only the daemon may read the store: it knows who may ask for what."""
+        try:
+            return self.known(name)[1]
+        except RefusedError:
+            return None
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
@@ -185,7 +192,7 @@ def remove(context: Context, name: str, purge: bool, as_json: bool) -> None:
 
 def _ask(context: Context, name: str, request: Request, as_json: bool) -> None:
     """Ask the daemon, show what it says, exit with what came of it."""
-    context.known(name)
+    context.row(name)
     asked = {"op": "request", "project": name, "request": asdict(request)}
     try:
         result = client.ask(context.host, asked, lambda line: click.echo(line, err=as_json))
@@ -196,7 +203,8 @@ def _ask(context: Context, name: str, request: Request, as_json: bool) -> None:
         click.echo(json.dumps(result, indent=2))
     elif result["state"] == "queued":
         click.echo(f"queued as deployment {result['number']}: corpus log {name} {result['number']} -f")
-    broken = result["state"] == "refused" and context.known(name)[1].broken
+    row = context.row(name)
+    broken = result["state"] == "refused" and row is not None and row.broken
     sys.exit(BrokenError.exit_code if broken else EXITS.get(result["state"], 1))
 
 
@@ -287,7 +295,7 @@ def repair(context: Context, name: str, as_json: bool) -> None:
 @click.pass_obj
 def cancel(context: Context, name: str, as_json: bool) -> None:
     """Cancel what runs in a project (it rolls back), else what waits next."""
-    context.known(name)
+    context.row(name)
     result = client.ask(context.host, {"op": "cancel", "project": name}, lambda line: None)
     _show(
         as_json,

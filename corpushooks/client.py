@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -16,7 +17,10 @@ from corpushooks.project import Host
 from corpushooks.run import PIPE, spawn
 
 START_DEADLINE = 30.0  # seconds
+SILENCE = 600.0  # seconds without a word of the daemon, which says something every few seconds
+LINE_LIMIT = 4 << 20  # bytes of a line of the daemon
 PATIENCE = 20  # connections that may end without a word
+WORDS = {"say": str, "number": int, "offset": int, "result": dict, "error": str, "hint": str, "code": int}
 ERRORS = {2: UsageError, 3: RefusedError, 4: BrokenError}
 
 Say = Callable[[str], None]
@@ -28,7 +32,7 @@ def connect(path: Path) -> socket.socket:
     try:
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            link.connect(f"/proc/self/fd/{folder}/{path.name}")  # a path may be too long for an address
+            _join(link, f"/proc/self/fd/{folder}/{path.name}")  # a path may be too long for an address
         finally:
             os.close(folder)
     except OSError as exc:
@@ -37,12 +41,33 @@ def connect(path: Path) -> socket.socket:
     return link
 
 
+def _join(link: socket.socket, address: str) -> None:
+    """Connect, and wait where more ask at once than the daemon's queue can hold."""
+    link.settimeout(SILENCE)
+    end = time.monotonic() + START_DEADLINE
+    while True:
+        try:
+            return link.connect(address)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+
+
+def _may_start(host: Host) -> bool:
+    """Say whether a daemon is ours to start: the store belongs to us."""
+    try:
+        return host.store.stat().st_uid == os.geteuid()
+    except OSError:
+        return False
+
+
 def reach(host: Host) -> socket.socket:
     """Return a connection to the daemon, started first where it is ours to start."""
     try:
         return connect(host.socket)
     except NoDaemonError:
-        if not host.store.exists() or host.store.stat().st_uid != os.geteuid():
+        if not _may_start(host):
             raise
     words: list[str | Path] = [sys.executable, "-I", "-m", "corpushooks", "--root", host.root, "daemon", "--embedded"]
     daemon = spawn(words, cwd=Path("/"), stderr=PIPE)
@@ -65,6 +90,8 @@ def ping(host: Host) -> int:
     """Return the pid of the daemon; raise NoDaemonError where none listens."""
     with connect(host.socket) as link:
         for said in _answers(link, {"op": "ping"}):
+            if "error" in said:
+                raise _complaint(said)
             return int(said["result"]["pid"])
     raise NoDaemonError("the daemon ended the connection", hint="ask again")
 
@@ -89,19 +116,31 @@ def ask(host: Host, request: dict[str, Any], say: Say) -> dict[str, Any]:
                 if "result" in said:
                     return dict(said["result"])
                 if "error" in said and not numbered:
-                    raise ERRORS.get(said["code"], CorpusError)(said["error"], said["hint"])
+                    raise _complaint(said)
         failures += 1
         time.sleep(0.1)
     raise NoDaemonError("the daemon ends the connection again and again", hint="see its log")
 
 
+def _complaint(said: dict[str, Any]) -> CorpusError:
+    """Return the error that the daemon answered."""
+    return ERRORS.get(said.get("code", 0), CorpusError)(said["error"], said.get("hint", ""))
+
+
+def _understood(said: object) -> bool:
+    return isinstance(said, dict) and all(type(said[key]) is kind for key, kind in WORDS.items() if key in said)
+
+
 def _answers(link: socket.socket, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Send a request and yield what is answered, until the daemon ends the connection in whatever way."""
-    try:
+    with contextlib.suppress(OSError):  # whom it refuses it need not hear to the end: what it says is read
         link.sendall(json.dumps(request).encode() + b"\n")
-        for line in link.makefile("rb"):
-            if not line.endswith(b"\n"):
-                return
-            yield json.loads(line)
-    except (OSError, ValueError):
+    try:
+        with link.makefile("rb") as file:
+            while (line := file.readline(LINE_LIMIT)).endswith(b"\n"):
+                said = json.loads(line)
+                if not _understood(said):
+                    return
+                yield said
+    except (OSError, ValueError, RecursionError):
         return

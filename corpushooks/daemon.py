@@ -7,8 +7,8 @@ request is queued, and last {"report": …} to a hook, {"result": …} to the co
 from __future__ import annotations
 
 import contextlib
-import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import structlog
 
@@ -25,14 +25,28 @@ from corpushooks import deploy, git, layout, log, rebuild, release, tree, view
 from corpushooks.deployment import DEPLOYED, QUEUED, Deployment, ProjectRow, Request
 from corpushooks.errors import CorpusError, RefusedError, UsageError
 from corpushooks.lanes import Lanes, alone, is_free, known, log_path, prepared, settings_of
-from corpushooks.peer import Connection, PeerGone, listen
+from corpushooks.peer import (
+    NUMBER_LIMIT,
+    Asked,
+    Connection,
+    Limits,
+    PeerGone,
+    Places,
+    accounts,
+    listen,
+    not_understood,
+)
 from corpushooks.push import Command, Verdict, judge, report
+from corpushooks.rights import Rights
 from corpushooks.site import Site
 from corpushooks.text import clean, one_line
 
 TICK = 1.0  # seconds between the lines that -o progress rewrites
 HEARTBEAT = 15.0  # seconds of silence after which a follower is told that work goes on
 QUIET = 60.0  # seconds without work until maintenance
+PAUSE = 1.0  # seconds between lines of our log about those who are refused: a flood of them must not fill the disk
+SAY_LIMIT = 64 << 10  # characters of one line that a follower is shown: it takes no line without an end
+ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 @dataclass
@@ -42,14 +56,19 @@ class Daemon:
     site: Site
     listener: socket.socket
     embedded: bool = False
+    limits: Limits = field(default_factory=Limits)
+    places: Places = field(default_factory=Places)
+    rights: Rights = field(init=False)
     lanes: Lanes = field(init=False)
-    _peers: int = 0
+    _noted: float = 0.0  # when a refusal was last logged, and how many were not since
+    _unnoted: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stop: threading.Event = field(default_factory=threading.Event)
     _active: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         self.lanes = Lanes(self.site)
+        self.rights = Rights(os.geteuid(), self.site.settings.group, accounts())
 
     def serve(self) -> None:
         """Answer until told to stop or, embedded, until nobody has needed us for a while."""
@@ -66,8 +85,7 @@ class Daemon:
                 structlog.get_logger().error("cannot accept", exc_info=exc)
                 self._stop.wait(0.1)
                 continue
-            self._count(+1)
-            threading.Thread(target=self._talk, args=(Connection(link),), daemon=True).start()
+            self._admit(Connection(link, self.limits))
         self.listener.close()
         self.lanes.stop(self.site.settings.stop_timeout)
 
@@ -80,7 +98,7 @@ class Daemon:
 
     def _idle(self) -> bool:
         with self._lock:
-            if self._peers or self.lanes.busy():
+            if self.places.busy() or self.lanes.busy():
                 self._active = time.monotonic()
             return self.embedded and time.monotonic() - self._active > self.site.settings.idle_timeout
 
@@ -89,9 +107,21 @@ class Daemon:
         if self.lanes.untidy and time.monotonic() - self._active > QUIET:
             threading.Thread(target=self.lanes.tidy, daemon=True).start()
 
-    def _count(self, change: int) -> None:
-        with self._lock:
-            self._peers += change
+    # a connection
+
+    def _admit(self, peer: Connection) -> None:
+        """Give a caller a place and a thread; where it has too many already, say so."""
+        try:
+            if self.places.take(peer.uid, own=self.rights.is_own(peer.uid)):
+                threading.Thread(target=self._talk, args=(peer,), daemon=True).start()
+                return
+            self._refuse(peer, RefusedError("too many connections at once", hint="wait for some of them to end"))
+        except RuntimeError as exc:  # no thread is to be had: those who talk will give some back
+            self.places.leave(peer.uid, own=self.rights.is_own(peer.uid))
+            structlog.get_logger().error("cannot answer", exc_info=exc)
+        except PeerGone:
+            pass
+        peer.link.close()
 
     def _talk(self, peer: Connection) -> None:
         try:
@@ -99,52 +129,76 @@ class Daemon:
                 self._answer(peer)
         except PeerGone:
             pass
-        except Exception as exc:  # the edge of a connection
-            structlog.get_logger().error("connection failed", exc_info=exc)
-            self._apologise(peer, exc)
         finally:
-            self._count(-1)
-
-    def _apologise(self, peer: Connection, exc: Exception) -> None:
-        with contextlib.suppress(PeerGone):
-            peer.send(error=f"internal error: {type(exc).__name__}", hint="see the log of the daemon", code=1)
+            self.places.leave(peer.uid, own=self.rights.is_own(peer.uid))
 
     def _answer(self, peer: Connection) -> None:
         try:
-            asked = peer.read()
-            act = OPERATIONS.get(str(asked.get("op")))
-            if act is None:
-                raise UsageError("the request is not understood")
-            act(self, peer, asked)
+            self._act(peer)
+        except PeerGone:
+            raise
         except CorpusError as exc:
-            hint = clean(self.site.host.words(exc.hint))
-            peer.send(error=one_line(exc.message), hint=hint, code=exc.exit_code)
-        except (KeyError, TypeError, ValueError) as exc:
-            peer.send(error=f"the request is not understood: {exc!r:.100}", hint="", code=2)
-            structlog.get_logger().warning("request not understood", exc_info=exc)
+            self._refuse(peer, exc)
+        except Exception as exc:  # the edge of a connection
+            structlog.get_logger().error("connection failed", exc_info=exc)
+            self._refuse(peer, CorpusError(f"internal error: {type(exc).__name__}", "see the log of the daemon"))
+
+    def _refuse(self, peer: Connection, exc: CorpusError) -> None:
+        """Answer with an error; it is logged, but of a flood only some."""
+        if time.monotonic() - self._noted > PAUSE:
+            structlog.get_logger().warning("refused", uid=peer.uid, error=one_line(exc.message), more=self._unnoted)
+            self._noted, self._unnoted = time.monotonic(), 0
+        else:
+            self._unnoted += 1
+        hint = clean(self.site.host.words(exc.hint))
+        peer.send(error=one_line(exc.message), hint=hint, code=exc.exit_code)
+
+    def _act(self, peer: Connection) -> None:
+        """Hear a request and do what it asks for; who may do nothing is not even heard."""
+        if not self.rights.anything(peer.caller):
+            raise self._not_allowed()
+        asked = peer.read()
+        name = str(asked.values.get("op"))
+        if name == "ping":
+            self.ping(peer)
+        elif name in OPERATIONS:
+            OPERATIONS[name](self, peer, self._allowed(peer, asked.text("project")), asked)
+        else:
+            raise not_understood()
+
+    def _allowed(self, peer: Connection, project: str) -> ProjectRow:
+        """Return a project of which a caller may ask; say nothing of any other, not even whether it exists."""
+        if not self.rights.may(peer.caller, project):
+            raise self._not_allowed()
+        return known(self.site, project)
+
+    def _not_allowed(self) -> RefusedError:
+        hint = f"who may: root, the group {self.rights.group}, and for its project the group NAME-deploy"
+        return RefusedError("not allowed", hint)
 
     # what may be asked
 
-    def push(self, peer: Connection, asked: dict[str, Any]) -> None:
+    def push(self, peer: Connection, row: ProjectRow, asked: Asked) -> None:
         """Answer git's hook."""
-        commands = [Command(*map(str, command)) for command in asked["commands"]]
-        row = known(self.site, str(asked["project"]))
+        repo, commands = _repo(asked), _commands(asked)
         settings = settings_of(self.site, row)
         git.flush_objects(layout.repo_path(self.site.host.project(row.name), str(asked["repo"])))
         verdict = judge(
-            str(asked["repo"]), row.branch, commands, [str(o) for o in asked["options"]],
-            atomic=bool(asked["atomic"]), deploy_pillar=settings.deploy_on_pillar_push,
+            repo, row.branch, commands, asked.words("options"),
+            atomic=asked.flag("atomic"), deploy_pillar=settings.deploy_on_pillar_push,
         )  # fmt: skip
-        for hint in verdict.hints if not asked.get("number") else ():
+        before = self.site.history.asked(row.name, asked.text("token"))
+        for hint in verdict.hints if before is None else ():
             peer.send(say=f"hint: {clean(hint)}")
         reports = list(verdict.reports)
         if verdict.accept:
             reports += self._accept_pillar(peer, row, verdict.accept)
         if verdict.request:
-            reports += self._deploy_pushed(peer, asked, row, verdict)
+            reports += self._deploy_pushed(peer, asked, row, verdict, new=before is None)
+        accepted = set(reports)
         for command in commands:
-            if f"ok {command.ref}" in reports:  # git moves it: a receive-pack that was killed may have left a lock
-                git.break_lock(layout.repo_path(self.site.host.project(row.name), str(asked["repo"])), command.ref)
+            if f"ok {command.ref}" in accepted:  # git moves it: a receive-pack that was killed may have left a lock
+                git.break_lock(layout.repo_path(self.site.host.project(row.name), repo), command.ref)
         peer.send(report=reports)
 
     def _accept_pillar(self, peer: Connection, row: ProjectRow, command: Command) -> list[str]:
@@ -160,19 +214,22 @@ class Daemon:
         commit = git.commit(project.pillar_git, name)
         release.check_pillar(project, row.environment, settings_of(self.site, row), self.site.engine, commit)
 
-    def _deploy_pushed(self, peer: Connection, asked: dict[str, Any], row: ProjectRow, verdict: Verdict) -> list[str]:
+    def _deploy_pushed(
+        self, peer: Connection, asked: Asked, row: ProjectRow, verdict: Verdict, *, new: bool
+    ) -> list[str]:
+        """Queue what was pushed, unless it was before the daemon went away, and follow it."""
         assert verdict.request is not None
         repo = layout.repo_path(self.site.host.project(row.name), verdict.request.repo)
         commit = git.commit(repo, verdict.request.new)
-        if verdict.request.repo == "pillar" and not asked.get("number"):
+        if new and verdict.request.repo == "pillar":
             self._check_pillar(row, commit)
-        request = replace(verdict.request, new=commit, who=peer.who, via="push", token=str(asked["token"]))
-        if not asked.get("number"):
+        request = replace(verdict.request, new=commit, who=peer.who, via="push", token=asked.text("token"))
+        if new:
             self._check_now(row, request)
         deployment = self._enqueue(row.name, request)
         peer.send(number=deployment.number)
         if not request.nowait:
-            deployment = self._follow(peer, deployment, int(asked.get("offset", 0)))
+            deployment = self._follow(peer, deployment, asked.number("offset", 0))
         else:
             see = self.site.host.words(f"corpus log {row.name} {deployment.number} -f")
             peer.send(say=f"queued as deployment {deployment.number}: {see}")
@@ -196,31 +253,28 @@ class Daemon:
 
     def _enqueue(self, name: str, request: Request) -> Deployment:
         deployment = self.site.history.enqueue(name, request)
+        if not deployment.request.is_again(request):
+            raise UsageError("the token is that of another request")
         self.lanes.wake(name)
         return deployment
 
-    def request(self, peer: Connection, asked: dict[str, Any]) -> None:
+    def request(self, peer: Connection, row: ProjectRow, asked: Asked) -> None:
         """Queue what the command asks for and follow it to its end."""
-        row = known(self.site, str(asked["project"]))
-        wanted = replace(Request.load(json.dumps(asked["request"])), who=peer.who, via="command")
-        request = prepared(self.site, row, wanted)
+        request = prepared(self.site, row, replace(_request(asked), who=peer.who, via="command"))
         deployment = self._enqueue(row.name, request)
         peer.send(number=deployment.number)
         if not request.nowait:
             deployment = self._follow(peer, deployment, 0)
         peer.send(result=deployment.as_json())
 
-    def follow(self, peer: Connection, asked: dict[str, Any]) -> None:
+    def follow(self, peer: Connection, row: ProjectRow, asked: Asked) -> None:
         """Feed a log from an offset on, to its end."""
-        row = known(self.site, str(asked["project"]))
-        deployment = self.site.history.deployment(row.name, int(asked["number"]))
-        whole = bool(asked.get("whole"))
-        deployment = self._follow(peer, deployment, int(asked.get("offset", 0)), whole=whole)
+        deployment = self.site.history.deployment(row.name, asked.number("number"))
+        deployment = self._follow(peer, deployment, asked.number("offset", 0), whole=asked.flag("whole"))
         peer.send(result=deployment.as_json())
 
-    def cancel(self, peer: Connection, asked: dict[str, Any]) -> None:
+    def cancel(self, peer: Connection, row: ProjectRow, asked: Asked) -> None:
         """Cancel what runs or waits in a project."""
-        row = known(self.site, str(asked["project"]))
         deployment = self.lanes.cancel(row.name, peer.who)
         if deployment is None:
             raise RefusedError(f"nothing runs or waits in {row.name}")
@@ -228,7 +282,7 @@ class Daemon:
             deployment = self._follow(peer, deployment, 0, quiet=True)
         peer.send(result={**deployment.as_json(), "cancelled": peer.who})
 
-    def ping(self, peer: Connection, asked: dict[str, Any]) -> None:
+    def ping(self, peer: Connection) -> None:
         """Say that we are here."""
         peer.send(result={"pid": os.getpid(), "busy": self.lanes.busy()})
 
@@ -251,7 +305,7 @@ class Daemon:
             for line in log.read(path, offset):
                 offset, silent = line.offset, time.monotonic()
                 if (whole or not line.more) and not quiet:
-                    peer.send(say=line.text, offset=offset)
+                    peer.send(say=line.text[:SAY_LIMIT], offset=offset)
                 if line.end:
                     return self.site.history.deployment(deployment.project, deployment.number)
             if now.ended:  # the last line was read on an earlier connection
@@ -291,13 +345,37 @@ class Daemon:
         return f"      … {steps[-1] if steps else now.state}, {since}"
 
 
-OPERATIONS: dict[str, Callable[[Daemon, Connection, dict[str, Any]], None]] = {
+OPERATIONS: dict[str, Callable[[Daemon, Connection, ProjectRow, Asked], None]] = {
     "push": Daemon.push,
     "request": Daemon.request,
     "follow": Daemon.follow,
     "cancel": Daemon.cancel,
-    "ping": Daemon.ping,
 }
+
+
+def _repo(asked: Asked) -> str:
+    name = asked.text("repo")
+    if name not in layout.REPOS:
+        raise not_understood("repo")
+    return name
+
+
+def _commands(asked: Asked) -> list[Command]:
+    commands = [Command(*row) for row in asked.rows("commands", 3)]
+    if not all(ID.fullmatch(name) for command in commands for name in (command.old, command.new)):
+        raise not_understood("commands")
+    return commands
+
+
+def _request(asked: Asked) -> Request:
+    """Return what the command asks for; only a push says of a repository and its ref."""
+    try:
+        found = Request.load(asked.json("request"))
+    except TypeError as exc:
+        raise not_understood(f"request: {exc}") from None
+    if not 0 <= found.target < NUMBER_LIMIT:
+        raise not_understood("request: target")
+    return replace(found, repo="project", ref="", old="")
 
 
 # starting

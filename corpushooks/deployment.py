@@ -40,6 +40,14 @@ class Request:
     nowait: bool = False
     progress: bool = False
 
+    def is_again(self, other: Request) -> bool:
+        """Say whether another request is this one, asked for again; of a push the commit is fixed, too."""
+        mine, theirs = (
+            (one.who, one.via, one.kind, one.repo, one.ref, one.task, one.target, one.via == "push" and one.new)
+            for one in (self, other)
+        )
+        return mine == theirs
+
     @classmethod
     def load(cls, text: str) -> Request:
         """Read a request; what a newer version wrote beside it is left out. Raise TypeError for a wrong type."""

@@ -334,6 +334,11 @@ class History:
                 )
         return self._read("project = ? AND token = ?", project, token)[0]
 
+    def asked(self, project: str, token: str) -> Deployment | None:
+        """Return what a token was given, or None for one that never came."""
+        found = self._read("project = ? AND token = ?", project, token)
+        return found[0] if found else None
+
     def _read(self, where: str, *values: Any) -> list[Deployment]:
         rows = self._rows(f"SELECT * FROM deployment WHERE {where}", *values)
         return [Deployment(**{**dict(row), "request": _request(row["request"])}) for row in rows]

@@ -1,27 +1,144 @@
-"""The daemon's end of its socket: listen, hear one request, answer in lines of JSON."""
+"""The daemon's end of its socket: listen, ask the kernel who calls, hear one request, answer in lines of JSON."""
 
 from __future__ import annotations
 
+import errno
+import grp
 import json
 import os
 import pwd
 import select
 import socket
 import struct
+import threading
 import time
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from corpushooks.errors import UsageError
+from corpushooks.errors import RefusedError, UsageError
+from corpushooks.rights import Accounts, Caller
 
-LINE_LIMIT = 4 << 20  # bytes of a request
-HELLO_LIMIT = 30.0  # seconds for a request to arrive
+T = TypeVar("T")
+
 BACKLOG = 1024
+PEER_GROUPS = 59  # SO_PEERGROUPS of Linux, which Python has no name for
+OTHERS = -1  # no uid
+NUMBER_LIMIT = 1 << 62  # what a store or a file takes
 
 
 class PeerGone(Exception):
     """The peer left; what it asked for goes on."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one connection may take of us."""
+
+    line: int = 4 << 20  # bytes of a request
+    parts: int = 200_000  # values in a request: an empty list takes 25 times as much memory as it is long
+    text: int = 64 << 10  # bytes of what a request says beside the refs of a push
+    hello: float = 30.0  # seconds for a request to arrive
+    answer: float = 30.0  # seconds for a line of ours to be taken
+
+
+@dataclass
+class Places:
+    """The connections that callers hold at once: so many that no caller keeps others out, or takes all descriptors."""
+
+    own: int = 256  # for root, and as many for whom the daemon runs as
+    each: int = 64  # for any other uid
+    others: int = 128  # for all the others together
+    _taken: Counter[int] = field(default_factory=Counter)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def take(self, uid: int, *, own: bool) -> bool:
+        """Take a place; return False where there is none."""
+        with self._lock:
+            if self._taken[uid] >= (self.own if own else self.each) or (not own and self._taken[OTHERS] >= self.others):
+                return False
+            self._taken.update((uid,) if own else (uid, OTHERS))
+            return True
+
+    def leave(self, uid: int, *, own: bool) -> None:
+        """Give a place back."""
+        with self._lock:
+            self._taken.subtract((uid,) if own else (uid, OTHERS))
+            self._taken = +self._taken  # forgets who holds none
+
+    def busy(self) -> bool:
+        """Say whether anybody has a place."""
+        with self._lock:
+            return bool(self._taken)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request as it came: a mapping of which nothing is believed until it is taken out by its type."""
+
+    values: dict[str, Any]
+    limits: Limits = Limits()
+
+    def text(self, key: str) -> str:
+        return self._short(key, _readable(key, self._take(key, str), "strict"))
+
+    def flag(self, key: str) -> bool:
+        return self._take(key, bool, False)
+
+    def number(self, key: str, default: int | None = None) -> int:
+        """Return a whole number that a store or a file takes."""
+        found = self._take(key, int, default)
+        if not 0 <= found < NUMBER_LIMIT:
+            raise not_understood(key)
+        return found
+
+    def words(self, key: str) -> list[str]:
+        words = [_readable(key, word) for word in self._take(key, list)]
+        self._short(key, "".join(words))
+        return words
+
+    def rows(self, key: str, width: int) -> list[list[str]]:
+        """Return a list of so many words each."""
+        rows = self._take(key, list)
+        if not all(type(row) is list and len(row) == width for row in rows):
+            raise not_understood(key)
+        return [[_readable(key, word) for word in row] for row in rows]
+
+    def json(self, key: str) -> str:
+        """Return a mapping as text."""
+        try:
+            text = json.dumps(self._take(key, dict), ensure_ascii=False)
+        except RecursionError:
+            raise not_understood(key) from None
+        return self._short(key, _readable(key, text.replace(r"\u0000", "\0"), "strict"))
+
+    def _take(self, key: str, kind: type[T], default: T | None = None) -> T:
+        found = self.values.get(key, default)
+        if type(found) is not kind:  # true is an int to Python, but not to us
+            raise not_understood(key)
+        return found
+
+    def _short(self, key: str, text: str) -> str:
+        if len(text) > self.limits.text:
+            raise UsageError(f"the request is too long: {key}")
+        return text
+
+
+def _readable(key: str, word: object, errors: str = "surrogateescape") -> str:
+    """Return a word that can be written as bytes: what git hands us need not be UTF-8, but has no NUL."""
+    try:
+        if isinstance(word, str) and b"\0" not in word.encode("utf-8", errors):
+            return word
+    except UnicodeEncodeError:
+        pass
+    raise not_understood(key)
+
+
+def not_understood(what: str = "") -> UsageError:
+    return UsageError("the request is not understood" + (f": {what}" if what else ""))
 
 
 @dataclass
@@ -29,37 +146,69 @@ class Connection:
     """One peer. Who it is says the kernel."""
 
     link: socket.socket
+    limits: Limits = Limits()
+
+    @cached_property
+    def uid(self) -> int:
+        return self._credentials()[0]
+
+    @cached_property
+    def caller(self) -> Caller:
+        """Who connected, with the rights it had then."""
+        uid, gid = self._credentials()
+        name = _known(lambda: pwd.getpwuid(uid).pw_name)
+        return Caller(uid, name or str(uid), frozenset({gid, *self._groups(name, gid)}))
 
     @property
     def who(self) -> str:
-        """Return the name of the account that called."""
-        _, uid, _ = struct.unpack("3i", self.link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-        try:
-            return pwd.getpwuid(uid).pw_name
-        except KeyError:
-            return str(uid)
+        """The name of the account that called."""
+        return self.caller.name
 
-    def read(self) -> dict[str, Any]:
+    def _credentials(self) -> tuple[int, int]:
+        _, uid, gid = struct.unpack("iII", self.link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        return uid, gid
+
+    def _groups(self, name: str | None, gid: int) -> list[int]:
+        """Return the supplementary groups; where Python cannot take them all, those that the account has."""
+        try:
+            data = self.link.getsockopt(socket.SOL_SOCKET, PEER_GROUPS, 1024)
+        except OSError as exc:
+            return os.getgrouplist(name, gid) if name and exc.errno == errno.ERANGE else []
+        return list(struct.unpack(f"{len(data) // 4}I", data))
+
+    def read(self) -> Asked:
         """Return the request; raise UsageError where it is none."""
-        end, data = time.monotonic() + HELLO_LIMIT, bytearray()
+        end, data = time.monotonic() + self.limits.hello, bytearray()
         while not data.endswith(b"\n"):
-            self.link.settimeout(max(0.01, end - time.monotonic()))
-            try:
-                chunk = self.link.recv(65536)
-            except OSError as exc:
-                raise PeerGone from exc
+            chunk = self._receive(end - time.monotonic())
             data += chunk
             if not chunk:
                 raise PeerGone
-            if len(data) > LINE_LIMIT:
+            if len(data) > self.limits.line:
                 raise UsageError("the request is too long")
-        self.link.settimeout(HELLO_LIMIT)
+        self.link.settimeout(self.limits.answer)
+        return Asked(self._parsed(data), self.limits)
+
+    def _receive(self, seconds: float) -> bytes:
+        try:
+            if seconds <= 0:
+                raise TimeoutError
+            self.link.settimeout(seconds)
+            return self.link.recv(65536)
+        except TimeoutError:
+            raise RefusedError("no request came in time") from None
+        except OSError as exc:
+            raise PeerGone from exc
+
+    def _parsed(self, data: bytearray) -> dict[str, Any]:
+        if sum(data.count(sign) for sign in (b",", b"[", b"{")) > self.limits.parts:
+            raise UsageError("the request is too long")
         try:
             found = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
-            raise UsageError("the request is not understood")
+            raise not_understood()
         return found
 
     def send(self, **said: Any) -> None:
@@ -77,8 +226,27 @@ class Connection:
             raise PeerGone
 
 
+def accounts() -> Accounts:
+    """Return the accounts of this machine."""
+    return Accounts(
+        user=lambda name: _known(lambda: pwd.getpwnam(name).pw_uid),
+        group=lambda name: _known(lambda: grp.getgrnam(name).gr_gid),
+        group_name=lambda gid: _known(lambda: grp.getgrgid(gid).gr_name),
+    )
+
+
+def _known(look: Callable[[], T]) -> T | None:
+    try:
+        return look()
+    except (KeyError, ValueError):  # there is none, or no account can be called so
+        return None
+
+
 def listen(path: Path) -> socket.socket:
-    """Listen on a socket in the file system, whose path may be longer than a socket address."""
+    """Listen on a socket in the file system, whose path may be longer than a socket address.
+
+    Anybody may connect: the kernel says who it is, and that decides.
+    """
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
@@ -86,6 +254,6 @@ def listen(path: Path) -> socket.socket:
         listener.bind(f"/proc/self/fd/{folder}/{path.name}")
     finally:
         os.close(folder)
-    path.chmod(0o600)
+    path.chmod(0o666)
     listener.listen(BACKLOG)
     return listener

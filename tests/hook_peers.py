@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import select
 import selectors
 import socket
@@ -80,6 +81,13 @@ def unread(link: socket.socket, request: dict[str, Any]) -> None:
     """Be gone before the request is read: the peer's kernel says so with a reset."""
 
 
+def refuses(link: socket.socket, request: dict[str, Any]) -> None:
+    """Refuse whoever calls, and be gone before the request is read."""
+
+
+NOT_ALLOWED = b'{"error": "not allowed", "hint": "so it is", "code": 3}\n'
+
+
 def accepts(*refs: str) -> Turn:
     return says({"report": [f"ok {ref}" for ref in refs]})
 
@@ -107,6 +115,9 @@ class Peer:
         self.done.set()
 
     def _take(self, link: socket.socket, turn: Turn) -> None:
+        if turn is refuses:
+            link.sendall(NOT_ALLOWED)
+            return
         if turn is unread:
             select.select([link], [], [], 30)
             return
@@ -174,6 +185,15 @@ class Hook:
         path.write_text(text)
         path.chmod(0o755)
         return cls(host, path)
+
+    def limit(self, **limits: float) -> Hook:
+        """Write other limits into the hook, for a test that will not wait."""
+        text = self.path.read_text()
+        for name, value in limits.items():
+            text, count = re.subn(rf"^{name} = [^#]*", f"{name} = {value}  ", text, flags=re.MULTILINE)
+            assert count == 1, name
+        self.path.write_text(text)
+        return self
 
     def start(self, **env: str) -> Child[bytes]:
         return spawn([self.path], cwd=self.path.parent, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=env)

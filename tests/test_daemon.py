@@ -20,6 +20,7 @@ from corpushooks import client, daemon, lanes, log
 from corpushooks.deployment import Deployment, Request
 from corpushooks.errors import NoDaemonError, RefusedError, UsageError
 from corpushooks.history import History
+from corpushooks.peer import Places
 from corpushooks.project import Host
 from corpushooks.run import run
 from corpushooks.settings import Settings
@@ -169,6 +170,12 @@ WRONG: dict[str, dict[str, Any]] = {
     "push, no such project": {**PUSH, "project": "nobody"},
     "push, the project is a path": {**PUSH, "project": "../hello"},
     "push, the project is a list": {**PUSH, "project": ["hello"]},
+    "push, no ids for what is only stored": {**PUSH, "commands": [["x", "y", "refs/heads/topic"]]},
+    "push, no such repository to store in": {
+        **PUSH,
+        "repo": "x",
+        "commands": [["1" * 40, "2" * 40, "refs/heads/topic"]],
+    },
     "push, no such repository": {**PUSH, "repo": "../../x", "commands": [["1" * 40, "2" * 40, "refs/deploy/now"]]},
     "request, nothing": {"op": "request"},
     "request, no request": {"op": "request", "project": "hello"},
@@ -177,6 +184,16 @@ WRONG: dict[str, dict[str, Any]] = {
     "request, an unknown revision": {"op": "request", "project": "hello", "request": {**DEPLOY, "new": "nowhere"}},
     "request, an option as revision": {"op": "request", "project": "hello", "request": {**DEPLOY, "new": "--all"}},
     "request, the revision is a number": {"op": "request", "project": "hello", "request": {**DEPLOY, "new": 5}},
+    "request, the target is huge": {
+        "op": "request",
+        "project": "hello",
+        "request": {"kind": "rollback", "target": 10**30, "token": "huge"},
+    },
+    "request, the target is negative": {
+        "op": "request",
+        "project": "hello",
+        "request": {"kind": "rollback", "target": -1, "token": "negative"},
+    },
     "request, only is a word": {"op": "request", "project": "hello", "request": {**DEPLOY, "only": "sync"}},
     "request, skip is a list of numbers": {"op": "request", "project": "hello", "request": {**DEPLOY, "skip": [1]}},
     "request, steps is a list of lists": {"op": "request", "project": "hello", "request": {**DEPLOY, "steps": [[]]}},
@@ -202,7 +219,8 @@ WRONG: dict[str, dict[str, Any]] = {
 def test_wrong_fields_deploy_nothing(live: Box, name: str) -> None:
     before = deployments(live)
     said = tell(live, request(**WRONG[name]))
-    last = said[-1] if said else {"error": "it hung up"}
+    last = said[-1]
+    assert "internal error" not in str(said)
     assert "error" in last or all(line.startswith("ng ") for line in last["report"])
     assert "result" not in last
     assert deployments(live) == before
@@ -239,6 +257,66 @@ def test_two_hundred_connections_keep_nobody_waiting(live: Box) -> None:
     assert serves(live)
 
 
+def most_memory(box: Box) -> int:
+    """Return the most memory that the daemon ever took, in KiB."""
+    assert box.daemon is not None
+    text = Path(f"/proc/{box.daemon.pid}/status").read_text()
+    return int(next(line.split()[1] for line in text.splitlines() if line.startswith("VmHWM:")))
+
+
+@contextmanager
+def many_descriptors(count: int) -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+TOO_MANY = {
+    "error": "too many connections at once", "hint": "wait for some of them to end", "code": 3,
+}  # fmt: skip
+
+
+def test_of_a_thousand_connections_the_last_are_refused_at_once(live: Box) -> None:
+    before, places = most_memory(live), Places().own
+    with many_descriptors(1500), ExitStack() as stack:
+        links = [stack.enter_context(connected(live)) for _ in range(1000)]
+        assert all(json.loads(heard(link)) == TOO_MANY for link in links[places:])
+        for link in links[:places:50]:
+            link.sendall(request(op="ping"))
+            assert b'"result"' in heard(link)
+    until(lambda: "pid" in (tell(live, request(op="ping"))[0].get("result") or {}))  # the places are free again
+    assert most_memory(live) - before < 100 << 10
+    log = [line for line in (live.root / "daemon.log").read_text().splitlines() if "too many connections" in line]
+    assert 0 < len(log) < 100  # a flood does not fill the disk
+
+
+def test_big_requests_take_little_memory(live: Box) -> None:
+    before = most_memory(live)
+    bombs = [b'{"op": "ping", "x": [' + part * ((4 << 20) // len(part) - 50) + b"1]}\n" for part in (b"[],", b"1,")]
+    for bomb in bombs * 4:
+        assert tell(live, bomb)[-1]["error"] == "the request is too long"
+    assert most_memory(live) - before < 100 << 10
+
+
+def test_without_a_thread_nobody_is_answered_and_the_daemon_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = History(Host(tmp_path).store)
+    ours, theirs = socket.socketpair()
+
+    def no_thread(*args: object, **named: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with ours, theirs:
+        serving = daemon.Daemon(Site(Host(tmp_path), Settings(), history, FakeEngine()), ours)
+        monkeypatch.setattr(daemon.threading, "Thread", no_thread)
+        serving._admit(daemon.Connection(ours))
+        assert heard(theirs) == b""
+        assert not serving.places.busy()
+    history.close()
+
+
 def gone(box: Box) -> bool:
     return box.daemon is None or box.daemon.poll() is not None
 
@@ -260,8 +338,9 @@ def test_no_descriptor_left_is_no_reason_to_leave(box: Box) -> None:
 # who may
 
 
-def test_the_socket_is_its_owners(live: Box) -> None:
-    assert stat.S_IMODE(live.host.socket.stat().st_mode) == 0o600
+def test_anybody_may_connect_since_the_kernel_says_who_it_is(live: Box) -> None:
+    assert stat.S_IMODE(live.host.socket.stat().st_mode) == 0o666
+    assert stat.S_IMODE(live.host.socket.parent.stat().st_mode) == 0o755
 
 
 def test_the_kernel_says_who_asks(box: Box) -> None:

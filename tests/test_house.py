@@ -24,7 +24,7 @@ FLOORS = {
     "rooms behind the door to trees": "tree.sync tree.snapshot tree.restore tree.permissions tree.scan tree.entries"
     " tree.removal tree.descriptors tree.report tree.manifest",
     "process": "run disk",
-    "values": "view push sls deployment config settings project paths redaction text errors",
+    "values": "view push sls deployment config settings rights project paths redaction text errors",
 }
 ALONE = {"salt_worker"}  # runs under another interpreter, with nothing of ours
 PLACE = {name: floor for floor, names in enumerate(FLOORS.values()) for name in names.split()}

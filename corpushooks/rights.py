@@ -1,0 +1,75 @@
+"""Who may: root, who runs the daemon, and the host's group everything; the group NAME-deploy its project. Values only.
+
+Rights are of people. An application is none: what NAME-user and NAME-grp are put into gives them nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from corpushooks.project import NAME, NAME_LIMIT
+
+USER, GROUP, DEPLOY = "-user", "-grp", "-deploy"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who calls, as the kernel says: its groups are those of the process, the primary one too."""
+
+    uid: int
+    name: str
+    groups: frozenset[int]
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """The accounts of this machine, asked each time: they may be made while we run."""
+
+    user: Callable[[str], int | None]  # the uid of a name
+    group: Callable[[str], int | None]  # the gid of a name
+    group_name: Callable[[int], str | None]  # the name of a gid
+
+
+@dataclass(frozen=True)
+class Rights:
+    """The rights of a host whose daemon runs as `owner`, and whose group `group` may do everything."""
+
+    owner: int
+    group: str
+    accounts: Accounts
+
+    def everything(self, caller: Caller) -> bool:
+        """Say whether a caller may do everything."""
+        return self.is_own(caller.uid) or (self._person(caller) and self._in(caller, self.group))
+
+    def may(self, caller: Caller, project: str) -> bool:
+        """Say whether a caller may do everything with a project, which need not exist."""
+        if self.everything(caller):
+            return True
+        if not NAME.fullmatch(project) or len(project) > NAME_LIMIT or caller.name == project + USER:
+            return False
+        return self._person(caller) and self._in(caller, project + DEPLOY)
+
+    def anything(self, caller: Caller) -> bool:
+        """Say whether a caller may do anything at all, be it with a project that does not exist."""
+        if self.everything(caller):
+            return True
+        names = (self.accounts.group_name(gid) or "" for gid in sorted(caller.groups))
+        return any(self.may(caller, name.removesuffix(DEPLOY)) for name in names if name.endswith(DEPLOY))
+
+    def is_own(self, uid: int) -> bool:
+        """Say whether a uid is root's or the daemon's own."""
+        return uid in (0, self.owner)
+
+    def _person(self, caller: Caller) -> bool:
+        """Say whether a caller is none of the applications: those have a user NAME-user and a group NAME-grp."""
+        name = caller.name.removesuffix(USER)
+        return name == caller.name or self.accounts.group(name + GROUP) is None
+
+    def _in(self, caller: Caller, group: str) -> bool:
+        """Say whether a caller is in a group that is no application's."""
+        name = group.removesuffix(GROUP)
+        if name != group and self.accounts.user(name + USER) is not None:
+            return False
+        return self.accounts.group(group) in caller.groups

@@ -1,0 +1,342 @@
+"""Who may: the decision as a table, and real processes of made-up accounts that talk to a daemon."""
+
+from __future__ import annotations
+
+import grp
+import json
+import os
+import pwd
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from corpushooks import cli, daemon, peer
+from corpushooks.errors import RefusedError
+from corpushooks.history import History
+from corpushooks.project import Host
+from corpushooks.rights import Accounts, Caller, Rights
+from corpushooks.run import run, spawn
+from corpushooks.settings import Settings
+from corpushooks.site import Site
+from tests.engines import FakeEngine
+from tests.hook_peers import NEW, OLD
+from tests.host import Box, until
+
+UIDS = {"root": 0, "anna": 61001, "bob": 61002, "hello-user": 61003, "other-user": 61004, "test-user": 61005}
+GIDS = {
+    "corpus": 62001, "hello-deploy": 62002, "other-deploy": 62003, "hello-grp": 62004, "other-grp": 62005,
+    "users": 62006, "nowhere-deploy": 62007,
+}  # fmt: skip
+ACCOUNTS = Accounts(UIDS.get, GIDS.get, {gid: name for name, gid in GIDS.items()}.get)
+OWNER = 61009
+RIGHTS = Rights(OWNER, "corpus", ACCOUNTS)
+
+
+def caller(name: str, *groups: str) -> Caller:
+    return Caller(UIDS.get(name, OWNER), name, frozenset(GIDS[group] for group in groups))
+
+
+# who -> may everything, may hello, may other
+TABLE: dict[str, tuple[Caller, bool, bool, bool]] = {
+    "root": (caller("root"), True, True, True),
+    "whom the daemon runs as": (caller("me"), True, True, True),
+    "in the host's group": (caller("anna", "users", "corpus"), True, True, True),
+    "in hello's group": (caller("anna", "hello-deploy"), False, True, False),
+    "in both": (caller("anna", "other-deploy", "hello-deploy"), False, True, True),
+    "in the group of a project that is not": (caller("anna", "nowhere-deploy"), False, False, False),
+    "in no group": (caller("anna"), False, False, False),
+    "in another group": (caller("anna", "users"), False, False, False),
+    "in the application's group": (caller("anna", "hello-grp"), False, False, False),
+    "in the application's and in hello's": (caller("anna", "hello-grp", "hello-deploy"), False, True, False),
+    "the application": (caller("hello-user", "hello-grp"), False, False, False),
+    "the application in its own": (caller("hello-user", "hello-grp", "hello-deploy"), False, False, False),
+    "the application in another's": (caller("hello-user", "hello-grp", "other-deploy"), False, False, False),
+    "the application in the host's group": (caller("hello-user", "hello-grp", "corpus"), False, False, False),
+    "another application in hello's": (caller("other-user", "hello-deploy"), False, False, False),
+    "a person whose name is like an application's": (caller("test-user", "corpus"), True, True, True),
+    "that person in hello's": (caller("test-user", "hello-deploy"), False, True, False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_who_may(name: str) -> None:
+    who, everything, hello, other = TABLE[name]
+    assert RIGHTS.everything(who) is everything
+    assert (RIGHTS.may(who, "hello"), RIGHTS.may(who, "other")) == (hello, other)
+    assert RIGHTS.anything(who) is (everything or hello or other or GIDS["nowhere-deploy"] in who.groups)
+
+
+@pytest.mark.parametrize("group", ["hello-grp", "other-grp"])
+def test_the_hosts_group_cannot_be_an_applications(group: str) -> None:
+    assert not replace(RIGHTS, group=group).anything(caller("anna", group))
+
+
+def test_a_host_without_its_group_has_no_members() -> None:
+    assert not replace(RIGHTS, group="nobody-made-it").anything(caller("anna", "corpus", "users"))
+
+
+def test_an_application_whose_group_is_gone_has_no_rights_in_its_project() -> None:
+    rights = replace(RIGHTS, accounts=replace(ACCOUNTS, group={**GIDS, "hello-grp": None}.get))
+    assert not rights.may(caller("hello-user", "hello-deploy"), "hello")
+
+
+@pytest.mark.parametrize("name", ["", "../hello", "hello\0", "-hello", "Hello", "hello\n", "x" * 10_000, "\ud83d"])
+def test_what_is_no_project_is_nobodys(name: str) -> None:
+    asked: list[str] = []
+    rights = replace(RIGHTS, accounts=replace(ACCOUNTS, group=asked.append))
+    assert not rights.may(caller("anna", "hello-deploy"), name)
+    assert asked == ["corpus"]  # no such name reaches whatever answers for the accounts
+
+
+def test_the_accounts_of_this_machine() -> None:
+    here = peer.accounts()
+    me, mine = pwd.getpwuid(os.geteuid()), grp.getgrgid(os.getegid())
+    assert (here.user(me.pw_name), here.group(mine.gr_name)) == (me.pw_uid, mine.gr_gid)
+    assert here.group_name(mine.gr_gid) == mine.gr_name
+    for name in ("no such account", "a\0b", "\ud83d", "x" * 100_000):
+        assert (here.user(name), here.group(name)) == (None, None)
+    assert here.group_name(2**31 + 7) is None
+
+
+def test_places_are_counted() -> None:
+    places = peer.Places(own=3, each=2, others=3)
+    assert [places.take(0, own=True) for _ in range(4)] == [True] * 3 + [False]
+    assert [places.take(7, own=False) for _ in range(3)] == [True, True, False]
+    assert [places.take(8, own=False) for _ in range(2)] == [True, False]  # all the others together
+    places.leave(7, own=False)
+    assert places.take(8, own=False)
+    assert not places.take(9, own=False)
+    for uid, own in ((0, True), (0, True), (0, True), (7, False), (8, False), (8, False)):
+        places.leave(uid, own=own)
+    assert not places.busy()
+    assert not places._taken  # who was here once is not remembered
+
+
+# for real
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+NOT_ALLOWED = {
+    "error": "not allowed", "code": 3,
+    "hint": "who may: root, the group corpus, and for its project the group NAME-deploy",
+}  # fmt: skip
+# Becomes somebody else when all is loaded: the interpreter may lie where only root can read.
+SOMEBODY = """\
+import json, os, socket, sys
+uid, gid, groups, path, lines, wait = json.loads(sys.argv[1])
+os.setgroups(groups), os.setgid(gid), os.setuid(uid)
+links = []
+for line in lines:
+    links.append(socket.socket(socket.AF_UNIX))
+    links[-1].connect(path)
+    try:
+        links[-1].sendall(line.encode())
+    except OSError:
+        pass
+if wait:
+    print("connected", flush=True)
+    sys.stdin.read()
+for link in links if not wait else ():
+    said = b""
+    try:
+        while chunk := link.recv(65536):
+            said += chunk
+    except ConnectionResetError:
+        pass
+    print(json.dumps(said.decode()))
+"""
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Return a folder that everybody may enter; pytest's are root's alone."""
+    folder = Path(tempfile.mkdtemp(prefix="corpus-rights-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def serving(open_folder: Path) -> Iterator[daemon.Daemon]:
+    """Return a daemon at work in a thread of ours, on a machine with the groups of the table."""
+    host = Host(open_folder)
+    host.socket.parent.mkdir(parents=True)
+    history = History(host.store)
+    for name in ("hello", "other"):
+        history.add_project(name, "prod", "master")
+    made = daemon.Daemon(Site(host, Settings(), history, FakeEngine()), peer.listen(host.socket))
+    made.rights = Rights(os.geteuid(), "corpus", ACCOUNTS)
+    thread = threading.Thread(target=made.serve)
+    thread.start()
+    yield made
+    made.stop()
+    thread.join()
+    until(lambda: not made.places.busy())
+    history.close()
+
+
+def somebody(uid: int, gid: int, groups: Sequence[int], path: Path, lines: Sequence[str]) -> list[str]:
+    """Ask as somebody else, over one connection for each line; return what each was told, byte for byte."""
+    given = json.dumps([uid, gid, list(groups), str(path), list(lines), False])
+    return [json.loads(line) for line in run([sys.executable, "-ISc", SOMEBODY, given]).text.splitlines()]
+
+
+def line(**asked: Any) -> str:
+    return json.dumps(asked) + "\n"
+
+
+def everything_about(project: Any) -> list[str]:
+    """Return one request of each kind."""
+    push = {"op": "push", "repo": "project", "commands": [[OLD, NEW, "refs/heads/master"]], "token": "t", "options": []}
+    asked: list[dict[str, Any]] = [
+        push,
+        {"op": "request", "request": {"kind": "task", "task": "x", "token": "r"}},
+        {"op": "follow", "number": 1},
+        {"op": "cancel"},
+    ]
+    return [line(**{**one, "project": project}) for one in asked]
+
+
+@needs_root
+def test_strangers_learn_nothing(serving: daemon.Daemon) -> None:
+    asked = [*everything_about("hello"), *everything_about("nowhere"), *everything_about("../x"), *everything_about(5),
+             line(op="ping"), line(op="x"), "garbage\n", "half", "x" * 100_000]  # fmt: skip
+    told = somebody(61001, 61001, [GIDS["users"], GIDS["hello-grp"]], serving.site.host.socket, asked)
+    assert {json.dumps(json.loads(one)) for one in told} == {json.dumps(json.loads(told[0]))}
+    assert len(set(told)) == 1 and len(told) == len(asked)
+    assert json.loads(told[0]) == NOT_ALLOWED
+    assert serving.site.history.deployments("hello") == []
+
+
+@needs_root
+def test_members_of_one_project_learn_nothing_of_others(serving: daemon.Daemon) -> None:
+    asked = [*everything_about("other"), *everything_about("nowhere"), *everything_about("../x")]
+    told = somebody(61001, 61001, [GIDS["hello-deploy"]], serving.site.host.socket, asked)
+    assert [json.loads(one) for one in set(told)] == [NOT_ALLOWED]
+    assert len(told) == len(asked)
+    assert serving.site.history.deployments("other") == []
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("gid", "groups"),
+    [("hello-deploy", []), ("users", ["hello-deploy"]), ("corpus", []), ("users", ["users", "corpus"])],
+)
+def test_members_may_whatever_their_group_came_by(serving: daemon.Daemon, gid: str, groups: list[str]) -> None:
+    asked = [*everything_about("hello"), line(op="ping")]
+    told = somebody(61001, GIDS[gid], [GIDS[name] for name in groups], serving.site.host.socket, asked)
+    assert "not allowed" not in "".join(told)
+    assert '"result"' in told[1] and '"result"' in told[4]
+    found = serving.site.history.deployment("hello", 1)
+    assert (found.request.who, found.request.via) == ("61001", "command")  # there is no such account
+
+
+@needs_root
+def test_who_has_more_groups_than_can_be_asked_for_has_those_of_the_account(serving: daemon.Daemon) -> None:
+    many = [*range(70_000, 70_400), GIDS["corpus"]]
+    assert json.loads(somebody(61001, 61001, many, serving.site.host.socket, [line(op="ping")])[0]) == NOT_ALLOWED
+    primary = somebody(61001, GIDS["corpus"], many, serving.site.host.socket, [line(op="ping")])
+    assert '"result"' in primary[0]
+
+
+@needs_root
+def test_one_caller_keeps_no_other_out(serving: daemon.Daemon) -> None:
+    serving.places = peer.Places(own=4, each=3, others=5)
+    path = serving.site.host.socket
+    with ExitStack() as stack:
+        for uid, count in ((61001, 10), (0, 10)):
+            given = json.dumps([uid, 61001, [GIDS["corpus"]], str(path), [""] * count, True])
+            holder = stack.enter_context(spawn([sys.executable, "-ISc", SOMEBODY, given], stdin=-1, stdout=-1))
+            assert holder.stdout and holder.stdout.readline() == b"connected\n"
+        until(lambda: serving.places._taken == {61001: 3, 0: 4, -1: 3})
+        full = somebody(61001, 61001, [GIDS["corpus"]], path, [line(op="ping")])
+        assert json.loads(full[0])["error"] == "too many connections at once"
+        assert '"result"' in somebody(61002, 61002, [GIDS["corpus"]], path, [line(op="ping")])[0]
+        assert json.loads(somebody(61002, 61002, [], path, [line(op="ping")])[0]) == NOT_ALLOWED
+
+
+@needs_root
+def test_a_thousand_strangers_do_not_keep_root_waiting(serving: daemon.Daemon) -> None:
+    told = somebody(61001, 61001, [], serving.site.host.socket, [line(op="ping")] * 900)
+    errors = {json.loads(one)["error"] for one in told}
+    assert errors <= {"not allowed", "too many connections at once"} and "not allowed" in errors
+    with socket.socket(socket.AF_UNIX) as link:
+        link.connect(str(serving.site.host.socket))
+        link.sendall(line(op="ping").encode())
+        assert b'"result"' in link.recv(1000)
+
+
+@needs_root
+def test_the_setting_names_a_group_of_the_machine(open_folder: Path) -> None:
+    group = next(one for one in grp.getgrall() if one.gr_gid and not one.gr_name.endswith(("-grp", "-deploy")))
+    box = Box(open_folder)
+    box.settings(f"group: {group.gr_name}\n")
+    box.init()
+    box.start()
+    try:
+        ping, path = [line(op="ping")], box.host.socket
+        assert '"pid"' in somebody(61001, 61001, [group.gr_gid], path, ping)[0]
+        assert '"pid"' in somebody(61001, group.gr_gid, [], path, ping)[0]
+        assert json.loads(somebody(61001, 61001, [], path, ping)[0])["error"] == "not allowed"
+    finally:
+        box.stop()
+
+
+NAMESPACE = 'mount --bind "$1/group" /etc/group && mount --bind "$1/passwd" /etc/passwd && shift && exec "$@"'
+
+
+@needs_root
+def test_groups_that_are_made_while_the_daemon_runs_count(open_folder: Path) -> None:
+    """A real daemon, in a mount namespace with accounts of its own, that are changed while it runs."""
+    if run(["unshare", "--mount", "true"], check=False).code:
+        pytest.skip("no mount namespaces here")
+    for name in ("group", "passwd"):
+        (open_folder / name).write_bytes(Path("/etc", name).read_bytes())
+    box = Box(open_folder)
+    box.init()
+    words: list[str | Path] = ["unshare", "--mount", "sh", "-c", NAMESPACE, "sh", open_folder,
+                               sys.executable, "-m", "tests.fake_daemon", box.host.root]  # fmt: skip
+    box.daemon = spawn(words, cwd=Path(__file__).parent.parent)
+    until(box.reachable)
+    try:
+        asked, path = everything_about("hello")[1:2], box.host.socket
+        assert json.loads(somebody(61001, 61001, [62002], path, asked)[0]) == NOT_ALLOWED
+        with (open_folder / "group").open("a") as file:
+            file.write("hello-deploy:x:62002:\nhello-grp:x:62004:\n")
+        with (open_folder / "passwd").open("a") as file:
+            file.write("anna:x:61001:61001::/:/bin/sh\nhello-user:x:61003:62004::/:/bin/sh\n")
+        assert json.loads(somebody(61003, 62004, [62002], path, asked)[0]) == NOT_ALLOWED
+        assert '"result"' in somebody(61001, 61001, [62002], path, asked)[0]
+        assert box.deployment(1).request.who == "anna"
+    finally:
+        box.daemon.send_signal(signal.SIGTERM)
+        box.daemon.wait(30)
+        box.daemon = None
+
+
+# the command of somebody who may not read the store
+
+
+def test_who_may_not_read_the_store_is_answered_by_the_daemon(
+    box: Box, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unreadable(self: cli.Context) -> History:
+        raise RefusedError("the store is not yours to read")
+
+    monkeypatch.setattr(cli.Context, "history", unreadable)
+    root = ["--root", str(box.host.root)]
+    with pytest.raises(RefusedError, match="nothing runs or waits in hello"):
+        cli.corpus.main([*root, "cancel", "hello"], standalone_mode=False)
+    with pytest.raises(SystemExit) as left:
+        cli.corpus.main([*root, "task", "hello", "x"], standalone_mode=False)
+    assert left.value.code == 3
+    assert "error: nothing is deployed yet" in capsys.readouterr().out
