@@ -182,7 +182,7 @@ class Daemon:
         """Answer git's hook."""
         repo, commands = _repo(asked), _commands(asked)
         settings = settings_of(self.site, row)
-        git.flush_objects(layout.repo_path(self.site.host.project(row.name), str(asked["repo"])))
+        git.flush_objects(layout.repo_path(self.site.host.project(row.name), repo))
         verdict = judge(
             repo, row.branch, commands, asked.words("options"),
             atomic=asked.flag("atomic"), deploy_pillar=settings.deploy_on_pillar_push,
