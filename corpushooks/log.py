@@ -126,7 +126,7 @@ class Log:
             self._grown.wait_for(lambda: self._closed or self._size > offset, seconds)
 
     def flush(self) -> None:
-        """Bring the log to the disk, as far as that takes it: the outcome stands in the store."""
+        """Bring the log to the disk; where that fails, the deployment does not: its outcome stands in the store."""
         with contextlib.suppress(OSError):
             os.fsync(self._file)
 

@@ -113,17 +113,6 @@ def test_a_stale_lock_keeps_no_commit_for_ever(repo: Path, bring: Bring, name: s
     assert git.pins(repo) == []
 
 
-def test_a_lock_that_a_dead_daemon_left_on_a_pin_is_no_obstacle(repo: Path, bring: Bring) -> None:
-    name, lock = bring(), repo / f"{git.PINS}/7.lock"
-    lock.parent.mkdir(parents=True)
-    lock.touch()
-    git.pin(repo, 7, name)
-    assert git.pinned(repo, 7) == name
-    lock.touch()
-    git.unpin(repo, 7)
-    assert git.pins(repo) == [] and not lock.exists()
-
-
 def test_a_ref_in_new_folders_is_on_the_disk(repo: Path, bring: Bring, monkeypatch: pytest.MonkeyPatch) -> None:
     name, seen = bring(), Disk(monkeypatch)
     assert git.move_ref(repo, "refs/heads/a/b/master", None, name)
