@@ -12,7 +12,7 @@ from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from corpushooks import git, history, lanes, layout, log, tree, view
+from corpushooks import git, lanes, layout, log, tree, view
 from corpushooks.deployment import (
     BROKEN,
     CANCELLED,
@@ -27,9 +27,10 @@ from corpushooks.deployment import (
     Request,
 )
 from corpushooks.errors import CorpusError, LostStoreError, UsageError
-from corpushooks.history import History, Salvage, open_store
+from corpushooks.history import History, open_store
 from corpushooks.project import NAME, Host, Project
 from corpushooks.settings import Settings
+from corpushooks.store import HINT, Salvage, files, keep_aside, put, salvage
 
 LOG = re.compile(r"(\d+)\.log")
 ARCHIVE = re.compile(r"\d{4}-\d\d-\d\d_\d\d_\d\d-\d\d_(\d+)")
@@ -64,7 +65,7 @@ def check(host: Host, store: History) -> None:
         if told > known:
             raise LostStoreError(
                 f"the store {host.store} has lost deployments of {project.name}: it knows {known}, there are {told}",
-                hint=history.HINT,
+                hint=HINT,
             )
 
 
@@ -107,7 +108,7 @@ def _lost(host: Host) -> str:
 def _build(host: Host, settings: Settings, projects: Sequence[Project], new: Path) -> list[str]:
     """Make the new store beside the old one."""
     building = host.store.with_name(f"{host.store.name}.building")
-    for file in history.files(building):
+    for file in files(building):
         file.unlink(missing_ok=True)
     found = _salvaged(host)
     with closing(History(building)) as store:
@@ -125,19 +126,19 @@ def _salvaged(host: Host) -> Salvage:
     host.scratch.mkdir(mode=0o700, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="store-", dir=host.scratch) as folder:
         try:
-            for file in history.files(host.store)[:2]:  # the third is sqlite's own, and made from these
+            for file in files(host.store)[:2]:  # the third is sqlite's own, and made from these
                 if file.exists():
                     shutil.copyfile(file, Path(folder) / file.name)
         except OSError:
             return Salvage()
-        return history.salvage(Path(folder) / host.store.name)
+        return salvage(Path(folder) / host.store.name)
 
 
 def _replace(host: Host, new: Path) -> list[str]:
     """Put the new store in place. Interrupted between the two, the store is gone, and we are asked again."""
     stamp = time.strftime("%Y-%m-%d_%H_%M-%S", time.gmtime())
-    kept = history.keep_aside(host.store, f"damaged-{stamp}")
-    history.put(new, host.store)
+    kept = keep_aside(host.store, f"damaged-{stamp}")
+    put(new, host.store)
     return [f"kept: {path}" for path in kept]
 
 

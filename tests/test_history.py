@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import history
 from corpushooks.deployment import (
     BROKEN,
     CANCELLED,
@@ -29,6 +28,7 @@ from corpushooks.deployment import (
 )
 from corpushooks.errors import StoreError, UsageError
 from corpushooks.history import History
+from corpushooks.store import VERSION
 
 STATES = (QUEUED, RUNNING, ROLLING_BACK, DEPLOYED, DONE, REFUSED, CANCELLED, FAILED, ROLLED_BACK, BROKEN)
 ALLOWED = {
@@ -221,7 +221,7 @@ def test_the_store_is_its_owners_and_durable(store: History) -> None:
 def test_a_newer_store_is_refused_and_left_alone(store: History) -> None:
     store.close()
     with sqlite3.connect(store.path) as db:
-        db.execute(f"PRAGMA user_version = {history.VERSION + 1}")
+        db.execute(f"PRAGMA user_version = {VERSION + 1}")
     db.close()
     with pytest.raises(StoreError, match="of a newer corpushooks"):
         History(store.path)

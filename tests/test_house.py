@@ -23,7 +23,7 @@ FLOORS = {
     "doors": "git salt wiring tree history log client peer notify watch",  # one outside thing each
     "rooms behind the door to trees": "tree.sync tree.snapshot tree.restore tree.permissions tree.scan tree.entries"
     " tree.removal tree.descriptors tree.report tree.manifest",
-    "process": "run disk",
+    "process": "store run disk",
     "values": "view push sls deployment config settings rights project paths redaction text errors",
 }
 ALONE = {"salt_worker"}  # runs under another interpreter, with nothing of ours
@@ -34,7 +34,7 @@ ROOMS = set(FLOORS["rooms behind the door to trees"].split())
 ONLY_IN = {  # what is outside -> the modules that may import it
     "subprocess": {"run", "salt_worker"},
     "multiprocessing": set(),
-    "sqlite3": {"history"},
+    "sqlite3": {"store"},
     "salt": {"salt_worker"},
     "dulwich": {"git"},
     "watchdog": {"watch"},

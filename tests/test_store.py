@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import history, rebuild
+from corpushooks import rebuild, store
 from corpushooks.deployment import Deployment, Request
 from corpushooks.errors import LostStoreError, NoDaemonError, StoreError, UsageError
 from corpushooks.history import History, open_store
@@ -81,7 +81,7 @@ def grow(box: Box, rows: int) -> None:
     """Give the store many more deployments, older than those that there are."""
     with closing(History(box.host.store)) as store:
         for table in ("deployment", "journal", "project"):
-            with store._change() as db:
+            with store.change() as db:
                 if table == "project":
                     db.execute(f"UPDATE project SET live = live + {rows}")
                 else:
@@ -337,7 +337,7 @@ def test_where_nothing_was_ever_made_there_is_nothing_to_make_anew(new_box: Call
 def test_a_newer_store_is_not_made_anew(box: Box) -> None:
     box.stop()
     with closing(sqlite3.connect(box.host.store)) as db:
-        db.execute(f"PRAGMA user_version = {history.VERSION + 1}")
+        db.execute(f"PRAGMA user_version = {store.VERSION + 1}")
     with pytest.raises(StoreError, match="of a newer corpushooks"):
         told(box)
 
@@ -346,7 +346,7 @@ def test_a_newer_store_is_not_made_anew(box: Box) -> None:
 def test_making_it_anew_can_be_interrupted(three: Box, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
     row, known = three.row(), deployments(three)
     (three.project().logs / "4.log").write_text("")  # of a deployment that the store has lost
-    real = getattr(history, at)
+    real = getattr(rebuild, at)
 
     def dies(*words: object) -> None:
         if at == "keep_aside":
@@ -354,7 +354,7 @@ def test_making_it_anew_can_be_interrupted(three: Box, monkeypatch: pytest.Monke
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(history, at, dies)
+        patch.setattr(rebuild, at, dies)
         with pytest.raises(KeyboardInterrupt):
             told(three)
     with pytest.raises(LostStoreError, match="is gone"):

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import history, view
+from corpushooks import store, view
 from corpushooks.deployment import Deployment, Request
 from corpushooks.errors import StoreError
-from corpushooks.history import MIGRATIONS, SCHEMA, VERSION, History
+from corpushooks.history import History
 from corpushooks.run import run, spawn
+from corpushooks.store import MIGRATIONS, SCHEMA, VERSION
 from tests.host import Box, until
 
 GATE = "gate:\n  cmd.run:\n    - name: touch {0}/begun; while ! test -e {0}/gate; do sleep 0.05; done\n"
@@ -179,7 +180,7 @@ def test_a_migration_that_fails_changes_nothing_and_is_done_again(
     older(path)
     before = schema(path)
     with monkeypatch.context() as patch:
-        patch.setattr(history, "MIGRATIONS", {2: (*MIGRATIONS[2], "CREATE TABLE wrong")})
+        patch.setattr(store, "MIGRATIONS", {2: (*MIGRATIONS[2], "CREATE TABLE wrong")})
         with pytest.raises(StoreError):
             History(path)
     assert (schema(path), whole(path)) == (before, ("ok", 1))
