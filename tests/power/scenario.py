@@ -225,7 +225,7 @@ def _verdict(said: tuple[str, ...]) -> str:
 def check(made: Scenario, store: History, queued: bool, verdict: str) -> None:
     """Assert the promise."""
     box, project = made.box, made.box.project()
-    assert store._rows("PRAGMA integrity_check")[0][0] == "ok"
+    assert store.rows("PRAGMA integrity_check")[0][0] == "ok"
     row = store.project("hello")
     assert row is not None and row.broken is None, row
     numbers = {each.number: each for each in store.deployments("hello")}
