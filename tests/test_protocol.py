@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import resource
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -49,7 +50,7 @@ MASTER = "refs/heads/master"
 PUSH = hello() + commands(MASTER)
 WHOLE = hello("push-options") + commands(MASTER) + options("nowait")
 NO_DAEMON = "the deployment daemon cannot be reached"
-LITTLE = 80 << 10  # KiB that a process of ours may take, whatever is sent to it: it takes some 15 by itself
+LITTLE = 64 << 20  # bytes of data that a hook may have, whatever is sent to it: by itself it has some 10 MiB
 FUZZ = settings(
     max_examples=25, derandomize=True, deadline=None, database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -62,6 +63,13 @@ def hook(tmp_path: Path) -> Hook:
     return Hook.make(Host(tmp_path / "host"), tmp_path)
 
 
+def started(hook: Hook) -> Child[bytes]:
+    """Start a hook that must do with little memory: one that wants more ends in a traceback."""
+    child = hook.start()
+    resource.prlimit(child.pid, resource.RLIMIT_DATA, (LITTLE, LITTLE))
+    return child
+
+
 def feed(child: Child[bytes], data: bytes) -> None:
     """Write to a hook that may leave in the middle."""
     assert child.stdin
@@ -71,15 +79,13 @@ def feed(child: Child[bytes], data: bytes) -> None:
 
 
 def ended(child: Child[bytes]) -> Ended:
-    """Await the end of a hook whose stdin stays open, so that it is its own decision; it must not take memory."""
+    """Await the end of a hook whose stdin stays open, so that it is its own decision."""
     assert child.stdin and child.stdout and child.stderr
     said, out = child.stderr.read(), b"" if child.stdout.closed else child.stdout.read()
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
+    child.wait()
     for pipe in (child.stdin, child.stdout, child.stderr):
         with suppress(BrokenPipeError):
             pipe.close()
-    assert usage.ru_maxrss < LITTLE
     return Ended(child.returncode, out, said.decode("utf-8", "surrogateescape"))
 
 
@@ -89,7 +95,7 @@ def ended(child: Child[bytes]) -> Ended:
 def test_git_that_stops_at_any_point_is_left(hook: Hook) -> None:
     cuts = range(0, len(WHOLE), 7)
     with daemon_of(hook.limit(GIT_DEADLINE=1.0).host, *[accepts(MASTER)] * len(cuts)) as peer:
-        children = [hook.start() for _ in cuts]
+        children = [started(hook) for _ in cuts]
         for cut, child in zip(cuts, children, strict=True):
             feed(child, WHOLE[:cut])
         found = [ended(child) for child in children]
@@ -100,7 +106,7 @@ def test_git_that_stops_at_any_point_is_left(hook: Hook) -> None:
 
 def test_git_that_says_it_bit_by_bit_is_heard(hook: Hook) -> None:
     with daemon_of(hook.host, accepts(MASTER)):
-        child = hook.start()
+        child = started(hook)
         for byte in WHOLE:
             feed(child, bytes([byte]))
         assert ended(child).report == [f"ok {MASTER}"]
@@ -116,7 +122,7 @@ def test_git_that_takes_for_ever_is_left(hook: Hook) -> None:
                 return
 
     with daemon_of(hook.limit(GIT_DEADLINE=0.5).host, accepts(MASTER)) as peer:
-        child = hook.start()
+        child = started(hook)
         feed(child, hello())
         writer = threading.Thread(target=drip, args=(child,))
         writer.start()
@@ -137,7 +143,7 @@ LENGTHS = {
 @pytest.mark.parametrize("before", [b"", hello(), hello("push-options") + commands(MASTER)], ids=["1", "2", "3"])
 def test_a_wrong_length_is_an_error_at_once(hook: Hook, name: str, before: bytes) -> None:
     with daemon_of(hook.host, accepts(MASTER)) as peer:
-        child = hook.start()
+        child = started(hook)
         feed(child, before + LENGTHS[name])  # and stdin stays open: it must not wait for more
         found = ended(child)
     garbage = "error: git does not speak the protocol of this hook; nothing was asked for\n"
@@ -146,7 +152,7 @@ def test_a_wrong_length_is_an_error_at_once(hook: Hook, name: str, before: bytes
 
 def test_a_flood_of_refs_takes_no_memory(hook: Hook) -> None:
     flood = packet(f"{OLD} {NEW} {MASTER}") * 10_000
-    child = hook.start()
+    child = started(hook)
     feed(child, hello())
     for _ in range(100):  # 100 MB, if anybody took them
         feed(child, flood)
@@ -157,7 +163,7 @@ def test_a_flood_of_refs_takes_no_memory(hook: Hook) -> None:
 
 @pytest.mark.parametrize("before", [b"", hello(), hello("push-options") + commands(MASTER)], ids=["1", "2", "3"])
 def test_a_flood_of_empty_packets_takes_no_memory(hook: Hook, before: bytes) -> None:
-    child = hook.start()
+    child = started(hook)
     feed(child, before)
     for _ in range(100):
         feed(child, b"0004" * 10_000)
@@ -177,7 +183,7 @@ def test_many_refs_are_no_flood(hook: Hook) -> None:
 def test_git_that_does_not_take_the_answer_is_left(hook: Hook) -> None:
     refs = [f"refs/heads/{'x' * 60_000}{number}" for number in range(5)]  # a pipe holds 64 KiB
     with daemon_of(hook.limit(GIT_DEADLINE=1.0).host, accepts(*refs)):
-        child = hook.start()
+        child = started(hook)
         feed(child, hello() + commands(*refs))
         assert child.stderr  # before anything of its stdout is read
         assert child.stderr.read() == b"error: git does not take the answer to the push\n"
@@ -187,7 +193,7 @@ def test_git_that_does_not_take_the_answer_is_left(hook: Hook) -> None:
 def test_git_that_left_before_the_answer_is_an_error(hook: Hook) -> None:
     leaves = threading.Event()
     with daemon_of(hook.host, lambda link, asked: (leaves.wait(30), accepts(MASTER)(link, asked))[1]):
-        child = hook.start()
+        child = started(hook)
         feed(child, PUSH)
         assert child.stdout
         assert packets(os.read(child.stdout.fileno(), 100))[0] == b"version=1"
@@ -324,7 +330,7 @@ def test_a_daemon_that_says_nothing_more_is_not_awaited_for_ever(hook: Hook) -> 
         over.wait(30)
 
     with daemon_of(hook.limit(SILENCE=0.5).host, stops):
-        child = hook.start()
+        child = started(hook)
         feed(child, PUSH)
         found = ended(child)
         over.set()
@@ -344,7 +350,7 @@ def test_a_daemon_that_drips_is_none(hook: Hook) -> None:
 
 def test_a_line_without_an_end_takes_no_memory(hook: Hook) -> None:
     with daemon_of(hook.host, flooding):  # 130 MB, if anybody took them
-        child = hook.start()
+        child = started(hook)
         feed(child, PUSH)
         found = ended(child)
     assert "a line without an end" in found.said
@@ -369,7 +375,7 @@ def test_a_full_queue_is_waited_for(hook: Hook) -> None:
         with socket.socket(socket.AF_UNIX) as probe, pytest.raises(BlockingIOError):
             probe.setblocking(False)
             probe.connect(str(hook.host.socket))
-        child = hook.start()
+        child = started(hook)
         feed(child, PUSH)
         assert child.stdout
         greeting = os.read(child.stdout.fileno(), 100)  # it has begun
