@@ -287,17 +287,32 @@ def rollback_sls(run: Run, label: str) -> str:
 
 def reinstall(run: Run, label: str) -> str:
     """Run the restored release's install SLS again, so that services and files elsewhere follow."""
-    assert run.release is not None
     begun = [step for step in run.site.history.steps(run.deployment) if step.startswith("install ")]
     if not begun or not run.settings.rollback_install or run.row.tree_code is None:
         return ""
-    for stem in run.release.install():
-        try:
-            run_sls(run, stem, f"      again: {stem}")
-        except CorpusError as exc:
-            run.warn(f"{exc} (after the roll back; what it manages outside project/ may be as it failed)")
-            break
+    try:
+        _install_again(run)
+    except CorpusError as exc:
+        run.log.write(f"warning: {exc}; the install SLS run once more", more=True)
+        _install_once_more(run)
     return ""
+
+
+def _install_again(run: Run) -> None:
+    assert run.release is not None
+    for stem in run.release.install():
+        run_sls(run, stem, f"      again: {stem}")
+
+
+def _install_once_more(run: Run) -> None:
+    """Run them in another session, since Salt itself may have ended: what was killed lives then."""
+    run.close_session()
+    try:
+        open_session(run)
+        _install_again(run)
+    except CorpusError as exc:
+        run.warn(f"{exc} (after the roll back; what it manages outside project/ may be as it failed)")
+        run.close_session()  # it may be over: what follows opens another
 
 
 # running SLS

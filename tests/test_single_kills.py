@@ -33,6 +33,36 @@ def test_a_command_of_the_roll_back_that_is_killed_is_run_again(box: Box, stem: 
     assert "the roll back is done again" in box.log(2)
 
 
+@pytest.mark.parametrize("victim", ["$$", "$PPID"], ids=["command", "salt"])
+def test_what_is_killed_while_the_install_sls_run_again_is_run_once_more(box: Box, victim: str) -> None:
+    mark = box.root / "mark"
+    mark.touch()
+    work = box.app(files={".salt/00_once.sls": KILLED_ONCE.format(mark).replace("$$", victim)})
+    assert work.push().code == 0
+    box.ended(1)
+    away = f"away:\n  file.absent:\n    - name: {mark}\n"
+    pushed = box.app("two", files={".salt/00_once.sls": away, ".salt/10_broken.sls": FAILING}).push()
+    assert mark.exists(), "nothing was killed"
+    assert (pushed.code, pushed.rejected) == (1, "install 10_broken failed; rolled back")
+    assert (box.project().data / "page").read_text() == "one\n"
+    assert "may be as it failed" not in box.log(2)
+
+
+def test_salt_that_dies_again_and_again_leaves_the_roll_back_whole(box: Box) -> None:
+    mark = box.root / "mark"
+    mark.touch()
+    dies = f"dies:\n  cmd.run:\n    - name: test -e {mark} || kill -9 $PPID\n"
+    perms = "perms:\n  test.nop: []\n"
+    work = box.app(files={".salt/00_dies.sls": dies, ".salt/fixperms.sls": perms})
+    assert work.push().code == 0
+    away = f"away:\n  file.absent:\n    - name: {mark}\n"
+    work.commit({".salt/00_dies.sls": away, ".salt/10_broken.sls": FAILING})
+    pushed = work.push()
+    assert (pushed.code, pushed.rejected) == (1, "install 10_broken failed; rolled back")
+    assert any("may be as it failed" in line for line in pushed.lines)
+    assert box.row().broken is None
+
+
 def test_a_rotation_that_was_killed_is_made_good_by_the_next(box: Box) -> None:
     box.settings("keep_archives: 2\n")
     box.stop()
@@ -42,7 +72,7 @@ def test_a_rotation_that_was_killed_is_made_good_by_the_next(box: Box) -> None:
     box.stop()
     repo = box.project().code_git
     lock = repo / "refs/corpus/90.lock"
-    halves = (box.project().minion_dir / ".minion.new", box.project().work_git / "stamps.new")
+    halves = (box.project().minion_dir / ".minion.new", box.project().work_git / ".stamps.new")
     for path in (lock, *halves):  # a daemon was killed while it let go of a commit, or wrote a file aside,
         path.touch()
     git.pin(repo, 91, work.head)  # and before it did, where the archive was gone already
