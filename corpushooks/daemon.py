@@ -130,6 +130,7 @@ class Daemon:
         commands = [Command(*map(str, command)) for command in asked["commands"]]
         row = known(self.site, str(asked["project"]))
         settings = settings_of(self.site, row)
+        git.flush_objects(layout.repo_path(self.site.host.project(row.name), str(asked["repo"])))
         verdict = judge(
             str(asked["repo"]), row.branch, commands, [str(o) for o in asked["options"]],
             atomic=bool(asked["atomic"]), deploy_pillar=settings.deploy_on_pillar_push,

@@ -105,6 +105,8 @@ def _one(run: Run, step: Step) -> None:
     index = next(i for i, row in enumerate(PROCEDURE, 1) if row is step)
     label, start = view.step_label(index, len(PROCEDURE), step.name), time.monotonic()
     with run.site.effect(f"{index} {step.name}"):
+        if step.name == "publish":  # from its row on there is no way back: what goes forward must be there
+            steps.flush(run)
         run.site.history.begin(run.deployment, step.name)
         detail = step.act(run, label)
     if run.deployment.state == RUNNING:  # what was cancelled in a step ends with it
@@ -160,6 +162,7 @@ def _fail(run: Run, step: str, exc: CorpusError) -> None:
 
 def _leave(run: Run, reason: str) -> None:
     name, done = run.project.name, run.deployment
+    steps.flush(run)
     run.site.history.set_tree(name, done.new_code, done.new_pillar)
     run.move(FAILED, reason)
     run.say_end(
@@ -242,6 +245,7 @@ def undo(run: Run) -> None:
             run.site.history.begin(run.deployment, f"undo {step.name}")
             detail = step.act(run, step.name)
         run.log.write(f"      undo {step.name}: {detail or 'done'}", more=True)
+    steps.flush(run)
 
 
 def _break(run: Run, why: str) -> None:
@@ -277,6 +281,7 @@ def _undo_again(run: Run, broken: Deployment) -> None:
     run.log.write(f"the roll back of deployment {broken.number} is done again")
     again = Run(run.site, run.project, run.settings, run.row, broken, run.log, undoing=True, owner=run.deployment)
     try:
+        git.distrust(run.project.work_git)
         undo(again)
     finally:
         again.close_session()
@@ -303,7 +308,7 @@ def recover(run: Run) -> None:
     if run.deployment.state == RUNNING:
         _recover_running(run, begun)
     elif run.deployment.state == ROLLING_BACK:
-        roll_back(run, run.deployment.reason)
+        _go_back(run, run.deployment.reason)
     else:
         _recover_ended(run, begun)
 
@@ -317,9 +322,15 @@ def _recover_running(run: Run, begun: list[str]) -> None:
         run.log.write("warning: interrupted while it was published; going on")
         _go_on(run, _from("publish"))
     elif "sync" in begun:
-        _fail(run, begun[-1], interrupted)
+        _go_back(run, interrupted.message)
     else:
         refuse(run, RefusedError(f"{interrupted.message}; nothing was touched", hint="push again"))
+
+
+def _go_back(run: Run, reason: str) -> None:
+    """Roll back what was interrupted, in dev too: for all we know by a power cut, which may have spoilt any of it."""
+    git.distrust(run.project.work_git)
+    roll_back(run, reason)
 
 
 def _recover_ended(run: Run, begun: list[str]) -> None:

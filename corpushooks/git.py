@@ -24,6 +24,7 @@ from dulwich.objects import Blob, Commit, ObjectID, Tag, Tree
 from dulwich.refs import Ref
 from dulwich.repo import Repo
 
+from corpushooks import disk
 from corpushooks.errors import GitError, ProcessError, UsageError
 from corpushooks.run import Output, run, stop_carrying
 
@@ -90,6 +91,7 @@ def bare_config(path: Path) -> dict[str, str]:
         "receive.denyNonFastForwards": "false",
         "receive.procReceiveRefs": "refs",
         "receive.shallowUpdate": "false",
+        "receive.unpackLimit": "1",  # a push is one pack, in one folder, and not a file in each of many
         "transfer.hideRefs": PINS,
     }
 
@@ -173,6 +175,8 @@ def head_branch(path: Path) -> str:
 
 def move_ref(path: Path, name: str, old: str | None, new: str, *, patience: float = PATIENCE) -> bool:
     """Move a ref from `old` (None: it must not exist) to `new`; return whether it was `old`."""
+    folder = (path / name).parent
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
     with _repo(path) as repo:
         try:
             moved = _though_locked(
@@ -184,7 +188,8 @@ def move_ref(path: Path, name: str, old: str | None, new: str, *, patience: floa
             )  # fmt: skip
         except OSError as exc:
             raise GitError(f"{name} of {path} cannot be moved: {exc}") from exc
-    _sync_folder((path / name).parent)
+    for each in (folder, *(new.parent for new in made)):
+        disk.flush_folder(each)
     return bool(moved)
 
 
@@ -216,14 +221,6 @@ def take_back_ref(path: Path, name: str, new: str, old: str | None) -> None:
         move_ref(path, name, new, old)
     elif ref(path, name) == new:
         _remove_ref(path, name, new)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def pin(path: Path, number: int, commit: str) -> None:
@@ -264,6 +261,11 @@ def pins(path: Path) -> list[int]:
 
 
 # objects
+
+
+def flush_objects(path: Path) -> None:
+    """Bring the names of the packs that were pushed to the disk: git brings only what is in them."""
+    disk.flush_folder(path / "objects/pack")
 
 
 def commit(path: Path, name: str) -> str:
@@ -381,7 +383,7 @@ def checkout(work: Path, tree: Path, name: str | None) -> None:
     env = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(tree), CHECKOUT: str(tree)}
     try:
         _git(work, "read-tree", "-u", "--reset", name or EMPTY_TREE, env=env)
-    except GitError:  # git does not fsync an index: a power cut may have torn it; or git was killed
+    except GitError:  # something has torn it, or git was killed
         index.unlink(missing_ok=True)
         lock.unlink(missing_ok=True)
         _git(work, "read-tree", "-u", "--reset", name or EMPTY_TREE, env=env)
@@ -402,6 +404,12 @@ def refusal(path: Path, name: str) -> str:
         except GitError as exc:
             return re.split("error: |fatal: ", exc.message)[-1]
     return ""
+
+
+def distrust(work: Path) -> None:
+    """Have the next checkouts write every file: after a power cut an index may know what never reached the disk."""
+    for index in work.glob("*.index"):
+        index.unlink()
 
 
 def export(work: Path, tree: Path, name: str) -> None:

@@ -6,7 +6,7 @@ import getpass
 import socket
 from dataclasses import dataclass
 
-from corpushooks import git, layout, rebuild, tree, wiring
+from corpushooks import disk, git, layout, rebuild, tree, wiring
 from corpushooks.errors import RefusedError, UsageError
 from corpushooks.history import History
 from corpushooks.project import Host, Project, check_branch, check_environment
@@ -42,6 +42,7 @@ def init(
     history.add_project(name, env, head)
     layout.make(project, head)
     wiring.wire(project, env)
+    disk.flush_all(host.state_dir, project.dir, host.salt_dir, host.pillar_dir)
     return Made(name, env, head, url(project, "project"), url(project, "pillar"), row is None, tuple(notes))
 
 

@@ -218,6 +218,7 @@ def at_edge(run: Run, act: Callable[[Run], None]) -> None:
             raise
         _internal_error(run, exc)
     if run.deployment.final:
+        run.log.flush()  # nobody completes the log of what has ended
         with run.site.effect("end"):
             run.site.history.end(run.deployment)
 

@@ -11,10 +11,9 @@ import sys
 from importlib import resources
 from pathlib import Path
 
-from corpushooks import git
+from corpushooks import disk, git
 from corpushooks.project import Host, Project
 from corpushooks.run import run
-from corpushooks.wiring import write_aside
 
 TEMPLATE = re.compile(r"(?<=# start templated\n).*?(?=# end templated\n)", re.DOTALL)
 SHEBANG_LIMIT = 126  # bytes; kernels before 5.1 read no more
@@ -84,7 +83,7 @@ def _folder(path: Path, mode: int | None) -> None:
 def _install_hook(project: Project, repo: str, path: Path) -> None:
     text = hook_text(project, repo)
     if not path.exists() or path.read_text() != text or not os.access(path, os.X_OK):
-        write_aside(path, text, 0o755)
+        disk.write_file(path, text.encode(), 0o755)
 
 
 def hook_text(project: Project, repo: str) -> str:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from corpushooks import disk
 from corpushooks.errors import LogError, UsageError
 from corpushooks.text import clean
 
@@ -57,6 +58,7 @@ class Log:
     def _open(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        disk.flush_folder(self.path.parent)
         self._size = os.fstat(self._file).st_size
         start = max(0, self._size - (1 << 20))
         tail = os.pread(self._file, 1 << 20, start)
@@ -96,12 +98,16 @@ class Log:
         with self._grown:
             self._grown.wait_for(lambda: self._closed or self._size > offset, seconds)
 
+    def flush(self) -> None:
+        """Bring the log to the disk; where that fails, the deployment does not: its outcome stands in the store."""
+        with contextlib.suppress(OSError):
+            os.fsync(self._file)
+
     def close(self) -> None:
-        """Put the log on the disk and close it."""
+        """Bring the log to the disk and close it."""
         with self._grown:
             if self._file >= 0:
-                with contextlib.suppress(OSError):  # the outcome stands in the store
-                    os.fsync(self._file)
+                self.flush()
                 with contextlib.suppress(OSError):
                     os.close(self._file)
             self._file, self._closed = -1, True

@@ -137,8 +137,8 @@ def _own_top(project: Project, folder: Path, *, wanted: bool | None) -> None:
     if wanted is not None:
         text = wiring.top_text(text, project.name, wanted=wanted)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not (folder / "top.sls").exists() or (folder / "top.sls").read_text() != text:
-        wiring.write_aside(folder / "top.sls", text, 0o600)
+    if not (folder / "top.sls").exists() or (folder / "top.sls").read_text() != text:  # torn is not equal
+        (folder / "top.sls").write_text(text)
 
 
 # what can be said before anything runs

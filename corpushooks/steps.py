@@ -6,7 +6,7 @@ import shutil
 import time
 from pathlib import Path
 
-from corpushooks import git, layout, release, tree, view, wiring
+from corpushooks import disk, git, layout, release, tree, view, wiring
 from corpushooks.deployment import ProjectRow
 from corpushooks.errors import CorpusError, ProcessError, RefusedError, SaltError, StepError
 from corpushooks.project import Project
@@ -157,6 +157,11 @@ def install(run: Run, label: str) -> str:
         run.site.history.begin(run.deployment, f"install {stem}")
         run_sls(run, stem, f"{head} {stem}")
     return ""
+
+
+def flush(run: Run) -> None:
+    """Bring all that a deployment and its SLS files wrote to the disk, before a row says that it is there."""
+    disk.flush_all(run.project.dir, run.project.host.salt_dir, run.project.host.pillar_dir)
 
 
 def publish(run: Run, label: str) -> str:

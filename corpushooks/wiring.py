@@ -15,6 +15,7 @@ from pathlib import Path
 
 import yaml
 
+from corpushooks import disk
 from corpushooks.errors import DoorError
 from corpushooks.project import MODULE_KINDS, Host, Project
 
@@ -151,21 +152,8 @@ def _list_in_top(project: Project, *, wanted: bool) -> None:
     text = top.read_text() if top.exists() else ""
     new = top_text(text, project.name, wanted=wanted)
     if new != text:
-        write_aside(top, new, 0o644)
-
-
-def write_aside(path: Path, text: str, mode: int) -> None:
-    """Write a small file so that it is either the old or the new one, whenever the power goes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.new")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
-    try:
-        os.fchmod(descriptor, mode)
-        os.write(descriptor, text.encode())
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    aside.replace(path)
+        top.parent.mkdir(parents=True, exist_ok=True)
+        disk.write_file(top, new.encode(), 0o644)
 
 
 # modules

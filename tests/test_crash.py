@@ -188,6 +188,18 @@ def test_queue_survives(box: Box) -> None:
     assert box.row().live == 3
 
 
+def test_dev_goes_back_too_where_it_was_interrupted(box: Box) -> None:
+    """A failed tree stays in dev for its developer; one that a power cut may have spoilt does not."""
+    box.init(env="dev")
+    before = old_release(box)
+    old = box.work().head
+    new_release(box)
+    assert crash(box, "4 install", "before", "kill") == 1
+    assert box.ended(2).state == "rolled_back"
+    assert (tree_of(box.project().tree), box.ref()) == (before, old)
+    check_whole(box, 2)
+
+
 # every effect within the steps, each in every way
 
 

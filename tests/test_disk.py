@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from corpushooks import tree
-from corpushooks.tree import disk
-from corpushooks.tree.disk import FEW, Writes
+from corpushooks import disk, tree
+from corpushooks.disk import FEW, Writes
+from tests.host import Box
 from tests.test_tree import age, interrupted, picture, snap, write
 
 
@@ -31,7 +31,7 @@ class Disk:
         monkeypatch.setattr(disk, "flush_filesystem", self.syncfs)
 
     def fsync(self, fd: int) -> None:
-        if not Path(os.readlink(f"/proc/self/fd/{fd}")).name.endswith(".new"):  # these are written by nobody else
+        if not os.readlink(f"/proc/self/fd/{fd}").endswith((".new", ".lock")):  # written by nobody else
             assert fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY  # else nobody could run it
         self.flushed.add(os.fstat(fd).st_ino)
         self._fsync(fd)
@@ -197,3 +197,48 @@ def test_what_was_written_can_be_run_at_once(tmp_path: Path) -> None:
         os.close(fd)
         assert subprocess.run([program], check=False).returncode == 7
         writes.flush(-1)
+
+
+def test_a_small_file_is_written_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a/file"
+    path.parent.mkdir()
+    disk.write_file(path, b"one")
+    before, seen = path.open(), Disk(monkeypatch)
+    disk.write_file(path, b"two", 0o644)
+    assert (before.read(), path.read_text()) == ("one", "two")
+    before.close()
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert [p.name for p in path.parent.iterdir()] == ["file"]
+    assert path.stat().st_ino in seen.renamed["file"]
+    assert seen.has(path.parent)
+
+
+def test_all_is_brought_once_for_each_filesystem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").mkdir()
+    seen = Disk(monkeypatch)
+    disk.flush_all(tmp_path, tmp_path / "a")
+    assert seen.whole == 1
+    disk.flush_all(tmp_path, Path("/proc"))
+    assert seen.whole == 3
+
+
+def test_a_snapshot_is_no_longer_whole_before_it_loses_anything(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snap(small, tmp_path / "1/project")
+    seen, unlink, before = Disk(monkeypatch), os.unlink, list[bool]()
+
+    def watched(name: Any, **where: int) -> None:
+        if Path(name).name in ("a", "b", "c"):
+            before.append(seen.has(tmp_path / "1"))
+        unlink(name, **where)
+
+    monkeypatch.setattr(os, "unlink", watched)
+    tree.remove(tmp_path / "1/project")
+    assert before == [True] * 3
+
+
+def test_what_init_made_is_on_the_disk_when_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = Disk(monkeypatch)
+    Box(tmp_path).init()
+    assert seen.whole == 1

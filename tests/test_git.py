@@ -14,6 +14,7 @@ from corpushooks import git
 from corpushooks.errors import GitError, UsageError
 from corpushooks.run import run
 from tests.host import Work, tree_of
+from tests.test_disk import Disk
 
 HEAD = "refs/heads/master"
 NOWHERE = "1" * 40
@@ -110,6 +111,13 @@ def test_a_stale_lock_keeps_no_commit_for_ever(repo: Path, bring: Bring, name: s
     git.unpin(repo, 7, patience=0.1)
     assert not lock.exists()
     assert git.pins(repo) == []
+
+
+def test_a_ref_in_new_folders_is_on_the_disk(repo: Path, bring: Bring, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, seen = bring(), Disk(monkeypatch)
+    assert git.move_ref(repo, "refs/heads/a/b/master", None, name)
+    place = repo / "refs/heads/a/b/master"
+    assert seen.has(place, place.parent, place.parent.parent, repo / "refs/heads")
 
 
 def test_a_ref_is_taken_back_only_from_where_we_moved_it(repo: Path, bring: Bring) -> None:
@@ -389,6 +397,21 @@ def test_a_torn_index_is_no_obstacle(bring: Bring, place: Place, torn: bytes) ->
     git.checkout(*place, two)
     assert sorted(p.name for p in place[1].iterdir()) == ["a"]
     assert (place[1] / "a").read_text() == "y"
+
+
+def test_an_index_that_knows_what_never_reached_the_disk_can_be_distrusted(bring: Bring, place: Place) -> None:
+    work, stage = place
+    name = bring({"a": "content"})
+    git.checkout(work, stage, name)
+    for key, value in (("core.trustctime", "false"), ("core.checkStat", "minimal")):  # as if no inode had changed
+        run(["git", "--git-dir", work, "config", key, value])
+    os.utime(stage / "a", (1, 1))
+    git.checkout(work, stage, name)
+    (stage / "a").write_bytes(bytes(len("content")))
+    os.utime(stage / "a", (1, 1))
+    git.distrust(work)
+    git.checkout(work, stage, name)
+    assert (stage / "a").read_text() == "content"
 
 
 def evil_commit(work: Work, name: str) -> str:

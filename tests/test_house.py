@@ -22,8 +22,8 @@ FLOORS = {
     "assemblies": "site release layout",
     "doors": "git salt wiring tree history log client peer notify watch",  # one outside thing each
     "rooms behind the door to trees": "tree.sync tree.snapshot tree.restore tree.permissions tree.scan tree.entries"
-    " tree.removal tree.disk tree.descriptors tree.report tree.manifest",
-    "process": "run",
+    " tree.removal tree.descriptors tree.report tree.manifest",
+    "process": "run disk",
     "values": "view push sls deployment config settings project paths text errors",
 }
 ALONE = {"salt_worker"}  # runs under another interpreter, with nothing of ours

@@ -1185,7 +1185,7 @@ def test_a_second_sync_opens_nothing(stage: Path, tmp_path: Path, monkeypatch: p
     assert names == []
     write(stage / "run.sh", "#!/bin/bash\n", 0o755)
     tree.sync(stage, target, [], tmp_path / "cache")
-    assert {"run.sh", descriptors.TEMP} == set(names) - {str(tmp_path), str(tmp_path / "cache.new")}
+    assert {"run.sh", descriptors.TEMP} == set(names) - {str(tmp_path), str(tmp_path / ".cache.new")}
     assert tracked(stage, target)
 
 

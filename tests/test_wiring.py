@@ -339,14 +339,3 @@ def test_unwire_takes_only_its_own(project: Project) -> None:
     assert (project.stage / ".salt/00_a.sls").exists()
     wiring.wire(project, "prod")
     assert sorted(top(project)["base"]["**"]) == [ENTRY, "makina-projects.hello-too"]
-
-
-def test_a_small_file_is_written_aside(tmp_path: Path) -> None:
-    path = tmp_path / "a/file"
-    wiring.write_aside(path, "one", 0o600)
-    before = path.open()
-    wiring.write_aside(path, "two", 0o644)
-    assert (before.read(), path.read_text()) == ("one", "two")
-    before.close()
-    assert path.stat().st_mode & 0o777 == 0o644
-    assert [p.name for p in path.parent.iterdir()] == ["file"]

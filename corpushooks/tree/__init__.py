@@ -7,8 +7,8 @@
     permissions give it its owner and modes                  fix
     removal     take it away                                 remove
 
-and below these: entries (make one), descriptors (open without following links), disk (what is written is kept),
-report and manifest (values: what was done, and what a tree looked like).
+and below these: entries (make one), descriptors (open without following links), report and
+manifest (values: what was done, and what a tree looked like).
 """
 
 from corpushooks.tree.descriptors import DEPTH

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from pathlib import Path
@@ -21,7 +22,9 @@ def remove(path: Path) -> None:
         except (FileNotFoundError, NotADirectoryError):
             return
         with closing(parent):
-            manifest_path(path).unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                manifest_path(path).unlink()
+                os.fsync(parent)
             remove_at(parent, path.name)
 
 

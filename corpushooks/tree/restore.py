@@ -13,6 +13,7 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from corpushooks.disk import Writes
 from corpushooks.errors import TreeError
 from corpushooks.text import shown
 from corpushooks.tree.descriptors import (
@@ -29,7 +30,6 @@ from corpushooks.tree.descriptors import (
     told,
     unlock,
 )
-from corpushooks.tree.disk import Writes
 from corpushooks.tree.entries import (
     dress,
     fill,

@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from corpushooks.disk import Writes, write_file
 from corpushooks.tree.descriptors import (
     RACES,
     TRIES,
@@ -25,7 +26,6 @@ from corpushooks.tree.descriptors import (
     told,
     unlock,
 )
-from corpushooks.tree.disk import Writes, write_file
 from corpushooks.tree.entries import (
     dress,
     fill,

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from corpushooks.disk import Writes, write_file
 from corpushooks.errors import TreeError
 from corpushooks.text import shown
 from corpushooks.tree.descriptors import (
@@ -28,7 +29,6 @@ from corpushooks.tree.descriptors import (
     told,
     unlock,
 )
-from corpushooks.tree.disk import Writes, write_file
 from corpushooks.tree.entries import (
     fill,
     make_folder,

@@ -1,7 +1,8 @@
 """Bring what was written to the disk: few things one by one, many with all that the filesystem has.
 
 The second, a syncfs, waits for what everybody else has written too, tenths of a second on a busy disk; the first
-costs a wait for each of them. A folder takes the links and nodes in it along.
+costs a wait for each of them. A folder takes the links and nodes in it along. The fsync of a file does not bring its
+name: that is its folder's.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-
-from corpushooks.tree.descriptors import closing
 
 FEW = 64  # files and folders; each of them holds a descriptor
 
@@ -45,7 +46,7 @@ class Writes:
 
     def note_folder(self, path: Path) -> None:
         """Remember a folder of ours, in which names were written."""
-        with closing(os.open(path, os.O_RDONLY | os.O_DIRECTORY)) as fd:
+        with _opened(path) as fd:
             self.note(fd)
 
     def flush(self, fd: int) -> None:
@@ -63,6 +64,31 @@ def _held(fd: int) -> int:
     return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY)
 
 
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def flush_folder(path: Path) -> None:
+    """Bring the names in a folder of ours to the disk. Raise OSError."""
+    with _opened(path) as fd:
+        os.fsync(fd)
+
+
+def flush_all(*folders: Path) -> None:
+    """Bring all to the disk that was written to the filesystems of some folders, by whomever. Raise OSError."""
+    done = set()
+    for folder in folders:
+        with _opened(folder) as fd:
+            if (device := os.fstat(fd).st_dev) not in done:
+                flush_filesystem(fd)
+                done.add(device)
+
+
 def flush_filesystem(fd: int) -> None:
     """Bring all of a filesystem to the disk. Raise OSError."""
     libc = ctypes.CDLL(None, use_errno=True)
@@ -70,13 +96,13 @@ def flush_filesystem(fd: int) -> None:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file of ours aside, to the disk, and put it into its place."""
-    aside = path.with_name(path.name + ".new")
-    with open(aside, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+def write_file(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Write a file of ours so that it is the old or the new one, whenever the power goes. Raise OSError."""
+    aside = path.with_name(f".{path.name}.new")
+    with open(aside, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+        os.fchmod(file.fileno(), mode)
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
     aside.rename(path)
-    with closing(os.open(path.parent, os.O_RDONLY)) as folder:
-        os.fsync(folder)
+    flush_folder(path.parent)
