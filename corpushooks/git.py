@@ -120,8 +120,13 @@ def _configure(path: Path, wanted: dict[str, str]) -> bool:
     listed = _git(path, "config", "--file", path / "config", "--null", "--list").stdout.decode()
     found = dict(entry.partition("\n")[::2] for entry in listed.split("\0") if entry)
     wrong = {key: value for key, value in wanted.items() if found.get(key.lower()) != value}
-    for key, value in wrong.items():
-        _git(path, "config", "--file", path / "config", "--replace-all", key, value)
+    if wrong:  # aside: git does not fsync it, and where it is empty a push is stored without a deployment
+        aside = path / "config.wanted"
+        aside.write_bytes((path / "config").read_bytes())
+        for key, value in wrong.items():
+            _git(path, "config", "--file", aside, "--replace-all", key, value)
+        disk.write_file(path / "config", aside.read_bytes(), 0o644)
+        aside.unlink()
     return bool(wrong)
 
 
@@ -138,7 +143,7 @@ def init_work(path: Path, sources: list[Path]) -> None:
         file = path / name
         file.parent.mkdir(exist_ok=True)
         if not file.exists() or file.read_text() != text:
-            file.write_text(text)
+            disk.write_file(file, text.encode(), 0o644)
 
 
 @contextmanager

@@ -161,7 +161,8 @@ def install(run: Run, label: str) -> str:
 
 def flush(run: Run) -> None:
     """Bring all that a deployment and its SLS files wrote to the disk, before a row says that it is there."""
-    disk.flush_all(run.project.dir, run.project.host.salt_dir, run.project.host.pillar_dir)
+    project = run.project
+    disk.flush_all(project.dir, project.minion_dir, project.host.salt_dir, project.host.pillar_dir)
 
 
 def publish(run: Run, label: str) -> str:

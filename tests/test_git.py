@@ -181,6 +181,18 @@ def test_a_repository_is_made_once_and_repaired(tmp_path: Path) -> None:
     assert (path / "HEAD").read_text() == "ref: refs/heads/other\n"
 
 
+def test_a_configuration_is_mended_aside_and_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repo, config = tmp_path / "hello.git", tmp_path / "hello.git/config"
+    git.init_bare(repo, "master")
+    run(["git", "--git-dir", repo, "config", "receive.procReceiveRefs", "elsewhere"])
+    seen, old = Disk(monkeypatch), config.read_text()
+    with config.open() as before:
+        assert git.init_bare(repo, "master")
+        assert (before.read(), config.read_text()) == (old, old.replace("elsewhere", "refs"))
+    assert config.stat().st_ino in seen.renamed["config"]
+    assert not list(repo.glob("*config*.*"))
+
+
 def test_a_template_of_the_user_is_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "template/hooks").mkdir(parents=True)
     (tmp_path / "template/hooks/update").write_text("#!/bin/sh\nexit 1\n")
@@ -401,17 +413,19 @@ def test_a_torn_index_is_no_obstacle(bring: Bring, place: Place, torn: bytes) ->
 
 def test_an_index_that_knows_what_never_reached_the_disk_can_be_distrusted(bring: Bring, place: Place) -> None:
     work, stage = place
-    name = bring({"a": "content"})
+    name, file, index = bring({"a": "content"}), stage / "a", work / "stage.index"
     git.checkout(work, stage, name)
-    for key, value in (("core.trustctime", "false"), ("core.checkStat", "minimal")):  # as if no inode had changed
+    for key, value in (("core.trustctime", "false"), ("core.checkStat", "minimal")):  # as if it were that inode
         run(["git", "--git-dir", work, "config", key, value])
-    os.utime(stage / "a", (1, 1))
+    st = file.stat()
+    file.write_bytes(bytes(st.st_size))
+    os.utime(file, ns=(st.st_mtime_ns, st.st_mtime_ns))
+    os.utime(index, (st.st_mtime + 9, st.st_mtime + 9))  # git looks into what is as young as its index
     git.checkout(work, stage, name)
-    (stage / "a").write_bytes(bytes(len("content")))
-    os.utime(stage / "a", (1, 1))
+    assert file.read_bytes() == bytes(st.st_size)  # what it believes
     git.distrust(work)
     git.checkout(work, stage, name)
-    assert (stage / "a").read_text() == "content"
+    assert file.read_text() == "content"
 
 
 def evil_commit(work: Work, name: str) -> str:

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpushooks.log import Log, clean, read
+from tests.test_disk import Disk
 
 
 def lines(path: Path, offset: int = 0) -> list[str]:
@@ -25,6 +26,14 @@ def lines(path: Path, offset: int = 0) -> list[str]:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "logs/1.log"
+
+
+def test_the_name_of_a_log_is_on_the_disk_before_anything_is_in_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = Disk(monkeypatch)
+    writer = Log(path)
+    assert seen.has(path.parent)
+    monkeypatch.undo()
+    writer.close()
 
 
 def test_lines_and_their_marks(path: Path) -> None:
