@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
-.PHONY: demo test check chaos clean
+.PHONY: demo test check chaos power clean
 
 demo: $(VENV)/.package
 	@$(BIN)/corpus demo
@@ -22,6 +22,10 @@ check: $(VENV)/.test
 chaos: $(VENV)/.test
 	@sh tests/need_system.sh
 	$(BIN)/python -m tests.chaos $(or $(N),50) $(SEED) $(ARGS)
+
+power: $(VENV)/.test
+	@sh tests/need_system.sh
+	$(BIN)/python -m tests.power $(SEED)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -25,6 +25,7 @@ install() {
 }
 
 need git git
+need strace strace
 need ssh openssh-client
 need sshd openssh-server
 [ -n "$missing" ] || exit 0
