@@ -191,10 +191,10 @@ def move_ref(path: Path, name: str, old: str | None, new: str, *, patience: floa
                 ),
                 patience,
             )  # fmt: skip
+            for each in (folder, *(new.parent for new in made)):
+                disk.flush_folder(each)
         except OSError as exc:
             raise GitError(f"{name} of {path} cannot be moved: {exc}") from exc
-    for each in (folder, *(new.parent for new in made)):
-        disk.flush_folder(each)
     return bool(moved)
 
 
@@ -269,8 +269,11 @@ def pins(path: Path) -> list[int]:
 
 
 def flush_objects(path: Path) -> None:
-    """Bring the names of the packs that were pushed to the disk: git brings only what is in them."""
-    disk.flush_folder(path / "objects/pack")
+    """Bring the names of the packs that were pushed to the disk: git brings only what is in them. Raise GitError."""
+    try:
+        disk.flush_folder(path / "objects/pack")
+    except OSError as exc:
+        raise GitError(f"{path} cannot be brought to the disk: {exc.strerror}") from exc
 
 
 def commit(path: Path, name: str) -> str:

@@ -32,7 +32,7 @@ def main(root: Path) -> None:
     """Serve until stopped."""
     for name in ROWS:
         setattr(History, name, marked(name, getattr(History, name)))
-    fake_daemon.main(root, [])
+    fake_daemon.main(root, embedded=False)
 
 
 if __name__ == "__main__":

@@ -181,7 +181,7 @@ def daemon_of(box: Box) -> Iterator[History]:
     """Run the daemon in a thread of ours: its start is most of what a replay takes."""
     with box.interpreter(), contextlib.closing(History(box.host.store)) as store:
         site = Site(box.host, load_settings(box.host.config_file), store, FakeEngine())
-        with daemon.alone(site) as listener:
+        with daemon.listening(site) as listener:
             served = daemon.Daemon(site, listener)
             thread = threading.Thread(target=served.serve)
             thread.start()

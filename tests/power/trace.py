@@ -283,8 +283,11 @@ class Reader:
             self._do(call, Size(inode, int(call.args[1])))
 
     def _fallocate(self, call: Call) -> None:
-        if self._file(call, call.args[0])[0] is not None:
-            raise TraceError("fallocate")
+        inode, end = self._file(call, call.args[0])[0], int(call.args[2]) + int(call.args[3])
+        if inode is not None and call.args[1] != "0":
+            raise TraceError(f"fallocate: {call.args[1]}")
+        if inode is not None and end > self.disk.inodes[inode].size:
+            self._do(call, Size(inode, end))
 
     def _mmap(self, call: Call) -> None:
         if "PROT_WRITE" in call.args[2] and "MAP_SHARED" in call.args[3] and "<" in call.args[4]:
