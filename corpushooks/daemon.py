@@ -21,10 +21,11 @@ from typing import TextIO
 
 import structlog
 
-from corpushooks import deploy, git, layout, log, rebuild, release, tree, view
+from corpushooks import deploy, git, layout, rebuild, release, tree, view
 from corpushooks.deployment import DEPLOYED, QUEUED, Deployment, ProjectRow, Request
 from corpushooks.errors import CorpusError, RefusedError, UsageError
-from corpushooks.lanes import Lanes, alone, is_free, known, log_path, prepared, settings_of
+from corpushooks.follower import follow
+from corpushooks.lanes import Lanes, alone, is_free, known, prepared, settings_of
 from corpushooks.peer import (
     NUMBER_LIMIT,
     Asked,
@@ -41,11 +42,8 @@ from corpushooks.rights import Rights
 from corpushooks.site import Site
 from corpushooks.text import clean, one_line
 
-TICK = 1.0  # seconds between the lines that -o progress rewrites
-HEARTBEAT = 15.0  # seconds of silence after which a follower is told that work goes on
 QUIET = 60.0  # seconds without work until maintenance
 PAUSE = 1.0  # seconds between lines of our log about those who are refused: a flood of them must not fill the disk
-SAY_LIMIT = 64 << 10  # characters of one line that a follower is shown: it takes no line without an end
 ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -229,7 +227,7 @@ class Daemon:
         deployment = self._enqueue(row.name, request)
         peer.send(number=deployment.number)
         if not request.nowait:
-            deployment = self._follow(peer, deployment, asked.number("offset", 0))
+            deployment = follow(self.site, peer, deployment, asked.number("offset", 0))
         else:
             see = self.site.host.words(f"corpus log {row.name} {deployment.number} -f")
             peer.send(say=f"queued as deployment {deployment.number}: {see}")
@@ -264,13 +262,13 @@ class Daemon:
         deployment = self._enqueue(row.name, request)
         peer.send(number=deployment.number)
         if not request.nowait:
-            deployment = self._follow(peer, deployment, 0)
+            deployment = follow(self.site, peer, deployment, 0)
         peer.send(result=deployment.as_json())
 
     def follow(self, peer: Connection, row: ProjectRow, asked: Asked) -> None:
         """Feed a log from an offset on, to its end."""
         deployment = self.site.history.deployment(row.name, asked.number("number"))
-        deployment = self._follow(peer, deployment, asked.number("offset", 0), whole=asked.flag("whole"))
+        deployment = follow(self.site, peer, deployment, asked.number("offset", 0), whole=asked.flag("whole"))
         peer.send(result=deployment.as_json())
 
     def cancel(self, peer: Connection, row: ProjectRow, asked: Asked) -> None:
@@ -279,70 +277,12 @@ class Daemon:
         if deployment is None:
             raise RefusedError(f"nothing runs or waits in {row.name}")
         if deployment.state != QUEUED:
-            deployment = self._follow(peer, deployment, 0, quiet=True)
+            deployment = follow(self.site, peer, deployment, 0, quiet=True)
         peer.send(result={**deployment.as_json(), "cancelled": peer.who})
 
     def ping(self, peer: Connection) -> None:
         """Say that we are here."""
         peer.send(result={"pid": os.getpid(), "busy": self.lanes.busy()})
-
-    # followers
-
-    def _follow(
-        self,
-        peer: Connection,
-        deployment: Deployment,
-        offset: int,
-        *,
-        whole: bool = False,
-        quiet: bool = False,
-    ) -> Deployment:
-        """Feed what is said of a deployment until its outcome is; return it with its outcome."""
-        path = log_path(self.site.host.project(deployment.project), deployment.number)
-        waiting, silent = "", time.monotonic()
-        while True:
-            now = self.site.history.deployment(deployment.project, deployment.number)
-            for line in log.read(path, offset):
-                offset, silent = line.offset, time.monotonic()
-                if (whole or not line.more) and not quiet:
-                    peer.send(say=line.text[:SAY_LIMIT], offset=offset)
-                if line.end:
-                    return self.site.history.deployment(deployment.project, deployment.number)
-            if now.ended:  # the last line was read on an earlier connection
-                return now
-            peer.check()
-            waiting = self._say_waiting(peer, deployment, waiting)
-            if not quiet and time.monotonic() - silent > (TICK if now.request.progress else HEARTBEAT):
-                silent = time.monotonic()
-                peer.send(say=self._heartbeat(now), end="\r" if now.request.progress else "\n")
-            self._wait_for_more(deployment, offset)
-
-    def _wait_for_more(self, deployment: Deployment, offset: int) -> None:
-        run = self.site.running.get((deployment.project, deployment.number))
-        if run is not None:
-            run.log.wait(offset, 0.5)
-        else:
-            with self.site.changed:
-                self.site.changed.wait(0.2)
-
-    def _say_waiting(self, peer: Connection, deployment: Deployment, said: str) -> str:
-        """Say behind whom a deployment waits, when that changes."""
-        key = (deployment.project, deployment.number)
-        if key in self.site.running:
-            return said
-        ahead = self.site.history.ahead(deployment)
-        if ahead is None:
-            return said
-        text = f"waiting for deployment {ahead.number} by {ahead.request.who}"
-        if text != said:
-            since = time.time() - (ahead.started or ahead.queued)
-            peer.send(say=f"{text}, {view.ago(since)}")
-        return text
-
-    def _heartbeat(self, now: Deployment) -> str:
-        steps = self.site.history.steps(now)
-        since = view.ago(time.time() - (now.started or now.queued))
-        return f"      … {steps[-1] if steps else now.state}, {since}"
 
 
 OPERATIONS: dict[str, Callable[[Daemon, Connection, ProjectRow, Asked], None]] = {

@@ -19,6 +19,7 @@ import pytest
 from corpushooks import client, daemon, lanes, log
 from corpushooks.deployment import Deployment, Request
 from corpushooks.errors import NoDaemonError, RefusedError, UsageError
+from corpushooks.follower import follow
 from corpushooks.history import History
 from corpushooks.peer import Places
 from corpushooks.project import Host
@@ -454,8 +455,8 @@ def test_a_verdict_that_falls_between_two_looks_is_told(tmp_path: Path, monkeypa
     monkeypatch.setattr(history, "deployment", meanwhile)
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        serving = daemon.Daemon(Site(host, Settings(), history, FakeEngine()), ours)
-        assert serving._follow(daemon.Connection(ours), queued, 0).state == "cancelled"
+        site = Site(host, Settings(), history, FakeEngine())
+        assert follow(site, daemon.Connection(ours), queued, 0).state == "cancelled"
         ours.close()
         assert b"error: cancelled" in heard(theirs)
     writer.close()

@@ -18,7 +18,7 @@ HOOK = PACKAGE.parent / "hooks/proc-receive"
 # From the roof to the ground. A module imports from its own floor or from further down.
 FLOORS = {
     "entry": "__main__ cli demo daemon",
-    "procedures": "init inspection rebuild doctor lanes deploy plan task prepare steps",
+    "procedures": "init inspection rebuild doctor follower lanes deploy plan task prepare steps",
     "assemblies": "site release layout",
     "doors": "git salt wiring tree history log client peer notify watch",  # one outside thing each
     "rooms behind the door to trees": "tree.sync tree.snapshot tree.restore tree.permissions tree.scan tree.entries"

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from corpushooks import client, daemon, lanes, log, peer
+from corpushooks import client, daemon, follower, lanes, log, peer
 from corpushooks.deployment import Request
 from corpushooks.errors import NoDaemonError, RefusedError
 from corpushooks.history import History
@@ -618,7 +618,7 @@ def test_a_line_that_is_too_long_to_be_shown_is_cut(serving: daemon.Daemon) -> N
         writer.write("the end", end=True)
         writer.close()
         said = answer(serving, line(op="follow", project="hello", number=number, whole=True))
-    assert [one.get("say") for one in said[:-1]] == ["ä" * daemon.SAY_LIMIT, "the end"]
+    assert [one.get("say") for one in said[:-1]] == ["ä" * follower.SAY_LIMIT, "the end"]
     assert all(len(json.dumps(one)) < client.LINE_LIMIT for one in said)
     assert said[-1]["result"]
 

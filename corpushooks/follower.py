@@ -1,0 +1,78 @@
+"""Followers: whoever reads what is said of a deployment while it runs, by offset, until its outcome is said.
+
+A follower that leaves is not missed, and one that comes again goes on where it was.
+"""
+
+from __future__ import annotations
+
+import time
+
+from corpushooks import log, view
+from corpushooks.deployment import Deployment
+from corpushooks.lanes import log_path
+from corpushooks.peer import Connection
+from corpushooks.site import Site
+
+TICK = 1.0  # seconds between the lines that -o progress rewrites
+HEARTBEAT = 15.0  # seconds of silence after which a follower is told that work goes on
+SAY_LIMIT = 64 << 10  # characters of one line that a follower is shown: it takes no line without an end
+
+
+def follow(
+    site: Site,
+    peer: Connection,
+    deployment: Deployment,
+    offset: int,
+    *,
+    whole: bool = False,
+    quiet: bool = False,
+) -> Deployment:
+    """Feed what is said of a deployment until its outcome is; return it with its outcome."""
+    path = log_path(site.host.project(deployment.project), deployment.number)
+    waiting, silent = "", time.monotonic()
+    while True:
+        now = site.history.deployment(deployment.project, deployment.number)
+        for line in log.read(path, offset):
+            offset, silent = line.offset, time.monotonic()
+            if (whole or not line.more) and not quiet:
+                peer.send(say=line.text[:SAY_LIMIT], offset=offset)
+            if line.end:
+                return site.history.deployment(deployment.project, deployment.number)
+        if now.ended:  # the last line was read on an earlier connection
+            return now
+        peer.check()
+        waiting = _say_waiting(site, peer, deployment, waiting)
+        if not quiet and time.monotonic() - silent > (TICK if now.request.progress else HEARTBEAT):
+            silent = time.monotonic()
+            peer.send(say=_heartbeat(site, now), end="\r" if now.request.progress else "\n")
+        _wait_for_more(site, deployment, offset)
+
+
+def _wait_for_more(site: Site, deployment: Deployment, offset: int) -> None:
+    run = site.running.get((deployment.project, deployment.number))
+    if run is not None:
+        run.log.wait(offset, 0.5)
+    else:
+        with site.changed:
+            site.changed.wait(0.2)
+
+
+def _say_waiting(site: Site, peer: Connection, deployment: Deployment, said: str) -> str:
+    """Say behind whom a deployment waits, when that changes."""
+    key = (deployment.project, deployment.number)
+    if key in site.running:
+        return said
+    ahead = site.history.ahead(deployment)
+    if ahead is None:
+        return said
+    text = f"waiting for deployment {ahead.number} by {ahead.request.who}"
+    if text != said:
+        since = time.time() - (ahead.started or ahead.queued)
+        peer.send(say=f"{text}, {view.ago(since)}")
+    return text
+
+
+def _heartbeat(site: Site, now: Deployment) -> str:
+    steps = site.history.steps(now)
+    since = view.ago(time.time() - (now.started or now.queued))
+    return f"      … {steps[-1] if steps else now.state}, {since}"
