@@ -45,7 +45,6 @@ TICK = 1.0  # seconds between the lines that -o progress rewrites
 HEARTBEAT = 15.0  # seconds of silence after which a follower is told that work goes on
 QUIET = 60.0  # seconds without work until maintenance
 PAUSE = 1.0  # seconds between lines of our log about those who are refused: a flood of them must not fill the disk
-SAY_LIMIT = 64 << 10  # characters of one line that a follower is shown: it takes no line without an end
 ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -305,7 +304,7 @@ class Daemon:
             for line in log.read(path, offset):
                 offset, silent = line.offset, time.monotonic()
                 if (whole or not line.more) and not quiet:
-                    peer.send(say=line.text[:SAY_LIMIT], offset=offset)
+                    peer.send(say=line.text, offset=offset)
                 if line.end:
                     return self.site.history.deployment(deployment.project, deployment.number)
             if now.ended:  # the last line was read on an earlier connection
