@@ -15,7 +15,6 @@ from corpushooks.site import Site
 
 TICK = 1.0  # seconds between the lines that -o progress rewrites
 HEARTBEAT = 15.0  # seconds of silence after which a follower is told that work goes on
-SAY_LIMIT = 64 << 10  # characters of one line that a follower is shown: it takes no line without an end
 
 
 def follow(
@@ -35,7 +34,7 @@ def follow(
         for line in log.read(path, offset):
             offset, silent = line.offset, time.monotonic()
             if (whole or not line.more) and not quiet:
-                peer.send(say=line.text[:SAY_LIMIT], offset=offset)
+                peer.send(say=line.text, offset=offset)
             if line.end:
                 return site.history.deployment(deployment.project, deployment.number)
         if now.ended:  # the last line was read on an earlier connection
