@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import pwd
@@ -37,8 +38,9 @@ def make_host(host: Host) -> None:
 
 def keep_ballast(host: Host) -> None:
     """Keep some room on the disk for a roll back, as far as there is any."""
-    if host.ballast.exists():
-        return
+    with contextlib.suppress(FileNotFoundError):
+        if host.ballast.stat().st_blocks * 512 >= BALLAST:  # a power cut may leave it empty
+            return
     file = os.open(host.ballast, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.posix_fallocate(file, 0, BALLAST)

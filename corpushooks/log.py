@@ -127,15 +127,16 @@ class Log:
 
     def flush(self) -> None:
         """Bring the log to the disk; where that fails, the deployment does not: its outcome stands in the store."""
-        with contextlib.suppress(OSError):
-            os.fsync(self._file)
+        if self._file >= 0:
+            with contextlib.suppress(OSError):
+                os.fsync(self._file)
 
     def close(self) -> None:
         """Bring the log to the disk and close it."""
         self._say_lost()
         with self._grown:
+            self.flush()
             if self._file >= 0:
-                self.flush()
                 with contextlib.suppress(OSError):
                     os.close(self._file)
             self._file, self._closed = -1, True
