@@ -86,12 +86,13 @@ def kept(paths: Callable[[Patient], Iterator[Path]]) -> Callable[[Patient], Iter
 
 def _state(patient: Patient) -> Iterator[Path]:
     host = patient.host
-    yield from (host.state_dir, host.locks_dir, host.scratch, host.socket)
+    yield from (host.state_dir, host.locks_dir, host.scratch)
 
 
 def _store(patient: Patient) -> Iterator[Path]:
+    """The store, what sqlite keeps beside it, and the copies that were kept of older and of damaged ones."""
     store = patient.host.store
-    yield from (store.with_name(store.name + end) for end in ("", "-wal", "-shm"))
+    yield from sorted(store.parent.glob(f"{store.name}*"))
 
 
 def _logs(patient: Patient) -> Iterator[Path]:

@@ -31,7 +31,8 @@ def live(box: Box) -> Box:
     assert pillar.push().code == 0
     assert box.app().push().code == 0
     box.ended(1)
-    (box.host.state_dir / "daemon.log").touch(0o600)
+    for name in ("daemon.log", "store.sqlite.v1"):
+        (box.host.state_dir / name).touch(0o600)
     return box
 
 
@@ -44,10 +45,11 @@ def guarded(box: Box) -> list[Path]:
     """Return what must be kept from others."""
     project, state = box.project(), box.host.state_dir
     return [
-        state, state / "store.sqlite", state / "store.sqlite-wal", state / "store.sqlite-shm", state / "daemon.log",
+        state, state / "store.sqlite", state / "store.sqlite-wal", state / "store.sqlite-shm",
+        state / "store.sqlite.v1", state / "daemon.log",
         project.logs, project.logs / "1.log", project.pillar, project.pillar_git, project.archives, project.stage,
         project.work_git, project.minion_dir, project.minion_dir / "minion", project.minion_dir / "log",
-        project.minion_dir / "secrets.json", box.host.locks_dir, box.host.socket,
+        project.minion_dir / "secrets.json", box.host.locks_dir,
     ]  # fmt: skip
 
 
