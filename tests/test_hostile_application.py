@@ -76,7 +76,7 @@ def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Besieged]:
     box.init()
     monkeypatch.setattr(layout, "account_ids", lambda *_: (APP, APP) if ROOT else (None, None))
     box.site = Site(box.host, load(box.host.config_file), History(box.host.store), FakeEngine())
-    with daemon.alone(box.site) as listener:
+    with daemon.listening(box.site) as listener:
         served = daemon.Daemon(box.site, listener)
         thread = threading.Thread(target=served.serve)
         thread.start()
