@@ -368,13 +368,16 @@ def tried_to_connect(pid: int) -> bool:
 
 def test_a_full_queue_is_waited_for(hook: Hook) -> None:
     hook.host.socket.parent.mkdir(parents=True)
+    folder = os.open(hook.host.socket.parent, os.O_RDONLY)
+    place = f"/proc/self/fd/{folder}/{hook.host.socket.name}"  # a path may be too long for an address
     with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as first:
-        listener.bind(str(hook.host.socket))
+        listener.bind(place)
         listener.listen(0)
-        first.connect(str(hook.host.socket))
+        first.connect(place)
         with socket.socket(socket.AF_UNIX) as probe, pytest.raises(BlockingIOError):
             probe.setblocking(False)
-            probe.connect(str(hook.host.socket))
+            probe.connect(place)
+        os.close(folder)
         child = started(hook)
         feed(child, PUSH)
         assert child.stdout
