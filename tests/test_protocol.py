@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pwd
@@ -362,7 +363,10 @@ def tried_to_connect(pid: int) -> bool:
     state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     if state == "Z":
         return True
-    links = [os.readlink(entry) for entry in os.scandir(f"/proc/{pid}/fd")]
+    links = []
+    for entry in os.scandir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            links.append(os.readlink(entry))
     return state == "S" and any(link.startswith("socket:") for link in links)
 
 
