@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 import corpushooks
 from corpushooks import deploy
 from corpushooks.deployment import Deployment
+from corpushooks.run import carrying
 from tests.host import FAILING, Box, tree_of, until
 
 STEPS = [f"{index} {step.name}" for index, step in enumerate(deploy.PROCEDURE, 1)]
@@ -169,6 +172,38 @@ def test_what_a_dead_daemon_left_running_is_stopped_before_anything_is_restored(
     box.work().commit({".salt/10_loop.sls": None})
     assert box.work().push().code == 0
     assert mark.stat().st_size == size
+
+
+SLOW_GIT = """\
+#!/bin/sh
+case "$*" in
+*"read-tree -u --reset"*)
+    if [ -n "$CORPUS_CHECKOUT" ] && rm "{flag}" 2>/dev/null; then
+        while :; do echo torn > "$CORPUS_CHECKOUT/index.html"; touch "{flag}.writes"; sleep 0.05; done
+    fi ;;
+esac
+exec {git} "$@"
+"""
+
+
+def test_a_checkout_that_outlived_its_daemon_is_stopped(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = old_release(box)
+    new_release(box)
+    box.stop()
+    flag, folder, stage = box.root / "slow", box.root / "bin", box.project().stage
+    folder.mkdir()
+    (folder / "git").write_text(SLOW_GIT.format(flag=flag, git=shutil.which("git")))
+    (folder / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    box.start()
+    flag.touch()
+    push = box.work().start_push()
+    until(box.root.joinpath("slow.writes").exists)
+    box.kill()
+    assert push.wait(60) == 1
+    assert box.ended(2).state == "rolled_back"
+    assert carrying(f"CORPUS_CHECKOUT={stage}") == set()
+    assert (tree_of(box.project().tree), (stage / "index.html").read_text()) == (before, "one")
 
 
 def test_queue_survives(box: Box) -> None:
