@@ -73,14 +73,25 @@ def run(
 
 
 def show(argv: Sequence[str | Path], *, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> int:
-    """Run a program that writes where we write, as it goes; return its exit code. Raise ProcessError."""
+    """Run a program that writes where we write, as it goes; return its exit code. Raise ProcessError.
+
+    An interrupt of the terminal reaches us alone, who then end the program: an interpreter that is interrupted while
+    it starts shows a traceback.
+    """
     words = [os.fspath(word) for word in argv]
+    interrupt = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # what we start inherits that
     try:
-        return subprocess.run(
-            words, cwd=cwd, env=clean_env(env), stdin=DEVNULL, stderr=subprocess.STDOUT, check=False
-        ).returncode
+        child = subprocess.Popen(words, cwd=cwd, env=clean_env(env), stdin=DEVNULL, stderr=subprocess.STDOUT)
     except OSError as exc:
         raise ProcessError(f"{words[0]}: {exc.strerror}") from exc
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, interrupt)
+    with child:
+        try:
+            return child.wait()
+        except BaseException:
+            child.kill()
+            raise
 
 
 def spawn(

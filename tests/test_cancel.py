@@ -122,7 +122,7 @@ def test_what_left_the_group_is_left_alone_and_named(new_box: Any, engine: str) 
     box.init()
     box.start()
     box.app().push()
-    service = f"setsid sleep 301 >{box.root}/out 2>&1 </dev/null & echo $! > {box.root}/pid; sleep 300"
+    service = f"setsid sh -c 'echo $$ > {box.root}/pid; exec sleep 301' >{box.root}/out 2>&1 </dev/null & sleep 300"
     box.work().commit({".salt/10_service.sls": f"service:\n  cmd.run:\n    - name: {service}\n"})
     push = box.work().start_push()
     until(lambda: (box.root / "pid").exists() and (box.root / "pid").read_text(), 60)
