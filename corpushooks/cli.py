@@ -32,7 +32,7 @@ from corpushooks import (
     view,
 )  # fmt: skip
 from corpushooks.deployment import Deployment, ProjectRow, Request
-from corpushooks.errors import BrokenError, CorpusError, RefusedError, UsageError
+from corpushooks.errors import BrokenError, CorpusError, NoDaemonError, RefusedError, UsageError
 from corpushooks.history import History, open_store
 from corpushooks.settings import Settings, load
 from corpushooks.site import Site, open_site
@@ -91,14 +91,15 @@ class Context:
 @click.pass_context
 def corpus(context: click.Context, root: Path, verbose: bool) -> None:
     """Deploy projects on this server with git push."""
-    context.obj = Context(project.Host(root.absolute()))
+    context.obj.host = project.Host(root.absolute())
 
 
 def main() -> None:
     """Run the command and exit with its code."""
     os.umask(0o022)
+    context = Context(project.Host())
     try:
-        code = corpus.main(standalone_mode=False)
+        code = corpus.main(standalone_mode=False, obj=context)
         sys.exit(code if isinstance(code, int) else 0)
     except click.exceptions.Abort:
         sys.exit(130)
@@ -110,16 +111,16 @@ def main() -> None:
     except BrokenPipeError:
         sys.exit(1)
     except CorpusError as exc:
-        _complain(exc)
+        _complain(exc, context.host)
         sys.exit(exc.exit_code)
 
 
-def _complain(exc: CorpusError) -> None:
+def _complain(exc: CorpusError, host: project.Host) -> None:
     if {"-v", "--verbose"} & set(sys.argv):
         traceback.print_exception(exc)
     click.echo(f"error: {exc.message}", err=True)
     if exc.hint:
-        click.echo(f"hint: {exc.hint}", err=True)
+        click.echo(f"hint: {host.words(exc.hint)}", err=True)
 
 
 def _show(as_json: bool, value: Any, lines: list[str]) -> None:
@@ -440,7 +441,11 @@ def daemon_(context: Context, embedded: bool) -> None:
 @click.pass_obj
 def rebuild_(context: Context, as_json: bool) -> None:
     """Make a store that is lost or damaged anew, from what is left of it and from the disk; what is left is kept."""
-    lines = rebuild.rebuild(context.host, context.settings())
+    try:
+        lines = rebuild.rebuild(context.host, context.settings())
+    except NoDaemonError:
+        pid = client.ping(context.host)
+        raise RefusedError("a daemon is at work with what is left of the store", f"stop it first: kill {pid}") from None
     _show(as_json, {"done": lines}, lines)
 
 

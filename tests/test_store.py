@@ -317,11 +317,26 @@ def test_the_command_says_what_is_wrong_and_makes_it_anew(three: Box) -> None:
     garbage(three.host.store)
     asked = run([*corpus, "status"], check=False)
     wrong = f"the store {three.host.store} is damaged: file is not a database"
-    assert (asked.code, asked.stderr.decode().splitlines()) == (1, [f"error: {wrong}", "hint: corpus rebuild"])
+    assert (asked.code, asked.stderr.decode().splitlines()) == (
+        1,
+        [f"error: {wrong}", f"hint: {three.host.words('corpus rebuild')}"],
+    )
     said = json.loads(run([*corpus, "rebuild", "--json"]).text)["done"]
     assert said[0] == wrong and said[-1].startswith(f"kept: {three.host.store}.damaged-")
     assert run([*corpus, "rebuild"]).text == "the store is whole; nothing was changed"
     assert "deployment 2" in run([*corpus, "status"]).text
+
+
+def test_the_command_says_who_is_at_work_with_what_is_left(three: Box) -> None:
+    three.start()
+    assert three.daemon
+    asked = run([sys.executable, "-m", "corpushooks", "--root", three.host.root, "rebuild"], check=False)
+    wrong = [
+        "error: a daemon is at work with what is left of the store",
+        f"hint: stop it first: kill {three.daemon.pid}",
+    ]
+    assert (asked.code, asked.stderr.decode().splitlines()) == (3, wrong)
+    three.stop()
 
 
 def test_nothing_is_made_anew_beside_a_daemon(box: Box) -> None:
