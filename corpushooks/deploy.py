@@ -226,8 +226,9 @@ def roll_back(run: Run, reason: str) -> None:
     run.move(ROLLED_BACK)
     name, number = run.project.name, run.deployment.number
     where = view.short(run.row.tree_code) if run.row.tree_code else "the empty project"
+    kept = f"kept: archive {number}" if tree.is_whole(run.archive / "project.failed") else "not kept"
     run.say_end(
-        f"rolled back to {where}; the failed tree is kept: archive {number}",
+        f"rolled back to {where}; the failed tree is {kept}",
         hint=f"the whole log: corpus log {name} {number}",
     )
     _afterwards(run)

@@ -158,6 +158,8 @@ def test_an_sls_fills_the_disk(small: Box, where: str, end: str) -> None:
     pushed = work.push()
     assert pushed.code == 1, pushed.text
     assert small.ended(2).state == "rolled_back"
+    kept = list(small.project().archives.glob("*_2/project.failed"))
+    assert f"the failed tree is {'kept: archive 2' if kept else 'not kept'}" in pushed.text
     assert tree_of(small.project().tree) == before
     assert small.ref() == small.row().code == live
     (small.project().data / "big").unlink(missing_ok=True)
