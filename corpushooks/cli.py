@@ -46,7 +46,7 @@ NAME = click.argument("name")
 class Context:
     """What every command has at hand."""
 
-    host: project.Host
+    host: project.Host = project.Host()
 
     def settings(self) -> Settings:
         return load(self.host.config_file)
@@ -91,13 +91,13 @@ class Context:
 @click.pass_context
 def corpus(context: click.Context, root: Path, verbose: bool) -> None:
     """Deploy projects on this server with git push."""
-    context.obj.host = project.Host(root.absolute())
+    context.ensure_object(Context).host = project.Host(root.absolute())
 
 
 def main() -> None:
     """Run the command and exit with its code."""
     os.umask(0o022)
-    context = Context(project.Host())
+    context = Context()
     try:
         code = corpus.main(standalone_mode=False, obj=context)
         sys.exit(code if isinstance(code, int) else 0)
