@@ -10,7 +10,7 @@ import sys
 import tempfile
 import traceback
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ NAME = click.argument("name")
 class Context:
     """What every command has at hand."""
 
-    host: project.Host = project.Host()
+    host: project.Host = field(default_factory=project.Host)
 
     def settings(self) -> Settings:
         return load(self.host.config_file)
