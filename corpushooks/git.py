@@ -12,12 +12,13 @@ import re
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from dulwich.config import ConfigFile
 from dulwich.errors import NotGitRepository
 from dulwich.file import FileLocked
 from dulwich.objects import Blob, Commit, ObjectID, Tag, Tree
@@ -117,9 +118,8 @@ def _point_head(path: Path, branch: str) -> bool:
 
 
 def _configure(path: Path, wanted: dict[str, str]) -> bool:
-    listed = _git(path, "config", "--file", path / "config", "--null", "--list").stdout.decode()
-    found = dict(entry.partition("\n")[::2] for entry in listed.split("\0") if entry)
-    wrong = {key: value for key, value in wanted.items() if found.get(key.lower()) != value}
+    found = _configured(path, wanted)
+    wrong = {key: value for key, value in wanted.items() if found.get(key) != value}
     if wrong:  # aside: git does not fsync it, and where it is empty a push is stored without a deployment
         aside = path / "config.wanted"
         aside.write_bytes((path / "config").read_bytes())
@@ -128,6 +128,18 @@ def _configure(path: Path, wanted: dict[str, str]) -> bool:
         disk.write_file(path / "config", aside.read_bytes(), 0o644)
         aside.unlink()
     return bool(wrong)
+
+
+def _configured(path: Path, keys: Iterable[str]) -> dict[str, str]:
+    """Return which of some keys (SECTION.NAME) a repository's own configuration has, with their values."""
+    found = {}
+    with contextlib.suppress(OSError, ValueError):  # what is no configuration has nothing
+        config = ConfigFile.from_path(str(path / "config"))
+        for key in keys:
+            section, _, name = key.partition(".")
+            with contextlib.suppress(KeyError):
+                found[key] = config.get((section.encode(),), name.encode()).decode()
+    return found
 
 
 def init_work(path: Path, sources: list[Path]) -> None:
@@ -343,6 +355,9 @@ def change(path: Path, old: str | None, new: str) -> Change:
     """Count the commits between two."""
     if old is None:
         return Change(int(_git(path, "rev-list", "--count", new).text), 0)
+    with _repo(path) as repo:
+        if _commit(repo, new).parents == [old.encode()]:  # the usual push, for which git need not be started
+            return Change(1, 0)
     lost, added = _git(path, "rev-list", "--count", "--left-right", f"{old}...{new}").text.split()
     return Change(int(added), int(lost))
 
@@ -352,27 +367,42 @@ def lost_commits(path: Path, old: str, new: str, limit: int = 5) -> list[str]:
     return _git(path, "log", f"--max-count={limit}", "--format=%h %s", f"{new}..{old}").text.splitlines()
 
 
-def listing(path: Path, name: str, where: str = "") -> list[tuple[int, str, str]]:
-    """Return (mode, object, path) of what a commit has below `where` (".salt/"), folders too, as a checkout has it."""
-    words = ("--", where) if where else ()
-    listed = os.fsdecode(_git(path, "ls-tree", "-r", "-t", "-z", "--full-tree", name, *words).stdout)
+Listing = list[tuple[int, str, str]]  # mode, object, path
+
+
+def listing(path: Path, name: str) -> Listing:
+    """Return all that a commit has, folders too, as a checkout has it."""
+    listed = os.fsdecode(_git(path, "ls-tree", "-r", "-t", "-z", "--full-tree", name).stdout)
     entries = [entry.partition("\t")[::2] for entry in listed.split("\0") if entry]
     return [(int(head.split()[0], 8), head.split()[2], where) for head, where in entries]
 
 
-def links(path: Path, name: str) -> dict[str, str]:
+def holds_links(path: Path, name: str, where: str) -> bool:
+    """Say whether a folder of a commit, which should be small, has symbolic links anywhere below."""
+    with _repo(path) as repo:
+        waiting = [_entry(repo, _commit(repo, name), where)]
+        while waiting:
+            node = waiting.pop()
+            for entry in node.items() if isinstance(node, Tree) else ():
+                if entry.mode == LINK:
+                    return True
+                if stat.S_ISDIR(entry.mode):
+                    waiting.append(repo[entry.sha])
+    return False
+
+
+def links(path: Path, entries: Listing) -> dict[str, str]:
     """Return path -> target of the symbolic links of a commit."""
     with _repo(path) as repo:
         return {
             where: os.fsdecode(repo[ObjectID(sha.encode())].as_raw_string().partition(b"\0")[0])  # as C reads it
-            for mode, sha, where in listing(path, name)
+            for mode, sha, where in entries
             if mode == LINK
         }
 
 
-def oddities(path: Path, name: str) -> list[tuple[str, str]]:
+def oddities(path: Path, name: str, entries: Listing) -> list[tuple[str, str]]:
     """Return (path, what) of the parts of a commit that a checkout does not bring: submodules and LFS files."""
-    entries = listing(path, name)
     found = [(where, "a submodule, not fetched") for mode, _, where in entries if mode == SUBMODULE]
     for where in (where for _, _, where in entries if where.rpartition("/")[2] == ".gitattributes"):
         if b"filter=lfs" in (content(path, name, where) or b""):
@@ -386,6 +416,8 @@ def oddities(path: Path, name: str) -> list[tuple[str, str]]:
 def checkout(work: Path, tree: Path, name: str | None) -> None:
     """Make the folder `tree` exactly the commit `name` (None: empty). `work` is our git dir, under its lane's lock."""
     tree.mkdir(parents=True, exist_ok=True)
+    if name is None and not any(tree.iterdir()):
+        return
     index = work / f"{tree.name}.index"
     lock = Path(f"{index}.lock")
     lock.unlink(missing_ok=True)  # only a dead one: the lane is ours

@@ -12,13 +12,13 @@ from corpushooks.errors import BrokenError, RefusedError, SaltError, UsageError
 from corpushooks.push import enabled
 from corpushooks.release import Release
 from corpushooks.site import Run
-from corpushooks.text import shown
 
 Pair = tuple[str | None, str | None]  # the commits of project.git and of pillar.git
 
 
 def aim(run: Run) -> None:
-    """Record from where to where a deployment goes, pin its commits, say so."""
+    """Record from where to where a deployment goes, pin its commits, say so; have Salt get ready."""
+    run.open_session(release.live(run.project, run.row.environment))  # Salt prepares meanwhile
     head = f"refs/heads/{run.row.branch}"
     old = git.ref(run.project.code_git, head), git.ref(run.project.pillar_git, head)
     _check_unmoved(run, head, old)
@@ -30,9 +30,12 @@ def aim(run: Run) -> None:
         for path, commit in zip((run.project.code_git, run.project.pillar_git), new, strict=True):
             if commit:
                 git.pin(path, run.deployment.number, commit)
-    course = view.course(run.row.code, new[0], run.row.pillar, new[1], _added(run, run.row.code, new[0]))
+    change = _change(run, new[0])
+    course = view.course(run.row.code, new[0], run.row.pillar, new[1], change.added)
     run.log.write(view.opening(run.deployment, run.row.environment, course))
-    _warn_of_lost(run, run.row.code, new[0])
+    if change.lost:
+        lost = git.lost_commits(run.project.code_git, str(run.row.code), str(new[0]))
+        run.warn(*(f"no longer live: {line}" for line in lost))
 
 
 def unpin(run: Run) -> None:
@@ -72,14 +75,10 @@ def _targets(run: Run, old: Pair) -> Pair:
     return request.new or live, old[1]
 
 
-def _added(run: Run, old: str | None, new: str | None) -> int:
-    return git.change(run.project.code_git, old, new).added if new and old and old != new else 0
-
-
-def _warn_of_lost(run: Run, old: str | None, new: str | None) -> None:
-    if old and new and old != new:
-        lost = git.lost_commits(run.project.code_git, old, new)
-        run.warn(*(f"no longer live: {line}" for line in lost))
+def _change(run: Run, new: str | None) -> git.Change:
+    """Count the commits between what is live and what shall be."""
+    old = run.row.code
+    return git.change(run.project.code_git, old, new) if new and old and old != new else git.Change(0, 0)
 
 
 def check(run: Run) -> None:
@@ -94,30 +93,23 @@ def check(run: Run) -> None:
         raise UsageError("only/skip leave out sync, but the commit is new", hint="leave sync in")
     release.check_commit(run.project, run.row.environment, new, run.request)
     if changed:
-        _check_trees(run, new)
-        run.warn(*(f"{shown(path, 100)}: {what}" for path, what in git.oddities(run.project.code_git, new)))
+        run.warn(*release.check_paths(run.project.code_git, new))
+        if pillar := run.deployment.new_pillar:  # pushed before, and maybe past our checks
+            release.check_paths(run.project.pillar_git, pillar)
+            release.check_links(run.project.pillar_git, pillar, "")
         with run.site.effect("check syntax"), candidate(run) as found:
             check_syntax(run, found)
-
-
-def _check_trees(run: Run, code: str) -> None:
-    """Refuse commits that no tree can be made of, and a pillar that was not checked when it was pushed."""
-    release.check_paths(run.project.code_git, code)
-    if pillar := run.deployment.new_pillar:
-        release.check_paths(run.project.pillar_git, pillar)
-        release.check_links(run.project.pillar_git, pillar, "")
 
 
 def check_syntax(run: Run, found: Release) -> None:
     """Refuse a release of which a file has wrong syntax: file and line."""
     run.check_cancelled()
+    assert run.session is not None
     try:
-        problems = release.syntax(run.open_session(found), found, run.redactor)
+        problems = release.syntax(run.session, found, run.redactor)
     except SaltError:
         run.check_cancelled()
         raise
-    finally:
-        run.close_session()
     for problem in problems[1:]:
         run.log.write(f"error: {problem}")
     if problems:

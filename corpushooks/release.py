@@ -164,7 +164,8 @@ def check_commit(project: Project, environment: str, code: str, request: Request
             raise RefusedError(f".salt/{name} is a symbolic link", hint="it is not followed: put the file itself")
         if not STEM.fullmatch(name) and name.endswith(".sls"):
             raise RefusedError(f".salt/{name}: no name for an SLS", hint="use letters, digits, - and _")
-    check_links(repo, code, ".salt/")
+    if git.holds_links(repo, code, ".salt"):
+        check_links(repo, code, ".salt/")
     files = list(read)
     stems = install_stems(files)
     dotted = [stem for stem in stems if "." in stem]
@@ -182,17 +183,18 @@ def check_commit(project: Project, environment: str, code: str, request: Request
 
 def check_links(repo: Path, commit: str, where: str) -> None:
     """Refuse a commit with links below `where` (".salt/", "": anywhere) by which Salt would read what is not in it."""
-    if any(mode == git.LINK for mode, _, _ in git.listing(repo, commit, where)):
-        out = strays(git.links(repo, commit), where)
-        if out:
-            raise RefusedError(f"{shown(out[0])} is a link that leads out of the commit", hint="put the file itself")
+    out = strays(git.links(repo, git.listing(repo, commit)), where)
+    if out:
+        raise RefusedError(f"{shown(out[0])} is a link that leads out of the commit", hint="put the file itself")
 
 
-def check_paths(repo: Path, commit: str) -> None:
-    """Refuse a commit that cannot be checked out as it is: before anything is touched."""
-    wrong = git.refusal(repo, commit) or flaw((path for _, _, path in git.listing(repo, commit)), tree.DEPTH)
+def check_paths(repo: Path, commit: str) -> list[str]:
+    """Refuse a commit that cannot be checked out as it is, before anything is touched; return what is odd in it."""
+    entries = git.listing(repo, commit)
+    wrong = git.refusal(repo, commit) or flaw((path for _, _, path in entries), tree.DEPTH)
     if wrong:
         raise RefusedError(f"{commit[:7]} cannot be checked out: {shown(wrong)}", hint="git fsck tells more")
+    return [f"{shown(path, 100)}: {what}" for path, what in git.oddities(repo, commit, entries)]
 
 
 def check_task(names: list[str], task: str) -> None:

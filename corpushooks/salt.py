@@ -1,7 +1,7 @@
 """The door to Salt: two engines behind one interface.
 
 A session is one deployment's use of Salt. Every process it starts has registered with the listener before it
-does anything, leads a process group, and stops that group when we are gone (salt_worker.py sees to both).
+does anything, leads a process group, and stops that group when we are gone (salt_worker sees to both).
 Both engines read one generated minion configuration, `dir/minion`, so that salt-call by hand gives the same.
 """
 
@@ -29,10 +29,11 @@ from corpushooks.redaction import Redactor
 from corpushooks.sls import Facts, Minion, Problem, Result, State, facts_of, problems_of, redacted, result_of, state_of
 from corpushooks.text import clean, excerpt, lines, shortened
 
-WORKER = Path(__file__).with_name("salt_worker.py")
+WORKER = Path(__file__).with_name("salt_worker")
 LOADER = Path(__file__).with_name("loader")
 SAID = 1 << 16  # bytes of what salt-call says beside its answer that are kept,
 SAID_LINES = 100  # and lines of one message of Salt's log
+DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 OPEN_LIMIT = 60.0  # seconds that a process may take to load Salt and register
 
 
@@ -62,6 +63,9 @@ class Session(Protocol):
     def __enter__(self) -> Session: ...
 
     def __exit__(self, *exc: object) -> None: ...
+
+    def prepare(self) -> None:
+        """Begin with what the first questions will need, and do not wait for it."""
 
     def syntax(self, files: Sequence[Path]) -> list[Problem]:
         """Parse the Jinja of each file, or load its YAML where it has no Jinja; render nothing."""
@@ -124,6 +128,8 @@ def configuration(minion: Minion, cfg: Mapping[str, Any] | None, defaults: Mappi
         "fileserver_list_cache_time": 0,  # else files that a deployment changed are not seen for 20 s
         "lazy_loader_strict_matching": True,  # else an unknown state function costs a second
         "pillar_safe_render_error": False,  # say what is wrong, it is our own pillar
+        "cython_enable": False,  # modules are Python; to look for others takes time
+        "enable_zip_modules": False,
         "enable_fqdns_grains": False,  # no name service
         "enable_gpu_grains": False,
         "autoload_dynamic_modules": False,
@@ -139,7 +145,7 @@ def _write_configuration(minion: Minion, content: dict[str, Any]) -> None:
     aside = minion.dir / ".minion.new"
     plain = json.loads(json.dumps(content))  # no aliases, no subclasses, no dates
     with open(aside, "w", encoding="ascii", opener=_private) as file:
-        yaml.safe_dump(plain, file, sort_keys=False)
+        yaml.dump(plain, file, Dumper=DUMPER, sort_keys=False)
     aside.rename(minion.dir / "minion")
 
 
@@ -257,13 +263,15 @@ class _Session:
         """Close; what an SLS left running lives on."""
         self._over = self._over or "the session is closed"
 
+    def prepare(self) -> None:
+        """Do nothing: each salt-call begins by itself."""
+
     def syntax(self, files: Sequence[Path]) -> list[Problem]:
         told = self._ask("syntax", [str(file) for file in files])
         return [Problem(file, line, message) for file, line, message in told]
 
     def facts(self, sample: Path | None, *, timeout: float | None = None) -> Facts:
-        if self._given is not None:  # what the cfg of another release laid under the pillar must not show
-            self._write(configuration(self.minion, None, {}))
+        self._write(configuration(self.minion, None, {}))  # also since the trees may be others than a moment ago
         try:
             return facts_of(self.minion, sample, self._ask("facts", str(sample or ""), timeout))
         finally:
@@ -345,17 +353,21 @@ class _WarmSession(_Session):
         self._sock = sock
         self._log = log
         self._child: _Child = _Child(sock, listener)
+        self.prepared = 0  # how often everything was, known at the end
+
+    def prepare(self) -> None:
+        self._child.send({"do": "prepare"})
 
     def __exit__(self, *exc: object) -> None:
         super().__exit__(*exc)
         self._child.send({"do": "close"})
         with contextlib.suppress(TimeoutError):
-            self._child.answer(5.0, set(), _ignore)
+            self.prepared = self._child.answer(5.0, {"prepared"}, _ignore).get("prepared", 0)
         self._sock.close()
 
     def _write(self, content: dict[str, Any]) -> None:
         super()._write(content)
-        self._child.send({"do": "configure"})
+        self._child.send({"do": "renew"})
 
     def _ask(self, function: str, argument: Any, timeout: float | None = None) -> Any:
         question = {"do": "ask", "function": f"corpushooks.{function}", "args": [argument]}
@@ -445,7 +457,7 @@ def _end_of(descriptor: int) -> str:
 
 
 def _spawn(argv: Sequence[str | Path], sock: socket.socket, log: int, mark: str = "") -> run.Child[bytes]:
-    """Start salt_worker.py with `sock` as its descriptor 0 and `mark` in its environment; raise SaltError."""
+    """Start salt_worker with `sock` as its descriptor 0 and `mark` in its environment; raise SaltError."""
     name, _, value = mark.partition("=")
     try:
         # a module that was removed would still load from its bytecode

@@ -174,9 +174,13 @@ class Run:
         return left if step is None else min(step, left)
 
     def open_session(self, release: Release) -> Session:
-        """Open the session of Salt that this deployment's SLS run in."""
-        self.release = release
-        return self.use(self.site.engine.session(replace(release.minion(self.settings), mark=self.mark), self))
+        """Return the session of Salt that this deployment's SLS run in, which sees the live trees as they are now."""
+        self.release, self.cfg = release, None
+        if self.session is None:
+            minion = replace(release.minion(self.settings), mark=self.mark)
+            self.use(self.site.engine.session(minion, self)).prepare()
+        assert self.session is not None
+        return self.session
 
     def use(self, session: Session) -> Session:
         """Make a session ours: it is stopped with us, also where that was asked for before it was there."""

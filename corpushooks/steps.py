@@ -111,8 +111,7 @@ def _stamps(project: Project) -> Path:
 
 
 def _rewire(run: Run) -> None:
-    """Let wiring and cfg follow the trees: the old session has seen the old ones."""
-    run.close_session()
+    """Let wiring and cfg follow the trees."""
     with run.site.effect("wire"):
         wiring.wire(run.project, run.row.environment)
     with run.site.effect("compute cfg"):

@@ -273,10 +273,13 @@ def test_revisions_as_people_write_them(repo: Path, bring: Bring) -> None:
 
 
 def test_oddities_are_named(work: Work, repo: Path, bring: Bring) -> None:
-    assert git.oddities(repo, bring({"plain": "x", ".gitattributes": "*.txt text\n"})) == []
+    def odd(commit: str) -> list[tuple[str, str]]:
+        return git.oddities(repo, commit, git.listing(repo, commit))
+
+    assert odd(bring({"plain": "x", ".gitattributes": "*.txt text\n"})) == []
     work.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(work.path), "lib/sub")
     commit = bring({"big/.gitattributes": "*.iso filter=lfs diff=lfs -text\n"})
-    assert git.oddities(repo, commit) == [
+    assert odd(commit) == [
         ("lib/sub", "a submodule, not fetched"),
         ("big/.gitattributes", "it names LFS files: not fetched, the pointers are deployed"),
     ]

@@ -348,8 +348,8 @@ def imported(*words: str | Path) -> set[str]:
 
 def test_the_hook_imports_little_at_its_start(hook: Hook) -> None:
     found = imported(hook.path)
-    assert found - imported("-c", "import os, socket") <= {"encodings.cp437"}
-    assert not found & {"json", "subprocess", "time.sleep", "re", "pathlib", "site", "typing"}
+    assert found - imported("-c", "import os, _json, _socket") <= {"encodings.cp437", "select"}
+    assert not found & {"json", "socket", "subprocess", "time.sleep", "re", "pathlib", "site", "typing"}
 
 
 # a daemon that the hook starts

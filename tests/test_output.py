@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import lanes, log, salt_worker
+from corpushooks import lanes, log
+from corpushooks.salt_worker import commands
 from corpushooks.text import LINE
 from tests.host import Box, Push
 
@@ -50,8 +51,8 @@ failing-{{ n }}:
 
 def test_a_command_loses_whole_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a secret would not be known as one."""
-    monkeypatch.setattr(salt_worker, "KEEP", 200)
-    kept = salt_worker.Kept()
+    monkeypatch.setattr(commands, "KEEP", 200)
+    kept = commands.Kept()
     data = b"".join(b"line-%04d\n" % number for number in range(1000))
     for start in range(0, len(data), 7):
         kept.add(data[start : start + 7])

@@ -49,7 +49,11 @@ def files(folder: Path) -> set[str]:
 
 def test_the_package_has_everything_that_runs(package: Path) -> None:
     wanted = {f"corpushooks/{name}" for name in files(ROOT / "corpushooks")}
-    assert {"corpushooks/salt_worker.py", "corpushooks/py.typed", "corpushooks/loader/_modules/corpushooks.py"} < wanted
+    assert {
+        "corpushooks/salt_worker/__main__.py",
+        "corpushooks/py.typed",
+        "corpushooks/loader/_modules/corpushooks.py",
+    } < wanted
     assert wanted - files(package) == set()
     shipped = package / "corpushooks/hooks/proc-receive"
     assert shipped.read_bytes() == (ROOT / "hooks/proc-receive").read_bytes()

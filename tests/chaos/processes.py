@@ -96,7 +96,7 @@ def _part(table: Table, process: Process, push: Child[bytes] | None) -> str:
         return "command"
     if _is_worker(process):
         return ("worker", "session", "question", "")[_depth(table, process)]
-    if "keep" in words and any(word.endswith("salt_worker.py") for word in words):
+    if "keep" in words and any(word.endswith("salt_worker") for word in words):
         return "session"
     if process.program.startswith("sshd") or words[0].startswith("sshd:"):
         return "sshd"
@@ -115,7 +115,7 @@ def _is_daemon(process: Process) -> bool:
 
 
 def _is_worker(process: Process) -> bool:
-    return process.words[-1:] == ("serve",) and process.words[-2].endswith("salt_worker.py")
+    return process.words[-1:] == ("serve",) and process.words[-2].endswith("salt_worker")
 
 
 def _is_command(process: Process) -> bool:

@@ -39,12 +39,12 @@ def unmask() -> dict[str, Any]:
 
 def bound() -> dict[str, Any]:
     """Keep of a command's output what our worker keeps of it: whoever reads the answer reads it whole."""
-    name = "corpushooks_salt_worker"
-    if name not in sys.modules and not hasattr(sys.modules["__main__"], "stream_commands"):
-        path = Path(__file__).parents[2] / "salt_worker.py"
+    name = "corpushooks_salt_worker.commands"  # as it is called in our worker, which sees to it itself
+    if name not in sys.modules:
+        path = Path(__file__).parents[2] / "salt_worker/commands.py"
         spec = importlib.util.spec_from_file_location(name, path)
         if spec and spec.loader:
-            sys.modules[name] = worker = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(worker)
-            worker.stream_commands(None)
+            sys.modules[name] = commands = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(commands)
+            commands.stream_commands(None)
     return {}

@@ -1,0 +1,191 @@
+"""The processes that answer: one that has prepared everything, and forks one for each question."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import logging
+import os
+import re
+import socket
+import sys
+import traceback
+import types
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from .commands import stream_commands
+from .processes import fork
+from .runner import LOADER, Grains, Runner
+from .touch import Touch
+from .wire import LogReport, Report, encode, lines
+
+# Exit codes of a question's process that gave its answer, no program exits so by chance:
+ANSWERED, TOUCHED = 77, 78  # nothing was run or written; something may have been
+
+T = TypeVar("T")
+
+
+class Desk:
+    """What is ready for the next question: a Runner, or what grains or pillar raised, which may run anything."""
+
+    def __init__(self, config: str) -> None:
+        self.config = config
+        self.runner = attempt(lambda: Runner(config, Grains(config)))
+        gc.freeze()  # else a collection in a child would copy all of our memory
+
+    def prepare(self) -> Runner | BaseException:
+        """Prepare what is left to prepare."""
+        if isinstance(self.runner, Runner) and self.runner.pillar is None:
+            raised = attempt(self.runner.compile)
+            self.runner = raised or self.runner
+            gc.freeze()
+        return self.runner
+
+    def renew(self) -> None:
+        """Hear that the trees of the project or its cfg are others."""
+        if isinstance(self.runner, Runner):
+            compiled = self.runner.pillar is not None
+            self.runner.configure(self.config)
+            if compiled:
+                self.prepare()
+
+    @property
+    def serves(self) -> bool:
+        """Whether what is ready may serve more than one question: what grains depend on is known."""
+        return isinstance(self.runner, Runner) and not self.runner.own_grains
+
+
+def be_prepared(config: str, sock: socket.socket) -> NoReturn:
+    """Prepare, then fork for each question that comes; what is prepared here is never used here.
+
+    After a question goes {"done": its wait status, "keep": whether what is ready may serve for another}.
+    """
+    be_silent()
+    desk = Desk(config)
+    for question in lines(sock):
+        if question["do"] == "renew":
+            desk.renew()
+            continue
+        found = desk.prepare()
+        if isinstance(found, Runner) and runs_nothing(question):
+            sock.sendall(
+                encode({"answer": ask(found, question)}) + encode({"done": ANSWERED << 8, "keep": desk.serves})
+            )
+            continue
+        pid = fork()
+        if pid == 0:
+            about_minion(found, question, Report(sock.fileno()))
+        _, status = os.waitpid(pid, 0)
+        keep = status == ANSWERED << 8 and desk.serves
+        sock.sendall(b"\n" + encode({"done": status, "keep": keep}))  # a line may have been cut: begin a new one
+    os._exit(0)
+
+
+def attempt(make: Callable[[], T]) -> T | BaseException:
+    """Return what is made, or what went wrong."""
+    try:
+        return make()
+    except BaseException as exc:  # the edge: grains and pillar raise anything, SystemExit included
+        return exc
+
+
+def about_minion(found: Runner | BaseException, question: dict[str, Any], report: Report) -> NoReturn:
+    """Answer a question about the minion."""
+    if isinstance(found, BaseException):
+        give(report, lambda: refuse(found), Touch(""))
+    touch = Touch(found.opts["cachedir"])
+    give(report, lambda: asked(found, question, report), touch)
+
+
+def refuse(problem: BaseException) -> NoReturn:
+    """Raise what prevented an answer."""
+    raise problem
+
+
+def about_syntax(files: Sequence[str], sock: socket.socket) -> NoReturn:
+    """Answer the one question that needs no minion, and so nothing prepared."""
+    be_silent()
+    report = Report(sock.fileno())
+    try:
+        report.send({"answer": json.loads(syntax(files))})
+    except Exception as exc:  # the edge: a file may be gone
+        report.send({"error": f"{type(exc).__name__}: {exc}"})
+    report.send({"done": ANSWERED << 8, "keep": True})
+    os._exit(0)
+
+
+def give(report: Report, answer: Callable[[], Any], touch: Touch) -> NoReturn:
+    """Send an answer and exit; whatever happens stays in this process."""
+    touch.watch()
+    try:
+        report.send({"answer": answer()})
+    except BaseException as exc:  # the edge: modules raise anything, SystemExit included
+        report.send({"log": "".join(traceback.format_exception(exc))})
+        report.send({"error": f"{type(exc).__name__}: {exc}"})
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(TOUCHED if touch.any else ANSWERED)
+
+
+def be_silent() -> None:
+    """Say nothing where we were started to: it is a log, and what Salt and its modules print may be secret."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+    os.close(null)
+
+
+def asked(runner: Runner, question: dict[str, Any], report: Report) -> Any:
+    """Return the answer to a question about the minion."""
+    if cover := runner.state.opts.get("corpushooks_overlay"):
+        overlay(**cover)
+    if question["do"] == "run":
+        logging.getLogger().handlers[:] = [LogReport(report)]
+        stream_commands(report.output)
+        return runner.run(question["sls"], question["test"], report)
+    return ask(runner, question)
+
+
+def ask(runner: Runner, question: dict[str, Any]) -> Any:
+    """Return what a function of loader/_modules/corpushooks.py answers."""
+    return json.loads(runner.state.functions[question["function"]](*question["args"]))
+
+
+def runs_nothing(question: dict[str, Any]) -> bool:
+    """Say whether a question needs no process of its own: facts, where the sample is YAML and no program."""
+    if question.get("function") != "corpushooks.facts":
+        return False
+    sample = question["args"][0]
+    try:
+        return not (sample and re.search(r"{[{%#]|\A#!", Path(sample).read_text("utf-8", "replace")))
+    except OSError:
+        return False
+
+
+def syntax(files: Sequence[str]) -> str:
+    """Answer the one question that needs Salt's Jinja and YAML, but no minion."""
+    path = LOADER / "_modules/corpushooks.py"
+    module = types.ModuleType("syntax")
+    exec(compile(path.read_text(), path, "exec"), module.__dict__)
+    return str(module.syntax(files))
+
+
+def overlay(target: str, upper: str, work: str) -> None:
+    """See the folder `upper` laid over `target`, in this process and its children only; raise OSError.
+
+    Source: mount(2), and the kernel's documentation of overlayfs. The folders are named by descriptor, since
+    a comma or a colon in a path would end an option.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    new_namespace, private = 0x00020000, 0x4000 | 0x40000  # CLONE_NEWNS; MS_REC | MS_PRIVATE
+    failed = libc.unshare(new_namespace) or libc.mount(b"none", b"/", None, private, None)
+    names = [f"/proc/self/fd/{os.open(path, os.O_PATH | os.O_DIRECTORY)}" for path in (target, upper, work)]
+    options = "lowerdir={},upperdir={},workdir={}".format(*names).encode()
+    if failed or libc.mount(b"overlay", target.encode(), b"overlay", 0, options):
+        raise OSError(ctypes.get_errno(), f"overlay over {target}: {os.strerror(ctypes.get_errno())}")

@@ -1,0 +1,80 @@
+"""Load Salt once, then be the parent of sessions, until the daemon at the other end of descriptor 0 ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import socket
+import sys
+from typing import NoReturn
+
+from .processes import CHUNK, fork, sweep, take_stdin, wake_on_child
+from .session import be_session
+from .warm import load_salt, packages, warm_up
+from .wire import encode
+
+
+def serve() -> None:
+    """Load Salt once, then fork a child for each session that is asked for."""
+    control, wake = take_stdin(), wake_on_child()
+    os.chdir("/")
+    problem = load_salt()
+    loaded, cold = packages(), not problem
+    children: dict[int, socket.socket | None] = {}  # our end of a session's socket, to tell how it died
+    while True:
+        ready, _, _ = select.select([control, wake], [], [], 0 if cold else None)
+        if cold and not ready:
+            warm_up()
+            cold = False
+        if wake in ready:
+            wake.recv(CHUNK)
+            reap(children)
+        if control in ready:
+            if packages() != loaded and not children:
+                begin_anew(control)
+            data, fds, _, _ = socket.recv_fds(control, CHUNK, 1)
+            if not data:
+                return
+            sock = socket.socket(fileno=fds[0])
+            if problem:
+                refuse(sock, problem)
+                continue
+            pid = fork()
+            if pid == 0:
+                for other in (control, wake, *children.values()):
+                    if other:
+                        other.close()
+                be_session(sock, json.loads(data))
+            children[pid] = sock
+
+
+def begin_anew(control: socket.socket) -> NoReturn:
+    """Load Salt again, since packages were installed: what could not be imported then may be there now."""
+    os.dup2(control.fileno(), 0)
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def refuse(sock: socket.socket, problem: str) -> None:
+    """Tell who wants a session why there is none."""
+    hint = f"install it: {sys.executable} -m pip install 'salt>=3007'"
+    with sock, contextlib.suppress(OSError):
+        sock.sendall(encode({"error": problem, "hint": hint}))
+
+
+def reap(children: dict[int, socket.socket | None]) -> None:
+    """Let go of the sessions that ended; where one was killed, say so to its owner and stop what it left."""
+    for pid in list(children):
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if not done:
+            continue
+        sock = children.pop(pid)
+        if sock is None:
+            continue
+        if os.WIFSIGNALED(status):
+            with contextlib.suppress(OSError):  # a line may have been cut: begin a new one
+                sock.send(b"\n" + encode({"ended": status}), socket.MSG_DONTWAIT)
+        sock.close()
+        if os.WIFSIGNALED(status):
+            children[sweep(pid)] = None

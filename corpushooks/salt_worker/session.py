@@ -1,0 +1,144 @@
+"""One session: the child that owns one deployment's process group, and answers its questions."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NoReturn
+
+from .processes import CHUNK, Stopped, fork, stop_group, stop_on_term, wake_on_child
+from .question import ANSWERED, TOUCHED, about_syntax, be_prepared
+from .wire import encode, register
+
+FRESH = 1.0  # seconds that what was prepared may serve; a salt-call takes about as long to come to its first state
+
+
+def be_session(sock: socket.socket, given: dict[str, str]) -> NoReturn:
+    """Be the child that owns one deployment's process group, to its end."""
+    try:
+        os.setsid()
+        os.umask(0o022)
+        name, _, value = given["mark"].partition("=")
+        if name:
+            os.environ[name] = value
+        wake = wake_on_child()
+        stop_on_term()
+        Session(sock, wake, given["config"]).converse(register(sock))
+    except (Stopped, ConnectionError):
+        stop_group(os.getpgid(0))
+    except Exception as exc:  # the edge: whoever asks next is told
+        traceback.print_exc()
+        sock.sendall(encode({"error": f"{type(exc).__name__}: {exc}"}))
+    finally:
+        sys.stderr.flush()
+        os._exit(0)
+
+
+class Helper:
+    """A child of a session, and the session's end of the socket to it."""
+
+    def __init__(self, act: Callable[[socket.socket], NoReturn], *ours: socket.socket) -> None:
+        self.sock, theirs = socket.socketpair()
+        self.began = time.monotonic()
+        self.pid = fork()
+        if self.pid == 0:
+            for other in (self.sock, *ours):
+                other.close()
+            act(theirs)
+        theirs.close()
+
+
+class Session:
+    """What is asked for one deployment, and who answers.
+
+    An SLS finds all as a salt-call would that was started now: what was prepared serves for a moment, and only while
+    nothing was run or written. We ourselves never run anything, so whatever is prepared anew begins clean.
+    """
+
+    def __init__(self, sock: socket.socket, wake: socket.socket, config: str) -> None:
+        self.sock, self.wake, self.config = sock, wake, config
+        self.prepared: Helper | None = None
+        self.count = 0  # how often anything was prepared, and so grains were read
+
+    def converse(self, said: Iterator[dict[str, Any]]) -> None:
+        """Answer questions until "close"; raise Stopped where the socket ends without."""
+        for question in said:
+            if question["do"] == "close":
+                self.sock.sendall(encode({"prepared": self.count}))
+                return
+            if question["do"] == "prepare":
+                self.prepare()
+            elif question["do"] == "renew":
+                if self.prepared:
+                    self.prepared.sock.sendall(encode(question))
+            elif question.get("function") == "corpushooks.syntax":
+                self.follow(Helper(partial(about_syntax, *question["args"]), self.sock, self.wake))
+            else:
+                prepared = self.prepare()
+                prepared.sock.sendall(encode(question))
+                if not self.follow(prepared):
+                    self.drop()
+        raise Stopped
+
+    def prepare(self) -> Helper:
+        """Return who sees what is there now."""
+        if self.prepared and time.monotonic() - self.prepared.began > FRESH:
+            self.drop()
+        if self.prepared is None:
+            self.count += 1
+            self.prepared = Helper(partial(be_prepared, self.config), self.sock, self.wake)
+        return self.prepared
+
+    def drop(self) -> None:
+        """Let go of what was prepared: the end of its socket ends it."""
+        if self.prepared:
+            self.prepared.sock.close()
+        self.prepared = None
+
+    def follow(self, helper: Helper) -> bool:
+        """Pass on what is said until a question is answered; return whether its helper may answer another.
+
+        Raise Stopped where our owner is gone, or a process died: commands of that SLS may still run.
+        """
+        buffer, watched = b"", [self.sock.fileno(), helper.sock.fileno(), self.wake.fileno()]
+        while True:
+            ready, _, _ = select.select(watched, [], [])
+            if self.sock.fileno() in ready:
+                if not self.sock.recv(1, socket.MSG_PEEK):
+                    raise Stopped
+                watched.remove(self.sock.fileno())  # our owner has its answer already, and speaks of the next thing
+            elif helper.sock.fileno() in ready:  # before `wake`: what was written is read to its end first
+                data = helper.sock.recv(CHUNK)
+                *whole, buffer = (buffer + data).split(b"\n")
+                for line in whole:
+                    if line.startswith(b'{"done"'):
+                        return self.done(**json.loads(line))
+                    self.sock.sendall(line + b"\n" if line else b"")
+                if not data:
+                    watched.remove(helper.sock.fileno())
+            elif self.wake.fileno() in ready:
+                self.wake.recv(CHUNK)
+                self.reap(helper)
+
+    def done(self, done: int, keep: bool) -> bool:
+        """Hear how a question's process ended."""
+        if os.WIFEXITED(done) and os.WEXITSTATUS(done) in (ANSWERED, TOUCHED):
+            return keep
+        self.sock.sendall(encode({"ended": done}))
+        raise Stopped
+
+    def reap(self, helper: Helper) -> None:
+        """Let go of helpers that ended; one that has not answered was killed."""
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                if ended[0] == helper.pid:
+                    self.sock.sendall(b"\n" + encode({"ended": ended[1]}))
+                    raise Stopped

@@ -1,0 +1,157 @@
+"""What a worker does once, so that no session need do it again."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import logging
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from .runner import LOADER
+from .wire import LOG_LINE
+
+TICK_NS = 1_000_000_000  # what changed less than this before it was seen may change once more and bear the same time
+LISTING = ("cython_enable", "enable_zip_modules", "optimization_order")  # options on which a loader's list depends
+FIRST = "config loader pillar state template utils.jinja utils.timed_subprocess"  # what sessions use of Salt
+# What Salt imports when it first renders and runs something.
+LATER = (
+    "grains.extra loader.dunder modules.cmdmod modules.file modules.network modules.smbios renderers.yaml utils.cloud"
+    " utils.dns utils.find utils.locales utils.nb_popen utils.package utils.pkg.rpm utils.validate.net utils.win_system"
+    " utils.win_update utils.winapi"
+)
+Stamp = tuple[int, int, int]
+Stamps = dict[str, "Stamp | None"]
+
+
+def load_salt() -> str:
+    """Import what sessions need, so that they inherit it; return what is wrong, or nothing."""
+    try:
+        from salt.version import __saltstack_version__ as version
+    except ImportError as exc:
+        return f"Salt is not installed for {sys.executable} ({exc})"
+    if version.major < 3006:
+        return f"Salt {version.string} of {sys.executable} is too old; 3006 is the oldest that works"
+    for name in FIRST.split():
+        importlib.import_module(f"salt.{name}")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LOG_LINE)
+    handler.setLevel(logging.WARNING)
+    logging.getLogger().handlers[:] = [handler]  # Salt's own keep what they saw, and repeat it in each child
+    logging.disable(logging.INFO)  # nobody would hear it
+    Listings().install()
+    _say_truth_at_once()
+    return ""
+
+
+def warm_up() -> None:
+    """Do beforehand what every session would do first. It runs nothing of anybody's, and reads no grains."""
+    import jinja2
+    import salt.config
+    import salt.loader
+    import salt.pillar
+    import salt.state
+
+    for name in LATER.split():
+        with suppress(ImportError):
+            importlib.import_module(f"salt.{name}")
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder, "minion")
+        config.write_text(
+            f"{{id: warm, file_client: local, local: true, root_dir: {folder}, module_dirs: ['{LOADER}'],"
+            " log_level_logfile: quiet, cython_enable: false, enable_zip_modules: false}"
+        )
+        opts = salt.config.minion_config(str(config))
+        opts["grains"] = {}
+        salt.loader.grain_funcs(opts)
+        salt.pillar.get_pillar(opts, {}, "warm", "base")
+        salt.state.HighState(opts, initial_pillar={"none": ""})
+    environment = jinja2.Environment(extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols"])
+    environment.from_string("{% set one = 1 %}{{ one }}").render()  # compiles the expressions it reads with
+
+
+class Listings:
+    """Folders of modules and of packages, which Salt lists again and again, are only where they have changed."""
+
+    def __init__(self) -> None:
+        self._known: dict[Any, tuple[Stamps, Any]] = {}
+        self.hits = 0
+
+    def install(self) -> None:
+        """Take the place of what Salt lists with."""
+        import salt.loader.lazy
+        import salt.utils.entrypoints
+
+        loader, entry_points = salt.loader.lazy.LazyLoader, salt.utils.entrypoints
+        loader._refresh_file_mapping = self._once(loader._refresh_file_mapping)
+        original = entry_points.iter_entry_points
+        entry_points.iter_entry_points = lambda group: self._kept(
+            ("", group), lambda: sys.path, lambda: original(group)
+        )
+
+    def _once(self, original: Any) -> Any:
+        """Return a loader's method which does what the original did, if that would do the same."""
+        names = ("file_mapping", "suffix_map", "suffix_order")
+
+        def listed(loader: Any) -> Any:
+            original(loader)
+            return {name: copy.copy(vars(loader)[name]) for name in names}
+
+        def refresh(loader: Any) -> None:
+            folders = [folder for folder in loader.module_dirs if os.path.isdir(folder)]
+            options = [str(loader.opts.get(name)) for name in LISTING]
+            key = (*folders, "", *options, *loader.suffix_order, *sorted(loader.disabled), "", *loader.static_modules)
+            found = self._kept(
+                key,
+                lambda: [*folders, *(inner for folder in folders for inner in _inner(folder))],
+                lambda: listed(loader),
+            )
+            vars(loader).update({name: copy.copy(value) for name, value in found.items()})
+
+        return refresh
+
+    def _kept(self, key: Any, folders: Callable[[], Sequence[str]], make: Callable[[], Any]) -> Any:
+        """Return what was made for a key while the folders were as they are now, or make it."""
+        stamps, made = self._known.get(key, ({}, None))
+        if stamps and all(_stamp(path) == stamp for path, stamp in stamps.items()):
+            self.hits += 1
+            return made
+        seen = time.time_ns()
+        stamps = {path: _stamp(path) for path in folders()}
+        made = make()
+        if all(stamp is None or stamp[2] < seen - TICK_NS for stamp in stamps.values()):
+            self._known[key] = stamps, made
+        return made
+
+
+def _stamp(path: str) -> Stamp | None:
+    """Return what changes whenever an entry of a folder does."""
+    with suppress(OSError):
+        st = os.stat(path)
+        return st.st_dev, st.st_ino, st.st_ctime_ns
+    return None
+
+
+def _inner(folder: str) -> list[str]:
+    with suppress(OSError), os.scandir(folder) as entries:
+        return [entry.path for entry in entries if entry.is_dir()]
+    return []
+
+
+def packages() -> list[Any]:
+    """Return what changes when a package is installed for this interpreter."""
+    return [_stamp(folder) for folder in sys.path]
+
+
+def _say_truth_at_once() -> None:
+    """Have the options of Salt 3008 say whether they are empty without counting them, which every copy asks."""
+    with suppress(ImportError):
+        from salt.utils.optsdict import OptsDict
+
+        OptsDict.__bool__ = lambda opts: any(key in opts for key in opts._get_all_keys())
