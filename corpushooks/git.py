@@ -416,11 +416,11 @@ def oddities(path: Path, name: str, entries: Listing) -> list[tuple[str, str]]:
 def checkout(work: Path, tree: Path, name: str | None) -> None:
     """Make the folder `tree` exactly the commit `name` (None: empty). `work` is our git dir, under its lane's lock."""
     tree.mkdir(parents=True, exist_ok=True)
-    if name is None and not any(tree.iterdir()):
-        return
     index = work / f"{tree.name}.index"
     lock = Path(f"{index}.lock")
     lock.unlink(missing_ok=True)  # only a dead one: the lane is ours
+    if name is None and not any(tree.iterdir()):
+        return
     env = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(tree), CHECKOUT: str(tree)}
     try:
         _git(work, "read-tree", "-u", "--reset", name or EMPTY_TREE, env=env)

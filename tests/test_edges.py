@@ -137,6 +137,9 @@ class Stoppable:
     def __exit__(self, *exc: object) -> None:
         pass
 
+    def prepare(self) -> None:
+        pass
+
     def stop(self) -> None:
         self.stopped = True
 

@@ -1,0 +1,333 @@
+"""The comparisons. Each function makes what it needs in an empty folder and returns its rows."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.measure import Row, faster, in_turn, smaller, timed, within
+from benchmarks.rivals import Rival, emptied, rsync
+from corpushooks import tree
+from corpushooks.deployment import DEPLOYED
+from corpushooks.history import History
+from corpushooks.run import DEVNULL, spawn
+from tests.hook_peers import Hook, accepts, commands, daemon_of, hello
+from tests.host import Box, Work, until
+
+STATE = "nothing{}:\n  test.nop: []\n"
+EIGHT = {f".salt/{number:02d}_state.sls": STATE.format(number) for number in range(8)}
+ONE = {".salt/00_state.sls": STATE.format("")}
+EMPTY = {".salt/00_state.sls": "{}\n"}
+FILES, FOLDERS, CHANGED = 50_000, 500, 100
+PROJECTS = 20
+MANY = 10_000
+
+
+@contextmanager
+def host(folder: Path, *, settings: str = "") -> Iterator[Box]:
+    """Be a host with the project `hello` and a daemon."""
+    folder.mkdir()
+    box = Box(folder, salt=True)
+    if settings:
+        box.settings(settings)
+    box.init()
+    box.start()
+    try:
+        yield box
+    finally:
+        box.stop()
+
+
+def push(box: Box, name: str = "hello") -> float:
+    """Push what is committed; return how long it took, when nothing of it is left to do."""
+    work = box.work(name)
+    number = last(box, name) + 1
+    took = timed(lambda: pushed(work))
+    box.ended(number, name)
+    return took
+
+
+def pushed(work: Work) -> None:
+    done = work.push()
+    assert done.code == 0, done.text
+
+
+def last(box: Box, name: str = "hello") -> int:
+    store = box.history
+    number = store.newest(name)
+    store.close()
+    return number
+
+
+def committed(work: Work, act: Callable[[], object]) -> float:
+    """Commit a change of one file, then do something that is measured, or measures itself."""
+    work.commit({"changed": str(time.time_ns())})
+    found = act()
+    assert isinstance(found, float)
+    return found
+
+
+def deployed(box: Box, files: dict[str, str], name: str = "hello") -> Work:
+    """Push some files once; return the working copy."""
+    work = box.work(name)
+    work.commit(dict(files))
+    push(box, name)
+    return work
+
+
+def pushes(folder: Path, rounds: int) -> list[Row]:
+    """A push of eight small SLS, against what people have."""
+    calls = Rival.make(folder / "calls", EIGHT, "salt-calls")
+    original = Rival.make(folder / "original", EIGHT, "original")
+    with host(folder / "host") as box:
+        work = deployed(box, EIGHT)
+        ours, theirs, first = in_turn(
+            rounds,
+            lambda: committed(work, lambda: push(box)),
+            lambda: committed(calls.work, lambda: timed(calls.push)),
+            lambda: committed(original.work, lambda: timed(original.push)),
+        )
+    what = "push with 8 SLS of one state"
+    return [
+        faster(what, ours, "post-receive: checkout, 8 salt-call", theirs, 15),
+        faster(what, ours, "the original: rsync, one process, 8 state.sls", first, 4),
+    ]
+
+
+def nothing_to_do(folder: Path, rounds: int) -> list[Row]:
+    """A push with no work, against one to a repository whose hook checks out."""
+    bare = Rival.make(folder / "bare", EMPTY, "checkout")
+    with host(folder / "host") as box:
+        work = deployed(box, EMPTY)
+        ours, theirs = in_turn(
+            2 * rounds,
+            lambda: committed(work, lambda: push(box)),
+            lambda: committed(bare.work, lambda: timed(bare.push)),
+        )
+    return [within("push with one empty SLS", ours, "post-receive: checkout", theirs, 8)]
+
+
+def hook(folder: Path, rounds: int) -> list[Row]:
+    """The hook: start, hand over, answer; against Python's own start."""
+    box = Box(folder)
+    installed = Hook.make(box.host, folder)
+    given = hello("push-options atomic") + commands("refs/heads/master") + b"0000"
+    python = [sys.executable, "-I", "-S", "-c", "pass"]
+
+    def relay() -> float:
+        with daemon_of(box.host, accepts("refs/heads/master")):
+            return timed(lambda: told(installed, given))
+
+    ours, theirs = in_turn(4 * rounds, relay, lambda: timed(lambda: spawn(python, stdin=DEVNULL).wait()))
+    return [within("hook: start, hand over, answer", ours, "python3 -I -S -c pass", theirs, 2.5)]
+
+
+def told(installed: Hook, given: bytes) -> None:
+    ended = installed.run(given)
+    assert ended.report == ["ok refs/heads/master"], ended
+
+
+def archives(folder: Path, rounds: int) -> list[Row]:
+    """Archives of a large tree, and the way back, against rsync."""
+    live, kept, copy = folder / "live", folder / "kept", folder / "copy"
+    grow(live)
+    tree.snapshot(tree.scan(live), kept / "0", None)
+    settle()
+    names = iter(range(1, 1_000_000))
+    newest = [kept / "0"]
+
+    def archive() -> float:
+        target = kept / str(next(names))
+        took = timed(lambda: tree.snapshot(tree.scan(live), target, newest[-1]))
+        newest.append(target)
+        if len(newest) > 2:
+            tree.remove(newest.pop(0))
+        return took
+
+    def copied() -> float:
+        target = emptied(copy)
+        return timed(lambda: rsync(live, target))
+
+    def changed(act: Callable[[], float]) -> float:
+        change(live)
+        return act()
+
+    rows = []
+    ours, theirs = in_turn(rounds, archive, copied, sync=True)
+    rows.append(faster(f"archive, {FILES} files, none changed", ours, "rsync -Aa to an empty folder", theirs, 5))
+    alone = disk(newest[-1], beside=newest[-2])
+    rows.append(smaller("the same: disk that it takes", alone, "the same", disk(copy), 0.05))
+    ours, theirs = in_turn(rounds, lambda: changed(archive), copied, sync=True)
+    rows.append(faster(f"archive, {CHANGED} of {FILES} files changed", ours, "the same", theirs, 4))
+    saved, aside = kept / "saved", kept / "aside"
+    tree.snapshot(tree.scan(live), saved, newest[-1])
+
+    def back() -> float:
+        change(live)
+        tree.remove(aside)
+        os.sync()
+        return timed(lambda: (tree.snapshot(tree.scan(live), aside, saved), tree.restore(saved, live)))
+
+    def both_ways() -> float:
+        change(live)
+        target = emptied(copy)
+        os.sync()
+        return timed(lambda: (rsync(live, target), rsync(saved, live)))
+
+    ours, theirs = in_turn(rounds, back, both_ways)
+    rows.append(faster(f"roll back, {CHANGED} of {FILES} files differ", ours, "rsync -Aa both ways", theirs, 4))
+    return rows
+
+
+def grow(folder: Path) -> None:
+    """Make a large tree: small files in many folders."""
+    for number in range(FILES):
+        place = folder / f"d{number % FOLDERS}"
+        if number < FOLDERS:
+            place.mkdir(parents=True)
+        (place / f"f{number}").write_text(f"file {number}\n" * 20)
+
+
+def change(folder: Path) -> None:
+    """Change some files of it, all over."""
+    for number in range(0, FILES, FILES // CHANGED):
+        (folder / f"d{number % FOLDERS}" / f"f{number}").write_text(f"{time.time_ns()}\n" * 20)
+    settle()
+
+
+def settle() -> None:
+    """Let a clock tick go by: what was written a moment ago is not trusted to be what it was."""
+    time.sleep(0.05)
+
+
+def disk(folder: Path, beside: Path | None = None) -> int:
+    """Return the bytes that a tree takes on the disk, without what it shares with another."""
+    shared = {path.lstat().st_ino for path in beside.rglob("*")} if beside else set()
+    found = [path.lstat() for path in (folder, *folder.rglob("*"))]
+    manifest = folder.with_name(f"{folder.name}.manifest")
+    own = sum(st.st_blocks for st in found if st.st_ino not in shared)
+    return 512 * (own + (manifest.lstat().st_blocks if beside else 0))
+
+
+def cold(folder: Path, rounds: int) -> list[Row]:
+    """The first push after the daemon was started."""
+    call = Rival.make(folder / "call", ONE, "checkout")
+    call.push()
+    with host(folder / "host") as box:
+        work = deployed(box, ONE)
+
+        def first() -> float:
+            box.stop()
+            box.start()
+            return committed(work, lambda: push(box))
+
+        ours, theirs = in_turn(rounds, first, lambda: timed(call.salt_call))
+    return [within("first push of a daemon, one SLS", ours, "one salt-call", theirs, 1.5)]
+
+
+def at_once(folder: Path, rounds: int) -> list[Row]:
+    """Many projects pushed at once, against one after the other."""
+    names = [f"app{number}" for number in range(PROJECTS)]
+    with host(folder / "host") as box:
+        for name in names:
+            box.init(name)
+            deployed(box, ONE, name)
+
+        def together() -> float:
+            for name in names:
+                box.work(name).commit({"changed": str(time.time_ns())})
+            threads = [threading.Thread(target=push, args=(box, name)) for name in names]
+            return timed(lambda: ([thread.start() for thread in threads], [thread.join() for thread in threads]))
+
+        def in_line() -> float:
+            for name in names:
+                box.work(name).commit({"changed": str(time.time_ns())})
+            return timed(lambda: [push(box, name) for name in names])
+
+        ours, theirs = in_turn(rounds, together, in_line)
+    cores = os.cpu_count()
+    return [faster(f"{PROJECTS} projects pushed at once", ours, f"one after the other ({cores} cores)", theirs, 1.5)]
+
+
+def memory(folder: Path, rounds: int) -> list[Row]:
+    """What the daemon and the worker hold when nothing is deployed."""
+    with host(folder / "host", settings="worker_idle_timeout: 3\n") as box:
+        deployed(box, EIGHT)
+        awake = resident(box)
+        until(lambda: len(processes(box)) == 1, 60)
+        asleep = resident(box)
+    return [
+        smaller("daemon and idle worker, resident", awake, "", 120 << 20, 1),
+        smaller("the same after 10 minutes of nothing", asleep, "", 60 << 20, 1),
+    ]
+
+
+def processes(box: Box) -> list[int]:
+    """Return the daemon and all that descends from it."""
+    assert box.daemon
+    found = [box.daemon.pid]
+    for pid in found:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found += map(int, (task / "children").read_text().split())
+    return found
+
+
+def resident(box: Box) -> int:
+    """Return the bytes of memory that a daemon and all that descends from it hold."""
+    total = 0
+    for pid in processes(box):
+        status = Path(f"/proc/{pid}/status").read_text()
+        total += int(status.partition("VmRSS:")[2].split()[0]) << 10
+    return total
+
+
+def history(folder: Path, rounds: int) -> list[Row]:
+    """A deployment where many are recorded, against one where few are."""
+    with host(folder / "few") as few, host(folder / "many") as many:
+        for box in (few, many):
+            deployed(box, ONE)
+        for _ in range(9):
+            committed(few.work(), lambda: push(few))
+        remember(many, MANY)
+        sides = [lambda box=box: committed(box.work(), lambda: push(box)) for box in (many, few)]
+        ours, theirs = in_turn(2 * rounds, *sides)
+    return [within(f"push, {MANY} deployments recorded", ours, "10 recorded", theirs, 1.1)]
+
+
+def remember(box: Box, count: int) -> None:
+    """Record deployments that never were."""
+    box.stop()
+    store = History(box.host.store)
+    row = store.deployment("hello", 1)
+    with store.change() as db:
+        db.executemany(
+            "INSERT INTO deployment (project, number, token, state, request, old_code, new_code, queued, started,"
+            " decided, ended) VALUES ('hello', ?, ?, ?, ?, ?, ?, 1, 2, 3, 4)",
+            [
+                (number, f"token{number}", DEPLOYED, '{"kind": "deploy"}', row.new_code, row.new_code)
+                for number in range(2, count)
+            ],
+        )
+        db.executemany(
+            "INSERT INTO journal VALUES ('hello', ?, ?, 'archive', 1)",
+            [(number, seq) for number in range(2, count) for seq in range(1, 9)],
+        )
+    store.close()
+    box.start()
+
+
+ROWS: dict[str, Callable[[Path, int], list[Row]]] = {
+    "pushes": pushes,
+    "nothing": nothing_to_do,
+    "hook": hook,
+    "archives": archives,
+    "cold": cold,
+    "at-once": at_once,
+    "memory": memory,
+    "history": history,
+}
