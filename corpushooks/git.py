@@ -22,7 +22,7 @@ from dulwich.config import ConfigFile
 from dulwich.errors import NotGitRepository
 from dulwich.file import FileLocked
 from dulwich.objects import Blob, Commit, ObjectID, Tag, Tree
-from dulwich.refs import Ref
+from dulwich.refs import DiskRefsContainer, Ref
 from dulwich.repo import Repo
 
 from corpushooks import disk
@@ -30,6 +30,7 @@ from corpushooks.errors import GitError, ProcessError, UsageError
 from corpushooks.run import Output, run, stop_carrying
 
 T = TypeVar("T")
+Listing = list[tuple[int, str, str]]  # of a commit: mode, object, path
 
 MINIMUM = (2, 30)
 ZERO = "0" * 40
@@ -38,6 +39,7 @@ PINS = "refs/corpus"
 CHECKOUT = "CORPUS_CHECKOUT"  # in the environment of a checkout, so that it is found when its daemon was killed
 LINK, SUBMODULE = 0o120000, 0o160000  # modes in a tree
 PATIENCE = 5.0  # seconds until a lock is stale
+SETTLED_NS = 2_000_000_000  # some filesystems count seconds only
 
 # Files are checked out byte for byte: no line ends, keywords, filters or encodings are changed.
 ATTRIBUTES = "* -text !eol -ident -filter !working-tree-encoding\n"
@@ -118,6 +120,10 @@ def _point_head(path: Path, branch: str) -> bool:
 
 
 def _configure(path: Path, wanted: dict[str, str]) -> bool:
+    """Make the configuration of a repository what it should be; return whether it was not."""
+    now = _stamp(path / "config")
+    if now and _seen.get(path) == (now, wanted):
+        return False
     found = _configured(path, wanted)
     wrong = {key: value for key, value in wanted.items() if found.get(key) != value}
     if wrong:  # aside: git does not fsync it, and where it is empty a push is stored without a deployment
@@ -127,7 +133,21 @@ def _configure(path: Path, wanted: dict[str, str]) -> bool:
             _git(path, "config", "--file", aside, "--replace-all", key, value)
         disk.write_file(path / "config", aside.read_bytes(), 0o644)
         aside.unlink()
+    elif now:
+        _seen[path] = now, wanted
     return bool(wrong)
+
+
+_seen: dict[Path, tuple[tuple[int, ...], dict[str, str]]] = {}  # configurations that were right, as they were then
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    """Return what changes with a file; None where it is gone, or changed so lately that it may again unseen."""
+    with contextlib.suppress(FileNotFoundError):
+        st = path.stat()
+        if time.time_ns() - st.st_ctime_ns > SETTLED_NS:
+            return st.st_dev, st.st_ino, st.st_size, st.st_ctime_ns
+    return None
 
 
 def _configured(path: Path, keys: Iterable[str]) -> dict[str, str]:
@@ -163,11 +183,15 @@ def _repo(path: Path) -> Iterator[Repo]:
     try:
         repo = Repo(str(path))
     except (NotGitRepository, OSError) as exc:
-        raise GitError(f"{path} is no repository", hint="corpus init NAME repairs it") from exc
+        raise _no_repository(path) from exc
     try:
         yield repo
     finally:
         repo.close()
+
+
+def _no_repository(path: Path) -> GitError:
+    return GitError(f"{path} is no repository", hint="corpus init NAME repairs it")
 
 
 # refs
@@ -175,11 +199,17 @@ def _repo(path: Path) -> Iterator[Repo]:
 
 def ref(path: Path, name: str) -> str | None:
     """Return the object that a ref names, or None where there is no such ref."""
-    with _repo(path) as repo:
-        try:
-            return repo.refs[Ref(name.encode())].decode()
-        except KeyError:
-            return None
+    try:
+        return _refs(path)[Ref(name.encode())].decode()
+    except KeyError:
+        return None
+
+
+def _refs(path: Path) -> DiskRefsContainer:
+    """Return the refs of a repository, to be read: for that nothing else need be opened."""
+    if not (path / "HEAD").exists():
+        raise _no_repository(path)
+    return DiskRefsContainer(str(path))
 
 
 def head_branch(path: Path) -> str:
@@ -273,9 +303,7 @@ def pinned(path: Path, number: int) -> str | None:
 
 def pins(path: Path) -> list[int]:
     """Return the numbers of the deployments whose commits are kept."""
-    with _repo(path) as repo:
-        found = repo.refs.keys(base=Ref(PINS.encode()))
-        return sorted(int(name) for name in found if name.isdigit())
+    return sorted(int(name) for name in _refs(path).keys(base=Ref(PINS.encode())) if name.isdigit())
 
 
 # objects
@@ -323,15 +351,6 @@ def subject(path: Path, name: str) -> str:
         return message.decode("utf-8", "replace").partition("\n")[0]
 
 
-def folder(path: Path, name: str, where: str = "") -> dict[str, int] | None:
-    """Return name -> mode of a folder's entries in a commit; None where there is no such folder."""
-    with _repo(path) as repo:
-        tree = _entry(repo, _commit(repo, name), where)
-        if not isinstance(tree, Tree):
-            return None
-        return {os.fsdecode(entry.path): entry.mode for entry in tree.items()}
-
-
 def _entry(repo: Repo, found: Commit, where: str) -> object:
     node: object = repo[found.tree]
     for part in where.split("/") if where else ():
@@ -367,28 +386,21 @@ def lost_commits(path: Path, old: str, new: str, limit: int = 5) -> list[str]:
     return _git(path, "log", f"--max-count={limit}", "--format=%h %s", f"{new}..{old}").text.splitlines()
 
 
-Listing = list[tuple[int, str, str]]  # mode, object, path
-
-
-def listing(path: Path, name: str) -> Listing:
-    """Return all that a commit has, folders too, as a checkout has it."""
-    listed = os.fsdecode(_git(path, "ls-tree", "-r", "-t", "-z", "--full-tree", name).stdout)
+def listing(path: Path, name: str, where: str = "") -> Listing:
+    """Return what a commit has (below the folder `where`), folders too, as a checkout has it."""
+    words = ("--", where) if where else ()
+    listed = os.fsdecode(_git(path, "ls-tree", "-r", "-t", "-z", "--full-tree", name, *words).stdout)
     entries = [entry.partition("\t")[::2] for entry in listed.split("\0") if entry]
     return [(int(head.split()[0], 8), head.split()[2], where) for head, where in entries]
 
 
-def holds_links(path: Path, name: str, where: str) -> bool:
-    """Say whether a folder of a commit, which should be small, has symbolic links anywhere below."""
-    with _repo(path) as repo:
-        waiting = [_entry(repo, _commit(repo, name), where)]
-        while waiting:
-            node = waiting.pop()
-            for entry in node.items() if isinstance(node, Tree) else ():
-                if entry.mode == LINK:
-                    return True
-                if stat.S_ISDIR(entry.mode):
-                    waiting.append(repo[entry.sha])
-    return False
+def folder(entries: Listing, where: str) -> dict[str, int] | None:
+    """Return name -> mode of what lies in a folder ("": the commit itself); None where there is no such folder."""
+    if where and not any(path == where and stat.S_ISDIR(mode) for mode, _, path in entries):
+        return None
+    start = f"{where}/" if where else ""
+    found = {path[len(start) :]: mode for mode, _, path in entries if path.startswith(start)}
+    return {name: mode for name, mode in found.items() if "/" not in name}
 
 
 def links(path: Path, entries: Listing) -> dict[str, str]:

@@ -67,12 +67,12 @@ def check_project(site: Site, row: ProjectRow, folder: Path) -> list[str]:
     if code is None:
         raise UsageError(f"{row.name} has no {row.branch} yet", hint="git push first")
     try:
-        release.check_commit(project, row.environment, code, Request())
+        entries = git.listing(project.code_git, code)
+        release.check_commit(project, row.environment, code, Request(), entries)
         pillar = git.ref(project.pillar_git, head)
-        release.check_paths(project.code_git, code)
+        release.check_paths(project.code_git, code, entries)
         if pillar:
-            release.check_paths(project.pillar_git, pillar)
-            release.check_links(project.pillar_git, pillar, "")
+            release.check_pillar_commit(project.pillar_git, pillar)
         return _check(site, row, release.candidate(project, row.environment, folder, code, pillar))
     except CorpusError as exc:
         return [exc.message]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from corpushooks import git, release, tree, view
 from corpushooks.deployment import DEPLOYED
 from corpushooks.errors import BrokenError, RefusedError, SaltError, UsageError
+from corpushooks.project import Project
 from corpushooks.push import enabled
 from corpushooks.release import Release
 from corpushooks.site import Run
@@ -91,13 +93,13 @@ def check(run: Run) -> None:
     changed = (new, run.deployment.new_pillar) != (run.row.tree_code, run.row.tree_pillar)
     if changed and not enabled(run.request, "sync"):
         raise UsageError("only/skip leave out sync, but the commit is new", hint="leave sync in")
-    release.check_commit(run.project, run.row.environment, new, run.request)
+    entries = git.listing(run.project.code_git, new)
+    release.check_commit(run.project, run.row.environment, new, run.request, entries)
     if changed:
-        run.warn(*release.check_paths(run.project.code_git, new))
+        run.warn(*release.check_paths(run.project.code_git, new, entries))
         if pillar := run.deployment.new_pillar:  # pushed before, and maybe past our checks
-            release.check_paths(run.project.pillar_git, pillar)
-            release.check_links(run.project.pillar_git, pillar, "")
-        with run.site.effect("check syntax"), candidate(run) as found:
+            release.check_pillar_commit(run.project.pillar_git, pillar)
+        with run.site.effect("check syntax"), candidate(run, release.exported) as found:
             check_syntax(run, found)
 
 
@@ -116,13 +118,16 @@ def check_syntax(run: Run, found: Release) -> None:
         raise RefusedError(str(problems[0]), hint="nothing was touched; mend it and push again")
 
 
+Make = Callable[[Project, str, Path, "str | None", "str | None"], Release]
+
+
 @contextlib.contextmanager
-def candidate(run: Run) -> Iterator[Release]:
+def candidate(run: Run, make: Make = release.candidate) -> Iterator[Release]:
     """The release to deploy, in a folder of its own for as long as it is needed."""
     folder = run.project.minion_dir / "candidate" / str(run.deployment.number)
     tree.remove(folder)
     done = run.deployment
     try:
-        yield release.candidate(run.project, run.row.environment, folder, done.new_code, done.new_pillar)
+        yield make(run.project, run.row.environment, folder, done.new_code, done.new_pillar)
     finally:
         tree.remove(folder)

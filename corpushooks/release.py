@@ -97,23 +97,33 @@ def live(project: Project, environment: str) -> Release:
     )  # fmt: skip
 
 
-def candidate(project: Project, environment: str, folder: Path, code: str | None, pillar: str | None) -> Release:
-    """Return the release of two commits, exported into the empty `folder`."""
+def exported(project: Project, environment: str, folder: Path, code: str | None, pillar: str | None) -> Release:
+    """Return the files of two commits, exported into `folder`, to be read: Salt does not see them."""
     salt, pillar_tree = folder / "code/.salt", folder / "pillar"
+    pillar_tree.mkdir(parents=True, exist_ok=True)
     if code:
         git.export(project.work_git, salt, f"{code}:.salt")
-    pillar_tree.mkdir(parents=True, exist_ok=True)
     if pillar:
         git.export(project.work_git, pillar_tree, pillar)
-    return beside(project, environment, folder, salt, pillar_tree)
+    return _in_folder(project, environment, folder, salt, pillar_tree)
+
+
+def candidate(project: Project, environment: str, folder: Path, code: str | None, pillar: str | None) -> Release:
+    """Return the release of two commits, exported into the empty `folder`, as Salt would see it."""
+    found = exported(project, environment, folder, code, pillar)
+    return beside(project, environment, folder, found.salt, found.pillar)
+
+
+def _in_folder(project: Project, environment: str, folder: Path, salt: Path, pillar: Path) -> Release:
+    return Release(
+        project, environment, salt, pillar, (folder / "salt-root",), (folder / "pillar-root",),
+        folder / "modules", folder / "minion",
+    )  # fmt: skip
 
 
 def beside(project: Project, environment: str, folder: Path, salt: Path, pillar: Path) -> Release:
     """Return a release whose .salt and pillar lie anywhere; `folder` takes the shadow of Salt's roots."""
-    found = Release(
-        project, environment, salt, pillar, (folder / "salt-root",), (folder / "pillar-root",),
-        folder / "modules", folder / "minion",
-    )  # fmt: skip
+    found = _in_folder(project, environment, folder, salt, pillar)
     _shadow(project.host.salt_dir, folder / "salt-root", project.name, found.states)
     _shadow(project.host.pillar_dir, folder / "pillar-root", project.name, pillar)
     (folder / "pillar-root/top.sls").unlink(missing_ok=True)
@@ -149,22 +159,25 @@ def _own_top(project: Project, folder: Path, *, wanted: bool | None) -> None:
 # what can be said before anything runs
 
 
-def check_commit(project: Project, environment: str, code: str, request: Request) -> None:
-    """Raise where a commit cannot be deployed as it lies in the repository: nothing is checked out for this."""
+def check_commit(
+    project: Project, environment: str, code: str, request: Request, entries: git.Listing | None = None
+) -> None:
+    """Raise where a commit cannot be deployed as it lies in the repository; `entries` are what it has."""
     repo = project.code_git
-    names = git.folder(repo, code, ".salt")
+    entries = git.listing(repo, code, ".salt") if entries is None else entries
+    names = git.folder(entries, ".salt")
     if names is None:
         raise RefusedError(
             f"{code[:7]} has no .salt folder", hint="add .salt/00_install.sls: see docs/first-project.md"
         )
-    own = git.folder(repo, code, f".salt/{environment}") or {}
+    own = git.folder(entries, f".salt/{environment}") or {}
     read = own if any(name.endswith(".sls") for name in own) else names
     for name, mode in {**read, SAMPLE: names.get(SAMPLE, 0)}.items():
         if mode == git.LINK and (name == SAMPLE or name.endswith(".sls")):
             raise RefusedError(f".salt/{name} is a symbolic link", hint="it is not followed: put the file itself")
         if not STEM.fullmatch(name) and name.endswith(".sls"):
             raise RefusedError(f".salt/{name}: no name for an SLS", hint="use letters, digits, - and _")
-    if git.holds_links(repo, code, ".salt"):
+    if any(mode == git.LINK and path.startswith(".salt/") for mode, _, path in entries):
         check_links(repo, code, ".salt/")
     files = list(read)
     stems = install_stems(files)
@@ -188,13 +201,20 @@ def check_links(repo: Path, commit: str, where: str) -> None:
         raise RefusedError(f"{shown(out[0])} is a link that leads out of the commit", hint="put the file itself")
 
 
-def check_paths(repo: Path, commit: str) -> list[str]:
+def check_paths(repo: Path, commit: str, entries: git.Listing) -> list[str]:
     """Refuse a commit that cannot be checked out as it is, before anything is touched; return what is odd in it."""
-    entries = git.listing(repo, commit)
     wrong = git.refusal(repo, commit) or flaw((path for _, _, path in entries), tree.DEPTH)
     if wrong:
         raise RefusedError(f"{commit[:7]} cannot be checked out: {shown(wrong)}", hint="git fsck tells more")
     return [f"{shown(path, 100)}: {what}" for path, what in git.oddities(repo, commit, entries)]
+
+
+def check_pillar_commit(repo: Path, commit: str) -> git.Listing:
+    """Refuse a commit of pillar.git that cannot be checked out as it is, or leads out of itself; return what it has."""
+    entries = git.listing(repo, commit)
+    check_paths(repo, commit, entries)
+    check_links(repo, commit, "")
+    return entries
 
 
 def check_task(names: list[str], task: str) -> None:
@@ -215,10 +235,8 @@ def syntax(session: Session, release: Release, redactor: Redactor) -> list[Probl
 
 def check_pillar(project: Project, environment: str, settings: Settings, engine: Engine, commit: str) -> None:
     """Raise RefusedError where a commit of pillar.git would not compile: file and line."""
-    if "init.sls" not in (git.folder(project.pillar_git, commit) or {}):
+    if "init.sls" not in (git.folder(check_pillar_commit(project.pillar_git, commit), "") or {}):
         raise RefusedError("the pillar has no init.sls", hint="add init.sls: see docs/first-project.md")
-    check_paths(project.pillar_git, commit)
-    check_links(project.pillar_git, commit, "")
     with tempfile.TemporaryDirectory(prefix="pillar-", dir=_scratch(project)) as folder:
         found = candidate(project, environment, Path(folder), None, commit)
         redactor = redactor_of(settings)

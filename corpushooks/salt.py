@@ -253,6 +253,7 @@ class _Session:
         self.listener = listener
         self.salt_call = salt_call
         self._given: dict[str, Any] | None = None  # the configuration with cfg in it
+        self._written = configuration(minion, None, {})  # by whoever opened us
         self._child: _Child | None = None
         self._over = ""  # why there is nothing to be had any more
 
@@ -302,7 +303,9 @@ class _Session:
         return shlex.join([str(self.salt_call), "--local", "--config-dir", str(self.minion.dir), "state.sls", sls])
 
     def _write(self, content: dict[str, Any]) -> None:
-        _write_configuration(self.minion, content)
+        if content != self._written:
+            _write_configuration(self.minion, content)
+            self._written = content
 
     def _keep_log(self, path: Path, text: str) -> None:
         """Add to a log of Salt's what it said, without secrets and harmless."""

@@ -13,6 +13,7 @@ import sys
 import traceback
 import types
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -36,20 +37,26 @@ class Desk:
         self.runner = attempt(lambda: Runner(config, Grains(config)))
         gc.freeze()  # else a collection in a child would copy all of our memory
 
-    def prepare(self) -> Runner | BaseException:
-        """Prepare what is left to prepare."""
-        if isinstance(self.runner, Runner) and self.runner.pillar is None:
-            raised = attempt(self.runner.compile)
+    def prepare(self, *, runs: bool = True) -> Runner | BaseException:
+        """Prepare what is left to prepare, be it for a question that runs nothing."""
+        if isinstance(self.runner, Runner) and not self.runner.loaded:
+            raised = attempt(partial(self._complete, self.runner, runs))
             self.runner = raised or self.runner
             gc.freeze()
         return self.runner
 
+    def _complete(self, runner: Runner, runs: bool) -> None:
+        if runner.pillar is None:
+            runner.compile()
+        if runs:
+            runner.load()
+
     def renew(self) -> None:
         """Hear that the trees of the project or its cfg are others."""
         if isinstance(self.runner, Runner):
-            compiled = self.runner.pillar is not None
-            self.runner.configure(self.config)
-            if compiled:
+            used = self.runner.pillar is not None
+            self.runner.renew()
+            if used:
                 self.prepare()
 
     @property
@@ -69,12 +76,13 @@ def be_prepared(config: str, sock: socket.socket) -> NoReturn:
         if question["do"] == "renew":
             desk.renew()
             continue
-        found = desk.prepare()
-        if isinstance(found, Runner) and runs_nothing(question):
-            sock.sendall(
-                encode({"answer": ask(found, question)}) + encode({"done": ANSWERED << 8, "keep": desk.serves})
-            )
-            continue
+        found = desk.prepare(runs=not runs_nothing(question))
+        if isinstance(found, Runner) and not found.loaded:
+            told = attempt(partial(ask, found, question))
+            if not isinstance(told, BaseException):
+                sock.sendall(encode({"answer": told}) + encode({"done": ANSWERED << 8, "keep": desk.serves}))
+                continue
+            found = desk.prepare()
         pid = fork()
         if pid == 0:
             about_minion(found, question, Report(sock.fileno()))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 import site
 import subprocess
+import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -12,24 +14,27 @@ from typing import Any
 
 from .wire import Report
 
+Stamp = tuple[int, int, int]
+
 LOADER = Path(__file__).parents[1] / "loader"
 CFG = ("ms_project", "ms_project_name", "ext_pillar")  # what a configuration gets when cfg is known
 
 
 class Grains:
-    """What is known of the host, as it was a moment ago."""
+    """What is known of the host, as it was a moment ago, and the options with which it was asked."""
 
     def __init__(self, config: str) -> None:
         import salt.config
         import salt.loader
 
-        importlib.reload(site)  # a package in a folder that is new to sys.path
-        importlib.invalidate_caches()
+        if packages() != LOADED:
+            importlib.reload(site)  # a folder may be new to sys.path
+            importlib.invalidate_caches()
         ahead = threading.Thread(target=ask_ahead)
         ahead.start()
-        opts = salt.config.minion_config(config)
-        self.values = salt.loader.grains(opts)
-        self.own = has_own_grains(opts)
+        self.opts = salt.config.minion_config(config)
+        self.opts["grains"] = salt.loader.grains(self.opts)
+        self.own = has_own_grains(self.opts)
         ahead.join()  # before anything is forked
 
 
@@ -46,30 +51,31 @@ class Runner:
 
     def __init__(self, config: str, grains: Grains) -> None:
         """Make what is the same for every pillar and every cfg."""
-        import salt.config
         import salt.state
 
-        self.opts = salt.config.minion_config(config)
-        self.opts["grains"] = grains.values
-        self.own_grains = grains.own
+        self.config, self.opts, self.own_grains = config, grains.opts, grains.own
+        self.text = Path(config).read_bytes()
         self.high = salt.state.HighState(self.opts, initial_pillar={"none": "else it compiles its own"})
         self.state = self.high.state
-        self.pillar: dict[str, Any] | None = None  # compiled, and known to all modules
+        self.pillar: dict[str, Any] | None = None  # compiled
+        self.loaded = False  # all modules have that pillar
 
-    def configure(self, config: str) -> None:
-        """Read cfg, and what belongs to it, from the configuration again."""
+    def renew(self) -> None:
+        """Let go of the pillar, and read cfg and what belongs to it from the configuration again."""
         import salt.config
 
-        found = salt.config.minion_config(config)
-        for key in CFG:
-            if key in found:
-                self.state.opts[key] = found[key]
-            elif key in self.state.opts:
-                del self.state.opts[key]
-        self.pillar = None
+        self.pillar, self.loaded = None, False
+        text = Path(self.config).read_bytes()
+        if text != self.text:
+            found, self.text = salt.config.minion_config(self.config), text
+            for key in CFG:
+                if key in found:
+                    self.state.opts[key] = found[key]
+                elif key in self.state.opts:
+                    del self.state.opts[key]
 
     def compile(self) -> None:
-        """Compile the pillar, and load modules that have it. Whatever grains and pillar run may raise."""
+        """Compile the pillar; questions that run nothing need no more. Whatever grains and pillar run may raise."""
         import salt.loader
         import salt.pillar
 
@@ -80,8 +86,12 @@ class Runner:
         else:
             salt.loader.grain_funcs(opts)["corpushooks.cfg"]()  # the one that depends on cfg
         opts["pillar"] = {}  # else merged into the new one
-        found = salt.pillar.get_pillar(opts, opts["grains"], opts["id"], "base", funcs=self.state.functions)
-        opts["pillar"] = pillar = found.compile_pillar()
+        functions = self.state.functions
+        found = salt.pillar.get_pillar(opts, opts["grains"], opts["id"], "base", funcs=functions)
+        opts["pillar"] = functions.pack["__pillar__"] = self.pillar = found.compile_pillar()
+
+    def load(self) -> None:
+        """Load what every SLS needs, in modules that have the pillar."""
         self.state.load_modules()
         for loader, name in (
             (self.state.rend, "jinja"),
@@ -89,8 +99,8 @@ class Runner:
             (self.state.functions, "config.get"),
         ):
             with suppress(KeyError):
-                loader[name]  # every SLS needs it
-        self.pillar = pillar
+                loader[name]
+        self.loaded = True
 
     def run(self, sls: str, test: bool, report: Report) -> Any:
         """Run one SLS; return what state.sls returns: a mapping of results, or a list of errors."""
@@ -145,3 +155,22 @@ def report_states(state: Any, report: Report) -> None:
         return result
 
     state.call_chunk = call_and_report
+
+
+# Folders
+
+
+def stamp(path: str) -> Stamp | None:
+    """Return what changes whenever an entry of a folder does."""
+    with suppress(OSError):
+        st = os.stat(path)
+        return st.st_dev, st.st_ino, st.st_ctime_ns
+    return None
+
+
+def packages() -> list[Stamp | None]:
+    """Return what changes when a package is installed for this interpreter."""
+    return [stamp(folder) for folder in sys.path]
+
+
+LOADED = packages()  # when this was imported, and Salt was not yet

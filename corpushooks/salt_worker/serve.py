@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import select
@@ -11,8 +12,9 @@ import sys
 from typing import NoReturn
 
 from .processes import CHUNK, fork, sweep, take_stdin, wake_on_child
+from .runner import LOADED, packages
 from .session import be_session
-from .warm import load_salt, packages, warm_up
+from .warm import load_salt, warm_up
 from .wire import encode
 
 
@@ -21,18 +23,19 @@ def serve() -> None:
     control, wake = take_stdin(), wake_on_child()
     os.chdir("/")
     problem = load_salt()
-    loaded, cold = packages(), not problem
+    cold = not problem
     children: dict[int, socket.socket | None] = {}  # our end of a session's socket, to tell how it died
     while True:
         ready, _, _ = select.select([control, wake], [], [], 0 if cold else None)
         if cold and not ready:
             warm_up()
+            gc.freeze()  # else a collection in a child would copy all of our memory
             cold = False
         if wake in ready:
             wake.recv(CHUNK)
             reap(children)
         if control in ready:
-            if packages() != loaded and not children:
+            if packages() != LOADED and not children:
                 begin_anew(control)
             data, fds, _, _ = socket.recv_fds(control, CHUNK, 1)
             if not data:

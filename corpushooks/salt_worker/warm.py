@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .runner import LOADER
+from .runner import LOADER, Stamp, stamp
 from .wire import LOG_LINE
 
 TICK_NS = 1_000_000_000  # what changed less than this before it was seen may change once more and bear the same time
@@ -26,7 +26,6 @@ LATER = (
     " utils.dns utils.find utils.locales utils.nb_popen utils.package utils.pkg.rpm utils.validate.net utils.win_system"
     " utils.win_update utils.winapi"
 )
-Stamp = tuple[int, int, int]
 Stamps = dict[str, "Stamp | None"]
 
 
@@ -119,34 +118,21 @@ class Listings:
     def _kept(self, key: Any, folders: Callable[[], Sequence[str]], make: Callable[[], Any]) -> Any:
         """Return what was made for a key while the folders were as they are now, or make it."""
         stamps, made = self._known.get(key, ({}, None))
-        if stamps and all(_stamp(path) == stamp for path, stamp in stamps.items()):
+        if stamps and all(stamp(path) == was for path, was in stamps.items()):
             self.hits += 1
             return made
         seen = time.time_ns()
-        stamps = {path: _stamp(path) for path in folders()}
+        stamps = {path: stamp(path) for path in folders()}
         made = make()
-        if all(stamp is None or stamp[2] < seen - TICK_NS for stamp in stamps.values()):
+        if all(was is None or was[2] < seen - TICK_NS for was in stamps.values()):
             self._known[key] = stamps, made
         return made
-
-
-def _stamp(path: str) -> Stamp | None:
-    """Return what changes whenever an entry of a folder does."""
-    with suppress(OSError):
-        st = os.stat(path)
-        return st.st_dev, st.st_ino, st.st_ctime_ns
-    return None
 
 
 def _inner(folder: str) -> list[str]:
     with suppress(OSError), os.scandir(folder) as entries:
         return [entry.path for entry in entries if entry.is_dir()]
     return []
-
-
-def packages() -> list[Any]:
-    """Return what changes when a package is installed for this interpreter."""
-    return [_stamp(folder) for folder in sys.path]
 
 
 def _say_truth_at_once() -> None:
