@@ -31,6 +31,7 @@ from corpushooks.text import clean, excerpt, lines, shortened
 
 WORKER = Path(__file__).with_name("salt_worker")
 LOADER = Path(__file__).with_name("loader")
+CFG = ("ms_project", "ms_project_name", "ext_pillar")  # what a configuration has more when cfg is known
 SAID = 1 << 16  # bytes of what salt-call says beside its answer that are kept,
 SAID_LINES = 100  # and lines of one message of Salt's log
 DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -125,6 +126,7 @@ def configuration(minion: Minion, cfg: Mapping[str, Any] | None, defaults: Mappi
         "file_roots": {"base": [str(path) for path in minion.states]},
         "pillar_roots": {"base": [str(path) for path in minion.pillars]},
         "module_dirs": [str(minion.modules), str(LOADER)],
+        "__fs_update": True,  # else all state roots are walked again and again, for events that nobody hears
         "fileserver_list_cache_time": 0,  # else files that a deployment changed are not seen for 20 s
         "lazy_loader_strict_matching": True,  # else an unknown state function costs a second
         "pillar_safe_render_error": False,  # say what is wrong, it is our own pillar
@@ -137,15 +139,19 @@ def configuration(minion: Minion, cfg: Mapping[str, Any] | None, defaults: Mappi
     if cfg is not None:
         own |= {"ms_project": cfg, "ms_project_name": minion.name}
         own["ext_pillar"] = [{"corpushooks": [defaults]}, *minion.config.get("ext_pillar", [])]
-    return {**minion.config, **own}
+    return _plain({**minion.config, **own})
+
+
+def _plain(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a mapping as every reader of it shall find it: no aliases, no subclasses, no dates."""
+    return dict(json.loads(json.dumps(content)))
 
 
 def _write_configuration(minion: Minion, content: dict[str, Any]) -> None:
     """Write `dir/minion` aside, for our eyes only, and rename it."""
     aside = minion.dir / ".minion.new"
-    plain = json.loads(json.dumps(content))  # no aliases, no subclasses, no dates
     with open(aside, "w", encoding="ascii", opener=_private) as file:
-        yaml.dump(plain, file, Dumper=DUMPER, sort_keys=False)
+        yaml.dump(content, file, Dumper=DUMPER, sort_keys=False)
     aside.rename(minion.dir / "minion")
 
 
@@ -369,8 +375,8 @@ class _WarmSession(_Session):
         self._sock.close()
 
     def _write(self, content: dict[str, Any]) -> None:
-        super()._write(content)
-        self._child.send({"do": "renew"})
+        self._child.send({"do": "renew", "cfg": {key: content.get(key) for key in CFG}})
+        super()._write(content)  # for those who are prepared later, and salt-call by hand
 
     def _ask(self, function: str, argument: Any, timeout: float | None = None) -> Any:
         question = {"do": "ask", "function": f"corpushooks.{function}", "args": [argument]}

@@ -223,8 +223,11 @@ def test_objects(work: Work, repo: Path, bring: Bring) -> None:
     os.symlink("a/b", work.path / "link")
     two = bring({"a/c": "two"}, "zweiter Wurf")
     assert (git.subject(repo, one), git.subject(repo, two)) == ("first", "zweiter Wurf")
-    assert git.folder(repo, two, "a") == {"b": 0o100644, "c": 0o100644}
-    assert git.folder(repo, two, "a/b") is git.folder(repo, two, "none/x") is git.folder(repo, two, "link/x") is None
+    entries = git.listing(repo, two)
+    assert git.folder(entries, "a") == {"b": 0o100644, "c": 0o100644}
+    assert git.folder(entries, "") == {"a": 0o40000, "link": git.LINK}
+    assert [git.folder(entries, name) for name in ("a/b", "none/x", "link", "link/x")] == [None] * 4
+    assert git.listing(repo, two, "a") == [entry for entry in entries if entry[2] != "link"]
     assert (git.content(repo, two, "a/c"), git.content(repo, two, "a"), git.content(repo, two, "link")) == (
         b"two", None, None,
     )  # fmt: skip
@@ -245,7 +248,7 @@ def test_odd_names_come_back_as_they_are(work: Work, repo: Path, bring: Bring) -
     wanted = sorted([*names, os.fsdecode(b"\xff")])
     assert sorted(git.removed(repo, two, one)) == wanted
     assert sorted(name for _, name in git.differing(repo, one, two)) == wanted
-    assert sorted(git.folder(repo, two) or {}) == wanted
+    assert sorted(git.folder(git.listing(repo, two), "") or {}) == wanted
 
 
 def test_a_tag_is_followed_and_what_is_no_commit_is_named(work: Work, repo: Path, bring: Bring) -> None:

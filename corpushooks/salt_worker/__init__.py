@@ -8,7 +8,7 @@ Stands alone: the standard library and (for `serve`) Salt, under Salt's own inte
     salt_worker keep PROGRAM...   fd 0 is the socket of one program, which runs in our group
 
 On the socket of a session (or a kept program) go lines of JSON. We begin with {"child": [pid, start, group]} and do
-nothing before {"go": true}. A session is then told {"do": "prepare" | "renew"} or asked {"do": "run" | "ask" |
+nothing before {"go": true}. A session is then told {"do": "prepare" | "renew", ...} or asked {"do": "run" | "ask" |
 "close", ...}; a question gives {"state": ...}, {"output": ...} and {"log": ...} as it goes, at last {"answer": ...} or
 {"error": text}; or {"ended": wait status} where the process died first. Where the socket ends, or SIGTERM comes, the
 whole group is stopped: TERM, then KILL. After "close", to which we say {"prepared": how often}, it is left alone:

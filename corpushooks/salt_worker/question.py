@@ -19,7 +19,7 @@ from typing import Any, NoReturn, TypeVar
 
 from .commands import stream_commands
 from .processes import fork
-from .runner import LOADER, Grains, Runner
+from .runner import LOADER, Grains, Runner, read
 from .touch import Touch
 from .wire import LogReport, Report, encode, lines
 
@@ -32,9 +32,11 @@ T = TypeVar("T")
 class Desk:
     """What is ready for the next question: a Runner, or what grains or pillar raised, which may run anything."""
 
-    def __init__(self, config: str) -> None:
-        self.config = config
-        self.runner = attempt(lambda: Runner(config, Grains(config)))
+    runner: Runner | BaseException
+
+    def __init__(self, options: Any) -> None:
+        """Prepare for a minion with these options, if no exception came of them."""
+        self.runner = options if isinstance(options, BaseException) else attempt(lambda: Runner(Grains(options)))
         gc.freeze()  # else a collection in a child would copy all of our memory
 
     def prepare(self, *, runs: bool = True) -> Runner | BaseException:
@@ -51,11 +53,11 @@ class Desk:
         if runs:
             runner.load()
 
-    def renew(self) -> None:
+    def renew(self, cfg: dict[str, Any]) -> None:
         """Hear that the trees of the project or its cfg are others."""
         if isinstance(self.runner, Runner):
             used = self.runner.pillar is not None
-            self.runner.renew()
+            self.runner.renew(cfg)
             if used:
                 self.prepare()
 
@@ -66,15 +68,18 @@ class Desk:
 
 
 def be_prepared(config: str, sock: socket.socket) -> NoReturn:
-    """Prepare, then fork for each question that comes; what is prepared here is never used here.
+    """Prepare when told to, then fork for each question that comes; what is prepared here is never used here.
 
     After a question goes {"done": its wait status, "keep": whether what is ready may serve for another}.
     """
     be_silent()
-    desk = Desk(config)
-    for question in lines(sock):
+    said, options = lines(sock), attempt(partial(read, config))
+    if not next(said, {}):
+        os._exit(0)
+    desk = Desk(options)
+    for question in said:
         if question["do"] == "renew":
-            desk.renew()
+            desk.renew(question["cfg"])
             continue
         found = desk.prepare(runs=not runs_nothing(question))
         if isinstance(found, Runner) and not found.loaded:

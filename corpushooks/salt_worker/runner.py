@@ -17,14 +17,19 @@ from .wire import Report
 Stamp = tuple[int, int, int]
 
 LOADER = Path(__file__).parents[1] / "loader"
-CFG = ("ms_project", "ms_project_name", "ext_pillar")  # what a configuration gets when cfg is known
+
+
+def read(config: str) -> Any:
+    """Return the options of a minion."""
+    import salt.config
+
+    return salt.config.minion_config(config)
 
 
 class Grains:
     """What is known of the host, as it was a moment ago, and the options with which it was asked."""
 
-    def __init__(self, config: str) -> None:
-        import salt.config
+    def __init__(self, options: Any) -> None:
         import salt.loader
 
         if packages() != LOADED:
@@ -32,9 +37,9 @@ class Grains:
             importlib.invalidate_caches()
         ahead = threading.Thread(target=ask_ahead)
         ahead.start()
-        self.opts = salt.config.minion_config(config)
+        self.opts = options
         self.opts["grains"] = salt.loader.grains(self.opts)
-        self.own = has_own_grains(self.opts)
+        self.own = has_own(salt.loader.grain_funcs(self.opts))
         ahead.join()  # before anything is forked
 
 
@@ -49,30 +54,25 @@ def ask_ahead() -> None:
 class Runner:
     """A HighState that is prepared once and never used: each question forks and uses its copy."""
 
-    def __init__(self, config: str, grains: Grains) -> None:
+    def __init__(self, grains: Grains) -> None:
         """Make what is the same for every pillar and every cfg."""
         import salt.state
 
-        self.config, self.opts, self.own_grains = config, grains.opts, grains.own
-        self.text = Path(config).read_bytes()
+        self.opts, self.own_grains = grains.opts, grains.own
         self.high = salt.state.HighState(self.opts, initial_pillar={"none": "else it compiles its own"})
         self.state = self.high.state
         self.pillar: dict[str, Any] | None = None  # compiled
         self.loaded = False  # all modules have that pillar
 
-    def renew(self) -> None:
-        """Let go of the pillar, and read cfg and what belongs to it from the configuration again."""
-        import salt.config
-
+    def renew(self, cfg: dict[str, Any]) -> None:
+        """Let go of the pillar, and take cfg and what belongs to it, as the configuration has it now; None: nothing."""
         self.pillar, self.loaded = None, False
-        text = Path(self.config).read_bytes()
-        if text != self.text:
-            found, self.text = salt.config.minion_config(self.config), text
-            for key in CFG:
-                if key in found:
-                    self.state.opts[key] = found[key]
-                elif key in self.state.opts:
-                    del self.state.opts[key]
+        opts = self.state.opts
+        for key, value in cfg.items():
+            if value is not None:
+                opts[key] = value
+            elif key in opts:
+                del opts[key]
 
     def compile(self) -> None:
         """Compile the pillar; questions that run nothing need no more. Whatever grains and pillar run may raise."""
@@ -80,11 +80,12 @@ class Runner:
         import salt.pillar
 
         opts = self.state.opts
-        self.own_grains = self.own_grains or has_own_grains(opts)
+        grains = salt.loader.grain_funcs(opts)
+        self.own_grains = self.own_grains or has_own(grains)
         if self.own_grains:
             opts["grains"] = salt.loader.grains(opts)
         else:
-            salt.loader.grain_funcs(opts)["corpushooks.cfg"]()  # the one that depends on cfg
+            grains["corpushooks.cfg"]()  # the one that depends on cfg
         opts["pillar"] = {}  # else merged into the new one
         functions = self.state.functions
         found = salt.pillar.get_pillar(opts, opts["grains"], opts["id"], "base", funcs=functions)
@@ -132,13 +133,12 @@ class Avail:
         return self._original.items()
 
 
-def has_own_grains(opts: Any) -> bool:
-    """Say whether grains come from anywhere but Salt and us: what they depend on nobody knows."""
+def has_own(grains: Any) -> bool:
+    """Say whether a loader has grains from anywhere but Salt and us: what they depend on nobody knows."""
     import salt.loader
 
     ours = (f"{LOADER}/", f"{Path(salt.loader.__file__).parents[1]}/grains/")
-    found = salt.loader.grain_funcs(opts).file_mapping.values()
-    return not all(path.startswith(ours) for path, *_ in found)
+    return not all(path.startswith(ours) for path, *_ in grains.file_mapping.values())
 
 
 def report_states(state: Any, report: Report) -> None:

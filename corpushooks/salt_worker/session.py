@@ -31,7 +31,8 @@ def be_session(sock: socket.socket, given: dict[str, str]) -> NoReturn:
             os.environ[name] = value
         wake = wake_on_child()
         stop_on_term()
-        Session(sock, wake, given["config"]).converse(register(sock))
+        session = Session(sock, wake, given["config"])
+        session.converse(register(sock))
     except (Stopped, ConnectionError):
         stop_group(os.getpgid(0))
     except Exception as exc:  # the edge: whoever asks next is told
@@ -47,7 +48,7 @@ class Helper:
 
     def __init__(self, act: Callable[[socket.socket], NoReturn], *ours: socket.socket) -> None:
         self.sock, theirs = socket.socketpair()
-        self.began = time.monotonic()
+        self.began = 0.0  # when it was told to prepare
         self.pid = fork()
         if self.pid == 0:
             for other in (self.sock, *ours):
@@ -65,7 +66,7 @@ class Session:
 
     def __init__(self, sock: socket.socket, wake: socket.socket, config: str) -> None:
         self.sock, self.wake, self.config = sock, wake, config
-        self.prepared: Helper | None = None
+        self.prepared: Helper | None = self.helper()  # it waits to be told, so that this takes no time then
         self.count = 0  # how often anything was prepared, and so grains were read
 
     def converse(self, said: Iterator[dict[str, Any]]) -> None:
@@ -77,8 +78,10 @@ class Session:
             if question["do"] == "prepare":
                 self.prepare()
             elif question["do"] == "renew":
-                if self.prepared:
+                if self.prepared and self.prepared.began:
                     self.prepared.sock.sendall(encode(question))
+                else:
+                    self.drop()  # it has read the configuration already
             elif question.get("function") == "corpushooks.syntax":
                 self.follow(Helper(partial(about_syntax, *question["args"]), self.sock, self.wake))
             else:
@@ -88,14 +91,21 @@ class Session:
                     self.drop()
         raise Stopped
 
+    def helper(self) -> Helper:
+        """Return somebody who has prepared nothing yet."""
+        return Helper(partial(be_prepared, self.config), self.sock, self.wake)
+
     def prepare(self) -> Helper:
         """Return who sees what is there now."""
-        if self.prepared and time.monotonic() - self.prepared.began > FRESH:
+        now = time.monotonic()
+        if self.prepared and self.prepared.began and now - self.prepared.began > FRESH:
             self.drop()
-        if self.prepared is None:
+        prepared = self.prepared = self.prepared or self.helper()
+        if not prepared.began:
+            prepared.began = now
+            prepared.sock.sendall(encode({"do": "prepare"}))
             self.count += 1
-            self.prepared = Helper(partial(be_prepared, self.config), self.sock, self.wake)
-        return self.prepared
+        return prepared
 
     def drop(self) -> None:
         """Let go of what was prepared: the end of its socket ends it."""
