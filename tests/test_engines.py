@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,11 @@ ONLY = {  # what not every engine can do
     "test_a_problem_in_a_macro_or_an_included_file": REAL,
     "test_cfg_in_templates_and_renderers_of_its_own": REAL,
     "test_grains_and_modules_of_an_earlier_sls": REAL,
+    "test_states_of_an_earlier_sls_and_of_its_own": REAL,
+    "test_grains_of_the_project_are_read_each_time": REAL,
+    "test_the_minion_configuration_of_this_session": REAL,
+    "test_what_an_sls_puts_into_its_environment_is_its_own": REAL,
+    "test_includes_by_name_and_by_pattern": REAL,
     "test_modules_of_the_project": REAL,
     "test_modules_see_the_pillar_unmasked": REAL,
     "test_salt_dies": REAL,
@@ -370,6 +376,98 @@ def test_grains_and_modules_of_an_earlier_sls(world: World) -> None:
         assert session.run(second).ok
         assert session.facts(None).grains["colour"] == "green"
     assert world.read("x") == "green hello"
+
+
+def test_states_of_an_earlier_sls_and_of_its_own(world: World) -> None:
+    """A state module that came with the SLS before, and one that the SLS writes itself and has reloaded."""
+    code = "def done(name): return dict(name=name, result=True, changes={}, comment=__name__.rpartition('.')[2])"
+    write = "{}:\n  file.managed:\n    - contents: '{}'\n    - makedirs: True\n".format
+    states = world.root / "modules/_states"
+    states.mkdir()
+    first = world.sls("first", write(states / "early.py", code.replace("'", "''")))
+    late = write(states / "late.py", code.replace("'", "''")) + "    - reload_modules: True\n"
+    second = world.sls("second", f"a:\n  early.done: []\n{late}b:\n  late.done: []\n")
+    with world.session() as session:
+        assert session.run(first).ok
+        told = session.run(second)
+    assert told.ok
+    assert [state.comment for state in told.states if state.id in "ab"] == ["early", "late"]
+
+
+def test_grains_of_the_project_are_read_each_time(world: World) -> None:
+    """What a grain of its own depends on nobody knows: here a file that something else writes."""
+    (world.root / "modules/_grains").mkdir()
+    (world.root / "modules/_grains/mine.py").write_text(f"def colour(): return dict(c=open('{world.out}/c').read())\n")
+    sls = world.sls(
+        "show", "x:\n  test.configurable_test_state:\n    - comment: {{ grains.c }}\n    - changes: False\n"
+    )
+    with world.session() as session:
+        for colour in ("red", "green", "blue"):
+            (world.out / "c").write_text(colour)
+            assert session.run(sls).states[0].comment == colour
+        assert session.facts(None).grains["c"] == "blue"
+
+
+def test_the_minion_configuration_of_this_session(world: World) -> None:
+    sls = world.sls(
+        "show", "x:\n  test.configurable_test_state:\n    - comment: {{ opts.colour }}\n    - changes: False\n"
+    )
+    for colour in ("red", "green"):
+        world.minion = replace(world.minion, config={"colour": colour})
+        with world.session() as session:
+            assert session.run(sls).states[0].comment == colour
+
+
+def test_pillar_that_came_after_the_session_was_opened(world: World) -> None:
+    """As a push brings it, and as an SLS writes it."""
+    world.pillar("colour: red\n")
+    show = world.sls("show", "x:\n  file.managed:\n    - name: OUT/x\n    - contents: {{ pillar['colour'] }}\n")
+    values = world.root / "pillar/values.sls"
+    write = world.sls("write", f"{values}:\n  file.managed:\n    - contents: 'colour: blue'\n")
+    with world.session() as session:
+        session.prepare()
+        assert session.facts(None).pillar == {"colour": "red"}
+        world.pillar("colour: green\n")
+        assert session.facts(None).pillar == {"colour": "green"}
+        session.configure({}, {})
+        assert session.run(show).ok
+        assert world.read("x") == "green"
+        assert session.run(write).ok
+        assert session.run(show).ok
+        assert world.read("x") == "blue"
+
+
+def test_what_an_sls_puts_into_its_environment_is_its_own(world: World) -> None:
+    first = world.sls("first", "FOO:\n  environ.setenv:\n    - value: bar\n")
+    second = world.sls("second", 'x:\n  cmd.run:\n    - name: echo "<$FOO>" > OUT/x\n')
+    with world.session() as session:
+        assert session.run(first).ok
+        assert session.run(second).ok
+    assert world.read("x") == "<>"
+
+
+def test_includes_by_name_and_by_pattern(world: World) -> None:
+    (world.folder / "parts").mkdir()
+    for name in ("one", "two"):
+        (world.folder / f"parts/{name}.sls").write_text(f"{name}:\n  test.nop: []\n")
+    named = world.sls("named", "include:\n  - .parts.one\nme:\n  test.nop: []\n")
+    several = world.sls("several", "include:\n  - makina-projects.foo.parts.*\nme:\n  test.nop: []\n")
+    with world.session() as session:
+        assert {state.id for state in session.run(named).states} == {"one", "me"}
+        assert {state.id for state in session.run(several).states} == {"one", "two", "me"}
+
+
+def test_what_is_prepared_serves_until_something_is_touched(tmp_path: Path, warm: WarmEngine) -> None:
+    """Salt is made ready once for several SLS that run nothing, and again after each that does."""
+    world = World(tmp_path, warm)
+    calm = world.sls("calm", "a:\n  test.nop: []\nb:\n  file.exists:\n    - name: OUT\n")
+    busy = world.sls("busy", "a:\n  cmd.run:\n    - name: 'true'\n")
+    for sls, fewest, most in ((calm, 1, 4), (busy, 5, 5)):
+        with world.session() as session:
+            for _ in range(5):
+                assert session.run(sls).ok
+        assert isinstance(session, salt._WarmSession)
+        assert fewest <= session.prepared <= most  # it serves for a second: on a slow machine once is not enough
 
 
 def test_modules_of_the_project(world: World) -> None:

@@ -51,6 +51,7 @@ deploy_on_pillar_push: true
 enlarge: [lvextend, -L, +1G]
 reserve: 0
 max_parallel: 1
+worker_idle_timeout: 5
 idle_timeout: 0.5
 stop_timeout: 10
 step_timeout: null
@@ -76,6 +77,7 @@ projects: {hello: {branch: main}}
         enlarge=("lvextend", "-L", "+1G"),
         reserve=0,
         max_parallel=1,
+        worker_idle_timeout=5,
         idle_timeout=0.5,
         stop_timeout=10,
         step_timeout=None,

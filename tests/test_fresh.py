@@ -1,0 +1,150 @@
+"""When what the Salt worker has ready is out of date."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from corpushooks.salt_worker import session as sessions
+from corpushooks.salt_worker.warm import Listings
+
+CACHE = "/var/cache/x"
+ACTIONS = {  # what an SLS may do -> whether that may change what the next one finds
+    "open('here').read(); os.listdir('/'); os.stat('/'); os.environ.update(A='b'); os.chdir('/')": False,
+    "import colorsys; exec('1'); socket.socket().close(); socket.gethostname()": False,
+    "open(os.devnull, 'w').close()": False,
+    "open(f'{cache}/files/x', 'w').close(); os.remove(f'{cache}/files/x'); os.mkdir(f'{cache}/files/d')": False,
+    "open(rendered, 'w').close(); os.remove(rendered)": False,
+    "open(f'{cache}/x', 'w').close()": True,
+    "open(f'{cache}/files/../x', 'w').close()": True,
+    "os.open('x', os.O_RDONLY | os.O_CREAT)": True,
+    "os.rename('here', 'there')": True,
+    "os.rename(f'{cache}/files/here', 'there')": True,
+    "os.mkdir('x')": True,
+    "os.symlink('a', 'b')": True,
+    "os.chmod('here', 0o600)": True,
+    "os.utime('here')": True,
+    "os.kill(os.getpid(), 0)": True,
+    "os.system('true')": True,
+    "subprocess.run(['true'])": True,
+    "os.waitpid(os.fork() or os._exit(0), 0)": True,
+    "socket.socket(socket.AF_UNIX).connect_ex('nowhere')": True,
+    "ctypes.CDLL(None).getpid()": True,
+    "import decimal": True,  # a library, of which Python does not hear what it does
+}
+PROGRAM = """
+import ctypes, importlib.util, os, socket, subprocess, sys, tempfile
+spec = importlib.util.spec_from_file_location("touch", sys.argv[1])
+touch = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(touch)
+cache, rendered = sys.argv[2], tempfile.gettempdir() + "/__salt.tmp.x"
+watched = touch.Touch(cache)
+watched.watch()
+exec(sys.argv[3])
+os._exit(watched.any)
+"""
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_what_touches_anything(action: str, tmp_path: Path) -> None:
+    (tmp_path / "cache/files").mkdir(parents=True)
+    (tmp_path / "cache/files/here").touch()
+    (tmp_path / "here").touch()
+    module = Path(sessions.__file__).with_name("touch.py")
+    words = [sys.executable, "-I", "-c", PROGRAM, module, tmp_path / "cache", action]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, env={"TMPDIR": str(tmp_path)}, check=False)
+    assert (done.returncode, done.stderr.decode()) == (int(ACTIONS[action]), "")
+
+
+class Stub:
+    """A helper without a process."""
+
+    made = 0
+
+    def __init__(self, act: object, *ours: object) -> None:
+        self.began, self.told = 0.0, list[bytes]()
+        self.sock = SimpleNamespace(sendall=self.told.append, close=lambda: self.told.append(b"closed"))
+        Stub.made += 1
+
+
+def test_a_helper_serves_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(sessions, "Helper", Stub)
+    monkeypatch.setattr(sessions.time, "monotonic", lambda: now[0])
+    session = sessions.Session(None, None, "config")  # type: ignore[arg-type]
+    first: Any = session.prepare()
+    now[0] += sessions.FRESH
+    assert session.prepare() is first
+    assert (session.count, first.told) == (1, [b'{"do": "prepare"}\n'])
+    now[0] += 0.1
+    second: Any = session.prepare()
+    assert second is not first
+    assert (session.count, first.told[-1]) == (2, b"closed")
+    session.drop()
+    assert session.prepare() is not second
+    assert session.count == 3
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder of modules, with one in it."""
+    (tmp_path / "modules/inner").mkdir(parents=True)
+    return tmp_path / "modules"
+
+
+@pytest.fixture
+def loader(folder: Path) -> Any:
+    """Return what a loader of Salt's has."""
+    return SimpleNamespace(
+        module_dirs=[str(folder), str(folder / "gone")], opts={}, suffix_order=[".py"], suffix_map={},
+        disabled=set(), static_modules=[], file_mapping={},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def listings(monkeypatch: pytest.MonkeyPatch) -> Listings:
+    """Return listings for which a tick is over at once."""
+    monkeypatch.setattr("corpushooks.salt_worker.warm.TICK_NS", 0)
+    return Listings()
+
+
+def listed(loader: Any) -> None:
+    loader.file_mapping = {name: name for name in os.listdir(loader.module_dirs[0])}
+
+
+def test_a_folder_is_listed_again_where_it_changed(loader: Any, listings: Listings, folder: Path) -> None:
+    refresh = listings._once(listed)
+    refresh(loader)
+    loader.file_mapping = {}
+    refresh(loader)
+    assert (loader.file_mapping, listings.hits) == ({"inner": "inner"}, 1)
+    loader.file_mapping["spoilt"] = ""
+    refresh(loader)
+    assert (loader.file_mapping, listings.hits) == ({"inner": "inner"}, 2)
+    for change in (
+        lambda: (folder / "new.py").touch(),
+        lambda: (folder / "inner/__init__.py").touch(),
+        lambda: (folder / "new.py").rename(folder / "other.py"),
+        lambda: (folder / "gone").mkdir(),
+        lambda: loader.disabled.add("x"),
+    ):
+        hits = listings.hits
+        time.sleep(0.005)  # a tick of the kernel's clock, so that it can be seen
+        change()
+        refresh(loader)
+        assert listings.hits == hits
+
+
+def test_a_folder_that_changed_just_now_is_not_believed(loader: Any) -> None:
+    listings = Listings()
+    refresh = listings._once(listed)
+    refresh(loader)
+    refresh(loader)
+    assert listings.hits == 0
