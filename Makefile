@@ -1,11 +1,11 @@
 # make demo: see a push deploy.  make test: prove it.  Both set up all they need under .venv.
-# make chaos N=500 SEED=1: kill at random; ARGS=--fake without Salt.
+# make chaos N=500 SEED=1: kill at random; ARGS=--fake without Salt.  make bench: what a deployment costs, ten minutes.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
-.PHONY: demo test check chaos power clean
+.PHONY: demo test check chaos power bench clean
 
 demo: $(VENV)/.package
 	@$(BIN)/corpus demo
@@ -26,6 +26,10 @@ chaos: $(VENV)/.test
 power: $(VENV)/.test
 	@sh tests/need_system.sh
 	$(BIN)/python -m tests.power $(SEED)
+
+bench: $(VENV)/.test
+	@sh tests/need_system.sh rsync
+	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -7,12 +7,13 @@ ours alone (work.git), so that no configuration, hook or filter of anybody else 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,11 +122,8 @@ def _point_head(path: Path, branch: str) -> bool:
 
 def _configure(path: Path, wanted: dict[str, str]) -> bool:
     """Make the configuration of a repository what it should be; return whether it was not."""
-    now = _stamp(path / "config")
-    if now and _seen.get(path) == (now, wanted):
-        return False
-    found = _configured(path, wanted)
-    wrong = {key: value for key, value in wanted.items() if found.get(key) != value}
+    found = _configuration(path / "config", _stamp(path / "config"))
+    wrong = {key: value for key, value in wanted.items() if found.get(key.lower()) != value}
     if wrong:  # aside: git does not fsync it, and where it is empty a push is stored without a deployment
         aside = path / "config.wanted"
         aside.write_bytes((path / "config").read_bytes())
@@ -133,33 +131,32 @@ def _configure(path: Path, wanted: dict[str, str]) -> bool:
             _git(path, "config", "--file", aside, "--replace-all", key, value)
         disk.write_file(path / "config", aside.read_bytes(), 0o644)
         aside.unlink()
-    elif now:
-        _seen[path] = now, wanted
     return bool(wrong)
 
 
-_seen: dict[Path, tuple[tuple[int, ...], dict[str, str]]] = {}  # configurations that were right, as they were then
-
-
-def _stamp(path: Path) -> tuple[int, ...] | None:
-    """Return what changes with a file; None where it is gone, or changed so lately that it may again unseen."""
-    with contextlib.suppress(FileNotFoundError):
+def _stamp(path: Path) -> tuple[int, ...]:
+    """Return what changes with a file, or the time where it has changed so lately that it may again unseen."""
+    now = time.time_ns()
+    try:
         st = path.stat()
-        if time.time_ns() - st.st_ctime_ns > SETTLED_NS:
-            return st.st_dev, st.st_ino, st.st_size, st.st_ctime_ns
-    return None
+    except FileNotFoundError:
+        return (now,)
+    return (st.st_dev, st.st_ino, st.st_size, st.st_ctime_ns) if now - st.st_ctime_ns > SETTLED_NS else (now,)
 
 
-def _configured(path: Path, keys: Iterable[str]) -> dict[str, str]:
-    """Return which of some keys (SECTION.NAME) a repository's own configuration has, with their values."""
-    found = {}
-    with contextlib.suppress(OSError, ValueError):  # what is no configuration has nothing
-        config = ConfigFile.from_path(str(path / "config"))
-        for key in keys:
-            section, _, name = key.partition(".")
-            with contextlib.suppress(KeyError):
-                found[key] = config.get((section.encode(),), name.encode()).decode()
-    return found
+@functools.lru_cache(maxsize=1024)
+def _configuration(file: Path, stamp: tuple[int, ...]) -> dict[str, str]:
+    """Return SECTION.NAME, in small letters, -> value of a file as it was at `stamp`; nothing where it is none."""
+    try:
+        config = ConfigFile.from_path(str(file))
+    except (OSError, ValueError):
+        return {}
+    return {
+        f"{section[0].decode()}.{name.decode()}".lower(): value.decode("utf-8", "replace")
+        for section in config.sections()
+        for name, value in config.items(section)
+        if len(section) == 1
+    }
 
 
 def init_work(path: Path, sources: list[Path]) -> None:

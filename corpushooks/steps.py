@@ -321,7 +321,7 @@ def _run_special(run: Run, stem: str) -> bool:
     """Run one of the procedures a project may override; return whether it has it."""
     if not (run.release or release.live(run.project, run.row.environment)).has(stem):
         return False
-    if run.session is None:
+    if run.session is None or run.cfg is None:
         open_session(run)
     run_sls(run, stem, "")
     return True

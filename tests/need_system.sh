@@ -1,5 +1,6 @@
 #!/bin/sh
-# See that this system has the programs that the tests run; install what is missing where that is ours to do.
+# See that this system has the programs that the tests run (and those that are named, which their packages are called
+# after); install what is missing where that is ours to do.
 set -eu
 
 missing=
@@ -28,6 +29,7 @@ need git git
 need strace strace
 need ssh openssh-client
 need sshd openssh-server
+for program in "$@"; do need "$program" "$program"; done
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then

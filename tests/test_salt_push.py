@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -84,6 +85,46 @@ def test_a_project_deploys_fails_and_is_mended(salted: Box) -> None:
     pushed = work.push(flags=("--force",))
     assert pushed.code == 1
     assert "30_late.sls line 3" in "\n".join(pushed.lines)
+
+
+def test_each_release_is_archived_and_installed_with_its_own_cfg(salted: Box) -> None:
+    """One session sees both, archive.sls of the old one and then the new one's install SLS."""
+    archive = (
+        "old:\n  file.managed:\n    - name: {{ cfg.current_archive_dir }}/said\n    - contents: {{ cfg.data.who }}\n"
+    )
+    install = (
+        "new:\n  file.managed:\n    - name: {{ cfg.data_root }}/said\n    - contents: {{ salt['greet.word']() }}\n"
+    )
+    module = "def word(): return __opts__['ms_project']['data']['who'] + ' {}'\n"
+    work = salted.work()
+    for number, who in enumerate(("one", "two"), 1):
+        files = {".salt/archive.sls": archive, ".salt/10_say.sls": install, ".salt/_modules/greet.py": module}
+        sample = {".salt/PILLAR.sample": SAMPLE.replace("{name}", who)}
+        work.commit({**files, **sample, ".salt/_modules/greet.py": module.format(number)})
+        assert work.push().code == 0
+        salted.ended(number)
+        assert (salted.project().data / "said").read_text() == f"{who} {number}\n"
+    kept = salted.project().archives / (salted.deployment(2).archive or "")
+    assert (kept / "said").read_text() == "one\n"
+
+
+def test_salt_leaves_when_nobody_needs_it_and_comes_again(new_box: Callable[..., Box]) -> None:
+    box = new_box(salt=True)
+    box.settings("worker_idle_timeout: 0.2\n")
+    box.init()
+    box.start()
+    assert box.app().push().code == 0
+    box.ended(1)
+    until(lambda: not any(children(box)))
+    assert box.app("two").push().code == 0
+    assert box.row().live == 2
+
+
+def children(box: Box) -> Iterator[str]:
+    """Yield the processes that the daemon has."""
+    assert box.daemon
+    for path in Path(f"/proc/{box.daemon.pid}/task").glob("*/children"):
+        yield from path.read_text().split()
 
 
 def test_plan_tells_states_and_changes_nothing(salted: Box) -> None:

@@ -48,7 +48,8 @@ class Touch:
             return not values[1]  # a library that is no Python does what nobody hears of
         if event == "open":
             path, _, flags = values
-            return not flags & WRITING or self._is_ours(path) or path == os.devnull
+            reads = isinstance(flags, int) and not flags & WRITING
+            return reads or self._is_ours(path) or path == os.devnull
         return event in self._on_paths and all(self._is_ours(path) for path in values if isinstance(path, (str, bytes)))
 
     def _is_ours(self, path: Any) -> bool:

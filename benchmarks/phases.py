@@ -1,0 +1,105 @@
+"""Where the time of a push goes, phase by phase: python -m benchmarks.phases [SLS] [--pushes N]
+
+The daemon notes when each effect begins and ends; what lies before the first and after the last is git's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.rows import STATE, pushed
+from corpushooks import daemon
+from corpushooks.history import open_store
+from corpushooks.project import Host
+from corpushooks.run import spawn
+from corpushooks.settings import load
+from corpushooks.site import Site, make_engine
+from tests.host import Box
+from tests.shared import world
+
+# Each phase ends where the named effect begins or ends; the table is in this order.
+PHASES = (
+    ("git, the hook, the daemon's first checks", "aim", "before"),
+    ("from which commit to which, pins", "pin", "after"),
+    ("may it be deployed, and its files' syntax", "check syntax", "after"),
+    ("archive", "1 archive", "after"),
+    ("stage, project/, wiring", "wire", "after"),
+    ("cfg: grains, pillar and sample from Salt", "compute cfg", "after"),
+    ("fixperms", "3 fixperms", "after"),
+    ("install", "4 install", "after"),
+    ("fixperms again", "5 fixperms", "after"),
+    ("all to the disk; publish", "record live", "after"),
+)
+LAST = "the answer to the hook, to git, to the client"
+
+
+def serve(root: Path) -> None:
+    """Be a daemon that notes its effects."""
+    host = Host(root)
+    settings = load(host.config_file)
+    notes = open(root / "effects", "w", buffering=1, encoding="utf-8")  # noqa: SIM115
+
+    def probe(label: str, when: str) -> None:
+        notes.write(f"{time.perf_counter()}\t{label}\t{when}\n")
+
+    daemon.run(Site(host, settings, open_store(host), make_engine(host, settings), probe), embedded=False)
+
+
+def measure(box: Box, pushes: int) -> list[list[float]]:
+    """Return for each push how long each phase took, in seconds."""
+    found = []
+    notes = box.host.root / "effects"
+    for number in range(pushes + 1):
+        box.work().commit({"changed": str(number)})
+        notes.write_text("")  # the daemon appends
+        start = time.perf_counter()
+        pushed(box.work())
+        end = time.perf_counter()
+        box.ended(number + 2)
+        found.append(_phases(start, end, notes.read_text().replace("\0", "")))
+    return found[1:]
+
+
+def _phases(start: float, end: float, text: str) -> list[float]:
+    times = {tuple(line.split("\t")[1:]): float(line.split("\t")[0]) for line in text.splitlines()}
+    marks = [start, *(times[label, when] for _, label, when in PHASES), end]
+    return [after - before for before, after in itertools.pairwise(marks)]
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(prog="benchmarks.phases", description=__doc__)
+    parser.add_argument("sls", nargs="?", type=int, default=8, help="how many SLS files of one state the project has")
+    parser.add_argument("--pushes", type=int, default=20)
+    parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.serve:
+        serve(given.serve)
+        return
+    with tempfile.TemporaryDirectory(prefix="corpushooks-phases-") as folder, world(Path(folder) / "home"):
+        box = Box(Path(folder) / "box", salt=True)
+        box.root.mkdir()
+        box.init()
+        words = [sys.executable, "-m", "benchmarks.phases", "--serve", box.host.root]
+        box.daemon = spawn(words, cwd=Path(__file__).parent.parent)
+        while not box.reachable():
+            time.sleep(0.01)
+        box.work().commit({f".salt/{number:02d}_state.sls": STATE.format(number) for number in range(given.sls)})
+        pushed(box.work())
+        box.ended(1)
+        rows = measure(box, given.pushes)
+        box.stop()
+    medians = [statistics.median(column) * 1000 for column in zip(*rows, strict=True)]
+    for name, took in zip([*(name for name, *_ in PHASES), LAST], medians, strict=True):
+        print(f"| {name} | {took:.1f} |")
+    print(f"| push to exit | {statistics.median(map(sum, rows)) * 1000:.0f} |")
+
+
+if __name__ == "__main__":
+    main()
