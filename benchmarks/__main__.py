@@ -1,4 +1,4 @@
-"""Measure all, or what is named; print the table. A whole run is written as JSON.
+"""Measure all, or what is named; print the table, and write it as JSON.
 
 python -m benchmarks [ROW...] [--rounds N] [--show]
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.measure import Row, load, save, table
@@ -22,20 +23,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("rows", nargs="*", choices=[*ROWS, []], help="which; all where none is named")
     parser.add_argument("--rounds", type=int, default=10, help="how often each side is measured, at least")
-    parser.add_argument("--show", action="store_true", help="print the newest whole run again")
+    parser.add_argument("--show", action="store_true", help="measure nothing, print the newest again")
     given = parser.parse_args()
-    if given.show:
-        print(table(load(NEWEST)), end="")
-        return 0
-    rows: list[Row] = []
-    for name in given.rows or ROWS:
-        print(f"measuring: {name}", file=sys.stderr, flush=True)
-        with tempfile.TemporaryDirectory(prefix="corpushooks-bench-") as folder, world(Path(folder) / "home"):
-            rows += ROWS[name](_empty(Path(folder) / "work"), given.rounds)
+    if not given.show:
+        for name in given.rows or ROWS:
+            print(f"measuring: {name}", file=sys.stderr, flush=True)
+            with tempfile.TemporaryDirectory(prefix="corpushooks-bench-") as folder, world(Path(folder) / "home"):
+                save(NEWEST, {name: ROWS[name](_empty(Path(folder) / "work"), given.rounds)})
+    rows = newest(given.rows)
     print(table(rows), end="")
-    if not given.rows:
-        save(NEWEST, rows)
     return 0 if all(row.met for row in rows) else 1
+
+
+def newest(names: Sequence[str] = ()) -> list[Row]:
+    """Return the newest rows of all comparisons, or of some."""
+    found = load(NEWEST)
+    return [row for name in names or ROWS for row in found.get(name, [])]
 
 
 def _empty(folder: Path) -> Path:

@@ -6,7 +6,7 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -96,11 +96,13 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def save(path: Path, rows: Sequence[Row]) -> None:
-    """Write rows as JSON."""
-    path.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+def save(path: Path, found: Mapping[str, Sequence[Row]]) -> None:
+    """Write the rows of each comparison as JSON, beside those that are there of others."""
+    known = load(path) if path.exists() else {}
+    kept = {name: [asdict(row) for row in rows] for name, rows in {**known, **found}.items()}
+    path.write_text(json.dumps(kept, indent=1) + "\n")
 
 
-def load(path: Path) -> list[Row]:
+def load(path: Path) -> dict[str, list[Row]]:
     """Read rows again."""
-    return [Row(**row) for row in json.loads(path.read_text())]
+    return {name: [Row(**row) for row in rows] for name, rows in json.loads(path.read_text()).items()}

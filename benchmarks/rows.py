@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 import time
@@ -297,8 +298,8 @@ def resident(box: Box) -> int:
     """Return the bytes of memory that a daemon and all that descends from it hold."""
     total = 0
     for pid in processes(box):
-        status = Path(f"/proc/{pid}/status").read_text()
-        total += int(status.partition("VmRSS:")[2].split()[0]) << 10
+        found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+        total += int(found[1]) << 10 if found else 0  # one that is ending holds nothing
     return total
 
 

@@ -74,7 +74,7 @@ class Session:
         for question in said:
             if question["do"] == "close":
                 self.sock.sendall(encode({"prepared": self.count}))
-                return
+                return self.end()
             if question["do"] == "prepare":
                 self.prepare()
             elif question["do"] == "renew":
@@ -106,6 +106,13 @@ class Session:
             prepared.sock.sendall(encode({"do": "prepare"}))
             self.count += 1
         return prepared
+
+    def end(self) -> None:
+        """Let our helpers go, and await that: who would, when we are gone?"""
+        self.drop()
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                os.wait()
 
     def drop(self) -> None:
         """Let go of what was prepared: the end of its socket ends it."""
