@@ -84,6 +84,7 @@ class Release:
         return Minion(
             name=self.project.name, dir=self.minion_dir, states=self.state_roots, pillars=self.pillar_roots,
             modules=self.modules, id=socket.getfqdn(), config=settings.minion,
+            passwords=self.project.minion_dir / "passwords.json", writes=self.minion_dir == self.project.minion_dir,
         )  # fmt: skip
 
 

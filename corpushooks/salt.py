@@ -31,6 +31,7 @@ from corpushooks.text import clean, excerpt, lines, shortened
 
 WORKER = Path(__file__).with_name("salt_worker")
 LOADER = Path(__file__).with_name("loader")
+STATES = Path(__file__).with_name("states")  # what SLS files written for makina-states include
 CFG = ("ms_project", "ms_project_name", "ext_pillar")  # what a configuration has more when cfg is known
 SAID = 1 << 16  # bytes of what salt-call says beside its answer that are kept,
 SAID_LINES = 100  # and lines of one message of Salt's log
@@ -123,7 +124,7 @@ def configuration(minion: Minion, cfg: Mapping[str, Any] | None, defaults: Mappi
         "log_file": str(minion.dir / "log/minion"),
         "log_level_logfile": "quiet",  # it would have secrets: what SLS files render and run
         "extension_modules": str(minion.dir / "cache/extmods"),
-        "file_roots": {"base": [str(path) for path in minion.states]},
+        "file_roots": {"base": [str(path) for path in (*minion.states, STATES)]},
         "pillar_roots": {"base": [str(path) for path in minion.pillars]},
         "module_dirs": [str(minion.modules), str(LOADER)],
         "__fs_update": True,  # else all state roots are walked again and again, for events that nobody hears
@@ -135,6 +136,11 @@ def configuration(minion: Minion, cfg: Mapping[str, Any] | None, defaults: Mappi
         "enable_fqdns_grains": False,  # no name service
         "enable_gpu_grains": False,
         "autoload_dynamic_modules": False,
+        "corpushooks": {  # for loader/_modules
+            "passwords": str(minion.passwords or ""),
+            "writes": minion.writes,
+            "resetperms": str(Path(sys.executable).with_name("resetperms")),
+        },
     }
     if cfg is not None:
         own |= {"ms_project": cfg, "ms_project_name": minion.name}
@@ -282,6 +288,7 @@ class _Session:
         try:
             return facts_of(self.minion, sample, self._ask("facts", str(sample or ""), timeout))
         finally:
+            self._know_passwords()
             if self._given is not None:
                 self._write(self._given)
 
@@ -291,6 +298,7 @@ class _Session:
 
     def run(self, sls: str, *, test: bool = False, timeout: float | None = None) -> Result:
         told, reported = self._run(sls, test, timeout)
+        self._know_passwords()
         result = result_of(self.minion, sls, told, test)
         late = {tag: each for tag, each in told.items() if tag not in reported} if result.states else {}
         for state in result_of(self.minion, sls, late, test).states:
@@ -312,6 +320,12 @@ class _Session:
         if content != self._written:
             _write_configuration(self.minion, content)
             self._written = content
+
+    def _know_passwords(self) -> None:
+        """Have those that were generated hidden, before anything is shown of what generated them."""
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            known = json.loads(self.minion.passwords.read_text()) if self.minion.passwords else {}
+            self.listener.redactor.know(map(str, known.values()))
 
     def _keep_log(self, path: Path, text: str) -> None:
         """Add to a log of Salt's what it said, without secrets and harmless."""

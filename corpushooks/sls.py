@@ -40,6 +40,8 @@ class Minion:
     id: str = ""  # empty: the host's name
     config: Mapping[str, Any] = field(default_factory=dict)  # more minion configuration
     mark: str = ""  # NAME=value in the environment of all that is started: it finds what left its process group
+    passwords: Path | None = None  # where generated ones lie; None: there can be none
+    writes: bool = True  # whether one may be generated
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
+from corpushooks.salt_worker import question
 from corpushooks.salt_worker import session as sessions
 from corpushooks.salt_worker.warm import Listings
 
@@ -64,32 +65,39 @@ def test_what_touches_anything(action: str, tmp_path: Path) -> None:
 
 
 class Stub:
-    """A helper without a process."""
+    """A helper without a process; what it answers next stands in `answers`."""
 
-    made = 0
+    answers: ClassVar[list[tuple[int | None, bool]]] = []
+    made: ClassVar[list[Stub]] = []
 
     def __init__(self, act: object, *ours: object) -> None:
-        self.began, self.told = 0.0, list[bytes]()
-        self.sock = SimpleNamespace(sendall=self.told.append, close=lambda: self.told.append(b"closed"))
-        Stub.made += 1
+        self.told, self.heard = False, list[bytes]()
+        self.sock = SimpleNamespace(sendall=self.heard.append, close=lambda: self.heard.append(b"closed"))
+        Stub.made.append(self)
 
 
-def test_a_helper_serves_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [100.0]
+def test_a_question_that_comes_too_late_is_asked_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sessions, "Helper", Stub)
-    monkeypatch.setattr(sessions.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(sessions.Session, "follow", lambda self, helper: Stub.answers.pop(0))
     session = sessions.Session(None, None, "config")  # type: ignore[arg-type]
-    first: Any = session.prepare()
-    now[0] += sessions.FRESH
-    assert session.prepare() is first
-    assert (session.count, first.told) == (1, [b'{"do": "prepare"}\n'])
-    now[0] += 0.1
-    second: Any = session.prepare()
-    assert second is not first
-    assert (session.count, first.told[-1]) == (2, b"closed")
-    session.drop()
-    assert session.prepare() is not second
+    kept, touched, late = (question.ANSWERED << 8, True), (question.TOUCHED << 8, False), (None, False)
+    Stub.answers[:] = [kept, kept, late, touched, kept]
+    session.prepare()
+    for _ in range(4):
+        session.ask({"do": "run"})
+    assert [len(helper.heard) for helper in Stub.made] == [5, 3, 2]
+    assert [helper.heard[-1] for helper in Stub.made] == [b"closed", b"closed", b'{"do": "run"}\n']
     assert session.count == 3
+
+
+def test_what_was_read_serves_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(question, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    desk = question.Desk(ValueError("no options"))
+    now[0] += question.FRESH
+    assert not desk.is_stale
+    now[0] += 0.1
+    assert desk.is_stale
 
 
 @pytest.fixture

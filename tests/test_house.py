@@ -17,7 +17,7 @@ HOOK = PACKAGE.parent / "hooks/proc-receive"
 
 # From the roof to the ground. A module imports from its own floor or from further down.
 FLOORS = {
-    "entry": "__main__ cli demo daemon",
+    "entry": "__main__ cli demo daemon resetperms",
     "procedures": "init inspection rebuild doctor follower lanes deploy plan task prepare steps",
     "assemblies": "site release layout",
     "doors": "git salt wiring tree history log client peer notify watch",  # one outside thing each
@@ -117,7 +117,7 @@ def test_the_hook_imports_little_at_once() -> None:
     assert [alias.name for node in begins for alias in node.names] == ["os", "_json", "_socket"]
 
 
-PRINTING = {"cli", "demo", *WORKER}
+PRINTING = {"cli", "demo", "resetperms", *WORKER}
 ENDING = {"print", "exit", "quit", "sys.exit", "sys.stdout.write", "sys.stderr.write", "click.echo"}
 FORKING = {"os.fork", "os.forkpty", "os.system", "os.popen", "os.execv", "os.execve", "os.execvp", "os.posix_spawn"}
 

@@ -10,6 +10,7 @@ import os
 import re
 import socket
 import sys
+import time
 import traceback
 import types
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from .wire import LogReport, Report, encode, lines
 
 # Exit codes of a question's process that gave its answer, no program exits so by chance:
 ANSWERED, TOUCHED = 77, 78  # nothing was run or written; something may have been
+FRESH = 1.0  # seconds that what was prepared may serve; a salt-call takes about as long to come to its first state
 
 T = TypeVar("T")
 
@@ -37,6 +39,7 @@ class Desk:
     def __init__(self, options: Any) -> None:
         """Prepare for a minion with these options, if no exception came of them."""
         self.runner = options if isinstance(options, BaseException) else attempt(lambda: Runner(Grains(options)))
+        self.read = time.monotonic()
         gc.freeze()  # else a collection in a child would copy all of our memory
 
     def prepare(self, *, runs: bool = True) -> Runner | BaseException:
@@ -66,11 +69,17 @@ class Desk:
         """Whether what is ready may serve more than one question: what grains depend on is known."""
         return isinstance(self.runner, Runner) and not self.runner.own_grains
 
+    @property
+    def is_stale(self) -> bool:
+        """Whether the host may be another by now."""
+        return time.monotonic() - self.read > FRESH
+
 
 def be_prepared(config: str, sock: socket.socket) -> NoReturn:
     """Prepare when told to, then fork for each question that comes; what is prepared here is never used here.
 
-    After a question goes {"done": its wait status, "keep": whether what is ready may serve for another}.
+    After a question goes {"done": its wait status, "keep": whether what is ready may serve for another}; where it came
+    too late for us, the status is null.
     """
     be_silent()
     said, options = lines(sock), attempt(partial(read, config))
@@ -80,6 +89,9 @@ def be_prepared(config: str, sock: socket.socket) -> NoReturn:
     for question in said:
         if question["do"] == "renew":
             desk.renew(question["cfg"])
+            continue
+        if desk.is_stale:
+            sock.sendall(encode({"done": None, "keep": False}))
             continue
         found = desk.prepare(runs=not runs_nothing(question))
         if isinstance(found, Runner) and not found.loaded:

@@ -55,6 +55,7 @@ def serve() -> None:
 
 def begin_anew(control: socket.socket) -> NoReturn:
     """Load Salt again, since packages were installed: what could not be imported then may be there now."""
+    print("packages were installed: Salt is loaded again", file=sys.stderr, flush=True)
     os.dup2(control.fileno(), 0)
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 

@@ -8,7 +8,6 @@ import os
 import select
 import socket
 import sys
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -17,8 +16,6 @@ from typing import Any, NoReturn
 from .processes import CHUNK, Stopped, fork, stop_group, stop_on_term, wake_on_child
 from .question import ANSWERED, TOUCHED, about_syntax, be_prepared
 from .wire import encode, register
-
-FRESH = 1.0  # seconds that what was prepared may serve; a salt-call takes about as long to come to its first state
 
 
 def be_session(sock: socket.socket, given: dict[str, str]) -> NoReturn:
@@ -48,7 +45,7 @@ class Helper:
 
     def __init__(self, act: Callable[[socket.socket], NoReturn], *ours: socket.socket) -> None:
         self.sock, theirs = socket.socketpair()
-        self.began = 0.0  # when it was told to prepare
+        self.told = False  # to prepare
         self.pid = fork()
         if self.pid == 0:
             for other in (self.sock, *ours):
@@ -78,17 +75,14 @@ class Session:
             if question["do"] == "prepare":
                 self.prepare()
             elif question["do"] == "renew":
-                if self.prepared and self.prepared.began:
+                if self.prepared and self.prepared.told:
                     self.prepared.sock.sendall(encode(question))
                 else:
                     self.drop()  # it has read the configuration already
             elif question.get("function") == "corpushooks.syntax":
                 self.follow(Helper(partial(about_syntax, *question["args"]), self.sock, self.wake))
             else:
-                prepared = self.prepare()
-                prepared.sock.sendall(encode(question))
-                if not self.follow(prepared):
-                    self.drop()
+                self.ask(question)
         raise Stopped
 
     def helper(self) -> Helper:
@@ -96,16 +90,23 @@ class Session:
         return Helper(partial(be_prepared, self.config), self.sock, self.wake)
 
     def prepare(self) -> Helper:
-        """Return who sees what is there now."""
-        now = time.monotonic()
-        if self.prepared and self.prepared.began and now - self.prepared.began > FRESH:
-            self.drop()
+        """Return who has prepared, or does so now."""
         prepared = self.prepared = self.prepared or self.helper()
-        if not prepared.began:
-            prepared.began = now
+        if not prepared.told:
+            prepared.told = True
             prepared.sock.sendall(encode({"do": "prepare"}))
             self.count += 1
         return prepared
+
+    def ask(self, question: dict[str, Any]) -> None:
+        """Have a question answered by somebody who sees what is there now."""
+        status = None
+        while status is None:  # it came too late for whoever was there
+            prepared = self.prepare()
+            prepared.sock.sendall(encode(question))
+            status, keep = self.follow(prepared)
+            if not keep:
+                self.drop()
 
     def end(self) -> None:
         """Let our helpers go, and await that: who would, when we are gone?"""
@@ -120,8 +121,8 @@ class Session:
             self.prepared.sock.close()
         self.prepared = None
 
-    def follow(self, helper: Helper) -> bool:
-        """Pass on what is said until a question is answered; return whether its helper may answer another.
+    def follow(self, helper: Helper) -> tuple[int | None, bool]:
+        """Pass on what is said until a question is done; return its status, and whether its helper may answer another.
 
         Raise Stopped where our owner is gone, or a process died: commands of that SLS may still run.
         """
@@ -145,10 +146,10 @@ class Session:
                 self.wake.recv(CHUNK)
                 self.reap(helper)
 
-    def done(self, done: int, keep: bool) -> bool:
+    def done(self, done: int | None, keep: bool) -> tuple[int | None, bool]:
         """Hear how a question's process ended."""
-        if os.WIFEXITED(done) and os.WEXITSTATUS(done) in (ANSWERED, TOUCHED):
-            return keep
+        if done is None or (os.WIFEXITED(done) and os.WEXITSTATUS(done) in (ANSWERED, TOUCHED)):
+            return done, keep
         self.sock.sendall(encode({"ended": done}))
         raise Stopped
 

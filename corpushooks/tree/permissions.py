@@ -26,6 +26,7 @@ class _Fix:
     gid: int | None
     dirs: int
     files: int
+    run: int
     tally: Tally
     foreign: list[str] = field(default_factory=list)  # paths of files that are not the tree's alone
 
@@ -37,11 +38,12 @@ def fix(
     gid: int | None,
     dirs: int = 0o770,
     files: int = 0o660,
+    run: int = 0o110,
     recursive: bool = True,
 ) -> Report:
     """Give a tree its owner (None: left alone) and its modes, touching only what differs.
 
-    Folders get `dirs`; files get `files`, and x for user and group where anybody had it; links get the owner;
+    Folders get `dirs`; files get `files`, and `run` too where anybody could run it; links get the owner;
     FIFOs, sockets and devices are left alone. So are, as root, files of others with a name outside the tree, or
     with names that move: who planted that link may not be who owns the file. An ordinary user changes modes only.
     Raise TreeError.
@@ -53,7 +55,7 @@ def fix(
     with told("permissions of", target), Folders(target, unlock=True) as tree:
         found = _settled(target, uid) if recursive else Scan(_own_stat(tree), {}, target, ())
         tally.warnings += found.warnings
-        job = _Fix(found, tree, uid, gid, dirs, files, tally)
+        job = _Fix(found, tree, uid, gid, dirs, files, run, tally)
         for folder in reversed(found.folders):
             for name, entry in found.folders[folder].items():
                 _fix_entry(job, folder, name, entry)
@@ -82,7 +84,7 @@ def _fixed(job: _Fix, entry: Entry) -> Entry:
     if entry.kind == "folder":
         mode = job.dirs
     elif entry.kind == "file":
-        mode = job.files | (0o110 if entry.mode & 0o111 else 0)
+        mode = job.files | (job.run if entry.mode & 0o111 else 0)
     elif entry.kind == "link":
         mode = entry.mode
     else:

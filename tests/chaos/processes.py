@@ -14,7 +14,7 @@ from corpushooks.run import Child, start_time
 from tests.host import Box
 from tests.sshd import Server
 
-VICTIMS = ("client", "sshd", "receive-pack", "hook", "daemon", "worker", "session", "question", "command")
+VICTIMS = ("client", "sshd", "receive-pack", "hook", "daemon", "worker", "session", "prepared", "question", "command")
 COMMAND = "CHAOS_COMMAND"  # in the environment of what an SLS runs
 BOX = "CHAOS_BOX"  # in the environment of whatever we start
 
@@ -95,7 +95,7 @@ def _part(table: Table, process: Process, push: Child[bytes] | None) -> str:
     if _is_command(process):
         return "command"
     if _is_worker(process):
-        return ("worker", "session", "question", "")[_depth(table, process)]
+        return ("worker", "session", "prepared", "question", "")[_depth(table, process)]
     if "keep" in words and any(word.endswith("salt_worker") for word in words):
         return "session"
     if process.program.startswith("sshd") or words[0].startswith("sshd:"):
@@ -133,11 +133,11 @@ def _same_as_parent(table: Table, process: Process) -> bool:
 
 
 def _depth(table: Table, process: Process) -> int:
-    """Return how many workers stand above a worker: 1 is a session, 2 the process of a question."""
+    """Return how many workers stand above a worker: 1 is a session, 2 who prepares, 3 a question's process."""
     depth, parent = 0, table.get(process.parent)
     while parent is not None and _is_worker(parent):
         depth, parent = depth + 1, table.get(parent.parent)
-    return min(depth, 3)
+    return min(depth, 4)
 
 
 def sockets(process: Process) -> int:

@@ -255,11 +255,11 @@ class Scene:
                 allowed = {ROLLED_BACK}
             elif fate.moment in ("fixperms", "install"):
                 allowed = {FAILED if dev else ROLLED_BACK}
-        elif fate.victim in ("daemon", "worker", "session", "question", "command"):
+        elif fate.victim in ("daemon", "worker", "session", "prepared", "question", "command"):
             allowed = {good, REFUSED, ROLLED_BACK, *([FAILED] if dev else [])}
         if state and state not in allowed:
             yield f"the deployment is {state}, which is none of {sorted(allowed)}"
-        checked = fate.plan.kind.endswith("pillar") and fate.victim in ("session", "question", "worker")
+        checked = fate.plan.kind.endswith("pillar") and fate.victim in ("session", "prepared", "question", "worker")
         if not state and fate.victim not in CONNECTION and not checked:  # a pillar is checked before it is queued
             yield "there is no deployment, though the client lived"
 

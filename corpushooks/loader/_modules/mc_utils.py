@@ -1,0 +1,177 @@
+# ruff: noqa: F821  (Salt fills in the names with underscores)
+"""What SLS files written for makina-states call of mc_utils: JSON of one line, stored passwords, questions of type."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import fcntl
+import hashlib
+import json
+import numbers
+import os
+import secrets
+import string
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import salt.utils.dictupdate
+import salt.utils.pycrypto
+from salt.exceptions import CommandExecutionError
+
+__opts__: dict[str, Any]  # Salt's loader fills it in
+
+LETTERS = string.ascii_letters + string.digits
+PLACEHOLDER = "not-generated-yet"  # where nothing may be written
+
+
+def json_dump(data: Any, pretty: bool = False) -> str:
+    """Return JSON: one line, so that it can stand in a YAML block, unless it shall be `pretty`."""
+    return json.dumps(data, default=str, indent=4 if pretty else None)
+
+
+def json_load(data: Any) -> Any:
+    """Return the value of a JSON text; what is no text as it is."""
+    return json.loads(data) if isinstance(data, (str, bytes)) else data
+
+
+# passwords
+
+
+def generate_stored_password(key: str, length: int = 16, force: bool = False, value: str | None = None) -> str:
+    """Return the password that is stored under a key; make and store one (or `value`) where there is none, or by force.
+
+    They lie where only root reads them. Where nothing may be written (a plan, a check), one that is not there yet has
+    a placeholder.
+    """
+    place = __opts__.get("corpushooks", {}).get("passwords")
+    if not place:
+        raise CommandExecutionError("stored passwords need a project: nothing says where they lie")
+    path = Path(place)
+    if not __opts__["corpushooks"].get("writes"):
+        return _stored(path).get(key, PLACEHOLDER)
+    with _alone(path):
+        known = _stored(path)
+        if force or key not in known:
+            known[key] = value or "".join(secrets.choice(LETTERS) for _ in range(length))
+            _store(path, known)
+        return known[key]
+
+
+def _stored(path: Path) -> dict[str, str]:
+    try:
+        return dict(json.loads(path.read_text()))
+    except FileNotFoundError:
+        return {}
+    except ValueError as exc:
+        raise CommandExecutionError(f"{path} has no passwords that can be read: {exc}") from exc
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    with open(path.with_name(f".{path.name}.lock"), "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _store(path: Path, known: dict[str, str]) -> None:
+    """Write aside, for root's eyes only, and rename: what is lost here is lost everywhere."""
+    aside = path.with_name(f".{path.name}.new")
+    with open(aside, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        json.dump(known, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    os.fsync(folder)
+    os.close(folder)
+
+
+def unix_crypt(passwd: str) -> str:
+    """Return what /etc/shadow has of a password."""
+    return str(salt.utils.pycrypto.gen_hash(password=passwd, algorithm="sha512"))
+
+
+# values
+
+
+def is_a_str(value: Any) -> bool:
+    """Say whether a value is text."""
+    return isinstance(value, str)
+
+
+def is_a_bool(value: Any) -> bool:
+    """Say whether a value is true or false."""
+    return isinstance(value, bool)
+
+
+def is_a_int(value: Any) -> bool:
+    """Say whether a value is a whole number."""
+    return isinstance(value, int)
+
+
+def is_a_float(value: Any) -> bool:
+    """Say whether a value is a fraction."""
+    return isinstance(value, float)
+
+
+def is_a_number(value: Any) -> bool:
+    """Say whether a value is a number."""
+    return isinstance(value, numbers.Number)
+
+
+def is_a_dict(value: Any) -> bool:
+    """Say whether a value is a mapping."""
+    return isinstance(value, dict)
+
+
+def is_a_list(value: Any) -> bool:
+    """Say whether a value is a list."""
+    return isinstance(value, list)
+
+
+def is_a_tuple(value: Any) -> bool:
+    """Say whether a value is a tuple."""
+    return isinstance(value, tuple)
+
+
+def is_a_set(value: Any) -> bool:
+    """Say whether a value is a set."""
+    return isinstance(value, set)
+
+
+def is_a_iter(value: Any) -> bool:
+    """Say whether a value has members."""
+    return isinstance(value, (tuple, list, dict, set))
+
+
+def uniquify(seq: Iterable[Any]) -> list[Any]:
+    """Return each member once, in the order of coming."""
+    found: list[Any] = []
+    for member in seq:
+        if member not in found:
+            found.append(member)
+    return found
+
+
+def dictupdate(dict1: dict[Any, Any], dict2: dict[Any, Any]) -> Any:
+    """Merge the second mapping into the first, and return that; lists are replaced."""
+    return salt.utils.dictupdate.update(dict1, dict2)
+
+
+def odict(instance: Any = ()) -> OrderedDict[Any, Any]:
+    """Return a mapping that keeps its order."""
+    return OrderedDict(instance)
+
+
+def deepcopy(value: Any) -> Any:
+    """Return a copy that shares nothing."""
+    return copy.deepcopy(value)
+
+
+def hash(string: Any, typ: str = "md5", func: str = "hexdigest") -> Any:
+    """Return a hash of a text."""
+    data = string if isinstance(string, bytes) else str(string).encode()
+    return getattr(hashlib.new(typ, data, usedforsecurity=False), func)()

@@ -1,0 +1,15 @@
+"""Hooks: states that do nothing, for others to stand before or behind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def hook(name: str, **_given: Any) -> dict[str, Any]:
+    """Be there. Salt gives whatever an SLS says beside the name."""
+    return {"name": name, "result": True, "changes": {}, "comment": ""}
+
+
+def mod_watch(name: str, **_given: Any) -> dict[str, Any]:
+    """Report a change, since something that is watched has changed: so it reaches who watches this hook."""
+    return {"name": name, "result": True, "changes": {name: "triggered"}, "comment": "triggered"}

@@ -1,0 +1,63 @@
+# ruff: noqa: F821  (Salt fills in the names with underscores)
+"""Users of a web server, in a file of names and passwords: a state that Salt had and has no more."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import salt.utils.pycrypto
+
+__opts__: dict[str, Any]  # Salt's loader fills it in
+
+
+def user_exists(
+    name: str, password: str = "", htpasswd_file: str = "", options: str = "", force: bool = False, **_given: Any
+) -> dict[str, Any]:
+    """Have a user with a password in a file; hashes are those of crypt(3).
+
+    `options` and `force` need no longer be said. Salt gives whatever else an SLS says.
+    """
+    wrong = _wrong(name, password, htpasswd_file)
+    if wrong:
+        return {"name": name, "result": False, "changes": {}, "comment": wrong}
+    path = Path(htpasswd_file)
+    lines = path.read_text().splitlines() if path.exists() else []
+    old = next((line.partition(":")[2] for line in lines if line.startswith(f"{name}:")), "")
+    if old and _is(password, old):
+        return {"name": name, "result": True, "changes": {}, "comment": f"{name} is in {path}"}
+    changes = {name: "changed" if old else "added"}
+    if __opts__["test"]:
+        return {"name": name, "result": None, "changes": changes, "comment": f"{name} would be in {path}"}
+    hashed = salt.utils.pycrypto.gen_hash(password=password, algorithm="sha512")
+    _write(path, [*(line for line in lines if not line.startswith(f"{name}:")), f"{name}:{hashed}"])
+    return {"name": name, "result": True, "changes": changes, "comment": f"{name} is in {path}"}
+
+
+def _wrong(name: str, password: str, file: str) -> str:
+    if not name or ":" in name or "\n" in name:
+        return f"webutil.user_exists: {name!r} is no name for a user"
+    missing = [key for key, value in (("password", password), ("htpasswd_file", file)) if not value]
+    return f"webutil.user_exists: {missing[0]} is missing" if missing else ""
+
+
+def _is(password: str, hashed: str) -> bool:
+    """Say whether a hash, of a kind that we make, is that of a password."""
+    if not hashed.startswith("$6$"):
+        return False
+    salted = hashed.split("$")[2]
+    return bool(salt.utils.pycrypto.gen_hash(crypt_salt=salted, password=password, algorithm="sha512") == hashed)
+
+
+def _write(path: Path, lines: list[str]) -> None:
+    """Write the file aside, with the owner and mode that it has, and rename it."""
+    aside = path.with_name(f".{path.name}.new")
+    with open(aside, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write("".join(f"{line}\n" for line in lines))
+        if path.exists():
+            st = path.stat()
+            os.fchmod(file.fileno(), st.st_mode & 0o777)
+            if os.geteuid() == 0:
+                os.fchown(file.fileno(), st.st_uid, st.st_gid)
+    aside.rename(path)

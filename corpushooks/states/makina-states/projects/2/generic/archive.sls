@@ -1,0 +1,2 @@
+# The tree is archived before any SLS runs: nothing is left to do here.
+{}
