@@ -395,15 +395,20 @@ def config_(context: Context, name: str, origin: bool, show_secrets: bool, as_js
 @JSON
 @click.pass_obj
 def check(context: Context, target: str, as_json: bool) -> None:
-    """Say whether the branch of a project, or a folder with a .salt, would deploy: syntax and cfg."""
+    """Say whether the branch of a project, or a folder with a .salt, would deploy.
+
+    A line for each file: its syntax, and what Salt says when it compiles it with the cfg. No state runs, but the Jinja
+    in the files does.
+    """
     with tempfile.TemporaryDirectory(prefix="corpus-") as folder:
-        problems = _check(context, target, Path(folder))
-    lines = problems or [f"{target}: nothing wrong found"]
-    _show(as_json, {"target": target, "problems": problems}, lines)
+        checked = _check(context, target, Path(folder))
+    problems = [problem for each in checked for problem in each.problems]
+    lines = [line for each in checked for line in (each.problems or [f"{each.file}: fine"])]
+    _show(as_json, {"target": target, "problems": problems, "files": [asdict(each) for each in checked]}, lines)
     sys.exit(1 if problems else 0)
 
 
-def _check(context: Context, target: str, folder: Path) -> list[str]:
+def _check(context: Context, target: str, folder: Path) -> list[inspection.Checked]:
     if "/" in target or target in (".", ".."):
         environment = context.settings().environment
         return inspection.check_folder(Path(target).absolute(), environment, folder)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ from corpushooks.paths import strays
 from corpushooks.project import Host
 from corpushooks.redaction import Redactor
 from corpushooks.release import Release, Unheard
+from corpushooks.salt import Session
+from corpushooks.settings import Settings
 from corpushooks.site import Site, open_site
+from corpushooks.sls import Problem
 from corpushooks.text import clean, shown
 
 
@@ -52,15 +56,28 @@ def cfg(site: Site, row: ProjectRow, folder: Path, *, secrets: bool = False) -> 
 def _compute(site: Site, row: ProjectRow, found: Release, redactor: Redactor) -> config.Cfg:
     settings = settings_of(site, row)
     with site.engine.session(found.minion(settings), Unheard(redactor)) as session:
-        archive = found.project.archives / "none"
         try:
-            return release.compute(session, found, settings, Request(), redactor, archive=archive, chrono="none")
+            return _give_cfg(session, settings, found, redactor)
         except CorpusError as exc:
             raise type(exc)(redactor.redact(exc.message), exc.hint) from None
 
 
-def check_project(site: Site, row: ProjectRow, folder: Path) -> list[str]:
-    """Return what is wrong in the branch and the pillar of a project."""
+def _give_cfg(session: Session, settings: Settings, found: Release, redactor: Redactor) -> config.Cfg:
+    """Compute the cfg of a release that is not deployed, and give it to a session."""
+    archive = found.project.archives / "none"
+    return release.compute(session, found, settings, Request(), redactor, archive=archive, chrono="none")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One file of a project, and what is wrong in it."""
+
+    file: str
+    problems: tuple[str, ...] = ()
+
+
+def check_project(site: Site, row: ProjectRow, folder: Path) -> list[Checked]:
+    """Say of each file in the branch and the pillar of a project what is wrong in it."""
     project = site.host.project(row.name)
     head = f"refs/heads/{row.branch}"
     code = git.ref(project.code_git, head)
@@ -75,17 +92,17 @@ def check_project(site: Site, row: ProjectRow, folder: Path) -> list[str]:
             release.check_pillar_commit(project.pillar_git, pillar)
         return _check(site, row, release.candidate(project, row.environment, folder, code, pillar))
     except CorpusError as exc:
-        return [exc.message]
+        return [Checked(row.name, (exc.message,))]
     finally:
         site.engine.close()
 
 
-def check_folder(tree: Path, environment: str, folder: Path) -> list[str]:
-    """Return what is wrong in a plain folder with a .salt; no project is needed."""
+def check_folder(tree: Path, environment: str, folder: Path) -> list[Checked]:
+    """Say of each file in the .salt of a plain folder what is wrong in it; no project is needed."""
     if (tree / ".salt").is_symlink() or not (tree / ".salt").is_dir():
         raise UsageError(f"{tree} has no .salt folder", hint="add .salt/00_install.sls")
     if out := _links_out(tree):
-        return out
+        return [Checked(".salt", tuple(out))]
     site = open_site(Host(folder / "host"))
     project = site.host.project("project")
     (folder / "pillar").mkdir()
@@ -108,19 +125,32 @@ def _links_out(folder: Path) -> list[str]:
     return [f"{shown(path, 100)} is a link that leads out of the folder" for path in strays(links, ".salt/")]
 
 
-def _check(site: Site, row: ProjectRow, found: Release) -> list[str]:
+def _check(site: Site, row: ProjectRow, found: Release) -> list[Checked]:
+    """Read every file of a release; where syntax and cfg are right, have Salt compile each SLS, and run none."""
     settings = settings_of(site, row)
     redactor = release.redactor_of(settings)
-    with site.engine.session(found.minion(settings), Unheard(redactor)) as session:
-        problems = [_harmless(redactor.redact(str(problem))) for problem in release.syntax(session, found, redactor)]
     if not found.install():
-        problems.append("no install SLS in .salt")
-    if not problems:
-        try:
-            _compute(site, row, found, redactor)
-        except CorpusError as exc:
-            problems.append(_harmless(exc.message))
-    return problems
+        return [Checked(".salt", ("no install SLS in .salt",))]
+    with site.engine.session(found.minion(settings), Unheard(redactor)) as session:
+        wrong = release.syntax(session, found, redactor)
+        paths = release.files(found)
+        checked = {path: [problem for problem in wrong if Path(problem.file) == path] for path in paths}
+        if not any(checked[path] for path in paths if path.parent != found.states or path == found.sample):
+            try:
+                _give_cfg(session, settings, found, redactor)
+            except CorpusError as exc:
+                return [*_checked(checked, redactor), Checked("cfg", (_harmless(redactor.redact(exc.message)),))]
+            for path in paths:
+                if path.parent == found.states and path != found.sample and not checked[path]:
+                    checked[path] = session.check(found.project.sls_id(path.stem))
+    return _checked(checked, redactor)
+
+
+def _checked(found: Mapping[Path, list[Problem]], redactor: Redactor) -> list[Checked]:
+    return [
+        Checked(path.name, tuple(_harmless(redactor.redact(str(problem))) for problem in problems))
+        for path, problems in found.items()
+    ]
 
 
 def _harmless(text: str) -> str:

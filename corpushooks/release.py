@@ -225,13 +225,19 @@ def check_task(names: list[str], task: str) -> None:
         raise UsageError(f"there is no task {task!r}", hint=f"tasks: {' '.join(known) or 'none'}")
 
 
+def files(release: Release) -> list[Path]:
+    """Return the files of a release that Salt reads: the sample, the pillar, the SLS in the order in which they run."""
+    install = install_stems(release.names())
+    other = sorted(name[:-4] for name in release.names() if name.endswith(".sls") and name[:-4] not in install)
+    pillar = release.pillar / "init.sls"
+    first = [path for path in (release.sample, pillar if pillar.is_file() else None) if path]
+    return [*first, *(release.states / f"{stem}.sls" for stem in (*install, *other))]
+
+
 def syntax(session: Session, release: Release, redactor: Redactor) -> list[Problem]:
     """Return what is wrong with the syntax of the sample, the pillar and every SLS of a release."""
     _look_for_secrets(release, redactor)
-    files = [release.states / name for name in sorted(release.names()) if name.endswith(".sls")]
-    sample = [release.sample] if release.sample else []
-    pillar = release.pillar / "init.sls"
-    return session.syntax([*sample, *files, *([pillar] if pillar.is_file() else [])])
+    return session.syntax(files(release))
 
 
 def check_pillar(project: Project, environment: str, settings: Settings, engine: Engine, commit: str) -> None:

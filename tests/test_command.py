@@ -571,7 +571,7 @@ def test_check_of_a_project(new_box: Callable[..., Box]) -> None:
     complains(corpus(box, "check", "hello"), 2, "hello has no master yet", "git push first")
     work = box.app()
     fetch(box, work, "master")
-    assert said(corpus(box, "check", "hello")) == "hello: nothing wrong found\n"
+    assert said(corpus(box, "check", "hello")) == "00_page.sls: fine\n"
     work.commit({".salt/10_x.sls": "a:\n  {% if %}\n", ".salt/20_y.sls": "a:\n  - b\n c: d\n"})
     fetch(box, work, "master")
     found = asked(box, "check", "hello", code=1)
@@ -585,9 +585,41 @@ def test_check_of_a_folder(new_box: Callable[..., Box], tmp_path: Path) -> None:
     (tmp_path / ".salt").mkdir()
     (tmp_path / ".salt/00_x.sls").write_text("a:\n  test.nop: []\n")
     before = tree_of(tmp_path / ".salt")
-    assert asked(box, "check", str(tmp_path)) == {"target": str(tmp_path), "problems": []}
+    assert asked(box, "check", str(tmp_path)) == {
+        "target": str(tmp_path), "problems": [], "files": [{"file": "00_x.sls", "problems": []}],
+    }  # fmt: skip
     assert tree_of(tmp_path / ".salt") == before
     assert not box.host.root.exists()
+
+
+BROKEN = {
+    "PILLAR.sample": "makina-projects.projectname:\n  data:\n    port: 8080\n",
+    "00_fine.sls": "a:\n  file.exists:\n    - name: /{{ cfg.data.port }}\nb:\n  mc_proxy.hook: []\n",
+    "10_undefined.sls": "a:\n  test.nop:\n    - name: {{ cfg.data.nothing.here }}\n",
+    "20_requires.sls": "a:\n  test.nop:\n    - require:\n      - file: /gone\n",
+    "30_unknown.sls": "a:\n  file.manage: []\n",
+    "40_runs.sls": "a:\n  cmd.run:\n    - name: touch MARK\n",
+    "50_password.sls": "a:\n  test.nop:\n    - name: {{ salt['mc_utils.generate_stored_password']('k') }}\n",
+    "task_fine.sls": "a:\n  test.nop: []\n",
+}
+
+
+def test_check_compiles_each_sls_and_runs_none(new_box: Callable[..., Box], tmp_path: Path) -> None:
+    box = new_box(salt=True)
+    (tmp_path / "app/.salt").mkdir(parents=True)
+    for name, text in BROKEN.items():
+        (tmp_path / "app/.salt" / name).write_text(text.replace("MARK", str(tmp_path / "mark")))
+    found = asked(box, "check", f"{tmp_path}/app", code=1)
+    assert [each["file"] for each in found["files"]] == list(BROKEN)
+    wrong = {each["file"]: each["problems"] for each in found["files"] if each["problems"]}
+    assert list(wrong) == ["10_undefined.sls", "20_requires.sls", "30_unknown.sls"]
+    assert wrong["10_undefined.sls"][0].startswith("10_undefined.sls line 3: ")
+    assert "Referenced state does not exist" in wrong["20_requires.sls"][0]
+    assert "'file.manage' was not found" in wrong["30_unknown.sls"][0]
+    assert not (tmp_path / "mark").exists()
+    (tmp_path / "app/.salt/PILLAR.sample").write_text("makina-projects.projectname: [1]\n")
+    lines = corpus(box, "check", f"{tmp_path}/app").stdout.decode().splitlines()
+    assert lines[-1].startswith("PILLAR.sample: makina-projects.projectname: expected a mapping")
 
 
 def test_status(live: Box) -> None:

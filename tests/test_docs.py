@@ -59,7 +59,8 @@ def test_the_first_project_deploys_with_its_pillar_and_its_task(box_with_salt: B
     work = box.work()
     work.commit(files)
     corpus = [sys.executable, "-m", "corpushooks", "--root", str(box.host.root)]
-    assert door.run([*corpus, "check", "."], cwd=work.path).text == ".: nothing wrong found"
+    checked = [f"{name}: fine" for name in ("PILLAR.sample", "00_page.sls", "10_check.sls", "task_shout.sls")]
+    assert door.run([*corpus, "check", "."], cwd=work.path).text.splitlines() == checked
     assert work.push().code == 0
     page = box.project().tree / "page.html"
     assert re.fullmatch(r"<p>Hello from http://\S+/hello</p>\n", page.read_text())
