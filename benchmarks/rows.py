@@ -166,8 +166,14 @@ def archives(folder: Path, rounds: int) -> list[Row]:
     rows.append(smaller("the same: disk that it takes", alone, "the same", disk(copy), 0.05))
     ours, theirs = in_turn(rounds, lambda: changed(archive), copied, sync=True)
     rows.append(faster(f"archive, {CHANGED} of {FILES} files changed", ours, "the same", theirs, 4))
-    saved, aside = kept / "saved", kept / "aside"
+    saved = kept / "saved"
     tree.snapshot(tree.scan(live), saved, newest[-1])
+    return [*rows, roll_back(live, saved, copy, rounds)]
+
+
+def roll_back(live: Path, saved: Path, copy: Path, rounds: int) -> Row:
+    """Keep a tree that failed and bring back the one that was saved."""
+    aside = saved.with_name("aside")
 
     def back() -> float:
         change(live)
@@ -182,8 +188,7 @@ def archives(folder: Path, rounds: int) -> list[Row]:
         return timed(lambda: (rsync(live, target), rsync(saved, live)))
 
     ours, theirs = in_turn(rounds, back, both_ways)
-    rows.append(faster(f"roll back, {CHANGED} of {FILES} files differ", ours, "rsync -Aa both ways", theirs, 4))
-    return rows
+    return faster(f"roll back, {CHANGED} of {FILES} files differ", ours, "rsync -Aa both ways", theirs, 4)
 
 
 def grow(folder: Path) -> None:

@@ -133,16 +133,15 @@ def _check(site: Site, row: ProjectRow, found: Release) -> list[Checked]:
         return [Checked(".salt", ("no install SLS in .salt",))]
     with site.engine.session(found.minion(settings), Unheard(redactor)) as session:
         wrong = release.syntax(session, found, redactor)
-        paths = release.files(found)
-        checked = {path: [problem for problem in wrong if Path(problem.file) == path] for path in paths}
-        if not any(checked[path] for path in paths if path.parent != found.states or path == found.sample):
+        checked = {path: [each for each in wrong if Path(each.file) == path] for path in release.files(found)}
+        steps = {path for path in checked if path.parent == found.states and path != found.sample}
+        if not any(checked[path] for path in checked.keys() - steps):
             try:
                 _give_cfg(session, settings, found, redactor)
             except CorpusError as exc:
                 return [*_checked(checked, redactor), Checked("cfg", (_harmless(redactor.redact(exc.message)),))]
-            for path in paths:
-                if path.parent == found.states and path != found.sample and not checked[path]:
-                    checked[path] = session.check(found.project.sls_id(path.stem))
+            for path in [path for path in checked if path in steps and not checked[path]]:
+                checked[path] = session.check(found.project.sls_id(path.stem))
     return _checked(checked, redactor)
 
 

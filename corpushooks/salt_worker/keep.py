@@ -22,6 +22,6 @@ def keep(program: Sequence[str]) -> None:
                 os.execvp(program[0], list(program))
             finally:
                 os._exit(127)
-        sock.sendall(encode({"ended": attend(sock, wake, pid, None)}))
+        sock.sendall(encode({"ended": attend(sock, wake, pid)}))
     except (Stopped, OSError):
         stop_group(os.getpgid(0))

@@ -89,22 +89,15 @@ def take_stdin() -> socket.socket:
     return taken
 
 
-def attend(sock: socket.socket, wake: socket.socket, pid: int, pipe: int | None) -> int:
-    """Wait for a child, forwarding what it writes to `pipe`; return its wait status.
-
-    Raise Stopped when our owner's end is closed.
-    """
-    watched = [sock.fileno()]
+def attend(sock: socket.socket, wake: socket.socket, pid: int) -> int:
+    """Wait for a child; return its wait status. Raise Stopped when our owner's end is closed."""
+    watched = [sock.fileno(), wake.fileno()]
     while True:
-        ready, _, _ = select.select([*watched, wake.fileno(), *([] if pipe is None else [pipe])], [], [])
+        ready, _, _ = select.select(watched, [], [])
         if sock.fileno() in ready:
             if not sock.recv(1, socket.MSG_PEEK):
                 raise Stopped
-            watched = []  # our owner has its answer already, and speaks of the next thing
-        elif pipe is not None and pipe in ready:  # before `wake`: what the child wrote is read to its end first
-            data = os.read(pipe, CHUNK)
-            sock.sendall(data)
-            pipe = pipe if data else None
+            watched.remove(sock.fileno())  # our owner speaks of the next thing
         elif wake.fileno() in ready:
             wake.recv(CHUNK)
             done, status = os.waitpid(pid, os.WNOHANG)
