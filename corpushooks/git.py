@@ -367,6 +367,7 @@ def content(path: Path, name: str, where: str) -> bytes | None:
         return found.as_raw_string() if isinstance(found, Blob) else None
 
 
+@functools.lru_cache(maxsize=64)  # commits never change, and a push asks before it and after it
 def change(path: Path, old: str | None, new: str) -> Change:
     """Count the commits between two."""
     if old is None:
@@ -383,12 +384,43 @@ def lost_commits(path: Path, old: str, new: str, limit: int = 5) -> list[str]:
     return _git(path, "log", f"--max-count={limit}", "--format=%h %s", f"{new}..{old}").text.splitlines()
 
 
-def listing(path: Path, name: str, where: str = "") -> Listing:
-    """Return what a commit has (below the folder `where`), folders too, as a checkout has it."""
-    words = ("--", where) if where else ()
-    listed = os.fsdecode(_git(path, "ls-tree", "-r", "-t", "-z", "--full-tree", name, *words).stdout)
+def listing(path: Path, name: str) -> Listing:
+    """Return what a commit has, folders too, as a checkout has it."""
+    listed = os.fsdecode(_git(path, "ls-tree", "-r", "-t", "-z", "--full-tree", name).stdout)
     entries = [entry.partition("\t")[::2] for entry in listed.split("\0") if entry]
     return [(int(head.split()[0], 8), head.split()[2], where) for head, where in entries]
+
+
+def listing_below(path: Path, name: str, where: str) -> Listing:
+    """Return what a commit has in one folder, and the folder itself; for a small one that is quicker than git."""
+    with _repo(path) as repo:
+        found = _entry(repo, _commit(repo, name), where)
+        if not isinstance(found, Tree):
+            return []
+        entries, todo = [(stat.S_IFDIR, found.id.decode(), where)], [(where, found)]
+        while todo:
+            folder, tree = todo.pop()
+            for inner, mode, sha in tree.iteritems():
+                entries.append((mode, sha.decode(), f"{folder}/{os.fsdecode(inner)}"))
+                if stat.S_ISDIR(mode):
+                    todo.append((entries[-1][2], _tree(repo, sha)))
+    return entries
+
+
+def _tree(repo: Repo, sha: bytes) -> Tree:
+    try:
+        found = repo[ObjectID(sha)]
+    except KeyError as exc:
+        raise GitError(f"{sha.decode()[:12]} is not in the repository") from exc
+    assert isinstance(found, Tree)
+    return found
+
+
+def object_id(path: Path, name: str, where: str) -> str | None:
+    """Return the object id of a file or folder of a commit: where it is the same, all in it is the same."""
+    with _repo(path) as repo:
+        found = _entry(repo, _commit(repo, name), where)
+        return found.id.decode() if isinstance(found, Tree | Blob) else None
 
 
 def folder(entries: Listing, where: str) -> dict[str, int] | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from corpushooks import git, release, tree, view
 from corpushooks.deployment import DEPLOYED
-from corpushooks.errors import BrokenError, RefusedError, SaltError, UsageError
+from corpushooks.errors import BrokenError, GitError, RefusedError, SaltError, UsageError
 from corpushooks.project import Project
 from corpushooks.push import enabled
 from corpushooks.release import Release
@@ -99,8 +99,22 @@ def check(run: Run) -> None:
         run.warn(*release.check_paths(run.project.code_git, new, entries))
         if pillar := run.deployment.new_pillar:  # pushed before, and maybe past our checks
             release.check_pillar_commit(run.project.pillar_git, pillar)
+    if changed and not _was_checked(run, new, entries):
         with run.site.effect("check syntax"), candidate(run, release.exported) as found:
             check_syntax(run, found)
+
+
+def _was_checked(run: Run, new: str, entries: git.Listing) -> bool:
+    """Say whether Salt reads of a commit what it read of the live one, whose syntax was checked."""
+    old, repo = run.row.tree_code, run.project.code_git
+    if old is None or run.deployment.new_pillar != run.row.tree_pillar:
+        return False
+    if git.folder(entries, f".salt/{run.row.environment}") is not None:
+        return False  # which of its files are read is the environment's choice
+    try:
+        return git.object_id(repo, old, ".salt") == git.object_id(repo, new, ".salt")
+    except GitError:  # a repository that was made anew may lack the live commit
+        return False
 
 
 def check_syntax(run: Run, found: Release) -> None:

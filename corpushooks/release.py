@@ -165,7 +165,7 @@ def check_commit(
 ) -> None:
     """Raise where a commit cannot be deployed as it lies in the repository; `entries` are what it has."""
     repo = project.code_git
-    entries = git.listing(repo, code, ".salt") if entries is None else entries
+    entries = git.listing_below(repo, code, ".salt") if entries is None else entries
     names = git.folder(entries, ".salt")
     if names is None:
         raise RefusedError(

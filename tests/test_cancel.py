@@ -30,7 +30,7 @@ def cancelled(box: Box, name: str = "hello") -> dict[str, Any]:
 
 def held(box: Box, label: str, when: str) -> list[dict[str, Any]]:
     """Push into a deployment that stands still at an effect, cancel it there, let it go on; return what cancel said."""
-    box.work().commit({"index.html": "two"})
+    box.work().commit({"index.html": "two", ".salt/10_more.sls": "{}\n"})
     box.faults((label, when, "wait"))
     push = box.work().start_push()
     until(box.happened)

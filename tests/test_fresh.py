@@ -156,3 +156,21 @@ def test_a_folder_that_changed_just_now_is_not_believed(loader: Any) -> None:
     refresh(loader)
     refresh(loader)
     assert listings.hits == 0
+
+
+ONCE = """
+import salt.utils.network
+from corpushooks.salt_worker import runner
+asked, options = [], runner.read("/nowhere")
+original = salt.utils.network.interfaces
+salt.utils.network.interfaces = counted = lambda: asked.append(1) or original()
+grains = runner.Grains(options).opts["grains"]
+assert len(asked) == 1, asked
+assert grains["ip4_interfaces"]["lo"] == ["127.0.0.1"], grains["ip4_interfaces"]
+assert salt.utils.network.interfaces is counted
+"""
+
+
+def test_grains_ask_for_the_network_once_in_one_reading(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", ONCE], cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()

@@ -227,7 +227,10 @@ def test_objects(work: Work, repo: Path, bring: Bring) -> None:
     assert git.folder(entries, "a") == {"b": 0o100644, "c": 0o100644}
     assert git.folder(entries, "") == {"a": 0o40000, "link": git.LINK}
     assert [git.folder(entries, name) for name in ("a/b", "none/x", "link", "link/x")] == [None] * 4
-    assert git.listing(repo, two, "a") == [entry for entry in entries if entry[2] != "link"]
+    assert sorted(git.listing_below(repo, two, "a")) == sorted(entry for entry in entries if entry[2] != "link")
+    assert git.listing_below(repo, two, "link") == git.listing_below(repo, two, "none") == []
+    assert git.object_id(repo, one, "a/b") == git.object_id(repo, two, "a/b") != git.object_id(repo, two, "a")
+    assert git.object_id(repo, one, "a/c") is None
     assert (git.content(repo, two, "a/c"), git.content(repo, two, "a"), git.content(repo, two, "link")) == (
         b"two", None, None,
     )  # fmt: skip

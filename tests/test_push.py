@@ -112,6 +112,21 @@ def _log(box: Box, number: int) -> list[str]:
     return box.log(number).splitlines()
 
 
+def test_syntax_is_checked_where_what_salt_reads_is_not_what_is_live(box: Box) -> None:
+    box.app().push()
+    box.faults(("check syntax", "before", "bug"))
+    work, pillar = box.work(), box.work(repo="pillar")
+    work.commit({"index.html": "two"})
+    assert (work.push().code, box.happened()) == (0, [])
+    work.commit({".salt/files/page": "x"})
+    assert (work.push().code, box.happened()) == (1, ["check syntax before"])
+    box.faults(("check syntax", "before", "bug"))
+    work.commit({".salt/files/page": None})
+    pillar.commit({"init.sls": "a: b\n"})
+    pillar.push()
+    assert (work.push().code, box.happened()) == (1, ["check syntax before"])
+
+
 def test_removed_files_go_and_untracked_ones_stay(box: Box) -> None:
     work = box.app(files={"old/gone.txt": "x", "kept.txt": "x"})
     work.push()

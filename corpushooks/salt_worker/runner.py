@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import importlib
 import os
 import site
 import subprocess
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,20 +38,42 @@ class Grains:
         if packages() != LOADED:
             importlib.reload(site)  # a folder may be new to sys.path
             importlib.invalidate_caches()
-        ahead = threading.Thread(target=ask_ahead)
-        ahead.start()
         self.opts = options
-        self.opts["grains"] = salt.loader.grains(self.opts)
+        with interfaces_once():
+            ahead = threading.Thread(target=ask_ahead)
+            ahead.start()
+            self.opts["grains"] = salt.loader.grains(self.opts)
+            ahead.join()  # before anything is forked
         self.own = has_own(salt.loader.grain_funcs(self.opts))
-        ahead.join()  # before anything is forked
 
 
 def ask_ahead() -> None:
-    """Find out beforehand what grains start three programs for, one after the other; Salt keeps what was found."""
+    """Find out beforehand what grains start programs for, one after the other; what was found is kept."""
+    import salt.utils.network
     import salt.utils.platform
 
     with suppress(AttributeError, OSError, subprocess.SubprocessError):
+        salt.utils.network.interfaces()
         salt.utils.platform.linux_distribution()
+
+
+@contextmanager
+def interfaces_once() -> Iterator[None]:
+    """Ask once for the interfaces of the network: the grains of one reading ask three times, two programs each."""
+    import salt.utils.network
+
+    original = salt.utils.network.interfaces
+    found, lock = functools.cache(original), threading.Lock()
+
+    def interfaces() -> Any:
+        with lock:  # whoever comes while another asks
+            return copy.deepcopy(found())
+
+    salt.utils.network.interfaces = interfaces
+    try:
+        yield
+    finally:
+        salt.utils.network.interfaces = original
 
 
 class Runner:
