@@ -19,6 +19,7 @@ from corpushooks.run import PIPE, spawn
 START_DEADLINE = 30.0  # seconds
 SILENCE = 600.0  # seconds without a word of the daemon, which says something every few seconds
 LINE_LIMIT = 4 << 20  # bytes of a line of the daemon
+ADMISSION = "CORPUS_ADMISSION"  # in the environment of what sshd started for a key; it is worth nothing elsewhere
 PATIENCE = 20  # connections that may end without a word
 WORDS = {"say": str, "number": int, "offset": int, "result": dict, "error": str, "hint": str, "code": int}
 ERRORS = {2: UsageError, 3: RefusedError, 4: BrokenError}
@@ -134,7 +135,7 @@ def _understood(said: object) -> bool:
 def _answers(link: socket.socket, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Send a request and yield what is answered, until the daemon ends the connection in whatever way."""
     with contextlib.suppress(OSError):  # whom it refuses it need not hear to the end: what it says is read
-        link.sendall(json.dumps(request).encode() + b"\n")
+        link.sendall(json.dumps({**request, "admission": os.environ.get(ADMISSION, "")}).encode() + b"\n")
     try:
         with link.makefile("rb") as file:
             while (line := file.readline(LINE_LIMIT)).endswith(b"\n"):

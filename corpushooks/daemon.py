@@ -14,7 +14,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TextIO
@@ -22,9 +22,11 @@ from typing import TextIO
 import structlog
 
 from corpushooks import deploy, git, layout, rebuild, release, tree, view
-from corpushooks.deployment import DEPLOYED, QUEUED, Deployment, ProjectRow, Request
-from corpushooks.errors import CorpusError, RefusedError, UsageError
+from corpushooks.deployment import CHANGING, DEPLOYED, QUEUED, Deployment, ProjectRow, Request
+from corpushooks.errors import CorpusError, GitError, RefusedError, UsageError
 from corpushooks.follower import follow
+from corpushooks.gate import Gate, Visitor
+from corpushooks.keys import PUSH, READ
 from corpushooks.lanes import Lanes, alone, is_free, known, prepared, settings_of
 from corpushooks.peer import (
     NUMBER_LIMIT,
@@ -66,7 +68,8 @@ class Daemon:
 
     def __post_init__(self) -> None:
         self.lanes = Lanes(self.site)
-        self.rights = Rights(os.geteuid(), self.site.settings.group, accounts())
+        settings = self.site.settings
+        self.rights = Rights(os.geteuid(), settings.group, accounts(), settings.account)
 
     def serve(self) -> None:
         """Answer until told to stop or, embedded, until nobody has needed us for a while."""
@@ -151,35 +154,45 @@ class Daemon:
             self._noted, self._unnoted = time.monotonic(), 0
         else:
             self._unnoted += 1
-        hint = clean(self.site.host.words(exc.hint))
+        hint = clean(self.site.words(exc.hint, ssh=self.rights.is_account(peer.caller)))
         peer.send(error=one_line(exc.message), hint=hint, code=exc.exit_code)
 
     def _act(self, peer: Connection) -> None:
         """Hear a request and do what it asks for; who may do nothing is not even heard."""
-        if not self.rights.anything(peer.caller):
+        if not self.rights.anything(peer.caller) and not self.rights.is_account(peer.caller):
             raise self._not_allowed()
-        asked = peer.read()
+        asked, gate = peer.read(), Gate(self.site.host, self.site.history, self.rights)
         name = str(asked.values.get("op"))
         if name == "ping":
             self.ping(peer)
+        elif name == "admit":
+            peer.send(result=gate.admit(peer, asked))
         elif name in OPERATIONS:
-            OPERATIONS[name](self, peer, self._allowed(peer, asked.text("project")), asked)
+            right, act = OPERATIONS[name]
+            visitor = gate.visitor(peer, asked)
+            act(self, peer, visitor, self._allowed(visitor, asked.text("project"), right), asked)
         else:
             raise not_understood()
 
-    def _allowed(self, peer: Connection, project: str) -> ProjectRow:
-        """Return a project of which a caller may ask; say nothing of any other, not even whether it exists."""
-        if not self.rights.may(peer.caller, project):
+    def _allowed(self, visitor: Visitor, project: str, right: str) -> ProjectRow:
+        """Return a project of which a visitor may ask; say nothing of any other, not even whether it exists."""
+        if not visitor.may(project, right):
             raise self._not_allowed()
         return known(self.site, project)
 
     def _not_allowed(self) -> RefusedError:
-        hint = f"who may: root, the group {self.rights.group}, and for its project the group NAME-deploy"
+        hint = f"who may: root, the group {self.rights.group}, for its project the group NAME-deploy, and keys by ssh"
         return RefusedError("not allowed", hint)
+
+    def _check_frozen(self, visitor: Visitor, project: str, request: Request) -> None:
+        """Refuse what would change a project that is frozen; whoever may do everything can insist."""
+        frozen = self.site.history.frozen(project) if request.kind in CHANGING else None
+        if frozen and not (request.force and visitor.admin):
+            raise RefusedError(str(frozen), hint=f"wait for: corpus thaw {frozen.project or '--all'}")
 
     # what may be asked
 
-    def push(self, peer: Connection, row: ProjectRow, asked: Asked) -> None:
+    def push(self, peer: Connection, visitor: Visitor, row: ProjectRow, asked: Asked) -> None:
         """Answer git's hook."""
         self.site.engine.warm()  # it may have left: it loads while we check
         repo, commands = _repo(asked), _commands(asked)
@@ -194,20 +207,22 @@ class Daemon:
             peer.send(say=f"hint: {clean(hint)}")
         reports = list(verdict.reports)
         if verdict.accept:
-            reports += self._accept_pillar(peer, row, verdict.accept)
+            reports += self._accept_pillar(peer, visitor, row, verdict.accept)
         if verdict.request:
-            reports += self._deploy_pushed(peer, asked, row, verdict, new=before is None)
+            reports += self._deploy_pushed(peer, visitor, asked, row, verdict, new=before is None)
+        if not asked.flag("atomic"):
+            reports = _deleted(layout.repo_path(self.site.host.project(row.name), repo), commands, reports)
         accepted = set(reports)
         for command in commands:
             if f"ok {command.ref}" in accepted:  # git moves it: a receive-pack that was killed may have left a lock
                 git.break_lock(layout.repo_path(self.site.host.project(row.name), repo), command.ref)
         peer.send(report=reports)
 
-    def _accept_pillar(self, peer: Connection, row: ProjectRow, command: Command) -> list[str]:
+    def _accept_pillar(self, peer: Connection, visitor: Visitor, row: ProjectRow, command: Command) -> list[str]:
         """Check a pillar before git stores it; it takes effect with the next deployment."""
         self._check_pillar(row, command.new)
         if row.code:
-            now = self.site.host.words(f"corpus deploy {row.name}")
+            now = self.site.words(f"corpus deploy {row.name}", ssh=visitor.key is not None)
             peer.send(say=f"hint: stored; it takes effect with the next deployment, or now with: {now}")
         return [f"ok {command.ref}", "option fall-through"]
 
@@ -217,7 +232,7 @@ class Daemon:
         release.check_pillar(project, row.environment, settings_of(self.site, row), self.site.engine, commit)
 
     def _deploy_pushed(
-        self, peer: Connection, asked: Asked, row: ProjectRow, verdict: Verdict, *, new: bool
+        self, peer: Connection, visitor: Visitor, asked: Asked, row: ProjectRow, verdict: Verdict, *, new: bool
     ) -> list[str]:
         """Queue what was pushed, unless it was before the daemon went away, and follow it."""
         assert verdict.request is not None
@@ -225,15 +240,16 @@ class Daemon:
         commit = git.commit(repo, verdict.request.new)
         if new and verdict.request.repo == "pillar":
             self._check_pillar(row, commit)
-        request = replace(verdict.request, new=commit, who=peer.who, via="push", token=asked.text("token"))
+        request = replace(_by(visitor, verdict.request), new=commit, via="push", token=asked.text("token"))
         if new:
+            self._check_frozen(visitor, row.name, request)
             self._check_now(row, request)
         deployment = self._enqueue(row.name, request)
         peer.send(number=deployment.number)
         if not request.nowait:
             deployment = follow(self.site, peer, deployment, asked.number("offset", 0))
         else:
-            see = self.site.host.words(f"corpus log {row.name} {deployment.number} -f")
+            see = self.site.words(f"corpus log {row.name} {deployment.number} -f", ssh=visitor.key is not None)
             peer.send(say=f"queued as deployment {deployment.number}: {see}")
         forced = self._forced(repo, deployment)
         return report(deployment, verdict.deploying, row.branch, forced=forced, reason=view.reason(deployment))
@@ -260,41 +276,60 @@ class Daemon:
         self.lanes.wake(name)
         return deployment
 
-    def request(self, peer: Connection, row: ProjectRow, asked: Asked) -> None:
+    def request(self, peer: Connection, visitor: Visitor, row: ProjectRow, asked: Asked) -> None:
         """Queue what the command asks for and follow it to its end."""
-        request = prepared(self.site, row, replace(_request(asked), who=peer.who, via="command"))
+        request = prepared(self.site, row, replace(_by(visitor, _request(asked)), via="command"))
+        self._check_frozen(visitor, row.name, request)
         deployment = self._enqueue(row.name, request)
         peer.send(number=deployment.number)
         if not request.nowait:
             deployment = follow(self.site, peer, deployment, 0)
         peer.send(result=deployment.as_json())
 
-    def follow(self, peer: Connection, row: ProjectRow, asked: Asked) -> None:
+    def follow(self, peer: Connection, visitor: Visitor, row: ProjectRow, asked: Asked) -> None:
         """Feed a log from an offset on, to its end."""
         deployment = self.site.history.deployment(row.name, asked.number("number"))
         deployment = follow(self.site, peer, deployment, asked.number("offset", 0), whole=asked.flag("whole"))
         peer.send(result=deployment.as_json())
 
-    def cancel(self, peer: Connection, row: ProjectRow, asked: Asked) -> None:
+    def cancel(self, peer: Connection, visitor: Visitor, row: ProjectRow, asked: Asked) -> None:
         """Cancel what runs or waits in a project."""
-        deployment = self.lanes.cancel(row.name, peer.who)
+        deployment = self.lanes.cancel(row.name, visitor.who)
         if deployment is None:
             raise RefusedError(f"nothing runs or waits in {row.name}")
         if deployment.state != QUEUED:
             deployment = follow(self.site, peer, deployment, 0, quiet=True)
-        peer.send(result={**deployment.as_json(), "cancelled": peer.who})
+        peer.send(result={**deployment.as_json(), "cancelled": visitor.who})
 
     def ping(self, peer: Connection) -> None:
         """Say that we are here."""
         peer.send(result={"pid": os.getpid(), "busy": self.lanes.busy()})
 
 
-OPERATIONS: dict[str, Callable[[Daemon, Connection, ProjectRow, Asked], None]] = {
-    "push": Daemon.push,
-    "request": Daemon.request,
-    "follow": Daemon.follow,
-    "cancel": Daemon.cancel,
+Act = Callable[[Daemon, Connection, Visitor, ProjectRow, Asked], None]
+OPERATIONS: dict[str, tuple[str, Act]] = {  # what may be asked, and the right that it needs
+    "push": (PUSH, Daemon.push),
+    "request": (PUSH, Daemon.request),
+    "follow": (READ, Daemon.follow),
+    "cancel": (PUSH, Daemon.cancel),
 }
+
+
+def _by(visitor: Visitor, request: Request) -> Request:
+    return replace(request, who=visitor.who, key=visitor.key.name if visitor.key else "")
+
+
+def _deleted(path: Path, commands: Sequence[Command], reports: list[str]) -> list[str]:
+    """Delete what git would: a ref that is packed is gone when its list is written anew, which pushers may not."""
+    for command in commands:
+        if command.deletes and f"ok {command.ref}" in reports:
+            place = reports.index(f"ok {command.ref}")
+            try:
+                git.delete_ref(path, command.ref, command.old)
+                reports[place : place + 2] = [f"ok {command.ref}"]
+            except GitError as exc:
+                reports[place : place + 2] = [f"ng {command.ref} {exc.message}"]
+    return reports
 
 
 def _repo(asked: Asked) -> str:

@@ -22,7 +22,7 @@ from importlib import resources
 from pathlib import Path
 from types import FrameType
 
-from corpushooks import git, init
+from corpushooks import git
 from corpushooks.errors import CorpusError, StepError, UsageError
 from corpushooks.project import Host, Project
 from corpushooks.run import show, stop_carrying
@@ -67,7 +67,7 @@ def acts(project: Project) -> tuple[Act, ...]:
     return (
         Act(
             "The first deployment",
-            (("git", "remote", "add", "prod", init.url(project, "project")), PUSH),
+            (("git", "remote", "add", "prod", str(project.code_git)), PUSH),
             "Hello, world!",
             "The push is the deployment. What you read happens on the host, and git's exit code is its result.",
         ),
@@ -101,7 +101,7 @@ def acts(project: Project) -> tuple[Act, ...]:
             "Another configuration, the same code",
             (
                 ("cd", ".."),
-                ("git", "clone", "-q", init.url(project, "pillar"), "hello-pillar"),
+                ("git", "clone", "-q", str(project.pillar_git), "hello-pillar"),
                 ("cd", "hello-pillar"),
                 ("write", "init.sls", PILLAR),
                 ("git", "add", "init.sls"),

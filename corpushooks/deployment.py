@@ -17,6 +17,7 @@ TRANSITIONS: Mapping[str, frozenset[str]] = {
     ROLLING_BACK: frozenset({ROLLED_BACK, BROKEN}),
 }
 SUCCEEDED = frozenset({DEPLOYED, DONE})
+CHANGING = frozenset({"deploy", "rollback", "task"})  # the kinds of request that change what runs
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Request:
     old: str = ""  # what the pushed ref was
     new: str = ""  # the commit to deploy; empty: the live one
     who: str = ""
+    key: str = ""  # the name of the ssh key that it came with
     via: str = ""  # push or command
     token: str = ""
     task: str = ""
@@ -112,7 +114,20 @@ class Deployment:
         shown = asdict(self)
         request = shown.pop("request")
         shown.pop("token")
-        return {**shown, "kind": request["kind"], "by": request["who"], "via": request["via"]}
+        return {**shown, "kind": request["kind"], "by": request["who"], "key": request["key"], "via": request["via"]}
+
+
+@dataclass(frozen=True)
+class Freeze:
+    """Why nothing is deployed for now, in one project or ("") in all, and who said so."""
+
+    project: str
+    reason: str
+    who: str
+    at: float
+
+    def __str__(self) -> str:
+        return f"{self.project or 'this host'} is frozen by {self.who}: {self.reason}"
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 PINS = "refs/corpus"
 CHECKOUT = "CORPUS_CHECKOUT"  # in the environment of a checkout, so that it is found when its daemon was killed
 LINK, SUBMODULE = 0o120000, 0o160000  # modes in a tree
+SHARED, WRITABLE = 0o2750, 0o2770  # modes of a repository that a group pushes to, and of what it may write there
 PATIENCE = 5.0  # seconds until a lock is stale
 SETTLED_NS = 2_000_000_000  # some filesystems count seconds only
 
@@ -82,9 +83,10 @@ def _git(git_dir: Path, *words: str | Path, env: dict[str, str] | None = None, s
 # repositories
 
 
-def bare_config(path: Path) -> dict[str, str]:
-    """Return the configuration that a repository for pushes must have."""
+def bare_config(path: Path, *, shared: bool = False) -> dict[str, str]:
+    """Return the configuration that a repository for pushes must have; `shared` with a group that pushes."""
     return {
+        "core.sharedRepository": "group" if shared else "umask",
         "core.bare": "true",
         "core.hooksPath": str(path / "hooks"),  # a global one would hide our hook
         "core.fsync": "committed,reference",  # by default git does not fsync a small push
@@ -100,7 +102,7 @@ def bare_config(path: Path) -> dict[str, str]:
     }
 
 
-def init_bare(path: Path, branch: str) -> bool:
+def init_bare(path: Path, branch: str, *, shared: bool = False) -> bool:
     """Make or repair a bare repository; return whether anything was changed."""
     if not (path / "HEAD").exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,7 +111,30 @@ def init_bare(path: Path, branch: str) -> bool:
     else:
         new = _point_head(path, branch)
     (path / "hooks").mkdir(exist_ok=True)
-    return _configure(path, bare_config(path)) or new
+    return _configure(path, bare_config(path, shared=shared)) or new
+
+
+def share(path: Path, gid: int) -> None:
+    """Let a group write objects and refs of a repository, and nothing else: neither its hooks nor its configuration.
+
+    What git makes there keeps the group; folders of refs that we made ourselves are given to it here.
+    """
+    for name in ("refs", "logs/refs"):
+        (path / name).mkdir(parents=True, exist_ok=True)
+    whole = (path.stat().st_gid, path.stat().st_mode & 0o7777) == (gid, SHARED)
+    for name in ("refs", "logs") if whole else ("refs", "logs", "objects"):
+        for folder, _, files in os.walk(path / name):
+            _give(Path(folder), gid, WRITABLE)
+            for file in () if whole else files:
+                os.chown(Path(folder) / file, -1, gid, follow_symlinks=False)
+    _give(path, gid, SHARED)  # the last: it says that all is done
+
+
+def _give(folder: Path, gid: int, mode: int) -> None:
+    found = folder.stat()
+    if (found.st_gid, found.st_mode & 0o7777) != (gid, mode):
+        os.chown(folder, -1, gid)
+        folder.chmod(mode)
 
 
 def _point_head(path: Path, branch: str) -> bool:
@@ -242,6 +267,19 @@ def _remove_ref(path: Path, name: str, old: str | None, patience: float = PATIEN
     wanted = ObjectID(old.encode()) if old else None
     with _repo(path) as repo:
         _though_locked(lambda: repo.refs.remove_if_equals(Ref(name.encode()), wanted), patience)
+
+
+def delete_ref(path: Path, name: str, old: str) -> None:
+    """Remove a ref that is `old`; raise GitError where it is not."""
+    try:
+        with _repo(path) as repo:
+            removed = _though_locked(
+                lambda: repo.refs.remove_if_equals(Ref(name.encode()), ObjectID(old.encode())), PATIENCE
+            )
+    except OSError as exc:
+        raise GitError(f"{name} cannot be removed: {exc.strerror}") from exc
+    if not removed:
+        raise GitError(f"{name} is not what it was")
 
 
 def _though_locked(act: Callable[[], T], patience: float) -> T:

@@ -21,6 +21,7 @@ from corpushooks.deployment import (
     TRANSITIONS,
     ChildRow,
     Deployment,
+    Freeze,
     ProjectRow,
     Request,
 )
@@ -86,6 +87,7 @@ class History(Store):
             self.end(deployment)
         with self.change() as db:
             db.execute("DELETE FROM project WHERE name = ?", (name,))
+            db.execute("DELETE FROM freeze WHERE project = ?", (name,))
             if purge:
                 for table in ("deployment", "journal", "child"):
                     db.execute(f"DELETE FROM {table} WHERE project = ?", (name,))
@@ -99,6 +101,21 @@ class History(Store):
         """Record that a project needs a person since deployment `number`, or (None) does not any more."""
         with self.change() as db:
             db.execute("UPDATE project SET broken = ?, broken_by = ? WHERE name = ?", (reason, number, name))
+
+    def frozen(self, name: str) -> Freeze | None:
+        """Return why nothing is deployed in a project for now, or None; what is said of all comes first."""
+        rows = self.rows("SELECT * FROM freeze WHERE project IN ('', ?) ORDER BY project LIMIT 1", name)
+        return Freeze(**rows[0]) if rows else None
+
+    def freeze(self, name: str, reason: str, who: str) -> None:
+        """Record that nothing is deployed in a project ("": in any) until it thaws."""
+        with self.change() as db:
+            db.execute("INSERT OR REPLACE INTO freeze VALUES (?, ?, ?, ?)", (name, reason, who, time.time()))
+
+    def thaw(self, name: str) -> bool:
+        """Record that deployments go on; return whether they were frozen."""
+        with self.change() as db:
+            return db.execute("DELETE FROM freeze WHERE project = ?", (name,)).rowcount > 0
 
     # deployments
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import socket
 from dataclasses import dataclass
 
@@ -38,18 +37,21 @@ def init(
     if row and row.branch != head and row.live:
         raise RefusedError(f"{name} is deployed from {row.branch}", hint=f"deploy {row.branch}, or remove {name} first")
     git.check_version()
-    notes = layout.make_accounts(project)
+    notes = layout.make_accounts(project, settings.account)
     history.add_project(name, env, head)
     layout.make(project, head)
     wiring.wire(project, env)
     disk.flush_all(host.state_dir, project.dir, host.salt_dir, host.pillar_dir)
-    return Made(name, env, head, url(project, "project"), url(project, "pillar"), row is None, tuple(notes))
+    code_url, pillar_url = (url(project, repo, settings) for repo in layout.REPOS)
+    return Made(name, env, head, code_url, pillar_url, row is None, tuple(notes))
 
 
-def url(project: Project, repo: str) -> str:
+def url(project: Project, repo: str, settings: Settings) -> str:
     """Return where to push a repository of a project."""
-    path = layout.repo_path(project, repo)
-    return str(path) if project.host.embedded else f"ssh://{getpass.getuser()}@{socket.getfqdn()}{path}"
+    if project.host.embedded:
+        return str(layout.repo_path(project, repo))
+    end = ".pillar" if repo == "pillar" else ""
+    return f"ssh://{settings.account}@{settings.address or socket.getfqdn()}/{project.name}{end}"
 
 
 def link(project: Project, history: History) -> None:

@@ -19,6 +19,7 @@ from corpushooks import deploy, git, log, plan, push, release, task, tree
 from corpushooks.deployment import (
     BROKEN,
     CANCELLED,
+    CHANGING,
     DEPLOYED,
     FAILED,
     QUEUED,
@@ -175,10 +176,20 @@ def _start(site: Site, deployment: Deployment) -> None:
     try:
         with opened(site, deployment) as run:
             if _begins(run):
-                at_edge(run, KINDS.get(run.request.kind, _unknown))
+                at_edge(run, _refuse_frozen if _is_frozen(run) else KINDS.get(run.request.kind, _unknown))
     except LogError as exc:
         site.history.end(site.history.move(deployment, REFUSED, one_line(exc.message)))
         site.tell()
+
+
+def _is_frozen(run: Run) -> bool:
+    """Say whether a project was frozen while a request waited; one that insists was let in by whoever may."""
+    changing = run.request.kind in CHANGING and not run.request.force
+    return changing and run.site.history.frozen(run.project.name) is not None
+
+
+def _refuse_frozen(run: Run) -> None:
+    deploy.refuse(run, RefusedError(str(run.site.history.frozen(run.project.name) or "it was frozen")))
 
 
 def _begins(run: Run) -> bool:

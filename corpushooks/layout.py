@@ -66,11 +66,15 @@ def make(project: Project, branch: str) -> None:
         _folder(folder, mode)
     if project.logs.is_dir() or not project.logs.exists():  # else no log can be made, but a roll back must go on
         _folder(project.logs, 0o700)
+    pushers = group_id(project.host, project.deploy_group)
     for repo in REPOS:
         path = repo_path(project, repo)
-        git.init_bare(path, branch)
+        git.init_bare(path, branch, shared=pushers is not None)
         _install_hook(project, repo, path / "hooks/proc-receive")
-    _folder(project.pillar_git, 0o700)  # secrets
+        if pushers is not None:
+            git.share(path, pushers)
+        elif repo == "pillar":
+            _folder(path, 0o700)  # secrets
     git.init_work(project.work_git, [project.code_git, project.pillar_git])
     _folder(project.work_git, 0o700)
 
@@ -118,8 +122,11 @@ def _shebang(python: str) -> str:
 # accounts
 
 
-def make_accounts(project: Project) -> list[str]:
-    """Make the system user and groups of a project, as root on a real host; return what was made, or why not."""
+def make_accounts(project: Project, account: str) -> list[str]:
+    """Make the system user and groups of a project, as root on a real host; return what was made, or why not.
+
+    `account` is that of ssh: whoever comes through it pushes with the group of those who may.
+    """
     if project.host.embedded or os.geteuid() != 0:
         return ["no system users are made: not root, or a root of its own"]
     made: list[str] = []
@@ -131,6 +138,9 @@ def make_accounts(project: Project) -> list[str]:
         run(["useradd", "--system", "--gid", project.group, "--home-dir", project.dir, "--no-create-home",
              "--shell", "/bin/bash", project.user])  # fmt: skip
         made.append(f"user {project.user}")
+    if _known(pwd.getpwnam, account) and account not in grp.getgrnam(project.deploy_group).gr_mem:
+        run(["usermod", "--append", "--groups", project.deploy_group, account])
+        made.append(f"{account} in group {project.deploy_group}")
     return made
 
 
@@ -140,6 +150,13 @@ def _known(lookup: object, name: str) -> bool:
     except KeyError:
         return False
     return True
+
+
+def group_id(host: Host, group: str) -> int | None:
+    """Return the gid of a group to share with; None where groups are not ours to give, or there is none."""
+    if host.embedded or os.geteuid() != 0 or not _known(grp.getgrnam, group):
+        return None
+    return grp.getgrnam(group).gr_gid
 
 
 def account_ids(host: Host, user: str, group: str) -> tuple[int | None, int | None]:

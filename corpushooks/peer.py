@@ -150,12 +150,16 @@ class Connection:
 
     @cached_property
     def uid(self) -> int:
+        return self._credentials()[1]
+
+    @cached_property
+    def pid(self) -> int:
         return self._credentials()[0]
 
     @cached_property
     def caller(self) -> Caller:
         """Who connected, with the rights it had then."""
-        uid, gid = self._credentials()
+        _, uid, gid = self._credentials()
         name = _known(lambda: pwd.getpwuid(uid).pw_name)
         return Caller(uid, name or str(uid), frozenset({gid, *self._groups(name, gid)}))
 
@@ -164,9 +168,10 @@ class Connection:
         """The name of the account that called."""
         return self.caller.name
 
-    def _credentials(self) -> tuple[int, int]:
-        _, uid, gid = struct.unpack("iII", self.link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-        return uid, gid
+    def _credentials(self) -> tuple[int, int, int]:
+        """Return pid, uid and gid of the peer."""
+        pid, uid, gid = struct.unpack("iII", self.link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        return pid, uid, gid
 
     def _groups(self, name: str | None, gid: int) -> list[int]:
         """Return the supplementary groups; where Python cannot take them all, those that the account has."""

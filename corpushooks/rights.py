@@ -1,6 +1,7 @@
 """Who may: root, who runs the daemon, and the host's group everything; the group NAME-deploy its project. Values only.
 
-Rights are of people. An application is none: what NAME-user and NAME-grp are put into gives them nothing.
+Rights are of people. An application is none: what NAME-user and NAME-grp are put into gives them nothing. Nor is the
+account of ssh: who comes through it is known by a key.
 """
 
 from __future__ import annotations
@@ -33,11 +34,15 @@ class Accounts:
 
 @dataclass(frozen=True)
 class Rights:
-    """The rights of a host whose daemon runs as `owner`, and whose group `group` may do everything."""
+    """The rights of a host whose daemon runs as `owner`, and whose group `group` may do everything.
+
+    `account` is that which ssh lets keys in as.
+    """
 
     owner: int
     group: str
     accounts: Accounts
+    account: str = ""
 
     def everything(self, caller: Caller) -> bool:
         """Say whether a caller may do everything."""
@@ -62,8 +67,14 @@ class Rights:
         """Say whether a uid is root's or the daemon's own."""
         return uid in (0, self.owner)
 
+    def is_account(self, caller: Caller) -> bool:
+        """Say whether a caller is the account that ssh lets keys in as."""
+        return bool(self.account) and not self.is_own(caller.uid) and self.accounts.user(self.account) == caller.uid
+
     def _person(self, caller: Caller) -> bool:
-        """Say whether a caller is none of the applications: those have a user NAME-user and a group NAME-grp."""
+        """Say whether a caller is neither an application (it has a user NAME-user and a group NAME-grp) nor ssh's."""
+        if self.is_account(caller):
+            return False
         name = caller.name.removesuffix(USER)
         return name == caller.name or self.accounts.group(name + GROUP) is None
 

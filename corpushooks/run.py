@@ -118,13 +118,28 @@ def spawn(
 def start_time(pid: int) -> int | None:
     """Return when a process started, in clock ticks since boot; None where there is no such process.
 
-    A pid alone may have been given to another process meanwhile. Source: proc(5), field 22 of stat.
+    A pid alone may have been given to another process meanwhile.
     """
+    found = _stat(pid)
+    return found[1] if found else None
+
+
+def ancestors(pid: int) -> set[tuple[int, int]]:
+    """Return pid and start time of a process and of those it descends from."""
+    found: set[tuple[int, int]] = set()
+    while pid and (stat := _stat(pid)):
+        found.add((pid, stat[1]))
+        pid = stat[0]
+    return found
+
+
+def _stat(pid: int) -> tuple[int, int] | None:
+    """Return parent and start time of a process. Source: proc(5), fields 4 and 22 of stat."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
         return None
-    return int(stat.rpartition(b")")[2].split()[19])
+    return int(fields[1]), int(fields[19])
 
 
 def stop_group(pgid: int, *, grace: float = 5.0) -> bool:

@@ -70,6 +70,7 @@ def _one_of(*choices: str) -> Kind:
     return Kind(" or ".join(choices), lambda value: value in choices)
 
 
+HOST_NAME = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?")
 ENVIRONMENT = Kind("an environment", lambda value: isinstance(value, str), check_environment)
 ENGINE = _one_of("warm", "salt-call")
 ROLLBACK = _one_of("on_failure", "always")
@@ -91,6 +92,12 @@ PROGRAM = Kind(
     "an absolute path, or null",
     lambda value: value is None or (isinstance(value, str) and value.startswith("/")),
     lambda value: value and Path(value),
+)
+
+
+ADDRESS = Kind(
+    "a host name, name:port, or null",
+    lambda value: value is None or (isinstance(value, str) and bool(HOST_NAME.fullmatch(value))),
 )
 
 
@@ -145,6 +152,10 @@ class Settings:
     )
     secret_pillar: bool = _key(False, BOOLEAN, "Whether every value of the pillar is hidden as a secret is.", True)
     group: str = _key("corpus", GROUP, "The system group whose members may do everything.")
+    account: str = _key("corpus", GROUP, "The account that ssh lets keys in as; it may nothing without one.")
+    address: str | None = _key(
+        None, ADDRESS, "What people call this host in ssh, a name or name:port; null is its own name."
+    )
     minion: Mapping[str, Any] = _key({}, MAPPING, "Further configuration of the Salt minion.")
     projects: Mapping[str, Mapping[str, Any]] = _key(
         {}, MAPPING, "What is different for a project, by its name; for example {hello: {keep_archives: 5}}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import threading
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from corpushooks.config import Cfg
 from corpushooks.deployment import FAILED, REFUSED, ChildRow, Deployment, ProjectRow, Request
+from corpushooks.endpoint import typed
 from corpushooks.errors import CancelledError, CorpusError, RefusedError, UsageError
 from corpushooks.history import History, open_store
 from corpushooks.log import Log
@@ -42,6 +44,13 @@ class Site:
     stopping: bool = False
     running: dict[tuple[str, int], Run] = field(default_factory=dict)
     changed: threading.Condition = field(default_factory=threading.Condition)  # what runs or waits
+
+    def words(self, text: str, *, ssh: bool = False) -> str:
+        """Return a text with the commands in it as one types them for this host, or over ssh."""
+        if not ssh:
+            return self.host.words(text)
+        name, _, port = (self.settings.address or socket.getfqdn()).partition(":")
+        return self.host.words(typed(text, f"{f'-p {port} ' if port else ''}{self.settings.account}@{name}"))
 
     def tell(self) -> None:
         """Wake those who wait for their turn: something began, ended or was cancelled."""
@@ -118,7 +127,7 @@ class Run:
 
     def say_end(self, *lines: str, hint: str = "") -> None:
         """Write the last lines of the log: the outcome is final, and whoever follows stops here."""
-        hints = [f"hint: {self.site.host.words(hint)}"] if hint else []
+        hints = [f"hint: {self.site.words(hint, ssh=bool(self.request.key))}"] if hint else []
         self.log.write("\n".join([*lines, *hints]), end=True)
 
     def fail(self, exc: CorpusError) -> None:

@@ -21,6 +21,7 @@ from corpushooks import disk
 from corpushooks.errors import LostStoreError, StoreError
 
 Connection = sqlite3.Connection
+Row = sqlite3.Row
 PATIENCE = 30.0  # seconds that another process may hold the store
 
 # The store of version 1; what each later version makes of the one before stands in MIGRATIONS.
@@ -77,11 +78,41 @@ CREATE INDEX child_of ON child (project, number);
 MIGRATIONS: Mapping[int, tuple[str, ...]] = {
     # what was live last is found however much has failed since
     2: ("CREATE INDEX deployment_live ON deployment (project, number) WHERE state = 'deployed'",),
+    # ssh: keys, what their sessions were admitted to, and what nobody may deploy for now
+    3: (
+        """CREATE TABLE key (
+            name       TEXT PRIMARY KEY,
+            kind       TEXT NOT NULL,
+            blob       TEXT NOT NULL UNIQUE,
+            right      TEXT NOT NULL,
+            projects   TEXT NOT NULL DEFAULT '',  -- none named: all
+            expires    REAL,
+            authority  INTEGER NOT NULL DEFAULT 0,
+            principals TEXT NOT NULL DEFAULT '',
+            added      REAL NOT NULL,
+            by         TEXT NOT NULL DEFAULT ''
+        ) STRICT""",
+        """CREATE TABLE admission (
+            token   TEXT PRIMARY KEY,
+            key     TEXT NOT NULL,
+            who     TEXT NOT NULL,
+            right   TEXT NOT NULL,
+            project TEXT NOT NULL,
+            pid     INTEGER NOT NULL,
+            start   INTEGER NOT NULL             -- of the process
+        ) STRICT""",
+        """CREATE TABLE freeze (
+            project TEXT PRIMARY KEY,            -- empty: every one
+            reason  TEXT NOT NULL,
+            who     TEXT NOT NULL,
+            at      REAL NOT NULL
+        ) STRICT""",
+    ),
 }
 VERSION = max(MIGRATIONS)
 HINT = "corpus rebuild"
 PROBES = 1_000_000  # rows of a damaged table that are looked for one by one
-TABLES = ("project", "deployment", "journal", "child")
+TABLES = ("project", "deployment", "journal", "child", "key", "freeze")  # what is worth saving
 
 
 def files(path: Path) -> list[Path]:

@@ -57,7 +57,8 @@ def step_label(index: int, total: int, name: str, part: str = "", *, first: bool
 def opening(deployment: Deployment, environment: str, what: str) -> str:
     """Return the first line of a deployment."""
     kind = {"deploy": "deployment"}.get(deployment.request.kind, deployment.request.kind)
-    return f"{deployment.project} ({environment}) {kind} {deployment.number}: {what}"
+    by = f", by {deployment.request.who}" if deployment.request.key else ""
+    return f"{deployment.project} ({environment}) {kind} {deployment.number}: {what}{by}"
 
 
 def course(old: str | None, new: str | None, old_pillar: str | None, new_pillar: str | None, commits: int) -> str:

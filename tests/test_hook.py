@@ -64,7 +64,7 @@ def test_versions_and_features_are_agreed_on(hook: Hook) -> None:
     assert re.fullmatch("[0-9a-f]{32}", asked.pop("token"))
     assert asked == {
         "op": "push", "project": "hello", "repo": "project", "commands": [[OLD, NEW, MASTER]],
-        "options": ["only=install", "a b\nc"], "atomic": True,
+        "options": ["only=install", "a b\nc"], "atomic": True, "admission": "",
     }  # fmt: skip
 
 

@@ -48,6 +48,8 @@ rollback: always
 rollback_install: false
 env_defaults_win: true
 deploy_on_pillar_push: true
+account: git
+address: deploy.example.org:2222
 enlarge: [lvextend, -L, +1G]
 reserve: 0
 max_parallel: 1
@@ -74,6 +76,8 @@ projects: {hello: {branch: main}}
         rollback_install=False,
         env_defaults_win=True,
         deploy_on_pillar_push=True,
+        account="git",
+        address="deploy.example.org:2222",
         enlarge=("lvextend", "-L", "+1G"),
         reserve=0,
         max_parallel=1,

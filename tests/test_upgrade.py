@@ -132,6 +132,13 @@ def test_the_hour_that_comes_twice_has_two_names(box: Box) -> None:
 # stores of other versions
 
 
+def take_back(db: sqlite3.Connection) -> None:
+    """Take out of a store what is newer than version 1."""
+    db.execute("DROP INDEX deployment_live")
+    for table in ("key", "admission", "freeze"):
+        db.execute(f"DROP TABLE {table}")
+
+
 def older(path: Path, version: int = 1) -> None:
     """Make the store of an older version, with a project that is live."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -196,7 +203,7 @@ def test_an_older_store_is_taken_over_with_what_waits_in_it(box: Box) -> None:
     with closing(History(box.host.store)) as store:
         store.enqueue("hello", Request(token="t", new=work.head))
     with closing(sqlite3.connect(box.host.store)) as db:
-        db.execute("DROP INDEX deployment_live")
+        take_back(db)
         db.execute("PRAGMA user_version = 1")
     box.start()
     assert box.ended(2).state == "deployed"
@@ -276,7 +283,7 @@ def test_a_daemon_is_upgraded_while_deployments_run_and_wait(replaced: Box) -> N
     leaving.terminate()
     until(lambda: not box.reachable())
     with closing(sqlite3.connect(box.host.store, isolation_level=None)) as db:
-        db.execute("DROP INDEX deployment_live")
+        take_back(db)
     (box.root / "gate").touch()
     assert leaving.wait(30) == 0
     with closing(sqlite3.connect(box.host.store, isolation_level=None)) as db:

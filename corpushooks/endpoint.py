@@ -1,0 +1,128 @@
+"""What may be asked over ssh: git's three programs, and a few words. Values only."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from corpushooks.errors import UsageError
+from corpushooks.keys import PUSH, READ
+from corpushooks.project import NAME, NAME_LIMIT
+
+GIT = {"receive-pack": PUSH, "upload-pack": READ, "upload-archive": READ}  # git's programs and what they need
+PATH = re.compile(r"/?([a-z0-9][a-z0-9_-]*?)(\.pillar)?(?:\.git)?/?")
+REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./~^-]*")
+NUMBER = re.compile(r"[0-9]{1,9}")
+TASK = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
+LIMIT = 1000  # characters that a command may have
+
+
+@dataclass(frozen=True)
+class Word:
+    """One word that may be asked: what it needs, what may follow it, and what it does."""
+
+    right: str
+    takes: tuple[tuple[str, re.Pattern[str]], ...]  # (what people call it, what it looks like)
+    needs: int  # how many of these must be there
+    flags: frozenset[str]
+    does: str
+    more: tuple[str, ...] = ()  # of the command that does it
+
+    @property
+    def usage(self) -> str:
+        names = [name if place < self.needs else f"[{name}]" for place, (name, _) in enumerate(self.takes)]
+        return " ".join([*names, *(f"[{flag}]" for flag in sorted(self.flags - {"--json"}))])
+
+
+PROJECT = ("PROJECT", NAME)
+JSON = frozenset({"--json"})
+WORDS: Mapping[str, Word] = {
+    "help": Word("", (), 0, frozenset(), "this"),
+    "whoami": Word("", (), 0, frozenset(), "your key, and what it may"),
+    "status": Word(READ, (PROJECT,), 0, JSON, "what is live, and what runs"),
+    "history": Word(READ, (PROJECT,), 1, JSON, "the deployments of a project"),
+    "log": Word(READ, (PROJECT, ("NUMBER", NUMBER)), 1, JSON | {"-f"}, "the log of a deployment; -f follows it"),
+    "deploy": Word(PUSH, (PROJECT, ("REV", REVISION)), 1, JSON, "deploy what is live again, or a commit"),
+    "plan": Word(PUSH, (PROJECT, ("REV", REVISION)), 1, JSON, "what would change", ("deploy", "--dry-run")),
+    "rollback": Word(PUSH, (PROJECT, ("NUMBER", NUMBER)), 1, JSON, "return to an earlier deployment"),
+    "cancel": Word(PUSH, (PROJECT,), 1, JSON, "stop what runs or waits"),
+    "config": Word(PUSH, (PROJECT,), 1, JSON, "the configuration that SLS files see"),
+    "task": Word(PUSH, (PROJECT, ("TASK", TASK)), 2, JSON, "run a task"),
+}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a session of ssh asks for."""
+
+    right: str
+    project: str = ""
+    git: str = ""  # one of git's programs, on …
+    repo: str = "project"  # … this repository
+    words: tuple[str, ...] = ()  # or words for the command
+
+
+def parse(command: str) -> Wanted:
+    """Return what a command line asks for; raise UsageError for anything that is not in the tables above."""
+    words = _split(command)
+    if not words:
+        return Wanted("", words=("help",))
+    if words[0] == "git":
+        words[:2] = ["git-" + "".join(words[1:2])]
+    program = words[0].removeprefix("git-")
+    if program != words[0] and program in GIT:
+        return _git(program, words[1:])
+    return _word(words[0], words[1:])
+
+
+def _split(command: str) -> list[str]:
+    try:
+        words = shlex.split(command[:LIMIT])
+    except ValueError:
+        words = [""]
+    if len(command) > LIMIT or not all(word.isprintable() and word.isascii() for word in words) or "\n" in command:
+        raise _unknown()
+    return words
+
+
+def _unknown() -> UsageError:
+    return UsageError("this is none of the words that are known here", hint="help lists them")
+
+
+def _git(program: str, given: list[str]) -> Wanted:
+    found = PATH.fullmatch(given[0]) if len(given) == 1 else None
+    if not found or len(found[1]) > NAME_LIMIT:
+        raise UsageError("this is no address of a project", hint="it is ssh://ACCOUNT@HOST/PROJECT or …/PROJECT.pillar")
+    pillar = bool(found[2])
+    # who may read a pillar reads its secrets: that is for those who deploy it
+    return Wanted(PUSH if pillar else GIT[program], found[1], program, "pillar" if pillar else "project")
+
+
+def _word(name: str, given: list[str]) -> Wanted:
+    word = WORDS.get(name)
+    if word is None:
+        raise _unknown()
+    flags = [each for each in given if each.startswith("-")]
+    plain = [each for each in given if not each.startswith("-")]
+    fits = word.needs <= len(plain) <= len(word.takes) and set(flags) <= word.flags
+    if not fits or not all(like.fullmatch(each) for each, (_, like) in zip(plain, word.takes, strict=False)):
+        raise UsageError(f"usage: {name} {word.usage}".rstrip(), hint="help lists all that is known here")
+    project = plain[0] if plain else ""
+    if len(project) > NAME_LIMIT:
+        raise UsageError("this is no name of a project")
+    return Wanted(word.right, project, words=(*(word.more or (name,)), *given))
+
+
+def help_lines() -> list[str]:
+    """Return what `help` says."""
+    uses = {name: f"{name} {word.usage}".rstrip() for name, word in WORDS.items()}
+    width = max(map(len, uses.values()))
+    git = "and git push, fetch and clone: ACCOUNT@HOST:PROJECT, its pillar ACCOUNT@HOST:PROJECT.pillar"
+    return [*(f"{uses[name]:<{width}}  {word.does}" for name, word in WORDS.items()), git]
+
+
+def typed(text: str, address: str) -> str:
+    """Return a text with those of its commands that can be given over ssh as one types them there."""
+    return re.sub(rf"\bcorpus (?=({'|'.join(WORDS)})\b)", f"ssh {address} ", text)

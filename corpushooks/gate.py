@@ -1,0 +1,106 @@
+"""The gate: who a caller of the daemon is, and whom sshd let in with which key.
+
+All keys share one account, so its uid says nothing. A session of ssh is admitted by what sshd started for its key; the
+token that it gets is bound to key, project and that process, and what the process starts presents it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from corpushooks import layout
+from corpushooks.errors import RefusedError, UsageError
+from corpushooks.history import History
+from corpushooks.keyring import Admission, Keyring
+from corpushooks.keys import ADMIN, RIGHTS, Key
+from corpushooks.peer import Asked, Connection
+from corpushooks.project import Host
+from corpushooks.rights import Caller, Rights
+from corpushooks.run import ancestors, start_time
+
+WHOAMI = "whoami says what it may"
+ENDED = RefusedError("this session is over, or its key is no longer here", hint="connect again")
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Who asks: an account of this machine, or whoever came with a key."""
+
+    who: str
+    rights: Rights
+    caller: Caller
+    key: Key | None = None
+    project: str = ""  # a key's session is for one, or asks of all
+
+    def may(self, project: str, right: str) -> bool:
+        """Say whether a visitor has a right on a project, which need not exist."""
+        if self.key:
+            return self.project in ("", project) and not self.key.refusal(right, project)
+        return self.rights.may(self.caller, project)
+
+    @property
+    def admin(self) -> bool:
+        """Say whether a visitor may insist where a project is frozen."""
+        if self.key:
+            return not self.key.refusal(ADMIN)
+        return self.rights.everything(self.caller)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Who comes in at a host."""
+
+    host: Host
+    history: History
+    rights: Rights
+
+    def visitor(self, peer: Connection, asked: Asked) -> Visitor:
+        """Return who asks. A session of ssh is its key, whatever else its account may."""
+        token = asked.text("admission") if "admission" in asked.values else ""
+        if not token:
+            return Visitor(peer.who, self.rights, peer.caller)
+        keyring = Keyring(self.history)
+        found = keyring.admission(token)
+        key = keyring.key(found.key) if found else None
+        if not found or not key or (found.pid, found.start) not in ancestors(peer.pid) or key.refusal(found.right):
+            raise ENDED
+        return Visitor(found.who, self.rights, peer.caller, key, found.project)
+
+    def admit(self, peer: Connection, asked: Asked) -> dict[str, Any]:
+        """Let in what sshd started for a key; raise RefusedError, which tells no secret: a project that is not there
+        and one that is not for this key are the same."""
+        if not (self.rights.is_account(peer.caller) or self.rights.is_own(peer.uid)):
+            raise RefusedError("only the account of ssh is let in with a key")
+        right, project, start = asked.text("right"), asked.text("project"), start_time(peer.pid)
+        key = Keyring(self.history).key(asked.text("key"))
+        if key is None or start is None:
+            raise ENDED
+        if right not in ("", *RIGHTS):
+            raise UsageError("the request is not understood: right")
+        who = "/".join([key.name, *filter(None, [re.sub(r"[^A-Za-z0-9._@+-]", "_", asked.text("certificate"))[:64]])])
+        self._check(key, right or RIGHTS[0], project)
+        self._forget_the_dead()
+        made = Keyring(self.history).admit(key, who, right or RIGHTS[0], project, (peer.pid, start))
+        path = layout.repo_path(self.host.project(project), asked.text("repo")) if project else ""
+        about = {"right": key.right, "projects": list(key.projects), "expires": key.expires}
+        return {"admission": made.token, "who": who, "path": str(path), **about}
+
+    def _check(self, key: Key, right: str, project: str) -> None:
+        if project and (key.refusal(RIGHTS[0], project) or self.history.project(project) is None):
+            if why := key.refusal(RIGHTS[0]):
+                raise RefusedError(f"the key {key.name}: {why}")
+            raise RefusedError(f"there is no project {project!r} for the key {key.name}", hint=WHOAMI)
+        if why := key.refusal(right, project):
+            raise RefusedError(f"the key {key.name}: {why}", hint=WHOAMI)
+
+    def _forget_the_dead(self) -> None:
+        keyring = Keyring(self.history)
+        for each in keyring.admissions():
+            if not _lives(each):
+                keyring.dismiss(each)
+
+
+def _lives(admission: Admission) -> bool:
+    return start_time(admission.pid) == admission.start

@@ -1,0 +1,104 @@
+"""The keyring: ssh keys in the store, and the sessions of those who came with one."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+from corpushooks.errors import UsageError
+from corpushooks.keys import Key
+from corpushooks.store import Row, Store
+
+
+@dataclass(frozen=True)
+class Admission:
+    """What sshd's session of a key was let in for. It ends with its process."""
+
+    token: str
+    key: str
+    who: str
+    right: str
+    project: str
+    pid: int
+    start: int
+
+
+@dataclass(frozen=True)
+class Keyring:
+    """The keys of a host."""
+
+    store: Store
+
+    def all(self) -> list[Key]:
+        """Return all keys, by name."""
+        return [_key(row) for row in self.store.rows("SELECT * FROM key ORDER BY name")]
+
+    def key(self, name: str) -> Key | None:
+        """Return the key of a name, or None."""
+        rows = self.store.rows("SELECT * FROM key WHERE name = ?", name)
+        return _key(rows[0]) if rows else None
+
+    def holding(self, blob: str) -> Key | None:
+        """Return the key that a public key is, or None."""
+        rows = self.store.rows("SELECT * FROM key WHERE blob = ?", blob)
+        return _key(rows[0]) if rows else None
+
+    def add(self, key: Key) -> Key:
+        """Record a key, or what a key of that name and content may now; raise UsageError where either is another's."""
+        same, named = self.holding(key.blob), self.key(key.name)
+        if same and same.name != key.name:
+            raise UsageError(f"this key is here as {same.name!r}", hint=f"corpus key remove {same.name}")
+        if named and named.blob != key.blob:
+            raise UsageError(f"{key.name!r} is another key", hint=f"corpus key remove {key.name}, or give another name")
+        key = replace(key, added=time.time())
+        with self.store.change() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO key (name, kind, blob, right, projects, expires, authority, principals, added,"
+                " by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (key.name, key.kind, key.blob, key.right, " ".join(key.projects), key.expires, int(key.authority),
+                 " ".join(key.principals), key.added, key.by),
+            )  # fmt: skip
+        return key
+
+    def remove(self, name: str) -> Key:
+        """Take a key out: from now on it opens nothing; raise UsageError where there is none."""
+        found = self.key(name)
+        if found is None:
+            raise UsageError(f"there is no key {name!r}", hint="corpus key list")
+        with self.store.change() as db:
+            db.execute("DELETE FROM key WHERE name = ?", (name,))
+        return found
+
+    # sessions
+
+    def admit(self, key: Key, who: str, right: str, project: str, process: tuple[int, int]) -> Admission:
+        """Record that a process was let in."""
+        found = Admission(secrets.token_hex(16), key.name, who, right, project, *process)
+        with self.store.change() as db:
+            db.execute(
+                "INSERT INTO admission (token, key, who, right, project, pid, start) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (found.token, found.key, found.who, found.right, found.project, found.pid, found.start),
+            )
+        return found
+
+    def admission(self, token: str) -> Admission | None:
+        """Return what a token stands for, or None."""
+        rows = self.store.rows("SELECT * FROM admission WHERE token = ?", token)
+        return Admission(**rows[0]) if rows else None
+
+    def admissions(self) -> list[Admission]:
+        """Return all that are recorded."""
+        return [Admission(**row) for row in self.store.rows("SELECT * FROM admission")]
+
+    def dismiss(self, admission: Admission) -> None:
+        """Forget one whose process has ended."""
+        with self.store.change() as db:
+            db.execute("DELETE FROM admission WHERE token = ?", (admission.token,))
+
+
+def _key(row: Row) -> Key:
+    values: dict[str, Any] = dict(row)
+    lists = {name: tuple(values[name].split()) for name in ("projects", "principals")}
+    return Key(**{**values, **lists, "authority": bool(values["authority"])})

@@ -1,0 +1,188 @@
+"""ssh keys, and what whoever has one may do. Values only.
+
+A key is written as sshd reads it (sshd(8), AUTHORIZED_KEYS FILE FORMAT); what it may is ours to say.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import calendar
+import hashlib
+import re
+import struct
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from corpushooks.errors import UsageError
+from corpushooks.project import check_name
+
+READ, PUSH, ADMIN = RIGHTS = ("read", "push", "admin")  # each may what those before it may
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
+PRINCIPAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]*")
+KINDS = frozenset({
+    "ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa",
+    "sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com",
+})  # fmt: skip
+RSA_BITS = 2048  # at least
+CERTIFICATE = "-cert-v01@openssh.com"
+PARTS_BEFORE_SERIAL = {"ssh-rsa": 2, "ssh-ed25519": 1}  # of a public key within a certificate; else 2, 3 for sk-ecdsa
+DAY = 86400.0
+
+
+@dataclass(frozen=True)
+class Key:
+    """A public key and what it may. One of an authority stands for every certificate that it has signed."""
+
+    name: str
+    kind: str
+    blob: str  # base64
+    right: str = PUSH
+    projects: tuple[str, ...] = ()  # none named: all
+    expires: float | None = None  # seconds since the epoch
+    authority: bool = False
+    principals: tuple[str, ...] = ()  # those of a certificate that count; none: the account's name
+    added: float = 0.0
+    by: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.blob)
+
+    def refusal(self, right: str, project: str = "", now: float | None = None) -> str:
+        """Return why this key may not do something (with a project), or nothing."""
+        if self.expires is not None and self.expires <= (time.time() if now is None else now):
+            return f"it expired on {day(self.expires)}"
+        if project and self.projects and project not in self.projects:
+            return f"it is for {' '.join(self.projects)}"
+        if RIGHTS.index(self.right) < RIGHTS.index(right):
+            return f"it may {self.right}, not {right}"
+        return ""
+
+    def line(self, command: Sequence[str]) -> str:
+        """Return this key as sshd reads it: it may run `command` and nothing else; a terminal shows its progress."""
+        words = " ".join(command).replace("\\", "\\\\").replace('"', '\\"')
+        options = ["restrict", "pty", f'command="{words}"']
+        if self.expires is not None:
+            end = time.strftime("%Y%m%d%H%M%S", time.localtime(self.expires))  # UTC is known to newer ones only
+            options.append(f'expiry-time="{end}"')
+        if self.authority:
+            options.append("cert-authority")
+            options += [f'principals="{",".join(self.principals)}"'] if self.principals else []
+        return f"{','.join(options)} {self.kind} {self.blob} {self.name}"
+
+
+def parse(text: str) -> tuple[str, str, str]:
+    """Return kind, base64 and comment of the one public key in a text; raise UsageError."""
+    if "PRIVATE KEY" in text:
+        raise UsageError("this is a private key", hint="give the public one, the file that ends in .pub")
+    lines = [line for line in map(str.strip, text.splitlines()) if line and not line.startswith("#")]
+    if len(lines) != 1:
+        raise UsageError(f"one public key is needed, on one line; here are {len(lines)}", hint="ssh-keygen makes one")
+    kind, _, rest = lines[0].partition(" ")
+    blob, _, comment = rest.strip().partition(" ")
+    if kind.endswith(CERTIFICATE):
+        raise UsageError("this is a certificate", hint="add the key of the authority, with --authority")
+    if kind not in KINDS:
+        raise UsageError(f"{kind[:40]!r} is no kind of key that is taken", hint=f"taken: {' '.join(sorted(KINDS))}")
+    _check_blob(kind, blob)
+    return kind, blob, comment.strip()
+
+
+def _check_blob(kind: str, blob: str) -> None:
+    try:
+        parts = fields(base64.b64decode(blob, validate=True))
+    except (binascii.Error, ValueError, struct.error):
+        parts = []
+    if len(parts) < 2 or parts[0] != kind.encode():
+        raise UsageError("the public key is damaged: was it copied whole?", hint="ssh-keygen -l -f FILE says more")
+    if kind == "ssh-rsa" and int.from_bytes(parts[2] if len(parts) > 2 else b"", "big").bit_length() < RSA_BITS:
+        raise UsageError(f"an RSA key of fewer than {RSA_BITS} bits is not taken", hint="ssh-keygen -t ed25519")
+
+
+def fields(data: bytes) -> list[bytes]:
+    """Return the strings that a key consists of; raise ValueError (RFC 4251, section 5)."""
+    found, place = [], 0
+    while place < len(data):
+        (size,) = struct.unpack_from(">I", data, place)
+        if place + 4 + size > len(data):
+            raise ValueError("shorter than it says")
+        found.append(data[place + 4 : place + 4 + size])
+        place += 4 + size
+    return found
+
+
+def certified(kind: str, blob: str) -> tuple[str, str]:
+    """Return the key id of a certificate and its authority's key; nothing where it is none that can be read.
+
+    Whether the certificate is good is sshd's to say. Source: PROTOCOL.certkeys of OpenSSH.
+    """
+    plain = kind.removesuffix(CERTIFICATE)
+    keys = PARTS_BEFORE_SERIAL.get(plain, 3 if plain.startswith("sk-ecdsa") else 2)
+    try:
+        data = base64.b64decode(blob, validate=True)
+        place = _after(data, 0, 2 + keys) + 8 + 4  # past kind, nonce, key, serial and type
+        name, place = _string(data, place)
+        place = _after(data, place, 1) + 16  # past the principals and the two times
+        authority, _ = _string(data, _after(data, place, 3))  # past options, extensions and what is reserved
+    except (binascii.Error, ValueError, struct.error):
+        return "", ""
+    return name.decode("utf-8", "replace"), base64.b64encode(authority).decode()
+
+
+def _string(data: bytes, place: int) -> tuple[bytes, int]:
+    (size,) = struct.unpack_from(">I", data, place)
+    if place + 4 + size > len(data):
+        raise ValueError("shorter than it says")
+    return data[place + 4 : place + 4 + size], place + 4 + size
+
+
+def _after(data: bytes, place: int, count: int) -> int:
+    for _ in range(count):
+        _, place = _string(data, place)
+    return place
+
+
+def fingerprint(blob: str) -> str:
+    """Return what ssh-keygen -l shows of a key."""
+    digest = hashlib.sha256(base64.b64decode(blob)).digest()
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+
+def check_key_name(name: str) -> str:
+    """Return `name` if a key may be called so; raise UsageError."""
+    if not NAME.fullmatch(name):
+        raise UsageError(f"{name!r} is no name for a key: letters, digits and . _ @ + -, at most 64")
+    return name
+
+
+def check_projects(names: Sequence[str]) -> tuple[str, ...]:
+    """Return names of projects, each once; raise UsageError. A project need not exist yet."""
+    return tuple(dict.fromkeys(map(check_name, names)))
+
+
+def check_principals(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the principals of a certificate that count; raise UsageError."""
+    for name in names:
+        if not PRINCIPAL.fullmatch(name):
+            raise UsageError(f"{name!r} is no principal: letters, digits and . _ @ + -")
+    return tuple(dict.fromkeys(names))
+
+
+def expiry(text: str, now: float) -> float:
+    """Return when a key ends: 30d from now, or a day (the whole of it counts, UTC); raise UsageError."""
+    if found := re.fullmatch(r"(\d{1,5})d", text):
+        return now + int(found[1]) * DAY
+    try:
+        end = calendar.timegm(time.strptime(text, "%Y-%m-%d")) + DAY
+    except (ValueError, OverflowError):
+        raise UsageError(f"{text!r} is no end for a key", hint="give a day like 2030-12-31, or days like 90d") from None
+    if end <= now:
+        raise UsageError(f"{text} is over", hint="give a day that is to come")
+    return end
+
+
+def day(when: float) -> str:
+    """Return a moment as people read it, UTC."""
+    return time.strftime("%Y-%m-%d %H:%M", time.gmtime(when))

@@ -1,0 +1,134 @@
+"""What sshd starts for those who come with a key: `corpus-shell keys` and `corpus-shell serve`.
+
+The first tells sshd which key opens (AuthorizedKeysCommand). The second is all that a key opens: it asks the daemon to
+let the session in, then becomes one of git's programs or the command `corpus` with a word. There is no shell, and of
+the client's environment nothing is passed on but what is named here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from corpushooks import keys
+from corpushooks.client import ADMISSION, ask
+from corpushooks.endpoint import Wanted, help_lines, parse
+from corpushooks.errors import CorpusError, NoDaemonError
+from corpushooks.history import History
+from corpushooks.keyring import Keyring
+from corpushooks.project import Host
+
+PROGRAM = "corpus-shell"
+SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PASSED = {  # what of the client's environment is passed on, and how it must look
+    "GIT_PROTOCOL": re.compile(r"version=[0-9](:version=[0-9])*"),
+    "LANG": re.compile(r"[A-Za-z0-9_.@-]{1,40}"),
+    "TERM": re.compile(r"[A-Za-z0-9_.+-]{1,40}"),
+    "SSH_CONNECTION": re.compile(r"[0-9A-Fa-f.:% ]{1,200}"),
+}
+OWN = ("HOME", "LOGNAME", "USER")  # sshd's own words, not the client's
+
+
+def main() -> None:
+    """Be what sshd starts."""
+    parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__, allow_abbrev=False)
+    parser.add_argument("--root", type=Path, default=Path("/"), help="the host's root")
+    uses = parser.add_subparsers(dest="use", required=True)
+    lister = uses.add_parser("keys", help="print the line of authorized_keys for a key: AuthorizedKeysCommand")
+    for name in ("user", "kind", "blob"):
+        lister.add_argument(name)
+    server = uses.add_parser("serve", help="do what SSH_ORIGINAL_COMMAND asks, as far as a key may")
+    server.add_argument("key")
+    server.add_argument("--certificate", default="", help="the key id of the certificate that was shown")
+    given = parser.parse_args()
+    host = Host(given.root.resolve())
+    if given.use == "keys":
+        print("".join(f"{line}\n" for line in known(host, given.kind, given.blob)), end="")
+    else:
+        sys.exit(serve(host, given.key, given.certificate, os.environ))
+
+
+# which key opens
+
+
+def known(host: Host, kind: str, blob: str) -> list[str]:
+    """Return what sshd must know of a key or certificate that is shown: a line, or nothing."""
+    certificate, authority = keys.certified(kind, blob) if kind.endswith(keys.CERTIFICATE) else ("", "")
+    history = History(host.store)
+    try:
+        found = Keyring(history).holding(authority or blob)
+    finally:
+        history.close()
+    if found is None or found.authority != bool(authority) or found.refusal(keys.READ):
+        return []
+    return [found.line(forced(host, found.name, certificate))]
+
+
+def forced(host: Host, name: str, certificate: str = "") -> list[str]:
+    """Return the command that a key may run, and nothing else."""
+    root = ["--root", str(host.root)] if host.embedded else []
+    shown = re.sub(r"[^A-Za-z0-9._@+-]", "_", certificate)[:64]
+    program = Path(sys.executable).with_name(PROGRAM)
+    return [str(program), *root, "serve", name, *(["--certificate", shown] if shown else [])]
+
+
+# what it opens
+
+
+def serve(host: Host, key: str, certificate: str, environ: Mapping[str, str]) -> int:
+    """Do what was asked for; return an exit code where this process does not become something else."""
+    try:
+        wanted = parse(environ.get("SSH_ORIGINAL_COMMAND", ""))
+        if wanted.words == ("help",):
+            return _say(help_lines())
+        admitted = _admit(host, key, certificate, wanted)
+    except CorpusError as exc:
+        return _complain(exc)
+    if wanted.words == ("whoami",):
+        return _say(_who(admitted))
+    return _become(host, wanted, admitted, environ)
+
+
+def _admit(host: Host, key: str, certificate: str, wanted: Wanted) -> dict[str, Any]:
+    asked = {"key": key, "certificate": certificate, "right": wanted.right, "project": wanted.project}
+    try:
+        return ask(host, {"op": "admit", **asked, "repo": wanted.repo}, print)
+    except NoDaemonError as exc:
+        hint = "whoever runs this server finds out why: corpus doctor"
+        raise NoDaemonError(f"the deployment daemon does not answer: {exc.message}", hint) from exc
+
+
+def _say(lines: Sequence[str]) -> int:
+    print("\n".join(lines))
+    return 0
+
+
+def _complain(exc: CorpusError) -> int:
+    print(f"error: {exc.message}", file=sys.stderr)
+    if exc.hint:
+        print(f"hint: {exc.hint}", file=sys.stderr)
+    return exc.exit_code
+
+
+def _who(admitted: Mapping[str, Any]) -> list[str]:
+    """Return what `whoami` says."""
+    where = " ".join(admitted["projects"]) or "every project"
+    end = f", until {keys.day(admitted['expires'])} UTC" if admitted["expires"] else ""
+    return [f"{admitted['who']}: may {admitted['right']} {where}{end}"]
+
+
+def _become(host: Host, wanted: Wanted, admitted: Mapping[str, Any], environ: Mapping[str, str]) -> NoReturn:
+    """Become git, or the command: this process stays the one that was let in."""
+    own = {name: environ[name] for name in OWN if name in environ}
+    passed = {name: environ[name] for name, like in PASSED.items() if like.fullmatch(environ.get(name, ""))}
+    env = {"PATH": SEARCH, **own, **passed, ADMISSION: admitted["admission"]}
+    if wanted.git:
+        words = ["git", "-c", f"safe.directory={admitted['path']}", wanted.git, admitted["path"]]
+    else:
+        words = [sys.executable, "-I", "-m", "corpushooks", "--root", str(host.root), *wanted.words]
+    os.execvpe(words[0], words, env)

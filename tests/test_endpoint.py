@@ -1,0 +1,70 @@
+"""What may be asked over ssh, word by word."""
+
+from __future__ import annotations
+
+import pytest
+
+from corpushooks import endpoint
+from corpushooks.endpoint import Wanted, parse
+from corpushooks.errors import UsageError
+
+TAKEN = {
+    "": Wanted("", words=("help",)),
+    "help": Wanted("", words=("help",)),
+    "whoami": Wanted("", words=("whoami",)),
+    "git-receive-pack 'hello'": Wanted("push", "hello", "receive-pack"),
+    "git-receive-pack '/hello.git'": Wanted("push", "hello", "receive-pack"),
+    "git receive-pack '/hello/'": Wanted("push", "hello", "receive-pack"),
+    "git-upload-pack 'hello.git'": Wanted("read", "hello", "upload-pack"),
+    "git-upload-archive 'hello'": Wanted("read", "hello", "upload-archive"),
+    "git-upload-pack 'hello.pillar'": Wanted("push", "hello", "upload-pack", "pillar"),
+    "git-receive-pack '/hello.pillar.git'": Wanted("push", "hello", "receive-pack", "pillar"),
+    "status": Wanted("read", words=("status",)),
+    "status hello --json": Wanted("read", "hello", words=("status", "hello", "--json")),
+    "log hello 3 -f": Wanted("read", "hello", words=("log", "hello", "3", "-f")),
+    "history hello": Wanted("read", "hello", words=("history", "hello")),
+    "deploy hello": Wanted("push", "hello", words=("deploy", "hello")),
+    "deploy hello v1.0~2": Wanted("push", "hello", words=("deploy", "hello", "v1.0~2")),
+    "plan hello": Wanted("push", "hello", words=("deploy", "--dry-run", "hello")),
+    "rollback hello 41": Wanted("push", "hello", words=("rollback", "hello", "41")),
+    "cancel hello": Wanted("push", "hello", words=("cancel", "hello")),
+    "config hello": Wanted("push", "hello", words=("config", "hello")),
+    "task hello backup": Wanted("push", "hello", words=("task", "hello", "backup")),
+}
+REFUSED = [
+    "sh", "bash -c id", "init hello", "remove hello --purge", "daemon", "key list", "corpus status", "Status",
+    "git-receive-pack", "git-receive-pack hello other", "git-receive-pack --help", "git-upload-pack --strict hello",
+    "git-upload-pack '../hello'", "git-upload-pack '/srv/projects/hello/git/project.git'", "git-upload-pack '~/hello'",
+    "git-upload-pack 'hello;id'", "git-upload-pack hello\nid", "git-shell hello", "git status", "git",
+    "git-upload-pack 'hello.pillar.pillar'", "git-upload-pack ''", "git-upload-pack " + "a" * 28,
+    "log", "log hello x", "log hello 1 2", "log -f", "log hello -ff", "log hello --root=/", "status a b", "status -h",
+    "deploy hello --here", "deploy hello -x", "deploy hello $(id)", "deploy hello 'a b'", "deploy hello @{-1}",
+    "task hello", "task hello ../x", "rollback hello -1", "cancel", "config hello --show-secrets", "cancel Hello",
+    "log 'hello", "status\nhello", "status\thello\x1b", "status h\u00e4llo", "status " + "a" * 1000, "scp -t /tmp",
+    "sftp-server", "git -c x=y status", "internal-sftp", "whoami x", "help me",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", TAKEN)
+def test_what_may_be_asked(command: str) -> None:
+    assert parse(command) == TAKEN[command]
+
+
+@pytest.mark.parametrize("command", REFUSED)
+def test_nothing_else_may_be_asked(command: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse(command)
+    said = caught.value.message + caught.value.hint
+    assert said.isprintable() and len(said) < 200
+
+
+def test_every_word_is_in_help() -> None:
+    text = "\n".join(endpoint.help_lines())
+    assert all(f"\n{name} " in f"\n{text}" for name in endpoint.WORDS)
+    assert "log PROJECT [NUMBER] [-f]" in text
+    assert all(len(line) <= 100 for line in endpoint.help_lines())
+
+
+def test_commands_in_hints_are_those_of_ssh() -> None:
+    typed = endpoint.typed("corpus log hello 2; then corpus repair hello, corpus status", "corpus@example.org")
+    assert typed == "ssh corpus@example.org log hello 2; then corpus repair hello, ssh corpus@example.org status"
