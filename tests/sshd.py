@@ -1,4 +1,4 @@
-"""A real sshd on loopback that lets one key in."""
+"""A real sshd on loopback that lets one key in, or asks a host which."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import getpass
 import os
 import shutil
 import socket
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +21,23 @@ Port {port}
 ListenAddress 127.0.0.1
 HostKey {folder}/host
 PidFile {folder}/pid
-AuthorizedKeysFile {folder}/key.pub
+{keys}
 StrictModes no
 UsePAM no
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
 PrintMotd no
+AcceptEnv *
+AllowTcpForwarding yes
+Subsystem sftp internal-sftp
 """
+ONE_KEY = "AuthorizedKeysFile {folder}/key.pub"
+# sshd wants a program that only root can change: env is one
+ASK = """\
+AuthorizedKeysFile none
+AuthorizedKeysCommand /usr/bin/env {shell} --root {root} keys %u %t %k
+AuthorizedKeysCommandUser {user}"""
 
 
 @dataclass
@@ -43,9 +53,12 @@ class Server:
 
     @property
     def command(self) -> str:
-        """Return the ssh command that reads nobody's configuration and knows nobody's keys."""
+        return self.command_with(self.folder / "key")
+
+    def command_with(self, key: Path) -> str:
+        """Return the ssh command that reads nobody's configuration and knows no keys but one."""
         given = {
-            "IdentityFile": self.folder / "key", "IdentitiesOnly": "yes", "BatchMode": "yes", "LogLevel": "ERROR",
+            "IdentityFile": key, "IdentitiesOnly": "yes", "BatchMode": "yes", "LogLevel": "ERROR",
             "StrictHostKeyChecking": "no", "UserKnownHostsFile": "/dev/null",
         }  # fmt: skip
         return " ".join(["ssh", "-F", "none", *(f"-o {key}={value}" for key, value in given.items())])
@@ -59,11 +72,11 @@ def listens(process: Child[bytes], port: int) -> bool:
         return link.connect_ex(("127.0.0.1", port)) == 0
 
 
-def start(folder: Path) -> Server:
+def start(folder: Path, keys: str) -> Server:
     """Start sshd on a free port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    (folder / "config").write_text(CONFIG.format(port=port, folder=folder))
+    (folder / "config").write_text(CONFIG.format(port=port, folder=folder, keys=keys))
     log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     assert SSHD is not None
     process = spawn([SSHD, "-D", "-e", "-f", folder / "config"], stderr=log)
@@ -73,14 +86,17 @@ def start(folder: Path) -> Server:
 
 
 @contextlib.contextmanager
-def serving(folder: Path) -> Iterator[Server]:
-    """Run an sshd whose keys and log lie in `folder`."""
+def serving(folder: Path, root: Path | None = None) -> Iterator[Server]:
+    """Run an sshd whose keys and log lie in `folder`; with `root` it asks that host which keys open."""
+    shell = Path(sys.executable).with_name("corpus-shell")
+    asking = ASK.format(shell=shell, root=root, user=getpass.getuser())
+    keys = asking if root else ONE_KEY.format(folder=folder)
     assert SSHD, "sshd is missing: sh tests/need_system.sh"
     if os.geteuid() == 0:
         os.makedirs("/run/sshd", mode=0o755, exist_ok=True)  # sshd insists on it for root
     for name in ("host", "key"):
         run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name])
-    tries = (start(folder) for _ in range(5))
+    tries = (start(folder, keys) for _ in range(5))
     found = next((server for server in tries if server.process.poll() is None), None)
     assert found, (folder / "log").read_text()
     try:

@@ -1,0 +1,264 @@
+"""Those who come with a key, through a real sshd: what it opens, and what it does not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from corpushooks import keys, shell
+from corpushooks.keyring import Keyring
+from corpushooks.keys import Key
+from corpushooks.project import Host
+from corpushooks.run import Output, run
+from tests.host import FAILING, Box, Work, until
+from tests.sshd import Server, serving
+
+NO_PROJECT = "error: there is no project {!r} for the key {}\nhint: whoami says what it may\n"
+
+
+@dataclass
+class Door:
+    """A host behind sshd."""
+
+    box: Box
+    server: Server
+    folder: Path
+    made: set[str] = field(default_factory=set)
+
+    def add(self, name: str, right: str = "push", *projects: str, expires: float | None = None) -> None:
+        """Let a key in, which is made first where there is none of its name."""
+        if name not in self.made:
+            run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.folder / name])
+            self.made.add(name)
+        kind, blob, _ = keys.parse((self.folder / f"{name}.pub").read_text())
+        self._ring(Key(name, kind, blob, right, projects, expires))
+
+    def trust(self, name: str, *principals: str) -> None:
+        """Let in who has a certificate of an authority."""
+        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.folder / name])
+        kind, blob, _ = keys.parse((self.folder / f"{name}.pub").read_text())
+        self._ring(Key(name, kind, blob, authority=True, principals=principals))
+
+    def certify(self, name: str, authority: str, about: str, *more: str) -> None:
+        """Make a key and a certificate for it."""
+        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.folder / name])
+        run(["ssh-keygen", "-q", "-s", self.folder / authority, "-I", about, *more, self.folder / f"{name}.pub"])
+
+    def _ring(self, key: Key) -> None:
+        history = self.box.history
+        Keyring(history).add(key)
+        history.close()
+
+    def remove(self, name: str) -> None:
+        history = self.box.history
+        Keyring(history).remove(name)
+        history.close()
+
+    def ssh(self, name: str, *words: str, flags: tuple[str, ...] = (), stdin: bytes = b"") -> Output:
+        """Come with a key and ask for something."""
+        user, _, address = self.server.url("").removeprefix("ssh://").partition("@")
+        host, _, port = address.partition(":")
+        command = self.server.command_with(self.folder / name).split()
+        argv = [*command, "-T", *flags, "-p", port, f"{user}@{host}", *words]
+        return run(argv, check=False, stdin=stdin, timeout=60)
+
+    def work(self, name: str, project: str = "hello") -> Work:
+        """Return the working copy of a project whose remote is behind sshd, for whoever has a key."""
+        work = self.box.work(project)
+        work.git("config", "core.sshCommand", self.server.command_with(self.folder / name))
+        work.remote = self.server.url(f"/{project}")
+        return work
+
+
+@pytest.fixture
+def door(box: Box, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    folder = tmp_path_factory.mktemp("door")
+    with serving(folder, box.host.root) as server:
+        yield Door(box, server, folder)
+
+
+def said(output: Output) -> str:
+    return (output.stdout + output.stderr).decode()
+
+
+def test_a_push_with_a_key_is_a_deployment_of_whoever_has_it(door: Door) -> None:
+    door.add("alice", "push", "hello")
+    door.box.app()
+    pushed = door.work("alice").push()
+    assert pushed.code == 0, pushed.text
+    assert pushed.lines[0].endswith(", by alice")
+    done = door.box.deployment(1)
+    assert (done.request.who, done.request.key, done.state) == ("alice", "alice", "deployed")
+    door.work("alice").commit({".salt/10_broken.sls": FAILING})
+    pushed = door.work("alice").push()
+    assert pushed.code == 1
+    assert "corpus@" in pushed.text and " log hello 2" in pushed.text and "corpus log" not in pushed.text
+
+
+def test_a_key_to_read_reads_and_no_more(door: Door, tmp_path: Path) -> None:
+    door.box.app().push()
+    door.add("bob", "read")
+    work = door.work("bob")
+    run(
+        ["git", "clone", "--quiet", work.remote, tmp_path / "clone"],
+        env={"GIT_SSH_COMMAND": door.server.command_with(door.folder / "bob")},
+    )
+    assert (tmp_path / "clone/index.html").read_text() == "one"
+    work.commit({"index.html": "two"})
+    pushed = work.push()
+    assert (pushed.code, door.box.exists(2)) == (128, False)
+    assert "error: the key bob: it may read, not push" in pushed.text
+    refused = door.ssh("bob", "git-upload-pack hello.pillar")
+    assert (refused.code, said(refused)) == (
+        3,
+        "error: the key bob: it may read, not push\nhint: whoami says what it may\n",
+    )
+    archive = run(
+        ["git", "archive", f"--remote={work.remote}", "master"],
+        env={"GIT_SSH_COMMAND": door.server.command_with(door.folder / "bob")},
+    )
+    assert b"index.html" in archive.stdout
+
+
+def test_what_is_not_there_and_what_is_not_for_a_key_is_the_same(door: Door) -> None:
+    door.box.init("secret")
+    door.add("carol", "admin", "hello")
+    for command in (
+        "git-upload-pack {}",
+        "git-receive-pack {}.pillar",
+        "status {}",
+        "log {}",
+        "deploy {}",
+        "cancel {}",
+    ):
+        for name in ("secret", "nothing"):
+            told = door.ssh("carol", command.format(name))
+            assert (told.code, said(told)) == (3, NO_PROJECT.format(name, "carol"))
+    assert "secret" not in said(door.ssh("carol", "status"))
+
+
+def test_every_word(door: Door) -> None:
+    door.add("alice", "push", "hello")
+    door.box.app(files={".salt/task_x.sls": "{}\n"})
+    door.work("alice").push()
+    assert said(door.ssh("alice", "whoami")) == "alice: may push hello\n"
+    assert "log PROJECT [NUMBER] [-f]" in said(door.ssh("alice", "help"))
+    assert "log PROJECT [NUMBER] [-f]" in said(door.ssh("alice"))
+    words = {
+        "status": "hello", "status hello --json": '"live": 1', "history hello": "deployed", "log hello": "hello is live",
+        "log hello 1 -f": "hello is live", "deploy hello": "hello is live", "plan hello": "plan", "config hello": "default_env",
+        "task hello x": "task", "rollback hello 1": "hello is live",
+    }  # fmt: skip
+    for word, wanted in words.items():
+        told = door.ssh("alice", word)
+        assert (told.code, wanted in said(told)) == (0, True), (word, said(told))
+    refused = door.ssh("alice", "cancel hello")
+    assert (refused.code, "nothing runs or waits in hello" in said(refused)) == (3, True)
+    assert {row.request.key for row in door.box.history.deployments("hello")} == {"alice"}
+
+
+HOSTILE = [
+    "sh", "bash -c id", "scp -t /tmp", "git-upload-pack --help", "git-upload-pack '/etc'", "status; id", "status && id",
+    "$(id)", "status\nid", "log hello --root=/", "git-receive-pack '../../etc'", "corpus-shell keys root x y",
+]  # fmt: skip
+
+
+def test_nothing_but_words(door: Door, tmp_path: Path) -> None:
+    door.add("alice", "admin")
+    for command in HOSTILE:
+        told = door.ssh("alice", command)
+        assert (told.code, "uid=" in said(told), "Traceback" in said(told)) == (2, False, False), said(told)
+    sftp = run(
+        [
+            "sftp",
+            *door.server.command_with(door.folder / "alice").split()[1:],
+            "-P",
+            str(door.server.port),
+            "-b",
+            "/dev/null",
+            "root@127.0.0.1",
+        ],
+        check=False,
+    )
+    assert sftp.code != 0
+    assert door.ssh("alice", "whoami", flags=("-tt",)).stdout.startswith(b"alice: may admin every project")
+    for forward in (("-R", "0:127.0.0.1:1"), ("-A",), ("-X",)):
+        told = door.ssh("alice", "whoami", flags=(*forward, "-o", "ExitOnForwardFailure=yes", "-v"))
+        assert forward[0] != "-R" or told.code == 255
+        assert "agent forwarding" not in said(told) or "disabled" in said(told) or forward[0] != "-A"
+    through = door.ssh("alice", flags=("-W", f"127.0.0.1:{door.server.port}"))
+    assert through.code == 255 and "administratively prohibited" in said(through)
+
+
+def test_what_a_client_sends_in_its_environment_counts_for_nothing(door: Door, tmp_path: Path) -> None:
+    door.box.init("other")
+    door.add("alice", "push", "other")
+    for name, value in (
+        ("CORPUS_ADMISSION", "x" * 32),
+        ("CORPUS_ROOT", str(tmp_path)),
+        ("GIT_CONFIG_COUNT", "1"),
+        ("PATH", str(tmp_path)),
+        ("PYTHONPATH", str(tmp_path)),
+        ("GIT_DIR", "/"),
+    ):
+        (tmp_path / "git").write_text("#!/bin/sh\necho stolen >&2\n")
+        (tmp_path / "git").chmod(0o755)
+        told = door.ssh("alice", "git-upload-pack other", flags=("-o", f"SetEnv={name}={value}"), stdin=b"0000")
+        assert told.code == 0 and "stolen" not in said(told), said(told)
+        assert door.ssh("alice", "git-upload-pack hello", flags=("-o", f"SetEnv={name}={value}")).code == 3
+
+
+def test_a_token_is_worth_nothing_elsewhere(door: Door) -> None:
+    door.add("alice", "push", "hello")
+    door.box.app()
+    door.work("alice").push()
+    history = door.box.history
+    (left,) = Keyring(history).admissions()
+    history.close()
+    work = door.box.work()
+    work.remote = str(door.box.project().code_git)
+    work.commit({"index.html": "two"})
+    pushed = run(
+        ["git", "-C", work.path, "push", work.remote, "HEAD:master"], env={"CORPUS_ADMISSION": left.token}, check=False
+    )
+    assert (pushed.code, door.box.exists(2)) == (1, False)
+    assert "this session is over" in said(pushed)
+
+
+def test_a_key_that_is_removed_opens_nothing_more_and_what_it_began_ends(door: Door) -> None:
+    door.add("alice")
+    gate = f"gate:\n  cmd.run:\n    - name: while ! test -e {door.box.root}/gate; do sleep 0.05; done\n"
+    door.box.app(files={".salt/10_gate.sls": gate})
+    work = door.work("alice")
+    pushing = work.start_push()
+    until(lambda: door.box.exists(1) and "install 00_page" in door.box.log(1))
+    door.remove("alice")
+    told = door.ssh("alice", "whoami")
+    assert (told.code, "Permission denied" in said(told)) == (255, True)
+    (door.box.root / "gate").touch()
+    assert pushing.wait(30) == 0
+    assert door.box.ended(1).state == "deployed"
+
+
+def test_certificates_and_ends_count(door: Door) -> None:
+    door.add("old", expires=1.0)
+    assert "Permission denied" in said(door.ssh("old", "whoami"))
+    door.trust("ops", "deployers")
+    door.certify("dave", "ops", "dave of ops", "-n", "deployers")
+    door.certify("erin", "ops", "erin", "-n", "others")
+    door.certify("frank", "ops", "frank", "-n", "deployers", "-V", "19700101:19700102")
+    assert said(door.ssh("dave", "whoami")) == "ops/dave_of_ops: may push every project\n"
+    assert "Permission denied" in said(door.ssh("erin", "whoami"))
+    assert "Permission denied" in said(door.ssh("frank", "whoami"))
+    assert "Permission denied" in said(door.ssh("ops", "whoami"))  # the authority itself is nobody
+
+
+def test_who_comes_while_no_daemon_is_there_is_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = shell.serve(Host(tmp_path), "alice", "", {**os.environ, "SSH_ORIGINAL_COMMAND": "status"})
+    told = capsys.readouterr()
+    assert (code, told.out) == (3, "")
+    assert told.err.startswith("error: the deployment daemon does not answer")
