@@ -1,5 +1,5 @@
 # ruff: noqa: F821  (Salt fills in the names with underscores)
-"""What SLS files written for makina-states call of mc_utils: JSON of one line, stored passwords, questions of type."""
+"""What SLS files written for makina-states call of mc_utils: JSON, stored passwords, settings, questions of type."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ import salt.utils.dictupdate
 import salt.utils.pycrypto
 from salt.exceptions import CommandExecutionError
 
-__opts__: dict[str, Any]  # Salt's loader fills it in
+__opts__: dict[str, Any]  # Salt's loader fills these in
+__pillar__: dict[str, Any]
+__grains__: dict[str, Any]
 
 LETTERS = string.ascii_letters + string.digits
 PLACEHOLDER = "not-generated-yet"  # where nothing may be written
@@ -92,6 +94,55 @@ def _store(path: Path, known: dict[str, str]) -> None:
 def unix_crypt(passwd: str) -> str:
     """Return what /etc/shadow has of a password."""
     return str(salt.utils.pycrypto.gen_hash(password=passwd, algorithm="sha512"))
+
+
+# settings
+
+
+def get(key: str, default: Any = None) -> Any:
+    """Return what the minion's configuration, the pillar or the grains say of a dotted key, flat or nested."""
+    for place in (__opts__, __pillar__, __grains__):
+        found = _in(place, key.split("."))
+        if found is not None:
+            return found
+    return default
+
+
+def _in(place: Any, words: list[str]) -> Any:
+    """Look into nested mappings in which any key may have dots."""
+    if not words:
+        return place
+    for end in range(len(words), 0, -1):
+        key = ".".join(words[:end])
+        if hasattr(place, "get") and key in place:
+            found = _in(place[key], words[end:])
+            if found is not None:
+                return found
+    return None
+
+
+def defaults(prefix: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Return settings: what the host says under `prefix` over `values`; then {key} in a text is that other setting."""
+    merged = copy.deepcopy(values)
+    said = get(prefix)
+    own = dict(said) if hasattr(said, "keys") else {}
+    for key in {*values, *own}:
+        found = get(f"{prefix}.{key}")
+        both = hasattr(found, "keys") and isinstance(merged.get(key), dict)
+        if found is not None:
+            merged[key] = dictupdate(merged[key], copy.deepcopy(dict(found))) if both else copy.deepcopy(found)
+    return {key: _resolved(value, merged) for key, value in merged.items()}
+
+
+def _resolved(value: Any, settings: dict[str, Any]) -> Any:
+    if isinstance(value, dict):
+        return {key: _resolved(each, settings) for key, each in value.items()}
+    if not isinstance(value, str) or "{" not in value:
+        return value
+    for key, said in settings.items():
+        if isinstance(said, str) and said != value:
+            value = value.replace(f"{{{key}}}", said)
+    return value
 
 
 # values

@@ -1,0 +1,54 @@
+# ruff: noqa: F821  (Salt fills in the names with underscores)
+"""Services of this host: by systemd where it runs, else by the programs themselves."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from salt.exceptions import CommandExecutionError
+
+__salt__: dict[str, Callable[..., Any]]  # Salt's loader fills it in
+
+SYSTEMCTL = "makina-states.systemctl"  # a setting: the program in the place of systemctl
+BOOTED = Path("/run/systemd/system")  # what sd_booted(3) looks for
+
+
+def systemctl() -> str:
+    """Return the program that manages the services of this host, or nothing where none does."""
+    return str(__salt__["mc_utils.get"](SYSTEMCTL) or ("systemctl" if BOOTED.is_dir() else ""))
+
+
+def manage(*words: str) -> None:
+    """Run systemctl; raise what it said where it failed."""
+    run([systemctl(), *words])
+
+
+def ask(*words: str) -> bool:
+    """Ask systemctl a question that its exit code answers."""
+    return bool(_ended([systemctl(), "--quiet", *words])["retcode"] == 0)
+
+
+def run(argv: Sequence[str]) -> None:
+    """Run a program, without a shell; raise what it said where it failed."""
+    told = _ended(argv)
+    if told["retcode"]:
+        said = (told["stderr"] or told["stdout"]).strip() or f"exit code {told['retcode']}, and it said nothing"
+        raise CommandExecutionError(f"{' '.join(argv)}:\n{said}")
+
+
+def _ended(argv: Sequence[str]) -> Any:
+    return __salt__["cmd.run_all"](list(argv), python_shell=False, ignore_retcode=True)
+
+
+def alive(pid_file: str) -> bool:
+    """Say whether the process that a file names is there."""
+    try:
+        os.kill(int(Path(pid_file).read_text()), 0)
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return True

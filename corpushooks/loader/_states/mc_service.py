@@ -1,0 +1,196 @@
+# ruff: noqa: F821  (Salt fills in the names with underscores)
+"""A service and its configuration: a wrong one is noticed before the service reads it, and put back."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from salt.exceptions import CommandExecutionError
+
+__salt__: dict[str, Callable[..., Any]]  # Salt's loader fills these in
+__states__: dict[str, Callable[..., dict[str, Any]]]
+__opts__: dict[str, Any]
+__context__: dict[str, Any]
+
+Ended = dict[str, Any]
+
+
+def _ended(name: str, result: bool | None, comment: str, changes: Mapping[str, Any] | None = None) -> Ended:
+    return {"name": name, "result": result, "comment": comment, "changes": dict(changes or {})}
+
+
+# its files
+
+
+def configured(
+    name: str, service: str, files: Sequence[Mapping[str, Any]], links: Mapping[str, str] | None = None, **_given: Any
+) -> Ended:
+    """Have the configuration files of a service, and links to them.
+
+    A file has a path, and a source, which is a template that sees `data`, or contents; a mode and an owner if it
+    shall. A link without a target shall not be. How all this was before is remembered until the service has read it.
+    Salt gives whatever else an SLS says.
+    """
+    before, changes = _before(service), {}
+    for file in files:
+        before.setdefault(file["path"], _look(Path(file["path"])))
+        told = _write(file)
+        changes |= {file["path"]: _change(told["changes"])} if told["changes"] else {}
+        if told["result"] is False:
+            _put_back(service)
+            return _ended(name, False, f"{file['path']}: {told['comment']}", changes)
+    for link, target in (links or {}).items():
+        before.setdefault(link, _look(Path(link)))
+        changes |= _link(Path(link), target)
+    if changes and __opts__["test"]:
+        return _ended(name, None, f"would change; {service} will test it", changes)
+    return _ended(name, True, "changed" if changes else "in order", changes)
+
+
+def _write(file: Mapping[str, Any]) -> Ended:
+    root = os.geteuid() == 0
+    given = {
+        "source": file.get("source"), "contents": file.get("contents"), "mode": file.get("mode", "0644"),
+        "user": file.get("user", "root") if root else None, "group": file.get("group", "root") if root else None,
+    }  # fmt: skip
+    if file.get("source"):
+        given |= {"template": "jinja", "defaults": {"data": file.get("data", "{}")}}
+    return __states__["file.managed"](file["path"], makedirs=True, show_changes=not file.get("secret"), **given)
+
+
+def _change(changes: Mapping[str, Any]) -> Any:
+    return changes.get("diff", dict(changes))
+
+
+def _link(path: Path, target: str) -> dict[str, str]:
+    """Make a link what it shall be; return the change."""
+    now = os.readlink(path) if path.is_symlink() else None
+    if now == (target or None) and (target or not path.exists()):
+        return {}
+    if not __opts__["test"]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        if target:
+            path.symlink_to(target)
+    return {str(path): f"a link to {target}" if target else "removed"}
+
+
+# how it was
+
+
+def _before(service: str) -> dict[str, Any]:
+    """Return what the files of a service were before this run changed them."""
+    found: dict[str, Any] = __context__.setdefault(f"mc_service.{service}", {})
+    return found
+
+
+def _look(path: Path) -> tuple[Any, ...]:
+    if path.is_symlink():
+        return (os.readlink(path),)
+    try:
+        st = path.stat()
+        return path.read_bytes(), st.st_mode & 0o7777, st.st_uid, st.st_gid
+    except OSError:
+        return ()
+
+
+def _put_back(service: str) -> None:
+    """Make the files of a service what they were, so that nobody else's reload stumbles."""
+    before = _before(service)
+    for name, was in before.items():
+        path = Path(name)
+        if _look(path) != was and not __opts__["test"]:
+            path.unlink(missing_ok=True)
+            if len(was) == 1:
+                path.symlink_to(was[0])
+            elif was:
+                _restore(path, *was)
+    before.clear()
+
+
+def _restore(path: Path, data: bytes, mode: int, owner: int, group: int) -> None:
+    with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(data)
+        with contextlib.suppress(PermissionError):
+            os.fchown(file.fileno(), owner, group)
+        os.fchmod(file.fileno(), mode)
+
+
+# the service
+
+
+def running(
+    name: str, tested_by: Sequence[str] = (), started_by: Sequence[str] = (), reloaded_by: Sequence[str] = (),
+    pid_file: str = "", restart: bool = False, **_given: Any,
+) -> Ended:  # fmt: skip
+    """Have a service run, and read its configuration again where something that is watched has changed.
+
+    `tested_by` is the program that says whether the configuration is right. Where systemd does not run, the service
+    is `started_by` and `reloaded_by` programs of its own, and `pid_file` says whether it runs. Salt gives whatever
+    else an SLS says.
+    """
+    if __opts__["test"]:
+        return _ended(name, True, "whether it runs is seen when it is deployed")
+    try:
+        begun = _begin(name, tested_by, started_by, pid_file)
+    except CommandExecutionError as exc:
+        return {**_wrong(name, str(exc)), "skip_watch": True}
+    if begun:
+        _before(name).clear()
+    return _ended(name, True, "started" if begun else "it runs", {name: "started"} if begun else {})
+
+
+def _begin(name: str, test: Sequence[str], start: Sequence[str], pid_file: str) -> bool:
+    """Start a service that does not run; say whether that was so."""
+    if __salt__["mc_services.systemctl"]():
+        if not __salt__["mc_services.ask"]("is-enabled", name):
+            __salt__["mc_services.manage"]("enable", name)
+        if __salt__["mc_services.ask"]("is-active", name):
+            return False
+        _test(test)
+        __salt__["mc_services.manage"]("start", name)
+        return True
+    if not start:
+        raise CommandExecutionError(f"systemd does not run here, so {name} cannot be started")
+    if __salt__["mc_services.alive"](pid_file):
+        return False
+    _test(test)
+    __salt__["mc_services.run"](start)
+    return True
+
+
+def _test(test: Sequence[str]) -> None:
+    if test:
+        __salt__["mc_services.run"](test)
+
+
+def _wrong(name: str, said: str) -> Ended:
+    changed = any(_look(Path(path)) != was for path, was in _before(name).items())
+    _put_back(name)
+    return _ended(name, False, f"{said}\nwhat was changed is put back" if changed else said)
+
+
+def mod_watch(
+    name: str, sfun: str, tested_by: Sequence[str] = (), reloaded_by: Sequence[str] = (),
+    restart: bool = False, **_given: Any,
+) -> Ended:  # fmt: skip
+    """Test the configuration, and have the service read it; what is wrong is put back, and the service left alone."""
+    if sfun != "running":
+        return _ended(name, True, "in order")
+    verb = "restart" if restart else "reload"
+    if __opts__["test"]:
+        return _ended(name, None, f"would {verb}", {name: verb})
+    try:
+        _test(tested_by)
+        if __salt__["mc_services.systemctl"]():
+            __salt__["mc_services.manage"](verb, name)
+        else:
+            __salt__["mc_services.run"](reloaded_by)
+    except CommandExecutionError as exc:
+        return _wrong(name, str(exc))
+    _before(name).clear()
+    return _ended(name, True, f"{verb}ed", {name: f"{verb}ed"})

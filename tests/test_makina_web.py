@@ -1,0 +1,59 @@
+"""A static site written for makina-states: real pushes, a real nginx."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.host import Box, tree_of, until
+from tests.nginx import Nginx, nginx_in
+
+PROJECTS = Path(__file__).parent / "projects"
+
+
+@pytest.fixture
+def nginx(tmp_path: Path) -> Iterator[Nginx]:
+    with nginx_in(tmp_path / "nginx") as found:
+        yield found
+
+
+def test_a_static_site_behind_nginx(new_box: Callable[..., Box], nginx: Nginx) -> None:
+    box = new_box(salt=True)
+    box.settings(yaml.safe_dump({"minion": nginx.settings}))
+    box.init()
+    work = box.work()
+    shutil.copytree(PROJECTS / "static", work.path, dirs_exist_ok=True)
+    work.commit()
+    pushed = work.push()
+    assert pushed.code == 0, pushed.text
+    status, page, headers = nginx.get("/")
+    assert (status, page.strip()) == (200, "<h1>one</h1>")
+    assert (headers["X-Greeting"], headers["X-Answer"]) == ("hello", "42 www.example.org")
+    assert nginx.get("/private/")[0] == 401
+    assert nginx.get("/private/", "editor:secret-word")[1].strip() == "for editors"
+    moved, _, headers = nginx.get("/x", host="example.org")
+    assert (moved, headers["Location"]) == (301, "http://www.example.org/x")
+    pid = (nginx.base / "nginx.pid").read_text()
+
+    before = tree_of(nginx.base / "sites-available", times=False)
+    content = (work.path / ".salt/files/nginx.conf").read_text()
+    work.commit({"www/index.html": "two", ".salt/files/nginx.conf": content + "\nlissen 1;\n"})
+    refused = work.push()
+    assert refused.code == 1
+    assert refused.rejected == "install 700_reverseproxy failed; rolled back"
+    said = next(line for line in refused.lines if "[emerg]" in line)
+    assert 'unknown directive "lissen" in' in said
+    assert any("what was changed is put back" in line for line in refused.lines), refused.text
+    assert tree_of(nginx.base / "sites-available", times=False) == before
+    assert nginx.get("/")[1].strip() == "<h1>one</h1>"
+
+    work.commit({"www/index.html": "three", ".salt/files/nginx.conf": content.replace("X-Answer", "X-Other")})
+    pushed = work.push()
+    assert pushed.code == 0, pushed.text
+    until(lambda: nginx.get("/")[2].get("X-Other") == "42 www.example.org")  # once a worker has read it
+    assert nginx.get("/")[1] == "three"
+    assert (nginx.base / "nginx.pid").read_text() == pid
