@@ -94,9 +94,8 @@ def _certificate(own: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         cert, key = next((known[name][:2] for name in names if name in known), (None, None))
     if not cert and not key:
         if data.get("ssl_common_name"):
-            raise CommandExecutionError(
-                f"nginx.virtualhost: no certificate for {data['ssl_common_name']}: give ssl_cert and ssl_key, or {CERTIFICATES}"
-            )
+            wanted = f"give ssl_cert and ssl_key, or say it in {CERTIFICATES}"
+            raise CommandExecutionError(f"nginx.virtualhost: no certificate for {data['ssl_common_name']}: {wanted}")
         return {"ssl_cert": "", "ssl_key": "", "ssl_cert_path": "", "ssl_key_path": ""}
     if not cert or not key:
         raise CommandExecutionError("nginx.virtualhost: ssl_cert and ssl_key go together")

@@ -22,7 +22,9 @@ def systemctl() -> str:
 
 
 def manage(*words: str) -> None:
-    """Run systemctl; raise what it said where it failed."""
+    """Run systemctl; raise what it said where it failed, or where systemd does not run."""
+    if not systemctl():
+        raise CommandExecutionError("systemd does not run here")
     run([systemctl(), *words])
 
 

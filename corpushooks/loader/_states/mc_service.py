@@ -35,7 +35,8 @@ def configured(
     shall. A link without a target shall not be. How all this was before is remembered until the service has read it.
     Salt gives whatever else an SLS says.
     """
-    before, changes = _before(service), {}
+    before = _before(service)
+    changes: dict[str, Any] = {}
     for file in files:
         before.setdefault(file["path"], _look(Path(file["path"])))
         told = _write(file)
@@ -174,14 +175,43 @@ def _wrong(name: str, said: str) -> Ended:
     return _ended(name, False, f"{said}\nwhat was changed is put back" if changed else said)
 
 
+def unit(name: str, files: Sequence[Mapping[str, Any]], **_given: Any) -> Ended:
+    """Have a unit of systemd that is enabled and runs, started again when its files have changed.
+
+    Salt gives whatever else an SLS says.
+    """
+    told = configured(name, name, files)
+    if __opts__["test"] or not told["result"]:
+        return {**told, "skip_watch": not told["result"]}
+    try:
+        _have(name, changed=bool(told["changes"]))
+    except CommandExecutionError as exc:
+        wrong = _wrong(name, str(exc))
+        with contextlib.suppress(CommandExecutionError):  # or systemd knows what is no longer there
+            __salt__["mc_services.manage"]("daemon-reload")
+        return {**wrong, "skip_watch": True}
+    _before(name).clear()
+    return told
+
+
+def _have(name: str, *, changed: bool) -> None:
+    if not __salt__["mc_services.systemctl"]():
+        raise CommandExecutionError(f"systemd does not run here, so {name} cannot be started")
+    if changed:
+        __salt__["mc_services.manage"]("daemon-reload")
+        __salt__["mc_services.manage"]("enable", name)
+    if changed or not __salt__["mc_services.ask"]("is-active", name):
+        __salt__["mc_services.manage"]("restart", name)
+
+
 def mod_watch(
     name: str, sfun: str, tested_by: Sequence[str] = (), reloaded_by: Sequence[str] = (),
     restart: bool = False, **_given: Any,
 ) -> Ended:  # fmt: skip
     """Test the configuration, and have the service read it; what is wrong is put back, and the service left alone."""
-    if sfun != "running":
+    if sfun == "configured":
         return _ended(name, True, "in order")
-    verb = "restart" if restart else "reload"
+    verb = "restart" if restart or sfun == "unit" else "reload"
     if __opts__["test"]:
         return _ended(name, None, f"would {verb}", {name: verb})
     try:

@@ -1,0 +1,127 @@
+# ruff: noqa: F821  (Salt fills in the names with underscores)
+"""Watchers of circus, kept by systemd: each becomes a unit."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from salt.exceptions import CommandExecutionError
+
+__salt__: dict[str, Callable[..., Any]]  # Salt's loader fills it in
+
+PREFIX = "makina-states.services.monitoring.circus"
+DEFAULTS = {"unit_dir": "/etc/systemd/system", "environment_dir": "/etc/default"}
+UNIT = """\
+# Written by Salt: the watcher {name}.
+[Unit]
+Description={name}
+After=network.target
+
+[Service]
+Type=exec
+ExecStart={command}
+{more}
+Restart=always
+RestartSec=1
+
+[Install]
+WantedBy=multi-user.target
+"""
+# What is of no use to systemd: it starts with a clean environment and one process, and keeps what that writes.
+IGNORED = set(
+    "warmup_delay copy_env copy_path manager_force_reload force_restart force_reload autostart priority conf_priority "
+    "stdout_stream stderr_stream singleton respawn max_age_variance send_hup hup_signal".split()
+)
+
+
+def settings() -> dict[str, Any]:
+    """Return where units and their environments lie; the host's configuration, pillar and grains may say otherwise."""
+    found: dict[str, Any] = __salt__["mc_utils.defaults"](PREFIX, DEFAULTS)
+    return found
+
+
+def watcher(name: str, cmd: str = "", args: str = "", **given: Any) -> dict[str, Any]:
+    """Return the unit of a watcher: its name, and its files."""
+    if not re.fullmatch(r"[A-Za-z0-9:_.@-]+", name) or not cmd:
+        raise CommandExecutionError(
+            f"circusAddWatcher: {name!r}: a watcher needs a name of letters and digits, and cmd"
+        )
+    own, service = settings(), f"circus-{name}"
+    unit = f"{own['unit_dir']}/{service}.service"
+    kept = f"{own['environment_dir']}/{service}"
+    text = UNIT.format(
+        name=name, command=_command(f"{cmd} {args}".strip(), given), more="\n".join(_options(name, kept, given))
+    )
+    return {
+        "name": service,
+        "files": [
+            {"path": kept, "contents": _environment(given.get("environment")), "mode": "0600", "secret": True},
+            {"path": unit, "contents": text},
+        ],
+        "force_restart": bool(given.get("force_restart")),
+    }
+
+
+def _command(cmd: str, given: Mapping[str, Any]) -> str:
+    """Return a command as systemd reads it; the program as a path, since systemd takes no relative one."""
+    words = ["/bin/sh", "-c", cmd] if _true(given.get("shell")) else shlex.split(cmd)
+    if "/" in words[0] and given.get("working_dir"):
+        words[0] = str(Path(given["working_dir"]) / words[0])
+    return " ".join(_quoted(word) for word in words)
+
+
+def _quoted(word: str) -> str:
+    r"""Quote for systemd, which knows %, $ and \ everywhere."""
+    for special, said in (("\\", "\\\\"), ('"', '\\"'), ("%", "%%"), ("$", "$$"), ("\n", "\\n")):
+        word = word.replace(special, said)
+    return word if re.fullmatch(r"[\w@%$+=:,./-]+", word) else f'"{word}"'
+
+
+def _options(name: str, kept: str, given: Mapping[str, Any]) -> list[str]:
+    known = {
+        "uid": "User", "gid": "Group", "working_dir": "WorkingDirectory", "rlimit_nofile": "LimitNOFILE",
+        "max_age": "RuntimeMaxSec", "graceful_timeout": "TimeoutStopSec",
+    }  # fmt: skip
+    others = IGNORED | {"environment", "shell", "stop_children", "stop_signal"} | set(known)
+    unknown = sorted(key for key in given if key not in others)
+    if unknown:
+        raise CommandExecutionError(
+            f"circusAddWatcher: {name}: not supported here: {unknown[0]}; see docs/makina-states.md"
+        )
+    lines = [f"{option}={_plain(given[key])}" for key, option in known.items() if given.get(key) not in (None, "")]
+    lines += [f"KillSignal={_signal(given['stop_signal'])}"] if given.get("stop_signal") else []
+    lines += [] if _true(given.get("stop_children")) else ["KillMode=mixed"]
+    return [*lines, f"EnvironmentFile={kept}"]
+
+
+def _plain(value: Any) -> str:
+    return str(value).replace("%", "%%")
+
+
+def _true(value: Any) -> bool:
+    return str(value).lower() in ("true", "1", "yes", "on")
+
+
+def _signal(said: Any) -> str:
+    """Return the name of a signal that is given as a number or a name."""
+    text = str(said).upper()
+    try:
+        return (
+            signal.Signals(int(text)).name if text.isdigit() else signal.Signals[f"SIG{text.removeprefix('SIG')}"].name
+        )
+    except (KeyError, ValueError):
+        raise CommandExecutionError(f"circusAddWatcher: {said!r} is no signal") from None
+
+
+def _environment(given: Any) -> str:
+    """Return an environment file, which only root reads: it may have secrets."""
+    lines = []
+    for key, value in sorted(dict(given or {}).items()):
+        text = re.sub(r'([\\"$`])', r"\\\1", str(value))
+        lines.append(f'{key}="{text}"\n')
+    return "# Written by Salt.\n" + "".join(lines)
