@@ -33,9 +33,11 @@ RestartSec=1
 WantedBy=multi-user.target
 """
 # What is of no use to systemd: it starts with a clean environment and one process, and keeps what that writes.
-IGNORED = set(
-    "warmup_delay copy_env copy_path manager_force_reload force_restart force_reload autostart priority conf_priority "
-    "stdout_stream stderr_stream singleton respawn max_age_variance send_hup hup_signal".split()
+IGNORED = {
+    "warmup_delay", "copy_env", "copy_path", "manager_force_reload", "force_restart", "force_reload", "autostart",
+    "priority", "conf_priority", "stdout_stream", "stderr_stream", "singleton", "respawn", "max_age_variance",
+    "send_hup", "hup_signal",
+}  # fmt: skip
 )
 
 

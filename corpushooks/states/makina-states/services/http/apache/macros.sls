@@ -1,0 +1,36 @@
+{#- A virtual host. Its arguments are in docs/makina-states.md. -#}
+{% macro virtualhost(domain, doc_root='') %}
+{% set vhost = salt['mc_apache.vhost'](domain, doc_root, **kwargs) %}
+makina-apache-virtualhost-{{ vhost.name | replace('.', '_') | replace('-', '_') }}:
+  mc_service.configured:
+    - name: {{ vhost.name | json }}
+    - service: {{ vhost.service | json }}
+    - files: {{ vhost.files | json }}
+    - links: {{ vhost.links | json }}
+    - require:
+      - mc_proxy: makina-apache-vhostconf
+    - watch_in:
+      - mc_proxy: makina-apache-post-conf
+{% for forced, hook in (('force_reload', 'makina-apache-pre-restart'),
+                        ('force_restart', 'makina-apache-pre-hardrestart')) if kwargs.get(forced) %}
+makina-apache-virtualhost-{{ vhost.name | replace('.', '_') | replace('-', '_') }}-{{ forced }}:
+  mc_proxy.forced:
+    - watch_in:
+      - mc_proxy: {{ hook }}
+{% endfor %}
+{% endmacro %}
+
+{#- Modules of Apache that are there, switched on. -#}
+{% macro modules(names) %}
+{% for name in names %}
+makina-apache-module-{{ name }}:
+  cmd.run:
+    - name: a2enmod --quiet {{ name }}
+    - unless: a2query -q -m {{ name }}
+    - require:
+      - mc_proxy: makina-apache-post-inst
+    - watch_in:
+      - mc_proxy: makina-apache-pre-conf
+      - mc_proxy: makina-apache-pre-hardrestart
+{% endfor %}
+{% endmacro %}
