@@ -20,6 +20,11 @@ _NAMED = re.compile(r"\b(?:in SLS|SLS|for) '?\[?([\w-]+(?:\.[\w-]+)+)")
 _STATE = re.compile(r"(?:in state|^ID) \[?([^\]\s]+)")
 _CACHED = re.compile(r"\n?\S*/cache/files/base/(\S+?)\((\d+)\):")
 _LINE = re.compile(r"; line (\d+)\s*")
+_FOREIGN = re.compile(  # what of makina-states is not here, in the words of Salt and of our own files
+    r"Specified SLS '?(makina-states\.[\w.-]+)|Jinja error: (makina-states/\S+)|has no attribute '(mc_[\w.]+)"
+    r"|State '(mc_[\w.]+)' was not found|(?:Jinja error: |^)(\S+) is not supported here"
+)
+_TOP = re.compile(r'"<template>", line (\d+)')
 _MARKED = re.compile(r"^(.*?)    <=====", re.M)
 
 
@@ -97,8 +102,13 @@ def problem(text: str, file: Path, roots: Sequence[Path]) -> Problem:
     """Return what one of Salt's error texts says, with its place: in `file`, unless it names another."""
     rendering = _RENDERING.match(text)
     named = rendering or _NAMED.search(text)
-    file = (source(named[1], roots) if named else None) or file
     message = (rendering[2] if rendering else text).partition("\nTraceback")[0].strip()
+    if named and named[1].startswith("makina-states.") and (foreign := _foreign(message)):
+        return Problem(str(file), _line_of(foreign, file), _unsupported(foreign))
+    file = (source(named[1], roots) if named else None) or file
+    if foreign := _foreign(message):
+        line = _TOP.search(text) or _LINE.search(text)
+        return Problem(str(file), int(line[1]) if line else _line_of(foreign, file), _unsupported(foreign))
     if cached := _CACHED.search(message):
         file = next((root / cached[1] for root in roots if (root / cached[1]).is_file()), Path(cached[1]))
         return Problem(str(file), int(cached[2]), _CACHED.sub("\n", message))
@@ -109,6 +119,22 @@ def problem(text: str, file: Path, roots: Sequence[Path]) -> Problem:
         return Problem(str(file), number, _LINE.sub("\n", message, count=1))
     state = _STATE.search(message)
     return Problem(str(file), id_line(text_of(file), state[1]) if state else None, message)
+
+
+def _foreign(text: str) -> str:
+    """Return the name of what makina-states has and we do not, where that is what an error is about."""
+    found = _FOREIGN.search(text)
+    return next(filter(None, found.groups())) if found else ""
+
+
+def _unsupported(name: str) -> str:
+    return f"{name} is not supported here; see docs/makina-states.md"
+
+
+def _line_of(name: str, file: Path) -> int | None:
+    """Return the line on which a file speaks of what has that name."""
+    lines = text_of(file).splitlines()
+    return next((n for n, line in enumerate(lines, 1) if re.search(rf"{re.escape(name)}(?![\w.])", line)), None)
 
 
 def _yaml_problem(file: Path, rendered: int, message: str) -> Problem:
@@ -147,13 +173,14 @@ def state_of(minion: Minion, sls: str, tag: str, told: Mapping[str, Any]) -> Sta
     state_id = str(told.get("__id__") or tag_id)
     file = source(own, minion.states)
     changes = told.get("changes") or {}
+    comment = str(told.get("comment") or "").strip()
     return State(
         id=state_id,
         name=str(told.get("name") or tag_name),
         function=f"{kind}.{function}",
         result=told.get("result"),
         changes=changes if isinstance(changes, dict) else {"changes": changes},
-        comment=str(told.get("comment") or "").strip(),
+        comment=_unsupported(foreign) if (foreign := _foreign(comment)) else comment,
         seconds=float(told.get("duration") or 0) / 1000,
         sls=own.removeprefix(f"makina-projects.{minion.name}."),
         line=id_line(text_of(file), state_id) if file else None,

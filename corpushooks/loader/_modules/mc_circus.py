@@ -38,7 +38,6 @@ IGNORED = {
     "priority", "conf_priority", "stdout_stream", "stderr_stream", "singleton", "respawn", "max_age_variance",
     "send_hup", "hup_signal",
 }  # fmt: skip
-)
 
 
 def settings() -> dict[str, Any]:

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import grp
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import salt.utils.pycrypto
 
-__opts__: dict[str, Any]  # Salt's loader fills it in
+__salt__: dict[str, Callable[..., Any]]  # Salt's loader fills these in
+__opts__: dict[str, Any]
 
 
 def user_exists(
@@ -51,13 +54,20 @@ def _is(password: str, hashed: str) -> bool:
 
 
 def _write(path: Path, lines: list[str]) -> None:
-    """Write the file aside, with the owner and mode that it has, and rename it."""
+    """Write the file aside, with the owner and mode that it has, and rename it; a new one the web server may read."""
     aside = path.with_name(f".{path.name}.new")
     with open(aside, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         file.write("".join(f"{line}\n" for line in lines))
-        if path.exists():
-            st = path.stat()
-            os.fchmod(file.fileno(), st.st_mode & 0o777)
-            if os.geteuid() == 0:
-                os.fchown(file.fileno(), st.st_uid, st.st_gid)
+        st = path.stat() if path.exists() else None
+        if os.geteuid() == 0:
+            os.fchown(file.fileno(), st.st_uid if st else 0, st.st_gid if st else _readers())
+        os.fchmod(file.fileno(), st.st_mode & 0o777 if st else 0o640)
     aside.rename(path)
+
+
+def _readers() -> int:
+    """Return the group of the web server, or root's where there is none."""
+    try:
+        return grp.getgrnam(__salt__["mc_nginx.settings"]()["group"]).gr_gid
+    except KeyError:
+        return 0

@@ -1,4 +1,4 @@
 {% from "makina-states/services/http/apache/macros.sls" import modules with context %}
 include:
   - makina-states.services.http.apache
-{{ modules('proxy,proxy_fcgi'.split(',')) }}
+{{ modules('modfastcgi', 'proxy,proxy_fcgi'.split(',')) }}

@@ -1,4 +1,4 @@
 {% from "makina-states/services/http/apache/macros.sls" import modules with context %}
 include:
   - makina-states.services.http.apache
-{{ modules('proxy,proxy_http,headers'.split(',')) }}
+{{ modules('modproxy', 'proxy,proxy_http,headers'.split(',')) }}

@@ -1,4 +1,4 @@
 {% from "makina-states/services/http/apache/macros.sls" import modules with context %}
 include:
   - makina-states.services.http.apache
-{{ modules('ssl'.split(',')) }}
+{{ modules('modssl', 'ssl'.split(',')) }}

@@ -21,9 +21,9 @@ makina-apache-virtualhost-{{ vhost.name | replace('.', '_') | replace('-', '_') 
 {% endmacro %}
 
 {#- Modules of Apache that are there, switched on. -#}
-{% macro modules(names) %}
+{% macro modules(what, names) %}
 {% for name in names %}
-makina-apache-module-{{ name }}:
+makina-apache-{{ what }}-{{ name }}:
   cmd.run:
     - name: a2enmod --quiet {{ name }}
     - unless: a2query -q -m {{ name }}

@@ -1,0 +1,5 @@
+{% from "makina-states/_macros/packages.jinja" import packages with context %}
+include:
+  - makina-states.services.db.postgresql.hooks
+{{ packages('makina-states.services.db.postgresql.client', salt['mc_pgsql.settings']().client_packages,
+            'makina-postgresql-pre-pkg', 'makina-postgresql-post-pkg') }}

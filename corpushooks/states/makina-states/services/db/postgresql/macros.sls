@@ -1,0 +1,105 @@
+{#- Groups, databases, users and extensions of PostgreSQL. Their arguments are in docs/makina-states.md. -#}
+{% set pgsql = salt['mc_pgsql.settings']() %}
+
+{% macro only(version) %}
+{% if version and version | string != pgsql.version | string %}
+{{ raise('PostgreSQL ' ~ version ~ ' is not supported here, but ' ~ pgsql.version ~ '; see docs/makina-states.md') }}
+{% endif %}
+{% endmacro %}
+
+{#- Who asks, and the hooks that what is made stands between. -#}
+{% macro asked(what, user, db_host, db_port, maintenance='') %}
+    - user: {{ user or pgsql.user }}
+{% if db_host %}
+    - db_host: {{ db_host | json }}
+{% endif %}
+{% if db_port %}
+    - db_port: {{ db_port }}
+{% endif %}
+{% if maintenance %}
+    - maintenance_db: {{ maintenance | json }}
+{% endif %}
+    - require:
+      - mc_proxy: {{ pgsql.version }}-makina-postgresql-{{ what[0] }}
+    - require_in:
+      - mc_proxy: {{ pgsql.version }}-makina-postgresql-{{ what[1] }}
+{% endmacro %}
+
+{% macro role_options(options) %}
+{% for option, value in options.items() if value is not none %}
+    - {{ option }}: {{ value | json }}
+{% endfor %}
+{% endmacro %}
+
+{% macro postgresql_group(group, superuser=None, createroles=None, createdb=None, login=None, inherit=None,
+                          replication=None, groups=None, user=None, db_host=None, db_port=None,
+                          version=None, suf='') %}
+{{ only(version) }}
+{{ pgsql.version }}-{{ group }}-makina-postgresql-group{{ suf }}:
+  postgres_group.present:
+    - name: {{ group | json }}
+{{ role_options({'superuser': superuser, 'createroles': createroles, 'createdb': createdb, 'login': login,
+                 'inherit': inherit, 'replication': replication, 'groups': groups | join(',') if groups else none}) }}
+{{ asked(('pre-create-group', 'post-create-group'), user, db_host, db_port) }}
+{% endmacro %}
+
+{#- A database, which a group of its own owns: DB_owners. -#}
+{% macro postgresql_db(db, owner=None, tablespace=None, template='template0', encoding=pgsql.encoding, locale='',
+                       user=None, db_host=None, db_port=None, version=None, wait_for_template=None) %}
+{{ only(version) }}
+{% set by = owner or db ~ '_owners' %}
+{% if not owner %}
+{{ postgresql_group(by, user=user, db_host=db_host, db_port=db_port, suf='-' ~ db) }}
+{% endif %}
+{{ pgsql.version }}-{{ db }}-makina-postgresql-database:
+  postgres_database.present:
+    - name: {{ db | json }}
+    - owner: {{ by | json }}
+    - encoding: {{ encoding }}
+    - template: {{ template }}
+{% if tablespace %}
+    - tablespace: {{ tablespace }}
+{% endif %}
+{% if locale or pgsql.locale %}
+    - lc_collate: {{ locale or pgsql.locale }}
+    - lc_ctype: {{ locale or pgsql.locale }}
+{% endif %}
+{{ asked(('pre-create-db', 'post-create-db'), user, db_host, db_port) }}
+{% endmacro %}
+
+{#- A user; with `db` one of those who own that database. -#}
+{% macro postgresql_user(name, password, groups=None, db=None, createdb=None, inherit=None, login=True, superuser=None,
+                         replication=None, createroles=None, encrypted=None, user=None, db_host=None, db_port=None,
+                         version=None, full=True) %}
+{{ only(version) }}
+{% set member = (groups or []) + ([db ~ '_owners'] if db else []) %}
+{% for group in groups or [] %}
+{{ postgresql_group(group, user=user, db_host=db_host, db_port=db_port, suf='-' ~ name) }}
+{% endfor %}
+{{ pgsql.version }}-{{ name }}-makina-services-postgresql-user:
+  postgres_user.present:
+    - name: {{ name | json }}
+{{ role_options({'password': password | string if password is not none else none, 'superuser': superuser,
+                 'createdb': createdb, 'createroles': createroles, 'inherit': inherit, 'login': login,
+                 'replication': replication, 'encrypted': encrypted,
+                 'groups': member | join(',') if member else none}) }}
+{{ asked(('pre-create-user', 'post-create-user'), user, db_host, db_port) }}
+{% endmacro %}
+
+{% macro install_pg_exts(exts, db=None, dbs=None, user=None, db_host=None, db_port=None, version=None, full=True,
+                         wait_for_database_creation=None) %}
+{{ only(version) }}
+{% for base in (dbs or []) + ([db] if db else []) %}
+{% for ext in exts %}
+{{ pgsql.version }}-{{ base }}-{{ ext }}-makina-postgresql:
+  postgres_extension.present:
+    - name: {{ ext | json }}
+{{ asked(('post-create-db', 'pre-create-user'), user, db_host, db_port, base) }}
+{% endfor %}
+{% endfor %}
+{% endmacro %}
+
+{% macro install_pg_ext(ext, db=None, dbs=None, user=None, db_host=None, db_port=None, version=None, full=True,
+                        wait_for_database_creation=None) %}
+{{ install_pg_exts([ext], db, dbs, user, db_host, db_port, version) }}
+{% endmacro %}

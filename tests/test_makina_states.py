@@ -1,0 +1,124 @@
+"""The files that SLS files written for makina-states include and import."""
+
+from __future__ import annotations
+
+import grp
+import os
+import re
+import stat
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from corpushooks import run, salt
+from corpushooks.salt import WarmEngine
+from corpushooks.sls import Result
+from tests.test_engines import World
+
+FILES = salt.STATES / "makina-states"
+NAMES = sorted(
+    str(path.relative_to(salt.STATES).with_suffix("")).replace("/", ".").removesuffix(".init")
+    for path in FILES.rglob("*.sls")
+)
+UNSUPPORTED = {"localsettings.rvm", "localsettings.users", "services.db.mongodb", "services.queue.rabbitmq"} | {
+    "services.backup.dbsmartbackup"
+}
+
+
+@pytest.fixture(scope="module")
+def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmEngine]:
+    engine = WarmEngine(Path(sys.executable), log=tmp_path_factory.mktemp("worker") / "log")
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def world(worker: WarmEngine, tmp_path: Path) -> World:
+    return World(tmp_path, worker)
+
+
+def configured(world: World, **config: Any) -> salt.Session:
+    world.minion = replace(world.minion, config=config)
+    session = world.session()
+    session.configure({"name": "foo", "group": "web", "project_root": "/p", "data_root": "/d", "data": {}}, {})
+    return session
+
+
+def problems(session: salt.Session, sls: str) -> list[str]:
+    """Return what is wrong with an SLS, but that a program which it installs is not there yet."""
+    found = [problem.message for problem in session.check(sls)]
+    return [text for text in found if not re.search(r"postgres_\w+\.present", text)]
+
+
+def test_every_file_can_be_included(world: World) -> None:
+    """All in one, so that no hook is made in two files."""
+    names = "".join(f"  - {name}\n" for name in NAMES if name.removeprefix("makina-states.") not in UNSUPPORTED)
+    with configured(world) as session:
+        assert problems(session, world.sls("one", f"include:\n{names}")) == []
+
+
+FOREIGN = {  # what an SLS says -> what is not here
+    "include: [makina-states.localsettings.rvm]": "localsettings.rvm",
+    "include: [makina-states.services.foo]": "makina-states.services.foo",
+    "{% import 'makina-states/services/foo.sls' as foo %}": "makina-states/services/foo.sls",
+    "{% set foo = salt['mc_foo.settings']() %}": "mc_foo.settings",
+    "{% set foo = salt['mc_nginx.foo']() %}": "mc_nginx.foo",
+    "foo: mc_foo.bar": "mc_foo.bar",
+    "{% import 'makina-states/localsettings/rvm/init.sls' as rvm %}{{ rvm.install_ruby('a', b=1) }}": "rvm.install_ruby",
+    "{% import 'makina-states/services/db/mysql/init.sls' as db with context %}{{ db.mysql_db('a') }}": "mysql.mysql_db",
+}  # fmt: skip
+
+
+def test_what_is_not_here_is_one_line_with_its_name_and_the_page(world: World) -> None:
+    with configured(world) as session:
+        for text, name in FOREIGN.items():
+            found = session.check(world.sls("one", f"x:\n  test.nop: []\n{text}\n"))
+            assert [str(each) for each in found] == [
+                f"one.sls line 3: {name} is not supported here; see docs/makina-states.md"
+            ]
+    skipped = ["localsettings.rvm", "rvm.install_ruby"]
+    with configured(world, **{"makina-states.skipped": skipped}) as session:
+        text = next(text for text, name in FOREIGN.items() if name == skipped[1])
+        assert problems(session, world.sls("one", f"include: [makina-states.{skipped[0]}]\n{text}")) == []
+
+
+def run_one(world: World, text: str, **config: Any) -> Result:
+    with configured(world, **config) as session:
+        return session.run(world.sls("one", text))
+
+
+WEB_USER = """\
+one:
+  webutil.user_exists:
+    - password: secret
+    - htpasswd_file: OUT/users
+"""
+
+
+def test_the_web_server_may_read_a_new_file_of_users(world: World) -> None:
+    assert run_one(world, WEB_USER, **{"makina-states.services.http.nginx": {"group": "daemon"}}).ok
+    st = (world.out / "users").stat()
+    assert stat.S_IMODE(st.st_mode) == 0o640
+    assert st.st_gid == (grp.getgrnam("daemon").gr_gid if os.geteuid() == 0 else os.getegid())
+
+
+def test_a_checkout_of_a_tag_makes_no_branch(world: World) -> None:
+    source = world.root / "source"
+    run.run(["git", "init", "--quiet", "--initial-branch=master", source])
+    for number in ("1", "2"):
+        (source / "file").write_text(number)
+        run.run(["git", "-C", source, "add", "file"])
+        run.run(["git", "-C", source, "commit", "--quiet", "-m", number])
+    run.run(["git", "-C", source, "tag", "first", "HEAD~"])
+    text = f"{source}:\n  mc_git.latest:\n    - target: OUT/checkout\n    - rev: REV\n"
+    for rev, content in (("first", "1"), ("master", "2")):
+        assert run_one(world, text.replace("REV", rev)).ok
+        assert world.read("checkout/file") == content
+    branches = run.run(["git", "-C", world.out / "checkout", "branch", "--format=%(refname:short)"]).text
+    assert "first" not in branches.splitlines()
+    missing = run_one(world, text.replace(str(source), str(world.root / "none")))
+    assert "does not appear to be a git repository" in missing.states[0].comment
