@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import grp
 import os
+import pwd
 import re
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,10 @@ import pytest
 from corpushooks import run, salt
 from corpushooks.salt import WarmEngine
 from corpushooks.sls import Result
+from tests.host import Box
 from tests.test_engines import World
+
+PROJECTS = Path(__file__).parent / "projects"
 
 FILES = salt.STATES / "makina-states"
 NAMES = sorted(
@@ -68,8 +72,8 @@ FOREIGN = {  # what an SLS says -> what is not here
     "{% set foo = salt['mc_foo.settings']() %}": "mc_foo.settings",
     "{% set foo = salt['mc_nginx.foo']() %}": "mc_nginx.foo",
     "foo: mc_foo.bar": "mc_foo.bar",
-    "{% import 'makina-states/localsettings/rvm/init.sls' as rvm %}{{ rvm.install_ruby('a', b=1) }}": "rvm.install_ruby",
-    "{% import 'makina-states/services/db/mysql/init.sls' as db with context %}{{ db.mysql_db('a') }}": "mysql.mysql_db",
+    "{% import 'makina-states/localsettings/rvm/init.sls' as rvm %}{{ rvm.install_ruby(1, b=2) }}": "rvm.install_ruby",
+    "{% import 'makina-states/services/db/mysql/init.sls' as db %}{{ db.mysql_db('a') }}": "mysql.mysql_db",
 }  # fmt: skip
 
 
@@ -122,3 +126,53 @@ def test_a_checkout_of_a_tag_makes_no_branch(world: World) -> None:
     assert "first" not in branches.splitlines()
     missing = run_one(world, text.replace(str(source), str(world.root / "none")))
     assert "does not appear to be a git repository" in missing.states[0].comment
+
+
+def test_a_php_site_with_a_module_of_its_own_compiles(new_box: Callable[..., Box]) -> None:
+    words = [sys.executable, "-m", "corpushooks", "--root", new_box(salt=True).host.root, "check", PROJECTS / "php"]
+    done = run.run(words, check=False)
+    assert (done.code, done.stderr) == (0, b""), done
+
+
+WEB = """\
+{% import 'makina-states/services/http/nginx/init.sls' as nginx with context %}
+{% import 'makina-states/services/php/init.sls' as php %}
+{% import 'makina-states/services/http/apache/init.sls' as apache with context %}
+include:
+  - makina-states.services.http.nginx.hooks
+  - makina-states.services.php.hooks
+{{ nginx.virtualhost('www.example.org', 'OUT/www', ssl_cert='-----BEGIN CERT-----', ssl_key='-----BEGIN KEY-----',
+                     server_aliases='a.example.org b.example.org', redirect_aliases=False, ssl_redirect=True) }}
+{{ nginx.virtualhost('off.example.org', active=False) }}
+{{ apache.virtualhost('www.example.org', 'OUT/www', server_aliases=['example.org'], allow_htaccess=True) }}
+{{ php.fpm_pool(domain='www.example.org', doc_root='OUT/www', fpm_user=ME, fpm_group=GROUP, memory_limit='64M',
+                modules={'opcache': {'enable': True}}, open_basedir='/srv:/tmp') }}
+"""
+
+
+def test_what_virtual_hosts_and_pools_say(world: World) -> None:
+    """Only files are written: the services and packages of this host are left alone."""
+    base = {f"makina-states.services.{name}.basedir": str(world.out / name) for name in ("http.nginx", "http.apache")}
+    enabled = world.out / "http.nginx/sites-enabled"
+    enabled.mkdir(parents=True)
+    (enabled / "off.example.org.conf").symlink_to("/nowhere")
+    me, group = (repr(found) for found in (pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name))
+    text = WEB.replace("ME", me).replace("GROUP", group)
+    result = run_one(world, text, **base, **{"makina-states.services.php": {"pool_dir": str(world.out / "pools")}})
+    assert result.ok, result
+    assert [path.name for path in enabled.iterdir()] == ["www.example.org.conf"]
+    nginx = world.read("http.nginx/sites-enabled/www.example.org.conf")
+    assert nginx.count("server_name www.example.org a.example.org b.example.org;") == 2
+    assert nginx.count("listen 80;") == nginx.count("listen 443 ssl;") == 1
+    key = world.out / "http.nginx/ssl/www.example.org.key"
+    assert f"ssl_certificate_key {key};" in nginx
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    apache = world.read("http.apache/sites-enabled/www.example.org.conf")
+    assert apache.count("<VirtualHost *:80>") == 2
+    assert "AllowOverride All" in apache
+    assert 'Redirect permanent "/" "http://www.example.org/"' in apache
+    pool = world.read("pools/www_example_org.conf")
+    assert 'php_admin_value[memory_limit] = "64M"' in pool
+    assert 'php_admin_value[opcache.enable] = "on"' in pool
+    assert f':{world.out}/log:{world.out}/tmp/sessions:/srv"' in pool
+    assert (world.out / "tmp/sessions").is_dir()
