@@ -47,7 +47,8 @@ class Nginx:
             "package": "", "basedir": str(self.base), "pid_file": str(self.base / "nginx.pid"),
             "logdir": str(self.base), "port": f"127.0.0.1:{self.port}", "ssl_port": f"127.0.0.1:{self.port + 1}",
         }  # fmt: skip
-        return {f"makina-states.services.http.nginx.{key}": value for key, value in given.items()}
+        nginx = {f"makina-states.services.http.nginx.{key}": value for key, value in given.items()}
+        return {**nginx, "makina-states.systemctl": ""}
 
     def get(self, path: str, user: str = "", host: str = "www.example.org") -> tuple[int, str, dict[str, str]]:
         """Ask for a page; return status, text and headers."""

@@ -176,3 +176,70 @@ def test_what_virtual_hosts_and_pools_say(world: World) -> None:
     assert 'php_admin_value[opcache.enable] = "on"' in pool
     assert f':{world.out}/log:{world.out}/tmp/sessions:/srv"' in pool
     assert (world.out / "tmp/sessions").is_dir()
+
+
+SERVICE = """\
+{% from 'makina-states/_macros/hooks.jinja' import hooks %}
+{{ hooks('mysql') }}
+conf:
+  mc_service.configured:
+    - service: mine
+    - files: [{path: OUT/conf, contents: TEXT}]
+    - links: {OUT/link: OUT/conf}
+    - require:
+      - mc_proxy: mysql-pre-conf-hook
+    - watch_in:
+      - mc_proxy: mysql-post-conf-hook
+mine:
+  mc_service.running:
+    - tested_by: [grep, --quiet, fine, OUT/conf]
+    - watch:
+      - mc_proxy: mysql-pre-restart-hook
+"""
+SYSTEMCTL = """\
+#!/bin/sh
+here=$(dirname "$0")
+case "$*" in
+*is-active*) test -e "$here/active" ;;
+*is-enabled*) test -e "$here/enabled" ;;
+enable*) touch "$here/enabled" ;;
+start*) touch "$here/active" ;;
+esac || exit 1
+case "$*" in --quiet*) ;; *) echo "$*" >>"$here/asked" ;; esac
+"""
+
+
+def test_a_service_of_systemd_reads_only_what_was_tested(world: World) -> None:
+    (world.root / "systemctl").write_text(SYSTEMCTL)
+    (world.root / "systemctl").chmod(0o755)
+    systemd = {"makina-states.systemctl": str(world.root / "systemctl")}
+    found = [run_one(world, SERVICE.replace("TEXT", text), **systemd) for text in ("fine", "fine", "wrong", "fine too")]
+    assert [result.ok for result in found] == [True, True, False, True]
+    assert (world.root / "asked").read_text().splitlines() == ["enable mine", "start mine", "reload mine"]
+    assert "what was changed is put back" in next(state.comment for state in found[2].states if state.id == "mine")
+    assert world.read("link") == "fine too"
+    alone = run_one(world, SERVICE.replace("TEXT", "other"), **{"makina-states.systemctl": ""})
+    assert "systemd does not run here, so mine cannot be started" in str(alone.states)
+    assert world.read("conf") == "fine too"
+
+
+BUILDOUT = """\
+OUT/app:
+  buildout.installed:
+    - config: salt.cfg
+    - parts: [a, b]
+    - newest: true
+    - use_vt: true
+"""
+
+
+def test_a_buildout_is_run(world: World) -> None:
+    program = world.out / "app/bin/buildout"
+    program.parent.mkdir(parents=True)
+    program.write_text('#!/bin/sh\necho "$PWD $*"\ntest ! -e broken\n')
+    program.chmod(0o755)
+    (state,) = run_one(world, BUILDOUT).states
+    assert state.changes == {"buildout": f"{world.out}/app -c salt.cfg -n install a b"}
+    (world.out / "app/broken").touch()
+    (state,) = run_one(world, BUILDOUT).states
+    assert (state.result, f"{world.out}/app -c salt.cfg" in state.comment) == (False, True)

@@ -13,7 +13,7 @@ FILES = "salt://makina-states/files/etc/apache2"
 DEFAULTS = {
     "package": "apache2",
     "service": "apache2",
-    "program": "apache2ctl",
+    "program": "/usr/sbin/apache2ctl",
     "basedir": "/etc/apache2",
     "vhostdir": "{basedir}/sites-available",
     "evhostdir": "{basedir}/sites-enabled",

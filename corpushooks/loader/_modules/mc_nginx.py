@@ -13,7 +13,7 @@ FILES = "salt://makina-states/files/etc/nginx"
 DEFAULTS = {
     "package": "nginx",
     "service": "nginx",
-    "program": "nginx",
+    "program": "/usr/sbin/nginx",
     "basedir": "/etc/nginx",
     "conf": "{basedir}/nginx.conf",
     "pid_file": "/run/nginx.pid",

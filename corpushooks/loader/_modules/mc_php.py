@@ -30,7 +30,7 @@ DEFAULTS = {
     "php_ver": "8.2",
     "packages": PACKAGES,
     "service": "php{php_ver}-fpm",
-    "program": "php-fpm{php_ver}",
+    "program": "/usr/sbin/php-fpm{php_ver}",
     "etcdir": "/etc/php/{php_ver}",
     "confdir": "{etcdir}/mods-available",
     "pool_dir": "{etcdir}/fpm/pool.d",
@@ -56,7 +56,7 @@ DEFAULTS = {
     "allow_url_include": False,
     "display_errors": False,
     "session_auto_start": False,
-    "timezone": "Europe/Paris",
+    "timezone": "",
     "modules": {},
     "pool_template_source": "salt://makina-states/files/etc/php/pool.conf",
 }

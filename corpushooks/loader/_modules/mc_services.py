@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,16 @@ from salt.exceptions import CommandExecutionError
 
 __salt__: dict[str, Callable[..., Any]]  # Salt's loader fills it in
 
-SYSTEMCTL = "makina-states.systemctl"  # a setting: the program in the place of systemctl
+SYSTEMCTL = "makina-states.systemctl"  # a setting: the program in the place of systemctl, or nothing for none
 BOOTED = Path("/run/systemd/system")  # what sd_booted(3) looks for
 
 
 def systemctl() -> str:
     """Return the program that manages the services of this host, or nothing where none does."""
-    return str(__salt__["mc_utils.get"](SYSTEMCTL) or ("systemctl" if BOOTED.is_dir() else ""))
+    said = __salt__["mc_utils.get"](SYSTEMCTL)
+    if said is not None:
+        return str(said or "")
+    return "systemctl" if BOOTED.is_dir() else ""
 
 
 def manage(*words: str) -> None:
@@ -35,6 +39,8 @@ def ask(*words: str) -> bool:
 
 def run(argv: Sequence[str]) -> None:
     """Run a program, without a shell; raise what it said where it failed."""
+    if not shutil.which(argv[0]):
+        raise CommandExecutionError(f"{argv[0]} is not installed")
     told = _ended(argv)
     if told["retcode"]:
         said = (told["stderr"] or told["stdout"]).strip() or f"exit code {told['retcode']}, and it said nothing"

@@ -1,0 +1,57 @@
+# ruff: noqa: F821  (Salt fills in the names with underscores)
+"""A buildout that was run: a state that Salt had and has no more."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from salt.exceptions import CommandExecutionError
+
+__salt__: dict[str, Callable[..., Any]]  # Salt's loader fills these in
+__opts__: dict[str, Any]
+
+PLACE = ".buildout"  # where zc.buildout is installed, in a folder that has no bin/buildout
+
+
+def installed(
+    name: str, config: str = "buildout.cfg", parts: str | Sequence[str] = (), user: str | None = None,
+    runas: str | None = None, python: str = "python3", newest: bool = False, offline: bool = False, **_given: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """Have the buildout in a folder run, by its bin/buildout or by one that is installed for it with `python`.
+
+    Only these arguments have a meaning. Salt gives whatever else an SLS says.
+    """
+    ended = {"name": name, "result": True, "changes": {}, "comment": ""}
+    if __opts__["test"]:
+        return {**ended, "result": None, "comment": f"buildout -c {config} would run in {name}"}
+    words = ["-c", config, *(["-o"] if offline else []), "-n" if newest else "-N"]
+    words += ["install", *([parts] if isinstance(parts, str) else parts)] if parts else []
+    try:
+        said = _run([_program(Path(name), python, user or runas), *words], name, user or runas)
+    except CommandExecutionError as exc:
+        return {**ended, "result": False, "comment": str(exc)}
+    return {**ended, "changes": {"buildout": said}, "comment": f"buildout -c {config} has run"}
+
+
+def _program(folder: Path, python: str, user: str | None) -> str:
+    """Return the program, installed where it is missing."""
+    own = folder / "bin/buildout"
+    ours = folder / PLACE / "bin/buildout"
+    if os.access(own, os.X_OK):
+        return str(own)
+    if not ours.exists():
+        _run([python, "-m", "venv", str(folder / PLACE)], str(folder), user)
+        _run([str(ours.with_name("pip")), "install", "--quiet", "zc.buildout"], str(folder), user)
+    return str(ours)
+
+
+def _run(argv: list[str], folder: str, user: str | None) -> str:
+    """Run a program and return its last lines; raise what it said where it failed."""
+    told = __salt__["cmd.run_all"](argv, cwd=folder, runas=user, python_shell=False, redirect_stderr=True)
+    said = "\n".join(told["stdout"].splitlines()[-20:])
+    if told["retcode"]:
+        raise CommandExecutionError(f"{' '.join(argv)}:\n{said or told['retcode']}")
+    return said
