@@ -158,7 +158,8 @@ def test_what_virtual_hosts_and_pools_say(world: World) -> None:
     (enabled / "off.example.org.conf").symlink_to("/nowhere")
     me, group = (repr(found) for found in (pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name))
     text = WEB.replace("ME", me).replace("GROUP", group)
-    result = run_one(world, text, **base, **{"makina-states.services.php": {"pool_dir": str(world.out / "pools")}})
+    php = {"php_ver": 8.1, "etcdir": f"{world.out}/php/{{php_ver}}"}
+    result = run_one(world, text, **base, **{"makina-states.services.php": php})
     assert result.ok, result
     assert [path.name for path in enabled.iterdir()] == ["www.example.org.conf"]
     nginx = world.read("http.nginx/sites-enabled/www.example.org.conf")
@@ -171,7 +172,7 @@ def test_what_virtual_hosts_and_pools_say(world: World) -> None:
     assert apache.count("<VirtualHost *:80>") == 2
     assert "AllowOverride All" in apache
     assert 'Redirect permanent "/" "http://www.example.org/"' in apache
-    pool = world.read("pools/www_example_org.conf")
+    pool = world.read("php/8.1/fpm/pool.d/www_example_org.conf")
     assert 'php_admin_value[memory_limit] = "64M"' in pool
     assert 'php_admin_value[opcache.enable] = "on"' in pool
     assert f':{world.out}/log:{world.out}/tmp/sessions:/srv"' in pool

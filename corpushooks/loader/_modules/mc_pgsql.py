@@ -13,6 +13,7 @@ DEFAULTS: dict[str, Any] = {
     "version": "15",
     "defaultPgVersion": "{version}",
     "versions": ["15"],
+    "xenial_onward": True,  # the names of packages are those of today
     "encoding": "UTF8",
     "locale": "",
     "service": "postgresql",

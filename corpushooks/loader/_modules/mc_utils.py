@@ -26,6 +26,7 @@ __pillar__: dict[str, Any]
 __grains__: dict[str, Any]
 
 LETTERS = string.ascii_letters + string.digits
+DEEP = 3  # so many times a setting may refer to one that refers to another
 PLACEHOLDER = "not-generated-yet"  # where nothing may be written
 
 
@@ -137,11 +138,12 @@ def defaults(prefix: str, values: dict[str, Any]) -> dict[str, Any]:
 def _resolved(value: Any, settings: dict[str, Any]) -> Any:
     if isinstance(value, dict):
         return {key: _resolved(each, settings) for key, each in value.items()}
-    if not isinstance(value, str) or "{" not in value:
+    if not isinstance(value, str):
         return value
-    for key, said in settings.items():
-        if isinstance(said, str) and said != value:
-            value = value.replace(f"{{{key}}}", said)
+    for _ in range(DEEP if "{" in value else 0):
+        for key, said in settings.items():
+            if isinstance(said, (str, int, float)):
+                value = value.replace(f"{{{key}}}", str(said))
     return value
 
 

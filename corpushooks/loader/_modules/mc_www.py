@@ -29,7 +29,7 @@ def vhost_settings(own: dict[str, Any], domain: str, doc_root: str, given: dict[
         data[f"vh_{which}_source"] = args.get(f"vh_{which}_source") or own[f"vhost_{which}_template"]
     data["vh_template_source"] = args.get("vh_template_source") or own["vhost_wrapper_template"]
     data |= _certificate(own, data)
-    return {**data, "data": args, "extra": {**data, "data": args, **dict(given.get("extra") or {})}}
+    return {**data, "data": data, "extra": {**data, "data": data, **dict(given.get("extra") or {})}}
 
 
 def _files(own: dict[str, Any], name: str) -> dict[str, str]:

@@ -48,7 +48,7 @@ def configured(
         before.setdefault(link, _look(Path(link)))
         changes |= _link(Path(link), target)
     if changes and __opts__["test"]:
-        return _ended(name, None, f"would change; {service} will test it", changes)
+        return _ended(name, None, "would change", changes)
     return _ended(name, True, "changed" if changes else "in order", changes)
 
 

@@ -12,6 +12,6 @@ include:
   - makina-states.services.db.postgresql.hooks
   - makina-states.services.db.postgresql.client
 {{ packages('makina-states.services.db.postgresql', pgsql.packages, 'makina-postgresql-pre-pkg',
-            'makina-postgresql-post-pkg') }}
+            'makina-postgresql-post-pkg', id='postgresql-pkgs') }}
 {{ service({'name': pgsql.service}, (
     ('makina-postgresql-service', false, 'makina-postgresql-presetup', 'makina-postgresql-post-base'),)) }}

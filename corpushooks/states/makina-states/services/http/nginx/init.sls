@@ -1,18 +1,12 @@
+{% from "makina-states/_macros/packages.jinja" import packages with context %}
 {% set nginx = salt['mc_nginx.settings']() %}
 {% import "makina-states/services/http/nginx/macros.sls" as macros with context %}
 {% set virtualhost = macros.virtualhost %}
 include:
   - makina-states.services.http.nginx.hooks
   - makina-states.services.http.nginx.services
-{% if nginx.package %}
-makina-nginx-packages:
-  pkg.installed:
-    - pkgs: [{{ nginx.package }}]
-    - watch:
-      - mc_proxy: nginx-pre-install-hook
-    - watch_in:
-      - mc_proxy: nginx-post-install-hook
-{% endif %}
+{{ packages('makina-states.services.http.nginx', [nginx.package] if nginx.package else [], 'nginx-pre-install-hook',
+            'nginx-post-install-hook') }}
 {% set source = 'salt://makina-states/files/etc/nginx/' %}
 makina-nginx-configuration:
   mc_service.configured:
