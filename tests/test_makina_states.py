@@ -214,7 +214,10 @@ def test_a_service_of_systemd_reads_only_what_was_tested(world: World) -> None:
     (world.root / "systemctl").write_text(SYSTEMCTL)
     (world.root / "systemctl").chmod(0o755)
     systemd = {"makina-states.systemctl": str(world.root / "systemctl")}
-    found = [run_one(world, SERVICE.replace("TEXT", text), **systemd) for text in ("fine", "fine", "wrong", "fine too")]
+    found = []
+    for text, content in (("fine", "fine"), ("fine", "fine"), ("wrong", "fine"), ("fine too", "fine too")):
+        found.append(run_one(world, SERVICE.replace("TEXT", text), **systemd))
+        assert world.read("conf") == content
     assert [result.ok for result in found] == [True, True, False, True]
     assert (world.root / "asked").read_text().splitlines() == ["enable mine", "start mine", "reload mine"]
     assert "what was changed is put back" in next(state.comment for state in found[2].states if state.id == "mine")
