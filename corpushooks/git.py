@@ -489,6 +489,28 @@ def oddities(path: Path, name: str, entries: Listing) -> list[tuple[str, str]]:
     return found
 
 
+def is_empty(path: Path) -> bool:
+    """Say whether nothing was ever pushed to a repository."""
+    return not _refs(path).keys(base=Ref(b"refs"))
+
+
+def first_commit(path: Path, branch: str, tree: Path, message: str) -> str | None:
+    """Make the files of `tree` the first commit of a repository that is empty; return it, or None where one is not.
+
+    All of it is on the disk before the branch names it.
+    """
+    if not is_empty(path):
+        return None
+    index = tree.parent / f".{tree.name}.index"
+    env = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(tree)}
+    for role in ("AUTHOR", "COMMITTER"):
+        env |= {f"GIT_{role}_NAME": "corpushooks", f"GIT_{role}_EMAIL": "corpushooks@localhost"}
+    _git(path, "add", "--all", "--force", "--", ":/", env=env)
+    made = _git(path, "commit-tree", "-m", message, _git(path, "write-tree", env=env).text, env=env).text
+    disk.flush_all(path)
+    return made if move_ref(path, f"refs/heads/{branch}", None, made) else None
+
+
 # checkouts
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import socket
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
-from corpushooks import disk, git, layout, rebuild, tree, wiring
+from corpushooks import disk, git, installer, layout, rebuild, tree, wiring
 from corpushooks.errors import RefusedError, UsageError
 from corpushooks.history import History
 from corpushooks.project import Host, Project, check_branch, check_environment
@@ -23,12 +25,19 @@ class Made:
     pillar_url: str
     new: bool
     notes: tuple[str, ...]
+    commit: str = ""  # the first one, where an installer made it
 
 
 def init(
-    host: Host, settings: Settings, history: History, name: str, environment: str | None, branch: str | None
+    host: Host,
+    settings: Settings,
+    history: History,
+    name: str,
+    environment: str | None,
+    branch: str | None,
+    installed_by: str | None = None,
 ) -> Made:
-    """Make a project, or repair it: whatever is right already stays."""
+    """Make a project, or repair it: whatever is right already stays. An installer may write its first commit."""
     project, row = host.project(name), history.project(name)
     rebuild.check(host, history)
     mine = settings.for_project(name)
@@ -37,13 +46,39 @@ def init(
     if row and row.branch != head and row.live:
         raise RefusedError(f"{name} is deployed from {row.branch}", hint=f"deploy {row.branch}, or remove {name} first")
     git.check_version()
-    notes = layout.make_accounts(project, settings.account)
-    history.add_project(name, env, head)
-    layout.make(project, head)
+    with tempfile.TemporaryDirectory(prefix="corpus-") as folder:
+        first = _first_tree(project, env, head, installed_by, Path(folder)) if installed_by else None
+        notes = layout.make_accounts(project, settings.account)
+        history.add_project(name, env, head)
+        layout.make(project, head)
+        commit = git.first_commit(project.code_git, head, first, "Begin with an installer") if first else None
+    if first and not commit:
+        notes = [*notes, "project.git has commits already: the installer wrote nothing"]
     wiring.wire(project, env)
     disk.flush_all(host.state_dir, project.dir, host.salt_dir, host.pillar_dir)
     code_url, pillar_url = (url(project, repo, settings) for repo in layout.REPOS)
-    return Made(name, env, head, code_url, pillar_url, row is None, tuple(notes))
+    return Made(name, env, head, code_url, pillar_url, new=row is None, notes=tuple(notes), commit=commit or "")
+
+
+def _first_tree(project: Project, environment: str, branch: str, installed_by: str, folder: Path) -> Path:
+    """Return the files of the first commit, made in an empty folder; raise UsageError before anything else is made."""
+    found, made = installer.find(installed_by), folder / "tree"
+    made.mkdir()
+    about = {
+        "name": project.name,
+        "environment": environment,
+        "branch": branch,
+        "installer": found.name,
+        "user": project.user,
+        "group": project.group,
+        "project_root": str(project.tree),
+        "data_root": str(project.data),
+    }
+    installer.render(found, made, about)
+    sample = made / ".salt/PILLAR.sample"
+    if not sample.exists():  # where cfg.installer is from
+        sample.write_text(f"makina-projects.{project.name}:\n  installer: {found.name}\n")
+    return made
 
 
 def url(project: Project, repo: str, settings: Settings) -> str:

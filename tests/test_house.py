@@ -17,9 +17,9 @@ HOOK = PACKAGE.parent / "hooks/proc-receive"
 
 # From the roof to the ground. A module imports from its own floor or from further down.
 FLOORS = {
-    "entry": "__main__ cli demo daemon shell resetperms",
-    "procedures": "init inspection rebuild doctor gate follower lanes deploy plan task prepare steps",
-    "assemblies": "site release layout",
+    "entry": "__main__ cli cli_projects cli_looking cli_base demo daemon shell resetperms",
+    "procedures": "init inspection rebuild doctor gate reports follower lanes deploy plan task prepare steps",
+    "assemblies": "site release layout installer",
     "doors": "git salt wiring tree history keyring log client peer notify watch",  # one outside thing each
     "rooms behind the door to trees": "tree.sync tree.snapshot tree.restore tree.permissions tree.scan tree.entries"
     " tree.removal tree.descriptors tree.report tree.manifest",
@@ -117,7 +117,7 @@ def test_the_hook_imports_little_at_once() -> None:
     assert [alias.name for node in begins for alias in node.names] == ["os", "_json", "_socket"]
 
 
-PRINTING = {"cli", "demo", "resetperms", *WORKER, "shell"}
+PRINTING = {"cli", "cli_looking", "cli_base", "demo", "shell", "resetperms", *WORKER}
 ENDING = {"print", "exit", "quit", "sys.exit", "sys.stdout.write", "sys.stderr.write", "click.echo"}
 FORKING = {"os.fork", "os.forkpty", "os.system", "os.popen", "os.execv", "os.execve", "os.execvp", "os.posix_spawn"}
 

@@ -1,0 +1,73 @@
+"""What the commands of `corpus` share: what each has at hand, and how it shows what it found."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import click
+
+from corpushooks import project, view
+from corpushooks.deployment import ProjectRow
+from corpushooks.errors import RefusedError, UsageError
+from corpushooks.history import History, open_store
+from corpushooks.settings import Settings, load
+from corpushooks.site import Site, open_site
+
+EXITS = {"deployed": 0, "done": 0, "queued": 0, "refused": 3, "broken": 4}  # any other outcome: 1
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+NAME = click.argument("name")
+
+
+@dataclass
+class Context:
+    """What every command has at hand."""
+
+    host: project.Host = field(default_factory=project.Host)
+
+    def settings(self) -> Settings:
+        return load(self.host.config_file)
+
+    def history(self) -> History:
+        """Return the store; raise UsageError where this host has none yet."""
+        try:
+            if not self.host.store.exists() and not self.host.projects_dir.exists():
+                raise UsageError(f"no project was ever made under {self.host.root}", hint="corpus init NAME")
+        except PermissionError:
+            raise RefusedError("the store is not yours to read", hint=f"ask as the owner of {self.host.root}") from None
+        return open_store(self.host)
+
+    def site(self) -> Site:
+        self.history().close()
+        return open_site(self.host)
+
+    def known(self, name: str) -> tuple[History, ProjectRow]:
+        """Return the store and a project of it; raise UsageError where there is no such project."""
+        self.host.project(name)
+        history = self.history()
+        row = history.project(name)
+        if row is None:
+            raise UsageError(f"there is no project {name!r}", hint="corpus status, or: corpus init " + name)
+        return history, row
+
+    def row(self, name: str) -> ProjectRow | None:
+        """Return a project, or None where only the daemon may read the store: it knows who may ask for what."""
+        try:
+            return self.known(name)[1]
+        except RefusedError:
+            return None
+
+
+def show(as_json: bool, value: Any, lines: list[str]) -> None:
+    """Print a value as JSON, or lines."""
+    if as_json:
+        click.echo(json.dumps(value, indent=2, default=str))
+    else:
+        for line in lines:
+            click.echo(line)
+
+
+def outcome(state: str, reason: str) -> str:
+    """Say what came of a deployment, and why."""
+    return view.outcome(state) + (f": {reason}" if reason else "")

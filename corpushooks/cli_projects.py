@@ -1,0 +1,88 @@
+"""The commands that make projects, link them and remove them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from corpushooks import init, installer, lanes
+from corpushooks.cli_base import JSON, NAME, Context, show
+from corpushooks.history import open_store
+
+
+@click.command("init")
+@NAME
+@click.option("--env", help="dev, staging, prod or another name; only dev behaves differently.")
+@click.option("--branch", help="The branch that deploys (default: master).")
+@click.option(
+    "--installer", metavar="NAME|PATH",
+    help=f"Begin with a first commit: {', '.join(installer.known())}, or the path of a folder with files of your own.",
+)  # fmt: skip
+@JSON
+@click.pass_obj
+def init_(
+    context: Context, name: str, env: str | None, branch: str | None, installer: str | None, as_json: bool
+) -> None:
+    """Make a project, or repair one; print where to push."""
+    context.host.project(name)
+    store = open_store(context.host)
+    with lanes.locked(context.host.project(name)):
+        made = init.init(context.host, context.settings(), store, name, env, branch, installer)
+    lines = [f"{'made' if made.new else 'repaired'} {name} ({made.environment}, deploys {made.branch})"]
+    lines += [f"note: {note}" for note in made.notes]
+    show(as_json, asdict(made), [*lines, "", *_next(context, made), "", "Its configuration and secrets:",
+                                 f"    git clone {made.pillar_url}"])  # fmt: skip
+
+
+def _next(context: Context, made: init.Made) -> list[str]:
+    """Return what a developer types next."""
+    push = [f"git config remote.{made.environment}.push HEAD:refs/deploy/now", f"git push {made.environment}"]
+    if not made.commit:
+        return ["In your working copy:", f"    git remote add {made.environment} {made.code_url}",
+                *(f"    {line}" for line in push)]  # fmt: skip
+    return [
+        f"Its first commit, {made.commit[:7]}, can be deployed as it is:",
+        context.host.words(f"    corpus deploy {made.project}"),
+        "",
+        "Your working copy of it; add your files, commit, push:",
+        f"    git clone --origin {made.environment} {made.code_url} {made.project}",
+        f"    cd {made.project}",
+        *(f"    {line}" for line in push),
+    ]
+
+
+@click.command()
+@NAME
+@click.pass_obj
+def link(context: Context, name: str) -> None:
+    """Let Salt see a project."""
+    history, _ = context.known(name)
+    with lanes.locked(context.host.project(name)):
+        init.link(context.host.project(name), history)
+
+
+@click.command()
+@NAME
+@click.pass_obj
+def unlink(context: Context, name: str) -> None:
+    """Take a project out of Salt's sight; the next deployment links it again."""
+    context.known(name)
+    with lanes.locked(context.host.project(name)):
+        init.unlink(context.host.project(name))
+
+
+@click.command()
+@NAME
+@click.option("--purge", is_flag=True, help="Remove its files and its history too; data/ stays.")
+@JSON
+@click.pass_obj
+def remove(context: Context, name: str, purge: bool, as_json: bool) -> None:
+    """Forget a project. Its files stay, unless --purge; data/ always stays."""
+    history, _ = context.known(name)
+    with lanes.locked(context.host.project(name)):
+        left = init.remove(context.host.project(name), history, purge=purge)
+    show(as_json, {"project": name, "left": left}, [f"removed {name}", *(f"left: {path}" for path in left)])
+
+
+COMMANDS = (init_, link, unlink, remove)

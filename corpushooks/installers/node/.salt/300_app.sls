@@ -1,0 +1,33 @@
+{#- The program: on a server a unit of systemd runs it as the user of the project. #}
+{% set cfg = opts.ms_project %}
+{% set data = cfg.data %}
+{% set server = grains.uid == 0 and cfg.projects_dir == '/srv/projects' %}
+
+{% if server %}
+{{ cfg.name }}-unit:
+  file.managed:
+    - name: /etc/systemd/system/{{ cfg.name }}.service
+    - source: salt://makina-projects/{{ cfg.name }}/files/app.service
+    - template: jinja
+
+{{ cfg.name }}-runs:
+  cmd.run:
+    - name: systemctl daemon-reload && systemctl enable {{ cfg.name }} && systemctl restart {{ cfg.name }}
+    - require:
+      - file: {{ cfg.name }}-unit
+
+{#- A deployment is only as good as its last check. #}
+{{ cfg.name }}-answers:
+  cmd.run:
+    - name: >-
+        {{ data.node }} -e 'require("http").get("http://127.0.0.1:{{ data.app_port }}/", a => process.exit(a.statusCode < 500 ? 0 : 1)).on("error", () => process.exit(1))'
+    - retry:
+        attempts: 10
+        interval: 1
+    - require:
+      - cmd: {{ cfg.name }}-runs
+{% else %}
+{{ cfg.name }}-runs:
+  test.show_notification:
+    - text: "no server: nothing is started. By hand: cd {{ cfg.project_root }} && {{ data.command }}"
+{% endif %}

@@ -1,0 +1,31 @@
+{#- The site: its files came with the commit. On a server PHP runs as the user of the project, in a pool of its own. #}
+{% set cfg = opts.ms_project %}
+{% set server = grains.uid == 0 and cfg.projects_dir == '/srv/projects' %}
+
+{{ cfg.name }}-doc-root:
+  file.exists:
+    - name: {{ cfg.data.doc_root }}/index.php
+
+{#- Which version of PHP 000_prereqs installed is known by now: a file is rendered when the one before has run. #}
+{% set found = salt['file.find']('/etc/php', type='d', name='fpm', maxdepth=2) if server else [] %}
+{% if found %}
+{% set fpm = found | sort | last %}
+{{ cfg.name }}-pool:
+  file.managed:
+    - name: {{ fpm }}/pool.d/{{ cfg.name }}.conf
+    - source: salt://makina-projects/{{ cfg.name }}/files/pool.conf
+    - template: jinja
+  service.running:
+    - name: php{{ fpm.split('/')[-2] }}-fpm
+    - enable: true
+    - watch:
+      - file: {{ cfg.name }}-pool
+{% elif server %}
+{{ cfg.name }}-pool:
+  test.fail_without_changes:
+    - name: "there is no /etc/php/VERSION/fpm: is php-fpm among data.packages?"
+{% else %}
+{{ cfg.name }}-pool:
+  test.show_notification:
+    - text: "no server: PHP is not started. By hand: php -S 127.0.0.1:{{ cfg.data.port }} -t {{ cfg.data.doc_root }}"
+{% endif %}

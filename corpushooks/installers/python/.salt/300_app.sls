@@ -1,0 +1,38 @@
+{#- The program: on a server a unit of systemd runs it as the user of the project. #}
+{% set cfg = opts.ms_project %}
+{% set data = cfg.data %}
+{% set server = grains.uid == 0 and cfg.projects_dir == '/srv/projects' %}
+
+{{ cfg.name }}-imports:
+  cmd.run:
+    - name: {{ data.venv }}/bin/python -B -c 'import app'
+    - cwd: {{ cfg.project_root }}
+
+{% if server %}
+{{ cfg.name }}-unit:
+  file.managed:
+    - name: /etc/systemd/system/{{ cfg.name }}.service
+    - source: salt://makina-projects/{{ cfg.name }}/files/app.service
+    - template: jinja
+
+{{ cfg.name }}-runs:
+  cmd.run:
+    - name: systemctl daemon-reload && systemctl enable {{ cfg.name }} && systemctl restart {{ cfg.name }}
+    - require:
+      - cmd: {{ cfg.name }}-imports
+      - file: {{ cfg.name }}-unit
+
+{#- A deployment is only as good as its last check. #}
+{{ cfg.name }}-answers:
+  cmd.run:
+    - name: {{ data.venv }}/bin/python -c 'from urllib.request import urlopen; urlopen("http://127.0.0.1:{{ data.app_port }}/", timeout=5)'
+    - retry:
+        attempts: 10
+        interval: 1
+    - require:
+      - cmd: {{ cfg.name }}-runs
+{% else %}
+{{ cfg.name }}-runs:
+  test.show_notification:
+    - text: "no server: nothing is started. By hand: cd {{ cfg.project_root }} && {{ data.command }}"
+{% endif %}
