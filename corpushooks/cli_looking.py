@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import yaml
 
-from corpushooks import client, doctor, inspection, lanes, log, view
+from corpushooks import client, doctor, init, inspection, lanes, log, view
 from corpushooks.cli_base import EXITS, JSON, NAME, Context, show
 from corpushooks.deployment import Deployment
 from corpushooks.errors import UsageError
@@ -19,14 +19,16 @@ from corpushooks.history import History
 
 @click.command()
 @click.argument("name", required=False)
+@click.option("--urls", is_flag=True, help="Say where to push, too.")
 @JSON
 @click.pass_obj
-def status(context: Context, name: str | None, as_json: bool) -> None:
+def status(context: Context, name: str | None, urls: bool, as_json: bool) -> None:
     """Say what is live in each project, and what runs or waits."""
     history = context.history()
     rows = [context.known(name)[1]] if name else history.projects()
     found = [inspection.status(context.host, history, row) for row in rows]
-    lines = [line for one in found for line in view.status(one)]
+    found = [{**one, **(init.urls(context.host.project(one["project"])) if urls else {})} for one in found]
+    lines = [line for one in found for line in (*view.status(one), *(f"  {one[key]}" for key in init.URLS if urls))]
     show(as_json, found[0] if name else found, lines or ["no projects: corpus init NAME"])
 
 
@@ -74,7 +76,7 @@ def _newest(history: History, name: str) -> Deployment:
 
 @click.command("config")
 @NAME
-@click.option("--origin", is_flag=True, help="Say of each value which layer gave it.")
+@click.option("--origin", is_flag=True, help="Say of each value which layer gave it, and which file.")
 @click.option("--show-secrets", is_flag=True, help="Show what is masked otherwise.")
 @JSON
 @click.pass_obj
@@ -88,9 +90,13 @@ def config_(context: Context, name: str, origin: bool, show_secrets: bool, as_js
     finally:
         site.engine.close()
     if origin:
-        origins = {".".join(map(str, path)): layer for path, layer in cfg.origin.items()}
-        width = max(map(len, origins))
-        show(as_json, origins, [f"{path:<{width}}  {layer}" for path, layer in sorted(origins.items())])
+        columns = [(path, one["layer"], one["file"]) for path, one in cfg.origin.items()]
+        paths, layers = (max(len(column[place]) for column in columns) for place in (0, 1))
+        show(
+            as_json,
+            cfg.origin,
+            [f"{path:<{paths}}  {layer:<{layers}}  {file}".rstrip() for path, layer, file in columns],
+        )
     else:
         show(as_json, cfg.values, [yaml.safe_dump(cfg.values, sort_keys=True, allow_unicode=True).rstrip()])
 

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from corpushooks.errors import ConfigError, UsageError
 from corpushooks.project import Project, check_environment
+from corpushooks.references import resolve
 from corpushooks.settings import shown
-
-PASSES = 100
-TEXT_LIMIT = 1 << 16  # characters; references that multiply would fill the memory before the last pass
-REFERENCE = re.compile(r"\{([^{}]+)\}")
 
 STEPS = ("deploy", "archive", "release_sync", "install", "rotate_archives", "rollback", "fixperms", "notify")
 TABLES = ("env_defaults", "os_defaults")
@@ -338,67 +334,6 @@ def _resolve_cfg(cfg: Body) -> Body:
     return cfg
 
 
-def resolve(values: Any, references: Mapping[Any, Any]) -> Any:
-    """Return `values` with the text `{K}`, K a key of `references`, replaced in every string, at any depth.
-
-    A string that is `{K}` and nothing else becomes the list or mapping that K is, all else becomes text.
-    This repeats until nothing changes, at most 100 times. Other braces stay; so does a reference that leads
-    to itself.
-    """
-    known = {str(key): value for key, value in references.items()}
-    leads = {key: _mentioned(value) & known.keys() for key, value in known.items()}
-    return _expand(values, {key: value for key, value in known.items() if not _is_cyclic(key, leads)})
-
-
-def _is_cyclic(key: str, leads: Mapping[str, set[str]]) -> bool:
-    """Say whether the references of `key`, followed, lead back to it."""
-    seen: set[str] = set()
-    todo = [key]
-    while todo and key not in seen:
-        found = leads[todo.pop()] - seen
-        todo.extend(found)
-        seen |= found
-    return key in seen
-
-
-def _mentioned(value: Any) -> set[str]:
-    """Return the names of all references in `value`."""
-    if isinstance(value, str):
-        return set(REFERENCE.findall(value))
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return {name for part in inner for name in _mentioned(part)}
-
-
-def _expand(value: Any, known: Body) -> Any:
-    if isinstance(value, dict):
-        return {key: _expand(inner, known) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_expand(inner, known) for inner in value]
-    return _expand_text(value, known) if isinstance(value, str) else value
-
-
-def _expand_text(text: str, known: Body) -> Any:
-    """Replace until nothing changes, because a replacement may bring, or complete, another reference."""
-    for _ in range(PASSES):
-        whole = REFERENCE.fullmatch(text)
-        if whole and isinstance(known.get(whole[1]), (dict, list)):
-            return _referred(whole, known)
-        new = REFERENCE.sub(lambda match: str(_referred(match, known)), text)
-        if new == text or len(new) > TEXT_LIMIT:
-            break
-        text = new
-    return text
-
-
-def _referred(match: re.Match[str], known: Body) -> Any:
-    """Return what a reference stands for; an unknown one stands for itself."""
-    value = known.get(match[1], match[0])
-    if not isinstance(value, (dict, list)):
-        return value
-    # Without itself: text put together by other references could still name it, without end.
-    return _expand(value, {key: other for key, other in known.items() if key != match[1]})
-
-
 def _origin(values: Body, stack: Stack) -> Iterator[tuple[tuple[str, ...], str]]:
     """Say of each leaf which layer gave it: the highest that has it, or a reference in its place."""
     for path in _leaves(values, ()):
@@ -422,3 +357,30 @@ def _gives(body: Any, path: tuple[Any, ...]) -> bool:
             return False
         body = body[key]
     return True
+
+
+def sources(layers: Layers, cfg: Cfg, *, name: str, own_pillar: Mapping[str, Any]) -> dict[tuple[str, ...], str]:
+    """Say of each value what it was read from: a layer that is a source of its own, or what env_defaults come from.
+
+    `own_pillar` is what the project's own init.sls says; what it has is from "init.sls" and not from "pillar".
+    """
+    own = replace(layers, pillar=own_pillar, minion={}, grains={})
+    host = _host_bodies(layers, name, _mapping("built-in", layers.builtin))
+    read = [("PILLAR.sample", _sample(layers.sample)), *host]
+    mine = [_short_form(own_pillar, name), *(body for _, body in _host_bodies(own, name, {**layers.builtin}))]
+    found = {}
+    for path, layer in cfg.origin.items():
+        table, _, chosen = layer.partition(".")
+        if table in TABLES:
+            path_there: tuple[str, ...] = (table, chosen, *path[1:])
+            layer = next(source for source, body in reversed(read) if _gives(_worded(body), path_there))
+        else:
+            path_there = path
+        inside = layer == "pillar" and any(_gives(_worded(body), path_there) for body in mine)
+        found[path] = "init.sls" if inside else layer
+    return found
+
+
+def _worded(value: Any) -> Any:
+    """Return mappings with keys that are text, as the paths of origins are."""
+    return {str(key): _worded(inner) for key, inner in value.items()} if isinstance(value, Mapping) else value

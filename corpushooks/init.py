@@ -13,6 +13,8 @@ from corpushooks.history import History
 from corpushooks.project import Host, Project, check_branch, check_environment
 from corpushooks.settings import Settings
 
+URLS = ("code_url", "pillar_url")
+
 
 @dataclass(frozen=True)
 class Made:
@@ -56,8 +58,7 @@ def init(
         notes = [*notes, "project.git has commits already: the installer wrote nothing"]
     wiring.wire(project, env)
     disk.flush_all(host.state_dir, project.dir, host.salt_dir, host.pillar_dir)
-    code_url, pillar_url = (url(project, repo, settings) for repo in layout.REPOS)
-    return Made(name, env, head, code_url, pillar_url, new=row is None, notes=tuple(notes), commit=commit or "")
+    return Made(name, env, head, **urls(project, settings), new=row is None, notes=tuple(notes), commit=commit or "")
 
 
 def _first_tree(project: Project, environment: str, branch: str, installed_by: str, folder: Path) -> Path:
@@ -87,6 +88,11 @@ def url(project: Project, repo: str, settings: Settings) -> str:
         return str(layout.repo_path(project, repo))
     end = ".pillar" if repo == "pillar" else ""
     return f"ssh://{settings.account}@{settings.address or socket.getfqdn()}/{project.name}{end}"
+
+
+def urls(project: Project, settings: Settings) -> dict[str, str]:
+    """Return where to push the code and the pillar of a project."""
+    return dict(zip(URLS, (url(project, repo, settings) for repo in layout.REPOS), strict=True))
 
 
 def link(project: Project, history: History) -> None:

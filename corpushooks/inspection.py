@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from corpushooks import config, git, release
 from corpushooks import tree as trees
 from corpushooks.deployment import ProjectRow, Request
-from corpushooks.errors import CorpusError, UsageError
+from corpushooks.errors import CorpusError, SaltError, UsageError
 from corpushooks.history import History
 from corpushooks.lanes import settings_of
 from corpushooks.paths import strays
@@ -44,28 +45,64 @@ def status(host: Host, history: History, row: ProjectRow) -> dict[str, Any]:
     }
 
 
-def cfg(site: Site, row: ProjectRow, folder: Path, *, secrets: bool = False) -> config.Cfg:
-    """Compute the cfg of the live release, masked without `secrets`; `folder` is empty and takes what Salt writes."""
-    project = site.host.project(row.name)
+@dataclass(frozen=True)
+class Seen:
+    """The cfg of the live release, masked unless secrets are wanted, and what each of its values was read from."""
+
+    values: dict[str, Any]
+    origin: dict[str, dict[str, str]]  # the path of a value, with dots -> its layer, and the file where that has one
+
+
+def cfg(site: Site, row: ProjectRow, folder: Path, *, secrets: bool = False) -> Seen:
+    """Compute the cfg of the live release; `folder` is empty and takes what Salt writes."""
+    project, settings = site.host.project(row.name), settings_of(site, row)
     found = release.beside(project, row.environment, folder, project.stage / ".salt", project.pillar)
-    redactor = release.redactor_of(settings_of(site, row))
-    computed = _compute(site, row, found, redactor)
-    return computed if secrets else replace(computed, values=redactor.masked(computed.values))
-
-
-def _compute(site: Site, row: ProjectRow, found: Release, redactor: Redactor) -> config.Cfg:
-    settings = settings_of(site, row)
+    redactor = release.redactor_of(settings)
     with site.engine.session(found.minion(settings), Unheard(redactor)) as session:
         try:
-            return _give_cfg(session, settings, found, redactor)
+            read = _layers(session, settings, found, redactor)
+            computed = release.cfg_of(read, found, settings)
+            origin = _origin(session, found, read, computed)
         except CorpusError as exc:
             raise type(exc)(redactor.redact(exc.message), exc.hint) from None
+    return Seen(computed.values if secrets else redactor.masked(computed.values), origin)
 
 
-def _give_cfg(session: Session, settings: Settings, found: Release, redactor: Redactor) -> config.Cfg:
-    """Compute the cfg of a release that is not deployed, and give it to a session."""
+def _layers(session: Session, settings: Settings, found: Release, redactor: Redactor) -> config.Layers:
+    """Return what the cfg of a release is made of that is not deployed."""
     archive = found.project.archives / "none"
-    return release.compute(session, found, settings, Request(), redactor, archive=archive, chrono="none")
+    return release.layers(session, found, settings, Request(), redactor, archive=archive, chrono="none")
+
+
+def _origin(session: Session, found: Release, read: config.Layers, cfg: config.Cfg) -> dict[str, dict[str, str]]:
+    """Say of each value which layer gave it, and which file that is in."""
+    init, own = found.pillar / "init.sls", dict[str, Any]()
+    if init.is_file():
+        with suppress(SaltError):  # it is empty
+            own = session.facts(init).sample
+    files = {**_files(found), **({"pillar": INCLUDED} if "include" in own else {})}
+    sources = config.sources(read, cfg, name=found.project.name, own_pillar=own)
+    said = {path: (layer, files.get(sources[path], "")) for path, layer in cfg.origin.items()}
+    if cfg.origin["default_env",] == "built-in":
+        said["default_env",] = ("built-in", "corpus init --env")
+    if read.builtin["keep_archives"] != Settings().keep_archives and cfg.origin["keep_archives",] == "built-in":
+        said["keep_archives",] = ("built-in", f"{found.project.host.config_file}: keep_archives")
+    return {".".join(path): {"layer": layer, "file": file} for path, (layer, file) in sorted(said.items())}
+
+
+INCLUDED = "included by pillar/init.sls, or the pillar of the host"
+
+
+def _files(found: Release) -> dict[str, str]:
+    """Return the files that the layers of cfg are read from."""
+    host = found.project.host
+    return {
+        "PILLAR.sample": ".salt/PILLAR.sample",
+        "init.sls": "pillar/init.sls",
+        "pillar": f"{host.pillar_dir}: the pillar of the host",
+        "minion": f"{host.config_file}: minion",
+        "grains": "the grains of the host",
+    }
 
 
 @dataclass(frozen=True)
@@ -137,7 +174,9 @@ def _check(site: Site, row: ProjectRow, found: Release) -> list[Checked]:
         steps = {path for path in checked if path.parent == found.states and path != found.sample}
         if not any(checked[path] for path in checked.keys() - steps):
             try:
-                _give_cfg(session, settings, found, redactor)
+                read = _layers(session, settings, found, redactor)
+                given = release.cfg_of(read, found, settings)
+                session.configure(given.values, given.sample_defaults)
             except CorpusError as exc:
                 return [*_checked(checked, redactor), Checked("cfg", (_harmless(redactor.redact(exc.message)),))]
             for path in [path for path in checked if path in steps and not checked[path]]:

@@ -18,13 +18,13 @@ from typing import Any
 
 from corpushooks import config, disk, git, tree, wiring
 from corpushooks.deployment import Request
-from corpushooks.errors import RefusedError, SaltError, UsageError
+from corpushooks.errors import ConfigError, RefusedError, SaltError, UsageError
 from corpushooks.paths import flaw, strays
 from corpushooks.project import Project, install_stems, task_names
 from corpushooks.redaction import Redactor
 from corpushooks.salt import Engine, Session
 from corpushooks.settings import Settings
-from corpushooks.sls import Minion, Problem, State, text_of
+from corpushooks.sls import Minion, Problem, State, key_line, text_of
 from corpushooks.text import shown
 
 SAMPLE = "PILLAR.sample"
@@ -336,8 +336,27 @@ def compute(
 ) -> config.Cfg:
     """Compute the cfg of a release from its sample, its pillar and this host, and give it to the session.
 
-    The redactor learns the pillar's secrets before anything that Salt said is passed on.
+    The redactor learns the pillar's secrets before anything that Salt said is passed on. Raise ConfigError with layer,
+    key and place.
     """
+    read = layers(session, release, settings, request, redactor, archive=archive, chrono=chrono, timeout=timeout)
+    cfg = cfg_of(read, release, settings)
+    session.configure(cfg.values, cfg.sample_defaults)
+    return cfg
+
+
+def layers(
+    session: Session,
+    release: Release,
+    settings: Settings,
+    request: Request,
+    redactor: Redactor,
+    *,
+    archive: Path,
+    chrono: str,
+    timeout: float | None = None,
+) -> config.Layers:
+    """Return what the cfg of a release is made of."""
     _look_for_secrets(release, redactor)
     facts = session.facts(release.sample, timeout=timeout)
     redactor.learn(facts.pillar)
@@ -351,7 +370,28 @@ def compute(
         release.project, release.environment, minion_id=str(facts.grains.get("id") or fqdn), fqdn=fqdn,
         archive_dir=archive, chrono=chrono, keep_archives=settings.keep_archives,
     )  # fmt: skip
-    layers = config.Layers(builtin, facts.sample, facts.pillar, facts.grains, settings.minion, said)
-    cfg = config.compute(layers, name=release.project.name, env_defaults_win=settings.env_defaults_win)
-    session.configure(cfg.values, cfg.sample_defaults)
-    return cfg
+    return config.Layers(builtin, facts.sample, facts.pillar, facts.grains, settings.minion, said)
+
+
+def cfg_of(read: config.Layers, release: Release, settings: Settings) -> config.Cfg:
+    """Compute a cfg; raise ConfigError with layer, key and place."""
+    try:
+        return config.compute(read, name=release.project.name, env_defaults_win=settings.env_defaults_win)
+    except ConfigError as exc:
+        place = _place(release, *exc.message.split(": ", 2)[:2])
+        raise ConfigError(f"{exc.message} ({place})" if place else exc.message, exc.hint) from exc
+
+
+def _place(release: Release, layer: str, key: str) -> str:
+    """Return where a layer has a key, as far as that can be told: file and line."""
+    files = {
+        "PILLAR.sample": release.salt / SAMPLE,
+        "pillar": release.pillar / "init.sls",
+        "minion": release.project.host.config_file,
+    }
+    if layer not in files:
+        return ""
+    lines = (key_line(text_of(files[layer]), word) for word in (key, *reversed(key.split("."))))
+    if line := next((line for line in lines if line), None):
+        return f"{files[layer] if layer == 'minion' else files[layer].name} line {line}"
+    return f"the pillar of the host, {release.project.host.pillar_dir}" if layer == "pillar" else ""

@@ -158,6 +158,12 @@ def id_line(text: str, state_id: str) -> int | None:
     return text.count("\n", 0, found.start()) + 1 if found else None
 
 
+def key_line(text: str, key: str) -> int | None:
+    """Return the line on which a YAML key stands first, at whatever level, if it is written there as it is."""
+    found = re.search(rf"^[ ]*(?:- )?(['\"]?)(?:[\w.-]*\.)?{re.escape(key)}\1[ ]*:", text, re.M)
+    return text.count("\n", 0, found.start()) + 1 if found else None
+
+
 def text_of(file: Path) -> str:
     """Return what a file says, as far as it is text; nothing where it cannot be read."""
     try:

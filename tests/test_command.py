@@ -561,8 +561,39 @@ def test_config_is_the_cfg_of_the_sls_files(live: Box) -> None:
 
 def test_config_says_where_a_value_is_from(live: Box) -> None:
     origins = asked(live, "config", "hello", "--origin")
-    assert origins["name"] == "built-in"
-    assert "sample" in origins["data.colour"].lower()
+    assert origins["name"] == {"layer": "built-in", "file": ""}
+    assert origins["data.colour"] == {"layer": "PILLAR.sample", "file": ".salt/PILLAR.sample"}
+    lines = said(corpus(live, "config", "hello", "--origin")).splitlines()
+    assert ["data.colour", "PILLAR.sample", ".salt/PILLAR.sample"] in [line.split() for line in lines]
+
+
+SAMPLE = "makina-projects.hello:\n  data: {a: s, b: s, pw: s}\n  env_defaults:\n    prod: {b: s}\n"
+PILLAR = "makina-projects.hello:\n  data: {a: p, password: s3cret-of-mine}\n"
+
+
+def test_config_names_files_and_hides_secrets(new_box: Callable[..., Box]) -> None:
+    box = new_box(salt=True)
+    box.settings("keep_archives: 4\nminion:\n  makina-projects.hello.data.m: 1\n")
+    box.init()
+    pillar = box.work(repo="pillar")
+    pillar.commit({"init.sls": PILLAR})
+    assert pillar.push().code == 0
+    (box.host.pillar_dir / "top.sls").write_text("base:\n  '*':\n    - shared\n")
+    (box.host.pillar_dir / "shared.sls").write_text("makina-projects.hello.data.h: 1\n")
+    assert box.app(files={".salt/PILLAR.sample": SAMPLE}).push().code == 0
+    origins = asked(box, "config", "hello", "--origin")
+    config, host = box.host.config_file, box.host.pillar_dir
+    for key, layer, file in (
+        ("data.a", "pillar", "pillar/init.sls"),
+        ("data.b", "env_defaults.prod", ".salt/PILLAR.sample"),
+        ("data.h", "pillar", f"{host}: the pillar of the host"),
+        ("data.m", "minion", f"{config}: minion"),
+        ("keep_archives", "built-in", f"{config}: keep_archives"),
+        ("default_env", "built-in", "corpus init --env"),
+    ):
+        assert origins[key] == {"layer": layer, "file": file}, key
+    masked, plain_ = corpus(box, "config", "hello"), corpus(box, "config", "hello", "--show-secrets")
+    assert b"s3cret-of-mine" not in masked.stdout and b"s3cret-of-mine" in plain_.stdout
 
 
 def test_check_of_a_project(new_box: Callable[..., Box]) -> None:

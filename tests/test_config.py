@@ -13,10 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpushooks import config
-from corpushooks.config import Cfg, Layers, compute, default_env, merge, resolve
+from corpushooks import config, release
+from corpushooks.config import Cfg, Layers, compute, default_env, merge, sources
 from corpushooks.errors import ConfigError
 from corpushooks.project import Host
+from corpushooks.references import resolve
+from corpushooks.release import Release
+from corpushooks.settings import Settings
 
 PROJECT = Host().project("foo")
 DEBIAN = {"os": "Debian", "os_family": "Debian"}
@@ -634,6 +637,34 @@ def test_the_origin_is_the_layer_that_replaced_a_mapping() -> None:
     assert found.origin["data", "a", "j"] == "request"
 
 
+def where(given: Layers, own: Mapping[str, Any] = {}, env_defaults_win: bool = False) -> dict[str, str]:
+    found = sources(given, cfg(given, env_defaults_win), name="foo", own_pillar=own)
+    assert found.keys() == cfg(given).origin.keys()
+    return {".".join(path): source for path, source in found.items()}
+
+
+def test_what_the_projects_pillar_says_is_known_from_what_the_hosts_does() -> None:
+    own = {"makina-projects.foo": {"user": "u", "data": {"a": 1, 80: {"k": 1}}}, "foo": {"keep_archives": 2}}
+    host = {"makina-projects.foo.data": {"b": 1}, "makina-projects.foo.groups": ["g"]}
+    found = where(layers({"data": {"a": 0, "c": 1}}, pillar={**own, **host}), own)
+    names = ("user", "data.a", "data.80.k", "keep_archives", "data.b", "groups", "data.c", "name")
+    assert [found[name] for name in names] == [
+        "init.sls", "init.sls", "init.sls", "init.sls", "pillar", "pillar", "PILLAR.sample", "built-in",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("win", [False, True])
+def test_what_env_and_os_defaults_bring_is_from_whom_they_are(win: bool) -> None:
+    tables = {"env_defaults": {"dev": {"a": "s", "b": "s"}}, "os_defaults": {"Debian": {"c": "s", "d": "s"}}}
+    own = {"makina-projects.foo": {"env_defaults": {"dev": {"b": {"x": 1}}}}}
+    host = {"makina-projects.foo.os_defaults.Debian": {"d": "h"}}
+    minion = {"makina-projects.foo": {"env_defaults": {"dev": {"e": "m"}}}}
+    found = where(layers(tables, pillar={**own, **host}, minion=minion), own, win)
+    assert [found[f"data.{key}"] for key in ("a", "b.x", "c", "d", "e")] == [
+        "PILLAR.sample", "init.sls", "PILLAR.sample", "pillar", "minion",
+    ]  # fmt: skip
+
+
 # -- what SLS get -------------------------------------------------------------------------------------------
 
 
@@ -719,6 +750,37 @@ def test_a_wrong_value_is_refused_with_layer_and_key(said: Any, message: str) ->
     assert caught.value.message == message
 
 
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"s": {"no_user": 0}}, "PILLAR.sample: no_user: expected true or false, got 0 (PILLAR.sample line 3)"),
+        ({"p": {"env_defaults": {"dev": 1}}}, "pillar: env_defaults.dev: expected a mapping, got 1 (init.sls line 2)"),
+        ({"p": {"user": ""}}, 'pillar: user: expected text, got "" (the pillar of the host, ROOT/srv/pillar)'),
+        ({"minion": {"makina-projects.foo.user": 1}}, "minion: user: expected text, got 1 (CONFIG line 2)"),
+        ({"sample": ["x"]}, "PILLAR.sample: expected a mapping, got a list"),
+        ({"s": {"user": "{groups}"}}, "cfg: user: expected text, got a list"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_refused_with_file_and_line(tmp_path: Path, said: Any, message: str) -> None:
+    texts = {
+        "salt/PILLAR.sample": "# what\nmakina-projects.foo:\n  no_user: 0\n",
+        "pillar/init.sls": "makina-projects.foo:\n  'env_defaults': {dev: 1}\n",
+        "etc/corpushooks/config.yaml": "minion:\n  makina-projects.foo.user: 1\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(text)
+    nowhere = tmp_path / "none"
+    found = Release(
+        Host(tmp_path).project("foo"), "dev", tmp_path / "salt", tmp_path / "pillar", (), (), nowhere, nowhere
+    )
+    with pytest.raises(ConfigError) as caught:
+        release.cfg_of(layers(**said), found, Settings())
+    assert caught.value.message == message.replace("CONFIG", f"{tmp_path}/etc/corpushooks/config.yaml").replace(
+        "ROOT", str(tmp_path)
+    )
+
+
 # -- properties ---------------------------------------------------------------------------------------------
 
 KEY = st.sampled_from("abcde")
@@ -791,10 +853,11 @@ def test_resolve_reaches_a_fixed_point(table: Any) -> None:
 
 @given(MAPPING, MAPPING, MAPPING)
 def test_cfg_is_always_json_and_knows_all_its_origins(s: Any, p: Any, r: Any) -> None:
-    given_layers = layers({"data": s}, {"data": p}, request={"data": r})
+    given_layers = layers({"data": s, "env_defaults": {"dev": r}}, {"data": p}, request={"data": r})
     before = copy.deepcopy(given_layers)
     found = cfg(given_layers)
     assert json.loads(json.dumps(found.values)) == found.values
     assert given_layers == before
     assert {path[0] for path in found.origin} == set(found.values)
+    assert where(given_layers, given_layers.pillar)
     assert cfg(given_layers) == found

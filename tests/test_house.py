@@ -24,7 +24,7 @@ FLOORS = {
     "rooms behind the door to trees": "tree.sync tree.snapshot tree.restore tree.permissions tree.scan tree.entries"
     " tree.removal tree.descriptors tree.report tree.manifest",
     "process": "store run disk",
-    "values": "view push sls deployment config settings endpoint keys rights project paths redaction text errors",
+    "values": "view push sls deployment config references settings endpoint keys rights project paths redaction text errors",
 }
 WORKER = {
     f"salt_worker.{path.stem}" for path in PACKAGE.glob("salt_worker/*.py") if path.stem != "__init__"
@@ -48,7 +48,7 @@ FILES = [
     if path != PACKAGE / "__init__.py"
 ]
 MODULES = sorted(".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__") for path in FILES)
-LOADER = sorted(path for path in PACKAGE.glob("loader/*/*.py"))
+LOADER = sorted([*PACKAGE.glob("loader/*/*.py"), *PACKAGE.glob("salt_extension/**/*.py")])
 
 
 def parsed(path: Path) -> list[ast.AST]:
