@@ -26,7 +26,7 @@ from corpushooks import (
     project,
     rebuild,
 )  # fmt: skip
-from corpushooks.cli_base import EXITS, JSON, NAME, Context, outcome, show
+from corpushooks.cli_base import EXITS, JSON, NAME, Context, check_outside, outcome, show
 from corpushooks.deployment import Request
 from corpushooks.errors import BrokenError, CorpusError, NoDaemonError, RefusedError, UsageError
 from corpushooks.site import open_site
@@ -80,6 +80,8 @@ def _complain(exc: CorpusError, host: project.Host) -> None:
 def _ask(context: Context, name: str, request: Request, as_json: bool) -> None:
     """Ask the daemon, show what it says, exit with what came of it."""
     context.row(name)
+    if not request.nowait:
+        check_outside(context, name, f"with --nowait it is queued: corpus deploy {name} --nowait")
     asked = {"op": "request", "project": name, "request": asdict(request)}
     try:
         result = client.ask(context.host, asked, lambda line: click.echo(line, err=as_json))
@@ -127,6 +129,7 @@ def deploy(
 def _deploy_here(context: Context, name: str, request: Request, as_json: bool) -> None:
     """Be the lane: the project's lock keeps the daemon out meanwhile."""
     _, row = context.known(name)
+    check_outside(context, name, f"without --here it can be queued: corpus deploy {name} --nowait")
     site = context.site()
     try:
         deployment = site.history.enqueue(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,7 @@ from corpushooks.deployment import ProjectRow
 from corpushooks.errors import RefusedError, UsageError
 from corpushooks.history import History, open_store
 from corpushooks.settings import Settings, load
-from corpushooks.site import Site, open_site
+from corpushooks.site import MARK, Site, open_site
 
 EXITS = {"deployed": 0, "done": 0, "queued": 0, "refused": 3, "broken": 4}  # any other outcome: 1
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -57,6 +58,16 @@ class Context:
             return self.known(name)[1]
         except RefusedError:
             return None
+
+
+def check_outside(context: Context, name: str, hint: str) -> None:
+    """Refuse what would wait for its own end: it was asked for in a deployment of the same project, still at work."""
+    folder, _, number = os.environ.get(MARK, "").rpartition("#")
+    if folder != str(context.host.project(name).dir) or not number.isdigit():
+        return
+    history, _ = context.known(name)
+    if history.deployment(name, int(number)).ended is None:
+        raise RefusedError(f"this was asked for within deployment {number} of {name}, and would wait for its end", hint)
 
 
 def show(as_json: bool, value: Any, lines: list[str]) -> None:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 
 import click
 
 from corpushooks import init, installer, lanes
-from corpushooks.cli_base import JSON, NAME, Context, show
+from corpushooks.cli_base import JSON, NAME, Context, check_outside, show
 from corpushooks.history import open_store
+
+
+@contextmanager
+def _alone(context: Context, name: str) -> Iterator[None]:
+    """Hold the lock of a project."""
+    check_outside(context, name, "ask again when it has ended")
+    with lanes.locked(context.host.project(name)):
+        yield
 
 
 @click.command("init")
@@ -27,7 +37,7 @@ def init_(
     """Make a project, or repair one; print where to push."""
     context.host.project(name)
     store = open_store(context.host)
-    with lanes.locked(context.host.project(name)):
+    with _alone(context, name):
         made = init.init(context.host, context.settings(), store, name, env, branch, installer)
     lines = [f"{'made' if made.new else 'repaired'} {name} ({made.environment}, deploys {made.branch})"]
     lines += [f"note: {note}" for note in made.notes]
@@ -58,7 +68,7 @@ def _next(context: Context, made: init.Made) -> list[str]:
 def link(context: Context, name: str) -> None:
     """Let Salt see a project."""
     history, _ = context.known(name)
-    with lanes.locked(context.host.project(name)):
+    with _alone(context, name):
         init.link(context.host.project(name), history)
 
 
@@ -68,7 +78,7 @@ def link(context: Context, name: str) -> None:
 def unlink(context: Context, name: str) -> None:
     """Take a project out of Salt's sight; the next deployment links it again."""
     context.known(name)
-    with lanes.locked(context.host.project(name)):
+    with _alone(context, name):
         init.unlink(context.host.project(name))
 
 
@@ -80,7 +90,7 @@ def unlink(context: Context, name: str) -> None:
 def remove(context: Context, name: str, purge: bool, as_json: bool) -> None:
     """Forget a project. Its files stay, unless --purge; data/ always stays."""
     history, _ = context.known(name)
-    with lanes.locked(context.host.project(name)):
+    with _alone(context, name):
         left = init.remove(context.host.project(name), history, purge=purge)
     show(as_json, {"project": name, "left": left}, [f"removed {name}", *(f"left: {path}" for path in left)])
 

@@ -31,6 +31,7 @@ from corpushooks.text import clean, excerpt, lines, shortened
 
 WORKER = Path(__file__).with_name("salt_worker")
 LOADER = Path(__file__).with_name("loader")
+EXTENSION = Path(__file__).with_name("salt_extension")  # what stock Salt loads of us, too
 STATES = Path(__file__).with_name("states")  # what SLS files written for makina-states include
 CFG = ("ms_project", "ms_project_name", "ext_pillar")  # what a configuration has more when cfg is known
 SAID = 1 << 16  # bytes of what salt-call says beside its answer that are kept,
@@ -126,7 +127,7 @@ def configuration(minion: Minion, cfg: Mapping[str, Any] | None, defaults: Mappi
         "extension_modules": str(minion.dir / "cache/extmods"),
         "file_roots": {"base": [str(path) for path in (*minion.states, STATES)]},
         "pillar_roots": {"base": [str(path) for path in minion.pillars]},
-        "module_dirs": [str(minion.modules), str(LOADER)],
+        "module_dirs": [str(minion.modules), str(LOADER), str(EXTENSION)],
         "__fs_update": True,  # else all state roots are walked again and again, for events that nobody hears
         "fileserver_list_cache_time": 0,  # else files that a deployment changed are not seen for 20 s
         "lazy_loader_strict_matching": True,  # else an unknown state function costs a second

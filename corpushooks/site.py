@@ -25,6 +25,8 @@ from corpushooks.settings import Settings, load
 from corpushooks.sls import State
 from corpushooks.text import one_line
 
+MARK = "CORPUS_DEPLOYMENT"  # in the environment of all that a deployment starts: the project's folder # its number
+
 Probe = Callable[[str, str], None]
 
 
@@ -96,7 +98,7 @@ class Run:
     @property
     def mark(self) -> str:
         """What all that this deployment starts has in its environment, also what leaves its process group."""
-        return f"CORPUS_DEPLOYMENT={self.project.dir}#{self.deployment.number}"
+        return f"{MARK}={self.project.dir}#{self.deployment.number}"
 
     @property
     def saved(self) -> Path:
