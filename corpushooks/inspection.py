@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -144,12 +145,11 @@ def check_folder(tree: Path, environment: str, folder: Path) -> list[Checked]:
     project = site.host.project("project")
     (folder / "pillar").mkdir()
     row = ProjectRow(project.name, environment, "master", 0.0)
+    found = release.beside(project, environment, folder / "trees", tree / ".salt", folder / "pillar")
     try:
-        return _check(
-            site,
-            row,
-            release.beside(project, environment, folder / "trees", tree / ".salt", folder / "pillar"),
-        )
+        beside = [*found.states.iterdir(), found.salt / release.SAMPLE]
+        named = sorted(message for message, _ in release.flaws({path.name: path.is_symlink() for path in beside}))
+        return [*([Checked(".salt", tuple(named))] if named else []), *_check(site, row, found)]
     finally:
         site.engine.close()
 
@@ -169,19 +169,32 @@ def _check(site: Site, row: ProjectRow, found: Release) -> list[Checked]:
     if not found.install():
         return [Checked(".salt", ("no install SLS in .salt",))]
     with site.engine.session(found.minion(settings), Unheard(redactor)) as session:
-        wrong = release.syntax(session, found, redactor)
-        checked = {path: [each for each in wrong if Path(each.file) == path] for path in release.files(found)}
+        problems = release.syntax(session, found, redactor)
+        checked = {path: [each for each in problems if Path(each.file) == path] for path in release.files(found)}
         steps = {path for path in checked if path.parent == found.states and path != found.sample}
-        if not any(checked[path] for path in checked.keys() - steps):
-            try:
-                read = _layers(session, settings, found, redactor)
-                given = release.cfg_of(read, found, settings)
-                session.configure(given.values, given.sample_defaults)
-            except CorpusError as exc:
-                return [*_checked(checked, redactor), Checked("cfg", (_harmless(redactor.redact(exc.message)),))]
-            for path in [path for path in checked if path in steps and not checked[path]]:
+        wrong = {path: problems for path, problems in checked.items() if problems}
+        if wrong.keys() - steps:
+            return _checked(wrong, redactor)  # of the others nothing is known yet but their syntax
+        try:
+            _give_cfg(session, settings, found, redactor)
+        except CorpusError as exc:
+            return [*_checked(wrong, redactor), Checked(_blamed(exc), (_harmless(redactor.redact(exc.message)),))]
+        for path in [path for path in checked if path in steps and path not in wrong]:
+            if "." not in path.stem:  # Salt would look for it in a folder
                 checked[path] = session.check(found.project.sls_id(path.stem))
     return _checked(checked, redactor)
+
+
+def _give_cfg(session: Session, settings: Settings, found: Release, redactor: Redactor) -> None:
+    """Give a session the cfg of a release that is not deployed."""
+    given = release.cfg_of(_layers(session, settings, found, redactor), found, settings)
+    session.configure(given.values, given.sample_defaults)
+
+
+def _blamed(exc: CorpusError) -> str:
+    """Return the file that a cfg cannot be computed for, as far as its message says which."""
+    first = re.split("[: ]", exc.message)[0]
+    return {release.SAMPLE: first, "init.sls": first, "pillar": "init.sls"}.get(first, "cfg")
 
 
 def _checked(found: Mapping[Path, list[Problem]], redactor: Redactor) -> list[Checked]:

@@ -11,7 +11,7 @@ import json
 import re
 import socket
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -173,26 +173,30 @@ def check_commit(
         )
     own = git.folder(entries, f".salt/{environment}") or {}
     read = own if any(name.endswith(".sls") for name in own) else names
-    for name, mode in {**read, SAMPLE: names.get(SAMPLE, 0)}.items():
-        if mode == git.LINK and (name == SAMPLE or name.endswith(".sls")):
-            raise RefusedError(f".salt/{name} is a symbolic link", hint="it is not followed: put the file itself")
-        if not STEM.fullmatch(name) and name.endswith(".sls"):
-            raise RefusedError(f".salt/{name}: no name for an SLS", hint="use letters, digits, - and _")
+    for message, hint in flaws(
+        {name: mode == git.LINK for name, mode in {**read, SAMPLE: names.get(SAMPLE, 0)}.items()}
+    ):
+        raise RefusedError(f".salt/{message}", hint)
     if any(mode == git.LINK and path.startswith(".salt/") for mode, _, path in entries):
         check_links(repo, code, ".salt/")
-    files = list(read)
-    stems = install_stems(files)
-    dotted = [stem for stem in stems if "." in stem]
-    if dotted:
-        raise RefusedError(
-            f".salt/{dotted[0]}.sls: Salt reads a dot in the name as a folder",
-            hint="rename it without the dot",
-        )
+    stems = install_stems(list(read))
     if not stems:
         raise RefusedError("no install SLS in .salt", hint="add .salt/00_install.sls: see docs/first-project.md")
     unknown = [step for step in request.steps if step not in stems]
     if unknown:
         raise UsageError(f"steps={unknown[0]}: no such install SLS", hint=f"there are: {' '.join(stems)}")
+
+
+def flaws(names: Mapping[str, bool]) -> Iterator[tuple[str, str]]:
+    """Say what is wrong with the files beside the SLS files, and what helps: name -> whether it is a link."""
+    for name, is_link in names.items():
+        if is_link and (name == SAMPLE or name.endswith(".sls")):
+            yield f"{shown(name)} is a symbolic link", "it is not followed: put the file itself"
+        elif not STEM.fullmatch(name) and name.endswith(".sls"):
+            yield f"{shown(name)}: no name for an SLS", "use letters, digits, - and _"
+    for stem in install_stems(list(names)):
+        if "." in stem:
+            yield f"{shown(stem)}.sls: Salt reads a dot in the name as a folder", "rename it without the dot"
 
 
 def check_links(repo: Path, commit: str, where: str) -> None:
@@ -384,14 +388,8 @@ def cfg_of(read: config.Layers, release: Release, settings: Settings) -> config.
 
 def _place(release: Release, layer: str, key: str) -> str:
     """Return where a layer has a key, as far as that can be told: file and line."""
-    files = {
-        "PILLAR.sample": release.salt / SAMPLE,
-        "pillar": release.pillar / "init.sls",
-        "minion": release.project.host.config_file,
-    }
-    if layer not in files:
-        return ""
-    lines = (key_line(text_of(files[layer]), word) for word in (key, *reversed(key.split("."))))
-    if line := next((line for line in lines if line), None):
-        return f"{files[layer] if layer == 'minion' else files[layer].name} line {line}"
+    config_file = release.project.host.config_file
+    files = {"PILLAR.sample": release.salt / SAMPLE, "pillar": release.pillar / "init.sls", "minion": config_file}
+    if layer in files and (line := key_line(text_of(files[layer]), key)):
+        return f"{config_file if layer == 'minion' else files[layer].name} line {line}"
     return f"the pillar of the host, {release.project.host.pillar_dir}" if layer == "pillar" else ""

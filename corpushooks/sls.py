@@ -17,7 +17,19 @@ from corpushooks.text import shown
 
 _RENDERING = re.compile(r"Rendering SLS '?(?:base:)?([^' ]+?)'? failed(?:, render error)?:\s*(.*)", re.S)
 _NAMED = re.compile(r"\b(?:in SLS|SLS|for) '?\[?([\w-]+(?:\.[\w-]+)+)")
-_STATE = re.compile(r"(?:in state|^ID) \[?([^\]\s]+)")
+# How Salt names what it complains of, the surest first: the id of a state, an SLS or a file that is included.
+_ABOUT = tuple(
+    re.compile(pattern, re.M)
+    for pattern in (
+        r"in state \[([^\]\s]+)",
+        r"(?:in state|^State|^ID|extend ID) ['\"]([^'\"]+)['\"]",
+        r"'ID': '([^']+)'",
+        r"^Specified SLS (\S+)",
+        r"^Jinja error: (\S+)$",
+    )
+)
+_WORD = re.compile(r"(?:\{\{.*?\}\}|[^\s'\"\[\],:{}])+")
+_EXPRESSION = re.compile(r"\{\{.*?\}\}")
 _CACHED = re.compile(r"\n?\S*/cache/files/base/(\S+?)\((\d+)\):")
 _LINE = re.compile(r"; line (\d+)\s*")
 _FOREIGN = re.compile(  # what of makina-states is not here, in the words of Salt and of our own files
@@ -117,8 +129,26 @@ def problem(text: str, file: Path, roots: Sequence[Path]) -> Problem:
         if message.startswith("YAML:"):
             return _yaml_problem(file, number, message)
         return Problem(str(file), number, _LINE.sub("\n", message, count=1))
-    state = _STATE.search(message)
-    return Problem(str(file), id_line(text_of(file), state[1]) if state else None, message)
+    return Problem(str(file), _line_about(text_of(file), message), message)
+
+
+def _line_about(text: str, message: str) -> int | None:
+    """Return the line of what a message is about: where the state begins that it names, or what else it names."""
+    names = [found[1] for pattern in _ABOUT if (found := pattern.search(message))]
+    lines = (find(text, name) for find in (id_line, _mention) for name in names)
+    return next((line for line in lines if line), None)
+
+
+def _mention(text: str, name: str) -> int | None:
+    """Return the one line on which a name stands among others, whole, or made by Jinja."""
+    found = [n for n, line in enumerate(text.splitlines(), 1) if any(_may_be(w, name) for w in _WORD.findall(line))]
+    return found[0] if len(found) == 1 else None
+
+
+def _may_be(word: str, name: str) -> bool:
+    """Say whether a word of an SLS file can become a name, whatever the expressions of Jinja in it are; but not all."""
+    parts = _EXPRESSION.split(word)
+    return any(parts) and bool(re.fullmatch(".+".join(map(re.escape, parts)), name))
 
 
 def _foreign(text: str) -> str:
@@ -153,15 +183,21 @@ def source(sls: str, roots: Sequence[Path]) -> Path | None:
 
 
 def id_line(text: str, state_id: str) -> int | None:
-    """Return the line on which the state `state_id` begins, if it is written there as it is."""
+    """Return the line on which the state `state_id` begins: written as it is, or the only one that can become it."""
     found = re.search(rf"^(['\"]?){re.escape(state_id)}\1\s*:", text, re.M)
-    return text.count("\n", 0, found.start()) + 1 if found else None
+    if found or "{{" not in text:
+        return text.count("\n", 0, found.start()) + 1 if found else None
+    begins = [(n, re.match(r"(['\"]?)(.*\{\{.*)\1\s*:\s*$", line)) for n, line in enumerate(text.splitlines(), 1)]
+    made = [n for n, begin in begins if begin and not begin[2].startswith((" ", "#")) and _may_be(begin[2], state_id)]
+    return made[0] if len(made) == 1 else None
 
 
 def key_line(text: str, key: str) -> int | None:
-    """Return the line on which a YAML key stands first, at whatever level, if it is written there as it is."""
-    found = re.search(rf"^[ ]*(?:- )?(['\"]?)(?:[\w.-]*\.)?{re.escape(key)}\1[ ]*:", text, re.M)
-    return text.count("\n", 0, found.start()) + 1 if found else None
+    """Return the line on which a YAML key stands first, at whatever level; of a key with dots the whole, or an end."""
+    for part in (key, *reversed(key.split("."))):
+        if found := re.search(rf"^[ ]*(['\"]?)(?:[\w.-]*\.)?{re.escape(part)}\1[ ]*:", text, re.M):
+            return text.count("\n", 0, found.start()) + 1
+    return None
 
 
 def text_of(file: Path) -> str:

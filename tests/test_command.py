@@ -621,6 +621,10 @@ def test_check_of_a_folder(new_box: Callable[..., Box], tmp_path: Path) -> None:
     }  # fmt: skip
     assert tree_of(tmp_path / ".salt") == before
     assert not box.host.root.exists()
+    (tmp_path / ".salt/10_link.sls").symlink_to("00_x.sls")
+    (tmp_path / ".salt/20.x.sls").write_text("")
+    problems = asked(box, "check", str(tmp_path), code=1)["problems"]
+    assert problems == ["10_link.sls is a symbolic link", "20.x.sls: Salt reads a dot in the name as a folder"]
 
 
 BROKEN = {
@@ -628,7 +632,8 @@ BROKEN = {
     "00_fine.sls": "a:\n  file.exists:\n    - name: /{{ cfg.data.port }}\nb:\n  mc_proxy.hook: []\n",
     "10_undefined.sls": "a:\n  test.nop:\n    - name: {{ cfg.data.nothing.here }}\n",
     "20_requires.sls": "a:\n  test.nop:\n    - require:\n      - file: /gone\n",
-    "30_unknown.sls": "a:\n  file.manage: []\n",
+    "25_include.sls": "a:\n  test.nop: []\ninclude:\n  - makina-projects.{{ cfg.name }}.gone\n",
+    "30_unknown.sls": "\n{{ cfg.name }}-a:\n  file.manage: []\n",
     "40_runs.sls": "a:\n  cmd.run:\n    - name: touch MARK\n",
     "50_password.sls": "a:\n  test.nop:\n    - name: {{ salt['mc_utils.generate_stored_password']('k') }}\n",
     "task_fine.sls": "a:\n  test.nop: []\n",
@@ -643,10 +648,14 @@ def test_check_compiles_each_sls_and_runs_none(new_box: Callable[..., Box], tmp_
     found = asked(box, "check", f"{tmp_path}/app", code=1)
     assert [each["file"] for each in found["files"]] == list(BROKEN)
     wrong = {each["file"]: each["problems"] for each in found["files"] if each["problems"]}
-    assert list(wrong) == ["10_undefined.sls", "20_requires.sls", "30_unknown.sls"]
-    assert wrong["10_undefined.sls"][0].startswith("10_undefined.sls line 3: ")
-    assert "Referenced state does not exist" in wrong["20_requires.sls"][0]
-    assert "'file.manage' was not found" in wrong["30_unknown.sls"][0]
+    for name, said in (
+        ("10_undefined", " line 3: Jinja variable 'dict object' has no attribute 'nothing'"),
+        ("20_requires", " line 1: Referenced state does not exist for requisite [require: (file: /gone)] in state [a]"),
+        ("25_include", " line 4: Specified SLS makina-projects.project.gone in saltenv base is not available"),
+        ("30_unknown", " line 2: State 'file.manage' was not found"),
+    ):
+        assert wrong.pop(f"{name}.sls")[0].startswith(f"{name}.sls{said}")
+    assert not wrong
     assert not (tmp_path / "mark").exists()
     (tmp_path / "app/.salt/PILLAR.sample").write_text("makina-projects.projectname: [1]\n")
     lines = corpus(box, "check", f"{tmp_path}/app").stdout.decode().splitlines()
