@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,9 +66,10 @@ def check_outside(context: Context, name: str, hint: str) -> None:
     folder, _, number = os.environ.get(MARK, "").rpartition("#")
     if folder != str(context.host.project(name).dir) or not number.isdigit():
         return
-    history, _ = context.known(name)
-    if history.deployment(name, int(number)).ended is None:
-        raise RefusedError(f"this was asked for within deployment {number} of {name}, and would wait for its end", hint)
+    with suppress(UsageError):  # it is forgotten by now
+        history, _ = context.known(name)
+        if history.deployment(name, int(number)).ended is None:
+            raise RefusedError(f"this was asked for within deployment {number} of {name}, and would wait for it", hint)
 
 
 def show(as_json: bool, value: Any, lines: list[str]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 import click
 
-from corpushooks import init, installer, lanes
+from corpushooks import init, lanes
 from corpushooks.cli_base import JSON, NAME, Context, check_outside, show
 from corpushooks.history import open_store
 
@@ -27,7 +27,7 @@ def _alone(context: Context, name: str) -> Iterator[None]:
 @click.option("--branch", help="The branch that deploys (default: master).")
 @click.option(
     "--installer", metavar="NAME|PATH",
-    help=f"Begin with a first commit: {', '.join(installer.known())}, or the path of a folder with files of your own.",
+    help="Begin with a first commit: generic, node, php, python, static, or the path of a folder of your own.",
 )  # fmt: skip
 @JSON
 @click.pass_obj

@@ -7,9 +7,6 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import jinja2
-from jinja2.sandbox import SandboxedEnvironment
-
 from corpushooks.errors import UsageError
 from corpushooks.project import install_stems
 from corpushooks.text import shown
@@ -48,7 +45,6 @@ def render(folder: Path, tree: Path, about: Mapping[str, str]) -> None:
     Files whose name ends in .jinja are rendered with `about` and lose that suffix; all others are copied. Raise
     UsageError, with file and line, for what cannot be.
     """
-    environment = SandboxedEnvironment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     for path in _files(folder):
         name = path.relative_to(folder)
         target = tree / name
@@ -59,7 +55,7 @@ def render(folder: Path, tree: Path, about: Mapping[str, str]) -> None:
         target = target.with_suffix("")
         if target.exists() or (folder / name.with_suffix("")).exists():
             raise UsageError(f"the installer has both {shown(str(name))} and {shown(str(name.with_suffix('')))}")
-        target.write_text(_rendered(environment, path, name, about), encoding="utf-8")
+        target.write_text(_rendered(path, name, about), encoding="utf-8")
         shutil.copymode(path, target)
     salt = tree / ".salt"
     if not install_stems([path.name for path in salt.iterdir()] if salt.is_dir() else []):
@@ -79,7 +75,10 @@ def _files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _rendered(environment: jinja2.Environment, path: Path, name: Path, about: Mapping[str, str]) -> str:
+def _rendered(path: Path, name: Path, about: Mapping[str, str]) -> str:
+    import jinja2.sandbox  # here: no other command and no daemon needs its time and memory
+
+    environment = jinja2.sandbox.SandboxedEnvironment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     try:
         return environment.from_string(path.read_text(encoding="utf-8")).render(about)
     except (jinja2.TemplateError, TypeError, ArithmeticError, ValueError) as exc:  # what templates raise

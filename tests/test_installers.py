@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from corpushooks import git, init, inspection, installer
+from corpushooks.cli_projects import init_
 from corpushooks.errors import ProcessError, UsageError
 from corpushooks.history import open_store
 from corpushooks.run import run
@@ -52,6 +53,7 @@ def init_hello(box: Box, installed_by: str, name: str = "hello") -> init.Made:
 
 def test_each_is_for_people_who_read_it() -> None:
     assert installer.known() == ["generic", "node", "php", "python", "static"]
+    assert ", ".join(installer.known()) in next(p.help for p in init_.params if p.name == "installer")
     for name in installer.known():
         sample = (installer.find(name) / ".salt/PILLAR.sample.jinja").read_text()
         assert "installer: {{ installer }}" in sample and sample.startswith("# ")
