@@ -16,6 +16,7 @@ import click
 
 from corpushooks import (
     __version__,
+    cli_keys,
     cli_looking,
     cli_projects,
     client,
@@ -28,7 +29,7 @@ from corpushooks import (
 )  # fmt: skip
 from corpushooks.cli_base import EXITS, JSON, NAME, Context, check_outside, outcome, show
 from corpushooks.deployment import Request
-from corpushooks.errors import BrokenError, CorpusError, NoDaemonError, RefusedError, UsageError
+from corpushooks.errors import BrokenError, CorpusError, NoDaemonError, RefusedError
 from corpushooks.site import open_site
 
 
@@ -151,12 +152,6 @@ def _deploy_here(context: Context, name: str, request: Request, as_json: bool) -
 @click.pass_obj
 def rollback(context: Context, name: str, number: int, as_json: bool) -> None:
     """Return to the result of deployment NUMBER (code, pillar and its install SLS); default: the one before."""
-    history, row = context.known(name)
-    if not number:
-        earlier = history.earlier(name, row.code, row.pillar)
-        if earlier is None:
-            raise UsageError(f"{name} has no earlier release to return to", hint=f"corpus history {name}")
-        number = earlier.number
     _ask(context, name, Request(kind="rollback", target=number, token=secrets.token_hex(16)), as_json)
 
 
@@ -225,5 +220,5 @@ def demo_(folder: Path | None) -> None:
     sys.exit(demo.run(folder, click.echo))
 
 
-for found in (*cli_projects.COMMANDS, *cli_looking.COMMANDS):
+for found in (*cli_projects.COMMANDS, *cli_looking.COMMANDS, *cli_keys.COMMANDS):
     corpus.add_command(found)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import click
 
-from corpushooks import project, view
+from corpushooks import client, project, view
 from corpushooks.deployment import ProjectRow
 from corpushooks.errors import RefusedError, UsageError
 from corpushooks.history import History, open_store
@@ -53,12 +54,20 @@ class Context:
             raise UsageError(f"there is no project {name!r}", hint="corpus status, or: corpus init " + name)
         return history, row
 
+    @property
+    def far(self) -> bool:
+        """Say whether only the daemon can answer: the store is not ours to read, or we came with a key."""
+        if os.environ.get(client.ADMISSION):
+            return True
+        try:
+            self.host.store.stat()
+        except OSError as exc:
+            return isinstance(exc, PermissionError)
+        return not os.access(self.host.store, os.R_OK | os.W_OK)
+
     def row(self, name: str) -> ProjectRow | None:
         """Return a project, or None where only the daemon may read the store: it knows who may ask for what."""
-        try:
-            return self.known(name)[1]
-        except RefusedError:
-            return None
+        return None if self.far else self.known(name)[1]
 
 
 def check_outside(context: Context, name: str, hint: str) -> None:
@@ -72,7 +81,7 @@ def check_outside(context: Context, name: str, hint: str) -> None:
             raise RefusedError(f"this was asked for within deployment {number} of {name}, and would wait for it", hint)
 
 
-def show(as_json: bool, value: Any, lines: list[str]) -> None:
+def show(as_json: bool, value: Any, lines: Sequence[str]) -> None:
     """Print a value as JSON, or lines."""
     if as_json:
         click.echo(json.dumps(value, indent=2, default=str))

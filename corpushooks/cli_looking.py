@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
-import yaml
 
-from corpushooks import client, doctor, init, inspection, lanes, log, view
+from corpushooks import client, doctor, inspection, lanes, log
 from corpushooks.cli_base import EXITS, JSON, NAME, Context, show
-from corpushooks.deployment import Deployment
-from corpushooks.errors import UsageError
-from corpushooks.history import History
+from corpushooks.lanes import newest
+from corpushooks.reports import REPORTS, Report
 
 
 @click.command()
@@ -24,12 +24,22 @@ from corpushooks.history import History
 @click.pass_obj
 def status(context: Context, name: str | None, urls: bool, as_json: bool) -> None:
     """Say what is live in each project, and what runs or waits."""
-    history = context.history()
-    rows = [context.known(name)[1]] if name else history.projects()
-    found = [inspection.status(context.host, history, row) for row in rows]
-    found = [{**one, **(init.urls(context.host.project(one["project"])) if urls else {})} for one in found]
-    lines = [line for one in found for line in (*view.status(one), *(f"  {one[key]}" for key in init.URLS if urls))]
-    show(as_json, found[0] if name else found, lines or ["no projects: corpus init NAME"])
+    told = _told(context, "status", name, {"urls": urls, "one": bool(name)})
+    show(as_json, told.value, told.lines)
+
+
+def _told(context: Context, kind: str, name: str | None, options: Mapping[str, Any]) -> Report:
+    """Return a report: our own, or the daemon's where only that may read the store."""
+    if context.far:
+        asked = {"op": "report", "report": kind, "project": name or "", "options": dict(options)}
+        found = client.ask(context.host, asked, click.echo)
+        return Report(found["value"], found["lines"])
+    site = context.site()
+    try:
+        rows = [context.known(name)[1]] if name else site.history.projects()
+        return REPORTS[kind][1](site, rows, options)
+    finally:
+        site.engine.close()
 
 
 @click.command("history")
@@ -39,10 +49,8 @@ def status(context: Context, name: str | None, urls: bool, as_json: bool) -> Non
 @click.pass_obj
 def history_(context: Context, name: str, limit: int, as_json: bool) -> None:
     """List the deployments of a project, the newest first."""
-    history, row = context.known(name)
-    found = history.deployments(name, limit)
-    lines = [view.history_row(one, live=one.number == row.live) for one in found]
-    show(as_json, [one.as_json() for one in found], lines or [f"{name} was never deployed"])
+    told = _told(context, "history", name, {"limit": limit})
+    show(as_json, told.value, told.lines)
 
 
 @click.command("log")
@@ -54,8 +62,11 @@ def history_(context: Context, name: str, limit: int, as_json: bool) -> None:
 @click.pass_obj
 def log_(context: Context, name: str, number: int | None, follow: bool, short: bool, as_json: bool) -> None:
     """Show the whole log of a deployment; default: the newest."""
+    if context.far:
+        _far_log(context, name, number, follow=follow, whole=not short, as_json=as_json)
+        return
     history, _ = context.known(name)
-    deployment = history.deployment(name, number) if number else _newest(history, name)
+    deployment = history.deployment(name, number) if number else newest(history, name)
     if follow and not deployment.ended:
         asked = {"op": "follow", "project": name, "number": deployment.number, "whole": not short}
         result = client.ask(context.host, asked, click.echo)
@@ -67,11 +78,15 @@ def log_(context: Context, name: str, number: int | None, follow: bool, short: b
         sys.exit(EXITS.get(deployment.state, 1))
 
 
-def _newest(history: History, name: str) -> Deployment:
-    found = history.deployments(name, 1)
-    if not found:
-        raise UsageError(f"{name} was never deployed", hint="git push first")
-    return found[0]
+def _far_log(context: Context, name: str, number: int | None, *, follow: bool, whole: bool, as_json: bool) -> None:
+    """Show a log as the daemon feeds it, which is to its end."""
+    asked = {"op": "follow", "project": name, "number": number or 0, "whole": whole}
+    texts: list[str] = []
+    result = client.ask(context.host, asked, texts.append if as_json else click.echo)
+    if as_json:
+        show(as_json, [{"text": text} for text in texts], [])
+    if follow:
+        sys.exit(EXITS.get(result["state"], 1))
 
 
 @click.command("config")
@@ -82,23 +97,8 @@ def _newest(history: History, name: str) -> Deployment:
 @click.pass_obj
 def config_(context: Context, name: str, origin: bool, show_secrets: bool, as_json: bool) -> None:
     """Print the configuration (cfg) that the SLS files of a project see."""
-    _, row = context.known(name)
-    site = context.site()
-    try:
-        with tempfile.TemporaryDirectory(prefix="corpus-") as folder:
-            cfg = inspection.cfg(site, row, Path(folder), secrets=show_secrets)
-    finally:
-        site.engine.close()
-    if origin:
-        columns = [(path, one["layer"], one["file"]) for path, one in cfg.origin.items()]
-        paths, layers = (max(len(column[place]) for column in columns) for place in (0, 1))
-        show(
-            as_json,
-            cfg.origin,
-            [f"{path:<{paths}}  {layer:<{layers}}  {file}".rstrip() for path, layer, file in columns],
-        )
-    else:
-        show(as_json, cfg.values, [yaml.safe_dump(cfg.values, sort_keys=True, allow_unicode=True).rstrip()])
+    told = _told(context, "config", name, {"origin": origin, "secrets": show_secrets})
+    show(as_json, told.value, told.lines)
 
 
 @click.command()

@@ -7,6 +7,7 @@ request is queued, and last {"report": …} to a hook, {"result": …} to the co
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -27,7 +28,7 @@ from corpushooks.errors import CorpusError, GitError, RefusedError, UsageError
 from corpushooks.follower import follow
 from corpushooks.gate import Gate, Visitor
 from corpushooks.keys import PUSH, READ
-from corpushooks.lanes import Lanes, alone, is_free, known, prepared, settings_of
+from corpushooks.lanes import Lanes, alone, is_free, known, newest, prepared, settings_of
 from corpushooks.peer import (
     NUMBER_LIMIT,
     Asked,
@@ -40,6 +41,7 @@ from corpushooks.peer import (
     not_understood,
 )
 from corpushooks.push import Command, Verdict, judge, report
+from corpushooks.reports import REPORTS
 from corpushooks.rights import Rights
 from corpushooks.site import Site
 from corpushooks.text import clean, one_line
@@ -167,6 +169,8 @@ class Daemon:
             self.ping(peer)
         elif name == "admit":
             peer.send(result=gate.admit(peer, asked))
+        elif name == "report":
+            self._report(peer, gate.visitor(peer, asked), asked)
         elif name in OPERATIONS:
             right, act = OPERATIONS[name]
             visitor = gate.visitor(peer, asked)
@@ -288,7 +292,8 @@ class Daemon:
 
     def follow(self, peer: Connection, visitor: Visitor, row: ProjectRow, asked: Asked) -> None:
         """Feed a log from an offset on, to its end."""
-        deployment = self.site.history.deployment(row.name, asked.number("number"))
+        number = asked.number("number")
+        deployment = self.site.history.deployment(row.name, number) if number else newest(self.site.history, row.name)
         deployment = follow(self.site, peer, deployment, asked.number("offset", 0), whole=asked.flag("whole"))
         peer.send(result=deployment.as_json())
 
@@ -300,6 +305,21 @@ class Daemon:
         if deployment.state != QUEUED:
             deployment = follow(self.site, peer, deployment, 0, quiet=True)
         peer.send(result={**deployment.as_json(), "cancelled": visitor.who})
+
+    def _report(self, peer: Connection, visitor: Visitor, asked: Asked) -> None:
+        """Tell of a project, or of all that a visitor may see."""
+        kind, name, options = asked.text("report"), asked.text("project"), json.loads(asked.json("options"))
+        if kind not in REPORTS or not (name or kind == "status"):
+            raise not_understood("report")
+        if options.get("secrets") and not visitor.admin:
+            raise RefusedError("secrets are shown to root, the host's group and keys that may admin")
+        right, tell = REPORTS[kind]
+        if name:
+            rows = [self._allowed(visitor, name, right)]
+        else:
+            rows = [row for row in self.site.history.projects() if visitor.may(row.name, right)]
+        told = tell(self.site, rows, options)
+        peer.send(result=json.loads(json.dumps({"value": told.value, "lines": list(told.lines)}, default=str)))
 
     def ping(self, peer: Connection) -> None:
         """Say that we are here."""

@@ -39,6 +39,7 @@ from corpushooks.errors import (
     StoreError,
     UsageError,
 )
+from corpushooks.history import History
 from corpushooks.project import Host, Project
 from corpushooks.settings import Settings
 from corpushooks.site import Run, Site
@@ -84,11 +85,29 @@ def prepared(site: Site, row: ProjectRow, request: Request) -> Request:
     wanted, project = push.select(request), site.host.project(row.name)
     if wanted.kind not in KINDS:
         raise UsageError(f"there is no request {wanted.kind!r}")
+    if wanted.kind == "rollback" and not wanted.target:
+        wanted = replace(wanted, target=_earlier(site, row))
     if wanted.new:
         wanted = replace(wanted, new=git.resolve(project.code_git, wanted.new))
         if wanted.kind == "deploy":
             release.check_commit(project, row.environment, wanted.new, wanted)
     return wanted
+
+
+def _earlier(site: Site, row: ProjectRow) -> int:
+    """Return the deployment that a roll back without a number returns to."""
+    earlier = site.history.earlier(row.name, row.code, row.pillar)
+    if earlier is None:
+        raise UsageError(f"{row.name} has no earlier release to return to", hint=f"corpus history {row.name}")
+    return earlier.number
+
+
+def newest(history: History, name: str) -> Deployment:
+    """Return the newest deployment of a project; raise UsageError where there is none."""
+    found = history.deployments(name, 1)
+    if not found:
+        raise UsageError(f"{name} was never deployed", hint="git push first")
+    return found[0]
 
 
 @contextlib.contextmanager

@@ -156,6 +156,9 @@ class Settings:
     address: str | None = _key(
         None, ADDRESS, "What people call this host in ssh, a name or name:port; null is its own name."
     )
+    authorized_keys: Path | None = _key(  # noqa: RUF009
+        None, PROGRAM, "The file that keys are written to as well, where sshd cannot ask for them; null: none."
+    )
     minion: Mapping[str, Any] = _key({}, MAPPING, "Further configuration of the Salt minion.")
     projects: Mapping[str, Mapping[str, Any]] = _key(
         {}, MAPPING, "What is different for a project, by its name; for example {hello: {keep_archives: 5}}."

@@ -149,8 +149,9 @@ def test_every_word(door: Door) -> None:
     assert "log PROJECT [NUMBER] [-f]" in said(door.ssh("alice", "help"))
     assert "log PROJECT [NUMBER] [-f]" in said(door.ssh("alice"))
     words = {
-        "status": "hello", "status hello --json": '"live": 1', "history hello": "deployed", "log hello": "hello is live",
-        "log hello 1 -f": "hello is live", "deploy hello": "hello is live", "plan hello": "plan", "config hello": "default_env",
+        "status": "hello", "status hello --json": '"live": 1', "history hello": "deployed",
+        "log hello": "hello is live", "log hello 1 -f": "hello is live", "deploy hello": "hello is live",
+        "plan hello": "plan", "config hello": "default_env",
         "task hello x": "task", "rollback hello 1": "hello is live",
     }  # fmt: skip
     for word, wanted in words.items():
@@ -162,7 +163,8 @@ def test_every_word(door: Door) -> None:
 
 
 HOSTILE = [
-    "sh", "bash -c id", "scp -t /tmp", "git-upload-pack --help", "git-upload-pack '/etc'", "status; id", "status && id",
+    "sh", "bash -c id", "scp -t /tmp", "git-upload-pack --help",
+    "git-upload-pack '/etc/passwd'", "status; id", "status && id",
     "$(id)", "status\nid", "log hello --root=/", "git-receive-pack '../../etc'", "corpus-shell keys root x y",
 ]  # fmt: skip
 
@@ -191,7 +193,7 @@ def test_nothing_but_words(door: Door, tmp_path: Path) -> None:
         assert forward[0] != "-R" or told.code == 255
         assert "agent forwarding" not in said(told) or "disabled" in said(told) or forward[0] != "-A"
     through = door.ssh("alice", flags=("-W", f"127.0.0.1:{door.server.port}"))
-    assert through.code == 255 and "administratively prohibited" in said(through)
+    assert through.code == 255 and "forwarding failed" in said(through)
 
 
 def test_what_a_client_sends_in_its_environment_counts_for_nothing(door: Door, tmp_path: Path) -> None:

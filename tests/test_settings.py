@@ -49,6 +49,7 @@ rollback_install: false
 env_defaults_win: true
 deploy_on_pillar_push: true
 account: git
+authorized_keys: /var/lib/corpushooks/.ssh/authorized_keys
 address: deploy.example.org:2222
 enlarge: [lvextend, -L, +1G]
 reserve: 0
@@ -77,6 +78,7 @@ projects: {hello: {branch: main}}
         env_defaults_win=True,
         deploy_on_pillar_push=True,
         account="git",
+        authorized_keys=Path("/var/lib/corpushooks/.ssh/authorized_keys"),
         address="deploy.example.org:2222",
         enlarge=("lvextend", "-L", "+1G"),
         reserve=0,

@@ -1,0 +1,162 @@
+"""The commands that say who may: ssh keys, and what is frozen."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+import time
+from dataclasses import asdict
+from typing import IO, Any
+
+import click
+
+from corpushooks import authorized_keys, keys
+from corpushooks.cli_base import JSON, NAME, Context, show
+from corpushooks.deployment import Freeze
+from corpushooks.errors import RefusedError, UsageError
+from corpushooks.keyring import Keyring
+from corpushooks.keys import Key
+from corpushooks.shell import forced
+
+
+@click.group("key")
+def key_() -> None:
+    """Say which ssh keys are let in, and what each may."""
+
+
+@key_.command("add")
+@NAME
+@click.argument("file", type=click.File("r", encoding="utf-8", errors="replace"))
+@click.option("--read", "right", flag_value=keys.READ, help="It may fetch, and see status, history and logs.")
+@click.option("--push", "right", flag_value=keys.PUSH, default=True, help="It may deploy, too (the default).")
+@click.option("--admin", "right", flag_value=keys.ADMIN, help="It may also what is frozen, with -o force.")
+@click.option("--project", "projects", multiple=True, metavar="P", help="Only this project; may be given again.")
+@click.option("--expires", metavar="DAY", help="Until when: 2030-12-31, or 90d from now.")
+@click.option("--authority", is_flag=True, help="It is that of an authority, whose certificates are let in.")
+@click.option("--principal", "principals", multiple=True, help="Of a certificate: one that counts; may be given again.")
+@JSON
+@click.pass_obj
+def add(
+    context: Context, name: str, file: IO[str], right: str, projects: tuple[str, ...], expires: str | None,
+    authority: bool, principals: tuple[str, ...], as_json: bool,
+) -> None:  # fmt: skip
+    """Let in the public key in FILE (-: what is typed in) as NAME; one that is here gets other rights."""
+    kind, blob, _ = keys.parse(file.read())
+    if principals and not authority:
+        raise UsageError("--principal is for the key of an authority", hint="give --authority too")
+    end = keys.expiry(expires, time.time()) if expires else None
+    found = Key(
+        keys.check_key_name(name), kind, blob, right, keys.check_projects(projects), end, authority,
+        keys.check_principals(principals), by=getpass.getuser(),
+    )  # fmt: skip
+    ring = _ring(context)
+    _write_file(context, [*(key for key in ring.all() if key.name != name), found])
+    _shown(ring.add(found), as_json)
+
+
+@key_.command("list")
+@JSON
+@click.pass_obj
+def list_(context: Context, as_json: bool) -> None:
+    """List the keys that are let in."""
+    found = _ring(context).all()
+    lines = [_line(key) for key in found] or ["no keys: corpus key add NAME FILE"]
+    show(as_json, [_as_json(key) for key in found], lines)
+
+
+@key_.command("remove")
+@NAME
+@JSON
+@click.pass_obj
+def remove(context: Context, name: str, as_json: bool) -> None:
+    """Let a key in no more, from now on; what it began goes on."""
+    ring = _ring(context)
+    found = ring.remove(name)
+    _write_file(context, ring.all())
+    show(as_json, _as_json(found), [f"{name} is let in no more"])
+
+
+@key_.command("test")
+@NAME
+@click.argument("project")
+@JSON
+@click.pass_obj
+def test(context: Context, name: str, project: str, as_json: bool) -> None:
+    """Say what the key NAME may do with PROJECT, and why."""
+    found = _ring(context).key(name)
+    if found is None:
+        raise UsageError(f"there is no key {name!r}", hint="corpus key list")
+    context.known(project)
+    why = {right: found.refusal(right, project) for right in keys.RIGHTS}
+    lines = [f"{right:<6} {'no: ' + refusal if refusal else 'yes'}" for right, refusal in why.items()]
+    show(as_json, {right: not refusal for right, refusal in why.items()}, lines)
+    sys.exit(1 if all(why.values()) else 0)
+
+
+def _ring(context: Context) -> Keyring:
+    return Keyring(context.history())
+
+
+def _write_file(context: Context, found: list[Key]) -> None:
+    """Write the keys where sshd reads them, on a host whose sshd does not ask."""
+    path = context.settings().authorized_keys
+    if path:
+        lines = [key.line(forced(context.host, key.name)) for key in found if not key.refusal(keys.READ)]
+        authorized_keys.write(path, lines)
+
+
+def _shown(key: Key, as_json: bool) -> None:
+    show(as_json, _as_json(key), [_line(key)])
+
+
+def _as_json(key: Key) -> dict[str, Any]:
+    return {**asdict(key), "fingerprint": key.fingerprint}
+
+
+def _line(key: Key) -> str:
+    end = f", until {keys.day(key.expires)} UTC" if key.expires else ""
+    kind = f"authority of {' '.join(key.principals) or 'the account'}" if key.authority else key.kind
+    return f"{key.name:<16} {key.right:<6} {' '.join(key.projects) or 'every project'}{end}  {key.fingerprint} ({kind})"
+
+
+# what is frozen
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.argument("reason", required=False)
+@click.option("--all", "every", is_flag=True, help="Every project of this host.")
+@JSON
+@click.pass_obj
+def freeze(context: Context, name: str | None, reason: str | None, every: bool, as_json: bool) -> None:
+    """Refuse to deploy NAME, or --all, until it thaws; who tries is told REASON."""
+    if every:
+        name, reason = "", reason or name
+    if not name and not every:
+        raise UsageError("which project?", hint='corpus freeze NAME "why", or: corpus freeze --all "why"')
+    if not reason or not reason.strip().isprintable():
+        raise UsageError("say why, in one line: whoever tries is told", hint='corpus freeze NAME "why"')
+    history = context.known(name)[0] if name else context.history()
+    found = Freeze(name or "", reason.strip(), getpass.getuser(), time.time())
+    history.freeze(found.project, found.reason, found.who)
+    show(as_json, asdict(found), [str(found)])
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--all", "every", is_flag=True, help="What was frozen with --all.")
+@JSON
+@click.pass_obj
+def thaw(context: Context, name: str | None, every: bool, as_json: bool) -> None:
+    """Deploy NAME, or --all, again."""
+    if bool(name) == every:
+        raise UsageError("which project?", hint="corpus thaw NAME, or: corpus thaw --all")
+    history = context.known(name)[0] if name else context.history()
+    if not history.thaw(name or ""):
+        raise RefusedError(f"{name or 'this host'} is not frozen", hint="corpus status")
+    left = history.frozen(name) if name else None
+    lines = [f"{name or 'this host'} is frozen no more", *([f"warning: {left}"] if left else [])]
+    show(as_json, {"thawed": name or "--all", "still": left and asdict(left)}, lines)
+
+
+COMMANDS = (key_, freeze, thaw)
