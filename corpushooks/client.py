@@ -128,6 +128,11 @@ def _complaint(said: dict[str, Any]) -> CorpusError:
     return ERRORS.get(said.get("code", 0), CorpusError)(said["error"], said.get("hint", ""))
 
 
+def _admitted() -> dict[str, str]:
+    """Return what shows that sshd let us in with a key."""
+    return {"admission": os.environ[ADMISSION]} if os.environ.get(ADMISSION) else {}
+
+
 def _understood(said: object) -> bool:
     return isinstance(said, dict) and all(type(said[key]) is kind for key, kind in WORDS.items() if key in said)
 
@@ -135,7 +140,7 @@ def _understood(said: object) -> bool:
 def _answers(link: socket.socket, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Send a request and yield what is answered, until the daemon ends the connection in whatever way."""
     with contextlib.suppress(OSError):  # whom it refuses it need not hear to the end: what it says is read
-        link.sendall(json.dumps({**request, "admission": os.environ.get(ADMISSION, "")}).encode() + b"\n")
+        link.sendall(json.dumps({**request, **_admitted()}).encode() + b"\n")
     try:
         with link.makefile("rb") as file:
             while (line := file.readline(LINE_LIMIT)).endswith(b"\n"):

@@ -71,7 +71,7 @@ def test_keys_stand_in_the_file_that_the_host_names(box: Box, pub: Path, tmp_pat
     assert lines[:2] == ["# mine", "ssh-rsa AAAA someone"]
     assert lines[2::2] == [authorized_keys.BEGIN, authorized_keys.END]
     assert lines[3].startswith("restrict,pty,command=")
-    assert lines[3].endswith(f" serve alice\" {LINE.rpartition(' ')[0]} alice")
+    assert lines[3].endswith(f' serve alice" {LINE.rpartition(" ")[0]} alice')
     asked(box, "key", "remove", "alice")
     assert path.read_text() == "# mine\nssh-rsa AAAA someone\n"
     path.write_text(f"{LINE}\n")

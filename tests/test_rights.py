@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from corpushooks import cli, daemon, peer
-from corpushooks.errors import RefusedError
+from corpushooks.errors import RefusedError, UsageError
 from corpushooks.history import History
 from corpushooks.project import Host
 from corpushooks.rights import Accounts, Caller, Rights
@@ -333,6 +333,7 @@ def test_who_may_not_read_the_store_is_answered_by_the_daemon(
         raise RefusedError("the store is not yours to read")
 
     monkeypatch.setattr(cli.Context, "history", unreadable)
+    monkeypatch.setattr(cli.Context, "far", True)
     root = ["--root", str(box.host.root)]
     with pytest.raises(RefusedError, match="nothing runs or waits in hello"):
         cli.corpus.main([*root, "cancel", "hello"], standalone_mode=False)
@@ -340,3 +341,12 @@ def test_who_may_not_read_the_store_is_answered_by_the_daemon(
         cli.corpus.main([*root, "task", "hello", "x"], standalone_mode=False)
     assert left.value.code == 3
     assert "error: nothing is deployed yet" in capsys.readouterr().out
+    for words, wanted in (
+        ("status", "nothing is live yet"),
+        ("history hello", "refused"),
+        ("log hello", "error: nothing"),
+    ):
+        cli.corpus.main([*root, *words.split()], standalone_mode=False)
+        assert wanted in capsys.readouterr().out
+    with pytest.raises(UsageError, match="there is no project 'nothing'"):
+        cli.corpus.main([*root, "status", "nothing"], standalone_mode=False)
