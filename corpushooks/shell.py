@@ -31,7 +31,7 @@ PASSED = {  # what of the client's environment is passed on, and how it must loo
     "TERM": re.compile(r"[A-Za-z0-9_.+-]{1,40}"),
     "SSH_CONNECTION": re.compile(r"[0-9A-Fa-f.:% ]{1,200}"),
 }
-OWN = ("HOME", "LOGNAME", "USER")  # sshd's own words, not the client's
+OWN = ("LOGNAME", "USER")  # sshd's own words; without HOME git reads nobody's configuration
 
 
 def main() -> None:

@@ -16,7 +16,7 @@
     - require:
       - pkg: {{ cfg.name }}-packages
   cmd.run:
-    - name: systemctl restart nginx
+    - name: service nginx restart
     - onchanges:
       - user: {{ cfg.name }}-nginx-reads
 {% else %}
