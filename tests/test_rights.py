@@ -32,14 +32,15 @@ from tests.engines import FakeEngine
 from tests.hook_peers import NEW, OLD
 from tests.host import Box, until
 
-UIDS = {"root": 0, "anna": 61001, "bob": 61002, "hello-user": 61003, "other-user": 61004, "test-user": 61005}
+UIDS = {"root": 0, "anna": 61001, "bob": 61002, "hello-user": 61003, "other-user": 61004, "test-user": 61005,
+        "ssh": 61006}  # fmt: skip
 GIDS = {
     "corpus": 62001, "hello-deploy": 62002, "other-deploy": 62003, "hello-grp": 62004, "other-grp": 62005,
     "users": 62006, "nowhere-deploy": 62007,
 }  # fmt: skip
 ACCOUNTS = Accounts(UIDS.get, GIDS.get, {gid: name for name, gid in GIDS.items()}.get)
 OWNER = 61009
-RIGHTS = Rights(OWNER, "corpus", ACCOUNTS)
+RIGHTS = Rights(OWNER, "corpus", ACCOUNTS, "ssh")
 
 
 def caller(name: str, *groups: str) -> Caller:
@@ -55,6 +56,7 @@ TABLE: dict[str, tuple[Caller, bool, bool, bool]] = {
     "in both": (caller("anna", "other-deploy", "hello-deploy"), False, True, True),
     "in the group of a project that is not": (caller("anna", "nowhere-deploy"), False, False, False),
     "in no group": (caller("anna"), False, False, False),
+    "the account of ssh, whatever it is in": (caller("ssh", "corpus", "hello-deploy"), False, False, False),
     "in another group": (caller("anna", "users"), False, False, False),
     "in the application's group": (caller("anna", "hello-grp"), False, False, False),
     "in the application's and in hello's": (caller("anna", "hello-grp", "hello-deploy"), False, True, False),
@@ -174,7 +176,7 @@ def serving(open_folder: Path) -> Iterator[daemon.Daemon]:
     for name in ("hello", "other"):
         history.add_project(name, "prod", "master")
     made = daemon.Daemon(Site(host, Settings(), history, FakeEngine()), peer.listen(host.socket))
-    made.rights = Rights(os.geteuid(), "corpus", ACCOUNTS)
+    made.rights = Rights(os.geteuid(), "corpus", ACCOUNTS, "ssh")
     thread = threading.Thread(target=made.serve)
     thread.start()
     yield made

@@ -1,0 +1,134 @@
+"""The gate, for real: the account of ssh may nothing but what a key lets its process do."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from corpushooks import daemon
+from corpushooks.keyring import Keyring
+from corpushooks.keys import Key
+from corpushooks.run import ancestors, run
+from tests.test_keys import ED25519
+from tests.test_rights import (
+    GIDS,
+    NOT_ALLOWED,
+    UIDS,
+    everything_about,
+    needs_root,
+    open_folder,
+    serving,
+)
+
+assert open_folder and serving  # fixtures
+SSH = UIDS["ssh"]
+KEY = Key("alice", "ssh-ed25519", ED25519, "read", ("hello",))
+ENDED = "this session is over, or its key is no longer here"
+# Asks one thing after the other as somebody else; what has an admission presents the last one that was given.
+ASK = """\
+import json, os, socket, sys
+uid, groups, path, asked, token = json.loads(sys.argv[1])
+os.setgroups(groups), os.setgid(uid), os.setuid(uid)
+for one in asked:
+    link = socket.socket(socket.AF_UNIX)
+    link.connect(path)
+    link.sendall(json.dumps({**one, "admission": token} if one.pop("shows", True) else one).encode() + b"\\n")
+    said = json.loads(link.makefile().read().splitlines()[-1])
+    token = said.get("result", {}).get("admission", token)
+    print(json.dumps(said), flush=True)
+print(json.dumps(token))
+"""
+
+
+def ask(
+    serving: daemon.Daemon, *asked: dict[str, Any], uid: int = SSH, groups: Sequence[int] = (), token: str = ""
+) -> list[Any]:
+    """Ask as an account; return the answers, and last the token."""
+    given = json.dumps([uid, list(groups), str(serving.site.host.socket), asked, token])
+    return [json.loads(line) for line in run([sys.executable, "-ISc", ASK, given]).text.splitlines()]
+
+
+def admit(key: str = "alice", project: str = "hello", right: str = "read", **more: str) -> dict[str, Any]:
+    return {"op": "admit", "key": key, "certificate": "", "right": right, "project": project, "repo": "project", **more}
+
+
+FOLLOW = {"op": "follow", "project": "hello", "number": 0}
+HISTORY = {"op": "report", "report": "history", "project": "hello", "options": {}}
+
+
+@pytest.fixture
+def gate(serving: daemon.Daemon) -> Iterator[daemon.Daemon]:
+    Keyring(serving.site.history).add(KEY)
+    serving.site.history.add_project("third", "prod", "master")
+    yield serving
+
+
+@needs_root
+def test_the_account_may_nothing_without_a_key(gate: daemon.Daemon) -> None:
+    asked = [{**json.loads(text), "shows": False} for text in everything_about("hello")]
+    told = ask(gate, *asked, {**HISTORY, "shows": False}, groups=list(GIDS.values()))[:-1]
+    assert told == [NOT_ALLOWED] * len(told)
+    told = ask(gate, *asked, token="x" * 32)[:-1]
+    assert all(one == NOT_ALLOWED for one in told)
+    told = ask(gate, FOLLOW, token="x" * 32)[:-1]
+    assert [one["error"] for one in told] == [ENDED]
+
+
+@needs_root
+def test_a_session_may_what_its_key_may_with_its_project(gate: daemon.Daemon) -> None:
+    *told, token = ask(
+        gate, admit(), FOLLOW, {**FOLLOW, "project": "other"}, {"op": "cancel", "project": "hello"},
+        {"op": "report", "report": "config", "project": "hello", "options": {}}, HISTORY,
+    )  # fmt: skip
+    assert told[0]["result"]["who"] == "alice" and len(token) == 32
+    assert told[1]["error"] == "hello was never deployed"  # it was asked, and answered
+    assert told[2:5] == [NOT_ALLOWED] * 3
+    assert told[5]["result"] == {"value": [], "lines": ["hello was never deployed"]}
+    assert ask(gate, FOLLOW, token=token)[0]["error"] == ENDED  # of another process
+    ask(gate, admit())
+    assert [each.token for each in Keyring(gate.site.history).admissions()] != [token]  # who has ended is forgotten
+
+
+@needs_root
+def test_who_is_let_in(gate: daemon.Daemon) -> None:
+    unknown = {"there is no project 'other' for the key alice", "there is no project 'nowhere' for the key alice"}
+    told = ask(gate, *(admit(project=name) for name in ("other", "nowhere")), admit(key="bob"), admit(right="push"),
+               admit(right="root"), admit(project="../x"), admit(project="", right=""))[:-1]  # fmt: skip
+    assert {one["error"] for one in told[:2]} == unknown
+    assert [one["error"] for one in told[2:4]] == [ENDED, "the key alice: it may read, not push"]
+    assert (told[4]["code"], told[5]["error"]) == (2, "there is no project '../x' for the key alice")
+    assert told[6]["result"]["right"] == "read"
+    for groups in ([GIDS["corpus"]], [GIDS["hello-deploy"]]):
+        (refused, _) = ask(gate, admit(), uid=UIDS["anna"], groups=groups)
+        assert refused["error"] == "only the account of ssh is let in with a key"
+    who = ask(gate, admit(certificate='a b/"c'))[0]["result"]["who"]
+    assert who == "alice/a_b__c"
+
+
+@needs_root
+def test_a_key_that_is_gone_or_less_ends_its_sessions(gate: daemon.Daemon) -> None:
+    ring = Keyring(gate.site.history)
+    token = ask(gate, admit())[-1]
+    mine = ring.admission(token)
+    assert mine
+    ring.dismiss(mine)
+    here = next(iter(ancestors(gate_pid())))
+    left = ring.admit(KEY, "alice", "read", "hello", here)
+    assert ask(gate, FOLLOW, token=left.token)[0]["error"] == "hello was never deployed"  # it descends from us
+    ring.add(replace(KEY, expires=1.0))
+    assert ask(gate, FOLLOW, token=left.token)[0]["error"] == ENDED
+    ring.add(KEY)
+    assert ask(gate, FOLLOW, token=left.token)[0]["error"] == "hello was never deployed"
+    ring.remove("alice")
+    assert ask(gate, FOLLOW, token=left.token)[0]["error"] == ENDED
+
+
+def gate_pid() -> int:
+    """Return the process that the askers descend from: this one."""
+    return int(Path("/proc/self").readlink().name)
