@@ -12,6 +12,7 @@ import pytest
 
 from corpushooks import git
 from corpushooks.errors import GitError, UsageError
+from corpushooks.git import access
 from corpushooks.run import run
 from tests.host import Work, tree_of
 from tests.test_disk import Disk
@@ -210,7 +211,7 @@ def test_what_is_no_repository_is_an_error(tmp_path: Path) -> None:
 
 
 def test_an_old_git_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(git, "version", lambda: (2, 29, 9))
+    monkeypatch.setattr(access, "version", lambda: (2, 29, 9))
     with pytest.raises(GitError, match=r"git 2\.29\.9 is too old"):
         git.check_version()
 

@@ -1,0 +1,151 @@
+"""Repositories: those that are pushed to, their configuration and who shares them, and the git dir of checkouts."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from pathlib import Path
+
+from dulwich.config import ConfigFile
+
+from corpushooks import disk
+from corpushooks.errors import GitError
+from corpushooks.git.access import PINS, call
+from corpushooks.run import run
+
+SHARED, WRITABLE = 0o2750, 0o2770  # modes of a repository that a group pushes to, and of what it may write there
+SETTLED_NS = 2_000_000_000  # some filesystems count seconds only
+
+# Files are checked out byte for byte: no line ends, keywords, filters or encodings are changed.
+ATTRIBUTES = "* -text !eol -ident -filter !working-tree-encoding\n"
+
+
+def bare_config(path: Path, *, shared: bool = False) -> dict[str, str]:
+    """Return the configuration that a repository for pushes must have; `shared` with a group that pushes."""
+    return {
+        "core.sharedRepository": "group" if shared else "umask",
+        "core.bare": "true",
+        "core.hooksPath": str(path / "hooks"),  # a global one would hide our hook
+        "core.fsync": "committed,reference",  # by default git does not fsync a small push
+        "core.logAllRefUpdates": "true",
+        "gc.auto": "0",
+        "receive.advertisePushOptions": "true",
+        "receive.autogc": "false",
+        "receive.denyNonFastForwards": "false",
+        "receive.procReceiveRefs": "refs",
+        "receive.shallowUpdate": "false",
+        "receive.unpackLimit": "1",  # a push is one pack, in one folder, and not a file in each of many
+        "transfer.hideRefs": PINS,
+    }
+
+
+def init_bare(path: Path, branch: str, *, shared: bool = False) -> bool:
+    """Make or repair a bare repository; return whether anything was changed."""
+    if not (path / "HEAD").exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        run(["git", "init", "--quiet", "--bare", "--template=", f"--initial-branch={branch}", path])
+        new = True
+    else:
+        new = _point_head(path, branch)
+    (path / "hooks").mkdir(exist_ok=True)
+    return _configure(path, bare_config(path, shared=shared)) or new
+
+
+def share(path: Path, gid: int) -> None:
+    """Let a group write objects and refs of a repository, and nothing else: neither its hooks nor its configuration.
+
+    What git makes there keeps the group; folders of refs that we made ourselves are given to it here.
+    """
+    for name in ("refs", "logs/refs"):
+        (path / name).mkdir(parents=True, exist_ok=True)
+    whole = (path.stat().st_gid, path.stat().st_mode & 0o7777) == (gid, SHARED)
+    for name in ("refs", "logs") if whole else ("refs", "logs", "objects"):
+        for folder, _, files in os.walk(path / name):
+            _give(Path(folder), gid, WRITABLE)
+            for file in () if whole else files:
+                os.chown(Path(folder) / file, -1, gid, follow_symlinks=False)
+    _give(path, gid, SHARED)  # the last: it says that all is done
+
+
+def _give(folder: Path, gid: int, mode: int) -> None:
+    found = folder.stat()
+    if (found.st_gid, found.st_mode & 0o7777) != (gid, mode):
+        os.chown(folder, -1, gid)
+        folder.chmod(mode)
+
+
+def _point_head(path: Path, branch: str) -> bool:
+    wanted = f"ref: refs/heads/{branch}\n"
+    if (path / "HEAD").read_text() == wanted:
+        return False
+    call(path, "symbolic-ref", "HEAD", f"refs/heads/{branch}")
+    return True
+
+
+def _configure(path: Path, wanted: dict[str, str]) -> bool:
+    """Make the configuration of a repository what it should be; return whether it was not."""
+    found = _configuration(path / "config", _stamp(path / "config"))
+    wrong = {key: value for key, value in wanted.items() if found.get(key.lower()) != value}
+    if wrong:  # aside: git does not fsync it, and where it is empty a push is stored without a deployment
+        aside = path / "config.wanted"
+        aside.write_bytes((path / "config").read_bytes())
+        for key, value in wrong.items():
+            call(path, "config", "--file", aside, "--replace-all", key, value)
+        disk.write_file(path / "config", aside.read_bytes(), 0o644)
+        aside.unlink()
+    return bool(wrong)
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """Return what changes with a file, or the time where it has changed so lately that it may again unseen."""
+    now = time.time_ns()
+    try:
+        st = path.stat()
+    except FileNotFoundError:
+        return (now,)
+    return (st.st_dev, st.st_ino, st.st_size, st.st_ctime_ns) if now - st.st_ctime_ns > SETTLED_NS else (now,)
+
+
+@functools.lru_cache(maxsize=1024)
+def _configuration(file: Path, stamp: tuple[int, ...]) -> dict[str, str]:
+    """Return SECTION.NAME, in small letters, -> value of a file as it was at `stamp`; nothing where it is none."""
+    try:
+        config = ConfigFile.from_path(str(file))
+    except (OSError, ValueError):
+        return {}
+    return {
+        f"{section[0].decode()}.{name.decode()}".lower(): value.decode("utf-8", "replace")
+        for section in config.sections()
+        for name, value in config.items(section)
+        if len(section) == 1
+    }
+
+
+def init_work(path: Path, sources: list[Path]) -> None:
+    """Make or repair the git dir of the checkouts: it borrows the objects of the repositories `sources`."""
+    if not (path / "HEAD").exists():
+        run(["git", "init", "--quiet", "--bare", "--template=", path])
+    _configure(path, {"core.bare": "false", "core.hooksPath": os.devnull, "core.fileMode": "true",
+                      "core.symlinks": "true", "core.quotePath": "false", "gc.auto": "0"})  # fmt: skip
+    for name, text in (
+        ("info/attributes", ATTRIBUTES),
+        ("objects/info/alternates", "".join(f"{source / 'objects'}\n" for source in sources)),
+    ):
+        file = path / name
+        file.parent.mkdir(exist_ok=True)
+        if not file.exists() or file.read_text() != text:
+            disk.write_file(file, text.encode(), 0o644)
+
+
+def flush_objects(path: Path) -> None:
+    """Bring the names of the packs that were pushed to the disk: git brings only what is in them. Raise GitError."""
+    try:
+        disk.flush_folder(path / "objects/pack")
+    except OSError as exc:
+        raise GitError(f"{path} cannot be brought to the disk: {exc.strerror}") from exc
+
+
+def maintain(path: Path) -> None:
+    """Collect what nothing needs any more; for an idle daemon."""
+    call(path, "-c", "gc.auto=2000", "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet")

@@ -1,0 +1,97 @@
+"""Trees of files made from commits, by git itself, and the first commit made from files."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from pathlib import Path
+
+from corpushooks import disk
+from corpushooks.errors import GitError
+from corpushooks.git.access import call
+from corpushooks.git.commits import EMPTY_TREE
+from corpushooks.git.refs import is_empty, move_ref
+from corpushooks.run import stop_carrying
+
+CHECKOUT = "CORPUS_CHECKOUT"  # in the environment of a checkout, so that it is found when its daemon was killed
+
+
+def first_commit(path: Path, branch: str, tree: Path, message: str) -> str | None:
+    """Make the files of `tree` the first commit of a repository that is empty; return it, or None where one is not.
+
+    All of it is on the disk before the branch names it.
+    """
+    if not is_empty(path):
+        return None
+    index = tree.parent / f".{tree.name}.index"
+    env = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(tree)}
+    for role in ("AUTHOR", "COMMITTER"):
+        env |= {f"GIT_{role}_NAME": "corpushooks", f"GIT_{role}_EMAIL": "corpushooks@localhost"}
+    call(path, "add", "--all", "--force", "--", ":/", env=env)
+    made = call(path, "commit-tree", "-m", message, call(path, "write-tree", env=env).text, env=env).text
+    disk.flush_all(path)
+    return made if move_ref(path, f"refs/heads/{branch}", None, made) else None
+
+
+def checkout(work: Path, tree: Path, name: str | None) -> None:
+    """Make the folder `tree` exactly the commit `name` (None: empty). `work` is our git dir, under its lane's lock."""
+    tree.mkdir(parents=True, exist_ok=True)
+    index = work / f"{tree.name}.index"
+    lock = Path(f"{index}.lock")
+    lock.unlink(missing_ok=True)  # only a dead one: the lane is ours
+    if name is None and not any(tree.iterdir()):
+        return
+    env = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(tree), CHECKOUT: str(tree)}
+    try:
+        call(work, "read-tree", "-u", "--reset", name or EMPTY_TREE, env=env)
+    except GitError:  # something has torn it, or git was killed
+        index.unlink(missing_ok=True)
+        lock.unlink(missing_ok=True)
+        call(work, "read-tree", "-u", "--reset", name or EMPTY_TREE, env=env)
+    call(work, "clean", "--quiet", "-d", "-x", "--force", "--force", env=env)
+
+
+def stop_checkout(tree: Path) -> None:
+    """Stop a checkout of the folder `tree` that outlived the daemon that began it; raise GitError."""
+    if not stop_carrying(f"{CHECKOUT}={tree}"):
+        raise GitError(f"a git that writes to {tree} cannot be stopped")
+
+
+def refusal(path: Path, name: str) -> str:
+    """Say why git would not check out a commit (it has a .git in it, a path that leads out); nothing where it would."""
+    with tempfile.TemporaryDirectory(prefix="corpushooks-") as folder:
+        try:
+            call(path, "read-tree", "--dry-run", name, env={"GIT_INDEX_FILE": f"{folder}/index"})
+        except GitError as exc:
+            return re.split("error: |fatal: ", exc.message)[-1]
+    return ""
+
+
+def distrust(work: Path) -> None:
+    """Have the next checkouts write every file: after a power cut an index may know what never reached the disk."""
+    for index in work.glob("*.index"):
+        index.unlink()
+
+
+def export(work: Path, tree: Path, name: str) -> None:
+    """Write a tree (COMMIT or COMMIT:FOLDER) into the empty folder `tree`, beside all checkouts."""
+    tree.mkdir(parents=True, exist_ok=True)
+    index = tree.parent / f".{tree.name}.index"
+    env = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(tree)}
+    try:
+        call(work, "read-tree", "-u", "--reset", name, env=env)
+    finally:
+        index.unlink(missing_ok=True)
+
+
+def export_files(work: Path, tree: Path, name: str, paths: list[str]) -> None:
+    """Write some files of a commit into the folder `tree`."""
+    index = tree.parent / f".{tree.name}.index"
+    env = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(tree)}
+    try:
+        call(work, "read-tree", name, env=env)
+        listed = b"".join(os.fsencode(path) + b"\0" for path in paths)
+        call(work, "checkout-index", "--force", "-z", "--stdin", env=env, stdin=listed)
+    finally:
+        index.unlink(missing_ok=True)

@@ -1,0 +1,110 @@
+"""Commits: what is named, and what lies between two."""
+
+from __future__ import annotations
+
+import functools
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from dulwich.objects import Blob, Commit, ObjectID, Tag, Tree
+from dulwich.repo import Repo
+
+from corpushooks.errors import GitError, UsageError
+from corpushooks.git.access import call, opened
+
+EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+
+
+@dataclass(frozen=True)
+class Change:
+    """What lies between two commits."""
+
+    added: int  # commits that only the new one has
+    lost: int  # commits that only the old one has
+
+
+def commit(path: Path, name: str) -> str:
+    """Return the commit that an object id (a tag is followed) names; raise GitError."""
+    with opened(path) as repo:
+        return commit_of(repo, name).id.decode()
+
+
+def commit_of(repo: Repo, name: str) -> Commit:
+    try:
+        found = repo[ObjectID(name.encode())]
+        while isinstance(found, Tag):
+            found = repo[found.object[1]]
+    except (KeyError, ValueError, AssertionError) as exc:
+        raise GitError(f"{name[:12]} is not in the repository") from exc
+    if not isinstance(found, Commit):
+        raise GitError(f"{name[:12]} is no commit but a {found.type_name.decode()}")
+    return found
+
+
+def resolve(path: Path, revision: str) -> str:
+    """Return the commit that a revision, as people write it, names; raise UsageError."""
+    try:
+        found = call(path, "rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}").text
+    except GitError as exc:
+        raise UsageError(f"{revision!r} names no commit here") from exc
+    return found.splitlines()[-1]  # git before 2.43 echoes --end-of-options
+
+
+def subject(path: Path, name: str) -> str:
+    """Return the first line of a commit's message."""
+    with opened(path) as repo:
+        message: bytes = commit_of(repo, name).message
+        return message.decode("utf-8", "replace").partition("\n")[0]
+
+
+def entry(repo: Repo, found: Commit, where: str) -> object:
+    node: object = repo[found.tree]
+    for part in where.split("/") if where else ():
+        if not isinstance(node, Tree) or os.fsencode(part) not in node:
+            return None
+        mode, sha = node[os.fsencode(part)]
+        if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+            return None
+        node = repo[sha]
+    return node
+
+
+def content(path: Path, name: str, where: str) -> bytes | None:
+    """Return the content of a file in a commit; None where there is no such (regular) file."""
+    with opened(path) as repo:
+        found = entry(repo, commit_of(repo, name), where)
+        return found.as_raw_string() if isinstance(found, Blob) else None
+
+
+@functools.lru_cache(maxsize=64)  # commits never change, and a push asks before it and after it
+def change(path: Path, old: str | None, new: str) -> Change:
+    """Count the commits between two."""
+    if old is None:
+        return Change(int(call(path, "rev-list", "--count", new).text), 0)
+    with opened(path) as repo:
+        if commit_of(repo, new).parents == [old.encode()]:  # the usual push, for which git need not be started
+            return Change(1, 0)
+    lost, added = call(path, "rev-list", "--count", "--left-right", f"{old}...{new}").text.split()
+    return Change(int(added), int(lost))
+
+
+def lost_commits(path: Path, old: str, new: str, limit: int = 5) -> list[str]:
+    """Name commits of `old` that `new` lacks, the newest first."""
+    return call(path, "log", f"--max-count={limit}", "--format=%h %s", f"{new}..{old}").text.splitlines()
+
+
+def removed(work: Path, old: str | None, new: str) -> list[str]:
+    """Return the files that the commit `old` has and `new` has not."""
+    if old is None:
+        return []
+    listed = call(work, "diff-tree", "-r", "-z", "--name-only", "--no-renames", "--diff-filter=D", old, new)
+    return [name for name in os.fsdecode(listed.stdout).split("\0") if name]
+
+
+def differing(work: Path, old: str | None, new: str) -> list[tuple[str, str]]:
+    """Return (status letter, path) of each file that differs between two commits."""
+    listed = call(work, "diff-tree", "-r", "-z", "--name-status", "--no-renames", old or EMPTY_TREE, new)
+    words = os.fsdecode(listed.stdout).split("\0")[:-1]
+    return list(zip(words[::2], words[1::2], strict=True))

@@ -1,0 +1,85 @@
+"""What a commit has in it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from dulwich.objects import Blob, ObjectID, Tree
+from dulwich.repo import Repo
+
+from corpushooks.errors import GitError
+from corpushooks.git.access import call, opened
+from corpushooks.git.commits import commit_of, content, entry
+
+Listing = list[tuple[int, str, str]]  # of a commit: mode, object, path
+
+LINK, SUBMODULE = 0o120000, 0o160000  # modes in a tree
+
+
+def listing(path: Path, name: str) -> Listing:
+    """Return what a commit has, folders too, as a checkout has it."""
+    listed = os.fsdecode(call(path, "ls-tree", "-r", "-t", "-z", "--full-tree", name).stdout)
+    entries = [entry.partition("\t")[::2] for entry in listed.split("\0") if entry]
+    return [(int(head.split()[0], 8), head.split()[2], where) for head, where in entries]
+
+
+def listing_below(path: Path, name: str, where: str) -> Listing:
+    """Return what a commit has in one folder, and the folder itself; for a small one that is quicker than git."""
+    with opened(path) as repo:
+        found = entry(repo, commit_of(repo, name), where)
+        if not isinstance(found, Tree):
+            return []
+        entries, todo = [(stat.S_IFDIR, found.id.decode(), where)], [(where, found)]
+        while todo:
+            folder, tree = todo.pop()
+            for inner, mode, sha in tree.iteritems():
+                entries.append((mode, sha.decode(), f"{folder}/{os.fsdecode(inner)}"))
+                if stat.S_ISDIR(mode):
+                    todo.append((entries[-1][2], _tree(repo, sha)))
+    return entries
+
+
+def _tree(repo: Repo, sha: bytes) -> Tree:
+    try:
+        found = repo[ObjectID(sha)]
+    except KeyError as exc:
+        raise GitError(f"{sha.decode()[:12]} is not in the repository") from exc
+    assert isinstance(found, Tree)
+    return found
+
+
+def object_id(path: Path, name: str, where: str) -> str | None:
+    """Return the object id of a file or folder of a commit: where it is the same, all in it is the same."""
+    with opened(path) as repo:
+        found = entry(repo, commit_of(repo, name), where)
+        return found.id.decode() if isinstance(found, Tree | Blob) else None
+
+
+def folder(entries: Listing, where: str) -> dict[str, int] | None:
+    """Return name -> mode of what lies in a folder ("": the commit itself); None where there is no such folder."""
+    if where and not any(path == where and stat.S_ISDIR(mode) for mode, _, path in entries):
+        return None
+    start = f"{where}/" if where else ""
+    found = {path[len(start) :]: mode for mode, _, path in entries if path.startswith(start)}
+    return {name: mode for name, mode in found.items() if "/" not in name}
+
+
+def links(path: Path, entries: Listing) -> dict[str, str]:
+    """Return path -> target of the symbolic links of a commit."""
+    with opened(path) as repo:
+        return {
+            where: os.fsdecode(repo[ObjectID(sha.encode())].as_raw_string().partition(b"\0")[0])  # as C reads it
+            for mode, sha, where in entries
+            if mode == LINK
+        }
+
+
+def oddities(path: Path, name: str, entries: Listing) -> list[tuple[str, str]]:
+    """Return (path, what) of the parts of a commit that a checkout does not bring: submodules and LFS files."""
+    found = [(where, "a submodule, not fetched") for mode, _, where in entries if mode == SUBMODULE]
+    for where in (where for _, _, where in entries if where.rpartition("/")[2] == ".gitattributes"):
+        if b"filter=lfs" in (content(path, name, where) or b""):
+            found.append((where, "it names LFS files: not fetched, the pointers are deployed"))
+    return found

@@ -1,0 +1,150 @@
+"""Refs: read, moved by compare-and-swap, and the locks that a killed git leaves. Pins keep commits of deployments."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from dulwich.file import FileLocked
+from dulwich.objects import ObjectID
+from dulwich.refs import DiskRefsContainer, Ref
+
+from corpushooks import disk
+from corpushooks.errors import GitError
+from corpushooks.git.access import PINS, no_repository, opened
+
+T = TypeVar("T")
+
+ZERO = "0" * 40
+PATIENCE = 5.0  # seconds until a lock is stale
+
+
+def ref(path: Path, name: str) -> str | None:
+    """Return the object that a ref names, or None where there is no such ref."""
+    try:
+        return refs_of(path)[Ref(name.encode())].decode()
+    except KeyError:
+        return None
+
+
+def refs_of(path: Path) -> DiskRefsContainer:
+    """Return the refs of a repository, to be read: for that nothing else need be opened."""
+    if not (path / "HEAD").exists():
+        raise no_repository(path)
+    return DiskRefsContainer(str(path))
+
+
+def head_branch(path: Path) -> str:
+    """Return the branch that a bare repository was made with."""
+    try:
+        return (path / "HEAD").read_text().strip().removeprefix("ref: refs/heads/")
+    except OSError as exc:
+        raise GitError(f"{path} has no HEAD: {exc.strerror}", hint="corpus init NAME repairs it") from exc
+
+
+def is_empty(path: Path) -> bool:
+    """Say whether nothing was ever pushed to a repository."""
+    return not refs_of(path).keys(base=Ref(b"refs"))
+
+
+def move_ref(path: Path, name: str, old: str | None, new: str, *, patience: float = PATIENCE) -> bool:
+    """Move a ref from `old` (None: it must not exist) to `new`; return whether it was `old`."""
+    folder = (path / name).parent
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    with opened(path) as repo:
+        try:
+            moved = _though_locked(
+                lambda: repo.refs.set_if_equals(
+                    Ref(name.encode()), ObjectID((old or ZERO).encode()), ObjectID(new.encode()),
+                    message=b"deployed", committer=b"corpushooks <corpushooks@localhost>",
+                ),
+                patience,
+            )  # fmt: skip
+            for each in (folder, *(new.parent for new in made)):
+                disk.flush_folder(each)
+        except OSError as exc:
+            raise GitError(f"{name} of {path} cannot be moved: {exc}") from exc
+    return bool(moved)
+
+
+def _remove_ref(path: Path, name: str, old: str | None, patience: float = PATIENCE) -> None:
+    """Remove a ref if it is `old` (None: whatever it is)."""
+    wanted = ObjectID(old.encode()) if old else None
+    with opened(path) as repo:
+        _though_locked(lambda: repo.refs.remove_if_equals(Ref(name.encode()), wanted), patience)
+
+
+def delete_ref(path: Path, name: str, old: str) -> None:
+    """Remove a ref that is `old`; raise GitError where it is not."""
+    try:
+        with opened(path) as repo:
+            removed = _though_locked(
+                lambda: repo.refs.remove_if_equals(Ref(name.encode()), ObjectID(old.encode())), PATIENCE
+            )
+    except OSError as exc:
+        raise GitError(f"{name} cannot be removed: {exc.strerror}") from exc
+    if not removed:
+        raise GitError(f"{name} is not what it was")
+
+
+def _though_locked(act: Callable[[], T], patience: float) -> T:
+    """Do what needs a lock of git's.
+
+    One that stays for `patience` seconds is stale (git holds one for milliseconds) and removed.
+    """
+    end = time.monotonic() + patience
+    while True:
+        try:
+            return act()
+        except FileLocked as exc:
+            if time.monotonic() >= end:
+                Path(os.fsdecode(exc.lockfilename)).unlink(missing_ok=True)
+            else:
+                time.sleep(0.02)
+
+
+def take_back_ref(path: Path, name: str, new: str, old: str | None) -> None:
+    """Move a ref from `new` back to `old` (None: remove it); one that is elsewhere stays there."""
+    if old is not None:
+        move_ref(path, name, new, old)
+    elif ref(path, name) == new:
+        _remove_ref(path, name, new)
+
+
+def pin(path: Path, number: int, commit: str) -> None:
+    """Keep the commit of a deployment from being collected."""
+    name = f"{PINS}/{number}"
+    move_ref(path, name, ref(path, name), commit, patience=0)  # only the lane moves pins: who held a lock is dead
+
+
+def unpin(path: Path, number: int, *, patience: float = PATIENCE) -> None:
+    """Let the commit of a deployment go."""
+    _remove_ref(path, f"{PINS}/{number}", None, patience)
+
+
+def clear_locks(path: Path) -> None:
+    """Remove the locks of pins that a killed daemon left: nobody else pins, and never without the lane's lock."""
+    for lock in (path / PINS).glob("*.lock"):
+        lock.unlink(missing_ok=True)
+
+
+def break_lock(path: Path, name: str) -> None:
+    """Remove the stale lock of a ref that git itself will move: else no push would ever move it again."""
+    lock = path / f"{name}.lock"
+    with contextlib.suppress(OSError):
+        if time.time() - lock.stat().st_mtime > PATIENCE:
+            lock.unlink()
+
+
+def pinned(path: Path, number: int) -> str | None:
+    """Return the commit that is kept for a deployment."""
+    return ref(path, f"{PINS}/{number}")
+
+
+def pins(path: Path) -> list[int]:
+    """Return the numbers of the deployments whose commits are kept."""
+    return sorted(int(name) for name in refs_of(path).keys(base=Ref(PINS.encode())) if name.isdigit())
