@@ -23,6 +23,8 @@ import yaml
 
 from corpushooks import salt
 from corpushooks.errors import SaltError
+from corpushooks.salt.call import CallSession
+from corpushooks.salt.configuration import prepare
 from corpushooks.sls import Minion, source
 
 JINJA = re.compile(r"{[{%#]")
@@ -34,7 +36,7 @@ class FakeEngine:
 
     def session(self, minion: Minion, listener: salt.Listener) -> salt.Session:
         """Open a session."""
-        salt._prepare(minion)
+        prepare(minion)
         return _FakeSession(minion, listener, Path("salt-call"))
 
     def warm(self) -> None:
@@ -44,7 +46,7 @@ class FakeEngine:
         """Do nothing."""
 
 
-class _FakeSession(salt._CallSession):
+class _FakeSession(CallSession):
     """Answers in Salt's stead; only commands are processes."""
 
     _seen: Mapping[str, Any] = MappingProxyType({})  # the configuration that Salt would read

@@ -19,6 +19,8 @@ from corpushooks import run, salt
 from corpushooks.errors import SaltError
 from corpushooks.redaction import Redactor
 from corpushooks.salt import SaltCallEngine, Session, WarmEngine
+from corpushooks.salt.configuration import configuration
+from corpushooks.salt.warm import WarmSession
 from corpushooks.sls import Minion, Result, State
 from tests.engines import FakeEngine
 
@@ -466,7 +468,7 @@ def test_what_is_prepared_serves_until_something_is_touched(tmp_path: Path, warm
         with world.session() as session:
             for _ in range(5):
                 assert session.run(sls).ok
-        assert isinstance(session, salt._WarmSession)
+        assert isinstance(session, WarmSession)
         assert fewest <= session.prepared <= most  # it serves for a second: on a slow machine once is not enough
 
 
@@ -797,6 +799,6 @@ def test_salt_is_missing(tmp_path: Path) -> None:
 def test_configuration_of_the_host_cannot_replace_ours(tmp_path: Path) -> None:
     config: dict[str, Any] = {"local": False, "extra": 1, "ext_pillar": [{"other": 1}]}
     minion = Minion("foo", tmp_path, (), (), tmp_path, config=config)
-    bare, full = salt.configuration(minion, None, {}), salt.configuration(minion, {"a": 1}, {"b": 2})
+    bare, full = configuration(minion, None, {}), configuration(minion, {"a": 1}, {"b": 2})
     assert bare["local"] is True and bare["extra"] == 1 and "ms_project" not in bare
     assert full["ext_pillar"] == [{"corpushooks": [{"b": 2}]}, {"other": 1}]

@@ -1,0 +1,108 @@
+"""A process of Salt that speaks with us over a socket."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from corpushooks import run
+from corpushooks.errors import ProcessError, SaltError
+from corpushooks.salt.interface import Listener
+
+WORKER = Path(__file__).parents[1] / "salt_worker"
+OPEN_LIMIT = 60.0  # seconds that a process may take to load Salt and register
+
+
+class Child:
+    """A process that registered before it acted, its group, and our socket to it."""
+
+    def __init__(self, sock: socket.socket, listener: Listener) -> None:
+        self.sock = sock
+        self._buffer = b""
+        try:
+            first = self.answer(OPEN_LIMIT, {"child"}, ignore)
+        except TimeoutError:
+            raise SaltError(f"the Salt worker does not start: nothing in {OPEN_LIMIT:g} s") from None
+        if "child" not in first:
+            raise SaltError(first.get("error") or death(first.get("ended")), first.get("hint", ""))
+        pid, start, self.group = first["child"]
+        listener.child(pid, start, self.group)
+        self.send({"go": True})
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Say something; whether it was heard shows in the answer."""
+        with contextlib.suppress(OSError):
+            self.sock.sendall(json.dumps(message).encode() + b"\n")
+
+    def answer(
+        self, timeout: float | None, wanted: set[str], heard: Callable[[dict[str, Any]], None]
+    ) -> dict[str, Any]:
+        """Return the message that has a key of `wanted` (or that tells of an end), {} where the socket ends.
+
+        Any other is handed to `heard`. Raise TimeoutError after `timeout` seconds.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while (line := self._line(deadline)) is not None:
+            message = _message(line)
+            if message.keys() & {"error", "ended", *wanted}:
+                return message
+            heard(message)
+        return {}
+
+    def _line(self, deadline: float | None) -> bytes | None:
+        while b"\n" not in self._buffer:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise TimeoutError
+            self.sock.settimeout(left)
+            data = b""
+            with contextlib.suppress(ConnectionError):
+                data = self.sock.recv(65536)
+            if not data:
+                return None
+            self._buffer += data
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line
+
+    def stop(self) -> None:
+        """Stop the group."""
+        run.stop_group(self.group)
+
+
+def _message(line: bytes) -> dict[str, Any]:
+    """Return a message; {} for a line that is empty, or was cut when its writer was killed."""
+    try:
+        return dict(json.loads(line))
+    except ValueError:
+        return {}
+
+
+def ignore(_message: dict[str, Any]) -> None:
+    """Hear nothing."""
+
+
+def death(status: int | None) -> str:
+    return "the Salt worker died" + (f" ({ending(status)})" if status is not None else "")
+
+
+def ending(status: int) -> str:
+    """Say how a process ended, from its wait status."""
+    code = os.waitstatus_to_exitcode(status)
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def spawn(argv: Sequence[str | Path], sock: socket.socket, log: int, mark: str = "") -> run.Child[bytes]:
+    """Start salt_worker with `sock` as its descriptor 0 and `mark` in its environment; raise SaltError."""
+    name, _, value = mark.partition("=")
+    try:
+        # a module that was removed would still load from its bytecode
+        env = {"PYTHONDONTWRITEBYTECODE": "1", **({name: value} if name else {})}
+        return run.spawn(argv, cwd=Path("/"), env=env, stdin=sock.fileno(), stdout=log, stderr=log)
+    except ProcessError as exc:
+        raise SaltError(exc.message) from exc

@@ -1,0 +1,84 @@
+"""The minion configuration that is generated for a project: both engines, and salt-call by hand, read it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from corpushooks.sls import Minion
+
+LOADER = Path(__file__).parents[1] / "loader"
+EXTENSION = Path(__file__).parents[1] / "salt_extension"  # what stock Salt loads of us, too
+STATES = Path(__file__).parents[1] / "states"  # what SLS files written for makina-states include
+DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+def configuration(minion: Minion, cfg: Mapping[str, Any] | None, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the minion configuration of a session; without `cfg` no SLS sees any."""
+    own: dict[str, Any] = {
+        "id": minion.id or socket.getfqdn(),
+        "file_client": "local",
+        "local": True,  # else each refresh of modules waits a second for a master
+        "master_type": "disable",
+        "root_dir": str(minion.dir),
+        "cachedir": str(minion.dir / "cache"),
+        "pki_dir": str(minion.dir / "pki"),
+        "sock_dir": str(minion.dir / "run"),
+        "log_file": str(minion.dir / "log/minion"),
+        "log_level_logfile": "quiet",  # it would have secrets: what SLS files render and run
+        "extension_modules": str(minion.dir / "cache/extmods"),
+        "file_roots": {"base": [str(path) for path in (*minion.states, STATES)]},
+        "pillar_roots": {"base": [str(path) for path in minion.pillars]},
+        "module_dirs": [str(minion.modules), str(LOADER), str(EXTENSION)],
+        "__fs_update": True,  # else all state roots are walked again and again, for events that nobody hears
+        "fileserver_list_cache_time": 0,  # else files that a deployment changed are not seen for 20 s
+        "lazy_loader_strict_matching": True,  # else an unknown state function costs a second
+        "pillar_safe_render_error": False,  # say what is wrong, it is our own pillar
+        "cython_enable": False,  # modules are Python; to look for others takes time
+        "enable_zip_modules": False,
+        "enable_fqdns_grains": False,  # no name service
+        "enable_gpu_grains": False,
+        "autoload_dynamic_modules": False,
+        "corpushooks": {  # for loader/_modules
+            "passwords": str(minion.passwords or ""),
+            "writes": minion.writes,
+            "resetperms": str(Path(sys.executable).with_name("resetperms")),
+        },
+    }
+    if cfg is not None:
+        own |= {"ms_project": cfg, "ms_project_name": minion.name}
+        own["ext_pillar"] = [{"corpushooks": [defaults]}, *minion.config.get("ext_pillar", [])]
+    return _plain({**minion.config, **own})
+
+
+def _plain(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a mapping as every reader of it shall find it: no aliases, no subclasses, no dates."""
+    return dict(json.loads(json.dumps(content)))
+
+
+def prepare(minion: Minion) -> None:
+    minion.dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (minion.dir / "log").mkdir(mode=0o700, exist_ok=True)
+    for cache in minion.modules.glob("*/__pycache__"):  # salt-call by hand left it; removed modules load from it
+        shutil.rmtree(cache, ignore_errors=True)
+    write_configuration(minion, configuration(minion, None, {}))
+
+
+def write_configuration(minion: Minion, content: dict[str, Any]) -> None:
+    """Write `dir/minion` aside, for our eyes only, and rename it."""
+    aside = minion.dir / ".minion.new"
+    with open(aside, "w", encoding="ascii", opener=private) as file:
+        yaml.dump(content, file, Dumper=DUMPER, sort_keys=False)
+    aside.rename(minion.dir / "minion")
+
+
+def private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

@@ -1,0 +1,130 @@
+"""What the sessions of both engines have in common."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from corpushooks.errors import SaltError
+from corpushooks.salt.child import Child, death, ignore
+from corpushooks.salt.configuration import configuration, private, write_configuration
+from corpushooks.salt.interface import Listener, Session
+from corpushooks.sls import Facts, Minion, Problem, Result, facts_of, problems_of, redacted, result_of
+from corpushooks.text import clean, excerpt, lines, shortened
+
+SAID_LINES = 100  # of one message of Salt's log that are kept
+
+
+class AnySession:
+    """What the sessions of both engines have in common: the questions."""
+
+    def __init__(self, minion: Minion, listener: Listener, salt_call: Path) -> None:
+        self.minion = minion
+        self.listener = listener
+        self.salt_call = salt_call
+        self._given: dict[str, Any] | None = None  # the configuration with cfg in it
+        self._written = configuration(minion, None, {})  # by whoever opened us
+        self._child: Child | None = None
+        self._over = ""  # why there is nothing to be had any more
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Close; what an SLS left running lives on."""
+        self._over = self._over or "the session is closed"
+
+    def prepare(self) -> None:
+        """Do nothing: each salt-call begins by itself."""
+
+    def syntax(self, files: Sequence[Path]) -> list[Problem]:
+        told = self._ask("syntax", [str(file) for file in files])
+        return [Problem(file, line, message) for file, line, message in told]
+
+    def facts(self, sample: Path | None, *, timeout: float | None = None) -> Facts:
+        self._write(configuration(self.minion, None, {}))  # also since the trees may be others than a moment ago
+        try:
+            return facts_of(self.minion, sample, self._ask("facts", str(sample or ""), timeout))
+        finally:
+            self._know_passwords()
+            if self._given is not None:
+                self._write(self._given)
+
+    def configure(self, cfg: Mapping[str, Any], pillar_defaults: Mapping[str, Any]) -> None:
+        self._given = configuration(self.minion, cfg, pillar_defaults)
+        self._write(self._given)
+
+    def run(self, sls: str, *, test: bool = False, timeout: float | None = None) -> Result:
+        told, reported = self._run(sls, test, timeout)
+        self._know_passwords()
+        result = result_of(self.minion, sls, told, test)
+        late = {tag: each for tag, each in told.items() if tag not in reported} if result.states else {}
+        for state in result_of(self.minion, sls, late, test).states:
+            self.listener.state(state)
+        return redacted(result, self.listener.redactor)
+
+    def check(self, sls: str) -> list[Problem]:
+        return problems_of(self.minion, sls, self._ask("check", sls))
+
+    def stop(self) -> None:
+        self._over = self._over or "Salt was stopped"
+        if self._child:
+            self._child.stop()
+
+    def command(self, sls: str) -> str:
+        return shlex.join([str(self.salt_call), "--local", "--config-dir", str(self.minion.dir), "state.sls", sls])
+
+    def _write(self, content: dict[str, Any]) -> None:
+        if content != self._written:
+            write_configuration(self.minion, content)
+            self._written = content
+
+    def _know_passwords(self) -> None:
+        """Have those that were generated hidden, before anything is shown of what generated them."""
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            known = json.loads(self.minion.passwords.read_text()) if self.minion.passwords else {}
+            self.listener.redactor.know(map(str, known.values()))
+
+    def _keep_log(self, path: Path, text: str) -> None:
+        """Add to a log of Salt's what it said, without secrets and harmless."""
+        found = excerpt(lines(self.listener.redactor.redact(text)), SAID_LINES)
+        kept = self.listener.redactor.redact("\n".join(shortened(clean(line)) for line in found))
+        with contextlib.suppress(OSError), open(path, "a", encoding="utf-8", opener=private) as file:
+            file.write(f"{kept}\n" if kept else "")
+
+    def _ask(self, function: str, argument: Any, timeout: float | None = None) -> Any:
+        """Return what a function of loader/_modules/corpushooks.py answers."""
+        raise NotImplementedError
+
+    def _run(self, sls: str, test: bool, timeout: float | None) -> tuple[Any, set[str]]:
+        """Return what state.sls answers, and the tags of the states that were reported live."""
+        raise NotImplementedError
+
+    def _await(
+        self,
+        child: Child,
+        wanted: str,
+        timeout: float | None,
+        heard: Callable[[dict[str, Any]], None] = ignore,
+    ) -> dict[str, Any]:
+        """Return how a question ended; where the process died or was stopped, stop its group: SaltError."""
+        try:
+            told = child.answer(timeout, {wanted}, heard)
+            if not told or ("ended" in told and wanted != "ended"):
+                self._over = self._over or death(told.get("ended"))
+        except TimeoutError:
+            self._over = self._over or f"Salt was stopped: no end after {timeout:g} s"
+        except BaseException:
+            self._over = self._over or "the session was given up"
+            child.stop()
+            raise
+        if self._over:
+            child.stop()
+            raise SaltError(self._over)
+        if "error" in told:
+            raise SaltError(told["error"])
+        return told
