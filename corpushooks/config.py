@@ -92,6 +92,7 @@ def builtin(
         **{key: {} for key in (*MAPPINGS, "deploy_ret", "sls_default_pillar")},
         "env_defaults": {"prod": {}, "dev": {}, "qa": {}},
         "ignored_keys": [],
+        "health": [],  # ours alone
     }
 
 
@@ -300,6 +301,7 @@ def _wanted(key: str, value: Any) -> str:
         (FLAGS + SKIPS, "true or false", isinstance(value, bool)),
         (("keep_archives",), "a positive whole number", type(value) is int and value > 0),
         (("groups",), "a list of names", names),
+        (("health",), "a mapping or a list of mappings", isinstance(value, (Mapping, list))),
         (
             ("only", "only_steps"),
             "a name or a list of names",

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from corpushooks import config, disk, git, tree, wiring
+from corpushooks import config, disk, git, health, tree, wiring
 from corpushooks.deployment import Request
 from corpushooks.errors import ConfigError, RefusedError, SaltError, UsageError
 from corpushooks.paths import flaw, strays
@@ -380,7 +380,9 @@ def layers(
 def cfg_of(read: config.Layers, release: Release, settings: Settings) -> config.Cfg:
     """Compute a cfg; raise ConfigError with layer, key and place."""
     try:
-        return config.compute(read, name=release.project.name, env_defaults_win=settings.env_defaults_win)
+        cfg = config.compute(read, name=release.project.name, env_defaults_win=settings.env_defaults_win)
+        health.checks(cfg.values["health"])  # now, and not when all is installed
+        return cfg
     except ConfigError as exc:
         place = _place(release, *exc.message.split(": ", 2)[:2])
         raise ConfigError(f"{exc.message} ({place})" if place else exc.message, exc.hint) from exc

@@ -6,7 +6,7 @@ import shutil
 import time
 from pathlib import Path
 
-from corpushooks import disk, git, layout, release, tree, view, wiring
+from corpushooks import disk, git, health, layout, release, tree, view, wiring
 from corpushooks.deployment import ProjectRow
 from corpushooks.errors import CorpusError, ProcessError, RefusedError, SaltError, StepError
 from corpushooks.project import Project
@@ -15,6 +15,7 @@ from corpushooks.release import Release
 from corpushooks.run import attend, spawn
 from corpushooks.site import Run
 from corpushooks.sls import Result
+from corpushooks.text import shortened
 
 ENLARGE_LIMIT = 600.0  # seconds that the command which makes room may take
 
@@ -164,7 +165,19 @@ def install(run: Run, label: str) -> str:
         run.check_cancelled()
         run.site.history.begin(run.deployment, f"install {stem}")
         run_sls(run, stem, f"{head} {stem}")
+    _await_health(run)
     return ""
+
+
+def _await_health(run: Run) -> None:
+    """Ask what was installed whether it answers, as `health` of its cfg says."""
+    for check in health.checks(run.cfg.values["health"] if run.cfg else None):
+        began = time.monotonic()
+        run.site.history.begin(run.deployment, f"health {shortened(str(check))}")
+        if wrong := health.await_answer(check, run.check_cancelled):
+            run.log.write(f"        FAILED   {shortened(str(check))}: {wrong}")
+            raise StepError(f"health check failed: {shortened(str(check))}: {wrong}")
+        run.log.write(view.row(f"      health {shortened(str(check), 60)}", "", time.monotonic() - began))
 
 
 def flush(run: Run) -> None:

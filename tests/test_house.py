@@ -20,7 +20,7 @@ FLOORS = {
     "entry": "__main__ cli cli_projects cli_looking cli_keys cli_base demo daemon shell resetperms",
     "procedures": "init inspection rebuild doctor gate reports follower lanes deploy plan task prepare steps",
     "assemblies": "site release layout installer",
-    "doors": "git salt wiring tree history keyring authorized_keys log client peer notify watch",  # one thing each
+    "doors": "git salt wiring tree health history keyring authorized_keys log client peer notify watch",
     "rooms behind a door": "tree.sync tree.snapshot tree.restore tree.permissions tree.scan tree.entries"
     " tree.removal tree.descriptors tree.report tree.manifest"
     " git.checkouts git.listings git.commits git.refs git.bare git.access"
