@@ -53,6 +53,47 @@ def history_(context: Context, name: str, limit: int, as_json: bool) -> None:
     show(as_json, told.value, told.lines)
 
 
+@click.command("archives")
+@NAME
+@JSON
+@click.pass_obj
+def archives(context: Context, name: str, as_json: bool) -> None:
+    """List the archives of a project: what was before each deployment, and what failed."""
+    told = _told(context, "archives", name, {})
+    show(as_json, told.value, told.lines)
+
+
+@click.command()
+@click.argument("name", required=False)
+@JSON
+@click.pass_obj
+def stats(context: Context, name: str | None, as_json: bool) -> None:
+    """Say how often deployments succeed, how long they take, and which SLS files are slow."""
+    told = _told(context, "stats", name, {})
+    show(as_json, told.value, told.lines)
+
+
+@click.command()
+@JSON
+@click.pass_obj
+def metrics(context: Context, as_json: bool) -> None:
+    """Print what Prometheus reads: for a textfile collector, or any scrape that can run a command."""
+    told = _told(context, "metrics", None, {})
+    show(as_json, told.value, told.lines)
+
+
+@click.command()
+@NAME
+@click.argument("a", type=int, required=False, default=0)
+@click.argument("b", type=int, required=False, default=0)
+@JSON
+@click.pass_obj
+def diff(context: Context, name: str, a: int, b: int, as_json: bool) -> None:
+    """Say what differs between deployments A and B, files and cfg; default: the live one, and what it replaced."""
+    told = _told(context, "diff", name, {"from": a, "to": b})
+    show(as_json, told.value, told.lines)
+
+
 @click.command("log")
 @NAME
 @click.argument("number", type=int, required=False)
@@ -141,4 +182,4 @@ def doctor_(context: Context, as_json: bool) -> None:
     sys.exit(1 if any(faults for _, faults in found) else 0)
 
 
-COMMANDS = (status, history_, log_, config_, check, doctor_)
+COMMANDS = (status, history_, archives, stats, metrics, diff, log_, config_, check, doctor_)

@@ -41,7 +41,7 @@ from corpushooks.peer import (
     not_understood,
 )
 from corpushooks.push import Command, Verdict, judge, report
-from corpushooks.reports import REPORTS
+from corpushooks.reports import EVERY, REPORTS
 from corpushooks.rights import Rights
 from corpushooks.site import Site
 from corpushooks.text import clean, one_line
@@ -309,7 +309,7 @@ class Daemon:
     def _report(self, peer: Connection, visitor: Visitor, asked: Asked) -> None:
         """Tell of a project, or of all that a visitor may see."""
         kind, name, options = asked.text("report"), asked.text("project"), json.loads(asked.json("options"))
-        if kind not in REPORTS or not (name or kind == "status"):
+        if kind not in REPORTS or not (name or kind in EVERY):
             raise not_understood("report")
         if options.get("secrets") and not visitor.admin:
             raise RefusedError("secrets are shown to root, the host's group and keys that may admin")

@@ -17,6 +17,7 @@ TRANSITIONS: Mapping[str, frozenset[str]] = {
     ROLLING_BACK: frozenset({ROLLED_BACK, BROKEN}),
 }
 SUCCEEDED = frozenset({DEPLOYED, DONE})
+FAILURES = (FAILED, ROLLED_BACK, BROKEN)  # something was tried and did not work; a refusal tried nothing
 CHANGING = frozenset({"deploy", "rollback", "task"})  # the kinds of request that change what runs
 
 

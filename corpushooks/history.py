@@ -15,6 +15,7 @@ from typing import Any
 from corpushooks.deployment import (
     CANCELLED,
     DEPLOYED,
+    FAILURES,
     QUEUED,
     ROLLING_BACK,
     RUNNING,
@@ -159,6 +160,20 @@ class History(Store):
             " ORDER BY number DESC LIMIT 1",
             project, code, pillar,
         )  # fmt: skip
+        return found[0] if found else None
+
+    def before(self, deployment: Deployment) -> Deployment | None:
+        """Return what was live before a deployment, or None."""
+        found = self._read(
+            f"project = ? AND number < ? AND {LIVE} ORDER BY number DESC LIMIT 1",
+            deployment.project, deployment.number,
+        )  # fmt: skip
+        return found[0] if found else None
+
+    def failed(self, project: str) -> Deployment | None:
+        """Return the newest that failed, in whatever way, or None."""
+        states = ", ".join(f"'{state}'" for state in FAILURES)
+        found = self._read(f"project = ? AND state IN ({states}) ORDER BY number DESC LIMIT 1", project)
         return found[0] if found else None
 
     def newest(self, project: str) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ from typing import Any
 
 from corpushooks import config, git, release
 from corpushooks import tree as trees
-from corpushooks.deployment import ProjectRow, Request
+from corpushooks.deployment import Deployment, ProjectRow, Request
 from corpushooks.errors import CorpusError, SaltError, UsageError
 from corpushooks.history import History
 from corpushooks.lanes import settings_of
@@ -23,26 +25,33 @@ from corpushooks.salt import Session
 from corpushooks.settings import Settings
 from corpushooks.site import Site, open_site
 from corpushooks.sls import Problem
-from corpushooks.text import clean, shown
+from corpushooks.text import clean, shortened, shown
 
 
 def status(host: Host, history: History, row: ProjectRow) -> dict[str, Any]:
     """Return what is live in a project, and what runs or waits."""
     project = host.project(row.name)
     pillar = git.ref(project.pillar_git, f"refs/heads/{row.branch}")
-    last = history.deployments(row.name, 1)
+    last, failed, frozen = history.deployments(row.name, 1), history.failed(row.name), history.frozen(row.name)
+    live = history.deployment(row.name, row.live) if row.live else None
+    busy = [d.as_json() for d in [*history.unfinished(row.name), *history.queued(row.name)] if not d.final]
     return {
         "project": row.name,
         "environment": row.environment,
         "branch": row.branch,
         "live": row.live,
+        "since": live.decided if live else None,
+        "by": live.request.who if live else None,
         "commit": row.code,
         "tree": row.tree_code,
         "pillar": row.pillar,
         "pillar_ahead": bool(row.live) and pillar != row.pillar,
         "broken": row.broken,
-        "open": [d.as_json() for d in [*history.unfinished(row.name), *history.queued(row.name)] if not d.final],
+        "frozen": str(frozen) if frozen else None,
+        "open": busy,
         "last": last[0].as_json() if last else None,
+        "last_failure": failed.as_json() if failed else None,
+        "drift": trees.drift(project.stage, project.tree, project.stamps) if row.live and not busy else [],
     }
 
 
@@ -89,6 +98,40 @@ def _origin(session: Session, found: Release, read: config.Layers, cfg: config.C
     if read.builtin["keep_archives"] != Settings().keep_archives and cfg.origin["keep_archives",] == "built-in":
         said["keep_archives",] = ("built-in", f"{found.project.host.config_file}: keep_archives")
     return {".".join(path): {"layer": layer, "file": file} for path, (layer, file) in sorted(said.items())}
+
+
+def cfg_of(site: Site, row: ProjectRow, deployment: Deployment) -> dict[str, Any]:
+    """Return the cfg that the release of a deployment has, masked; raise GitError where its commits are gone."""
+    project, settings = site.host.project(row.name), settings_of(site, row)
+    redactor = release.redactor_of(settings)
+    with tempfile.TemporaryDirectory(prefix="corpus-") as folder:
+        at = Path(folder)
+        found = release.candidate(project, row.environment, at, deployment.new_code, deployment.new_pillar)
+        with site.engine.session(found.minion(settings), Unheard(redactor)) as session:
+            computed = release.cfg_of(_layers(session, settings, found, redactor), found, settings)
+    return dict(redactor.masked(computed.values))
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], where: str = "") -> list[str]:
+    """Return a line for each value that is not the same in two mappings."""
+    found: list[str] = []
+    for key in sorted({*old, *new}, key=str):
+        path = f"{where}{key}"
+        mine, theirs = old.get(key), new.get(key)
+        if isinstance(mine, Mapping) and isinstance(theirs, Mapping):
+            found += differences(mine, theirs, f"{path}.")
+        elif key not in old:
+            found.append(f"+ {path}: {shown_value(theirs)}")
+        elif key not in new:
+            found.append(f"- {path}: {shown_value(mine)}")
+        elif mine != theirs:
+            found.append(f"~ {path}: {shown_value(mine)} -> {shown_value(theirs)}")
+    return found
+
+
+def shown_value(value: Any) -> str:
+    """Return a value of cfg on one line."""
+    return shortened(json.dumps(value, default=str, ensure_ascii=False), 80)
 
 
 INCLUDED = "included by pillar/init.sls, or the pillar of the host"

@@ -114,6 +114,11 @@ class Project:
         return self.git_dir / "work.git"
 
     @property
+    def stamps(self) -> Path:
+        """What the last sync knows of the files of the stage and of project/."""
+        return self.work_git / "stamps"
+
+    @property
     def stage(self) -> Path:
         """The deployed commit exactly as git has it."""
         return self.git_dir / "stage"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,15 @@ from typing import Any
 
 import yaml
 
-from corpushooks import init, inspection, view
-from corpushooks.deployment import ProjectRow
+from corpushooks import figures, git, init, inspection, log, tree, view
+from corpushooks.deployment import Deployment, ProjectRow
+from corpushooks.errors import UsageError
 from corpushooks.keys import PUSH, READ
+from corpushooks.lanes import log_path
 from corpushooks.site import Site
+from corpushooks.text import shown
+
+STATS, LOGS = 500, 50  # deployments that are counted, and whose logs are read
 
 Options = Mapping[str, Any]  # a missing one is as false
 
@@ -29,11 +35,11 @@ class Report:
 def status(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
     """Tell what is live, and what runs or waits; with `urls` where to push, with `one` of one project."""
     urls, one = bool(options.get("urls")), bool(options.get("one"))
-    found = []
+    found, lines = [], []
     for row in rows:
         places = init.urls(site.host.project(row.name), site.settings) if urls else {}
         found.append({**inspection.status(site.host, site.history, row), **places})
-    lines = [line for each in found for line in (*view.status(each), *(f"  {each[key]}" for key in init.URLS if urls))]
+        lines += [*view.status(found[-1], time.time()), *(f"  {place}" for place in places.values())]
     return Report(found[0] if one else found, lines or ["no projects: corpus init NAME"])
 
 
@@ -56,9 +62,98 @@ def config(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
     return Report(cfg.origin, [f"{path:<{paths}}  {layer:<{layers}}  {file}".rstrip() for path, layer, file in columns])
 
 
+def archives(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
+    """Tell which archives of a project there are, the newest first: what was before a deployment, and what failed."""
+    (row,), found = rows, []
+    for path in site.host.project(row.name).archives.iterdir():
+        number = path.name.rpartition("_")[2]
+        if number.isdigit():
+            found.append(_archive(site, row, path, int(number)))
+    found.sort(key=lambda one: -one["number"])
+    lines = [
+        f"{one['number']:>5}  {one['name']}  before: {view.short(one['commit'])}"
+        f"{'  failed tree: ' + view.short(one['failed']) if one['failed'] else ''}"
+        for one in found
+    ]
+    return Report(found, lines or [f"{row.name} has no archives"])
+
+
+def _archive(site: Site, row: ProjectRow, path: Path, number: int) -> dict[str, Any]:
+    deployment = site.history.deployment(row.name, number) if number <= site.history.newest(row.name) else None
+    failed = (path / "project.failed").exists()
+    return {
+        "number": number,
+        "name": path.name,
+        "path": str(path),
+        "whole": tree.is_whole(path / "project"),
+        "commit": deployment.old_code if deployment else None,
+        "failed": deployment.new_code if deployment and failed else None,
+    }
+
+
+def stats(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
+    """Tell of projects how often deployments succeed, how long they take, and which SLS files are slow."""
+    found = []
+    for row in rows:
+        deployments = site.history.deployments(row.name, STATS)
+        took = [pair for one in deployments[:LOGS] for pair in _install_times(site, one)]
+        found.append(figures.figures(row.name, deployments, took))
+    lines = [line for one in found for line in figures.lines(one)]
+    return Report([one.as_json() for one in found], lines or ["no projects: corpus init NAME"])
+
+
+def _install_times(site: Site, deployment: Deployment) -> list[tuple[str, float]]:
+    path = log_path(site.host.project(deployment.project), deployment.number)
+    return figures.install_times(line.text for line in log.read(path) if not line.more)
+
+
+def metrics(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
+    """Tell of projects as Prometheus reads it."""
+    found = [(inspection.status(site.host, site.history, row), site.history.deployments(row.name)) for row in rows]
+    lines = figures.metrics(found)
+    return Report({"text": "".join(f"{line}\n" for line in lines)}, lines)
+
+
+def diff(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
+    """Tell what differs, in files and cfg, between the results of two deployments: `from` and `to`."""
+    (row,) = rows
+    old, new = _two(site, row, options)
+    project = site.host.project(row.name)
+    files = git.differing(project.work_git, old.new_code, new.new_code or git.EMPTY_TREE)
+    cfgs = inspection.cfg_of(site, row, old), inspection.cfg_of(site, row, new)
+    changed = inspection.differences(*cfgs)
+    head = f"deployment {old.number} -> {new.number}: "
+    head += view.course(old.new_code, new.new_code, old.new_pillar, new.new_pillar, 0)
+    lines = [head, *(f"  {letter} {shown(path)}" for letter, path in files), *(f"  cfg {line}" for line in changed)]
+    value = {"from": old.number, "to": new.number, "files": [list(pair) for pair in files], "cfg": changed}
+    return Report(value, lines)
+
+
+def _two(site: Site, row: ProjectRow, options: Options) -> tuple[Deployment, Deployment]:
+    """Return the deployments to compare; the first is by default what was live before the second."""
+    last = options.get("to") or row.live
+    if type(last) is not int:
+        raise UsageError(f"nothing is live in {row.name}", hint="git push first")
+    new = site.history.deployment(row.name, last)
+    first = options.get("from")
+    old = site.history.deployment(row.name, first) if type(first) is int and first else None
+    old = old or site.history.before(new)
+    if old is None:
+        raise UsageError(f"nothing was live before deployment {last}", hint=f"corpus history {row.name}")
+    for one in (old, new):
+        if one.new_code is None:
+            raise UsageError(f"deployment {one.number} had nothing to deploy", hint=f"corpus history {row.name}")
+    return old, new
+
+
 Tell = Callable[[Site, Sequence[ProjectRow], Options], Report]
 REPORTS: Mapping[str, tuple[str, Tell]] = {  # what can be told, and the right that it needs
     "status": (READ, status),
     "history": (READ, history),
     "config": (PUSH, config),
+    "archives": (READ, archives),
+    "stats": (READ, stats),
+    "metrics": (READ, metrics),
+    "diff": (PUSH, diff),
 }
+EVERY = ("status", "stats", "metrics")  # what can be told of all projects at once

@@ -102,13 +102,9 @@ def bring(run: Run) -> int:
     with run.site.effect("checkout pillar"):
         git.checkout(project.work_git, project.pillar, run.deployment.new_pillar)
     with run.site.effect("sync tree"):
-        report = tree.sync(project.stage, project.tree, gone, _stamps(project))
+        report = tree.sync(project.stage, project.tree, gone, project.stamps)
     run.warn(*report.warnings)
     return report.changed
-
-
-def _stamps(project: Project) -> Path:
-    return project.git_dir / "work.git/stamps"
 
 
 def _rewire(run: Run) -> None:

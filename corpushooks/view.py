@@ -9,7 +9,7 @@ from typing import Any
 
 from corpushooks.deployment import Deployment
 from corpushooks.sls import Result, State
-from corpushooks.text import excerpt, lines, one_line, shortened
+from corpushooks.text import excerpt, lines, one_line, shortened, shown
 
 LABEL, WIDTH = 29, 66  # columns; git puts "remote: " in front, and terminals have 80
 # What the terminal of a push is spared; the whole log has more.
@@ -198,20 +198,31 @@ def ago(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def status(found: Mapping[str, Any]) -> list[str]:
+def status(found: Mapping[str, Any], now: float) -> list[str]:
     """Return what `corpus status` says of one project."""
-    live = f"live: {short(found['commit'])}, deployment {found['live']}" if found["live"] else "nothing is live yet"
+    live = "nothing is live yet"
+    if found["live"]:
+        since = f", {ago(now - found['since'])} ago by {found['by']}" if found["since"] else ""
+        live = f"live: {short(found['commit'])}, deployment {found['live']}{since}"
     lines = [f"{found['project']:<16} {found['environment']:<9} {live}"]
     if found["broken"]:
         lines.append(f"    BROKEN: {found['broken']}; corpus repair {found['project']}")
+    if found["frozen"]:
+        lines.append(f"    {found['frozen']}")
     if found["tree"] != found["commit"]:
         lines.append(f"    project/ holds the failed {short(found['tree'])}")
     if found["pillar_ahead"]:
         lines.append("    the pillar is ahead: it takes effect with the next deployment")
+    if drift := found["drift"]:
+        more = f" and {len(drift) - 3} more" if len(drift) > 3 else ""
+        lines.append(f"    project/ was changed since: {', '.join(map(shown, drift[:3]))}{more}")
     lines += [f"    {outcome(one['state'])}: deployment {one['number']} by {one['by']}" for one in found["open"]]
-    last = found["last"]
+    last, failed = found["last"], found["last_failure"]
     if last and last["state"] not in ("deployed", "done"):
         lines.append(f"    last: deployment {last['number']} {outcome(last['state'])}: {last['reason']}")
+    elif failed:
+        when = ago(now - (failed["decided"] or failed["queued"]))
+        lines.append(f"    last failure, {when} ago: deployment {failed['number']}: {failed['reason']}")
     return lines
 
 

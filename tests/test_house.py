@@ -21,12 +21,12 @@ FLOORS = {
     "procedures": "init inspection rebuild doctor gate reports follower lanes deploy plan task prepare steps",
     "assemblies": "site release layout installer",
     "doors": "git salt wiring tree health history keyring authorized_keys log client peer notify watch",
-    "rooms behind a door": "tree.sync tree.snapshot tree.restore tree.permissions tree.scan tree.entries"
+    "rooms behind a door": "tree.drift tree.sync tree.snapshot tree.restore tree.permissions tree.scan tree.entries"
     " tree.removal tree.descriptors tree.report tree.manifest"
     " git.checkouts git.listings git.commits git.refs git.bare git.access"
     " salt.warm salt.call salt.session salt.configuration salt.child salt.interface",
     "process": "store run disk",
-    "values": "view push sls deployment config references settings endpoint keys rights project paths redaction"
+    "values": "view figures push sls deployment config references settings endpoint keys rights project paths redaction"
     " text errors",
 }
 WORKER = {

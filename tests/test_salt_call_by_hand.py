@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from corpushooks.run import Output, run
-from corpushooks.salt import EXTENSION
+from corpushooks.salt.configuration import EXTENSION
 from tests.host import FAILING, Box
 
 SALT_CALL = Path(sys.executable).with_name("salt-call")

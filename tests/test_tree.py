@@ -1460,3 +1460,32 @@ def test_what_was_mounted_since_is_not_emptied(
     finally:
         if mounted:
             run(["umount", project / "new/mount"])
+
+
+# drift
+
+
+def test_drift_is_what_is_no_longer_as_it_was_synced(tmp_path: Path) -> None:
+    stage, live, cache = tmp_path / "stage", tmp_path / "live", tmp_path / "cache"
+    for name in ("same", "edited", "gone", "swapped", "a/b", "c/d"):
+        write(stage / name, name)
+    (stage / "link").symlink_to("same")
+    age(stage)
+    tree.sync(stage, live, [], cache)
+    age(live)
+    tree.sync(stage, live, [], cache)
+    assert tree.drift(stage, live, cache) == tree.drift(stage, live, tmp_path / "none") == []
+    before = picture(live)
+    write(live / "edited", "EDITED")
+    (live / "gone").unlink()
+    (live / "swapped").unlink()
+    (live / "swapped").symlink_to("/etc/passwd")
+    (live / "link").unlink()
+    (live / "link").symlink_to("edited")
+    shutil.rmtree(live / "a")
+    shutil.rmtree(live / "c")
+    (live / "c").symlink_to("/etc")
+    write(live / "more", "of the application")
+    now = picture(live)
+    assert tree.drift(stage, live, cache) == ["a/b", "c/d", "edited", "gone", "link", "swapped"]
+    assert picture(live) == now != before

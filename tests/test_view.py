@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from corpushooks import view
 from corpushooks.deployment import TRANSITIONS, Deployment, Request
-from corpushooks.salt import Problem, Result, State
+from corpushooks.sls import Problem, Result, State
 
 ONE, TWO = "1" * 40, "2" * 40
 DONE = Deployment("hello", 42, "t", "deployed", Request(who="me"), ONE, TWO, queued=1.0, started=10.0, decided=12.5)
@@ -173,21 +173,29 @@ def test_a_reason_cannot_drive_a_terminal(state: str) -> None:
 FOUND: dict[str, Any] = {
     "project": "hello", "environment": "prod", "live": 42, "commit": TWO, "tree": TWO, "broken": None,
     "pillar_ahead": False, "open": [], "last": {"state": "deployed", "number": 42, "reason": ""},
+    "since": 1000.0, "by": "alice", "frozen": None, "drift": [],
+    "last_failure": {"number": 40, "decided": 400.0, "queued": 300.0, "reason": "why not"},
 }  # fmt: skip
 
 
 def test_status() -> None:
-    assert view.status(FOUND) == ["hello            prod      live: 2222222, deployment 42"]
-    assert view.status({**FOUND, "live": None, "commit": None, "tree": None})[0].endswith("nothing is live yet")
+    assert view.status({**FOUND, "last_failure": None}, 4600.0) == [
+        "hello            prod      live: 2222222, deployment 42, 1 h ago by alice"
+    ]
+    assert view.status(FOUND, 4600.0)[1:] == ["    last failure, 1 h ago: deployment 40: why not"]
+    assert view.status({**FOUND, "live": None, "commit": None, "tree": None}, 0.0)[0].endswith("nothing is live yet")
     all_at_once = {
-        **FOUND, "broken": "why", "tree": ONE, "pillar_ahead": True,
+        **FOUND, "broken": "why", "tree": ONE, "pillar_ahead": True, "frozen": "hello is frozen by me: it moves",
+        "drift": ["a", "b", "c\n", "d"],
         "open": [{"state": "running", "number": 43, "by": "me"}, {"state": "queued", "number": 44, "by": "her"}],
         "last": {"state": "rolled_back", "number": 44, "reason": "so"},
     }  # fmt: skip
-    assert view.status(all_at_once)[1:] == [
+    assert view.status(all_at_once, 0.0)[1:] == [
         "    BROKEN: why; corpus repair hello",
+        "    hello is frozen by me: it moves",
         "    project/ holds the failed 1111111",
         "    the pillar is ahead: it takes effect with the next deployment",
+        "    project/ was changed since: a, b, c\\n and 1 more",
         "    runs: deployment 43 by me",
         "    waits: deployment 44 by her",
         "    last: deployment 44 rolled back: so",

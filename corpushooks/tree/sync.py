@@ -81,7 +81,7 @@ def _sync_once(found: Scan, target: Path, removed: list[str], cache: Path, write
         tally.changed += 1
         writes.note_folder(target.parent)
     with Folders(found.source) as stage, Folders(target, unlock=True) as live:
-        job = _Sync(stage, live, writes, tally, _stamps(cache))
+        job = _Sync(stage, live, writes, tally, stamps(cache))
         for path in removed:
             with at(path):
                 _remove_tracked(job, found, path)
@@ -92,7 +92,7 @@ def _sync_once(found: Scan, target: Path, removed: list[str], cache: Path, write
             write_file(cache, pack(job.new))
 
 
-def _stamps(cache: Path) -> Stamps:
+def stamps(cache: Path) -> Stamps:
     """Return the stamps of an earlier sync; none where they cannot be used."""
     try:
         return dict(unpack(cache.read_bytes()))

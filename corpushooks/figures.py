@@ -1,0 +1,119 @@
+"""What many deployments come to: how often, how long, how well. Values only."""
+
+from __future__ import annotations
+
+import math
+import re
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from corpushooks.deployment import FAILURES, SUCCEEDED, Deployment
+
+TOOK = re.compile(r"(?:^\[\d+/\d+\] |^ +)install (\S+)\s.*?(\d+\.\d) s$")  # as view.row has it
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The deployments of a project in figures; durations in seconds, None where nothing was deployed."""
+
+    project: str
+    deployments: int  # that tried something: no refusals
+    succeeded: int
+    median: float | None  # of those that succeeded
+    p95: float | None
+    slowest: list[tuple[str, float]]  # install SLS and their medians
+
+    def as_json(self) -> dict[str, Any]:
+        return {**asdict(self), "success_rate": self.rate}
+
+    @property
+    def rate(self) -> float | None:
+        return self.succeeded / self.deployments if self.deployments else None
+
+
+def figures(project: str, found: Sequence[Deployment], took: Iterable[tuple[str, float]]) -> Figures:
+    """Return the figures of a project from its deployments, and from how long its install SLS took."""
+    kinds, ends = ("deploy", "rollback"), {*SUCCEEDED, *FAILURES}
+    tried = [one for one in found if one.request.kind in kinds and one.state in ends]
+    lasted = sorted(
+        max(0.0, one.decided - one.started) for one in tried if one.state in SUCCEEDED and one.decided and one.started
+    )
+    each: dict[str, list[float]] = defaultdict(list)
+    for stem, seconds in took:
+        each[stem].append(seconds)
+    medians = {stem: statistics.median(seconds) for stem, seconds in each.items()}
+    return Figures(
+        project, len(tried), sum(one.state in SUCCEEDED for one in tried),
+        statistics.median(lasted) if lasted else None, percentile(lasted, 0.95),
+        sorted(medians.items(), key=lambda pair: (-pair[1], pair[0]))[:5],
+    )  # fmt: skip
+
+
+def percentile(ordered: Sequence[float], share: float) -> float | None:
+    """Return the least value that a share of all does not exceed (the nearest-rank method)."""
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else None
+
+
+def install_times(lines: Iterable[str]) -> list[tuple[str, float]]:
+    """Return (stem, seconds) of each install SLS that a log shows."""
+    return [(found[1], float(found[2])) for line in lines if (found := TOOK.search(line))]
+
+
+def lines(found: Figures) -> list[str]:
+    """Return what `corpus stats` says of one project."""
+    if not found.deployments:
+        return [f"{found.project:<16} never deployed"]
+    times = f", {found.median:.1f} s median, {found.p95:.1f} s p95" if found.median is not None else ""
+    rate = f"{found.succeeded} of {found.deployments} succeeded ({100 * found.succeeded // found.deployments} %)"
+    slow = [f"    {stem:<24} {seconds:>6.1f} s" for stem, seconds in found.slowest]
+    return [f"{found.project:<16} {rate}{times}", *slow]
+
+
+# for Prometheus
+
+METRICS: Mapping[str, tuple[str, str]] = {
+    "deployments_total": ("counter", "Deployments that ended, by outcome."),
+    "last_success_timestamp_seconds": ("gauge", "When the live release was decided."),
+    "last_duration_seconds": ("gauge", "How long the newest deployment took."),
+    "last_failed": ("gauge", "Whether the newest deployment failed."),
+    "open": ("gauge", "Deployments that run or wait."),
+    "broken": ("gauge", "Whether a project needs a person."),
+    "frozen": ("gauge", "Whether a project is frozen."),
+    "drift_files": ("gauge", "Files of project/ that are no longer as they were deployed."),
+}
+
+
+def metrics(rows: Sequence[tuple[Mapping[str, Any], Sequence[Deployment]]]) -> list[str]:
+    """Return the text that Prometheus reads, of each project's status and deployments.
+
+    Source: the text format, version 0.0.4.
+    """
+    samples: dict[str, list[str]] = {name: [] for name in METRICS}
+    for status, deployments in rows:
+        label = f'project="{status["project"]}"'
+        for outcome, number in sorted(Counter(one.state for one in deployments if one.final).items()):
+            samples["deployments_total"].append(f'{{{label},outcome="{outcome}"}} {number}')
+        for name, value in _gauges(status, deployments).items():
+            samples[name].append(f"{{{label}}} {value:g}" if value < 1e6 else f"{{{label}}} {value:.3f}")
+    found: list[str] = []
+    for name, (kind, about) in METRICS.items():
+        full = f"corpushooks_{name}"
+        found += [f"# HELP {full} {about}", f"# TYPE {full} {kind}", *(f"{full}{sample}" for sample in samples[name])]
+    return found
+
+
+def _gauges(status: Mapping[str, Any], deployments: Sequence[Deployment]) -> dict[str, float]:
+    ended = [one for one in deployments if one.final and one.started and one.decided]  # the newest first
+    newest = ended[0] if ended else None
+    found: dict[str, float] = {
+        "open": len(status["open"]), "broken": bool(status["broken"]), "frozen": bool(status["frozen"]),
+        "drift_files": len(status["drift"]), "last_failed": bool(newest and newest.state in FAILURES),
+    }  # fmt: skip
+    if status["since"]:
+        found["last_success_timestamp_seconds"] = status["since"]
+    if newest and newest.started and newest.decided:
+        found["last_duration_seconds"] = max(0.0, newest.decided - newest.started)
+    return found
