@@ -7,6 +7,7 @@ request is queued, and last {"report": …} to a hook, {"result": …} to the co
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import json
 import os
 import re
@@ -44,6 +45,7 @@ from corpushooks.push import Command, Verdict, judge, report
 from corpushooks.reports import EVERY, REPORTS
 from corpushooks.rights import Rights
 from corpushooks.site import Site
+from corpushooks.systemd import Supervisor, supervisor
 from corpushooks.text import clean, one_line
 
 QUIET = 60.0  # seconds without work until maintenance
@@ -58,6 +60,7 @@ class Daemon:
     site: Site
     listener: socket.socket
     embedded: bool = False
+    supervisor: Supervisor = field(default_factory=Supervisor)
     limits: Limits = field(default_factory=Limits)
     places: Places = field(default_factory=Places)
     rights: Rights = field(init=False)
@@ -77,8 +80,10 @@ class Daemon:
         """Answer until told to stop or, embedded, until nobody has needed us for a while."""
         for row in self.site.history.projects():
             self.lanes.wake(row.name)
-        self.listener.settimeout(0.5)
+        self.listener.settimeout(min(0.5, self.supervisor.every))
+        self.supervisor.say("READY=1")
         while not self._stop.is_set() and not self._idle():
+            self.supervisor.alive()  # said by who accepts: that another thread lives would say nothing
             try:
                 link, _ = self.listener.accept()
             except TimeoutError:
@@ -89,6 +94,7 @@ class Daemon:
                 self._stop.wait(0.1)
                 continue
             self._admit(Connection(link, self.limits))
+        self.supervisor.say("STOPPING=1")
         self.listener.close()
         self.lanes.stop(self.site.settings.stop_timeout)
 
@@ -381,16 +387,20 @@ def _request(asked: Asked) -> Request:
 
 
 @contextlib.contextmanager
-def listening(site: Site) -> Iterator[socket.socket]:
-    """Be the only daemon of this host and listen; raise NoDaemonError where there is one."""
+def listening(site: Site, given: socket.socket | None = None) -> Iterator[socket.socket]:
+    """Be the only daemon of this host and listen; raise NoDaemonError where there is one.
+
+    A socket that was given listens already, also before us and after us: it stays.
+    """
     layout.make_host(site.host)
     with alone(site.host):
         settle(site)
-        listener = listen(site.host.socket)
+        listener = given or listen(site.host.socket)
         try:
             yield listener
         finally:
-            site.host.socket.unlink(missing_ok=True)
+            if given is None:
+                site.host.socket.unlink(missing_ok=True)
 
 
 def settle(site: Site) -> None:
@@ -437,9 +447,12 @@ def _own_log(path: Path) -> TextIO:
 def run(site: Site, *, embedded: bool) -> None:
     """Be the daemon until told to stop."""
     os.umask(0o022)
-    with listening(site) as listener:
+    above = supervisor()
+    if above.watches:
+        faulthandler.enable()  # who gives no sign of life is aborted: the log then says where each thread hung
+    with listening(site, above.listener()) as listener:
         _log_to(_own_log(site.host.state_dir / "daemon.log") if embedded else sys.stderr)
-        daemon = Daemon(site, listener, embedded)
+        daemon = Daemon(site, listener, embedded, above)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: daemon.stop())
         site.engine.warm()

@@ -1,0 +1,149 @@
+"""The daemon under a supervisor: the socket that it is given, and what it says of itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from corpushooks import client, peer
+from corpushooks.run import PIPE, Child, spawn
+from tests.host import Box, until
+
+TOP = Path(__file__).parent.parent
+# Hands a descriptor over as systemd does: it is number 3, and the process that is meant is the one that we become.
+LAUNCHER = """\
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.set_inheritable(3, True)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=sys.argv[2])
+os.execv(sys.executable, [sys.executable, *sys.argv[3:]])
+"""
+ASK = "from corpushooks.systemd import supervisor; supervisor().listener()"
+Launch = Callable[..., Child[bytes]]
+
+
+@pytest.fixture
+def cold(new_box: Callable[..., Box]) -> Box:
+    """Return a host on which no daemon runs."""
+    box = new_box()
+    box.init()
+    return box
+
+
+@pytest.fixture
+def launch(cold: Box) -> Iterator[Launch]:
+    """Return what starts a daemon with a descriptor handed over."""
+    begun: list[Child[bytes]] = []
+
+    def start(fd: int, **said: str) -> Child[bytes]:
+        log = os.open(cold.root / "daemon.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        words = [sys.executable, "-c", LAUNCHER, str(fd), "1", "-m", "tests.fake_daemon", cold.host.root]
+        begun.append(spawn(words, cwd=TOP, env=said, stdout=log, stderr=log, pass_fds=[fd]))
+        os.close(log)
+        return begun[-1]
+
+    yield start
+    for child in begun:
+        if child.poll() is None:
+            child.terminate()
+        child.wait(20)
+
+
+@pytest.fixture
+def ear(tmp_path: Path) -> Iterator[socket.socket]:
+    """Return the socket that hears what a daemon says."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as found:
+        found.bind(f"\0{tmp_path}"[:100])
+        found.settimeout(20)
+        yield found
+
+
+def address(ear: socket.socket) -> str:
+    return "@" + ear.getsockname()[1:].decode()
+
+
+def told(cold: Box) -> str:
+    return (cold.root / "daemon.log").read_text()
+
+
+def test_a_socket_that_is_given_is_used_and_stays(cold: Box, launch: Launch) -> None:
+    with peer.listen(cold.host.socket) as listener:
+        made = cold.host.socket.lstat()
+        waiting = client.connect(cold.host.socket)  # somebody came before the daemon was there
+        child = launch(listener.fileno())
+        assert cold.app().push().code == 0
+        assert client.ping(cold.host) == child.pid
+        assert cold.host.socket.lstat() == made
+        waiting.close()
+        child.terminate()
+        assert child.wait(20) == 0
+        assert cold.host.socket.lstat() == made
+        assert launch(listener.fileno()).pid == client.ping(cold.host)  # it listened on
+
+
+def udp() -> socket.socket:
+    return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+
+
+def deaf() -> socket.socket:
+    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "complaint"),
+    [
+        (udp, 1, "the socket that was handed over is no unix stream socket"),
+        (deaf, 1, "the socket that was handed over does not listen"),
+        (Path(os.devnull).open, 1, "what was handed over is no socket"),
+        (deaf, 2, "2 sockets were handed over, we take one"),
+    ],
+    ids=["udp", "deaf", "file", "two"],
+)
+def test_any_other_descriptor_is_refused(kind: Callable[[], Any], count: int, complaint: str) -> None:
+    with kind() as given:
+        words = [sys.executable, "-c", LAUNCHER, str(given.fileno()), str(count), "-c", ASK]
+        child = spawn(words, cwd=TOP, stderr=PIPE, pass_fds=[given.fileno()])
+        assert complaint in child.communicate(timeout=20)[1].decode()
+
+
+def test_what_is_meant_for_another_process_is_not_taken(cold: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LISTEN_PID", "1")
+    monkeypatch.setenv("LISTEN_FDS", "1")
+    cold.start()
+    assert client.ping(cold.host) > 0
+    assert stat.S_IMODE(cold.host.socket.lstat().st_mode) == 0o666
+
+
+def test_it_says_that_it_is_ready_lives_and_stops(cold: Box, launch: Launch, ear: socket.socket) -> None:
+    with peer.listen(cold.host.socket) as listener:
+        child = launch(listener.fileno(), NOTIFY_SOCKET=address(ear), WATCHDOG_USEC="300000")
+        assert [ear.recv(100) for _ in range(4)] == [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1", b"WATCHDOG=1"]
+        child.terminate()
+        until(lambda: ear.recv(100) == b"STOPPING=1")
+        assert child.wait(20) == 0
+
+
+def test_what_it_starts_is_not_told_of_the_supervisor(cold: Box, launch: Launch, ear: socket.socket) -> None:
+    with peer.listen(cold.host.socket) as listener:
+        launch(listener.fileno(), NOTIFY_SOCKET=address(ear), WATCHDOG_USEC="9000000")
+        work = cold.app(files={".salt/10_env.sls": "say:\n  cmd.run:\n    - name: env\n"})
+        assert work.push().code == 0
+    assert "CORPUS_DEPLOYMENT=" in cold.log(1)
+    assert not [word for word in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_") if word in cold.log(1)]
+
+
+def test_who_gives_no_sign_of_life_says_where_it_hung(cold: Box, launch: Launch, ear: socket.socket) -> None:
+    with peer.listen(cold.host.socket) as listener:
+        child = launch(listener.fileno(), NOTIFY_SOCKET=address(ear), WATCHDOG_USEC="300000")
+        assert [ear.recv(100) for _ in range(2)] == [b"READY=1", b"WATCHDOG=1"]
+        child.send_signal(signal.SIGABRT)  # as systemd does then
+        assert child.wait(20) == -signal.SIGABRT
+    assert "in serve" in told(cold)
