@@ -19,6 +19,7 @@ from corpushooks import (
     cli_keys,
     cli_looking,
     cli_projects,
+    cli_setup,
     client,
     daemon,
     demo,
@@ -220,5 +221,5 @@ def demo_(folder: Path | None) -> None:
     sys.exit(demo.run(folder, click.echo))
 
 
-for found in (*cli_projects.COMMANDS, *cli_looking.COMMANDS, *cli_keys.COMMANDS):
+for found in (*cli_projects.COMMANDS, *cli_looking.COMMANDS, *cli_keys.COMMANDS, *cli_setup.COMMANDS):
     corpus.add_command(found)

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from corpushooks import client, doctor, inspection, lanes, log
+from corpushooks import client, doctor, inspection, lanes, log, patient, setup
 from corpushooks.cli_base import EXITS, JSON, NAME, Context, show
 from corpushooks.lanes import newest
 from corpushooks.reports import REPORTS, Report
@@ -173,13 +173,9 @@ def _check(context: Context, target: str, folder: Path) -> list[inspection.Check
 @click.pass_obj
 def doctor_(context: Context, as_json: bool) -> None:
     """Say what is wrong with this host, and which command repairs it."""
-    history = context.history()
-    projects = tuple(context.host.project(row.name) for row in history.projects())
-    found = doctor.examine(doctor.Patient(context.host, context.settings(), projects))
-    lines = [line for name, faults in found for line in doctor.lines(name, faults)]
-    shown = [{"check": name, "faults": [asdict(fault) for fault in faults]} for name, faults in found]
-    show(as_json, shown, lines)
-    sys.exit(1 if any(faults for _, faults in found) else 0)
+    found = doctor.examine(patient.admit(context.host, setup.machine_of(context.host)))
+    show(as_json, [each.as_json() for each in found], [line for each in found for line in each.lines()])
+    sys.exit(1 if any(each.faults for each in found) else 0)
 
 
 COMMANDS = (status, history_, archives, stats, metrics, diff, log_, config_, check, doctor_)

@@ -87,9 +87,10 @@ def reach(host: Host) -> socket.socket:
             time.sleep(0.05)
 
 
-def ping(host: Host) -> int:
-    """Return the pid of the daemon; raise NoDaemonError where none listens."""
+def ping(host: Host, patience: float = SILENCE) -> int:
+    """Return the pid of the daemon; raise NoDaemonError where none answers, which may take `patience` seconds."""
     with connect(host.socket) as link:
+        link.settimeout(patience)
         for said in _answers(link, {"op": "ping"}):
             if "error" in said:
                 raise _complaint(said)

@@ -29,11 +29,15 @@ def repo_path(project: Project, repo: str) -> Path:
 
 def make_host(host: Host) -> None:
     """Make the folders that all projects share."""
-    for folder, mode in (
-        (host.projects_dir, 0o755), (host.pillar_dir, 0o750), (host.salt_dir, 0o755),
-        (host.state_dir, 0o700), (host.locks_dir, 0o700), (host.socket.parent, 0o755),
-    ):  # fmt: skip
+    for folder, mode in (*host_folders(host), (host.locks_dir, 0o700), (host.socket.parent, 0o755)):
         _folder(folder, mode)
+
+
+def host_folders(host: Host) -> tuple[tuple[Path, int], ...]:
+    """Return the folders that all projects share, with their modes; further ones are made when they are needed."""
+    return (
+        (host.projects_dir, 0o755), (host.pillar_dir, 0o750), (host.salt_dir, 0o755), (host.state_dir, 0o700),
+    )  # fmt: skip
 
 
 def keep_ballast(host: Host) -> None:

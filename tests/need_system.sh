@@ -29,6 +29,7 @@ need git git
 need strace strace
 need ssh openssh-client
 need sshd openssh-server
+need systemd-analyze systemd
 need nginx nginx-light
 for program in "$@"; do need "$program" "$program"; done
 [ -n "$missing" ] || exit 0

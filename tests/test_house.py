@@ -17,16 +17,18 @@ HOOK = PACKAGE.parent / "hooks/proc-receive"
 
 # From the roof to the ground. A module imports from its own floor or from further down.
 FLOORS = {
-    "entry": "__main__ cli cli_projects cli_looking cli_keys cli_base demo daemon shell resetperms",
-    "procedures": "init inspection rebuild doctor gate reports follower lanes deploy plan task prepare steps",
-    "assemblies": "site release layout installer",
-    "doors": "git salt wiring tree health history keyring authorized_keys log client peer notify watch",
+    "entry": "__main__ cli cli_projects cli_looking cli_keys cli_setup cli_base demo daemon shell resetperms",
+    "procedures": "init inspection rebuild setup doctor soundness privacy gate reports follower lanes deploy plan"
+    " task prepare steps",
+    "assemblies": "site release layout installer actions patient",
+    "doors": "git salt wiring tree health history keyring authorized_keys log client peer systemd machine"
+    " notify watch",  # one thing each
     "rooms behind a door": "tree.drift tree.sync tree.snapshot tree.restore tree.permissions tree.scan tree.entries"
     " tree.removal tree.descriptors tree.report tree.manifest"
     " git.checkouts git.listings git.commits git.refs git.bare git.access"
     " salt.warm salt.call salt.session salt.configuration salt.child salt.interface",
     "process": "store run disk",
-    "values": "view figures push sls deployment config references settings endpoint keys rights project paths redaction"
+    "values": "view figures push manual sls deployment config references settings endpoint keys rights project paths redaction"
     " text errors",
 }
 WORKER = {
@@ -122,7 +124,7 @@ def test_the_hook_imports_little_at_once() -> None:
     assert [alias.name for node in begins for alias in node.names] == ["os", "_json", "_socket"]
 
 
-PRINTING = {"cli", "cli_keys", "cli_looking", "cli_base", "demo", "shell", "resetperms", *WORKER}
+PRINTING = {"cli", "cli_keys", "cli_setup", "cli_looking", "cli_base", "demo", "shell", "resetperms", *WORKER}
 ENDING = {"print", "exit", "quit", "sys.exit", "sys.stdout.write", "sys.stderr.write", "click.echo"}
 FORKING = {"os.fork", "os.forkpty", "os.system", "os.popen", "os.execv", "os.execve", "os.execvp", "os.posix_spawn"}
 

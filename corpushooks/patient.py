@@ -1,0 +1,89 @@
+"""A host that doctor looks at, and what may be found: what is wrong with the command that repairs it, or a note."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from corpushooks.deployment import ProjectRow
+from corpushooks.errors import ConfigError, StoreError, UsageError
+from corpushooks.history import open_store
+from corpushooks.machine import Machine
+from corpushooks.project import Host, Project
+from corpushooks.settings import Settings, load
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that is wrong, and the command that repairs it."""
+
+    what: str
+    repair: str
+
+
+@dataclass(frozen=True)
+class Patient:
+    """A host that is looked at; `machine` is None where it lives in a folder."""
+
+    host: Host
+    settings: Settings
+    rows: tuple[ProjectRow, ...] = ()
+    busy: frozenset[str] = frozenset()  # the projects of which a deployment has not ended
+    machine: Machine | None = None
+    unread: tuple[Fault, ...] = ()  # what could not even be read
+
+    @property
+    def projects(self) -> tuple[Project, ...]:
+        return tuple(self.host.project(row.name) for row in self.rows)
+
+
+Finding = Fault | str  # a str is a note: nothing is wrong
+Find = Callable[[Patient], Iterator[Finding]]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One row: what is looked at, and how."""
+
+    name: str
+    find: Find
+
+
+def admit(host: Host, machine: Machine | None) -> Patient:
+    """Read what a host says of itself, and make nothing; raise UsageError where it never was one."""
+    unread: list[Fault] = []
+    settings = Settings()
+    rows: tuple[ProjectRow, ...] = ()
+    busy: frozenset[str] = frozenset()
+    try:
+        settings = load(host.config_file)
+    except ConfigError as exc:
+        unread.append(Fault(exc.message, f"edit {host.config_file}; {exc.hint}"))
+    try:
+        unread += _open_to_others(host.store)
+        rows, busy = _told(host)
+    except StoreError as exc:
+        unread.append(Fault(exc.message, exc.hint or f"see {host.store}"))
+    return Patient(host, settings, rows, busy, machine, tuple(unread))
+
+
+def _open_to_others(store: Path) -> list[Fault]:
+    """Return whether others may read the store: whoever opens it mends that, so it is seen before."""
+    mode = store.stat().st_mode & 0o7777 if store.exists() else 0
+    return [Fault(f"{store} had mode {mode:04o}: others may use it", f"chmod go= {store}")] if mode & 0o077 else []
+
+
+def _told(host: Host) -> tuple[tuple[ProjectRow, ...], frozenset[str]]:
+    """Return the projects that the store knows, and those of them that are at work."""
+    if not host.projects_dir.exists() and not host.store.exists():
+        raise UsageError(f"no project was ever made under {host.root}", hint="corpus init NAME")
+    if not host.store.exists() and not any(host.projects_dir.glob("*/git/project.git")):
+        return (), frozenset()  # to open the store would make it
+    history = open_store(host)
+    try:
+        history.check()
+        rows = tuple(history.projects())
+        return rows, frozenset(row.name for row in rows if history.unfinished(row.name))
+    finally:
+        history.close()

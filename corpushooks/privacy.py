@@ -1,0 +1,97 @@
+"""What must be kept from others, as checks for doctor: the store, logs, pillars, archives, and what Salt writes."""
+
+from __future__ import annotations
+
+import shlex
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from corpushooks.patient import Check, Fault, Find, Patient
+from corpushooks.redaction import Redactor
+
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def _private(path: Path, owner: int) -> Iterator[Fault]:
+    """Find who else than `owner` may see something; what is not there is no fault."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    quoted = shlex.quote(str(path))
+    if stat.S_ISLNK(found.st_mode):
+        yield Fault(f"{path} is a symbolic link", f"rm {quoted}")
+        return
+    if found.st_uid != owner:
+        yield Fault(f"{path} belongs to uid {found.st_uid}", f"chown {owner} {quoted}")
+    if found.st_mode & OTHERS:
+        mode = stat.S_IMODE(found.st_mode)
+        yield Fault(f"{path} has mode {mode:04o}: others may use it", f"chmod go= {quoted}")
+
+
+def kept(paths: Callable[[Patient], Iterator[Path]]) -> Find:
+    """Return a check that only the owner of the store may see certain paths."""
+
+    def find(patient: Patient) -> Iterator[Fault]:
+        store = patient.host.store
+        if patient.host.embedded and not store.exists():
+            return  # nothing was made yet, by nobody
+        owner = store.stat().st_uid if patient.host.embedded else 0
+        for path in paths(patient):
+            yield from _private(path, owner)
+
+    return find
+
+
+def _state(patient: Patient) -> Iterator[Path]:
+    host = patient.host
+    yield from (host.state_dir, host.locks_dir, host.scratch)
+
+
+def _store(patient: Patient) -> Iterator[Path]:
+    """The store, what sqlite keeps beside it, and the copies that were kept of older and of damaged ones."""
+    store = patient.host.store
+    yield from sorted(store.parent.glob(f"{store.name}*"))
+
+
+def _logs(patient: Patient) -> Iterator[Path]:
+    yield from sorted(patient.host.state_dir.glob("*.log*"))  # with what logrotate made of them
+    for project in patient.projects:
+        yield project.logs
+        yield from sorted(project.logs.glob("*"))
+
+
+def _pillars(patient: Patient) -> Iterator[Path]:
+    for project in patient.projects:
+        yield from (project.pillar, project.pillar_git)
+
+
+def _trees(patient: Patient) -> Iterator[Path]:
+    for project in patient.projects:
+        yield from (project.archives, project.stage, project.work_git)
+
+
+def _salt(patient: Patient) -> Iterator[Path]:
+    for project in patient.projects:
+        folder = project.minion_dir
+        yield from (folder, folder / "minion", folder / "secrets.json", folder / "log")
+
+
+def _settings(patient: Patient) -> Iterator[Path]:
+    """The settings, where the minion configuration in them has something that looks secret."""
+    redactor = Redactor(patient.settings.secret_keys)
+    redactor.learn(patient.settings.minion)
+    if redactor.values:
+        yield patient.host.config_file
+
+
+CHECKS = (
+    Check("state folder", kept(_state)),
+    Check("store", kept(_store)),
+    Check("logs", kept(_logs)),
+    Check("pillars", kept(_pillars)),
+    Check("archives and stages", kept(_trees)),
+    Check("Salt's folders", kept(_salt)),
+    Check("secrets in settings", kept(_settings)),
+)
