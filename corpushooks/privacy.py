@@ -13,8 +13,8 @@ from corpushooks.redaction import Redactor
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
-def _private(path: Path, owner: int) -> Iterator[Fault]:
-    """Find who else than `owner` may see something; what is not there is no fault."""
+def _private(path: Path, owner: int, bits: int) -> Iterator[Fault]:
+    """Find who else than `owner` may see something, by the bits of the mode; what is not there is no fault."""
     try:
         found = path.lstat()
     except FileNotFoundError:
@@ -25,9 +25,9 @@ def _private(path: Path, owner: int) -> Iterator[Fault]:
         return
     if found.st_uid != owner:
         yield Fault(f"{path} belongs to uid {found.st_uid}", f"chown {owner} {quoted}")
-    if found.st_mode & OTHERS:
-        mode = stat.S_IMODE(found.st_mode)
-        yield Fault(f"{path} has mode {mode:04o}: others may use it", f"chmod go= {quoted}")
+    if found.st_mode & bits:
+        mode, whose = stat.S_IMODE(found.st_mode), "go" if bits == OTHERS else "o"
+        yield Fault(f"{path} has mode {mode:04o}: others may use it", f"chmod {whose}= {quoted}")
 
 
 def kept(paths: Callable[[Patient], Iterator[Path]]) -> Find:
@@ -39,7 +39,8 @@ def kept(paths: Callable[[Patient], Iterator[Path]]) -> Find:
             return  # nothing was made yet, by nobody
         owner = store.stat().st_uid if patient.host.embedded else 0
         for path in paths(patient):
-            yield from _private(path, owner)
+            shared = patient.machine is not None and path in {project.pillar_git for project in patient.projects}
+            yield from _private(path, owner, stat.S_IRWXO if shared else OTHERS)  # its group may push
 
     return find
 

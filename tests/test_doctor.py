@@ -342,6 +342,15 @@ def test_an_account_that_may_push_nothing(live: Box) -> None:
     assert line in told(live, Ill())["account"]
 
 
+def test_a_pillar_is_for_its_group_on_a_machine(live: Box) -> None:
+    path = live.project().pillar_git
+    path.chmod(0o2750)
+    assert not [line for line in told(live, Ill()).get("pillars", []) if str(path) in line]
+    path.chmod(0o2755)
+    assert f"{path} has mode 2755: others may use it; chmod o= {path}" in told(live, Ill())["pillars"]
+    path.chmod(0o700)
+
+
 def test_it_changes_nothing(bare: Box) -> None:
     before = sorted(bare.root.rglob("*"))
     assert faults(bare) == {}
