@@ -473,3 +473,12 @@ def test_the_shell_completes_the_command() -> None:
     run(["sh", "-c", "! command -v bash >/dev/null || bash -n /dev/stdin"], stdin=script.encode())
     words = {"COMP_WORDS": "corpus rollb", "COMP_CWORD": "1", "_CORPUS_COMPLETE": "bash_complete"}
     assert run([Path(sys.executable).with_name("corpus")], env=words).text == "plain,rollback"
+
+
+def test_the_commands_of_getting_started_exist() -> None:
+    page = (Path(__file__).parent.parent / "docs/getting-started.md").read_text()
+    named = set(
+        re.findall(r"\bcorpus (?!daemon)([a-z]+)", "\n".join(re.findall(r"^```sh\n(.*?)^```", page, re.M | re.S)))
+    )
+    assert {"setup", "init", "key"} <= named <= set(command.commands)
+    assert " ".join(setup.UNITS) in page
