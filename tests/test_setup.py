@@ -106,6 +106,15 @@ def test_what_somebody_made_or_edited_stays(host: Host) -> None:
     assert not snippet.exists() and snippet.with_name("corpushooks.conf.disabled").read_text().endswith("# mine\n")
 
 
+def test_a_link_that_leads_elsewhere_by_now_stays(host: Host) -> None:
+    does(host)
+    link = host.root / "usr/local/bin/corpus"
+    link.unlink()
+    link.symlink_to("mine")
+    assert f"left       link {link}: is another one by now" in undoes(host)
+    assert os.readlink(link) == "mine"
+
+
 def test_settings_that_are_there_are_never_touched(host: Host) -> None:
     host.config_file.parent.mkdir()
     host.config_file.write_text("keep_archives: 9\n")
