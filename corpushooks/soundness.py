@@ -25,6 +25,7 @@ from corpushooks.site import make_engine
 PYTHON, SSHD = (3, 10), (7, 4)  # DisableForwarding is of OpenSSH 7.4
 PATIENCE = 10.0  # seconds for the daemon to answer
 SALT_PATIENCE = 60.0
+STALE = 5.0  # seconds that a git at work may hold a lock
 NOT_BY_SHELL = {"nologin", "false"}
 
 
@@ -274,7 +275,7 @@ def locks(patient: Patient) -> Iterator[Finding]:
             continue
         for repo in (project.code_git, project.pillar_git, project.work_git):
             for lock in sorted((*repo.glob("*.lock"), *repo.glob("refs/**/*.lock"))):
-                if time.time() - lock.stat().st_mtime > git.PATIENCE:
+                if time.time() - lock.stat().st_mtime > STALE:
                     yield Fault(f"{lock} was left behind", f"rm {shlex.quote(str(lock))}")
 
 
@@ -284,7 +285,7 @@ def refs(patient: Patient) -> Iterator[Finding]:
         if row.broken:
             yield Fault(f"{row.name} is broken: {row.broken}", f"corpus repair {row.name}")
         elif row.live and row.name not in patient.busy:
-            yield from _refs(project, row.branch, row.code or git.ZERO)
+            yield from _refs(project, row.branch, row.code or "")
 
 
 def _refs(project: Project, branch: str, live: str) -> Iterator[Finding]:
