@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -377,8 +378,16 @@ def test_the_snippets_are_read_for_everybody(text: str, wanted: bool) -> None:
 # -- what is made is taken by whom it is made for ---------------------------------------------------------
 
 
-def test_systemd_takes_the_units(host: Host) -> None:
-    does(host)
+def test_systemd_takes_the_units() -> None:
+    """In a folder with a short name: an address of a socket has at most 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="corpus-", dir="/tmp") as folder:
+        host = Host(Path(folder))
+        (host.root / "etc/ssh").mkdir(parents=True)
+        does(host)
+        check_units(host)
+
+
+def check_units(host: Host) -> None:
     units = [host.root / "etc/systemd/system" / name for name in setup.UNITS]
     done = run(["systemd-analyze", "verify", "--man=no", *units], check=False)
     assert (done.code, done.stdout + done.stderr) == (0, b"")
