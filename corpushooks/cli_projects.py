@@ -29,16 +29,18 @@ def _alone(context: Context, name: str) -> Iterator[None]:
     "--installer", metavar="NAME|PATH",
     help="Begin with a first commit: generic, node, php, python, static, or the path of a folder of your own.",
 )  # fmt: skip
+@click.option("--ssh-key", "own_key", is_flag=True, help="Give the project's user an ssh key pair, to fetch with.")
 @JSON
 @click.pass_obj
 def init_(
-    context: Context, name: str, env: str | None, branch: str | None, installer: str | None, as_json: bool
-) -> None:
+    context: Context, name: str, env: str | None, branch: str | None, installer: str | None, own_key: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Make a project, or repair one; print where to push."""
     context.host.project(name)
     store = open_store(context.host)
     with _alone(context, name):
-        made = init.init(context.host, context.settings(), store, name, env, branch, installer)
+        made = init.init(context.host, context.settings(), store, name, env, branch, installer, own_key=own_key)
     lines = [f"{'made' if made.new else 'repaired'} {name} ({made.environment}, deploys {made.branch})"]
     lines += [f"note: {note}" for note in made.notes]
     show(as_json, asdict(made), [*lines, "", *_next(context, made), "", "Its configuration and secrets:",

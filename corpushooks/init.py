@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from corpushooks import disk, git, installer, layout, rebuild, tree, wiring
+from corpushooks import accounts, disk, git, installer, layout, rebuild, tree, wiring
 from corpushooks.errors import RefusedError, UsageError
 from corpushooks.history import History
 from corpushooks.project import Host, Project, check_branch, check_environment
@@ -38,8 +38,13 @@ def init(
     environment: str | None,
     branch: str | None,
     installed_by: str | None = None,
+    *,
+    own_key: bool = False,
 ) -> Made:
-    """Make a project, or repair it: whatever is right already stays. An installer may write its first commit."""
+    """Make a project, or repair it: whatever is right already stays. An installer may write its first commit.
+
+    With `own_key` the project's user gets an ssh key pair; one that has it keeps it.
+    """
     project, row = host.project(name), history.project(name)
     rebuild.check(host, history)
     mine = settings.for_project(name)
@@ -50,12 +55,14 @@ def init(
     git.check_version()
     with tempfile.TemporaryDirectory(prefix="corpus-") as folder:
         first = _first_tree(project, env, head, installed_by, Path(folder)) if installed_by else None
-        notes = layout.make_accounts(project, settings.account)
+        notes = accounts.make(project, settings.account)
         history.add_project(name, env, head)
         layout.make(project, head)
         commit = git.first_commit(project.code_git, head, first, "Begin with an installer") if first else None
     if first and not commit:
         notes = [*notes, "project.git has commits already: the installer wrote nothing"]
+    if own_key or (project.dir / ".ssh").is_dir():
+        notes = [*notes, f"ssh key of {project.user}: {accounts.make_key(project, socket.getfqdn())}"]
     wiring.wire(project, env)
     disk.flush_all(host.state_dir, project.dir, host.salt_dir, host.pillar_dir)
     return Made(name, env, head, **urls(project, settings), new=row is None, notes=tuple(notes), commit=commit or "")

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import grp
 import os
-import pwd
 import re
 import shlex
 import sys
 from importlib import resources
 from pathlib import Path
 
-from corpushooks import disk, git
+from corpushooks import accounts, disk, git
 from corpushooks.project import Host, Project
-from corpushooks.run import run
 
 TEMPLATE = re.compile(r"(?<=# start templated\n).*?(?=# end templated\n)", re.DOTALL)
 SHEBANG_LIMIT = 126  # bytes; kernels before 5.1 read no more
@@ -70,7 +67,7 @@ def make(project: Project, branch: str) -> None:
         _folder(folder, mode)
     if project.logs.is_dir() or not project.logs.exists():  # else no log can be made, but a roll back must go on
         _folder(project.logs, 0o700)
-    pushers = group_id(project.host, project.deploy_group)
+    pushers = accounts.group_id(project.host, project.deploy_group)
     for repo in REPOS:
         path = repo_path(project, repo)
         git.init_bare(path, branch, shared=pushers is not None)
@@ -121,53 +118,3 @@ def _shebang(python: str) -> str:
         return line
     quotes = "'" * 3  # opens a string for Python, and is nothing for sh
     return f'#!/bin/sh\n{quotes}exec\' {shlex.quote(python)} -IS "$0" "$@"\n\' {quotes}'
-
-
-# accounts
-
-
-def make_accounts(project: Project, account: str) -> list[str]:
-    """Make the system user and groups of a project, as root on a real host; return what was made, or why not.
-
-    `account` is that of ssh: whoever comes through it pushes with the group of those who may.
-    """
-    if project.host.embedded or os.geteuid() != 0:
-        return ["no system users are made: not root, or a root of its own"]
-    made: list[str] = []
-    for name in (project.group, project.deploy_group):
-        if not _known(grp.getgrnam, name):
-            run(["groupadd", "--system", name])
-            made.append(f"group {name}")
-    if not _known(pwd.getpwnam, project.user):
-        run(["useradd", "--system", "--gid", project.group, "--home-dir", project.dir, "--no-create-home",
-             "--shell", "/bin/bash", project.user])  # fmt: skip
-        made.append(f"user {project.user}")
-    if _known(pwd.getpwnam, account) and account not in grp.getgrnam(project.deploy_group).gr_mem:
-        run(["usermod", "--append", "--groups", project.deploy_group, account])
-        made.append(f"{account} in group {project.deploy_group}")
-    return made
-
-
-def _known(lookup: object, name: str) -> bool:
-    try:
-        lookup(name)  # type: ignore[operator]
-    except KeyError:
-        return False
-    return True
-
-
-def group_id(host: Host, group: str) -> int | None:
-    """Return the gid of a group to share with; None where groups are not ours to give, or there is none."""
-    if host.embedded or os.geteuid() != 0 or not _known(grp.getgrnam, group):
-        return None
-    return grp.getgrnam(group).gr_gid
-
-
-def account_ids(host: Host, user: str, group: str) -> tuple[int | None, int | None]:
-    """Return the uid and gid to own files with; None where owners are not ours to set."""
-    if host.embedded or os.geteuid() != 0:
-        return None, None
-    try:
-        return pwd.getpwnam(user).pw_uid, grp.getgrnam(group).gr_gid
-    except KeyError:
-        return None, None

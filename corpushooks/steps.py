@@ -6,7 +6,7 @@ import shutil
 import time
 from pathlib import Path
 
-from corpushooks import disk, git, health, layout, release, tree, view, wiring
+from corpushooks import accounts, disk, git, health, layout, release, tree, view, wiring
 from corpushooks.deployment import ProjectRow
 from corpushooks.errors import CorpusError, ProcessError, RefusedError, SaltError, StepError
 from corpushooks.project import Project
@@ -137,7 +137,7 @@ def fixperms(run: Run, label: str) -> str:
     if run.undoing:
         return "as they were"  # the archive has them
     values = run.cfg.values if run.cfg else {}
-    uid, gid = layout.account_ids(
+    uid, gid = accounts.account_ids(
         run.project.host,
         str(values.get("user", run.project.user)),
         str(values.get("group", run.project.group)),

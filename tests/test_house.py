@@ -21,7 +21,7 @@ FLOORS = {
     "procedures": "init inspection rebuild setup doctor soundness privacy gate reports follower lanes deploy plan"
     " task prepare steps",
     "assemblies": "site release layout installer actions patient",
-    "doors": "git salt wiring tree health history keyring authorized_keys log client peer systemd machine"
+    "doors": "git salt wiring tree health history accounts keyring authorized_keys log client peer systemd machine"
     " notify watch",  # one thing each
     "rooms behind a door": "tree.drift tree.sync tree.snapshot tree.restore tree.permissions tree.scan tree.entries"
     " tree.removal tree.descriptors tree.report tree.manifest"

@@ -11,6 +11,7 @@ import pytest
 from corpushooks import git, init, inspection, installer
 from corpushooks.cli_projects import init_
 from corpushooks.errors import ProcessError, UsageError
+from corpushooks.git import checkouts
 from corpushooks.history import open_store
 from corpushooks.run import run
 from corpushooks.settings import load
@@ -121,7 +122,7 @@ def test_a_commit_that_was_not_finished_is_made_by_the_next_init(
         def dies(*given: object) -> None:
             raise ProcessError("killed")
 
-        patch.setattr(git, "move_ref", dies)  # all of the commit is there, and no branch names it
+        patch.setattr(checkouts, "move_ref", dies)  # all of the commit is there, and no branch names it
         with pytest.raises(ProcessError):
             init_hello(box, "static")
     assert git.is_empty(box.project().code_git)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 import sys
 from pathlib import Path
 
 import pytest
 
-from corpushooks import layout
+from corpushooks import accounts, layout
+from corpushooks.errors import RefusedError
 from corpushooks.project import Host, Project
 from corpushooks.run import run
 from tests.host import Box
@@ -60,3 +63,30 @@ def test_folders_that_others_may_not_read(box: Box) -> None:
     for folder in (project.pillar, project.stage, project.archives, project.logs, project.minion_dir, project.work_git):
         assert folder.stat().st_mode & 0o077 == 0, folder
     assert box.host.store.stat().st_mode & 0o077 == 0
+
+
+def test_a_project_gets_a_key_of_its_own_where_it_asks_for_one(box: Box) -> None:
+    home = box.project().dir / ".ssh"
+    box.init()
+    assert not home.exists()
+    public = accounts.make_key(box.project(), "host.example.org")
+    assert public.startswith("ssh-ed25519 ") and public.endswith(" hello-user@host.example.org")
+    assert run(["ssh-keygen", "-y", "-f", home / "id_ed25519"]).text.split()[1] == public.split()[1]
+    home.chmod(0o755)
+    (home / "id_ed25519").chmod(0o644)
+    box.init()  # repairs it
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (home, home / "id_ed25519")] == [0o700, 0o600]
+    assert accounts.make_key(box.project(), "other") == public
+
+
+def test_a_link_in_the_place_of_a_key_is_not_followed(box: Box, tmp_path: Path) -> None:
+    accounts.make_key(box.project(), "host.example.org")
+    target, key = tmp_path / "target", box.project().dir / ".ssh/id_ed25519"
+    target.write_text("x")
+    target.chmod(0o644)
+    for plant in (os.symlink, os.link):
+        key.unlink()
+        plant(target, key)
+        with pytest.raises(RefusedError, match="holds no key pair as it was made"):
+            accounts.make_key(box.project(), "host.example.org")
+        assert stat.S_IMODE(target.stat().st_mode) == 0o644

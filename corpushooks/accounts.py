@@ -1,0 +1,113 @@
+"""The door to the accounts of a project: its user and groups, and an ssh key of its own."""
+
+from __future__ import annotations
+
+import errno
+import grp
+import os
+import pwd
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from corpushooks import disk
+from corpushooks.errors import RefusedError
+from corpushooks.project import Host, Project
+from corpushooks.run import run
+
+KEY = "id_ed25519"
+PUBLIC_LIMIT = 4096  # bytes
+
+
+def make(project: Project, account: str) -> list[str]:
+    """Make the system user and groups of a project, as root on a real host; return what was made, or why not.
+
+    `account` is that of ssh: whoever comes through it pushes with the group of those who may.
+    """
+    if project.host.embedded or os.geteuid() != 0:
+        return ["no system users are made: not root, or a root of its own"]
+    made: list[str] = []
+    for name in (project.group, project.deploy_group):
+        if not _known(grp.getgrnam, name):
+            run(["groupadd", "--system", name])
+            made.append(f"group {name}")
+    if not _known(pwd.getpwnam, project.user):
+        run(["useradd", "--system", "--gid", project.group, "--home-dir", project.dir, "--no-create-home",
+             "--shell", "/bin/bash", project.user])  # fmt: skip
+        made.append(f"user {project.user}")
+    if _known(pwd.getpwnam, account) and account not in grp.getgrnam(project.deploy_group).gr_mem:
+        run(["usermod", "--append", "--groups", project.deploy_group, account])
+        made.append(f"{account} in group {project.deploy_group}")
+    return made
+
+
+def _known(lookup: object, name: str) -> bool:
+    try:
+        lookup(name)  # type: ignore[operator]
+    except KeyError:
+        return False
+    return True
+
+
+def group_id(host: Host, group: str) -> int | None:
+    """Return the gid of a group to share with; None where groups are not ours to give, or there is none."""
+    if host.embedded or os.geteuid() != 0 or not _known(grp.getgrnam, group):
+        return None
+    return grp.getgrnam(group).gr_gid
+
+
+def account_ids(host: Host, user: str, group: str) -> tuple[int | None, int | None]:
+    """Return the uid and gid to own files with; None where owners are not ours to set."""
+    if host.embedded or os.geteuid() != 0:
+        return None, None
+    try:
+        return pwd.getpwnam(user).pw_uid, grp.getgrnam(group).gr_gid
+    except KeyError:
+        return None, None
+
+
+def make_key(project: Project, fqdn: str) -> str:
+    """Make or repair the ssh key pair of a project's user, in its home; return the public key. Raise RefusedError.
+
+    The folder is that user's, who is not trusted: no link in it is followed.
+    """
+    home, owner = project.dir / ".ssh", account_ids(project.host, project.user, project.group)
+    if not home.exists():
+        with tempfile.TemporaryDirectory(prefix=".ssh-", dir=project.dir) as folder:
+            made = Path(folder) / "made"
+            made.mkdir()
+            run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"{project.user}@{fqdn}", "-f", made / KEY])
+            disk.flush_folder(made)
+            made.rename(home)
+    try:
+        with _opened(home, None) as folder_fd:
+            _give(folder_fd, 0o700, owner)
+            with _opened(KEY, folder_fd) as private, _opened(f"{KEY}.pub", folder_fd) as public:
+                _give(private, 0o600, owner)
+                _give(public, 0o644, owner)
+                return os.read(public, PUBLIC_LIMIT).decode("utf-8", "replace").strip()
+    except OSError as exc:
+        raise RefusedError(
+            f"{home} holds no key pair as it was made: {exc}", f"look at it, then: rm -r {home}"
+        ) from exc
+
+
+@contextmanager
+def _opened(path: Path | str, folder: int | None) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        st = os.fstat(descriptor)
+        if not (stat.S_ISREG(st.st_mode) and st.st_nlink == 1) and not (folder is None and stat.S_ISDIR(st.st_mode)):
+            raise OSError(errno.EINVAL, "not a file of its own", str(path))
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _give(descriptor: int, mode: int, owner: tuple[int | None, int | None]) -> None:
+    uid, gid = owner
+    if uid is not None and gid is not None:
+        os.fchown(descriptor, uid, gid)
+    os.fchmod(descriptor, mode)
