@@ -28,7 +28,7 @@ from corpushooks import (
     project,
     rebuild,
 )  # fmt: skip
-from corpushooks.cli_base import EXITS, JSON, NAME, Context, check_outside, outcome, show
+from corpushooks.cli_base import EXITS, JSON, NAME, Context, Screen, check_outside, outcome, show
 from corpushooks.deployment import Request
 from corpushooks.errors import BrokenError, CorpusError, NoDaemonError, RefusedError
 from corpushooks.site import open_site
@@ -84,9 +84,10 @@ def _ask(context: Context, name: str, request: Request, as_json: bool) -> None:
     context.row(name)
     if not request.nowait:
         check_outside(context, name, f"with --nowait it is queued: corpus deploy {name} --nowait")
-    asked = {"op": "request", "project": name, "request": asdict(request)}
+    screen = Screen(err=as_json)
+    asked = {"op": "request", "project": name, "request": asdict(replace(request, progress=screen.rewrites))}
     try:
-        result = client.ask(context.host, asked, lambda line: click.echo(line, err=as_json))
+        result = screen.ask(context.host, asked)
     except KeyboardInterrupt:
         click.echo(f"the deployment goes on; see: corpus log {name} -f, corpus cancel {name}", err=True)
         raise

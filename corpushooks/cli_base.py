@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -79,6 +80,32 @@ def check_outside(context: Context, name: str, hint: str) -> None:
         history, _ = context.known(name)
         if history.deployment(name, int(number)).ended is None:
             raise RefusedError(f"this was asked for within deployment {number} of {name}, and would wait for it", hint)
+
+
+@dataclass
+class Screen:
+    """Where lines are shown; on a terminal the last one may be rewritten."""
+
+    err: bool = False
+    _width: int = 0
+
+    @property
+    def rewrites(self) -> bool:
+        return (sys.stderr if self.err else sys.stdout).isatty()
+
+    def say(self, text: str) -> None:
+        """Show a line."""
+        click.echo(text.ljust(self._width), err=self.err)
+        self._width = 0
+
+    def rewrite(self, text: str) -> None:
+        """Show a line that the next one replaces."""
+        click.echo(text.ljust(self._width) + "\r", nl=False, err=self.err)
+        self._width = len(text)
+
+    def ask(self, host: project.Host, request: dict[str, Any]) -> dict[str, Any]:
+        """Ask the daemon and show what it says."""
+        return client.ask(host, request, self.say, self.rewrite if self.rewrites else None)
 
 
 def show(as_json: bool, value: Any, lines: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from corpushooks import client, doctor, inspection, lanes, log, patient, setup
-from corpushooks.cli_base import EXITS, JSON, NAME, Context, show
+from corpushooks.cli_base import EXITS, JSON, NAME, Context, Screen, show
 from corpushooks.lanes import newest
 from corpushooks.reports import REPORTS, Report
 
@@ -110,7 +110,7 @@ def log_(context: Context, name: str, number: int | None, follow: bool, short: b
     deployment = history.deployment(name, number) if number else newest(history, name)
     if follow and not deployment.ended:
         asked = {"op": "follow", "project": name, "number": deployment.number, "whole": not short}
-        result = client.ask(context.host, asked, click.echo)
+        result = Screen().ask(context.host, {**asked, "progress": Screen().rewrites})
         sys.exit(EXITS.get(result["state"], 1))
     path = lanes.log_path(context.host.project(name), deployment.number)
     found = [line for line in log.read(path) if not (short and line.more)]
@@ -123,7 +123,10 @@ def _far_log(context: Context, name: str, number: int | None, *, follow: bool, w
     """Show a log as the daemon feeds it, which is to its end."""
     asked = {"op": "follow", "project": name, "number": number or 0, "whole": whole}
     texts: list[str] = []
-    result = client.ask(context.host, asked, texts.append if as_json else click.echo)
+    if as_json:
+        result = client.ask(context.host, asked, texts.append)
+    else:
+        result = Screen().ask(context.host, {**asked, "progress": Screen().rewrites})
     if as_json:
         show(as_json, [{"text": text} for text in texts], [])
     if follow:

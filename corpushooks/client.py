@@ -21,7 +21,7 @@ SILENCE = 600.0  # seconds without a word of the daemon, which says something ev
 LINE_LIMIT = 4 << 20  # bytes of a line of the daemon
 ADMISSION = "CORPUS_ADMISSION"  # in the environment of what sshd started for a key; it is worth nothing elsewhere
 PATIENCE = 20  # connections that may end without a word
-WORDS = {"say": str, "number": int, "offset": int, "result": dict, "error": str, "hint": str, "code": int}
+WORDS = {"say": str, "end": str, "number": int, "offset": int, "result": dict, "error": str, "hint": str, "code": int}
 ERRORS = {2: UsageError, 3: RefusedError, 4: BrokenError}
 
 Say = Callable[[str], None]
@@ -98,8 +98,10 @@ def ping(host: Host, patience: float = SILENCE) -> int:
     raise NoDaemonError("the daemon ended the connection", hint="ask again")
 
 
-def ask(host: Host, request: dict[str, Any], say: Say) -> dict[str, Any]:
+def ask(host: Host, request: dict[str, Any], say: Say, rewrite: Say | None = None) -> dict[str, Any]:
     """Send a request, relay what is said, return the result; raise the error that the daemon answers.
+
+    `rewrite` is given lines that the next one replaces.
 
     When the daemon goes away after it gave a number, the deployment is followed from there on the next one.
     """
@@ -108,11 +110,12 @@ def ask(host: Host, request: dict[str, Any], say: Say) -> dict[str, Any]:
         with reach(host) as link:
             for said in _answers(link, request):
                 if "say" in said:
-                    say(said["say"])
+                    (rewrite if rewrite and said.get("end") == "\r" else say)(said["say"])
                 failures = 0
                 if "number" in said:
                     numbered = 1
-                    request = {"op": "follow", "project": request["project"], "number": said["number"]}
+                    request = {"op": "follow", "project": request["project"], "number": said["number"],
+                               "progress": rewrite is not None}  # fmt: skip
                 if "offset" in said:
                     request["offset"] = said["offset"]
                 if "result" in said:

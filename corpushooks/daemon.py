@@ -16,7 +16,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TextIO
@@ -257,7 +257,9 @@ class Daemon:
         deployment = self._enqueue(row.name, request)
         peer.send(number=deployment.number)
         if not request.nowait:
-            deployment = follow(self.site, peer, deployment, asked.number("offset", 0))
+            deployment = follow(
+                self.site, peer, deployment, asked.number("offset", 0), progress=request.progress
+            )  # fmt: skip
         else:
             see = self.site.words(f"corpus log {row.name} {deployment.number} -f", ssh=visitor.key is not None)
             peer.send(say=f"queued as deployment {deployment.number}: {see}")
@@ -293,14 +295,17 @@ class Daemon:
         deployment = self._enqueue(row.name, request)
         peer.send(number=deployment.number)
         if not request.nowait:
-            deployment = follow(self.site, peer, deployment, 0)
+            deployment = follow(self.site, peer, deployment, 0, progress=request.progress)
         peer.send(result=deployment.as_json())
 
     def follow(self, peer: Connection, visitor: Visitor, row: ProjectRow, asked: Asked) -> None:
         """Feed a log from an offset on, to its end."""
         number = asked.number("number")
         deployment = self.site.history.deployment(row.name, number) if number else newest(self.site.history, row.name)
-        deployment = follow(self.site, peer, deployment, asked.number("offset", 0), whole=asked.flag("whole"))
+        deployment = follow(
+            self.site, peer, deployment, asked.number("offset", 0),
+            whole=asked.flag("whole"), progress=asked.flag("progress"),
+        )  # fmt: skip
         peer.send(result=deployment.as_json())
 
     def cancel(self, peer: Connection, visitor: Visitor, row: ProjectRow, asked: Asked) -> None:
@@ -436,6 +441,10 @@ def _log_to(file: TextIO) -> None:
     )
 
 
+def _tell(event: str, about: Mapping[str, object]) -> None:
+    structlog.get_logger().info(event, **about)
+
+
 def _own_log(path: Path) -> TextIO:
     """Give an embedded daemon a log file: it has no journal, and whoever started it leaves."""
     file = open(path, "a", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600))  # noqa: SIM115
@@ -452,6 +461,7 @@ def run(site: Site, *, embedded: bool) -> None:
         faulthandler.enable()  # who gives no sign of life is aborted: the log then says where each thread hung
     with listening(site, above.listener()) as listener:
         _log_to(_own_log(site.host.state_dir / "daemon.log") if embedded else sys.stderr)
+        site.event = _tell
         daemon = Daemon(site, listener, embedded, above)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: daemon.stop())

@@ -109,6 +109,7 @@ def _one(run: Run, step: Step) -> None:
             steps.flush(run)
         run.site.history.begin(run.deployment, step.name)
         detail = step.act(run, label)
+    run.event("step", {"step": f"{index} {step.name}", "seconds": round(time.monotonic() - start, 3)})
     if run.deployment.state == RUNNING:  # what was cancelled in a step ends with it
         run.check_cancelled()
     if step.name != "install" or detail:

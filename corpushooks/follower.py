@@ -25,8 +25,12 @@ def follow(
     *,
     whole: bool = False,
     quiet: bool = False,
+    progress: bool = False,
 ) -> Deployment:
-    """Feed what is said of a deployment until its outcome is; return it with its outcome."""
+    """Feed what is said of a deployment until its outcome is; return it with its outcome.
+
+    With `progress` there is a terminal that can rewrite a line.
+    """
     path = log_path(site.host.project(deployment.project), deployment.number)
     waiting, silent = "", time.monotonic()
     while True:
@@ -41,9 +45,9 @@ def follow(
             return now
         peer.check()
         waiting = _say_waiting(site, peer, deployment, waiting)
-        if not quiet and time.monotonic() - silent > (TICK if now.request.progress else HEARTBEAT):
+        if not quiet and time.monotonic() - silent > (TICK if progress else HEARTBEAT):
             silent = time.monotonic()
-            peer.send(say=_heartbeat(site, now), end="\r" if now.request.progress else "\n")
+            peer.send(say=_heartbeat(site, now), end="\r" if progress else "\n")
         _wait_for_more(site, deployment, offset)
 
 

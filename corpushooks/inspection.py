@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 from collections.abc import Mapping
@@ -25,7 +24,7 @@ from corpushooks.salt import Session
 from corpushooks.settings import Settings
 from corpushooks.site import Site, open_site
 from corpushooks.sls import Problem
-from corpushooks.text import clean, shortened, shown
+from corpushooks.text import clean, shown
 
 
 def status(host: Host, history: History, row: ProjectRow) -> dict[str, Any]:
@@ -110,28 +109,6 @@ def cfg_of(site: Site, row: ProjectRow, deployment: Deployment) -> dict[str, Any
         with site.engine.session(found.minion(settings), Unheard(redactor)) as session:
             computed = release.cfg_of(_layers(session, settings, found, redactor), found, settings)
     return dict(redactor.masked(computed.values))
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], where: str = "") -> list[str]:
-    """Return a line for each value that is not the same in two mappings."""
-    found: list[str] = []
-    for key in sorted({*old, *new}, key=str):
-        path = f"{where}{key}"
-        mine, theirs = old.get(key), new.get(key)
-        if isinstance(mine, Mapping) and isinstance(theirs, Mapping):
-            found += differences(mine, theirs, f"{path}.")
-        elif key not in old:
-            found.append(f"+ {path}: {shown_value(theirs)}")
-        elif key not in new:
-            found.append(f"- {path}: {shown_value(mine)}")
-        elif mine != theirs:
-            found.append(f"~ {path}: {shown_value(mine)} -> {shown_value(theirs)}")
-    return found
-
-
-def shown_value(value: Any) -> str:
-    """Return a value of cfg on one line."""
-    return shortened(json.dumps(value, default=str, ensure_ascii=False), 80)
 
 
 INCLUDED = "included by pillar/init.sls, or the pillar of the host"

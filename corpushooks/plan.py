@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from corpushooks import git, prepare, release, view
 from corpushooks.deployment import DONE
@@ -50,7 +51,10 @@ def _states(run: Run, changes: Sequence[Change]) -> None:
         minion = found.minion(replace(run.settings, minion={**run.settings.minion, **cover}))
         doubt = str(run.project.tree) if changes and not cover else ""
         session = run.use(run.site.engine.session(minion, run))
-        release.compute(session, found, run.settings, run.request, run.redactor, archive=run.archive, chrono=chrono)
+        cfg = release.compute(
+            session, found, run.settings, run.request, run.redactor, archive=run.archive, chrono=chrono
+        )
+        _show_cfg(run, cfg.values)
         for stem in found.install(run.request.steps):
             run.check_cancelled()
             result = session.run(run.project.sls_id(stem), test=True, timeout=run.time_left())
@@ -60,6 +64,23 @@ def _states(run: Run, changes: Sequence[Change]) -> None:
             for text in view.all_states(result):
                 run.log.write(text, more=True)
         run.close_session()
+
+
+def _show_cfg(run: Run, new: Mapping[str, Any]) -> None:
+    """Say what of cfg would change; the names of this deployment and its archive do each time."""
+    if run.row.tree_code is None:
+        return
+    project = run.project
+    folder = project.minion_dir / "candidate" / f"{run.deployment.number}-live"
+    folder.mkdir(parents=True)
+    live = release.beside(project, run.row.environment, folder, project.stage / ".salt", project.pillar)
+    with run.site.engine.session(live.minion(run.settings), release.Unheard(run.redactor)) as session:
+        old = release.compute(
+            session, live, run.settings, run.request, run.redactor, archive=run.archive, chrono=str(new["chrono"])
+        ).values
+    lines = view.differences(run.redactor.masked(old), run.redactor.masked(new))
+    for line in excerpt([f"      cfg {line}" for line in lines], view.SCREEN):
+        run.log.write(line)
 
 
 def _cover(run: Run, found: Release, changes: Sequence[Change]) -> dict[str, object]:

@@ -121,7 +121,7 @@ def diff(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
     project = site.host.project(row.name)
     files = git.differing(project.work_git, old.new_code, new.new_code or git.EMPTY_TREE)
     cfgs = inspection.cfg_of(site, row, old), inspection.cfg_of(site, row, new)
-    changed = inspection.differences(*cfgs)
+    changed = view.differences(*cfgs)
     head = f"deployment {old.number} -> {new.number}: "
     head += view.course(old.new_code, new.new_code, old.new_pillar, new.new_pillar, 0)
     lines = [head, *(f"  {letter} {shown(path)}" for letter, path in files), *(f"  cfg {line}" for line in changed)]

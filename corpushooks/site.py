@@ -6,7 +6,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,6 +30,13 @@ MARK = "CORPUS_DEPLOYMENT"  # in the environment of all that a deployment starts
 Probe = Callable[[str, str], None]
 
 
+Event = Callable[[str, Mapping[str, object]], None]
+
+
+def no_event(event: str, about: Mapping[str, object]) -> None:
+    """Tell nobody: only a daemon has a log of its own."""
+
+
 def no_probe(label: str, when: str) -> None:
     """Do nothing where a crash test would."""
 
@@ -43,6 +50,7 @@ class Site:
     history: History
     engine: Engine
     probe: Probe = no_probe
+    event: Event = no_event  # is told what happens, for whoever runs the host
     stopping: bool = False
     running: dict[tuple[str, int], Run] = field(default_factory=dict)
     changed: threading.Condition = field(default_factory=threading.Condition)  # what runs or waits
@@ -119,6 +127,12 @@ class Run:
     def move(self, state: str, reason: str = "") -> None:
         """Change the state of the deployment."""
         self.deployment = self.site.history.move(self.deployment, state, one_line(self.hide(reason)))
+        about = {"reason": self.deployment.reason} if self.deployment.reason else {}
+        self.event("state", {"state": state, "kind": self.request.kind, "by": self.request.who, **about})
+
+    def event(self, event: str, about: Mapping[str, object]) -> None:
+        """Tell whoever runs the host what happens in this deployment."""
+        self.site.event(event, {"project": self.project.name, "deployment": self.deployment.number, **about})
 
     def warn(self, *warnings: str) -> None:
         """Show warnings, the first of many."""

@@ -348,8 +348,10 @@ def run_sls(run: Run, stem: str, label: str) -> Result:
     except SaltError as exc:
         run.check_cancelled()
         raise StepError(f"{label.strip() or stem}: {exc}") from exc
+    took = time.monotonic() - start
+    run.event("sls", {"sls": stem, "ok": result.ok, "states": len(result.states), "seconds": round(took, 3)})
     if label and result.ok:
-        run.log.write(view.row(label, view.summary(result), time.monotonic() - start))
+        run.log.write(view.row(label, view.summary(result), took))
     elif label:
         run.log.write(label)
     if not result.ok:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -235,3 +236,25 @@ def history_row(one: Deployment, *, live: bool) -> str:
     kind = "" if one.request.kind == "deploy" else f"{one.request.kind} "
     left = f"{mark}{one.number:>5}  {when}  {outcome(one.state):<11} {took:>8}  {one.request.who:<10} {ways}"
     return f"{left}  {kind}{one.reason}".rstrip()
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], where: str = "") -> list[str]:
+    """Return a line for each value that is not the same in two mappings."""
+    found: list[str] = []
+    for key in sorted({*old, *new}, key=str):
+        path = f"{where}{key}"
+        mine, theirs = old.get(key), new.get(key)
+        if isinstance(mine, Mapping) and isinstance(theirs, Mapping):
+            found += differences(mine, theirs, f"{path}.")
+        elif key not in old:
+            found.append(f"+ {path}: {_on_one_line(theirs)}")
+        elif key not in new:
+            found.append(f"- {path}: {_on_one_line(mine)}")
+        elif mine != theirs:
+            found.append(f"~ {path}: {_on_one_line(mine)} -> {_on_one_line(theirs)}")
+    return found
+
+
+def _on_one_line(value: Any) -> str:
+    """Return a value of cfg on one line."""
+    return shortened(json.dumps(value, default=str, ensure_ascii=False), 80)
