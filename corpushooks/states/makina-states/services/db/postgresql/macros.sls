@@ -31,9 +31,9 @@
 {% endfor %}
 {% endmacro %}
 
-{% macro postgresql_group(group, superuser=None, createroles=None, createdb=None, login=None, inherit=None,
-                          replication=None, groups=None, user=None, db_host=None, db_port=None,
-                          version=None, suf='') %}
+{% macro postgresql_group(group, superuser=None, createroles=None, login=None, inherit=None, groups=None,
+                          createdb=None, rolepassword='', encrypted=None, replication=None, user=None, db_host=None,
+                          db_port=None, version=None, full=True, suf='') %}
 {{ only(version) }}
 {{ pgsql.version }}-{{ group }}-makina-postgresql-group{{ suf }}:
   postgres_group.present:
@@ -44,8 +44,9 @@
 {% endmacro %}
 
 {#- A database, which a group of its own owns: DB_owners. -#}
-{% macro postgresql_db(db, owner=None, tablespace=None, template='template0', encoding=pgsql.encoding, locale='',
-                       user=None, db_host=None, db_port=None, version=None, wait_for_template=None) %}
+{% macro postgresql_db(db, owner=None, tablespace=None, template='template0', wait_for_template=None,
+                       encoding=pgsql.encoding, lc_collate='', lc_ctype='', user=None, version=None, extensions=None,
+                       full=True, suf='', locale='', db_host=None, db_port=None) %}
 {{ only(version) }}
 {% set by = owner or db ~ '_owners' %}
 {% if not owner %}
@@ -60,23 +61,22 @@
 {% if tablespace %}
     - tablespace: {{ tablespace }}
 {% endif %}
-{% if locale or pgsql.locale %}
-    - lc_collate: {{ locale or pgsql.locale }}
-    - lc_ctype: {{ locale or pgsql.locale }}
-{% endif %}
+{{ role_options({'lc_collate': lc_collate or locale or pgsql.locale or none,
+                 'lc_ctype': lc_ctype or locale or pgsql.locale or none}) }}
 {{ asked(('pre-create-db', 'post-create-db'), user, db_host, db_port) }}
+{{ install_pg_exts(extensions or [], db, user=user, db_host=db_host, db_port=db_port) }}
 {% endmacro %}
 
 {#- A user; with `db` one of those who own that database. -#}
 {% macro postgresql_user(name, password, groups=None, db=None, createdb=None, inherit=None, login=True, superuser=None,
                          replication=None, createroles=None, encrypted=None, user=None, db_host=None, db_port=None,
-                         version=None, full=True) %}
+                         version=None, full=True, suf='') %}
 {{ only(version) }}
 {% set member = (groups or []) + ([db ~ '_owners'] if db else []) %}
 {% for group in groups or [] %}
-{{ postgresql_group(group, user=user, db_host=db_host, db_port=db_port, suf='-' ~ name) }}
+{{ postgresql_group(group, user=user, db_host=db_host, db_port=db_port, suf='-' ~ name ~ suf) }}
 {% endfor %}
-{{ pgsql.version }}-{{ name }}-makina-services-postgresql-user:
+{{ pgsql.version }}-{{ name }}-makina-services-postgresql-user{{ suf }}:
   postgres_user.present:
     - name: {{ name | json }}
 {{ role_options({'password': password | string if password is not none else none, 'superuser': superuser,
@@ -86,20 +86,23 @@
 {{ asked(('pre-create-user', 'post-create-user'), user, db_host, db_port) }}
 {% endmacro %}
 
-{% macro install_pg_exts(exts, db=None, dbs=None, user=None, db_host=None, db_port=None, version=None, full=True,
-                         wait_for_database_creation=None) %}
-{{ only(version) }}
+{#- Extensions of databases; `watch` and `watch_in` are lists of other requisites. -#}
+{% macro install_pg_exts(exts, db=None, db_host=None, db_port=None, wait_for_database_creation=None, dbs=None,
+                         version=None, versions=None, user=None, watch=None, watch_in=None, full=True) %}
+{% for one in [version] + (versions or []) %}{{ only(one) }}{% endfor %}
 {% for base in (dbs or []) + ([db] if db else []) %}
 {% for ext in exts %}
 {{ pgsql.version }}-{{ base }}-{{ ext }}-makina-postgresql:
   postgres_extension.present:
     - name: {{ ext | json }}
+    - watch: {{ watch or [] }}
+    - watch_in: {{ watch_in or [] }}
 {{ asked(('post-create-db', 'pre-create-user'), user, db_host, db_port, base) }}
 {% endfor %}
 {% endfor %}
 {% endmacro %}
 
-{% macro install_pg_ext(ext, db=None, dbs=None, user=None, db_host=None, db_port=None, version=None, full=True,
-                        wait_for_database_creation=None) %}
-{{ install_pg_exts([ext], db, dbs, user, db_host, db_port, version) }}
+{% macro install_pg_ext(ext, db=None, dbs=None, wait_for_database_creation=None, versions=None, version=None, user=None,
+                        db_host=None, db_port=None, watch=None, watch_in=None, full=True) %}
+{{ install_pg_exts([ext], db, db_host, db_port, none, dbs, version, versions, user, watch, watch_in) }}
 {% endmacro %}
