@@ -153,14 +153,19 @@ def check(context: Context, target: str, as_json: bool) -> None:
     """Say whether the branch of a project, or a folder with a .salt, would deploy.
 
     A line for each file: its syntax, and what Salt says when it compiles it with the cfg. No state runs, but the Jinja
-    in the files does.
+    in the files does. A state that Salt has, but not without a program that is not installed yet, is a warning.
     """
     with tempfile.TemporaryDirectory(prefix="corpus-") as folder:
         checked = _check(context, target, Path(folder))
     problems = [problem for each in checked for problem in each.problems]
-    lines = [line for each in checked for line in (each.problems or [f"{each.file}: fine"])]
+    lines = [line for each in checked for line in _lines(each)]
     show(as_json, {"target": target, "problems": problems, "files": [asdict(each) for each in checked]}, lines)
     sys.exit(1 if problems else 0)
+
+
+def _lines(checked: inspection.Checked) -> list[str]:
+    warnings = [f"warning: {text}" for text in checked.warnings]
+    return [*(checked.problems or ([] if warnings else [f"{checked.file}: fine"])), *warnings]
 
 
 def _check(context: Context, target: str, folder: Path) -> list[inspection.Checked]:

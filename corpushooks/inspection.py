@@ -128,10 +128,11 @@ def _files(found: Release) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Checked:
-    """One file of a project, and what is wrong in it."""
+    """One file of a project, what is wrong in it, and what is well only once something is installed."""
 
     file: str
     problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def check_project(site: Site, row: ProjectRow, folder: Path) -> list[Checked]:
@@ -218,10 +219,10 @@ def _blamed(exc: CorpusError) -> str:
 
 
 def _checked(found: Mapping[Path, list[Problem]], redactor: Redactor) -> list[Checked]:
-    return [
-        Checked(path.name, tuple(_harmless(redactor.redact(str(problem))) for problem in problems))
-        for path, problems in found.items()
-    ]
+    def texts(problems: list[Problem], later: bool) -> tuple[str, ...]:
+        return tuple(_harmless(redactor.redact(str(each))) for each in problems if each.later is later)
+
+    return [Checked(path.name, texts(problems, False), texts(problems, True)) for path, problems in found.items()]
 
 
 def _harmless(text: str) -> str:

@@ -95,6 +95,7 @@ class Problem:
     file: str
     line: int | None
     message: str
+    later: bool = False  # it may be well once something is installed
 
     def __str__(self) -> str:
         name = shown(Path(self.file).name)
@@ -276,4 +277,9 @@ def problems_of(minion: Minion, sls: str, told: Sequence[str]) -> list[Problem]:
     result = [text for text in told if not text.startswith(("Pillar failed to render", "Reason:"))]
     roots = (*minion.states, *minion.pillars)
     file = source(sls, roots) or Path(sls.rpartition(".")[2] + ".sls")
-    return [problem(text, file, roots) for text in result]
+    return [_or_later(text, file, roots) for text in result]
+
+
+def _or_later(text: str, file: Path, roots: Sequence[Path]) -> Problem:
+    later = text.startswith("later: ")
+    return replace(problem(text.removeprefix("later: "), file, roots), later=later)

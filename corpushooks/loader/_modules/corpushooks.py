@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import jinja2
 import salt.loader
 import salt.state
+import salt.states
 import salt.template
 import salt.utils.jinja
 import salt.utils.yamlloader
@@ -27,6 +29,8 @@ __pillar__: dict[str, Any]
 __context__: dict[str, Any]
 
 JINJA = re.compile(r"{[{%#]")
+LATER = "later: "
+ELSEWHERE = re.compile(r"\bwin_|\bmac|windows|darwin|solaris|bsd|proxy", re.IGNORECASE)  # no package changes that
 
 
 def facts(sample: str = "") -> str:
@@ -55,7 +59,10 @@ def syntax(files: list[str]) -> str:
 
 
 def check(sls: str) -> str:
-    """Render and compile one SLS and run nothing of it; return the texts of what is wrong."""
+    """Render and compile one SLS and run nothing of it; return the texts of what is wrong.
+
+    One that begins with LATER is of a state that may be there once something is installed.
+    """
     if __pillar__.get("_errors"):
         return _json(["Pillar failed to render with the following messages:", *__pillar__["_errors"]])
     with salt.state.HighState(__opts__, context=dict(__context__), initial_pillar=dict(__pillar__)) as high:
@@ -115,7 +122,30 @@ def _compile(high: Any, sls: str) -> list[str]:
     chunks, errors = state.compile_high_data(state.apply_exclude(data))
     if errors:
         return list(errors)
-    return [f"{text} in state [{low['__id__']}]" for low in chunks for text in state.verify_data(low)]
+    return [text for low in chunks for text in _verified(state, low)]
+
+
+def _verified(state: Any, low: dict[str, Any]) -> list[str]:
+    """Return what is wrong with one state; where only a program that it needs is missing, that it comes later."""
+    errors = state.verify_data(low)
+    name, function = low["state"], low.get("fun")
+    reason = state.states.missing_modules.get(name)
+    if not errors or not isinstance(reason, str) or ELSEWHERE.search(f"{name} {reason}"):
+        return [f"{text} in state [{low['__id__']}]" for text in errors]
+    if not _defines(name, function):
+        return [f"State '{name}.{function}' was not found in state [{low['__id__']}]"]
+    return [f"{LATER}{name}.{function} in state [{low['__id__']}] is not available yet: {' '.join(reason.split())}"]
+
+
+def _defines(name: str, function: Any) -> bool:
+    """Say whether Salt itself has a state function, whatever that needs."""
+    virtual = re.compile(rf"^__virtualname__ = [\"']{re.escape(name)}[\"']$", re.MULTILINE)
+    defined = re.compile(rf"^(def )?{re.escape(str(function))}(\(| = )", re.MULTILINE)
+    for path in Path(salt.states.__file__).parent.glob(f"*{name}*.py"):
+        text = path.read_text(encoding="utf-8")
+        if (path.stem == name or virtual.search(text)) and defined.search(text):
+            return True
+    return False
 
 
 def _json(value: Any) -> str:
