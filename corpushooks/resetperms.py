@@ -6,6 +6,7 @@ import contextlib
 import grp
 import os
 import pwd
+import re
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ class Wanted:
     dirs: int
     files: int
     recursive: bool
+    excludes: tuple[re.Pattern[str], ...] = ()
 
     @property
     def run(self) -> int:
@@ -52,7 +54,7 @@ def reset(path: Path, wanted: Wanted) -> list[str]:
 def _reset_tree(path: Path, wanted: Wanted) -> list[str]:
     done = tree.fix(
         path, uid=wanted.uid, gid=wanted.gid, dirs=wanted.dirs, files=wanted.files, run=wanted.run,
-        recursive=wanted.recursive,
+        recursive=wanted.recursive, skip=lambda inner: any(each.search(f"{path}/{inner}") for each in wanted.excludes),
     )  # fmt: skip
     return list(done.warnings)
 
@@ -96,6 +98,14 @@ def _mode(text: str) -> int:
     return mode
 
 
+def _pattern(text: str) -> re.Pattern[str]:
+    """Return a regular expression; raise UsageError."""
+    try:
+        return re.compile(text)
+    except re.error as exc:
+        raise UsageError(f"{text!r} is no regular expression: {exc}") from exc
+
+
 @click.command()
 @click.option("--paths", "-p", multiple=True, required=True, help="A tree or a file; may be given several times.")
 @click.option("--user", "-u", help="Its owner.")
@@ -105,6 +115,7 @@ def _mode(text: str) -> int:
     "--fmode", default="0660", show_default=True, help="The mode of files; without x, what could be run still can."
 )
 @click.option("--no-recursive", is_flag=True, help="The paths alone, not what is in them.")
+@click.option("--excludes", multiple=True, help="A pattern of paths that are left alone; may be given several times.")
 @click.option("--quiet", "-q", is_flag=True, help="Do not say what was left alone.")
 @click.option("--users", multiple=True, hidden=True)
 @click.option("--groups", multiple=True, hidden=True)
@@ -113,14 +124,15 @@ def _mode(text: str) -> int:
 @click.option("--only-acls", is_flag=True, hidden=True)
 def main(
     paths: tuple[str, ...], user: str | None, group: str | None, dmode: str, fmode: str, no_recursive: bool,
-    quiet: bool, users: tuple[str, ...], groups: tuple[str, ...], no_acls: bool, reset_acls: bool, only_acls: bool,
+    excludes: tuple[str, ...], quiet: bool, users: tuple[str, ...], groups: tuple[str, ...], no_acls: bool,
+    reset_acls: bool, only_acls: bool,
 ) -> None:  # fmt: skip
     """Give trees their owner and modes. Access lists (--users, --groups and kin) are accepted, and left as they are."""
     try:
         wanted = Wanted(
             _id("user", user, lambda name: pwd.getpwnam(name).pw_uid),
             _id("group", group, lambda name: grp.getgrnam(name).gr_gid),
-            _mode(dmode), _mode(fmode), not no_recursive,
+            _mode(dmode), _mode(fmode), not no_recursive, tuple(map(_pattern, excludes)),
         )  # fmt: skip
         for path in () if only_acls else paths:
             for left in reset(Path(path), wanted):

@@ -56,6 +56,8 @@ told:
         {{ salt['mc_utils.dictupdate']({'a': {'b': 1}}, {'a': {'c': 2}}) }}
         {{ salt['mc_usergroup.settings']().group }} {{ locs.conf_dir }} {{ locs.resetperms }}
         {{ salt['mc_project.get_configuration_item']('foo', 'group') }} {{ salt['mc_utils.unix_crypt']('x')[:3] }}
+        {{ salt['mc_utils.format_resolve']('{a}/{b}/{c}', {'a': 'x', 'b': '{a}y', 'd': 1}) }}
+        {{ salt['mc_utils.format_resolve']({'l': [1], 'same': '{l}', 'loop': '{loop}x', 'n': '{l}!'}).same }}
 json:
   file.managed:
     - name: OUT/json
@@ -77,7 +79,7 @@ def test_what_sls_files_and_templates_ask(world: World) -> None:
     assert run_one(world, ASKED, {"data": {"text": "two\nlines"}}).ok
     told = world.read("told").splitlines()
     assert told[:3] == ["True False True", "[2, 1] 9dd4e461268c8034f5c8564e155c67a6", "{'a': {'b': 1, 'c': 2}}"]
-    assert told[3:] == [f"web /etc {RESETPERMS}", "web $6$"]
+    assert told[3:] == [f"web /etc {RESETPERMS}", "web $6$", "x/xy/{c}", "[1]"]
     assert world.read("json") == "two\nlines True"
 
 
@@ -231,6 +233,9 @@ def test_resetperms_as_fixperms_files_call_it(tree: Path) -> None:
     assert modes(tree) == {"alone": "640", "in": "771", "in/file": "640", "in/run": "750", "link": "777"}
     run.run([RESETPERMS, "--no-recursive", "--dmode", "0700", "--paths", tree / "in"])
     assert modes(tree)["in"], modes(tree)["in/file"] == ("700", "640")
+    run.run([RESETPERMS, "--fmode", "0600", "--excludes=.*/ru.+", "--paths", tree / "in"])
+    assert (modes(tree)["in/file"], modes(tree)["in/run"]) == ("600", "750")
+    run.run([RESETPERMS, "--dmode", "0700", "--no-recursive", "--paths", tree / "in"])
     run.run([RESETPERMS, "--only-acls", "--dmode", "0777", "--paths", tree / "in"])
     assert modes(tree)["in"] == "700"
 
@@ -251,6 +256,7 @@ def test_resetperms_names_what_is_wrong(tree: Path) -> None:
         (["--user", "nobody-at-all"], "there is no user 'nobody-at-all'"),
         (["--group", "none-of-them"], "there is no group 'none-of-them'"),
         (["--dmode", "rwx"], "'rwx' is no mode"),
+        (["--excludes", "("], "'(' is no regular expression"),
     ):
         done = run.run([RESETPERMS, *words, "--paths", tree], check=False)
         assert (done.code, said in done.stderr.decode()) == (1, True)

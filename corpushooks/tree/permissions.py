@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,12 +41,14 @@ def fix(
     files: int = 0o660,
     run: int = 0o110,
     recursive: bool = True,
+    skip: Callable[[str], bool] = lambda path: False,
 ) -> Report:
     """Give a tree its owner (None: left alone) and its modes, touching only what differs.
 
     Folders get `dirs`; files get `files`, and `run` too where anybody could run it; links get the owner;
     FIFOs, sockets and devices are left alone. So are, as root, files of others with a name outside the tree, or
-    with names that move: who planted that link may not be who owns the file. An ordinary user changes modes only.
+    with names that move: who planted that link may not be who owns the file. So is what `skip` says of, by its path
+    in the tree. An ordinary user changes modes only.
     Raise TreeError.
     """
     tally = Tally()
@@ -58,7 +61,8 @@ def fix(
         job = _Fix(found, tree, uid, gid, dirs, files, run, tally)
         for folder in reversed(found.folders):
             for name, entry in found.folders[folder].items():
-                _fix_entry(job, folder, name, entry)
+                if not skip(join(folder, name)):
+                    _fix_entry(job, folder, name, entry)
         _fix_entry(job, "", ".", found.root)
     if job.foreign:
         count, first = len(job.foreign), shown(job.foreign[0])
