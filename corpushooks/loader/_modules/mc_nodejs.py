@@ -1,12 +1,13 @@
 # ruff: noqa: F821  (Salt fills in the names with underscores)
-"""node as SLS files written for makina-states know it: the one of Debian."""
+"""node as SLS files written for makina-states know it: the one of Debian, and others beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-__salt__: dict[str, Callable[..., Any]]  # Salt's loader fills it in
+__salt__: dict[str, Callable[..., Any]]  # Salt's loader fills these in
+__grains__: dict[str, Any]
 
 DEFAULTS: dict[str, Any] = {
     "version": "18",
@@ -15,6 +16,8 @@ DEFAULTS: dict[str, Any] = {
     "npm": "/usr/bin/npm",
     "packages": ["nodejs"],
     "npm_packages": ["npm"],
+    "prefix": "/srv/apps/node",
+    "url": "https://nodejs.org/dist",
 }
 
 
@@ -27,3 +30,17 @@ def settings() -> dict[str, Any]:
 def ver(version: str = "") -> str:
     """Return the version of node: there is one, whichever is asked for."""
     return str(settings()["version"])
+
+
+def archive(version: str, dest: str = "", hash: str | None = None) -> dict[str, str]:
+    """Return where a version of node is fetched, what it must be, and where it lies then."""
+    own = settings()
+    machine = {"x86_64": "x64", "aarch64": "arm64"}.get(__grains__["cpuarch"], __grains__["cpuarch"])
+    site = f"{own['url']}/v{version}"
+    kinds = {32: "md5", 40: "sha1", 64: "sha256"}
+    given = f"{kinds[len(hash)]}={hash}" if hash and len(hash) in kinds else hash
+    return {
+        "dest": dest or f"{own['prefix']}/{version}",
+        "source": f"{site}/node-v{version}-linux-{machine}.tar.gz",
+        "source_hash": given or f"{site}/SHASUMS256.txt",
+    }

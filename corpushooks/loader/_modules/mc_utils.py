@@ -26,6 +26,7 @@ __pillar__: dict[str, Any]
 __grains__: dict[str, Any]
 
 LETTERS = string.ascii_letters + string.digits
+ROUNDS = 100  # after so many, what still changes goes round in circles
 DEEP = 3  # so many times a setting may refer to one that refers to another
 PLACEHOLDER = "not-generated-yet"  # where nothing may be written
 
@@ -145,6 +146,35 @@ def _resolved(value: Any, settings: dict[str, Any]) -> Any:
             if isinstance(said, (str, int, float)):
                 value = value.replace(f"{{{key}}}", str(said))
     return value
+
+
+def format_resolve(value: Any, original_dict: Any = None, additional_namespace: Any = None) -> Any:
+    """Return a value with each {key} in its texts as that first-level key of a mapping is; unknown ones stay."""
+    known = {**dict(additional_namespace or {}), **dict(original_dict or (value if isinstance(value, dict) else {}))}
+    for _ in range(ROUNDS):
+        resolved = _formatted(value, known)
+        if resolved == value:
+            break
+        value = resolved
+    return value
+
+
+def _formatted(value: Any, known: dict[str, Any]) -> Any:
+    if isinstance(value, dict):
+        return {key: _formatted(each, known) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_formatted(each, known) for each in value]
+    if not isinstance(value, str) or "{" not in value:
+        return value
+    for key, said in known.items():
+        if value == f"{{{key}}}" and isinstance(said, (dict, list)):
+            return copy.deepcopy(said)
+        value = value.replace(f"{{{key}}}", str(said))
+    return value
+
+
+def purge_memoize_cache() -> None:
+    """Do nothing: what is asked here is never kept."""
 
 
 # values

@@ -18,6 +18,11 @@ def mod_watch(name: str, **_given: Any) -> dict[str, Any]:
     return {"name": name, "result": True, "changes": {name: "triggered"}, "comment": "triggered"}
 
 
+def missing(name: str, what: str) -> dict[str, Any]:
+    """Say what an SLS counts on that is not here, where the deployment can do without."""
+    return {"name": name, "result": True, "changes": {}, "comment": f"{what}; see docs/makina-states.md"}
+
+
 def forced(name: str, **_given: Any) -> dict[str, Any]:
     """Report a change, whatever was before: so it reaches who watches this. Salt gives whatever else an SLS says."""
     result = None if __opts__["test"] else True

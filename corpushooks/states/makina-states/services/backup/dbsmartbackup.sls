@@ -1,2 +1,3 @@
-{% from "makina-states/_macros/unsupported.jinja" import unsupported, unsupported_file with context %}
-{{ unsupported_file('makina-states.services.backup.dbsmartbackup') }}
+makina-states-dbsmartbackup:
+  mc_proxy.missing:
+    - what: "databases are not backed up: db_smart_backup is not here"

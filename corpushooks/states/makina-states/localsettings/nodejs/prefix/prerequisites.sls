@@ -1,2 +1,19 @@
-{% from "makina-states/_macros/unsupported.jinja" import unsupported, unsupported_file with context %}
-{% macro install() %}{{ unsupported("node.install") }}{% set any = [varargs, kwargs] %}{% endmacro %}
+{#- Versions of node beside Debian's, as node's site has them, in PREFIX/VERSION. -#}
+{% set nodejs = salt['mc_nodejs.settings']() %}
+include:
+  - makina-states.localsettings.nodejs.hooks
+{% macro install(version, dest='', hash=None, suf='manual') %}
+{% set archive = salt['mc_nodejs.archive'](version, dest, hash) %}
+npm-version-{{ version | replace('.', '_') }}{{ suf }}:
+  archive.extracted:
+    - name: {{ archive.dest | json }}
+    - source: {{ archive.source | json }}
+    - source_hash: {{ archive.source_hash | json }}
+    - options: --strip-components=1
+    - enforce_toplevel: false
+    - unless: test -x "{{ archive.dest }}/bin/node"
+    - require:
+      - mc_proxy: nodejs-pre-prefix-install
+    - watch_in:
+      - mc_proxy: nodejs-post-prefix-install
+{% endmacro %}
