@@ -50,9 +50,11 @@ class Nginx:
         nginx = {f"makina-states.services.http.nginx.{key}": value for key, value in given.items()}
         return {**nginx, "makina-states.systemctl": ""}
 
-    def get(self, path: str, user: str = "", host: str = "www.example.org") -> tuple[int, str, dict[str, str]]:
+    def get(
+        self, path: str, user: str = "", host: str = "www.example.org", **headers: str
+    ) -> tuple[int, str, dict[str, str]]:
         """Ask for a page; return status, text and headers."""
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers={"Host": host})
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers={"Host": host, **headers})
         if user:
             request.add_header("Authorization", f"Basic {b64encode(user.encode()).decode()}")
         opener = urllib.request.build_opener(_Stay, urllib.request.ProxyHandler({}))

@@ -33,6 +33,9 @@ def test_a_static_site_behind_nginx(new_box: Callable[..., Box], nginx: Nginx) -
     status, page, headers = nginx.get("/")
     assert (status, page.strip()) == (200, "<h1>one</h1>")
     assert (headers["X-Greeting"], headers["X-Answer"]) == ("hello", "42 www.example.org")
+    assert headers["X-Scheme"] == f"http 0 {nginx.port} "
+    for proxy in ({"X-SSL": "1"}, {"X-Forwarded-Proto": "https"}):
+        assert nginx.get("/", **proxy)[2]["X-Scheme"] == "https 1 443 on"
     assert nginx.get("/private/")[0] == 401
     assert nginx.get("/private/", "editor:secret-word")[1].strip() == "for editors"
     moved, _, headers = nginx.get("/x", host="example.org")
