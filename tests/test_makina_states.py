@@ -28,7 +28,7 @@ NAMES = sorted(
     str(path.relative_to(salt.STATES).with_suffix("")).replace("/", ".").removesuffix(".init")
     for path in FILES.rglob("*.sls")
 )
-UNSUPPORTED = {"localsettings.rvm", "localsettings.users", "services.db.mongodb", "services.queue.rabbitmq"}
+UNSUPPORTED = {"localsettings.rvm", "localsettings.users", "services.db.mongodb"}
 
 
 @pytest.fixture(scope="module")
@@ -104,13 +104,19 @@ MACROS = """\
 {% import 'makina-states/services/db/postgresql/init.sls' as pg with context %}
 {% import 'makina-states/localsettings/nodejs/prefix/prerequisites.sls' as node with context %}
 {% import 'makina-states/_macros/h.jinja' as h with context %}
-include: [makina-states.services.db.postgresql, makina-states.localsettings.nodejs]
+include:
+  - makina-states.services.db.postgresql
+  - makina-states.localsettings.nodejs
+  - makina-states.services.queue.rabbitmq
 {{ pg.postgresql_group('staff', createdb=True, rolepassword='x', encrypted=True, full=False) }}
 {% for db in ('one', 'two') %}
 {{ pg.postgresql_db(db, template='postgis', wait_for_template=False, lc_collate='C', extensions=['hstore'], suf=db) }}
 {{ pg.postgresql_user('owner', password='x', groups=['crew'], db=db, suf=db) }}
 {{ pg.install_pg_ext('unaccent', db, versions=none, watch_in=[{'mc_proxy': 'makina-postgresql-post-inst'}]) }}
 {% endfor %}
+{% import 'makina-states/services/queue/rabbitmq/init.sls' as rabbit with context %}
+{{ rabbit.rabbitmq_vhost('vhost', user='u', password='x') }}
+{{ rabbit.rabbitmq_user('u', 'x', state_uid='again', tags=['administrator']) }}
 {{ node.install('0.10.28', hash='4b9cf9437decea3d9913b694ea2e9b0a06ced2dd') }}
 {{ h.deliver_config_files({'a.ini': {}, '/etc/b': {}}, dir='makina-projects/foo/files') }}
 """
@@ -119,6 +125,39 @@ include: [makina-states.services.db.postgresql, makina-states.localsettings.node
 def test_macros_take_what_projects_give_them(world: World) -> None:
     with configured(world) as session:
         assert problems(session, world.sls("one", MACROS)) == []
+
+
+MODULES = """\
+enabled:
+  mc_apache.include_module:
+    - modules: [rewrite, headers]
+    - require_in:
+      - mc_apache: makina-apache-main-conf
+disabled:
+  mc_apache.exclude_module:
+    - modules: [autoindex]
+makina-apache-main-conf:
+  mc_apache.deployed: []
+"""
+
+
+def test_modules_of_apache(world: World) -> None:
+    enabled, programs = world.root / "apache/mods-enabled", world.root / "programs"
+    for folder in (enabled, programs):
+        folder.mkdir(parents=True)
+    for name, verb in (("a2enmod", "touch"), ("a2dismod", "rm")):
+        file = programs / name
+        file.write_text(f"#!/bin/sh\nshift; for each; do {verb} {enabled}/$each.load || exit 1; done\n")
+        file.chmod(0o755)
+    (enabled / "headers.load").touch()
+    (enabled / "autoindex.load").touch()
+    settings = {"makina-states.services.http.apache.basedir": str(enabled.parent)}
+    path = f"path:\n  environ.setenv:\n    - value: {{PATH: '{programs}:{os.environ['PATH']}'}}\n"
+    ran = [run_one(world, path + MODULES, **settings).states[1:] for _ in "12"]
+    changed = [{state.id: dict(state.changes) for state in states} for states in ran]
+    assert changed[0] == {"enabled": {"rewrite": "on"}, "disabled": {"autoindex": "off"}, "makina-apache-main-conf": {}}
+    assert changed[1] == {"enabled": {}, "disabled": {}, "makina-apache-main-conf": {}}
+    assert sorted(path.name for path in enabled.iterdir()) == ["headers.load", "rewrite.load"]
 
 
 def test_another_version_of_node(world: World) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import signal
@@ -72,7 +73,7 @@ def _command(cmd: str, given: Mapping[str, Any]) -> str:
     """Return a command as systemd reads it; the program as a path, since systemd takes no relative one."""
     words = ["/bin/sh", "-c", cmd] if _true(given.get("shell")) else shlex.split(cmd)
     if "/" in words[0] and given.get("working_dir"):
-        words[0] = str(Path(given["working_dir"]) / words[0])
+        words[0] = os.path.normpath(Path(given["working_dir"]) / words[0])
     return " ".join(_quoted(word) for word in words)
 
 

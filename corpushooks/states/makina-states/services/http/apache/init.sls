@@ -7,3 +7,18 @@ include:
   - makina-states.services.http.apache.services
 {{ packages('makina-states.services.http.apache', [apache.package] if apache.package else [],
             'makina-apache-pre-inst', 'makina-apache-post-inst') }}
+makina-apache-main-conf-included-modules:
+  mc_apache.include_module:
+    - modules: [rewrite, expires, headers]
+    - require:
+      - mc_proxy: makina-apache-post-inst
+    - watch_in:
+      - mc_proxy: makina-apache-pre-conf
+      - mc_proxy: makina-apache-pre-hardrestart
+{# What is in front of it is there once the modules are. #}
+makina-apache-main-conf:
+  mc_apache.deployed:
+    - require:
+      - mc_proxy: makina-apache-pre-conf
+    - require_in:
+      - mc_proxy: makina-apache-post-conf

@@ -22,15 +22,12 @@ makina-apache-virtualhost-{{ vhost.name | replace('.', '_') | replace('-', '_') 
 
 {#- Modules of Apache that are there, switched on. -#}
 {% macro modules(what, names) %}
-{% for name in names %}
-makina-apache-{{ what }}-{{ name }}:
-  cmd.run:
-    - name: a2enmod --quiet {{ name }}
-    - unless: a2query -q -m {{ name }}
+makina-apache-{{ what }}:
+  mc_apache.include_module:
+    - modules: {{ names | json }}
     - require:
       - mc_proxy: makina-apache-post-inst
     - watch_in:
       - mc_proxy: makina-apache-pre-conf
       - mc_proxy: makina-apache-pre-hardrestart
-{% endfor %}
 {% endmacro %}
