@@ -617,7 +617,7 @@ def test_check_of_a_folder(new_box: Callable[..., Box], tmp_path: Path) -> None:
     (tmp_path / ".salt/00_x.sls").write_text("a:\n  test.nop: []\n")
     before = tree_of(tmp_path / ".salt")
     assert asked(box, "check", str(tmp_path)) == {
-        "target": str(tmp_path), "problems": [], "files": [{"file": "00_x.sls", "problems": []}],
+        "target": str(tmp_path), "problems": [], "files": [{"file": "00_x.sls", "problems": [], "warnings": []}],
     }  # fmt: skip
     assert tree_of(tmp_path / ".salt") == before
     assert not box.host.root.exists()

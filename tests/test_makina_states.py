@@ -235,7 +235,8 @@ include:
 {{ nginx.virtualhost('www.example.org', 'OUT/www', ssl_cert='-----BEGIN CERT-----', ssl_key='-----BEGIN KEY-----',
                      server_aliases='a.example.org b.example.org', redirect_aliases=False, ssl_redirect=True) }}
 {{ nginx.virtualhost('off.example.org', active=False) }}
-{{ apache.virtualhost('www.example.org', 'OUT/www', server_aliases=['example.org'], allow_htaccess=True) }}
+{{ apache.virtualhost('www.example.org', 'OUT/www', server_aliases=['example.org'], allow_htaccess=True,
+                     fpm_sock='www.sock') }}
 {{ php.fpm_pool(domain='www.example.org', doc_root='OUT/www', fpm_user=ME, fpm_group=GROUP, memory_limit='64M',
                 modules={'opcache': {'enable': True}}, open_basedir='/srv:/tmp') }}
 """
@@ -262,6 +263,7 @@ def test_what_virtual_hosts_and_pools_say(world: World) -> None:
     apache = world.read("http.apache/sites-enabled/www.example.org.conf")
     assert apache.count("<VirtualHost *:80>") == 2
     assert "AllowOverride All" in apache
+    assert 'SetHandler "proxy:unix:/run/php/www.sock|fcgi://localhost"' in apache
     assert 'Redirect permanent "/" "http://www.example.org/"' in apache
     pool = world.read("php/8.1/fpm/pool.d/www_example_org.conf")
     assert 'php_admin_value[memory_limit] = "64M"' in pool
