@@ -11,7 +11,7 @@ from typing import Any
 from corpushooks.errors import ConfigError, UsageError
 from corpushooks.project import Project, check_environment
 from corpushooks.references import resolve
-from corpushooks.settings import shown
+from corpushooks.schema import shown
 
 STEPS = ("deploy", "archive", "release_sync", "install", "rotate_archives", "rollback", "fixperms", "notify")
 TABLES = ("env_defaults", "os_defaults")

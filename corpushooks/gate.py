@@ -44,7 +44,7 @@ class Visitor:
     def admin(self) -> bool:
         """Say whether a visitor may insist where a project is frozen."""
         if self.key:
-            return not self.key.refusal(ADMIN)
+            return not self.key.refusal(ADMIN, self.project)
         return self.rights.everything(self.caller)
 
 
@@ -79,12 +79,12 @@ class Gate:
             raise ENDED
         if right not in ("", *RIGHTS):
             raise UsageError("the request is not understood: right")
-        who = "/".join([key.name, *filter(None, [re.sub(r"[^A-Za-z0-9._@+-]", "_", asked.text("certificate"))[:64]])])
+        who = "/".join([key.who, *filter(None, [re.sub(r"[^A-Za-z0-9._@+-]", "_", asked.text("certificate"))[:64]])])
         self._check(key, right or RIGHTS[0], project)
         self._forget_the_dead()
         made = Keyring(self.history).admit(key, who, right or RIGHTS[0], project, (peer.pid, start))
         path = layout.repo_path(self.host.project(project), asked.text("repo")) if project else ""
-        about = {"right": key.right, "projects": list(key.projects), "expires": key.expires}
+        about = {"may": key.may, "expires": key.expires}
         return {"admission": made.token, "who": who, "path": str(path), **about}
 
     def _check(self, key: Key, right: str, project: str) -> None:

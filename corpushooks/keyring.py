@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from corpushooks.errors import UsageError
-from corpushooks.keys import Key
-from corpushooks.store import Row, Store
+from corpushooks.keys import Grant, Key
+from corpushooks.store import Connection, Row, Store
 
 
 @dataclass(frozen=True)
@@ -46,21 +46,32 @@ class Keyring:
         return _key(rows[0]) if rows else None
 
     def add(self, key: Key) -> Key:
-        """Record a key, or what a key of that name and content may now; raise UsageError where either is another's."""
+        """Record a key, or what a key of that name and content may now; raise UsageError where either is another's.
+
+        One that a directory gave is then no longer the directory's.
+        """
         same, named = self.holding(key.blob), self.key(key.name)
-        if same and same.name != key.name:
+        if same and same.name != key.name and not same.source:
             raise UsageError(f"this key is here as {same.name!r}", hint=f"corpus key remove {same.name}")
         if named and named.blob != key.blob:
             raise UsageError(f"{key.name!r} is another key", hint=f"corpus key remove {key.name}, or give another name")
         key = replace(key, added=time.time())
         with self.store.change() as db:
-            db.execute(
-                "INSERT OR REPLACE INTO key (name, kind, blob, right, projects, expires, authority, principals, added,"
-                " by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (key.name, key.kind, key.blob, key.right, " ".join(key.projects), key.expires, int(key.authority),
-                 " ".join(key.principals), key.added, key.by),
-            )  # fmt: skip
+            _put(db, "REPLACE", key)
         return key
+
+    def remember(self, key: Key) -> Key | None:
+        """Record what a directory says of a key; return what it may now: one that was added by hand stays as it is."""
+        known = self.holding(key.blob)
+        with self.store.change() as db:
+            db.execute("DELETE FROM key WHERE blob = ? AND source != ''", (key.blob,))
+            _put(db, "IGNORE", replace(key, added=known.added if known else time.time()))
+        return self.holding(key.blob)
+
+    def forget(self, blob: str) -> None:
+        """Take out what a directory said of a key, unless it was added by hand meanwhile."""
+        with self.store.change() as db:
+            db.execute("DELETE FROM key WHERE blob = ? AND source != ''", (blob,))
 
     def remove(self, name: str) -> Key:
         """Take a key out: from now on it opens nothing; raise UsageError where there is none."""
@@ -98,7 +109,24 @@ class Keyring:
             db.execute("DELETE FROM admission WHERE token = ?", (admission.token,))
 
 
+def _put(db: Connection, otherwise: str, key: Key) -> None:
+    """Write a key; `otherwise` says what becomes of one of its name or content."""
+    more = " ".join(f"{grant.right}:{','.join(grant.projects)}" for grant in key.more)
+    db.execute(
+        f"INSERT OR {otherwise} INTO key (name, kind, blob, right, projects, expires, authority, principals, added, by,"
+        " source, seen, person, more) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (key.name, key.kind, key.blob, key.right, " ".join(key.projects), key.expires, int(key.authority),
+         " ".join(key.principals), key.added, key.by, key.source, key.seen, key.person, more),
+    )  # fmt: skip
+
+
 def _key(row: Row) -> Key:
     values: dict[str, Any] = dict(row)
     lists = {name: tuple(values[name].split()) for name in ("projects", "principals")}
-    return Key(**{**values, **lists, "authority": bool(values["authority"])})
+    more = tuple(map(_grant, values["more"].split()))
+    return Key(**{**values, **lists, "authority": bool(values["authority"]), "more": more})
+
+
+def _grant(text: str) -> Grant:
+    right, _, projects = text.partition(":")
+    return Grant(right, tuple(projects.split(",")) if projects else ())

@@ -32,8 +32,27 @@ DAY = 86400.0
 
 
 @dataclass(frozen=True)
+class Grant:
+    """A right, on some projects or on all."""
+
+    right: str
+    projects: tuple[str, ...] = ()  # none named: all
+
+    def covers(self, project: str) -> bool:
+        """Say whether this is about a project; "" is any."""
+        return not project or not self.projects or project in self.projects
+
+    def __str__(self) -> str:
+        return f"{self.right} {' '.join(self.projects) or 'every project'}"
+
+
+@dataclass(frozen=True)
 class Key:
-    """A public key and what it may. One of an authority stands for every certificate that it has signed."""
+    """A public key and what it may. One of an authority stands for every certificate that it has signed.
+
+    One of a directory has that as its `source`, was `seen` there last at a time, belongs to a `person`, and may have
+    `more` than one right, of several groups.
+    """
 
     name: str
     kind: str
@@ -45,6 +64,24 @@ class Key:
     principals: tuple[str, ...] = ()  # those of a certificate that count; none: the account's name
     added: float = 0.0
     by: str = ""
+    source: str = ""  # none: added by hand
+    seen: float | None = None
+    person: str = ""
+    more: tuple[Grant, ...] = ()
+
+    @property
+    def who(self) -> str:
+        """Return who comes with this key, as deployments say it."""
+        return self.person or self.name
+
+    @property
+    def grants(self) -> tuple[Grant, ...]:
+        return (Grant(self.right, self.projects), *self.more)
+
+    @property
+    def may(self) -> str:
+        """Return what this key may, as people read it."""
+        return "; ".join(map(str, self.grants))
 
     @property
     def fingerprint(self) -> str:
@@ -54,11 +91,11 @@ class Key:
         """Return why this key may not do something (with a project), or nothing."""
         if self.expires is not None and self.expires <= (time.time() if now is None else now):
             return f"it expired on {day(self.expires)}"
-        if project and self.projects and project not in self.projects:
-            return f"it is for {' '.join(self.projects)}"
-        if RIGHTS.index(self.right) < RIGHTS.index(right):
-            return f"it may {self.right}, not {right}"
-        return ""
+        rights = [grant.right for grant in self.grants if grant.covers(project)]
+        if not rights:
+            return f"it is for {' '.join(dict.fromkeys(name for grant in self.grants for name in grant.projects))}"
+        best = max(rights, key=RIGHTS.index)
+        return f"it may {best}, not {right}" if RIGHTS.index(best) < RIGHTS.index(right) else ""
 
     def line(self, command: Sequence[str]) -> str:
         """Return this key as sshd reads it: it may run `command` and nothing else; a terminal shows its progress."""

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import difflib
 import json
-import math
 import re
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 
 from corpushooks.errors import ConfigError, UsageError
+from corpushooks.ldap import Directory, directory
 from corpushooks.project import check_branch, check_environment, check_name
-
-T = TypeVar("T")
+from corpushooks.schema import (
+    BOOLEAN,
+    PROGRAM,
+    SECONDS,
+    Key,
+    Kind,
+    is_mapping,
+    is_positive,
+    is_whole,
+    keys_of,
+    one_of,
+    shown,
+    taken,
+)
+from corpushooks.schema import setting as _key
 
 HINT = "docs/settings.md describes every key"
 HEADER = "The settings of this host for corpushooks. A line that is commented out shows the default."
@@ -30,81 +41,33 @@ SECRET_KEYS = (
 GROUP_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 
 
-@dataclass(frozen=True)
-class Kind:
-    """What a value must be: in words, as a test, and how it is then taken (which may raise UsageError)."""
-
-    words: str
-    accepts: Callable[[Any], bool]
-    take: Callable[[Any], Any] = lambda value: value
-
-
-@dataclass(frozen=True)
-class Key:
-    """One key of the file; `per_project` where `projects.NAME` may say otherwise."""
-
-    name: str
-    kind: Kind
-    default: Any
-    doc: str
-    per_project: bool
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)  # to Python, true is an int
-
-
-def _is_positive(value: Any) -> bool:
-    return (_is_whole(value) or isinstance(value, float)) and 0 < value < math.inf
-
-
-def _is_mapping(value: Any) -> bool:
-    return value is None or isinstance(value, dict)  # an empty `minion:` is what commenting out leaves
-
-
 def _is_words(value: Any) -> bool:
     return value is None or (isinstance(value, list) and all(isinstance(word, str) for word in value))
 
 
-def _one_of(*choices: str) -> Kind:
-    return Kind(" or ".join(choices), lambda value: value in choices)
-
-
 HOST_NAME = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?")
 ENVIRONMENT = Kind("an environment", lambda value: isinstance(value, str), check_environment)
-ENGINE = _one_of("warm", "salt-call")
-ROLLBACK = _one_of("on_failure", "always")
+ENGINE = one_of("warm", "salt-call")
+AUTH = one_of("keys", "ldap")
+ROLLBACK = one_of("on_failure", "always")
 BRANCH = Kind("a branch", lambda value: isinstance(value, str), check_branch)
 GROUP = Kind("a group name", lambda value: isinstance(value, str) and bool(GROUP_NAME.fullmatch(value)))
-BOOLEAN = Kind("true or false", lambda value: isinstance(value, bool))
-COUNT = Kind("a positive whole number", lambda value: _is_whole(value) and value > 0)
-SIZE = Kind("a whole number of MiB", lambda value: _is_whole(value) and value >= 0)
-SECONDS = Kind("a positive number of seconds", _is_positive)
-LIMIT = Kind("a positive number of seconds, or null", lambda value: value is None or _is_positive(value))
+COUNT = Kind("a positive whole number", lambda value: is_whole(value) and value > 0)
+SIZE = Kind("a whole number of MiB", lambda value: is_whole(value) and value >= 0)
+LIMIT = Kind("a positive number of seconds, or null", lambda value: value is None or is_positive(value))
 WORDS = Kind("a list of words", _is_words, lambda value: tuple(value or ()))
 PARTS = Kind(
     "a list of words",
     lambda value: isinstance(value, list) and all(isinstance(word, str) and word.strip() for word in value),
     tuple,
 )
-MAPPING = Kind("a mapping", _is_mapping, lambda value: value or {})
-PROGRAM = Kind(
-    "an absolute path, or null",
-    lambda value: value is None or (isinstance(value, str) and value.startswith("/")),
-    lambda value: value and Path(value),
-)
-
-
+MAPPING = Kind("a mapping", is_mapping, lambda value: value or {})
+PROJECTS = Kind("a mapping", is_mapping, lambda value: _overrides(value or {}))
+LDAP = Kind("a mapping, or null", is_mapping, directory)
 ADDRESS = Kind(
     "a host name, name:port, or null",
     lambda value: value is None or (isinstance(value, str) and bool(HOST_NAME.fullmatch(value))),
 )
-
-
-def _key(default: T, kind: Kind, doc: str, per_project: bool = False) -> T:
-    """Declare one key; what mypy takes for the default is a dataclass field."""
-    about = {"kind": kind, "default": default, "doc": doc, "per_project": per_project}
-    return dataclasses.field(default_factory=lambda: copy.deepcopy(default), metadata=about)
 
 
 @dataclass(frozen=True)
@@ -159,9 +122,11 @@ class Settings:
     authorized_keys: Path | None = _key(  # noqa: RUF009
         None, PROGRAM, "The file that keys are written to as well, where sshd cannot ask for them; null: none."
     )
+    auth: str = _key("keys", AUTH, "Whose ssh keys are let in: those that were added, or those of a directory too.")
+    ldap: Directory | None = _key(None, LDAP, "The directory, for auth: ldap; docs/ldap.md has its keys.")  # noqa: RUF009
     minion: Mapping[str, Any] = _key({}, MAPPING, "Further configuration of the Salt minion.")
     projects: Mapping[str, Mapping[str, Any]] = _key(
-        {}, MAPPING, "What is different for a project, by its name; for example {hello: {keep_archives: 5}}."
+        {}, PROJECTS, "What is different for a project, by its name; for example {hello: {keep_archives: 5}}."
     )
 
     def for_project(self, name: str) -> Settings:
@@ -171,7 +136,7 @@ class Settings:
 
 def schema() -> tuple[Key, ...]:
     """Return every key of the file, in the order of the documentation."""
-    return tuple(Key(name=field.name, **field.metadata) for field in dataclasses.fields(Settings))
+    return tuple(keys_of(Settings).values())
 
 
 def document() -> str:
@@ -207,10 +172,12 @@ def parse(text: bytes | str, source: str) -> Settings:
     """Return the settings that `text` gives; `source` is what errors call it. Raise ConfigError."""
     try:
         found = _yaml(text)
-        if not _is_mapping(found):
+        if not is_mapping(found):
             raise ConfigError(f"expected a mapping of settings, got {shown(found)}")
-        keys = {key.name: key for key in schema()}
-        return Settings(**{name: _taken(keys, name, value) for name, value in (found or {}).items()})
+        settings = Settings(**taken(keys_of(Settings), found or {}))
+        if settings.auth == "ldap" and settings.ldap is None:
+            raise ConfigError("auth: ldap needs the key ldap, which says where the directory is")
+        return settings
     except UsageError as exc:
         raise ConfigError(f"{source}: {exc.message}", HINT) from exc
 
@@ -247,25 +214,9 @@ def _twice(node: yaml.Node, seen: set[int]) -> Iterator[yaml.ScalarNode]:
         yield from _twice(value, seen)
 
 
-def _taken(keys: Mapping[str, Key], name: Any, value: Any, above: str = "") -> Any:
-    """Check one value, with the path `above` it, and return it as Settings holds it."""
-    if name not in keys:
-        near = difflib.get_close_matches(str(name), keys, 1)
-        guess = f'; did you mean "{near[0]}"?' if near else ""
-        raise ConfigError(f"{above and above[:-1] + ': '}unknown key {shown(name)}{guess}")
-    kind = keys[name].kind
-    if not kind.accepts(value):
-        raise ConfigError(f"{above}{name}: expected {kind.words}, got {shown(value)}")
-    try:
-        return _overrides(keys, value or {}) if name == "projects" else kind.take(value)
-    except ConfigError:
-        raise  # it names its key already
-    except UsageError as exc:
-        raise ConfigError(f"{above}{name}: {exc.message}") from exc
-
-
-def _overrides(keys: Mapping[str, Key], projects: Mapping[Any, Any]) -> dict[str, dict[str, Any]]:
+def _overrides(projects: Mapping[Any, Any]) -> dict[str, dict[str, Any]]:
     """Check what is said of single projects."""
+    keys = keys_of(Settings)
     own = {name: key for name, key in keys.items() if key.per_project}
     result: dict[str, dict[str, Any]] = {}
     for project, body in projects.items():
@@ -277,16 +228,6 @@ def _overrides(keys: Mapping[str, Key], projects: Mapping[Any, Any]) -> dict[str
         for name in body or {}:
             if name in keys and name not in own:
                 raise ConfigError(f"{above}.{name}: is a setting of the host, not of a project")
-        values = {name: _taken(own, name, value, f"{above}.") for name, value in (body or {}).items()}
+        values = taken(own, body or {}, f"{above}.")
         result[check_name(project)] = values
     return result
-
-
-def shown(value: Any) -> str:
-    """Return how an error message shows a wrong value."""
-    if isinstance(value, Mapping):
-        return "a mapping"
-    if isinstance(value, (list, tuple, set)):
-        return "a list"
-    text = json.dumps(value, default=str)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -90,7 +90,11 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
             authority  INTEGER NOT NULL DEFAULT 0,
             principals TEXT NOT NULL DEFAULT '',
             added      REAL NOT NULL,
-            by         TEXT NOT NULL DEFAULT ''
+            by         TEXT NOT NULL DEFAULT '',
+            source     TEXT NOT NULL DEFAULT '',  -- none: added by hand
+            seen       REAL,                      -- there, last
+            person     TEXT NOT NULL DEFAULT '',
+            more       TEXT NOT NULL DEFAULT ''   -- rights beside the first: RIGHT:PROJECT,PROJECT …
         ) STRICT""",
         """CREATE TABLE admission (
             token   TEXT PRIMARY KEY,

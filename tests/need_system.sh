@@ -31,6 +31,7 @@ need ssh openssh-client
 need sshd openssh-server
 need systemd-analyze systemd
 need nginx nginx-light
+need slapd slapd
 for program in "$@"; do need "$program" "$program"; done
 [ -n "$missing" ] || exit 0
 

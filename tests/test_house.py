@@ -21,14 +21,14 @@ FLOORS = {
     "procedures": "init inspection rebuild setup doctor soundness privacy gate reports follower lanes deploy plan"
     " task prepare steps",
     "assemblies": "site release layout installer actions patient",
-    "doors": "git salt wiring tree health history accounts keyring authorized_keys log client peer systemd machine"
+    "doors": "git salt wiring tree health history accounts keyring directory authorized_keys log client peer systemd machine"
     " notify watch",  # one thing each
     "rooms behind a door": "tree.drift tree.sync tree.snapshot tree.restore tree.permissions tree.scan tree.entries"
     " tree.removal tree.descriptors tree.report tree.manifest"
     " git.checkouts git.listings git.commits git.refs git.bare git.access"
     " salt.warm salt.call salt.session salt.configuration salt.child salt.interface",
     "process": "store run disk",
-    "values": "view figures push manual sls deployment config references settings endpoint keys rights project paths"
+    "values": "view figures push manual sls deployment config references settings ldap schema endpoint keys rights project paths"
     " redaction text errors",
 }
 WORKER = {
@@ -43,6 +43,7 @@ ONLY_IN = {  # what is outside -> the modules that may import it
     "subprocess": {"run", "salt_worker.commands", "salt_worker.runner"},
     "multiprocessing": set(),
     "sqlite3": {"store"},
+    "ldap3": {"directory"},
     "salt": WORKER,
     "dulwich": {room for room in ROOMS if room.startswith("git.")},
     "watchdog": {"watch"},

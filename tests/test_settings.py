@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from corpushooks.errors import ConfigError
+from corpushooks.keys import Grant
+from corpushooks.ldap import Directory
 from corpushooks.settings import Settings, document, load, parse, schema
 
 
@@ -62,6 +64,8 @@ timeout: 60
 secret_keys: [word]
 secret_pillar: true
 group: admins
+auth: ldap
+ldap: {uri: "ldaps://ldap.example.org/", base: "dc=example", groups: {ops: {right: admin}}}
 minion: {log_level: debug}
 projects: {hello: {branch: main}}
 """
@@ -91,6 +95,8 @@ projects: {hello: {branch: main}}
         secret_keys=("word",),
         secret_pillar=True,
         group="admins",
+        auth="ldap",
+        ldap=Directory(uri="ldaps://ldap.example.org", base="dc=example", groups={"ops": Grant("admin")}),
         minion={"log_level": "debug"},
         projects={"hello": {"branch": "main"}},
     )
