@@ -71,6 +71,8 @@ def list_(context: Context, as_json: bool) -> None:
 def remove(context: Context, name: str, as_json: bool) -> None:
     """Let a key in no more, from now on; what it began goes on."""
     ring = _ring(context)
+    if _is_the_directorys(context, ring.key(name)):
+        raise RefusedError(f"{name} is the directory's", hint="take it out there, or its person out of the groups")
     found = ring.remove(name)
     _write_file(context, ring.all())
     show(as_json, _as_json(found), [f"{name} is let in no more"])
@@ -98,11 +100,16 @@ def _ring(context: Context) -> Keyring:
 
 
 def _write_file(context: Context, found: list[Key]) -> None:
-    """Write the keys where sshd reads them, on a host whose sshd does not ask."""
+    """Write the keys where sshd reads them, on a host whose sshd does not ask: those of a directory are asked for."""
     path = context.settings().authorized_keys
     if path:
-        lines = [key.line(forced(context.host, key.name)) for key in found if not key.refusal(keys.READ)]
+        taken = (key for key in found if not key.source and not key.refusal(keys.READ))
+        lines = [key.line(forced(context.host, key.name)) for key in taken]
         authorized_keys.write(path, lines)
+
+
+def _is_the_directorys(context: Context, key: Key | None) -> bool:
+    return key is not None and bool(key.source) and context.settings().auth == key.source
 
 
 def _shown(key: Key, as_json: bool) -> None:
@@ -116,7 +123,10 @@ def _as_json(key: Key) -> dict[str, Any]:
 def _line(key: Key) -> str:
     end = f", until {keys.day(key.expires)} UTC" if key.expires else ""
     kind = f"authority of {' '.join(key.principals) or 'the account'}" if key.authority else key.kind
-    return f"{key.name:<16} {key.right:<6} {' '.join(key.projects) or 'every project'}{end}  {key.fingerprint} ({kind})"
+    source = f", of {key.source}, seen {keys.day(key.seen)} UTC" if key.source and key.seen else ""
+    first, *more = key.grants
+    may = "; ".join([f"{first.right:<6} {' '.join(first.projects) or 'every project'}", *map(str, more)])
+    return f"{key.name:<16} {may}{end}  {key.fingerprint} ({kind}{source})"
 
 
 # what is frozen

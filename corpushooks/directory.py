@@ -17,12 +17,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from corpushooks.errors import ConfigError, CorpusError, DoorError
+from corpushooks.errors import ConfigError, CorpusError, DoorError, RefusedError
 from corpushooks.ldap import Directory
+from corpushooks.text import one_line
 
 try:
     import ldap3
-    from ldap3.core.exceptions import LDAPException
+    from ldap3.core.exceptions import LDAPException, LDAPOperationResult
     from ldap3.utils.conv import escape_filter_chars as escaped
 except ImportError as exc:
     raise ConfigError("auth: ldap needs a library: ldap3", hint="pip install 'corpushooks[ldap]'") from exc
@@ -44,7 +45,8 @@ class Person:
 def find(where: Directory, kind: str, blob: str) -> Person | None:
     """Return whose a public key is, or None where the directory answers that it is nobody's.
 
-    Raise DoorError where it does not answer, ConfigError where it cannot be asked.
+    Raise RefusedError where its answer is not to be taken, DoorError where it does not answer, ConfigError where it
+    cannot be asked.
     """
     password = _password(where)
 
@@ -64,6 +66,8 @@ def check(where: Directory) -> str:
             with _connected(where, password) as link:
                 for base in (where.base, where.group_base or where.base):
                     _search(link, base, "(objectClass=*)", "1.1", scope=ldap3.BASE)
+                if not _people(where, link, f"({where.key}=*)", "1.1", limit=1):
+                    raise DoorError(f"the directory {where.uri} shows nobody with {where.key} and {where.filter}")
 
         _within(where.timeout, f"the directory {where.uri}", ask)
     except CorpusError as exc:
@@ -80,7 +84,7 @@ def _within(seconds: float, what: str, ask: Callable[[], T]) -> T:
             found = ask()
             said.put(lambda: found)
         except (LDAPException, OSError) as exc:
-            wrong = DoorError(f"{what}: {' '.join(str(exc).split())}")
+            wrong = DoorError(f"{what}: {_words(exc)}")
             said.put(lambda: _fail(wrong))
         except CorpusError as exc:
             known = exc
@@ -95,6 +99,13 @@ def _within(seconds: float, what: str, ask: Callable[[], T]) -> T:
 
 def _fail(exc: CorpusError) -> Any:
     raise exc
+
+
+def _words(exc: Exception) -> str:
+    """Return what the library says in one line: some of its exceptions are a tuple within a tuple."""
+    if isinstance(exc, LDAPOperationResult):
+        return one_line(" ".join(filter(None, (exc.description, exc.message))))
+    return one_line(re.sub(r"""^\((['"])(.*)\1,\)$""", r"\2", str(exc)))
 
 
 def _connected(where: Directory, password: str | None) -> ldap3.Connection:
@@ -157,11 +168,12 @@ def _person(where: Directory, link: ldap3.Connection, kind: str, blob: str) -> P
     if not holders:
         return None
     if len(holders) > 1:
-        raise DoorError(f"one ssh key stands in {len(holders)} entries: {'; '.join(entry.dn for entry in holders)}")
+        names = "; ".join(sorted(entry.dn for entry in holders))
+        raise RefusedError(f"one ssh key stands in {len(holders)} entries: {names}")
     (entry,) = holders
     uids = sorted(entry.texts(where.uid))
     if not uids:
-        raise DoorError(f"{entry.dn} has an ssh key and no {where.uid}")
+        raise RefusedError(f"{entry.dn} has an ssh key and no {where.uid}")
     about = {"{uid}": uids[0], "{dn}": entry.dn}
     wanted = re.sub(r"\{uid\}|\{dn\}", lambda found: escaped(about[found[0]]), where.group_filter)
     groups = _search(link, where.group_base or where.base, wanted, "cn")

@@ -138,6 +138,14 @@ def _check_blob(kind: str, blob: str) -> None:
         raise UsageError(f"an RSA key of fewer than {RSA_BITS} bits is not taken", hint="ssh-keygen -t ed25519")
 
 
+def is_key(kind: str, blob: str) -> bool:
+    """Say whether this is a public key that is taken."""
+    try:
+        return parse(f"{kind} {blob}") == (kind, blob, "")
+    except UsageError:
+        return False
+
+
 def fields(data: bytes) -> list[bytes]:
     """Return the strings that a key consists of; raise ValueError (RFC 4251, section 5)."""
     found, place = [], 0

@@ -8,9 +8,12 @@ the client's environment nothing is passed on but what is named here.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import re
 import sys
+import syslog
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,10 +21,14 @@ from typing import Any, NoReturn
 from corpushooks import keys
 from corpushooks.client import ADMISSION, ask
 from corpushooks.endpoint import Wanted, help_lines, parse
-from corpushooks.errors import CorpusError, NoDaemonError
+from corpushooks.errors import CorpusError, NoDaemonError, RefusedError
 from corpushooks.history import History
 from corpushooks.keyring import Keyring
+from corpushooks.keys import Key
+from corpushooks.ldap import Directory
 from corpushooks.project import Host
+from corpushooks.settings import Settings, load
+from corpushooks.text import one_line
 
 PROGRAM = "corpus-shell"
 SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -48,12 +55,27 @@ def main() -> None:
     given = parser.parse_args()
     host = Host(given.root.resolve())
     if given.use == "keys":
-        print("".join(f"{line}\n" for line in known(host, given.kind, given.blob)), end="")
-    else:
-        sys.exit(serve(host, given.key, given.certificate, os.environ))
+        sys.exit(_list(host, given.kind, given.blob))
+    sys.exit(serve(host, given.key, given.certificate, os.environ))
 
 
 # which key opens
+
+
+def _list(host: Host, kind: str, blob: str) -> int:
+    try:
+        print("".join(f"{line}\n" for line in known(host, kind, blob)), end="")
+    except CorpusError as exc:
+        _warn(exc)
+        return exc.exit_code
+    return 0
+
+
+def _warn(exc: CorpusError) -> None:
+    """Say what went wrong where somebody will find it: sshd shows nobody what we write."""
+    _complain(exc)
+    syslog.openlog(PROGRAM, syslog.LOG_PID, syslog.LOG_AUTH)
+    syslog.syslog(syslog.LOG_WARNING, one_line(exc.message))
 
 
 def known(host: Host, kind: str, blob: str) -> list[str]:
@@ -61,12 +83,52 @@ def known(host: Host, kind: str, blob: str) -> list[str]:
     certificate, authority = keys.certified(kind, blob) if kind.endswith(keys.CERTIFICATE) else ("", "")
     history = History(host.store)
     try:
-        found = Keyring(history).holding(authority or blob)
+        ring = Keyring(history)
+        found = ring.holding(authority or blob)
+        if not authority and (found is None or found.source):
+            found = _of_directory(ring, load(host.config_file), found, kind, blob)
     finally:
         history.close()
     if found is None or found.authority != bool(authority) or found.refusal(keys.READ):
         return []
     return [found.line(forced(host, found.name, certificate))]
+
+
+def _of_directory(ring: Keyring, settings: Settings, before: Key | None, kind: str, blob: str) -> Key | None:
+    """Return the key as the directory has it now, or as it was `before` where that does not answer for a while."""
+    if settings.auth != "ldap" or settings.ldap is None or not keys.is_key(kind, blob):
+        return None
+    try:
+        found = _asked(settings.ldap, kind, blob)
+    except RefusedError as exc:  # it has answered
+        _warn(exc)
+        found = None
+    except CorpusError as exc:
+        _warn(exc)
+        return before if before and 0 <= time.time() - (before.seen or 0) < settings.ldap.cache else None
+    if found:
+        return ring.remember(found)
+    if before:
+        ring.forget(blob)
+    return None
+
+
+def _asked(where: Directory, kind: str, blob: str) -> Key | None:
+    """Ask the directory whose a key is and what its groups may; None where that is nobody or nothing."""
+    from corpushooks import directory  # here, since hosts without one need no library for it
+
+    person = directory.find(where, kind, blob)
+    grants = where.grants(person.groups) if person else ()
+    if not person or not grants:
+        return None
+    name = f"{person.uid}+{hashlib.sha256(blob.encode()).hexdigest()[:8]}"  # a person may have several keys
+    if not keys.NAME.fullmatch(name):
+        raise RefusedError(f"{person.uid[:40]!r} of {where.uri} is no name: letters, digits and . _ @ + -, at most 55")
+    first, *more = grants
+    return Key(
+        name, kind, blob, first.right, first.projects, source="ldap", seen=time.time(), person=person.uid,
+        more=tuple(more),
+    )  # fmt: skip
 
 
 def forced(host: Host, name: str, certificate: str = "") -> list[str]:
@@ -117,9 +179,8 @@ def _complain(exc: CorpusError) -> int:
 
 def _who(admitted: Mapping[str, Any]) -> list[str]:
     """Return what `whoami` says."""
-    where = " ".join(admitted["projects"]) or "every project"
     end = f", until {keys.day(admitted['expires'])} UTC" if admitted["expires"] else ""
-    return [f"{admitted['who']}: may {admitted['right']} {where}{end}"]
+    return [f"{admitted['who']}: may {admitted['may']}{end}"]
 
 
 def _become(host: Host, wanted: Wanted, admitted: Mapping[str, Any], environ: Mapping[str, str]) -> NoReturn:
