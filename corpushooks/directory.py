@@ -14,6 +14,7 @@ import ssl
 import stat
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -108,16 +109,26 @@ def _words(exc: Exception) -> str:
     return one_line(re.sub(r"""^\((['"])(.*)\1,\)$""", r"\2", str(exc)))
 
 
-def _connected(where: Directory, password: str | None) -> ldap3.Connection:
-    """Return a connection that has said who we are, over TLS where there is a network between."""
+@contextmanager
+def _connected(where: Directory, password: str | None) -> Iterator[ldap3.Connection]:
+    """Give a connection that has said who we are, over TLS where there is a network between."""
     seconds = math.ceil(where.timeout)
     server = ldap3.Server(where.uri, get_info=ldap3.NONE, tls=_tls(where), connect_timeout=seconds)
-    first = where.starttls and where.uri.startswith("ldap://")
-    return ldap3.Connection(
+    link = ldap3.Connection(
         server, where.bind_dn, password, receive_timeout=seconds, raise_exceptions=True, read_only=True,
-        check_names=False, auto_referrals=False,
-        auto_bind=ldap3.AUTO_BIND_TLS_BEFORE_BIND if first else ldap3.AUTO_BIND_NO_TLS,
+        check_names=False, auto_referrals=False, auto_bind=ldap3.AUTO_BIND_NONE,
     )  # fmt: skip
+    try:
+        link.open()
+        if where.starttls and where.uri.startswith("ldap://"):
+            link.start_tls(read_server_info=False)
+        link.bind()
+        yield link
+    finally:
+        with suppress(LDAPException, OSError):
+            link.unbind()
+        if link.socket:  # of a connection that failed half way the library leaves it open
+            link.socket.close()
 
 
 def _tls(where: Directory) -> ldap3.Tls:

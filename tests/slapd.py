@@ -143,8 +143,8 @@ class Slapd:
             self.process = None
 
     def admin(self) -> ldap3.Connection:
-        """Return a connection that may change everything."""
-        return ldap3.Connection(self.uri, ADMIN, PASSWORD, auto_bind=True, raise_exceptions=True)
+        """Return a connection that may change everything, and that `with` opens and closes."""
+        return ldap3.Connection(self.uri, ADMIN, PASSWORD, raise_exceptions=True)
 
     def person(self, uid: str, *values: str, key: str = "sshPublicKey", cn: str = "") -> str:
         """Make a person with keys; return the name of the entry."""

@@ -117,7 +117,7 @@ def test_a_key_opens_with_the_right_of_its_groups(desk: Desk, slapd: Slapd) -> N
 def test_both_kinds_of_groups_count_and_all_of_them(desk: Desk, slapd: Slapd) -> None:
     blob = new_blob()
     name = slapd.person("alice", f"{KIND} {blob}", cn="Al * (Ops)\\, x#")  # what a filter must not read
-    slapd.person("bob", cn="Al Bob (Ops)\\, x#")
+    slapd.person("bob", f"{KIND} {new_blob()}", cn="Al Bob (Ops)\\, x#")
     slapd.group("DEVS", ["alice", "bob"])
     slapd.group("ops", names=[name])
     assert desk.opens(blob)
@@ -328,7 +328,7 @@ def test_a_host_without_the_library_is_told_what_to_install(
 
 
 BAD = [
-    ({"uri": "http://x"}, 'ldap.uri: expected ldaps://HOST, ldap://HOST or ldapi://SOCKET (its slashes as %2F), got "ht'),
+    ({"uri": "http://x"}, 'ldap.uri: expected ldaps://HOST, ldap://HOST or ldapi://SOCKET (its slashes'),
     ({"uir": "x"}, 'ldap: unknown key "uir"; did you mean "uri"?'),
     ({"uri": None}, "ldap.uri: expected ldaps://HOST"),
     ({"key": "a)(b"}, "ldap.key: expected the name of an attribute, got"),
@@ -387,9 +387,8 @@ def test_who_comes_through_sshd_deploys_as_the_person_of_the_directory(box: Box,
 
 
 def _commands_know_it(box: Box, name: str) -> None:
-    assert re.search(
-        r"push   hello  SHA256:\S+ \(ssh-ed25519, of ldap, seen \S+ \S+ UTC\)", corpus(box, "key", "list").text
-    )
+    listed = corpus(box, "key", "list").text
+    assert re.search(r"push   hello  SHA256:\S+ \(ssh-ed25519, of ldap, seen \S+ \S+ UTC\)", listed)
     assert asked(box, "key", "test", name, "hello") == {"read": True, "push": True, "admin": False}
     refused = corpus(box, "key", "remove", name)
     assert (refused.code, f"error: {name} is the directory's" in refused.stderr.decode()) == (3, True)
