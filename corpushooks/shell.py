@@ -27,7 +27,6 @@ from corpushooks.keyring import Keyring
 from corpushooks.keys import Key
 from corpushooks.ldap import Directory
 from corpushooks.project import Host
-from corpushooks.settings import Settings, load
 from corpushooks.text import one_line
 
 PROGRAM = "corpus-shell"
@@ -86,7 +85,7 @@ def known(host: Host, kind: str, blob: str) -> list[str]:
         ring = Keyring(history)
         found = ring.holding(authority or blob)
         if not authority and (found is None or found.source):
-            found = _of_directory(ring, load(host.config_file), found, kind, blob)
+            found = _of_directory(host, ring, found, kind, blob)
     finally:
         history.close()
     if found is None or found.authority != bool(authority) or found.refusal(keys.READ):
@@ -94,8 +93,11 @@ def known(host: Host, kind: str, blob: str) -> list[str]:
     return [found.line(forced(host, found.name, certificate))]
 
 
-def _of_directory(ring: Keyring, settings: Settings, before: Key | None, kind: str, blob: str) -> Key | None:
+def _of_directory(host: Host, ring: Keyring, before: Key | None, kind: str, blob: str) -> Key | None:
     """Return the key as the directory has it now, or as it was `before` where that does not answer for a while."""
+    from corpushooks.settings import load  # here, since a key that was added by hand needs no settings
+
+    settings = load(host.config_file)
     if settings.auth != "ldap" or settings.ldap is None or not keys.is_key(kind, blob):
         return None
     try:

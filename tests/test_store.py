@@ -283,10 +283,11 @@ def test_a_project_that_was_removed_is_not_brought_back(three: Box) -> None:
 def test_a_damage_that_is_met_in_use_names_the_command(tmp_path: Path) -> None:
     store = History(tmp_path / "store")
     store.add_project("hello", "prod", "master")
+    (root,) = store.rows("SELECT rootpage FROM sqlite_schema WHERE name = 'project'")
     store.close()
     with store.path.open("r+b") as file:
-        file.seek(4096)
-        file.write(b"\xff" * (store.path.stat().st_size - 4096))
+        file.seek((root["rootpage"] - 1) * 4096)  # not where the schema is, which is read as it is opened
+        file.write(b"\xff" * 4096)
     with closing(History(store.path)) as again, pytest.raises(LostStoreError, match="is damaged") as caught:
         again.projects()
     assert caught.value.hint == "corpus rebuild"
