@@ -133,6 +133,8 @@ def _connected(where: Directory, password: str | None) -> Iterator[ldap3.Connect
 
 def _tls(where: Directory) -> ldap3.Tls:
     """Return how TLS is begun: as Python does by itself, which verifies the certificate and whose it is."""
+    if where.ca_file and not os.access(where.ca_file, os.R_OK):
+        raise ConfigError(f"ldap.ca_file: {where.ca_file} cannot be read")
 
     class Verified(ldap3.Tls):
         def wrap_socket(self, connection: Any, do_handshake: bool = False) -> None:

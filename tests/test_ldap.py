@@ -276,6 +276,7 @@ WRONG = {
     "nobody": ({"bind_dn": None, "bind_password_file": None}, "insufficientAccessRights"),
     "base": ({"base": "dc=elsewhere"}, "noSuchObject"),
     "authority": ({"ca_file": None}, "certificate verify failed: self-signed certificate"),
+    "no file": ({"ca_file": "/nonexistent"}, "ldap.ca_file: /nonexistent cannot be read"),
     "name": ({"uri": "ldap://localhost:PORT"}, "certificate verify failed: Hostname mismatch"),
     "plain": ({"uri": "ldaps://127.0.0.1:PORT", "timeout": 2}, "the directory ldaps://127.0.0.1:PORT"),
     "attribute": ({"key": "sshKeyText"}, "shows nobody with sshKeyText and (objectClass=posixAccount)"),
