@@ -381,12 +381,20 @@ def test_who_comes_through_sshd_deploys_as_the_person_of_the_directory(box: Box,
         work.remote = server.url("/hello")
         pushed = work.push()
         assert pushed.code == 0 and pushed.lines[0].endswith(", by alice"), pushed.text
-        (listed,) = asked(box, "key", "list")
-        assert box.deployment(1).request.who == "alice" and box.deployment(1).request.key == listed["name"]
-        _commands_know_it(box, listed["name"])
+        (found,) = _keys(box)
+        assert (box.deployment(1).request.who, box.deployment(1).request.key) == ("alice", found.name)
+        _commands_know_it(box, found.name)
         slapd.take_out(name)
         assert "Permission denied" in work.push("HEAD:refs/deploy/now").text
-    assert asked(box, "key", "list") == []
+    assert _keys(box) == []
+
+
+def _keys(box: Box) -> list[Key]:
+    history = box.history
+    try:
+        return Keyring(history).all()
+    finally:
+        history.close()
 
 
 def _commands_know_it(box: Box, name: str) -> None:
