@@ -508,7 +508,7 @@ def test_what_has_a_number_is_followed_on_the_next_connection(tmp_path: Path) ->
     with daemon_of(Host(tmp_path), first, says({"say": "two", "offset": 20}, {"result": {"state": "done"}})) as peer:
         assert ask(Host(tmp_path), said) == {"state": "done"}
     assert said == ["one", "two"]
-    assert peer.asked[1] == {"op": "follow", "project": "hello", "number": 7, "offset": 10}
+    assert peer.asked[1] == {"op": "follow", "project": "hello", "number": 7, "offset": 10, "progress": False}
 
 
 def test_a_daemon_that_ends_before_its_number_is_none(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_who_is_let_in(gate: daemon.Daemon) -> None:
     assert {one["error"] for one in told[:2]} == unknown
     assert [one["error"] for one in told[2:4]] == [ENDED, "the key alice: it may read, not push"]
     assert (told[4]["code"], told[5]["error"]) == (2, "there is no project '../x' for the key alice")
-    assert told[6]["result"]["right"] == "read"
+    assert told[6]["result"]["may"] == "read hello"
     for groups in ([GIDS["corpus"]], [GIDS["hello-deploy"]]):
         (refused, _) = ask(gate, admit(), uid=UIDS["anna"], groups=groups)
         assert refused["error"] == "only the account of ssh is let in with a key"

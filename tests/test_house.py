@@ -21,15 +21,15 @@ FLOORS = {
     "procedures": "init inspection rebuild setup doctor soundness privacy gate reports follower lanes deploy plan"
     " task prepare steps",
     "assemblies": "site release layout installer actions patient",
-    "doors": "git salt wiring tree health history accounts keyring directory authorized_keys log client peer systemd machine"
-    " notify watch",  # one thing each
+    "doors": "git salt wiring tree health history accounts keyring directory authorized_keys log client peer"
+    " systemd machine notify watch",  # one thing each
     "rooms behind a door": "tree.drift tree.sync tree.snapshot tree.restore tree.permissions tree.scan tree.entries"
     " tree.removal tree.descriptors tree.report tree.manifest"
     " git.checkouts git.listings git.commits git.refs git.bare git.access"
     " salt.warm salt.call salt.session salt.configuration salt.child salt.interface",
     "process": "store run disk",
-    "values": "view figures push manual sls deployment config references settings ldap schema endpoint keys rights project paths"
-    " redaction text errors",
+    "values": "view figures push manual sls deployment config references settings ldap schema endpoint keys rights"
+    " project paths redaction text errors",
 }
 WORKER = {
     f"salt_worker.{path.stem}" for path in PACKAGE.glob("salt_worker/*.py") if path.stem != "__init__"
