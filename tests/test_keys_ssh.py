@@ -162,6 +162,18 @@ def test_every_word(door: Door) -> None:
     assert {row.request.key for row in door.box.history.deployments("hello")} == {"alice"}
 
 
+def test_a_terminal_shows_progress_on_one_line(door: Door) -> None:
+    door.add("alice")
+    slow = "slow:\n  cmd.run:\n    - name: sleep 2.5\n"
+    door.box.app(files={".salt/10_slow.sls": slow})
+    door.work("alice").push()
+    told = door.ssh("alice", "deploy hello", flags=("-tt",))
+    assert told.code == 0
+    rewritten = [line for line in told.stdout.split(b"\r") if "… install 10_slow" in line.decode()]
+    assert len(rewritten) > 1 and b"\n" not in rewritten[-1]
+    assert b"\r\n" in told.stdout and "…" not in said(door.ssh("alice", "deploy hello"))
+
+
 HOSTILE = [
     "sh", "bash -c id", "scp -t /tmp", "git-upload-pack --help",
     "git-upload-pack '/etc/passwd'", "status; id", "status && id",
