@@ -22,7 +22,8 @@ from corpushooks.redaction import Redactor
 from corpushooks.release import Release
 from corpushooks.salt import Engine, SaltCallEngine, Session, WarmEngine
 from corpushooks.settings import Settings, load
-from corpushooks.sls import State
+from corpushooks.showing import Showing
+from corpushooks.sls import Result, State, redacted
 from corpushooks.text import one_line
 
 MARK = "CORPUS_DEPLOYMENT"  # in the environment of all that a deployment starts: the project's folder # its number
@@ -90,6 +91,7 @@ class Run:
     _sessions: ExitStack = field(default_factory=ExitStack)
     release: Release | None = None
     cfg: Cfg | None = None
+    showing: Showing | None = None  # the SLS that runs
     undoing: bool = False
     owner: Deployment | None = None  # whose processes ours are, where that is another deployment
     began: float = field(default_factory=time.monotonic)
@@ -158,10 +160,15 @@ class Run:
         self.site.history.add_child(self.owner or self.deployment, ChildRow(pid, start, group))
 
     def state(self, state: State) -> None:
-        """A state ended: it is shown with its SLS."""
+        """Show that a state ended, where its SLS takes long."""
+        if self.showing:
+            (hidden,) = redacted(Result("", (state,), (), True, ""), self.redactor).states
+            self.showing.state(hidden)
 
     def output(self, data: bytes) -> None:
-        """A command wrote something: it is shown with its state."""
+        """Show what a command wrote, where its SLS takes long."""
+        if self.showing:
+            self.showing.output(data)
 
     # its end
 

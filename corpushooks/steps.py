@@ -13,6 +13,7 @@ from corpushooks.project import Project
 from corpushooks.push import enabled
 from corpushooks.release import Release
 from corpushooks.run import attend, spawn
+from corpushooks.showing import Showing
 from corpushooks.site import Run
 from corpushooks.sls import Result
 from corpushooks.text import shortened
@@ -157,7 +158,7 @@ def install(run: Run, label: str) -> str:
         return "left out"
     stems = run.release.install(run.request.steps)
     for index, stem in enumerate(stems):
-        head = label if index == 0 else " " * (len(label) - len(label.lstrip("[0123456789/] "))) + "install"
+        head = label if index == 0 else view.part_of(label)
         run.check_cancelled()
         run.site.history.begin(run.deployment, f"install {stem}")
         run_sls(run, stem, f"{head} {stem}")
@@ -340,7 +341,7 @@ def run_sls(run: Run, stem: str, label: str) -> Result:
     """Run one SLS and show it; raise StepError where it failed."""
     run.check_cancelled()
     assert run.session is not None and run.release is not None
-    start = time.monotonic()
+    start, run.showing = time.monotonic(), Showing(run.log.write, label, run.hide)
     sls = run.project.sls_id(stem)
     try:
         with run.site.effect("SLS"):
@@ -350,25 +351,13 @@ def run_sls(run: Run, stem: str, label: str) -> Result:
         raise StepError(f"{label.strip() or stem}: {exc}") from exc
     took = time.monotonic() - start
     run.event("sls", {"sls": stem, "ok": result.ok, "states": len(result.states), "seconds": round(took, 3)})
-    if label and result.ok:
-        run.log.write(view.row(label, view.summary(result), took))
-    elif label:
-        run.log.write(label)
-    if not result.ok:
-        _show_failure(run, stem, result)
-        name = f"install {stem}" if label else f"{stem}.sls"
-        raise StepError(f"{name} failed: {view.failed_ids(result)}")
-    if not result.states:
+    run.showing.end(result)
+    if result.ok and not result.states:
         run.log.write(f"        warning: {stem}.sls is empty", more=True)
     for text in view.all_states(result):
         run.log.write(text, more=True)
+    if not result.ok:
+        run.log.write(f"        by hand: {run.session.command(sls)}", more=True)
+        name = f"install {stem}" if label else f"{stem}.sls"
+        raise StepError(f"{name} failed: {view.failed_ids(result)}")
     return result
-
-
-def _show_failure(run: Run, stem: str, result: Result) -> None:
-    assert run.session is not None
-    for line in (*view.errors(result), *view.states(result)):
-        run.log.write(line)
-    for text in view.all_states(result):
-        run.log.write(text, more=True)
-    run.log.write(f"        by hand: {run.session.command(run.project.sls_id(stem))}", more=True)

@@ -49,6 +49,12 @@ def row(label: str, detail: str, seconds: float | None) -> str:
     return f"{left:<{WIDTH - 8}}{took:>8}".rstrip()
 
 
+def part_of(label: str) -> str:
+    """Return the label of a part of a step without the mark of its step."""
+    bare = label.lstrip("[0123456789/] ")
+    return " " * (len(label) - len(bare)) + bare
+
+
 def step_label(index: int, total: int, name: str, part: str = "", *, first: bool = True) -> str:
     """Return the label of a step, or of a part of one: [4/8] install 00_app."""
     mark = f"[{index}/{total}] " if first else " " * len(f"[{index}/{total}] ")
@@ -90,9 +96,19 @@ def states(result: Result, *, test: bool = False, doubt: str = "") -> list[str]:
         word = _word(state, test)
         seen[word] += 1
         if word and seen[word] <= _limit(word):
-            found += [state_line(word, state), *indent(_said(word, state, doubt), 10)]
+            found += _state(word, state, doubt)
     more = {word: number - _limit(word) for word, number in seen.items() if word and number > _limit(word)}
     return [*found, *(f"        … {number} more {word}, in the whole log" for word, number in more.items())]
+
+
+def state(found: State) -> list[str]:
+    """Return a state that did something or failed; nothing of one that did not."""
+    word = _word(found, test=False)
+    return _state(word, found, "") if word else []
+
+
+def _state(word: str, found: State, doubt: str) -> list[str]:
+    return [state_line(word, found), *indent(_said(word, found, doubt), 10)]
 
 
 def _limit(word: str) -> int:

@@ -1,0 +1,91 @@
+"""An SLS as it runs: one that takes long is shown state by state, with what its commands write. Values only.
+
+A quick one is shown at its end, in a line.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from corpushooks import view
+from corpushooks.sls import Result, State
+from corpushooks.text import shortened
+
+QUICK = 2.0  # seconds that an SLS may take before it is shown as it goes
+HELD, OUTPUT = 20, 100  # lines that a command wrote: kept for when it is shown, and shown at most of one state
+LINE = 1 << 16  # bytes of a line that are looked at
+
+Key = tuple[str, str, str]
+
+
+@dataclass
+class Showing:
+    """What is shown of one SLS; `write` takes lines, `hide` takes secrets out of what commands write."""
+
+    write: Callable[[str], None]
+    label: str
+    hide: Callable[[str], str] = str
+    quick: float = QUICK
+    shown: bool = False  # its label stands there, and states below it
+    _began: float = field(default_factory=time.monotonic)
+    _told: set[Key] = field(default_factory=set)
+    _states: list[State] = field(default_factory=list)  # not shown yet
+    _lines: deque[str] = field(default_factory=lambda: deque(maxlen=HELD))
+    _part: bytes = b""  # of a line of output
+    _count: int = 0  # lines of output of the state that runs
+
+    def state(self, state: State) -> None:
+        """Hear that a state ended."""
+        self._states.append(state)
+        self._advance()
+        self._lines.clear()
+        self._part, self._count = b"", 0
+
+    def output(self, data: bytes) -> None:
+        """Hear what a command wrote."""
+        *whole, self._part = (self._part + data).split(b"\n")
+        for line in whole:
+            self._count += 1
+            if self._count == OUTPUT:
+                self._lines.append("… more, in the whole log")
+            elif self._count < OUTPUT:
+                text = self.hide(line.decode("utf-8", "replace").rstrip("\r"))
+                self._lines.append(shortened(text, view.COLUMNS))
+        self._part = self._part[:LINE]
+        self._advance()
+
+    def _advance(self) -> None:
+        """Show what is known, where the SLS takes long."""
+        if not self.label or time.monotonic() - self._began < self.quick:
+            return
+        if not self.shown:
+            self.shown = True
+            self.write(self.label)
+        for state in self._states:
+            self._told.add(_key(state))
+            for line in view.state(state):
+                self.write(line)
+        self._states.clear()
+        while self._lines:
+            self.write(f"          {self._lines.popleft()}")
+
+    def end(self, result: Result) -> None:
+        """Show what is not shown yet, and what came of it all."""
+        took = time.monotonic() - self._began
+        if self.shown:
+            rest = tuple(state for state in result.states if _key(state) not in self._told)
+            for line in (*view.errors(result), *view.states(Result(result.sls, rest, (), result.ok, ""))):
+                self.write(line)
+        if result.ok and self.label:
+            label = view.part_of(self.label) if self.shown else self.label
+            self.write(view.row(label, view.summary(result), took))
+        elif not result.ok and not self.shown:
+            for line in (*([self.label] if self.label else []), *view.errors(result), *view.states(result)):
+                self.write(line)
+
+
+def _key(state: State) -> Key:
+    return state.id, state.function, state.name
