@@ -113,6 +113,8 @@ class Daemon:
 
     def _tidy(self) -> None:
         """Do maintenance where nothing has been asked for a while, and let Salt go after a long one."""
+        if self.places.busy() or self.lanes.busy():  # since we last looked
+            return
         idle = time.monotonic() - self._active
         if self.lanes.untidy and idle > QUIET:
             threading.Thread(target=self.lanes.tidy, daemon=True).start()

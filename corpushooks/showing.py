@@ -6,7 +6,7 @@ A quick one is shown at its end, in a line.
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -15,7 +15,11 @@ from corpushooks.sls import Result, State
 from corpushooks.text import shortened
 
 QUICK = 2.0  # seconds that an SLS may take before it is shown as it goes
-HELD, OUTPUT = 20, 100  # lines that a command wrote: kept for when it is shown, and shown at most of one state
+HELD, OUTPUT, COLUMNS = (
+    20,
+    50,
+    160,
+)  # lines that a command wrote: kept for when it is shown, shown at most of one state, how long
 LINE = 1 << 16  # bytes of a line that are looked at
 
 Key = tuple[str, str, str]
@@ -31,6 +35,7 @@ class Showing:
     quick: float = QUICK
     shown: bool = False  # its label stands there, and states below it
     _began: float = field(default_factory=time.monotonic)
+    _seen: Counter[str] = field(default_factory=Counter)  # states, by what became of them
     _told: set[Key] = field(default_factory=set)
     _states: list[State] = field(default_factory=list)  # not shown yet
     _lines: deque[str] = field(default_factory=lambda: deque(maxlen=HELD))
@@ -52,8 +57,9 @@ class Showing:
             if self._count == OUTPUT:
                 self._lines.append("… more, in the whole log")
             elif self._count < OUTPUT:
-                text = self.hide(line.decode("utf-8", "replace").rstrip("\r"))
-                self._lines.append(shortened(text, view.COLUMNS))
+                left = line.rstrip(b"\r").rpartition(b"\r")[2]  # of a line that was rewritten
+                text = self.hide(left.decode("utf-8", "replace"))
+                self._lines.append(shortened(text, COLUMNS))
         self._part = self._part[:LINE]
         self._advance()
 
@@ -65,19 +71,24 @@ class Showing:
             self.shown = True
             self.write(self.label)
         for state in self._states:
-            self._told.add(_key(state))
-            for line in view.state(state):
-                self.write(line)
+            self._tell(state)
         self._states.clear()
         while self._lines:
             self.write(f"          {self._lines.popleft()}")
+
+    def _tell(self, state: State) -> None:
+        self._told.add(_key(state))
+        for line in view.state(state, self._seen):
+            self.write(line)
 
     def end(self, result: Result) -> None:
         """Show what is not shown yet, and what came of it all."""
         took = time.monotonic() - self._began
         if self.shown:
-            rest = tuple(state for state in result.states if _key(state) not in self._told)
-            for line in (*view.errors(result), *view.states(Result(result.sls, rest, (), result.ok, ""))):
+            for state in result.states:
+                if _key(state) not in self._told:
+                    self._tell(state)
+            for line in (*view.errors(result), *view.more(self._seen)):
                 self.write(line)
         if result.ok and self.label:
             label = view.part_of(self.label) if self.shown else self.label

@@ -90,25 +90,23 @@ def states(result: Result, *, test: bool = False, doubt: str = "") -> list[str]:
 
     In a plan, states that mention the path `doubt` are marked: they looked at the old tree.
     """
-    found: list[str] = []
     seen: Counter[str] = Counter()
-    for state in result.states:
-        word = _word(state, test)
-        seen[word] += 1
-        if word and seen[word] <= _limit(word):
-            found += _state(word, state, doubt)
-    more = {word: number - _limit(word) for word, number in seen.items() if word and number > _limit(word)}
-    return [*found, *(f"        … {number} more {word}, in the whole log" for word, number in more.items())]
+    return [line for one in result.states for line in state(one, seen, test=test, doubt=doubt)] + more(seen)
 
 
-def state(found: State) -> list[str]:
-    """Return a state that did something or failed; nothing of one that did not."""
-    word = _word(found, test=False)
-    return _state(word, found, "") if word else []
-
-
-def _state(word: str, found: State, doubt: str) -> list[str]:
+def state(found: State, seen: Counter[str], *, test: bool = False, doubt: str = "") -> list[str]:
+    """Return a state that did something or failed, unless too many like it were seen; nothing of one that did not."""
+    word = _word(found, test)
+    seen[word] += 1
+    if not word or seen[word] > _limit(word):
+        return []
     return [state_line(word, found), *indent(_said(word, found, doubt), 10)]
+
+
+def more(seen: Counter[str]) -> list[str]:
+    """Say how many were left out."""
+    left = {word: number - _limit(word) for word, number in seen.items() if word and number > _limit(word)}
+    return [f"        … {number} more {word}, in the whole log" for word, number in left.items()]
 
 
 def _limit(word: str) -> int:

@@ -38,13 +38,13 @@ def test_one_that_takes_long_is_shown_as_it_goes() -> None:
     one.state(OK)
     one.output(b"first\nhal")
     assert lines == ["[4/8] install 00_a", "          first"]
-    one.output(b"f s3cret\r\n\xff")
-    assert lines[2:] == ["          half ***"]
+    one.output(b"f s3cret\r\n10 %\r100 %\n\xff")
+    assert lines[2:] == ["          half ***", "          100 %"]
     one.state(CHANGED)
-    assert lines[3:] == ["        changed  two          cmd.run                        1.5 s"]
+    assert lines[4:] == ["        changed  two          cmd.run                        1.5 s"]
     one.end(RESULT)
-    assert lines[4].startswith("      install 00_a           2 states, 1 changed")
-    assert len(lines) == 5
+    assert lines[5].startswith("      install 00_a           2 states, 1 changed")
+    assert len(lines) == 6
 
 
 def test_what_failed_is_shown_once_and_what_came_late_too() -> None:
