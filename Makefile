@@ -1,11 +1,12 @@
 # make demo: see a push deploy.  make test: prove it.  Both set up all they need under .venv.
+# make docs: the pages as a site with search, in build/site.
 # make chaos N=500 SEED=1: kill at random; ARGS=--fake without Salt.  make bench: what a deployment costs, ten minutes.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
-.PHONY: demo test check chaos power bench clean
+.PHONY: demo test check docs chaos power bench clean
 
 demo: $(VENV)/.package
 	@$(BIN)/corpus demo
@@ -18,6 +19,10 @@ check: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(VENV)/.docs
+	$(BIN)/python -m mkdocs build --strict --quiet --clean
+	@echo "Open build/site/index.html; with search: $(BIN)/python -m http.server -b 127.0.0.1 -d build/site"
 
 chaos: $(VENV)/.test
 	@sh tests/need_system.sh
@@ -43,4 +48,8 @@ $(VENV)/.package: setup.cfg setup.py pyproject.toml
 
 $(VENV)/.test: $(VENV)/.package
 	@$(PIP) -e '.[test]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.package
+	@$(PIP) -e '.[docs]'
 	@touch $@

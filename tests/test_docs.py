@@ -1,13 +1,13 @@
 """The pages for people: what they show works, where they link is something, and what they list is all there is.
 
-python -m tests.test_docs writes the table of docs/settings.md anew.
+python -m tests.test_docs writes anew what is made from the code: docs/settings.md, docs/commands.md.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,16 +16,14 @@ import corpushooks
 from corpushooks import run as door
 from corpushooks.cli import corpus as command
 from corpushooks.push import options
-from corpushooks.settings import parse, schema
+from corpushooks.settings import parse
+from tests import reference
 from tests.host import Box
 
 TOP = Path(__file__).parent.parent
 PACKAGE = Path(corpushooks.__file__).parent
 PAGES = [TOP / "README.md", TOP / "CHANGELOG.md", *sorted((TOP / "docs").glob("*.md"))]
 SETTINGS = TOP / "docs/settings.md"
-TABLE = re.compile(
-    r"(?<=<!-- the table is made by python -m tests\.test_docs -->\n).*?(?=<!-- the table ends -->)", re.DOTALL
-)
 SHOWN = re.compile(r"((?:^[^\n]+\n)+)\n```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)  # a paragraph and its block
 
 
@@ -114,19 +112,10 @@ def test_the_architecture_names_every_module() -> None:
     assert told == files | {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
 
 
-def table() -> str:
-    """Return the table of docs/settings.md, as the schema has it."""
-    rows = ["| key | value | default | says |", "|---|---|---|---|"]
-    for key in schema():
-        default = json.dumps(list(key.default) if isinstance(key.default, tuple) else key.default)
-        scope = " Also per project." if key.per_project else ""
-        rows.append(f"| `{key.name}` | {key.kind.words} | `{default}` | {key.doc}{scope} |")
-    return "\n" + "\n".join(rows) + "\n\n"
-
-
-def test_the_settings_page_agrees_with_the_schema() -> None:
-    found = TABLE.search(SETTINGS.read_text())
-    assert found and found[0] == table(), "run: python -m tests.test_docs"
+@pytest.mark.parametrize(("page", "what", "made"), reference.PARTS)
+def test_what_is_made_from_the_code_is_up_to_date(page: str, what: str, made: Callable[[], str]) -> None:
+    found = reference.marked(what).search((TOP / "docs" / page).read_text())
+    assert found and found[0] == made(), "run: python -m tests.test_docs"
 
 
 def test_the_example_of_the_settings_page_is_read() -> None:
@@ -146,4 +135,4 @@ def test_the_options_and_commands_of_the_readme_exist() -> None:
 
 
 if __name__ == "__main__":
-    SETTINGS.write_text(TABLE.sub(lambda _: table(), SETTINGS.read_text()))
+    reference.write()

@@ -1,0 +1,86 @@
+"""The parts of the pages that are made from the code: the table of settings, and the reference of the command."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from corpushooks.cli import corpus
+from corpushooks.endpoint import WORDS
+from corpushooks.settings import schema
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def marked(what: str) -> re.Pattern[str]:
+    """Return what finds a part between its two comments."""
+    begin, end = f"<!-- the {what} is made by python -m tests.test_docs -->\n", f"<!-- the {what} ends -->"
+    return re.compile(f"(?<={re.escape(begin)}).*?(?={re.escape(end)})", re.DOTALL)
+
+
+def settings() -> str:
+    """Return the table of docs/settings.md, as the schema has it."""
+    rows = ["| key | value | default | says |", "|---|---|---|---|"]
+    for key in schema():
+        default = json.dumps(list(key.default) if isinstance(key.default, tuple) else key.default)
+        scope = " Also per project." if key.per_project else ""
+        rows.append(f"| `{key.name}` | {key.kind.words} | `{default}` | {key.doc}{scope} |")
+    return "\n" + "\n".join(rows) + "\n\n"
+
+
+def commands() -> str:
+    """Return the reference of the command, as click has it."""
+    context = click.Context(corpus, info_name="corpus")
+    return "\n" + "".join(f"{line}\n" for name in sorted(corpus.commands) for line in _command(context, name)) + "\n"
+
+
+def _command(above: click.Context, name: str) -> Iterator[str]:
+    group = above.command
+    assert isinstance(group, click.Group)
+    command = group.commands[name]
+    context = click.Context(command, info_name=name, parent=above)
+    if isinstance(command, click.Group):
+        for each in command.commands:
+            yield from _command(context, each)
+        return
+    path = context.command_path
+    yield from [f"### {path}", "", "```text", " ".join([path, *command.collect_usage_pieces(context)]), "```"]
+    for part in (command.help or "").split("\n\n"):
+        yield from ["", " ".join(part.split())]
+    options = [each for each in command.params if isinstance(each, click.Option) and not each.hidden]
+    if options:
+        yield from ["", "| option | says |", "|---|---|"]
+    yield from (f"| {_option(each)} | {each.help} |" for each in options)
+    yield ""
+
+
+def _option(option: click.Option) -> str:
+    takes = "" if option.is_flag else f" {option.metavar or option.type.name.split()[0].upper()}"
+    said = ", ".join(option.opts) + takes
+    return f"<code>{said.replace('|', '&#124;')}</code>" if "|" in said else f"`{said}`"  # a bar would end the cell
+
+
+def words() -> str:
+    """Return the table of what may be asked over ssh."""
+    rows = ["| word | needs a key that may | does |", "|---|---|---|"]
+    rows += [f"| `{f'{name} {word.usage}'.strip()}` | {word.right or 'anything'} | {word.does} |"
+             for name, word in WORDS.items()]  # fmt: skip
+    return "\n" + "\n".join(rows) + "\n\n"
+
+
+PARTS = (  # page, what is made, how
+    ("settings.md", "table", settings),
+    ("commands.md", "reference", commands),
+    ("commands.md", "table", words),
+)
+
+
+def write() -> None:
+    """Write every part anew."""
+    for page, what, made in PARTS:
+        text = (DOCS / page).read_text()
+        (DOCS / page).write_text(marked(what).sub(lambda _, new=made(): new, text))  # type: ignore[misc]
