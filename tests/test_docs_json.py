@@ -1,0 +1,140 @@
+"""docs/json.md: what it says of each command is what that prints, key by key."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+import corpushooks
+from corpushooks import lanes
+from corpushooks.cli import corpus
+from corpushooks.cli_base import Context
+from corpushooks.errors import CorpusError
+from tests.host import FAILING, Box
+from tests.shared import shared_box, world
+
+PAGE = Path(__file__).parent.parent / "docs/json.md"
+PACKAGE = Path(corpushooks.__file__).parent
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPMHgbyzhCJiCcVi3vhLWr/jDCx8y1gI6Ed0uCJgVZ6S"
+TYPES: dict[str, tuple[type, ...]] = {
+    "text": (str,), "number": (int, float), "time": (int, float), "truth": (bool,), "list": (list,), "mapping": (dict,),
+    "null": (type(None),),
+}  # fmt: skip
+SHOWN = {  # section of the page: commands that print such a mapping, or a list of them; after ! only asked
+    "A deployment": ["history hello", "deploy hello", "deploy hello --nowait"],
+    "corpus status": ["status hello --urls", "status --urls"],
+    "corpus archives": ["archives hello"],
+    "corpus log": ["log hello 1"],
+    "corpus diff": ["diff hello"],
+    "corpus stats": ["stats"],
+    "corpus metrics": ["metrics"],
+    "corpus check": ["check hello"],
+    "corpus doctor": ["doctor"],
+    "corpus init": ["init hello"],
+    "corpus remove": ["!init other", "remove other"],
+    "corpus key add": ["key add jo KEY", "key list", "key remove jo"],
+    "corpus key test": ["!key add ann KEY", "key test ann hello", "!key remove ann"],
+    "corpus freeze": ["freeze hello why", "!thaw hello"],
+    "corpus thaw": ["!freeze hello why", "thaw hello"],
+}
+
+
+def sections() -> dict[str, dict[str, str]]:
+    """Return what each section of the page says: key -> type."""
+    found = {}
+    for part in PAGE.read_text().split("\n## ")[1:]:
+        rows = re.findall(r"^\| `(\w+)` \| ([\w ]+) \| ", part, re.MULTILINE)
+        found[part.partition("\n")[0]] = dict(rows)
+    return found
+
+
+def agrees(value: Any, told: dict[str, str]) -> None:
+    """See that a mapping has the keys that are told, and values of these types."""
+    assert list(value) and set(value) == set(told)
+    for key, kind in told.items():
+        types = tuple(each for word in kind.split(" or ") for each in TYPES[word])
+        assert isinstance(value[key], types), key
+        assert bool in types or not isinstance(value[key], bool), key
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    """Return a host with two releases and a failure."""
+    folder = tmp_path_factory.mktemp("live")
+    with shared_box(folder, page="one") as box, world(folder / "second"):
+        assert box.app("two").push().code == 0
+        box.work().commit({".salt/20_broken.sls": FAILING})
+        assert box.work().push().code == 1
+        box.ended(3)
+        (box.root / "key.pub").write_text(f"{KEY} dev\n")
+        yield box
+
+
+def printed(box: Box, words: str) -> Any:
+    """Return what a command prints with --json."""
+    given = [str(box.root / "key.pub") if word == "KEY" else word for word in words.removeprefix("!").split()]
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
+        corpus.main(["--root", str(box.host.root), *given, "--json"], standalone_mode=False, obj=Context())
+    return json.loads(out.getvalue())
+
+
+@pytest.mark.parametrize("section", SHOWN)
+def test_a_command_prints_the_keys_of_the_page(live: Box, section: str) -> None:
+    for words in SHOWN[section]:
+        found = printed(live, words)
+        for each in () if words.startswith("!") else found if isinstance(found, list) else [found]:
+            agrees(each, sections()[section])
+        assert found, words
+
+
+def test_status_has_what_it_should_and_within_it_deployments(live: Box) -> None:
+    told = sections()
+    found = printed(live, "status hello")
+    assert set(told["corpus status"]) - set(found) == {"code_url", "pillar_url"}
+    agrees(found["last_failure"], told["A deployment"])
+    assert found["last_failure"]["number"] == 3
+
+
+def test_config_has_an_origin_of_each_value(live: Box) -> None:
+    for each in printed(live, "config hello --origin").values():
+        agrees(each, sections()["corpus config"])
+
+
+def test_every_command_that_reports_is_on_the_page() -> None:
+    deploying = {"deploy", "rollback", "task", "repair", "cancel", "history", "key remove", "key list"}  # told in others
+    commands = dict(corpus.commands)
+    group = commands.pop("key")
+    assert isinstance(group, click.Group)
+    commands |= {f"key {name}": command for name, command in group.commands.items()}
+    reporting = {name for name, each in commands.items() if any("--json" in option.opts for option in each.params)}
+    assert {f"corpus {name}" for name in reporting - deploying} <= set(sections())
+
+
+def test_a_line_of_a_log_on_the_disk(live: Box) -> None:
+    told = sections()["The log of a deployment"]
+    lines = [json.loads(line) for line in lanes.log_path(live.project(), 3).read_text().splitlines()]
+    assert {key for line in lines for key in line} == set(told)
+    for line in lines:
+        agrees(line, {key: kind for key, kind in told.items() if key in line or key in ("at", "text")})
+
+
+def test_the_events_of_the_daemons_log_are_all_there(live: Box) -> None:
+    source = "\n".join(path.read_text() for path in PACKAGE.glob("*.py"))
+    noted = re.findall(r"get_logger\(\)\.(\w+)\(\"([\w ]+)\"", source)
+    assert source.count("get_logger().") == len(noted)
+    rows = re.findall(r"^\| `([\w ]+)` \| (warning|error) \| (.*?) \|", PAGE.read_text(), re.MULTILINE)
+    assert {(level, event) for event, level, _ in rows} == set(noted)
+    with pytest.raises(CorpusError):
+        live.ask(op="cancel", project="hello")
+    line = json.loads((live.root / "daemon.log").read_text().splitlines()[-1])
+    keys = next(keys for event, _, keys in rows if event == line["event"] == "refused")
+    assert set(line) == {"event", "level", "timestamp", *re.findall(r"`(\w+)`", keys)}
