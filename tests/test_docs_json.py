@@ -110,7 +110,16 @@ def test_config_has_an_origin_of_each_value(live: Box) -> None:
 
 
 def test_every_command_that_reports_is_on_the_page() -> None:
-    deploying = {"deploy", "rollback", "task", "repair", "cancel", "history", "key remove", "key list"}  # told in others
+    deploying = {
+        "deploy",
+        "rollback",
+        "task",
+        "repair",
+        "cancel",
+        "history",
+        "key remove",
+        "key list",
+    }  # told in others
     commands = dict(corpus.commands)
     group = commands.pop("key")
     assert isinstance(group, click.Group)
