@@ -82,5 +82,5 @@ PARTS = (  # page, what is made, how
 def write() -> None:
     """Write every part anew."""
     for page, what, made in PARTS:
-        text = (DOCS / page).read_text()
-        (DOCS / page).write_text(marked(what).sub(lambda _, new=made(): new, text))  # type: ignore[misc]
+        before, after = marked(what).split((DOCS / page).read_text(), maxsplit=1)
+        (DOCS / page).write_text(before + made() + after)
