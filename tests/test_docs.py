@@ -5,6 +5,7 @@ python -m tests.test_docs writes anew what is made from the code: docs/settings.
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable
@@ -24,6 +25,7 @@ TOP = Path(__file__).parent.parent
 PACKAGE = Path(corpushooks.__file__).parent
 PAGES = [TOP / "README.md", TOP / "CHANGELOG.md", *sorted((TOP / "docs").glob("*.md"))]
 SETTINGS = TOP / "docs/settings.md"
+SOURCE = [path.read_text() for path in (*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.jinja"), TOP / "hooks/proc-receive")]
 SHOWN = re.compile(r"((?:^[^\n]+\n)+)\n```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)  # a paragraph and its block
 
 
@@ -96,11 +98,41 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
             assert not anchor or anchor in anchors(linked), target
 
 
-def test_pages_that_errors_name_exist() -> None:
-    sources = [*PACKAGE.rglob("*.py"), TOP / "hooks/proc-receive"]
-    named = {name for path in sources for name in re.findall(r"docs/[a-z-]+\.md", path.read_text())}
-    assert named
-    assert [name for name in sorted(named) if not (TOP / name).is_file()] == []
+def test_pages_that_messages_name_exist() -> None:
+    named = {found for text in SOURCE for found in re.findall(r"(docs/[\w-]+\.md)(?:#([\w-]+))?", text)}
+    assert len(named) > 4
+    for page, anchor in named:
+        assert (TOP / page).is_file(), page
+        assert not anchor or anchor in anchors(TOP / page), f"{page}#{anchor}"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the site that `make docs` builds; whatever leads nowhere fails it."""
+    folder = tmp_path_factory.mktemp("site")
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--config-file", TOP / "mkdocs.yml"]
+    door.run([*words, "--site-dir", folder])
+    return folder
+
+
+def test_the_site_has_every_page_and_finds_it(site: Path) -> None:
+    pages = {path.stem for path in (TOP / "docs").glob("*.md")}
+    assert {path.stem for path in site.glob("*.html")} == pages | {"404", "search"}
+    index = json.loads((site / "search/search_index.json").read_text())
+    assert {entry["location"].partition(".html")[0] for entry in index["docs"]} == pages
+    assert any("corpus rebuild" in entry["text"] for entry in index["docs"])
+
+
+def test_the_site_fetches_nothing_from_elsewhere(site: Path) -> None:
+    fetched = re.compile(r"<(?:script|img|iframe)[^>]*\ssrc=[\"'](?:https?:)?//|<link[^>]*href=[\"'](?:https?:)?//")
+    assert [page.name for page in site.rglob("*.html") if fetched.search(page.read_text())] == []
+    styles = [path.name for path in site.rglob("*.css") if re.search(r"url\([\"']?(?:https?:)?//", path.read_text())]
+    assert styles == []
+
+
+def test_the_readme_links_every_page() -> None:
+    linked = set(re.findall(r"\]\(docs/([\w-]+\.md)\)", (TOP / "README.md").read_text()))
+    assert linked == {path.name for path in (TOP / "docs").glob("*.md")} - {"index.md"}
 
 
 # -- lists ------------------------------------------------------------------------------------------------
@@ -132,6 +164,16 @@ def test_the_options_and_commands_of_the_readme_exist() -> None:
     assert listed
     names = {name.removeprefix("corpus ") for name in re.findall(r"`([\w ]+)`", listed[1])}
     assert names <= set(command.commands)
+
+
+def test_the_messages_that_are_explained_are_said() -> None:
+    text = (TOP / "docs/troubleshooting.md").read_text()
+    quoted = re.findall(r"\*\*`(.+?)`\*\*(?! is (?:git|ssh)'s own)", text)
+    assert len(quoted) > 25
+    joined = "\n".join(SOURCE)
+    for message in quoted:
+        part = max(re.split("…", message), key=len).strip()
+        assert len(part) > 5 and part in joined, message
 
 
 if __name__ == "__main__":
