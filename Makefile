@@ -21,7 +21,7 @@ check: $(VENV)/.test
 	$(BIN)/mypy
 
 docs: $(VENV)/.docs
-	$(BIN)/python -m mkdocs build --strict --quiet --clean
+	$(BIN)/python -m mkdocs build --strict
 	@echo "Open build/site/index.html; with search: $(BIN)/python -m http.server -b 127.0.0.1 -d build/site"
 
 chaos: $(VENV)/.test

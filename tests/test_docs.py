@@ -108,9 +108,9 @@ def test_pages_that_messages_name_exist() -> None:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the site that `make docs` builds; whatever leads nowhere fails it."""
+    """Return the site that `make docs` builds; whatever leads nowhere fails it (but not with --quiet)."""
     folder = tmp_path_factory.mktemp("site")
-    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--config-file", TOP / "mkdocs.yml"]
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", TOP / "mkdocs.yml"]
     door.run([*words, "--site-dir", folder])
     return folder
 
