@@ -30,7 +30,9 @@ def follow(box: Box, block: str) -> str:
             line = line.replace("/backup", str(box.root)).replace("-C /", f"-C {box.host.root}")
             line = line.replace(" /var/lib", f" {box.host.root}/var/lib")
             line = re.sub(
-                "^corpus", shlex.join([sys.executable, "-m", "corpushooks", "--root", str(box.host.root)]), line
+                "(?:^|/usr/local/bin/)corpus(?= )",
+                shlex.join([sys.executable, "-m", "corpushooks", "--root", str(box.host.root)]),
+                line,
             )
             said += run(["sh", "-euc", mask + line], timeout=60).text + "\n"
     return said
@@ -74,7 +76,17 @@ def test_a_host_comes_back_from_its_backup(saved: Box) -> None:
     box.ended(4)
     assert "success" in follow(box, "corpus rollback hello 1")
     assert (box.project().tree / "index.html").read_text() == "one"
-    assert box.app("three", files={".salt/20_broken.sls": None}).push().code == 0
+
+
+def test_prometheus_gets_a_whole_file(box: Box) -> None:
+    line = re.search(r"^\*/5 \* \* \* \* root (.*)$", PAGE, re.M)
+    assert line
+    folder = box.root / "textfile"
+    folder.mkdir()
+    follow(box, f"{line[1].replace('/var/lib/prometheus/node-exporter', str(folder))}")
+    assert [path.name for path in folder.iterdir()] == ["corpushooks.prom"]
+    text = (folder / "corpushooks.prom").read_text()
+    assert 'corpushooks_open{project="hello"} 0' in text
 
 
 def test_a_host_comes_back_with_an_older_store_and_with_none(saved: Box) -> None:
