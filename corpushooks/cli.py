@@ -18,6 +18,7 @@ from corpushooks import (
     __version__,
     cli_keys,
     cli_looking,
+    cli_notify,
     cli_projects,
     cli_setup,
     client,
@@ -222,5 +223,11 @@ def demo_(folder: Path | None) -> None:
     sys.exit(demo.run(folder, click.echo))
 
 
-for found in (*cli_projects.COMMANDS, *cli_looking.COMMANDS, *cli_keys.COMMANDS, *cli_setup.COMMANDS):
+for found in (
+    *cli_projects.COMMANDS,
+    *cli_looking.COMMANDS,
+    *cli_keys.COMMANDS,
+    *cli_notify.COMMANDS,
+    *cli_setup.COMMANDS,
+):
     corpus.add_command(found)

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from corpushooks import git, layout, prepare, steps, tree, view, wiring
+from corpushooks import announce, git, layout, prepare, steps, tree, view, wiring
 from corpushooks.deployment import (
     BROKEN,
     DEPLOYED,
@@ -265,6 +265,7 @@ def _break(run: Run, why: str) -> None:
         f"error: {name} is broken; nothing is deleted, pushes are refused until it is repaired",
         hint=f"corpus log {name} {number}, then corpus repair {name}",
     )
+    announce.ended(run)
 
 
 def repair(run: Run) -> None:

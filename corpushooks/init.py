@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from corpushooks import accounts, disk, git, installer, layout, rebuild, tree, wiring
+from corpushooks import accounts, announce, disk, git, installer, layout, rebuild, tree, wiring
 from corpushooks.errors import RefusedError, UsageError
 from corpushooks.history import History
 from corpushooks.project import Host, Project, check_branch, check_environment
@@ -65,7 +65,10 @@ def init(
         notes = [*notes, f"ssh key of {project.user}: {accounts.make_key(project, socket.getfqdn())}"]
     wiring.wire(project, env)
     disk.flush_all(host.state_dir, project.dir, host.salt_dir, host.pillar_dir)
-    return Made(name, env, head, **urls(project, settings), new=row is None, notes=tuple(notes), commit=commit or "")
+    places = urls(project, settings)
+    if row is None and (wrong := announce.made(mine, history, project, env, head, places)):
+        notes = [*notes, wrong]
+    return Made(name, env, head, **places, new=row is None, notes=tuple(notes), commit=commit or "")
 
 
 def _first_tree(project: Project, environment: str, branch: str, installed_by: str, folder: Path) -> Path:

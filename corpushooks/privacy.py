@@ -80,10 +80,11 @@ def _salt(patient: Patient) -> Iterator[Path]:
 
 
 def _settings(patient: Patient) -> Iterator[Path]:
-    """The settings, where the minion configuration in them has something that looks secret."""
+    """The settings, where their minion configuration has something that looks secret, or URLs of notifications are."""
     redactor = Redactor(patient.settings.secret_keys)
     redactor.learn(patient.settings.minion)
-    if redactor.values:
+    notified = [patient.settings.notify, *(own.get("notify") for own in patient.settings.projects.values())]
+    if redactor.values or any(notified):
         yield patient.host.config_file
 
 

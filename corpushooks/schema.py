@@ -24,6 +24,7 @@ class Kind:
     words: str
     accepts: Callable[[Any], bool]
     take: Callable[[Any], Any] = lambda value: value
+    secret: bool = False  # no error shows what it is
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ def _taken(keys: Mapping[str, Key], name: Any, value: Any, above: str) -> Any:
         raise ConfigError(f"{above and above[:-1] + ': '}unknown key {shown(name)}{guess}")
     kind = keys[name].kind
     if not kind.accepts(value):
-        raise ConfigError(f"{above}{name}: expected {kind.words}, got {shown(value)}")
+        got = "something else" if kind.secret else shown(value)
+        raise ConfigError(f"{above}{name}: expected {kind.words}, got {got}")
     try:
         return kind.take(value)
     except ConfigError:

@@ -15,6 +15,7 @@ import yaml
 
 from corpushooks.errors import ConfigError, UsageError
 from corpushooks.ldap import Directory, directory
+from corpushooks.notice import EVENTS, FAILURE, INIT, RECOVERY
 from corpushooks.project import check_branch, check_environment, check_name
 from corpushooks.schema import (
     BOOLEAN,
@@ -70,6 +71,22 @@ ADDRESS = Kind(
 )
 
 
+def _urls(found: list[str] | None) -> tuple[str, ...]:
+    for index, url in enumerate(found or (), 1):
+        if not URL.fullmatch(url):
+            raise ConfigError(f"number {index} of the list is no URL: scheme://…")
+    return tuple(found or ())
+
+
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
+URLS = Kind("a list of URLs", _is_words, _urls, secret=True)
+HAPPENINGS = Kind(
+    f"a list of {', '.join(EVENTS)}",
+    lambda value: _is_words(value) and set(value or ()) <= set(EVENTS),
+    lambda value: tuple(value or ()),
+)
+
+
 @dataclass(frozen=True)
 class Settings:
     """What the host says; the order of the fields is the order in the documentation."""
@@ -114,6 +131,15 @@ class Settings:
         True,
     )
     secret_pillar: bool = _key(False, BOOLEAN, "Whether every value of the pillar is hidden as a secret is.", True)
+    notify: tuple[str, ...] = _key(
+        (), URLS, "Who is notified: URLs as apprise has them. They may hold passwords, which nothing shows.", True
+    )
+    notify_on: tuple[str, ...] = _key(
+        (FAILURE, RECOVERY, INIT),
+        HAPPENINGS,
+        "Of what: failure, recovery (the first success after one), success, init (a new project).",
+        True,
+    )
     group: str = _key("corpus", GROUP, "The system group whose members may do everything.")
     account: str = _key("corpus", GROUP, "The account that ssh lets keys in as; it may nothing without one.")
     address: str | None = _key(

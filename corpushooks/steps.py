@@ -6,7 +6,7 @@ import shutil
 import time
 from pathlib import Path
 
-from corpushooks import accounts, disk, git, health, layout, release, tree, view, wiring
+from corpushooks import accounts, announce, disk, git, health, layout, release, tree, view, wiring
 from corpushooks.deployment import ProjectRow
 from corpushooks.errors import CorpusError, ProcessError, RefusedError, SaltError, StepError
 from corpushooks.project import Project
@@ -232,10 +232,12 @@ def _unpin(project: Project, kept: set[int], live: ProjectRow | None) -> None:
 
 
 def notify(run: Run, label: str) -> str:
-    """Tell who wants to know: notify.sls where the project has one."""
+    """Tell who wants to know: whom the settings name, and notify.sls where the project has one."""
     if not enabled(run.request, "notify"):
         return "left out"
-    return "notify.sls" if _run_special(run, "notify") else ""
+    told = announce.ended(run)
+    ran = "notify.sls" if _run_special(run, "notify") else ""
+    return ", ".join(filter(None, (told, ran)))
 
 
 # the way back

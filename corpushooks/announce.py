@@ -1,0 +1,137 @@
+"""Tell people who are not there: how a deployment ended, and that a project is there. It fails nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import socket
+from collections import deque
+
+from corpushooks import log, notify, view
+from corpushooks.deployment import FAILURES, Deployment
+from corpushooks.errors import CorpusError, LogError, UsageError
+from corpushooks.history import History
+from corpushooks.keyring import Keyring
+from corpushooks.keys import PUSH
+from corpushooks.notice import FAILURE, INIT, RECOVERY, SUCCESS, TEST, Notice
+from corpushooks.project import Host, Project
+from corpushooks.push import enabled
+from corpushooks.settings import Settings
+from corpushooks.site import Run
+
+LINES = 20  # of the log that are sent
+TEMPLATE = "notify.jinja"  # in .salt, and beside the host's settings
+
+
+def ended(run: Run) -> str:
+    """Tell how a deployment ended, where somebody wants to know; what is in the way of that is a warning."""
+    if not run.settings.notify or not enabled(run.request, "notify"):
+        return ""
+    try:
+        event = _event(run)
+        if event is None:
+            return ""
+        parcel = pack(run.settings, run.project, _told(run, event))
+        with run.site.effect("hand over a notice"):
+            wrong = notify.missing() or _sent(run.project.host, parcel)
+    except CorpusError as exc:
+        wrong = exc.message
+    if wrong:
+        run.warn(wrong)
+        return ""
+    return view.count(len(run.settings.notify), "notification")
+
+
+def _sent(host: Host, parcel: notify.Parcel) -> str:
+    notify.hand_over(parcel, host.state_dir / "notify.log")
+    return ""
+
+
+def _event(run: Run) -> str | None:
+    """Return what the end of a deployment is for those who are told, or None where they do not want to know."""
+    wanted = run.settings.notify_on
+    if run.deployment.state in FAILURES:
+        return FAILURE if FAILURE in wanted else None
+    if RECOVERY in wanted and _recovered(run.site.history, run.deployment):
+        return RECOVERY
+    return SUCCESS if SUCCESS in wanted else None
+
+
+def _recovered(history: History, done: Deployment) -> bool:
+    """Say whether something failed since what was live before; tasks and plans are told to nobody."""
+    before = history.before(done)
+    first = before.number if before else 0
+    since = history.deployments(done.project, history.newest(done.project) - first)
+    return any(
+        one.state in FAILURES and one.request.kind in ("deploy", "rollback")
+        for one in since
+        if first < one.number < done.number
+    )
+
+
+def _told(run: Run, event: str) -> Notice:
+    """Return what there is to tell of a deployment; its log and its reason hold no secret."""
+    done, first, last = run.deployment, "", deque[str](maxlen=LINES)
+    with contextlib.suppress(LogError, OSError):
+        for line in log.read(run.log.path):
+            first = first or line.text
+            if not line.more:
+                last.append(line.text)
+    return Notice(
+        event=event, host=_host(run.settings), project=done.project, environment=run.row.environment,
+        number=done.number, outcome=view.outcome(done.state), what=first, who=done.request.who, key=done.request.key,
+        via=done.request.via, seconds=(done.decided or 0.0) - (done.started or 0.0), reason=done.reason,
+        log=tuple(last), command=run.site.words(f"corpus log {done.project} {done.number}"), branch=run.row.branch,
+    )  # fmt: skip
+
+
+def made(
+    settings: Settings, history: History, project: Project, environment: str, branch: str, urls: dict[str, str]
+) -> str:
+    """Tell that a project is there, where to push and who may; return what was in the way of that, or nothing."""
+    if not settings.notify or INIT not in settings.notify_on:
+        return ""
+    said = Notice(
+        event=INIT, host=_host(settings), project=project.name, environment=environment, branch=branch,
+        may_push=_may_push(settings, history, project), code_url=urls["code_url"], pillar_url=urls["pillar_url"],
+    )  # fmt: skip
+    try:
+        return notify.missing() or _sent(project.host, pack(settings, project, said))
+    except CorpusError as exc:
+        return exc.message
+
+
+def _may_push(settings: Settings, history: History, project: Project) -> tuple[str, ...]:
+    """Return who may push, in words."""
+    if project.host.embedded:
+        return (f"whoever may write in {project.host.root}",)
+    groups = {settings.group: "may do everything", project.deploy_group: "this project"}
+    found = ["root"]
+    for group, what in groups.items():
+        with contextlib.suppress(KeyError):
+            found += [f"{name} (group {group}: {what})" for name in grp.getgrnam(group).gr_mem]
+    account = f"{settings.account} (group "  # whom ssh lets in is known by a key
+    keys = [f"the ssh key {key.name}" for key in Keyring(history).all() if not key.refusal(PUSH, project.name)]
+    return tuple([one for one in found if not one.startswith(account)] + keys)
+
+
+def test(settings: Settings, host: Host, project: Project | None, event: str = TEST) -> notify.Report:
+    """Send a test, and return what came of it; raise UsageError where nothing can be sent."""
+    if not settings.notify:
+        raise UsageError("nobody is to be notified: `notify` is empty", hint=f"name URLs in {host.config_file}")
+    if wrong := notify.missing():
+        raise UsageError(*wrong.split("; "))
+    name = project.name if project else ""
+    said = Notice(event=event, host=_host(settings), project=name, environment=settings.environment, who="a test")
+    return notify.deliver(pack(settings, project or host, said))
+
+
+def pack(settings: Settings, whose: Project | Host, said: Notice) -> notify.Parcel:
+    """Return a notice with whom it is for, and the templates that count."""
+    host = whose.host if isinstance(whose, Project) else whose
+    own = notify.template_in(whose.salt_link / TEMPLATE) if isinstance(whose, Project) else None
+    return notify.Parcel(said, settings.notify, own, notify.template_in(host.config_file.with_name(TEMPLATE)))
+
+
+def _host(settings: Settings) -> str:
+    return settings.address or socket.getfqdn()
