@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Generic, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from corpushooks.errors import ProcessError
 from corpushooks.notice import FAILURE, Letter, Notice, Template, complaint, render
@@ -111,7 +111,9 @@ def main() -> None:
     found = json.load(sys.stdin)
     parcel = _unpacked(found)
     about = " ".join(filter(None, (parcel.notice.project, str(parcel.notice.number or ""), parcel.notice.event)))
-    write(Path(found["log"]), [f"{about}: {problem}" for problem in deliver(parcel).problems])
+    report = _Task(lambda: deliver(parcel)).result(2 * SENDING)
+    problems = report.problems if isinstance(report, Report) else [f"not sent: {type(report).__name__}: {report}"]
+    write(Path(found["log"]), [f"{about}: {problem}" for problem in problems])
     os._exit(0)  # what hangs in a thread ends with us
 
 
@@ -134,6 +136,7 @@ def deliver(parcel: Parcel, seconds: float = SENDING) -> Report:
     """Send to all URLs at once, within `seconds`."""
     import apprise  # here, and once: it takes a second
 
+    _listen(logging.getLogger("apprise"))
     letter, wrong = _letter(parcel, min(seconds, RENDERING))
     if wrong:
         letter = replace(letter, body=f"{letter.body}\n(The template is wrong: {wrong})\n")
@@ -190,16 +193,14 @@ class _Addressee:
     """One URL: apprise's idea of it, and what may be shown of it."""
 
     def __init__(self, apprise: Any, index: int, url: str) -> None:
-        self._service = apprise.Apprise(asset=apprise.AppriseAsset(async_mode=False))  # in our thread: see _Heard
-        with _Heard() as heard:
-            valid = self._service.add(url)
+        self._service = apprise.Apprise()
+        self._valid = valid = self._service.add(url)
         known = self._service[0].url(privacy=True) if valid else url
         scheme, _, rest = known.partition("://")
         place = re.split(r"[/?#]", rest)[0].rpartition("@")[2] if valid else ""
         self.shown = f"URL {index} ({scheme if re.fullmatch('[a-zA-Z0-9+.-]{1,20}', scheme) else 'none'}://{place})"
         self._redactor = Redactor()
         self._redactor.know(part for part in _parts(url) if part not in place)
-        self._wrong = "" if valid else f"apprise cannot read it: {self.hide(heard.last).partition(' URL')[0]} URL"
 
     def hide(self, text: str) -> str:
         """Return a text without what is secret in the URL, as one line."""
@@ -207,48 +208,35 @@ class _Addressee:
 
     def send(self, letter: Letter, kind: str) -> str:
         """Send a letter; return why that was not possible, or nothing."""
-        if self._wrong:
-            return self._wrong
-        with _Heard() as heard:
-            sent = self._service.notify(body=letter.body, title=letter.subject, notify_type=kind, body_format="text")
-        return "" if sent else self.hide(heard.last or "it was not sent")
+        if not self._valid:
+            return "this is no URL that apprise knows, or a part of it is missing"
+        result = self._service.notify(
+            body=letter.body, title=letter.subject, notify_type=kind, body_format="text", log_level=logging.DEBUG
+        )
+        return "" if result else self.hide(_cause(result))
 
 
 def _parts(url: str) -> set[str]:
     """Return what may be secret in a URL: all but its scheme."""
-    split = urlsplit(url)
-    raw = {url, split.netloc, split.path, split.query, *re.split(r"[/?#&=:@,;]", url.partition("://")[2])}
+    rest = url.partition("://")[2]
+    place, slash, path = rest.partition("/")
+    raw = {url, rest, place, slash + path, slash + path.partition("?")[0], *re.split(r"[/?#&=:@,;]", rest)}
     return {form for part in raw for form in (part, unquote(part))}
 
 
-class _Heard(logging.Handler):
-    """What apprise says in this thread, which is all that it says of a failure."""
+def _listen(logger: logging.Logger) -> None:
+    """Have apprise say all of a failure, and say it in its results only."""
+    logger.setLevel(logging.DEBUG)
+    logger.addHandler(logging.NullHandler())
+    logger.propagate = False
 
-    def __init__(self) -> None:
-        super().__init__(logging.DEBUG)
-        self._thread = threading.get_ident()
-        self._said: list[tuple[int, str]] = []
 
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.thread == self._thread:
-            self._said.append((record.levelno, record.getMessage()))
-
-    @property
-    def last(self) -> str:
-        """Return the last complaint, and what it says of the cause."""
-        complaints = [text for level, text in self._said if level >= logging.WARNING]
-        causes = [text.partition(": ")[2] for _, text in self._said if text.startswith("Socket Exception")]
-        return ": ".join([one.rstrip(".") for one in complaints[-1:]] + causes[-1:])
-
-    def __enter__(self) -> _Heard:
-        logger = logging.getLogger("apprise")
-        logger.setLevel(logging.DEBUG)
-        logger.propagate = False
-        logger.addHandler(self)
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        logging.getLogger("apprise").removeHandler(self)
+def _cause(result: Any) -> str:
+    """Return apprise's last complaint, and what it says of the cause."""
+    said = list(result.logs())
+    complaints = [one.message.rstrip(".") for one in said if one.level in ("WARNING", "ERROR", "CRITICAL")]
+    causes = [one.message.partition(": ")[2] for one in said if one.message.startswith("Socket Exception")]
+    return ": ".join(complaints[-1:] + causes[-1:]) or "it was not sent"
 
 
 if __name__ == "__main__":

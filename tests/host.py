@@ -35,7 +35,7 @@ page:
 INTERPRETER = """\
 #!/bin/sh
 case "$*" in
-*"-m corpushooks"*) cd {tests} && exec {python} -m tests.fake_daemon {root} --embedded ;;
+*"-m corpushooks "*) cd {tests} && exec {python} -m tests.fake_daemon {root} --embedded ;;
 *) exec {python} "$@" ;;
 esac
 """
