@@ -35,6 +35,7 @@ SENDING, RENDERING = 60.0, 10.0  # seconds that all of it may take
 MEMORY = 2 << 30  # bytes that a template, or a library, may ask for
 LOG_SIZE = 256 << 10  # bytes of the log, of which the one before is kept
 TEMPLATE_SIZE = 64 << 10
+ERRNO = re.compile(r"\[Errno -?\d+\] [^'\")]+")
 
 
 @dataclass(frozen=True)
@@ -236,7 +237,8 @@ def _cause(result: Any) -> str:
     said = list(result.logs())
     complaints = [one.message.rstrip(".") for one in said if one.level in ("WARNING", "ERROR", "CRITICAL")]
     causes = [one.message.partition(": ")[2] for one in said if one.message.startswith("Socket Exception")]
-    return ": ".join(complaints[-1:] + causes[-1:]) or "it was not sent"
+    inner = [found for cause in causes for found in ERRNO.findall(cause)]
+    return ": ".join(complaints[-1:] + (inner or causes)[-1:]) or "it was not sent"
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ ADDRESS = Kind(
 def _urls(found: list[str] | None) -> tuple[str, ...]:
     for index, url in enumerate(found or (), 1):
         if not URL.fullmatch(url):
-            raise ConfigError(f"number {index} of the list is no URL: scheme://…")
+            raise UsageError(f"number {index} of the list is no URL: scheme://…")
     return tuple(found or ())
 
 

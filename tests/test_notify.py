@@ -1,0 +1,407 @@
+"""Notifications: a real mail server and a real HTTP receiver on loopback get them, and nothing waits for them."""
+
+from __future__ import annotations
+
+import contextlib
+import email
+import email.policy
+import json
+import os
+import re
+import stat
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from email.message import EmailMessage
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import Controller
+
+from corpushooks import announce, doctor, lanes, notice, notify
+from corpushooks.deployment import Request
+from corpushooks.errors import ConfigError, UsageError
+from corpushooks.history import open_store
+from corpushooks.init import init
+from corpushooks.notice import Notice, Template, render
+from corpushooks.project import Host
+from corpushooks.run import Output, run
+from corpushooks.settings import load, parse
+from corpushooks.site import Site
+from tests.engines import FakeEngine
+from tests.host import FAILING, Box, until
+
+SECRET = "geheim-4711"
+MISSING = "nobody is notified: apprise is not installed; pip install 'corpushooks[notify]'"
+FAILURE = Notice("failure", "host", "hello", "prod", 3, "rolled back", "hello: a -> b", log=("one", "two"))
+
+
+@dataclass
+class Receiver:
+    """A web hook: what it got, and how it answers: /fail with an error, /hang when `free` is set."""
+
+    port: int = 0
+    got: list[dict[str, Any]] = field(default_factory=list)
+    hanging: threading.Event = field(default_factory=threading.Event)
+    free: threading.Event = field(default_factory=threading.Event)
+
+    def url(self, path: str = "ok") -> str:
+        return f"json://ann:{SECRET}@127.0.0.1:{self.port}/{path}?rto=60"
+
+    @property
+    def titles(self) -> list[str]:
+        return [one["title"] for one in self.got]
+
+
+@contextlib.contextmanager
+def receiving() -> Iterator[Receiver]:
+    receiver = Receiver()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if "hang" in self.path:
+                receiver.hanging.set()
+                receiver.free.wait(60)
+            receiver.got.append({**message, "path": self.path})
+            self.send_response(500 if "fail" in self.path else 200)
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    receiver.port = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield receiver
+    finally:
+        receiver.free.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def hook() -> Iterator[Receiver]:
+    with receiving() as receiver:
+        yield receiver
+
+
+class Post(Controller):
+    """A mail server that keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.got: list[EmailMessage] = []
+        super().__init__(self, hostname="127.0.0.1", port=0)
+
+    def _trigger_server(self) -> None:
+        self.port = self.server.sockets[0].getsockname()[1]
+        super()._trigger_server()
+
+    async def handle_DATA(self, server: object, session: object, envelope: Any) -> str:
+        text = envelope.content.replace(b"\r\n", b"\n")
+        self.got.append(email.message_from_bytes(text, policy=email.policy.default))  # type: ignore[arg-type]
+        return "250 OK"
+
+
+@pytest.fixture
+def post() -> Iterator[Post]:
+    found = Post()
+    found.start()
+    yield found
+    found.stop()
+
+
+def settings(*urls: str, **more: Any) -> str:
+    return json.dumps({"notify": urls, "environment": "prod", **more})
+
+
+@pytest.fixture
+def notified(new_box: Callable[..., Box], hook: Receiver) -> Box:
+    """Return a host that notifies the web hook of failures and recoveries."""
+    box = new_box()
+    box.settings(settings(hook.url(), notify_on=["failure", "recovery"]))
+    box.init()
+    box.start()
+    return box
+
+
+def corpus(box: Box, *words: str) -> Output:
+    return run([sys.executable, "-m", "corpushooks", "--root", box.host.root, *words], check=False)
+
+
+def fail(box: Box) -> None:
+    work = box.app("two", files={".salt/10_broken.sls": FAILING})
+    assert work.push().code == 1
+
+
+def mend(box: Box, page: str = "three") -> None:
+    broken = box.work().path / ".salt/10_broken.sls"
+    box.work().commit({"index.html": page, **({".salt/10_broken.sls": None} if broken.exists() else {})})
+    assert box.work().push().code == 0
+
+
+def complaints(box: Box) -> str:
+    path = box.host.state_dir / "notify.log"
+    until(path.exists)
+    return path.read_text()
+
+
+# what is said, and when
+
+
+def test_a_failure_and_the_recovery_from_it_are_told(new_box: Callable[..., Box], hook: Receiver, post: Post) -> None:
+    box = new_box()
+    mail = f"mailto://127.0.0.1:{post.port}?from=corpus@example.org&to=ops@example.org&mode=insecure&format=text"
+    box.settings(settings(hook.url(), mail, notify_on=["failure", "recovery"]))
+    box.init()
+    box.start()
+    assert box.app("one").push().code == 0
+    fail(box)
+    mend(box)
+    mend(box, "four")
+    box.ended(4)
+    until(lambda: len(hook.got) == len(post.got) == 2)
+    first, second = "rolled back: hello (prod), deployment 2", "works again: hello (prod), deployment 3"
+    said = {str(one["subject"]): one.get_content() for one in post.got}
+    assert sorted(said) == sorted(hook.titles) == [first, second]  # none of 1 and 4; which arrives first is not ours
+    assert {one["title"]: one["type"] for one in hook.got} == {first: "failure", second: "info"}
+    who = box.deployment(2).request.who
+    for part in (
+        r"^What:    hello \(prod\) deployment 2: \w+ -> \w+, 1 commit", rf"^Who:     {re.escape(who)}$",
+        r"^Outcome: rolled back, after \d+\.\d s$", r"^Reason:  install 10_broken failed: broken$",
+        r"^    error: install 10_broken failed: broken$", r"^The whole log: corpus --root \S+ log hello 2$",
+    ):  # fmt: skip
+        assert re.search(part, said[first], re.MULTILINE), (part, said)
+    assert not (box.host.state_dir / "notify.log").exists()
+
+
+def test_success_is_told_where_a_project_wants_that(new_box: Callable[..., Box], hook: Receiver) -> None:
+    box = new_box()
+    own = {"hello": {"notify": [hook.url("own")], "notify_on": ["success"]}}
+    box.settings(settings(hook.url("host"), projects=own))
+    box.init()
+    box.start()
+    assert box.app().push().code == 0
+    until(lambda: hook.got)
+    assert [(one["path"], one["title"]) for one in hook.got] == [("/own", "deployed: hello (prod), deployment 1")]
+
+
+def test_a_push_may_leave_it_out_and_a_broken_project_is_told(notified: Box, hook: Receiver) -> None:
+    box = notified
+    assert box.app().push().code == 0
+    box.work().commit({".salt/10_broken.sls": FAILING})
+    assert box.work().push(options=("skip=notify",)).code == 1
+    box.ended(2)
+    box.stop()
+    box.start("undo restore", "before", "bug")
+    box.work().commit({"index.html": "x"})
+    assert "THE ROLL BACK FAILED" in box.work().push().text
+    until(lambda: hook.got)
+    assert hook.titles == ["broken: hello (prod), deployment 3"]
+
+
+def test_a_new_project_is_told_with_where_to_push(new_box: Callable[..., Box], hook: Receiver, post: Post) -> None:
+    box = new_box()
+    box.settings(
+        settings(f"mailto://127.0.0.1:{post.port}?from=a@example.org&to=b@example.org&mode=insecure&format=text")
+    )
+    box.init()
+    until(lambda: post.got)
+    box.init()  # a repair: told to nobody
+    box.init("other")
+    until(lambda: len(post.got) == 2)
+    assert [one["subject"] for one in post.got] == ["new project: hello (prod)", "new project: other (prod)"]
+    said = post.got[0].get_content()
+    git = box.project().git_dir
+    assert f"{git}/project.git\n" in said and f"{git}/pillar.git\n" in said
+    assert f"Who may push:\n- whoever may write in {box.host.root}\n" in said
+
+
+# what nothing waits for
+
+
+def test_what_hangs_delays_nothing_and_outlives_the_daemon(new_box: Callable[..., Box], hook: Receiver) -> None:
+    box = new_box()
+    box.settings(settings(hook.url("hang")))
+    box.init()
+    hook.hanging.wait(20)  # of init, which has ended
+    hook.hanging.clear()
+    box.start()
+    fail(box)
+    assert box.ended(1).state == "rolled_back"
+    assert hook.hanging.wait(20) and not hook.got
+    box.kill()
+    for path in [*Path("/proc").glob("[0-9]*/cmdline"), *Path("/proc").glob("[0-9]*/environ")]:
+        try:
+            assert SECRET.encode() not in path.read_bytes(), path
+        except OSError:
+            continue
+    hook.free.set()
+    until(lambda: len(hook.got) == 2)
+
+
+def test_what_fails_is_in_a_log_without_what_is_secret(new_box: Callable[..., Box], hook: Receiver) -> None:
+    box = new_box()
+    box.settings(settings(hook.url("fail"), f"json://127.0.0.1:1/{SECRET}", f"bogus://{SECRET}"))
+    box.init()
+    said = complaints(box)
+    assert re.sub(r"^\S+ ", "", said, flags=re.MULTILINE).splitlines() == [
+        f"hello init: URL 1 (json://127.0.0.1:{hook.port}): Failed to send JSON POST notification:"
+        " Internal server error., error=500",
+        "hello init: URL 2 (json://127.0.0.1:1): A Connection error occurred sending JSON notification to 127.0.0.1:"
+        " [Errno 111] Connection refused",
+        "hello init: URL 3 (bogus://): this is no URL that apprise knows, or a part of it is missing",
+    ]
+    assert stat.S_IMODE((box.host.state_dir / "notify.log").stat().st_mode) == 0o600
+
+
+def test_the_log_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notify, "LOG_SIZE", 1000)
+    for index in range(100):
+        notify.write(tmp_path / "notify.log", [f"problem {index}"])
+    kept = sorted(tmp_path.glob("notify*"))
+    assert [path.name for path in kept] == ["notify.log", "notify.log.1"]
+    assert all(path.stat().st_size < 1100 for path in kept) and "problem 99" in kept[0].read_text()
+
+
+def test_without_apprise_a_line_says_so(new_box: Callable[..., Box], monkeypatch: pytest.MonkeyPatch) -> None:
+    box = new_box()
+    box.settings(settings("json://127.0.0.1:1", notify_on=["init", "success"]))
+    monkeypatch.setattr(notify, "find_spec", lambda name: None)
+    with contextlib.closing(open_store(box.host)) as store:
+        made = init(box.host, load(box.host.config_file), store, "hello", None, None)
+        row, work = store.project("hello"), box.app()
+        assert row and made.notes[-1] == MISSING
+        run(["git", "--git-dir", box.project().code_git, "fetch", "--quiet", work.path, "+HEAD:refs/heads/topic"])
+        site = Site(box.host, load(box.host.config_file), store, FakeEngine())
+        store.enqueue("hello", lanes.prepared(site, row, Request(new=work.head, via="command", who="ann")))
+        lanes.work_off(site, "hello", contextlib.nullcontext())
+    assert box.deployment(1).state == "deployed" and f"warning: {MISSING}" in box.log(1).splitlines()
+
+
+# templates
+
+
+def in_stage(box: Box, text: str) -> None:
+    box.work().commit({".salt/notify.jinja": text})
+
+
+def test_a_project_may_say_it_in_its_own_words(notified: Box, hook: Receiver) -> None:
+    beside = notified.host.config_file.with_name("notify.jinja")
+    beside.write_text('{% extends "built-in" %}{% block subject %}[{{ host }}] {{ super() }}{% endblock %}')
+    fail(notified)  # its first deployment: the empty project has no template
+    until(lambda: len(hook.got) == 1)
+    assert re.fullmatch(r"\[\S+\] rolled back: hello \(prod\), deployment 1", hook.titles[0])
+    in_stage(notified, '{% extends "host" %}{% block body %}{{ reason or "well" }}: {{ number }}{% endblock %}')
+    mend(notified)
+    until(lambda: len(hook.got) == 2)
+    assert re.fullmatch(r"\[\S+\] works again: hello \(prod\), deployment 2", hook.titles[1])
+    assert hook.got[1]["message"].strip() == "well: 2"
+    in_stage(notified, "{{ event }}\n\n{{ nobody.knows }}")
+    mend(notified, "four")
+    fail(notified)
+    until(lambda: len(hook.got) == 3)
+    wrong = f"{notified.project().salt_link}/notify.jinja line 3: 'nobody' is undefined"
+    assert f"(The template is wrong: {wrong})" in hook.got[2]["message"] and hook.titles[2].startswith("rolled back")
+    assert f"failure: {wrong}; the built-in template was used\n" in complaints(notified)
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("a\n{% if %}", "T line 2: Expected an expression, got 'end of statement block'"),
+        ("a\n\n{{ 1 / 0 }}", "T line 3: division by zero"),
+        ("{{ ''.__class__.mro() }}", "T line 1: access to attribute '__class__' of 'str' object is unsafe."),
+        ('{% extends "nothing" %}', "T line 1: nothing"),
+    ],
+)
+def test_a_wrong_template_is_named_and_another_used(text: str, wrong: str) -> None:
+    letter, said = notify._letter(notify.Parcel(FAILURE, [], Template("T", text)), 20)
+    assert (said, letter) == (wrong, render(FAILURE))
+
+
+def test_nothing_waits_for_a_template_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+
+    def rendered(said: Notice, template: Template | None = None, host: Template | None = None) -> notice.Letter:
+        assert template is None or over.wait(60)
+        return render(said)
+
+    monkeypatch.setattr(notify, "render", rendered)
+    found = notify._letter(notify.Parcel(FAILURE, [], Template("T", "")), 0.01)
+    over.set()
+    assert found == (render(FAILURE), "T: no end in time")
+
+
+def test_a_template_is_a_small_file_that_is_no_link(tmp_path: Path) -> None:
+    (tmp_path / "real").write_text("x" * 100_000)
+    (tmp_path / "link").symlink_to("real")
+    os.mkfifo(tmp_path / "pipe")
+    found = notify.template_in(tmp_path / "real")
+    assert found and len(found.text) == 64 << 10
+    assert [notify.template_in(tmp_path / name) for name in ("link", "absent")] == [None, None]
+    notify.template_in(tmp_path / "pipe")  # waits for nobody
+
+
+def test_a_subject_is_one_line_and_every_event_has_a_text() -> None:
+    for event in (*notice.EVENTS, notice.TEST):
+        letter = render(Notice(event, "host", "he\nllo", "prod", may_push=("ann",), log=("l",)))
+        assert letter.subject and "\n" not in letter.subject and letter.body.strip()
+    assert render(FAILURE, Template("T", "\n")).subject == FAILURE.subject
+
+
+# the settings, and the command
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (f"notify: json://{SECRET}", "F: notify: expected a list of URLs, got something else"),
+        (f"notify: [json://ok, {SECRET}]", "F: notify: number 2 of the list is no URL: scheme://…"),
+        (
+            f"projects: {{hello: {{notify: {SECRET}}}}}",
+            "F: projects.hello.notify: expected a list of URLs, got something else",
+        ),
+        ("notify_on: [never]", "F: notify_on: expected a list of failure, recovery, success, init, got a list"),
+    ],
+)
+def test_wrong_settings_are_named_and_not_shown(text: str, error: str) -> None:
+    with pytest.raises(ConfigError) as info:
+        parse(text, "F")
+    assert info.value.message == error
+
+
+def test_the_command_sends_a_test_and_says_what_fails(new_box: Callable[..., Box], hook: Receiver) -> None:
+    box = new_box()
+    box.init()
+    with pytest.raises(UsageError, match="nobody is to be notified: `notify` is empty"):
+        announce.test(load(box.host.config_file), box.host, None)
+    box.settings(settings(hook.url(), f"json://127.0.0.1:1/{SECRET}", projects={"hello": {"notify": [hook.url()]}}))
+    done = corpus(box, "notify", "test", "--json")
+    first, second = json.loads(done.stdout)["deliveries"]
+    assert (done.code, first["problem"], second["to"]) == (1, "", "URL 2 (json://127.0.0.1:1)")
+    assert SECRET not in (done.stdout + done.stderr).decode()
+    done = corpus(box, "notify", "test", "hello", "--event", "failure")
+    assert (done.code, done.text) == (0, f"URL 1 (json://127.0.0.1:{hook.port}): sent")
+    assert len(hook.got) == 2
+    box.host.config_file.chmod(0o644)
+    patient = doctor.Patient(box.host, load(box.host.config_file), (box.project(),))
+    assert list(doctor._settings(patient)) == [box.host.config_file]
+
+
+def test_who_may_push_is_said_of_a_real_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Group:
+        gr_mem = ("ann", "corpus")
+
+    monkeypatch.setattr(announce.grp, "getgrnam", lambda name: Group)
+    monkeypatch.setattr(Host, "embedded", property(lambda host: False))
+    store = open_store(Host(tmp_path))
+    said = announce._may_push(parse("", "F"), store, Host(tmp_path).project("hello"))
+    store.close()
+    assert said == ("root", "ann (group corpus: may do everything)", "ann (group hello-deploy: this project)")
