@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import email
 import email.policy
 import json
@@ -18,6 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import apprise
 import pytest
 from aiosmtpd.controller import Controller
 
@@ -405,3 +407,19 @@ def test_who_may_push_is_said_of_a_real_host(tmp_path: Path, monkeypatch: pytest
     said = announce._may_push(parse("", "F"), store, Host(tmp_path).project("hello"))
     store.close()
     assert said == ("root", "ann (group corpus: may do everything)", "ann (group hello-deploy: this project)")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # apprise loads modules that Python will drop
+def test_the_examples_of_the_page_are_read() -> None:
+    page = (Path(__file__).parent.parent / "docs/notifications.md").read_text()
+    (example,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    found = parse(example, "F")
+    assert [len(found.for_project(name).notify) for name in ("any", "hello", "playground")] == [2, 1, 0]
+    for url in (*found.notify, *found.for_project("hello").notify):
+        assert apprise.Apprise().add(url), url
+    extended, whole = re.findall(r"^```jinja\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert render(FAILURE, Template("T", extended)).subject == f"[host] {FAILURE.subject}"
+    assert "wiki.example.org/hello" in render(FAILURE, Template("T", extended)).body
+    assert render(FAILURE, Template("T", whole)).subject == "hello: rolled back"
+    named = set(re.findall(r"`(\w+)`", page.partition("| name | is |")[2].partition("A template")[0]))
+    assert named == {field.name for field in dataclasses.fields(Notice)} | {"subject"}

@@ -31,6 +31,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert (given.keep_archives, given.reserve, given.max_parallel) == (3, 64, 4)
     assert (given.idle_timeout, given.step_timeout, given.timeout) == (300, 3600, 7200)
     assert (given.rollback, given.rollback_install, given.group) == ("on_failure", True, "corpus")
+    assert (given.notify, given.notify_on) == ((), ("failure", "recovery", "init"))
     assert (given.env_defaults_win, given.deploy_on_pillar_push) == (False, False)
     assert (given.minion, given.projects, given.secret_pillar) == ({}, {}, False)
     assert {"password", "token", "secret", "private_key"} < set(given.secret_keys)
@@ -63,6 +64,8 @@ step_timeout: null
 timeout: 60
 secret_keys: [word]
 secret_pillar: true
+notify: [mailto://ops@example.org]
+notify_on: [success]
 group: admins
 auth: ldap
 ldap: {uri: "ldaps://ldap.example.org/", base: "dc=example", groups: {ops: {right: admin}}}
@@ -94,6 +97,8 @@ projects: {hello: {branch: main}}
         timeout=60,
         secret_keys=("word",),
         secret_pillar=True,
+        notify=("mailto://ops@example.org",),
+        notify_on=("success",),
         group="admins",
         auth="ldap",
         ldap=Directory(uri="ldaps://ldap.example.org", base="dc=example", groups={"ops": Grant("admin")}),
@@ -136,7 +141,7 @@ def test_what_a_project_may_have_of_its_own(line: str) -> None:
 def test_the_keys_of_a_project_are_those_the_schema_marks() -> None:
     assert {key.name for key in schema() if key.per_project} == {
         "environment", "branch", "keep_archives", "rollback", "rollback_install", "deploy_on_pillar_push",
-        "step_timeout", "timeout", "env_defaults_win", "secret_keys", "secret_pillar",
+        "step_timeout", "timeout", "env_defaults_win", "secret_keys", "secret_pillar", "notify", "notify_on",
     }  # fmt: skip
 
 
