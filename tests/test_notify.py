@@ -423,3 +423,11 @@ def test_the_examples_of_the_page_are_read() -> None:
     assert render(FAILURE, Template("T", whole)).subject == "hello: rolled back"
     named = set(re.findall(r"`(\w+)`", page.partition("| name | is |")[2].partition("A template")[0]))
     assert named == {field.name for field in dataclasses.fields(Notice)} | {"subject"}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # see above
+def test_what_is_secret_in_a_url_is_hidden_in_whatever_is_said_of_it() -> None:
+    parts = ("ge%40heim-1", "ge@heim-1", "/hook/tok-abc123", "tok-abc123", "header-1")
+    one = notify._Addressee(apprise, 7, "json://ann:ge%40heim-1@127.0.0.1:81/hook/tok-abc123?+X=header-1")
+    assert one.shown == "URL 7 (json://127.0.0.1:81)"
+    assert one.hide("at 127.0.0.1:81: " + " ".join(parts)) == "at 127.0.0.1:81: " + " ".join(["********"] * 5)
