@@ -30,7 +30,7 @@ from corpushooks.text import one_line
 
 T = TypeVar("T")
 
-MISSING = "nobody is notified: apprise is not installed; pip install 'corpushooks[notify]'"
+MISSING = "nobody is notified: apprise (the extra `notify`) is not installed"
 SENDING, RENDERING = 60.0, 10.0  # seconds that all of it may take
 MEMORY = 2 << 30  # bytes that a template, or a library, may ask for
 LOG_SIZE = 256 << 10  # bytes of the log, of which the one before is kept
@@ -72,7 +72,7 @@ class Report:
 
 def missing() -> str:
     """Say that nothing can be sent, and what helps; nothing where all is there. It is not loaded for that."""
-    return "" if find_spec("apprise") else MISSING
+    return "" if find_spec("apprise") else f"{MISSING}; {sys.executable} -m pip install apprise"
 
 
 def template_in(path: Path) -> Template | None:

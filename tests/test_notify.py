@@ -37,7 +37,7 @@ from tests.engines import FakeEngine
 from tests.host import FAILING, Box, until
 
 SECRET = "geheim-4711"
-MISSING = "nobody is notified: apprise is not installed; pip install 'corpushooks[notify]'"
+MISSING = f"nobody is notified: apprise (the extra `notify`) is not installed; {sys.executable} -m pip install apprise"
 FAILURE = Notice("failure", "host", "hello", "prod", 3, "rolled back", "hello: a -> b", log=("one", "two"))
 
 
