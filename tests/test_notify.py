@@ -23,12 +23,13 @@ import apprise
 import pytest
 from aiosmtpd.controller import Controller
 
-from corpushooks import announce, doctor, lanes, notice, notify
+from corpushooks import announce, lanes, notice, notify, privacy
 from corpushooks.deployment import Request
 from corpushooks.errors import ConfigError, UsageError
 from corpushooks.history import open_store
 from corpushooks.init import init
 from corpushooks.notice import Notice, Template, render
+from corpushooks.patient import Patient
 from corpushooks.project import Host
 from corpushooks.run import Output, run
 from corpushooks.settings import load, parse
@@ -393,8 +394,8 @@ def test_the_command_sends_a_test_and_says_what_fails(new_box: Callable[..., Box
     assert (done.code, done.text) == (0, f"URL 1 (json://127.0.0.1:{hook.port}): sent")
     assert len(hook.got) == 2
     box.host.config_file.chmod(0o644)
-    patient = doctor.Patient(box.host, load(box.host.config_file), (box.project(),))
-    assert list(doctor._settings(patient)) == [box.host.config_file]
+    patient = Patient(box.host, load(box.host.config_file), (box.project(),))
+    assert list(privacy._settings(patient)) == [box.host.config_file]
 
 
 def test_who_may_push_is_said_of_a_real_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
