@@ -8,41 +8,31 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import json
 import os
-import re
 import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
 import structlog
 
-from corpushooks import deploy, git, layout, rebuild, release, tree, view
-from corpushooks.deployment import CHANGING, DEPLOYED, QUEUED, Deployment, ProjectRow, Request
-from corpushooks.errors import CorpusError, GitError, RefusedError, UsageError
-from corpushooks.follower import follow
-from corpushooks.gate import Gate, Visitor
-from corpushooks.keys import PUSH, READ
-from corpushooks.lanes import Lanes, alone, is_free, known, newest, prepared, settings_of
+from corpushooks import deploy, layout, rebuild, tree
+from corpushooks.desk import Desk
+from corpushooks.errors import CorpusError, RefusedError
+from corpushooks.lanes import Lanes, alone, is_free
 from corpushooks.peer import (
-    NUMBER_LIMIT,
-    Asked,
     Connection,
     Limits,
     PeerGone,
     Places,
     accounts,
     listen,
-    not_understood,
 )
-from corpushooks.push import Command, Verdict, judge, report
-from corpushooks.reports import EVERY, REPORTS
 from corpushooks.rights import Rights
 from corpushooks.site import Site
 from corpushooks.systemd import Supervisor, supervisor
@@ -50,7 +40,6 @@ from corpushooks.text import clean, one_line
 
 QUIET = 60.0  # seconds without work until maintenance
 PAUSE = 1.0  # seconds between lines of our log about those who are refused: a flood of them must not fill the disk
-ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 @dataclass
@@ -169,225 +158,10 @@ class Daemon:
 
     def _act(self, peer: Connection) -> None:
         """Hear a request and do what it asks for; who may do nothing is not even heard."""
+        desk = Desk(self.site, self.lanes, self.rights)
         if not self.rights.anything(peer.caller) and not self.rights.is_account(peer.caller):
-            raise self._not_allowed()
-        asked, gate = peer.read(), Gate(self.site.host, self.site.history, self.rights)
-        name = str(asked.values.get("op"))
-        if name == "ping":
-            self.ping(peer)
-        elif name == "admit":
-            peer.send(result=gate.admit(peer, asked))
-        elif name == "report":
-            self._report(peer, gate.visitor(peer, asked), asked)
-        elif name in OPERATIONS:
-            right, act = OPERATIONS[name]
-            visitor = gate.visitor(peer, asked)
-            act(self, peer, visitor, self._allowed(visitor, asked.text("project"), right), asked)
-        else:
-            raise not_understood()
-
-    def _allowed(self, visitor: Visitor, project: str, right: str) -> ProjectRow:
-        """Return a project of which a visitor may ask; say nothing of any other, not even whether it exists."""
-        if not visitor.may(project, right):
-            raise self._not_allowed()
-        return known(self.site, project)
-
-    def _not_allowed(self) -> RefusedError:
-        hint = f"who may: root, the group {self.rights.group}, for its project the group NAME-deploy, and keys by ssh"
-        return RefusedError("not allowed", hint)
-
-    def _check_frozen(self, visitor: Visitor, project: str, request: Request) -> None:
-        """Refuse what would change a project that is frozen; whoever may do everything can insist."""
-        frozen = self.site.history.frozen(project) if request.kind in CHANGING else None
-        if frozen and not (request.force and visitor.admin):
-            raise RefusedError(str(frozen), hint=f"wait for: corpus thaw {frozen.project or '--all'}")
-
-    # what may be asked
-
-    def push(self, peer: Connection, visitor: Visitor, row: ProjectRow, asked: Asked) -> None:
-        """Answer git's hook."""
-        self.site.engine.warm()  # it may have left: it loads while we check
-        repo, commands = _repo(asked), _commands(asked)
-        settings = settings_of(self.site, row)
-        git.flush_objects(layout.repo_path(self.site.host.project(row.name), repo))
-        verdict = judge(
-            repo, row.branch, commands, asked.words("options"),
-            atomic=asked.flag("atomic"), deploy_pillar=settings.deploy_on_pillar_push,
-        )  # fmt: skip
-        before = self.site.history.asked(row.name, asked.text("token"))
-        for hint in verdict.hints if before is None else ():
-            peer.send(say=f"hint: {clean(hint)}")
-        reports = list(verdict.reports)
-        if verdict.accept:
-            reports += self._accept_pillar(peer, visitor, row, verdict.accept)
-        if verdict.request:
-            reports += self._deploy_pushed(peer, visitor, asked, row, verdict, new=before is None)
-        if not asked.flag("atomic"):
-            reports = _deleted(layout.repo_path(self.site.host.project(row.name), repo), commands, reports)
-        accepted = set(reports)
-        for command in commands:
-            if f"ok {command.ref}" in accepted:  # git moves it: a receive-pack that was killed may have left a lock
-                git.break_lock(layout.repo_path(self.site.host.project(row.name), repo), command.ref)
-        peer.send(report=reports)
-
-    def _accept_pillar(self, peer: Connection, visitor: Visitor, row: ProjectRow, command: Command) -> list[str]:
-        """Check a pillar before git stores it; it takes effect with the next deployment."""
-        self._check_pillar(row, command.new)
-        if row.code:
-            now = self.site.words(f"corpus deploy {row.name}", ssh=visitor.key is not None)
-            peer.send(say=f"hint: stored; it takes effect with the next deployment, or now with: {now}")
-        return [f"ok {command.ref}", "option fall-through"]
-
-    def _check_pillar(self, row: ProjectRow, name: str) -> None:
-        project = self.site.host.project(row.name)
-        commit = git.commit(project.pillar_git, name)
-        release.check_pillar(project, row.environment, settings_of(self.site, row), self.site.engine, commit)
-
-    def _deploy_pushed(
-        self, peer: Connection, visitor: Visitor, asked: Asked, row: ProjectRow, verdict: Verdict, *, new: bool
-    ) -> list[str]:
-        """Queue what was pushed, unless it was before the daemon went away, and follow it."""
-        assert verdict.request is not None
-        repo = layout.repo_path(self.site.host.project(row.name), verdict.request.repo)
-        commit = git.commit(repo, verdict.request.new)
-        if new and verdict.request.repo == "pillar":
-            self._check_pillar(row, commit)
-        request = replace(_by(visitor, verdict.request), new=commit, via="push", token=asked.text("token"))
-        if new:
-            self._check_frozen(visitor, row.name, request)
-            self._check_now(row, request)
-        deployment = self._enqueue(row.name, request)
-        peer.send(number=deployment.number)
-        if not request.nowait:
-            deployment = follow(
-                self.site, peer, deployment, asked.number("offset", 0), progress=request.progress
-            )  # fmt: skip
-        else:
-            see = self.site.words(f"corpus log {row.name} {deployment.number} -f", ssh=visitor.key is not None)
-            peer.send(say=f"queued as deployment {deployment.number}: {see}")
-        forced = self._forced(repo, deployment)
-        return report(deployment, verdict.deploying, row.branch, forced=forced, reason=view.reason(deployment))
-
-    def _check_now(self, row: ProjectRow, request: Request) -> None:
-        """Refuse at once what need not wait for its turn."""
-        if request.repo == "project":
-            release.check_commit(self.site.host.project(row.name), row.environment, request.new, request)
-
-    def _forced(self, repo: Path, deployment: Deployment) -> bool:
-        old, new = (
-            (deployment.old_pillar, deployment.new_pillar)
-            if deployment.request.repo == "pillar"
-            else (deployment.old_code, deployment.new_code)
-        )
-        if deployment.state != DEPLOYED or not old or not new or old == new:
-            return False
-        return git.change(repo, old, new).lost > 0
-
-    def _enqueue(self, name: str, request: Request) -> Deployment:
-        deployment = self.site.history.enqueue(name, request)
-        if not deployment.request.is_again(request):
-            raise UsageError("the token is that of another request")
-        self.lanes.wake(name)
-        return deployment
-
-    def request(self, peer: Connection, visitor: Visitor, row: ProjectRow, asked: Asked) -> None:
-        """Queue what the command asks for and follow it to its end."""
-        request = prepared(self.site, row, replace(_by(visitor, _request(asked)), via="command"))
-        self._check_frozen(visitor, row.name, request)
-        deployment = self._enqueue(row.name, request)
-        peer.send(number=deployment.number)
-        if not request.nowait:
-            deployment = follow(self.site, peer, deployment, 0, progress=request.progress)
-        peer.send(result=deployment.as_json())
-
-    def follow(self, peer: Connection, visitor: Visitor, row: ProjectRow, asked: Asked) -> None:
-        """Feed a log from an offset on, to its end."""
-        number = asked.number("number")
-        deployment = self.site.history.deployment(row.name, number) if number else newest(self.site.history, row.name)
-        deployment = follow(
-            self.site, peer, deployment, asked.number("offset", 0),
-            whole=asked.flag("whole"), progress=asked.flag("progress"),
-        )  # fmt: skip
-        peer.send(result=deployment.as_json())
-
-    def cancel(self, peer: Connection, visitor: Visitor, row: ProjectRow, asked: Asked) -> None:
-        """Cancel what runs or waits in a project."""
-        deployment = self.lanes.cancel(row.name, visitor.who)
-        if deployment is None:
-            raise RefusedError(f"nothing runs or waits in {row.name}")
-        if deployment.state != QUEUED:
-            deployment = follow(self.site, peer, deployment, 0, quiet=True)
-        peer.send(result={**deployment.as_json(), "cancelled": visitor.who})
-
-    def _report(self, peer: Connection, visitor: Visitor, asked: Asked) -> None:
-        """Tell of a project, or of all that a visitor may see."""
-        kind, name, options = asked.text("report"), asked.text("project"), json.loads(asked.json("options"))
-        if kind not in REPORTS or not (name or kind in EVERY):
-            raise not_understood("report")
-        if options.get("secrets") and not visitor.admin:
-            raise RefusedError("secrets are shown to root, the host's group and keys that may admin")
-        right, tell = REPORTS[kind]
-        if name:
-            rows = [self._allowed(visitor, name, right)]
-        else:
-            rows = [row for row in self.site.history.projects() if visitor.may(row.name, right)]
-        told = tell(self.site, rows, options)
-        peer.send(result=json.loads(json.dumps({"value": told.value, "lines": list(told.lines)}, default=str)))
-
-    def ping(self, peer: Connection) -> None:
-        """Say that we are here."""
-        peer.send(result={"pid": os.getpid(), "busy": self.lanes.busy()})
-
-
-Act = Callable[[Daemon, Connection, Visitor, ProjectRow, Asked], None]
-OPERATIONS: dict[str, tuple[str, Act]] = {  # what may be asked, and the right that it needs
-    "push": (PUSH, Daemon.push),
-    "request": (PUSH, Daemon.request),
-    "follow": (READ, Daemon.follow),
-    "cancel": (PUSH, Daemon.cancel),
-}
-
-
-def _by(visitor: Visitor, request: Request) -> Request:
-    return replace(request, who=visitor.who, key=visitor.key.name if visitor.key else "")
-
-
-def _deleted(path: Path, commands: Sequence[Command], reports: list[str]) -> list[str]:
-    """Delete what git would: a ref that is packed is gone when its list is written anew, which pushers may not."""
-    for command in commands:
-        if command.deletes and f"ok {command.ref}" in reports:
-            place = reports.index(f"ok {command.ref}")
-            try:
-                git.delete_ref(path, command.ref, command.old)
-                reports[place : place + 2] = [f"ok {command.ref}"]
-            except GitError as exc:
-                reports[place : place + 2] = [f"ng {command.ref} {exc.message}"]
-    return reports
-
-
-def _repo(asked: Asked) -> str:
-    name = asked.text("repo")
-    if name not in layout.REPOS:
-        raise not_understood("repo")
-    return name
-
-
-def _commands(asked: Asked) -> list[Command]:
-    commands = [Command(*row) for row in asked.rows("commands", 3)]
-    if not all(ID.fullmatch(name) for command in commands for name in (command.old, command.new)):
-        raise not_understood("commands")
-    return commands
-
-
-def _request(asked: Asked) -> Request:
-    """Return what the command asks for; only a push says of a repository and its ref."""
-    try:
-        found = Request.load(asked.json("request"))
-    except TypeError as exc:
-        raise not_understood(f"request: {exc}") from None
-    if not 0 <= found.target < NUMBER_LIMIT:
-        raise not_understood("request: target")
-    return replace(found, repo="project", ref="", old="")
+            raise desk.not_allowed()
+        desk.serve(peer, peer.read())
 
 
 # starting

@@ -19,7 +19,7 @@ HOOK = PACKAGE.parent / "hooks/proc-receive"
 FLOORS = {
     "entry": "__main__ cli cli_projects cli_looking cli_keys cli_setup cli_notify cli_base demo daemon"
     " shell resetperms",
-    "procedures": "init inspection rebuild setup doctor soundness privacy gate reports follower lanes deploy plan"
+    "procedures": "init inspection rebuild setup doctor soundness privacy desk gate reports follower lanes deploy plan"
     " task prepare steps announce",
     "assemblies": "site release layout installer actions patient",
     "doors": "git salt wiring tree health history accounts keyring directory authorized_keys log client peer"

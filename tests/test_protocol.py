@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from corpushooks import client, daemon, lanes, layout, log, peer
+from corpushooks import client, daemon, desk, lanes, layout, log, peer
 from corpushooks.deployment import Request
 from corpushooks.errors import NoDaemonError, RefusedError
 from corpushooks.history import History
@@ -697,10 +697,10 @@ def test_a_number_of_its_own_making_spares_nobody_the_checks(
     serving: daemon.Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checked: list[str] = []
-    monkeypatch.setattr(daemon.git, "commit", lambda repo, name: name)
-    monkeypatch.setattr(daemon.Daemon, "_check_now", lambda *_: checked.append("now"))
-    monkeypatch.setattr(daemon.Daemon, "_check_pillar", lambda *_: checked.append("pillar"))
-    monkeypatch.setattr(daemon.Daemon, "_enqueue", lambda *_: pytest.fail("queued") if not checked else _stop())
+    monkeypatch.setattr(desk.git, "commit", lambda repo, name: name)
+    monkeypatch.setattr(desk.Desk, "_check_now", lambda *_: checked.append("now"))
+    monkeypatch.setattr(desk.Desk, "_check_pillar", lambda *_: checked.append("pillar"))
+    monkeypatch.setattr(desk.Desk, "_enqueue", lambda *_: pytest.fail("queued") if not checked else _stop())
     for repo in ("project", "pillar"):
         answer(serving, line(**{**PUSHED, "repo": repo, "options": ["deploy"], "token": "new", "number": 1}))
     assert checked == ["now", "pillar", "now"]
@@ -711,8 +711,8 @@ def _stop() -> None:
 
 
 def test_a_token_goes_on_with_its_own_push_only(serving: daemon.Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(daemon.git, "commit", lambda repo, name: name)
-    monkeypatch.setattr(daemon.Daemon, "_check_now", lambda *_: None)
+    monkeypatch.setattr(desk.git, "commit", lambda repo, name: name)
+    monkeypatch.setattr(desk.Desk, "_check_now", lambda *_: None)
     me = pwd.getpwuid(os.geteuid()).pw_name
     mine = {"repo": "project", "ref": MASTER, "old": OLD, "new": NEW, "who": me, "via": "push", "token": "mine"}
     stolen = "the token is that of another request"
