@@ -217,7 +217,9 @@ OPERATIONS: dict[str, tuple[str, Act]] = {  # what may be asked, and the right t
 
 
 def _by(visitor: Visitor, request: Request) -> Request:
-    return replace(request, who=visitor.who, key=visitor.key.name if visitor.key else "")
+    """Return a request as that of a visitor; only who may insist does so, also where a freeze comes while it waits."""
+    force = request.force and visitor.admin
+    return replace(request, who=visitor.who, key=visitor.key.name if visitor.key else "", force=force)
 
 
 def _deleted(path: Path, commands: Sequence[Command], reports: list[str]) -> list[str]:
