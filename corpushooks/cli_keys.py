@@ -50,6 +50,7 @@ def add(
         keys.check_principals(principals), by=getpass.getuser(),
     )  # fmt: skip
     ring = _ring(context)
+    ring.check(found)  # before the file is written: there it would open in the name of another
     _write_file(context, [*(key for key in ring.all() if key.name != name), found])
     _shown(ring.add(found), as_json)
 
@@ -101,10 +102,10 @@ def _ring(context: Context) -> Keyring:
 
 def _write_file(context: Context, found: list[Key]) -> None:
     """Write the keys where sshd reads them, on a host whose sshd does not ask: those of a directory are asked for."""
-    path = context.settings().authorized_keys
-    if path:
+    settings = context.settings()
+    if path := settings.authorized_keys:
         taken = (key for key in found if not key.source and not key.refusal(keys.READ))
-        lines = [key.line(forced(context.host, key.name)) for key in taken]
+        lines = [key.line(forced(context.host, key), settings.account) for key in taken]
         authorized_keys.write(path, lines)
 
 

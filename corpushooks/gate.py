@@ -75,7 +75,8 @@ class Gate:
             raise RefusedError("only the account of ssh is let in with a key")
         right, project, start = asked.text("right"), asked.text("project"), start_time(peer.pid)
         key = Keyring(self.history).key(asked.text("key"))
-        if key is None or start is None:
+        mark = asked.text("mark") if "mark" in asked.values else ""  # none: a line of a file that an older one wrote
+        if key is None or start is None or mark not in ("", key.mark):  # a connection may outlive the key it came with
             raise ENDED
         if right not in ("", *RIGHTS):
             raise UsageError("the request is not understood: right")

@@ -45,16 +45,20 @@ class Keyring:
         rows = self.store.rows("SELECT * FROM key WHERE blob = ?", blob)
         return _key(rows[0]) if rows else None
 
-    def add(self, key: Key) -> Key:
-        """Record a key, or what a key of that name and content may now; raise UsageError where either is another's.
-
-        One that a directory gave is then no longer the directory's.
-        """
+    def check(self, key: Key) -> None:
+        """Raise UsageError where the name of a key, or the key itself, is another's."""
         same, named = self.holding(key.blob), self.key(key.name)
         if same and same.name != key.name and not same.source:
             raise UsageError(f"this key is here as {same.name!r}", hint=f"corpus key remove {same.name}")
         if named and named.blob != key.blob:
             raise UsageError(f"{key.name!r} is another key", hint=f"corpus key remove {key.name}, or give another name")
+
+    def add(self, key: Key) -> Key:
+        """Record a key, or what a key of that name and content may now; raise UsageError as `check` does.
+
+        One that a directory gave is then no longer the directory's.
+        """
+        self.check(key)
         key = replace(key, added=time.time())
         with self.store.change() as db:
             _put(db, "REPLACE", key)
@@ -74,12 +78,16 @@ class Keyring:
             db.execute("DELETE FROM key WHERE blob = ? AND source != ''", (blob,))
 
     def remove(self, name: str) -> Key:
-        """Take a key out: from now on it opens nothing; raise UsageError where there is none."""
+        """Take a key out: from now on it opens nothing; raise UsageError where there is none.
+
+        Its sessions go too: the next key of its name must not find them.
+        """
         found = self.key(name)
         if found is None:
             raise UsageError(f"there is no key {name!r}", hint="corpus key list")
         with self.store.change() as db:
             db.execute("DELETE FROM key WHERE name = ?", (name,))
+            db.execute("DELETE FROM admission WHERE key = ?", (name,))
         return found
 
     # sessions

@@ -87,6 +87,11 @@ class Key:
     def fingerprint(self) -> str:
         return fingerprint(self.blob)
 
+    @property
+    def mark(self) -> str:
+        """Return what tells this key from others that have had or will have its name."""
+        return hashlib.sha256(self.blob.encode()).hexdigest()[:32]
+
     def refusal(self, right: str, project: str = "", now: float | None = None) -> str:
         """Return why this key may not do something (with a project), or nothing."""
         if self.expires is not None and self.expires <= (time.time() if now is None else now):
@@ -97,8 +102,11 @@ class Key:
         best = max(rights, key=RIGHTS.index)
         return f"it may {best}, not {right}" if RIGHTS.index(best) < RIGHTS.index(right) else ""
 
-    def line(self, command: Sequence[str]) -> str:
-        """Return this key as sshd reads it: it may run `command` and nothing else; a terminal shows its progress."""
+    def line(self, command: Sequence[str], account: str) -> str:
+        """Return this key as sshd reads it: it may run `command` and nothing else; a terminal shows its progress.
+
+        Where no principals are named, that of the `account` is: sshd would also take certificates that name none.
+        """
         words = " ".join(command).replace("\\", "\\\\").replace('"', '\\"')
         options = ["restrict", "pty", f'command="{words}"']
         if self.expires is not None:
@@ -106,7 +114,7 @@ class Key:
             options.append(f'expiry-time="{end}"')
         if self.authority:
             options.append("cert-authority")
-            options += [f'principals="{",".join(self.principals)}"'] if self.principals else []
+            options.append(f'principals="{",".join(self.principals or (account,))}"')
         return f"{','.join(options)} {self.kind} {self.blob} {self.name}"
 
 

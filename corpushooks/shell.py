@@ -50,20 +50,21 @@ def main() -> None:
         lister.add_argument(name)
     server = uses.add_parser("serve", help="do what SSH_ORIGINAL_COMMAND asks, as far as a key may")
     server.add_argument("key")
+    server.add_argument("--mark", default="", help="which key it is: its name may be another's by now")
     server.add_argument("--certificate", default="", help="the key id of the certificate that was shown")
     given = parser.parse_args()
     host = Host(given.root.resolve())
     if given.use == "keys":
-        sys.exit(_list(host, given.kind, given.blob))
-    sys.exit(serve(host, given.key, given.certificate, os.environ))
+        sys.exit(_list(host, given.user, given.kind, given.blob))
+    sys.exit(serve(host, given.key, given.certificate, os.environ, given.mark))
 
 
 # which key opens
 
 
-def _list(host: Host, kind: str, blob: str) -> int:
+def _list(host: Host, user: str, kind: str, blob: str) -> int:
     try:
-        print("".join(f"{line}\n" for line in known(host, kind, blob)), end="")
+        print("".join(f"{line}\n" for line in known(host, kind, blob, user)), end="")
     except CorpusError as exc:
         _warn(exc)
         return exc.exit_code
@@ -77,8 +78,8 @@ def _warn(exc: CorpusError) -> None:
     syslog.syslog(syslog.LOG_WARNING, one_line(exc.message))
 
 
-def known(host: Host, kind: str, blob: str) -> list[str]:
-    """Return what sshd must know of a key or certificate that is shown: a line, or nothing."""
+def known(host: Host, kind: str, blob: str, user: str) -> list[str]:
+    """Return what sshd must know of a key or certificate that is shown for a user: a line, or nothing."""
     certificate, authority = keys.certified(kind, blob) if kind.endswith(keys.CERTIFICATE) else ("", "")
     history = History(host.store)
     try:
@@ -90,7 +91,7 @@ def known(host: Host, kind: str, blob: str) -> list[str]:
         history.close()
     if found is None or found.authority != bool(authority) or found.refusal(keys.READ):
         return []
-    return [found.line(forced(host, found.name, certificate))]
+    return [found.line(forced(host, found, certificate), user)]
 
 
 def _of_directory(host: Host, ring: Keyring, before: Key | None, kind: str, blob: str) -> Key | None:
@@ -133,24 +134,24 @@ def _asked(where: Directory, kind: str, blob: str) -> Key | None:
     )  # fmt: skip
 
 
-def forced(host: Host, name: str, certificate: str = "") -> list[str]:
+def forced(host: Host, key: Key, certificate: str = "") -> list[str]:
     """Return the command that a key may run, and nothing else."""
     root = ["--root", str(host.root)] if host.embedded else []
     shown = re.sub(r"[^A-Za-z0-9._@+-]", "_", certificate)[:64]
     program = Path(sys.executable).with_name(PROGRAM)
-    return [str(program), *root, "serve", name, *(["--certificate", shown] if shown else [])]
+    return [str(program), *root, "serve", "--mark", key.mark, key.name, *([f"--certificate={shown}"] if shown else [])]
 
 
 # what it opens
 
 
-def serve(host: Host, key: str, certificate: str, environ: Mapping[str, str]) -> int:
+def serve(host: Host, key: str, certificate: str, environ: Mapping[str, str], mark: str = "") -> int:
     """Do what was asked for; return an exit code where this process does not become something else."""
     try:
         wanted = parse(environ.get("SSH_ORIGINAL_COMMAND", ""))
         if wanted.words == ("help",):
             return _say(help_lines())
-        admitted = _admit(host, key, certificate, wanted)
+        admitted = _admit(host, key, mark, certificate, wanted)
     except CorpusError as exc:
         return _complain(exc)
     if wanted.words == ("whoami",):
@@ -158,8 +159,8 @@ def serve(host: Host, key: str, certificate: str, environ: Mapping[str, str]) ->
     return _become(host, wanted, admitted, environ)
 
 
-def _admit(host: Host, key: str, certificate: str, wanted: Wanted) -> dict[str, Any]:
-    asked = {"key": key, "certificate": certificate, "right": wanted.right, "project": wanted.project}
+def _admit(host: Host, key: str, mark: str, certificate: str, wanted: Wanted) -> dict[str, Any]:
+    asked = {"key": key, "mark": mark, "certificate": certificate, "right": wanted.right, "project": wanted.project}
     try:
         return ask(host, {"op": "admit", **asked, "repo": wanted.repo}, print)
     except NoDaemonError as exc:

@@ -71,7 +71,7 @@ def test_keys_stand_in_the_file_that_the_host_names(box: Box, pub: Path, tmp_pat
     assert lines[:2] == ["# mine", "ssh-rsa AAAA someone"]
     assert lines[2::2] == [authorized_keys.BEGIN, authorized_keys.END]
     assert lines[3].startswith("restrict,pty,command=")
-    assert lines[3].endswith(f' serve alice" {LINE.rpartition(" ")[0]} alice')
+    assert lines[3].endswith(f' alice" {LINE.rpartition(" ")[0]} alice')
     asked(box, "key", "remove", "alice")
     assert path.read_text() == "# mine\nssh-rsa AAAA someone\n"
     path.write_text(f"{LINE}\n")
@@ -85,7 +85,7 @@ def test_a_block_that_is_torn_is_left_to_a_person(tmp_path: Path, text: str) -> 
     path = tmp_path / "keys"
     path.write_text(text)
     with pytest.raises(RefusedError):
-        authorized_keys.write(path, [Key("a", "ssh-ed25519", OTHER).line(["x"])])
+        authorized_keys.write(path, [Key("a", "ssh-ed25519", OTHER).line(["x"], "corpus")])
     assert path.read_text() == text
 
 

@@ -76,10 +76,10 @@ def test_what_a_key_may() -> None:
 
 def test_a_line_for_sshd_allows_one_command(tmp_path: Path) -> None:
     key = replace(KEY, authority=True, principals=("a", "b"), expires=4102444800.0)
-    line = key.line(["/opt/a b/x", 'q"q'])
+    line = key.line(["/opt/a b/x", 'q"q'], "corpus")
     assert line.startswith('restrict,pty,command="/opt/a b/x q\\"q",expiry-time="')
     assert line.endswith(f',cert-authority,principals="a,b" ssh-ed25519 {ED25519} alice')
-    (tmp_path / "keys").write_text(KEY.line(["x"]) + "\n")
+    (tmp_path / "keys").write_text(KEY.line(["x"], "corpus") + "\n")
     assert keys.fingerprint(ED25519) in run(["ssh-keygen", "-l", "-f", tmp_path / "keys"]).text
 
 
@@ -149,6 +149,8 @@ def test_sessions_are_known_by_their_token(ring: Keyring) -> None:
 
 def test_sshd_takes_the_line(tmp_path: Path) -> None:
     """As far as a key file can be tried without a server: ssh-keygen reads the options too."""
-    (tmp_path / "keys").write_text(replace(KEY, expires=4102444800.0).line(["corpus-shell", "serve", "alice"]) + "\n")
+    (tmp_path / "keys").write_text(
+        replace(KEY, expires=4102444800.0).line(["corpus-shell", "serve", "alice"], "corpus") + "\n"
+    )
     done = subprocess.run(["ssh-keygen", "-l", "-f", tmp_path / "keys"], capture_output=True, text=True, check=True)
     assert done.stdout.split()[2] == "alice"

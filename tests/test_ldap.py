@@ -79,7 +79,7 @@ class Desk:
         self.host.config_file.write_text(json.dumps({"auth": "ldap", "ldap": said(slapd, **other)}))
 
     def opens(self, blob: str) -> bool:
-        return bool(shell.known(self.host, KIND, blob))
+        return bool(shell.known(self.host, KIND, blob, "corpus"))
 
     def make_old(self, seconds: float) -> None:
         with self.ring.store.change() as db:
@@ -104,9 +104,9 @@ def test_a_key_opens_with_the_right_of_its_groups(desk: Desk, slapd: Slapd) -> N
     slapd.person("alice", f"{KIND} {mine} alice@home", f"{KIND} {second}")
     slapd.person("bob", f"{KIND} {others}")
     slapd.group("devs", ["alice"])
-    (line,) = shell.known(desk.host, KIND, mine)
+    (line,) = shell.known(desk.host, KIND, mine, "corpus")
     found = desk.ring.holding(mine)
-    assert found and line == found.line(shell.forced(desk.host, found.name))
+    assert found and line == found.line(shell.forced(desk.host, found), "corpus")
     assert (found.who, found.may, found.source) == ("alice", "push hello", "ldap")
     assert re.fullmatch(r"alice\+[0-9a-f]{8}", found.name)
     assert desk.opens(second) and len(desk.ring.all()) == 2
@@ -174,7 +174,7 @@ def test_what_is_no_key_is_not_asked_for(
     desk: Desk, slapd: Slapd, words: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     slapd.stop()
-    assert shell.known(desk.host, *words) == []
+    assert shell.known(desk.host, *words, "corpus") == []
     assert capsys.readouterr().err == ""  # who asked would have complained
 
 
