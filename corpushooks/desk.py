@@ -67,7 +67,7 @@ class Desk:
     def _check_frozen(self, visitor: Visitor, project: str, request: Request) -> None:
         """Refuse what would change a project that is frozen; whoever may do everything can insist."""
         frozen = self.site.history.frozen(project) if request.kind in CHANGING else None
-        if frozen and not (request.force and visitor.admin):
+        if frozen and not (request.force and visitor.admin(project)):
             raise RefusedError(str(frozen), hint=f"wait for: corpus thaw {frozen.project or '--all'}")
 
     # what may be asked
@@ -120,7 +120,7 @@ class Desk:
         commit = git.commit(repo, verdict.request.new)
         if new and verdict.request.repo == "pillar":
             self._check_pillar(row, commit)
-        request = replace(_by(visitor, verdict.request), new=commit, via="push", token=asked.text("token"))
+        request = replace(_by(visitor, row, verdict.request), new=commit, via="push", token=asked.text("token"))
         if new:
             self._check_frozen(visitor, row.name, request)
             self._check_now(row, request)
@@ -160,7 +160,7 @@ class Desk:
 
     def request(self, peer: Connection, visitor: Visitor, row: ProjectRow, asked: Asked) -> None:
         """Queue what the command asks for and follow it to its end."""
-        request = prepared(self.site, row, replace(_by(visitor, _request(asked)), via="command"))
+        request = prepared(self.site, row, replace(_by(visitor, row, _request(asked)), via="command"))
         self._check_frozen(visitor, row.name, request)
         deployment = self._enqueue(row.name, request)
         peer.send(number=deployment.number)
@@ -192,7 +192,7 @@ class Desk:
         kind, name, options = asked.text("report"), asked.text("project"), json.loads(asked.json("options"))
         if kind not in REPORTS or not (name or kind in EVERY):
             raise not_understood("report")
-        if options.get("secrets") and not visitor.admin:
+        if options.get("secrets") and not visitor.admin(name):
             raise RefusedError("secrets are shown to root, the host's group and keys that may admin")
         right, tell = REPORTS[kind]
         if name:
@@ -216,9 +216,9 @@ OPERATIONS: dict[str, tuple[str, Act]] = {  # what may be asked, and the right t
 }
 
 
-def _by(visitor: Visitor, request: Request) -> Request:
+def _by(visitor: Visitor, row: ProjectRow, request: Request) -> Request:
     """Return a request as that of a visitor; only who may insist does so, also where a freeze comes while it waits."""
-    force = request.force and visitor.admin
+    force = request.force and visitor.admin(row.name)
     return replace(request, who=visitor.who, key=visitor.key.name if visitor.key else "", force=force)
 
 
