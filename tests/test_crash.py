@@ -245,11 +245,16 @@ def test_dev_has_the_whole_tree_of_what_was_interrupted(box: Box) -> None:
 # every effect within the steps, each in every way
 
 
+NEEDS = {  # what a host must have for an effect to be met
+    "hand over a notice": "notify: ['json://127.0.0.1:1/']\nnotify_on: [success, failure]\n",
+}
+
+
 @pytest.fixture
-def busy(box: Box) -> Box:
+def busy(box: Box, request: pytest.FixtureRequest) -> Box:
     """Return a host with a live release, files of its application, and archives to rotate."""
     box.stop()
-    box.settings("keep_archives: 1\n")
+    box.settings("keep_archives: 1\n" + NEEDS.get(request.node.callspec.params.get("label", ""), ""))
     box.start()
     old_release(box)
     box.work().push("HEAD:refs/deploy/now")  # all has its modes now

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import daemon, layout
+from corpushooks import accounts, daemon
 from corpushooks.history import History
 from corpushooks.run import Child, run, spawn
 from corpushooks.settings import load
@@ -74,7 +74,7 @@ def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Besieged]:
     box = Besieged(tmp_path / "box")
     box.root.mkdir()
     box.init()
-    monkeypatch.setattr(layout, "account_ids", lambda *_: (APP, APP) if ROOT else (None, None))
+    monkeypatch.setattr(accounts, "account_ids", lambda *_: (APP, APP) if ROOT else (None, None))
     box.site = Site(box.host, load(box.host.config_file), History(box.host.store), FakeEngine())
     with daemon.listening(box.site) as listener:
         served = daemon.Daemon(box.site, listener)
