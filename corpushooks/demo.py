@@ -28,6 +28,7 @@ from corpushooks.project import Host, Project
 from corpushooks.run import show, stop_carrying
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+INTERRUPTED = 130  # the exit code
 PORT = "8080"  # in the project's PILLAR.sample; the demo puts a free one there
 GITCONFIG = """\
 [user]
@@ -245,7 +246,7 @@ def run(folder: Path | None, say: Say) -> int:
     """Play the demo under `folder` (None: a new one) and stop all that it started; return the exit code."""
     with interruptible():
         stage = set_stage(folder, say)
-        code = 130
+        code = INTERRUPTED
         try:
             play(stage)
             say_how_to_go_on(stage)
@@ -258,7 +259,8 @@ def run(folder: Path | None, say: Say) -> int:
             code = exc.exit_code
         finally:
             turn_deaf()
-            stopped = stop_carrying(f"HOME={stage.home}")
+            # in the middle of a deployment all at once: a daemon that loses Salt again and again would give it up
+            stopped = stop_carrying(f"HOME={stage.home}", grace=0.0 if code == INTERRUPTED else 5.0)
         say_the_end(stage, stopped)
     return code
 
