@@ -134,7 +134,9 @@ def test_a_session_for_one_project_has_no_right_of_another() -> None:
     rights = Rights(0, "corpus", Accounts(lambda _: None, lambda _: None, lambda _: None))
     for project, admin in (("shop", True), ("hello", False)):
         visitor = Visitor("x", rights, Caller(1000, "corpus", frozenset()), key, project)
-        assert (visitor.admin, visitor.may(project, "push")) == (admin, True)
+        assert (visitor.admin(project), visitor.may(project, "push")) == (admin, True)
+    of_all = Visitor("x", rights, Caller(1000, "corpus", frozenset()), key)
+    assert (of_all.admin("shop"), of_all.admin("hello")) == (True, False)
 
 
 @pytest.mark.parametrize("key", ["sshPublicKey", "sshKeyText"])
