@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from benchmarks.measure import Row, faster, in_turn, plain, smaller, timed, within
@@ -294,8 +294,9 @@ def processes(box: Box) -> list[int]:
     assert box.daemon
     found = [box.daemon.pid]
     for pid in found:
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            found += map(int, (task / "children").read_text().split())
+        with suppress(FileNotFoundError, ProcessLookupError):  # it is ending
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                found += map(int, (task / "children").read_text().split())
     return found
 
 
@@ -303,8 +304,9 @@ def resident(box: Box) -> int:
     """Return the bytes of memory that a daemon and all that descends from it hold."""
     total = 0
     for pid in processes(box):
-        found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-        total += int(found[1]) << 10 if found else 0  # one that is ending holds nothing
+        with suppress(FileNotFoundError, ProcessLookupError):
+            found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+            total += int(found[1]) << 10 if found else 0  # one that is ending holds nothing
     return total
 
 
