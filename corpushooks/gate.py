@@ -13,7 +13,7 @@ from typing import Any
 from corpushooks import layout
 from corpushooks.errors import RefusedError, UsageError
 from corpushooks.history import History
-from corpushooks.keyring import Admission, Keyring
+from corpushooks.keyring import Keyring
 from corpushooks.keys import ADMIN, RIGHTS, Key
 from corpushooks.peer import Asked, Connection
 from corpushooks.project import Host
@@ -73,19 +73,20 @@ class Gate:
         if not (self.rights.is_account(peer.caller) or self.rights.is_own(peer.uid)):
             raise RefusedError("only the account of ssh is let in with a key")
         right, project, start = asked.text("right"), asked.text("project"), start_time(peer.pid)
-        key = Keyring(self.history).key(asked.text("key"))
+        ring = Keyring(self.history)
+        key = ring.key(asked.text("key"))
         mark = asked.text("mark") if "mark" in asked.values else ""  # none: a line of a file that an older one wrote
         if key is None or start is None or mark not in ("", key.mark):  # a connection may outlive the key it came with
             raise ENDED
         if right not in ("", *RIGHTS):
             raise UsageError("the request is not understood: right")
         who = "/".join([key.who, *filter(None, [re.sub(r"[^A-Za-z0-9._@+-]", "_", asked.text("certificate"))[:64]])])
-        self._check(key, right or RIGHTS[0], project)
-        self._forget_the_dead()
-        made = Keyring(self.history).admit(key, who, right or RIGHTS[0], project, (peer.pid, start))
+        needed = right or RIGHTS[0]
+        self._check(key, needed, project)
+        _forget_the_dead(ring)
+        made = ring.admit(key, who, needed, project, (peer.pid, start))
         path = layout.repo_path(self.host.project(project), asked.text("repo")) if project else ""
-        about = {"may": key.may, "expires": key.expires}
-        return {"admission": made.token, "who": who, "path": str(path), **about}
+        return {"admission": made.token, "who": who, "path": str(path), "may": key.may, "expires": key.expires}
 
     def _check(self, key: Key, right: str, project: str) -> None:
         if project and (key.refusal(RIGHTS[0], project) or self.history.project(project) is None):
@@ -95,12 +96,8 @@ class Gate:
         if why := key.refusal(right, project):
             raise RefusedError(f"the key {key.name}: {why}", hint=WHOAMI)
 
-    def _forget_the_dead(self) -> None:
-        keyring = Keyring(self.history)
-        for each in keyring.admissions():
-            if not _lives(each):
-                keyring.dismiss(each)
 
-
-def _lives(admission: Admission) -> bool:
-    return start_time(admission.pid) == admission.start
+def _forget_the_dead(ring: Keyring) -> None:
+    for each in ring.admissions():
+        if start_time(each.pid) != each.start:
+            ring.dismiss(each)

@@ -24,7 +24,6 @@ from corpushooks.git.commits import (
     lost_commits,
     removed,
     resolve,
-    subject,
 )
 from corpushooks.git.listings import LINK, Listing, folder, links, listing, listing_below, object_id, oddities
 from corpushooks.git.refs import (
@@ -48,5 +47,5 @@ __all__ = [
     "export", "export_files", "first_commit", "flush_objects", "folder", "head_branch", "init_bare",
     "init_work", "is_empty", "links", "listing", "listing_below", "lost_commits", "maintain", "move_ref",
     "object_id", "oddities", "pin", "pinned", "pins", "ref", "refusal", "removed", "resolve", "share",
-    "stop_checkout", "subject", "take_back_ref", "unpin", "version",
+    "stop_checkout", "take_back_ref", "unpin", "version",
 ]  # fmt: skip

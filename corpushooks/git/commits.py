@@ -52,13 +52,6 @@ def resolve(path: Path, revision: str) -> str:
     return found.splitlines()[-1]  # git before 2.43 echoes --end-of-options
 
 
-def subject(path: Path, name: str) -> str:
-    """Return the first line of a commit's message."""
-    with opened(path) as repo:
-        message: bytes = commit_of(repo, name).message
-        return message.decode("utf-8", "replace").partition("\n")[0]
-
-
 def entry(repo: Repo, found: Commit, where: str) -> object:
     node: object = repo[found.tree]
     for part in where.split("/") if where else ():
