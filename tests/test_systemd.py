@@ -76,16 +76,15 @@ def told(cold: Box) -> str:
 
 def test_a_socket_that_is_given_is_used_and_stays(cold: Box, launch: Launch) -> None:
     with peer.listen(cold.host.socket) as listener:
-        made = cold.host.socket.lstat()
-        waiting = client.connect(cold.host.socket)  # somebody came before the daemon was there
-        child = launch(listener.fileno())
-        assert cold.app().push().code == 0
-        assert client.ping(cold.host) == child.pid
-        assert cold.host.socket.lstat() == made
-        waiting.close()
+        made = cold.host.socket.lstat().st_ino
+        with client.connect(cold.host.socket):  # somebody came before the daemon was there
+            child = launch(listener.fileno())
+            assert cold.app().push().code == 0
+            assert client.ping(cold.host) == child.pid
+            assert cold.host.socket.lstat().st_ino == made
         child.terminate()
         assert child.wait(20) == 0
-        assert cold.host.socket.lstat() == made
+        assert cold.host.socket.lstat().st_ino == made
         assert launch(listener.fileno()).pid == client.ping(cold.host)  # it listened on
 
 
