@@ -105,6 +105,9 @@ def _words(text: str | None) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip()) if text else ()
 
 
+FORCE = click.option("--force", is_flag=True, help="Also over what was edited on the server, and where it is frozen.")
+
+
 @corpus.command()
 @NAME
 @click.argument("rev", required=False, default="")
@@ -114,16 +117,17 @@ def _words(text: str | None) -> tuple[str, ...]:
 @click.option("--dry-run", is_flag=True, help="Say what would change; change nothing.")
 @click.option("--nowait", is_flag=True, help="Queue it and return.")
 @click.option("--here", is_flag=True, help="Run it in this process, without a daemon.")
+@FORCE
 @JSON
 @click.pass_obj
 def deploy(
     context: Context, name: str, rev: str, only: str | None, skip: str | None, steps: str | None,
-    dry_run: bool, nowait: bool, here: bool, as_json: bool,
+    dry_run: bool, nowait: bool, here: bool, force: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Deploy a commit of project.git; without REV the live one again, with the newest pillar."""
     request = Request(
         kind="plan" if dry_run else "deploy", new=rev, only=_words(only), skip=_words(skip),
-        steps=_words(steps), nowait=nowait, token=secrets.token_hex(16),
+        steps=_words(steps), nowait=nowait, force=force, token=secrets.token_hex(16),
     )  # fmt: skip
     if here:
         _deploy_here(context, name, request, as_json)
@@ -137,7 +141,8 @@ def _deploy_here(context: Context, name: str, request: Request, as_json: bool) -
     site = context.site()
     try:
         deployment = site.history.enqueue(
-            name, lanes.prepared(site, row, replace(request, via="command", who=getpass.getuser()))
+            name,
+            lanes.prepared(site, row, replace(request, via="command", who=getpass.getuser(), insist=request.force)),
         )
         lanes.work_off(site, name, nullcontext())
         done = site.history.deployment(name, deployment.number)
@@ -151,11 +156,26 @@ def _deploy_here(context: Context, name: str, request: Request, as_json: bool) -
 @corpus.command()
 @NAME
 @click.argument("number", type=int, required=False, default=0)
+@FORCE
 @JSON
 @click.pass_obj
-def rollback(context: Context, name: str, number: int, as_json: bool) -> None:
+def rollback(context: Context, name: str, number: int, force: bool, as_json: bool) -> None:
     """Return to the result of deployment NUMBER (code, pillar and its install SLS); default: the one before."""
-    _ask(context, name, Request(kind="rollback", target=number, token=secrets.token_hex(16)), as_json)
+    _ask(context, name, Request(kind="rollback", target=number, force=force, token=secrets.token_hex(16)), as_json)
+
+
+@corpus.command("watch")
+@NAME
+@click.option("--steps", help="Run only these install SLS: 00_foo,10_bar.")
+@click.pass_obj
+def watch_(context: Context, name: str, steps: str | None) -> None:
+    """Deploy what is edited in project/ and pillar/ as it is saved, until Ctrl-C; in dev.
+
+    Wiring, permissions and install SLS; no commit, no archive, no roll back. Salt reads project/.salt meanwhile.
+    """
+    context.row(name)
+    screen = Screen()
+    screen.ask(context.host, {"op": "watch", "project": name, "steps": _words(steps), "progress": screen.rewrites})
 
 
 @corpus.command()

@@ -37,6 +37,7 @@ from corpushooks.rights import Rights
 from corpushooks.site import Site
 from corpushooks.systemd import Supervisor, supervisor
 from corpushooks.text import clean, one_line
+from corpushooks.watches import Watches
 
 QUIET = 60.0  # seconds without work until maintenance
 PAUSE = 1.0  # seconds between lines of our log about those who are refused: a flood of them must not fill the disk
@@ -54,6 +55,8 @@ class Daemon:
     places: Places = field(default_factory=Places)
     rights: Rights = field(init=False)
     lanes: Lanes = field(init=False)
+    watches: Watches = field(init=False)
+    _watching: bool = False  # as the settings want it
     _noted: float = 0.0  # when a refusal was last logged, and how many were not since
     _unnoted: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -62,6 +65,7 @@ class Daemon:
 
     def __post_init__(self) -> None:
         self.lanes = Lanes(self.site)
+        self.watches = Watches(self.site, self.lanes)
         settings = self.site.settings
         self.rights = Rights(os.geteuid(), settings.group, accounts(), settings.account)
 
@@ -76,7 +80,7 @@ class Daemon:
             try:
                 link, _ = self.listener.accept()
             except TimeoutError:
-                self._tidy()
+                self._look_around()
                 continue
             except OSError as exc:  # out of descriptors: those who talk will give some back
                 structlog.get_logger().error("cannot accept", exc_info=exc)
@@ -96,9 +100,14 @@ class Daemon:
 
     def _idle(self) -> bool:
         with self._lock:
-            if self.places.busy() or self.lanes.busy():
+            if self.places.busy() or self.lanes.busy() or self._watching:
                 self._active = time.monotonic()
             return self.embedded and time.monotonic() - self._active > self.site.settings.idle_timeout
+
+    def _look_around(self) -> None:
+        """Do what is to be done while nobody asks for anything."""
+        self._watching = self.watches.keep()
+        self._tidy()
 
     def _tidy(self) -> None:
         """Do maintenance where nothing has been asked for a while, and let Salt go after a long one."""
@@ -158,7 +167,7 @@ class Daemon:
 
     def _act(self, peer: Connection) -> None:
         """Hear a request and do what it asks for; who may do nothing is not even heard."""
-        desk = Desk(self.site, self.lanes, self.rights)
+        desk = Desk(self.site, self.lanes, self.watches, self.rights)
         if not self.rights.anything(peer.caller) and not self.rights.is_account(peer.caller):
             raise desk.not_allowed()
         desk.serve(peer, peer.read())

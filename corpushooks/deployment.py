@@ -18,28 +18,30 @@ TRANSITIONS: Mapping[str, frozenset[str]] = {
 }
 SUCCEEDED = frozenset({DEPLOYED, DONE})
 FAILURES = (FAILED, ROLLED_BACK, BROKEN)  # something was tried and did not work; a refusal tried nothing
-CHANGING = frozenset({"deploy", "rollback", "task"})  # the kinds of request that change what runs
+CHANGING = frozenset({"deploy", "rollback", "task", "edit"})  # the kinds of request that change what runs
 
 
 @dataclass(frozen=True)
 class Request:
     """What somebody asks for; stored as it came."""
 
-    kind: str = "deploy"  # deploy, rollback, task, plan, repair
+    kind: str = "deploy"  # deploy, rollback, task, plan, repair, edit
     repo: str = "project"  # the repository that was pushed to: project or pillar
     ref: str = ""  # the ref as pushed; empty for a request of the command
     old: str = ""  # what the pushed ref was
     new: str = ""  # the commit to deploy; empty: the live one
     who: str = ""
     key: str = ""  # the name of the ssh key that it came with
-    via: str = ""  # push or command
+    via: str = ""  # push, command or watch
     token: str = ""
     task: str = ""
     target: int = 0  # rollback: the deployment whose result returns
     only: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
     steps: tuple[str, ...] = ()
-    force: bool = False
+    edited: tuple[str, ...] = ()  # of an edit: the files that were seen to change
+    force: bool = False  # also over what was edited on the server
+    insist: bool = False  # force, by somebody who may deploy what is frozen
     nowait: bool = False
     progress: bool = False
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from corpushooks import git, layout, release, view
+from corpushooks import git, layout, release, view, watches
 from corpushooks.deployment import CHANGING, DEPLOYED, QUEUED, Deployment, ProjectRow, Request
 from corpushooks.errors import GitError, RefusedError, UsageError
 from corpushooks.follower import follow
@@ -25,6 +25,7 @@ from corpushooks.reports import EVERY, REPORTS
 from corpushooks.rights import Rights
 from corpushooks.site import Site
 from corpushooks.text import clean
+from corpushooks.watches import Watches
 
 ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
@@ -35,6 +36,7 @@ class Desk:
 
     site: Site
     lanes: Lanes
+    watches: Watches
     rights: Rights
 
     def serve(self, peer: Connection, asked: Asked) -> None:
@@ -64,10 +66,10 @@ class Desk:
         hint = f"who may: root, the group {self.rights.group}, for its project the group NAME-deploy, and keys by ssh"
         return RefusedError("not allowed", hint)
 
-    def _check_frozen(self, visitor: Visitor, project: str, request: Request) -> None:
+    def _check_frozen(self, project: str, request: Request) -> None:
         """Refuse what would change a project that is frozen; whoever may do everything can insist."""
         frozen = self.site.history.frozen(project) if request.kind in CHANGING else None
-        if frozen and not (request.force and visitor.admin(project)):
+        if frozen and not request.insist:
             raise RefusedError(str(frozen), hint=f"wait for: corpus thaw {frozen.project or '--all'}")
 
     # what may be asked
@@ -122,7 +124,7 @@ class Desk:
             self._check_pillar(row, commit)
         request = replace(_by(visitor, row, verdict.request), new=commit, via="push", token=asked.text("token"))
         if new:
-            self._check_frozen(visitor, row.name, request)
+            self._check_frozen(row.name, request)
             self._check_now(row, request)
         deployment = self._enqueue(row.name, request)
         peer.send(number=deployment.number)
@@ -161,7 +163,7 @@ class Desk:
     def request(self, peer: Connection, visitor: Visitor, row: ProjectRow, asked: Asked) -> None:
         """Queue what the command asks for and follow it to its end."""
         request = prepared(self.site, row, replace(_by(visitor, row, _request(asked)), via="command"))
-        self._check_frozen(visitor, row.name, request)
+        self._check_frozen(row.name, request)
         deployment = self._enqueue(row.name, request)
         peer.send(number=deployment.number)
         if not request.nowait:
@@ -177,6 +179,24 @@ class Desk:
             whole=asked.flag("whole"), progress=asked.flag("progress"),
         )  # fmt: skip
         peer.send(result=deployment.as_json())
+
+    def watch(self, peer: Connection, visitor: Visitor, row: ProjectRow, asked: Asked) -> None:
+        """Deploy what is edited in a project as it is saved, and show that, until the caller leaves."""
+        steps, history = tuple(asked.words("steps")), self.site.history
+        watches.check(row)
+        release.live(self.site.host.project(row.name), row.environment).install(steps)
+        shown = history.newest(row.name)
+        with self.watches.hold(row, steps, visitor.who):
+            peer.send(
+                say=f"watching project/ and pillar/ of {row.name}: what is saved there is deployed; Ctrl-C ends it"
+            )
+            while not self.site.stopping:
+                peer.check()
+                for deployment in history.edits_since(row.name, shown):
+                    follow(self.site, peer, deployment, 0, progress=asked.flag("progress"))
+                    shown = deployment.number
+                with self.site.changed:
+                    self.site.changed.wait(0.2)
 
     def cancel(self, peer: Connection, visitor: Visitor, row: ProjectRow, asked: Asked) -> None:
         """Cancel what runs or waits in a project."""
@@ -212,14 +232,15 @@ OPERATIONS: dict[str, tuple[str, Act]] = {  # what may be asked, and the right t
     "push": (PUSH, Desk.push),
     "request": (PUSH, Desk.request),
     "follow": (READ, Desk.follow),
+    "watch": (PUSH, Desk.watch),
     "cancel": (PUSH, Desk.cancel),
 }
 
 
 def _by(visitor: Visitor, row: ProjectRow, request: Request) -> Request:
     """Return a request as that of a visitor; only who may insist does so, also where a freeze comes while it waits."""
-    force = request.force and visitor.admin(row.name)
-    return replace(request, who=visitor.who, key=visitor.key.name if visitor.key else "", force=force)
+    key, insist = visitor.key.name if visitor.key else "", request.force and visitor.admin(row.name)
+    return replace(request, who=visitor.who, key=key, insist=insist)
 
 
 def _deleted(path: Path, commands: Sequence[Command], reports: list[str]) -> list[str]:

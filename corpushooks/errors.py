@@ -11,6 +11,7 @@ CorpusError                    1
 │   │   └── LostStoreError
 │   ├── LogError
 │   ├── TreeError
+│   ├── WatchError
 │   └── ProcessError
 ├── UsageError                 2  wrong usage or configuration
 │   └── ConfigError
@@ -71,6 +72,10 @@ class LogError(DoorError):
 
 class TreeError(DoorError):
     """A tree of files cannot be read or made."""
+
+
+class WatchError(DoorError):
+    """What changes in a tree of files cannot be watched."""
 
 
 class ProcessError(DoorError):

@@ -176,6 +176,11 @@ class History(Store):
         found = self._read(f"project = ? AND state IN ({states}) ORDER BY number DESC LIMIT 1", project)
         return found[0] if found else None
 
+    def edits_since(self, project: str, number: int) -> list[Deployment]:
+        """Return the deployments of edits that came after a number, the oldest first."""
+        found = self._read("project = ? AND number > ? ORDER BY number", project, number)
+        return [each for each in found if each.request.kind == "edit"]
+
     def newest(self, project: str) -> int:
         """Return the number of the newest deployment; 0 where there is none."""
         return int(self.rows("SELECT coalesce(max(number), 0) FROM deployment WHERE project = ?", project)[0][0])

@@ -50,7 +50,7 @@ def status(host: Host, history: History, row: ProjectRow) -> dict[str, Any]:
         "open": busy,
         "last": last[0].as_json() if last else None,
         "last_failure": failed.as_json() if failed else None,
-        "drift": trees.drift(project.stage, project.tree, project.stamps) if row.live and not busy else [],
+        "drift": list(trees.drift(project.stage, project.tree, project.stamps)) if row.live and not busy else [],
     }
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from corpushooks import deploy, git, log, plan, push, release, task, tree
+from corpushooks import deploy, git, inplace, log, plan, push, release, task, tree
 from corpushooks.deployment import (
     BROKEN,
     CANCELLED,
@@ -51,6 +51,7 @@ KINDS: dict[str, Callable[[Run], None]] = {
     "repair": deploy.repair,
     "task": task.task,
     "plan": plan.plan,
+    "edit": inplace.edit,
 }
 
 
@@ -203,7 +204,7 @@ def _start(site: Site, deployment: Deployment) -> None:
 
 def _is_frozen(run: Run) -> bool:
     """Say whether a project was frozen while a request waited; one that insists was let in by whoever may."""
-    changing = run.request.kind in CHANGING and not run.request.force
+    changing = run.request.kind in CHANGING and not run.request.insist
     return changing and run.site.history.frozen(run.project.name) is not None
 
 

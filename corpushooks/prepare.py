@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from corpushooks import git, release, tree, view
+from corpushooks import edits, git, release, tree, view
 from corpushooks.deployment import DEPLOYED
 from corpushooks.errors import BrokenError, GitError, RefusedError, SaltError, UsageError
 from corpushooks.project import Project
 from corpushooks.push import enabled
 from corpushooks.release import Release
 from corpushooks.site import Run
+from corpushooks.text import shown
 
 Pair = tuple[str | None, str | None]  # the commits of project.git and of pillar.git
 
@@ -95,6 +96,7 @@ def check(run: Run) -> None:
         raise UsageError("only/skip leave out sync, but the commit is new", hint="leave sync in")
     entries = git.listing(run.project.code_git, new)
     release.check_commit(run.project, run.row.environment, new, run.request, entries)
+    _check_edits(run, entries)
     if changed:
         run.warn(*release.check_paths(run.project.code_git, new, entries))
         if pillar := run.deployment.new_pillar:  # pushed before, and maybe past our checks
@@ -102,6 +104,26 @@ def check(run: Run) -> None:
     if changed and not _was_checked(run, new, entries):
         with run.site.effect("check syntax"), candidate(run, release.exported) as found:
             check_syntax(run, found)
+
+
+def _check_edits(run: Run, entries: git.Listing) -> None:
+    """In dev, refuse to write over what was edited on the server; a plan only says so."""
+    old, repos = run.row.tree_code, run.project
+    if run.row.environment != "dev" or run.request.force or old is None or not enabled(run.request, "sync"):
+        return
+    pillar = run.deployment.new_pillar
+    found = edits.overwritten(
+        run.project, git.listing(repos.code_git, old), entries, git.listing(repos.pillar_git, pillar) if pillar else []
+    )
+    if not found:
+        return
+    for path in found[:20]:
+        run.log.write(f"      edited {shown(path, 60)}")
+    text = f"{view.count(len(found), 'file')} edited on the server would be lost"
+    if run.request.kind == "plan":
+        run.warn(f"{text}: a push is refused")
+    else:
+        raise RefusedError(text, hint="commit them too, or push with -o force: the archive keeps them")
 
 
 def _was_checked(run: Run, new: str, entries: git.Listing) -> bool:
@@ -117,7 +139,7 @@ def _was_checked(run: Run, new: str, entries: git.Listing) -> bool:
         return False
 
 
-def check_syntax(run: Run, found: Release) -> None:
+def check_syntax(run: Run, found: Release, hint: str = "nothing was touched; mend it and push again") -> None:
     """Refuse a release of which a file has wrong syntax: file and line."""
     run.check_cancelled()
     assert run.session is not None
@@ -129,7 +151,7 @@ def check_syntax(run: Run, found: Release) -> None:
     for problem in problems[1:]:
         run.log.write(f"error: {problem}")
     if problems:
-        raise RefusedError(str(problems[0]), hint="nothing was touched; mend it and push again")
+        raise RefusedError(str(problems[0]), hint)
 
 
 Make = Callable[[Project, str, Path, "str | None", "str | None"], Release]

@@ -110,6 +110,9 @@ class Settings:
         "Whether a push to pillar.git deploys at once, and not with the next deployment.",
         True,
     )
+    watch: bool = _key(
+        False, BOOLEAN, "Whether what is edited in project/ and pillar/ is deployed as it is saved, in dev.", True
+    )
     enlarge: tuple[str, ...] = _key(
         (), WORDS, "The program, with its arguments, that makes room when the disk is short; empty is none."
     )

@@ -6,7 +6,7 @@ import shutil
 import time
 from pathlib import Path
 
-from corpushooks import accounts, announce, disk, git, health, layout, release, tree, view, wiring
+from corpushooks import accounts, announce, disk, edits, git, health, layout, release, tree, view, wiring
 from corpushooks.deployment import ProjectRow
 from corpushooks.errors import CorpusError, ProcessError, RefusedError, SaltError, StepError
 from corpushooks.project import Project
@@ -38,6 +38,8 @@ def archive(run: Run, label: str) -> str:
     with run.site.effect("snapshot"):
         report = tree.snapshot(found, run.saved, previous)
     run.warn(*report.warnings)
+    if run.row.environment == "dev":
+        edits.keep_pillar(run.project, run.archive / "pillar")
     if enabled(run.request, "archive"):
         _run_special(run, "post_archive")
     return f"{report.changed} of {view.count(report.files, 'file')}"
@@ -116,9 +118,9 @@ def _rewire(run: Run) -> None:
         open_session(run)
 
 
-def open_session(run: Run) -> Release:
-    """Open a session of Salt on the live trees, with their cfg."""
-    found = release.live(run.project, run.row.environment)
+def open_session(run: Run, found: Release | None = None) -> Release:
+    """Open a session of Salt on the live trees, or another release, with the cfg of that."""
+    found = found or release.live(run.project, run.row.environment)
     session = run.open_session(found)
     chrono = run.deployment.archive or ""
     run.cfg = release.compute(
@@ -180,6 +182,8 @@ def _await_health(run: Run) -> None:
 def flush(run: Run) -> None:
     """Bring all that a deployment and its SLS files wrote to the disk, before a row says that it is there."""
     project = run.project
+    if run.row.environment == "dev" and not run.undoing:
+        edits.deployed(project)
     disk.flush_all(project.dir, project.minion_dir, project.host.salt_dir, project.host.pillar_dir)
 
 
@@ -278,6 +282,8 @@ def restore(run: Run, label: str) -> str:
         git.checkout(project.work_git, project.pillar, run.row.tree_pillar)
     with run.site.effect("undo sync tree"):
         report = tree.restore(run.saved, project.tree)
+        if tree.is_whole(run.archive / "pillar"):  # it had been edited
+            tree.restore(run.archive / "pillar", project.pillar)
     run.warn(*report.warnings)
     run.close_session()
     with run.site.effect("undo wire"):
@@ -354,6 +360,7 @@ def run_sls(run: Run, stem: str, label: str) -> Result:
     took = time.monotonic() - start
     run.event("sls", {"sls": stem, "ok": result.ok, "states": len(result.states), "seconds": round(took, 3)})
     run.showing.end(result)
+    run.touched |= {name for state in result.states if state.changes for name in (state.name, *state.changes)}
     if result.ok and not result.states:
         run.log.write(f"        warning: {stem}.sls is empty", more=True)
     for text in view.all_states(result):

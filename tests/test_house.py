@@ -19,9 +19,9 @@ HOOK = PACKAGE.parent / "hooks/proc-receive"
 FLOORS = {
     "entry": "__main__ cli cli_projects cli_looking cli_keys cli_setup cli_notify cli_base demo daemon"
     " shell resetperms",
-    "procedures": "init inspection rebuild setup doctor soundness privacy desk gate reports follower lanes deploy plan"
-    " task prepare steps announce",
-    "assemblies": "site release layout installer actions patient",
+    "procedures": "init inspection rebuild setup doctor soundness privacy desk gate reports follower watches lanes"
+    " deploy plan inplace task prepare steps announce",
+    "assemblies": "site release edits layout installer actions patient",
     "doors": "git salt wiring tree health history accounts keyring directory authorized_keys log client peer"
     " systemd machine notify watch",  # one thing each
     "rooms behind a door": "tree.drift tree.sync tree.snapshot tree.restore tree.permissions tree.scan tree.entries"
@@ -161,7 +161,7 @@ def wide_handlers(path: Path) -> Iterator[tuple[int, str]]:
                 yield node.lineno, lines[node.lineno - 1]
 
 
-EDGES = {"cli", "daemon", "deploy", "lanes", "notify", "session", "question"}  # the last two of the worker
+EDGES = {"cli", "daemon", "deploy", "lanes", "notify", "watches", "session", "question"}  # the last two of the worker
 
 
 @pytest.mark.parametrize("path", [*map(source, MODULES), HOOK, *LOADER], ids=lambda path: path.stem)

@@ -5,7 +5,7 @@
     refs        read them, move them; pins                           ref, move_ref, delete_ref, pin, unpin, pins
     commits     what is named, and what lies between two             commit, resolve, content, change, differing
     listings    what a commit has in it                              listing, listing_below, folder, links, oddities
-    checkouts   trees of files made from commits                     checkout, export, first_commit, refusal
+    checkouts   trees of files made from commits                     checkout, edited, ignored, export, refusal
 
 Objects are read and refs are moved by dulwich. Checkouts are git's own, from a git dir that is ours alone (work.git),
 so that no configuration, hook or filter of anybody else is ever read.
@@ -13,7 +13,18 @@ so that no configuration, hook or filter of anybody else is ever read.
 
 from corpushooks.git.access import MINIMUM, check_version, version
 from corpushooks.git.bare import bare_config, flush_objects, init_bare, init_work, maintain, share
-from corpushooks.git.checkouts import checkout, distrust, export, export_files, first_commit, refusal, stop_checkout
+from corpushooks.git.checkouts import (
+    blob_name,
+    checkout,
+    distrust,
+    edited,
+    export,
+    export_files,
+    first_commit,
+    ignored,
+    refusal,
+    stop_checkout,
+)
 from corpushooks.git.commits import (
     EMPTY_TREE,
     Change,
@@ -42,10 +53,10 @@ from corpushooks.git.refs import (
 )
 
 __all__ = [
-    "EMPTY_TREE", "LINK", "MINIMUM", "Change", "Listing", "bare_config", "break_lock", "change",
+    "EMPTY_TREE", "LINK", "MINIMUM", "Change", "Listing", "bare_config", "blob_name", "break_lock", "change",
     "check_version", "checkout", "clear_locks", "commit", "content", "delete_ref", "differing", "distrust",
-    "export", "export_files", "first_commit", "flush_objects", "folder", "head_branch", "init_bare",
-    "init_work", "is_empty", "links", "listing", "listing_below", "lost_commits", "maintain", "move_ref",
-    "object_id", "oddities", "pin", "pinned", "pins", "ref", "refusal", "removed", "resolve", "share",
-    "stop_checkout", "take_back_ref", "unpin", "version",
+    "edited", "export", "export_files", "first_commit", "flush_objects", "folder", "head_branch", "ignored",
+    "init_bare", "init_work", "is_empty", "links", "listing", "listing_below", "lost_commits", "maintain",
+    "move_ref", "object_id", "oddities", "pin", "pinned", "pins", "ref", "refusal", "removed", "resolve",
+    "share", "stop_checkout", "take_back_ref", "unpin", "version",
 ]  # fmt: skip

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import tempfile
 from pathlib import Path
+
+from dulwich.ignore import IgnoreFilterManager
 
 from corpushooks import disk
 from corpushooks.errors import GitError
@@ -50,6 +53,29 @@ def checkout(work: Path, tree: Path, name: str | None) -> None:
         lock.unlink(missing_ok=True)
         call(work, "read-tree", "-u", "--reset", name or EMPTY_TREE, env=env)
     call(work, "clean", "--quiet", "-d", "-x", "--force", "--force", env=env)
+
+
+def edited(work: Path, tree: Path) -> list[str]:
+    """Return what in the folder `tree` is no longer as its checkout left it, and what is there besides."""
+    index = work / f"{tree.name}.index"
+    if not index.exists():
+        return []
+    env = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(tree), "GIT_OPTIONAL_LOCKS": "0"}
+    changed = call(work, "diff", "--no-ext-diff", "--name-only", "-z", env=env).stdout
+    besides = call(work, "ls-files", "--others", "-z", env=env).stdout
+    return sorted(os.fsdecode(name) for name in (changed + besides).split(b"\0") if name)
+
+
+def ignored(stage: Path, path: str) -> bool:
+    """Say whether the .gitignore files of a checkout leave out a path that it has not."""
+    return bool(IgnoreFilterManager(str(stage), [], ignorecase=False).is_ignored(path))
+
+
+def blob_name(content: bytes, like: str) -> str:
+    """Return the name that git would give a content, in the format of the name `like`."""
+    hashed = hashlib.sha1(usedforsecurity=False) if len(like) == 40 else hashlib.sha256()
+    hashed.update(b"blob %d\0" % len(content) + content)
+    return hashed.hexdigest()
 
 
 def stop_checkout(tree: Path) -> None:

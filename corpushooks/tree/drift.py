@@ -11,20 +11,50 @@ from corpushooks.tree.manifest import Entry, join
 from corpushooks.tree.scan import scan
 from corpushooks.tree.sync import Stamps, stamps
 
+Drift = dict[str, tuple[int, ...]]  # path -> size and time; none where there is nothing of its kind
 
-def drift(stage: Path, target: Path, cache: Path) -> list[str]:
-    """Return the files and links of the checkout `stage` that `target` has not, or not like that.
+
+def drift(stage: Path, target: Path, cache: Path) -> Drift:
+    """Return the files and links of the checkout `stage` that `target` has not, or not like that, in order.
 
     What `cache` (that of sync) knows as equal and has not moved since is not read. Raise TreeError.
     """
     found, known = scan(stage), stamps(cache)
-    wrong: list[str] = []
+    wrong: Drift = {}
     with told("reading of", target), Folders(found.source) as staged, Folders(target) as live:
         for folder, entries in found.folders.items():
             for name, entry in entries.items():
                 if entry.kind in ("file", "link") and not _same(staged, live, folder, name, entry, known):
-                    wrong.append(join(folder, name))
-    return sorted(wrong)
+                    wrong[join(folder, name)] = _stamp(live, folder, name)
+    return dict(sorted(wrong.items()))
+
+
+def content_at(root: Path, path: str, limit: int) -> bytes | None:
+    """Return the content of a file, or the target of a link, of a tree that others may change; no link is followed.
+
+    None where there is neither, or more than `limit` bytes.
+    """
+    folder, _, name = path.rpartition("/")
+    try:
+        with Folders(root) as live:
+            there = look(live.fd(folder), name)
+            if there and there.kind == "link":
+                return os.fsencode(there.target)
+            with closing(open_live(live.fd(folder), name)) as file:
+                if file is None or os.fstat(file).st_size > limit:
+                    return None
+                with open(file, "rb", closefd=False) as opened:
+                    return opened.read(limit)
+    except OSError:
+        return None
+
+
+def _stamp(live: Folders, folder: str, name: str) -> tuple[int, ...]:
+    try:
+        there = look(live.fd(folder), name)
+    except OSError:
+        return ()
+    return (there.size, there.mtime_ns) if there else ()
 
 
 def _same(staged: Folders, live: Folders, folder: str, name: str, entry: Entry, known: Stamps) -> bool:

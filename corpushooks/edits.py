@@ -1,0 +1,177 @@
+"""Edits: what was changed by hand in project/ and pillar/, which no commit has.
+
+What deployments themselves change in files of the commit is known (`made`), and so is which edits ran already
+(`ran`): both with size and time, so that whatever is changed again counts again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
+
+from corpushooks import disk, git, tree
+from corpushooks.errors import RefusedError
+from corpushooks.paths import strays
+from corpushooks.project import Project
+from corpushooks.text import shown
+
+Stamps = tree.Drift  # path from the project's folder -> size and time
+
+KEPT = "edits.json"  # in a project's minion_dir
+OFTEN = 3  # times in a row that a file changes while edits are deployed, until that is taken for theirs
+LIMIT = 64 << 20  # bytes of a file that is compared with what a commit has
+DROPPINGS = ("*~", "*.swp", "*.swx", "*.swo", ".#*", "#*#", "4913", "*.pyc", ".corpushooks.tmp", "*.kate-swp")
+OWN_FOLDERS = {".git", ".hg", ".svn", "__pycache__"}  # of tools: what changes there is no edit
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of the edits of a project since it was last deployed."""
+
+    ran: Stamps = field(default_factory=dict)
+    made: Stamps = field(default_factory=dict)
+    meanwhile: dict[str, int] = field(default_factory=dict)  # changed while edits were deployed, and how often in a row
+
+
+def look(project: Project) -> Stamps:
+    """Return all that is not as the commits have it to which project/ and pillar/ were brought."""
+    code = tree.drift(project.stage, project.tree, project.stamps)
+    return {f"project/{path}": stamp for path, stamp in code.items()} | {
+        f"pillar/{path}": _stamp(project.pillar / path) for path in git.edited(project.work_git, project.pillar)
+    }
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    with contextlib.suppress(OSError):
+        st = path.lstat()
+        return st.st_size, st.st_mtime_ns
+    return ()
+
+
+def counts(project: Project, path: Path) -> bool:
+    """Say whether what changes at `path` can be an edit: no dropping of an editor, nothing that git ignores."""
+    if path.is_relative_to(project.pillar):
+        return not _is_dropping(PurePosixPath(path.relative_to(project.pillar)))
+    if not path.is_relative_to(project.tree) or path == project.tree:
+        return False
+    inner = PurePosixPath(path.relative_to(project.tree))
+    if _is_dropping(inner):
+        return False
+    return is_tracked(project, path) or not git.ignored(project.stage, str(inner))
+
+
+def _is_dropping(path: PurePosixPath) -> bool:
+    return bool(OWN_FOLDERS & set(path.parts)) or any(path.match(name) for name in DROPPINGS)
+
+
+def is_tracked(project: Project, path: Path) -> bool:
+    """Say whether the commit has something at a path of project/; pillar/ is all known."""
+    if path.is_relative_to(project.pillar):
+        return True
+    staged = project.stage / path.relative_to(project.tree)
+    return staged.is_symlink() or staged.exists()
+
+
+# what is known
+
+
+def known(project: Project) -> Known:
+    """Return what was kept; nothing where that cannot be read."""
+    try:
+        found = json.loads((project.minion_dir / KEPT).read_text())
+        ran, made = ({str(path): tuple(stamp) for path, stamp in found[key].items()} for key in ("ran", "made"))
+        return Known(ran, made, {str(path): int(times) for path, times in found["meanwhile"].items()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return Known()
+
+
+def _keep(project: Project, what: Known) -> None:
+    disk.write_file(project.minion_dir / KEPT, json.dumps(asdict(what)).encode())
+
+
+def deployed(project: Project) -> None:
+    """Record that commits were deployed: whatever is not as they have it now, the deployment made."""
+    now = look(project)
+    _keep(project, Known(now, now))
+
+
+def ran(project: Project, before: Stamps, named: Iterable[str]) -> None:
+    """Record that the edits seen `before` were deployed; `named` are paths that states which did so changed.
+
+    Whatever else changed meanwhile may be somebody's edit, and is deployed next; what changes each time is not.
+    """
+    last, after = known(project), look(project)
+    changed = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
+    times = {path: last.meanwhile.get(path, 0) + 1 for path in changed}
+    known_own = {str(Path(name)).removeprefix(f"{project.dir}/") for name in named} | last.made.keys()
+    own = {path for path in changed if path in known_own or times[path] >= OFTEN}
+    made = {path for path in own if path not in before} | last.made.keys() - (changed - own)
+    _keep(
+        project,
+        Known(
+            ran={path: stamp for path, stamp in before.items() if path not in own} | _of(after, own),
+            made=_of(after, made),
+            meanwhile=times,
+        ),
+    )
+
+
+def _of(stamps: Stamps, paths: Iterable[str]) -> Stamps:
+    return {path: stamps[path] for path in paths if path in stamps}
+
+
+def pending(project: Project) -> list[str]:
+    """Return the edits that were not deployed yet; also those that were, and are taken back."""
+    now, done = look(project), known(project).ran
+    return sorted(path for path in now.keys() | done.keys() if now.get(path) != done.get(path))
+
+
+# what a deployment would write over
+
+
+def overwritten(project: Project, old: git.Listing, new: git.Listing, pillar: git.Listing) -> list[str]:
+    """Return the edits that are lost to project/ and pillar/ when the commits of these listings are deployed.
+
+    An edit that the new commit has as well is not.
+    """
+    made = known(project).made
+    ours = [path for path, stamp in look(project).items() if made.get(path) != stamp]
+    names = {f"project/{path}": name for _, name, path in new} | {f"pillar/{path}": name for _, name, path in pillar}
+    before = {f"project/{path}" for _, _, path in old}
+    fresh = [path for path in names if path.startswith("project/") and path not in before]
+    found = [path for path in ours if not _has(project, path, names.get(path))]
+    found += [path for path in fresh if _is_there(project, path) and not _has(project, path, names[path])]
+    return sorted(set(found))
+
+
+def _is_there(project: Project, path: str) -> bool:
+    return tree.content_at(project.dir / "project", path.partition("/")[2], LIMIT) is not None
+
+
+def _has(project: Project, path: str, name: str | None) -> bool:
+    """Say whether what lies at a path is what a commit has there under `name` (None: nothing)."""
+    folder, _, inner = path.partition("/")
+    content = tree.content_at(project.dir / folder, inner, LIMIT)
+    if content is None or name is None:
+        return content is None and name is None
+    return git.blob_name(content, name) == name
+
+
+def keep_pillar(project: Project, place: Path) -> None:
+    """Keep pillar/ at `place` where it was edited; raise TreeError."""
+    if git.edited(project.work_git, project.pillar):
+        tree.snapshot(tree.scan(project.pillar), place, None)
+
+
+def edited_salt(project: Project, folder: Path) -> Path:
+    """Copy project/.salt, as it was edited, into `folder`, where Salt may read it; raise TreeError or RefusedError."""
+    tree.remove(folder)
+    folder.mkdir(parents=True, mode=0o700)
+    found = tree.scan(project.tree / ".salt")
+    if out := strays({path: entry.target for path, entry in found.entries if entry.kind == "link"}):
+        raise RefusedError(f".salt/{shown(out[0])} is a link that leads out of it", hint="put the file itself")
+    tree.snapshot(found, folder / "salt", None)
+    return folder / "salt"

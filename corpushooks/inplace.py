@@ -1,0 +1,101 @@
+"""Deploy in place what was edited on the server: wire, fixperms and install, no commit, no archive, no roll back.
+
+Only in dev, and only when somebody watches: Salt then reads project/.salt, as it was edited.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from corpushooks import edits, prepare, release, steps, view, wiring
+from corpushooks.deployment import DONE
+from corpushooks.errors import BrokenError, CorpusError, RefusedError, StepError, UsageError
+from corpushooks.release import Release
+from corpushooks.site import Run
+from corpushooks.text import shown
+
+EDITED = "edited"  # in a project's minion_dir: what Salt reads
+
+
+def edit(run: Run) -> None:
+    """Deploy what was edited."""
+    run.log.write(view.opening(run.deployment, run.row.environment, names(run.request.edited)))
+    try:
+        _check(run)
+        _go(run)
+    except CorpusError as exc:
+        failed, number = run.cause(exc), run.deployment.number
+        if isinstance(failed, StepError):
+            hint = f"nothing is rolled back; the whole log: corpus log {run.project.name} {number}"
+            failed = StepError(failed.message, hint)
+        run.fail(failed)
+        return
+    run.move(DONE)
+    run.say_end(f"success: {run.project.name} runs as it was edited; no commit has it yet")
+
+
+def _go(run: Run) -> None:
+    """Run the steps; what was tried counts as deployed, unless a daemon that stops ends it: the next one goes on."""
+    before = edits.look(run.project)
+    try:
+        for index, (step, act) in enumerate(IN_PLACE, 1):
+            _one(run, step, view.step_label(index, len(IN_PLACE), step), act)
+    finally:
+        if not run.site.stopping:
+            edits.ran(run.project, before, run.touched)
+
+
+def names(edited: tuple[str, ...]) -> str:
+    """Name what was edited, the first of many."""
+    more = f" and {len(edited) - 3} more" if len(edited) > 3 else ""
+    return ", ".join(shown(path, 40) for path in edited[:3]) + more
+
+
+def _check(run: Run) -> None:
+    if run.row.environment != "dev":
+        raise UsageError(f"{run.project.name} is {run.row.environment}: only in dev are edits deployed")
+    if run.row.broken:
+        raise BrokenError(f"{run.project.name} is broken: {run.row.broken}", hint=f"corpus repair {run.project.name}")
+    if run.row.tree_code is None:
+        raise RefusedError("nothing is deployed yet", hint="git push first")
+
+
+def _one(run: Run, step: str, label: str, act: Callable[[Run, str], str]) -> None:
+    """Run one step, journaled before it begins."""
+    run.check_cancelled()
+    start = time.monotonic()
+    run.site.history.begin(run.deployment, step)
+    with run.site.effect(f"edit {step}"):
+        detail = act(run, label)
+    if step != "install":
+        run.log.write(view.row(label, detail, time.monotonic() - start))
+
+
+def _wire(run: Run, label: str) -> str:
+    """Let wiring and cfg follow what was edited; refuse what has wrong syntax."""
+    wiring.wire(run.project, run.row.environment)
+    found = _edited(run)
+    run.open_session(found)
+    prepare.check_syntax(run, found, hint="mend it, and save it again")
+    steps.open_session(run, found)
+    return ""
+
+
+def _edited(run: Run) -> Release:
+    """Return the release as it was edited. Its configuration stays, so that what fails can be run by hand."""
+    folder = run.project.minion_dir / EDITED
+    salt = edits.edited_salt(run.project, folder)
+    found = release.beside(run.project, run.row.environment, folder, salt, run.project.pillar)
+    for message, hint in release.flaws({path.name: path.is_symlink() for path in found.states.iterdir()}):
+        raise RefusedError(f".salt/{message}", hint)
+    return replace(found, minion_dir=run.project.minion_dir)
+
+
+IN_PLACE: tuple[tuple[str, Callable[[Run, str], str]], ...] = (
+    ("wire", _wire),
+    ("fixperms", steps.fixperms),
+    ("install", steps.install),
+    ("fixperms", steps.fixperms),
+)

@@ -1,0 +1,166 @@
+"""The watches: projects in dev whose edits are deployed as they are saved."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from corpushooks import edits
+from corpushooks.deployment import ProjectRow, Request
+from corpushooks.errors import CorpusError, RefusedError, UsageError
+from corpushooks.lanes import Lanes
+from corpushooks.project import Project
+from corpushooks.site import Site
+from corpushooks.watch import Watch
+
+PATIENCE = 0.5  # seconds until a watch looks whether it is still wanted
+BUSY = 0.05  # seconds until it looks whether a deployment has ended
+NAMED = 50  # edits that a request names
+
+
+def check(row: ProjectRow) -> None:
+    """Raise where a project cannot be watched."""
+    if row.environment != "dev":
+        hint = f"for a project in dev: corpus init {row.name} --env dev"
+        raise UsageError(f"{row.name} is {row.environment}: edits are deployed only in dev", hint)
+    if row.tree_code is None:
+        raise RefusedError("nothing is deployed yet", hint="git push first")
+
+
+@dataclass
+class _Watched:
+    """A project that is watched, for as long as anybody holds it."""
+
+    site: Site
+    lanes: Lanes
+    project: Project
+    steps: tuple[str, ...]
+    who: str
+    holders: int = 0
+    _over: threading.Event = field(default_factory=threading.Event)
+    _tried: edits.Stamps | None = None  # the edits that were last asked to be deployed, whatever came of it
+
+    def start(self) -> None:
+        """Begin; raise WatchError."""
+        project = self.project
+        watch = Watch((project.tree, project.pillar), lambda path: edits.counts(project, path))
+        watch.start()  # here, so that whoever asks is told why not
+        threading.Thread(target=self._work, args=(watch,), name=f"watch {project.name}", daemon=True).start()
+
+    def end(self) -> None:
+        self._over.set()
+
+    def _work(self, watch: Watch) -> None:
+        try:
+            with contextlib.closing(watch):
+                self._go(watch)
+        except Exception as exc:  # the edge of a watch
+            structlog.get_logger().error("watch failed", exc_info=exc, project=self.project.name)
+
+    def _go(self, watch: Watch) -> None:
+        """Ask for a deployment each time that something was edited, and once for what was before."""
+        seen: set[Path] = set()
+        first = True
+        while not self._over.is_set() and not self.site.stopping:
+            seen |= watch.changed(BUSY if seen else PATIENCE)
+            if (seen or first) and not self._busy():
+                first = False
+                self._deploy(seen)
+                seen.clear()
+
+    def _busy(self) -> bool:
+        name, history = self.project.name, self.site.history
+        return bool(history.unfinished(name) or history.queued(name, 1))
+
+    def _deploy(self, seen: set[Path]) -> None:
+        """Ask for a deployment of what was edited: files of the commits, and new ones that no deployment made."""
+        now = edits.look(self.project)
+        found = edits.pending(self.project) if now != self._tried else []
+        found += self._new(seen)
+        if found:
+            self._tried = now
+            request = Request(
+                kind="edit", via="watch", who=self.who, steps=self.steps, edited=tuple(found[:NAMED])
+            )  # fmt: skip
+            self.site.history.enqueue(self.project.name, request)
+            self.lanes.wake(self.project.name)
+
+    def _new(self, seen: set[Path]) -> list[str]:
+        """Return which of the paths are files that no commit has, written since the last deployment ended."""
+        last = self.site.history.deployments(self.project.name, 1)
+        ended = (last[0].ended or 0.0) if last else 0.0
+        found = []
+        for path in sorted(seen):
+            with contextlib.suppress(OSError):
+                if not edits.is_tracked(self.project, path) and path.lstat().st_mtime > ended:
+                    found.append(str(path.relative_to(self.project.dir)))
+        return found
+
+
+@dataclass
+class Watches:
+    """All that is watched."""
+
+    site: Site
+    lanes: Lanes
+    _watched: dict[str, _Watched] = field(default_factory=dict)
+    _kept: dict[str, contextlib.ExitStack] = field(default_factory=dict)  # as the settings want it
+    _failed: set[str] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextlib.contextmanager
+    def hold(self, row: ProjectRow, steps: tuple[str, ...], who: str) -> Iterator[None]:
+        """Have a project watched meanwhile; raise UsageError, RefusedError or WatchError where that cannot be."""
+        check(row)
+        self._take(row.name, steps, who)
+        try:
+            yield
+        finally:
+            with self._lock:
+                watched = self._watched[row.name]
+                watched.holders -= 1
+                if not watched.holders:
+                    watched.end()
+                    del self._watched[row.name]
+
+    def _take(self, name: str, steps: tuple[str, ...], who: str) -> None:
+        with self._lock:
+            watched = self._watched.get(name)
+            if watched is None:
+                watched = _Watched(self.site, self.lanes, self.site.host.project(name), steps, who)
+                watched.start()
+                self._watched[name] = watched
+            elif watched.steps != steps:
+                given = f"for --steps {','.join(watched.steps)}" if watched.steps else "for all its SLS files"
+                raise UsageError(f"{name} is watched already, {given}")
+            watched.holders += 1
+
+    def keep(self) -> bool:
+        """Watch what the settings say; return whether there is anything."""
+        settings = self.site.settings
+        if not settings.watch and not any(own.get("watch") for own in settings.projects.values()):
+            return False
+        rows = {row.name: row for row in self.site.history.projects() if self._wanted(row)}
+        for name in self._kept.keys() - rows.keys():
+            self._kept.pop(name).close()
+        for name in rows.keys() - self._kept.keys() - self._failed:
+            self._keep(rows[name])
+        return bool(self._kept)
+
+    def _wanted(self, row: ProjectRow) -> bool:
+        return row.environment == "dev" and row.tree_code is not None and self.site.settings.for_project(row.name).watch
+
+    def _keep(self, row: ProjectRow) -> None:
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(self.hold(row, (), "watch"))
+            except CorpusError as exc:
+                self._failed.add(row.name)
+                structlog.get_logger().error("not watched", project=row.name, error=exc.message, hint=exc.hint)
+                return
+            self._kept[row.name] = stack.pop_all()
