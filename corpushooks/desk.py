@@ -186,12 +186,13 @@ class Desk:
         watches.check(row)
         release.live(self.site.host.project(row.name), row.environment).install(steps)
         shown = history.newest(row.name)
-        with self.watches.hold(row, steps, visitor.who):
+        with self.watches.hold(row, steps, visitor.who) as watched:
             peer.send(
                 say=f"watching project/ and pillar/ of {row.name}: what is saved there is deployed; Ctrl-C ends it"
             )
             while not self.site.stopping:
                 peer.check()
+                watched.check()
                 for deployment in history.edits_since(row.name, shown):
                     follow(self.site, peer, deployment, 0, progress=asked.flag("progress"))
                     shown = deployment.number

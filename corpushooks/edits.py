@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 
 from corpushooks import disk, git, tree
-from corpushooks.errors import RefusedError
+from corpushooks.errors import DoorError, RefusedError
 from corpushooks.paths import strays
 from corpushooks.project import Project
 from corpushooks.text import shown
@@ -38,7 +38,8 @@ class Known:
 
 def look(project: Project) -> Stamps:
     """Return all that is not as the commits have it to which project/ and pillar/ were brought."""
-    code = tree.drift(project.stage, project.tree, project.stamps)
+    there = project.stage.is_dir() and project.tree.is_dir()
+    code = tree.drift(project.stage, project.tree, project.stamps) if there else {}
     return {f"project/{path}": stamp for path, stamp in code.items()} | {
         f"pillar/{path}": _stamp(project.pillar / path) for path in git.edited(project.work_git, project.pillar)
     }
@@ -89,13 +90,15 @@ def known(project: Project) -> Known:
 
 
 def _keep(project: Project, what: Known) -> None:
-    disk.write_file(project.minion_dir / KEPT, json.dumps(asdict(what)).encode())
+    with contextlib.suppress(OSError):  # a full disk: what is not known counts as an edit
+        disk.write_file(project.minion_dir / KEPT, json.dumps(asdict(what)).encode())
 
 
 def deployed(project: Project) -> None:
     """Record that commits were deployed: whatever is not as they have it now, the deployment made."""
-    now = look(project)
-    _keep(project, Known(now, now))
+    with contextlib.suppress(DoorError):  # somebody writes there just now
+        now = look(project)
+        _keep(project, Known(now, now))
 
 
 def ran(project: Project, before: Stamps, named: Iterable[str]) -> None:

@@ -5,13 +5,14 @@ Only in dev, and only when somebody watches: Salt then reads project/.salt, as i
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
 
 from corpushooks import edits, prepare, release, steps, view, wiring
 from corpushooks.deployment import DONE
-from corpushooks.errors import BrokenError, CorpusError, RefusedError, StepError, UsageError
+from corpushooks.errors import BrokenError, CorpusError, DoorError, RefusedError, StepError, UsageError
 from corpushooks.release import Release
 from corpushooks.site import Run
 from corpushooks.text import shown
@@ -44,7 +45,8 @@ def _go(run: Run) -> None:
             _one(run, step, view.step_label(index, len(IN_PLACE), step), act)
     finally:
         if not run.site.stopping:
-            edits.ran(run.project, before, run.touched)
+            with contextlib.suppress(DoorError):  # somebody writes there just now: it is deployed once more
+                edits.ran(run.project, before, run.touched)
 
 
 def names(edited: tuple[str, ...]) -> str:

@@ -84,7 +84,7 @@ def log_path(project: Project, number: int) -> Path:
 def prepared(site: Site, row: ProjectRow, request: Request) -> Request:
     """Return a request of the command, checked and with its revision resolved to a commit."""
     wanted, project = push.select(request), site.host.project(row.name)
-    if wanted.kind not in KINDS:
+    if wanted.kind not in KINDS or wanted.kind == "edit":  # for these, one watches
         raise UsageError(f"there is no request {wanted.kind!r}")
     if wanted.kind == "rollback" and not wanted.target:
         wanted = replace(wanted, target=_earlier(site, row))

@@ -108,13 +108,15 @@ def check(run: Run) -> None:
 
 def _check_edits(run: Run, entries: git.Listing) -> None:
     """In dev, refuse to write over what was edited on the server; a plan only says so."""
-    old, repos = run.row.tree_code, run.project
+    old, pillar = run.row.tree_code, run.deployment.new_pillar
     if run.row.environment != "dev" or run.request.force or old is None or not enabled(run.request, "sync"):
         return
-    pillar = run.deployment.new_pillar
+    before: git.Listing = []
+    with contextlib.suppress(GitError):  # a repository that was made anew may lack the live commit
+        before = git.listing(run.project.code_git, old)
     found = edits.overwritten(
-        run.project, git.listing(repos.code_git, old), entries, git.listing(repos.pillar_git, pillar) if pillar else []
-    )
+        run.project, before, entries, git.listing(run.project.pillar_git, pillar) if pillar else []
+    )  # fmt: skip
     if not found:
         return
     for path in found[:20]:

@@ -92,7 +92,7 @@ class Run:
     release: Release | None = None
     cfg: Cfg | None = None
     showing: Showing | None = None  # the SLS that runs
-    touched: set[str] = field(default_factory=set)  # what states that changed something are about: paths, for one
+    touched: set[str] = field(default_factory=set)  # paths that states say they changed
     undoing: bool = False
     owner: Deployment | None = None  # whose processes ours are, where that is another deployment
     began: float = field(default_factory=time.monotonic)

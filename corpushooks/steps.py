@@ -360,7 +360,8 @@ def run_sls(run: Run, stem: str, label: str) -> Result:
     took = time.monotonic() - start
     run.event("sls", {"sls": stem, "ok": result.ok, "states": len(result.states), "seconds": round(took, 3)})
     run.showing.end(result)
-    run.touched |= {name for state in result.states if state.changes for name in (state.name, *state.changes)}
+    named = [name for state in result.states if state.changes for name in (state.name, *state.changes)]
+    run.touched |= {name for name in named if str(name).startswith("/")}
     if result.ok and not result.states:
         run.log.write(f"        warning: {stem}.sls is empty", more=True)
     for text in view.all_states(result):

@@ -12,7 +12,7 @@ import structlog
 
 from corpushooks import edits
 from corpushooks.deployment import ProjectRow, Request
-from corpushooks.errors import CorpusError, RefusedError, UsageError
+from corpushooks.errors import CorpusError, DoorError, RefusedError, UsageError, WatchError
 from corpushooks.lanes import Lanes
 from corpushooks.project import Project
 from corpushooks.site import Site
@@ -55,12 +55,18 @@ class _Watched:
     def end(self) -> None:
         self._over.set()
 
+    def check(self) -> None:
+        """Raise WatchError where it has ended by itself."""
+        if self._over.is_set():
+            raise WatchError("the watch has ended", hint="see the log of the daemon")
+
     def _work(self, watch: Watch) -> None:
         try:
             with contextlib.closing(watch):
                 self._go(watch)
         except Exception as exc:  # the edge of a watch
             structlog.get_logger().error("watch failed", exc_info=exc, project=self.project.name)
+            self._over.set()
 
     def _go(self, watch: Watch) -> None:
         """Ask for a deployment each time that something was edited, and once for what was before."""
@@ -68,10 +74,16 @@ class _Watched:
         first = True
         while not self._over.is_set() and not self.site.stopping:
             seen |= watch.changed(BUSY if seen else PATIENCE)
-            if (seen or first) and not self._busy():
-                first = False
+            if not (seen or first) or self._busy():
+                continue
+            try:
                 self._deploy(seen)
-                seen.clear()
+            except DoorError as exc:  # somebody writes there just now
+                structlog.get_logger().warning("edits cannot be read", error=exc.message, project=self.project.name)
+                self._over.wait(PATIENCE)
+                continue
+            first = False
+            seen.clear()
 
     def _busy(self) -> bool:
         name, history = self.project.name, self.site.history
@@ -114,21 +126,20 @@ class Watches:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextlib.contextmanager
-    def hold(self, row: ProjectRow, steps: tuple[str, ...], who: str) -> Iterator[None]:
+    def hold(self, row: ProjectRow, steps: tuple[str, ...], who: str) -> Iterator[_Watched]:
         """Have a project watched meanwhile; raise UsageError, RefusedError or WatchError where that cannot be."""
         check(row)
-        self._take(row.name, steps, who)
+        watched = self._take(row.name, steps, who)
         try:
-            yield
+            yield watched
         finally:
             with self._lock:
-                watched = self._watched[row.name]
                 watched.holders -= 1
                 if not watched.holders:
                     watched.end()
                     del self._watched[row.name]
 
-    def _take(self, name: str, steps: tuple[str, ...], who: str) -> None:
+    def _take(self, name: str, steps: tuple[str, ...], who: str) -> _Watched:
         with self._lock:
             watched = self._watched.get(name)
             if watched is None:
@@ -139,6 +150,7 @@ class Watches:
                 given = f"for --steps {','.join(watched.steps)}" if watched.steps else "for all its SLS files"
                 raise UsageError(f"{name} is watched already, {given}")
             watched.holders += 1
+            return watched
 
     def keep(self) -> bool:
         """Watch what the settings say; return whether there is anything."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -340,6 +341,27 @@ def test_the_commit_is_what_salt_reads_again_after_the_watch(dev: Box, watcher: 
 # the doors
 
 
+@pytest.mark.parametrize(
+    ("patterns", "path", "is_out"),
+    [
+        (b"*.log", "a.log", True),
+        (b"cache/", "cache/deep/file", True),
+        (b"*.log\n!keep.log", "keep.log", False),
+        (b"[", "[", False),
+        (b"\xff*", os.fsdecode(b"\xff1"), True),
+        (b"x", "a\nb", False),
+    ],
+)
+def test_git_ignores(tmp_path: Path, patterns: bytes, path: str, *, is_out: bool) -> None:
+    (tmp_path / ".gitignore").write_bytes(patterns)
+    assert git.ignored(tmp_path, path) is is_out
+
+
+def test_ignore_files_that_cannot_be_read_leave_nothing_out(tmp_path: Path) -> None:
+    (tmp_path / ".gitignore").mkdir()
+    assert not git.ignored(tmp_path, "a")
+
+
 def test_changes_are_told_together(tmp_path: Path) -> None:
     with Watch([tmp_path], lambda path: path.name != "noise") as watch:
         assert watch.changed(0.01) == frozenset()
@@ -379,3 +401,28 @@ def test_git_names_a_content_as_it_would(tmp_path: Path) -> None:
         run(["git", "init", "-q", f"--object-format={kind}", tmp_path / kind])
         name = run(["git", "-C", tmp_path / kind, "hash-object", tmp_path / "file"]).text
         assert git.blob_name(b"some\0content", name) == name
+
+
+def test_the_page_shows_what_is_shown(new_box: Callable[..., Box]) -> None:
+    """With real Salt: the text blocks of docs/dev-mode.md, but for times, commits and the root."""
+    page_ = (Path(__file__).parent.parent / "docs/dev-mode.md").read_text()
+    watched, refused = re.findall(r"```text\n(.*?)```", page_, re.S)
+    box = new_box(salt=True)
+    box.init(env="dev")
+    box.start()
+    assert box.app("one").push().code == 0
+    sls = box.project().tree / ".salt/00_page.sls"
+    seen = Watcher(box)
+    try:
+        seen.saw("watching")
+        sls.write_text(SLS.replace("PAGE", "edited"))
+        assert masked(seen.saw("success")) == masked(watched)
+    finally:
+        seen.child.terminate()
+        seen.child.wait(20)
+    box.work().commit({"other": "file"})
+    assert set(refused.splitlines()) <= {line.rstrip() for line in box.work().push().text.splitlines()}
+
+
+def masked(text: str) -> str:
+    return re.sub(r"\d+\.\d s", "0.0 s", text).replace("To file", "To ")

@@ -67,8 +67,11 @@ def edited(work: Path, tree: Path) -> list[str]:
 
 
 def ignored(stage: Path, path: str) -> bool:
-    """Say whether the .gitignore files of a checkout leave out a path that it has not."""
-    return bool(IgnoreFilterManager(str(stage), [], ignorecase=False).is_ignored(path))
+    """Say whether the .gitignore files of a checkout leave out a path that it has not; what cannot be read does not."""
+    try:
+        return bool(IgnoreFilterManager(str(stage), [], ignorecase=False).is_ignored(path))
+    except (OSError, ValueError, re.error):
+        return False
 
 
 def blob_name(content: bytes, like: str) -> str:
