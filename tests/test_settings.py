@@ -51,6 +51,7 @@ rollback: always
 rollback_install: false
 env_defaults_win: true
 deploy_on_pillar_push: true
+watch: true
 account: git
 authorized_keys: /var/lib/corpushooks/.ssh/authorized_keys
 address: deploy.example.org:2222
@@ -87,6 +88,7 @@ projects: {hello: {branch: main}}
         account="git",
         authorized_keys=Path("/var/lib/corpushooks/.ssh/authorized_keys"),
         address="deploy.example.org:2222",
+        watch=True,
         enlarge=("lvextend", "-L", "+1G"),
         reserve=0,
         max_parallel=1,
@@ -130,7 +132,7 @@ def test_a_project_sees_the_hosts_settings_and_its_own() -> None:
     [
         "environment: dev", "branch: main", "keep_archives: 1", "rollback: always", "rollback_install: false",
         "deploy_on_pillar_push: true", "step_timeout: 1", "timeout: null", "env_defaults_win: true",
-        "secret_pillar: true",
+        "secret_pillar: true", "watch: true",
     ],
 )  # fmt: skip
 def test_what_a_project_may_have_of_its_own(line: str) -> None:
@@ -141,7 +143,7 @@ def test_what_a_project_may_have_of_its_own(line: str) -> None:
 def test_the_keys_of_a_project_are_those_the_schema_marks() -> None:
     assert {key.name for key in schema() if key.per_project} == {
         "environment", "branch", "keep_archives", "rollback", "rollback_install", "deploy_on_pillar_push",
-        "step_timeout", "timeout", "env_defaults_win", "secret_keys", "secret_pillar", "notify", "notify_on",
+        "step_timeout", "timeout", "env_defaults_win", "secret_keys", "secret_pillar", "notify", "notify_on", "watch",
     }  # fmt: skip
 
 
