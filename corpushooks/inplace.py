@@ -82,6 +82,7 @@ def _wire(run: Run, label: str) -> str:
     run.open_session(found)
     prepare.check_syntax(run, found, hint="mend it, and save it again")
     steps.open_session(run, found)
+    run.foresees = True
     return ""
 
 

@@ -200,9 +200,9 @@ def _check(site: Site, row: ProjectRow, found: Release) -> list[Checked]:
             _give_cfg(session, settings, found, redactor)
         except CorpusError as exc:
             return [*_checked(wrong, redactor), Checked(_blamed(exc), (_harmless(redactor.redact(exc.message)),))]
-        for path in [path for path in checked if path in steps and path not in wrong]:
-            if "." not in path.stem:  # Salt would look for it in a folder
-                checked[path] = session.check(found.project.sls_id(path.stem))
+        # a dot in its name, and Salt would look for it in a folder
+        read = [path for path in checked if path in steps and path not in wrong and "." not in path.stem]
+        checked |= zip(read, session.check([found.project.sls_id(path.stem) for path in read]), strict=True)
     return _checked(checked, redactor)
 
 

@@ -102,6 +102,7 @@ def check(run: Run) -> None:
         if pillar := run.deployment.new_pillar:  # pushed before, and maybe past our checks
             release.check_pillar_commit(run.project.pillar_git, pillar)
     if changed and not _was_checked(run, new, entries):
+        run.foresees = True
         with run.site.effect("check syntax"), candidate(run, release.exported) as found:
             check_syntax(run, found)
 

@@ -93,6 +93,7 @@ class Run:
     cfg: Cfg | None = None
     showing: Showing | None = None  # the SLS that runs
     touched: set[str] = field(default_factory=set)  # paths that states say they changed
+    foresees: bool = False  # its SLS files are new: what Salt has against them is said before the first of them runs
     undoing: bool = False
     owner: Deployment | None = None  # whose processes ours are, where that is another deployment
     began: float = field(default_factory=time.monotonic)

@@ -142,7 +142,10 @@ class _FakeSession(CallSession):
                 found.append([file, exc.problem_mark.line + 1 if exc.problem_mark else None, f"YAML: {exc.problem}"])
         return found
 
-    def _check(self, sls: str) -> Any:
+    def _check(self, sls: list[str]) -> Any:
+        return [self._checked(each) for each in sls]
+
+    def _checked(self, sls: str) -> Any:
         pillar, errors = self._pillar()
         try:
             high = self._render(sls, pillar)

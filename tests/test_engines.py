@@ -211,9 +211,9 @@ def test_an_unknown_function(world: World) -> None:
 def test_check(world: World) -> None:
     broken = {name: text for name, (text, *_) in BROKEN.items() if text}
     with world.session() as session:
-        assert session.check(world.sls("good", "a:\n  cmd.run:\n    - name: touch OUT/ran\n")) == []
-        (unknown,) = session.check(world.sls("unknown", "b:\n  test.nop: []\na:\n  file.manage: []\n"))
-        problem = session.check(world.sls("yaml", broken["yaml"]))[0]
+        assert session.check([world.sls("good", "a:\n  cmd.run:\n    - name: touch OUT/ran\n")]) == [[]]
+        ((unknown,),) = session.check([world.sls("unknown", "b:\n  test.nop: []\na:\n  file.manage: []\n")])
+        problem = session.check([world.sls("yaml", broken["yaml"])])[0][0]
     assert (unknown.file, unknown.line) == (str(world.folder / "unknown.sls"), 3)
     assert "'file.manage' was not found" in unknown.message
     assert (problem.file, problem.line) == (str(world.folder / "yaml.sls"), 7)
@@ -252,7 +252,7 @@ def test_a_problem_in_a_macro_or_an_included_file(world: World) -> None:
     outer = world.sls("outer", "include:\n  - makina-projects.foo.inner\n")
     requisite = world.sls("requisite", "b:\n  test.nop: []\na:\n  test.nop:\n    - require:\n      - file: zzz\n")
     with world.session() as session:
-        found = [session.check(sls)[0] for sls in (macro, outer, requisite)]
+        found = [problems[0] for problems in session.check([macro, outer, requisite])]
     places = [(Path(problem.file).name, problem.line) for problem in found]
     assert places == [("m.jinja", 3), ("inner.sls", 3), ("requisite.sls", 3)]
     assert "cache" not in found[0].message

@@ -52,7 +52,7 @@ def configured(world: World, **config: Any) -> salt.Session:
 
 def problems(session: salt.Session, sls: str) -> list[str]:
     """Return what is wrong with an SLS, but that a program which it installs is not there yet."""
-    return [problem.message for problem in session.check(sls) if not problem.later]
+    return [problem.message for problem in session.check([sls])[0] if not problem.later]
 
 
 HOOKS = (  # what projects of that time require or watch
@@ -90,7 +90,7 @@ FOREIGN = {  # what an SLS says -> what is not here
 def test_what_is_not_here_is_one_line_with_its_name_and_the_page(world: World) -> None:
     with configured(world) as session:
         for text, name in FOREIGN.items():
-            found = session.check(world.sls("one", f"x:\n  test.nop: []\n{text}\n"))
+            found = session.check([world.sls("one", f"x:\n  test.nop: []\n{text}\n")])[0]
             assert [str(each) for each in found] == [
                 f"one.sls line 3: {name} is not supported here; see docs/makina-states.md"
             ]
@@ -185,7 +185,7 @@ def test_another_version_of_node(world: World) -> None:
 def test_what_needs_a_program_that_is_not_installed_yet_is_no_fault(world: World) -> None:
     text = "a: rabbitmq_cluster.join\nb: rabbitmq_cluster.jion\nc: win_dacl.present\nd: rabbitmq_clutser.join\n"
     with configured(world) as session:
-        found = session.check(world.sls("one", text))
+        found = session.check([world.sls("one", text)])[0]
     assert [(each.line, each.later) for each in found] == [(1, True), (2, False), (3, False), (4, False)]
     assert "rabbitmq_cluster.join in state [a] is not available yet: Command not found: rabbitmqctl" in found[0].message
 

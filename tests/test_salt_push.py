@@ -188,3 +188,40 @@ def test_a_plan_can_be_cancelled(salted: Box) -> None:
     assert push.wait(60) == 1
     done = salted.ended(1)
     assert (done.state, done.reason.startswith("cancelled by ")) == ("failed", True)
+
+
+FIRST = """\
+made:
+  file.managed:
+    - name: {{ cfg.project_root }}/../.salt/made.jinja
+    - contents: "{{ '{% set word = 1 %}' }}"
+"""
+LATER = """\
+{% from "makina-projects/hello/made.jinja" import word with context %}
+later:
+  test.nop: []
+"""
+
+
+def test_what_salt_has_against_later_files_is_said_before_the_first_runs(new_box: Callable[..., Box]) -> None:
+    """And is no failure: an earlier file may yet help."""
+    box = new_box(salt=True)
+    box.init()
+    box.start()
+    work = box.work()
+    work.commit(
+        {".salt/00_first.sls": FIRST, ".salt/10_later.sls": LATER, ".salt/20_unknown.sls": "a:\n  no.such: []\n"}
+    )
+    push = work.push()
+    warned, ran = (
+        next(i for i, line in enumerate(push.lines) if text in line) for text in ("warning: 10_later", "00_first")
+    )
+    assert warned < ran, push.text
+    assert push.lines[warned + 1].startswith("warning: 20_unknown.sls")
+    assert push.rejected == "install 20_unknown failed; rolled back"
+    work.commit({".salt/20_unknown.sls": None})
+    push = work.push()
+    assert push.code == 0
+    assert any("warning: 10_later" in line for line in push.lines)
+    work.commit({"page": "new"})
+    assert "warning" not in work.push().text  # what was checked is not checked again

@@ -52,8 +52,8 @@ class Session(Protocol):
     def run(self, sls: str, *, test: bool = False, timeout: float | None = None) -> Result:
         """Run one SLS; `timeout` is in seconds. Raise SaltError where its end is not known."""
 
-    def check(self, sls: str) -> list[Problem]:
-        """Render and compile one SLS, and run no state of it."""
+    def check(self, sls: Sequence[str], *, timeout: float | None = None) -> list[list[Problem]]:
+        """Render and compile SLS files, within `timeout` seconds, and run no state; say of each what is wrong in it."""
 
     def stop(self) -> None:
         """Stop the session's process group, from any thread; what is being asked raises SaltError."""

@@ -67,8 +67,9 @@ class AnySession:
             self.listener.state(state)
         return redacted(result, self.listener.redactor)
 
-    def check(self, sls: str) -> list[Problem]:
-        return problems_of(self.minion, sls, self._ask("check", sls))
+    def check(self, sls: Sequence[str], *, timeout: float | None = None) -> list[list[Problem]]:
+        told = self._ask("check", list(sls), timeout) if sls else []
+        return [problems_of(self.minion, each, texts) for each, texts in zip(sls, told, strict=True)]
 
     def stop(self) -> None:
         self._over = self._over or "Salt was stopped"

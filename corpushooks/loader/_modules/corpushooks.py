@@ -58,17 +58,17 @@ def syntax(files: list[str]) -> str:
     return _json(found)
 
 
-def check(sls: str) -> str:
-    """Render and compile one SLS and run nothing of it; return the texts of what is wrong.
+def check(sls: list[str]) -> str:
+    """Render and compile SLS files, each by itself, and run nothing of them; return the texts of what is wrong in each.
 
     One that begins with LATER is of a state that may be there once something is installed.
     """
     if __pillar__.get("_errors"):
-        return _json(["Pillar failed to render with the following messages:", *__pillar__["_errors"]])
+        return _json([["Pillar failed to render with the following messages:", *__pillar__["_errors"]]] * len(sls))
     with salt.state.HighState(__opts__, context=dict(__context__), initial_pillar=dict(__pillar__)) as high:
         high.push_active()
         try:
-            return _json(_compile(high, sls))
+            return _json([_compile(high, each) for each in sls])
         finally:
             high.pop_active()
 
