@@ -37,7 +37,10 @@ PASSED = {  # what of the client's environment is passed on, and how it must loo
     "TERM": re.compile(r"[A-Za-z0-9_.+-]{1,40}"),
     "SSH_CONNECTION": re.compile(r"[0-9A-Fa-f.:% ]{1,200}"),
 }
-OWN = ("LOGNAME", "USER")  # sshd's own words; without HOME git reads nobody's configuration
+OWN = ("LOGNAME", "USER")  # sshd's own words
+GIT_HOME = (
+    Path(__file__).parent / "host_files/git_home"
+)  # a file since git before 2.38 takes safe.directory from no other
 
 
 def main() -> None:
@@ -156,7 +159,7 @@ def serve(host: Host, key: str, certificate: str, environ: Mapping[str, str], ma
         return _complain(exc)
     if wanted.words == ("whoami",):
         return _say(_who(admitted))
-    return _become(host, wanted, admitted, environ)
+    return _become(*program(host, wanted, admitted, environ))
 
 
 def _admit(host: Host, key: str, mark: str, certificate: str, wanted: Wanted) -> dict[str, Any]:
@@ -186,13 +189,18 @@ def _who(admitted: Mapping[str, Any]) -> list[str]:
     return [f"{admitted['who']}: may {admitted['may']}{end}"]
 
 
-def _become(host: Host, wanted: Wanted, admitted: Mapping[str, Any], environ: Mapping[str, str]) -> NoReturn:
-    """Become git, or the command: this process stays the one that was let in."""
+def program(
+    host: Host, wanted: Wanted, admitted: Mapping[str, Any], environ: Mapping[str, str]
+) -> tuple[list[str], dict[str, str]]:
+    """Return the words of git, or of the command, and their whole environment."""
     own = {name: environ[name] for name in OWN if name in environ}
     passed = {name: environ[name] for name, like in PASSED.items() if like.fullmatch(environ.get(name, ""))}
     env = {"PATH": SEARCH, **own, **passed, ADMISSION: admitted["admission"]}
     if wanted.git:
-        words = ["git", "-c", f"safe.directory={admitted['path']}", wanted.git, admitted["path"]]
-    else:
-        words = [sys.executable, "-I", "-m", "corpushooks", "--root", str(host.root), *wanted.words]
+        return ["git", wanted.git, admitted["path"]], {**env, "HOME": str(GIT_HOME)}
+    return [sys.executable, "-I", "-m", "corpushooks", "--root", str(host.root), *wanted.words], env
+
+
+def _become(words: Sequence[str], env: Mapping[str, str]) -> NoReturn:
+    """Become another program: this process stays the one that was let in."""
     os.execvpe(words[0], words, env)

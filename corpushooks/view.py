@@ -217,7 +217,8 @@ def status(found: Mapping[str, Any], now: float) -> list[str]:
     """Return what `corpus status` says of one project."""
     live = "nothing is live yet"
     if found["live"]:
-        since = f", {ago(now - found['since'])} ago by {found['by']}" if found["since"] else ""
+        by = f" by {found['by']}" if found["by"] else ""  # of a rebuilt store nobody knows
+        since = f", {ago(now - found['since'])} ago{by}" if found["since"] else ""
         live = f"live: {short(found['commit'])}, deployment {found['live']}{since}"
     lines = [f"{found['project']:<16} {found['environment']:<9} {live}"]
     if found["broken"]:

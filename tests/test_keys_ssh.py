@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from corpushooks import keys, shell
+from corpushooks.endpoint import parse
 from corpushooks.keyring import Keyring
 from corpushooks.keys import Key
 from corpushooks.project import Host
@@ -224,6 +225,18 @@ def test_what_a_client_sends_in_its_environment_counts_for_nothing(door: Door, t
         told = door.ssh("alice", "git-upload-pack other", flags=("-o", f"SetEnv={name}={value}"), stdin=b"0000")
         assert told.code == 0 and "stolen" not in said(told), said(told)
         assert door.ssh("alice", "git-upload-pack hello", flags=("-o", f"SetEnv={name}={value}")).code == 3
+
+
+def test_git_takes_repositories_of_somebody_else(box: Box) -> None:
+    """As on a server, where they are root's; also a git that takes no safe.directory from a command line."""
+    wanted, admitted = parse("git-upload-pack hello"), {"admission": "x", "path": str(box.project().code_git)}
+    words, env = shell.program(box.host, wanted, admitted, {"HOME": "/root", "SHELL": "/bin/sh"})
+    assert words == ["git", "upload-pack", str(box.project().code_git)]
+    foreign = {"GIT_TEST_ASSUME_DIFFERENT_OWNER": "1"}
+    ours = ["env", "-i", *(f"{name}={value}" for name, value in {**env, **foreign}.items())]
+    assert run([*ours, *words], stdin=b"0000", check=False).code == 0
+    theirs = [word for word in ours if not word.startswith("HOME=")]
+    assert b"dubious ownership" in run([*theirs, *words], stdin=b"0000", check=False).stderr
 
 
 def test_a_token_is_worth_nothing_elsewhere(door: Door) -> None:
