@@ -201,6 +201,6 @@ def program(
     return [sys.executable, "-I", "-m", "corpushooks", "--root", str(host.root), *wanted.words], env
 
 
-def _become(words: Sequence[str], env: Mapping[str, str]) -> NoReturn:
+def _become(words: list[str], env: Mapping[str, str]) -> NoReturn:
     """Become another program: this process stays the one that was let in."""
     os.execvpe(words[0], words, env)
