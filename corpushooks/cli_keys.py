@@ -10,10 +10,10 @@ from typing import IO, Any
 
 import click
 
-from corpushooks import authorized_keys, keys
+from corpushooks import authorized_keys, keys, lookup
 from corpushooks.cli_base import JSON, NAME, Context, show
 from corpushooks.deployment import Freeze
-from corpushooks.errors import RefusedError, UsageError
+from corpushooks.errors import CorpusError, RefusedError, UsageError
 from corpushooks.keyring import Keyring
 from corpushooks.keys import Key
 from corpushooks.shell import forced
@@ -85,15 +85,23 @@ def remove(context: Context, name: str, as_json: bool) -> None:
 @JSON
 @click.pass_obj
 def test(context: Context, name: str, project: str, as_json: bool) -> None:
-    """Say what the key NAME may do with PROJECT, and why."""
-    found = _ring(context).key(name)
+    """Say what the key NAME may do with PROJECT, and why; of one of a directory, what that says now."""
+    ring = _ring(context)
+    found = ring.key(name)
     if found is None:
         raise UsageError(f"there is no key {name!r}", hint="corpus key list")
+    found = lookup.still(ring, context.settings(), found, _warn)
+    if found is None:
+        raise RefusedError(f"the directory lets {name} in no more", hint="corpus key list")
     context.known(project)
     why = {right: found.refusal(right, project) for right in keys.RIGHTS}
     lines = [f"{right:<6} {'no: ' + refusal if refusal else 'yes'}" for right, refusal in why.items()]
     show(as_json, {right: not refusal for right, refusal in why.items()}, lines)
     sys.exit(1 if all(why.values()) else 0)
+
+
+def _warn(exc: CorpusError) -> None:
+    click.echo(f"warning: {exc.message}", err=True)
 
 
 def _ring(context: Context) -> Keyring:

@@ -41,7 +41,7 @@ class Desk:
 
     def serve(self, peer: Connection, asked: Asked) -> None:
         """Do what a caller asks for."""
-        gate = Gate(self.site.host, self.site.history, self.rights)
+        gate = Gate(self.site.host, self.site.history, self.rights, self.site.settings)
         name = str(asked.values.get("op"))
         if name == "ping":
             self.ping(peer)

@@ -10,8 +10,10 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from corpushooks import layout
-from corpushooks.errors import RefusedError, UsageError
+import structlog
+
+from corpushooks import layout, lookup
+from corpushooks.errors import CorpusError, RefusedError, UsageError
 from corpushooks.history import History
 from corpushooks.keyring import Keyring
 from corpushooks.keys import ADMIN, RIGHTS, Key
@@ -19,6 +21,8 @@ from corpushooks.peer import Asked, Connection
 from corpushooks.project import Host
 from corpushooks.rights import Caller, Rights
 from corpushooks.run import ancestors, start_time
+from corpushooks.settings import Settings
+from corpushooks.text import one_line
 
 WHOAMI = "whoami says what it may"
 ENDED = RefusedError("this session is over, or its key is no longer here", hint="connect again")
@@ -54,6 +58,7 @@ class Gate:
     host: Host
     history: History
     rights: Rights
+    settings: Settings
 
     def visitor(self, peer: Connection, asked: Asked) -> Visitor:
         """Return who asks. A session of ssh is its key, whatever else its account may."""
@@ -78,6 +83,9 @@ class Gate:
         mark = asked.text("mark") if "mark" in asked.values else ""  # none: a line of a file that an older one wrote
         if key is None or start is None or mark not in ("", key.mark):  # a connection may outlive the key it came with
             raise ENDED
+        key = lookup.still(ring, self.settings, key, _warn)  # so may it outlive what the directory says of its person
+        if key is None:
+            raise ENDED
         if right not in ("", *RIGHTS):
             raise UsageError("the request is not understood: right")
         who = "/".join([key.who, *filter(None, [re.sub(r"[^A-Za-z0-9._@+-]", "_", asked.text("certificate"))[:64]])])
@@ -95,6 +103,10 @@ class Gate:
             raise RefusedError(f"there is no project {project!r} for the key {key.name}", hint=WHOAMI)
         if why := key.refusal(right, project):
             raise RefusedError(f"the key {key.name}: {why}", hint=WHOAMI)
+
+
+def _warn(exc: CorpusError) -> None:
+    structlog.get_logger().warning("directory", error=one_line(exc.message))
 
 
 def _forget_the_dead(ring: Keyring) -> None:

@@ -8,12 +8,10 @@ the client's environment nothing is passed on but what is named here.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import re
 import sys
 import syslog
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,11 +19,10 @@ from typing import Any, NoReturn
 from corpushooks import keys
 from corpushooks.client import ADMISSION, ask
 from corpushooks.endpoint import Wanted, help_lines, parse
-from corpushooks.errors import CorpusError, NoDaemonError, RefusedError
+from corpushooks.errors import CorpusError, NoDaemonError
 from corpushooks.history import History
 from corpushooks.keyring import Keyring
 from corpushooks.keys import Key
-from corpushooks.ldap import Directory
 from corpushooks.project import Host
 from corpushooks.text import one_line
 
@@ -89,7 +86,7 @@ def known(host: Host, kind: str, blob: str, user: str) -> list[str]:
         ring = Keyring(history)
         found = ring.holding(authority or blob)
         if not authority and (found is None or found.source):
-            found = _of_directory(host, ring, found, kind, blob)
+            found = _of_directory(host, ring, kind, blob)
     finally:
         history.close()
     if found is None or found.authority != bool(authority) or found.refusal(keys.READ):
@@ -97,44 +94,11 @@ def known(host: Host, kind: str, blob: str, user: str) -> list[str]:
     return [found.line(forced(host, found, certificate), user)]
 
 
-def _of_directory(host: Host, ring: Keyring, before: Key | None, kind: str, blob: str) -> Key | None:
-    """Return the key as the directory has it now, or as it was `before` where that does not answer for a while."""
-    from corpushooks.settings import load  # here, since a key that was added by hand needs no settings
+def _of_directory(host: Host, ring: Keyring, kind: str, blob: str) -> Key | None:
+    from corpushooks import lookup  # here, since a key that was added by hand needs neither these nor the settings
+    from corpushooks.settings import load
 
-    settings = load(host.config_file)
-    if settings.auth != "ldap" or settings.ldap is None or not keys.is_key(kind, blob):
-        return None
-    try:
-        found = _asked(settings.ldap, kind, blob)
-    except RefusedError as exc:  # it has answered
-        _warn(exc)
-        found = None
-    except CorpusError as exc:
-        _warn(exc)
-        return before if before and 0 <= time.time() - (before.seen or 0) < settings.ldap.cache else None
-    if found:
-        return ring.remember(found)
-    if before:
-        ring.forget(blob)
-    return None
-
-
-def _asked(where: Directory, kind: str, blob: str) -> Key | None:
-    """Ask the directory whose a key is and what its groups may; None where that is nobody or nothing."""
-    from corpushooks import directory  # here, since hosts without one need no library for it
-
-    person = directory.find(where, kind, blob)
-    grants = where.grants(person.groups) if person else ()
-    if not person or not grants:
-        return None
-    name = f"{person.uid}+{hashlib.sha256(blob.encode()).hexdigest()[:8]}"  # a person may have several keys
-    if not keys.NAME.fullmatch(name):
-        raise RefusedError(f"{person.uid[:40]!r} of {where.uri} is no name: letters, digits and . _ @ + -, at most 55")
-    first, *more = grants
-    return Key(
-        name, kind, blob, first.right, first.projects, source="ldap", seen=time.time(), person=person.uid,
-        more=tuple(more),
-    )  # fmt: skip
+    return lookup.look_up(ring, load(host.config_file), kind, blob, _warn)
 
 
 def forced(host: Host, key: Key, certificate: str = "") -> list[str]:

@@ -19,8 +19,8 @@ HOOK = PACKAGE.parent / "hooks/proc-receive"
 FLOORS = {
     "entry": "__main__ cli cli_projects cli_looking cli_keys cli_setup cli_notify cli_base demo daemon"
     " shell resetperms",
-    "procedures": "init inspection rebuild setup doctor soundness privacy desk gate reports follower watches lanes"
-    " deploy plan inplace task prepare steps announce",
+    "procedures": "init inspection rebuild setup doctor soundness privacy desk gate lookup reports follower"
+    " watches lanes deploy plan inplace task prepare steps announce",
     "assemblies": "site release edits layout installer actions patient",
     "doors": "git salt wiring tree health history accounts keyring directory authorized_keys log client peer"
     " systemd machine notify watch",  # one thing each

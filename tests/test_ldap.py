@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from corpushooks import directory, shell
-from corpushooks.errors import ConfigError, DoorError
+from corpushooks import directory, lookup, shell
+from corpushooks.errors import ConfigError, DoorError, RefusedError
 from corpushooks.gate import Visitor
 from corpushooks.history import open_store
 from corpushooks.keyring import Keyring
@@ -215,6 +215,47 @@ def test_what_the_directory_takes_back_opens_nothing_from_then_on(desk: Desk, sl
     assert desk.ring.all() == []
     slapd.stop()
     assert not desk.opens(blob)
+
+
+def test_a_session_over_an_old_connection_is_asked_for(desk: Desk, slapd: Slapd, box: Box) -> None:
+    """ssh keeps connections open (ControlMaster): a session over one may come long after sshd asked for the key."""
+    blob = new_blob()
+    slapd.person("alice", f"{KIND} {blob}")
+    group = slapd.group("devs", ["alice"])
+    box.settings(json.dumps({"auth": "ldap", "ldap": said(slapd)}))
+    box.stop()
+    box.start()
+    history = box.history
+    there = Desk(box.host, Keyring(history))
+    assert there.opens(blob)
+    (key,) = there.ring.all()
+    asked = {"op": "admit", "key": key.name, "mark": key.mark, "certificate": "", "right": "read", "project": "hello"}
+    there.make_old(lookup.FRESH)
+    assert box.ask(**asked, repo="project")["who"] == "alice"
+    assert corpus(box, "key", "test", key.name, "hello").code == 0
+    slapd.take_out(group)
+    assert box.ask(**asked, repo="project")["who"] == "alice"  # it was asked for a moment ago
+    there.make_old(lookup.FRESH)
+    with pytest.raises(RefusedError, match="this session is over"):
+        box.ask(**asked, repo="project")
+    assert there.ring.all() == []
+    history.close()
+
+
+def test_the_test_of_a_key_asks_the_directory(slapd: Slapd, box: Box) -> None:
+    blob = new_blob()
+    slapd.person("alice", f"{KIND} {blob}")
+    group = slapd.group("devs", ["alice"])
+    box.settings(json.dumps({"auth": "ldap", "ldap": said(slapd)}))
+    history = box.history
+    there = Desk(box.host, Keyring(history))
+    assert there.opens(blob)
+    (key,) = there.ring.all()
+    there.make_old(lookup.FRESH)
+    slapd.take_out(group)
+    told = corpus(box, "key", "test", key.name, "hello")
+    assert (told.code, told.stderr.decode().splitlines()[0]) == (3, f"error: the directory lets {key.name} in no more")
+    history.close()
 
 
 def test_a_directory_that_is_down_locks_nobody_out_for_a_time(
