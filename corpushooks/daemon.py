@@ -26,6 +26,7 @@ from corpushooks.desk import Desk
 from corpushooks.errors import CorpusError, RefusedError
 from corpushooks.lanes import Lanes, alone, is_free
 from corpushooks.peer import (
+    WAIT,
     Connection,
     Limits,
     PeerGone,
@@ -127,7 +128,7 @@ class Daemon:
             if self.places.take(peer.uid, own=self.rights.is_own(peer.uid)):
                 threading.Thread(target=self._talk, args=(peer,), daemon=True).start()
                 return
-            self._refuse(peer, RefusedError("too many connections at once", hint="wait for some of them to end"))
+            self._refuse(peer, RefusedError("too many connections at once", hint=WAIT))
         except RuntimeError as exc:  # no thread is to be had: those who talk will give some back
             self.places.leave(peer.uid, own=self.rights.is_own(peer.uid))
             structlog.get_logger().error("cannot answer", exc_info=exc)
@@ -167,7 +168,7 @@ class Daemon:
 
     def _act(self, peer: Connection) -> None:
         """Hear a request and do what it asks for; who may do nothing is not even heard."""
-        desk = Desk(self.site, self.lanes, self.watches, self.rights)
+        desk = Desk(self.site, self.lanes, self.watches, self.places, self.rights)
         if not self.rights.anything(peer.caller) and not self.rights.is_account(peer.caller):
             raise desk.not_allowed()
         desk.serve(peer, peer.read())

@@ -9,6 +9,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from corpushooks.follower import follow
 from corpushooks.gate import Gate, Visitor
 from corpushooks.keys import PUSH, READ
 from corpushooks.lanes import Lanes, known, newest, prepared, settings_of
-from corpushooks.peer import NUMBER_LIMIT, Asked, Connection, not_understood
+from corpushooks.peer import NUMBER_LIMIT, Asked, Connection, Places, not_understood
 from corpushooks.push import Command, Verdict, judge, report
 from corpushooks.reports import EVERY, REPORTS
 from corpushooks.rights import Rights
@@ -37,6 +38,7 @@ class Desk:
     site: Site
     lanes: Lanes
     watches: Watches
+    places: Places
     rights: Rights
 
     def serve(self, peer: Connection, asked: Asked) -> None:
@@ -47,14 +49,19 @@ class Desk:
             self.ping(peer)
         elif name == "admit":
             peer.send(result=gate.admit(peer, asked))
-        elif name == "report":
-            self.report(peer, gate.visitor(peer, asked), asked)
-        elif name in OPERATIONS:
-            right, act = OPERATIONS[name]
+        elif name == "report" or name in OPERATIONS:
             visitor = gate.visitor(peer, asked)
-            act(self, peer, visitor, self._allowed(visitor, asked.text("project"), right), asked)
+            with self.places.of_key(visitor.key.name) if visitor.key else nullcontext():
+                self._act(name, peer, visitor, asked)
         else:
             raise not_understood()
+
+    def _act(self, name: str, peer: Connection, visitor: Visitor, asked: Asked) -> None:
+        if name == "report":
+            self.report(peer, visitor, asked)
+        else:
+            right, act = OPERATIONS[name]
+            act(self, peer, visitor, self._allowed(visitor, asked.text("project"), right), asked)
 
     def _allowed(self, visitor: Visitor, project: str, right: str) -> ProjectRow:
         """Return a project of which a visitor may ask; say nothing of any other, not even whether it exists."""

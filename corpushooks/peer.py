@@ -13,7 +13,8 @@ import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +28,7 @@ T = TypeVar("T")
 BACKLOG = 1024
 PEER_GROUPS = 59  # SO_PEERGROUPS of Linux, which Python has no name for
 OTHERS = -1  # no uid
+WAIT = "wait for some of them to end"
 NUMBER_LIMIT = 1 << 62  # what a store or a file takes
 
 
@@ -50,9 +52,11 @@ class Places:
     """The connections that callers hold at once: so many that no caller keeps others out, or takes all descriptors."""
 
     own: int = 256  # for root, and as many for whom the daemon runs as
-    each: int = 64  # for any other uid
-    others: int = 128  # for all the others together
+    each: int = 128  # for any other uid
+    others: int = 192  # for all the others together
+    key: int = 32  # for one ssh key, since all of them share a uid
     _taken: Counter[int] = field(default_factory=Counter)
+    _keys: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self, uid: int, *, own: bool) -> bool:
@@ -68,6 +72,20 @@ class Places:
         with self._lock:
             self._taken.subtract((uid,) if own else (uid, OTHERS))
             self._taken = +self._taken  # forgets who holds none
+
+    @contextmanager
+    def of_key(self, name: str) -> Iterator[None]:
+        """Count a connection as one of a key meanwhile; raise RefusedError where that has too many."""
+        with self._lock:
+            if self._keys[name] >= self.key:
+                raise RefusedError(f"too many connections at once with the key {name}", hint=WAIT)
+            self._keys[name] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._keys[name] -= 1
+                self._keys = +self._keys
 
     def busy(self) -> bool:
         """Say whether anybody has a place."""

@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from corpushooks import daemon
+from corpushooks.deployment import Request
 from corpushooks.keyring import Keyring
 from corpushooks.keys import Key
 from corpushooks.run import ancestors, run
+from tests.host import until
 from tests.test_keys import ED25519
 from tests.test_rights import (
     GIDS,
@@ -109,6 +111,37 @@ def test_who_is_let_in(gate: daemon.Daemon) -> None:
         assert refused["error"] == "only the account of ssh is let in with a key"
     who = ask(gate, admit(certificate='a b/"c'))[0]["result"]["who"]
     assert who == "alice/a_b__c"
+
+
+MANY = """\
+import json, os, socket, sys
+uid, path, admit, follow, times = json.loads(sys.argv[1])
+os.setgroups([]), os.setgid(uid), os.setuid(uid)
+def ask(asked):
+    link = socket.socket(socket.AF_UNIX)
+    link.connect(path)
+    link.sendall(json.dumps(asked).encode() + b"\\n")
+    return link.makefile(), link
+token = json.loads(ask(admit)[0].readline())["result"]["admission"]
+asked = {**follow, "admission": token}
+links = [ask(asked) for _ in range(times)]
+told = [json.loads(file.readline()) for file, _ in links]
+print(json.dumps([*told, json.loads(ask(asked)[0].readline())]))
+"""
+
+
+@needs_root
+def test_one_key_leaves_room_for_others(gate: daemon.Daemon) -> None:
+    history = gate.site.history
+    ask(gate, admit())  # it serves: its lanes were woken
+    until(lambda: not gate.lanes.busy())
+    history.enqueue("hello", Request())  # and nobody wakes one now: it never ends
+    follow = {"op": "follow", "project": "hello", "number": 1, "progress": True}
+    given = json.dumps([SSH, str(gate.site.host.socket), admit(), follow, gate.places.key])
+    *told, last = json.loads(run([sys.executable, "-ISc", MANY, given]).text)
+    assert all("say" in one for one in told)
+    assert last["error"] == "too many connections at once with the key alice"
+    until(lambda: not gate.places._keys)
 
 
 @needs_root
