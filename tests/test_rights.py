@@ -204,6 +204,7 @@ def everything_about(project: Any) -> list[str]:
         {"op": "request", "request": {"kind": "task", "task": "x", "token": "r"}},
         {"op": "follow", "number": 1},
         {"op": "cancel"},
+        {"op": "watch", "steps": []},
     ]
     return [line(**{**one, "project": project}) for one in asked]
 
@@ -237,7 +238,7 @@ def test_members_may_whatever_their_group_came_by(serving: daemon.Daemon, gid: s
     asked = [*everything_about("hello"), line(op="ping")]
     told = somebody(61001, GIDS[gid], [GIDS[name] for name in groups], serving.site.host.socket, asked)
     assert "not allowed" not in "".join(told)
-    assert '"result"' in told[1] and '"result"' in told[4]
+    assert '"result"' in told[1] and '"result"' in told[5] and "only in dev" in told[4]
     found = serving.site.history.deployment("hello", 1)
     assert (found.request.who, found.request.via) == ("61001", "command")  # there is no such account
 
