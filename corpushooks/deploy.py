@@ -106,7 +106,7 @@ def _one(run: Run, step: Step) -> None:
     label, start = view.step_label(index, len(PROCEDURE), step.name), time.monotonic()
     with run.site.effect(f"{index} {step.name}"):
         if step.name == "publish":  # from its row on there is no way back: what goes forward must be there
-            steps.flush(run)
+            steps.conclude(run)
         run.site.history.begin(run.deployment, step.name)
         detail = step.act(run, label)
     run.event("step", {"step": f"{index} {step.name}", "seconds": round(time.monotonic() - start, 3)})
@@ -168,7 +168,7 @@ def _stays(run: Run, step: str) -> bool:
 
 def _leave(run: Run, reason: str) -> None:
     name, done = run.project.name, run.deployment
-    steps.flush(run)
+    steps.conclude(run)
     run.site.history.set_tree(name, done.new_code, done.new_pillar)
     run.move(FAILED, reason)
     run.say_end(

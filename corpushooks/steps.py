@@ -189,11 +189,16 @@ def _await_health(run: Run) -> None:
         run.log.write(view.row(f"      health {shortened(str(check), 60)}", "", time.monotonic() - began))
 
 
+def conclude(run: Run) -> None:
+    """Let a deployment end forward: in dev, know what it changed itself, since that is no edit; then flush."""
+    if run.row.environment == "dev":
+        edits.deployed(run.project)
+    flush(run)
+
+
 def flush(run: Run) -> None:
     """Bring all that a deployment and its SLS files wrote to the disk, before a row says that it is there."""
     project = run.project
-    if run.row.environment == "dev" and not run.undoing:
-        edits.deployed(project)
     disk.flush_all(project.dir, project.minion_dir, project.host.salt_dir, project.host.pillar_dir)
 
 
