@@ -20,6 +20,7 @@ START_DEADLINE = 30.0  # seconds
 SILENCE = 600.0  # seconds without a word of the daemon, which says something every few seconds
 LINE_LIMIT = 4 << 20  # bytes of a line of the daemon
 ADMISSION = "CORPUS_ADMISSION"  # in the environment of what sshd started for a key; it is worth nothing elsewhere
+UNIT = "etc/systemd/system/corpushooks.socket"  # under a host's root: where `corpus setup` was
 PATIENCE = 20  # connections that may end without a word
 WORDS = {"say": str, "end": str, "number": int, "offset": int, "result": dict, "error": str, "hint": str, "code": int}
 ERRORS = {2: UsageError, 3: RefusedError, 4: BrokenError}
@@ -27,8 +28,9 @@ ERRORS = {2: UsageError, 3: RefusedError, 4: BrokenError}
 Say = Callable[[str], None]
 
 
-def connect(path: Path) -> socket.socket:
+def connect(host: Host) -> socket.socket:
     """Return a connection to the daemon; raise NoDaemonError."""
+    path = host.socket
     link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
@@ -38,7 +40,7 @@ def connect(path: Path) -> socket.socket:
             os.close(folder)
     except OSError as exc:
         link.close()
-        raise NoDaemonError(f"the daemon cannot be reached: {exc.strerror}", hint="corpus daemon") from exc
+        raise NoDaemonError(f"the daemon cannot be reached: {exc.strerror}", hint=starting(host)) from exc
     return link
 
 
@@ -55,10 +57,20 @@ def _join(link: socket.socket, address: str) -> None:
             time.sleep(0.05)
 
 
+def is_supervised(host: Host) -> bool:
+    """Say whether systemd runs here and starts the daemon, so that nobody else shall."""
+    return (host.root / UNIT).exists() and (host.root / "run/systemd/system").is_dir()
+
+
+def starting(host: Host) -> str:
+    """Return the command that starts the daemon."""
+    return f"systemctl start {Path(UNIT).name}" if is_supervised(host) else "corpus daemon"
+
+
 def _may_start(host: Host) -> bool:
-    """Say whether a daemon is ours to start: the store belongs to us."""
+    """Say whether a daemon is ours to start: the store belongs to us, and systemd does not do that here."""
     try:
-        return host.store.stat().st_uid == os.geteuid()
+        return not is_supervised(host) and host.store.stat().st_uid == os.geteuid()
     except OSError:
         return False
 
@@ -66,7 +78,7 @@ def _may_start(host: Host) -> bool:
 def reach(host: Host) -> socket.socket:
     """Return a connection to the daemon, started first where it is ours to start."""
     try:
-        return connect(host.socket)
+        return connect(host)
     except NoDaemonError:
         if not _may_start(host):
             raise
@@ -75,13 +87,13 @@ def reach(host: Host) -> socket.socket:
     end = time.monotonic() + START_DEADLINE
     while True:
         try:
-            return connect(host.socket)
+            return connect(host)
         except NoDaemonError:
             if daemon.poll() in (0, NoDaemonError.exit_code):  # another one was there, and may be leaving
                 daemon = spawn(words, cwd=Path("/"), stderr=PIPE)
             elif daemon.poll() is not None:
                 said = daemon.communicate()[1].decode(errors="replace").strip()
-                raise NoDaemonError(f"the daemon cannot be started: {said}", hint="corpus daemon") from None
+                raise NoDaemonError(f"the daemon cannot be started: {said}", hint=starting(host)) from None
             if time.monotonic() > end:
                 raise
             time.sleep(0.05)
@@ -89,7 +101,7 @@ def reach(host: Host) -> socket.socket:
 
 def ping(host: Host, patience: float = SILENCE) -> int:
     """Return the pid of the daemon; raise NoDaemonError where none answers, which may take `patience` seconds."""
-    with connect(host.socket) as link:
+    with connect(host) as link:
         link.settimeout(patience)
         for said in _answers(link, {"op": "ping"}):
             if "error" in said:

@@ -179,7 +179,7 @@ def daemon(patient: Patient) -> Iterator[Finding]:
     """Find a daemon that does not answer."""
     again = f"systemctl restart {setup.UNITS[1]}" if _by_units(patient) else "see its log, and end it by its pid"
     try:
-        client.connect(patient.host.socket).close()
+        client.connect(patient.host).close()
     except NoDaemonError as exc:
         if _by_units(patient):
             yield Fault(exc.message, f"systemctl restart {' '.join(setup.UNITS)}")

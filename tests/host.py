@@ -210,7 +210,7 @@ class Box:
             self.daemon = None
             raise DaemonDiedError((self.root / "daemon.log").read_text())
         try:
-            client.connect(self.host.socket).close()
+            client.connect(self.host).close()
         except NoDaemonError:
             return False
         return True

@@ -44,7 +44,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
 
 @contextmanager
 def connected(box: Box, patience: float = PATIENCE) -> Iterator[socket.socket]:
-    with client.connect(box.host.socket) as link:
+    with client.connect(box.host) as link:
         link.settimeout(patience)
         yield link
 

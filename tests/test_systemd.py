@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from corpushooks import client, peer
+from corpushooks.errors import NoDaemonError
 from corpushooks.run import PIPE, Child, spawn
 from tests.host import Box, until
 
@@ -77,7 +78,7 @@ def told(cold: Box) -> str:
 def test_a_socket_that_is_given_is_used_and_stays(cold: Box, launch: Launch) -> None:
     with peer.listen(cold.host.socket) as listener:
         made = cold.host.socket.lstat().st_ino
-        with client.connect(cold.host.socket):  # somebody came before the daemon was there
+        with client.connect(cold.host):  # somebody came before the daemon was there
             child = launch(listener.fileno())
             assert cold.app().push().code == 0
             assert client.ping(cold.host) == child.pid
@@ -146,3 +147,20 @@ def test_who_gives_no_sign_of_life_says_where_it_hung(cold: Box, launch: Launch,
         child.send_signal(signal.SIGABRT)  # as systemd does then
         assert child.wait(20) == -signal.SIGABRT
     assert "in serve" in told(cold)
+
+
+def test_where_systemd_starts_the_daemon_nobody_else_does(cold: Box) -> None:
+    """Also a unit that was stopped on purpose stays so."""
+    (cold.host.root / "run/systemd/system").mkdir(parents=True)
+    unit = cold.host.root / client.UNIT
+    unit.parent.mkdir(parents=True)
+    unit.touch()
+    work = cold.app()
+    pushed = work.push()
+    assert "the deployment daemon cannot be reached" in pushed.rejected
+    assert "on the host: systemctl start corpushooks.socket" in pushed.text
+    with pytest.raises(NoDaemonError) as refused:
+        client.reach(cold.host)
+    assert refused.value.hint == "systemctl start corpushooks.socket"
+    unit.unlink()
+    assert work.push().code == 0

@@ -15,7 +15,7 @@ from tests.host import until
 
 def reachable(host: Host) -> bool:
     try:
-        client.connect(host.socket).close()
+        client.connect(host).close()
     except NoDaemonError:
         return False
     return True

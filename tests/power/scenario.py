@@ -190,7 +190,7 @@ def daemon_of(box: Box) -> Iterator[History]:
             finally:
                 served.stop()
                 with contextlib.suppress(NoDaemonError):
-                    client.connect(box.host.socket).close()  # wakes it
+                    client.connect(box.host).close()  # wakes it
                 thread.join()
 
 

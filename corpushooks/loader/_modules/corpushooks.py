@@ -111,6 +111,7 @@ def _parse_yaml(text: str) -> list[tuple[int | None, str]]:
 def _compile(high: Any, sls: str) -> list[str]:
     """Do what State.call_high does before it runs something, and stop where it would stop."""
     state = high.state
+    high.building_highstate = type(high.building_highstate)()  # which has what it rendered before
     data, errors = high.render_highstate({"base": [sls]})
     if not errors:
         data, errors = state.reconcile_extend(data)
