@@ -16,7 +16,7 @@ import pytest
 import corpushooks
 from corpushooks import lanes
 from corpushooks.cli import corpus
-from corpushooks.cli_base import Context
+from corpushooks.cli.base import Context
 from corpushooks.errors import CorpusError
 from tests.host import FAILING, Box
 from tests.shared import shared_box, world
@@ -137,7 +137,7 @@ def test_a_line_of_a_log_on_the_disk(live: Box) -> None:
 
 
 def test_the_events_of_the_daemons_log_are_all_there(live: Box) -> None:
-    source = "\n".join(path.read_text() for path in PACKAGE.glob("*.py"))
+    source = "\n".join(path.read_text() for path in PACKAGE.rglob("*.py"))
     noted = re.findall(r"get_logger\(\)\.(\w+)\(\"([\w ]+)\"", source)
     assert source.count("get_logger().") == len(noted) + 1  # that of deployments:
     noted += [("info", event) for event in re.findall(r"\.event\(\"(\w+)\"", source)]

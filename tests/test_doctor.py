@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from corpushooks import client, doctor, git, layout, peer, setup, soundness
+from corpushooks import client, doctor, git, layout, peer, setup
+from corpushooks.doctor import soundness
+from corpushooks.doctor.patient import Fault, admit
 from corpushooks.history import History
 from corpushooks.machine import Machine, Unit
-from corpushooks.patient import Fault, admit
 from corpushooks.run import Output, run
 from corpushooks.settings import Settings
 from tests.host import Box

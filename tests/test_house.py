@@ -17,11 +17,11 @@ HOOK = PACKAGE.parent / "hooks/proc-receive"
 
 # From the roof to the ground. A module imports from its own floor or from further down.
 FLOORS = {
-    "entry": "__main__ cli cli_projects cli_looking cli_keys cli_setup cli_notify cli_base demo daemon"
+    "entry": "__main__ cli cli.deployments cli.host cli.projects cli.looking cli.keys cli.notify cli.base demo daemon"
     " shell resetperms",
-    "procedures": "init inspection rebuild setup doctor soundness privacy desk gate lookup reports follower"
-    " watches lanes deploy plan inplace task prepare steps announce",
-    "assemblies": "site release edits layout installer actions patient",
+    "procedures": "init inspection rebuild setup doctor doctor.soundness doctor.privacy desk gate lookup reports"
+    " follower watches lanes deploy plan inplace task prepare steps announce",
+    "assemblies": "site release edits layout installer setup.actions doctor.patient",
     "doors": "git salt wiring tree health history accounts keyring directory authorized_keys log client peer"
     " systemd machine notify watch",  # one thing each
     "rooms behind a door": "tree.drift tree.sync tree.snapshot tree.restore tree.permissions tree.scan tree.entries"
@@ -29,8 +29,8 @@ FLOORS = {
     " git.checkouts git.listings git.commits git.refs git.bare git.access"
     " salt.warm salt.call salt.session salt.configuration salt.child salt.interface",
     "process": "store run disk",
-    "values": "showing view figures push manual sls deployment config references settings ldap schema notice endpoint"
-    " keys rights project paths redaction text errors",
+    "values": "showing view figures push setup.manual sls deployment config references settings ldap schema notice"
+    " endpoint keys rights project paths redaction text errors",
 }
 WORKER = {
     f"salt_worker.{path.stem}" for path in PACKAGE.glob("salt_worker/*.py") if path.stem != "__init__"
@@ -52,7 +52,7 @@ ONLY_IN = {  # what is outside -> the modules that may import it
 }
 FILES = [
     path
-    for folder in (".", "git", "salt", "tree", "salt_worker")
+    for folder in (".", "cli", "doctor", "git", "salt", "setup", "tree", "salt_worker")
     for path in (PACKAGE / folder).glob("*.py")
     if path != PACKAGE / "__init__.py"
 ]
@@ -127,7 +127,7 @@ def test_the_hook_imports_little_at_once() -> None:
     assert [alias.name for node in begins for alias in node.names] == ["os", "_json", "_socket"]
 
 
-PRINTING = {name for name in FLOORS["entry"].split() if name.startswith("cli") and name != "cli_projects"} | {
+PRINTING = {name for name in FLOORS["entry"].split() if name.startswith("cli") and name != "cli.projects"} | {
     "demo", "shell", "resetperms", *WORKER,
 }  # fmt: skip
 ENDING = {"print", "exit", "quit", "sys.exit", "sys.stdout.write", "sys.stderr.write", "click.echo"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from corpushooks import git, init, inspection, installer
-from corpushooks.cli_projects import init_
+from corpushooks.cli.projects import init_
 from corpushooks.errors import ProcessError, UsageError
 from corpushooks.git import checkouts
 from corpushooks.history import open_store

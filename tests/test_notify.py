@@ -23,13 +23,14 @@ import apprise
 import pytest
 from aiosmtpd.controller import Controller
 
-from corpushooks import announce, lanes, notice, notify, privacy
+from corpushooks import announce, lanes, notice, notify
 from corpushooks.deployment import Request
+from corpushooks.doctor import privacy
+from corpushooks.doctor.patient import Patient
 from corpushooks.errors import ConfigError, UsageError
 from corpushooks.history import open_store
 from corpushooks.init import init
 from corpushooks.notice import Notice, Template, render
-from corpushooks.patient import Patient
 from corpushooks.project import Host
 from corpushooks.run import Output, run
 from corpushooks.settings import load, parse

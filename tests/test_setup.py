@@ -14,14 +14,16 @@ from typing import Any
 
 import pytest
 
-from corpushooks import actions, manual, peer, setup, soundness
+from corpushooks import peer, setup
 from corpushooks.cli import corpus as command
+from corpushooks.doctor import soundness
+from corpushooks.doctor.patient import Patient
 from corpushooks.errors import DoorError, ProcessError, RefusedError
 from corpushooks.machine import Machine, Unit, hidden, weak
-from corpushooks.patient import Patient
 from corpushooks.project import Host
 from corpushooks.run import Output, run
 from corpushooks.settings import Settings
+from corpushooks.setup import actions, manual
 from tests.host import Box, tree_of
 
 MANUALS = manual.files(command, "corpus", "0")

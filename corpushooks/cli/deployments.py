@@ -1,83 +1,20 @@
-"""The command `corpus`: parse, ask, print, exit. Nothing else in the package prints or exits."""
+"""The commands that ask for deployments, and for their end."""
 
 from __future__ import annotations
 
 import getpass
 import json
-import os
 import secrets
 import sys
-import traceback
 from contextlib import nullcontext
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import click
 
-from corpushooks import (
-    __version__,
-    cli_keys,
-    cli_looking,
-    cli_notify,
-    cli_projects,
-    cli_setup,
-    client,
-    daemon,
-    demo,
-    lanes,
-    log,
-    project,
-    rebuild,
-)  # fmt: skip
-from corpushooks.cli_base import EXITS, JSON, NAME, Context, Screen, check_outside, outcome, show
+from corpushooks import client, lanes, log
+from corpushooks.cli.base import EXITS, JSON, NAME, Context, Screen, check_outside, outcome, show
 from corpushooks.deployment import Request
-from corpushooks.errors import BrokenError, CorpusError, NoDaemonError, RefusedError
-from corpushooks.site import open_site
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--root", type=click.Path(path_type=Path, file_okay=False), default="/", envvar="CORPUS_ROOT",
-    help="Put every path under this folder (for a host that is not the whole machine).",
-)  # fmt: skip
-@click.option("-v", "--verbose", is_flag=True, help="Show a traceback with an error.")
-@click.version_option(__version__, prog_name="corpus")
-@click.pass_context
-def corpus(context: click.Context, root: Path, verbose: bool) -> None:
-    """Deploy projects on this server with git push."""
-    context.ensure_object(Context).host = project.Host(root.absolute())
-
-
-def main() -> None:
-    """Run the command and exit with its code."""
-    os.umask(0o022)
-    context = Context()
-    try:
-        code = corpus.main(standalone_mode=False, obj=context)
-        sys.exit(code if isinstance(code, int) else 0)
-    except click.exceptions.Abort:
-        sys.exit(130)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except click.ClickException as exc:
-        exc.show()
-        sys.exit(2)
-    except BrokenPipeError:
-        sys.exit(1)
-    except CorpusError as exc:
-        _complain(exc, context.host)
-        sys.exit(exc.exit_code)
-
-
-def _complain(exc: CorpusError, host: project.Host) -> None:
-    if {"-v", "--verbose"} & set(sys.argv):
-        traceback.print_exception(exc)
-    click.echo(f"error: {exc.message}", err=True)
-    if exc.hint:
-        click.echo(f"hint: {host.words(exc.hint)}", err=True)
-
-
-# deployments
+from corpushooks.errors import BrokenError
 
 
 def _ask(context: Context, name: str, request: Request, as_json: bool) -> None:
@@ -108,7 +45,7 @@ def _words(text: str | None) -> tuple[str, ...]:
 FORCE = click.option("--force", is_flag=True, help="Also over what was edited on the server, and where it is frozen.")
 
 
-@corpus.command()
+@click.command()
 @NAME
 @click.argument("rev", required=False, default="")
 @click.option("--only", help="Only these steps: archive,sync,fixperms,install,rotate,notify.")
@@ -153,7 +90,7 @@ def _deploy_here(context: Context, name: str, request: Request, as_json: bool) -
     sys.exit(EXITS.get(done.state, 1))
 
 
-@corpus.command()
+@click.command()
 @NAME
 @click.argument("number", type=int, required=False, default=0)
 @FORCE
@@ -164,7 +101,7 @@ def rollback(context: Context, name: str, number: int, force: bool, as_json: boo
     _ask(context, name, Request(kind="rollback", target=number, force=force, token=secrets.token_hex(16)), as_json)
 
 
-@corpus.command("watch")
+@click.command("watch")
 @NAME
 @click.option("--steps", help="Run only these install SLS: 00_foo,10_bar.")
 @click.pass_obj
@@ -178,7 +115,7 @@ def watch_(context: Context, name: str, steps: str | None) -> None:
     screen.ask(context.host, {"op": "watch", "project": name, "steps": _words(steps), "progress": screen.rewrites})
 
 
-@corpus.command()
+@click.command()
 @NAME
 @click.argument("task_name", metavar="TASK")
 @JSON
@@ -188,7 +125,7 @@ def task(context: Context, name: str, task_name: str, as_json: bool) -> None:
     _ask(context, name, Request(kind="task", task=task_name, token=secrets.token_hex(16)), as_json)
 
 
-@corpus.command()
+@click.command()
 @NAME
 @JSON
 @click.pass_obj
@@ -197,7 +134,7 @@ def repair(context: Context, name: str, as_json: bool) -> None:
     _ask(context, name, Request(kind="repair", token=secrets.token_hex(16)), as_json)
 
 
-@corpus.command()
+@click.command()
 @NAME
 @JSON
 @click.pass_obj
@@ -212,42 +149,4 @@ def cancel(context: Context, name: str, as_json: bool) -> None:
     )
 
 
-# the daemon and the demo
-
-
-@corpus.command("daemon")
-@click.option("--embedded", is_flag=True, hidden=True, help="Leave after idle time.")
-@click.pass_obj
-def daemon_(context: Context, embedded: bool) -> None:
-    """Be the daemon: run deployments until told to stop (SIGTERM)."""
-    daemon.run(open_site(context.host), embedded=embedded)
-
-
-@corpus.command("rebuild")
-@JSON
-@click.pass_obj
-def rebuild_(context: Context, as_json: bool) -> None:
-    """Make a store that is lost or damaged anew, from what is left of it and from the disk; what is left is kept."""
-    try:
-        lines = rebuild.rebuild(context.host, context.settings())
-    except NoDaemonError:
-        pid = client.ping(context.host)
-        raise RefusedError("a daemon is at work with what is left of the store", f"stop it first: kill {pid}") from None
-    show(as_json, {"done": lines}, lines)
-
-
-@corpus.command("demo")
-@click.argument("folder", required=False, type=click.Path(path_type=Path))
-def demo_(folder: Path | None) -> None:
-    """Make a host in FOLDER (default: a new temporary one) and push to it: see deployments happen."""
-    sys.exit(demo.run(folder, click.echo))
-
-
-for found in (
-    *cli_projects.COMMANDS,
-    *cli_looking.COMMANDS,
-    *cli_keys.COMMANDS,
-    *cli_notify.COMMANDS,
-    *cli_setup.COMMANDS,
-):
-    corpus.add_command(found)
+COMMANDS = (deploy, rollback, watch_, task, repair, cancel)

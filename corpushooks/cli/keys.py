@@ -11,7 +11,7 @@ from typing import IO, Any
 import click
 
 from corpushooks import authorized_keys, keys, lookup
-from corpushooks.cli_base import JSON, NAME, Context, show
+from corpushooks.cli.base import JSON, NAME, Context, show
 from corpushooks.deployment import Freeze
 from corpushooks.errors import CorpusError, RefusedError, UsageError
 from corpushooks.keyring import Keyring

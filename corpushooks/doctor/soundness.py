@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from corpushooks import client, git, lanes, release, setup, wiring
-from corpushooks.actions import Skipped, Started
+from corpushooks.doctor.patient import Check, Fault, Finding, Patient
 from corpushooks.errors import CorpusError, DoorError, GitError, NoDaemonError
-from corpushooks.patient import Check, Fault, Finding, Patient
 from corpushooks.project import Host, Project
 from corpushooks.settings import Settings
+from corpushooks.setup.actions import Skipped, Started
 from corpushooks.site import make_engine
 
 PYTHON, SSHD = (3, 10), (7, 4)  # DisableForwarding is of OpenSSH 7.4

@@ -11,8 +11,9 @@ from typing import Any
 
 import click
 
-from corpushooks import client, doctor, inspection, lanes, log, patient, setup
-from corpushooks.cli_base import EXITS, JSON, NAME, Context, Screen, show
+from corpushooks import client, doctor, inspection, lanes, log, setup
+from corpushooks.cli.base import EXITS, JSON, NAME, Context, Screen, show
+from corpushooks.doctor import patient
 from corpushooks.lanes import newest
 from corpushooks.reports import REPORTS, Report
 

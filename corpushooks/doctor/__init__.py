@@ -1,5 +1,9 @@
 """What can be wrong with a host, as a table of checks: each finds what is wrong and which command repairs it.
 
+    soundness   what a host must have
+    privacy     what others must not be able to read
+    patient     the host that is looked at, and what may be found
+
 A further check is a further row of CHECKS, in `soundness` or `privacy`.
 """
 
@@ -9,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from corpushooks import privacy, soundness
-from corpushooks.patient import Check, Fault, Patient
+from corpushooks.doctor import privacy, soundness
+from corpushooks.doctor.patient import Check, Fault, Patient
 
 CHECKS = (*soundness.CHECKS, *privacy.CHECKS)
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 import click
 
 from corpushooks import init, lanes
-from corpushooks.cli_base import JSON, NAME, Context, check_outside, show
+from corpushooks.cli.base import JSON, NAME, Context, check_outside, show
 from corpushooks.history import open_store
 
 

@@ -1,5 +1,8 @@
 """Make a machine a host, and take that back: a table of actions, of which each that was done is noted before.
 
+    actions   one kind of thing each: is it so already, do it, take it back
+    manual    the man page and the completions of the command
+
 What was there before stays, also when all is taken back; so do projects, the store and the logs.
 """
 
@@ -17,7 +20,11 @@ from pathlib import Path
 from string import Template
 
 from corpushooks import client, disk, layout
-from corpushooks.actions import (
+from corpushooks.errors import CorpusError, NoDaemonError, RefusedError
+from corpushooks.machine import Machine, hidden, weak
+from corpushooks.project import Host
+from corpushooks.settings import Settings, document
+from corpushooks.setup.actions import (
     KINDS,
     Action,
     File,
@@ -33,10 +40,6 @@ from corpushooks.actions import (
     UnitFile,
     User,
 )
-from corpushooks.errors import CorpusError, NoDaemonError, RefusedError
-from corpushooks.machine import Machine, hidden, weak
-from corpushooks.project import Host
-from corpushooks.settings import Settings, document
 
 UNITS = ("corpushooks.socket", "corpushooks.service")
 PROGRAMS = ("corpus", "corpus-shell")

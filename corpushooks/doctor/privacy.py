@@ -7,7 +7,7 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from corpushooks.patient import Check, Fault, Find, Patient
+from corpushooks.doctor.patient import Check, Fault, Find, Patient
 from corpushooks.redaction import Redactor
 
 OTHERS = stat.S_IRWXG | stat.S_IRWXO

@@ -8,7 +8,7 @@ from dataclasses import asdict
 import click
 
 from corpushooks import announce
-from corpushooks.cli_base import JSON, Context, show
+from corpushooks.cli.base import JSON, Context, show
 from corpushooks.notice import EVENTS, TEST
 
 

@@ -1,0 +1,67 @@
+"""The commands about the host as a whole: what it needs, its daemon, its store, and a demo of all that."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from corpushooks import __version__, client, daemon, demo, rebuild, setup
+from corpushooks.cli.base import JSON, Context, show
+from corpushooks.cli.looking import doctor_
+from corpushooks.errors import NoDaemonError, RefusedError
+from corpushooks.setup import manual
+from corpushooks.site import open_site
+
+
+@click.command("setup")
+@click.option("--dry-run", is_flag=True, help="Say what would change; change nothing.")
+@click.option("--undo", is_flag=True, help="Take back what setup made; projects, history and logs stay.")
+@click.pass_context
+def setup_(context: click.Context, dry_run: bool, undo: bool) -> None:
+    """Make this machine a host, or repair it: account, units, sshd, settings, logs; then ask doctor."""
+    host, machine = context.obj.host, setup.machine_of(context.obj.host)
+    manuals = manual.files(context.find_root().command, "corpus", __version__)
+    if undo:
+        lines = setup.undo(host, machine, dry=dry_run)
+    else:
+        lines = setup.setup(setup.Plan(host, context.obj.settings(), machine, manuals), dry=dry_run)
+    failed = 0
+    for line in lines:
+        click.echo(str(line))
+        failed += not line.done
+    if undo or dry_run:
+        sys.exit(1 if failed else 0)
+    context.invoke(doctor_)
+
+
+@click.command("daemon")
+@click.option("--embedded", is_flag=True, hidden=True, help="Leave after idle time.")
+@click.pass_obj
+def daemon_(context: Context, embedded: bool) -> None:
+    """Be the daemon: run deployments until told to stop (SIGTERM)."""
+    daemon.run(open_site(context.host), embedded=embedded)
+
+
+@click.command("rebuild")
+@JSON
+@click.pass_obj
+def rebuild_(context: Context, as_json: bool) -> None:
+    """Make a store that is lost or damaged anew, from what is left of it and from the disk; what is left is kept."""
+    try:
+        lines = rebuild.rebuild(context.host, context.settings())
+    except NoDaemonError:
+        pid = client.ping(context.host)
+        raise RefusedError("a daemon is at work with what is left of the store", f"stop it first: kill {pid}") from None
+    show(as_json, {"done": lines}, lines)
+
+
+@click.command("demo")
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
+def demo_(folder: Path | None) -> None:
+    """Make a host in FOLDER (default: a new temporary one) and push to it: see deployments happen."""
+    sys.exit(demo.run(folder, click.echo))
+
+
+COMMANDS = (setup_, daemon_, rebuild_, demo_)
