@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import stat
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -92,6 +93,8 @@ class _Watched:
     def _deploy(self, seen: set[Path]) -> None:
         """Ask for a deployment of what was edited: files of the commits, and new ones that no deployment made."""
         now = edits.look(self.project)
+        if now != self._tried:
+            self._tried = None  # what was tried is gone: where it comes again, it is another edit
         found = edits.pending(self.project) if now != self._tried else []
         found += self._new(seen)
         if found:
@@ -109,7 +112,9 @@ class _Watched:
         found = []
         for path in sorted(seen):
             with contextlib.suppress(OSError):
-                if not edits.is_tracked(self.project, path) and path.lstat().st_mtime > ended:
+                st = path.lstat()  # its ctime: what is moved or copied there may be older itself
+                is_new = st.st_ctime > ended and not stat.S_ISDIR(st.st_mode)
+                if is_new and not edits.is_tracked(self.project, path):
                     found.append(str(path.relative_to(self.project.dir)))
         return found
 
