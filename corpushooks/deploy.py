@@ -252,7 +252,7 @@ def undo(run: Run) -> None:
             run.site.history.begin(run.deployment, f"undo {step.name}")
             detail = step.act(run, step.name)
         run.log.write(f"      undo {step.name}: {detail or 'done'}", more=True)
-    steps.flush(run)
+    steps.conclude(run)
 
 
 def _break(run: Run, why: str) -> None:
@@ -339,8 +339,11 @@ def _recover_running(run: Run, begun: list[str]) -> None:
 
 def _fail_interrupted(run: Run, step: str, why: CorpusError) -> None:
     """Roll back what was interrupted, for all we know by a power cut: in dev the files that it spoilt come again."""
+    stays = _stays(run, step)
+    if stays:
+        steps.keep_edited(run)  # what was saved since
     git.distrust(run.project.work_git)
-    if not _stays(run, step):
+    if not stays:
         roll_back(run, why.message)
         return
     try:

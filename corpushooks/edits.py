@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -21,6 +21,7 @@ from corpushooks.text import shown
 Stamps = tree.Drift  # path from the project's folder -> size and time
 
 KEPT = "edits.json"  # in a project's minion_dir
+READ = ("pillar/", "project/.salt/")  # what SLS files are made of: they seldom change it, people do
 OFTEN = 3  # times in a row that a file changes while edits are deployed, until that is taken for theirs
 LIMIT = 64 << 20  # bytes of a file that is compared with what a commit has
 DROPPINGS = ("*~", "*.swp", "*.swx", "*.swo", ".#*", "#*#", "4913", "*.pyc", ".corpushooks.tmp", "*.kate-swp")
@@ -41,7 +42,9 @@ def look(project: Project) -> Stamps:
     there = project.stage.is_dir() and project.tree.is_dir()
     code = tree.drift(project.stage, project.tree, project.stamps) if there else {}
     return {f"project/{path}": stamp for path, stamp in code.items()} | {
-        f"pillar/{path}": _stamp(project.pillar / path) for path in git.edited(project.work_git, project.pillar)
+        f"pillar/{path}": _stamp(project.pillar / path)
+        for path in git.edited(project.work_git, project.pillar)
+        if not _is_dropping(PurePosixPath(path))
     }
 
 
@@ -94,11 +97,34 @@ def _keep(project: Project, what: Known) -> None:
         disk.write_file(project.minion_dir / KEPT, json.dumps(asdict(what)).encode())
 
 
-def deployed(project: Project) -> None:
-    """Record that commits were deployed: whatever is not as they have it now, the deployment made."""
+def deployed(project: Project, named: Iterable[str], *, synced: bool) -> None:
+    """Record that commits were deployed: whatever is not as they have it now, the deployment made.
+
+    But what it left as it was edited (where nothing was `synced`), and what was saved in pillar/ and .salt meanwhile.
+    """
     with contextlib.suppress(DoorError):  # somebody writes there just now
-        now = look(project)
-        _keep(project, Known(now, now))
+        last, now = known(project), look(project)
+        own = _own(project, last, named)
+        made = {path: stamp for path, stamp in now.items() if path in own or (synced and not path.startswith(READ))}
+        before = {path: stamp for path, stamp in last.ran.items() if now.get(path) == stamp}
+        _keep(project, Known(before | made, made))
+
+
+def changed_by(project: Project, before: Mapping[str, tuple[int, ...]], named: Iterable[str]) -> None:
+    """Record that SLS files made what is not as it was `before`; but not what they read, unless `named`."""
+    with contextlib.suppress(DoorError):
+        last, now = known(project), look(project)
+        own = _own(project, last, named)
+        changed = {path for path in before.keys() | now.keys() if before.get(path) != now.get(path)}
+        changed = {path for path in changed if path in own or not path.startswith(READ)}
+        ran, made = ({path: s for path, s in each.items() if path not in changed} for each in (last.ran, last.made))
+        fresh = _of(now, changed)
+        _keep(project, Known(ran | fresh, made | fresh, last.meanwhile))
+
+
+def _own(project: Project, last: Known, named: Iterable[str]) -> set[str]:
+    """Return the paths that are known to be changed by SLS files: `named` by states, or found before."""
+    return {str(Path(name)).removeprefix(f"{project.dir}/") for name in named} | last.made.keys()
 
 
 def ran(project: Project, before: Stamps, named: Iterable[str]) -> None:
@@ -109,7 +135,7 @@ def ran(project: Project, before: Stamps, named: Iterable[str]) -> None:
     last, after = known(project), look(project)
     changed = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
     times = {path: last.meanwhile.get(path, 0) + 1 for path in changed}
-    known_own = {str(Path(name)).removeprefix(f"{project.dir}/") for name in named} | last.made.keys()
+    known_own = _own(project, last, named)
     own = {path for path in changed if path in known_own or times[path] >= OFTEN}
     made = {path for path in own if path not in before} | last.made.keys() - (changed - own)
     _keep(

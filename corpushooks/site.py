@@ -95,6 +95,7 @@ class Run:
     touched: set[str] = field(default_factory=set)  # paths that states say they changed
     foresees: bool = False  # its SLS files are new: what Salt has against them is said before the first of them runs
     undoing: bool = False
+    restored: Mapping[str, tuple[int, ...]] | None = None  # in dev: the edits that a roll back brought back
     owner: Deployment | None = None  # whose processes ours are, where that is another deployment
     began: float = field(default_factory=time.monotonic)
 

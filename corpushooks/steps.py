@@ -30,6 +30,7 @@ def archive(run: Run, label: str) -> str:
         run.archive.mkdir(parents=True, exist_ok=True)
         run.archive.chmod(0o700)
     previous = last_archive(run.project, run.archive.name)
+    seen = edits.look(run.project) if run.row.environment == "dev" else {}
     found = tree.scan(run.project.tree)
     _check_room(run, 2 * tree.cost(found, previous))  # a roll back keeps the failed tree beside it
     layout.keep_ballast(run.project.host)
@@ -42,6 +43,9 @@ def archive(run: Run, label: str) -> str:
         edits.keep_pillar(run.project, run.archive / "pillar")
     if enabled(run.request, "archive"):
         _run_special(run, "post_archive")
+    if run.row.environment == "dev" and edits.look(run.project) != seen:  # sync may write over what was saved since
+        run.warn(*tree.snapshot(tree.scan(run.project.tree), run.saved, previous).warnings)
+        edits.keep_pillar(run.project, run.archive / "pillar")
     return f"{report.changed} of {view.count(report.files, 'file')}"
 
 
@@ -190,15 +194,15 @@ def _await_health(run: Run) -> None:
 
 
 def conclude(run: Run) -> None:
-    """Let a deployment end forward: in dev, know what it changed itself, since that is no edit; then flush."""
-    if run.row.environment == "dev":
-        edits.deployed(run.project)
-    flush(run)
+    """Bring all that a deployment wrote to the disk, before a row says that it is there.
 
-
-def flush(run: Run) -> None:
-    """Bring all that a deployment and its SLS files wrote to the disk, before a row says that it is there."""
+    In dev, know what it changed itself: that is no edit.
+    """
     project = run.project
+    if run.in_dev and not run.undoing:
+        edits.deployed(project, run.touched, synced=enabled(run.request, "sync"))
+    elif run.in_dev and run.restored is not None:
+        edits.changed_by(project, run.restored, run.touched)
     disk.flush_all(project.dir, project.minion_dir, project.host.salt_dir, project.host.pillar_dir)
 
 
@@ -277,6 +281,8 @@ def keep_failed(run: Run, label: str) -> str:
     if tree.is_whole(aside) or tree.is_whole(place):
         return ""
     try:
+        if run.row.environment == "dev":  # what was saved in it since it was synced
+            edits.keep_pillar(run.project, run.archive / "pillar.failed")
         with run.site.effect("undo snapshot"):
             report = tree.snapshot(tree.scan(run.project.tree), aside, run.saved)
     except CorpusError as exc:
@@ -300,6 +306,8 @@ def restore(run: Run, label: str) -> str:
         if tree.is_whole(run.archive / "pillar"):  # it had been edited
             tree.restore(run.archive / "pillar", project.pillar)
     run.warn(*report.warnings)
+    if run.row.environment == "dev":
+        run.restored = edits.look(project)
     run.close_session()
     with run.site.effect("undo wire"):
         wiring.wire(project, run.row.environment)
@@ -310,11 +318,27 @@ def rollback_sls(run: Run, label: str) -> str:
     """Run rollback.sls of the restored release; then put the failed tree in its place."""
     open_session(run)
     ran = run.row.tree_code is not None and _run_special(run, "rollback")
+    place_failed(run)
+    return "rollback.sls" if ran else ""
+
+
+def place_failed(run: Run) -> None:
+    """Put project/ as it failed in its place."""
     if tree.is_whole(run.archive / ".failed"):
         with run.site.effect("undo place failed"):
             tree.remove(run.archive / "project.failed")
             tree.rename(run.archive / ".failed", run.archive / "project.failed")
-    return "rollback.sls" if ran else ""
+
+
+def keep_edited(run: Run) -> None:
+    """Keep project/ and pillar/ where anything in them is not as the commits have it, which come again."""
+    try:
+        if not edits.look(run.project):
+            return
+        keep_failed(run, "")
+        place_failed(run)
+    except CorpusError as exc:
+        run.warn(f"what was edited is not kept: {exc}")
 
 
 def reinstall(run: Run, label: str) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from corpushooks import release, steps, view
+from corpushooks import edits, release, steps, view
 from corpushooks.deployment import DONE
 from corpushooks.errors import CorpusError, RefusedError
 from corpushooks.site import Run
+from corpushooks.sls import Result
 
 
 def task(run: Run) -> None:
@@ -17,7 +18,7 @@ def task(run: Run) -> None:
             raise RefusedError("nothing is deployed yet", hint="git push first")
         found = steps.open_session(run)
         release.check_task(found.names(), name)
-        result = steps.run_sls(run, f"task_{name}", f"task {name}")
+        result = _run(run, name)
         for state in result.states:
             for line in view.indent(view.screen(view.command_output(state.changes)), 8):
                 run.log.write(line)
@@ -26,3 +27,13 @@ def task(run: Run) -> None:
         return
     run.move(DONE)
     run.say_end(f"success: task {name} is done")
+
+
+def _run(run: Run, name: str) -> Result:
+    """Run its SLS; in dev what that changes is no edit."""
+    before = edits.look(run.project) if run.row.environment == "dev" else None
+    try:
+        return steps.run_sls(run, f"task_{name}", f"task {name}")
+    finally:
+        if before is not None:
+            edits.changed_by(run.project, before, run.touched)

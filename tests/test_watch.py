@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from corpushooks import edits, git, tree
+from corpushooks import edits, git, tree, watches
+from corpushooks.deployment import Request
 from corpushooks.errors import WatchError
+from corpushooks.lanes import Lanes
 from corpushooks.run import Child, run, spawn
+from corpushooks.site import Site
 from corpushooks.watch import Watch
 from tests.host import SLS, Box, tree_of, until
 
@@ -314,6 +320,115 @@ def test_elsewhere_a_push_writes_over_edits(new_box: Callable[..., Box]) -> None
     assert box.app("one").push().code == 0
     (box.project().tree / "index.html").write_text("edited here")
     assert box.app("two").push().code == 0
+
+
+MAKES = "\nmake:\n  cmd.run:\n    - name: date +%N >> {{ cfg.project_root }}/index.html\n"
+
+
+def command(box: Box, *words: str) -> list[str]:
+    return [sys.executable, "-m", "corpushooks", "--root", box.host.root, *words]
+
+
+def everything(box: Box) -> set[str]:
+    """Return the contents of all files that a project has, archives too."""
+    return {path.read_text() for path in box.project().dir.rglob("*") if path.suffix in (".html", ".sls")}
+
+
+def at(box: Box, place: str, when: str) -> Child[bytes]:
+    """Push a commit, up to a place of its deployment; the file `gate` lets it go on."""
+    box.faults([place, when, "wait"])
+    work = box.work()
+    work.commit({"other.html": "other"})
+    push = work.start_push()
+    until(lambda: box.happened() == [f"{place} {when}"])
+    return push
+
+
+def test_a_new_file_that_is_older_itself_is_an_edit(dev: Box, watcher: Callable[..., Watcher]) -> None:
+    """As rsync -a and mv leave it; a folder of it is none."""
+    seen, folder = watcher(dev), dev.root / "folder"
+    folder.mkdir()
+    (folder / "old.html").write_text("old")
+    os.utime(folder / "old.html", (1e9, 1e9))
+    folder.rename(dev.project().tree / "folder")
+    assert "edit 2: project/folder/old.html\n" in seen.saw("success")
+
+
+def test_an_edit_that_comes_back_as_it_was_is_deployed_again(dev: Box) -> None:
+    """As cp -p brings it from an archive."""
+    asked: list[Request] = []
+    history = SimpleNamespace(enqueue=lambda _, request: asked.append(request), deployments=lambda *_: [])
+    site, lanes = SimpleNamespace(history=history), SimpleNamespace(wake=lambda _: None)
+    watched = watches._Watched(cast("Site", site), cast("Lanes", lanes), dev.project(), (), "alice")
+    file, kept = dev.project().tree / "index.html", dev.root / "kept"
+    file.write_text("edited")
+    shutil.copy2(file, kept)
+    watched._deploy(set())
+    watched._deploy(set())
+    assert len(asked) == 1
+    file.write_text("one")
+    watched._deploy(set())
+    shutil.copy2(kept, file)
+    watched._deploy(set())
+    assert len(asked) == 2
+
+
+def test_what_is_saved_while_a_push_is_archived_is_in_the_archive(dev: Box) -> None:
+    push = at(dev, "snapshot", "after")
+    (dev.project().tree / "index.html").write_text("edited")
+    (dev.project().pillar / "init.sls").write_text("edited: here")
+    (dev.host.root / "gate").touch()
+    assert push.wait(30) == 0
+    assert {"edited", "edited: here"} <= everything(dev)
+
+
+def test_what_is_saved_while_a_push_installs_is_deployed_next(dev: Box, watcher: Callable[..., Watcher]) -> None:
+    seen, push = watcher(dev), at(dev, "4 install", "before")
+    (dev.project().tree / ".salt/00_page.sls").write_text(SLS.replace("PAGE", "edited"))
+    (dev.project().pillar / "init.sls").write_text("edited: here")
+    (dev.host.root / "gate").touch()
+    assert push.wait(30) == 0
+    assert "edit 3: pillar/init.sls, project/.salt/00_page.sls" in seen.saw("success")
+    assert dev.work().push("HEAD:refs/deploy/now").rejected.startswith("2 files edited")
+
+
+def test_a_push_that_is_interrupted_keeps_what_was_saved_since(dev: Box) -> None:
+    push = at(dev, "4 install", "before")
+    (dev.project().tree / "index.html").write_text("edited")
+    (dev.project().pillar / "init.sls").write_text("edited: here")
+    dev.kill()
+    dev.revive()
+    push.wait(30)
+    assert dev.ended(2).state == "failed"
+    assert {"edited", "edited: here"} <= everything(dev)
+
+
+def test_a_deployment_without_sync_leaves_edits_what_they_are(dev: Box) -> None:
+    (dev.project().tree / "index.html").write_text("edited here")
+    assert run(command(dev, "deploy", "hello", "--skip", "sync"), check=False).code == 0
+    assert dev.work().push("HEAD:refs/deploy/now").rejected == "1 file edited on the server would be lost"
+
+
+def test_what_sls_files_change_in_a_roll_back_is_no_edit(new_box: Callable[..., Box]) -> None:
+    box = deployed(new_box(), "rollback: always")
+    assert box.app("two", files={".salt/00_page.sls": PAGE + MAKES}).push().code == 0
+    box.work().commit({".salt/10_broken.sls": "broken:\n  test.fail_without_changes: []\n"})
+    assert "rolled back" in box.work().push().rejected
+    push = box.app("three", files={".salt/10_broken.sls": None}).push()
+    assert push.code == 0, push.text
+
+
+def test_what_a_task_changes_is_no_edit(dev: Box) -> None:
+    assert dev.app("two", files={".salt/task_make.sls": MAKES}).push().code == 0
+    assert run(command(dev, "task", "hello", "make"), check=False).code == 0
+    assert edits.pending(dev.project()) == []
+    push = dev.app("three").push()
+    assert push.code == 0, push.text
+
+
+def test_an_editor_that_is_open_keeps_no_push_out(dev: Box) -> None:
+    (dev.project().pillar / ".init.sls.swp").write_text("vim is open")
+    assert dev.app("two").push().code == 0
 
 
 # what Salt reads
