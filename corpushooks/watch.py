@@ -41,6 +41,7 @@ class Watch(FileSystemEventHandler):
         self._changed: set[Path] = set()
         self._first = self._last = 0.0
         self._news = threading.Condition()
+        self._folders = {folder: _identity(folder) for folder in folders}
         self._observer = Observer()
         for folder in folders:
             self._observer.schedule(self, str(folder), recursive=True, event_filter=list(EVENTS))
@@ -54,6 +55,7 @@ class Watch(FileSystemEventHandler):
         try:
             self._observer.start()
         except OSError as exc:
+            self._observer.unschedule_all()  # some of the folders are watched
             hint = "sysctl fs.inotify.max_user_watches=524288" if exc.errno in (errno.ENOSPC, errno.EMFILE) else ""
             raise WatchError(f"files cannot be watched: {os.strerror(exc.errno or 0)}", hint) from exc
 
@@ -64,6 +66,11 @@ class Watch(FileSystemEventHandler):
         """End it."""
         self._observer.stop()
         self._observer.join()
+
+    @property
+    def lost(self) -> bool:
+        """Whether a folder is no longer what was there when this began: the kernel tells nothing of another one."""
+        return any(_identity(folder) != before for folder, before in self._folders.items())
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         """Note what the kernel tells, in a thread of watchdog."""
@@ -88,3 +95,11 @@ class Watch(FileSystemEventHandler):
 
     def _left(self) -> float:
         return min(self._last + QUIET, self._first + LONGEST) - time.monotonic()
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        st = folder.lstat()
+    except OSError:
+        return None
+    return st.st_dev, st.st_ino

@@ -13,7 +13,7 @@ import structlog
 
 from corpushooks import edits
 from corpushooks.deployment import ProjectRow, Request
-from corpushooks.errors import CorpusError, DoorError, RefusedError, UsageError, WatchError
+from corpushooks.errors import CorpusError, DoorError, RefusedError, StoreError, UsageError, WatchError
 from corpushooks.lanes import Lanes
 from corpushooks.project import Project
 from corpushooks.site import Site
@@ -48,10 +48,14 @@ class _Watched:
 
     def start(self) -> None:
         """Begin; raise WatchError."""
+        watch = self._watch()  # here, so that whoever asks is told why not
+        threading.Thread(target=self._work, args=(watch,), name=f"watch {self.project.name}", daemon=True).start()
+
+    def _watch(self) -> Watch:
         project = self.project
         watch = Watch((project.tree, project.pillar), lambda path: edits.counts(project, path))
-        watch.start()  # here, so that whoever asks is told why not
-        threading.Thread(target=self._work, args=(watch,), name=f"watch {project.name}", daemon=True).start()
+        watch.start()
+        return watch
 
     def end(self) -> None:
         self._over.set()
@@ -61,19 +65,28 @@ class _Watched:
         if self._over.is_set():
             raise WatchError("the watch has ended", hint="see the log of the daemon")
 
-    def _work(self, watch: Watch) -> None:
+    def _work(self, watch: Watch | None) -> None:
         try:
-            with contextlib.closing(watch):
-                self._go(watch)
+            while watch:
+                with contextlib.closing(watch):
+                    self._go(watch)
+                watch = self._anew()
         except Exception as exc:  # the edge of a watch
             structlog.get_logger().error("watch failed", exc_info=exc, project=self.project.name)
             self._over.set()
+
+    def _anew(self) -> Watch | None:
+        """Watch folders that were removed as soon as they are there again; None where that is no longer wanted."""
+        while not self._over.wait(PATIENCE) and not self.site.stopping:
+            with contextlib.suppress(WatchError):
+                return self._watch()
+        return None
 
     def _go(self, watch: Watch) -> None:
         """Ask for a deployment each time that something was edited, and once for what was before."""
         seen: set[Path] = set()
         first = True
-        while not self._over.is_set() and not self.site.stopping:
+        while not self._over.is_set() and not self.site.stopping and not watch.lost:
             seen |= watch.changed(BUSY if seen else PATIENCE)
             if not (seen or first) or self._busy():
                 continue
@@ -127,7 +140,7 @@ class Watches:
     lanes: Lanes
     _watched: dict[str, _Watched] = field(default_factory=dict)
     _kept: dict[str, contextlib.ExitStack] = field(default_factory=dict)  # as the settings want it
-    _failed: set[str] = field(default_factory=set)
+    _failed: dict[str, str] = field(default_factory=dict)  # why they are not watched: it is tried again, and said once
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextlib.contextmanager
@@ -162,10 +175,14 @@ class Watches:
         settings = self.site.settings
         if not settings.watch and not any(own.get("watch") for own in settings.projects.values()):
             return False
-        rows = {row.name: row for row in self.site.history.projects() if self._wanted(row)}
+        try:
+            rows = {row.name: row for row in self.site.history.projects() if self._wanted(row)}
+        except StoreError as exc:
+            self._say("", exc)
+            return bool(self._kept)
         for name in self._kept.keys() - rows.keys():
             self._kept.pop(name).close()
-        for name in rows.keys() - self._kept.keys() - self._failed:
+        for name in rows.keys() - self._kept.keys():
             self._keep(rows[name])
         return bool(self._kept)
 
@@ -177,7 +194,11 @@ class Watches:
             try:
                 stack.enter_context(self.hold(row, (), "watch"))
             except CorpusError as exc:
-                self._failed.add(row.name)
-                structlog.get_logger().error("not watched", project=row.name, error=exc.message, hint=exc.hint)
+                self._say(row.name, exc)
                 return
             self._kept[row.name] = stack.pop_all()
+
+    def _say(self, name: str, exc: CorpusError) -> None:
+        if self._failed.get(name) != exc.message:
+            self._failed[name] = exc.message
+            structlog.get_logger().error("not watched", project=name, error=exc.message, hint=exc.hint)

@@ -8,6 +8,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -16,9 +17,10 @@ import pytest
 
 from corpushooks import edits, git, tree, watches
 from corpushooks.deployment import Request
-from corpushooks.errors import WatchError
+from corpushooks.errors import StoreError, WatchError
 from corpushooks.lanes import Lanes
 from corpushooks.run import Child, run, spawn
+from corpushooks.settings import Settings
 from corpushooks.site import Site
 from corpushooks.watch import Watch
 from tests.host import SLS, Box, tree_of, until
@@ -429,6 +431,35 @@ def test_what_a_task_changes_is_no_edit(dev: Box) -> None:
 def test_an_editor_that_is_open_keeps_no_push_out(dev: Box) -> None:
     (dev.project().pillar / ".init.sls.swp").write_text("vim is open")
     assert dev.app("two").push().code == 0
+
+
+def test_a_folder_that_is_removed_and_made_again_is_watched_again(dev: Box, watcher: Callable[..., Watcher]) -> None:
+    seen, tree_ = watcher(dev), dev.project().tree
+    tree_.rename(dev.root / "aside")
+    assert dev.work().push("HEAD:refs/deploy/now", options=("force",)).code == 0
+    (tree_ / "index.html").write_text("an edit")
+    assert "project/index.html\n" in seen.saw("success")
+
+
+def test_a_watch_that_the_settings_want_is_tried_again(new_box: Callable[..., Box]) -> None:
+    """Somebody else watches at first; and a store that cannot be read ends no daemon."""
+    box = deployed(new_box())
+    history = box.history
+    site = SimpleNamespace(
+        host=box.host, history=history, settings=replace(Settings(), watch=True), stopping=False
+    )  # fmt: skip
+    found = watches.Watches(cast("Site", site), cast("Lanes", SimpleNamespace(wake=lambda _: None)))
+    with found.hold(box.row(), ("00_page",), "alice"):
+        assert not found.keep()
+    assert found.keep()
+
+    def fail() -> None:
+        raise StoreError("the store cannot be read")
+
+    site.history = SimpleNamespace(projects=fail)
+    assert found.keep()
+    site.stopping = True
+    history.close()
 
 
 # what Salt reads
