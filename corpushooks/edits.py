@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
@@ -168,25 +169,35 @@ def overwritten(project: Project, old: git.Listing, new: git.Listing, pillar: gi
     """
     made = known(project).made
     ours = [path for path, stamp in look(project).items() if made.get(path) != stamp]
+    folders = {f"project/{path}" for mode, _, path in new if mode in (stat.S_IFDIR, git.SUBMODULE)}
     names = {f"project/{path}": name for _, name, path in new} | {f"pillar/{path}": name for _, name, path in pillar}
     before = {f"project/{path}" for _, _, path in old}
     fresh = [path for path in names if path.startswith("project/") and path not in before]
     found = [path for path in ours if not _has(project, path, names.get(path))]
-    found += [path for path in fresh if _is_there(project, path) and not _has(project, path, names[path])]
+    found += [path for path in fresh if _is_in_the_way(project, path, path in folders, names[path])]
     return sorted(set(found))
 
 
-def _is_there(project: Project, path: str) -> bool:
-    return tree.content_at(project.dir / "project", path.partition("/")[2], LIMIT) is not None
+def _is_in_the_way(project: Project, path: str, is_folder: bool, name: str) -> bool:
+    """Say whether something lies where a commit has a folder or a file, that is not the same."""
+    there = _kind(project, path)
+    if is_folder or there in ("", "folder"):
+        return there != "" and is_folder != (there == "folder")
+    return not _has(project, path, name)
+
+
+def _kind(project: Project, path: str) -> str:
+    folder, _, inner = path.partition("/")
+    return tree.kind_at(project.dir / folder, inner)
 
 
 def _has(project: Project, path: str, name: str | None) -> bool:
     """Say whether what lies at a path is what a commit has there under `name` (None: nothing)."""
     folder, _, inner = path.partition("/")
+    if name is None:  # a folder stays
+        return _kind(project, path) in ("", "folder")
     content = tree.content_at(project.dir / folder, inner, LIMIT)
-    if content is None or name is None:
-        return content is None and name is None
-    return git.blob_name(content, name) == name
+    return content is not None and git.blob_name(content, name) == name
 
 
 def keep_pillar(project: Project, place: Path) -> None:

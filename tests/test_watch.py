@@ -271,6 +271,21 @@ def test_a_push_over_edits_is_refused_with_their_names(dev: Box) -> None:
     )
 
 
+def test_whatever_is_in_the_way_of_a_commit_is_an_edit(dev: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = dev.project()
+    for name in ("folder", "same"):
+        (project.tree / name).mkdir()
+    (project.tree / "folder/mine").write_text("mine")
+    (project.tree / "large").write_text("mine, too")
+    (project.tree / "index.html").write_text("mine, and large")
+    new = [(0o100644, "1" * 40, "folder"), (0o100644, "2" * 40, "large"), (0o40000, "3" * 40, "same")]
+    old = [(0o100644, "4" * 40, "index.html")]
+    monkeypatch.setattr(edits, "LIMIT", 4)
+    assert edits.overwritten(project, old, new, []) == [
+        "project/folder", "project/index.html", "project/large"
+    ]  # fmt: skip
+
+
 def test_force_deploys_over_edits_and_the_archive_has_them(dev: Box) -> None:
     project, work = dev.project(), dev.work()
     (project.tree / "index.html").write_text("edited here")

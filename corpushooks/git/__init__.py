@@ -36,7 +36,17 @@ from corpushooks.git.commits import (
     removed,
     resolve,
 )
-from corpushooks.git.listings import LINK, Listing, folder, links, listing, listing_below, object_id, oddities
+from corpushooks.git.listings import (
+    LINK,
+    SUBMODULE,
+    Listing,
+    folder,
+    links,
+    listing,
+    listing_below,
+    object_id,
+    oddities,
+)
 from corpushooks.git.refs import (
     break_lock,
     clear_locks,
@@ -53,8 +63,8 @@ from corpushooks.git.refs import (
 )
 
 __all__ = [
-    "EMPTY_TREE", "LINK", "MINIMUM", "Change", "Listing", "bare_config", "blob_name", "break_lock", "change",
-    "check_version", "checkout", "clear_locks", "commit", "content", "delete_ref", "differing", "distrust",
+    "EMPTY_TREE", "LINK", "MINIMUM", "SUBMODULE", "Change", "Listing", "bare_config", "blob_name", "break_lock",
+    "change", "check_version", "checkout", "clear_locks", "commit", "content", "delete_ref", "differing", "distrust",
     "edited", "export", "export_files", "first_commit", "flush_objects", "folder", "head_branch", "ignored",
     "init_bare", "init_work", "is_empty", "links", "listing", "listing_below", "lost_commits", "maintain",
     "move_ref", "object_id", "oddities", "pin", "pinned", "pins", "ref", "refusal", "removed", "resolve",

@@ -4,7 +4,7 @@
     snapshot    keep it, sharing what did not change         cost, snapshot, is_whole, rename
     restore     make it again what it was                    restore
     sync        bring a checkout into it                     sync
-    drift       what of a checkout is no longer so in it     drift, content_at
+    drift       what of a checkout is no longer so in it     drift, content_at, kind_at
     permissions give it its owner and modes                  fix
     removal     take it away                                 remove
 
@@ -13,7 +13,7 @@ manifest (values: what was done, and what a tree looked like).
 """
 
 from corpushooks.tree.descriptors import DEPTH
-from corpushooks.tree.drift import Drift, content_at, drift
+from corpushooks.tree.drift import Drift, content_at, drift, kind_at
 from corpushooks.tree.permissions import fix
 from corpushooks.tree.removal import remove
 from corpushooks.tree.report import Report
@@ -23,6 +23,6 @@ from corpushooks.tree.snapshot import cost, is_whole, rename, snapshot
 from corpushooks.tree.sync import sync
 
 __all__ = [
-    "DEPTH", "Drift", "Report", "Scan", "content_at", "cost", "drift", "fix", "is_whole", "remove", "rename", "restore",
-    "scan", "snapshot", "sync",
+    "DEPTH", "Drift", "Report", "Scan", "content_at", "cost", "drift", "fix", "is_whole", "kind_at", "remove", "rename",
+    "restore", "scan", "snapshot", "sync",
 ]  # fmt: skip

@@ -29,6 +29,17 @@ def drift(stage: Path, target: Path, cache: Path) -> Drift:
     return dict(sorted(wrong.items()))
 
 
+def kind_at(root: Path, path: str) -> str:
+    """Return of what kind an entry of a tree is that others may change; nothing where there is none."""
+    folder, _, name = path.rpartition("/")
+    try:
+        with Folders(root) as live:
+            there = look(live.fd(folder), name)
+    except OSError:
+        return ""
+    return there.kind if there else ""
+
+
 def content_at(root: Path, path: str, limit: int) -> bytes | None:
     """Return the content of a file, or the target of a link, of a tree that others may change; no link is followed.
 
