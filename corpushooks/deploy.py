@@ -162,7 +162,7 @@ def _fail(run: Run, step: str, exc: CorpusError) -> None:
 
 def _stays(run: Run, step: str) -> bool:
     """Say whether the tree of a deployment that failed in a step is left as it is."""
-    in_dev = run.row.environment == "dev" and run.settings.rollback != "always"
+    in_dev = run.in_dev and run.settings.rollback != "always"
     return in_dev and step not in ("sync", "publish")
 
 

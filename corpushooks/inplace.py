@@ -56,7 +56,7 @@ def names(edited: tuple[str, ...]) -> str:
 
 
 def _check(run: Run) -> None:
-    if run.row.environment != "dev":
+    if not run.in_dev:
         raise UsageError(f"{run.project.name} is {run.row.environment}: only in dev are edits deployed")
     if run.row.broken:
         raise BrokenError(f"{run.project.name} is broken: {run.row.broken}", hint=f"corpus repair {run.project.name}")

@@ -110,7 +110,7 @@ def check(run: Run) -> None:
 def _check_edits(run: Run, entries: git.Listing) -> None:
     """In dev, refuse to write over what was edited on the server; a plan only says so."""
     old, pillar = run.row.tree_code, run.deployment.new_pillar
-    if run.row.environment != "dev" or run.request.force or old is None or not enabled(run.request, "sync"):
+    if not run.in_dev or run.request.force or old is None or not enabled(run.request, "sync"):
         return
     before: git.Listing = []
     with contextlib.suppress(GitError):  # a repository that was made anew may lack the live commit

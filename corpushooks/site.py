@@ -104,6 +104,11 @@ class Run:
         return self.deployment.request
 
     @property
+    def in_dev(self) -> bool:
+        """Whether people edit the trees by hand here, and what fails stays."""
+        return self.row.environment == "dev"
+
+    @property
     def archive(self) -> Path:
         """The folder of this deployment's archive."""
         return self.project.archives / (self.deployment.archive or "none")

@@ -30,7 +30,7 @@ def archive(run: Run, label: str) -> str:
         run.archive.mkdir(parents=True, exist_ok=True)
         run.archive.chmod(0o700)
     previous = last_archive(run.project, run.archive.name)
-    seen = edits.look(run.project) if run.row.environment == "dev" else {}
+    seen = edits.look(run.project) if run.in_dev else {}
     found = tree.scan(run.project.tree)
     _check_room(run, 2 * tree.cost(found, previous))  # a roll back keeps the failed tree beside it
     layout.keep_ballast(run.project.host)
@@ -39,11 +39,11 @@ def archive(run: Run, label: str) -> str:
     with run.site.effect("snapshot"):
         report = tree.snapshot(found, run.saved, previous)
     run.warn(*report.warnings)
-    if run.row.environment == "dev":
+    if run.in_dev:
         edits.keep_pillar(run.project, run.archive / "pillar")
     if enabled(run.request, "archive"):
         _run_special(run, "post_archive")
-    if run.row.environment == "dev" and edits.look(run.project) != seen:  # sync may write over what was saved since
+    if run.in_dev and edits.look(run.project) != seen:  # sync may write over what was saved since
         run.warn(*tree.snapshot(tree.scan(run.project.tree), run.saved, previous).warnings)
         edits.keep_pillar(run.project, run.archive / "pillar")
     return f"{report.changed} of {view.count(report.files, 'file')}"
@@ -281,7 +281,7 @@ def keep_failed(run: Run, label: str) -> str:
     if tree.is_whole(aside) or tree.is_whole(place):
         return ""
     try:
-        if run.row.environment == "dev":  # what was saved in it since it was synced
+        if run.in_dev:  # what was saved in it since it was synced
             edits.keep_pillar(run.project, run.archive / "pillar.failed")
         with run.site.effect("undo snapshot"):
             report = tree.snapshot(tree.scan(run.project.tree), aside, run.saved)
@@ -306,7 +306,7 @@ def restore(run: Run, label: str) -> str:
         if tree.is_whole(run.archive / "pillar"):  # it had been edited
             tree.restore(run.archive / "pillar", project.pillar)
     run.warn(*report.warnings)
-    if run.row.environment == "dev":
+    if run.in_dev:
         run.restored = edits.look(project)
     run.close_session()
     with run.site.effect("undo wire"):
