@@ -88,11 +88,11 @@ class _Watched:
         first = True
         while not self._over.is_set() and not self.site.stopping and not watch.lost:
             seen |= watch.changed(BUSY if seen else PATIENCE)
-            if not (seen or first) or self._busy():
-                continue
             try:
+                if not (seen or first) or self._busy():
+                    continue
                 self._deploy(seen)
-            except DoorError as exc:  # somebody writes there just now
+            except DoorError as exc:  # somebody writes there just now, or the store cannot be read
                 structlog.get_logger().warning("edits cannot be read", error=exc.message, project=self.project.name)
                 self._over.wait(PATIENCE)
                 continue
