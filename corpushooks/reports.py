@@ -48,7 +48,8 @@ def history(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
     (row,), limit = rows, options.get("limit")
     found = site.history.deployments(row.name, limit if type(limit) is int and limit > 0 else 20)
     lines = [view.history_row(each, live=each.number == row.live) for each in found]
-    return Report([each.as_json() for each in found], lines or [f"{row.name} was never deployed"])
+    value = [{**each.as_json(), "live": each.number == row.live} for each in found]
+    return Report(value, lines or [f"{row.name} was never deployed"])
 
 
 def config(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:

@@ -29,7 +29,7 @@ TYPES: dict[str, tuple[type, ...]] = {
     "null": (type(None),),
 }  # fmt: skip
 SHOWN = {  # section of the page: commands that print such a mapping, or a list of them; after ! only asked
-    "A deployment": ["history hello", "deploy hello", "deploy hello --nowait"],
+    "A deployment": ["deploy hello", "deploy hello --nowait"],
     "corpus status": ["status hello --urls", "status --urls"],
     "corpus archives": ["archives hello"],
     "corpus log": ["log hello 1"],
@@ -102,6 +102,14 @@ def test_status_has_what_it_should_and_within_it_deployments(live: Box) -> None:
     assert set(told["corpus status"]) - set(found) == {"code_url", "pillar_url"}
     agrees(found["last_failure"], told["A deployment"])
     assert found["last_failure"]["number"] == 3
+
+
+def test_history_has_deployments_and_says_which_is_live(live: Box) -> None:
+    told = sections()
+    found = printed(live, "history hello --limit 1000")
+    for each in found:
+        agrees(each, told["A deployment"] | told["corpus history"])
+    assert [each["number"] for each in found if each["live"]] == [live.row().live]
 
 
 def test_config_has_an_origin_of_each_value(live: Box) -> None:

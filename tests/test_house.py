@@ -17,8 +17,8 @@ HOOK = PACKAGE.parent / "hooks/proc-receive"
 
 # From the roof to the ground. A module imports from its own floor or from further down.
 FLOORS = {
-    "entry": "__main__ cli cli.deployments cli.host cli.projects cli.looking cli.keys cli.notify cli.base demo daemon"
-    " shell resetperms",
+    "entry": "__main__ cli cli.deployments cli.host cli.projects cli.looking cli.keys cli.notify cli.tables cli.base"
+    " demo daemon shell resetperms",
     "procedures": "init inspection rebuild setup doctor doctor.soundness doctor.privacy desk gate lookup reports"
     " follower watches lanes deploy plan inplace task prepare steps announce",
     "assemblies": "site release edits layout installer setup.actions doctor.patient",
@@ -49,6 +49,7 @@ ONLY_IN = {  # what is outside -> the modules that may import it
     "dulwich": {room for room in ROOMS if room.startswith("git.")},
     "watchdog": {"watch"},
     "apprise": {"notify"},
+    "rich": {"cli.tables"},
 }
 FILES = [
     path

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from corpushooks import client, doctor, inspection, lanes, log, setup
+from corpushooks.cli import tables
 from corpushooks.cli.base import EXITS, JSON, NAME, Context, Screen, show
 from corpushooks.doctor import patient
 from corpushooks.lanes import newest
@@ -26,7 +27,7 @@ from corpushooks.reports import REPORTS, Report
 def status(context: Context, name: str | None, urls: bool, as_json: bool) -> None:
     """Say what is live in each project, and what runs or waits."""
     told = _told(context, "status", name, {"urls": urls, "one": bool(name)})
-    show(as_json, told.value, told.lines)
+    _show("status", told, as_json)
 
 
 def _told(context: Context, kind: str, name: str | None, options: Mapping[str, Any]) -> Report:
@@ -43,6 +44,12 @@ def _told(context: Context, kind: str, name: str | None, options: Mapping[str, A
         site.engine.close()
 
 
+def _show(kind: str, told: Report, as_json: bool) -> None:
+    """Print a report: as JSON, as a table where a terminal is, else as plain lines."""
+    if as_json or not sys.stdout.isatty() or not tables.show(kind, told.value, told.lines):
+        show(as_json, told.value, told.lines)
+
+
 @click.command("history")
 @NAME
 @click.option("-n", "--limit", type=click.IntRange(min=1), default=20, help="How many (default: 20).")
@@ -51,7 +58,7 @@ def _told(context: Context, kind: str, name: str | None, options: Mapping[str, A
 def history_(context: Context, name: str, limit: int, as_json: bool) -> None:
     """List the deployments of a project, the newest first."""
     told = _told(context, "history", name, {"limit": limit})
-    show(as_json, told.value, told.lines)
+    _show("history", told, as_json)
 
 
 @click.command("archives")
@@ -61,7 +68,7 @@ def history_(context: Context, name: str, limit: int, as_json: bool) -> None:
 def archives(context: Context, name: str, as_json: bool) -> None:
     """List the archives of a project: what was before each deployment, and what failed."""
     told = _told(context, "archives", name, {})
-    show(as_json, told.value, told.lines)
+    _show("archives", told, as_json)
 
 
 @click.command()
@@ -71,7 +78,7 @@ def archives(context: Context, name: str, as_json: bool) -> None:
 def stats(context: Context, name: str | None, as_json: bool) -> None:
     """Say how often deployments succeed, how long they take, and which SLS files are slow."""
     told = _told(context, "stats", name, {})
-    show(as_json, told.value, told.lines)
+    _show("stats", told, as_json)
 
 
 @click.command()
@@ -92,7 +99,7 @@ def metrics(context: Context, as_json: bool) -> None:
 def diff(context: Context, name: str, a: int, b: int, as_json: bool) -> None:
     """Say what differs between deployments A and B, files and cfg; default: the live one, and what it replaced."""
     told = _told(context, "diff", name, {"from": a, "to": b})
-    show(as_json, told.value, told.lines)
+    _show("diff", told, as_json)
 
 
 @click.command("log")
