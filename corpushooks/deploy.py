@@ -149,7 +149,7 @@ def refuse(run: Run, exc: CorpusError) -> None:
         tree.remove(run.archive)
         prepare.unpin(run)
     run.move(REFUSED, exc.message)
-    run.say_end(f"error: {exc.message}", hint=exc.hint)
+    run.say_end(run.complaint("error", exc.message), hint=exc.hint)
 
 
 def _fail(run: Run, step: str, exc: CorpusError) -> None:
@@ -172,7 +172,7 @@ def _leave(run: Run, reason: str) -> None:
     run.site.history.set_tree(name, done.new_code, done.new_pillar)
     run.move(FAILED, reason)
     run.say_end(
-        f"error: {reason}",
+        run.complaint("error", reason),
         f"dev: the tree of deployment {done.number} is left as it is;"
         f" {run.row.branch} still names {view.short(done.old_code)}",
         hint=f"the whole log: corpus log {name} {done.number}",
@@ -209,7 +209,7 @@ def _left(begun: Sequence[str]) -> tuple[Step, ...]:
 def roll_back(run: Run, reason: str) -> None:
     """Bring everything back to what it was; where that fails the project is broken."""
     layout.drop_ballast(run.project.host)
-    run.log.write(f"error: {reason}")
+    run.log.write(run.complaint("error", reason))
     if run.deployment.state != ROLLING_BACK:
         run.move(ROLLING_BACK, reason)
     run.undoing = True
@@ -261,8 +261,8 @@ def _break(run: Run, why: str) -> None:
     run.site.history.set_broken(name, broken, number)
     run.move(BROKEN)
     run.say_end(
-        f"error: THE ROLL BACK FAILED: {why}",
-        f"error: {name} is broken; nothing is deleted, pushes are refused until it is repaired",
+        run.complaint("error", f"THE ROLL BACK FAILED: {why}"),
+        run.complaint("error", f"{name} is broken; nothing is deleted, pushes are refused until it is repaired"),
         hint=f"corpus log {name} {number}, then corpus repair {name}",
     )
     announce.ended(run)
@@ -279,7 +279,9 @@ def repair(run: Run) -> None:
         wiring.wire(run.project, run.row.environment)
     except CorpusError as exc:
         run.move(FAILED, exc.message)
-        run.say_end(f"error: not repaired: {exc.message}", hint=f"corpus log {name} {run.deployment.number}")
+        run.say_end(
+            run.complaint("error", f"not repaired: {exc.message}"), hint=f"corpus log {name} {run.deployment.number}"
+        )
         return
     run.site.history.set_broken(name, None)
     run.move(DONE)

@@ -67,11 +67,22 @@ def _say_waiting(site: Site, peer: Connection, deployment: Deployment, said: str
         return said
     ahead = site.history.ahead(deployment)
     if ahead is None:
-        return said
+        return _say_no_place(site, peer, said)
     text = f"waiting for deployment {ahead.number} by {ahead.request.who}"
     if text != said:
         since = time.time() - (ahead.started or ahead.queued)
         peer.send(say=f"{text}, {view.ago(since)}")
+    return text
+
+
+def _say_no_place(site: Site, peer: Connection, said: str) -> str:
+    """Say that a deployment waits for others of the host to end, where as many run as may."""
+    if len(site.running) < site.settings.max_parallel:
+        return said
+    runs = "1 deployment runs" if len(site.running) == 1 else f"{len(site.running)} deployments run"
+    text = f"waiting for a place: {runs} (max_parallel)"
+    if text != said:
+        peer.send(say=text)
     return text
 
 

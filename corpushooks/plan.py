@@ -18,7 +18,9 @@ from corpushooks.deployment import DONE
 from corpushooks.errors import CorpusError
 from corpushooks.release import Release
 from corpushooks.site import Run
-from corpushooks.text import excerpt, shown
+from corpushooks.text import clean, excerpt, middle, shown
+
+COMMITS = 20  # that are named
 
 Change = tuple[str, str]  # status letter, path
 
@@ -30,8 +32,8 @@ def plan(run: Run) -> None:
         prepare.check(run)
         new = run.deployment.new_code or git.EMPTY_TREE
         changes = git.differing(run.project.work_git, run.row.tree_code, new)
-        for line in excerpt([f"      {letter} {shown(path)}" for letter, path in changes], view.SCREEN):
-            run.log.write(line)
+        _show_commits(run)
+        _show_files(run, changes)
         _states(run, changes)
     except CorpusError as exc:
         run.fail(run.cause(exc))
@@ -41,6 +43,26 @@ def plan(run: Run) -> None:
         prepare.unpin(run)
     run.move(DONE)
     run.say_end("success: a plan only: nothing was changed")
+
+
+def _show_commits(run: Run) -> None:
+    """Name the commits that would become live, the newest first."""
+    new, old = run.deployment.new_code, run.row.code
+    if new is None or new == old:
+        return
+    subjects = git.lost_commits(run.project.code_git, new, old, COMMITS + 1)
+    for subject in subjects[:COMMITS]:
+        run.log.write(f"      {middle(run.hide(clean(subject)), view.FITS - 6)}")
+    if len(subjects) > COMMITS:
+        run.log.write("      … and older ones")
+
+
+def _show_files(run: Run, changes: Sequence[Change]) -> None:
+    """Name the files that would change, with how many lines come and go."""
+    counts = git.counted(run.project.work_git, run.row.tree_code, run.deployment.new_code or git.EMPTY_TREE)
+    lines = [view.file_row(letter, run.hide(shown(path)), counts.get(path, "")) for letter, path in changes]
+    for line in excerpt(lines, view.SCREEN):
+        run.log.write(line)
 
 
 def _states(run: Run, changes: Sequence[Change]) -> None:
@@ -58,7 +80,7 @@ def _states(run: Run, changes: Sequence[Change]) -> None:
         for stem in found.install(run.request.steps):
             run.check_cancelled()
             result = session.run(run.project.sls_id(stem), test=True, timeout=run.time_left())
-            run.log.write(view.row(f"      install {stem}", view.summary(result), None))
+            run.log.write(view.row(f"      install {run.hide(stem)}", view.summary(result), None))
             for line in [*view.errors(result), *view.states(result, test=True, doubt=doubt)]:
                 run.log.write(line)
             for text in view.all_states(result):

@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from corpushooks import edits, git, release, tree, view
-from corpushooks.deployment import DEPLOYED
+from corpushooks.deployment import DEPLOYED, Deployment
 from corpushooks.errors import BrokenError, GitError, RefusedError, SaltError, UsageError
 from corpushooks.project import Project
 from corpushooks.push import enabled
 from corpushooks.release import Release
 from corpushooks.site import Run
 from corpushooks.text import shown
+
+CHOICE = 100  # deployments of which those are named that can be returned to
 
 Pair = tuple[str | None, str | None]  # the commits of project.git and of pillar.git
 
@@ -70,12 +72,33 @@ def _targets(run: Run, old: Pair) -> Pair:
         target = run.site.history.deployment(run.project.name, request.target)
         if target.state != DEPLOYED:
             raise UsageError(f"deployment {target.number} was never live", f"corpus history {run.project.name}")
+        _check_there(run, target)
         return target.new_code, target.new_pillar
     if request.repo == "pillar":
         if live is None:
             raise RefusedError("nothing is deployed yet", hint="push the project first, then its pillar")
         return live, request.new or old[1]
     return request.new or live, old[1]
+
+
+def _check_there(run: Run, target: Deployment) -> None:
+    """Refuse a roll back to what is gone: once an archive is rotated away, git may let go of its commits."""
+    if _is_there(run.project, target):
+        return
+    name = run.project.name
+    found = [one for one in run.site.history.deployments(name, CHOICE) if one.state == DEPLOYED]
+    left = [str(one.number) for one in found if one.number != run.row.live and _is_there(run.project, one)]
+    choice = f"what can be returned to: {', '.join(left[:10])}; " if left else ""
+    message = f"the commits of deployment {target.number} are gone: its archive was rotated away"
+    raise UsageError(message, f"{choice}corpus archives {name}")
+
+
+def _is_there(project: Project, one: Deployment) -> bool:
+    pairs = ((project.code_git, one.new_code), (project.pillar_git, one.new_pillar))
+    try:
+        return all(git.commit(path, commit) for path, commit in pairs if commit)
+    except GitError:
+        return False
 
 
 def _change(run: Run, new: str | None) -> git.Change:
@@ -152,7 +175,7 @@ def check_syntax(run: Run, found: Release, hint: str = "nothing was touched; men
         run.check_cancelled()
         raise
     for problem in problems[1:]:
-        run.log.write(f"error: {problem}")
+        run.log.write(run.complaint("error", str(problem)))
     if problems:
         raise RefusedError(str(problems[0]), hint)
 

@@ -88,7 +88,8 @@ class Showing:
             for state in result.states:
                 if _key(state) not in self._told:
                     self._tell(state)
-            for line in (*view.errors(result), *view.more(self._seen)):
+            changed = () if result.ok else view.diffs(result.states)
+            for line in (*changed, *view.errors(result), *view.more(self._seen)):
                 self.write(line)
         if result.ok and self.label:
             label = view.part_of(self.label) if self.shown else self.label

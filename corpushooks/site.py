@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from corpushooks import view
 from corpushooks.config import Cfg
 from corpushooks.deployment import FAILED, REFUSED, ChildRow, Deployment, ProjectRow, Request
 from corpushooks.endpoint import typed
@@ -147,7 +148,7 @@ class Run:
     def warn(self, *warnings: str) -> None:
         """Show warnings, the first of many."""
         for warning in warnings[:20]:
-            self.log.write(f"warning: {warning}")
+            self.log.write(self.complaint("warning", warning))
         if len(warnings) > 20:
             self.log.write(f"warning: {len(warnings) - 20} more of this kind")
 
@@ -156,10 +157,14 @@ class Run:
         hints = [f"hint: {self.site.words(hint, ssh=bool(self.request.key))}"] if hint else []
         self.log.write("\n".join([*lines, *hints]), end=True)
 
+    def complaint(self, word: str, text: str) -> str:
+        """Return an error or a warning as a terminal shows it; without secrets, before its lines are broken."""
+        return view.complaint(word, self.hide(text))
+
     def fail(self, exc: CorpusError) -> None:
         """End a run that changed nothing which could be rolled back."""
         self.move(REFUSED if isinstance(exc, (RefusedError, UsageError)) else FAILED, exc.message)
-        self.say_end(f"error: {exc.message}", hint=exc.hint)
+        self.say_end(self.complaint("error", exc.message), hint=exc.hint)
 
     # what a session of Salt reports
 

@@ -168,7 +168,7 @@ def install(run: Run, label: str) -> str:
         head = label if index == 0 else view.part_of(label)
         run.check_cancelled()
         run.site.history.begin(run.deployment, f"install {stem}")
-        run_sls(run, stem, f"{head} {stem}")
+        run_sls(run, stem, f"{head} {run.hide(stem)}")
     _await_health(run)
     return ""
 
@@ -190,7 +190,7 @@ def _await_health(run: Run) -> None:
         if wrong := health.await_answer(check, run.check_cancelled):
             run.log.write(f"        FAILED   {shortened(str(check))}: {wrong}")
             raise StepError(f"health check failed: {shortened(str(check))}: {wrong}")
-        run.log.write(view.row(f"      health {shortened(str(check), 60)}", "", time.monotonic() - began))
+        run.log.write(view.row(run.hide(f"      health {shortened(str(check), 60)}"), "", time.monotonic() - began))
 
 
 def conclude(run: Run) -> None:
@@ -357,7 +357,7 @@ def reinstall(run: Run, label: str) -> str:
 def _install_again(run: Run) -> None:
     assert run.release is not None
     for stem in run.release.install():
-        run_sls(run, stem, f"      again: {stem}")
+        run_sls(run, stem, f"      again: {run.hide(stem)}")
 
 
 def _install_once_more(run: Run) -> None:

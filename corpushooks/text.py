@@ -43,6 +43,14 @@ def shortened(line: str, limit: int = LINE) -> str:
     return line if len(line) <= limit else f"{line[:limit]} … {len(line) - limit} characters more"
 
 
+def middle(text: str, limit: int) -> str:
+    """Return a name, of one that is too long its beginning and its end."""
+    if len(text) <= limit:
+        return text
+    end = max(0, limit - 1) // 2
+    return f"{text[: max(0, limit - 1 - end)]}…{text[len(text) - end :]}"
+
+
 def excerpt(texts: Sequence[str], limit: int) -> list[str]:
     """Return lines, of too many the first and the last and how many are left out."""
     if len(texts) <= limit:

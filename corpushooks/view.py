@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,14 +12,16 @@ from typing import Any
 
 from corpushooks.deployment import Deployment
 from corpushooks.sls import Result, State
-from corpushooks.text import excerpt, lines, one_line, shortened, shown
+from corpushooks.text import excerpt, lines, middle, one_line, shortened, shown
 
 LABEL, WIDTH = 29, 66  # columns; git puts "remote: " in front, and terminals have 80
+FITS = 72  # columns that no line of ours exceeds
+REQUIRED = re.compile(r"requisites? failed: (.*)", re.S)  # as Salt says why a state was not run
 # What the terminal of a push is spared; the whole log has more.
 COMMENT_LINES = 12  # of what a state says
 SCREEN = 200  # lines of an output or an error, states of one kind
 FAILED = 20  # states that failed
-DIFFERENCE = 40  # lines of what a plan would change in a file
+DIFFERENCE = 40  # lines of what a plan would change in a file, or an SLS that failed did
 COLUMNS = 400
 
 OUTCOMES = {
@@ -44,9 +48,17 @@ def count(number: int, noun: str, nouns: str = "") -> str:
 
 def row(label: str, detail: str, seconds: float | None) -> str:
     """Return one line of the procedure: what, what came of it, how long it took."""
+    detail = middle(detail, FITS - 8 - LABEL)
+    label = middle(label, max(LABEL - 1, WIDTH - 8 - 2 - len(detail)))
     left = f"{label:<{LABEL}}{detail}" if len(label) < LABEL else f"{label}  {detail}"
     took = "" if seconds is None else f"{seconds:.1f} s"
     return f"{left:<{WIDTH - 8}}{took:>8}".rstrip()
+
+
+def file_row(letter: str, path: str, counts: str) -> str:
+    """Return one file that a plan would change."""
+    room = FITS - 10 - len(counts)
+    return f"      {letter} {middle(path, room)}  {counts}".rstrip()
 
 
 def part_of(label: str) -> str:
@@ -85,22 +97,41 @@ def summary(result: Result) -> str:
     return count(len(result.states), "state") + (f", {changed} changed" if changed else "")
 
 
+def complaint(word: str, text: str) -> str:
+    """Return a text of any length as an error, a warning or a hint: the word once, and lines that a terminal holds."""
+    first, *rest = [line.rstrip() for line in text.strip().splitlines() if line.strip()] or [""]
+    inner = " " * (len(word) + 2)
+    wrapped = textwrap.wrap(first, FITS - len(inner), break_long_words=False, break_on_hyphens=False) or [""]
+    return f"{word}: " + f"\n{inner}".join([*wrapped, *rest])
+
+
 def states(result: Result, *, test: bool = False, doubt: str = "") -> list[str]:
     """Return the states of an SLS that did something or failed, with what is to be said of each.
 
     In a plan, states that mention the path `doubt` are marked: they looked at the old tree.
     """
     seen: Counter[str] = Counter()
-    return [line for one in result.states for line in state(one, seen, test=test, doubt=doubt)] + more(seen)
+    told = [state(one, seen, test=test, doubt=doubt, diffs=not result.ok) for one in result.states]
+    return [line for one in told for line in one] + more(seen)
 
 
-def state(found: State, seen: Counter[str], *, test: bool = False, doubt: str = "") -> list[str]:
-    """Return a state that did something or failed, unless too many like it were seen; nothing of one that did not."""
+def state(found: State, seen: Counter[str], *, test: bool = False, doubt: str = "", diffs: bool = False) -> list[str]:
+    """Return a state that did something or failed, unless too many like it were seen; nothing of one that did not.
+
+    With `diffs` also what it changed: what failed later may have failed because of it.
+    """
     word = _word(found, test)
     seen[word] += 1
     if not word or seen[word] > _limit(word):
         return []
-    return [state_line(word, found), *indent(_said(word, found, doubt), 10)]
+    said = screen(diff(found.changes), DIFFERENCE) if diffs and word == "changed" else _said(word, found, doubt)
+    return [*state_lines(word, found), *indent(said, 10)]
+
+
+def diffs(found: Sequence[State]) -> list[str]:
+    """Return what states changed that were shown before it was known that a later one fails."""
+    told = [(one, screen(diff(one.changes), DIFFERENCE)) for one in found if _word(one, False) == "changed"]
+    return [line for one, said in told if said for line in [*state_lines("diff", one), *indent(said, 10)]]
 
 
 def more(seen: Counter[str]) -> list[str]:
@@ -126,7 +157,9 @@ def _word(state: State, test: bool) -> str:
 
 def _said(word: str, state: State, doubt: str) -> list[str]:
     if word == "FAILED":
-        return tail(command_output(state.changes) or state.comment)
+        which = [f"name: {middle(one_line(state.name), FITS - 16)}"] if _says_more(state) else []
+        said = tail(command_output(state.changes) or state.comment)
+        return [*which, *said, *screen(diff(state.changes), DIFFERENCE)]
     if word != "would":
         return []
     unsure = doubt and doubt in f"{state.name} {state.comment} {state.changes}"
@@ -136,6 +169,11 @@ def _said(word: str, state: State, doubt: str) -> list[str]:
     ]
 
 
+def _says_more(state: State) -> bool:
+    """Say whether the name of a state says which of several it is; a command is seen by what it writes."""
+    return state.name != state.id and not state.function.startswith("cmd.")
+
+
 def all_states(result: Result) -> list[str]:
     """Return every state of an SLS with its comment and changes, for the whole log: a text of lines for each."""
     texts: list[str] = []
@@ -143,7 +181,7 @@ def all_states(result: Result) -> list[str]:
         word = {True: "ok", False: "FAILED", None: "would"}[state.result]
         said = [state.comment, diff(state.changes), command_output(state.changes)]
         inner = [line for text in said for line in lines(text)]
-        texts.append("\n".join([state_line(word, state), *indent(inner, 10)]))
+        texts.append("\n".join([*state_lines(word, state), *indent(inner, 10)]))
     return texts
 
 
@@ -152,12 +190,27 @@ def errors(result: Result) -> list[str]:
     return indent(screen("\n".join(result.errors)), 8)
 
 
-def state_line(word: str, state: State) -> str:
-    """Return one state as a line."""
-    where = f"({state.sls}.sls line {state.line})" if state.line and word == "FAILED" else ""
+def state_lines(word: str, state: State) -> list[str]:
+    """Return one state as a line; what is said of where it comes from, or what it waited for, may need another."""
+    where = _where(word, state)
     took = f"{state.seconds:.1f} s" if word in ("changed", "ok") else ""
-    left = f"        {word:<8} {shortened(state.id, COLUMNS):<12} {state.function} {where}".rstrip()
-    return f"{left:<{WIDTH - 8}}{took:>8}".rstrip()
+    room = FITS - 18 - len(state.function) - (10 if took else 0)
+    left = f"        {word:<8} {middle(one_line(state.id), room):<12} {state.function}"
+    if len(left) + 1 + len(where) > FITS:
+        return [left, f"          {middle(where, FITS - 10)}"]
+    left = f"{left} {where}".rstrip()
+    return [f"{left:<{WIDTH - 8}}{took:>8}".rstrip()]
+
+
+def _where(word: str, state: State) -> str:
+    """Say of a state that failed where it comes from, of one that was not run because of which."""
+    if word == "FAILED" and state.line:
+        return f"({state.sls}.sls line {state.line})"
+    found = REQUIRED.search(state.comment) if word == "not run" else None
+    if not found:
+        return ""
+    names = [re.sub(r"^makina-projects\.[\w-]+\.", "", name.strip()) for name in one_line(found[1]).split(", ")]
+    return f"(requires {', '.join(name.removeprefix(f'{state.sls}.') for name in names)})"
 
 
 def command_output(changes: Mapping[str, Any]) -> str:
@@ -167,8 +220,11 @@ def command_output(changes: Mapping[str, Any]) -> str:
 
 
 def diff(changes: Mapping[str, Any]) -> str:
-    """Return the difference of a file, where a state reports one."""
-    return str(changes.get("diff") or "")
+    """Return the difference of a file, or of each of several, where a state reports one."""
+    if text := changes.get("diff"):
+        return str(text)
+    each = {path: one["diff"] for path, one in changes.items() if isinstance(one, Mapping) and "diff" in one}
+    return "\n".join(f"{path}\n{text}".rstrip() for path, text in each.items())
 
 
 def tail(text: str, limit: int = COMMENT_LINES) -> list[str]:

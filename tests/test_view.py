@@ -80,6 +80,7 @@ def test_states_that_did_something_are_shown() -> None:
     skipped = replace(STATE, id="later", result=False, skipped=True)
     assert view.states(result(STATE, changed, failed, skipped, ok=False)) == [
         f"{'        changed  config       file.managed':<58}   0.0 s",
+        "          +x",
         "        FAILED   app          cmd.run (10_app.sls line 12)",
         "          out",
         "          nginx: bad",

@@ -31,6 +31,7 @@ from corpushooks.git.commits import (
     change,
     commit,
     content,
+    counted,
     differing,
     lost_commits,
     removed,
@@ -64,9 +65,9 @@ from corpushooks.git.refs import (
 
 __all__ = [
     "EMPTY_TREE", "LINK", "MINIMUM", "SUBMODULE", "Change", "Listing", "bare_config", "blob_name", "break_lock",
-    "change", "check_version", "checkout", "clear_locks", "commit", "content", "delete_ref", "differing", "distrust",
-    "edited", "export", "export_files", "first_commit", "flush_objects", "folder", "head_branch", "ignored",
-    "init_bare", "init_work", "is_empty", "links", "listing", "listing_below", "lost_commits", "maintain",
-    "move_ref", "object_id", "oddities", "pin", "pinned", "pins", "ref", "refusal", "removed", "resolve",
-    "share", "stop_checkout", "take_back_ref", "unpin", "version",
+    "change", "check_version", "checkout", "clear_locks", "commit", "content", "counted", "delete_ref",
+    "differing", "distrust", "edited", "export", "export_files", "first_commit", "flush_objects", "folder",
+    "head_branch", "ignored", "init_bare", "init_work", "is_empty", "links", "listing", "listing_below",
+    "lost_commits", "maintain", "move_ref", "object_id", "oddities", "pin", "pinned", "pins", "ref", "refusal",
+    "removed", "resolve", "share", "stop_checkout", "take_back_ref", "unpin", "version",
 ]  # fmt: skip

@@ -83,9 +83,10 @@ def change(path: Path, old: str | None, new: str) -> Change:
     return Change(int(added), int(lost))
 
 
-def lost_commits(path: Path, old: str, new: str, limit: int = 5) -> list[str]:
+def lost_commits(path: Path, old: str, new: str | None, limit: int = 5) -> list[str]:
     """Name commits of `old` that `new` lacks, the newest first."""
-    return call(path, "log", f"--max-count={limit}", "--format=%h %s", f"{new}..{old}").text.splitlines()
+    span = f"{new}..{old}" if new else old
+    return call(path, "log", f"--max-count={limit}", "--format=%h %s", span).text.splitlines()
 
 
 def removed(work: Path, old: str | None, new: str) -> list[str]:
@@ -94,6 +95,13 @@ def removed(work: Path, old: str | None, new: str) -> list[str]:
         return []
     listed = call(work, "diff-tree", "-r", "-z", "--name-only", "--no-renames", "--diff-filter=D", old, new)
     return [name for name in os.fsdecode(listed.stdout).split("\0") if name]
+
+
+def counted(work: Path, old: str | None, new: str) -> dict[str, str]:
+    """Say of each file that differs between two commits how many lines came and went: +3 -1; nothing of binary ones."""
+    listed = call(work, "diff-tree", "-r", "-z", "--numstat", "--no-renames", "--no-ext-diff", old or EMPTY_TREE, new)
+    rows = [row.split("\t", 2) for row in os.fsdecode(listed.stdout).split("\0") if row]
+    return {path: f"+{came} -{went}" if came != "-" else "binary" for came, went, path in rows}
 
 
 def differing(work: Path, old: str | None, new: str) -> list[tuple[str, str]]:
