@@ -69,7 +69,7 @@ class Showing:
             return
         if not self.shown:
             self.shown = True
-            self.write(self.label)
+            self.write(view.row(self.label, "", None))
         for state in self._states:
             self._tell(state)
         self._states.clear()
@@ -95,7 +95,11 @@ class Showing:
             label = view.part_of(self.label) if self.shown else self.label
             self.write(view.row(label, view.summary(result), took))
         elif not result.ok and not self.shown:
-            for line in (*([self.label] if self.label else []), *view.errors(result), *view.states(result)):
+            for line in (
+                *([view.row(self.label, "", None)] if self.label else []),
+                *view.errors(result),
+                *view.states(result),
+            ):
                 self.write(line)
 
 

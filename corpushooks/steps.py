@@ -16,7 +16,7 @@ from corpushooks.run import attend, spawn
 from corpushooks.showing import Showing
 from corpushooks.site import Run
 from corpushooks.sls import Result
-from corpushooks.text import shortened
+from corpushooks.text import middle, shortened
 
 ENLARGE_LIMIT = 600.0  # seconds that the command which makes room may take
 
@@ -407,6 +407,7 @@ def run_sls(run: Run, stem: str, label: str) -> Result:
         run.log.write(text, more=True)
     if not result.ok:
         run.log.write(f"        by hand: {run.session.command(sls)}", more=True)
-        name = f"install {stem}" if label else f"{stem}.sls"
+        shown = middle(run.hide(stem), view.NAMED)
+        name = f"install {shown}" if label else f"{shown}.sls"
         raise StepError(f"{name} failed: {view.failed_ids(result)}")
     return result

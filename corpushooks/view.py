@@ -15,6 +15,7 @@ from corpushooks.sls import Result, State
 from corpushooks.text import excerpt, lines, middle, one_line, shortened, shown
 
 LABEL, WIDTH = 29, 66  # columns; git puts "remote: " in front, and terminals have 80
+NAMED = 48  # columns of a name in an error
 FITS = 72  # columns that no line of ours exceeds
 REQUIRED = re.compile(r"requisites? failed: (.*)", re.S)  # as Salt says why a state was not run
 # What the terminal of a push is spared; the whole log has more.
@@ -248,7 +249,7 @@ def failed_ids(result: Result) -> str:
     """Name what failed in an SLS, for the one line that git shows."""
     if result.errors:
         return (result.errors[0].strip() or "it does not say why").splitlines()[0]
-    names = [state.id for state in result.states if state.result is False and not state.skipped]
+    names = [middle(state.id, NAMED) for state in result.states if state.result is False and not state.skipped]
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 

@@ -409,3 +409,20 @@ def test_a_log_disk_that_is_full_changes_no_outcome(box: Box, fails: bool) -> No
     assert box.ended(2).state == ("rolled_back" if fails else "deployed")
     box.work().commit({".salt/10_broken.sls": None} if fails else {})
     assert box.work().push().code == 0
+
+
+def test_whoever_waits_for_a_place_is_told_so(new_box: Callable[..., Box]) -> None:
+    box = new_box()
+    box.settings("max_parallel: 1\n")
+    box.init()
+    box.init("other")
+    box.start()
+    first = box.app(files={".salt/10_gate.sls": GATE.format(box.root)}).start_push()
+    until((box.root / "begun").exists)
+    work = box.app(name="other")
+    second = work.start_push()
+    told = work.path / ".git/push.log"
+    until(lambda: "waiting for a place: 1 deployment runs (max_parallel)" in told.read_text())
+    (box.root / "gate").touch()
+    assert (first.wait(60), second.wait(60)) == (0, 0)
+    assert told.read_text().count("waiting for") == 1

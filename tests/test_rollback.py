@@ -9,6 +9,7 @@ import pytest
 from corpushooks import init, lanes
 from corpushooks.deployment import Request
 from corpushooks.project import Project
+from corpushooks.run import run
 from corpushooks.settings import Settings
 from corpushooks.site import Site
 from tests.engines import FakeEngine
@@ -320,3 +321,29 @@ def test_a_daemon_that_is_stopped_in_the_roll_back_leaves_it_to_the_next(box: Bo
     assert box.row().broken is None
     assert tree_of(box.project().tree) == before
     site.history.close()
+
+
+def test_any_deployment_with_an_archive_can_be_returned_to_and_one_without_says_why_not(box: Box) -> None:
+    box.settings("keep_archives: 3\n")
+    box.stop()
+    box.start()
+    work = box.app()
+    for page in ("1", "2", "3", "4", "5"):  # each on its own root: nothing but a pin keeps what is no longer live
+        work.git("checkout", "--quiet", "--orphan", f"only-{page}")
+        work.commit({"index.html": page})
+        assert work.push(flags=("--force",)).code == 0
+        box.ended(int(page))
+    done = box.ask(op="request", project="hello", request={"kind": "rollback", "target": 3, "token": "a"})
+    assert (done["state"], done["number"], done["kind"]) == ("deployed", 6, "rollback")
+    assert (box.project().tree / "index.html").read_text() == "3"
+    assert (box.row().live, box.ref()) == (6, box.deployment(3).new_code)
+    box.ended(6)
+    code = box.project().code_git
+    run(["git", "--git-dir", code, "reflog", "expire", "--expire=now", "--all"])
+    run(["git", "--git-dir", code, "gc", "--quiet", "--prune=now"])
+    done = box.ask(op="request", project="hello", request={"kind": "rollback", "target": 1, "token": "b"})
+    assert (done["state"], done["reason"]) == (
+        "refused", "the commits of deployment 1 are gone: its archive was rotated away"
+    )  # fmt: skip
+    assert "hint: what can be returned to: 5, 4, 3; " in box.log(7)
+    assert box.row().live == 6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -133,16 +134,31 @@ def test_plan_tells_states_and_changes_nothing(salted: Box) -> None:
     work.commit({".salt/10_page.sls": page})
     assert work.push().code == 0
     salted.ended(1)
-    before = {k: v for k, v in tree_of(salted.host.root / "srv").items() if "/git/" not in k}
-    work.commit({"new.txt": "x", ".salt/10_page.sls": page.replace("PAGE", "CHANGED")})
+    before = kept(salted)
+    work.commit({"new.txt": "x", ".salt/10_page.sls": page.replace("PAGE", "CHANGED")}, "a subject")
     pushed = work.push("HEAD:refs/deploy/plan")
     assert pushed.code == 0, pushed.text
     text = "\n".join(pushed.lines)
-    assert "A new.txt" in text
+    assert "A new.txt  +1 -0" in text
+    assert re.search(r"^      [0-9a-f]{7,} a subject$", text, re.MULTILINE)
     assert "would    page" in text
     assert "+CHANGED" in text
-    assert {k: v for k, v in tree_of(salted.host.root / "srv").items() if "/git/" not in k} == before
+    salted.ended(2)
+    after = kept(salted)
+    assert [path for path in {*before, *after} if before.get(path) != after.get(path)] == []
     assert salted.row().live == 1
+
+
+def kept(box: Box) -> dict[str, object]:
+    """Return all below the root of a host that a plan may not touch: type, mode, owner, time and content.
+
+    What it may: the store, the logs, the socket's folder, Salt's cache and configuration, and in the repository the
+    objects that git received, with a pin of them while it runs and the reflog of that.
+    """
+    state = [f"var/lib/corpushooks/{name}" for name in ("store", "logs", "daemon.log", "salt")]
+    names = ("objects", "refs/corpus", "logs/refs/corpus", "packed-refs")
+    mine = (*state, "run", *(f"srv/projects/hello/git/project.git/{name}" for name in names))
+    return {path: what for path, what in tree_of(box.host.root).items() if not path.startswith(mine)}
 
 
 COUNT = """\
