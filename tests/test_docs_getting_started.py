@@ -1,0 +1,193 @@
+"""docs/getting-started.md: a new user follows it from its first block to its last, on a machine of the test's own."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from corpushooks.run import Output
+from tests import machine
+from tests.machine import CHECKOUT, PACKAGES, Machine
+from tests.test_package import SOURCES
+
+TOP = Path(__file__).parent.parent
+PAGE = (TOP / "docs/getting-started.md").read_text()
+SERVER, DEVELOPER, FILE, PRINTED = "on the server", "on your own machine", "a file", "printed by the block before"
+WHERE = {  # each block of the page by its first line: who does it, or why that cannot be here
+    "apt-get install git python3-venv openssh-server logrotate": "not run: packages come from elsewhere, for all",
+    "python3 -m venv /opt/corpushooks": SERVER,
+    "/opt/corpushooks/bin/corpus setup --dry-run": SERVER,
+    "/opt/corpushooks/bin/corpus setup": SERVER,
+    "cat ~/.ssh/id_ed25519.pub": DEVELOPER,
+    "corpus init hello": SERVER,
+    "In your working copy:": PRINTED,
+    "git init --initial-branch=master hello": DEVELOPER,
+    "makina-projects.hello:": FILE,
+    "page:": FILE,
+    "git add .salt": DEVELOPER,
+    "$ git push prod": DEVELOPER,
+    "$ cat /srv/projects/hello/project/page.html": SERVER,
+    "check:": FILE,
+    "$ git add .salt": DEVELOPER,
+    "ssh corpus@server.example.org log hello 2": DEVELOPER,
+    "sed -i s/Helo/Hello/ .salt/10_check.sls": DEVELOPER,
+    "systemctl restart corpushooks.socket corpushooks.service": SERVER,
+    "systemctl stop corpushooks.socket corpushooks.service": SERVER,
+    "/opt/corpushooks/bin/pip install --upgrade .": SERVER,
+    "corpus setup --undo": SERVER,
+}
+NEWCOMER = """\
+useradd --create-home --shell /bin/sh jo
+mkdir --mode 700 /home/jo/.ssh
+ssh-keygen -q -t ed25519 -N '' -f /home/jo/.ssh/id_ed25519
+echo "server.example.org $(cat /etc/ssh/ssh_host_ed25519_key.pub)" >/home/jo/.ssh/known_hosts  # jo has said yes
+HOME=/home/jo git config --global user.name Jo
+HOME=/home/jo git config --global user.email jo@example.org
+chown --recursive jo:jo /home/jo
+"""
+LEFT = """\
+cat /srv/projects/hello/project/page.html
+id corpus 2>&1 || true
+ls /etc/ssh/sshd_config.d /etc/systemd/system | grep corpushooks || true
+"""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of the page; `file` is what the text before it named last."""
+
+    text: str
+    file: str
+
+    @property
+    def name(self) -> str:
+        return self.text.partition("\n")[0]
+
+    @property
+    def commands(self) -> list[tuple[str, str]]:
+        """Return the commands of a block that shows what they say, each with that."""
+        return re.findall(r"^\$ (.*)\n((?:[^$].*\n)*)", self.text, re.MULTILINE)
+
+
+def blocks() -> Iterator[Block]:
+    """Yield the blocks of the page."""
+    for found in re.finditer(r"^```\w*\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL):
+        named = re.findall(r"`(\.salt/[\w./]+)`", PAGE[: found.start()])
+        yield Block(found[1], named[-1] if named else "")
+
+
+@dataclass
+class Walk:
+    """Somebody who follows the page; `said` is what came of each block."""
+
+    there: Machine
+    said: dict[str, str] = field(default_factory=dict)
+
+    def follow(self, block: Block) -> None:
+        """Do what a block says, or write the file that it is."""
+        who = WHERE.get(block.name, "")
+        if who in (SERVER, DEVELOPER):
+            act = self.root if who == SERVER else self.jo
+            asked = [self._asked(act(command), command) for command, _ in block.commands]
+            self.said[block.name] = "\n".join(asked) if asked else self._done(act(block.text))
+        elif who == FILE:
+            self.jo(f"cat >{block.file} <<'END'\n{block.text}END")
+
+    def _asked(self, output: Output, command: str) -> str:
+        return f"$ {command}\n{output.text}\n{output.stderr.decode()}" + ("" if output.code == 0 else "(failed)")
+
+    def _done(self, output: Output) -> str:
+        said = output.text + output.stderr.decode()
+        assert output.code == 0, said
+        return said
+
+    def root(self, script: str) -> Output:
+        """Run a script as root in the checkout; who adds a key pastes what jo was shown."""
+        known = f"export PYTHONPATH={PACKAGES}\n" if "pip install" in script else ""
+        done = self.there.run(known + script, cwd=str(CHECKOUT), stdin=self._pasted())
+        if "-m venv" in script:  # what it needs it would have from pip
+            self.there.run(f"echo {PACKAGES} >$(echo /opt/corpushooks/lib/python3*/site-packages)/packages.pth")
+        return done
+
+    def _pasted(self) -> bytes:
+        return self.said.get("cat ~/.ssh/id_ed25519.pub", "").encode()
+
+    def jo(self, script: str) -> Output:
+        """Run a script as jo, where the one before it ended."""
+        where = 'cd "$(cat ~/.where 2>/dev/null || echo ~)"'
+        return self.there.run(f"{where}\ntrap 'pwd >~/.where' EXIT\n{script}", user="jo")
+
+
+@contextmanager
+def checkout(folder: Path) -> Iterator[Path]:
+    """Have a folder with a checkout of what is installed."""
+    for name in SOURCES:
+        if (source := TOP / name).is_dir():
+            shutil.copytree(source, folder / "checkout" / name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif source.exists():
+            shutil.copy(source, folder / "checkout" / name)
+    yield folder
+
+
+@pytest.fixture(scope="module")
+def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
+    """Return the walk of somebody who has followed the whole page."""
+    if not machine.possible():
+        pytest.skip("no machine of our own can be made here: not root, or no namespaces")
+    with checkout(tmp_path_factory.mktemp("new")) as folder, machine.running(folder) as there:
+        walk = Walk(there)
+        walk.root(NEWCOMER)
+        for block in blocks():
+            walk.follow(block)
+        yield walk
+
+
+def masked(text: str) -> list[str]:
+    """Return lines with commits and times made equal."""
+    text = re.sub(r"\b\d+\.\d s\b", "0.0 s", text)
+    text = re.sub(r"\b[0-9a-f]{7}\b", "ccccccc", text)
+    return [line.rstrip() for line in text.splitlines() if line.strip() and line != "(failed)"]
+
+
+def test_each_block_of_the_page_is_followed_or_has_its_reason() -> None:
+    assert [block.name for block in blocks()] == list(WHERE)
+    reasons = set(WHERE.values()) - {SERVER, DEVELOPER, FILE, PRINTED}
+    assert all(reason.startswith("not run: ") for reason in reasons)
+
+
+@pytest.mark.parametrize("block", [block for block in blocks() if block.commands], ids=lambda block: block.name)
+def test_what_the_page_shows_is_what_comes(block: Block, walk: Walk) -> None:
+    assert masked(walk.said[block.name]) == masked(block.text)
+    assert walk.said[block.name].endswith("(failed)") is ("[remote rejected]" in block.text)
+
+
+def test_what_init_prints_is_what_the_page_does(walk: Walk) -> None:
+    (shown,) = [block.text for block in blocks() if WHERE[block.name] == PRINTED]
+    assert shown in walk.said["corpus init hello"]
+    (done,) = [block.text for block in blocks() if block.name == "git add .salt"]
+    assert {line.strip() for line in shown.splitlines()[1:3]} < set(done.splitlines())
+
+
+def test_setup_finds_nothing_wrong_and_does_what_it_said(walk: Walk) -> None:
+    setup = "/opt/corpushooks/bin/corpus setup"
+    told = re.findall(r"^would make (.*)$", walk.said[f"{setup} --dry-run"], re.MULTILINE)
+    assert told and told == re.findall(r"^made       (.*)$", walk.said[setup], re.MULTILINE)
+    assert "ok     daemon" in walk.said[setup] and "\nwrong" not in walk.said[setup]
+
+
+def test_the_failure_can_be_looked_at_and_mended(walk: Walk) -> None:
+    looked = walk.said["ssh corpus@server.example.org log hello 2"]
+    assert "grep Helo page.html" in looked
+    assert "    last: deployment 2 rolled back: install 10_check failed: check" in looked
+    assert "success: hello is live" in walk.said["sed -i s/Helo/Hello/ .salt/10_check.sls"]
+
+
+def test_what_is_taken_back_is_what_setup_made(walk: Walk) -> None:
+    left = walk.there.run(LEFT).text.splitlines()
+    assert left == ["Hello from hello", "id: ‘corpus’: no such user"]
