@@ -17,7 +17,7 @@ from corpushooks.errors import CorpusError, SaltError, UsageError
 from corpushooks.history import History
 from corpushooks.lanes import settings_of
 from corpushooks.paths import strays
-from corpushooks.project import Host
+from corpushooks.project import NAME, NAME_LIMIT, Host
 from corpushooks.redaction import Redactor
 from corpushooks.release import Release, Unheard
 from corpushooks.salt import Session
@@ -163,7 +163,7 @@ def check_folder(tree: Path, environment: str, folder: Path) -> list[Checked]:
     if out := _links_out(tree):
         return [Checked(".salt", tuple(out))]
     site = open_site(Host(folder / "host"))
-    project = site.host.project("project")
+    project = site.host.project(_name_in(tree / ".salt" / release.SAMPLE))
     (folder / "pillar").mkdir()
     row = ProjectRow(project.name, environment, "master", 0.0)
     found = release.beside(project, environment, folder / "trees", tree / ".salt", folder / "pillar")
@@ -173,6 +173,13 @@ def check_folder(tree: Path, environment: str, folder: Path) -> list[Checked]:
         return [*([Checked(".salt", tuple(named))] if named else []), *_check(site, row, found)]
     finally:
         site.engine.close()
+
+
+def _name_in(sample: Path) -> str:
+    """Return the name that a PILLAR.sample gives its project, since modules and files are named by it, or some name."""
+    readable = sample.is_file() and not sample.is_symlink()
+    found = re.search(r"^[\"']?makina-projects\.([\w-]+)", sample.read_text(errors="replace") if readable else "", re.M)
+    return found[1] if found and NAME.fullmatch(found[1]) and len(found[1]) <= NAME_LIMIT else "project"
 
 
 def _links_out(folder: Path) -> list[str]:

@@ -651,7 +651,7 @@ def test_check_compiles_each_sls_and_runs_none(new_box: Callable[..., Box], tmp_
     for name, said in (
         ("10_undefined", " line 3: Jinja variable 'dict object' has no attribute 'nothing'"),
         ("20_requires", " line 1: Referenced state does not exist for requisite [require: (file: /gone)] in state [a]"),
-        ("25_include", " line 4: Specified SLS makina-projects.project.gone in saltenv base is not available"),
+        ("25_include", " line 4: Specified SLS makina-projects.projectname.gone in saltenv base is not available"),
         ("30_unknown", " line 2: State 'file.manage' was not found"),
     ):
         assert wrong.pop(f"{name}.sls")[0].startswith(f"{name}.sls{said}")
