@@ -76,7 +76,7 @@ def test_a_table_fits_a_terminal_and_drives_it_no_further_than_to_colours(live: 
 
 
 def test_what_each_table_says(live: Box) -> None:
-    said = {line: " ".join(STYLE.sub("", on_terminal(live, line, 200)).split()) for line in LOOKING}
+    said = {line: " ".join(STYLE.sub("", on_terminal(live, line, 400)).split()) for line in LOOKING}
     commit = view.short(live.row().code)
     assert re.search(rf"hello prod 2 {commit} \d+ \w+ \w+", said["status"])
     assert "last: deployment 4 failed: [red]x[/red] :smile:" in said["status"]
