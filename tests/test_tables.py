@@ -43,6 +43,13 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
         yield box
 
 
+@pytest.fixture(autouse=True)
+def real_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the terminal say how wide it is, and no variable of whoever runs the tests."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.delenv("LINES", raising=False)
+
+
 def words(box: Box, line: str) -> list[str]:
     return [sys.executable, "-m", "corpushooks", "--root", str(box.host.root), *line.split()]
 
