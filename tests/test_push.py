@@ -28,7 +28,8 @@ hello (prod) deployment 2: ccccccc -> ccccccc, 1 commit
 [3/8] fixperms               1 changed                       0.0 s
 [4/8] install 00_page        1 state                         0.0 s
       install 10_broken
-        FAILED   broken       test.fail_without_changes (10_broken.sls line 1)
+        FAILED   broken       test.fail_without_changes
+          (10_broken.sls line 1)
           Failure!
 error: install 10_broken failed: broken
       again: 00_page         1 state                         0.0 s
