@@ -99,10 +99,11 @@ def summary(result: Result) -> str:
 
 
 def complaint(word: str, text: str) -> str:
-    """Return a text of any length as an error, a warning or a hint: the word once, and lines that a terminal holds."""
+    """Return an error or a warning: the word once, and of an error lines that a terminal holds."""
     first, *rest = [line.rstrip() for line in text.strip().splitlines() if line.strip()] or [""]
-    inner = " " * (len(word) + 2)
-    wrapped = textwrap.wrap(first, FITS - len(inner), break_long_words=False, break_on_hyphens=False) or [""]
+    inner, wrapped = " " * (len(word) + 2), [first]
+    if word == "error":  # a warning may have a command in it, to be pasted
+        wrapped = textwrap.wrap(first, FITS - len(inner), break_long_words=False, break_on_hyphens=False) or [""]
     return f"{word}: " + f"\n{inner}".join([*wrapped, *rest])
 
 

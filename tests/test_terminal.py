@@ -54,7 +54,7 @@ LONG_FAILS = f"""\
 """
 # What may be longer: commands to be pasted, and what is no text of ours but of the project or of Salt: the output
 # of commands, diffs, comments of states, values of cfg.
-PASTED = re.compile(r"hint: ")
+PASTED = re.compile(r"hint: |warning: ")
 THEIRS = " " * 10
 HEAD = re.compile(r"          \((requires|\S+\.sls line) ?")
 
@@ -147,6 +147,11 @@ ERRORS = {
 @pytest.mark.parametrize("text", ERRORS)
 def test_an_error_of_several_lines_says_its_word_once(text: str) -> None:
     assert view.complaint("error", text) == ERRORS[text]
+
+
+def test_a_warning_is_not_broken_since_it_may_have_a_command_in_it() -> None:
+    assert view.complaint("warning", "word " * 20) == f"warning: {'word ' * 20}".rstrip()
+    assert view.complaint("warning", "one\ntwo") == "warning: one\n         two"
 
 
 def test_a_refusal_of_several_lines_is_one_error(salted: Box) -> None:
