@@ -188,7 +188,7 @@ class Project:
 def check_name(name: str) -> str:
     """Return `name` if a project may be called so; raise UsageError."""
     if not NAME.fullmatch(name):
-        raise UsageError(f"{name!r} is no project name: lower case letters, digits, - and _, not first")
+        raise UsageError(f"{name!r} is no project name: lower case letters and digits, after the first - and _ too")
     if len(name) > NAME_LIMIT:
         raise UsageError(f"{name!r} is too long: a project name has at most {NAME_LIMIT} characters")
     return name

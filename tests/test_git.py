@@ -150,6 +150,7 @@ def test_pins_are_hidden_and_nobody_elses_to_push(work: Work, repo: Path, bring:
     assert not (repo / "ran").exists()
     git.unpin(repo, 7)
     git.unpin(repo, 7)
+    assert [path.name for path in (repo / "logs/refs/corpus").iterdir()] == ["12"]
     assert git.pins(repo) == [12]
 
 

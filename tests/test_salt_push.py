@@ -153,11 +153,12 @@ def kept(box: Box) -> dict[str, object]:
     """Return all below the root of a host that a plan may not touch: type, mode, owner, time and content.
 
     What it may: the store, the logs, the socket's folder, Salt's cache and configuration, and in the repository the
-    objects that git received, with a pin of them while it runs and the reflog of that: a folder of refs is newer then.
+    objects that git received, with a pin of them while it runs and the reflog of that: these folders are newer then.
     """
-    folders = [f"srv/projects/hello/git/{repo}.git/refs" for repo in ("project", "pillar")]
+    refs = ("refs", "logs/refs/corpus")
+    folders = [f"srv/projects/hello/git/{repo}.git/{name}" for repo in ("project", "pillar") for name in refs]
     state = [f"var/lib/corpushooks/{name}" for name in ("store", "logs", "daemon.log", "salt")]
-    names = ("objects", "refs/corpus", "logs/refs/corpus", "packed-refs")
+    names = ("objects", "refs/corpus", "packed-refs")
     mine = (*state, "run", *(f"srv/projects/hello/git/project.git/{name}" for name in names))
     return {
         path: what for path, what in tree_of(box.host.root).items() if path not in folders and not path.startswith(mine)

@@ -122,8 +122,9 @@ def pin(path: Path, number: int, commit: str) -> None:
 
 
 def unpin(path: Path, number: int, *, patience: float = PATIENCE) -> None:
-    """Let the commit of a deployment go."""
+    """Let the commit of a deployment go, and its reflog, which would keep it too."""
     _remove_ref(path, f"{PINS}/{number}", None, patience)
+    (path / "logs" / PINS / str(number)).unlink(missing_ok=True)
 
 
 def clear_locks(path: Path) -> None:
