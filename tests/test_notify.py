@@ -152,8 +152,7 @@ def mend(box: Box, page: str = "three") -> None:
 
 def complaints(box: Box) -> str:
     path = box.host.state_dir / "notify.log"
-    until(path.exists)
-    return path.read_text()
+    return until(lambda: path.exists() and path.read_text())  # it is made, then written in one go
 
 
 # what is said, and when

@@ -144,6 +144,8 @@ def test_who_gives_no_sign_of_life_says_where_it_hung(cold: Box, launch: Launch,
     with peer.listen(cold.host.socket) as listener:
         child = launch(listener.fileno(), NOTIFY_SOCKET=address(ear), WATCHDOG_USEC="300000")
         assert [ear.recv(100) for _ in range(2)] == [b"READY=1", b"WATCHDOG=1"]
+        threads = Path(f"/proc/{child.pid}/task")
+        until(lambda: len(list(threads.iterdir())) == 1)  # Python may crash over those that just begin or end
         child.send_signal(signal.SIGABRT)  # as systemd does then
         assert child.wait(20) == -signal.SIGABRT
     assert "in serve" in told(cold)
