@@ -26,6 +26,7 @@ install() {
 }
 
 need git git
+need setfacl acl
 need strace strace
 need ssh openssh-client
 need sshd openssh-server

@@ -25,7 +25,7 @@ FLOORS = {
     "doors": "git salt wiring tree health history accounts keyring directory authorized_keys log client peer"
     " systemd machine notify watch",  # one thing each
     "rooms behind a door": "tree.drift tree.sync tree.snapshot tree.restore tree.permissions tree.scan tree.entries"
-    " tree.removal tree.descriptors tree.report tree.manifest"
+    " tree.removal tree.descriptors tree.report tree.acl tree.manifest"
     " git.checkouts git.listings git.commits git.refs git.bare git.access"
     " salt.warm salt.call salt.session salt.configuration salt.child salt.interface",
     "process": "store run disk",

@@ -231,13 +231,13 @@ def test_resetperms_as_fixperms_files_call_it(tree: Path) -> None:
     done = run.run([RESETPERMS, *flags, *owner, *modes_of, "--paths", tree / "in", f"--paths={tree}/alone"])
     assert done.stderr == b""
     assert modes(tree) == {"alone": "640", "in": "771", "in/file": "640", "in/run": "750", "link": "777"}
-    run.run([RESETPERMS, "--no-recursive", "--dmode", "0700", "--paths", tree / "in"])
+    run.run([RESETPERMS, "-n", "--no-recursive", "--dmode", "0700", "--paths", tree / "in"])
     assert modes(tree)["in"], modes(tree)["in/file"] == ("700", "640")
-    run.run([RESETPERMS, "--fmode", "0600", "--excludes=.*/ru.+", "--paths", tree / "in"])
+    run.run([RESETPERMS, "-n", "--fmode", "0600", "--excludes=.*/ru.+", "--paths", tree / "in"])
     assert (modes(tree)["in/file"], modes(tree)["in/run"]) == ("600", "750")
-    run.run([RESETPERMS, "--dmode", "0700", "--no-recursive", "--paths", tree / "in"])
+    run.run([RESETPERMS, "-n", "--dmode", "0700", "--no-recursive", "--paths", tree / "in"])
     run.run([RESETPERMS, "--only-acls", "--dmode", "0777", "--paths", tree / "in"])
-    assert modes(tree)["in"] == "700"
+    assert f"{(tree / 'in').stat().st_mode & 0o707:o}" == "700"  # the middle is what its access list lets through
 
 
 def test_resetperms_follows_no_link_and_says_so(tree: Path) -> None:
@@ -255,8 +255,8 @@ def test_resetperms_names_what_is_wrong(tree: Path) -> None:
     for words, said in (
         (["--user", "nobody-at-all"], "there is no user 'nobody-at-all'"),
         (["--group", "none-of-them"], "there is no group 'none-of-them'"),
-        (["--dmode", "rwx"], "'rwx' is no mode"),
-        (["--excludes", "("], "'(' is no regular expression"),
+        (["--dmode", "rwx"], "invalid mode 'rwx'"),
+        (["--excludes", "("], "invalid regular expression '('"),
     ):
         done = run.run([RESETPERMS, *words, "--paths", tree], check=False)
         assert (done.code, said in done.stderr.decode()) == (1, True)

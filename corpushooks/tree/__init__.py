@@ -6,12 +6,16 @@
     sync        bring a checkout into it                     sync
     drift       what of a checkout is no longer so in it     drift, content_at, kind_at
     permissions give it its owner and modes                  fix
+    acl         access lists                                 Access, grant
     removal     take it away                                 remove
 
 and below these: entries (make one), descriptors (open without following links), report and
 manifest (values: what was done, and what a tree looked like).
 """
 
+from corpushooks.tree.acl import GROUP as ACL_GROUP
+from corpushooks.tree.acl import USER as ACL_USER
+from corpushooks.tree.acl import Access, grant
 from corpushooks.tree.descriptors import DEPTH
 from corpushooks.tree.drift import Drift, content_at, drift, kind_at
 from corpushooks.tree.permissions import fix
@@ -23,6 +27,6 @@ from corpushooks.tree.snapshot import cost, is_whole, rename, snapshot
 from corpushooks.tree.sync import sync
 
 __all__ = [
-    "DEPTH", "Drift", "Report", "Scan", "content_at", "cost", "drift", "fix", "is_whole", "kind_at", "remove", "rename",
-    "restore", "scan", "snapshot", "sync",
+    "ACL_GROUP", "ACL_USER", "DEPTH", "Access", "Drift", "Report", "Scan", "content_at", "cost", "drift", "fix",
+    "grant", "is_whole", "kind_at", "remove", "rename", "restore", "scan", "snapshot", "sync",
 ]  # fmt: skip

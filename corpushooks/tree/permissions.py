@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from corpushooks.text import shown
+from corpushooks.tree.acl import NONE_HERE, Access, grant
 from corpushooks.tree.descriptors import RACES, Folders, at, closing, told
 from corpushooks.tree.entries import set_owner
 from corpushooks.tree.manifest import KINDS, TICK_NS, Entry, entry_of, join
@@ -25,9 +27,10 @@ class _Fix:
     tree: Folders
     uid: int | None
     gid: int | None
-    dirs: int
-    files: int
+    dirs: int | None
+    files: int | None
     run: int
+    access: Access | None
     tally: Tally
     foreign: list[str] = field(default_factory=list)  # paths of files that are not the tree's alone
 
@@ -37,15 +40,17 @@ def fix(
     *,
     uid: int | None,
     gid: int | None,
-    dirs: int = 0o770,
-    files: int = 0o660,
+    dirs: int | None = 0o770,
+    files: int | None = 0o660,
     run: int = 0o110,
+    access: Access | None = None,
     recursive: bool = True,
     skip: Callable[[str], bool] = lambda path: False,
 ) -> Report:
     """Give a tree its owner (None: left alone) and its modes, touching only what differs.
 
-    Folders get `dirs`; files get `files`, and `run` too where anybody could run it; links get the owner;
+    Folders get `dirs`; files get `files`, and `run` too where anybody could run it (None: left alone); both get what
+    `access` grants (None: their access lists are left alone); links get the owner;
     FIFOs, sockets and devices are left alone. So are, as root, files of others with a name outside the tree, or
     with names that move: who planted that link may not be who owns the file. So is what `skip` says of, by its path
     in the tree. An ordinary user changes modes only.
@@ -58,7 +63,7 @@ def fix(
     with told("permissions of", target), Folders(target, unlock=True) as tree:
         found = _settled(target, uid) if recursive else Scan(_own_stat(tree), {}, target, ())
         tally.warnings += found.warnings
-        job = _Fix(found, tree, uid, gid, dirs, files, run, tally)
+        job = _Fix(found, tree, uid, gid, dirs, files, run, access, tally)
         for folder in reversed(found.folders):
             for name, entry in found.folders[folder].items():
                 if not skip(join(folder, name)):
@@ -86,9 +91,9 @@ def _own_stat(tree: Folders) -> Entry:
 def _fixed(job: _Fix, entry: Entry) -> Entry:
     """Return what an entry is to be."""
     if entry.kind == "folder":
-        mode = job.dirs
+        mode = entry.mode if job.dirs is None else job.dirs
     elif entry.kind == "file":
-        mode = job.files | (job.run if entry.mode & 0o111 else 0)
+        mode = entry.mode if job.files is None else job.files | (job.run if entry.mode & 0o111 else 0)
     elif entry.kind == "link":
         mode = entry.mode
     else:
@@ -101,7 +106,8 @@ def _fixed(job: _Fix, entry: Entry) -> Entry:
 def _fix_entry(job: _Fix, folder: str, name: str, entry: Entry) -> None:
     """Correct one entry, if it is still what the scan saw, and the tree's own."""
     wanted = _fixed(job, entry)
-    if wanted == entry:
+    listed = job.access is not None and entry.kind in ("file", "folder")
+    if wanted == entry and not listed:
         return
     path = join(folder, name)
     try:
@@ -112,17 +118,36 @@ def _fix_entry(job: _Fix, folder: str, name: str, entry: Entry) -> None:
             st = os.fstat(handle)
             if (st.st_ino, KINDS[stat.S_IFMT(st.st_mode)]) != (entry.ino, entry.kind):
                 job.tally.warn(path, "left alone, it changed meanwhile")
-            elif (st.st_uid, st.st_gid, stat.S_IMODE(st.st_mode)) == (wanted.uid, wanted.gid, wanted.mode):
+            elif not listed and (st.st_uid, st.st_gid, stat.S_IMODE(st.st_mode)) == (
+                wanted.uid, wanted.gid, wanted.mode,
+            ):  # fmt: skip
                 pass  # by another name of the same file
             elif _is_foreign(job, entry, st):
                 job.foreign.append(path)
             else:
-                job.tally.changed += set_owner(f"/proc/self/fd/{handle}", st, wanted)
+                way = f"/proc/self/fd/{handle}"
+                job.tally.changed += set_owner(way, st, wanted) | _grant(job, way, path, wanted)
     except PermissionError:
         job.tally.warn(path, "left alone, it is not ours")
     except OSError as exc:
         if exc.errno not in RACES:
             raise
+
+
+def _grant(job: _Fix, way: str, path: str, wanted: Entry) -> bool:
+    """Give a file or a folder its access list, where one is wanted; warn where it cannot have any."""
+    if job.access is None or wanted.kind not in ("file", "folder"):
+        return False
+    try:
+        return grant(way, wanted.mode, job.access, folder=wanted.kind == "folder")
+    except OSError as exc:
+        if exc.errno not in NONE_HERE:
+            raise
+        if exc.errno == errno.ENOTSUP:
+            job.tally.warnings.append("access lists are left alone: this filesystem has none")
+        else:
+            job.tally.warn(path, "its access list is left alone, it is not ours")
+        return False
 
 
 def _is_foreign(job: _Fix, entry: Entry, st: os.stat_result) -> bool:
