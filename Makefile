@@ -1,12 +1,13 @@
 # make demo: see a push deploy.  make test: prove it.  Both set up all they need under .venv.
 # make docs: the pages as a site with search, in build/site.
+# make walk: all on servers of their own, which it boots; needs root, minutes the first time.
 # make chaos N=500 SEED=1: kill at random; ARGS=--fake without Salt.  make bench: what a deployment costs, ten minutes.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
-.PHONY: demo test check docs chaos power bench clean
+.PHONY: demo test check docs walk chaos power bench clean
 
 demo: $(VENV)/.package
 	@$(BIN)/corpus demo
@@ -23,6 +24,10 @@ check: $(VENV)/.test
 docs: $(VENV)/.docs
 	$(BIN)/python -m mkdocs build --strict
 	@echo "Open build/site/index.html; with search: $(BIN)/python -m http.server -b 127.0.0.1 -d build/site"
+
+walk: $(VENV)/.test
+	@sh tests/need_system.sh debootstrap systemd-nspawn
+	$(BIN)/python -m pytest $(or $(ARGS),$(wildcard tests/walk_*.py))
 
 chaos: $(VENV)/.test
 	@sh tests/need_system.sh

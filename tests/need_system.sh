@@ -33,7 +33,12 @@ need sshd openssh-server
 need systemd-analyze systemd
 need nginx nginx-light
 need slapd slapd
-for program in "$@"; do need "$program" "$program"; done
+for program in "$@"; do
+    case $program in
+    systemd-nspawn) need systemd-nspawn systemd-container ;;
+    *) need "$program" "$program" ;;
+    esac
+done
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
