@@ -163,7 +163,7 @@ class Daemon:
             self._noted, self._unnoted = time.monotonic(), 0
         else:
             self._unnoted += 1
-        hint = clean(self.site.words(exc.hint, ssh=self.rights.is_account(peer.caller)))
+        hint = clean(self.site.words(exc.hint, ssh=peer.keyed or self.rights.is_account(peer.caller)))
         peer.send(error=one_line(exc.message), hint=hint, code=exc.exit_code)
 
     def _act(self, peer: Connection) -> None:

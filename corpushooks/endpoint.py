@@ -88,7 +88,7 @@ def _split(command: str) -> list[str]:
 
 
 def _unknown() -> UsageError:
-    return UsageError("this is none of the words that are known here", hint="help lists them")
+    return UsageError("this is none of the words that are known here", hint="corpus help")
 
 
 def _git(program: str, given: list[str]) -> Wanted:
@@ -108,7 +108,7 @@ def _word(name: str, given: list[str]) -> Wanted:
     plain = [each for each in given if not each.startswith("-")]
     fits = word.needs <= len(plain) <= len(word.takes) and set(flags) <= word.flags
     if not fits or not all(like.fullmatch(each) for each, (_, like) in zip(plain, word.takes, strict=False)):
-        raise UsageError(f"usage: {name} {word.usage}".rstrip(), hint="help lists all that is known here")
+        raise UsageError(f"usage: {name} {word.usage}".rstrip(), hint="corpus help")
     project = plain[0] if plain else ""
     if len(project) > NAME_LIMIT:
         raise UsageError("this is no name of a project")
@@ -121,6 +121,12 @@ def help_lines() -> list[str]:
     width = max(map(len, uses.values()))
     git = "and git push, fetch and clone: ACCOUNT@HOST:PROJECT, its pillar ACCOUNT@HOST:PROJECT.pillar"
     return [*(f"{uses[name]:<{width}}  {word.does}" for name, word in WORDS.items()), git]
+
+
+def called(account: str, address: str) -> str:
+    """Return how ssh is told of an account at a host: name or name:port."""
+    name, _, port = address.partition(":")
+    return f"{f'-p {port} ' if port else ''}{account}@{name}"
 
 
 def typed(text: str, address: str) -> str:

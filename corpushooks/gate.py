@@ -24,7 +24,7 @@ from corpushooks.run import ancestors, start_time
 from corpushooks.settings import Settings
 from corpushooks.text import one_line
 
-WHOAMI = "whoami says what it may"
+WHOAMI = "corpus whoami"
 ENDED = RefusedError("this session is over, or its key is no longer here", hint="connect again")
 
 
@@ -65,6 +65,7 @@ class Gate:
         token = asked.text("admission") if "admission" in asked.values else ""
         if not token:
             return Visitor(peer.who, self.rights, peer.caller)
+        peer.keyed = True
         keyring = Keyring(self.history)
         found = keyring.admission(token)
         key = keyring.key(found.key) if found else None
@@ -77,6 +78,7 @@ class Gate:
         and one that is not for this key are the same."""
         if not (self.rights.is_account(peer.caller) or self.rights.is_own(peer.uid)):
             raise RefusedError("only the account of ssh is let in with a key")
+        peer.keyed = True
         right, project, start = asked.text("right"), asked.text("project"), start_time(peer.pid)
         ring = Keyring(self.history)
         key = ring.key(asked.text("key"))

@@ -108,10 +108,12 @@ class History(Store):
         rows = self.rows("SELECT * FROM freeze WHERE project IN ('', ?) ORDER BY project LIMIT 1", name)
         return Freeze(**rows[0]) if rows else None
 
-    def freeze(self, name: str, reason: str, who: str) -> None:
-        """Record that nothing is deployed in a project ("": in any) until it thaws."""
+    def freeze(self, name: str, reason: str, who: str) -> Freeze | None:
+        """Record that nothing is deployed in a project ("": in any) until it thaws; return what was said before."""
         with self.change() as db:
+            before = db.execute("SELECT * FROM freeze WHERE project = ?", (name,)).fetchone()
             db.execute("INSERT OR REPLACE INTO freeze VALUES (?, ?, ?, ?)", (name, reason, who, time.time()))
+        return Freeze(**before) if before else None
 
     def thaw(self, name: str) -> bool:
         """Record that deployments go on; return whether they were frozen."""

@@ -12,6 +12,7 @@ from corpushooks.errors import RefusedError, UsageError
 from corpushooks.history import History
 from corpushooks.project import Host, Project, check_branch, check_environment
 from corpushooks.settings import Settings
+from corpushooks.text import differences
 
 URLS = ("code_url", "pillar_url")
 
@@ -27,6 +28,7 @@ class Made:
     pillar_url: str
     new: bool
     notes: tuple[str, ...]
+    changes: tuple[str, ...] = ()  # of a project that was there
     commit: str = ""  # the first one, where an installer made it
 
 
@@ -68,7 +70,13 @@ def init(
     places = urls(project, settings)
     if row is None and (wrong := announce.made(mine, history, project, env, head, places)):
         notes = [*notes, wrong]
-    return Made(name, env, head, **places, new=row is None, notes=tuple(notes), commit=commit or "")
+    changes = tuple(differences(_told(row.environment, row.branch), _told(env, head))) if row else ()
+    return Made(name, env, head, **places, new=row is None, notes=tuple(notes), changes=changes, commit=commit or "")
+
+
+def _told(environment: str, branch: str) -> dict[str, str]:
+    """Return what init can change in a project, as people read it."""
+    return {"environment": environment, "branch": branch}
 
 
 def _first_tree(project: Project, environment: str, branch: str, installed_by: str, folder: Path) -> Path:

@@ -12,10 +12,10 @@ import hashlib
 import re
 import struct
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from corpushooks.errors import UsageError
+from corpushooks.errors import RefusedError, UsageError
 from corpushooks.project import check_name
 
 READ, PUSH, ADMIN = RIGHTS = ("read", "push", "admin")  # each may what those before it may
@@ -82,6 +82,16 @@ class Key:
     def may(self) -> str:
         """Return what this key may, as people read it."""
         return "; ".join(map(str, self.grants))
+
+    @property
+    def told(self) -> dict[str, str]:
+        """Return what can change in a key, as people read it."""
+        return {
+            "rights": self.may,
+            "expiry": f"{day(self.expires)} UTC" if self.expires else "none",
+            "principals": " ".join(self.principals) or "the account",
+            "source": self.source or "added by hand",
+        }
 
     @property
     def fingerprint(self) -> str:
@@ -201,6 +211,67 @@ def fingerprint(blob: str) -> str:
     """Return what ssh-keygen -l shows of a key."""
     digest = hashlib.sha256(base64.b64decode(blob)).digest()
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+
+# what becomes of a key that is here
+
+ANY = ""  # in levels: every project that is not named
+
+
+def levels(key: Key) -> dict[str, int]:
+    """Return how far a key goes: the place of a right in RIGHTS, by project and by ANY."""
+    found: dict[str, int] = {}
+    for grant in key.grants:
+        for project in grant.projects or (ANY,):
+            found[project] = max(found.get(project, -1), RIGHTS.index(grant.right))
+    return found
+
+
+def with_levels(key: Key, found: Mapping[str, int]) -> Key:
+    """Return a key that goes as far as `found` says, and no further."""
+    general = found.get(ANY, -1)
+    grants = [Grant(RIGHTS[general])] if general >= 0 else []
+    for place, right in enumerate(RIGHTS):
+        if names := tuple(name for name, level in found.items() if name and level == place > general):
+            grants.append(Grant(right, names))
+    return replace(key, right=grants[0].right, projects=grants[0].projects, more=tuple(grants[1:]))
+
+
+def gained(old: Key, new: Key) -> Key:
+    """Return a key that is here with what `new` gives as well; raise RefusedError where something would be lost."""
+    had, given = levels(old), levels(new)
+    _refuse_loss(old, new, had, given)
+    if old.source:
+        return new
+    both = {name: max(had.get(name, -1), given.get(name, -1)) for name in {**had, **given}}
+    principals = tuple(dict.fromkeys((*old.principals, *new.principals)))
+    return with_levels(replace(old, expires=new.expires or old.expires, principals=principals, by=new.by), both)
+
+
+def _refuse_loss(old: Key, new: Key, had: Mapping[str, int], given: Mapping[str, int]) -> None:
+    """Refuse what adding cannot do: take something away, or give every project to a key that is for some."""
+    name, change = old.name, f"corpus key set {old.name}"
+    rights = " ".join([f"--{new.right}", *(f"--project {each}" for each in new.projects or ())])
+    everything = rights if new.projects else f"{rights} --every-project"
+    if old.authority != new.authority:
+        raise RefusedError(f"the key {name} is here{'' if old.authority else ', not'} as an authority's",
+                           hint=f"corpus key remove {name}, then add it again")  # fmt: skip
+    if old.source and any(given.get(each, given.get(ANY, -1)) < level for each, level in had.items()):
+        raise RefusedError(f"the directory gives the key {name} more: {old.may}", hint=f"{change} {everything}")
+    if ANY in given and ANY not in had:
+        raise RefusedError(f"no project was named, and the key {name} is for some: {old.may}", f"{change} {everything}")
+    if new.principals and not old.principals and old.authority:
+        words = " ".join(f"--principal {each}" for each in new.principals)
+        raise RefusedError(f"the key {name} is for the account's principal", hint=f"{change} {words}")
+    if new.expires and not old.source and (old.expires is None or new.expires < old.expires):
+        end = f"expires on {old.told['expiry']}" if old.expires else "does not expire"
+        raise RefusedError(f"the key {name} {end}, for all that it may: {old.may}",
+                           hint=f"{change} --expires {last_day(new.expires)}")  # fmt: skip
+
+
+def last_day(end: float) -> str:
+    """Return the day that `expiry` understands as this end."""
+    return time.strftime("%Y-%m-%d", time.gmtime(end - 1))
 
 
 def check_key_name(name: str) -> str:

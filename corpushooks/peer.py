@@ -165,6 +165,7 @@ class Connection:
 
     link: socket.socket
     limits: Limits = Limits()
+    keyed: bool = False  # it came by ssh, with a key
 
     @cached_property
     def uid(self) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import socket
 import sys
 import syslog
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from typing import Any, NoReturn
 
 from corpushooks import keys
 from corpushooks.client import ADMISSION, ask
-from corpushooks.endpoint import Wanted, help_lines, parse
+from corpushooks.endpoint import Wanted, called, help_lines, parse, typed
 from corpushooks.errors import CorpusError, NoDaemonError
 from corpushooks.history import History
 from corpushooks.keyring import Keyring
@@ -120,6 +121,7 @@ def serve(host: Host, key: str, certificate: str, environ: Mapping[str, str], ma
             return _say(help_lines())
         admitted = _admit(host, key, mark, certificate, wanted)
     except CorpusError as exc:
+        exc.hint = typed(exc.hint, _called(host))
         return _complain(exc)
     if wanted.words == ("whoami",):
         return _say(_who(admitted))
@@ -133,6 +135,17 @@ def _admit(host: Host, key: str, mark: str, certificate: str, wanted: Wanted) ->
     except NoDaemonError as exc:
         hint = "whoever runs this server finds out why: corpus doctor"
         raise NoDaemonError(f"the deployment daemon does not answer: {exc.message}", hint) from exc
+
+
+def _called(host: Host) -> str:
+    """Return how people call this host in ssh."""
+    from corpushooks.settings import Settings, load  # here, since what succeeds needs neither
+
+    try:
+        settings = load(host.config_file)
+    except CorpusError:
+        settings = Settings()
+    return called(settings.account, settings.address or socket.getfqdn())
 
 
 def _say(lines: Sequence[str]) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from corpushooks import view
 from corpushooks.config import Cfg
 from corpushooks.deployment import FAILED, REFUSED, ChildRow, Deployment, ProjectRow, Request
-from corpushooks.endpoint import typed
+from corpushooks.endpoint import called, typed
 from corpushooks.errors import CancelledError, CorpusError, RefusedError, UsageError
 from corpushooks.history import History, open_store
 from corpushooks.log import Log
@@ -61,8 +61,7 @@ class Site:
         """Return a text with the commands in it as one types them for this host, or over ssh."""
         if not ssh:
             return self.host.words(text)
-        name, _, port = (self.settings.address or socket.getfqdn()).partition(":")
-        return self.host.words(typed(text, f"{f'-p {port} ' if port else ''}{self.settings.account}@{name}"))
+        return self.host.words(typed(text, called(self.settings.account, self.settings.address or socket.getfqdn())))
 
     def tell(self) -> None:
         """Wake those who wait for their turn: something began, ended or was cancelled."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 LINE = 4096  # characters that are kept of one line
 PART = 1 << 19  # characters that are kept of each end of a long text,
@@ -75,3 +75,8 @@ def _but_the_cut(found: list[str], place: int) -> list[str]:
     if len(found) > ROWS or (len(found) > 1 and len(found[place]) < LINE):
         del found[place]
     return found
+
+
+def differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """Say what changed, a line for each: `what: before -> after`."""
+    return [f"{name}: {before[name]} -> {text}" for name, text in after.items() if before.get(name, text) != text]

@@ -247,6 +247,16 @@ def test_init_again_changes_nothing(new_box: Callable[..., Box]) -> None:
     assert quiet_tree(box) == before
 
 
+def test_init_says_what_it_changes_in_a_project(new_box: Callable[..., Box]) -> None:
+    box = new_box()
+    box.init()
+    told = said(corpus(box, "init", "hello", "--env", "dev", "--branch", "main")).splitlines()
+    assert told[:3] == [
+        "repaired hello (dev, deploys main)", "changed environment: prod -> dev", "changed branch: master -> main",
+    ]  # fmt: skip
+    assert not any(line.startswith("changed") for line in said(corpus(box, "init", "hello")).splitlines())
+
+
 def test_init_repairs_what_was_damaged(new_box: Callable[..., Box]) -> None:
     box = new_box()
     corpus(box, "init", "hello")
@@ -718,9 +728,9 @@ def test_link_and_unlink(new_box: Callable[..., Box]) -> None:
     box = new_box()
     box.init()
     project = box.project()
-    assert corpus(box, "unlink", "hello").code == 0
+    assert said(corpus(box, "unlink", "hello")) == "unlinked hello; its next deployment links it again\n"
     assert not project.wired_salt.is_symlink() and not project.wired_pillar.is_symlink()
-    assert corpus(box, "link", "hello").code == 0
+    assert said(corpus(box, "link", "hello")) == "linked hello\n"
     assert os.readlink(project.wired_salt) == str(project.salt_link)
     assert os.readlink(project.wired_pillar) == str(project.pillar)
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import authorized_keys
+from corpushooks import authorized_keys, keys
 from corpushooks.errors import RefusedError
+from corpushooks.keyring import Keyring
 from corpushooks.keys import Key
 from corpushooks.run import run
 from tests.host import Box, until
@@ -28,14 +29,12 @@ def pub(tmp_path: Path) -> Path:
 def test_keys_are_added_listed_tried_and_removed(box: Box, pub: Path) -> None:
     made = asked(box, "key", "add", "alice", str(pub), "--read", "--project", "hello", "--expires", "30d")
     assert (made["right"], made["projects"], made["by"]) == ("read", ["hello"], ME)
-    assert asked(box, "key", "list") == [made]
+    assert asked(box, "key", "list") == [{key: value for key, value in made.items() if key != "before"}]
     assert asked(box, "key", "test", "alice", "hello") == {"read": True, "push": False, "admin": False}
     listed = corpus(box, "key", "list").text
     assert listed.startswith("alice            read   hello, until ") and made["fingerprint"] in listed
     assert corpus(box, "key", "test", "alice", "hello").text.splitlines()[1] == "push   no: it may read, not push"
-    again = asked(box, "key", "add", "alice", str(pub))
-    assert (again["right"], again["projects"], again["expires"]) == ("push", [], None)
-    assert corpus(box, "key", "remove", "alice").text == "alice is let in no more"
+    assert corpus(box, "key", "remove", "alice").text == "revoked alice: read hello"
     assert corpus(box, "key", "list").text == "no keys: corpus key add NAME FILE"
 
 
@@ -56,6 +55,124 @@ def test_wrong_words_about_keys_are_told_in_one_line(box: Box, pub: Path, words:
     assert (output.code, output.stdout) == (2, b"")
     assert WRONG[words] in output.stderr.decode() and "Traceback" not in output.stderr.decode()
     assert asked(box, "key", "list") == []
+
+
+# a key that is here
+
+READ, PUSH, ADMIN = "--read", "--push", "--admin"
+H, S, EVERY = ("--project", "hello"), ("--project", "site"), ("--every-project",)
+GAINED: dict[str, tuple[tuple[str, ...], tuple[str, ...], str]] = {  # what it has, what is added, what it has then
+    "another project": ((PUSH, *H), (PUSH, *S), "push hello site"),
+    "the same": ((PUSH, *H), (PUSH, *H), "push hello"),
+    "less": ((PUSH, *H, *S), (PUSH, *H), "push hello site"),
+    "a lower right": ((PUSH, *H), (READ, *H), "push hello"),
+    "a lower right elsewhere": ((PUSH, *H), (READ, *S), "read site; push hello"),
+    "a higher right": ((READ, *H), (PUSH, *H), "push hello"),
+    "a higher right for one of two": ((READ, *H, *S), (PUSH, *H), "read site; push hello"),
+    "one project, for a key for all": ((PUSH,), (ADMIN, *H), "push every project; admin hello"),
+    "one project, for a key that has it": ((PUSH,), (PUSH, *H), "push every project"),
+    "more, for a key for all": ((READ,), (PUSH,), "push every project"),
+}  # fmt: skip
+
+
+def may(box: Box) -> str:
+    """Return what the only key may, as `key list` says it."""
+    words = corpus(box, "key", "list").text.split("  SHA256:")[0].split()
+    return " ".join(words[1:])
+
+
+@pytest.mark.parametrize("what", GAINED)
+def test_adding_a_key_again_takes_nothing_away(box: Box, pub: Path, what: str) -> None:
+    has, more, then = GAINED[what]
+    corpus(box, "key", "add", "alice", str(pub), *has)
+    before = may(box)
+    told = corpus(box, "key", "add", "alice", str(pub), *more)
+    assert (told.code, may(box)) == (0, then)
+    if before == then:
+        assert told.text.startswith("unchanged: alice ")
+    else:
+        assert told.text.splitlines() == ["changed alice", f"rights: {before} -> {then}"]
+
+
+LOST = {  # what it has, what is added: the command that does what was meant
+    "no project named": ((PUSH, *H), (PUSH,), "key set alice --push --every-project"),
+    "an end": ((PUSH, *H), (PUSH, *H, "--expires", "2100-01-02"), "key set alice --expires 2100-01-02"),
+    "an earlier end": (
+        (PUSH, "--expires", "2100-01-02"), (PUSH, "--expires", "2100-01-01"), "key set alice --expires 2100-01-01",
+    ),
+    "an authority's": ((PUSH,), (PUSH, "--authority"), "key remove alice, then add it again"),
+    "principals": (
+        (PUSH, "--authority"), (PUSH, "--authority", "--principal", "ops"), "key set alice --principal ops",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", LOST)
+def test_adding_what_would_take_something_away_is_refused_with_the_command_for_it(
+    box: Box, pub: Path, what: str
+) -> None:
+    has, more, command = LOST[what]
+    corpus(box, "key", "add", "alice", str(pub), *has)
+    before = asked(box, "key", "list")
+    told = corpus(box, "key", "add", "alice", str(pub), *more)
+    assert (told.code, told.stdout, asked(box, "key", "list")) == (3, b"", before)
+    hint = told.stderr.decode().splitlines()[1]
+    assert hint.endswith(f" {command}") and hint.startswith("hint: corpus ")
+    if "then" not in command:
+        done = corpus(box, *command.split())
+        assert done.code == 0 and done.text.startswith("changed alice\n"), done.stderr
+
+
+def test_a_later_end_is_given_and_none_leaves_it(box: Box, pub: Path) -> None:
+    corpus(box, "key", "add", "alice", str(pub), *H, "--expires", "2100-01-01")
+    assert "expiry" not in corpus(box, "key", "add", "alice", str(pub), *S).text
+    assert corpus(box, "key", "add", "alice", str(pub), *S, "--expires", "2100-12-31").text.splitlines() == [
+        "changed alice", "expiry: 2100-01-02 00:00 UTC -> 2101-01-01 00:00 UTC",
+    ]  # fmt: skip
+
+
+SET = {
+    "--read": "rights: push hello -> read hello",
+    "--project site": "rights: push hello -> push site",
+    "--admin --every-project": "rights: push hello -> admin every project",
+    "--expires 2100-01-01": "expiry: 2101-01-01 00:00 UTC -> 2100-01-02 00:00 UTC",
+    "--expires never": "expiry: 2101-01-01 00:00 UTC -> none",
+}
+
+
+@pytest.mark.parametrize("words", SET)
+def test_what_is_set_changes_and_nothing_else(box: Box, pub: Path, words: str) -> None:
+    corpus(box, "key", "add", "alice", str(pub), *H, "--expires", "2100-12-31")
+    assert corpus(box, "key", "set", "alice", *words.split()).text.splitlines() == ["changed alice", SET[words]]
+    assert corpus(box, "key", "set", "alice", *words.split()).text.startswith("unchanged: alice")
+
+
+def test_what_is_set_of_several_rights_is_said_whole(box: Box, pub: Path) -> None:
+    corpus(box, "key", "add", "alice", str(pub), PUSH, *H)
+    corpus(box, "key", "add", "alice", str(pub), READ, *S)
+    told = corpus(box, "key", "set", "alice", READ)
+    assert (told.code, "give a right and projects" in told.stderr.decode()) == (2, True)
+    assert corpus(box, "key", "set", "alice", PUSH, *EVERY).code == 0 and may(box) == "push every project"
+    for wrong in (("bob",), ("alice", *EVERY, *H), ("alice", "--principal", "x")):
+        assert corpus(box, "key", "set", *wrong).code == 2
+
+
+def test_a_directorys_key_is_not_made_less_by_adding_it(box: Box, pub: Path) -> None:
+    kind, blob, _ = keys.parse(LINE)
+    history = box.history
+    ring = Keyring(history)
+    ring.remember(Key("al", kind, blob, "push", ("hello", "other"), source="ldap", seen=1.0, person="al"))
+    history.close()
+    told = corpus(box, "key", "add", "jo", str(pub), PUSH, *S)
+    assert (told.code, told.stderr.decode().splitlines()) == (3, [
+        "error: the directory gives the key al more: push hello other",
+        f"hint: corpus --root {box.host.root} key set al --push --project site",
+    ])  # fmt: skip
+    told = corpus(box, "key", "add", "jo", str(pub), PUSH, *H, "--project", "other", *S)
+    assert told.text.splitlines() == [
+        "changed jo", "name: al -> jo", "rights: push hello other -> push hello other site",
+        "source: ldap -> added by hand",
+    ]  # fmt: skip
 
 
 # a file that sshd reads
@@ -107,6 +224,9 @@ def test_what_is_frozen_is_not_deployed_until_it_thaws(box: Box) -> None:
         output = corpus(box, *words)
         assert (output.code, "is frozen by" in output.stderr.decode()) == (3, True)
     assert corpus(box, "deploy", "hello", "--dry-run").code == 0
+    assert corpus(box, "freeze", "hello", "still").text.splitlines() == [
+        f"hello is frozen by {ME}: still", f"before: hello is frozen by {ME}: migrating the database",
+    ]  # fmt: skip
     assert work.push(options=("force",)).code == 0  # whoever may everything can insist
     assert corpus(box, "thaw", "hello").text == "hello is frozen no more"
     work.commit({"index.html": "three"})

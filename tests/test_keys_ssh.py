@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from corpushooks.run import Output, run
 from tests.host import FAILING, Box, Work, until
 from tests.sshd import Server, serving
 
-NO_PROJECT = "error: there is no project {!r} for the key {}\nhint: whoami says what it may\n"
+NO_PROJECT = "error: there is no project {!r} for the key {}\nhint: ssh {} whoami\n"
 
 
 @dataclass
@@ -67,6 +68,11 @@ class Door:
         argv = [*command, "-T", *flags, "-p", port, f"{user}@{host}", *words]
         return run(argv, check=False, stdin=stdin, timeout=60)
 
+    @property
+    def address(self) -> str:
+        """Return how the host's hints call it: its settings say so."""
+        return f"-p {self.server.port} {getpass.getuser()}@127.0.0.1"
+
     def work(self, name: str, project: str = "hello") -> Work:
         """Return the working copy of a project whose remote is behind sshd, for whoever has a key."""
         work = self.box.work(project)
@@ -79,7 +85,11 @@ class Door:
 def door(box: Box, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     folder = tmp_path_factory.mktemp("door")
     with serving(folder, box.host.root) as server:
-        yield Door(box, server, folder)
+        found = Door(box, server, folder)
+        box.stop()
+        box.settings(f"account: {getpass.getuser()}\naddress: 127.0.0.1:{server.port}\n")
+        box.start()
+        yield found
 
 
 def said(output: Output) -> str:
@@ -97,7 +107,7 @@ def test_a_push_with_a_key_is_a_deployment_of_whoever_has_it(door: Door) -> None
     door.work("alice").commit({".salt/10_broken.sls": FAILING})
     pushed = door.work("alice").push()
     assert pushed.code == 1
-    assert "corpus@" in pushed.text and " log hello 2" in pushed.text and "corpus log" not in pushed.text
+    assert f"ssh {door.address} log hello 2" in pushed.text and "corpus log" not in pushed.text
 
 
 def test_a_key_to_read_reads_and_no_more(door: Door, tmp_path: Path) -> None:
@@ -116,7 +126,7 @@ def test_a_key_to_read_reads_and_no_more(door: Door, tmp_path: Path) -> None:
     refused = door.ssh("bob", "git-upload-pack hello.pillar")
     assert (refused.code, said(refused)) == (
         3,
-        "error: the key bob: it may read, not push\nhint: whoami says what it may\n",
+        f"error: the key bob: it may read, not push\nhint: ssh {door.address} whoami\n",
     )
     archive = run(
         ["git", "archive", f"--remote={work.remote}", "master"],
@@ -138,8 +148,16 @@ def test_what_is_not_there_and_what_is_not_for_a_key_is_the_same(door: Door) -> 
     ):
         for name in ("secret", "nothing"):
             told = door.ssh("carol", command.format(name))
-            assert (told.code, said(told)) == (3, NO_PROJECT.format(name, "carol"))
+            assert (told.code, said(told)) == (3, NO_PROJECT.format(name, "carol", door.address))
     assert "secret" not in said(door.ssh("carol", "status"))
+
+
+def test_the_hint_of_a_refusal_is_a_command_that_works(door: Door) -> None:
+    door.add("bob", "read", "hello")
+    for command, answer in (("status nothing", "bob: may read hello\n"), ("nonsense", "this"), ("task hello", "this")):
+        hint = said(door.ssh("bob", command)).splitlines()[-1].removeprefix("hint: ssh ").split()
+        assert hint[:-1] == door.address.split()
+        assert answer in said(door.ssh("bob", hint[-1]))
 
 
 def test_every_word(door: Door) -> None:

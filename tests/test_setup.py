@@ -62,12 +62,16 @@ def test_all_is_taken_back_that_was_made_and_nothing_else(host: Host) -> None:
     before = tree_of(host.root, times=False)
     made = does(host)
     assert (host.pillar_dir.stat().st_mode & 0o777) == 0o750
-    assert {line.split(None, 1)[0] for line in made} == {"made", "skipped"}
+    assert {line.split(None, 1)[0] for line in made} == {"made", "changed", "skipped"}
+    assert f"changed    mode {host.pillar_dir}: 0755 -> 0750" in made
     undone = undoes(host)
     assert tree_of(host.root, times=False) == before
-    assert [line.removeprefix("undone     ") for line in reversed(undone)] == [
-        line.removeprefix("made       ") for line in made if line.startswith("made")
-    ]
+    assert [line.removeprefix("undone     ") for line in reversed(undone)] == done(made)
+
+
+def done(lines: list[str]) -> list[str]:
+    """Return what was made or changed, or would be."""
+    return re.findall(r"^(?:would )?(?:made|make|changed?) +([^:\n]*)", "\n".join(lines), re.MULTILINE)
 
 
 def test_a_dry_run_says_the_same_and_changes_nothing(host: Host) -> None:
@@ -75,9 +79,9 @@ def test_a_dry_run_says_the_same_and_changes_nothing(host: Host) -> None:
     told = does(host, dry=True)
     assert tree_of(host.root) == before
     made = does(host)
-    assert [line.removeprefix("would make ") for line in told] == [line.removeprefix("made       ") for line in made]
+    assert done(told) == done(made)
     after = tree_of(host.root)
-    assert len(undoes(host, dry=True)) == len([line for line in made if line.startswith("made")])
+    assert len(undoes(host, dry=True)) == len(done(made))
     assert tree_of(host.root) == after
 
 
@@ -142,7 +146,7 @@ def test_a_newer_one_writes_its_files_anew(host: Host, monkeypatch: pytest.Monke
     with monkeypatch.context() as older:
         older.setattr(setup.Plan, "template", lambda plan, name: f"older {name}\n")
         does(host)
-    assert f"made       unit file {unit}" in does(host)
+    assert f"changed    unit file {unit}: ours, of other settings or another version -> of these" in does(host)
     assert unit.read_text() == plan(host).template(unit.name)
     undoes(host)
     assert tree_of(host.root, times=False) == before

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import IO, Any
 
 import click
@@ -17,6 +17,7 @@ from corpushooks.errors import CorpusError, RefusedError, UsageError
 from corpushooks.keyring import Keyring
 from corpushooks.keys import Key
 from corpushooks.shell import forced
+from corpushooks.text import differences
 
 
 @click.group("key")
@@ -40,19 +41,86 @@ def add(
     context: Context, name: str, file: IO[str], right: str, projects: tuple[str, ...], expires: str | None,
     authority: bool, principals: tuple[str, ...], as_json: bool,
 ) -> None:  # fmt: skip
-    """Let in the public key in FILE (-: what is typed in) as NAME; one that is here gets other rights."""
+    """Add the public key in FILE (-: what is typed in) as NAME. A key that is here gets these rights as well.
+
+    Nothing is taken from a key that is here: corpus key set does that.
+    """
     kind, blob, _ = keys.parse(file.read())
     if principals and not authority:
         raise UsageError("--principal is for the key of an authority", hint="give --authority too")
     end = keys.expiry(expires, time.time()) if expires else None
-    found = Key(
+    asked = Key(
         keys.check_key_name(name), kind, blob, right, keys.check_projects(projects), end, authority,
         keys.check_principals(principals), by=getpass.getuser(),
     )  # fmt: skip
     ring = _ring(context)
-    ring.check(found)  # before the file is written: there it would open in the name of another
-    _write_file(context, [*(key for key in ring.all() if key.name != name), found])
-    _shown(ring.add(found), as_json)
+    ring.check(asked)  # before the file is written: there it would open in the name of another
+    before = ring.holding(blob)
+    after = keys.gained(before, asked) if before else asked
+    _put(context, ring, before, after, as_json)
+    if before and not as_json and keys.levels(asked) != keys.levels(after):
+        rights = _words(asked)
+        click.echo(context.host.words(f"hint: for these rights only: corpus key set {name} {rights}"), err=True)
+
+
+def _words(key: Key) -> str:
+    """Return the options that ask for the first right of a key."""
+    return " ".join([f"--{key.right}", *([f"--project {each}" for each in key.projects] or ["--every-project"])])
+
+
+@key_.command("set")
+@NAME
+@click.option("--read", "right", flag_value=keys.READ, help="Only fetch, and see status, history and logs.")
+@click.option("--push", "right", flag_value=keys.PUSH, help="Also deploy.")
+@click.option("--admin", "right", flag_value=keys.ADMIN, help="Also deploy what is frozen.")
+@click.option("--project", "projects", multiple=True, metavar="P", help="Only this project; may be given again.")
+@click.option("--every-project", is_flag=True, help="Every project of this host.")
+@click.option("--expires", metavar="DAY", help="Until when: 2030-12-31, 90d from now, or never.")
+@click.option("--principal", "principals", multiple=True, help="Of a certificate: one that counts; may be given again.")
+@JSON
+@click.pass_obj
+def set_(
+    context: Context, name: str, right: str | None, projects: tuple[str, ...], every_project: bool,
+    expires: str | None, principals: tuple[str, ...], as_json: bool,
+) -> None:  # fmt: skip
+    """Change what the key NAME has: its right, its projects, its expiry. What is not given stays as it is."""
+    ring = _ring(context)
+    before = ring.key(name)
+    if before is None:
+        raise UsageError(f"there is no key {name!r}", hint="corpus key list")
+    if principals and not before.authority:
+        raise UsageError(f"{name} is not an authority's key: it has no principals", hint="corpus key list")
+    if every_project and projects:
+        raise UsageError("give --project or --every-project, not both")
+    after = _rights(before, right, keys.check_projects(projects) if projects or every_project else None)
+    if expires:
+        after = replace(after, expires=None if expires == "never" else keys.expiry(expires, time.time()))
+    after = replace(after, by=getpass.getuser(), principals=keys.check_principals(principals) or after.principals)
+    _put(context, ring, before, after, as_json)
+
+
+def _rights(key: Key, right: str | None, projects: tuple[str, ...] | None) -> Key:
+    """Return a key with another right, on other projects; where it has several, both must be said."""
+    if right is None and projects is None and not key.source:
+        return key
+    if (key.more or key.source) and (right is None or projects is None):
+        hint = f"corpus key set {key.name} --{right or key.right} --every-project, or --project P"
+        raise UsageError(f"give a right and projects: {key.name} has {key.may}", hint)
+    own = replace(key, source="", person="", seen=None, more=())  # by hand, where it was of a directory
+    return replace(own, right=right or key.right, projects=key.projects if projects is None else projects)
+
+
+def _put(context: Context, ring: Keyring, before: Key | None, after: Key, as_json: bool) -> None:
+    """Record a key, and say what changed."""
+    _write_file(context, [*(key for key in ring.all() if key.name != after.name), after])
+    made, was = ring.add(after), _as_json(before) if before else None
+    if before is None:
+        lines = [_line(made)]
+    elif changes := differences({"name": before.name, **before.told}, {"name": made.name, **made.told}):
+        lines = [f"changed {made.name}", *changes]
+    else:
+        lines = [f"unchanged: {_line(made)}"]
+    show(as_json, {**_as_json(made), "before": was}, lines)
 
 
 @key_.command("list")
@@ -70,13 +138,13 @@ def list_(context: Context, as_json: bool) -> None:
 @JSON
 @click.pass_obj
 def remove(context: Context, name: str, as_json: bool) -> None:
-    """Let a key in no more, from now on; what it began goes on."""
+    """Revoke a key; its running deployments continue."""
     ring = _ring(context)
     if _is_the_directorys(context, ring.key(name)):
         raise RefusedError(f"{name} is the directory's", hint="take it out there, or its person out of the groups")
     found = ring.remove(name)
     _write_file(context, ring.all())
-    show(as_json, _as_json(found), [f"{name} is let in no more"])
+    show(as_json, _as_json(found), [f"revoked {name}: {found.may}"])
 
 
 @key_.command("test")
@@ -121,10 +189,6 @@ def _is_the_directorys(context: Context, key: Key | None) -> bool:
     return key is not None and bool(key.source) and context.settings().auth == key.source
 
 
-def _shown(key: Key, as_json: bool) -> None:
-    show(as_json, _as_json(key), [_line(key)])
-
-
 def _as_json(key: Key) -> dict[str, Any]:
     return {**asdict(key), "fingerprint": key.fingerprint}
 
@@ -157,8 +221,9 @@ def freeze(context: Context, name: str | None, reason: str | None, every: bool, 
         raise UsageError("say why, in one line: whoever tries is told", hint='corpus freeze NAME "why"')
     history = context.known(name)[0] if name else context.history()
     found = Freeze(name or "", reason.strip(), getpass.getuser(), time.time())
-    history.freeze(found.project, found.reason, found.who)
-    show(as_json, asdict(found), [str(found)])
+    before = history.freeze(found.project, found.reason, found.who)
+    lines = [str(found), *([f"before: {before}"] if before else [])]
+    show(as_json, {**asdict(found), "before": before and asdict(before)}, lines)
 
 
 @click.command()

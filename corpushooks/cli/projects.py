@@ -42,6 +42,7 @@ def init_(
     with _alone(context, name):
         made = init.init(context.host, context.settings(), store, name, env, branch, installer, own_key=own_key)
     lines = [f"{'made' if made.new else 'repaired'} {name} ({made.environment}, deploys {made.branch})"]
+    lines += [f"changed {change}" for change in made.changes]
     lines += [f"note: {note}" for note in made.notes]
     show(as_json, asdict(made), [*lines, "", *_next(context, made), "", "Its configuration and secrets:",
                                  f"    git clone {made.pillar_url}"])  # fmt: skip
@@ -72,6 +73,7 @@ def link(context: Context, name: str) -> None:
     history, _ = context.known(name)
     with _alone(context, name):
         init.link(context.host.project(name), history)
+    show(False, None, [f"linked {name}"])
 
 
 @click.command()
@@ -82,6 +84,7 @@ def unlink(context: Context, name: str) -> None:
     context.known(name)
     with _alone(context, name):
         init.unlink(context.host.project(name))
+    show(False, None, [f"unlinked {name}; its next deployment links it again"])
 
 
 @click.command()

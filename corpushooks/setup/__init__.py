@@ -206,7 +206,8 @@ def setup(plan: Plan, *, dry: bool = False) -> Iterator[Line]:
             if not dry:
                 record.note(action)
                 action.do()
-            yield Line("would make" if dry else "made", what)
+            verb = ("would change", "changed") if look.change else ("would make", "made")
+            yield Line(verb[not dry], f"{what}: {look.change}" if look.change else what)
         elif look.left:
             yield Line("skipped" if isinstance(action, Skipped) else "left", f"{action.name}: {look.left}")
         else:

@@ -24,10 +24,11 @@ ASIDE = ".disabled"  # the end of a name that neither sshd, systemd nor logrotat
 
 @dataclass(frozen=True)
 class Look:
-    """What is there: whether something is to be done, and why something is left as it is."""
+    """What is there: whether something is to be done, why something is left as it is, and what is changed to what."""
 
     todo: bool
     left: str = ""
+    change: str = ""
 
 
 RIGHT, TODO = Look(False), Look(True)
@@ -126,7 +127,9 @@ class Mode:
         return str(self.path)
 
     def look(self, noted: Marks) -> Look:
-        return RIGHT if not self.path.exists() or self._now() == self.mode else TODO
+        if not self.path.exists() or self._now() == self.mode:
+            return RIGHT
+        return Look(True, change=f"{self._now():04o} -> {self.mode:04o}")
 
     def mark(self) -> str:
         return f"{self._now():04o}"
@@ -162,7 +165,9 @@ class Link:
         now = _target(self.path)
         if now == str(self.target):
             return RIGHT
-        return TODO if now in noted else Look(False, f"is there already, and not {self.target}")
+        if now in noted:
+            return Look(True, change=f"{now} -> {self.target}")
+        return Look(False, f"is there already, and not {self.target}")
 
     def mark(self) -> str:
         return str(self.target)
@@ -209,7 +214,7 @@ class File:
         if now == self.text.encode():
             return RIGHT
         if digest(now) in noted:
-            return TODO
+            return Look(True, change="ours, of other settings or another version -> of these")
         who = "was edited" if noted else "was there before"
         return Look(False, f"{who}; it is written anew once it is away")
 
