@@ -24,7 +24,7 @@ import structlog
 from corpushooks import deploy, layout, rebuild, tree
 from corpushooks.desk import Desk
 from corpushooks.errors import CorpusError, RefusedError
-from corpushooks.lanes import Lanes, alone, is_free
+from corpushooks.lanes import Lanes, alone, going_back, is_free
 from corpushooks.peer import (
     WAIT,
     Connection,
@@ -41,6 +41,7 @@ from corpushooks.text import clean, one_line
 from corpushooks.watches import Watches
 
 QUIET = 60.0  # seconds without work until maintenance
+MARGIN = 5.0  # seconds that all but the lanes may take to stop
 PAUSE = 1.0  # seconds between lines of our log about those who are refused: a flood of them must not fill the disk
 
 
@@ -57,6 +58,8 @@ class Daemon:
     rights: Rights = field(init=False)
     lanes: Lanes = field(init=False)
     watches: Watches = field(init=False)
+    left: bool = False  # whether deployments are left to the next daemon
+    told: int = 0  # how often we were told to stop
     _watching: bool = False  # as the settings want it
     _noted: float = 0.0  # when a refusal was last logged, and how many were not since
     _unnoted: int = 0
@@ -90,7 +93,9 @@ class Daemon:
             self._admit(Connection(link, self.limits))
         self.supervisor.say("STOPPING=1")
         self.listener.close()
-        self.lanes.stop(self.site.settings.stop_timeout)
+        if left := self.lanes.stop(self.site.settings.stop_timeout):
+            structlog.get_logger().warning("left to the next daemon", projects=left)
+            self.left = True
 
     def stop(self) -> None:
         """Stop listening; what runs may come to its end, what waits stays queued. Asked again: what runs rolls back."""
@@ -250,9 +255,21 @@ def run(site: Site, *, embedded: bool) -> None:
         site.event = _tell
         daemon = Daemon(site, listener, embedded, above)
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: daemon.stop())
+            signal.signal(number, lambda *_: _end(daemon))
         site.engine.warm()
         try:
             daemon.serve()
         finally:
             site.engine.close()
+    if daemon.left:  # a thread may hang where nothing ends it; what it does is as if we were killed
+        os._exit(0)
+
+
+def _end(daemon: Daemon) -> None:
+    """Have a daemon stop, and its process end, in whatever it hangs: then its log says where."""
+    limit = daemon.site.settings.stop_timeout
+    waits = limit if daemon.told == 0 else 0.0
+    if daemon.told < 2 and waits is not None:
+        faulthandler.dump_traceback_later(waits + going_back(limit) + MARGIN, exit=True)
+    daemon.told += 1
+    daemon.stop()

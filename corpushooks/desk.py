@@ -212,6 +212,7 @@ class Desk:
         if deployment is None:
             raise RefusedError(f"nothing runs or waits in {row.name}")
         if deployment.state != QUEUED:
+            peer.send(say=f"deployment {deployment.number} of {row.name} is cancelled; what it did is taken back")
             deployment = follow(self.site, peer, deployment, 0, quiet=True)
         peer.send(result={**deployment.as_json(), "cancelled": visitor.who})
 

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from corpushooks import disk, git, tree
 from corpushooks.errors import DoorError, RefusedError
 from corpushooks.paths import strays
+from corpushooks.patience import Check, endless
 from corpushooks.project import Project
 from corpushooks.text import shown
 
@@ -38,13 +39,13 @@ class Known:
     meanwhile: dict[str, int] = field(default_factory=dict)  # changed while edits were deployed, and how often in a row
 
 
-def look(project: Project) -> Stamps:
+def look(project: Project, check: Check = endless) -> Stamps:
     """Return all that is not as the commits have it to which project/ and pillar/ were brought."""
     there = project.stage.is_dir() and project.tree.is_dir()
-    code = tree.drift(project.stage, project.tree, project.stamps) if there else {}
+    code = tree.drift(project.stage, project.tree, project.stamps, check) if there else {}
     return {f"project/{path}": stamp for path, stamp in code.items()} | {
         f"pillar/{path}": _stamp(project.pillar / path)
-        for path in git.edited(project.work_git, project.pillar)
+        for path in git.edited(project.work_git, project.pillar, check)
         if not _is_dropping(PurePosixPath(path))
     }
 
@@ -162,13 +163,15 @@ def pending(project: Project) -> list[str]:
 # what a deployment would write over
 
 
-def overwritten(project: Project, old: git.Listing, new: git.Listing, pillar: git.Listing) -> list[str]:
+def overwritten(
+    project: Project, old: git.Listing, new: git.Listing, pillar: git.Listing, check: Check = endless
+) -> list[str]:
     """Return the edits that are lost to project/ and pillar/ when the commits of these listings are deployed.
 
     An edit that the new commit has as well is not.
     """
     made = known(project).made
-    ours = [path for path, stamp in look(project).items() if made.get(path) != stamp]
+    ours = [path for path, stamp in look(project, check).items() if made.get(path) != stamp]
     folders = {f"project/{path}" for mode, _, path in new if mode in (stat.S_IFDIR, git.SUBMODULE)}
     names = {f"project/{path}": name for _, name, path in new} | {f"pillar/{path}": name for _, name, path in pillar}
     before = {f"project/{path}" for _, _, path in old}
@@ -200,18 +203,18 @@ def _has(project: Project, path: str, name: str | None) -> bool:
     return content is not None and git.blob_name(content, name) == name
 
 
-def keep_pillar(project: Project, place: Path) -> None:
+def keep_pillar(project: Project, place: Path, check: Check = endless) -> None:
     """Keep pillar/ at `place` where it was edited; raise TreeError."""
-    if git.edited(project.work_git, project.pillar):
-        tree.snapshot(tree.scan(project.pillar), place, None)
+    if git.edited(project.work_git, project.pillar, check):
+        tree.snapshot(tree.scan(project.pillar, check), place, None, check)
 
 
-def edited_salt(project: Project, folder: Path) -> Path:
+def edited_salt(project: Project, folder: Path, check: Check = endless) -> Path:
     """Copy project/.salt, as it was edited, into `folder`, where Salt may read it; raise TreeError or RefusedError."""
-    tree.remove(folder)
+    tree.remove(folder, check)
     folder.mkdir(parents=True, mode=0o700)
-    found = tree.scan(project.tree / ".salt")
+    found = tree.scan(project.tree / ".salt", check)
     if out := strays({path: entry.target for path, entry in found.entries if entry.kind == "link"}):
         raise RefusedError(f".salt/{shown(out[0])} is a link that leads out of it", hint="put the file itself")
-    tree.snapshot(found, folder / "salt", None)
+    tree.snapshot(found, folder / "salt", None, check)
     return folder / "salt"

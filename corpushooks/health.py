@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import math
 import shlex
 import socket
+import ssl
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
 
 from corpushooks.errors import ConfigError, ProcessError
-from corpushooks.run import attend, spawn
+from corpushooks.patience import within
+from corpushooks.run import Child, attend, spawn
 from corpushooks.text import clean, shortened
 
 KINDS = ("http", "tcp", "command")
 NUMBERS = {"status": 200, "retries": 10, "timeout": 5, "delay": 1}  # by default; seconds
 BODY = 1 << 20  # bytes of an answer that are searched for a text
+GRACE = 1.0  # seconds that a command has to end when it is told to
+
+AnySocket = TypeVar("AnySocket", bound=socket.socket)
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ def _check(given: Any, where: str) -> Check:
     kind = kinds[0]
     numbers = {key: given.get(key, default) for key, default in NUMBERS.items()}
     for key, number in numbers.items():
-        if isinstance(number, bool) or not isinstance(number, (int, float)) or number < 0:
+        if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 <= number < math.inf:
             raise ConfigError(f"{where}: {key}: expected a number, got {number!r}")
     what = given[kind]
     what = shlex.join(map(str, what)) if isinstance(what, list) else str(what)
@@ -85,11 +90,17 @@ def _is_command(what: str) -> bool:
         return False
 
 
-def await_answer(check: Check, tell: Callable[[], None]) -> str:
-    """Ask until the answer is right; return why it is not in the end, or nothing. `tell` may raise, to stop."""
+Start = Callable[[Sequence[str]], Child[bytes]]
+
+
+def await_answer(check: Check, tell: Callable[[], None], start: Start = spawn) -> str:
+    """Ask until the answer is right; return why it is not in the end, or nothing.
+
+    `tell` may raise, to stop, whatever is awaited; `start` starts a command.
+    """
     for left in range(check.retries, -1, -1):
         tell()
-        if not (wrong := _ASK[check.kind](check, tell)):
+        if not (wrong := _ask(check, tell, start)):
             return ""
         end = time.monotonic() + (check.delay if left else 0)
         while (rest := end - time.monotonic()) > 0:
@@ -98,24 +109,77 @@ def await_answer(check: Check, tell: Callable[[], None]) -> str:
     return wrong
 
 
-class _Stay(urllib.request.HTTPRedirectHandler):
-    """A redirection is an answer, too."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
-def _ask_http(check: Check, _tell: Callable[[], None]) -> str:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _Stay)
+def _ask(check: Check, tell: Callable[[], None], start: Start) -> str:
+    """Ask once; return what is wrong with the answer, or nothing."""
+    if check.kind == "command":
+        return _ask_command(check, tell, start)
+    line = _Line()
+    ask = _ask_http if check.kind == "http" else _ask_tcp
     try:
-        with opener.open(check.what, timeout=check.timeout or None) as answer:
-            return _judge(check, answer.status, answer.read(BODY))
-    except urllib.error.HTTPError as exc:
-        with exc:
-            return _judge(check, exc.code, exc.read(BODY))
-    except urllib.error.URLError as exc:
-        return f"no answer: {_reason(exc.reason)}"
-    except (OSError, http.client.HTTPException) as exc:
+        return within(check.timeout or float("inf"), lambda: ask(check, line), tell)
+    except TimeoutError:
+        return f"no whole answer within {check.timeout:g} s"
+    finally:
+        line.cut()
+
+
+class _Line:
+    """A connection that is made in one thread, and cut from another, wherever it is then."""
+
+    def __init__(self) -> None:
+        self._socket: socket.socket | None = None
+        self._is_cut = False
+
+    def connect(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> socket.socket:
+        """Return a connected socket; raise OSError."""
+        wrong = OSError("no address")
+        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            made = self._hold(socket.socket(family, kind, protocol))
+            try:
+                made.connect(address)
+                if tls:
+                    made = self._hold(tls.wrap_socket(made, server_hostname=host, do_handshake_on_connect=False))
+                    made.do_handshake()
+            except OSError as exc:
+                made.close()
+                wrong = exc
+            else:
+                return made
+        raise wrong
+
+    def _hold(self, made: AnySocket) -> AnySocket:
+        self._socket = made
+        if self._is_cut:
+            made.close()
+            raise OSError("cut")
+        return made
+
+    def cut(self) -> None:
+        """End whatever waits for the other end."""
+        self._is_cut = True
+        if self._socket:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+
+def _ask_http(check: Check, line: _Line) -> str:
+    """Ask over http, directly; a redirection is an answer, too."""
+    try:
+        url = urlsplit(check.what)
+        tls = ssl.create_default_context() if url.scheme == "https" else None
+        port = url.port or (443 if tls else 80)
+        link = (
+            http.client.HTTPSConnection(url.hostname or "", port, context=tls)
+            if tls
+            else (http.client.HTTPConnection(url.hostname or "", port))
+        )
+        with contextlib.closing(link):
+            link.sock = line.connect(url.hostname or "", port, tls)
+            headers = {"User-Agent": "corpushooks", "Connection": "close"}
+            link.request("GET", urlunsplit(("", "", url.path or "/", url.query, "")), headers=headers)
+            with link.getresponse() as answer:
+                return _judge(check, answer.status, answer.read(BODY))
+    except (OSError, ValueError, http.client.HTTPException) as exc:
         return f"no answer: {_reason(exc)}"
 
 
@@ -127,19 +191,19 @@ def _judge(check: Check, status: int, body: bytes) -> str:
     return ""
 
 
-def _ask_tcp(check: Check, _tell: Callable[[], None]) -> str:
+def _ask_tcp(check: Check, line: _Line) -> str:
     host, _, port = check.what.rpartition(":")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), check.timeout or None).close()
-    except OSError as exc:
+        line.connect(host.strip("[]"), int(port)).close()
+    except (OSError, ValueError) as exc:
         return f"no answer: {_reason(exc)}"
     return ""
 
 
-def _ask_command(check: Check, tell: Callable[[], None]) -> str:
+def _ask_command(check: Check, tell: Callable[[], None], start: Start) -> str:
     try:
-        child = spawn(shlex.split(check.what), cwd=Path("/"))
-        attend(child, check.timeout or float("inf"), tell)
+        child = start(shlex.split(check.what))
+        attend(child, check.timeout or float("inf"), tell, grace=GRACE)
     except ProcessError as exc:
         return clean(exc.message)
     return f"exited with {child.returncode}" if child.returncode else ""
@@ -151,6 +215,3 @@ def _reason(exc: object) -> str:
 
 
 _FITS: Mapping[str, Callable[[str], bool]] = {"http": _is_url, "tcp": _is_address, "command": _is_command}
-_ASK: Mapping[str, Callable[[Check, Callable[[], None]], str]] = {
-    "http": _ask_http, "tcp": _ask_tcp, "command": _ask_command,
-}  # fmt: skip

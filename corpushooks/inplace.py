@@ -39,7 +39,7 @@ def edit(run: Run) -> None:
 
 def _go(run: Run) -> None:
     """Run the steps; what was tried counts as deployed, unless a daemon that stops ends it: the next one goes on."""
-    before = edits.look(run.project)
+    before = edits.look(run.project, run.patience())
     try:
         for index, (step, act) in enumerate(IN_PLACE, 1):
             _one(run, step, view.step_label(index, len(IN_PLACE), step), act)
@@ -89,7 +89,7 @@ def _wire(run: Run, label: str) -> str:
 def _edited(run: Run) -> Release:
     """Return the release as it was edited. Its configuration stays, so that what fails can be run by hand."""
     folder = run.project.minion_dir / EDITED
-    salt = edits.edited_salt(run.project, folder)
+    salt = edits.edited_salt(run.project, folder, run.patience())
     found = release.beside(run.project, run.row.environment, folder, salt, run.project.pillar)
     for message, hint in release.flaws({path.name: path.is_symlink() for path in found.states.iterdir()}):
         raise RefusedError(f".salt/{message}", hint)

@@ -56,6 +56,12 @@ KINDS: dict[str, Callable[[Run], None]] = {
 
 
 STOPPED = "the daemon, which was told to stop"  # who cancelled a deployment
+LEAST, MOST = 10.0, 60.0  # seconds that what a stop cancelled has to roll back: see `going_back`
+
+
+def going_back(limit: float | None) -> float:
+    """Return how long a stop waits for what it cancelled: as long as for what runs (`limit` seconds; None: any)."""
+    return MOST if limit is None else max(LEAST, limit)
 
 
 def _unknown(run: Run) -> None:
@@ -348,8 +354,11 @@ class Lanes:
             del self._threads[name]
             self._lock.notify_all()
 
-    def stop(self, limit: float | None = None) -> None:
-        """Start nothing more and wait for what runs; what still runs after `limit` seconds is rolled back."""
+    def stop(self, limit: float | None = None) -> list[str]:
+        """Start nothing more and wait for what runs; what still runs after `limit` seconds is rolled back.
+
+        Return the names of the projects in which a deployment has not ended after as long again.
+        """
         with self._lock:
             self.stopping = True
         self._halt.set()
@@ -359,9 +368,10 @@ class Lanes:
             if not run.undoing:
                 with contextlib.suppress(StoreError):  # then its reason does not say who
                     self.site.history.set_cancelled(run.deployment, STOPPED)
-                run.cancel()
+                threading.Thread(target=run.cancel, daemon=True).start()  # what is deaf takes seconds to stop
         with self._lock:  # a lane that runs nothing can but wait for a lock that another process holds
-            self._lock.wait_for(lambda: not self._threads or not self.site.running)
+            self._lock.wait_for(lambda: not self._threads or not self.site.running, going_back(limit))
+        return sorted({name for name, _ in list(self.site.running)})
 
     def hurry(self) -> None:
         """Have `stop` wait no longer. A signal handler may call this while `stop` waits."""
@@ -382,7 +392,7 @@ class Lanes:
         self.site.history.set_cancelled(open_ones[0], who)
         run = self.site.running.get((name, open_ones[0].number))
         if run is not None:
-            run.cancel()
+            threading.Thread(target=run.cancel, daemon=True).start()  # what is deaf takes seconds to stop
         return open_ones[0]
 
     def _drop(self, waiting: Deployment, who: str) -> bool:

@@ -139,7 +139,8 @@ def _check_edits(run: Run, entries: git.Listing) -> None:
     with contextlib.suppress(GitError):  # a repository that was made anew may lack the live commit
         before = git.listing(run.project.code_git, old)
     found = edits.overwritten(
-        run.project, before, entries, git.listing(run.project.pillar_git, pillar) if pillar else []
+        run.project, before, entries, git.listing(run.project.pillar_git, pillar) if pillar else [],
+        run.patience(),
     )  # fmt: skip
     if not found:
         return

@@ -7,11 +7,12 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from corpushooks.errors import ProcessError
+from corpushooks.patience import TICK, Check, endless
 
 PIPE = subprocess.PIPE
 DEVNULL = subprocess.DEVNULL
@@ -51,25 +52,53 @@ def run(
     stdin: bytes = b"",
     timeout: float | None = None,
     check: bool = True,
+    patience: Check = endless,
 ) -> Output:
     """Run a program to its end.
 
     `env` is added to the clean environment; `timeout` is in seconds. Raise ProcessError where the program
-    cannot be started, is late, or (with `check`) exits with an error.
+    cannot be started, is late, or (with `check`) exits with an error. Where `patience` raises it is killed.
     """
     words = [os.fspath(word) for word in argv]
     try:
-        done = subprocess.run(
-            words, cwd=cwd, env=clean_env(env), input=stdin, capture_output=True, timeout=timeout, check=False
-        )
+        child = subprocess.Popen(words, cwd=cwd, env=clean_env(env), stdin=PIPE, stdout=PIPE, stderr=PIPE)
     except OSError as exc:
         raise ProcessError(f"{words[0]}: {exc.strerror}") from exc
-    except subprocess.TimeoutExpired as exc:
-        raise ProcessError(f"{words[0]}: no end after {timeout:g} s") from exc
-    output = Output(done.returncode, done.stdout, done.stderr)
+    with child:
+        try:
+            output = _ended(child, stdin, timeout, patience)
+        except TimeoutError:
+            child.kill()
+            raise ProcessError(f"{words[0]}: no end after {timeout:g} s") from None
+        except BaseException:
+            child.kill()
+            raise
     if check and output.code:
         raise ProcessError(f"{' '.join(words[:3])}: {output.complaint}")
     return output
+
+
+def _ended(child: Child[bytes], stdin: bytes, timeout: float | None, patience: Check) -> Output:
+    """Await the end of a program, and what it says; raise TimeoutError, or what `patience` raises."""
+    end = float("inf") if timeout is None else time.monotonic() + timeout
+    given: bytes | None = stdin
+    while True:
+        left = max(0.0, end - time.monotonic())
+        try:
+            said = child.communicate(given, _slice(left, patience))
+            return Output(child.returncode, *said)
+        except subprocess.TimeoutExpired:
+            given = None  # all of it was handed over
+        if time.monotonic() >= end:
+            raise TimeoutError
+        patience()
+
+
+def _slice(left: float, patience: Check) -> float | None:
+    """Return how long to wait until somebody is asked again; None: for ever."""
+    if patience is not endless:
+        return min(TICK, left)
+    return None if left == float("inf") else left
 
 
 def show(argv: Sequence[str | Path], *, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> int:
@@ -196,6 +225,15 @@ def carrying(variable: str) -> set[int]:
     return found
 
 
+def reap(child: Child[bytes], seconds: float) -> None:
+    """Await the end of a child, and kill it where it has none in time; what the kernel holds then is left."""
+    for limit in (seconds, 1.0):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(limit)
+            return
+        child.kill()
+
+
 def command_of(pid: int) -> str:
     """Return the command line of a process, for people; nothing where it is gone."""
     with contextlib.suppress(OSError):
@@ -203,7 +241,7 @@ def command_of(pid: int) -> str:
     return ""
 
 
-def attend(child: Child[bytes], seconds: float, check: Callable[[], None]) -> None:
+def attend(child: Child[bytes], seconds: float, check: Check, *, grace: float = 5.0) -> None:
     """Await the end of a program that was spawned; stop its group where `check` raises or `seconds` are over.
 
     Raise ProcessError for the latter.
@@ -218,5 +256,5 @@ def attend(child: Child[bytes], seconds: float, check: Callable[[], None]) -> No
                 child.wait(0.1)
     finally:
         if child.poll() is None:
-            stop_group(child.pid)
-            child.wait()
+            stop_group(child.pid, grace=grace)
+            reap(child, 1.0)

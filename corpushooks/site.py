@@ -6,7 +6,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,9 +18,11 @@ from corpushooks.endpoint import called, typed
 from corpushooks.errors import CancelledError, CorpusError, RefusedError, UsageError
 from corpushooks.history import History, open_store
 from corpushooks.log import Log
+from corpushooks.patience import Check
 from corpushooks.project import Host, Project
 from corpushooks.redaction import Redactor
 from corpushooks.release import Release
+from corpushooks.run import Child, spawn, start_time
 from corpushooks.salt import Engine, SaltCallEngine, Session, WarmEngine
 from corpushooks.settings import Settings, load
 from corpushooks.showing import Showing
@@ -28,6 +30,8 @@ from corpushooks.sls import Result, State, redacted
 from corpushooks.text import one_line
 
 MARK = "CORPUS_DEPLOYMENT"  # in the environment of all that a deployment starts: the project's folder # its number
+
+ASK = 0.5  # seconds after which the store is asked again whether somebody cancelled
 
 Probe = Callable[[str, str], None]
 
@@ -171,6 +175,12 @@ class Run:
         """Record a process before it does anything."""
         self.site.history.add_child(self.owner or self.deployment, ChildRow(pid, start, group))
 
+    def start(self, words: Sequence[str]) -> Child[bytes]:
+        """Start a command of this deployment, which is found and stopped where we are killed; raise ProcessError."""
+        child = spawn(words, cwd=Path("/"), env=dict([self.mark.split("=", 1)]))
+        self.child(child.pid, start_time(child.pid) or 0, child.pid)
+        return child
+
     def state(self, state: State) -> None:
         """Show that a state ended, where its SLS takes long."""
         if self.showing:
@@ -200,6 +210,25 @@ class Run:
             raise CancelledError(f"cancelled by {row.cancelled or 'somebody'}")
         if self.time_left() == 0:
             raise CancelledError(f"no end after {self.settings.timeout:g} s (timeout)")
+
+    def patience(self) -> Check:
+        """Return what a loop that begins now asks in each round, as often as it likes.
+
+        It raises CancelledError where this deployment is cancelled or late, or the loop takes more than `step_timeout`.
+        """
+        step, began, asked = self.settings.step_timeout, time.monotonic(), 0.0
+
+        def check() -> None:
+            nonlocal asked
+            now = time.monotonic()
+            if self.undoing or (now < asked + ASK and not self.cancelled.is_set()):
+                return
+            asked = now
+            self.check_cancelled()
+            if step is not None and now > began + step:
+                raise CancelledError(f"no end after {step:g} s (step_timeout)")
+
+        return check
 
     def cause(self, exc: CorpusError) -> CorpusError:
         """Return why something ended: whatever it met then, that it was cancelled or late comes first."""

@@ -12,7 +12,7 @@ from corpushooks.errors import CorpusError, ProcessError, RefusedError, SaltErro
 from corpushooks.project import Project
 from corpushooks.push import enabled
 from corpushooks.release import Release
-from corpushooks.run import attend, spawn
+from corpushooks.run import attend
 from corpushooks.showing import Showing
 from corpushooks.site import Run
 from corpushooks.sls import Result
@@ -30,22 +30,23 @@ def archive(run: Run, label: str) -> str:
         run.archive.mkdir(parents=True, exist_ok=True)
         run.archive.chmod(0o700)
     previous = last_archive(run.project, run.archive.name)
-    seen = edits.look(run.project) if run.in_dev else {}
-    found = tree.scan(run.project.tree)
+    seen = edits.look(run.project, run.patience()) if run.in_dev else {}
+    found = tree.scan(run.project.tree, run.patience())
     _check_room(run, 2 * tree.cost(found, previous))  # a roll back keeps the failed tree beside it
     layout.keep_ballast(run.project.host)
     if enabled(run.request, "archive") and _run_special(run, "archive"):
-        found = tree.scan(run.project.tree)
+        found = tree.scan(run.project.tree, run.patience())
     with run.site.effect("snapshot"):
-        report = tree.snapshot(found, run.saved, previous)
+        report = tree.snapshot(found, run.saved, previous, run.patience())
     run.warn(*report.warnings)
     if run.in_dev:
-        edits.keep_pillar(run.project, run.archive / "pillar")
+        edits.keep_pillar(run.project, run.archive / "pillar", run.patience())
     if enabled(run.request, "archive"):
         _run_special(run, "post_archive")
-    if run.in_dev and edits.look(run.project) != seen:  # sync may write over what was saved since
-        run.warn(*tree.snapshot(tree.scan(run.project.tree), run.saved, previous).warnings)
-        edits.keep_pillar(run.project, run.archive / "pillar")
+    if run.in_dev and edits.look(run.project, run.patience()) != seen:  # sync may write over what was saved since
+        check = run.patience()
+        run.warn(*tree.snapshot(tree.scan(run.project.tree, check), run.saved, previous, check).warnings)
+        edits.keep_pillar(run.project, run.archive / "pillar", run.patience())
     return f"{report.changed} of {view.count(report.files, 'file')}"
 
 
@@ -80,7 +81,7 @@ def _check_room(run: Run, needed: int) -> None:
 def _enlarge(run: Run) -> None:
     """Run the host's command that makes room; it can be cancelled."""
     try:
-        attend(spawn(run.settings.enlarge), ENLARGE_LIMIT, run.check_cancelled)
+        attend(run.start(run.settings.enlarge), ENLARGE_LIMIT, run.patience())
     except ProcessError as exc:
         run.warn(f"enlarge: {exc}")
 
@@ -105,11 +106,11 @@ def bring(run: Run) -> int:
     new, project = run.deployment.new_code, run.project
     gone = git.removed(project.work_git, run.row.tree_code, new or git.EMPTY_TREE)
     with run.site.effect("checkout stage"):
-        git.checkout(project.work_git, project.stage, new)
+        git.checkout(project.work_git, project.stage, new, run.patience())
     with run.site.effect("checkout pillar"):
-        git.checkout(project.work_git, project.pillar, run.deployment.new_pillar)
+        git.checkout(project.work_git, project.pillar, run.deployment.new_pillar, run.patience())
     with run.site.effect("sync tree"):
-        report = tree.sync(project.stage, project.tree, gone, project.stamps)
+        report = tree.sync(project.stage, project.tree, gone, project.stamps, run.patience())
     run.warn(*report.warnings)
     return report.changed
 
@@ -150,7 +151,7 @@ def fixperms(run: Run, label: str) -> str:
         str(values.get("group", run.project.group)),
     )
     with run.site.effect("permissions"):
-        report = tree.fix(run.project.tree, uid=uid, gid=gid)
+        report = tree.fix(run.project.tree, uid=uid, gid=gid, check=run.patience())
         data = tree.fix(run.project.data, uid=uid, gid=gid, recursive=False)
     run.warn(*report.warnings, *data.warnings)
     changed = report.changed + data.changed
@@ -187,7 +188,7 @@ def _await_health(run: Run) -> None:
     for check in health.checks(run.cfg.values["health"] if run.cfg else None):
         began = time.monotonic()
         run.site.history.begin(run.deployment, f"health {shortened(str(check))}")
-        if wrong := health.await_answer(check, run.check_cancelled):
+        if wrong := health.await_answer(check, run.patience(), run.start):
             run.log.write(f"        FAILED   {shortened(str(check))}: {wrong}")
             raise StepError(f"health check failed: {shortened(str(check))}: {wrong}")
         run.log.write(view.row(run.hide(f"      health {shortened(str(check), 60)}"), "", time.monotonic() - began))
@@ -277,14 +278,14 @@ def take_back_refs(run: Run, label: str) -> str:
 
 def keep_failed(run: Run, label: str) -> str:
     """Keep project/ as it failed, aside: rollback.sls files of old write to its later place."""
-    aside, place = run.archive / ".failed", run.archive / "project.failed"
+    aside, place, check = run.archive / ".failed", run.archive / "project.failed", run.patience()
     if tree.is_whole(aside) or tree.is_whole(place):
         return ""
     try:
         if run.in_dev:  # what was saved in it since it was synced
             edits.keep_pillar(run.project, run.archive / "pillar.failed")
         with run.site.effect("undo snapshot"):
-            report = tree.snapshot(tree.scan(run.project.tree), aside, run.saved)
+            report = tree.snapshot(tree.scan(run.project.tree, check), aside, run.saved, check)
     except CorpusError as exc:
         tree.remove(aside)  # what there is of it may fill the disk
         run.warn(f"the failed tree is not kept: {exc}")

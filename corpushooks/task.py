@@ -31,7 +31,7 @@ def task(run: Run) -> None:
 
 def _run(run: Run, name: str) -> Result:
     """Run its SLS; in dev what that changes is no edit."""
-    before = edits.look(run.project) if run.in_dev else None
+    before = edits.look(run.project, run.patience()) if run.in_dev else None
     try:
         return steps.run_sls(run, f"task_{name}", f"task {name}")
     finally:

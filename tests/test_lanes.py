@@ -206,7 +206,7 @@ def test_who_tells_it_to_stop_twice_does_not_want_to_wait(new_box: Callable[...,
     assert [box.deployment(number).state for number in (2, 3)] == ["rolled_back", "queued"]
 
 
-def test_a_stop_waits_for_a_roll_back_however_long_it_takes(new_box: Callable[..., Box]) -> None:
+def test_a_stop_waits_for_a_roll_back(new_box: Callable[..., Box]) -> None:
     box = new_box()
     box.settings("stop_timeout: 0.1\n")
     box.init()

@@ -141,7 +141,8 @@ def repair(context: Context, name: str, as_json: bool) -> None:
 def cancel(context: Context, name: str, as_json: bool) -> None:
     """Cancel what runs in a project (it rolls back), else what waits next."""
     context.row(name)
-    result = client.ask(context.host, {"op": "cancel", "project": name}, lambda line: None)
+    asked = {"op": "cancel", "project": name}
+    result = client.ask(context.host, asked, lambda line: click.echo(line, err=True))
     show(
         as_json,
         result,

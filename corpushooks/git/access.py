@@ -12,6 +12,7 @@ from dulwich.errors import NotGitRepository
 from dulwich.repo import Repo
 
 from corpushooks.errors import GitError, ProcessError
+from corpushooks.patience import Check, endless
 from corpushooks.run import Output, run
 
 MINIMUM = (2, 30)
@@ -34,11 +35,17 @@ def check_version() -> None:
         raise GitError(f"git {'.'.join(map(str, found))} is too old", hint="install git 2.30 or newer")
 
 
-def call(git_dir: Path, *words: str | Path, env: dict[str, str] | None = None, stdin: bytes = b"") -> Output:
-    """Run git on a git dir of ours, reading no configuration but the one that lies in it."""
+def call(
+    git_dir: Path,
+    *words: str | Path,
+    env: dict[str, str] | None = None,
+    stdin: bytes = b"",
+    check: Check = endless,
+) -> Output:
+    """Run git on a git dir of ours, reading no configuration but the one in it; kill it where `check` raises."""
     quiet = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "HOME": "/", **(env or {})}
     try:
-        return run(["git", "--git-dir", git_dir, *words], cwd=git_dir.parent, env=quiet, stdin=stdin)
+        return run(["git", "--git-dir", git_dir, *words], cwd=git_dir.parent, env=quiet, stdin=stdin, patience=check)
     except ProcessError as exc:
         raise GitError(str(exc)) from exc
 

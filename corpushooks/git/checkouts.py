@@ -15,6 +15,7 @@ from corpushooks.errors import GitError
 from corpushooks.git.access import call
 from corpushooks.git.commits import EMPTY_TREE
 from corpushooks.git.refs import is_empty, move_ref
+from corpushooks.patience import Check, endless
 from corpushooks.run import stop_carrying
 
 CHECKOUT = "CORPUS_CHECKOUT"  # in the environment of a checkout, so that it is found when its daemon was killed
@@ -37,7 +38,7 @@ def first_commit(path: Path, branch: str, tree: Path, message: str) -> str | Non
     return made if move_ref(path, f"refs/heads/{branch}", None, made) else None
 
 
-def checkout(work: Path, tree: Path, name: str | None) -> None:
+def checkout(work: Path, tree: Path, name: str | None, check: Check = endless) -> None:
     """Make the folder `tree` exactly the commit `name` (None: empty). `work` is our git dir, under its lane's lock."""
     tree.mkdir(parents=True, exist_ok=True)
     index = work / f"{tree.name}.index"
@@ -47,22 +48,22 @@ def checkout(work: Path, tree: Path, name: str | None) -> None:
         return
     env = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(tree), CHECKOUT: str(tree)}
     try:
-        call(work, "read-tree", "-u", "--reset", name or EMPTY_TREE, env=env)
+        call(work, "read-tree", "-u", "--reset", name or EMPTY_TREE, env=env, check=check)
     except GitError:  # something has torn it, or git was killed
         index.unlink(missing_ok=True)
         lock.unlink(missing_ok=True)
-        call(work, "read-tree", "-u", "--reset", name or EMPTY_TREE, env=env)
-    call(work, "clean", "--quiet", "-d", "-x", "--force", "--force", env=env)
+        call(work, "read-tree", "-u", "--reset", name or EMPTY_TREE, env=env, check=check)
+    call(work, "clean", "--quiet", "-d", "-x", "--force", "--force", env=env, check=check)
 
 
-def edited(work: Path, tree: Path) -> list[str]:
+def edited(work: Path, tree: Path, check: Check = endless) -> list[str]:
     """Return what in the folder `tree` is no longer as its checkout left it, and what is there besides."""
     index = work / f"{tree.name}.index"
     if not index.exists():
         return []
     env = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(tree), "GIT_OPTIONAL_LOCKS": "0"}
-    changed = call(work, "diff", "--no-ext-diff", "--name-only", "-z", env=env).stdout
-    besides = call(work, "ls-files", "--others", "-z", env=env).stdout
+    changed = call(work, "diff", "--no-ext-diff", "--name-only", "-z", env=env, check=check).stdout
+    besides = call(work, "ls-files", "--others", "-z", env=env, check=check).stdout
     return sorted(os.fsdecode(name) for name in (changed + besides).split(b"\0") if name)
 
 

@@ -18,6 +18,7 @@ from corpushooks.salt.interface import Listener, Session
 from corpushooks.salt.session import AnySession
 from corpushooks.sls import Minion
 
+KEEPER = 15.0  # seconds that a keeper may take to stop its group
 SAID = 1 << 16  # bytes of what salt-call says beside its answer that are kept
 
 
@@ -91,7 +92,7 @@ class CallSession(AnySession):
             finally:
                 self._child = None
                 ours.close()
-                process.wait()
+                run.reap(process, KEEPER)
 
 
 def _end_of(descriptor: int) -> str:

@@ -18,6 +18,7 @@ from corpushooks.salt.interface import Listener, Session
 from corpushooks.salt.session import AnySession
 from corpushooks.sls import Minion, state_of
 
+ENDING = 5.0  # seconds that the worker has to end
 CFG = ("ms_project", "ms_project_name", "ext_pillar")  # what a configuration has more when cfg is known
 
 
@@ -85,7 +86,7 @@ class WarmEngine:
             self._control.close()
         if self._process:
             self._process.terminate()
-            self._process.wait()
+            run.reap(self._process, ENDING)
         self._control = self._process = None
 
 

@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from corpushooks.errors import TreeError
+from corpushooks.patience import TICK, Check, endless
 from corpushooks.text import shown
 from corpushooks.tree.manifest import Entry, entry_of
 
 TEMP = ".corpushooks.tmp"  # what is being written; one name will do, since one deployment works in a tree
 DEPTH = 100  # levels of folders; each holds a descriptor
 TRIES = 4
+LEASE = 60.0  # seconds; the kernel gives whoever holds one 45 (lease-break-time)
 RACES = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EEXIST, errno.ENOTEMPTY, errno.EISDIR, errno.ESTALE)
 
 MaybeOpen = TypeVar("MaybeOpen", int, "int | None")
@@ -88,12 +90,10 @@ def unlock(fd: int) -> None:
 # -- single files ----------------------------------------------------------------------------------------------
 
 
-def open_file(fd: int, name: str) -> int:
+def open_file(fd: int, name: str, check: Check = endless) -> int:
     """Open a regular file for reading; raise SwappedError where it is none (any more)."""
     try:
-        opened = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, dir_fd=fd)
-    except BlockingIOError:
-        opened = _open_leased(fd, name)
+        opened = _open_though_leased(fd, name, check)
     except OSError as exc:
         if exc.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.ENOTDIR):
             raise SwappedError(errno.ESTALE, os.strerror(errno.ESTALE)) from exc
@@ -104,18 +104,23 @@ def open_file(fd: int, name: str) -> int:
     return opened
 
 
-def _open_leased(fd: int, name: str) -> int:
-    """Open a regular file that somebody holds a lease on: the kernel ends that within a minute."""
-    with closing(os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=fd)) as handle:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):  # waiting for a FIFO could last for ever
-            raise SwappedError(errno.ESTALE, os.strerror(errno.ESTALE))
-        return os.open(f"/proc/self/fd/{handle}", os.O_RDONLY)
+def _open_though_leased(fd: int, name: str, check: Check) -> int:
+    """Open what may be a file that somebody holds a lease on, which the kernel ends within a minute; raise OSError."""
+    end = time.monotonic() + LEASE
+    while True:
+        try:
+            return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, dir_fd=fd)
+        except BlockingIOError:
+            check()
+            if time.monotonic() > end:  # it is leased anew, again and again
+                raise SwappedError(errno.ESTALE, os.strerror(errno.ESTALE)) from None
+            time.sleep(TICK)
 
 
-def open_live(fd: int, name: str) -> int | None:
+def open_live(fd: int, name: str, check: Check = endless) -> int | None:
     """Open a regular file that may be there; None where it is none, or cannot be read."""
     try:
-        return open_file(fd, name)
+        return open_file(fd, name, check)
     except (SwappedError, PermissionError):
         return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from corpushooks.patience import Check, endless
 from corpushooks.tree.descriptors import Folders, closing, look, open_file, open_live, stamp_of, told
 from corpushooks.tree.entries import same_content
 from corpushooks.tree.manifest import Entry, join
@@ -14,17 +15,18 @@ from corpushooks.tree.sync import Stamps, stamps
 Drift = dict[str, tuple[int, ...]]  # path -> size and time; none where there is nothing of its kind
 
 
-def drift(stage: Path, target: Path, cache: Path) -> Drift:
+def drift(stage: Path, target: Path, cache: Path, check: Check = endless) -> Drift:
     """Return the files and links of the checkout `stage` that `target` has not, or not like that, in order.
 
-    What `cache` (that of sync) knows as equal and has not moved since is not read. Raise TreeError.
+    What `cache` (that of sync) knows as equal and has not moved since is not read. Raise TreeError, or what `check`
+    raises.
     """
-    found, known = scan(stage), stamps(cache)
+    found, known = scan(stage, check), stamps(cache)
     wrong: Drift = {}
     with told("reading of", target), Folders(found.source) as staged, Folders(target) as live:
         for folder, entries in found.folders.items():
             for name, entry in entries.items():
-                if entry.kind in ("file", "link") and not _same(staged, live, folder, name, entry, known):
+                if entry.kind in ("file", "link") and not _same(staged, live, folder, name, entry, known, check):
                     wrong[join(folder, name)] = _stamp(live, folder, name)
     return dict(sorted(wrong.items()))
 
@@ -68,7 +70,8 @@ def _stamp(live: Folders, folder: str, name: str) -> tuple[int, ...]:
     return (there.size, there.mtime_ns) if there else ()
 
 
-def _same(staged: Folders, live: Folders, folder: str, name: str, entry: Entry, known: Stamps) -> bool:
+def _same(staged: Folders, live: Folders, folder: str, name: str, entry: Entry, known: Stamps, check: Check) -> bool:
+    check()
     try:
         fd = live.fd(folder)
     except OSError:
@@ -78,10 +81,10 @@ def _same(staged: Folders, live: Folders, folder: str, name: str, entry: Entry, 
         return False
     if entry.kind == "link":
         return there.target == entry.target
-    with closing(open_live(fd, name)) as file:
+    with closing(open_live(fd, name, check)) as file:
         if file is None:
             return False
         if known.get(join(folder, name)) == [*entry.stamp, *stamp_of(os.fstat(file))]:
             return True
         with closing(open_file(staged.fd(folder), name)) as original:
-            return same_content(original, file)
+            return same_content(original, file, check)

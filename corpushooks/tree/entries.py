@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from corpushooks.patience import Check, endless
 from corpushooks.text import shown
 from corpushooks.tree.descriptors import TEMP, closing
 from corpushooks.tree.manifest import KINDS, Entry
@@ -21,6 +22,7 @@ from corpushooks.tree.report import Tally
 
 CHUNK = 1 << 18
 SMALL = 1 << 16  # up to here reading and writing is as fast as a copy within the kernel
+LARGE = 1 << 26  # bytes that the kernel copies at once: nothing ends it meanwhile
 NO_XATTRS = (errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.EINVAL)
 LABELS = ("security.selinux", "security.SMACK64", "security.ima", "security.evm")  # the system gives and keeps them
 NO_KERNEL_COPY = (
@@ -109,37 +111,64 @@ def replacing(fd: int, name: str) -> Iterator[int]:
 # -- content ---------------------------------------------------------------------------------------------------
 
 
-def same_content(one: int, other: int) -> bool:
-    """Say whether two open files have the same contents."""
+def same_content(one: int, other: int, check: Check = endless) -> bool:
+    """Say whether two open files have the same contents; where both have a hole nothing is read."""
     size = os.fstat(one).st_size
     if size != os.fstat(other).st_size:
         return False
-    return all(os.pread(one, CHUNK, at) == os.pread(other, CHUNK, at) for at in range(0, size, CHUNK))
+    at = 0
+    while (at := min(_data_from(one, at, size), _data_from(other, at, size))) < size:
+        check()
+        if os.pread(one, CHUNK, at) != os.pread(other, CHUNK, at):
+            return False
+        at += CHUNK
+    return True
 
 
-def fill(source: int, copy: int, size: int) -> int:
+def _data_from(fd: int, at: int, size: int) -> int:
+    """Return where the next data of an open file begin, at most `size`."""
+    try:
+        return min(os.lseek(fd, at, os.SEEK_DATA), size)
+    except OSError as exc:
+        if exc.errno == errno.ENXIO:  # nothing but a hole up to the end
+            return size
+        if exc.errno != errno.EINVAL:  # a filesystem that knows no holes
+            raise
+        return at
+
+
+def fill(source: int, copy: int, size: int, check: Check = endless) -> int:
     """Copy up to `size` bytes of an open file, holes staying holes; return how many there were."""
     st = os.fstat(source)
     size = min(size, st.st_size)
     if st.st_blocks * 512 >= size:
-        return _copy_bytes(source, copy, 0, size)
+        return _copy_bytes(check, source, copy, 0, size)
     end = 0
-    with contextlib.suppress(OSError):  # ENXIO: no data behind this
-        while end < size:
-            start = os.lseek(source, end, os.SEEK_DATA)
-            end = min(os.lseek(source, start, os.SEEK_HOLE), size)
-            _copy_bytes(source, copy, start, end)
+    while (start := _data_from(source, end, size)) < size:
+        end = _data_to(source, start, size)
+        _copy_bytes(check, source, copy, start, end)
     os.ftruncate(copy, size)
     return size
 
 
-def _copy_bytes(source: int, copy: int, at: int, end: int) -> int:
+def _data_to(fd: int, start: int, size: int) -> int:
+    """Return where the data that begin at `start` end, at most `size`."""
+    try:
+        return max(start + 1, min(os.lseek(fd, start, os.SEEK_HOLE), size))
+    except OSError as exc:
+        if exc.errno not in (errno.ENXIO, errno.EINVAL):  # cut off meanwhile; a filesystem that knows no holes
+            raise
+        return size
+
+
+def _copy_bytes(check: Check, source: int, copy: int, at: int, end: int) -> int:
     """Copy the bytes from `at` to `end`; return where they ended."""
     in_kernel = end - at > SMALL
     while at < end:
+        check()
         if in_kernel:
             try:
-                done = os.copy_file_range(source, copy, min(end - at, 1 << 30), at, at)
+                done = os.copy_file_range(source, copy, min(end - at, LARGE), at, at)
             except OSError as exc:
                 if exc.errno not in NO_KERNEL_COPY:
                     raise

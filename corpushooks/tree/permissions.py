@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from corpushooks.patience import Check, endless
 from corpushooks.text import shown
 from corpushooks.tree.acl import NONE_HERE, Access, grant
 from corpushooks.tree.descriptors import RACES, Folders, at, closing, told
@@ -32,6 +33,7 @@ class _Fix:
     run: int
     access: Access | None
     tally: Tally
+    check: Check
     foreign: list[str] = field(default_factory=list)  # paths of files that are not the tree's alone
 
 
@@ -46,6 +48,7 @@ def fix(
     access: Access | None = None,
     recursive: bool = True,
     skip: Callable[[str], bool] = lambda path: False,
+    check: Check = endless,
 ) -> Report:
     """Give a tree its owner (None: left alone) and its modes, touching only what differs.
 
@@ -54,18 +57,19 @@ def fix(
     FIFOs, sockets and devices are left alone. So are, as root, files of others with a name outside the tree, or
     with names that move: who planted that link may not be who owns the file. So is what `skip` says of, by its path
     in the tree. An ordinary user changes modes only.
-    Raise TreeError.
+    Raise TreeError, or what `check` raises.
     """
     tally = Tally()
     if os.geteuid() and (uid, gid) != (None, None):
         tally.warnings.append("owners are left alone: not root")
         uid = gid = None
     with told("permissions of", target), Folders(target, unlock=True) as tree:
-        found = _settled(target, uid) if recursive else Scan(_own_stat(tree), {}, target, ())
+        found = _settled(target, uid, check) if recursive else Scan(_own_stat(tree), {}, target, ())
         tally.warnings += found.warnings
-        job = _Fix(found, tree, uid, gid, dirs, files, run, access, tally)
+        job = _Fix(found, tree, uid, gid, dirs, files, run, access, tally, check)
         for folder in reversed(found.folders):
             for name, entry in found.folders[folder].items():
+                check()
                 if not skip(join(folder, name)):
                     _fix_entry(job, folder, name, entry)
         _fix_entry(job, "", ".", found.root)
@@ -75,12 +79,12 @@ def fix(
     return tally.report(found.files)
 
 
-def _settled(target: Path, uid: int | None) -> Scan:
+def _settled(target: Path, uid: int | None, check: Check) -> Scan:
     """Walk a tree; once more where the names of files of others came a moment ago, so that they can be counted."""
-    found = walk(target, unlock=True)
+    found = walk(target, unlock=True, check=check)
     if any(e.group and not e.settled and e.uid != uid for _, e in found.entries):
         time.sleep(2 * TICK_NS / 1e9)
-        found = walk(target, unlock=True)
+        found = walk(target, unlock=True, check=check)
     return found
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from corpushooks.patience import Check, endless
 from corpushooks.tree.descriptors import DEPTH, RACES, TEMP, TRIES, closing, mount_of, open_folder, told, unlock
 from corpushooks.tree.manifest import manifest_path
 
 
-def remove(path: Path) -> None:
-    """Remove a tree, a file, a link or nothing; what lies behind links stays. Raise TreeError.
+def remove(path: Path, check: Check = endless) -> None:
+    """Remove a tree, a file, a link or nothing; what lies behind links stays. Raise TreeError, or what `check` raises.
 
     A snapshot stops being whole before it loses anything: its manifest goes first, files go before folders.
     """
@@ -25,10 +27,10 @@ def remove(path: Path) -> None:
             with contextlib.suppress(FileNotFoundError):
                 manifest_path(path).unlink()
                 os.fsync(parent)
-            remove_at(parent, path.name)
+            remove_at(parent, path.name, check)
 
 
-def remove_at(fd: int, name: str) -> None:
+def remove_at(fd: int, name: str, check: Check = endless) -> None:
     """Remove an entry of an open folder, whatever it is, or nothing; raise OSError, EXDEV where it is a mount."""
     tries = 0
     while True:
@@ -40,14 +42,21 @@ def remove_at(fd: int, name: str) -> None:
         except IsADirectoryError:
             pass
         try:
-            tries += not _remove_folder(fd, name, 0, None)
+            tries += not _remove_folder(fd, name, 0, None, check)
         except OSError as exc:  # somebody makes files while we remove them
             tries += 1
             if exc.errno not in RACES or tries >= TRIES:
                 raise
 
 
-def _remove_folder(fd: int, name: str, level: int, top: int | None) -> bool:
+def _checked(items: Iterable[os.DirEntry[str]], check: Check) -> Iterator[os.DirEntry[str]]:
+    """Give entries as they come: somebody may make them faster than they are read."""
+    for item in items:
+        check()
+        yield item
+
+
+def _remove_folder(fd: int, name: str, level: int, top: int | None, check: Check) -> bool:
     """Remove a folder of an open folder; return whether folders from the depth came up to `top` meanwhile.
 
     Each level holds a descriptor, and there may be more levels than that: those below DEPTH are moved up.
@@ -58,7 +67,7 @@ def _remove_folder(fd: int, name: str, level: int, top: int | None) -> bool:
         unlock(inner)
         folders = []
         with os.scandir(inner) as items:
-            for item in list(items):
+            for item in list(_checked(items, check)):
                 if item.is_dir(follow_symlinks=False):
                     folders.append((item.name, item.inode()))
                 else:
@@ -69,7 +78,7 @@ def _remove_folder(fd: int, name: str, level: int, top: int | None) -> bool:
                 os.rename(sub, f"{TEMP}.{number}", src_dir_fd=inner, dst_dir_fd=top)
                 moved = True
             else:
-                moved |= _remove_folder(inner, sub, level + 1, inner if top is None else top)
+                moved |= _remove_folder(inner, sub, level + 1, inner if top is None else top, check)
     if not (moved and top is None):
         os.rmdir(name, dir_fd=fd)
     return moved

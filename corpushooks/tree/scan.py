@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from corpushooks.patience import Check, endless
 from corpushooks.text import shown
 from corpushooks.tree.descriptors import DEPTH, RACES, TEMP, Folders, at, told
 from corpushooks.tree.manifest import Folder, Manifest, entry_of, join
@@ -22,13 +23,13 @@ class Scan(Manifest):
     warnings: tuple[str, ...]
 
 
-def scan(source: Path) -> Scan:
-    """Walk the tree `source` and return what is in it; raise TreeError."""
+def scan(source: Path, check: Check = endless) -> Scan:
+    """Walk the tree `source` and return what is in it; raise TreeError, or what `check` raises."""
     with told("reading of", source):
-        return walk(source)
+        return walk(source, check=check)
 
 
-def walk(source: Path, unlock: bool = False) -> Scan:
+def walk(source: Path, unlock: bool = False, check: Check = endless) -> Scan:
     """Scan; with `unlock` an ordinary user gives himself the right to open folders of his own. Raise OSError."""
     with Folders(source, unlock) as tree:
         now_ns = time.time_ns()
@@ -47,7 +48,7 @@ def walk(source: Path, unlock: bool = False) -> Scan:
                 continue
             with at(folder):
                 try:
-                    folders[folder] = _list(tree.fd(folder), folder, now_ns, shared)
+                    folders[folder] = _list(tree.fd(folder), folder, now_ns, shared, check)
                 except OSError as exc:
                     if not folder or exc.errno not in RACES:
                         raise
@@ -60,11 +61,12 @@ def walk(source: Path, unlock: bool = False) -> Scan:
         return Scan(root, folders, source, tuple(warnings), left=frozenset(left))
 
 
-def _list(fd: int, folder: str, now_ns: int, shared: dict[tuple[int, int], list[str]]) -> Folder:
+def _list(fd: int, folder: str, now_ns: int, shared: dict[tuple[int, int], list[str]], check: Check) -> Folder:
     """Return the entries of an open folder; add to `shared` the paths of files with several names."""
     found: Folder = {}
     with os.scandir(fd) as entries:
         for item in entries:
+            check()  # there may be ever more of them
             name = item.name
             if name == TEMP:
                 continue

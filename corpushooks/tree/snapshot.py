@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from corpushooks.disk import Writes, write_file
+from corpushooks.patience import Check, endless
 from corpushooks.tree.descriptors import (
     RACES,
     TRIES,
@@ -82,6 +83,7 @@ class _Snapshot:
     leads: Folders  # the target again, for the first links of groups
     writes: Writes
     earlier: Folders | None
+    check: Check
     kept: dict[str, Folder] = field(default_factory=dict)
     leaders: dict[int, tuple[str, str]] = field(default_factory=dict)  # group -> folder, name of its first link
     tally: Tally = field(default_factory=Tally)
@@ -93,11 +95,12 @@ class _Snapshot:
         self.tally.warn(path, "left out, it changed while it was archived")
 
 
-def snapshot(found: Scan, target: Path, earlier: Path | None) -> Report:
+def snapshot(found: Scan, target: Path, earlier: Path | None, check: Check = endless) -> Report:
     """Copy the tree that `found` is a scan of to `target`, sharing by hard links what `earlier` has already.
 
     `earlier` is a whole snapshot, or None. Files of `target` that the tree does not have stay. The snapshot
-    is whole when its manifest lies beside it, which is the last thing to happen. Raise TreeError.
+    is whole when its manifest lies beside it, which is the last thing to happen. Raise TreeError, or what `check`
+    raises.
     """
     with told("archive of", found.source), contextlib.ExitStack() as stack:
         old = _earlier(earlier)
@@ -112,6 +115,7 @@ def snapshot(found: Scan, target: Path, earlier: Path | None) -> Report:
             leads=stack.enter_context(Folders(target, unlock=True)),
             writes=stack.enter_context(Writes()),
             earlier=stack.enter_context(Folders(earlier)) if earlier and old.folders else None,
+            check=check,
         )
         job.tally.warnings += found.warnings
         for folder, entries in found.folders.items():
@@ -194,6 +198,7 @@ def _save_folder(job: _Snapshot, folder: str, entries: Folder) -> None:
     kept = job.kept[folder] = {}
     link = os.link
     for name, entry in entries.items():
+        job.check()
         old = known.get(name)
         # The common case, an unchanged file, costs this comparison and this call.
         if old is not None and entry.ctime_ns and entry[4:8] == old[4:8] and not entry.group and not old.group:
@@ -264,7 +269,7 @@ def _save_as_it_is(job: _Snapshot, folder: str, name: str, entry: Entry) -> None
 def _save_file(job: _Snapshot, folder: str, name: str, entry: Entry) -> Entry:
     """Share or copy one file; return its entry as it was when it was read."""
     path = join(folder, name)
-    with closing(open_file(job.source.fd(folder), name)) as source:
+    with closing(open_file(job.source.fd(folder), name, job.check)) as source:
         for _ in range(TRIES):
             now_ns = time.time_ns()
             before = os.fstat(source)
@@ -284,7 +289,7 @@ def _copy_file(job: _Snapshot, folder: str, name: str, entry: Entry, source: int
     remove_at(into, name)  # never write into what is there: an earlier snapshot may share it
     with closing(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=into)) as copy:
         job.writes.note(copy)
-        size = fill(source, copy, entry.size)
+        size = fill(source, copy, entry.size, job.check)
         dress(copy, entry, job.tally, path)
     job.tally.changed += 1
     job.tally.copied += min(size, entry.stored)
@@ -304,7 +309,7 @@ def _share(job: _Snapshot, folder: str, name: str, entry: Entry, source: int | N
     try:
         if source is not None and not (entry.settled and entry.stamp == old.stamp):
             with closing(open_file(before, name)) as earlier:
-                if not same_content(source, earlier):
+                if not same_content(source, earlier, job.check):
                     return False
         hard_link(before, name, job.target.fd(folder), name)
     except OSError:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from corpushooks.disk import Writes, write_file
 from corpushooks.errors import TreeError
+from corpushooks.patience import Check, endless
 from corpushooks.text import shown
 from corpushooks.tree.descriptors import (
     TEMP,
@@ -56,32 +57,36 @@ class _Sync:
     writes: Writes
     tally: Tally
     old: Stamps
+    check: Check
     new: Stamps = field(default_factory=dict)
 
 
-def sync(stage: Path, target: Path, removed: Iterable[str], cache: Path) -> Report:
+def sync(stage: Path, target: Path, removed: Iterable[str], cache: Path, check: Check = endless) -> Report:
     """Bring the files and links of the checkout `stage` to `target`, and take the `removed` paths away.
 
     Content, link target and the executable bits follow the stage; owner and the other permission bits stay as
     they are there; whatever else is in `target` stays. `cache` is a file of ours that makes the next sync read
-    only what moved; without it, it takes longer. Can be interrupted and run again. Raise TreeError.
+    only what moved; without it, it takes longer. Can be interrupted and run again. Raise TreeError, or what `check`
+    raises.
     """
-    found = scan(stage)
+    found = scan(stage, check)
     if found.warnings:
         raise TreeError(f"sync of {shown(str(target))}: {found.warnings[0]}")
     tally = Tally()
     gone = list(removed)
     with told("sync of", target), Writes() as writes:
-        insist(lambda: _sync_once(found, target, gone, cache, writes, tally))
+        insist(lambda: _sync_once(found, target, gone, cache, writes, tally, check))
     return tally.report(found.files)
 
 
-def _sync_once(found: Scan, target: Path, removed: list[str], cache: Path, writes: Writes, tally: Tally) -> None:
+def _sync_once(
+    found: Scan, target: Path, removed: list[str], cache: Path, writes: Writes, tally: Tally, check: Check
+) -> None:
     if make_root(target):
         tally.changed += 1
         writes.note_folder(target.parent)
     with Folders(found.source) as stage, Folders(target, unlock=True) as live:
-        job = _Sync(stage, live, writes, tally, stamps(cache))
+        job = _Sync(stage, live, writes, tally, stamps(cache), check)
         for path in removed:
             with at(path):
                 _remove_tracked(job, found, path)
@@ -133,6 +138,7 @@ def _sync_folder(job: _Sync, folder: str, entries: Folder) -> None:
         unlock(fd)
         remove_at(fd, TEMP)
     for name, entry in entries.items():
+        job.check()
         path = join(folder, name)
         with at(path):
             if entry.kind == "folder":
@@ -168,7 +174,7 @@ def _is_equal(job: _Sync, folder: str, name: str, entry: Entry, live: int) -> bo
     now_ns = time.time_ns()
     there = entry_of(os.fstat(live), now_ns)
     with closing(open_file(job.stage.fd(folder), name)) as staged:
-        if not same_content(staged, live):
+        if not same_content(staged, live, job.check):
             return False
     if entry.settled and there.settled:
         job.new[join(folder, name)] = [*entry.stamp, *there.stamp]
@@ -185,7 +191,7 @@ def _sync_file(job: _Sync, folder: str, name: str, entry: Entry) -> None:
     """Make one file equal to the stage's: left alone, its mode corrected, or replaced by a copy."""
     fd, path = job.live.fd(folder), join(folder, name)
     job.writes.note(fd)  # also where all is right already: a sync that was interrupted may have written it
-    with closing(open_live(fd, name)) as live:
+    with closing(open_live(fd, name, job.check)) as live:
         st = os.fstat(live) if live is not None else None
         if live is not None and st is not None and _is_equal(job, folder, name, entry, live):
             job.writes.note(live)
@@ -199,7 +205,7 @@ def _sync_file(job: _Sync, folder: str, name: str, entry: Entry) -> None:
                 return
         with closing(open_file(job.stage.fd(folder), name)) as staged, replacing(fd, name) as copy:
             job.writes.note(copy)
-            job.tally.copied += fill(staged, copy, entry.size)
+            job.tally.copied += fill(staged, copy, entry.size, job.check)
             mode = entry.mode
             if live is not None and st is not None:
                 mode = _mode(st, entry)
