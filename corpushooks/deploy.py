@@ -167,15 +167,15 @@ def _stays(run: Run, step: str) -> bool:
 
 
 def _leave(run: Run, reason: str) -> None:
-    name, done = run.project.name, run.deployment
+    done = run.deployment
     steps.conclude(run)
-    run.site.history.set_tree(name, done.new_code, done.new_pillar)
+    run.site.history.set_tree(run.project.name, done.new_code, done.new_pillar)
     run.move(FAILED, reason)
     run.say_end(
         run.complaint("error", reason),
         f"dev: the tree of deployment {done.number} is left as it is;"
         f" {run.row.branch} still names {view.short(done.old_code)}",
-        hint=f"the whole log: corpus log {name} {done.number}",
+        see_log=True,
     )
     _afterwards(run)
 
@@ -225,12 +225,12 @@ def roll_back(run: Run, reason: str) -> None:
         _break(run, str(exc))
         return
     run.move(ROLLED_BACK)
-    name, number = run.project.name, run.deployment.number
+    number = run.deployment.number
     where = view.short(run.row.tree_code) if run.row.tree_code else "the empty project"
     kept = f"kept: archive {number}" if tree.is_whole(run.archive / "project.failed") else "not kept"
     run.say_end(
         f"rolled back to {where}; the failed tree is {kept}",
-        hint=f"the whole log: corpus log {name} {number}",
+        see_log=True,
     )
     _afterwards(run)
 

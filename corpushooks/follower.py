@@ -12,6 +12,7 @@ from corpushooks.deployment import Deployment
 from corpushooks.lanes import log_path
 from corpushooks.peer import Connection
 from corpushooks.site import Site
+from corpushooks.text import clean
 
 TICK = 1.0  # seconds between the lines that -o progress rewrites
 HEARTBEAT = 15.0  # seconds of silence after which a follower is told that work goes on
@@ -37,7 +38,7 @@ def follow(
         now = site.history.deployment(deployment.project, deployment.number)
         for line in log.read(path, offset):
             offset, silent = line.offset, time.monotonic()
-            if (whole or not line.more) and not quiet:
+            if line.is_in(whole=whole) and not quiet:
                 peer.send(say=line.text, offset=offset)
             if line.end:
                 return site.history.deployment(deployment.project, deployment.number)
@@ -87,6 +88,10 @@ def _say_no_place(site: Site, peer: Connection, said: str) -> str:
 
 
 def _heartbeat(site: Site, now: Deployment) -> str:
+    """Say what runs, for how long, and what it wrote last."""
     steps = site.history.steps(now)
-    since = view.ago(time.time() - (now.started or now.queued))
-    return f"      … {steps[-1] if steps else now.state}, {since}"
+    since = view.lasting(time.time() - (now.started or now.queued))
+    run = site.running.get((now.project, now.number))
+    showing = run.showing if run else None
+    last = run.hide(clean(showing.last())) if run and showing else ""
+    return view.heartbeat(steps[-1] if steps else view.outcome(now.state), since, last)

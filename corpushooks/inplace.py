@@ -27,10 +27,9 @@ def edit(run: Run) -> None:
         _check(run)
         _go(run)
     except CorpusError as exc:
-        failed, number = run.cause(exc), run.deployment.number
+        failed = run.cause(exc)
         if isinstance(failed, StepError):
-            hint = f"nothing is rolled back; the whole log: corpus log {run.project.name} {number}"
-            failed = StepError(failed.message, hint)
+            failed = StepError(failed.message, hint="nothing is rolled back; save a corrected file to deploy it")
         run.fail(failed)
         return
     run.move(DONE)

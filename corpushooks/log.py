@@ -1,8 +1,9 @@
 """The log of a deployment: one file of lines that grows while it runs and can be followed by offset.
 
 Each line is a JSON record: {"at": seconds since the epoch, "text": …, "more": true}. `more` marks what only
-the whole log shows, not the terminal of a push; "end": true the line behind which the outcome is final. A crash can
-tear the last line; whoever goes on writing cuts it.
+the whole log shows, not the terminal of a push; "brief": true what only the terminal shows, since the whole log has
+it anyway; "end": true the line behind which the outcome is final. A crash can tear the last line; whoever goes on
+writing cuts it.
 
 It is bounded: a long text loses its middle, a long line its end, and of a log that is too long what is marked `more`
 is not kept any longer. What is left out is counted. Secrets are taken out before anything else is done to a text.
@@ -37,6 +38,11 @@ class Line:
     end: bool
     at: float
     offset: int
+    brief: bool = False
+
+    def is_in(self, *, whole: bool) -> bool:
+        """Say whether a reader of the whole log, or of what the terminal showed, sees this line."""
+        return not (self.brief if whole else self.more)
 
 
 @dataclass
@@ -76,8 +82,11 @@ class Log:
             os.ftruncate(self._file, self._size)
         self.ended = any(line.end for line in read(self.path))
 
-    def write(self, text: str, *, more: bool = False, end: bool = False) -> None:
-        """Append text, line by line, made harmless; `more` hides it from the terminal of a push, `end` closes it."""
+    def write(self, text: str, *, more: bool = False, end: bool = False, brief: str = "") -> None:
+        """Append text, line by line, made harmless; `more` hides it from the terminal of a push, `end` closes it.
+
+        `brief` follows it, and is hidden from those who read the whole log.
+        """
         if more and self._size > LIMIT:
             self._lost += len(text)
             self._lost_lines += text.count("\n") + 1
@@ -86,6 +95,7 @@ class Log:
             self._say_lost()
         texts = bounded(self.redactor.redact(text)).split("\n")
         records = [_record(self._harmless(line), more) for line in texts]
+        records += [_record(self._harmless(line), False, True) for line in brief.splitlines()]
         if end:
             records[-1]["end"] = self.ended = True
         self._add(records)
@@ -143,9 +153,9 @@ class Log:
             self._grown.notify_all()
 
 
-def _record(text: str, more: bool) -> dict[str, Any]:
+def _record(text: str, more: bool, brief: bool = False) -> dict[str, Any]:
     record: dict[str, Any] = {"at": round(time.time(), 3), "text": text}
-    return {**record, "more": True} if more else record
+    return {**record, **({"more": True} if more else {}), **({"brief": True} if brief else {})}
 
 
 def read(path: Path, offset: int = 0) -> Iterator[Line]:
@@ -163,6 +173,7 @@ def read(path: Path, offset: int = 0) -> Iterator[Line]:
                     record = json.loads(raw)
                 except ValueError:
                     record = {"text": "(this line cannot be read)", "at": 0.0}
-                yield Line(record["text"], record.get("more", False), record.get("end", False), record["at"], offset)
+                more, brief, end = (record.get(mark, False) for mark in ("more", "brief", "end"))
+                yield Line(record["text"], more, end, record["at"], offset, brief)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return

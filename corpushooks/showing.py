@@ -15,11 +15,7 @@ from corpushooks.sls import Result, State
 from corpushooks.text import shortened
 
 QUICK = 2.0  # seconds that an SLS may take before it is shown as it goes
-HELD, OUTPUT, COLUMNS = (
-    20,
-    50,
-    160,
-)  # lines that a command wrote: kept for when it is shown, shown at most of one state, how long
+HELD, OUTPUT, COLUMNS = 12, 12, 160  # lines of a command: kept until shown, shown of one state, their length
 LINE = 1 << 16  # bytes of a line that are looked at
 
 Key = tuple[str, str, str]
@@ -39,6 +35,7 @@ class Showing:
     _told: set[Key] = field(default_factory=set)
     _states: list[State] = field(default_factory=list)  # not shown yet
     _lines: deque[str] = field(default_factory=lambda: deque(maxlen=HELD))
+    _last: bytes = b""  # the last line that the command which runs wrote
     _part: bytes = b""  # of a line of output
     _count: int = 0  # lines of output of the state that runs
 
@@ -47,21 +44,24 @@ class Showing:
         self._states.append(state)
         self._advance()
         self._lines.clear()
-        self._part, self._count = b"", 0
+        self._part, self._count, self._last = b"", 0, b""
 
     def output(self, data: bytes) -> None:
         """Hear what a command wrote."""
         *whole, self._part = (self._part + data).split(b"\n")
         for line in whole:
             self._count += 1
+            self._last = line.rstrip(b"\r").rpartition(b"\r")[2]  # of a line that was rewritten
             if self._count == OUTPUT:
-                self._lines.append("… more, in the whole log")
+                self._lines.append("… more")
             elif self._count < OUTPUT:
-                left = line.rstrip(b"\r").rpartition(b"\r")[2]  # of a line that was rewritten
-                text = self.hide(left.decode("utf-8", "replace"))
-                self._lines.append(shortened(text, COLUMNS))
+                self._lines.append(shortened(self.last(), COLUMNS))
         self._part = self._part[:LINE]
         self._advance()
+
+    def last(self) -> str:
+        """Return the last line that the command which runs has written, without secrets."""
+        return self.hide(self._last[:LINE].decode("utf-8", "replace"))
 
     def _advance(self) -> None:
         """Show what is known, where the SLS takes long."""

@@ -15,7 +15,7 @@ from corpushooks import view
 from corpushooks.config import Cfg
 from corpushooks.deployment import FAILED, REFUSED, ChildRow, Deployment, ProjectRow, Request
 from corpushooks.endpoint import called, typed
-from corpushooks.errors import CancelledError, CorpusError, RefusedError, UsageError
+from corpushooks.errors import CancelledError, CorpusError, RefusedError, StepError, UsageError
 from corpushooks.history import History, open_store
 from corpushooks.log import Log
 from corpushooks.patience import Check
@@ -155,10 +155,16 @@ class Run:
         if len(warnings) > 20:
             self.log.write(f"warning: {len(warnings) - 20} more of this kind")
 
-    def say_end(self, *lines: str, hint: str = "") -> None:
-        """Write the last lines of the log: the outcome is final, and whoever follows stops here."""
-        hints = [f"hint: {self.site.words(hint, ssh=bool(self.request.key))}"] if hint else []
-        self.log.write("\n".join([*lines, *hints]), end=True)
+    def say_end(self, *lines: str, hint: str = "", see_log: bool = False) -> None:
+        """Write the last lines of the log: the outcome is final, and whoever follows stops here.
+
+        With `see_log` those who do not read the log now are told how.
+        """
+        where = f"the whole log: corpus log {self.project.name} {self.deployment.number}" if see_log else ""
+        self.log.write("\n".join([*lines, *self._hint(hint)]), end=True, brief="".join(self._hint(where)))
+
+    def _hint(self, hint: str) -> list[str]:
+        return [f"hint: {self.site.words(hint, ssh=bool(self.request.key))}"] if hint else []
 
     def complaint(self, word: str, text: str) -> str:
         """Return an error or a warning as a terminal shows it; without secrets, before its lines are broken."""
@@ -167,7 +173,7 @@ class Run:
     def fail(self, exc: CorpusError) -> None:
         """End a run that changed nothing which could be rolled back."""
         self.move(REFUSED if isinstance(exc, (RefusedError, UsageError)) else FAILED, exc.message)
-        self.say_end(self.complaint("error", exc.message), hint=exc.hint)
+        self.say_end(self.complaint("error", exc.message), hint=exc.hint, see_log=isinstance(exc, StepError))
 
     # what a session of Salt reports
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from corpushooks import edits, release, steps, view
 from corpushooks.deployment import DONE
 from corpushooks.errors import CorpusError, RefusedError
+from corpushooks.failure import command_output
 from corpushooks.site import Run
 from corpushooks.sls import Result
 
@@ -20,7 +21,7 @@ def task(run: Run) -> None:
         release.check_task(found.names(), name)
         result = _run(run, name)
         for state in result.states:
-            for line in view.indent(view.screen(view.command_output(state.changes)), 8):
+            for line in view.indent(view.screen(command_output(state.changes)), 8):
                 run.log.write(line)
     except CorpusError as exc:
         run.fail(exc)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from corpushooks.deployment import Deployment
+from corpushooks.failure import command_output, condensed, failure
 from corpushooks.sls import Result, State
 from corpushooks.text import excerpt, lines, middle, one_line, shortened, shown
 
@@ -60,6 +61,13 @@ def file_row(letter: str, path: str, counts: str) -> str:
     """Return one file that a plan would change."""
     room = FITS - 10 - len(counts)
     return f"      {letter} {middle(path, room)}  {counts}".rstrip()
+
+
+def heartbeat(what: str, since: str, last: str) -> str:
+    """Return the line that says that a step still runs, with the last thing its command wrote."""
+    line = f"      … {middle(what, NAMED)}, {since}"
+    room = FITS - len(line) - 2
+    return f"{line}: {shown(last.strip(), room)}" if last.strip() and room > 8 else line
 
 
 def part_of(label: str) -> str:
@@ -160,8 +168,7 @@ def _word(state: State, test: bool) -> str:
 def _said(word: str, state: State, doubt: str) -> list[str]:
     if word == "FAILED":
         which = [f"name: {middle(one_line(state.name), FITS - 16)}"] if _says_more(state) else []
-        said = tail(command_output(state.changes) or state.comment)
-        return [*which, *said, *screen(diff(state.changes), DIFFERENCE)]
+        return [*which, *tail(condensed(failure(state))), *screen(diff(state.changes), DIFFERENCE)]
     if word != "would":
         return []
     unsure = doubt and doubt in f"{state.name} {state.comment} {state.changes}"
@@ -173,18 +180,31 @@ def _said(word: str, state: State, doubt: str) -> list[str]:
 
 def _says_more(state: State) -> bool:
     """Say whether the name of a state says which of several it is; a command is seen by what it writes."""
-    return state.name != state.id and not state.function.startswith("cmd.")
+    silent = not command_output(state.changes)
+    return state.name != state.id and (silent or not state.function.startswith("cmd."))
 
 
 def all_states(result: Result) -> list[str]:
-    """Return every state of an SLS with its comment and changes, for the whole log: a text of lines for each."""
+    """Return the states of an SLS with comment and changes, for the whole log: a text of lines for each.
+
+    Without those that failed and were shown whole above.
+    """
     texts: list[str] = []
+    failed = [state for state in result.states if state.result is False and not state.skipped][:FAILED]
     for state in result.states:
+        if state in failed and _is_shown_whole(state):
+            continue
         word = {True: "ok", False: "FAILED", None: "would"}[state.result]
         said = [state.comment, diff(state.changes), command_output(state.changes)]
         inner = [line for text in said for line in lines(text)]
         texts.append("\n".join([*state_lines(word, state), *indent(inner, 10)]))
     return texts
+
+
+def _is_shown_whole(state: State) -> bool:
+    """Say whether all that is known of a failure is on the terminal."""
+    known = [line for text in (failure(state), diff(state.changes)) for line in lines(text)]
+    return set(known) <= set(_said("FAILED", state, ""))
 
 
 def errors(result: Result) -> list[str]:
@@ -213,12 +233,6 @@ def _where(word: str, state: State) -> str:
         return ""
     names = [re.sub(r"^makina-projects\.[\w-]+\.", "", name.strip()) for name in one_line(found[1]).split(", ")]
     return f"(requires {', '.join(name.removeprefix(f'{state.sls}.') for name in names)})"
-
-
-def command_output(changes: Mapping[str, Any]) -> str:
-    """Return what a command wrote, as cmd.run reports it."""
-    parts = [str(changes[key]) for key in ("stdout", "stderr") if changes.get(key)]
-    return "\n".join(parts)
 
 
 def diff(changes: Mapping[str, Any]) -> str:
@@ -260,6 +274,15 @@ def reason(deployment: Deployment) -> str:
     if deployment.state in tails and deployment.request.kind != "plan":
         return one_line(deployment.reason.partition(": ")[0]) + tails[deployment.state]
     return one_line(deployment.reason)
+
+
+def lasting(seconds: float) -> str:
+    """Return how long something has run, to the second."""
+    minutes, rest = divmod(int(max(0.0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def ago(seconds: float) -> str:

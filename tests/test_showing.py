@@ -63,7 +63,7 @@ def test_output_is_bounded() -> None:
     lines, one = shown(0.0)
     for number in range(3 * OUTPUT):
         one.output(f"line {number}\n".encode())
-    assert len(lines) == OUTPUT + 1 and lines[-1] == "          … more, in the whole log"
+    assert len(lines) == OUTPUT + 1 and lines[-1] == "          … more"
     one.output(b"x" * 10_000_000)  # no end of a line
     assert len(one._part) == showing.LINE
     one.state(OK)

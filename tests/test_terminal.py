@@ -97,8 +97,12 @@ def test_a_failure_shows_what_failed_what_changed_and_what_was_not_run(salted: B
         assert found == sorted(found), "in this order"  # type: ignore[type-var]
     assert [line.split()[0] for line in shown[-4:]] == ["error:", "again:", "rolled", "hint:"], "nothing after it"
     salted.ended(2)
-    log = run([sys.executable, "-m", "corpushooks", "--root", salted.host.root, "log", "hello", "2", "--short"]).text
+    words = [sys.executable, "-m", "corpushooks", "--root", salted.host.root, "log", "hello", "2"]
+    log = run([*words, "--short"]).text
     assert [line.rstrip() for line in log.splitlines()][:-1] == lines[:-1], "it reads the same there"
+    whole = run(words).text
+    assert "the whole log" not in whole.splitlines()[-1], "whoever reads it need not be told of it"
+    assert whole.count("FAILED   bad-file") == 2, "each that was shown whole is there once"
 
 
 def test_nothing_of_ours_is_wider_than_a_terminal(salted: Box) -> None:

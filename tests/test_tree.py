@@ -160,7 +160,7 @@ def test_a_snapshot_has_everything_as_it_was(project: Path, tmp_path: Path) -> N
     report = snap(project, tmp_path / "a/project")
     assert picture(tmp_path / "a/project") == before == picture(project)
     assert report.warnings == ()
-    assert report.files == 7
+    assert report.files == 10
     assert tree.is_whole(tmp_path / "a/project")
 
 
@@ -695,7 +695,7 @@ def test_a_restore_brings_everything_back(project: Path, tmp_path: Path) -> None
     report = tree.restore(tmp_path / "a", project)
     assert picture(project) == before
     assert picture(tmp_path / "a") == kept
-    assert report.files == 7
+    assert report.files == 10
     again = tree.restore(tmp_path / "a", project)
     assert (again.changed, again.copied) == (0, 0)
 
@@ -1058,7 +1058,7 @@ def test_a_sync_brings_the_stage_and_leaves_the_rest(stage: Path, tmp_path: Path
     assert (target / "upload").read_text() + (target / "pkg/cache").read_text() == "uc"
     assert stat.S_IMODE((target / "pkg/a.py").stat().st_mode) == 0o660
     assert stat.S_IMODE((target / "run.sh").stat().st_mode) == 0o755
-    assert (report.files, report.changed) == (3, 4)
+    assert (report.files, report.changed) == (4, 4)
     assert tree.sync(stage, target, [], tmp_path / "cache").changed == 0
 
 

@@ -116,10 +116,11 @@ def test_long_output_is_cut_at_its_head() -> None:
 
 
 def test_all_states_are_in_the_whole_log() -> None:
-    shown = view.all_states(
-        result(replace(STATE, comment="fine"), replace(STATE, result=False, changes={"stdout": "o"}))
-    )
-    assert [[line.split()[0] for line in text.split("\n")] for text in shown] == [["ok", "fine"], ["FAILED", "o"]]
+    long = "\n".join("abcdefghijklmnopqrst")
+    failed = [replace(STATE, result=False, changes={"stdout": text}) for text in ("o", long)]
+    shown = view.all_states(result(replace(STATE, comment="fine"), *failed))
+    words = [[line.split()[0] for line in text.split("\n")] for text in shown]
+    assert words == [["ok", "fine"], ["FAILED", *long.split()]], "what a terminal showed whole is there already"
 
 
 @pytest.mark.parametrize(

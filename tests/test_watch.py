@@ -147,7 +147,8 @@ def test_only_the_sls_that_are_asked_for_run(dev: Box, watcher: Callable[..., Wa
 def test_what_fails_is_shown_and_left_and_the_next_edit_is_deployed(dev: Box, watcher: Callable[..., Watcher]) -> None:
     seen, sls = watcher(dev), dev.project().tree / ".salt/00_page.sls"
     sls.write_text("broken:\n  test.fail_without_changes: []\n")
-    text = seen.saw("hint: nothing is rolled back; the whole log: corpus")
+    text = seen.saw("hint: the whole log: corpus")
+    assert "hint: nothing is rolled back; save a corrected file to deploy it" in text
     assert "error: install 00_page failed: broken" in text
     assert dev.ended(2).state == "failed"
     sls.write_text("page: [\n")

@@ -121,7 +121,7 @@ def log_(context: Context, name: str, number: int | None, follow: bool, short: b
         result = Screen().ask(context.host, {**asked, "progress": Screen().rewrites})
         sys.exit(EXITS.get(result["state"], 1))
     path = lanes.log_path(context.host.project(name), deployment.number)
-    found = [line for line in log.read(path) if not (short and line.more)]
+    found = [line for line in log.read(path) if line.is_in(whole=not short)]
     show(as_json, [{"at": line.at, "text": line.text} for line in found], [line.text for line in found])
     if follow:
         sys.exit(EXITS.get(deployment.state, 1))

@@ -82,7 +82,10 @@ class Manifest:
 
     @property
     def files(self) -> int:
-        return sum(entry.kind == "file" for names in self.folders.values() for entry in names.values())
+        """How many files the tree has: all that is kept and is no folder."""
+        return sum(
+            entry.kind not in ("folder", "socket") for names in self.folders.values() for entry in names.values()
+        )
 
     @cached_property
     def groups(self) -> dict[int, frozenset[str]]:

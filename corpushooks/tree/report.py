@@ -13,7 +13,7 @@ WARNINGS = 50  # more than these nobody reads
 class Report:
     """What was done to a tree."""
 
-    files: int  # regular files in the tree
+    files: int  # files in the tree, links among them
     changed: int  # entries copied, made, removed or corrected
     copied: int  # bytes of content written
     warnings: tuple[str, ...]  # what could not be kept, a line each

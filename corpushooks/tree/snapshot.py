@@ -268,19 +268,22 @@ def _save_as_it_is(job: _Snapshot, folder: str, name: str, entry: Entry) -> None
 
 def _save_file(job: _Snapshot, folder: str, name: str, entry: Entry) -> Entry:
     """Share or copy one file; return its entry as it was when it was read."""
-    path = join(folder, name)
+    path, copied = join(folder, name), False
     with closing(open_file(job.source.fd(folder), name, job.check)) as source:
         for _ in range(TRIES):
             now_ns = time.time_ns()
             before = os.fstat(source)
             kept = entry_of(before, now_ns)._replace(group=entry.group, xattrs=xattrs_of(source))
             if not _share(job, folder, name, kept, source):
-                kept = _copy_file(job, folder, name, kept, source)
+                kept, copied = _copy_file(job, folder, name, kept, source), True
             after = os.fstat(source)
             if stamp_of(before) == stamp_of(after):
-                return kept
-    job.tally.warn(path, "changed while it was read")
-    return kept._replace(ctime_ns=0)
+                break
+        else:
+            job.tally.warn(path, "changed while it was read")
+            kept = kept._replace(ctime_ns=0)
+    job.tally.changed += copied
+    return kept
 
 
 def _copy_file(job: _Snapshot, folder: str, name: str, entry: Entry, source: int) -> Entry:
@@ -291,7 +294,6 @@ def _copy_file(job: _Snapshot, folder: str, name: str, entry: Entry, source: int
         job.writes.note(copy)
         size = fill(source, copy, entry.size, job.check)
         dress(copy, entry, job.tally, path)
-    job.tally.changed += 1
     job.tally.copied += min(size, entry.stored)
     return entry._replace(size=size)
 
