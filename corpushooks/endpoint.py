@@ -15,6 +15,7 @@ GIT = {"receive-pack": PUSH, "upload-pack": READ, "upload-archive": READ}  # git
 PATH = re.compile(r"/?([a-z0-9][a-z0-9_-]*?)(\.pillar)?(?:\.git)?/?")
 REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./~^-]*")
 NUMBER = re.compile(r"[0-9]{1,9}")
+TOPIC = re.compile(r"[a-z][a-z-]{0,30}")
 TASK = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 LIMIT = 1000  # characters that a command may have
 
@@ -39,7 +40,7 @@ class Word:
 PROJECT = ("PROJECT", NAME)
 JSON = frozenset({"--json"})
 WORDS: Mapping[str, Word] = {
-    "help": Word("", (), 0, frozenset(), "this"),
+    "help": Word("", (("TOPIC", TOPIC),), 0, frozenset(), "this, or a page of the documentation"),
     "whoami": Word("", (), 0, frozenset(), "your key, and what it may"),
     "status": Word(READ, (PROJECT,), 0, JSON, "what is live, and what runs"),
     "history": Word(READ, (PROJECT,), 1, JSON, "the deployments of a project"),
@@ -109,7 +110,7 @@ def _word(name: str, given: list[str]) -> Wanted:
     fits = word.needs <= len(plain) <= len(word.takes) and set(flags) <= word.flags
     if not fits or not all(like.fullmatch(each) for each, (_, like) in zip(plain, word.takes, strict=False)):
         raise UsageError(f"usage: {name} {word.usage}".rstrip(), hint="corpus help")
-    project = plain[0] if plain else ""
+    project = plain[0] if plain and word.takes[0] == PROJECT else ""
     if len(project) > NAME_LIMIT:
         raise UsageError("this is no name of a project")
     return Wanted(word.right, project, words=(*(word.more or (name,)), *given))

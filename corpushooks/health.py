@@ -66,7 +66,7 @@ def _check(given: Any, where: str) -> Check:
     what = given[kind]
     what = shlex.join(map(str, what)) if isinstance(what, list) else str(what)
     if not _FITS[kind](what):
-        raise ConfigError(f"{where}: {kind}: {shortened(what, 60)!r} is not understood", hint="see docs/procedure.md")
+        raise ConfigError(f"{where}: {kind}: {shortened(what, 60)!r} is not understood", hint="corpus help procedure")
     return Check(
         kind, what, int(numbers["status"]), str(given.get("text", "")), int(numbers["retries"]),
         float(numbers["timeout"]), float(numbers["delay"]),

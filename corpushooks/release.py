@@ -169,7 +169,7 @@ def check_commit(
     names = git.folder(entries, ".salt")
     if names is None:
         raise RefusedError(
-            f"{code[:7]} has no .salt folder", hint="add .salt/00_install.sls: see docs/first-project.md"
+            f"{code[:7]} has no .salt folder", hint="add .salt/00_install.sls: corpus help first-project"
         )
     own = git.folder(entries, f".salt/{environment}") or {}
     read = own if any(name.endswith(".sls") for name in own) else names
@@ -181,7 +181,7 @@ def check_commit(
         check_links(repo, code, ".salt/")
     stems = install_stems(list(read))
     if not stems:
-        raise RefusedError("no install SLS in .salt", hint="add .salt/00_install.sls: see docs/first-project.md")
+        raise RefusedError("no install SLS in .salt", hint="add .salt/00_install.sls: corpus help first-project")
     unknown = [step for step in request.steps if step not in stems]
     if unknown:
         raise UsageError(f"steps={unknown[0]}: no such install SLS", hint=f"there are: {' '.join(stems)}")
@@ -247,7 +247,7 @@ def syntax(session: Session, release: Release, redactor: Redactor) -> list[Probl
 def check_pillar(project: Project, environment: str, settings: Settings, engine: Engine, commit: str) -> None:
     """Raise RefusedError where a commit of pillar.git would not compile: file and line."""
     if "init.sls" not in (git.folder(check_pillar_commit(project.pillar_git, commit), "") or {}):
-        raise RefusedError("the pillar has no init.sls", hint="add init.sls: see docs/first-project.md")
+        raise RefusedError("the pillar has no init.sls", hint="add init.sls: corpus help first-project")
     with tempfile.TemporaryDirectory(prefix="pillar-", dir=_scratch(project)) as folder:
         found = candidate(project, environment, Path(folder), None, commit)
         redactor = redactor_of(settings)

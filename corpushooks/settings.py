@@ -33,7 +33,7 @@ from corpushooks.schema import (
 )
 from corpushooks.schema import setting as _key
 
-HINT = "docs/settings.md describes every key"
+HINT = "corpus help settings describes every key"
 HEADER = "The settings of this host for corpushooks. A line that is commented out shows the default."
 SECRET_KEYS = (
     "password", "passwd", "passphrase", "_pass", "secret", "token", "credential", "apikey", "api_key", "access_key",
@@ -152,7 +152,7 @@ class Settings:
         None, PROGRAM, "The file that keys are written to as well, where sshd cannot ask for them; null: none."
     )
     auth: str = _key("keys", AUTH, "Whose ssh keys are let in: those that were added, or those of a directory too.")
-    ldap: Directory | None = _key(None, LDAP, "The directory, for auth: ldap; docs/ldap.md has its keys.")  # noqa: RUF009
+    ldap: Directory | None = _key(None, LDAP, "The directory, for auth: ldap; its keys: corpus help ldap.")  # noqa: RUF009
     minion: Mapping[str, Any] = _key({}, MAPPING, "Further configuration of the Salt minion.")
     projects: Mapping[str, Mapping[str, Any]] = _key(
         {}, PROJECTS, "What is different for a project, by its name; for example {hello: {keep_archives: 5}}."

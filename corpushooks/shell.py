@@ -117,8 +117,8 @@ def serve(host: Host, key: str, certificate: str, environ: Mapping[str, str], ma
     """Do what was asked for; return an exit code where this process does not become something else."""
     try:
         wanted = parse(environ.get("SSH_ORIGINAL_COMMAND", ""))
-        if wanted.words == ("help",):
-            return _say(help_lines())
+        if wanted.words[:1] == ("help",):
+            return _say(_help(*wanted.words[1:]))
         admitted = _admit(host, key, mark, certificate, wanted)
     except CorpusError as exc:
         exc.hint = typed(exc.hint, _called(host))
@@ -146,6 +146,15 @@ def _called(host: Host) -> str:
     except CorpusError:
         settings = Settings()
     return called(settings.account, settings.address or socket.getfqdn())
+
+
+def _help(topic: str = "") -> Sequence[str]:
+    """Return a page of the documentation, or what can be asked and which pages there are."""
+    from corpushooks import pages  # here, since nothing else needs it
+
+    if topic:
+        return pages.page(topic).splitlines()
+    return [*help_lines(), "", "pages of the documentation, for help TOPIC:", *pages.listed()]
 
 
 def _say(lines: Sequence[str]) -> int:

@@ -159,7 +159,7 @@ def _foreign(text: str) -> str:
 
 
 def _unsupported(name: str) -> str:
-    return f"{name} is not supported here; see docs/makina-states.md"
+    return f"{name} is not supported here; see: corpus help makina-states"
 
 
 def _line_of(name: str, file: Path) -> int | None:

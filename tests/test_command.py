@@ -177,7 +177,7 @@ def test_settings_with_an_unknown_key_are_named(new_box: Callable[..., Box]) -> 
     box.settings("keep_archive: 3\n")
     message = f'{box.host.config_file}: unknown key "keep_archive"; did you mean "keep_archives"\\?'
     for command in ("init hello", "config hello", "check ./x", "deploy hello --here", "daemon"):
-        complains(corpus(box, *command.split()), 2, message, "docs/settings.md describes every key")
+        complains(corpus(box, *command.split()), 2, message, "corpus help settings describes every key")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a store to somebody else")

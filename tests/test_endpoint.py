@@ -11,6 +11,7 @@ from corpushooks.errors import UsageError
 TAKEN = {
     "": Wanted("", words=("help",)),
     "help": Wanted("", words=("help",)),
+    "help settings": Wanted("", words=("help", "settings")),
     "whoami": Wanted("", words=("whoami",)),
     "git-receive-pack 'hello'": Wanted("push", "hello", "receive-pack"),
     "git-receive-pack '/hello.git'": Wanted("push", "hello", "receive-pack"),
@@ -41,7 +42,8 @@ REFUSED = [
     "deploy hello --here", "deploy hello -x", "deploy hello $(id)", "deploy hello 'a b'", "deploy hello @{-1}",
     "task hello", "task hello ../x", "rollback hello -1", "cancel", "config hello --show-secrets", "cancel Hello",
     "log 'hello", "status\nhello", "status\thello\x1b", "status h\u00e4llo", "status " + "a" * 1000, "scp -t /tmp",
-    "sftp-server", "git -c x=y status", "internal-sftp", "whoami x", "help me",
+    "sftp-server", "git -c x=y status", "internal-sftp", "whoami x", "help ../x", "help a b",
+    "help --json",
 ]  # fmt: skip
 
 

@@ -29,8 +29,8 @@ FLOORS = {
     " git.checkouts git.listings git.commits git.refs git.bare git.access"
     " salt.warm salt.call salt.session salt.configuration salt.child salt.interface",
     "process": "store run disk patience",
-    "values": "showing view failure figures push setup.manual sls deployment config references settings ldap schema"
-    " notice endpoint keys rights project paths redaction text errors",
+    "values": "pages showing view failure figures push setup.manual sls deployment config references settings ldap"
+    " schema notice endpoint keys rights project paths redaction text errors",
 }
 WORKER = {
     f"salt_worker.{path.stem}" for path in PACKAGE.glob("salt_worker/*.py") if path.stem != "__init__"

@@ -92,7 +92,7 @@ def test_what_is_not_here_is_one_line_with_its_name_and_the_page(world: World) -
         for text, name in FOREIGN.items():
             found = session.check([world.sls("one", f"x:\n  test.nop: []\n{text}\n")])[0]
             assert [str(each) for each in found] == [
-                f"one.sls line 3: {name} is not supported here; see docs/makina-states.md"
+                f"one.sls line 3: {name} is not supported here; see: corpus help makina-states"
             ]
     skipped = ["localsettings.rvm", "rvm.install_ruby"]
     with configured(world, **{"makina-states.skipped": skipped}) as session:

@@ -5,7 +5,7 @@ looking       look, and change nothing          status, history, log, diff, conf
 projects      make and remove them              init, link, unlink, remove
 keys          say who may                       key, freeze, thaw
 notify        try a notification out            notify
-host          what a host needs                 setup, daemon, rebuild, demo
+host          what a host needs                 setup, daemon, rebuild, help, demo
 base          what all of these share
 """
 

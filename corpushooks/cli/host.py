@@ -1,4 +1,4 @@
-"""The commands about the host as a whole: what it needs, its daemon, its store, and a demo of all that."""
+"""The commands about the host as a whole: setup, daemon, store, documentation, demo."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from corpushooks import __version__, client, daemon, demo, rebuild, setup
+from corpushooks import __version__, client, daemon, demo, pages, rebuild, setup
 from corpushooks.cli.base import JSON, Context, show
 from corpushooks.cli.looking import doctor_
 from corpushooks.errors import NoDaemonError, RefusedError
@@ -64,4 +64,21 @@ def demo_(folder: Path | None) -> None:
     sys.exit(demo.run(folder, click.echo))
 
 
-COMMANDS = (setup_, daemon_, rebuild_, demo_)
+@click.command("help")
+@click.argument("topic", required=False)
+@click.pass_context
+def help_(context: click.Context, topic: str | None) -> None:
+    """Show the help of a command or a page of the documentation; without TOPIC, what there is."""
+    parent = context.parent
+    assert parent is not None and isinstance(parent.command, click.Group)
+    command = parent.command.commands.get(topic or "")
+    if command:
+        click.echo(command.get_help(click.Context(command, parent, info_name=topic)))
+    elif topic:
+        click.echo(pages.page(topic))
+    else:
+        click.echo(parent.get_help())
+        click.echo("\n".join(["", "Pages of the documentation:", *(f"  {line}" for line in pages.listed())]))
+
+
+COMMANDS = (setup_, daemon_, rebuild_, demo_, help_)

@@ -43,7 +43,7 @@ from corpushooks.setup.actions import (
 
 UNITS = ("corpushooks.socket", "corpushooks.service")
 PROGRAMS = ("corpus", "corpus-shell")
-PAGE = "docs/getting-started.md"
+PAGE = "corpus help getting-started"
 INCLUDE = re.compile(r"^\s*include\s.*sshd_config\.d/\*\.conf", re.IGNORECASE | re.MULTILINE)
 MATCH = re.compile(r"^\s*match\s", re.IGNORECASE | re.MULTILINE)
 

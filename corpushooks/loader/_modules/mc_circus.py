@@ -93,7 +93,7 @@ def _options(name: str, kept: str, given: Mapping[str, Any]) -> list[str]:
     unknown = sorted(key for key in given if key not in others)
     if unknown:
         raise CommandExecutionError(
-            f"circusAddWatcher: {name}: not supported here: {unknown[0]}; see docs/makina-states.md"
+            f"circusAddWatcher: {name}: not supported here: {unknown[0]}; see: corpus help makina-states"
         )
     lines = [f"{option}={_plain(given[key])}" for key, option in known.items() if given.get(key) not in (None, "")]
     lines += [f"KillSignal={_signal(given['stop_signal'])}"] if given.get("stop_signal") else []

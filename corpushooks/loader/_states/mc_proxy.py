@@ -20,7 +20,7 @@ def mod_watch(name: str, **_given: Any) -> dict[str, Any]:
 
 def missing(name: str, what: str) -> dict[str, Any]:
     """Say what an SLS counts on that is not here, where the deployment can do without."""
-    return {"name": name, "result": True, "changes": {}, "comment": f"{what}; see docs/makina-states.md"}
+    return {"name": name, "result": True, "changes": {}, "comment": f"{what}; see: corpus help makina-states"}
 
 
 def forced(name: str, **_given: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 
 {% macro only(version) %}
 {% if version and version | string != pgsql.version | string %}
-{{ raise('PostgreSQL ' ~ version ~ ' is not supported here, but ' ~ pgsql.version ~ '; see docs/makina-states.md') }}
+{{ raise('PostgreSQL ' ~ version ~ ' is not supported here, but ' ~ pgsql.version ~ '; see: corpus help makina-states') }}
 {% endif %}
 {% endmacro %}
 
