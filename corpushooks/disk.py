@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from corpushooks import safe_files
+
 FEW = 64  # files and folders; each of them holds a descriptor
 
 
@@ -98,11 +100,4 @@ def flush_filesystem(fd: int) -> None:
 
 def write_file(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Write a file of ours so that it is the old or the new one, whenever the power goes. Raise OSError."""
-    aside = path.with_name(f".{path.name}.new")
-    with open(aside, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
-        os.fchmod(file.fileno(), mode)
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.rename(path)
-    flush_folder(path.parent)
+    safe_files.write(path, data, mode)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from optparse import OptionParser, Values
 from pathlib import Path
 
-from corpushooks import tree
+from corpushooks import safe_files, tree
 from corpushooks.errors import CorpusError, UsageError
 
 PATTERN = re.MULTILINE | re.UNICODE | re.DOTALL  # how --excludes are read
@@ -70,19 +70,18 @@ class Skipped:
 def reset(path: Path, wanted: Wanted) -> tuple[list[str], list[str]]:
     """Set up a tree, or a file; return what was left alone, and what was excluded. Raise CorpusError.
 
-    A link is left alone: whoever may write beside it could have it lead anywhere.
+    A link is left alone, and so is a path that leads through one that others could have made.
     """
-    try:
-        mode = path.lstat().st_mode
-    except OSError as exc:
-        return [f"{path}: {exc.strerror}"], []
     if wanted.excluded(str(path)):
         return [], [str(path)]
-    if stat.S_ISDIR(mode):
-        return _reset_tree(path, wanted)
-    if not stat.S_ISREG(mode):
-        return [f"{path}: no file and no folder"], []
-    return _reset_file(path, wanted), []
+    try:
+        with safe_files.spot(path) as at:
+            st = os.stat(at.name, dir_fd=at.fd, follow_symlinks=False)
+            if not stat.S_ISDIR(st.st_mode):
+                return _reset_file(at, st, wanted), []
+    except OSError as exc:
+        return [f"{exc.filename}: {exc.strerror}"], []
+    return _reset_tree(path, wanted)
 
 
 def _reset_tree(path: Path, wanted: Wanted) -> tuple[list[str], list[str]]:
@@ -94,15 +93,15 @@ def _reset_tree(path: Path, wanted: Wanted) -> tuple[list[str], list[str]]:
     return list(done.warnings), skipped.found
 
 
-def _reset_file(path: Path, wanted: Wanted) -> list[str]:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as exc:
-        return [f"{path}: {exc.strerror}"]
+def _reset_file(at: safe_files.Spot, st: os.stat_result, wanted: Wanted) -> list[str]:
+    """Set up a file, if it is one and has no other name; raise OSError."""
+    if not stat.S_ISREG(st.st_mode):
+        return [f"{at.path}: no file and no folder"]
+    descriptor = os.open(at.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=at.fd)
     try:
         st = os.fstat(descriptor)
-        if st.st_nlink > 1:
-            return [f"{path}: left alone, it has other names"]
+        if st.st_nlink > 1 or not stat.S_ISREG(st.st_mode):
+            return [f"{at.path}: left alone, it has other names"]
         if os.geteuid() == 0:
             os.fchown(descriptor, -1 if wanted.uid is None else wanted.uid, -1 if wanted.gid is None else wanted.gid)
         mode = stat.S_IMODE(st.st_mode)
@@ -112,7 +111,7 @@ def _reset_file(path: Path, wanted: Wanted) -> list[str]:
         if wanted.access:
             tree.grant(descriptor, mode, wanted.access, folder=False)
     except OSError as exc:
-        return [f"{path}: {exc.strerror}"]
+        raise at.error(exc.errno) from exc
     finally:
         os.close(descriptor)
     return []

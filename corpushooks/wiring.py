@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from corpushooks import disk
+from corpushooks import disk, safe_files
 from corpushooks.errors import DoorError
 from corpushooks.project import MODULE_KINDS, Host, Project
 
@@ -70,10 +70,7 @@ def link(path: Path, target: Path) -> bool:
     if path.exists() and not path.is_symlink():
         raise DoorError(f"{path} is in the way of a link to {target}", hint=f"move {path} away")
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.new")
-    aside.unlink(missing_ok=True)
-    aside.symlink_to(target)
-    aside.replace(path)
+    safe_files.link(path, str(target))
     return True
 
 

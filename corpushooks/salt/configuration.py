@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from corpushooks import safe_files
 from corpushooks.sls import Minion
 
 LOADER = Path(__file__).parents[1] / "loader"
@@ -74,10 +75,8 @@ def prepare(minion: Minion) -> None:
 
 def write_configuration(minion: Minion, content: dict[str, Any]) -> None:
     """Write `dir/minion` aside, for our eyes only, and rename it."""
-    aside = minion.dir / ".minion.new"
-    with open(aside, "w", encoding="ascii", opener=private) as file:
-        yaml.dump(content, file, Dumper=DUMPER, sort_keys=False)
-    aside.rename(minion.dir / "minion")
+    text = yaml.dump(content, Dumper=DUMPER, sort_keys=False)
+    safe_files.write(minion.dir / "minion", text.encode("ascii"), flush=False)  # it is written anew each time
 
 
 def private(path: str, flags: int) -> int:

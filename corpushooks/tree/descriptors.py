@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from corpushooks import safe_files
 from corpushooks.errors import TreeError
 from corpushooks.patience import TICK, Check, endless
 from corpushooks.text import shown
@@ -30,13 +31,13 @@ MaybeOpen = TypeVar("MaybeOpen", int, "int | None")
 
 
 class Folders:
-    """The open folders on the way to one folder of the tree `root`; no link below it is followed."""
+    """The open folders on the way to one folder of the tree `root`; no link that others could have made is followed."""
 
     def __init__(self, root: Path, unlock: bool = False) -> None:
         """Open `root`; with `unlock` an ordinary user gives himself the right to open folders of his own."""
         self._unlock = unlock
         self._names: list[str] = []
-        self._fds = [os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)]
+        self._fds = [safe_files.open_folder(root)]
 
     def __enter__(self) -> Folders:
         return self

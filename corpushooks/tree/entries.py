@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from corpushooks import safe_files
 from corpushooks.patience import Check, endless
 from corpushooks.text import shown
 from corpushooks.tree.descriptors import TEMP, closing
@@ -41,10 +42,13 @@ def makeable(entry: Entry) -> bool:
     return entry.kind in ("link", "fifo") or (entry.kind in ("char", "block") and os.geteuid() == 0)
 
 
-def make_root(path: Path) -> bool:
-    """Make the folder of a whole tree, if there is none; return whether it was made."""
-    with closing(os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)) as parent:
-        return make_folder(parent, path.name, 0o700)
+def make_root(path: Path, above: int | None = None) -> bool:
+    """Make the folder of a whole tree, if there is none; return whether it was made.
+
+    `above` is the mode of missing folders above it, where these are made, too.
+    """
+    with safe_files.spot(path, make=above) as at:
+        return make_folder(at.fd, at.name, 0o700)
 
 
 def make_folder(fd: int, name: str, mode: int) -> bool:

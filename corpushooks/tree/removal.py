@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from corpushooks import safe_files
 from corpushooks.patience import Check, endless
 from corpushooks.tree.descriptors import DEPTH, RACES, TEMP, TRIES, closing, mount_of, open_folder, told, unlock
 from corpushooks.tree.manifest import manifest_path
@@ -20,12 +21,12 @@ def remove(path: Path, check: Check = endless) -> None:
     """
     with told("removal of", path):
         try:
-            parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            parent = safe_files.open_folder(path.parent, follow=True)
         except (FileNotFoundError, NotADirectoryError):
             return
         with closing(parent):
             with contextlib.suppress(FileNotFoundError):
-                manifest_path(path).unlink()
+                os.unlink(manifest_path(path).name, dir_fd=parent)
                 os.fsync(parent)
             remove_at(parent, path.name, check)
 

@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from corpushooks import safe_files
 from corpushooks.disk import Writes, write_file
 from corpushooks.patience import Check, endless
 from corpushooks.tree.descriptors import (
@@ -104,9 +105,8 @@ def snapshot(found: Scan, target: Path, earlier: Path | None, check: Check = end
     """
     with told("archive of", found.source), contextlib.ExitStack() as stack:
         old = _earlier(earlier)
-        manifest_path(target).unlink(missing_ok=True)
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        make_root(target)
+        safe_files.remove(manifest_path(target))
+        make_root(target, above=0o700)
         job = _Snapshot(
             found,
             old,

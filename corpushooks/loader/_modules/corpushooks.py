@@ -8,6 +8,7 @@ change what is not plain.
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def syntax(files: list[str]) -> str:
     """Parse each file; return [[file, line or None, message]] of those that are wrong."""
     found = []
     for file in files:
-        with open(file, encoding="utf-8", errors="surrogateescape") as handle:
+        with open(file, encoding="utf-8", errors="surrogateescape", opener=_no_link) as handle:
             found += [[file, *error] for error in _parse(handle.read())]
     return _json(found)
 
@@ -71,6 +72,10 @@ def check(sls: list[str]) -> str:
             return _json([_compile(high, each) for each in sls])
         finally:
             high.pop_active()
+
+
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _render(path: str) -> Any:

@@ -35,12 +35,14 @@ def ver(version: str = "") -> str:
 def archive(version: str, dest: str = "", hash: str | None = None) -> dict[str, str]:
     """Return where a version of node is fetched, what it must be, and where it lies then."""
     own = settings()
+    place = dest or f"{own['prefix']}/{version}"
+    __salt__["mc_files.check_firm"](place)  # root unpacks it
     machine = {"x86_64": "x64", "aarch64": "arm64"}.get(__grains__["cpuarch"], __grains__["cpuarch"])
     site = f"{own['url']}/v{version}"
     kinds = {32: "md5", 40: "sha1", 64: "sha256"}
     given = f"{kinds[len(hash)]}={hash}" if hash and len(hash) in kinds else hash
     return {
-        "dest": dest or f"{own['prefix']}/{version}",
+        "dest": place,
         "source": f"{site}/node-v{version}-linux-{machine}.tar.gz",
         "source_hash": given or f"{site}/SHASUMS256.txt",
     }

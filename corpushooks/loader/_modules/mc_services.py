@@ -54,9 +54,9 @@ def _ended(argv: Sequence[str]) -> Any:
 def alive(pid_file: str) -> bool:
     """Say whether the process that a file names is there."""
     try:
-        os.kill(int(Path(pid_file).read_text()), 0)
+        os.kill(int(__salt__["mc_files.read"](pid_file)), 0)
     except PermissionError:
         return True
-    except (OSError, ValueError):
+    except (OSError, ValueError, CommandExecutionError):
         return False
     return True

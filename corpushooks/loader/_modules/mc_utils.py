@@ -9,11 +9,10 @@ import fcntl
 import hashlib
 import json
 import numbers
-import os
 import secrets
 import string
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,8 @@ import salt.utils.dictupdate
 import salt.utils.pycrypto
 from salt.exceptions import CommandExecutionError
 
-__opts__: dict[str, Any]  # Salt's loader fills these in
+__salt__: dict[str, Callable[..., Any]]  # Salt's loader fills these in
+__opts__: dict[str, Any]
 __pillar__: dict[str, Any]
 __grains__: dict[str, Any]
 
@@ -66,31 +66,23 @@ def generate_stored_password(key: str, length: int = 16, force: bool = False, va
 
 def _stored(path: Path) -> dict[str, str]:
     try:
-        return dict(json.loads(path.read_text()))
-    except FileNotFoundError:
-        return {}
+        found = __salt__["mc_files.look"](str(path), follow=True)
+        return dict(json.loads(found[0])) if found else {}
     except ValueError as exc:
         raise CommandExecutionError(f"{path} has no passwords that can be read: {exc}") from exc
 
 
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[None]:
+    __salt__["mc_files.check_firm"](str(path))
     with open(path.with_name(f".{path.name}.lock"), "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def _store(path: Path, known: dict[str, str]) -> None:
-    """Write aside, for root's eyes only, and rename: what is lost here is lost everywhere."""
-    aside = path.with_name(f".{path.name}.new")
-    with open(aside, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        json.dump(known, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    os.fsync(folder)
-    os.close(folder)
+    """Write for root's eyes only: what is lost here is lost everywhere."""
+    __salt__["mc_files.write"](str(path), json.dumps(known, indent=1).encode(), 0o600)
 
 
 def unix_crypt(passwd: str) -> str:

@@ -22,7 +22,8 @@ def installed(
 ) -> dict[str, Any]:  # fmt: skip
     """Have the buildout in a folder run, by its bin/buildout or by one that is installed for it with `python`.
 
-    Only these arguments have a meaning. Salt gives whatever else an SLS says.
+    root runs no buildout in a folder that others can write: there its owner does. Only these arguments have a meaning.
+    Salt gives whatever else an SLS says.
     """
     ended = {"name": name, "result": True, "changes": {}, "comment": ""}
     if __opts__["test"]:
@@ -30,7 +31,8 @@ def installed(
     words = ["-c", config, *(["-o"] if offline else []), "-n" if newest else "-N"]
     words += ["install", *([parts] if isinstance(parts, str) else parts)] if parts else []
     try:
-        said = _run([_program(Path(name), python, user or runas), *words], name, user or runas)
+        own = __salt__["mc_files.runner"](name, user or runas)
+        said = _run([_program(Path(name), python, own), *words], name, own)
     except CommandExecutionError as exc:
         return {**ended, "result": False, "comment": str(exc)}
     return {**ended, "changes": {"buildout": said}, "comment": f"buildout -c {config} has run"}

@@ -31,7 +31,7 @@ def deployed(name: str, **_given: Any) -> dict[str, Any]:
 def _switched(name: str, modules: Sequence[str], program: str, *, on: bool) -> dict[str, Any]:
     ended = {"name": name, "result": True, "changes": {}, "comment": ""}
     folder = Path(__salt__["mc_apache.settings"]()["basedir"]) / "mods-enabled"
-    wrong = [each for each in modules if (folder / f"{each}.load").exists() is not on]
+    wrong = [each for each in modules if __salt__["mc_files.exists"](str(folder / f"{each}.load")) is not on]
     if not wrong:
         return ended
     if __opts__["test"]:

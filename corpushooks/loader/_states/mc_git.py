@@ -18,10 +18,11 @@ def latest(
 ) -> dict[str, Any]:  # fmt: skip
     """Have the newest commit of a branch in a folder, merged where that is a fast-forward; else a tag or a commit.
 
-    Salt gives whatever else an SLS says.
+    root runs no git in a folder that others can write: there its owner does. Salt gives whatever else an SLS says.
     """
     rev = str(rev)
     try:
+        user = __salt__["mc_files.runner"](target, user)
         branch = rev if rev != "HEAD" and _is_branch(name, rev, user, identity) else None
     except CommandExecutionError as exc:
         return {"name": name, "result": False, "changes": {}, "comment": str(exc)}

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from salt.exceptions import CommandExecutionError
@@ -35,90 +34,87 @@ def configured(
     shall. A link without a target shall not be. How all this was before is remembered until the service has read it.
     Salt gives whatever else an SLS says.
     """
-    before = _before(service)
     changes: dict[str, Any] = {}
-    for file in files:
-        before.setdefault(file["path"], _look(Path(file["path"])))
-        told = _write(file)
-        changes |= {file["path"]: _change(told["changes"])} if told["changes"] else {}
-        if told["result"] is False:
-            _put_back(service)
-            return _ended(name, False, f"{file['path']}: {told['comment']}", changes)
-    for link, target in (links or {}).items():
-        before.setdefault(link, _look(Path(link)))
-        changes |= _link(Path(link), target)
+    try:
+        for file in files:
+            changes |= _write(service, file)
+        for link, target in (links or {}).items():
+            changes |= _link(service, link, target)
+    except CommandExecutionError as exc:
+        _put_back(service)
+        return _ended(name, False, str(exc), changes)
     if changes and __opts__["test"]:
         return _ended(name, None, "would change", changes)
     return _ended(name, True, "changed" if changes else "in order", changes)
 
 
-def _write(file: Mapping[str, Any]) -> Ended:
-    root = os.geteuid() == 0
+def _write(service: str, file: Mapping[str, Any]) -> dict[str, Any]:
+    """Have one file; return the change. Raise what is wrong."""
+    root, path = os.geteuid() == 0, file["path"]
+    _remember(service, path, follow=True)
     given = {
         "source": file.get("source"), "contents": file.get("contents"), "mode": file.get("mode", "0644"),
         "user": file.get("user", "root") if root else None, "group": file.get("group", "root") if root else None,
     }  # fmt: skip
     if file.get("source"):
         given |= {"template": "jinja", "defaults": {"data": file.get("data", "{}")}}
-    return __states__["file.managed"](file["path"], makedirs=True, show_changes=not file.get("secret"), **given)
+    told = __states__["file.delivered"](path, makedirs=True, show_changes=not file.get("secret"), **given)
+    if told["result"] is False:
+        raise CommandExecutionError(f"{path}: {told['comment']}")
+    return {path: told["changes"].get("diff", dict(told["changes"]))} if told["changes"] else {}
 
 
-def _change(changes: Mapping[str, Any]) -> Any:
-    return changes.get("diff", dict(changes))
-
-
-def _link(path: Path, target: str) -> dict[str, str]:
+def _link(service: str, path: str, target: str) -> dict[str, str]:
     """Make a link what it shall be; return the change."""
-    now = os.readlink(path) if path.is_symlink() else None
-    if now == (target or None) and (target or not path.exists()):
+    _remember(service, path, follow=False)
+    if __salt__["mc_files.look"](path) == ((target,) if target else ()):
         return {}
-    if not __opts__["test"]:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        if target:
-            path.symlink_to(target)
-    return {str(path): f"a link to {target}" if target else "removed"}
+    if not __opts__["test"] and target:
+        __salt__["mc_files.link"](path, target)
+    elif not __opts__["test"]:
+        __salt__["mc_files.remove"](path)
+    return {path: f"a link to {target}" if target else "removed"}
 
 
 # how it was
 
 
-def _before(service: str) -> dict[str, Any]:
-    """Return what the files of a service were before this run changed them."""
-    found: dict[str, Any] = __context__.setdefault(f"mc_service.{service}", {})
+def _before(service: str) -> dict[tuple[str, bool], Any]:
+    """Return what the files of a service were before this run changed them: (path, whether a link is followed)."""
+    found: dict[tuple[str, bool], Any] = __context__.setdefault(f"mc_service.{service}", {})
     return found
 
 
-def _look(path: Path) -> tuple[Any, ...]:
-    if path.is_symlink():
-        return (os.readlink(path),)
+def _remember(service: str, path: str, *, follow: bool) -> None:
+    before = _before(service)
+    if (path, follow) not in before:
+        before[path, follow] = __salt__["mc_files.look"](path, follow=follow)
+
+
+def _is_as_it_was(path: str, follow: bool, was: tuple[Any, ...]) -> bool:
     try:
-        st = path.stat()
-        return path.read_bytes(), st.st_mode & 0o7777, st.st_uid, st.st_gid
-    except OSError:
-        return ()
+        return bool(__salt__["mc_files.look"](path, follow=follow) == was)
+    except CommandExecutionError:
+        return False
 
 
 def _put_back(service: str) -> None:
     """Make the files of a service what they were, so that nobody else's reload stumbles."""
     before = _before(service)
-    for name, was in before.items():
-        path = Path(name)
-        if _look(path) != was and not __opts__["test"]:
-            path.unlink(missing_ok=True)
-            if len(was) == 1:
-                path.symlink_to(was[0])
-            elif was:
-                _restore(path, *was)
+    for (path, follow), was in before.items():
+        if not _is_as_it_was(path, follow, was) and not __opts__["test"]:
+            with contextlib.suppress(CommandExecutionError):  # somebody swaps folders there: nothing of ours is in it
+                _put_back_one(path, follow, was)
     before.clear()
 
 
-def _restore(path: Path, data: bytes, mode: int, owner: int, group: int) -> None:
-    with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        file.write(data)
-        with contextlib.suppress(PermissionError):
-            os.fchown(file.fileno(), owner, group)
-        os.fchmod(file.fileno(), mode)
+def _put_back_one(path: str, follow: bool, was: tuple[Any, ...]) -> None:
+    if len(was) == 1:
+        __salt__["mc_files.link"](path, was[0])
+    elif was:
+        __salt__["mc_files.write"](path, *was, follow=follow)
+    else:
+        __salt__["mc_files.remove"](path, follow=follow)
 
 
 # the service
@@ -170,7 +166,7 @@ def _test(test: Sequence[str]) -> None:
 
 
 def _wrong(name: str, said: str) -> Ended:
-    changed = any(_look(Path(path)) != was for path, was in _before(name).items())
+    changed = not all(_is_as_it_was(path, follow, was) for (path, follow), was in _before(name).items())
     _put_back(name)
     return _ended(name, False, f"{said}\nwhat was changed is put back" if changed else said)
 

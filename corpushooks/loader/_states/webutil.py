@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import grp
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import salt.utils.pycrypto
+from salt.exceptions import CommandExecutionError
 
 __salt__: dict[str, Callable[..., Any]]  # Salt's loader fills these in
 __opts__: dict[str, Any]
@@ -25,8 +24,17 @@ def user_exists(
     wrong = _wrong(name, password, htpasswd_file)
     if wrong:
         return {"name": name, "result": False, "changes": {}, "comment": wrong}
-    path = Path(htpasswd_file)
-    lines = path.read_text().splitlines() if path.exists() else []
+    try:
+        return _have(name, password, htpasswd_file)
+    except CommandExecutionError as exc:
+        return {"name": name, "result": False, "changes": {}, "comment": str(exc)}
+
+
+def _have(name: str, password: str, path: str) -> dict[str, Any]:
+    was = __salt__["mc_files.look"](path, follow=True)
+    if was and len(was) != 4:
+        raise CommandExecutionError(f"{path}: not a regular file")
+    lines = was[0].decode("utf-8", "surrogateescape").splitlines() if was else []
     old = next((line.partition(":")[2] for line in lines if line.startswith(f"{name}:")), "")
     if old and _is(password, old):
         return {"name": name, "result": True, "changes": {}, "comment": f"{name} is in {path}"}
@@ -34,7 +42,7 @@ def user_exists(
     if __opts__["test"]:
         return {"name": name, "result": None, "changes": changes, "comment": f"{name} would be in {path}"}
     hashed = salt.utils.pycrypto.gen_hash(password=password, algorithm="sha512")
-    _write(path, [*(line for line in lines if not line.startswith(f"{name}:")), f"{name}:{hashed}"])
+    _write(path, [*(line for line in lines if not line.startswith(f"{name}:")), f"{name}:{hashed}"], was)
     return {"name": name, "result": True, "changes": changes, "comment": f"{name} is in {path}"}
 
 
@@ -53,16 +61,12 @@ def _is(password: str, hashed: str) -> bool:
     return bool(salt.utils.pycrypto.gen_hash(crypt_salt=salted, password=password, algorithm="sha512") == hashed)
 
 
-def _write(path: Path, lines: list[str]) -> None:
-    """Write the file aside, with the owner and mode that it has, and rename it; a new one the web server may read."""
-    aside = path.with_name(f".{path.name}.new")
-    with open(aside, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        file.write("".join(f"{line}\n" for line in lines))
-        st = path.stat() if path.exists() else None
-        if os.geteuid() == 0:
-            os.fchown(file.fileno(), st.st_uid if st else 0, st.st_gid if st else _readers())
-        os.fchmod(file.fileno(), st.st_mode & 0o777 if st else 0o640)
-    aside.rename(path)
+def _write(path: str, lines: list[str], was: tuple[Any, ...]) -> None:
+    """Write the file, with the owner and mode that it has; a new one the web server may read."""
+    _data, mode, uid, gid = was or (b"", 0o640, 0, _readers())
+    text = "".join(f"{line}\n" for line in lines)
+    data = text.encode("utf-8", "surrogateescape")
+    __salt__["mc_files.write"](path, data, mode & 0o777, uid, gid, follow=True)
 
 
 def _readers() -> int:

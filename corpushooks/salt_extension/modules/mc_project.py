@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -38,6 +39,8 @@ def get_configuration(name: str = "") -> dict[str, Any]:
         return copy.deepcopy(dict(__opts__["ms_project"]))
     if not own:
         return dict(_told("config", _one(name), "--show-secrets"))
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
+        raise CommandExecutionError(f"mc_project.get_configuration: invalid project name {name!r}")
     try:
         found = salt.utils.yaml.safe_load((Path(__opts__["conf_file"]).parents[1] / name / "minion").read_text())
     except OSError:

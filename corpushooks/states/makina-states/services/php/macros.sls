@@ -2,7 +2,7 @@
 {% macro fpm_pool(domain, doc_root='') %}
 {% set pool = salt['mc_php.fpm_pool'](domain, doc_root or kwargs.get('www_dir', ''), **kwargs) %}
 makina-php-pool-{{ pool.name }}-folders:
-  file.directory:
+  file.folder:
     - names: {{ pool.folders | json }}
     - user: {{ pool.user }}
     - group: {{ pool.group }}

@@ -1,0 +1,101 @@
+# ruff: noqa: F821  (Salt fills in the names with underscores)
+"""Files and folders where an application can write: file.managed and file.directory that follow no planted link.
+
+They are called `file` too, so that `require: [file: ID]` finds them.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from salt.exceptions import CommandExecutionError
+
+__salt__: dict[str, Callable[..., Any]]  # Salt's loader fills these in
+__states__: dict[str, Callable[..., dict[str, Any]]]
+__opts__: dict[str, Any]
+
+__virtualname__ = "file"
+FOLDERS = 0o755  # the mode of those that are made on the way
+
+
+def __virtual__() -> str:
+    return __virtualname__
+
+
+def delivered(
+    name: str, makedirs: bool = False, mode: str | int | None = None, user: str | int | None = None,
+    group: str | int | None = None, show_changes: bool = True, **given: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """Have a file as file.managed would; the arguments are the same, but for backup, dir_mode and follow_symlinks.
+
+    file.managed works on a copy that only root reaches; what came of that is brought into place.
+    """
+    ended = {"name": name, "result": False, "changes": {}, "comment": ""}
+    try:
+        was = __salt__["mc_files.look"](name, follow=True)
+        if len(was) == 3:
+            raise CommandExecutionError(f"{name}: a folder")
+        with tempfile.TemporaryDirectory(dir=__opts__["cachedir"]) as scratch:
+            copy = Path(scratch, "file")
+            _lay(copy, was)
+            options = {"mode": mode, "user": user, "group": group, "show_changes": show_changes}
+            told = __states__["file.managed"](str(copy), **options, **{**given, "backup": ""})
+            told = {**told, "name": name, "comment": str(told["comment"]).replace(str(copy), name)}
+            if told["result"] is None and not was:
+                told["changes"] = {"newfile": name}
+            if told["result"] and told["changes"]:
+                st = copy.stat()
+                make = FOLDERS if makedirs else None
+                __salt__["mc_files.write"](
+                    name, copy.read_bytes(), st.st_mode & 0o7777, st.st_uid, st.st_gid, follow=True, make=make
+                )
+            return told
+    except CommandExecutionError as exc:
+        return {**ended, "comment": str(exc)}
+
+
+def _lay(copy: Path, was: tuple[Any, ...]) -> None:
+    """Have the copy be what is there."""
+    if was:
+        data, mode, uid, gid = was
+        copy.write_bytes(data)
+        if os.geteuid() == 0:
+            os.chown(copy, uid, gid)
+        copy.chmod(mode)
+
+
+def folder(
+    name: str, mode: str | int = "0755", user: str | int | None = None, group: str | int | None = None, **_given: Any
+) -> dict[str, Any]:
+    """Have a folder with its owner and mode, and those above it. Salt gives whatever else an SLS says."""
+    ended = {"name": name, "result": True, "changes": {}, "comment": f"{name} is in order"}
+    try:
+        bits = int(str(mode), 8)
+        uid = _number(user, lambda text: pwd.getpwnam(text).pw_uid)
+        gid = _number(group, lambda text: grp.getgrnam(text).gr_gid)
+        if __opts__["test"]:
+            return _foreseen(name, __salt__["mc_files.look"](name), (bits, uid, gid))
+        if __salt__["mc_files.folder"](name, bits, uid, gid):
+            ended |= {"changes": {name: "changed"}, "comment": f"{name} was made or changed"}
+    except (CommandExecutionError, KeyError, ValueError) as exc:
+        ended |= {"result": False, "comment": str(exc)}
+    return ended
+
+
+def _foreseen(name: str, was: tuple[Any, ...], wanted: tuple[int, int, int]) -> dict[str, Any]:
+    same = len(was) == 3 and all(new in (-1, old) for new, old in zip(wanted, was, strict=True))
+    ended = {"name": name, "result": True, "changes": {}, "comment": f"{name} is in order"}
+    return ended if same else {**ended, "result": None, "changes": {name: "changed"}, "comment": "would change"}
+
+
+def _number(said: str | int | None, lookup: Callable[[str], int]) -> int:
+    """Return the number of an account; -1 for none."""
+    if said is None or said == "":
+        return -1
+    return said if isinstance(said, int) else lookup(said)
