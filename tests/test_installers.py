@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -193,3 +194,18 @@ def test_a_link_in_an_installer_is_refused(new_box: Callable[..., Box], tmp_path
     output = corpus(box, "init", "hello", "--installer", f"{folder}/")
     complains(output, 2, f"the installer has {folder}/secret, which is no file", "put the file itself")
     assert not box.project().dir.exists()
+
+
+RUNS = re.compile(r"npm install|\bvenv/bin|\.venv/bin|data\.venv|-m venv")  # what the application can write, or reads
+
+
+def test_no_installer_runs_as_root_what_the_application_can_write() -> None:
+    """On a server; and what is written where it can write is a state that follows no link."""
+    for name in installer.known():
+        for path in (installer.find(name) / ".salt").glob("*.sls"):
+            text = re.sub(r"{#.*?#}", "", path.read_text(), flags=re.DOTALL)
+            for state in re.split(r"\n(?=\{\{ cfg\.name \}\}-)", text)[1:]:
+                if "cmd.run" in state and RUNS.search(state):
+                    assert "runas" in state, (path, state)
+                if re.search(r"data_root|data\.config|project_root", state):
+                    assert "file.managed" not in state, (path, state)

@@ -111,7 +111,12 @@ def runner(path: str, user: str | None = None) -> str | None:
         return user
     if uid == 0:
         raise CommandExecutionError(f"{path}: others can write there: say as which user, not root, this shall run")
-    return pwd.getpwuid(uid).pw_name
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        raise CommandExecutionError(
+            f"{path}: its owner, {uid}, has no account: say as which user this shall run"
+        ) from None
 
 
 def check_firm(path: str) -> None:

@@ -31,12 +31,12 @@ def deployed(name: str, **_given: Any) -> dict[str, Any]:
 def _switched(name: str, modules: Sequence[str], program: str, *, on: bool) -> dict[str, Any]:
     ended = {"name": name, "result": True, "changes": {}, "comment": ""}
     folder = Path(__salt__["mc_apache.settings"]()["basedir"]) / "mods-enabled"
-    wrong = [each for each in modules if __salt__["mc_files.exists"](str(folder / f"{each}.load")) is not on]
-    if not wrong:
-        return ended
-    if __opts__["test"]:
-        return {**ended, "result": None, "comment": f"{program} {' '.join(wrong)} would run"}
     try:
+        wrong = [each for each in modules if __salt__["mc_files.exists"](str(folder / f"{each}.load")) is not on]
+        if not wrong:
+            return ended
+        if __opts__["test"]:
+            return {**ended, "result": None, "comment": f"{program} {' '.join(wrong)} would run"}
         __salt__["mc_services.run"]([program, "--quiet", *wrong])
     except CommandExecutionError as exc:
         return {**ended, "result": False, "comment": str(exc)}

@@ -1,8 +1,9 @@
 {#- The application itself. Its files are in project/ already: they are those of the commit. #}
 {% set cfg = opts.ms_project %}
 
+{#- file.delivered is a file.managed for folders that the application can write: it follows no link from there. #}
 {{ cfg.name }}-config:
-  file.managed:
+  file.delivered:
     - name: {{ cfg.data.config }}
     - source: salt://makina-projects/{{ cfg.name }}/files/app.conf
     - template: jinja

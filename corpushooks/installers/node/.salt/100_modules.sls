@@ -1,14 +1,20 @@
 {#- The modules. node_modules lies in project/, beside the files of the commit, and stays from one deployment to the
-    next. git must not have it: see .gitignore. #}
+    next. git must not have it: see .gitignore.
+
+    On a server npm runs what the application can write, so it runs as the user of the project and never as root. #}
 {% set cfg = opts.ms_project %}
+{% set server = grains.uid == 0 and cfg.projects_dir == '/srv/projects' %}
 {% set stamp = cfg.project_root ~ '/node_modules/.installed.json' %}
 
 {% if salt['cmd.which']('npm') %}
 {#- npm runs where package.json is another than the one that was installed last. #}
 {{ cfg.name }}-modules:
   cmd.run:
-    - name: npm install --omit=dev --no-audit --no-fund && mkdir -p node_modules && cp package.json {{ stamp }}
+    - name: >-
+        npm install --omit=dev --no-audit --no-fund --cache {{ cfg.data_root }}/.npm
+        && mkdir -p node_modules && cp package.json {{ stamp }}
     - cwd: {{ cfg.project_root }}
+    {{ '- runas: ' ~ cfg.user if server else '' }}
     - unless: cmp -s {{ cfg.project_root }}/package.json {{ stamp }}
 {% else %}
 {{ cfg.name }}-modules:

@@ -3,7 +3,7 @@
 {% set server = grains.uid == 0 and cfg.projects_dir == '/srv/projects' %}
 
 {{ cfg.name }}-vhost:
-  file.managed:
+  file.delivered:
     - name: {{ '/etc/nginx/sites-available/' ~ cfg.name if server else cfg.data_root ~ '/nginx.conf' }}
     - source: salt://makina-projects/{{ cfg.name }}/files/nginx.conf
     - template: jinja

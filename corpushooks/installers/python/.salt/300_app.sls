@@ -2,11 +2,13 @@
 {% set cfg = opts.ms_project %}
 {% set data = cfg.data %}
 {% set server = grains.uid == 0 and cfg.projects_dir == '/srv/projects' %}
+{% set runas = '- runas: ' ~ cfg.user if server else '' %}
 
 {{ cfg.name }}-imports:
   cmd.run:
     - name: {{ data.venv }}/bin/python -B -c 'import app'
     - cwd: {{ cfg.project_root }}
+    {{ runas }}
 
 {% if server %}
 {{ cfg.name }}-unit:
@@ -26,6 +28,7 @@
 {{ cfg.name }}-answers:
   cmd.run:
     - name: {{ data.venv }}/bin/python -c 'from urllib.request import urlopen; urlopen("http://127.0.0.1:{{ data.app_port }}/", timeout=5)'
+    {{ runas }}
     - retry:
         attempts: 10
         interval: 1
