@@ -8,24 +8,24 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from corpushooks import git, layout, release, view, watches
 from corpushooks.deployment import CHANGING, DEPLOYED, QUEUED, Deployment, ProjectRow, Request
-from corpushooks.errors import GitError, RefusedError, UsageError
+from corpushooks.errors import RefusedError, UsageError
 from corpushooks.follower import follow
 from corpushooks.gate import Gate, Visitor
 from corpushooks.keys import PUSH, READ
 from corpushooks.lanes import Lanes, known, newest, prepared, settings_of
 from corpushooks.peer import NUMBER_LIMIT, Asked, Connection, Places, not_understood
-from corpushooks.push import Command, Verdict, judge, report
+from corpushooks.push import Command, Verdict, hint, judge, report
 from corpushooks.reports import EVERY, REPORTS
 from corpushooks.rights import Rights
 from corpushooks.site import Site
-from corpushooks.text import clean
+from corpushooks.text import clean, one_line
 from corpushooks.watches import Watches
 
 ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -86,34 +86,33 @@ class Desk:
         self.site.engine.warm()  # it may have left: it loads while we check
         repo, commands = _repo(asked), _commands(asked)
         settings = settings_of(self.site, row)
-        git.flush_objects(layout.repo_path(self.site.host.project(row.name), repo))
+        path = layout.repo_path(self.site.host.project(row.name), repo)
+        git.check_objects(path)
+        git.flush_objects(path)
         verdict = judge(
             repo, row.branch, commands, asked.words("options"),
             atomic=asked.flag("atomic"), deploy_pillar=settings.deploy_on_pillar_push,
         )  # fmt: skip
-        before = self.site.history.asked(row.name, asked.text("token"))
-        for hint in verdict.hints if before is None else ():
-            peer.send(say=f"hint: {clean(hint)}")
-        reports = list(verdict.reports)
         if verdict.accept:
-            reports += self._accept_pillar(peer, visitor, row, verdict.accept)
+            self._check_pillar(row, verdict.accept.new)
+        before = self.site.history.asked(row.name, asked.text("token"))
+        stored = _stored(path, verdict, atomic=asked.flag("atomic"))
+        for text in self._hints(visitor, row, repo, verdict, stored) if before is None else ():
+            peer.send(say=f"hint: {clean(text)}")
+        reports = [f"ng {each.ref} {why}" if why else f"ok {each.ref}" for each, why in stored.items()]
         if verdict.request:
             reports += self._deploy_pushed(peer, visitor, asked, row, verdict, new=before is None)
-        if not asked.flag("atomic"):
-            reports = _deleted(layout.repo_path(self.site.host.project(row.name), repo), commands, reports)
-        accepted = set(reports)
-        for command in commands:
-            if f"ok {command.ref}" in accepted:  # git moves it: a receive-pack that was killed may have left a lock
-                git.break_lock(layout.repo_path(self.site.host.project(row.name), repo), command.ref)
         peer.send(report=reports)
 
-    def _accept_pillar(self, peer: Connection, visitor: Visitor, row: ProjectRow, command: Command) -> list[str]:
-        """Check a pillar before git stores it; it takes effect with the next deployment."""
-        self._check_pillar(row, command.new)
-        if row.code:
+    def _hints(
+        self, visitor: Visitor, row: ProjectRow, repo: str, verdict: Verdict, stored: Mapping[Command, str]
+    ) -> list[str]:
+        """Return what to tell of the refs of a push that were stored and deploy nothing."""
+        found = [hint(repo, each, row.branch) for each in verdict.stored if not stored[each]]
+        if verdict.accept and not stored[verdict.accept] and row.code:
             now = self.site.words(f"corpus deploy {row.name}", ssh=visitor.key is not None)
-            peer.send(say=f"hint: stored; it takes effect with the next deployment, or now with: {now}")
-        return [f"ok {command.ref}", "option fall-through"]
+            found.append(f"stored; it takes effect with the next deployment, or now with: {now}")
+        return [each for each in found if each]
 
     def _check_pillar(self, row: ProjectRow, name: str) -> None:
         project = self.site.host.project(row.name)
@@ -252,17 +251,14 @@ def _by(visitor: Visitor, row: ProjectRow, request: Request) -> Request:
     return replace(request, who=visitor.who, key=key, insist=insist)
 
 
-def _deleted(path: Path, commands: Sequence[Command], reports: list[str]) -> list[str]:
-    """Delete what git would: a ref that is packed is gone when its list is written anew, which pushers may not."""
-    for command in commands:
-        if command.deletes and f"ok {command.ref}" in reports:
-            place = reports.index(f"ok {command.ref}")
-            try:
-                git.delete_ref(path, command.ref, command.old)
-                reports[place : place + 2] = [f"ok {command.ref}"]
-            except GitError as exc:
-                reports[place : place + 2] = [f"ng {command.ref} {exc.message}"]
-    return reports
+def _stored(path: Path, verdict: Verdict, *, atomic: bool) -> dict[Command, str]:
+    """Store what deploys nothing; say of each ref of a push that does not why it was not, or nothing.
+
+    git itself moves no ref: where it could, those who push could too, past us.
+    """
+    wanted = [*verdict.stored, *([verdict.accept] if verdict.accept else [])]
+    wrong = git.update_refs(path, [(each.ref, each.old, each.new) for each in wanted], atomic=atomic)
+    return {**dict(verdict.refused), **{each: one_line(wrong.get(each.ref, "")) for each in wanted}}
 
 
 def _repo(asked: Asked) -> str:

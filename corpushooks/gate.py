@@ -95,8 +95,15 @@ class Gate:
         self._check(key, needed, project)
         _forget_the_dead(ring)
         made = ring.admit(key, who, needed, project, (peer.pid, start))
-        path = layout.repo_path(self.host.project(project), asked.text("repo")) if project else ""
-        return {"admission": made.token, "who": who, "path": str(path), "may": key.may, "expires": key.expires}
+        told = {"admission": made.token, "who": who, "may": key.may, "expires": key.expires}
+        return {**told, **self._paths(project, asked)}
+
+    def _paths(self, project: str, asked: Asked) -> dict[str, str]:
+        """Return where git reads a repository, and where it pushes to it."""
+        if not project:
+            return {}
+        found, repo = self.host.project(project), asked.text("repo")
+        return {"path": str(layout.repo_path(found, repo)), "entrance": str(layout.entrance(found, repo))}
 
     def _check(self, key: Key, right: str, project: str) -> None:
         if project and (key.refusal(RIGHTS[0], project) or self.history.project(project) is None):

@@ -24,6 +24,12 @@ def repo_path(project: Project, repo: str) -> Path:
     return project.code_git if repo == "project" else project.pillar_git
 
 
+def entrance(project: Project, repo: str) -> Path:
+    """Return the git dir in which those who come over ssh push to a repository."""
+    path = project.git_dir / "push" / f"{repo}.git"
+    return path if path.is_dir() else repo_path(project, repo)
+
+
 def make_host(host: Host) -> None:
     """Make the folders that all projects share."""
     for folder, mode in (*host_folders(host), (host.locks_dir, 0o700), (host.socket.parent, 0o755)):
@@ -74,6 +80,7 @@ def make(project: Project, branch: str) -> None:
         _install_hook(project, repo, path / "hooks/proc-receive")
         if pushers is not None:
             git.share(path, pushers)
+            git.make_entrance(project.git_dir / "push" / path.name, path, pushers)
         elif repo == "pillar":
             _folder(path, 0o700)  # secrets
     git.init_work(project.work_git, [project.code_git, project.pillar_git])

@@ -22,8 +22,11 @@ STEPS = ("archive", "sync", "fixperms", "install", "rotate", "notify")
 ALIASES = {"release_sync": "sync", "rotate_archives": "rotate"}
 ALWAYS = frozenset({"deploy", "sync_modules", "rollback", "publish"})  # known, and never left out
 
-# Source: git-check-ref-format(1); a component that starts with a dash is ours to refuse.
-BAD_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|/-|\.lock(/|$)|[./]$")
+# Source: git-check-ref-format(1); and half of a character, which is no byte of any name.
+BAD_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\\ud800-\udc7f\udd00-\udfff]|\.\.|@\{|//|/\.|\.lock(/|$)|[./]$")
+STORED = ("refs/heads/", "refs/tags/", "refs/notes/")
+# What git would read as an option, as HEAD, or as a whole name. Source: gitrevisions(7).
+ODD_REF = re.compile(r".*/-|refs/[a-z]+/(HEAD|refs)(/|$)")
 
 
 @dataclass(frozen=True)
@@ -45,13 +48,13 @@ class Command:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What becomes of a push: reports for the refs that do not deploy, and at most one request."""
+    """What becomes of a push: what is refused by itself, what is only stored, and at most one request."""
 
-    reports: tuple[str, ...] = ()
-    hints: tuple[str, ...] = ()
+    refused: tuple[tuple[Command, str], ...] = ()  # with the reason
+    stored: tuple[Command, ...] = ()
     request: Request | None = None
     deploying: tuple[Command, ...] = ()  # the commands that the request answers
-    accept: Command | None = None  # pillar.git's branch without a deployment: check it, then let git store it
+    accept: Command | None = None  # pillar.git's branch without a deployment: to be checked, then stored
 
 
 def options(given: Sequence[str]) -> Request:
@@ -63,7 +66,7 @@ def options(given: Sequence[str]) -> Request:
             words = tuple(word.strip() for word in value.split(",") if word.strip())
             given_so_far: dict[str, Any] = {name: getattr(request, name) + words}
             request = replace(request, **given_so_far)
-        elif option in ("force", "nowait", "progress"):
+        elif option in ("force", "insist", "nowait", "progress"):
             flag: dict[str, Any] = {option: True}
             request = replace(request, **flag)
         elif option == "deploy":
@@ -73,7 +76,7 @@ def options(given: Sequence[str]) -> Request:
         else:
             raise UsageError(
                 f"unknown push option {option!r}",
-                hint="known: only=… skip=… steps=… dry-run deploy force nowait progress",
+                hint="known: only=… skip=… steps=… dry-run deploy force insist nowait progress",
             )
     return select(request)
 
@@ -115,21 +118,16 @@ def judge(
     for command in commands:
         _check_ref(command.ref)
     head = f"refs/heads/{branch}"
-    ours = [c for c in commands if c.ref == head or c.ref.startswith("refs/deploy/")]
-    others = [c for c in commands if c not in ours]
-    for command in ours:
-        _check_deploying(command, head)
-    for command in others:
-        if command.ref.startswith(f"{head}/") or head.startswith(f"{command.ref}/"):
-            raise UsageError(f"{command.ref} cannot stand beside {head}", hint="give the branch another name")
+    refused = tuple((command, why) for command in commands if (why := _refusal(command, branch)))
+    if atomic and refused:
+        raise UsageError(f"{refused[0][0].ref}: {refused[0][1]}", hint="an atomic push is accepted whole or not at all")
+    bad = {command for command, _ in refused}
+    good = [command for command in commands if command not in bad]
+    ours = [command for command in good if command.ref in (head, NOW, PLAN)]
     if atomic and ours and len(commands) > 1:
         raise UsageError("an atomic push can deploy or do something else, not both", hint="push twice")
-    if len({c.new for c in ours}) > 1:
-        raise UsageError("two different commits to deploy in one push", hint="push one after the other")
-    if len({c.ref == PLAN for c in ours}) > 1:
-        raise UsageError("a plan and a deployment in one push", hint="push one after the other")
-    reports = tuple(line for c in others for line in (f"ok {c.ref}", "option fall-through"))
-    verdict = Verdict(reports, tuple(_hint(repo, c, branch) for c in others if not c.deletes))
+    _check_one(ours)
+    verdict = Verdict(refused, tuple(command for command in good if command not in ours))
     if not ours:
         return verdict
     asks = {"deploy", "dry-run"} & set(given) or deploy_pillar or any(c.ref != head for c in ours)
@@ -143,18 +141,47 @@ def judge(
 
 
 def _check_ref(ref: str) -> None:
+    """Raise UsageError for a name that git could not have: no client of git sends one."""
     if not ref.startswith("refs/") or BAD_REF.search(ref):
-        raise UsageError(f"{ref!r} is no ref name")
+        raise UsageError(f"invalid ref name {ref[:100]!r}")
 
 
-def _check_deploying(command: Command, head: str) -> None:
+def _check_one(ours: Sequence[Command]) -> None:
+    """Raise UsageError where a push would deploy more than one thing."""
+    if len({c.new for c in ours}) > 1:
+        raise UsageError("two different commits to deploy in one push", hint="push one after the other")
+    if len({c.ref == PLAN for c in ours}) > 1:
+        raise UsageError("a plan and a deployment in one push", hint="push one after the other")
+
+
+def _refusal(command: Command, branch: str) -> str:
+    """Say why one ref is refused while the rest of the push goes on; nothing where it is accepted."""
+    ref, head = command.ref, f"refs/heads/{branch}"
+    if ref == head or ref.startswith("refs/deploy/"):
+        return _refusal_of_ours(command, branch)
     if command.deletes:
-        raise UsageError(f"{command.ref} cannot be deleted: it says what is deployed")
-    if command.ref not in (head, NOW, PLAN):
-        raise UsageError(f"there is no {command.ref}", hint=f"deploy with {NOW}, look ahead with {PLAN}")
+        return ""  # also what an older version stored, or somebody with root put there
+    if not ref.startswith(STORED):
+        return "only branches, tags and notes are stored"
+    if ref.startswith(f"{head}/") or head.startswith(f"{ref}/"):
+        return f"it conflicts with {head}"
+    if ODD_REF.match(ref) or ref == f"refs/tags/{branch}":
+        return "this name would be taken for another"
+    return ""
 
 
-def _hint(repo: str, command: Command, branch: str) -> str:
+def _refusal_of_ours(command: Command, branch: str) -> str:
+    if command.ref not in (f"refs/heads/{branch}", NOW, PLAN):
+        return f"unknown ref: {NOW} deploys, {PLAN} shows what would change"
+    if not command.deletes:
+        return ""
+    return "nothing to delete" if command.ref in (NOW, PLAN) else "the branch that is deployed cannot be deleted"
+
+
+def hint(repo: str, command: Command, branch: str) -> str:
+    """Return what to tell of a ref that was stored and does nothing; nothing where that is clear."""
+    if command.deletes or command.ref.startswith("refs/notes/"):
+        return ""
     short = command.ref.removeprefix("refs/heads/").removeprefix("refs/tags/")
     what = "takes effect" if repo == "pillar" else "deploys"
     return f"{short} is stored; only {branch} {what}: git push REMOTE {short}:{branch}"

@@ -183,7 +183,8 @@ def program(
     passed = {name: environ[name] for name, like in PASSED.items() if like.fullmatch(environ.get(name, ""))}
     env = {"PATH": SEARCH, **own, **passed, ADMISSION: admitted["admission"]}
     if wanted.git:
-        return ["git", wanted.git, admitted["path"]], {**env, "HOME": str(GIT_HOME)}
+        path = admitted["entrance" if wanted.git == "receive-pack" else "path"]
+        return ["git", wanted.git, path], {**env, "HOME": str(GIT_HOME)}
     return [sys.executable, "-I", "-m", "corpushooks", "--root", str(host.root), *wanted.words], env
 
 

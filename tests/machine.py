@@ -73,11 +73,11 @@ class Machine:
     folder: Path
     first: Child[bytes]
 
-    def run(self, script: str, *, user: str = "root", cwd: str = "/", stdin: bytes = b"") -> Output:
+    def run(self, script: str, *, user: str = "root", cwd: str = "/", stdin: bytes = b"", group: str = "") -> Output:
         """Run a script as that user would paste it, but end at the first line that fails."""
         (pid,) = Path(f"/proc/{self.first.pid}/task/{self.first.pid}/children").read_text().split()
         enter = ["nsenter", "--target", pid, *SPACES]
-        become = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
+        become = ["setpriv", f"--reuid={user}", f"--regid={group or user}", "--init-groups"]
         given = {"PATH": PATH, "HOME": f"/home/{user}", "LC_ALL": "C.UTF-8", "TMPDIR": "/var/tmp", **PIP}
         return run(
             [*enter, *become, "env", "-i", *(f"{key}={value}" for key, value in given.items()),

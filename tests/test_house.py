@@ -26,7 +26,7 @@ FLOORS = {
     " systemd machine notify watch",  # one thing each
     "rooms behind a door": "tree.drift tree.sync tree.snapshot tree.restore tree.permissions tree.scan tree.entries"
     " tree.removal tree.descriptors tree.report tree.acl tree.manifest"
-    " git.checkouts git.listings git.commits git.refs git.bare git.access"
+    " git.checkouts git.listings git.commits git.refs git.sharing git.bare git.access"
     " salt.warm salt.call salt.session salt.configuration salt.child salt.interface",
     "process": "store run disk patience safe_files",
     "values": "pages showing view failure figures push setup.manual sls deployment config references settings ldap"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from corpushooks.deployment import Deployment, Request
 from corpushooks.errors import UsageError
-from corpushooks.push import NOW, PLAN, STEPS, ZERO, Command, Verdict, enabled, judge, options, report, select
+from corpushooks.push import NOW, PLAN, STEPS, ZERO, Command, Verdict, enabled, hint, judge, options, report, select
 
 ONE, TWO = "1" * 40, "2" * 40
 HEAD = "refs/heads/master"
@@ -106,31 +106,80 @@ def test_a_dry_run_is_a_plan() -> None:
     assert wanted(command(NOW), given=("dry-run",)).kind == "plan"
 
 
-def test_other_refs_are_gits_with_a_hint() -> None:
-    verdict = judged(command("refs/heads/topic"), command("refs/tags/v1"), command("refs/heads/old", new=ZERO))
-    assert verdict.reports == (
-        "ok refs/heads/topic", "option fall-through", "ok refs/tags/v1", "option fall-through",
-        "ok refs/heads/old", "option fall-through",
-    )  # fmt: skip
-    assert verdict.hints == (
+def test_other_refs_are_stored_with_a_hint() -> None:
+    others = (
+        command("refs/heads/topic"),
+        command("refs/tags/v1"),
+        command("refs/notes/x"),
+        command("refs/heads/old", new=ZERO),
+    )
+    verdict = judged(*others)
+    assert verdict == Verdict(stored=others)
+    assert [hint("project", each, "master") for each in others] == [
         "topic is stored; only master deploys: git push REMOTE topic:master",
         "v1 is stored; only master deploys: git push REMOTE v1:master",
-    )
-    assert (verdict.request, verdict.deploying, verdict.accept) == (None, (), None)
+        "", "",
+    ]  # fmt: skip
 
 
 def test_one_push_may_deploy_and_store() -> None:
     verdict = judged(command("refs/heads/topic"), command(), command(NOW))
-    assert verdict.reports == ("ok refs/heads/topic", "option fall-through")
+    assert verdict.stored == (command("refs/heads/topic"),)
     assert [c.ref for c in verdict.deploying] == [HEAD, NOW]
 
 
+ALONE = {  # refused by themselves
+    command(new=ZERO): "the branch that is deployed cannot be deleted",
+    command(NOW, new=ZERO): "nothing to delete",
+    command(PLAN, new=ZERO): "nothing to delete",
+    **dict.fromkeys(
+        (
+            command("refs/deploy/soon"), command("refs/deploy/now/x"), command("refs/deploy/queued/7"),
+            command("refs/deploy/soon", new=ZERO),
+        ),
+        f"unknown ref: {NOW} deploys, {PLAN} shows what would change",
+    ),
+    **dict.fromkeys(
+        (
+            command(f"refs/{name}")
+            for name in (
+                f"replace/{ONE}", "remotes/prod/master", "stash", "original/refs/heads/master", "heads", "tags",
+                "notes", "corpus/7", "bisect/bad", "x/$(id)", "changes/01/1/1", "master",
+            )
+        ),
+        "only branches, tags and notes are stored",
+    ),
+    **dict.fromkeys(
+        (
+            command(f"refs/{name}")
+            for name in (
+                "heads/HEAD", "heads/HEAD/x", "heads/refs/heads/master", "tags/refs/x", "tags/HEAD", "tags/master",
+                "heads/-x", "heads/x/-y", "notes/-x",
+            )
+        ),
+        "this name would be taken for another",
+    ),
+    command("refs/heads/master/x"): f"it conflicts with {HEAD}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("one", ALONE, ids=lambda one: f"{one.ref} {one.new[:1]}")
+def test_one_ref_is_refused_by_itself_and_the_rest_goes_on(one: Command) -> None:
+    topic = command("refs/heads/topic")
+    verdict = judged(one, topic)
+    assert verdict == Verdict(refused=((one, ALONE[one]),), stored=(topic,))
+    if one.ref != HEAD:
+        assert judged(one, command()).request
+    with pytest.raises(UsageError, match=f"^{one.ref}: {ALONE[one]}$".replace("$(", r"\$\(").replace("id)", r"id\)")):
+        judged(one, topic, atomic=True)
+
+
+def test_what_is_there_can_be_deleted_whatever_it_is() -> None:
+    old = [command(ref, new=ZERO) for ref in (f"refs/replace/{ONE}", "refs/heads/-x", "refs/tags/master", "refs/x/y")]
+    assert judged(*old) == Verdict(stored=tuple(old))
+
+
 REFUSED: dict[str, tuple[tuple[Command, ...], bool, str]] = {
-    "deletion": ((command(new=ZERO),), False, f"{HEAD} cannot be deleted"),
-    "deletion of a pseudo ref": ((command(NOW, new=ZERO),), False, f"{NOW} cannot be deleted"),
-    "unknown pseudo ref": ((command("refs/deploy/soon"),), False, "there is no refs/deploy/soon"),
-    "below a pseudo ref": ((command("refs/deploy/now/x"),), False, "there is no refs/deploy/now/x"),
-    "queued": ((command("refs/deploy/queued/7"),), False, "there is no refs/deploy/queued/7"),
     "two commits": ((command(), command(NOW, new=ONE)), False, "two different commits to deploy in one push"),
     "plan and deploy": ((command(), command(PLAN)), False, "a plan and a deployment in one push"),
     "atomic with more": ((command(), command("refs/heads/topic")), True, "an atomic push can deploy or do something"),
@@ -147,11 +196,12 @@ def test_refused_whole(case: str) -> None:
 
 def test_atomic_is_no_matter_where_nothing_else_is_pushed() -> None:
     assert wanted(command(), atomic=True)
-    assert len(judged(command("refs/heads/a"), command("refs/heads/b"), atomic=True).reports) == 4
+    assert len(judged(command("refs/heads/a"), command("refs/heads/b"), atomic=True).stored) == 2
 
 
 BAD_REFS = (
-    "master", "", "/refs/heads/x", "heads/x", "refs/heads/../x", "refs/heads/a b", "refs/heads/a\nb", "refs/heads/-x",
+    "master", "", "/refs/heads/x", "heads/x", "refs/heads/../x", "refs/heads/a b", "refs/heads/a\nb",
+    "refs/heads/\ud83d",
     "refs/heads/x.lock", "refs/heads/x.lock/y", "refs/heads/.x", "refs/heads/x.", "refs/heads/x/", "refs//x",
     "refs/heads/a~1", "refs/heads/a^", "refs/heads/a:b", "refs/heads/a?", "refs/heads/a*", "refs/heads/[a",
     "refs/heads/a\\b", "refs/heads/a@{b", "refs/heads/a\x7f", "refs/heads/a\0b", "refs/heads/a\tb",
@@ -160,23 +210,35 @@ BAD_REFS = (
 
 @pytest.mark.parametrize("ref", BAD_REFS, ids=ascii)
 def test_what_is_no_ref_name_refuses_the_push(ref: str) -> None:
-    with pytest.raises(UsageError, match=r"is no ref name$"):
+    with pytest.raises(UsageError, match=r"^invalid ref name '"):
         judged(command(), command(ref))
 
 
-@pytest.mark.parametrize("ref", ["refs/heads/ä", "refs/heads/a.b", "refs/heads/a-b", "refs/heads/a@b", "refs/x/$(id)"])
+ODD = (
+    "heads/ä",
+    "heads/\udcff",
+    "heads/a.b",
+    "heads/a-b",
+    "heads/a@b",
+    "heads/HEADS",
+    "heads/refsx",
+    "tags/$(id)",
+    "heads/head",
+)
+
+
+@pytest.mark.parametrize("ref", ODD, ids=ascii)
 def test_odd_ref_names_are_gits_to_judge(ref: str) -> None:
-    assert judged(command(ref)).reports == (f"ok {ref}", "option fall-through")
+    assert judged(command(f"refs/{ref}")).stored == (command(f"refs/{ref}"),)
 
 
 def test_a_branch_that_only_begins_like_ours_is_another() -> None:
     assert judged(command("refs/heads/master-2")).request is None
 
 
-@pytest.mark.parametrize("ref", ["refs/heads/master/x", "refs/heads"])
-def test_a_branch_that_leaves_no_place_for_ours_is_refused(ref: str) -> None:
-    with pytest.raises(UsageError, match=r"cannot stand beside refs/heads/master$"):
-        judged(command(ref))
+def test_a_branch_that_leaves_no_place_for_ours_is_refused() -> None:
+    verdict = judge("project", "team/prod", [command("refs/heads/team")], (), atomic=False)
+    assert verdict.refused == ((command("refs/heads/team"), "it conflicts with refs/heads/team/prod"),)
 
 
 # the pillar
@@ -205,8 +267,8 @@ def test_a_pillar_deploys_when_asked_to(
 
 
 def test_the_hint_for_a_pillar() -> None:
-    assert judged(command("refs/heads/x"), repo="pillar").hints == (
-        "x is stored; only master takes effect: git push REMOTE x:master",
+    assert hint("pillar", command("refs/heads/x"), "master") == (
+        "x is stored; only master takes effect: git push REMOTE x:master"
     )
 
 

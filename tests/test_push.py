@@ -161,9 +161,6 @@ def test_branch_and_deployment_in_one_push(box: Box) -> None:
 
 
 REFUSED = {
-    "deletion of the branch": (("--delete", "master"), "refs/heads/master cannot be deleted: it says what is deployed"),
-    "deletion of a pseudo ref": ((":refs/deploy/now",), "refs/deploy/now cannot be deleted: it says what is deployed"),
-    "unknown pseudo ref": (("HEAD:refs/deploy/soon",), "there is no refs/deploy/soon"),
     "two commits": (("HEAD:master", "HEAD~1:refs/deploy/now"), "two different commits to deploy in one push"),
     "plan and deploy": (("HEAD:master", "HEAD:refs/deploy/plan"), "a plan and a deployment in one push"),
     "atomic with more": (

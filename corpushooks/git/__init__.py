@@ -1,18 +1,20 @@
 """The door to git: bare repositories, refs, objects, checkouts.
 
     access      by the program git, or by dulwich in our process     version, check_version
-    bare        repositories and their configuration                 init_bare, init_work, share, maintain
-    refs        read them, move them; pins                           ref, move_ref, delete_ref, pin, unpin, pins
+    bare        repositories and their configuration                 init_bare, init_work, maintain
+    sharing     a group that pushes to them                          share, make_entrance, check_objects
+    refs        read them, move them; pins                           ref, move_ref, update_refs, pin, unpin, pins
     commits     what is named, and what lies between two             commit, resolve, content, change, differing
     listings    what a commit has in it                              listing, listing_below, folder, links, oddities
     checkouts   trees of files made from commits                     checkout, edited, ignored, export, refusal
 
-Objects are read and refs are moved by dulwich. Checkouts are git's own, from a git dir that is ours alone (work.git),
-so that no configuration, hook or filter of anybody else is ever read.
+Objects are read, and the refs of deployments moved, by dulwich; what else is pushed is stored by git, in the daemon.
+Checkouts are git's own, from a git dir that is ours alone (work.git), so that no configuration, hook or filter of
+anybody else is ever read.
 """
 
 from corpushooks.git.access import MINIMUM, check_version, version
-from corpushooks.git.bare import bare_config, flush_objects, init_bare, init_work, maintain, share
+from corpushooks.git.bare import bare_config, flush_objects, init_bare, init_work, maintain
 from corpushooks.git.checkouts import (
     blob_name,
     checkout,
@@ -49,9 +51,7 @@ from corpushooks.git.listings import (
     oddities,
 )
 from corpushooks.git.refs import (
-    break_lock,
     clear_locks,
-    delete_ref,
     head_branch,
     is_empty,
     move_ref,
@@ -61,13 +61,15 @@ from corpushooks.git.refs import (
     ref,
     take_back_ref,
     unpin,
+    update_refs,
 )
+from corpushooks.git.sharing import check_objects, make_entrance, share
 
 __all__ = [
-    "EMPTY_TREE", "LINK", "MINIMUM", "SUBMODULE", "Change", "Listing", "bare_config", "blob_name", "break_lock",
-    "change", "check_version", "checkout", "clear_locks", "commit", "content", "counted", "delete_ref",
-    "differing", "distrust", "edited", "export", "export_files", "first_commit", "flush_objects", "folder",
-    "head_branch", "ignored", "init_bare", "init_work", "is_empty", "links", "listing", "listing_below",
-    "lost_commits", "maintain", "move_ref", "object_id", "oddities", "pin", "pinned", "pins", "ref", "refusal",
-    "removed", "resolve", "share", "stop_checkout", "take_back_ref", "unpin", "version",
+    "EMPTY_TREE", "LINK", "MINIMUM", "SUBMODULE", "Change", "Listing", "bare_config", "blob_name", "change",
+    "check_objects", "check_version", "checkout", "clear_locks", "commit", "content", "counted", "differing",
+    "distrust", "edited", "export", "export_files", "first_commit", "flush_objects", "folder", "head_branch",
+    "ignored", "init_bare", "init_work", "is_empty", "links", "listing", "listing_below", "lost_commits",
+    "maintain", "make_entrance", "move_ref", "object_id", "oddities", "pin", "pinned", "pins", "ref", "refusal",
+    "removed", "resolve", "share", "stop_checkout", "take_back_ref", "unpin", "update_refs", "version",
 ]  # fmt: skip

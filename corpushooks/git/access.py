@@ -35,6 +35,10 @@ def check_version() -> None:
         raise GitError(f"git {'.'.join(map(str, found))} is too old", hint="install git 2.30 or newer")
 
 
+QUIET = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "HOME": "/", "GIT_NO_REPLACE_OBJECTS": "1"}
+OURS = {"GIT_COMMITTER_NAME": "corpushooks", "GIT_COMMITTER_EMAIL": "corpushooks@localhost"}  # in reflogs
+
+
 def call(
     git_dir: Path,
     *words: str | Path,
@@ -43,11 +47,23 @@ def call(
     check: Check = endless,
 ) -> Output:
     """Run git on a git dir of ours, reading no configuration but the one in it; kill it where `check` raises."""
-    quiet = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "HOME": "/", **(env or {})}
+    quiet = {**QUIET, **(env or {})}
     try:
         return run(["git", "--git-dir", git_dir, *words], cwd=git_dir.parent, env=quiet, stdin=stdin, patience=check)
     except ProcessError as exc:
         raise GitError(str(exc)) from exc
+
+
+def complaint(git_dir: Path, *words: str | Path, stdin: bytes) -> str:
+    """Run git so, and return the first line of what it has against that, or nothing."""
+    env = {**QUIET, **OURS}
+    try:
+        done = run(["git", "--git-dir", git_dir, *words], cwd=git_dir.parent, env=env, stdin=stdin, check=False)
+    except ProcessError as exc:
+        raise GitError(str(exc)) from exc
+    lines = done.stderr.decode("utf-8", "replace").splitlines() if done.code else []
+    found = next((line for line in lines if re.match("(fatal|error): ", line)), *lines[-1:] or ["it failed"])
+    return re.sub("^((fatal|error|prepare|commit): )+", "", found) if done.code else ""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Repositories: those that are pushed to, their configuration and who shares them, and the git dir of checkouts."""
+"""Repositories: those that are pushed to, their configuration, and the git dir of checkouts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from corpushooks.errors import GitError
 from corpushooks.git.access import PINS, call
 from corpushooks.run import run
 
-SHARED, WRITABLE = 0o2750, 0o2770  # modes of a repository that a group pushes to, and of what it may write there
 SETTLED_NS = 2_000_000_000  # some filesystems count seconds only
 
 # Files are checked out byte for byte: no line ends, keywords, filters or encodings are changed.
@@ -24,11 +23,12 @@ ATTRIBUTES = "* -text !eol -ident -filter !working-tree-encoding\n"
 def bare_config(path: Path, *, shared: bool = False) -> dict[str, str]:
     """Return the configuration that a repository for pushes must have; `shared` with a group that pushes."""
     return {
-        "core.sharedRepository": "group" if shared else "umask",
+        "core.sharedRepository": "0640" if shared else "umask",
         "core.bare": "true",
         "core.hooksPath": str(path / "hooks"),  # a global one would hide our hook
         "core.fsync": "committed,reference",  # by default git does not fsync a small push
         "core.logAllRefUpdates": "true",
+        "core.useReplaceRefs": "false",  # those that an older version stored
         "gc.auto": "0",
         "receive.advertisePushOptions": "true",
         "receive.autogc": "false",
@@ -50,29 +50,6 @@ def init_bare(path: Path, branch: str, *, shared: bool = False) -> bool:
         new = _point_head(path, branch)
     (path / "hooks").mkdir(exist_ok=True)
     return _configure(path, bare_config(path, shared=shared)) or new
-
-
-def share(path: Path, gid: int) -> None:
-    """Let a group write objects and refs of a repository, and nothing else: neither its hooks nor its configuration.
-
-    What git makes there keeps the group; folders of refs that we made ourselves are given to it here.
-    """
-    for name in ("refs", "logs/refs"):
-        (path / name).mkdir(parents=True, exist_ok=True)
-    whole = (path.stat().st_gid, path.stat().st_mode & 0o7777) == (gid, SHARED)
-    for name in ("refs", "logs") if whole else ("refs", "logs", "objects"):
-        for folder, _, files in os.walk(path / name):
-            _give(Path(folder), gid, WRITABLE)
-            for file in () if whole else files:
-                os.chown(Path(folder) / file, -1, gid, follow_symlinks=False)
-    _give(path, gid, SHARED)  # the last: it says that all is done
-
-
-def _give(folder: Path, gid: int, mode: int) -> None:
-    found = folder.stat()
-    if (found.st_gid, found.st_mode & 0o7777) != (gid, mode):
-        os.chown(folder, -1, gid)
-        folder.chmod(mode)
 
 
 def _point_head(path: Path, branch: str) -> bool:
@@ -127,7 +104,8 @@ def init_work(path: Path, sources: list[Path]) -> None:
     if not (path / "HEAD").exists():
         run(["git", "init", "--quiet", "--bare", "--template=", path])
     _configure(path, {"core.bare": "false", "core.hooksPath": os.devnull, "core.fileMode": "true",
-                      "core.symlinks": "true", "core.quotePath": "false", "gc.auto": "0"})  # fmt: skip
+                      "core.symlinks": "true", "core.quotePath": "false", "core.useReplaceRefs": "false",
+                      "gc.auto": "0"})  # fmt: skip
     for name, text in (
         ("info/attributes", ATTRIBUTES),
         ("objects/info/alternates", "".join(f"{source / 'objects'}\n" for source in sources)),

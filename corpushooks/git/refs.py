@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,9 +15,10 @@ from dulwich.refs import DiskRefsContainer, Ref
 
 from corpushooks import disk
 from corpushooks.errors import GitError
-from corpushooks.git.access import PINS, no_repository, opened
+from corpushooks.git.access import PINS, complaint, no_repository, opened
 
 T = TypeVar("T")
+Update = tuple[str, str, str]  # a ref, what it is, what it shall be; zeros: it is not there
 
 ZERO = "0" * 40
 PATIENCE = 5.0  # seconds until a lock is stale
@@ -26,9 +27,13 @@ PATIENCE = 5.0  # seconds until a lock is stale
 def ref(path: Path, name: str) -> str | None:
     """Return the object that a ref names, or None where there is no such ref."""
     try:
-        return refs_of(path)[Ref(name.encode())].decode()
+        return refs_of(path)[_ref(name)].decode()
     except KeyError:
         return None
+
+
+def _ref(name: str) -> Ref:
+    return Ref(os.fsencode(name))
 
 
 def refs_of(path: Path) -> DiskRefsContainer:
@@ -78,17 +83,34 @@ def _remove_ref(path: Path, name: str, old: str | None, patience: float = PATIEN
         _though_locked(lambda: repo.refs.remove_if_equals(Ref(name.encode()), wanted), patience)
 
 
-def delete_ref(path: Path, name: str, old: str) -> None:
-    """Remove a ref that is `old`; raise GitError where it is not."""
-    try:
-        with opened(path) as repo:
-            removed = _though_locked(
-                lambda: repo.refs.remove_if_equals(Ref(name.encode()), ObjectID(old.encode())), PATIENCE
-            )
-    except OSError as exc:
-        raise GitError(f"{name} cannot be removed: {exc.strerror}") from exc
-    if not removed:
-        raise GitError(f"{name} is not what it was")
+def update_refs(path: Path, updates: Sequence[Update], *, atomic: bool = False) -> dict[str, str]:
+    """Make, move and delete refs as git would for a push; return ref -> why it is not what it should be.
+
+    With `atomic` all of them or none.
+    """
+    left = _not_done(path, updates)
+    for name in ("HEAD", "packed-refs", *(name for name, _, _ in left)):
+        break_lock(path, name)
+    wrong = _update(path, left) if left else ""
+    if wrong and not atomic and len(left) > 1:
+        return {update[0]: wrong for update in left if (wrong := _update(path, [update]))}
+    return {update[0]: wrong for update in left if wrong}
+
+
+def _not_done(path: Path, updates: Sequence[Update]) -> list[Update]:
+    """Return the refs that are not what they should be: a push is asked for again where a daemon went away meanwhile.
+
+    What is deleted comes first, and makes room, as with git.
+    """
+    found = refs_of(path)
+    left = [update for update in updates if (found.read_ref(_ref(update[0])) or ZERO.encode()) != update[2].encode()]
+    return sorted(left, key=lambda update: update[2] != ZERO)
+
+
+def _update(path: Path, updates: Sequence[Update]) -> str:
+    """Have git do it in one transaction; return what it has against that."""
+    told = "".join(f"update {name}\0{new}\0{old}\0" for name, old, new in updates)
+    return complaint(path, "update-ref", "--no-deref", "--stdin", "-z", "-m", "push", stdin=os.fsencode(told))
 
 
 def _though_locked(act: Callable[[], T], patience: float) -> T:
@@ -134,7 +156,7 @@ def clear_locks(path: Path) -> None:
 
 
 def break_lock(path: Path, name: str) -> None:
-    """Remove the stale lock of a ref that git itself will move: else no push would ever move it again."""
+    """Remove a stale lock: else no push would ever move what it locks again."""
     lock = path / f"{name}.lock"
     with contextlib.suppress(OSError):
         if time.time() - lock.stat().st_mtime > PATIENCE:
