@@ -40,8 +40,8 @@ class Request:
     skip: tuple[str, ...] = ()
     steps: tuple[str, ...] = ()
     edited: tuple[str, ...] = ()  # of an edit: the files that were seen to change
-    force: bool = False  # also over what was edited on the server
-    insist: bool = False  # force, by somebody who may deploy what is frozen
+    force: bool = False  # also over what was edited on the server, and over live commits
+    insist: bool = False  # also what is frozen, by somebody who may; force of theirs does too
     nowait: bool = False
     progress: bool = False
 

@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from corpushooks import git, layout, release, view, watches
+from corpushooks import git, layout, prepare, release, view, watches
 from corpushooks.deployment import CHANGING, DEPLOYED, QUEUED, Deployment, ProjectRow, Request
 from corpushooks.errors import RefusedError, UsageError
 from corpushooks.follower import follow
@@ -25,7 +25,7 @@ from corpushooks.push import Command, Verdict, hint, judge, report
 from corpushooks.reports import EVERY, REPORTS
 from corpushooks.rights import Rights
 from corpushooks.site import Site
-from corpushooks.text import clean, one_line
+from corpushooks.text import clean, one_line, shown
 from corpushooks.watches import Watches
 
 ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -131,7 +131,7 @@ class Desk:
         request = replace(_by(visitor, row, verdict.request), new=commit, via="push", token=asked.text("token"))
         if new:
             self._check_frozen(row.name, request)
-            self._check_now(row, request)
+            self._check_now(peer, row, request)
         deployment = self._enqueue(row.name, request)
         peer.send(number=deployment.number)
         if not request.nowait:
@@ -144,10 +144,16 @@ class Desk:
         forced = self._forced(repo, deployment)
         return report(deployment, verdict.deploying, row.branch, forced=forced, reason=view.reason(deployment))
 
-    def _check_now(self, row: ProjectRow, request: Request) -> None:
+    def _check_now(self, peer: Connection, row: ProjectRow, request: Request) -> None:
         """Refuse at once what need not wait for its turn."""
+        project = self.site.host.project(row.name)
+        number, named = prepare.lost(project, row, request)
+        if number and not request.force and request.kind == "deploy":
+            for line in named:
+                peer.send(say=f"      lacks {shown(line, 60)}")
+            raise prepare.refusal(row, request, number)
         if request.repo == "project":
-            release.check_commit(self.site.host.project(row.name), row.environment, request.new, request)
+            release.check_commit(project, row.environment, request.new, request)
 
     def _forced(self, repo: Path, deployment: Deployment) -> bool:
         old, new = (
@@ -247,7 +253,10 @@ OPERATIONS: dict[str, tuple[str, Act]] = {  # what may be asked, and the right t
 
 def _by(visitor: Visitor, row: ProjectRow, request: Request) -> Request:
     """Return a request as that of a visitor; only who may insist does so, also where a freeze comes while it waits."""
-    key, insist = visitor.key.name if visitor.key else "", request.force and visitor.admin(row.name)
+    admin = visitor.admin(row.name)
+    if request.insist and not admin:
+        raise RefusedError("only root, the host's group and admin keys can insist", hint="leave out insist")
+    key, insist = visitor.key.name if visitor.key else "", (request.force or request.insist) and admin
     return replace(request, who=visitor.who, key=key, insist=insist)
 
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from corpushooks import edits, git, release, tree, view
-from corpushooks.deployment import DEPLOYED, Deployment
+from corpushooks.deployment import DEPLOYED, Deployment, ProjectRow, Request
 from corpushooks.errors import BrokenError, GitError, RefusedError, SaltError, UsageError
 from corpushooks.project import Project
-from corpushooks.push import enabled
+from corpushooks.push import NOW, PLAN, enabled
 from corpushooks.release import Release
 from corpushooks.site import Run
 from corpushooks.text import shown
@@ -27,6 +27,8 @@ def aim(run: Run) -> None:
     head = f"refs/heads/{run.row.branch}"
     old = git.ref(run.project.code_git, head), git.ref(run.project.pillar_git, head)
     _check_unmoved(run, head, old)
+    _check_lost(run)
+    _check_return(run)
     new = _targets(run, old)
     stamp = time.strftime("%Y-%m-%d_%H_%M-%S", time.gmtime())
     with run.site.effect("aim"):
@@ -41,6 +43,60 @@ def aim(run: Run) -> None:
     if change.lost:
         lost = git.lost_commits(run.project.code_git, str(run.row.code), str(new[0]))
         run.warn(*(f"no longer live: {line}" for line in lost))
+
+
+def lost(project: Project, row: ProjectRow, request: Request) -> tuple[int, list[str]]:
+    """Return how many commits of the branch a push to refs/deploy/now lacks, and name some: git refuses none there.
+
+    What is live can always be deployed again. A commit that is no longer in the repository cannot be lost.
+    """
+    pillar = request.repo == "pillar"
+    path, live = (project.pillar_git, row.pillar) if pillar else (project.code_git, row.code)
+    if request.ref not in (NOW, PLAN) or request.new == live:
+        return 0, []
+    for old in (live, git.ref(path, f"refs/heads/{row.branch}")):
+        with contextlib.suppress(GitError):
+            if old and (number := git.change(path, old, request.new).lost):
+                return number, git.lost_commits(path, old, request.new)
+    return 0, []
+
+
+def refusal(row: ProjectRow, request: Request, number: int) -> RefusedError:
+    """Return what to say of a push that lacks commits: `git push -f` never reaches a server, so -o force does it."""
+    remote, deploy, flag = (
+        (row.environment, "", "") if request.repo == "project" else ("REMOTE", f" HEAD:{NOW}", "-o deploy ")
+    )  # fmt: skip
+    return RefusedError(
+        f"non-fast-forward: it lacks {view.count(number, 'commit')} of {row.branch}",
+        hint=f"git pull {remote} {row.branch}; or, to lose them: git push -o force {remote}{deploy},"
+        f" git push -f {flag}{remote} HEAD:{row.branch}",
+    )
+
+
+def _check_lost(run: Run) -> None:
+    """Refuse a push that lacks commits which are live by now; a plan only says so."""
+    number, named = lost(run.project, run.row, run.request)
+    if not number or run.request.force:
+        return
+    refused = refusal(run.row, run.request, number)
+    if run.request.kind == "plan":
+        run.warn(f"{refused.message}: a push is refused without -o force")
+        return
+    for line in named:
+        run.log.write(f"      lacks {shown(run.hide(line), 60)}")
+    raise refused
+
+
+def _check_return(run: Run) -> None:
+    """Refuse a deployment that could not be rolled back, as where a repository was made anew."""
+    for path, commit in ((run.project.code_git, run.row.tree_code), (run.project.pillar_git, run.row.tree_pillar)):
+        try:
+            _ = git.commit(path, commit) if commit else ""
+        except GitError as exc:
+            raise RefusedError(
+                f"the live commit {view.short(commit)} is not in {path.name}: a failure could not be rolled back",
+                hint=f"push it there first, from where it is: git push REMOTE {commit}:refs/heads/live",
+            ) from exc
 
 
 def unpin(run: Run) -> None:

@@ -42,7 +42,8 @@ def _words(text: str | None) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip()) if text else ()
 
 
-FORCE = click.option("--force", is_flag=True, help="Also over what was edited on the server, and where it is frozen.")
+FORCE = click.option("--force", is_flag=True, help="Also over what was edited on the server.")
+INSIST = click.option("--insist", is_flag=True, help="Also where it is frozen; for root and the host's group.")
 
 
 @click.command()
@@ -55,16 +56,17 @@ FORCE = click.option("--force", is_flag=True, help="Also over what was edited on
 @click.option("--nowait", is_flag=True, help="Queue it and return.")
 @click.option("--here", is_flag=True, help="Run it in this process, without a daemon.")
 @FORCE
+@INSIST
 @JSON
 @click.pass_obj
 def deploy(
     context: Context, name: str, rev: str, only: str | None, skip: str | None, steps: str | None,
-    dry_run: bool, nowait: bool, here: bool, force: bool, as_json: bool,
+    dry_run: bool, nowait: bool, here: bool, force: bool, insist: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Deploy a commit of project.git; without REV the live one again, with the newest pillar."""
     request = Request(
         kind="plan" if dry_run else "deploy", new=rev, only=_words(only), skip=_words(skip),
-        steps=_words(steps), nowait=nowait, force=force, token=secrets.token_hex(16),
+        steps=_words(steps), nowait=nowait, force=force, insist=insist, token=secrets.token_hex(16),
     )  # fmt: skip
     if here:
         _deploy_here(context, name, request, as_json)
@@ -79,7 +81,11 @@ def _deploy_here(context: Context, name: str, request: Request, as_json: bool) -
     try:
         deployment = site.history.enqueue(
             name,
-            lanes.prepared(site, row, replace(request, via="command", who=getpass.getuser(), insist=request.force)),
+            lanes.prepared(
+                site,
+                row,
+                replace(request, via="command", who=getpass.getuser(), insist=request.force or request.insist),
+            ),
         )
         lanes.work_off(site, name, nullcontext())
         done = site.history.deployment(name, deployment.number)
@@ -94,11 +100,13 @@ def _deploy_here(context: Context, name: str, request: Request, as_json: bool) -
 @NAME
 @click.argument("number", type=int, required=False, default=0)
 @FORCE
+@INSIST
 @JSON
 @click.pass_obj
-def rollback(context: Context, name: str, number: int, force: bool, as_json: bool) -> None:
+def rollback(context: Context, name: str, number: int, force: bool, insist: bool, as_json: bool) -> None:
     """Return to the result of deployment NUMBER (code, pillar and its install SLS); default: the one before."""
-    _ask(context, name, Request(kind="rollback", target=number, force=force, token=secrets.token_hex(16)), as_json)
+    request = Request(kind="rollback", target=number, force=force, insist=insist, token=secrets.token_hex(16))
+    _ask(context, name, request, as_json)
 
 
 @click.command("watch")

@@ -30,7 +30,7 @@ def key_() -> None:
 @click.argument("file", type=click.File("r", encoding="utf-8", errors="replace"))
 @click.option("--read", "right", flag_value=keys.READ, help="It may fetch, and see status, history and logs.")
 @click.option("--push", "right", flag_value=keys.PUSH, default=True, help="It may deploy, too (the default).")
-@click.option("--admin", "right", flag_value=keys.ADMIN, help="It may also deploy what is frozen, with -o force.")
+@click.option("--admin", "right", flag_value=keys.ADMIN, help="It may also deploy what is frozen, with -o insist.")
 @click.option("--project", "projects", multiple=True, metavar="P", help="Only this project; may be given again.")
 @click.option("--expires", metavar="DAY", help="Until when: 2030-12-31, or 90d from now.")
 @click.option("--authority", is_flag=True, help="It is that of an authority, whose certificates are let in.")
