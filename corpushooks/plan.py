@@ -15,8 +15,9 @@ from typing import Any
 
 from corpushooks import git, prepare, release, view
 from corpushooks.deployment import DONE
-from corpushooks.errors import CorpusError
+from corpushooks.errors import CorpusError, ProcessError
 from corpushooks.release import Release
+from corpushooks.run import run as run_program
 from corpushooks.site import Run
 from corpushooks.text import clean, excerpt, middle, shown
 
@@ -110,7 +111,7 @@ def _cover(run: Run, found: Release, changes: Sequence[Change]) -> dict[str, obj
     upper, work = found.minion_dir.parent / "upper", found.minion_dir.parent / "work"
     work.mkdir()
     upper.mkdir()
-    if run.settings.engine != "warm" or not _may_mount(upper):
+    if run.settings.engine != "warm" or not _can_cover(run.project.tree, upper, work):
         return {}
     written = [path for letter, path in changes if letter != "D"]
     git.export_files(run.project.work_git, upper, str(run.deployment.new_code), written)
@@ -121,14 +122,16 @@ def _cover(run: Run, found: Release, changes: Sequence[Change]) -> dict[str, obj
     return {"corpushooks_overlay": {"target": str(run.project.tree), "upper": str(upper), "work": str(work)}}
 
 
-def _may_mount(folder: Path) -> bool:
-    """Say whether overlays can be made here: that takes the right to set the attributes that they use."""
-    try:
-        os.setxattr(folder, "trusted.corpushooks", b"1")
-        os.removexattr(folder, "trusted.corpushooks")
-    except OSError:
+def _can_cover(tree: Path, upper: Path, work: Path) -> bool:
+    """Say whether an overlay over a tree can be made here, by making one: not every filesystem can be above another."""
+    options = f"lowerdir={tree},upperdir={upper},workdir={work}"
+    if os.geteuid() or options.count(",") > 2 or options.count(":"):
         return False
-    return True
+    words: list[str | Path] = ["unshare", "--mount", "mount", "-t", "overlay", "-o", options, "overlay", tree]
+    try:
+        return not run_program(words, check=False).code
+    except ProcessError:
+        return False
 
 
 def _white_out(path: Path) -> None:

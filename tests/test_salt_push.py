@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from corpushooks.run import run
 from tests.host import Box, tree_of, until
 
 INSTALL = """\
@@ -195,6 +196,31 @@ def test_plan_sees_the_new_files_as_root_and_says_so_where_it_cannot(salted: Box
         assert "(not sure: seen with the old files in project/)" in text
     assert not (salted.project().tree / "new.txt").exists()
     assert (salted.project().tree / "gone.txt").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+def test_a_plan_on_an_overlay_marks_what_it_cannot_see(tmp_path: Path, new_box: Callable[..., Box]) -> None:
+    box = new_box(salt=True)
+    for level in ("one", "two"):  # the kernel lays no third one over them
+        lower, upper, scratch = (tmp_path / level / name for name in ("lower", "upper", "scratch"))
+        for folder in (lower, upper, scratch):
+            folder.mkdir(parents=True)
+        lowers = f"lowerdir={lower if level == 'one' else box.root}"
+        run(["mount", "-t", "overlay", "-o", f"{lowers},upperdir={upper},workdir={scratch}", "overlay", box.root])
+    try:
+        box.init()
+        work = box.work()
+        work.commit({".salt/10_count.sls": COUNT})
+        assert work.push().code == 0
+        work.commit({"new.txt": "x"})
+        (box.project().tree / "current").unlink()
+        pushed = work.push("HEAD:refs/deploy/plan")
+        assert pushed.code == 0, pushed.text
+        assert "(not sure: seen with the old files in project/)" in pushed.text, pushed.text
+        box.stop()
+    finally:
+        for _ in range(2):
+            run(["umount", "--lazy", box.root])
 
 
 def test_a_plan_can_be_cancelled(salted: Box) -> None:
