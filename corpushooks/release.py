@@ -168,8 +168,12 @@ def check_commit(
     entries = git.listing_below(repo, code, ".salt") if entries is None else entries
     names = git.folder(entries, ".salt")
     if names is None:
+        pillar = "init.sls" in (git.folder(git.listing(repo, code), "") or {})
         raise RefusedError(
-            f"{code[:7]} has no .salt folder", hint="add .salt/00_install.sls: corpus help first-project"
+            f"{code[:7]} has no .salt folder",
+            hint=f"this looks like a pillar: push it to pillar.git (over ssh: {project.name}.pillar)"
+            if pillar
+            else "add .salt/00_install.sls: corpus help first-project",
         )
     own = git.folder(entries, f".salt/{environment}") or {}
     read = own if any(name.endswith(".sls") for name in own) else names
@@ -246,8 +250,11 @@ def syntax(session: Session, release: Release, redactor: Redactor) -> list[Probl
 
 def check_pillar(project: Project, environment: str, settings: Settings, engine: Engine, commit: str) -> None:
     """Raise RefusedError where a commit of pillar.git would not compile: file and line."""
-    if "init.sls" not in (git.folder(check_pillar_commit(project.pillar_git, commit), "") or {}):
-        raise RefusedError("the pillar has no init.sls", hint="add init.sls: corpus help first-project")
+    names = git.folder(check_pillar_commit(project.pillar_git, commit), "") or {}
+    if "init.sls" not in names:
+        code = f"this looks like the project's code: push it to project.git (over ssh: {project.name})"
+        hint = code if ".salt" in names else "add init.sls: corpus help first-project"
+        raise RefusedError("the pillar has no init.sls", hint)
     with tempfile.TemporaryDirectory(prefix="pillar-", dir=_scratch(project)) as folder:
         found = candidate(project, environment, Path(folder), None, commit)
         redactor = redactor_of(settings)

@@ -36,6 +36,7 @@ _FOREIGN = re.compile(  # what of makina-states is not here, in the words of Sal
     r"Specified SLS '?(makina-states\.[\w.-]+)|Jinja error: (makina-states/\S+)|has no attribute '(mc_[\w.]+)"
     r"|State '(mc_[\w.]+)' was not found|(?:Jinja error: |^)(\S+) is not supported here"
 )
+_ABSENT = re.compile(r"Specified SLS '([^']+)' in environment \S+ is not available")
 _TOP = re.compile(r'"<template>", line (\d+)')
 _MARKED = re.compile(r"^(.*?)    <=====", re.M)
 
@@ -265,11 +266,29 @@ def redacted(result: Result, redactor: Redactor) -> Result:
 def facts_of(minion: Minion, sample: Path | None, told: Mapping[str, Any]) -> Facts:
     """Return what the loader module's `facts` told; raise SaltError with the place of what is wrong."""
     if "errors" in told:
+        if absent := _ABSENT.search(str(told["errors"][0])):
+            raise SaltError(str(_include_problem(minion, absent[1])))
         of_sample = told["where"] == "sample" and sample
         file = sample if of_sample and sample else minion.pillars[0] / "top.sls"
         found = problem(str(told["errors"][0]), file, () if of_sample else minion.pillars)
         raise SaltError(str(found).splitlines()[0])
     return Facts(told["grains"], told["pillar"], told["sample"])
+
+
+def _include_problem(minion: Minion, wanted: str) -> Problem:
+    """Return what is wrong where a pillar includes what is not there: the line that does, and how it is written."""
+    own = f"makina-projects.{minion.name}"
+    stem, init = wanted.removeprefix(f"{own}."), source(own, minion.pillars)
+    beside = sorted(init.parent.rglob("*.sls")) if init else []
+    found = ((file, _line_of(stem, file)) for file in beside)
+    file, line = next(((file, line) for file, line in found if line), (minion.pillars[0] / "top.sls", None))
+    there = stem == wanted and any(one.stem == stem for one in beside)
+    how = (
+        f"write .{stem} for the file beside this one"
+        if there
+        else f"expected {stem.replace('.', '/')}.sls in the pillar"
+    )
+    return Problem(str(file), line, f"include: {wanted!r} not found: {how}")
 
 
 def problems_of(minion: Minion, sls: str, told: Sequence[str]) -> list[Problem]:
