@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from corpushooks import announce, git, layout, prepare, steps, tree, view, wiring
+from corpushooks import announce, git, layout, prepare, steps, survivors, tree, view, wiring
 from corpushooks.deployment import (
     BROKEN,
     DEPLOYED,
@@ -26,7 +26,6 @@ from corpushooks.deployment import (
     Deployment,
 )
 from corpushooks.errors import (
-    CancelledError,
     CorpusError,
     DoorError,
     RefusedError,
@@ -34,7 +33,7 @@ from corpushooks.errors import (
     StepError,
     StoreError,
 )
-from corpushooks.run import carrying, command_of, start_time, stop_group
+from corpushooks.run import start_time, stop_group
 from corpushooks.site import Run, Site
 from corpushooks.text import one_line
 
@@ -62,6 +61,7 @@ PROCEDURE = (
 
 ROLL_BACK = (
     Step("refs", steps.take_back_refs, "broken"),
+    Step("stop", survivors.settle, "broken"),
     Step("keep", steps.keep_failed, "broken"),
     Step("restore", steps.restore, "broken"),
     Step("rollback", steps.rollback_sls, "broken"),
@@ -127,20 +127,12 @@ def _goes_on(run: Run, step: Step, exc: Exception) -> bool:
         run.warn(exc.message)
         return True
     exc = run.cause(exc)
-    _name_survivors(run, exc)
+    survivors.after(run, exc)
     if step.on_failure == "refuse":
         refuse(run, exc)
     else:
         _fail(run, step.name, exc)
     return False
-
-
-def _name_survivors(run: Run, exc: CorpusError) -> None:
-    """Name what a deployment that was stopped leaves running: what left its process group is taken for a service."""
-    if isinstance(exc, CancelledError) or isinstance(exc.__cause__, SaltError):
-        run.close_session()
-        for pid in sorted(carrying(run.mark)):
-            run.warn(f"left running, as a service is: {command_of(pid)[:60]} (pid {pid})")
 
 
 def refuse(run: Run, exc: CorpusError) -> None:

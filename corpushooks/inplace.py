@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from corpushooks import edits, prepare, release, steps, view, wiring
+from corpushooks import edits, prepare, release, steps, survivors, view, wiring
 from corpushooks.deployment import DONE
 from corpushooks.errors import BrokenError, CorpusError, DoorError, RefusedError, StepError, UsageError
 from corpushooks.release import Release
@@ -28,6 +28,7 @@ def edit(run: Run) -> None:
         _go(run)
     except CorpusError as exc:
         failed = run.cause(exc)
+        survivors.after(run, failed)
         if isinstance(failed, StepError):
             failed = StepError(failed.message, hint="nothing is rolled back; save a corrected file to deploy it")
         run.fail(failed)

@@ -234,13 +234,6 @@ def reap(child: Child[bytes], seconds: float) -> None:
         child.kill()
 
 
-def command_of(pid: int) -> str:
-    """Return the command line of a process, for people; nothing where it is gone."""
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
-    return ""
-
-
 def attend(child: Child[bytes], seconds: float, check: Check, *, grace: float = 5.0) -> None:
     """Await the end of a program that was spawned; stop its group where `check` raises or `seconds` are over.
 

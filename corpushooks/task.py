@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from corpushooks import edits, release, steps, view
+from corpushooks import edits, release, steps, survivors, view
 from corpushooks.deployment import DONE
 from corpushooks.errors import CorpusError, RefusedError
 from corpushooks.failure import command_output
@@ -24,6 +24,7 @@ def task(run: Run) -> None:
             for line in view.indent(view.screen(command_output(state.changes)), 8):
                 run.log.write(line)
     except CorpusError as exc:
+        survivors.after(run, exc)
         run.fail(exc)
         return
     run.move(DONE)

@@ -96,7 +96,11 @@ def played(tmp_path: Path) -> Iterator[Callable[[], Played]]:
 
 def masked(text: str) -> set[str]:
     """Return the lines of a deployment in a text, with what differs from run to run made equal."""
-    text = re.sub(r"\b\d+\.\d s\b|\b[0-9a-f]{7}\b", "…", re.sub(r" --root .*(?= log)", "", text))
+    text = re.sub(
+        r"(?<=stopped in project/: ).*(?=\))|\b\d+\.\d s\b|\b[0-9a-f]{7}\b",
+        "…",
+        re.sub(r" --root .*(?= log)", "", text),
+    )
     return {re.sub(r" +", " ", line).strip() for line in text.splitlines() if line.startswith(("remote:", " ! "))}
 
 
