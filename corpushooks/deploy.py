@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from corpushooks import announce, git, layout, prepare, steps, survivors, tree, view, wiring
+from corpushooks import announce, git, layout, prepare, steps, survivors, tree, trees, view, wiring
 from corpushooks.deployment import (
     BROKEN,
     DEPLOYED,
@@ -32,6 +32,7 @@ from corpushooks.errors import (
     SaltError,
     StepError,
     StoreError,
+    TreeError,
 )
 from corpushooks.run import start_time, stop_group
 from corpushooks.site import Run, Site
@@ -214,7 +215,7 @@ def roll_back(run: Run, reason: str) -> None:
             run.log.write(f"warning: stopped in the roll back ({exc}); the next daemon does it again")
             return
         run.log.write("".join(traceback.format_exception(exc)).rstrip(), more=True)
-        _break(run, str(exc))
+        _break(run, str(exc), exc.hint if isinstance(exc, TreeError) else "")
         return
     run.move(ROLLED_BACK)
     number = run.deployment.number
@@ -247,7 +248,7 @@ def undo(run: Run) -> None:
     steps.conclude(run)
 
 
-def _break(run: Run, why: str) -> None:
+def _break(run: Run, why: str, help_first: str) -> None:
     name, number = run.project.name, run.deployment.number
     broken = one_line(run.hide(f"the roll back of deployment {number} failed: {why}"))
     run.site.history.set_broken(name, broken, number)
@@ -255,7 +256,7 @@ def _break(run: Run, why: str) -> None:
     run.say_end(
         run.complaint("error", f"THE ROLL BACK FAILED: {why}"),
         run.complaint("error", f"{name} is broken; nothing is deleted, pushes are refused until it is repaired"),
-        hint=f"corpus log {name} {number}, then corpus repair {name}",
+        hint=f"{help_first or f'corpus log {name} {number}'}, then corpus repair {name}",
     )
     announce.ended(run)
 
@@ -265,14 +266,21 @@ def repair(run: Run) -> None:
     name = run.project.name
     run.log.write(view.opening(run.deployment, run.row.environment, f"at {view.short(run.row.tree_code)}"))
     try:
-        layout.make(run.project, run.row.branch)
+        moved = [] if run.row.broken_by is not None else trees.make_way(run, run.project.dir)
         if run.row.broken_by is not None:
             _undo_again(run, run.site.history.deployment(name, run.row.broken_by))
+        missing = not run.project.tree.is_dir()
+        layout.make(run.project, run.row.branch)
+        if moved or missing:
+            trees.bring_again(run)
         wiring.wire(run.project, run.row.environment)
     except CorpusError as exc:
         run.move(FAILED, exc.message)
         run.say_end(
-            run.complaint("error", f"not repaired: {exc.message}"), hint=f"corpus log {name} {run.deployment.number}"
+            run.complaint("error", f"not repaired: {exc.message}"),
+            hint=f"{exc.hint}, then corpus repair {name}"
+            if isinstance(exc, TreeError) and exc.hint
+            else f"corpus log {name} {run.deployment.number}",
         )
         return
     run.site.history.set_broken(name, None)
@@ -341,7 +349,7 @@ def _fail_interrupted(run: Run, step: str, why: CorpusError) -> None:
         roll_back(run, why.message)
         return
     try:
-        steps.bring(run)
+        trees.bring(run)
     except CorpusError as exc:
         roll_back(run, f"{why.message}; {exc.message}")
     else:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corpushooks import accounts, announce, disk, git, installer, layout, rebuild, tree, wiring
-from corpushooks.errors import RefusedError, UsageError
+from corpushooks.errors import RefusedError, TreeError, UsageError
 from corpushooks.history import History
 from corpushooks.project import Host, Project, check_branch, check_environment
 from corpushooks.settings import Settings
@@ -131,14 +131,18 @@ def remove(project: Project, history: History, *, purge: bool) -> list[str]:
     if history.unfinished(project.name):
         raise RefusedError(f"a deployment of {project.name} was interrupted", hint=f"corpus repair {project.name}")
     wiring.unwire(project)
-    left = [project.dir]
-    if purge:
-        kept = ("data",)
-        for path in project.dir.iterdir() if project.dir.is_dir() else ():
-            if path.name not in kept:
-                tree.remove(path)
-        tree.remove(project.logs)
-        tree.remove(project.minion_dir)
-        left = [project.data]
+    left = _purge(project) if purge else [str(project.dir)] if project.dir.exists() else []
     history.forget_project(project.name, purge=purge)
-    return [str(path) for path in left if path.exists()]
+    return left
+
+
+def _purge(project: Project) -> list[str]:
+    """Remove a project's files but data/, and what is mounted in them; return what is left, and why."""
+    left = [str(project.data)] if project.data.exists() else []
+    found = [path for path in project.dir.iterdir() if path != project.data] if project.dir.is_dir() else []
+    for path in (*found, project.logs, project.minion_dir):
+        try:
+            tree.remove(path)
+        except TreeError as exc:
+            left.append(f"{path} ({exc.message})")
+    return left

@@ -11,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 
 from corpushooks import accounts, disk, git
+from corpushooks.errors import TreeError
 from corpushooks.project import Host, Project
 
 TEMPLATE = re.compile(r"(?<=# start templated\n).*?(?=# end templated\n)", re.DOTALL)
@@ -63,7 +64,9 @@ def drop_ballast(host: Host) -> None:
 
 
 def make(project: Project, branch: str) -> None:
-    """Make or repair the folders, repositories and hooks of a project."""
+    """Make or repair the folders, repositories and hooks of a project; raise TreeError."""
+    if wrong := replaced(project):
+        raise TreeError(f"{wrong[0]} is not a folder any more", hint=f"corpus repair {project.name}")
     make_host(project.host)
     for folder, mode in (
         (project.dir, 0o755), (project.git_dir, 0o755), (project.tree, None), (project.pillar, 0o700),
@@ -87,10 +90,24 @@ def make(project: Project, branch: str) -> None:
     _folder(project.work_git, 0o700)
 
 
+def replaced(project: Project) -> list[Path]:
+    """Return which folders of the project's trees are there as something else; project/ itself may not be a link."""
+    wrong = [path for path in (project.pillar, project.stage) if os.path.lexists(path) and not path.is_dir()]
+    return [project.tree, *wrong] if os.path.lexists(project.tree) and not is_there(project) else wrong
+
+
+def is_there(project: Project) -> bool:
+    """Say whether project/ is a folder, and no link to one."""
+    return project.tree.is_dir() and not project.tree.is_symlink()
+
+
 def _folder(path: Path, mode: int | None) -> None:
-    """Make a folder; where `mode` is given it is ours to say, else only at first."""
+    """Make a folder; where `mode` is given it is ours to say, else only at first. Raise TreeError."""
     if not path.is_dir():
-        path.mkdir(parents=True)
+        try:
+            path.mkdir(parents=True)
+        except (FileExistsError, NotADirectoryError) as exc:
+            raise TreeError(f"{path} is not a folder", hint=f"ls -ld {path}") from exc
         path.chmod(mode or 0o770)
     elif mode is not None and path.stat().st_mode & 0o7777 != mode:
         path.chmod(mode)

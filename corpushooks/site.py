@@ -103,6 +103,7 @@ class Run:
     restored: Mapping[str, tuple[int, ...]] | None = None  # in dev: the edits that a roll back brought back
     owner: Deployment | None = None  # whose processes ours are, where that is another deployment
     began: float = field(default_factory=time.monotonic)
+    warned: set[str] = field(default_factory=set)
 
     @property
     def request(self) -> Request:
@@ -150,11 +151,13 @@ class Run:
         self.site.event(event, {"project": self.project.name, "deployment": self.deployment.number, **about})
 
     def warn(self, *warnings: str) -> None:
-        """Show warnings, the first of many."""
-        for warning in warnings[:20]:
+        """Show warnings, each once, the first of many."""
+        fresh = [warning for warning in dict.fromkeys(warnings) if warning not in self.warned]
+        self.warned |= set(fresh)
+        for warning in fresh[:20]:
             self.log.write(self.complaint("warning", warning))
-        if len(warnings) > 20:
-            self.log.write(f"warning: {len(warnings) - 20} more of this kind")
+        if len(fresh) > 20:
+            self.log.write(f"warning: {len(fresh) - 20} more of this kind")
 
     def say_end(self, *lines: str, hint: str = "", see_log: bool = False) -> None:
         """Write the last lines of the log: the outcome is final, and whoever follows stops here.

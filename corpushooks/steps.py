@@ -6,7 +6,7 @@ import shutil
 import time
 from pathlib import Path
 
-from corpushooks import accounts, announce, disk, edits, git, health, layout, release, tree, view, wiring
+from corpushooks import accounts, announce, disk, edits, git, health, layout, release, tree, trees, view, wiring
 from corpushooks.deployment import ProjectRow
 from corpushooks.errors import CorpusError, ProcessError, RefusedError, SaltError, StepError
 from corpushooks.project import Project
@@ -96,23 +96,9 @@ def sync(run: Run, label: str) -> str:
         _rewire(run)
         return "left out"
     layout.make(run.project, run.row.branch)
-    changed = bring(run)
+    changed = trees.bring(run)
     _rewire(run)
     return view.count(changed, "file")
-
-
-def bring(run: Run) -> int:
-    """Bring stage, pillar/ and project/ to the commits to deploy; return how many files that changed."""
-    new, project = run.deployment.new_code, run.project
-    gone = git.removed(project.work_git, run.row.tree_code, new or git.EMPTY_TREE)
-    with run.site.effect("checkout stage"):
-        git.checkout(project.work_git, project.stage, new, run.patience())
-    with run.site.effect("checkout pillar"):
-        git.checkout(project.work_git, project.pillar, run.deployment.new_pillar, run.patience())
-    with run.site.effect("sync tree"):
-        report = tree.sync(project.stage, project.tree, gone, project.stamps, run.patience())
-    run.warn(*report.warnings)
-    return report.changed
 
 
 def _rewire(run: Run) -> None:
@@ -138,6 +124,8 @@ def open_session(run: Run, found: Release | None = None) -> Release:
 
 def fixperms(run: Run, label: str) -> str:
     """Set owners and modes: fixperms.sls, or the built-in."""
+    if not run.undoing:  # an SLS may have mounted something just now
+        trees.check_place(run)
     if not enabled(run.request, "fixperms"):
         return "left out"
     if _run_special(run, "fixperms"):
@@ -279,7 +267,10 @@ def take_back_refs(run: Run, label: str) -> str:
 def keep_failed(run: Run, label: str) -> str:
     """Keep project/ as it failed, aside: rollback.sls files of old write to its later place."""
     aside, place, check = run.archive / ".failed", run.archive / "project.failed", run.patience()
-    if tree.is_whole(aside) or tree.is_whole(place):
+    trees.check_place(run)  # the other mount may be anything, of any size
+    project = run.project
+    tree.loosen(project.dir, project.git_dir, project.work_git, project.archives, run.archive)
+    if tree.is_whole(aside) or tree.is_whole(place) or not layout.is_there(run.project):
         return ""
     try:
         if run.in_dev:  # what was saved in it since it was synced
@@ -296,12 +287,14 @@ def keep_failed(run: Run, label: str) -> str:
 def restore(run: Run, label: str) -> str:
     """Make stage, pillar/ and project/ what they were; wiring follows."""
     project = run.project
+    trees.check_place(run)
     with run.site.effect("undo layout"):
+        trees.make_way(run, run.archive)
         layout.make(project, run.row.branch)
     with run.site.effect("undo checkout stage"):
-        git.checkout(project.work_git, project.stage, run.row.tree_code)
+        trees.checkout(project, project.stage, run.row.tree_code)
     with run.site.effect("undo checkout pillar"):
-        git.checkout(project.work_git, project.pillar, run.row.tree_pillar)
+        trees.checkout(project, project.pillar, run.row.tree_pillar)
     with run.site.effect("undo sync tree"):
         report = tree.restore(run.saved, project.tree)
         if tree.is_whole(run.archive / "pillar"):  # it had been edited

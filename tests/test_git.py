@@ -238,8 +238,7 @@ def test_objects(work: Work, repo: Path, bring: Bring) -> None:
     assert (git.change(repo, None, two), git.change(repo, one, two)) == (git.Change(2, 0), git.Change(1, 0))
     assert git.change(repo, two, one) == git.Change(0, 1)
     assert git.lost_commits(repo, two, one) == [f"{two[:7]} zweiter Wurf"]
-    assert git.removed(repo, two, one) == ["a/c", "link"]
-    assert git.removed(repo, None, one) == []
+    assert git.differing(repo, two, one) == [("D", "a/c"), ("D", "link")]
     assert git.differing(repo, one, two) == [("A", "a/c"), ("A", "link")]
     assert git.differing(repo, None, one) == [("A", "a/b")]
 
@@ -250,7 +249,6 @@ def test_odd_names_come_back_as_they_are(work: Work, repo: Path, bring: Bring) -
     (work.path / os.fsdecode(b"\xff")).write_text("x")
     two = bring(dict.fromkeys(names, "x"))
     wanted = sorted([*names, os.fsdecode(b"\xff")])
-    assert sorted(git.removed(repo, two, one)) == wanted
     assert sorted(name for _, name in git.differing(repo, one, two)) == wanted
     assert sorted(git.folder(git.listing(repo, two), "") or {}) == wanted
 

@@ -20,8 +20,7 @@ import pytest
 from corpushooks import safe_files, tree
 from corpushooks import text as texts
 from corpushooks.errors import TreeError
-from corpushooks.run import run
-from corpushooks.tree import descriptors, entries, manifest, removal
+from corpushooks.tree import descriptors, entries, manifest
 
 ROOT = os.geteuid() == 0
 WRITING = (
@@ -1433,34 +1432,6 @@ def test_a_folder_swapped_while_it_is_removed_leads_nowhere(
     tree.remove(project)
     assert not project.exists()
     assert picture(outside) == kept
-
-
-@as_root
-@pytest.mark.parametrize("kind", ["bind", "tmpfs"])
-def test_what_was_mounted_since_is_not_emptied(
-    project: Path, outside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
-    snap(project, tmp_path / "a")
-    (project / "new/mount").mkdir(parents=True)
-    kept = picture(outside)
-    words = ["--bind", outside] if kind == "bind" else ["-t", "tmpfs", "none"]
-    mounted = run(["mount", *words, project / "new/mount"], check=False).code == 0
-    if not mounted:  # not in every container: then it is only said to be one
-        write(project / "new/mount/precious", "x")
-        real, inode = descriptors.mount_of, (project / "new/mount").stat().st_ino
-        monkeypatch.setattr(removal, "mount_of", lambda fd: "other" if os.fstat(fd).st_ino == inode else real(fd))
-    try:
-        if kind == "tmpfs":
-            write(project / "new/mount/precious", "x")
-        report = tree.restore(tmp_path / "a", project)
-        assert "new: left as it is, a filesystem is mounted there" in report.warnings
-        with pytest.raises(TreeError, match="a filesystem is mounted there"):
-            tree.remove(project)
-        assert picture(outside) == kept
-        assert kind == "bind" or (project / "new/mount/precious").exists()
-    finally:
-        if mounted:
-            run(["umount", project / "new/mount"])
 
 
 # drift

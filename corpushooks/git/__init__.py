@@ -36,7 +36,6 @@ from corpushooks.git.commits import (
     counted,
     differing,
     lost_commits,
-    removed,
     resolve,
 )
 from corpushooks.git.listings import (
@@ -71,5 +70,5 @@ __all__ = [
     "distrust", "edited", "export", "export_files", "first_commit", "flush_objects", "folder", "head_branch",
     "ignored", "init_bare", "init_work", "is_empty", "links", "listing", "listing_below", "lost_commits",
     "maintain", "make_entrance", "move_ref", "object_id", "oddities", "pin", "pinned", "pins", "ref", "refusal",
-    "removed", "resolve", "share", "stop_checkout", "take_back_ref", "unpin", "update_refs", "version",
+    "resolve", "share", "stop_checkout", "take_back_ref", "unpin", "update_refs", "version",
 ]  # fmt: skip

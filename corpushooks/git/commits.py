@@ -89,14 +89,6 @@ def lost_commits(path: Path, old: str, new: str | None, limit: int = 5) -> list[
     return call(path, "log", f"--max-count={limit}", "--format=%h %s", span).text.splitlines()
 
 
-def removed(work: Path, old: str | None, new: str) -> list[str]:
-    """Return the files that the commit `old` has and `new` has not."""
-    if old is None:
-        return []
-    listed = call(work, "diff-tree", "-r", "-z", "--name-only", "--no-renames", "--diff-filter=D", old, new)
-    return [name for name in os.fsdecode(listed.stdout).split("\0") if name]
-
-
 def counted(work: Path, old: str | None, new: str) -> dict[str, str]:
     """Say of each file that differs between two commits how many lines came and went: +3 -1; nothing of binary ones."""
     listed = call(work, "diff-tree", "-r", "-z", "--numstat", "--no-renames", "--no-ext-diff", old or EMPTY_TREE, new)

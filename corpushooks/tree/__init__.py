@@ -1,16 +1,18 @@
 """The door to trees of files: make one equal to another by what differs, following no link below its root.
 
     scan        what is in a tree                            Scan, scan
-    snapshot    keep it, sharing what did not change         cost, snapshot, is_whole, rename
-    restore     make it again what it was                    restore
+    snapshot    keep it, sharing what did not change         cost, snapshot, is_whole, place_in, rename
+    restore     make it again what it was                    check_place, restore
     sync        bring a checkout into it                     sync
     drift       what of a checkout is no longer so in it     drift, content_at, kind_at
     permissions give it its owner and modes                  fix
     acl         access lists                                 Access, grant
-    removal     take it away                                 remove
+    removal     take it away, or aside                       remove, set_aside
+    flags       immutable and append-only                    loosen, loosen_all
+    mounts      tell them, and leave them                    refuse_mounts
 
-and below these: entries (make one), descriptors (open without following links), report and
-manifest (values: what was done, and what a tree looked like).
+and below these: entries (make one), descriptors (open without following links), report and manifest (values: what was
+done, and what a tree looked like).
 """
 
 from corpushooks.tree.acl import GROUP as ACL_GROUP
@@ -18,15 +20,19 @@ from corpushooks.tree.acl import USER as ACL_USER
 from corpushooks.tree.acl import Access, grant
 from corpushooks.tree.descriptors import DEPTH
 from corpushooks.tree.drift import Drift, content_at, drift, kind_at
+from corpushooks.tree.flags import loosen, loosen_all
+from corpushooks.tree.mounts import refuse_mounts
 from corpushooks.tree.permissions import fix
-from corpushooks.tree.removal import remove
+from corpushooks.tree.removal import remove, set_aside
 from corpushooks.tree.report import Report
-from corpushooks.tree.restore import restore
+from corpushooks.tree.restore import check_place, restore
 from corpushooks.tree.scan import Scan, scan
-from corpushooks.tree.snapshot import cost, is_whole, rename, snapshot
+from corpushooks.tree.snapshot import cost, is_whole, place_in, rename, snapshot
 from corpushooks.tree.sync import sync
 
 __all__ = [
-    "ACL_GROUP", "ACL_USER", "DEPTH", "Access", "Drift", "Report", "Scan", "content_at", "cost", "drift", "fix",
-    "grant", "is_whole", "kind_at", "remove", "rename", "restore", "scan", "snapshot", "sync",
+    "ACL_GROUP", "ACL_USER", "DEPTH", "Access", "Drift", "Report", "Scan", "check_place", "content_at", "cost", "drift",
+    "fix", "grant", "is_whole", "kind_at",
+    "loosen", "loosen_all", "place_in", "refuse_mounts", "remove", "rename", "restore", "scan", "set_aside", "snapshot",
+    "sync",
 ]  # fmt: skip

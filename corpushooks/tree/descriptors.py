@@ -20,6 +20,7 @@ from corpushooks.errors import TreeError
 from corpushooks.patience import TICK, Check, endless
 from corpushooks.text import shown
 from corpushooks.tree.manifest import Entry, entry_of
+from corpushooks.tree.mounts import MountedError, mount_of
 
 TEMP = ".corpushooks.tmp"  # what is being written; one name will do, since one deployment works in a tree
 DEPTH = 100  # levels of folders; each holds a descriptor
@@ -31,13 +32,14 @@ MaybeOpen = TypeVar("MaybeOpen", int, "int | None")
 
 
 class Folders:
-    """The open folders on the way to one folder of the tree `root`; no link that others could have made is followed."""
+    """The open folders on the way to one folder of the tree `root`; no mount is entered, no link of others followed."""
 
     def __init__(self, root: Path, unlock: bool = False) -> None:
         """Open `root`; with `unlock` an ordinary user gives himself the right to open folders of his own."""
         self._unlock = unlock
         self._names: list[str] = []
         self._fds = [safe_files.open_folder(root)]
+        self.mount = mount_of(self._fds[0])
 
     def __enter__(self) -> Folders:
         return self
@@ -47,7 +49,7 @@ class Folders:
             os.close(self._fds.pop())
 
     def fd(self, folder: str) -> int:
-        """Return the descriptor of a folder, good until another one is asked for; raise OSError."""
+        """Return the descriptor of a folder, good until another one is asked for; raise OSError, also MountedError."""
         names = folder.split("/") if folder else []
         same = 0
         while same < min(len(names), len(self._names)) and names[same] == self._names[same]:
@@ -56,9 +58,17 @@ class Folders:
         while len(self._fds) > same + 1:
             os.close(self._fds.pop())
         for name in names[same:]:
-            self._fds.append(open_folder(self._fds[-1], name, self._unlock))
-            self._names.append(name)
+            self._enter(name)
         return self._fds[-1]
+
+    def _enter(self, name: str) -> None:
+        """Open a folder of the innermost one, if it is of the same mount."""
+        inner = open_folder(self._fds[-1], name, self._unlock)
+        if mount_of(inner) != self.mount:
+            os.close(inner)
+            raise MountedError("/".join([*self._names, name]))
+        self._fds.append(inner)
+        self._names.append(name)
 
 
 def open_folder(fd: int, name: str, unlock: bool) -> int:
@@ -72,12 +82,6 @@ def open_folder(fd: int, name: str, unlock: bool) -> int:
     with closing(os.open(name, os.O_PATH | flags, dir_fd=fd)) as handle:
         os.chmod(f"/proc/self/fd/{handle}", stat.S_IMODE(os.fstat(handle).st_mode) | 0o700)
     return os.open(name, os.O_RDONLY | flags, dir_fd=fd)
-
-
-def mount_of(fd: int) -> str:
-    """Return the number of the mount that an open folder lies in. Source: proc(5), mnt_id of fdinfo."""
-    with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as file:
-        return next(line for line in file if line.startswith("mnt_id:"))
 
 
 def unlock(fd: int) -> None:

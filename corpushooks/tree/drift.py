@@ -9,6 +9,7 @@ from corpushooks.patience import Check, endless
 from corpushooks.tree.descriptors import Folders, closing, look, open_file, open_live, stamp_of, told
 from corpushooks.tree.entries import same_content
 from corpushooks.tree.manifest import Entry, join
+from corpushooks.tree.mounts import MountedError, mount_of
 from corpushooks.tree.scan import scan
 from corpushooks.tree.sync import Stamps, stamps
 
@@ -74,6 +75,8 @@ def _same(staged: Folders, live: Folders, folder: str, name: str, entry: Entry, 
     check()
     try:
         fd = live.fd(folder)
+    except MountedError:
+        return True  # what lies there is not ours
     except OSError:
         return False
     there = look(fd, name)
@@ -84,6 +87,8 @@ def _same(staged: Folders, live: Folders, folder: str, name: str, entry: Entry, 
     with closing(open_live(fd, name, check)) as file:
         if file is None:
             return False
+        if mount_of(file) != live.mount:
+            return True
         if known.get(join(folder, name)) == [*entry.stamp, *stamp_of(os.fstat(file))]:
             return True
         with closing(open_file(staged.fd(folder), name)) as original:

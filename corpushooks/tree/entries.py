@@ -10,14 +10,16 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from corpushooks import safe_files
 from corpushooks.patience import Check, endless
 from corpushooks.text import shown
 from corpushooks.tree.descriptors import TEMP, closing
+from corpushooks.tree.flags import freed, lifted, set_flags
 from corpushooks.tree.manifest import KINDS, Entry
+from corpushooks.tree.mounts import MountedError, unmounted
 from corpushooks.tree.removal import remove_at
 from corpushooks.tree.report import Tally
 
@@ -54,17 +56,26 @@ def make_root(path: Path, above: int | None = None) -> bool:
 def make_folder(fd: int, name: str, mode: int) -> bool:
     """Make a folder in the place of a file or link, if there is none; return whether it was made."""
     try:
-        os.mkdir(name, mode, dir_fd=fd)
+        freed(fd, "", lambda: os.mkdir(name, mode, dir_fd=fd))
     except FileExistsError:
         if stat.S_ISDIR(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode):
             return False
-        os.unlink(name, dir_fd=fd)
+        remove_at(fd, name)
         os.mkdir(name, mode, dir_fd=fd)
     return True
 
 
 def make_node(fd: int, name: str, entry: Entry, tally: Tally, path: str) -> None:
     """Make a link, FIFO or device with its owner, mode and mtime; raise OSError."""
+    freed(fd, "", lambda: _make_bare(fd, name, entry))
+    with closing(os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=fd)) as handle:
+        st = os.fstat(handle)
+        if (KINDS[stat.S_IFMT(st.st_mode)], st.st_nlink, st.st_uid) != (entry.kind, 1, os.geteuid()):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))  # not what we made
+        dress(handle, entry, tally, path)
+
+
+def _make_bare(fd: int, name: str, entry: Entry) -> None:
     if entry.kind == "link":
         os.symlink(entry.target, name, dir_fd=fd)
     elif entry.kind == "fifo":
@@ -72,11 +83,6 @@ def make_node(fd: int, name: str, entry: Entry, tally: Tally, path: str) -> None
     else:
         kind = stat.S_IFCHR if entry.kind == "char" else stat.S_IFBLK
         os.mknod(name, kind | 0o600, entry.size, dir_fd=fd)
-    with closing(os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=fd)) as handle:
-        st = os.fstat(handle)
-        if (KINDS[stat.S_IFMT(st.st_mode)], st.st_nlink, st.st_uid) != (entry.kind, 1, os.geteuid()):
-            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))  # not what we made
-        dress(handle, entry, tally, path)
 
 
 def hard_link(source: int, name: str, fd: int, as_name: str) -> None:
@@ -89,23 +95,33 @@ def hard_link(source: int, name: str, fd: int, as_name: str) -> None:
 
 
 def take_place(fd: int, name: str) -> None:
-    """Rename TEMP to `name`, in the place of whatever is there."""
+    """Rename TEMP to `name`, in the place of whatever is there; raise OSError, MountedError where that is a mount."""
+
+    def rename() -> None:  # TEMP has flags where it is a link to a file that has
+        freed(fd, TEMP, lambda: os.rename(TEMP, name, src_dir_fd=fd, dst_dir_fd=fd))
+
     try:
-        os.rename(TEMP, name, src_dir_fd=fd, dst_dir_fd=fd)
-    except IsADirectoryError:
-        remove_at(fd, name)
-        os.rename(TEMP, name, src_dir_fd=fd, dst_dir_fd=fd)
+        try:
+            unmounted(fd, name, lambda: freed(fd, name, rename))
+        except IsADirectoryError:
+            remove_at(fd, name)
+            rename()
+    except MountedError:
+        remove_at(fd, TEMP)
+        raise
 
 
 @contextlib.contextmanager
-def replacing(fd: int, name: str) -> Iterator[int]:
-    """Give a new file to write, which takes the place of `name` when all went well."""
+def replacing(fd: int, name: str, then: Callable[[int], object] = lambda copy: None) -> Iterator[int]:
+    """Give a new file to write, which takes the place of `name` when all went well; `then` is done with it there."""
     remove_at(fd, TEMP)
-    copy = os.open(TEMP, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=fd)
+    making = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    copy = freed(fd, "", lambda: os.open(TEMP, making, 0o600, dir_fd=fd))
     try:
         with closing(copy):
             yield copy
-        take_place(fd, name)
+            take_place(fd, name)
+            then(copy)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(TEMP, dir_fd=fd)
@@ -201,6 +217,25 @@ def set_owner(way: str | int, st: os.stat_result, entry: Entry) -> bool:
         os.chmod(way, mode)
         changed = True
     return changed
+
+
+def correct(fd: int, entry: Entry, tally: Tally, path: str) -> bool:
+    """Dress an open file or folder of a live tree, which may have flags, and give it those of `entry`."""
+    try:
+        changed = dress(fd, entry, tally, path)
+    except PermissionError:
+        with lifted(fd):
+            changed = dress(fd, entry, tally, path)
+    return put_flags(fd, entry.flags, tally, path) or changed
+
+
+def put_flags(fd: int, flags: int, tally: Tally, path: str) -> bool:
+    """Give an open file or folder exactly these flags, or warn; return whether any differed."""
+    try:
+        return set_flags(fd, flags)
+    except OSError as exc:
+        tally.warn(path, f"cannot be made immutable or append-only again: {exc.strerror}")
+        return False
 
 
 def dress(handle: int, entry: Entry, tally: Tally, path: str) -> bool:

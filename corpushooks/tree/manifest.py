@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import stat
 import zlib
@@ -11,6 +12,8 @@ from functools import cached_property
 from os import stat_result
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from corpushooks.tree.mounts import Place
 
 TICK_NS = 20_000_000  # a kernel's clock for ctimes may stand still that long (HZ=100, with a margin)
 SECOND_NS = 1_000_000_000
@@ -24,6 +27,8 @@ KINDS = {
     stat.S_IFBLK: "block",
 }
 MAGIC = b"corpushooks 1"
+PLACE = b'\n{"place":'
+HEAD = 4096  # bytes; more than enough for the place
 
 
 class Entry(NamedTuple):
@@ -42,6 +47,7 @@ class Entry(NamedTuple):
     group: int  # the same number for all names of one file; 0 where it has one name in this tree
     target: str  # of a link
     xattrs: dict[str, str]  # values as latin-1
+    flags: int = 0  # immutable and append-only, of a file or folder; manifests of old have none
 
     @property
     def settled(self) -> bool:
@@ -67,6 +73,7 @@ class Manifest:
     root: Entry
     folders: dict[str, Folder]
     left: frozenset[str] = field(default=frozenset(), kw_only=True)  # paths that were there and could not be kept
+    place: Place | None = field(default=None, kw_only=True)  # where the root was; manifests of old do not say
 
     @property
     def entries(self) -> Iterator[tuple[str, Entry]]:
@@ -126,7 +133,8 @@ def manifest_path(snapshot: Path) -> Path:
 
 
 def write_manifest(manifest: Manifest) -> bytes:
-    return pack({"root": manifest.root, "folders": manifest.folders, "left": sorted(manifest.left)})
+    head = {"place": manifest.place}  # first, see `read_place`
+    return pack({**head, "root": manifest.root, "folders": manifest.folders, "left": sorted(manifest.left)})
 
 
 def read_manifest(data: bytes) -> Manifest:
@@ -137,9 +145,20 @@ def read_manifest(data: bytes) -> Manifest:
             folder: {name: Entry(*row) for name, row in names.items()} for folder, names in value["folders"].items()
         }
         left = frozenset(map(str, value.get("left", ())))  # manifests of old have none
-        return Manifest(Entry(*value["root"]), folders, left=left)
+        place = Place(*value["place"]) if value.get("place") else None
+        return Manifest(Entry(*value["root"]), folders, left=left, place=place)
     except (KeyError, TypeError, AttributeError) as exc:
         raise ValueError(f"no manifest: {exc}") from exc
+
+
+def read_place(head: bytes) -> Place | None:
+    """Return `place` from the first bytes of a manifest, without reading the rest; None where it does not say."""
+    begin = head.find(PLACE) + len(PLACE)
+    if begin < len(PLACE):
+        return None
+    with contextlib.suppress(ValueError, TypeError):
+        return Place(*json.JSONDecoder().raw_decode(head[begin:].decode("ascii"))[0])
+    return None
 
 
 def pack(value: object) -> bytes:

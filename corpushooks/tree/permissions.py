@@ -15,7 +15,9 @@ from corpushooks.text import shown
 from corpushooks.tree.acl import NONE_HERE, Access, grant
 from corpushooks.tree.descriptors import RACES, Folders, at, closing, told
 from corpushooks.tree.entries import set_owner
+from corpushooks.tree.flags import flags_at
 from corpushooks.tree.manifest import KINDS, TICK_NS, Entry, entry_of, join
+from corpushooks.tree.mounts import LEFT, MountedError, mount_of
 from corpushooks.tree.report import Report, Tally
 from corpushooks.tree.scan import Scan, walk
 
@@ -120,7 +122,9 @@ def _fix_entry(job: _Fix, folder: str, name: str, entry: Entry) -> None:
             closing(os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=job.tree.fd(folder))) as handle,
         ):
             st = os.fstat(handle)
-            if (st.st_ino, KINDS[stat.S_IFMT(st.st_mode)]) != (entry.ino, entry.kind):
+            if mount_of(handle) != job.tree.mount:
+                job.tally.warn(path, LEFT)
+            elif (st.st_ino, KINDS[stat.S_IFMT(st.st_mode)]) != (entry.ino, entry.kind):
                 job.tally.warn(path, "left alone, it changed meanwhile")
             elif not listed and (st.st_uid, st.st_gid, stat.S_IMODE(st.st_mode)) == (
                 wanted.uid, wanted.gid, wanted.mode,
@@ -132,7 +136,10 @@ def _fix_entry(job: _Fix, folder: str, name: str, entry: Entry) -> None:
                 way = f"/proc/self/fd/{handle}"
                 job.tally.changed += set_owner(way, st, wanted) | _grant(job, way, path, wanted)
     except PermissionError:
-        job.tally.warn(path, "left alone, it is not ours")
+        fixed = flags_at(job.tree.fd(folder), name)
+        job.tally.warn(path, "left alone, it is immutable or append-only" if fixed else "left alone, it is not ours")
+    except MountedError as exc:
+        job.tally.warnings += [f"{shown(mount)}: {LEFT}" for mount in exc.mounts]
     except OSError as exc:
         if exc.errno not in RACES:
             raise

@@ -5,49 +5,141 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 from corpushooks import safe_files
+from corpushooks.errors import TreeError
 from corpushooks.patience import Check, endless
-from corpushooks.tree.descriptors import DEPTH, RACES, TEMP, TRIES, closing, mount_of, open_folder, told, unlock
-from corpushooks.tree.manifest import manifest_path
+from corpushooks.text import shown
+from corpushooks.tree.descriptors import DEPTH, RACES, TEMP, TRIES, closing, open_folder, told, unlock
+from corpushooks.tree.flags import freed, kept
+from corpushooks.tree.manifest import join, manifest_path
+from corpushooks.tree.mounts import MountedError, mount_of, umount, unmounted
 
 
 def remove(path: Path, check: Check = endless) -> None:
     """Remove a tree, a file, a link or nothing; what lies behind links stays. Raise TreeError, or what `check` raises.
 
-    A snapshot stops being whole before it loses anything: its manifest goes first, files go before folders.
+    A snapshot stops being whole before it loses anything: its manifest goes first, files go before folders. Where
+    filesystems are mounted in it, all but these and the folders that lead to them is gone when the error is raised.
     """
     with told("removal of", path):
         try:
             parent = safe_files.open_folder(path.parent, follow=True)
         except (FileNotFoundError, NotADirectoryError):
             return
-        with closing(parent):
+        with closing(parent), kept(parent):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(manifest_path(path).name, dir_fd=parent)
                 os.fsync(parent)
-            remove_at(parent, path.name, check)
+            try:
+                remove_at(parent, path.name, check)
+            except MountedError as exc:
+                found = [path.parent / mount for mount in exc.mounts]
+                named = ", ".join(shown(str(mount)) for mount in found)
+                message = f"removal of {shown(str(path))}: a filesystem is mounted on {named}"
+                raise TreeError(message, hint=umount(*found)) from exc
+
+
+def set_aside(path: Path, folder: Path) -> Path:
+    """Move a file, or whatever else is at `path`, into a folder of ours; return where it is now. Raise TreeError.
+
+    Where that lies on another filesystem it is moved beside itself.
+    """
+    with told("moving of", path):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for place in (folder, path.parent):
+            to = next(to for n in count(1) if not os.path.lexists(to := place / f"{path.name}.replaced{n}"))
+            try:
+                _move(path, to)
+            except OSError as exc:
+                if exc.errno != errno.EXDEV or place == path.parent:
+                    raise
+            else:
+                break
+        return to
+
+
+def _move(path: Path, to: Path) -> None:
+    with (
+        closing(safe_files.open_folder(path.parent, follow=True)) as source,
+        closing(safe_files.open_folder(to.parent, follow=True)) as target,
+        kept(source),
+    ):
+        move = partial(os.rename, path.name, to.name, src_dir_fd=source, dst_dir_fd=target)
+        unmounted(source, path.name, lambda: freed(source, path.name, move))
+        os.fsync(target)
+        os.fsync(source)
 
 
 def remove_at(fd: int, name: str, check: Check = endless) -> None:
-    """Remove an entry of an open folder, whatever it is, or nothing; raise OSError, EXDEV where it is a mount."""
+    """Remove an entry of an open folder, whatever it is, or nothing; raise OSError.
+
+    MountedError where a mount is on it or in it: all else of it is gone then.
+    """
     tries = 0
     while True:
         try:
-            os.unlink(name, dir_fd=fd)
+            unmounted(fd, name, lambda: freed(fd, name, lambda: os.unlink(name, dir_fd=fd)))
             return
         except FileNotFoundError:
             return
         except IsADirectoryError:
             pass
+        mounts: list[str] = []
         try:
-            tries += not _remove_folder(fd, name, 0, None, check)
+            moved = _remove_folder(fd, name, _Way(name, mounts, check))
         except OSError as exc:  # somebody makes files while we remove them
             tries += 1
             if exc.errno not in RACES or tries >= TRIES:
                 raise
+            continue
+        if mounts and not moved:
+            raise MountedError(*mounts)
+        tries += not moved
+
+
+@dataclass(frozen=True)
+class _Way:
+    """Where a removal is: the path of a folder, how deep that is, and the mounts that were met."""
+
+    path: str
+    mounts: list[str]
+    check: Check
+    level: int = 0
+    top: int | None = None  # the first folder, open
+
+    def into(self, name: str, fd: int) -> _Way:
+        top = fd if self.top is None else self.top
+        return replace(self, path=join(self.path, name), level=self.level + 1, top=top)
+
+    def tries(self, fd: int, name: str, act: Callable[[], None], path: str) -> None:
+        """Act on an entry of an open folder, or remember that something is mounted there."""
+        try:
+            unmounted(fd, name, lambda: freed(fd, name, act))
+        except MountedError:
+            self.mounts.append(path)
+
+
+def _remove_folder(fd: int, name: str, way: _Way) -> bool:
+    """Remove a folder of an open folder; return whether folders from the depth came up to the top meanwhile.
+
+    Each level holds a descriptor, and there may be more levels than that: those below DEPTH are moved up.
+    """
+    met = len(way.mounts)
+    with closing(open_folder(fd, name, unlock=True)) as inner:
+        if mount_of(inner) != mount_of(fd):
+            way.mounts.append(way.path)
+            return False
+        unlock(inner)
+        moved = _empty(inner, way)
+    if not (moved and way.top is None) and len(way.mounts) == met:
+        way.tries(fd, name, lambda: os.rmdir(name, dir_fd=fd), way.path)
+    return moved
 
 
 def _checked(items: Iterable[os.DirEntry[str]], check: Check) -> Iterator[os.DirEntry[str]]:
@@ -57,29 +149,21 @@ def _checked(items: Iterable[os.DirEntry[str]], check: Check) -> Iterator[os.Dir
         yield item
 
 
-def _remove_folder(fd: int, name: str, level: int, top: int | None, check: Check) -> bool:
-    """Remove a folder of an open folder; return whether folders from the depth came up to `top` meanwhile.
-
-    Each level holds a descriptor, and there may be more levels than that: those below DEPTH are moved up.
-    """
-    with closing(open_folder(fd, name, unlock=True)) as inner:
-        if mount_of(inner) != mount_of(fd):
-            raise OSError(errno.EXDEV, "a filesystem is mounted there")
-        unlock(inner)
-        folders = []
-        with os.scandir(inner) as items:
-            for item in list(_checked(items, check)):
-                if item.is_dir(follow_symlinks=False):
-                    folders.append((item.name, item.inode()))
-                else:
-                    os.unlink(item.name, dir_fd=inner)
-        moved = False
-        for sub, number in folders:
-            if level >= DEPTH and top is not None:
-                os.rename(sub, f"{TEMP}.{number}", src_dir_fd=inner, dst_dir_fd=top)
-                moved = True
-            else:
-                moved |= _remove_folder(inner, sub, level + 1, inner if top is None else top, check)
-    if not (moved and top is None):
-        os.rmdir(name, dir_fd=fd)
+def _empty(inner: int, way: _Way) -> bool:
+    """Remove what is in an open folder; return what `_remove_folder` does."""
+    with os.scandir(inner) as items:
+        found = list(_checked(items, way.check))
+    moved = False
+    for item in found:
+        if not item.is_dir(follow_symlinks=False):
+            way.tries(inner, item.name, partial(os.unlink, item.name, dir_fd=inner), join(way.path, item.name))
+    for item in found:
+        if not item.is_dir(follow_symlinks=False):
+            continue
+        if way.level >= DEPTH and way.top is not None:
+            up = partial(os.rename, item.name, f"{TEMP}.{item.inode()}", src_dir_fd=inner, dst_dir_fd=way.top)
+            way.tries(inner, item.name, up, join(way.path, item.name))
+            moved = True
+        else:
+            moved |= _remove_folder(inner, item.name, way.into(item.name, inner))
     return moved

@@ -17,6 +17,7 @@ class Report:
     changed: int  # entries copied, made, removed or corrected
     copied: int  # bytes of content written
     warnings: tuple[str, ...]  # what could not be kept, a line each
+    replaced: tuple[str, ...] = ()  # paths of what was not ours and had to give way
 
 
 @dataclass
@@ -26,6 +27,7 @@ class Tally:
     changed: int = 0
     copied: int = 0
     warnings: list[str] = field(default_factory=list)
+    replaced: list[str] = field(default_factory=list)
 
     def warn(self, path: str, what: str) -> None:
         self.warnings.append(f"{shown(path)}: {what}")
@@ -34,4 +36,4 @@ class Tally:
         lines = list(dict.fromkeys(self.warnings))
         if len(lines) > WARNINGS:
             lines[WARNINGS:] = [f"… and {len(lines) - WARNINGS} more warnings like these"]
-        return Report(files, self.changed, self.copied, tuple(lines))
+        return Report(files, self.changed, self.copied, tuple(lines), tuple(dict.fromkeys(self.replaced)))

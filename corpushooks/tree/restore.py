@@ -12,6 +12,7 @@ import os
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 
 from corpushooks.disk import Writes
 from corpushooks.errors import TreeError
@@ -24,6 +25,7 @@ from corpushooks.tree.descriptors import (
     insist,
     look,
     open_file,
+    open_folder,
     open_live,
     stamp_of,
     stats,
@@ -31,18 +33,22 @@ from corpushooks.tree.descriptors import (
     unlock,
 )
 from corpushooks.tree.entries import (
+    correct,
     dress,
     fill,
     make_folder,
     make_node,
     make_root,
     makeable,
+    put_flags,
     replacing,
     same_content,
     take_place,
     xattrs_of,
 )
+from corpushooks.tree.flags import flags_of, freed
 from corpushooks.tree.manifest import Entry, Folder, Manifest, entry_of, join, manifest_path, read_manifest
+from corpushooks.tree.mounts import MountedError, Mounts, Place, mount_of, place_of, umount
 from corpushooks.tree.removal import remove_at
 from corpushooks.tree.report import Report, Tally
 
@@ -58,6 +64,7 @@ class _Restore:
     writes: Writes
     tally: Tally
     leaders: dict[int, tuple[str, str, int, int]] = field(default_factory=dict)  # group -> folder, name, dev, ino
+    mounts: Mounts = field(default_factory=Mounts)
 
 
 def restore(saved: Path, target: Path) -> Report:
@@ -72,9 +79,27 @@ def restore(saved: Path, target: Path) -> Report:
             manifest = read_manifest(manifest_path(saved).read_bytes())
         except (FileNotFoundError, ValueError) as exc:
             raise TreeError(f"restore of {shown(str(target))}: the archive {saved} is not whole") from exc
+        check_place(manifest.place, target)
         with Writes() as writes:
             insist(lambda: _restore_once(manifest, saved, target, writes, tally))
     return tally.report(manifest.files)
+
+
+def check_place(was: Place | None, target: Path) -> None:
+    """Raise TreeError where something was mounted on the root of a tree, or taken from it, since it was kept."""
+    try:
+        now = place_of(target)
+    except (FileNotFoundError, NotADirectoryError):  # it can be made anew
+        now = Place(False, 0, 0, "")
+    if was is None or was.is_same(now):
+        return
+    path = shown(str(target))
+    if not now.mounted:
+        raise TreeError(
+            f"{path} was a mount when it was archived, and nothing is mounted there now", f"mount {quote(str(target))}"
+        )
+    other = "another filesystem is" if was.mounted else "a filesystem was"
+    raise TreeError(f"{other} mounted on {path} since it was archived; nothing in it was touched", umount(target))
 
 
 def _restore_once(manifest: Manifest, saved: Path, target: Path, writes: Writes, tally: Tally) -> None:
@@ -84,13 +109,14 @@ def _restore_once(manifest: Manifest, saved: Path, target: Path, writes: Writes,
     with Folders(saved) as archive, Folders(target, True) as live, Folders(target, True) as leads:
         job = _Restore(manifest, archive, live, leads, writes, tally)
         for folder, entries in manifest.folders.items():
-            _restore_folder(job, folder, entries)
+            if not job.mounts.covers(folder):
+                with job.mounts.left():
+                    _restore_folder(job, folder, entries)
         for folder in reversed(manifest.folders):  # last, and the innermost first: what we did moved their mtimes
-            with at(folder):
-                fd = live.fd(folder)
-                if dress(fd, manifest.own(folder), tally, folder):
-                    tally.changed += 1
-                    writes.note(fd)
+            if not job.mounts.covers(folder):
+                with job.mounts.left():
+                    _correct_folder(job, folder)
+        tally.warnings += job.mounts.warnings(path for path, entry in manifest.entries if entry.kind != "folder")
         writes.flush(live.fd(""))
 
 
@@ -105,24 +131,23 @@ def _restore_folder(job: _Restore, folder: str, entries: Folder) -> None:
         with at(path):
             unlock(fd)
             job.writes.note(fd)
-            _remove_new(job, fd, name, path)
+            with job.mounts.left(folder):
+                remove_at(fd, name)
+            job.tally.changed += 1
     for name, entry in entries.items():
         st = there.get(name)
         if st is not None and not entry.group and _untouched(st, entry):
             continue
-        with at(join(folder, name)):
+        with at(path := join(folder, name)), job.mounts.left(folder, path):
             _restore_entry(job, folder, name, entry, st)
 
 
-def _remove_new(job: _Restore, fd: int, name: str, path: str) -> None:
-    """Remove what the snapshot does not have, but no filesystem that was mounted since."""
-    try:
-        remove_at(fd, name)
-        job.tally.changed += 1
-    except OSError as exc:
-        if exc.errno not in (errno.EXDEV, errno.EBUSY):
-            raise
-        job.tally.warn(path, "left as it is, a filesystem is mounted there")
+def _correct_folder(job: _Restore, folder: str) -> None:
+    with at(folder):
+        fd = job.live.fd(folder)
+        if correct(fd, job.manifest.own(folder), job.tally, folder):
+            job.tally.changed += 1
+            job.writes.note(fd)
 
 
 def _untouched(st: os.stat_result, entry: Entry) -> bool:
@@ -148,6 +173,9 @@ def _restore_entry(job: _Restore, folder: str, name: str, entry: Entry, st: os.s
         if entry.kind == "folder":
             unlock(fd)
             job.tally.changed += make_folder(fd, name, 0o700)
+            if join(folder, name) in job.manifest.left:  # something was mounted there
+                with closing(open_folder(fd, name, unlock=False)) as made:
+                    correct(made, entry, job.tally, join(folder, name))
         elif entry.kind == "file":
             _restore_file(job, folder, name, entry)
         else:
@@ -166,9 +194,11 @@ def _restore_file(job: _Restore, folder: str, name: str, entry: Entry) -> None:
     except OSError as exc:
         raise TreeError(f"the archive is damaged: it lacks {shown(path)}") from exc
     with closing(source) as saved, closing(open_live(fd, name)) as live:
+        if live is not None and mount_of(live) != job.live.mount:
+            raise MountedError(name)
         if live is None or not _keep_file(job, path, entry, saved, live):
             unlock(fd)
-            with replacing(fd, name) as copy:
+            with replacing(fd, name, lambda copy: put_flags(copy, entry.flags, job.tally, path)) as copy:
                 job.writes.note(copy)
                 size = fill(saved, copy, entry.size)
                 if size != entry.size:
@@ -184,13 +214,13 @@ def _keep_file(job: _Restore, path: str, entry: Entry, saved: int, live: int) ->
         return False
     job.writes.note(live)
     st = os.fstat(live)
-    now = entry_of(st, 0)._replace(xattrs=xattrs_of(live))
+    now = entry_of(st, 0)._replace(xattrs=xattrs_of(live), flags=flags_of(live))
     names = len(job.manifest.groups.get(entry.group, ()))
     if _fits(now, entry) and (st.st_nlink in (1, names) or st.st_ino == entry.ino):
         return True  # nobody else's names on it, or those it always had
     if st.st_nlink > 1 or not _harmless(now, entry):
         return False
-    job.tally.changed += dress(live, entry, job.tally, path)
+    job.tally.changed += correct(live, entry, job.tally, path)
     return True
 
 
@@ -233,5 +263,9 @@ def _relink(lead_fd: int, first: str, inode: list[int], fd: int, name: str) -> N
         if [st.st_dev, st.st_ino] != inode:
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
         remove_at(fd, TEMP)
-        os.link(f"/proc/self/fd/{handle}", TEMP, dst_dir_fd=fd, follow_symlinks=True)
+
+        def link() -> None:
+            os.link(f"/proc/self/fd/{handle}", TEMP, dst_dir_fd=fd, follow_symlinks=True)
+
+        freed(lead_fd, first, lambda: freed(fd, "", link))
         take_place(fd, name)

@@ -6,13 +6,14 @@ import errno
 import os
 import stat
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from corpushooks.patience import Check, endless
 from corpushooks.text import shown
 from corpushooks.tree.descriptors import DEPTH, RACES, TEMP, Folders, at, told
 from corpushooks.tree.manifest import Folder, Manifest, entry_of, join
+from corpushooks.tree.mounts import LEFT, MountedError, mount_at, place_of
 
 
 @dataclass(frozen=True)
@@ -26,61 +27,88 @@ class Scan(Manifest):
 def scan(source: Path, check: Check = endless) -> Scan:
     """Walk the tree `source` and return what is in it; raise TreeError, or what `check` raises."""
     with told("reading of", source):
-        return walk(source, check=check)
+        return replace(walk(source, check=check), place=place_of(source))
 
 
 def walk(source: Path, unlock: bool = False, check: Check = endless) -> Scan:
     """Scan; with `unlock` an ordinary user gives himself the right to open folders of his own. Raise OSError."""
     with Folders(source, unlock) as tree:
-        now_ns = time.time_ns()
-        root = entry_of(os.fstat(tree.fd("")), now_ns)
-        folders: dict[str, Folder] = {}
-        shared: dict[tuple[int, int], list[str]] = {}
-        left: set[str] = set()
-        warnings: list[str] = []
+        job = _Walk(tree, time.time_ns(), check)
+        root = entry_of(os.fstat(tree.fd("")), job.now_ns)
         waiting = [""]
         while waiting:
             folder = waiting.pop()
-            if folder.count("/") >= DEPTH:
-                warnings.append(f"{shown(folder)[:60]}…: left out, more than {DEPTH} folders deep")
-                forget(folders, folder)
-                left.add(folder)
-                continue
             with at(folder):
-                try:
-                    folders[folder] = _list(tree.fd(folder), folder, now_ns, shared, check)
-                except OSError as exc:
-                    if not folder or exc.errno not in RACES:
-                        raise
-                    warnings.append(f"{shown(folder)}: left out, it changed while it was read")
-                    forget(folders, folder)
-                    left.add(folder)
+                if job.enter(folder):
+                    found = job.folders[folder].items()
+                    waiting += [join(folder, name) for name, entry in found if entry.kind == "folder"]
+        _number(job.folders, job.shared)
+        return Scan(root, job.folders, source, tuple(job.warnings), left=frozenset(job.left))
+
+
+@dataclass
+class _Walk:
+    """A walk that is under way."""
+
+    tree: Folders
+    now_ns: int
+    check: Check
+    folders: dict[str, Folder] = field(default_factory=dict)
+    shared: dict[tuple[int, int], list[str]] = field(default_factory=dict)  # paths of files with several names
+    left: set[str] = field(default_factory=set)
+    warnings: list[str] = field(default_factory=list)
+
+    def enter(self, folder: str) -> bool:
+        """List a folder; return whether it could be. One that is a mount has an entry in its parent and no list."""
+        if folder.count("/") >= DEPTH:
+            self.leave(folder, f"{shown(folder)[:60]}…: left out, more than {DEPTH} folders deep")
+            return False
+        try:
+            self.folders[folder] = self._list(folder)
+        except MountedError:
+            self.left.add(folder)
+            self.warnings.append(f"{shown(folder)}: {LEFT}")
+            return False
+        except OSError as exc:
+            if not folder or exc.errno not in RACES:
+                raise
+            self.leave(folder, f"{shown(folder)}: left out, it changed while it was read")
+            return False
+        return True
+
+    def leave(self, path: str, warning: str) -> None:
+        """Leave out what was found, and say so."""
+        self.left.add(path)
+        self.warnings.append(warning)
+        forget(self.folders, path)
+
+    def _list(self, folder: str) -> Folder:
+        """Return the entries of a folder; raise OSError."""
+        fd = self.tree.fd(folder)
+        device = os.fstat(fd).st_dev
+        found: Folder = {}
+        with os.scandir(fd) as items:
+            for item in items:
+                self.check()  # there may be ever more of them
+                if item.name == TEMP:
                     continue
-            waiting += [join(folder, name) for name, e in folders[folder].items() if e.kind == "folder"]
-        _number(folders, shared)
-        return Scan(root, folders, source, tuple(warnings), left=frozenset(left))
-
-
-def _list(fd: int, folder: str, now_ns: int, shared: dict[tuple[int, int], list[str]], check: Check) -> Folder:
-    """Return the entries of an open folder; add to `shared` the paths of files with several names."""
-    found: Folder = {}
-    with os.scandir(fd) as entries:
-        for item in entries:
-            check()  # there may be ever more of them
-            name = item.name
-            if name == TEMP:
-                continue
-            try:
-                st = item.stat(follow_symlinks=False)
-                target = os.readlink(name, dir_fd=fd) if stat.S_ISLNK(st.st_mode) else ""
-            except OSError as exc:
-                if exc.errno not in (errno.ENOENT, errno.EINVAL):  # gone, or no link any more
-                    raise
-                continue
-            found[name] = entry = entry_of(st, now_ns, target)
-            if entry.links > 1 and entry.kind != "folder":
-                shared.setdefault((st.st_dev, st.st_ino), []).append(join(folder, name))
-    return found
+                try:
+                    st = item.stat(follow_symlinks=False)
+                    target = os.readlink(item.name, dir_fd=fd) if stat.S_ISLNK(st.st_mode) else ""
+                    # What is mounted on a file is another file than the folder says; a folder tells when it is opened.
+                    odd = st.st_ino != item.inode() or st.st_dev != device
+                    if odd and not stat.S_ISDIR(st.st_mode) and mount_at(fd, item.name) != self.tree.mount:
+                        self.left.add(path := join(folder, item.name))
+                        self.warnings.append(f"{shown(path)}: {LEFT}")
+                        continue
+                except OSError as exc:
+                    if exc.errno not in (errno.ENOENT, errno.EINVAL):  # gone, or no link any more
+                        raise
+                    continue
+                found[item.name] = entry = entry_of(st, self.now_ns, target)
+                if entry.links > 1 and entry.kind != "folder":
+                    self.shared.setdefault((st.st_dev, st.st_ino), []).append(join(folder, item.name))
+        return found
 
 
 def forget(folders: dict[str, Folder], folder: str) -> None:

@@ -39,8 +39,10 @@ from corpushooks.tree.entries import (
     same_content,
     xattrs_of,
 )
+from corpushooks.tree.flags import flags_of
 from corpushooks.tree.manifest import (
     EMPTY,
+    HEAD,
     Entry,
     Folder,
     Manifest,
@@ -49,8 +51,10 @@ from corpushooks.tree.manifest import (
     join,
     manifest_path,
     read_manifest,
+    read_place,
     write_manifest,
 )
+from corpushooks.tree.mounts import LEFT, MountedError, Place, mount_of
 from corpushooks.tree.removal import remove_at
 from corpushooks.tree.report import Report, Tally
 from corpushooks.tree.scan import Scan, forget
@@ -120,8 +124,9 @@ def snapshot(found: Scan, target: Path, earlier: Path | None, check: Check = end
         job.tally.warnings += found.warnings
         for folder, entries in found.folders.items():
             _save_folder(job, folder, entries)
-        root = found.root._replace(xattrs=xattrs_of(job.source.fd("")))
-        whole = Manifest(root, job.kept, left=found.left | job.left)
+        fd = job.source.fd("")
+        root = found.root._replace(xattrs=xattrs_of(fd), flags=flags_of(fd))
+        whole = Manifest(root, job.kept, left=found.left | job.left, place=found.place)
         _finish(job, whole, target)
         return job.tally.report(whole.files)
 
@@ -136,6 +141,13 @@ def _finish(job: _Snapshot, whole: Manifest, target: Path) -> None:
         job.writes.note_folder(made)
     job.writes.flush(job.target.fd(""))
     write_file(manifest_path(target), write_manifest(whole))
+
+
+def place_in(saved: Path) -> Place | None:
+    """Return where the root of a tree was when it was kept; None where the snapshot does not say."""
+    with contextlib.suppress(OSError), manifest_path(saved).open("rb") as file:
+        return read_place(file.read(HEAD))
+    return None
 
 
 def is_whole(target: Path) -> bool:
@@ -173,7 +185,12 @@ def _enter(job: _Snapshot, folder: str) -> bool:
         return False  # it went with its parent
     try:
         with at(folder):
-            xattrs = xattrs_of(job.source.fd(folder))
+            fd = job.source.fd(folder)
+            xattrs, flags = xattrs_of(fd), flags_of(fd)
+    except MountedError:  # just now
+        job.left.add(folder)
+        job.tally.warn(folder, LEFT)
+        return False
     except OSError as exc:
         if not folder or exc.errno not in RACES:
             raise
@@ -182,8 +199,8 @@ def _enter(job: _Snapshot, folder: str) -> bool:
             os.rmdir(own, dir_fd=job.target.fd(parent))
         job.leave(folder)
         return False
-    if folder and xattrs:
-        job.kept[parent][own] = job.kept[parent][own]._replace(xattrs=xattrs)
+    if folder and (xattrs or flags):
+        job.kept[parent][own] = job.kept[parent][own]._replace(xattrs=xattrs, flags=flags)
     return True
 
 
@@ -234,6 +251,10 @@ def _save(job: _Snapshot, folder: str, name: str, entry: Entry) -> Entry | None:
     for _ in range(TRIES):
         try:
             _save_as_it_is(job, folder, name, entry)
+        except MountedError:
+            job.left.add(path := join(folder, name))
+            job.tally.warn(path, LEFT)
+            return None
         except SwappedError:
             now = look(job.source.fd(folder), name)
             if now is None:
@@ -270,10 +291,14 @@ def _save_file(job: _Snapshot, folder: str, name: str, entry: Entry) -> Entry:
     """Share or copy one file; return its entry as it was when it was read."""
     path, copied = join(folder, name), False
     with closing(open_file(job.source.fd(folder), name, job.check)) as source:
+        if os.fstat(source).st_ino != entry.ino and mount_of(source) != job.source.mount:
+            raise MountedError(path)
         for _ in range(TRIES):
             now_ns = time.time_ns()
             before = os.fstat(source)
-            kept = entry_of(before, now_ns)._replace(group=entry.group, xattrs=xattrs_of(source))
+            kept = entry_of(before, now_ns)._replace(
+                group=entry.group, xattrs=xattrs_of(source), flags=flags_of(source)
+            )
             if not _share(job, folder, name, kept, source):
                 kept, copied = _copy_file(job, folder, name, kept, source), True
             after = os.fstat(source)

@@ -9,8 +9,9 @@ import contextlib
 import os
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from corpushooks.disk import Writes, write_file
@@ -18,6 +19,7 @@ from corpushooks.errors import TreeError
 from corpushooks.patience import Check, endless
 from corpushooks.text import shown
 from corpushooks.tree.descriptors import (
+    DEPTH,
     TEMP,
     Folders,
     at,
@@ -25,6 +27,7 @@ from corpushooks.tree.descriptors import (
     insist,
     look,
     open_file,
+    open_folder,
     open_live,
     stamp_of,
     told,
@@ -34,13 +37,16 @@ from corpushooks.tree.entries import (
     fill,
     make_folder,
     make_root,
+    put_flags,
     replacing,
     same_content,
     set_xattrs,
     take_place,
     xattrs_of,
 )
+from corpushooks.tree.flags import flags_of, freed, kept, lifted
 from corpushooks.tree.manifest import Entry, Folder, entry_of, join, pack, unpack
+from corpushooks.tree.mounts import MountedError, Mounts, mount_of
 from corpushooks.tree.removal import remove_at
 from corpushooks.tree.report import Report, Tally
 from corpushooks.tree.scan import Scan, scan
@@ -56,18 +62,24 @@ class _Sync:
     live: Folders
     writes: Writes
     tally: Tally
+    fresh: frozenset[str]
     old: Stamps
     check: Check
     new: Stamps = field(default_factory=dict)
+    mounts: Mounts = field(default_factory=Mounts)
 
 
-def sync(stage: Path, target: Path, removed: Iterable[str], cache: Path, check: Check = endless) -> Report:
+def sync(
+    stage: Path, target: Path, removed: Iterable[str], cache: Path, check: Check = endless,
+    fresh: frozenset[str] = frozenset(),
+) -> Report:  # fmt: skip
     """Bring the files and links of the checkout `stage` to `target`, and take the `removed` paths away.
 
     Content, link target and the executable bits follow the stage; owner and the other permission bits stay as
     they are there; whatever else is in `target` stays. `cache` is a file of ours that makes the next sync read
-    only what moved; without it, it takes longer. Can be interrupted and run again. Raise TreeError, or what `check`
-    raises.
+    only what moved; without it, it takes longer. The report names what gave way to `fresh` paths, which the checkout
+    before did not have, and what gave way to folders. Can be interrupted and run again. Raise TreeError, or
+    what `check` raises.
     """
     found = scan(stage, check)
     if found.warnings:
@@ -75,23 +87,33 @@ def sync(stage: Path, target: Path, removed: Iterable[str], cache: Path, check: 
     tally = Tally()
     gone = list(removed)
     with told("sync of", target), Writes() as writes:
-        insist(lambda: _sync_once(found, target, gone, cache, writes, tally, check))
+        insist(lambda: _sync_once(found, target, gone, cache, fresh, writes, tally, check))
     return tally.report(found.files)
 
 
 def _sync_once(
-    found: Scan, target: Path, removed: list[str], cache: Path, writes: Writes, tally: Tally, check: Check
+    found: Scan,
+    target: Path,
+    removed: list[str],
+    cache: Path,
+    fresh: frozenset[str],
+    writes: Writes,
+    tally: Tally,
+    check: Check,
 ) -> None:
     if make_root(target):
         tally.changed += 1
         writes.note_folder(target.parent)
     with Folders(found.source) as stage, Folders(target, unlock=True) as live:
-        job = _Sync(stage, live, writes, tally, stamps(cache), check)
+        job = _Sync(stage, live, writes, tally, fresh, stamps(cache), check)
         for path in removed:
-            with at(path):
+            with at(path), job.mounts.left():
                 _remove_tracked(job, found, path)
         for folder, entries in found.folders.items():
-            _sync_folder(job, folder, entries)
+            if not job.mounts.covers(folder):
+                with job.mounts.left():
+                    _sync_folder(job, folder, entries)
+        tally.warnings += job.mounts.warnings(path for path, entry in found.entries if entry.kind != "folder")
         writes.flush(live.fd(""))  # before the stamps: they must not outlive what they are about
         if job.new != job.old:
             write_file(cache, pack(job.new))
@@ -117,13 +139,15 @@ def _remove_tracked(job: _Sync, found: Scan, path: str) -> None:
             return
         unlock(fd)
         job.writes.note(fd)
-        remove_at(fd, name)
-        job.tally.changed += 1
+        with kept(fd), job.mounts.left(folder):
+            remove_at(fd, name)
+            job.tally.changed += 1
     while folder and folder not in found.folders:  # also where an interrupted sync has removed the file
         folder, _, name = folder.rpartition("/")
         try:
             fd = job.live.fd(folder)
-            os.rmdir(name, dir_fd=fd)
+            with kept(fd):
+                freed(fd, name, partial(os.rmdir, name, dir_fd=fd))
             job.writes.note(fd)
         except FileNotFoundError:
             continue
@@ -136,22 +160,53 @@ def _sync_folder(job: _Sync, folder: str, entries: Folder) -> None:
     with at(folder):
         fd = job.live.fd(folder)
         unlock(fd)
+    with kept(fd):
         remove_at(fd, TEMP)
-    for name, entry in entries.items():
-        job.check()
-        path = join(folder, name)
-        with at(path):
-            if entry.kind == "folder":
-                _sync_subfolder(job, fd, name, entry)
-            elif entry.kind == "link":
-                _sync_link(job, fd, path, name, entry)
-            elif entry.kind == "file" and not _recorded(job, fd, path, name, entry):
-                _sync_file(job, folder, name, entry)
+        for name, entry in entries.items():
+            job.check()
+            with at(path := join(folder, name)), job.mounts.left(folder, path):
+                _sync_entry(job, fd, folder, name, entry)
 
 
-def _sync_subfolder(job: _Sync, fd: int, name: str, entry: Entry) -> None:
-    if make_folder(fd, name, entry.mode):
+def _sync_entry(job: _Sync, fd: int, folder: str, name: str, entry: Entry) -> None:
+    path = join(folder, name)
+    if entry.kind == "folder":
+        _sync_subfolder(job, fd, path, name, entry)
+    elif entry.kind == "link":
+        _sync_link(job, fd, path, name, entry)
+    elif entry.kind == "file" and not _recorded(job, fd, path, name, entry):
+        _sync_file(job, folder, name, entry)
+
+
+def _sync_subfolder(job: _Sync, fd: int, path: str, name: str, entry: Entry) -> None:
+    try:
+        mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        mode = 0
+    if not stat.S_ISDIR(mode) and make_folder(fd, name, entry.mode):
         job.writes.note(fd)
+        if mode and not stat.S_ISSOCK(mode):  # of the application: what a commit had there was removed already
+            job.tally.replaced.append(path)
+
+
+def _own_files(job: _Sync, fd: int, path: str, name: str) -> list[str]:
+    """Return the paths of what is where a fresh file or link comes, or in it; of sockets nothing could be lost."""
+    now = look(fd, name) if path in job.fresh else None
+    if now is None or now.kind == "socket":
+        return []
+    return sorted(_files_in(fd, path, name)) if now.kind == "folder" else [path]
+
+
+def _files_in(fd: int, path: str, name: str, level: int = 0) -> Iterator[str]:
+    """Yield the paths of what is in a folder of an open folder, as far as it can be read; nothing of a mount."""
+    with contextlib.suppress(OSError), closing(open_folder(fd, name, unlock=True)) as inner:
+        if level >= DEPTH or mount_of(inner) != mount_of(fd):
+            return
+        for item in list(os.scandir(inner)):
+            if item.is_dir(follow_symlinks=False):
+                yield from _files_in(inner, join(path, item.name), item.name, level + 1)
+            elif item.name != TEMP:
+                yield join(path, item.name)
 
 
 def _recorded(job: _Sync, fd: int, path: str, name: str, entry: Entry) -> bool:
@@ -192,6 +247,8 @@ def _sync_file(job: _Sync, folder: str, name: str, entry: Entry) -> None:
     fd, path = job.live.fd(folder), join(folder, name)
     job.writes.note(fd)  # also where all is right already: a sync that was interrupted may have written it
     with closing(open_live(fd, name, job.check)) as live:
+        if live is not None and mount_of(live) != job.live.mount:
+            raise MountedError(name)
         st = os.fstat(live) if live is not None else None
         if live is not None and st is not None and _is_equal(job, folder, name, entry, live):
             job.writes.note(live)
@@ -200,18 +257,34 @@ def _sync_file(job: _Sync, folder: str, name: str, entry: Entry) -> None:
                 return
             job.new.pop(path, None)
             if st.st_nlink == 1:  # with more, one of them might lie outside
-                os.fchmod(live, mode)
+                with lifted(live):
+                    os.fchmod(live, mode)
                 job.tally.changed += 1
                 return
-        with closing(open_file(job.stage.fd(folder), name)) as staged, replacing(fd, name) as copy:
-            job.writes.note(copy)
-            job.tally.copied += fill(staged, copy, entry.size, job.check)
-            mode = entry.mode
-            if live is not None and st is not None:
-                mode = _mode(st, entry)
-                _inherit(live, st, copy, job.tally, path)
-            os.fchmod(copy, mode & 0o777)  # a setuid bit was for the old contents
+            own = []
+        else:
+            own = _own_files(job, fd, path, name)
+        _replace_file(job, folder, name, entry, live)
     job.tally.changed += 1
+    job.tally.replaced += own
+
+
+def _replace_file(job: _Sync, folder: str, name: str, entry: Entry, live: int | None) -> None:
+    """Put a copy of the stage's file in the place of what is there, `live` if that is a file."""
+    fd, path = job.live.fd(folder), join(folder, name)
+    flags = flags_of(live) if live is not None else 0
+    with (
+        closing(open_file(job.stage.fd(folder), name)) as staged,
+        replacing(fd, name, lambda copy: put_flags(copy, flags, job.tally, path)) as copy,
+    ):
+        job.writes.note(copy)
+        job.tally.copied += fill(staged, copy, entry.size, job.check)
+        mode = entry.mode
+        if live is not None:
+            st = os.fstat(live)
+            mode = _mode(st, entry)
+            _inherit(live, st, copy, job.tally, path)
+        os.fchmod(copy, mode & 0o777)  # a setuid bit was for the old contents
 
 
 def _inherit(live: int, st: os.stat_result, copy: int, tally: Tally, path: str) -> None:
@@ -227,6 +300,8 @@ def _sync_link(job: _Sync, fd: int, path: str, name: str, entry: Entry) -> None:
     if now is None or now.target != entry.target:
         remove_at(fd, TEMP)
         job.writes.note(fd)
-        os.symlink(entry.target, TEMP, dir_fd=fd)
+        freed(fd, "", lambda: os.symlink(entry.target, TEMP, dir_fd=fd))
+        own = _own_files(job, fd, path, name)
         take_place(fd, name)
         job.tally.changed += 1
+        job.tally.replaced += own

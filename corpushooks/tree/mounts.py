@@ -1,0 +1,168 @@
+"""Tell what is mounted in a tree, and leave it: below its root a tree has no part in another mount.
+
+Mounts are told by the kernel's number of them: a bind mount of the same filesystem has no device of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import re
+import shlex
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from corpushooks import safe_files
+from corpushooks.errors import TreeError
+from corpushooks.text import shown
+
+LEFT = "left as it is, a filesystem is mounted there"
+NAMED = 5  # paths of ours below a mount that a warning names
+
+_OCTAL = re.compile(rb"\\([0-7]{3})")
+_STATX = getattr(ctypes.CDLL(None), "statx", None)  # not in every libc
+_MNT_ID, _EMPTY_PATH = 0x1000, 0x1000
+_MASK_AT, _MNT_ID_AT = 0, 0x90  # in struct statx, which is the same on every machine
+
+
+class MountedError(OSError):
+    """Filesystems are mounted on these paths of the tree."""
+
+    def __init__(self, *mounts: str) -> None:
+        super().__init__(errno.EBUSY, "a filesystem is mounted there")
+        self.mounts = mounts
+
+
+def mount_of(fd: int) -> int:
+    """Return the number of the mount that something open lies in. Source: statx(2), proc(5)."""
+    found = ctypes.create_string_buffer(256)
+    asked = _STATX is not None and _STATX(fd, b"", _EMPTY_PATH, _MNT_ID, found) == 0
+    if asked and struct.unpack_from("I", found, _MASK_AT)[0] & _MNT_ID:  # Linux 5.8
+        return int(struct.unpack_from("Q", found, _MNT_ID_AT)[0])
+    return mount_by_proc(fd)
+
+
+def mount_by_proc(fd: int) -> int:
+    """Return what `mount_of` does, where the kernel or the libc is too old for statx to say so."""
+    with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as file:
+        return int(next(line for line in file if line.startswith("mnt_id:")).partition(":")[2])
+
+
+def mount_at(fd: int, name: str) -> int:
+    """Return the number of the mount that an entry of an open folder lies in; raise OSError."""
+    handle = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=fd)
+    try:
+        return mount_of(handle)
+    finally:
+        os.close(handle)
+
+
+def refuse_mounts(folder: Path) -> None:
+    """Raise TreeError where something is mounted on a folder or below it: a program would write there, or empty it.
+
+    Source: proc(5).
+    """
+    lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    found = [Path(os.fsdecode(_OCTAL.sub(_character, line.split()[4]))) for line in lines]
+    if mounted := sorted({path for path in found if path.is_relative_to(folder.resolve())}):
+        raise TreeError(f"a filesystem is mounted on {shown(str(mounted[-1]))}", hint=umount(*reversed(mounted)))
+
+
+def umount(*paths: Path) -> str:
+    """Return the command that unmounts what is mounted on some paths, as one types it."""
+    return f"umount {shlex.join(map(str, paths))}"
+
+
+def _character(found: re.Match[bytes]) -> bytes:
+    return bytes([int(found[1], 8)])
+
+
+def unmounted(fd: int, name: str, act: Callable[[], None]) -> None:
+    """Do what the kernel refuses where something is mounted on an entry; raise MountedError then."""
+    try:
+        act()
+    except OSError as exc:
+        if exc.errno == errno.EBUSY and not isinstance(exc, MountedError):
+            raise MountedError(name) from exc
+        raise
+
+
+@dataclass
+class Mounts:
+    """The mounts in a tree that were met, and what of ours is not written because of them."""
+
+    ours: set[str] = field(default_factory=set)
+
+    blocked: dict[str, str] = field(default_factory=dict)  # a path of ours -> a mount below it
+
+    @contextlib.contextmanager
+    def left(self, folder: str = "", ours: str = "") -> Iterator[None]:
+        """Leave what an act meets: its mounts are named from `folder` on; `ours` is the file that was to be there."""
+        try:
+            yield
+        except MountedError as exc:
+            for mount in exc.mounts:
+                path = f"{folder}/{mount}" if folder else mount
+                self.ours.add(path)
+                if ours and path.startswith(f"{ours}/"):
+                    self.blocked[ours] = path
+
+    def covers(self, path: str) -> bool:
+        """Say whether a path of the tree lies on a mount that was met, or below it."""
+        return any(path == mount or path.startswith(f"{mount}/") for mount in self.ours)
+
+    def warnings(self, paths: Iterable[str]) -> list[str]:
+        """Return a line for each mount: its name, and which files of ours were not written; `paths` are all of ours."""
+        missed: dict[str, list[str]] = {mount: [] for mount in sorted(self.ours)}
+        for path, mount in self.blocked.items():
+            missed[mount].append(path)
+        for path in paths if self.ours else ():
+            for mount in self.ours:
+                if path == mount or path.startswith(f"{mount}/"):
+                    missed[mount].append(path)
+        return [f"{shown(mount)}: {LEFT}{_missed(names)}" for mount, names in missed.items()]
+
+
+def _missed(paths: list[str]) -> str:
+    if not paths:
+        return ""
+    names = ", ".join(shown(path) for path in sorted(paths)[:NAMED])
+    more = f", … ({len(paths)} files)" if len(paths) > NAMED else ""
+    return f"; not written: {names}{more}"
+
+
+class Place(NamedTuple):
+    """Where the root of a tree lies: whether it is a mount itself, and of what."""
+
+    mounted: bool
+    device: int
+    ino: int
+    boot: str  # devices have other numbers after the next boot
+
+    def is_same(self, now: Place) -> bool:
+        """Say whether what is there now is the root that it was: no mount has come, gone or changed."""
+        if not (self.mounted or now.mounted):
+            return True
+        if (self.mounted, self.ino) != (now.mounted, now.ino):
+            return False
+        return self.boot != now.boot or self.device == now.device
+
+
+def place_of(root: Path) -> Place:
+    """Return where the root of a tree lies; raise OSError."""
+    parent = safe_files.open_folder(root.parent, follow=True)
+    try:
+        handle = os.open(root.name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+        try:
+            st = os.fstat(handle)
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+            return Place(mount_of(handle) != mount_of(parent), st.st_dev, st.st_ino, boot)
+        finally:
+            os.close(handle)
+    finally:
+        os.close(parent)

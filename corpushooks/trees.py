@@ -1,0 +1,81 @@
+"""The trees of a project, stage, project/ and pillar/: brought to commits, and what keeps us from that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from corpushooks import git, layout, tree, view
+from corpushooks.errors import GitError
+from corpushooks.patience import Check, endless
+from corpushooks.project import Project
+from corpushooks.site import Run
+from corpushooks.text import excerpt, shortened, shown
+
+REPLACED = 5  # files of the application that a warning names
+
+
+def bring(run: Run) -> int:
+    """Bring stage, pillar/ and project/ to the commits to deploy; return how many files that changed."""
+    new, project = run.deployment.new_code, run.project
+    check_place(run)
+    changes = git.differing(project.work_git, run.row.tree_code, new or git.EMPTY_TREE)
+    gone = [path for letter, path in changes if letter == "D"]
+    fresh = frozenset(path for letter, path in changes if letter == "A")
+    with run.site.effect("checkout stage"):
+        checkout(project, project.stage, new, run.patience())
+    with run.site.effect("checkout pillar"):
+        checkout(project, project.pillar, run.deployment.new_pillar, run.patience())
+    with run.site.effect("sync tree"):
+        report = tree.sync(project.stage, project.tree, gone, project.stamps, run.patience(), fresh)
+    run.warn(*report.warnings)
+    _name_replaced(run, report.replaced)
+    return report.changed
+
+
+def _name_replaced(run: Run, paths: tuple[str, ...]) -> None:
+    """Say which files that the application had made gave way to files of the commit."""
+    if not paths:
+        return
+    names = [run.hide(shown(path)) for path in sorted(paths)]
+    some = ", ".join(shortened(name, 80) for name in names[:REPLACED]) + (", …" if len(names) > REPLACED else "")
+    run.warn(
+        f"{view.count(len(paths), 'file')} of the application replaced by the commit's, kept in the archive: {some}"
+    )
+    for name in excerpt(names, view.SCREEN) if len(names) > REPLACED else ():
+        run.log.write(f"        replaced {name}", more=True)
+
+
+def checkout(project: Project, folder: Path, commit: str | None, check: Check = endless) -> None:
+    """Make a folder of ours exactly a commit, but never write into a mount, or empty one, as git would."""
+    tree.refuse_mounts(folder)
+    try:
+        git.checkout(project.work_git, folder, commit, check)
+    except (GitError, PermissionError):
+        if not tree.loosen_all(folder, project.work_git):
+            raise
+        git.checkout(project.work_git, folder, commit, check)
+
+
+def bring_again(run: Run) -> None:
+    """Bring the files of the deployed commits once more, where a folder of them was lost."""
+    project = run.project
+    git.distrust(project.work_git)
+    checkout(project, project.stage, run.row.tree_code)
+    checkout(project, project.pillar, run.row.tree_pillar)
+    report = tree.sync(project.stage, project.tree, [], project.stamps)
+    run.warn(*report.warnings)
+    run.log.write(f"{view.count(report.changed, 'file')} of the deployed commit brought again")
+    run.warn(f"what else was in project/ is in the archives, up to the last deployment: corpus archives {project.name}")
+
+
+def check_place(run: Run) -> None:
+    """Raise TreeError where something was mounted on project/ since it was archived, or taken from it."""
+    tree.check_place(tree.place_in(run.saved), run.project.tree)
+
+
+def make_way(run: Run, aside: Path) -> list[str]:
+    """Move aside what is where folders of the project belong; return the names of these folders."""
+    moved = layout.replaced(run.project)
+    for path in moved:
+        run.warn(f"{path.name}/ was no folder any more; what was there is kept: {tree.set_aside(path, aside)}")
+    return [path.name for path in moved]

@@ -1,0 +1,40 @@
+"""Mounts that end with the test that made them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from corpushooks.run import run
+
+Mount = Callable[..., None]
+
+
+@contextmanager
+def mounting() -> Iterator[Mount]:
+    """Give what mounts, on a path: a folder or file (bound there), or without one a new tmpfs."""
+    made: list[Path] = []
+
+    def mount(at: Path, what: Path | None = None) -> None:
+        run(["mount", *(["--bind", what] if what else ["-t", "tmpfs", "-o", "size=1m", "none"]), at])
+        made.append(at)
+
+    try:
+        yield mount
+    finally:
+        unmount_below(*made)
+
+
+def unmount_below(*folders: Path) -> None:
+    """Unmount all that is mounted on some paths or below them, wherever they were moved meanwhile."""
+    for _ in folders:
+        for at in reversed(mounts_below(*folders)):
+            run(["umount", "--lazy", at], check=False)
+
+
+def mounts_below(*folders: Path) -> list[Path]:
+    """Return the mount points on or below some paths, in the order in which they were mounted."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    found = [Path(line.split()[4].encode().decode("unicode_escape")) for line in lines]
+    return [at for at in found if any(at.is_relative_to(folder) for folder in folders)]
