@@ -33,6 +33,8 @@ def status(host: Host, history: History, row: ProjectRow) -> dict[str, Any]:
     pillar = git.ref(project.pillar_git, f"refs/heads/{row.branch}")
     last, failed, frozen = history.deployments(row.name, 1), history.failed(row.name), history.frozen(row.name)
     live = history.deployment(row.name, row.live) if row.live else None
+    branch = git.ref(project.code_git, f"refs/heads/{row.branch}")
+    now = history.project(row.name) or row  # a deployment may just have ended
     busy = [d.as_json() for d in [*history.unfinished(row.name), *history.queued(row.name)] if not d.final]
     return {
         "project": row.name,
@@ -42,6 +44,8 @@ def status(host: Host, history: History, row: ProjectRow) -> dict[str, Any]:
         "since": live.decided if live else None,
         "by": live.request.who if live else None,
         "commit": row.code,
+        "branch_at": branch,
+        "branch_moved": branch not in (row.code, now.code) and not busy,
         "tree": row.tree_code,
         "pillar": row.pillar,
         "pillar_ahead": bool(row.live) and pillar != row.pillar,

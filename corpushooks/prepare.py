@@ -37,6 +37,11 @@ def aim(run: Run) -> None:
         for path, commit in zip((run.project.code_git, run.project.pillar_git), new, strict=True):
             if commit:
                 git.pin(path, run.deployment.number, commit)
+    if run.row.live and old[0] != run.row.code:
+        at = f"{view.short(old[0])}, which is not" if old[0] else "gone, and not"
+        run.warn(
+            f"{run.row.branch} was {'at ' if old[0] else ''}{at} what was live: something moved it that runs no hooks"
+        )
     change = _change(run, new[0])
     course = view.course(run.row.code, new[0], run.row.pillar, new[1], change.added)
     run.log.write(view.opening(run.deployment, run.row.environment, course))

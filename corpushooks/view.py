@@ -308,6 +308,7 @@ def status(found: Mapping[str, Any], now: float) -> list[str]:
         lines.append(f"    {found['frozen']}")
     if found["tree"] != found["commit"]:
         lines.append(f"    project/ holds the failed {short(found['tree'])}")
+    lines += _moved(found) if found["branch_moved"] else []
     if found["pillar_ahead"]:
         lines.append("    the pillar is ahead: it takes effect with the next deployment")
     if drift := found["drift"]:
@@ -321,6 +322,19 @@ def status(found: Mapping[str, Any], now: float) -> list[str]:
         when = ago(now - (failed["decided"] or failed["queued"]))
         lines.append(f"    last failure, {when} ago: deployment {failed['number']}: {failed['reason']}")
     return lines
+
+
+def _moved(found: Mapping[str, Any]) -> list[str]:
+    """Say of a branch that something without hooks moved what it is, and how it is what is live again."""
+    branch, at, deploy = found["branch"], short(found["branch_at"]), f"corpus deploy {found['project']}"
+    if not found["live"]:
+        return [f"    {branch} is at {at}, which is not deployed yet: {deploy}"]
+    if found["branch_at"] is None:
+        return [f"    {branch} is gone, though no push removed it; it comes back with: {deploy}"]
+    return [
+        f"    {branch} is at {at}, which is not what is live",
+        f"    deploy it: {deploy} {branch}; or take it back: {deploy}",
+    ]
 
 
 def history_row(one: Deployment, *, live: bool) -> str:

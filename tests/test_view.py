@@ -174,6 +174,7 @@ def test_a_reason_cannot_drive_a_terminal(state: str) -> None:
 
 FOUND: dict[str, Any] = {
     "project": "hello", "environment": "prod", "live": 42, "commit": TWO, "tree": TWO, "broken": None,
+    "branch": "master", "branch_at": TWO, "branch_moved": False,
     "pillar_ahead": False, "open": [], "last": {"state": "deployed", "number": 42, "reason": ""},
     "since": 1000.0, "by": "alice", "frozen": None, "drift": [],
     "last_failure": {"number": 40, "decided": 400.0, "queued": 300.0, "reason": "why not"},
@@ -187,7 +188,8 @@ def test_status() -> None:
     assert view.status(FOUND, 4600.0)[1:] == ["    last failure, 1 h ago: deployment 40: why not"]
     assert view.status({**FOUND, "live": None, "commit": None, "tree": None}, 0.0)[0].endswith("nothing is live yet")
     all_at_once = {
-        **FOUND, "broken": "why", "tree": ONE, "pillar_ahead": True, "frozen": "hello is frozen by me: it moves",
+        **FOUND, "broken": "why", "tree": ONE, "branch_moved": True, "branch_at": ONE,
+        "pillar_ahead": True, "frozen": "hello is frozen by me: it moves",
         "drift": ["a", "b", "c\n", "d"],
         "open": [{"state": "running", "number": 43, "by": "me"}, {"state": "queued", "number": 44, "by": "her"}],
         "last": {"state": "rolled_back", "number": 44, "reason": "so"},
@@ -196,6 +198,8 @@ def test_status() -> None:
         "    BROKEN: why; corpus repair hello",
         "    hello is frozen by me: it moves",
         "    project/ holds the failed 1111111",
+        "    master is at 1111111, which is not what is live",
+        "    deploy it: corpus deploy hello master; or take it back: corpus deploy hello",
         "    the pillar is ahead: it takes effect with the next deployment",
         "    project/ was changed since: a, b, c\\n and 1 more",
         "    runs: deployment 43 by me",
