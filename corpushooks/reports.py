@@ -57,10 +57,19 @@ def config(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
     with tempfile.TemporaryDirectory(prefix="corpus-") as folder:
         cfg = inspection.cfg(site, rows[0], Path(folder), secrets=bool(options.get("secrets")))
     if not options.get("origin"):
-        return Report(cfg.values, [yaml.safe_dump(cfg.values, sort_keys=True, allow_unicode=True).rstrip()])
+        return Report(cfg.values, _own_first(cfg))
     columns = [(path, each["layer"], each["file"]) for path, each in cfg.origin.items()]
     paths, layers = (max(len(column[place]) for column in columns) for place in (0, 1))
     return Report(cfg.origin, [f"{path:<{paths}}  {layer:<{layers}}  {file}".rstrip() for path, layer, file in columns])
+
+
+def _own_first(cfg: inspection.Seen) -> list[str]:
+    """Return a cfg as YAML: what the project sets itself, then the names, paths and flags that every project has."""
+    said = {path.partition(".")[0] for path, each in cfg.origin.items() if each["layer"] != "built-in"}
+    own = {key: value for key, value in cfg.values.items() if key in said or key == "data"}
+    rest = {key: value for key, value in cfg.values.items() if key not in own}
+    texts = (yaml.safe_dump(part, sort_keys=True, allow_unicode=True).rstrip() for part in (own, rest))
+    return ["\n\n# names, paths and flags\n".join(texts)]
 
 
 def archives(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:

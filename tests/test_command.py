@@ -566,6 +566,8 @@ def test_tasks(live: Box) -> None:
 def test_config_is_the_cfg_of_the_sls_files(live: Box) -> None:
     output = corpus(live, "config", "hello")
     cfg = yaml.safe_load(output.stdout)
+    own, _, rest = output.stdout.decode().partition("# names, paths and flags\n")
+    assert "data" in yaml.safe_load(own) and "project_root" in yaml.safe_load(rest), "what the project says comes first"
     assert (cfg["name"], cfg["default_env"], cfg["data"]["colour"]) == ("hello", "prod", "blue")
 
 
