@@ -19,6 +19,7 @@ from corpushooks.push import enabled
 from corpushooks.settings import Settings
 from corpushooks.site import Run
 
+TOLD = frozenset({"deploy", "rollback"})  # the kinds of request of whose end people are told
 LINES = 20  # of the log that are sent
 TEMPLATE = "notify.jinja"  # in .salt, and beside the host's settings
 
@@ -58,15 +59,9 @@ def _event(run: Run) -> str | None:
 
 
 def _recovered(history: History, done: Deployment) -> bool:
-    """Say whether something failed since what was live before; tasks and plans are told to nobody."""
-    before = history.before(done)
-    first = before.number if before else 0
-    since = history.deployments(done.project, history.newest(done.project) - first)
-    return any(
-        one.state in FAILURES and one.request.kind in ("deploy", "rollback")
-        for one in since
-        if first < one.number < done.number
-    )
+    """Say whether the last that was told of failed; of tasks, plans and edits nobody is told."""
+    last = history.tried(done.project, TOLD, before=done.number)
+    return last is not None and last.state in FAILURES
 
 
 def _told(run: Run, event: str) -> Notice:

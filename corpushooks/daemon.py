@@ -205,8 +205,11 @@ def settle(site: Site) -> None:
     rebuild.check(site.host, site.history)
     tree.remove(site.host.scratch)
     for row in site.history.projects():
-        for deployment in site.history.unfinished(row.name) if is_free(site.host.project(row.name)) else ():
-            deploy.stop_children(site, deployment)
+        try:
+            for deployment in site.history.unfinished(row.name) if is_free(site.host.project(row.name)) else ():
+                deploy.stop_children(site, deployment)
+        except OSError as exc:  # of its lock: its lane says so again, the other projects go on
+            structlog.get_logger().error("cannot settle", project=row.name, error=str(exc))
 
 
 class _OwnLogger(structlog.WriteLogger):

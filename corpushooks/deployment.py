@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -18,6 +18,8 @@ TRANSITIONS: Mapping[str, frozenset[str]] = {
 }
 SUCCEEDED = frozenset({DEPLOYED, DONE})
 FAILURES = (FAILED, ROLLED_BACK, BROKEN)  # something was tried and did not work; a refusal tried nothing
+TRIED = (DEPLOYED, DONE, *FAILURES)  # began, and came to an end: neither refused nor cancelled while it waited
+DEPLOYING = frozenset({"deploy", "rollback", "edit"})  # the kinds by which another release, or an edit, goes live
 CHANGING = frozenset({"deploy", "rollback", "task", "edit"})  # the kinds of request that change what runs
 
 
@@ -118,6 +120,11 @@ class Deployment:
         request = shown.pop("request")
         shown.pop("token")
         return {**shown, "kind": request["kind"], "by": request["who"], "key": request["key"], "via": request["via"]}
+
+
+def newest_tried(found: Iterable[Deployment], kinds: Set[str]) -> Deployment | None:
+    """Return the first of some kinds that began and ended; what was refused tried nothing and says nothing."""
+    return next((one for one in found if one.request.kind in kinds and one.state in TRIED), None)
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from corpushooks import git, layout, prepare, release, view, watches
+from corpushooks import git, inspection, layout, prepare, release, view, watches
 from corpushooks.deployment import CHANGING, DEPLOYED, QUEUED, Deployment, ProjectRow, Request
 from corpushooks.errors import RefusedError, UsageError
 from corpushooks.follower import follow
@@ -22,7 +22,7 @@ from corpushooks.keys import PUSH, READ
 from corpushooks.lanes import Lanes, known, newest, prepared, settings_of
 from corpushooks.peer import NUMBER_LIMIT, Asked, Connection, Places, not_understood
 from corpushooks.push import Command, Verdict, hint, judge, report
-from corpushooks.reports import EVERY, REPORTS
+from corpushooks.reports import EVERY, REPORTS, naming, tell
 from corpushooks.rights import Rights
 from corpushooks.site import Site
 from corpushooks.text import clean, one_line, shown
@@ -174,6 +174,7 @@ class Desk:
 
     def request(self, peer: Connection, visitor: Visitor, row: ProjectRow, asked: Asked) -> None:
         """Queue what the command asks for and follow it to its end."""
+        settings_of(self.site, row)  # must be right
         request = prepared(self.site, row, replace(_by(visitor, row, _request(asked)), via="command"))
         self._check_frozen(row.name, request)
         deployment = self._enqueue(row.name, request)
@@ -186,6 +187,8 @@ class Desk:
         """Feed a log from an offset on, to its end."""
         number = asked.number("number")
         deployment = self.site.history.deployment(row.name, number) if number else newest(self.site.history, row.name)
+        with naming(self.site, [row]):
+            inspection.check_log(self.site.host.project(row.name), deployment)
         deployment = follow(
             self.site, peer, deployment, asked.number("offset", 0),
             whole=asked.flag("whole"), progress=asked.flag("progress"),
@@ -228,13 +231,14 @@ class Desk:
             raise not_understood("report")
         if options.get("secrets") and not visitor.admin(name):
             raise RefusedError("secrets are shown to root, the host's group and keys that may admin")
-        right, tell = REPORTS[kind]
+        right, _ = REPORTS[kind]
         if name:
             rows = [self._allowed(visitor, name, right)]
         else:
             rows = [row for row in self.site.history.projects() if visitor.may(row.name, right)]
-        told = tell(self.site, rows, options)
-        peer.send(result=json.loads(json.dumps({"value": told.value, "lines": list(told.lines)}, default=str)))
+        told = tell(kind, self.site, rows, options)
+        answer = {"value": told.value, "lines": list(told.lines), "warnings": [asdict(each) for each in told.warnings]}
+        peer.send(result=json.loads(json.dumps(answer, default=str)))
 
     def ping(self, peer: Connection) -> None:
         """Say that we are here."""

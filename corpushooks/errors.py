@@ -22,6 +22,16 @@ CorpusError                    1
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that was found wrong, and the command that repairs it."""
+
+    what: str
+    repair: str
+
 
 class CorpusError(Exception):
     """Say what is wrong in one line, and in `hint` which command helps."""

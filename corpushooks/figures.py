@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from corpushooks.deployment import FAILURES, SUCCEEDED, Deployment
+from corpushooks.deployment import DEPLOYING, FAILURES, SUCCEEDED, TRIED, Deployment, newest_tried
 
 TOOK = re.compile(r"(?:^\[\d+/\d+\] |^ +)install (\S+)\s.*?(\d+\.\d) s$")  # as view.row has it
 
@@ -36,8 +36,7 @@ class Figures:
 
 def figures(project: str, found: Sequence[Deployment], took: Iterable[tuple[str, float]]) -> Figures:
     """Return the figures of a project from its deployments, and from how long its install SLS took."""
-    kinds, ends = ("deploy", "rollback"), {*SUCCEEDED, *FAILURES}
-    tried = [one for one in found if one.request.kind in kinds and one.state in ends]
+    tried = [one for one in found if one.request.kind in ("deploy", "rollback") and one.state in TRIED]
     lasted = sorted(
         max(0.0, one.decided - one.started) for one in tried if one.state in SUCCEEDED and one.decided and one.started
     )
@@ -77,12 +76,14 @@ def lines(found: Figures) -> list[str]:
 METRICS: Mapping[str, tuple[str, str]] = {
     "deployments_total": ("counter", "Deployments that ended, by outcome."),
     "last_success_timestamp_seconds": ("gauge", "When the live release was decided."),
-    "last_duration_seconds": ("gauge", "How long the newest deployment took."),
-    "last_failed": ("gauge", "Whether the newest deployment failed."),
+    "last_duration_seconds": ("gauge", "How long the newest deployment that began took."),
+    "last_failed": ("gauge", "Whether the newest deployment that began failed."),
+    "last_task_failed": ("gauge", "Whether a task failed when it last ran."),
     "open": ("gauge", "Deployments that run or wait."),
     "broken": ("gauge", "Whether a project needs a person."),
     "frozen": ("gauge", "Whether a project is frozen."),
     "drift_files": ("gauge", "Files of project/ that are no longer as they were deployed."),
+    "faults": ("gauge", "What is missing or damaged of a project: corpus status names it."),
 }
 
 
@@ -98,6 +99,8 @@ def metrics(rows: Sequence[tuple[Mapping[str, Any], Sequence[Deployment]]]) -> l
             samples["deployments_total"].append(f'{{{label},outcome="{outcome}"}} {number}')
         for name, value in _gauges(status, deployments).items():
             samples[name].append(f"{{{label}}} {value:g}" if value < 1e6 else f"{{{label}}} {value:.3f}")
+        for task, failed in _tasks(deployments).items():
+            samples["last_task_failed"].append(f'{{{label},task="{task}"}} {failed:d}')
     found: list[str] = []
     for name, (kind, about) in METRICS.items():
         full = f"corpushooks_{name}"
@@ -106,14 +109,21 @@ def metrics(rows: Sequence[tuple[Mapping[str, Any], Sequence[Deployment]]]) -> l
 
 
 def _gauges(status: Mapping[str, Any], deployments: Sequence[Deployment]) -> dict[str, float]:
-    ended = [one for one in deployments if one.final and one.started and one.decided]  # the newest first
-    newest = ended[0] if ended else None
+    newest = newest_tried(deployments, DEPLOYING)
     found: dict[str, float] = {
         "open": len(status["open"]), "broken": bool(status["broken"]), "frozen": bool(status["frozen"]),
-        "drift_files": len(status["drift"]), "last_failed": bool(newest and newest.state in FAILURES),
+        "faults": len(status["faults"]), "last_failed": bool(newest and newest.state in FAILURES),
     }  # fmt: skip
+    if status["drift"] is not None:
+        found["drift_files"] = len(status["drift"])
     if status["since"]:
         found["last_success_timestamp_seconds"] = status["since"]
     if newest and newest.started and newest.decided:
         found["last_duration_seconds"] = max(0.0, newest.decided - newest.started)
     return found
+
+
+def _tasks(deployments: Sequence[Deployment]) -> dict[str, bool]:
+    """Say of each task that ever ran whether it failed when it last did."""
+    ran = [one for one in deployments if one.request.kind == "task" and one.state in TRIED]  # the newest first
+    return {one.request.task: one.state in FAILURES for one in reversed(ran)}

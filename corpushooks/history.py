@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
+from collections.abc import Set
 from dataclasses import asdict
 from typing import Any
 
@@ -20,17 +21,20 @@ from corpushooks.deployment import (
     ROLLING_BACK,
     RUNNING,
     TRANSITIONS,
+    TRIED,
     ChildRow,
     Deployment,
     Freeze,
     ProjectRow,
     Request,
+    newest_tried,
 )
 from corpushooks.errors import LostStoreError, StateError, UsageError
 from corpushooks.project import Host
 from corpushooks.store import HINT, Connection, Store, files
 
 LIVE = f"state = '{DEPLOYED}'"  # as its index has it
+PAGE = 50  # deployments that are read at once
 
 
 def open_store(host: Host) -> History:
@@ -177,6 +181,17 @@ class History(Store):
         states = ", ".join(f"'{state}'" for state in FAILURES)
         found = self._read(f"project = ? AND state IN ({states}) ORDER BY number DESC LIMIT 1", project)
         return found[0] if found else None
+
+    def tried(self, project: str, kinds: Set[str], before: int | None = None) -> Deployment | None:
+        """Return the newest of some kinds that began and ended, of those with a number less than `before`."""
+        states, below = ", ".join(f"'{state}'" for state in TRIED), before or self.newest(project) + 1
+        while found := self._read(
+            f"project = ? AND number < ? AND state IN ({states}) ORDER BY number DESC LIMIT {PAGE}", project, below
+        ):
+            if newest := newest_tried(found, kinds):
+                return newest
+            below = found[-1].number
+        return None
 
     def edits_since(self, project: str, number: int) -> list[Deployment]:
         """Return the deployments of edits that came after a number, the oldest first."""

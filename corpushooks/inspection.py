@@ -6,18 +6,17 @@ import re
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from corpushooks import config, git, release
+from corpushooks import config, git, parts, release, view
 from corpushooks import tree as trees
-from corpushooks.deployment import Deployment, ProjectRow, Request
-from corpushooks.errors import CorpusError, SaltError, UsageError
-from corpushooks.history import History
-from corpushooks.lanes import settings_of
+from corpushooks.deployment import DEPLOYING, Deployment, ProjectRow, Request
+from corpushooks.errors import CorpusError, Fault, GitError, LogError, SaltError, UsageError
+from corpushooks.lanes import log_path, settings_of
 from corpushooks.paths import strays
-from corpushooks.project import NAME, NAME_LIMIT, Host
+from corpushooks.project import NAME, NAME_LIMIT, Host, Project
 from corpushooks.redaction import Redactor
 from corpushooks.release import Release, Unheard
 from corpushooks.salt import Session
@@ -27,15 +26,25 @@ from corpushooks.sls import Problem
 from corpushooks.text import clean, shown
 
 
-def status(host: Host, history: History, row: ProjectRow) -> dict[str, Any]:
-    """Return what is live in a project, and what runs or waits."""
-    project = host.project(row.name)
-    pillar = git.ref(project.pillar_git, f"refs/heads/{row.branch}")
+def faults(site: Site, row: ProjectRow) -> list[Fault]:
+    """Return what is wrong with the files of a project, with the commands as one types them for this host."""
+    running = site.history.unfinished(row.name)
+    number = running[0].number if running else 0
+    found = parts.faults(site.host.project(row.name), row, site.settings, number)
+    return [replace(each, repair=site.words(each.repair)) for each in found]
+
+
+def status(site: Site, row: ProjectRow) -> dict[str, Any]:
+    """Return what is live in a project, what runs or waits, and what is wrong with its files."""
+    history, found = site.history, faults(site, row)
     last, failed, frozen = history.deployments(row.name, 1), history.failed(row.name), history.frozen(row.name)
+    tried = history.tried(row.name, DEPLOYING)
     live = history.deployment(row.name, row.live) if row.live else None
-    branch = git.ref(project.code_git, f"refs/heads/{row.branch}")
+    branch = _branch(site.host.project(row.name), row)
     now = history.project(row.name) or row  # a deployment may just have ended
     busy = [d.as_json() for d in [*history.unfinished(row.name), *history.queued(row.name)] if not d.final]
+    drift = _drift(site.host.project(row.name), found) if row.live and not busy else []
+    ahead = _pillar_ahead(site.host.project(row.name), row)
     return {
         "project": row.name,
         "environment": row.environment,
@@ -45,17 +54,52 @@ def status(host: Host, history: History, row: ProjectRow) -> dict[str, Any]:
         "by": live.request.who if live else None,
         "commit": row.code,
         "branch_at": branch,
-        "branch_moved": branch not in (row.code, now.code) and not busy,
+        "branch_moved": not found and branch not in (row.code, now.code) and not busy,
         "tree": row.tree_code,
         "pillar": row.pillar,
-        "pillar_ahead": bool(row.live) and pillar != row.pillar,
+        "pillar_ahead": ahead,
         "broken": row.broken,
         "frozen": str(frozen) if frozen else None,
         "open": busy,
         "last": last[0].as_json() if last else None,
+        "last_deployment": tried.as_json() if tried else None,
         "last_failure": failed.as_json() if failed else None,
-        "drift": list(trees.drift(project.stage, project.tree, project.stamps)) if row.live and not busy else [],
+        "drift": drift,
+        "faults": [asdict(each) for each in found],
     }
+
+
+def _drift(project: Project, found: list[Fault]) -> list[str] | None:
+    """Return what of project/ is no longer as it was deployed; None, and a fault more, where it cannot be seen."""
+    try:
+        return list(trees.drift(project.stage, project.tree, project.stamps))
+    except CorpusError as exc:
+        if not found:
+            found.append(Fault(exc.message, project.host.words(f"corpus deploy {project.name}")))
+    return None
+
+
+def _branch(project: Project, row: ProjectRow) -> str | None:
+    """Return the commit that the branch names; what cannot be read is a fault, and said as one."""
+    with suppress(GitError):
+        return git.ref(project.code_git, f"refs/heads/{row.branch}")
+    return None
+
+
+def _pillar_ahead(project: Project, row: ProjectRow) -> bool:
+    """Say whether a pillar was pushed that is not deployed yet; what cannot be read is a fault, and said as one."""
+    with suppress(GitError):
+        return bool(row.live) and git.ref(project.pillar_git, f"refs/heads/{row.branch}") != row.pillar
+    return False
+
+
+def check_log(project: Project, deployment: Deployment) -> None:
+    """Raise LogError where the log of a deployment that has ended is gone."""
+    path, called = log_path(project, deployment.number), view.named(deployment.as_json())
+    if deployment.ended and not path.is_file():
+        what = "is not a file" if path.exists() else "is missing"
+        hint = f"what is known of it: corpus history {project.name}"
+        raise LogError(f"the log of {called} of {project.name} {what}: {path}", hint)
 
 
 @dataclass(frozen=True)
@@ -144,6 +188,8 @@ def check_project(site: Site, row: ProjectRow, folder: Path) -> list[Checked]:
     project = site.host.project(row.name)
     head = f"refs/heads/{row.branch}"
     code = git.ref(project.code_git, head)
+    if code is None and row.code:
+        raise GitError(f"{project.code_git} has no {row.branch}", hint="corpus doctor")
     if code is None:
         raise UsageError(f"{row.name} has no {row.branch} yet", hint="git push first")
     try:

@@ -31,6 +31,7 @@ from corpushooks.deployment import (
     Request,
 )
 from corpushooks.errors import (
+    ConfigError,
     CorpusError,
     LogError,
     NoDaemonError,
@@ -77,9 +78,13 @@ def known(site: Site, name: str) -> ProjectRow:
     return row
 
 
-def settings_of(site: Site, row: ProjectRow) -> Settings:
-    """Return the settings of a project: what `init` recorded wins over the host's."""
-    return replace(site.settings.for_project(row.name), environment=row.environment, branch=row.branch)
+def settings_of(site: Site, row: ProjectRow, *, needs_sound: bool = True) -> Settings:
+    """Return the settings of a project: what `init` recorded wins over the host's.
+
+    Where its own are wrong raise ConfigError, or, unless they must be sound, return those of the host.
+    """
+    settings = site.settings.for_project(row.name) if needs_sound else site.settings.sound(row.name)
+    return replace(settings, environment=row.environment, branch=row.branch)
 
 
 def log_path(project: Project, number: int) -> Path:
@@ -130,7 +135,7 @@ def locked(project: Project) -> Iterator[None]:
 
 
 def is_free(project: Project) -> bool:
-    """Say whether nobody works in a project: no lane, and no `corpus deploy --here`."""
+    """Say whether nobody works in a project: no lane, and no `corpus deploy --here`. Raise OSError."""
     descriptor = os.open(project.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -203,7 +208,7 @@ def _start(site: Site, deployment: Deployment) -> None:
         with opened(site, deployment) as run:
             if _begins(run):
                 at_edge(run, _refuse_frozen if _is_frozen(run) else KINDS.get(run.request.kind, _unknown))
-    except LogError as exc:
+    except (LogError, ConfigError) as exc:
         site.history.end(site.history.move(deployment, REFUSED, one_line(exc.message)))
         site.tell()
 
@@ -230,7 +235,7 @@ def _begins(run: Run) -> bool:
 def opened(site: Site, deployment: Deployment, *, needs_log: bool = True) -> Iterator[Run]:
     """Give a deployment what it needs to run, where followers and `cancel` find it; raise LogError."""
     row, project = known(site, deployment.project), site.host.project(deployment.project)
-    settings = settings_of(site, row)
+    settings = settings_of(site, row, needs_sound=needs_log)  # what was interrupted must come to its end
     redactor = release.redactor_of(settings)
     release.recall(project, redactor)
     writer = log.Log(log_path(project, deployment.number), redactor, needed=needs_log)
@@ -318,7 +323,7 @@ class Lanes:
         for name in names:
             project = self.site.host.project(name)
             for path in (project.code_git, project.pillar_git):
-                with contextlib.suppress(CorpusError), locked(project):
+                with contextlib.suppress(CorpusError, OSError), locked(project):
                     git.maintain(path)
 
     def busy(self) -> bool:

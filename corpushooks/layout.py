@@ -107,15 +107,25 @@ def _folder(path: Path, mode: int | None) -> None:
         try:
             path.mkdir(parents=True)
         except (FileExistsError, NotADirectoryError) as exc:
-            raise TreeError(f"{path} is not a folder", hint=f"ls -ld {path}") from exc
+            raise TreeError(f"{path} is not a folder", hint=away(path)) from exc
         path.chmod(mode or 0o770)
     elif mode is not None and path.stat().st_mode & 0o7777 != mode:
         path.chmod(mode)
 
 
+def away(path: Path, then: str = "", *, to: Path | None = None) -> str:
+    """Return the command that moves something out of the way, to a name in its folder, or `to`, that is free.
+
+    `then` is the command that follows.
+    """
+    names = ((to or path.parent) / f"{path.name}.aside{number or ''}" for number in range(1000))
+    free = next(name for name in names if not os.path.lexists(name))
+    return f"mv {shlex.quote(str(path))} {shlex.quote(str(free))}{then and ' && '}{then}"
+
+
 def _install_hook(project: Project, repo: str, path: Path) -> None:
     text = hook_text(project, repo)
-    if not path.exists() or path.read_text() != text or not os.access(path, os.X_OK):
+    if not path.is_file() or path.read_text(errors="replace") != text or not os.access(path, os.X_OK):
         disk.write_file(path, text.encode(), 0o755)
 
 

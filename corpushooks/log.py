@@ -159,7 +159,7 @@ def _record(text: str, more: bool, brief: bool = False) -> dict[str, Any]:
 
 
 def read(path: Path, offset: int = 0) -> Iterator[Line]:
-    """Yield the whole lines of a log from `offset` on; nothing where there is no log."""
+    """Yield the whole lines of a log from `offset` on; nothing where there is no log. Raise LogError."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, offset - 1))
@@ -169,11 +169,21 @@ def read(path: Path, offset: int = 0) -> Iterator[Line]:
                 if not raw.endswith(b"\n"):
                     return
                 offset += len(raw)
-                try:
-                    record = json.loads(raw)
-                except ValueError:
-                    record = {"text": "(this line cannot be read)", "at": 0.0}
-                more, brief, end = (record.get(mark, False) for mark in ("more", "brief", "end"))
-                yield Line(record["text"], more, end, record["at"], offset, brief)
+                yield _line(raw, offset)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return
+    except OSError as exc:
+        raise LogError(f"the log {path} cannot be read: {exc.strerror}") from exc
+
+
+def _line(raw: bytes, offset: int) -> Line:
+    """Return a line of a log; one that is damaged says so."""
+    try:
+        record = json.loads(raw)
+        text, at = record["text"], float(record["at"])
+        if isinstance(text, str):
+            more, brief, end = (record.get(mark) is True for mark in ("more", "brief", "end"))
+            return Line(text, more, end, at, offset, brief)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        pass
+    return Line("(this line cannot be read)", False, False, 0.0, offset)

@@ -160,7 +160,7 @@ def _complete(store: History, project: Project, settings: Settings, damaged: fro
     lines = [f"{name}: {view.count(len(told), 'deployment')} from logs, archives and pins"] if told else []
     if lost:
         environments = [one.environment for _, one in sorted(told.items(), reverse=True) if one.environment]
-        made = _project_row(store, project, row, [*environments, settings.for_project(name).environment][0])
+        made = _project_row(store, project, row, [*environments, settings.sound(name).environment][0])
         store.forget_project_row(name)
         store.fill("project", [asdict(made)])
         live = f"deployment {made.live} at {view.short(made.code)}" if made.live else "nothing"

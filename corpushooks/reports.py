@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from corpushooks import figures, git, init, inspection, log, tree, view
+from corpushooks import figures, git, init, inspection, log, parts, tree, view
 from corpushooks.deployment import Deployment, ProjectRow
-from corpushooks.errors import UsageError
+from corpushooks.errors import ConfigError, CorpusError, DoorError, Fault, LogError, UsageError
 from corpushooks.keys import PUSH, READ
 from corpushooks.lanes import log_path
 from corpushooks.site import Site
@@ -26,10 +27,11 @@ Options = Mapping[str, Any]  # a missing one is as false
 
 @dataclass(frozen=True)
 class Report:
-    """What is told: as JSON has it, and as people read it."""
+    """What is told: as JSON has it, as people read it, and what else is wrong with the projects that are told of."""
 
     value: Any
     lines: Sequence[str]
+    warnings: tuple[Fault, ...] = ()
 
 
 def status(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
@@ -38,7 +40,7 @@ def status(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
     found, lines = [], []
     for row in rows:
         places = init.urls(site.host.project(row.name), site.settings) if urls else {}
-        found.append({**inspection.status(site.host, site.history, row), **places})
+        found.append({**inspection.status(site, row), **places})
         lines += [*view.status(found[-1], time.time()), *(f"  {place}" for place in places.values())]
     return Report(found[0] if one else found, lines or ["no projects: corpus init NAME"])
 
@@ -75,14 +77,13 @@ def _own_first(cfg: inspection.Seen) -> list[str]:
 def archives(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
     """Tell which archives of a project there are, the newest first: what was before a deployment, and what failed."""
     (row,), found = rows, []
-    for path in site.host.project(row.name).archives.iterdir():
-        number = path.name.rpartition("_")[2]
-        if number.isdigit():
-            found.append(_archive(site, row, path, int(number)))
+    for number, path in parts.numbered(site.host.project(row.name)):
+        found.append(_archive(site, row, path, number))
     found.sort(key=lambda one: -one["number"])
     lines = [
         f"{one['number']:>5}  {one['name']}  before: {view.short(one['commit'])}"
         f"{'  failed tree: ' + view.short(one['failed']) if one['failed'] else ''}"
+        f"{'' if one['whole'] else '  cannot be restored'}"
         for one in found
     ]
     return Report(found, lines or [f"{row.name} has no archives"])
@@ -114,12 +115,14 @@ def stats(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
 
 def _install_times(site: Site, deployment: Deployment) -> list[tuple[str, float]]:
     path = log_path(site.host.project(deployment.project), deployment.number)
-    return figures.install_times(line.text for line in log.read(path) if not line.more)
+    with suppress(LogError):  # which is a fault, and said
+        return figures.install_times(line.text for line in log.read(path) if not line.more)
+    return []
 
 
 def metrics(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
     """Tell of projects as Prometheus reads it."""
-    found = [(inspection.status(site.host, site.history, row), site.history.deployments(row.name)) for row in rows]
+    found = [(inspection.status(site, row), site.history.deployments(row.name)) for row in rows]
     lines = figures.metrics(found)
     return Report({"text": "".join(f"{line}\n" for line in lines)}, lines)
 
@@ -167,3 +170,37 @@ REPORTS: Mapping[str, tuple[str, Tell]] = {  # what can be told, and the right t
     "diff": (PUSH, diff),
 }
 EVERY = ("status", "stats", "metrics")  # what can be told of all projects at once
+OF_FAULTS = ("status", "metrics")  # what tells of them itself
+
+
+def tell(kind: str, site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
+    """Tell of projects, and what is wrong with their files; raise CorpusError where that keeps them from being told."""
+    with naming(site, rows):
+        told = REPORTS[kind][1](site, rows, options)
+    return told if kind in OF_FAULTS else replace(told, warnings=tuple(warnings(site, rows)))
+
+
+def warnings(site: Site, rows: Sequence[ProjectRow]) -> list[Fault]:
+    """Return what is wrong with the files of some projects, each with its name."""
+    return [replace(each, what=f"{row.name}: {each.what}") for row in rows for each in inspection.faults(site, row)]
+
+
+@contextmanager
+def naming(site: Site, rows: Sequence[ProjectRow]) -> Iterator[None]:
+    """Have an error name the project that is told of and what is wrong with its files."""
+    try:
+        yield
+    except (CorpusError, OSError) as exc:
+        if isinstance(exc, UsageError) and not isinstance(exc, ConfigError):
+            raise
+        raise _blamed(site, rows, exc) from exc
+
+
+def _blamed(site: Site, rows: Sequence[ProjectRow], exc: CorpusError | OSError) -> CorpusError:
+    """Return an error with the name of the project and, where something is wrong with its files, the cause."""
+    wrong, said = warnings(site, rows), parts.told(exc)
+    hint = exc.hint if isinstance(exc, CorpusError) else "corpus doctor"
+    if not wrong:
+        return exc if isinstance(exc, CorpusError) else DoorError(said, hint)
+    more = "" if said in wrong[0].what else f"; {said}"
+    return DoorError(f"{wrong[0].what}{more}", wrong[0].repair)

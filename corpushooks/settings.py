@@ -154,13 +154,30 @@ class Settings:
     auth: str = _key("keys", AUTH, "Whose ssh keys are let in: those that were added, or those of a directory too.")
     ldap: Directory | None = _key(None, LDAP, "The directory, for auth: ldap; its keys: corpus help ldap.")  # noqa: RUF009
     minion: Mapping[str, Any] = _key({}, MAPPING, "Further configuration of the Salt minion.")
-    projects: Mapping[str, Mapping[str, Any]] = _key(
+    projects: Mapping[str, Mapping[str, Any] | ConfigError] = _key(  # the error, where it is wrong: it is its own alone
         {}, PROJECTS, "What is different for a project, by its name; for example {hello: {keep_archives: 5}}."
     )
 
     def for_project(self, name: str) -> Settings:
-        """Return the settings as the project `name` has them."""
-        return dataclasses.replace(self, **self.projects.get(name, {}))
+        """Return the settings as the project `name` has them; raise ConfigError where its own are wrong."""
+        own = self.projects.get(name, {})
+        if isinstance(own, ConfigError):
+            raise ConfigError(own.message, own.hint)
+        return dataclasses.replace(self, **own)
+
+    def sound(self, name: str) -> Settings:
+        """Return the settings as the project `name` has them, or the host's where its own are wrong."""
+        return self if isinstance(self.projects.get(name), ConfigError) else self.for_project(name)
+
+    @property
+    def own(self) -> dict[str, Mapping[str, Any]]:
+        """What is different for projects, without what is wrong."""
+        return {name: own for name, own in self.projects.items() if not isinstance(own, ConfigError)}
+
+    @property
+    def wrong(self) -> dict[str, ConfigError]:
+        """The projects whose own settings are wrong."""
+        return {name: own for name, own in self.projects.items() if isinstance(own, ConfigError)}
 
 
 def schema() -> tuple[Key, ...]:
@@ -206,7 +223,8 @@ def parse(text: bytes | str, source: str) -> Settings:
         settings = Settings(**taken(keys_of(Settings), found or {}))
         if settings.auth == "ldap" and settings.ldap is None:
             raise ConfigError("auth: ldap needs the key ldap, which says where the directory is")
-        return settings
+        wrong = {name: ConfigError(f"{source}: {exc.message}", HINT) for name, exc in settings.wrong.items()}
+        return dataclasses.replace(settings, projects={**settings.projects, **wrong})
     except UsageError as exc:
         raise ConfigError(f"{source}: {exc.message}", HINT) from exc
 
@@ -243,20 +261,26 @@ def _twice(node: yaml.Node, seen: set[int]) -> Iterator[yaml.ScalarNode]:
         yield from _twice(value, seen)
 
 
-def _overrides(projects: Mapping[Any, Any]) -> dict[str, dict[str, Any]]:
-    """Check what is said of single projects."""
-    keys = keys_of(Settings)
-    own = {name: key for name, key in keys.items() if key.per_project}
-    result: dict[str, dict[str, Any]] = {}
+def _overrides(projects: Mapping[Any, Any]) -> dict[str, dict[str, Any] | ConfigError]:
+    """Check what is said of single projects; what is wrong there is wrong for that project alone."""
+    result: dict[str, dict[str, Any] | ConfigError] = {}
     for project, body in projects.items():
-        above = f"projects.{project}"
         if not isinstance(project, str):  # 0123 would be project "83"
             raise ConfigError(f"projects: expected a name, in quotes, got {shown(project)}")
-        if not MAPPING.accepts(body):
-            raise ConfigError(f"{above}: expected a mapping, got {shown(body)}")
-        for name in body or {}:
-            if name in keys and name not in own:
-                raise ConfigError(f"{above}.{name}: is a setting of the host, not of a project")
-        values = taken(own, body or {}, f"{above}.")
-        result[check_name(project)] = values
+        try:
+            result[check_name(project)] = _override(f"projects.{project}", body)
+        except ConfigError as exc:
+            result[project] = exc
     return result
+
+
+def _override(above: str, body: Any) -> dict[str, Any]:
+    """Return what is said of one project; raise ConfigError."""
+    keys = keys_of(Settings)
+    own = {name: key for name, key in keys.items() if key.per_project}
+    if not MAPPING.accepts(body):
+        raise ConfigError(f"{above}: expected a mapping, got {shown(body)}")
+    for name in body or {}:
+        if name in keys and name not in own:
+            raise ConfigError(f"{above}.{name}: is a setting of the host, not of a project")
+    return taken(own, body or {}, f"{above}.")

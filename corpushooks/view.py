@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from corpushooks.deployment import Deployment
+from corpushooks.deployment import CANCELLED, FAILURES, REFUSED, Deployment
 from corpushooks.failure import command_output, condensed, failure
 from corpushooks.sls import Result, State
 from corpushooks.text import excerpt, lines, middle, one_line, shortened, shown
@@ -26,6 +26,7 @@ FAILED = 20  # states that failed
 DIFFERENCE = 40  # lines of what a plan would change in a file, or an SLS that failed did
 COLUMNS = 400
 
+NOTHING = (REFUSED, CANCELLED, *FAILURES)  # the states of what changed nothing for the better
 OUTCOMES = {
     "queued": "waits", "running": "runs", "rolling_back": "rolls back", "deployed": "deployed", "done": "done",
     "refused": "refused", "cancelled": "cancelled", "failed": "failed", "rolled_back": "rolled back",
@@ -314,13 +315,22 @@ def status(found: Mapping[str, Any], now: float) -> list[str]:
     if drift := found["drift"]:
         more = f" and {len(drift) - 3} more" if len(drift) > 3 else ""
         lines.append(f"    project/ was changed since: {', '.join(map(shown, drift[:3]))}{more}")
-    lines += [f"    {outcome(one['state'])}: deployment {one['number']} by {one['by']}" for one in found["open"]]
-    last, failed = found["last"], found["last_failure"]
-    if last and last["state"] not in ("deployed", "done"):
-        lines.append(f"    last: deployment {last['number']} {outcome(last['state'])}: {last['reason']}")
-    elif failed:
+    lines += [f"    {outcome(one['state'])}: {named(one)} by {one['by']}" for one in found["open"]]
+    lines += [f"    wrong: {fault['what']}; {fault['repair']}" for fault in found["faults"]]
+    return lines + _last(found, now)
+
+
+def _last(found: Mapping[str, Any], now: float) -> list[str]:
+    """Say what failed last, and, where that is another, what came to nothing since."""
+    last, tried, failed = found["last"], found["last_deployment"], found["last_failure"]
+    lines = []
+    if tried and tried["state"] in FAILURES:
+        lines.append(f"    last: {named(tried)} {outcome(tried['state'])}: {tried['reason']}")
+    if last and last["state"] in NOTHING and not (tried and tried["number"] == last["number"]):
+        lines.append(f"    last: {named(last)} {outcome(last['state'])}: {last['reason']}")
+    if failed and not lines:
         when = ago(now - (failed["decided"] or failed["queued"]))
-        lines.append(f"    last failure, {when} ago: deployment {failed['number']}: {failed['reason']}")
+        lines.append(f"    last failure, {when} ago: {named(failed)}: {failed['reason']}")
     return lines
 
 
@@ -335,6 +345,12 @@ def _moved(found: Mapping[str, Any]) -> list[str]:
         f"    {branch} is at {at}, which is not what is live",
         f"    deploy it: {deploy} {branch}; or take it back: {deploy}",
     ]
+
+
+def named(one: Mapping[str, Any]) -> str:
+    """Return what people call a request: deployment 3, rollback 4, task 5."""
+    kind = one.get("kind", "deploy")
+    return f"{'deployment' if kind in ('deploy', 'edit') else kind} {one['number']}"
 
 
 def history_row(one: Deployment, *, live: bool) -> str:

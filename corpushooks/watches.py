@@ -173,7 +173,7 @@ class Watches:
     def keep(self) -> bool:
         """Watch what the settings say; return whether there is anything."""
         settings = self.site.settings
-        if not settings.watch and not any(own.get("watch") for own in settings.projects.values()):
+        if not settings.watch and not any(own.get("watch") for own in settings.own.values()):
             return False
         try:
             rows = {row.name: row for row in self.site.history.projects() if self._wanted(row)}
@@ -187,7 +187,7 @@ class Watches:
         return bool(self._kept)
 
     def _wanted(self, row: ProjectRow) -> bool:
-        return row.environment == "dev" and row.tree_code is not None and self.site.settings.for_project(row.name).watch
+        return row.environment == "dev" and row.tree_code is not None and self.site.settings.sound(row.name).watch
 
     def _keep(self, row: ProjectRow) -> None:
         with contextlib.ExitStack() as stack:

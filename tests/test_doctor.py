@@ -16,7 +16,8 @@ import pytest
 
 from corpushooks import client, doctor, git, layout, peer, setup
 from corpushooks.doctor import soundness
-from corpushooks.doctor.patient import Fault, admit
+from corpushooks.doctor.patient import admit
+from corpushooks.errors import Fault
 from corpushooks.history import History
 from corpushooks.machine import Machine, Unit
 from corpushooks.run import Output, run

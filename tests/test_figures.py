@@ -44,6 +44,7 @@ def test_times_are_read_from_the_rows_that_people_read() -> None:
 def test_metrics_are_what_prometheus_reads() -> None:
     status: dict[str, Any] = {
         "project": "hello", "open": [1], "broken": None, "frozen": "so", "drift": ["a", "b"], "since": 1700000000.5,
+        "faults": [{"what": "so", "repair": "do"}],
     }  # fmt: skip
     text = figures.metrics([(status, [one(2, "rolled_back", 2.5), one(1, "deployed")])])
     assert 'corpushooks_deployments_total{project="hello",outcome="rolled_back"} 1' in text
@@ -52,6 +53,7 @@ def test_metrics_are_what_prometheus_reads() -> None:
     assert 'corpushooks_last_failed{project="hello"} 1' in text
     assert 'corpushooks_drift_files{project="hello"} 2' in text
     assert 'corpushooks_frozen{project="hello"} 1' in text
+    assert 'corpushooks_faults{project="hello"} 1' in text
     helped = [line.split()[2] for line in text if line.startswith("# HELP")]
     typed = [line.split()[2] for line in text if line.startswith("# TYPE")]
     assert helped == typed and all(line.startswith(("#", "corpushooks_")) for line in text)

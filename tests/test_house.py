@@ -19,7 +19,7 @@ HOOK = PACKAGE.parent / "hooks/proc-receive"
 FLOORS = {
     "entry": "__main__ cli cli.deployments cli.host cli.projects cli.looking cli.keys cli.notify cli.tables cli.base"
     " demo daemon shell resetperms",
-    "procedures": "init inspection rebuild setup doctor doctor.soundness doctor.privacy desk gate lookup reports"
+    "procedures": "init inspection parts rebuild setup doctor doctor.soundness doctor.privacy desk gate lookup reports"
     " follower watches lanes deploy plan inplace task prepare steps trees survivors announce",
     "assemblies": "site release edits layout installer setup.actions doctor.patient",
     "doors": "git salt wiring tree health history accounts keyring directory authorized_keys log client peer"

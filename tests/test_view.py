@@ -176,7 +176,7 @@ FOUND: dict[str, Any] = {
     "project": "hello", "environment": "prod", "live": 42, "commit": TWO, "tree": TWO, "broken": None,
     "branch": "master", "branch_at": TWO, "branch_moved": False,
     "pillar_ahead": False, "open": [], "last": {"state": "deployed", "number": 42, "reason": ""},
-    "since": 1000.0, "by": "alice", "frozen": None, "drift": [],
+    "since": 1000.0, "by": "alice", "frozen": None, "drift": [], "faults": [], "last_deployment": None,
     "last_failure": {"number": 40, "decided": 400.0, "queued": 300.0, "reason": "why not"},
 }  # fmt: skip
 
@@ -192,7 +192,9 @@ def test_status() -> None:
         "pillar_ahead": True, "frozen": "hello is frozen by me: it moves",
         "drift": ["a", "b", "c\n", "d"],
         "open": [{"state": "running", "number": 43, "by": "me"}, {"state": "queued", "number": 44, "by": "her"}],
-        "last": {"state": "rolled_back", "number": 44, "reason": "so"},
+        "last": {"state": "refused", "number": 46, "reason": "not so", "kind": "task"},
+        "last_deployment": {"state": "rolled_back", "number": 44, "reason": "so", "kind": "rollback"},
+        "faults": [{"what": "data/ is missing", "repair": "corpus init hello"}],
     }  # fmt: skip
     assert view.status(all_at_once, 0.0)[1:] == [
         "    BROKEN: why; corpus repair hello",
@@ -204,7 +206,9 @@ def test_status() -> None:
         "    project/ was changed since: a, b, c\\n and 1 more",
         "    runs: deployment 43 by me",
         "    waits: deployment 44 by her",
-        "    last: deployment 44 rolled back: so",
+        "    wrong: data/ is missing; corpus init hello",
+        "    last: rollback 44 rolled back: so",
+        "    last: task 46 refused: not so",
     ]
 
 

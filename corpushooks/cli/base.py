@@ -14,7 +14,7 @@ import click
 
 from corpushooks import client, project, view
 from corpushooks.deployment import ProjectRow
-from corpushooks.errors import RefusedError, UsageError
+from corpushooks.errors import Fault, RefusedError, UsageError
 from corpushooks.history import History, open_store
 from corpushooks.settings import Settings, load
 from corpushooks.site import MARK, Site, open_site
@@ -115,6 +115,12 @@ def show(as_json: bool, value: Any, lines: Sequence[str]) -> None:
     else:
         for line in lines:
             click.echo(line)
+
+
+def warn(faults: Sequence[Fault]) -> None:
+    """Say what is wrong beside what was asked for, and the commands that help."""
+    for fault in faults:
+        click.echo(f"warning: {fault.what}\nhint: {fault.repair}", err=True)
 
 
 def outcome(state: str, reason: str) -> str:

@@ -13,10 +13,11 @@ import click
 
 from corpushooks import client, doctor, inspection, lanes, log, setup
 from corpushooks.cli import tables
-from corpushooks.cli.base import EXITS, JSON, NAME, Context, Screen, show
+from corpushooks.cli.base import EXITS, JSON, NAME, Context, Screen, show, warn
 from corpushooks.doctor import patient
+from corpushooks.errors import Fault
 from corpushooks.lanes import newest
-from corpushooks.reports import REPORTS, Report
+from corpushooks.reports import Report, naming, tell, warnings
 
 
 @click.command()
@@ -35,11 +36,12 @@ def _told(context: Context, kind: str, name: str | None, options: Mapping[str, A
     if context.far:
         asked = {"op": "report", "report": kind, "project": name or "", "options": dict(options)}
         found = client.ask(context.host, asked, click.echo)
-        return Report(found["value"], found["lines"])
+        warnings = (Fault(each["what"], each["repair"]) for each in found.get("warnings", ()))
+        return Report(found["value"], found["lines"], tuple(warnings))
     site = context.site()
     try:
         rows = [context.known(name)[1]] if name else site.history.projects()
-        return REPORTS[kind][1](site, rows, options)
+        return tell(kind, site, rows, options)
     finally:
         site.engine.close()
 
@@ -48,6 +50,7 @@ def _show(kind: str, told: Report, as_json: bool) -> None:
     """Print a report: as JSON, as a table where a terminal is, else as plain lines."""
     if as_json or not sys.stdout.isatty() or not tables.show(kind, told.value, told.lines):
         show(as_json, told.value, told.lines)
+    warn(told.warnings)
 
 
 @click.command("history")
@@ -87,7 +90,7 @@ def stats(context: Context, name: str | None, as_json: bool) -> None:
 def metrics(context: Context, as_json: bool) -> None:
     """Print what Prometheus reads: for a textfile collector, or any scrape that can run a command."""
     told = _told(context, "metrics", None, {})
-    show(as_json, told.value, told.lines)
+    _show("metrics", told, as_json)
 
 
 @click.command()
@@ -114,15 +117,20 @@ def log_(context: Context, name: str, number: int | None, follow: bool, short: b
     if context.far:
         _far_log(context, name, number, follow=follow, whole=not short, as_json=as_json)
         return
-    history, _ = context.known(name)
+    history, row = context.known(name)
     deployment = history.deployment(name, number) if number else newest(history, name)
     if follow and not deployment.ended:
         asked = {"op": "follow", "project": name, "number": deployment.number, "whole": not short}
         result = Screen().ask(context.host, {**asked, "progress": Screen().rewrites})
         sys.exit(EXITS.get(result["state"], 1))
-    path = lanes.log_path(context.host.project(name), deployment.number)
-    found = [line for line in log.read(path) if line.is_in(whole=not short)]
+    project = context.host.project(name)
+    path = lanes.log_path(project, deployment.number)
+    site = context.site()
+    with naming(site, [row]):
+        inspection.check_log(project, deployment)
+        found = [line for line in log.read(path) if line.is_in(whole=not short)]
     show(as_json, [{"at": line.at, "text": line.text} for line in found], [line.text for line in found])
+    warn(warnings(site, [row]))
     if follow:
         sys.exit(EXITS.get(deployment.state, 1))
 
@@ -150,7 +158,7 @@ def _far_log(context: Context, name: str, number: int | None, *, follow: bool, w
 def config_(context: Context, name: str, origin: bool, show_secrets: bool, as_json: bool) -> None:
     """Print the configuration (cfg) that the SLS files of a project see."""
     told = _told(context, "config", name, {"origin": origin, "secrets": show_secrets})
-    show(as_json, told.value, told.lines)
+    _show("config", told, as_json)
 
 
 @click.command()
@@ -168,6 +176,8 @@ def check(context: Context, target: str, as_json: bool) -> None:
     problems = [problem for each in checked for problem in each.problems]
     lines = [line for each in checked for line in _lines(each)]
     show(as_json, {"target": target, "problems": problems, "files": [asdict(each) for each in checked]}, lines)
+    if not _is_path(target):
+        _warn_of(context, target)
     sys.exit(1 if problems else 0)
 
 
@@ -177,11 +187,24 @@ def _lines(checked: inspection.Checked) -> list[str]:
 
 
 def _check(context: Context, target: str, folder: Path) -> list[inspection.Checked]:
-    if "/" in target or target in (".", ".."):
+    if _is_path(target):
         environment = context.settings().environment
         return inspection.check_folder(Path(target).absolute(), environment, folder)
     _, row = context.known(target)
-    return inspection.check_project(context.site(), row, folder)
+    site = context.site()
+    with naming(site, [row]):
+        return inspection.check_project(site, row, folder)
+
+
+def _is_path(target: str) -> bool:
+    return "/" in target or target in (".", "..")
+
+
+def _warn_of(context: Context, name: str) -> None:
+    """Say what is wrong with the files of a project."""
+    site = context.site()
+    warn(warnings(site, [context.known(name)[1]]))
+    site.engine.close()
 
 
 @click.command("doctor")

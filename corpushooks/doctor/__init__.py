@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from corpushooks.doctor import privacy, soundness
-from corpushooks.doctor.patient import Check, Fault, Patient
+from corpushooks.doctor.patient import Check, Finding, Patient
+from corpushooks.errors import CorpusError, Fault
 
 CHECKS = (*soundness.CHECKS, *privacy.CHECKS)
 
@@ -41,8 +42,19 @@ def examine(patient: Patient, checks: Sequence[Check] = CHECKS) -> list[Found]:
     """Return what each check found; commands in it are as one types them for this host."""
     found = []
     for check in checks:
-        findings = list(check.find(patient))
+        findings = _found(check, patient)
         faults = [each for each in findings if isinstance(each, Fault)]
         words = tuple(replace(fault, repair=patient.host.words(fault.repair)) for fault in faults)
         found.append(Found(check.name, words, tuple(each for each in findings if isinstance(each, str))))
+    return found
+
+
+def _found(check: Check, patient: Patient) -> list[Finding]:
+    """Return what a check finds; what it cannot look at is a fault, and the next checks go on."""
+    found: list[Finding] = []
+    try:
+        found += check.find(patient)
+    except (CorpusError, OSError) as exc:
+        hint = exc.hint if isinstance(exc, CorpusError) else ""
+        found.append(Fault(f"cannot be checked: {exc}", hint or f"see {patient.host.state_dir}"))
     return found

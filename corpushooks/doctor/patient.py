@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from corpushooks.deployment import ProjectRow
-from corpushooks.errors import ConfigError, StoreError, UsageError
+from corpushooks.errors import ConfigError, Fault, StoreError, UsageError
 from corpushooks.history import open_store
 from corpushooks.machine import Machine
 from corpushooks.project import Host, Project
 from corpushooks.settings import Settings, load
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Something that is wrong, and the command that repairs it."""
-
-    what: str
-    repair: str
 
 
 @dataclass(frozen=True)
@@ -29,7 +21,7 @@ class Patient:
     host: Host
     settings: Settings
     rows: tuple[ProjectRow, ...] = ()
-    busy: frozenset[str] = frozenset()  # the projects of which a deployment has not ended
+    busy: Mapping[str, int] = field(default_factory=dict)  # the projects at work, with the number of what has not ended
     machine: Machine | None = None
     unread: tuple[Fault, ...] = ()  # what could not even be read
 
@@ -55,7 +47,7 @@ def admit(host: Host, machine: Machine | None) -> Patient:
     unread: list[Fault] = []
     settings = Settings()
     rows: tuple[ProjectRow, ...] = ()
-    busy: frozenset[str] = frozenset()
+    busy: dict[str, int] = {}
     try:
         settings = load(host.config_file)
     except ConfigError as exc:
@@ -74,16 +66,16 @@ def _open_to_others(store: Path) -> list[Fault]:
     return [Fault(f"{store} had mode {mode:04o}: others may use it", f"chmod go= {store}")] if mode & 0o077 else []
 
 
-def _told(host: Host) -> tuple[tuple[ProjectRow, ...], frozenset[str]]:
+def _told(host: Host) -> tuple[tuple[ProjectRow, ...], dict[str, int]]:
     """Return the projects that the store knows, and those of them that are at work."""
     if not host.projects_dir.exists() and not host.store.exists():
         raise UsageError(f"no project was ever made under {host.root}", hint="corpus init NAME")
     if not host.store.exists() and not any(host.projects_dir.glob("*/git/project.git")):
-        return (), frozenset()  # to open the store would make it
+        return (), {}  # to open the store would make it
     history = open_store(host)
     try:
         history.check()
         rows = tuple(history.projects())
-        return rows, frozenset(row.name for row in rows if history.unfinished(row.name))
+        return rows, {row.name: running[0].number for row in rows if (running := history.unfinished(row.name))}
     finally:
         history.close()

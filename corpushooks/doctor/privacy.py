@@ -7,7 +7,8 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from corpushooks.doctor.patient import Check, Fault, Find, Patient
+from corpushooks.doctor.patient import Check, Find, Patient
+from corpushooks.errors import Fault
 from corpushooks.redaction import Redactor
 
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -17,7 +18,7 @@ def _private(path: Path, owner: int, bits: int) -> Iterator[Fault]:
     """Find who else than `owner` may see something, by the bits of the mode; what is not there is no fault."""
     try:
         found = path.lstat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     quoted = shlex.quote(str(path))
     if stat.S_ISLNK(found.st_mode):
@@ -83,7 +84,7 @@ def _settings(patient: Patient) -> Iterator[Path]:
     """The settings, where their minion configuration has something that looks secret, or URLs of notifications are."""
     redactor = Redactor(patient.settings.secret_keys)
     redactor.learn(patient.settings.minion)
-    notified = [patient.settings.notify, *(own.get("notify") for own in patient.settings.projects.values())]
+    notified = [patient.settings.notify, *(own.get("notify") for own in patient.settings.own.values())]
     if redactor.values or any(notified):
         yield patient.host.config_file
 

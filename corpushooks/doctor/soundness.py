@@ -12,11 +12,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from corpushooks import client, git, lanes, release, setup, wiring
-from corpushooks.doctor.patient import Check, Fault, Finding, Patient
-from corpushooks.errors import CorpusError, DoorError, GitError, NoDaemonError
+from corpushooks import client, git, lanes, parts, release, setup, wiring
+from corpushooks.doctor.patient import Check, Finding, Patient
+from corpushooks.errors import CorpusError, DoorError, Fault, GitError, NoDaemonError
 from corpushooks.project import Host, Project
 from corpushooks.settings import Settings
 from corpushooks.setup.actions import Skipped, Started
@@ -237,18 +238,25 @@ def disk(patient: Patient) -> Iterator[Finding]:
 # the projects
 
 
+def files(patient: Patient) -> Iterator[Finding]:
+    """Find what is missing or damaged of each project."""
+    for row, project in zip(patient.rows, patient.projects, strict=True):
+        for each in parts.faults(project, row, patient.settings, patient.busy.get(row.name, 0)):
+            yield replace(each, what=f"{row.name}: {each.what}")
+
+
 def wires(patient: Patient) -> Iterator[Finding]:
     """Find links by which Salt should see a project, and does not."""
     for row, project in zip(patient.rows, patient.projects, strict=True):
         try:
             yield from _wires(project, row.environment)
         except (DoorError, OSError) as exc:
-            yield Fault(f"{row.name}: {exc}", getattr(exc, "hint", "") or f"corpus link {row.name}")
+            what, hint = (exc.message, exc.hint) if isinstance(exc, CorpusError) else (str(exc), "")
+            yield Fault(f"{row.name}: {what}", hint or f"corpus link {row.name}")
 
 
 def _wires(project: Project, environment: str) -> Iterator[Finding]:
     links = {
-        project.salt_link: "git/stage/.salt",
         project.wired_salt: str(wiring.states_dir(project, environment)),
         project.wired_pillar: str(project.pillar),
     }
@@ -271,7 +279,7 @@ def pillar(patient: Patient) -> Iterator[Finding]:
 def locks(patient: Patient) -> Iterator[Finding]:
     """Find locks of git that nobody holds any more."""
     for project in patient.projects:
-        if project.lock.exists() and not lanes.is_free(project):
+        if not project.lock.is_file() or not lanes.is_free(project):
             continue
         for repo in (project.code_git, project.pillar_git, project.work_git):
             for lock in sorted((*repo.glob("*.lock"), *repo.glob("refs/**/*.lock"))):
@@ -311,6 +319,7 @@ CHECKS = (
     Check("daemon", daemon),
     Check("Salt", salt),
     Check("disk", disk),
+    Check("files of projects", files),
     Check("links", wires),
     Check("pillar root", pillar),
     Check("locks of git", locks),

@@ -14,7 +14,7 @@ anybody else is ever read.
 """
 
 from corpushooks.git.access import MINIMUM, check_version, version
-from corpushooks.git.bare import bare_config, flush_objects, init_bare, init_work, maintain
+from corpushooks.git.bare import bare_config, flaw, flush_objects, init_bare, init_work, maintain
 from corpushooks.git.checkouts import (
     blob_name,
     checkout,
@@ -31,6 +31,7 @@ from corpushooks.git.commits import (
     EMPTY_TREE,
     Change,
     change,
+    check_commit,
     commit,
     content,
     counted,
@@ -53,6 +54,7 @@ from corpushooks.git.refs import (
     clear_locks,
     head_branch,
     is_empty,
+    is_id,
     move_ref,
     pin,
     pinned,
@@ -66,9 +68,10 @@ from corpushooks.git.sharing import check_objects, make_entrance, share
 
 __all__ = [
     "EMPTY_TREE", "LINK", "MINIMUM", "SUBMODULE", "Change", "Listing", "bare_config", "blob_name", "change",
-    "check_objects", "check_version", "checkout", "clear_locks", "commit", "content", "counted", "differing",
-    "distrust", "edited", "export", "export_files", "first_commit", "flush_objects", "folder", "head_branch",
-    "ignored", "init_bare", "init_work", "is_empty", "links", "listing", "listing_below", "lost_commits",
-    "maintain", "make_entrance", "move_ref", "object_id", "oddities", "pin", "pinned", "pins", "ref", "refusal",
-    "resolve", "share", "stop_checkout", "take_back_ref", "unpin", "update_refs", "version",
+    "check_commit", "check_objects", "check_version", "checkout", "clear_locks", "commit", "content", "counted",
+    "differing", "distrust", "edited", "export", "export_files", "first_commit", "flaw", "flush_objects", "folder",
+    "head_branch", "ignored", "init_bare", "init_work", "is_empty", "is_id", "links", "listing", "listing_below",
+    "lost_commits", "maintain", "make_entrance", "move_ref", "object_id", "oddities", "pin", "pinned", "pins",
+    "ref", "refusal", "resolve", "share", "stop_checkout", "take_back_ref", "unpin", "update_refs",
+    "version",
 ]  # fmt: skip

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import os
 import re
+import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dulwich.errors import NotGitRepository
+from dulwich.errors import ApplyDeltaError, ChecksumMismatch, FileFormatException, NotGitRepository
+from dulwich.refs import SymrefLoop
 from dulwich.repo import Repo
 
 from corpushooks.errors import GitError, ProcessError
 from corpushooks.patience import Check, endless
 from corpushooks.run import Output, run
+from corpushooks.text import one_line
 
 MINIMUM = (2, 30)
 PINS = "refs/corpus"  # hidden from those who push
+DAMAGE = (  # what dulwich raises where it reads something that git never wrote; the last is of an empty packed-refs
+    FileFormatException, ChecksumMismatch, ApplyDeltaError, SymrefLoop, zlib.error, struct.error, EOFError, ValueError,
+    IndexError, AssertionError, StopIteration,
+)  # fmt: skip
 
 
 def version() -> tuple[int, ...]:
@@ -68,15 +76,36 @@ def complaint(git_dir: Path, *words: str | Path, stdin: bytes) -> str:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Repo]:
+    """Open a repository and close it; raise GitError where it, or what is read of it, is missing or damaged."""
+    with told(path):
+        try:
+            repo = Repo(str(path))
+        except NotGitRepository as exc:
+            raise no_repository(path) from exc
+        try:
+            yield repo
+        finally:
+            repo.close()
+
+
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Turn what reading a damaged repository raises into a GitError."""
     try:
-        repo = Repo(str(path))
-    except (NotGitRepository, OSError) as exc:
-        raise no_repository(path) from exc
-    try:
-        yield repo
-    finally:
-        repo.close()
+        yield
+    except OSError as exc:
+        raise GitError(f"{path} cannot be read: {exc.strerror or exc}", hint=_repair(path)) from exc
+    except KeyError as exc:  # of an object, which the one that names it has not found
+        name = exc.args[0].decode(errors="replace") if exc.args and isinstance(exc.args[0], bytes) else str(exc)
+        raise GitError(f"{path} is damaged: {name[:12]} is missing", hint=_repair(path)) from exc
+    except DAMAGE as exc:
+        raise GitError(f"{path} is damaged: {one_line(str(exc)) or type(exc).__name__}", hint=_repair(path)) from exc
 
 
 def no_repository(path: Path) -> GitError:
-    return GitError(f"{path} is no repository", hint="corpus init NAME repairs it")
+    return GitError(f"{path} is not a repository", hint=_repair(path))
+
+
+def _repair(path: Path) -> str:
+    """Return the command that repairs a repository of a project: /…/NAME/git/project.git."""
+    return f"corpus init {path.parent.parent.name}"

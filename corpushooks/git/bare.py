@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import time
@@ -40,23 +41,55 @@ def bare_config(path: Path, *, shared: bool = False) -> dict[str, str]:
     }
 
 
+# without these a push deploys nothing
+VITAL = ("core.bare", "core.hookspath", "receive.advertisepushoptions", "receive.procreceiverefs")
+
+
 def init_bare(path: Path, branch: str, *, shared: bool = False) -> bool:
     """Make or repair a bare repository; return whether anything was changed."""
-    if not (path / "HEAD").exists():
+    new = not any((path / name).exists() for name in ("HEAD", "objects", "refs"))
+    if new:
         path.parent.mkdir(parents=True, exist_ok=True)
         run(["git", "init", "--quiet", "--bare", "--template=", f"--initial-branch={branch}", path])
-        new = True
     else:
         new = _point_head(path, branch)
-    (path / "hooks").mkdir(exist_ok=True)
+    for name in ("objects/pack", "refs/heads", "hooks"):
+        (path / name).mkdir(parents=True, exist_ok=True)
     return _configure(path, bare_config(path, shared=shared)) or new
 
 
+def flaw(path: Path, branch: str) -> str:
+    """Say why a push to a repository would deploy nothing, as far as `init_bare` mends that; nothing where it would."""
+    for name in ("objects", "refs"):
+        if not (path / name).is_dir():
+            return f"{path / name} is missing"
+    if _head(path) != _head_text(branch):
+        return f"{path / 'HEAD'} does not name {branch}"
+    found, wanted = _configuration(path / "config", _stamp(path / "config")), bare_config(path)
+    wrong = [key for key in wanted if key.lower() in VITAL and found.get(key.lower()) != wanted[key]]
+    return f"{path / 'config'} is damaged: {wrong[0]} is not {wanted[wrong[0]]}" if wrong else ""
+
+
+def _head_text(branch: str) -> bytes:
+    return f"ref: refs/heads/{branch}\n".encode()
+
+
+def _head(path: Path) -> bytes:
+    """Return what HEAD says; nothing where it cannot be read."""
+    try:
+        return (path / "HEAD").read_bytes()
+    except OSError:
+        return b""
+
+
 def _point_head(path: Path, branch: str) -> bool:
-    wanted = f"ref: refs/heads/{branch}\n"
-    if (path / "HEAD").read_text() == wanted:
+    """Have HEAD name a branch, by a file of our own: git does nothing where HEAD is damaged. Raise GitError."""
+    if _head(path) == _head_text(branch):
         return False
-    call(path, "symbolic-ref", "HEAD", f"refs/heads/{branch}")
+    try:
+        disk.write_file(path / "HEAD", _head_text(branch), 0o644)
+    except OSError as exc:
+        raise GitError(f"{path / 'HEAD'} cannot be written: {exc.strerror}") from exc
     return True
 
 
@@ -66,12 +99,33 @@ def _configure(path: Path, wanted: dict[str, str]) -> bool:
     wrong = {key: value for key, value in wanted.items() if found.get(key.lower()) != value}
     if wrong:  # aside: git does not fsync it, and where it is empty a push is stored without a deployment
         aside = path / "config.wanted"
-        aside.write_bytes((path / "config").read_bytes())
-        for key, value in wrong.items():
-            call(path, "config", "--file", aside, "--replace-all", key, value)
-        disk.write_file(path / "config", aside.read_bytes(), 0o644)
-        aside.unlink()
+        try:
+            aside.write_bytes(_sound(path / "config"))
+            for key, value in wrong.items():
+                _git_config(aside, "--replace-all", key, value)
+            disk.write_file(path / "config", aside.read_bytes(), 0o644)
+            aside.unlink()
+        except OSError as exc:
+            raise GitError(f"{path / 'config'} cannot be written: {exc.strerror}") from exc
     return bool(wrong)
+
+
+def _sound(file: Path) -> bytes:
+    """Return what a configuration says; of one that is damaged nothing, and it is kept as config.damaged."""
+    try:
+        _git_config(file, "--list")
+        with file.open("rb") as opened:
+            ConfigFile.from_file(opened)  # git passes over some lines that we do not
+            return file.read_bytes()
+    except (GitError, ValueError, OSError):
+        with contextlib.suppress(FileNotFoundError):
+            file.replace(file.with_name(f"{file.name}.damaged"))
+        return b""
+
+
+def _git_config(file: Path, *words: str) -> None:
+    """Run git on a configuration file alone: where that of its repository is damaged, it would do nothing there."""
+    call(Path(os.devnull), "config", "--file", file, *words)
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

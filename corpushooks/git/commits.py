@@ -31,6 +31,12 @@ def commit(path: Path, name: str) -> str:
         return commit_of(repo, name).id.decode()
 
 
+def check_commit(path: Path, name: str) -> None:
+    """Raise GitError where a commit, or the tree that it names, is not there or cannot be read."""
+    with opened(path) as repo:
+        repo[commit_of(repo, name).tree].check()
+
+
 def commit_of(repo: Repo, name: str) -> Commit:
     try:
         found = repo[ObjectID(name.encode())]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,21 +16,31 @@ from dulwich.refs import DiskRefsContainer, Ref
 
 from corpushooks import disk
 from corpushooks.errors import GitError
-from corpushooks.git.access import PINS, complaint, no_repository, opened
+from corpushooks.git.access import PINS, complaint, no_repository, opened, told
 
 T = TypeVar("T")
 Update = tuple[str, str, str]  # a ref, what it is, what it shall be; zeros: it is not there
 
 ZERO = "0" * 40
+ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 PATIENCE = 5.0  # seconds until a lock is stale
 
 
 def ref(path: Path, name: str) -> str | None:
     """Return the object that a ref names, or None where there is no such ref."""
-    try:
-        return refs_of(path)[_ref(name)].decode()
-    except KeyError:
-        return None
+    with told(path):
+        try:
+            found = refs_of(path)[_ref(name)].decode()
+        except KeyError:
+            return None
+        if not ID.fullmatch(found):
+            raise ValueError(f"{name} names no object")
+        return found
+
+
+def is_id(text: bytes) -> bool:
+    """Say whether the file of a ref names an object."""
+    return bool(ID.fullmatch(text.decode("ascii", "replace").strip()))
 
 
 def _ref(name: str) -> Ref:
@@ -37,7 +48,7 @@ def _ref(name: str) -> Ref:
 
 
 def refs_of(path: Path) -> DiskRefsContainer:
-    """Return the refs of a repository, to be read: for that nothing else need be opened."""
+    """Return the refs of a repository, to be read under `told`: for that nothing else need be opened."""
     if not (path / "HEAD").exists():
         raise no_repository(path)
     return DiskRefsContainer(str(path))
@@ -46,14 +57,16 @@ def refs_of(path: Path) -> DiskRefsContainer:
 def head_branch(path: Path) -> str:
     """Return the branch that a bare repository was made with."""
     try:
-        return (path / "HEAD").read_text().strip().removeprefix("ref: refs/heads/")
+        return (path / "HEAD").read_text(errors="replace").strip().removeprefix("ref: refs/heads/")
     except OSError as exc:
-        raise GitError(f"{path} has no HEAD: {exc.strerror}", hint="corpus init NAME repairs it") from exc
+        hint = f"corpus init {path.parent.parent.name}"
+        raise GitError(f"{path} has no HEAD: {exc.strerror}", hint) from exc
 
 
 def is_empty(path: Path) -> bool:
     """Say whether nothing was ever pushed to a repository."""
-    return not refs_of(path).keys(base=Ref(b"refs"))
+    with told(path):
+        return not refs_of(path).keys(base=Ref(b"refs"))
 
 
 def move_ref(path: Path, name: str, old: str | None, new: str, *, patience: float = PATIENCE) -> bool:
@@ -102,15 +115,16 @@ def _not_done(path: Path, updates: Sequence[Update]) -> list[Update]:
 
     What is deleted comes first, and makes room, as with git.
     """
-    found = refs_of(path)
-    left = [update for update in updates if (found.read_ref(_ref(update[0])) or ZERO.encode()) != update[2].encode()]
+    with told(path):
+        found = refs_of(path)
+        left = [each for each in updates if (found.read_ref(_ref(each[0])) or ZERO.encode()) != each[2].encode()]
     return sorted(left, key=lambda update: update[2] != ZERO)
 
 
 def _update(path: Path, updates: Sequence[Update]) -> str:
     """Have git do it in one transaction; return what it has against that."""
-    told = "".join(f"update {name}\0{new}\0{old}\0" for name, old, new in updates)
-    return complaint(path, "update-ref", "--no-deref", "--stdin", "-z", "-m", "push", stdin=os.fsencode(told))
+    lines = "".join(f"update {name}\0{new}\0{old}\0" for name, old, new in updates)
+    return complaint(path, "update-ref", "--no-deref", "--stdin", "-z", "-m", "push", stdin=os.fsencode(lines))
 
 
 def _though_locked(act: Callable[[], T], patience: float) -> T:
@@ -170,4 +184,5 @@ def pinned(path: Path, number: int) -> str | None:
 
 def pins(path: Path) -> list[int]:
     """Return the numbers of the deployments whose commits are kept."""
-    return sorted(int(name) for name in refs_of(path).keys(base=Ref(PINS.encode())) if name.isdigit())
+    with told(path):
+        return sorted(int(name) for name in refs_of(path).keys(base=Ref(PINS.encode())) if name.isdigit())
