@@ -118,7 +118,7 @@ def test_a_link_in_the_place_of_a_folder(live: Box, tmp_path: Path) -> None:
     pillar = live.project().pillar
     pillar.rename(tmp_path / "elsewhere")
     pillar.symlink_to(tmp_path / "elsewhere")
-    assert faults(live) == {"pillars": (Fault(f"{pillar} is a symbolic link", f"rm {pillar}"),)}
+    assert faults(live)["pillars"] == (Fault(f"{pillar} is a symbolic link", f"rm {pillar}"),)
     pillar.unlink()
     (tmp_path / "elsewhere").rename(pillar)
 
@@ -173,14 +173,14 @@ def repaired(box: Box, check: str, *what: str) -> None:
 
 def test_links_that_are_gone_or_lead_elsewhere(live: Box) -> None:
     project, top = live.project(), live.host.pillar_dir / "top.sls"
-    project.wired_pillar.unlink()
     project.salt_link.unlink()
     project.salt_link.symlink_to("project/.salt")
+    repaired(live, "files of projects", f"hello: {project.salt_link} does not link to git/stage/.salt")
+    project.wired_pillar.unlink()
     top.write_text("base:\n  '*': []\n")
     repaired(
         live,
         "links",
-        f"{project.salt_link} is no link to git/stage/.salt",
         f"{project.wired_pillar} is no link to {project.pillar}",
         f"{top} does not name hello",
     )

@@ -205,7 +205,7 @@ def test_a_template_of_the_user_is_not_copied(tmp_path: Path, monkeypatch: pytes
 
 
 def test_what_is_no_repository_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(GitError, match="is no repository"):
+    with pytest.raises(GitError, match="is not a repository"):
         git.ref(tmp_path, HEAD)
     assert git.version() >= git.MINIMUM
     git.check_version()

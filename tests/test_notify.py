@@ -376,7 +376,7 @@ def test_a_subject_is_one_line_and_every_event_has_a_text() -> None:
 )
 def test_wrong_settings_are_named_and_not_shown(text: str, error: str) -> None:
     with pytest.raises(ConfigError) as info:
-        parse(text, "F")
+        parse(text, "F").for_project("hello")
     assert info.value.message == error
 
 

@@ -214,10 +214,16 @@ def test_what_is_wrong_is_said_with_file_and_key(tmp_path: Path, text: str, mess
     path = tmp_path / "config.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError) as caught:
-        load(path)
+        load(path).for_project("hello")
     assert caught.value.message == f"{path}: {message}"
     assert caught.value.hint == "corpus help settings describes every key"
     assert caught.value.exit_code == 2
+
+
+def test_what_is_wrong_for_a_project_is_wrong_for_no_other() -> None:
+    found = parse("keep_archives: 7\nprojects: {hello: {keep_archives: three}, other: {branch: main}}", "F")
+    assert (found.for_project("other").branch, found.for_project("third").keep_archives) == ("main", 7)
+    assert found.sound("hello").keep_archives == 7 and list(found.wrong) == ["hello"]
 
 
 def test_a_project_name_is_checked() -> None:
