@@ -211,9 +211,9 @@ def _damaged_ref(path: Path, branch: str) -> Path:
 
 
 def archives(patient: Patient) -> Iterator[Fault]:
-    """Find archives that cannot be restored."""
-    for number, path in numbered(patient.project):
-        if number == patient.busy or tree.is_whole(path / "project"):
+    """Find archives that cannot be restored; a deployment that runs makes one, and removes others."""
+    for number, path in numbered(patient.project) if not patient.busy else ():
+        if tree.is_whole(path / "project"):
             continue
         yield Fault(f"archive {number} cannot be restored: {flaw_of(path)}", _aside(patient.project, path))
 
