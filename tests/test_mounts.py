@@ -13,7 +13,7 @@ import pytest
 from corpushooks import tree
 from corpushooks.errors import TreeError
 from corpushooks.tree import descriptors, manifest, mounts, removal
-from tests.mounts import Mount, mounting
+from tests.mounts import Mount, mount_dead, mounting, unmount_below
 from tests.test_tree import age, picture, snap, write
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
@@ -311,6 +311,65 @@ def test_a_removal_leaves_mounts_and_names_them(
     assert set(caught.value.hint.split()) == {"umount", str(project / "media"), str(project / "z")}
     assert sorted(os.listdir(project)) == ["media", "z"]
     assert picture(share) == kept
+
+
+# a mount for which nobody answers
+
+
+@pytest.fixture
+def dead(project: Path) -> Iterator[Callable[[str], Path]]:
+    def mount(at: str) -> Path:
+        (project / at).mkdir(parents=True, exist_ok=True)
+        mount_dead(project / at)
+        with pytest.raises(OSError, match="Transport endpoint is not connected"):
+            os.listdir(project / at)
+        return project / at
+
+    try:
+        yield mount
+    finally:
+        unmount_below(project)
+
+
+def test_a_dead_mount_is_left_by_a_restore(project: Path, tmp_path: Path, dead: Callable[[str], Path]) -> None:
+    snap(project, tmp_path / "a")
+    dead("media")
+    dead("new/dead")
+    write(project / "z", "new")
+    report = tree.restore(tmp_path / "a", project)
+    assert report.warnings == (f"media: {LEFT}; not written: media/.gitkeep", f"new/dead: {LEFT}")
+    assert (project / "z").read_text() == "z"
+
+
+def test_a_dead_mount_is_left_by_an_archive(project: Path, tmp_path: Path, dead: Callable[[str], Path]) -> None:
+    dead("media")
+    report = tree.snapshot(tree.scan(project), tmp_path / "a", None)
+    assert report.warnings == (f"media: {LEFT}",)
+    assert tree.restore(tmp_path / "a", project).warnings == ()
+
+
+def test_a_dead_mount_is_left_by_all_others(project: Path, tmp_path: Path, dead: Callable[[str], Path]) -> None:
+    stage, cache = tmp_path / "stage", tmp_path / "cache"
+    write(stage / "media/.gitkeep", "new")
+    write(stage / "z", "new")
+    dead("media")
+    assert tree.sync(stage, project, ["media/old"], cache).warnings == (
+        f"media: {LEFT}; not written: media/.gitkeep",
+    )  # fmt: skip
+    assert (project / "z").read_text() == "new"
+    assert list(tree.drift(stage, project, cache)) == []
+    assert tree.fix(project, uid=1000, gid=1000).warnings == (f"media: {LEFT}",)
+    with pytest.raises(TreeError, match="a filesystem is mounted on"):
+        tree.remove(project)
+    assert os.listdir(project) == ["media"]
+
+
+def test_a_dead_mount_on_the_root_is_told(project: Path, tmp_path: Path, dead: Callable[[str], Path]) -> None:
+    snap(project, tmp_path / "a")
+    dead(".")
+    with pytest.raises(TreeError, match=r"Transport endpoint is not connected|a filesystem was mounted") as caught:
+        tree.restore(tmp_path / "a", project)
+    assert caught.value.hint == f"umount {project}"
 
 
 # the root of a tree

@@ -20,7 +20,7 @@ from corpushooks.errors import TreeError
 from corpushooks.patience import TICK, Check, endless
 from corpushooks.text import shown
 from corpushooks.tree.manifest import Entry, entry_of
-from corpushooks.tree.mounts import MountedError, mount_of
+from corpushooks.tree.mounts import MountedError, is_mounted, mount_of
 
 TEMP = ".corpushooks.tmp"  # what is being written; one name will do, since one deployment works in a tree
 DEPTH = 100  # levels of folders; each holds a descriptor
@@ -63,10 +63,14 @@ class Folders:
 
     def _enter(self, name: str) -> None:
         """Open a folder of the innermost one, if it is of the same mount."""
-        inner = open_folder(self._fds[-1], name, self._unlock)
+        path = "/".join([*self._names, name])
+        try:
+            inner = open_folder(self._fds[-1], name, self._unlock)
+        except MountedError as exc:
+            raise MountedError(path) from exc
         if mount_of(inner) != self.mount:
             os.close(inner)
-            raise MountedError("/".join([*self._names, name]))
+            raise MountedError(path)
         self._fds.append(inner)
         self._names.append(name)
 
@@ -76,8 +80,10 @@ def open_folder(fd: int, name: str, unlock: bool) -> int:
     flags = os.O_DIRECTORY | os.O_NOFOLLOW
     try:
         return os.open(name, os.O_RDONLY | flags, dir_fd=fd)
-    except PermissionError:
-        if not unlock:
+    except OSError as exc:
+        if exc.errno not in RACES and is_mounted(fd, name):  # and nobody answers for it, or not to us
+            raise MountedError(name) from exc
+        if not unlock or not isinstance(exc, PermissionError):
             raise
     with closing(os.open(name, os.O_PATH | flags, dir_fd=fd)) as handle:
         os.chmod(f"/proc/self/fd/{handle}", stat.S_IMODE(os.fstat(handle).st_mode) | 0o700)
@@ -140,13 +146,19 @@ def look(fd: int, name: str) -> Entry | None:
         return None
 
 
-def stats(fd: int) -> dict[str, os.stat_result]:
-    """Return what lies in an open folder, by name."""
-    found = {}
+def stats(fd: int) -> dict[str, os.stat_result | None]:
+    """Return what lies in an open folder, by name; None for a mount for which nobody answers."""
+    found: dict[str, os.stat_result | None] = {}
     with os.scandir(fd) as items:
         for item in items:
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 found[item.name] = item.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                pass
+            except OSError:
+                if not is_mounted(fd, item.name):
+                    raise
+                found[item.name] = None
     return found
 
 

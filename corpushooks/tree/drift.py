@@ -9,7 +9,7 @@ from corpushooks.patience import Check, endless
 from corpushooks.tree.descriptors import Folders, closing, look, open_file, open_live, stamp_of, told
 from corpushooks.tree.entries import same_content
 from corpushooks.tree.manifest import Entry, join
-from corpushooks.tree.mounts import MountedError, mount_of
+from corpushooks.tree.mounts import MountedError, is_mounted, mount_of
 from corpushooks.tree.scan import scan
 from corpushooks.tree.sync import Stamps, stamps
 
@@ -79,7 +79,12 @@ def _same(staged: Folders, live: Folders, folder: str, name: str, entry: Entry, 
         return True  # what lies there is not ours
     except OSError:
         return False
-    there = look(fd, name)
+    try:
+        there = look(fd, name)
+    except OSError:
+        if is_mounted(fd, name):
+            return True
+        raise
     if there is None or there.kind != entry.kind:
         return False
     if entry.kind == "link":

@@ -26,7 +26,7 @@ NAMED = 5  # paths of ours below a mount that a warning names
 
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 _STATX = getattr(ctypes.CDLL(None), "statx", None)  # not in every libc
-_MNT_ID, _EMPTY_PATH = 0x1000, 0x1000
+_MNT_ID, _EMPTY_PATH, _DONT_SYNC = 0x1000, 0x1000, 0x4000
 _MASK_AT, _MNT_ID_AT = 0, 0x90  # in struct statx, which is the same on every machine
 
 
@@ -41,7 +41,7 @@ class MountedError(OSError):
 def mount_of(fd: int) -> int:
     """Return the number of the mount that something open lies in. Source: statx(2), proc(5)."""
     found = ctypes.create_string_buffer(256)
-    asked = _STATX is not None and _STATX(fd, b"", _EMPTY_PATH, _MNT_ID, found) == 0
+    asked = _STATX is not None and _STATX(fd, b"", _EMPTY_PATH | _DONT_SYNC, _MNT_ID, found) == 0
     if asked and struct.unpack_from("I", found, _MASK_AT)[0] & _MNT_ID:  # Linux 5.8
         return int(struct.unpack_from("Q", found, _MNT_ID_AT)[0])
     return mount_by_proc(fd)
@@ -51,6 +51,14 @@ def mount_by_proc(fd: int) -> int:
     """Return what `mount_of` does, where the kernel or the libc is too old for statx to say so."""
     with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as file:
         return int(next(line for line in file if line.startswith("mnt_id:")).partition(":")[2])
+
+
+def is_mounted(fd: int, name: str) -> bool:
+    """Say whether something is mounted on an entry of an open folder, also where nobody answers for it any more."""
+    try:
+        return mount_at(fd, name) != mount_of(fd)
+    except OSError:
+        return False
 
 
 def mount_at(fd: int, name: str) -> int:
@@ -101,16 +109,27 @@ class Mounts:
     blocked: dict[str, str] = field(default_factory=dict)  # a path of ours -> a mount below it
 
     @contextlib.contextmanager
-    def left(self, folder: str = "", ours: str = "") -> Iterator[None]:
-        """Leave what an act meets: its mounts are named from `folder` on; `ours` is the file that was to be there."""
+    def left(self, folder: str = "") -> Iterator[None]:
+        """Leave the mounts that an act meets; they are named from `folder` on."""
         try:
             yield
         except MountedError as exc:
-            for mount in exc.mounts:
-                path = f"{folder}/{mount}" if folder else mount
-                self.ours.add(path)
-                if ours and path.startswith(f"{ours}/"):
-                    self.blocked[ours] = path
+            self.ours.update(f"{folder}/{mount}" if folder else mount for mount in exc.mounts)
+
+    @contextlib.contextmanager
+    def entry(self, fd: int, folder: str, name: str) -> Iterator[None]:
+        """Leave the mounts that are met where an entry of ours is to be, in an open folder."""
+        path = f"{folder}/{name}" if folder else name
+        try:
+            with self.left(folder):
+                yield
+        except OSError:
+            if not is_mounted(fd, name):
+                raise
+            self.ours.add(path)
+        below = [mount for mount in self.ours if mount.startswith(f"{path}/")]
+        if below:
+            self.blocked[path] = below[0]
 
     def covers(self, path: str) -> bool:
         """Say whether a path of the tree lies on a mount that was met, or below it."""

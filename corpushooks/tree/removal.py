@@ -131,7 +131,12 @@ def _remove_folder(fd: int, name: str, way: _Way) -> bool:
     Each level holds a descriptor, and there may be more levels than that: those below DEPTH are moved up.
     """
     met = len(way.mounts)
-    with closing(open_folder(fd, name, unlock=True)) as inner:
+    try:
+        opened = open_folder(fd, name, unlock=True)
+    except MountedError:
+        way.mounts.append(way.path)
+        return False
+    with closing(opened) as inner:
         if mount_of(inner) != mount_of(fd):
             way.mounts.append(way.path)
             return False

@@ -89,8 +89,10 @@ def check_place(was: Place | None, target: Path) -> None:
     """Raise TreeError where something was mounted on the root of a tree, or taken from it, since it was kept."""
     try:
         now = place_of(target)
-    except (FileNotFoundError, NotADirectoryError):  # it can be made anew
-        now = Place(False, 0, 0, "")
+    except OSError as exc:
+        if exc.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise TreeError(f"{shown(str(target))}: {exc.strerror}", umount(target)) from exc
+        now = Place(False, 0, 0, "")  # it can be made anew
     if was is None or was.is_same(now):
         return
     path = shown(str(target))
@@ -138,7 +140,7 @@ def _restore_folder(job: _Restore, folder: str, entries: Folder) -> None:
         st = there.get(name)
         if st is not None and not entry.group and _untouched(st, entry):
             continue
-        with at(path := join(folder, name)), job.mounts.left(folder, path):
+        with at(join(folder, name)), job.mounts.entry(fd, folder, name):
             _restore_entry(job, folder, name, entry, st)
 
 

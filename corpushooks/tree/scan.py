@@ -13,7 +13,7 @@ from corpushooks.patience import Check, endless
 from corpushooks.text import shown
 from corpushooks.tree.descriptors import DEPTH, RACES, TEMP, Folders, at, told
 from corpushooks.tree.manifest import Folder, Manifest, entry_of, join
-from corpushooks.tree.mounts import LEFT, MountedError, mount_at, place_of
+from corpushooks.tree.mounts import LEFT, MountedError, is_mounted, mount_at, place_of
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,7 @@ class _Walk:
         try:
             self.folders[folder] = self._list(folder)
         except MountedError:
-            self.left.add(folder)
-            self.warnings.append(f"{shown(folder)}: {LEFT}")
+            self._leave_mount(folder)
             return False
         except OSError as exc:
             if not folder or exc.errno not in RACES:
@@ -75,6 +74,10 @@ class _Walk:
             self.leave(folder, f"{shown(folder)}: left out, it changed while it was read")
             return False
         return True
+
+    def _leave_mount(self, path: str) -> None:
+        self.left.add(path)
+        self.warnings.append(f"{shown(path)}: {LEFT}")
 
     def leave(self, path: str, warning: str) -> None:
         """Leave out what was found, and say so."""
@@ -98,11 +101,12 @@ class _Walk:
                     # What is mounted on a file is another file than the folder says; a folder tells when it is opened.
                     odd = st.st_ino != item.inode() or st.st_dev != device
                     if odd and not stat.S_ISDIR(st.st_mode) and mount_at(fd, item.name) != self.tree.mount:
-                        self.left.add(path := join(folder, item.name))
-                        self.warnings.append(f"{shown(path)}: {LEFT}")
+                        self._leave_mount(join(folder, item.name))
                         continue
                 except OSError as exc:
-                    if exc.errno not in (errno.ENOENT, errno.EINVAL):  # gone, or no link any more
+                    if is_mounted(fd, item.name):  # and nobody answers for it
+                        self._leave_mount(join(folder, item.name))
+                    elif exc.errno not in (errno.ENOENT, errno.EINVAL):  # gone, or no link any more
                         raise
                     continue
                 found[item.name] = entry = entry_of(st, self.now_ns, target)

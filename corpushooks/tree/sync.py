@@ -164,7 +164,7 @@ def _sync_folder(job: _Sync, folder: str, entries: Folder) -> None:
         remove_at(fd, TEMP)
         for name, entry in entries.items():
             job.check()
-            with at(path := join(folder, name)), job.mounts.left(folder, path):
+            with at(join(folder, name)), job.mounts.entry(fd, folder, name):
                 _sync_entry(job, fd, folder, name, entry)
 
 

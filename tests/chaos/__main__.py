@@ -21,9 +21,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.chaos.processes import BOX, VICTIMS
-from tests.chaos.releases import Releases
+from tests.chaos.releases import Releases, share_of, soften
 from tests.chaos.rounds import MOMENTS, Fate, Plan, Scene
 from tests.host import Box
+from tests.mounts import unmount_below
 from tests.shared import world
 from tests.sshd import Server, serving
 
@@ -38,12 +39,16 @@ def scene(
     folder.mkdir()
     os.environ[BOX] = str(folder)
     box = Box(folder, salt=salt)
+    share_of(box).mkdir()
+    (share_of(box) / "precious").write_text("precious")
     try:
         box.init(env=environment)
         box.start()
         yield Scene(box, server, Releases(box, own), environment, took)
     finally:
         box.stop()
+        unmount_below(folder)
+        soften(folder)
         del os.environ[BOX]
 
 

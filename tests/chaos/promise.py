@@ -21,8 +21,11 @@ from typing import NamedTuple
 from corpushooks import lanes, log
 from corpushooks.deployment import DEPLOYED, FAILED, REFUSED, ROLLED_BACK, Deployment, ProjectRow
 from corpushooks.run import run
-from tests.chaos.releases import MANAGED
+from corpushooks.tree.descriptors import closing
+from corpushooks.tree.flags import flags_of
+from tests.chaos.releases import MANAGED, share_of
 from tests.host import Box
+from tests.mounts import mounts_below
 
 LEFT_OVER = re.compile(r".+\.(lock|new|partial)|\.corpushooks\.tmp|\.failed")
 
@@ -36,6 +39,13 @@ class Entry(NamedTuple):
     mtime_ns: int
     what: bytes | str  # content, or the target of a link
     links: tuple[str, ...]  # all its names in the tree
+    flags: int  # immutable, append-only
+    mounted: bool  # it is of a filesystem that is mounted in the tree
+
+    @property
+    def untouchable(self) -> bool:
+        """Whether the built-in fixperms leaves it alone."""
+        return bool(self.flags) or self.mounted
 
 
 class Tracked(NamedTuple):
@@ -55,6 +65,7 @@ class State:
     tree: Tree
     row: ProjectRow
     last: int  # the number of the last deployment
+    share: Tree  # what is mounted in the tree, and by releases that fail
 
 
 @dataclass(frozen=True)
@@ -69,13 +80,23 @@ class Wanted:
 
 
 def tree_of(root: Path) -> Tree:
-    """Return a tree: content, mode, owner, times and links of everything in it."""
+    """Return a tree: content, mode, owner, times, links and flags of everything in it."""
+    mounts = mounts_below(root)
     stats = {str(path.relative_to(root)): path.lstat() for path in [root, *sorted(root.rglob("*"))]}
     names: dict[int, tuple[str, ...]] = {}
     for name, st in stats.items():
         names[st.st_ino] = (*names.get(st.st_ino, ()), name)
     return {
-        name: Entry(st.st_mode, st.st_uid, st.st_gid, st.st_mtime_ns, _what(root / name, st), names[st.st_ino])
+        name: Entry(
+            st.st_mode,
+            st.st_uid,
+            st.st_gid,
+            st.st_mtime_ns,
+            _what(root / name, st),
+            names[st.st_ino],
+            _flags(root / name, st),
+            any((root / name).is_relative_to(at) for at in mounts),
+        )
         for name, st in stats.items()
     }
 
@@ -84,6 +105,13 @@ def _what(path: Path, st: os.stat_result) -> bytes | str:
     if stat.S_ISLNK(st.st_mode):
         return os.readlink(path)
     return path.read_bytes() if stat.S_ISREG(st.st_mode) else ""
+
+
+def _flags(path: Path, st: os.stat_result) -> int:
+    if not (stat.S_ISREG(st.st_mode) or stat.S_ISDIR(st.st_mode)):
+        return 0
+    with closing(os.open(path, os.O_RDONLY)) as fd:
+        return flags_of(fd)
 
 
 @functools.cache
@@ -108,7 +136,7 @@ def state_of(box: Box) -> State:
     store = box.history
     last = max((one.number for one in store.deployments("hello")), default=0)
     store.close()
-    return State(tree_of(box.project().tree), box.row(), last)
+    return State(tree_of(box.project().tree), box.row(), last, tree_of(share_of(box)))
 
 
 def broken_promises(box: Box, before: State, wanted: Wanted) -> Iterator[str]:
@@ -119,6 +147,7 @@ def broken_promises(box: Box, before: State, wanted: Wanted) -> Iterator[str]:
     after = state_of(box)
     if len(new) > 1:
         yield f"one push became {len(new)} deployments"
+    yield from _differences(before.share, after.share, "what is mounted was touched")
     if after.row.broken:
         yield f"the project is broken: {after.row.broken}"
     for deployment in new:
@@ -231,6 +260,8 @@ def _tracked_file(
 
 def _fixed(entry: Entry) -> Entry:
     """Return an entry with the mode that the built-in fixperms gives it."""
+    if entry.untouchable:
+        return entry
     if stat.S_ISDIR(entry.mode):
         return entry._replace(mode=stat.S_IFDIR | 0o770)
     if stat.S_ISREG(entry.mode):

@@ -7,8 +7,10 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from corpushooks.run import run
 from tests.chaos.processes import COMMAND
 from tests.host import FAILING, Box, Work
+from tests.mounts import mounts_below
 
 SAMPLE = "makina-projects.projectname:\n  data:\n    word: none\n    fails: false\n"
 PILLAR = "makina-projects.hello:\n  data:\n    word: WORD\n    fails: FAILS\n"
@@ -37,6 +39,14 @@ fails:
   test.fail_without_changes: []
 {% endif %}
 """
+# What a release that fails does as root: it mounts a share on a folder of the commit, and makes others immutable.
+HARD = """\
+{% set cfg = opts.ms_project %}
+hard:
+  cmd.run:
+    - cwd: {{ cfg.project_root }}
+    - name: mount --bind SHARE media && chattr +i index.html lib lib/4.txt uploads && chattr +a bin
+"""
 FIXPERMS = "perms:\n  test.nop: []\n"
 MANAGED = "local.conf"
 
@@ -44,6 +54,17 @@ MANAGED = "local.conf"
 def run_sls(times: int) -> str:
     """Return an SLS with a command that takes so many twentieths of a second."""
     return RUN.replace("TIMES", str(times)).replace("COMMAND", COMMAND)
+
+
+def share_of(box: Box) -> Path:
+    """Return the folder that is mounted in the trees."""
+    return box.root / "share"
+
+
+def soften(tree: Path) -> None:
+    """Take the flags off a tree, so that everybody can write in it."""
+    if os.geteuid() == 0:
+        run(["chattr", "-R", "-f", "-i", "-a", tree], check=False)
 
 
 @dataclass
@@ -64,10 +85,13 @@ class Releases:
         files |= {".salt/20_run.sls": run_sls(5), ".salt/rollback.sls": run_sls(3).replace("cfg.data.fails", "0")}
         files |= {".salt/notify.sls": run_sls(2).replace("cfg.data.fails", "0")}
         files |= {".salt/fixperms.sls": FIXPERMS} if self.own_fixperms else {}
-        broken = work.path / ".salt/30_broken.sls"
-        files |= {".salt/30_broken.sls": FAILING} if fails else {}
-        if broken.exists() and not fails:
-            broken.unlink()
+        files |= {"media/.gitkeep": "never changes"}
+        bad = {".salt/30_broken.sls": FAILING}
+        if os.geteuid() == 0 and self.box.row().code:  # else the folder below the share cannot go
+            bad[".salt/15_hard.sls"] = HARD.replace("SHARE", str(share_of(self.box)))
+        files |= bad if fails else {}
+        for name in () if fails else (".salt/15_hard.sls", ".salt/30_broken.sls"):
+            (work.path / name).unlink(missing_ok=True)
         work.write(files)
         (work.path / "bin/run").chmod(0o755 if number % 2 else 0o644)
         return work.commit(message=page)
@@ -95,8 +119,12 @@ class Releases:
         return self.box.work(repo="pillar").commit({"init.sls": text}, f"w{number}")
 
     def live(self, number: int) -> None:
-        """Be the application for a while: write, link, lock away and change modes beside the tracked files."""
+        """Be the application for a while: write, link, lock away and change modes beside the tracked files.
+
+        And be root, who makes some immutable and mounts a share.
+        """
         tree = self.box.project().tree
+        soften(tree)
         for folder in ("uploads", "venv/lib", "lib/cache", "odd"):
             (tree / folder).mkdir(parents=True, exist_ok=True)
         _write(tree / f"uploads/photo{number % 4}", f"precious {number}", 0o640)
@@ -111,6 +139,17 @@ class Releases:
         if os.geteuid() == 0:
             os.chown(tree / "uploads/photo0" if number % 4 == 0 else tree / "uploads/secret", 1000 + number % 3, 1000)
         os.utime(tree / "venv/lib", ns=(10**18 + number, 10**18 + number))
+        if os.geteuid() == 0:
+            self._harden(tree, number)
+
+    def _harden(self, tree: Path, number: int) -> None:
+        at = tree / "uploads/share"
+        at.mkdir(exist_ok=True)
+        if not mounts_below(at):
+            run(["mount", "--bind", share_of(self.box), at])
+        which = (("+i", "uploads/secret"), ("+a", "lib/cache/page"), ("+i", "lib/2.txt"), ("+i", "venv"), ("+a", "lib"))
+        for how, name in which[number % 3 :]:
+            run(["chattr", how, tree / name])
 
 
 def _write(path: Path, text: str, mode: int) -> None:

@@ -19,6 +19,7 @@ from tests.chaos.processes import VICTIMS, Process, cast, crew, kill, sockets
 from tests.chaos.promise import State, Wanted, broken_promises, state_of
 from tests.chaos.releases import Releases
 from tests.host import Box, Push
+from tests.mounts import unmount_below
 from tests.sshd import Server
 
 PATIENCE = 180.0  # seconds until a push that has no end is a violation
@@ -114,6 +115,7 @@ class Scene:
             self._recover(plan, push, killed, fate)
         except AssertionError as exc:
             fate.wrong.append(f"no end: {exc}; alive: {self._names(push)}")
+        unmount_below(self.box.project().tree / "media")
         self._judge(fate, before, wanted, killed, push)
         if not killed:  # how long it takes now: this machine may have other work than before
             ended = rows(self.box.host.store, "SELECT ended FROM deployment WHERE number = ?", before.last + 1)
@@ -128,6 +130,7 @@ class Scene:
         push = self._push("project", over_ssh=True, deploy=False)
         assert (push.wait(PATIENCE) == 0) != fails, self._said(push).text
         self.box.ended(last + 1)
+        unmount_below(self.box.project().tree / "media")
         return time.monotonic() - start
 
     def _commit(self, plan: Plan, before: State) -> tuple[Wanted, str]:
