@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from corpushooks import announce, git, layout, prepare, steps, survivors, tree, trees, view, wiring
+from corpushooks import announce, git, layout, prepare, reruns, steps, survivors, tree, trees, view, wiring
 from corpushooks.deployment import (
     BROKEN,
     DEPLOYED,
@@ -66,8 +66,9 @@ ROLL_BACK = (
     Step("keep", steps.keep_failed, "broken"),
     Step("restore", steps.restore, "broken"),
     Step("rollback", steps.rollback_sls, "broken"),
-    Step("install again", steps.reinstall, "broken"),
+    Step("install again", reruns.reinstall, "broken"),
     Step("fixperms", steps.fixperms, "broken"),
+    Step("compare", reruns.compare, "broken"),
 )
 
 

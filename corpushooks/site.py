@@ -97,6 +97,7 @@ class Run:
     cfg: Cfg | None = None
     showing: Showing | None = None  # the SLS that runs
     touched: set[str] = field(default_factory=set)  # paths that states say they changed
+    again: list[str] = field(default_factory=list)  # SLS that ran since the tree was restored
     named: set[tuple[str, int]] = field(default_factory=set)  # what processes that it left were said to be, by pid
     foresees: bool = False  # its SLS files are new: what Salt has against them is said before the first of them runs
     undoing: bool = False

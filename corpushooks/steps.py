@@ -303,6 +303,7 @@ def restore(run: Run, label: str) -> str:
     if run.in_dev:
         run.restored = edits.look(project)
     run.close_session()
+    run.again.clear()
     with run.site.effect("undo wire"):
         wiring.wire(project, run.row.environment)
     return view.count(report.changed, "file")
@@ -335,36 +336,6 @@ def keep_edited(run: Run) -> None:
         run.warn(f"what was edited is not kept: {exc}")
 
 
-def reinstall(run: Run, label: str) -> str:
-    """Run the restored release's install SLS again, so that services and files elsewhere follow."""
-    begun = [step for step in run.site.history.steps(run.deployment) if step.startswith("install ")]
-    if not begun or not run.settings.rollback_install or run.row.tree_code is None:
-        return ""
-    try:
-        _install_again(run)
-    except CorpusError as exc:
-        run.log.write(f"warning: {exc}; the install SLS run once more", more=True)
-        _install_once_more(run)
-    return ""
-
-
-def _install_again(run: Run) -> None:
-    assert run.release is not None
-    for stem in run.release.install():
-        run_sls(run, stem, f"      again: {run.hide(stem)}")
-
-
-def _install_once_more(run: Run) -> None:
-    """Run them in another session, since Salt itself may have ended: what was killed lives then."""
-    run.close_session()
-    try:
-        open_session(run)
-        _install_again(run)
-    except CorpusError as exc:
-        run.warn(f"{exc} (after the roll back; what it manages outside project/ may be as it failed)")
-        run.close_session()  # it may be over: what follows opens another
-
-
 # running SLS
 
 
@@ -382,6 +353,8 @@ def run_sls(run: Run, stem: str, label: str) -> Result:
     """Run one SLS and show it; raise StepError where it failed."""
     run.check_cancelled()
     assert run.session is not None and run.release is not None
+    if run.undoing:
+        run.again.append(stem)
     start, run.showing = time.monotonic(), Showing(run.log.write, label, run.hide)
     sls = run.project.sls_id(stem)
     try:

@@ -60,9 +60,9 @@ def bring_again(run: Run) -> None:
     """Bring the files of the deployed commits once more, where a folder of them was lost."""
     project = run.project
     git.distrust(project.work_git)
-    checkout(project, project.stage, run.row.tree_code)
-    checkout(project, project.pillar, run.row.tree_pillar)
-    report = tree.sync(project.stage, project.tree, [], project.stamps)
+    checkout(project, project.stage, run.row.tree_code, run.patience())
+    checkout(project, project.pillar, run.row.tree_pillar, run.patience())
+    report = tree.sync(project.stage, project.tree, [], project.stamps, run.patience())
     run.warn(*report.warnings)
     run.log.write(f"{view.count(report.changed, 'file')} of the deployed commit brought again")
     run.warn(f"what else was in project/ is in the archives, up to the last deployment: corpus archives {project.name}")

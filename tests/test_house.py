@@ -20,12 +20,12 @@ FLOORS = {
     "entry": "__main__ cli cli.deployments cli.host cli.projects cli.looking cli.keys cli.notify cli.tables cli.base"
     " demo daemon shell resetperms",
     "procedures": "init inspection parts rebuild setup doctor doctor.soundness doctor.privacy desk gate lookup reports"
-    " follower watches lanes deploy plan inplace task prepare steps trees survivors announce",
+    " follower watches lanes deploy plan inplace task prepare reruns steps trees survivors announce",
     "assemblies": "site release edits layout installer setup.actions doctor.patient",
     "doors": "git salt wiring tree health history accounts keyring directory authorized_keys log client peer"
     " systemd machine notify watch",  # one thing each
     "rooms behind a door": "tree.drift tree.sync tree.snapshot tree.restore tree.permissions tree.scan tree.entries"
-    " tree.removal tree.flags tree.descriptors tree.report tree.acl tree.manifest tree.mounts"
+    " tree.differences tree.removal tree.flags tree.descriptors tree.report tree.acl tree.manifest tree.mounts"
     " git.checkouts git.listings git.commits git.refs git.sharing git.bare git.access"
     " salt.warm salt.call salt.session salt.configuration salt.child salt.interface",
     "process": "store run disk patience leftovers safe_files",

@@ -4,6 +4,7 @@
     snapshot    keep it, sharing what did not change         cost, snapshot, is_whole, place_in, rename
     restore     make it again what it was                    check_place, restore
     sync        bring a checkout into it                     sync
+    differences in what it is not what a snapshot has     differences
     drift       what of a checkout is no longer so in it     drift, content_at, kind_at
     permissions give it its owner and modes                  fix
     acl         access lists                                 Access, grant
@@ -19,6 +20,7 @@ from corpushooks.tree.acl import GROUP as ACL_GROUP
 from corpushooks.tree.acl import USER as ACL_USER
 from corpushooks.tree.acl import Access, grant
 from corpushooks.tree.descriptors import DEPTH
+from corpushooks.tree.differences import differences
 from corpushooks.tree.drift import Drift, content_at, drift, kind_at
 from corpushooks.tree.flags import loosen, loosen_all
 from corpushooks.tree.mounts import refuse_mounts
@@ -31,8 +33,8 @@ from corpushooks.tree.snapshot import cost, is_whole, place_in, rename, snapshot
 from corpushooks.tree.sync import sync
 
 __all__ = [
-    "ACL_GROUP", "ACL_USER", "DEPTH", "Access", "Drift", "Report", "Scan", "check_place", "content_at", "cost", "drift",
-    "fix", "grant", "is_whole", "kind_at",
+    "ACL_GROUP", "ACL_USER", "DEPTH", "Access", "Drift", "Report", "Scan", "check_place", "content_at", "cost",
+    "differences", "drift", "fix", "grant", "is_whole", "kind_at",
     "loosen", "loosen_all", "place_in", "refuse_mounts", "remove", "rename", "restore", "scan", "set_aside", "snapshot",
     "sync",
 ]  # fmt: skip
