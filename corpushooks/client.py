@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from corpushooks.errors import BrokenError, CorpusError, NoDaemonError, RefusedError, UsageError
+from corpushooks.errors import BrokenError, CorpusError, NoDaemonError, NotAllowedError, RefusedError, UsageError
 from corpushooks.project import Host
 from corpushooks.run import PIPE, spawn
 
@@ -22,7 +22,8 @@ LINE_LIMIT = 4 << 20  # bytes of a line of the daemon
 ADMISSION = "CORPUS_ADMISSION"  # in the environment of what sshd started for a key; it is worth nothing elsewhere
 UNIT = "etc/systemd/system/corpushooks.socket"  # under a host's root: where `corpus setup` was
 PATIENCE = 20  # connections that may end without a word
-WORDS = {"say": str, "end": str, "number": int, "offset": int, "result": dict, "error": str, "hint": str, "code": int}
+WORDS = {"say": str, "end": str, "number": int, "offset": int, "result": dict, "error": str, "hint": str, "code": int,
+         "denied": bool}  # fmt: skip
 ERRORS = {2: UsageError, 3: RefusedError, 4: BrokenError}
 
 Say = Callable[[str], None]
@@ -141,7 +142,8 @@ def ask(host: Host, request: dict[str, Any], say: Say, rewrite: Say | None = Non
 
 def _complaint(said: dict[str, Any]) -> CorpusError:
     """Return the error that the daemon answered."""
-    return ERRORS.get(said.get("code", 0), CorpusError)(said["error"], said.get("hint", ""))
+    kind = NotAllowedError if said.get("denied") else ERRORS.get(said.get("code", 0), CorpusError)
+    return kind(said["error"], said.get("hint", ""))
 
 
 def _admitted() -> dict[str, str]:

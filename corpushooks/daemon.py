@@ -23,7 +23,7 @@ import structlog
 
 from corpushooks import deploy, layout, rebuild, tree
 from corpushooks.desk import Desk
-from corpushooks.errors import CorpusError, RefusedError
+from corpushooks.errors import CorpusError, NotAllowedError, RefusedError
 from corpushooks.lanes import Lanes, alone, going_back, is_free
 from corpushooks.peer import (
     WAIT,
@@ -169,7 +169,8 @@ class Daemon:
         else:
             self._unnoted += 1
         hint = clean(self.site.words(exc.hint, ssh=peer.keyed or self.rights.is_account(peer.caller)))
-        peer.send(error=one_line(exc.message), hint=hint, code=exc.exit_code)
+        denied = {"denied": True} if isinstance(exc, NotAllowedError) else {}
+        peer.send(error=one_line(exc.message), hint=hint, code=exc.exit_code, **denied)
 
     def _act(self, peer: Connection) -> None:
         """Hear a request and do what it asks for; who may do nothing is not even heard."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from corpushooks import git, inspection, layout, prepare, release, view, watches
 from corpushooks.deployment import CHANGING, DEPLOYED, QUEUED, Deployment, ProjectRow, Request
-from corpushooks.errors import RefusedError, UsageError
+from corpushooks.errors import NotAllowedError, RefusedError, UsageError
 from corpushooks.follower import follow
 from corpushooks.gate import Gate, Visitor
 from corpushooks.keys import PUSH, READ
@@ -51,6 +51,8 @@ class Desk:
             peer.send(result=gate.admit(peer, asked))
         elif name == "report" or name in OPERATIONS:
             visitor = gate.visitor(peer, asked)
+            if visitor.key is None and not self.rights.anything(visitor.caller):  # the account of ssh, by itself
+                raise self.not_allowed()
             with self.places.of_key(visitor.key.name) if visitor.key else nullcontext():
                 self._act(name, peer, visitor, asked)
         else:
@@ -69,9 +71,9 @@ class Desk:
             raise self.not_allowed()
         return known(self.site, project)
 
-    def not_allowed(self) -> RefusedError:
+    def not_allowed(self) -> NotAllowedError:
         hint = f"who may: root, the group {self.rights.group}, for its project the group NAME-deploy, and keys by ssh"
-        return RefusedError("not allowed", hint)
+        return NotAllowedError("not allowed", hint)
 
     def _check_frozen(self, project: str, request: Request) -> None:
         """Refuse what would change a project that is frozen; whoever may do everything can insist."""

@@ -16,6 +16,7 @@ CorpusError                    1
 ├── UsageError                 2  wrong usage or configuration
 │   └── ConfigError
 ├── RefusedError               3  refused: busy, frozen, not allowed, no daemon
+│   ├── NotAllowedError
 │   └── NoDaemonError
 └── BrokenError                4  the roll back failed; a person is needed
 """
@@ -106,6 +107,10 @@ class RefusedError(CorpusError):
     """Refused as things are now: busy, frozen, not allowed."""
 
     exit_code = 3
+
+
+class NotAllowedError(RefusedError):
+    """Refused to this caller: another account has the right to do it."""
 
 
 class NoDaemonError(RefusedError):

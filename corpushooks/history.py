@@ -29,9 +29,9 @@ from corpushooks.deployment import (
     Request,
     newest_tried,
 )
-from corpushooks.errors import LostStoreError, StateError, UsageError
+from corpushooks.errors import LostStoreError, NotAllowedError, StateError, UsageError
 from corpushooks.project import Host
-from corpushooks.store import HINT, Connection, Store, files
+from corpushooks.store import HINT, UNREADABLE, Connection, Store, files
 
 LIVE = f"state = '{DEPLOYED}'"  # as its index has it
 PAGE = 50  # deployments that are read at once
@@ -39,8 +39,11 @@ PAGE = 50  # deployments that are read at once
 
 def open_store(host: Host) -> History:
     """Open the store of a host, or begin one where nothing was ever made; raise StoreError."""
-    made = next(host.projects_dir.glob("*/git/project.git"), None)
-    left = [path for path in files(host.store) if path.exists()]
+    try:
+        made = next(host.projects_dir.glob("*/git/project.git"), None)
+        left = [path for path in files(host.store) if path.exists()]
+    except PermissionError:
+        raise NotAllowedError(UNREADABLE) from None
     if not host.store.exists() and (made or left):
         raise LostStoreError(f"the store {host.store} is gone, but {left[0] if left else made} is there", HINT)
     return History(host.store)

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from corpushooks.errors import ConfigError, UsageError
+from corpushooks.errors import ConfigError, NotAllowedError, UsageError
 from corpushooks.ldap import Directory, directory
 from corpushooks.notice import EVENTS, FAILURE, INIT, RECOVERY
 from corpushooks.project import check_branch, check_environment, check_name
@@ -207,9 +207,13 @@ def load(path: Path) -> Settings:
     Raise ConfigError for the first thing that is wrong, with the file and the key, or the line.
     """
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise ConfigError(f"{path}: not a file", HINT)
         return parse(path.read_bytes(), str(path))
     except FileNotFoundError:
         return Settings()
+    except PermissionError:
+        raise NotAllowedError(f"this account cannot read {path}") from None
     except OSError as exc:
         raise ConfigError(f"{path}: {exc.strerror}", HINT) from exc
 

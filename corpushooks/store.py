@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 from corpushooks import disk
-from corpushooks.errors import LostStoreError, StoreError
+from corpushooks.errors import LostStoreError, NotAllowedError, StoreError
 
 Connection = sqlite3.Connection
 Row = sqlite3.Row
@@ -115,6 +115,7 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
 }
 VERSION = max(MIGRATIONS)
 HINT = "corpus rebuild"
+UNREADABLE = "this account cannot use the store of this host"
 PROBES = 1_000_000  # rows of a damaged table that are looked for one by one
 TABLES = ("project", "deployment", "journal", "child", "key", "freeze")  # what is worth saving
 
@@ -162,6 +163,10 @@ class Store:
                 f"file:{quote(str(self.path))}?mode=rw", uri=True, isolation_level=None, check_same_thread=False,
                 timeout=self.patience,
             )  # fmt: skip
+            if not os.access(self.path, os.R_OK | os.W_OK):  # sqlite says only that it cannot
+                raise NotAllowedError(UNREADABLE)
+        except PermissionError:
+            raise NotAllowedError(UNREADABLE) from None
         except (sqlite3.Error, OSError) as exc:
             raise StoreError(f"the store {self.path} cannot be opened: {exc}") from exc
         try:

@@ -128,7 +128,7 @@ def test_places_are_counted() -> None:
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
 NOT_ALLOWED = {
-    "error": "not allowed", "code": 3,
+    "error": "not allowed", "code": 3, "denied": True,
     "hint": "who may: root, the group corpus, for its project the group NAME-deploy, and keys by ssh",
 }  # fmt: skip
 # Becomes somebody else when all is loaded: the interpreter may lie where only root can read.

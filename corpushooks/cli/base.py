@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -35,11 +36,9 @@ class Context:
 
     def history(self) -> History:
         """Return the store; raise UsageError where this host has none yet."""
-        try:
+        with suppress(PermissionError):  # to open the store says so
             if not self.host.store.exists() and not self.host.projects_dir.exists():
                 raise UsageError(f"no project was ever made under {self.host.root}", hint="corpus init NAME")
-        except PermissionError:
-            raise RefusedError("the store is not yours to read", hint=f"ask as the owner of {self.host.root}") from None
         return open_store(self.host)
 
     def site(self) -> Site:
@@ -82,11 +81,53 @@ def check_outside(context: Context, name: str, hint: str) -> None:
             raise RefusedError(f"this was asked for within deployment {number} of {name}, and would wait for it", hint)
 
 
+class _Descriptor(io.FileIO):
+    """A descriptor that is written to; it remembers why it took nothing more."""
+
+    lost: OSError | None = None
+
+    def write(self, data: Any) -> Any:
+        try:
+            return super().write(data)
+        except OSError as exc:
+            self.lost = exc
+            raise
+
+
+class Output(io.TextIOWrapper):
+    """Standard output, or standard error. What the locale has no character for is escaped."""
+
+    def __init__(self, descriptor: int, encoding: str | None) -> None:
+        self.raw = _Descriptor(descriptor, "w", closefd=False)
+        terminal = self.raw.isatty()
+        super().__init__(io.BufferedWriter(self.raw), encoding, "backslashreplace", line_buffering=terminal)
+
+    def unwritten(self) -> OSError | None:
+        """Return why what was printed could not be written, or None: it was."""
+        try:
+            self.flush()
+        except OSError as exc:
+            return exc
+        return self.raw.lost
+
+    def silence(self) -> None:
+        """Have what is printed go nowhere from now on."""
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, self.raw.fileno())
+        os.close(null)
+        self.flush()
+        self.raw.lost = None
+
+
 @dataclass
 class Screen:
-    """Where lines are shown; on a terminal the last one may be rewritten."""
+    """Where lines are shown; on a terminal the last one may be rewritten.
+
+    With `lasting` it is no error where nobody takes them any more: what they tell of goes on, and its end is awaited.
+    """
 
     err: bool = False
+    lasting: bool = False
     _width: int = 0
 
     @property
@@ -95,13 +136,24 @@ class Screen:
 
     def say(self, text: str) -> None:
         """Show a line."""
-        click.echo(text.ljust(self._width), err=self.err)
+        self._put(text.ljust(self._width) + "\n")
         self._width = 0
 
     def rewrite(self, text: str) -> None:
         """Show a line that the next one replaces."""
-        click.echo(text.ljust(self._width) + "\r", nl=False, err=self.err)
+        self._put(text.ljust(self._width) + "\r")
         self._width = len(text)
+
+    def _put(self, text: str) -> None:
+        try:
+            click.echo(text, nl=False, err=self.err)
+        except OSError as exc:
+            if not self.lasting:
+                raise
+            if isinstance(out := sys.stderr if self.err else sys.stdout, Output):
+                out.silence()
+            with suppress(OSError):
+                click.echo(f"warning: the output cannot be written: {exc.strerror}; the deployment goes on", err=True)
 
     def ask(self, host: project.Host, request: dict[str, Any]) -> dict[str, Any]:
         """Ask the daemon and show what it says."""

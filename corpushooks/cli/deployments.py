@@ -22,7 +22,7 @@ def _ask(context: Context, name: str, request: Request, as_json: bool) -> None:
     context.row(name)
     if not request.nowait:
         check_outside(context, name, f"with --nowait it is queued: corpus deploy {name} --nowait")
-    screen = Screen(err=as_json)
+    screen = Screen(err=as_json, lasting=True)
     asked = {"op": "request", "project": name, "request": asdict(replace(request, progress=screen.rewrites))}
     try:
         result = screen.ask(context.host, asked)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from corpushooks.deployment import ProjectRow
-from corpushooks.errors import ConfigError, Fault, StoreError, UsageError
+from corpushooks.errors import ConfigError, Fault, NotAllowedError, StoreError, UsageError
 from corpushooks.history import open_store
 from corpushooks.machine import Machine
 from corpushooks.project import Host, Project
@@ -55,6 +55,8 @@ def admit(host: Host, machine: Machine | None) -> Patient:
     try:
         unread += _open_to_others(host.store)
         rows, busy = _told(host)
+    except PermissionError:
+        raise NotAllowedError("this account cannot examine this host") from None
     except StoreError as exc:
         unread.append(Fault(exc.message, exc.hint or f"see {host.store}"))
     return Patient(host, settings, rows, busy, machine, tuple(unread))

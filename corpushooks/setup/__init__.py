@@ -20,7 +20,7 @@ from pathlib import Path
 from string import Template
 
 from corpushooks import client, disk, layout
-from corpushooks.errors import CorpusError, NoDaemonError, RefusedError
+from corpushooks.errors import CorpusError, DoorError, NoDaemonError, NotAllowedError, RefusedError
 from corpushooks.machine import Machine, hidden, weak
 from corpushooks.project import Host
 from corpushooks.settings import Settings, document
@@ -69,8 +69,13 @@ class Record:
 
     def __post_init__(self) -> None:
         if self.path.exists():
-            found = json.loads(self.path.read_text())["made"]
-            self.made = {(row["kind"], row["name"]): tuple(row["marks"]) for row in found}
+            try:
+                if not self.path.is_file():
+                    raise ValueError
+                found = json.loads(self.path.read_text())["made"]
+                self.made = {(row["kind"], row["name"]): tuple(row["marks"]) for row in found}
+            except (ValueError, KeyError, TypeError):
+                raise DoorError(f"{self.path} is damaged: it says what setup made", f"rm {self.path}") from None
 
     def noted(self, action: Action) -> Marks:
         return self.made.get((action.kind, action.name), ())
@@ -219,7 +224,7 @@ def setup(plan: Plan, *, dry: bool = False) -> Iterator[Line]:
 def check(host: Host, machine: Machine) -> None:
     """Raise RefusedError where this machine cannot be a host as it is, before anything changes."""
     if os.geteuid() != 0:
-        raise RefusedError("only root may set up this machine", hint="sudo corpus setup")
+        raise NotAllowedError("only root may set up this machine")
     for path in map(program, PROGRAMS):
         if wrong := misplaced(path):
             raise RefusedError(wrong, hint=f"install it where only root may write, as {PAGE} says: /opt/corpushooks")
@@ -266,7 +271,7 @@ def _refuse_other_daemon(host: Host, machine: Machine) -> None:
 def undo(host: Host, machine: Machine | None, *, dry: bool = False) -> Iterator[Line]:
     """Take back what setup made, the last thing first; yield what becomes of each. What cannot be is noted further."""
     if machine and os.geteuid() != 0:
-        raise RefusedError("only root may change this machine", hint="sudo corpus setup --undo")
+        raise NotAllowedError("only root may change this machine")
     record = record_of(host)
     for (kind, name), marks in reversed(list(record.made.items())):
         what = f"{kind} {name}"
