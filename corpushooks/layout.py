@@ -103,14 +103,16 @@ def is_there(project: Project) -> bool:
 
 def _folder(path: Path, mode: int | None) -> None:
     """Make a folder; where `mode` is given it is ours to say, else only at first. Raise TreeError."""
-    if not path.is_dir():
-        try:
+    try:
+        if not path.is_dir():
             path.mkdir(parents=True)
-        except (FileExistsError, NotADirectoryError) as exc:
-            raise TreeError(f"{path} is not a folder", hint=away(path)) from exc
-        path.chmod(mode or 0o770)
-    elif mode is not None and path.stat().st_mode & 0o7777 != mode:
-        path.chmod(mode)
+            path.chmod(mode or 0o770)
+        elif mode is not None and path.stat().st_mode & 0o7777 != mode:
+            path.chmod(mode)
+    except (FileExistsError, NotADirectoryError) as exc:
+        raise TreeError(f"{path} is not a folder", hint=away(path)) from exc
+    except OSError as exc:  # of a mount for which nobody answers, say
+        raise TreeError(f"{path}: {exc.strerror}", hint=f"ls -ld {shlex.quote(str(path))}") from exc
 
 
 def away(path: Path, then: str = "", *, to: Path | None = None) -> str:

@@ -299,6 +299,19 @@ def test_checkouts_that_a_release_made_immutable_are_brought_back(live: Box) -> 
     assert live.work().push().code == 0
 
 
+def test_archives_and_folders_that_a_release_made_immutable_do_not_hinder(live: Box) -> None:  # noqa: F811
+    before = tree_of(live.project().tree)
+    script = "chattr -R +i ../archives ../project; chattr +i .. ../git ../git/work.git; chattr +a ../data; exit 1"
+    live.work().commit({"index.html": "two", ".salt/10_bad.sls": command(script)})
+    pushed = live.work().push()
+    assert pushed.rejected.endswith("; rolled back"), pushed.text
+    assert tree_of(live.project().tree) == before
+    (failed,) = live.project().archives.glob("*_2/project.failed/index.html")
+    assert failed.read_text() == "two"
+    live.work().commit({".salt/10_bad.sls": None})
+    assert live.work().push().code == 0
+
+
 def test_the_project_is_replaced_by_an_immutable_file(live: Box) -> None:  # noqa: F811
     before = tree_of(live.project().tree)
     script = "cd ../data; rm -rf ../project; echo precious > ../project; chattr +i ../project .. ../archives/*_2"

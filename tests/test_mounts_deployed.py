@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -13,7 +13,7 @@ import pytest
 from corpushooks import init
 from corpushooks.run import run
 from tests.host import FAILING, Box, Push, tree_of
-from tests.mounts import Mount, mounting, mounts_below, unmount_below
+from tests.mounts import Mount, mount_dead, mounting, mounts_below, unmount_below
 from tests.test_misbehaviour import command, live  # noqa: F401 (a fixture)
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
@@ -86,6 +86,47 @@ def test_a_share_mounted_by_a_release_that_fails_stays(site: Box, share: Path, k
     assert {name: row for name, row in after.items() if name.startswith("uploads")} == {
         name: row for name, row in before.items() if name.startswith("uploads")
     }
+
+
+MOUNTED = """\
+share:
+  mount.mounted:
+    - name: {{ cfg.project_root }}/media
+    - device: SHARE
+    - fstype: none
+    - opts: bind
+    - persist: false
+"""
+
+
+@as_root
+def test_salt_mounts_a_share_and_fails(new_box: Callable[..., Box], share: Path) -> None:
+    box = new_box(salt=True)
+    try:
+        box.init()
+        box.start()
+        box.app(files={"media/.gitkeep": ""}).push()
+        box.ended(1)
+        before = tree_of(box.project().tree)
+        box.work().commit({".salt/10_share.sls": MOUNTED.replace("SHARE", str(share)), ".salt/20_broken.sls": FAILING})
+        pushed = box.work().push()
+        assert pushed.rejected == "install 20_broken failed; rolled back", pushed.text
+        assert f"media: {LEFT}; not written: media/.gitkeep" in " ".join(" ".join(pushed.lines).split())
+        assert (box.project().tree / "media/deep/precious").read_text() == "p"
+        run(["umount", box.project().tree / "media"])
+        assert tree_of(box.project().tree) == before
+    finally:
+        unmount_below(box.root)
+
+
+@as_root
+def test_the_data_is_a_mount_for_which_nobody_answers(site: Box) -> None:
+    mount_dead(site.project().data)
+    pushed = good(site)
+    assert "Transport endpoint is not connected" in pushed.rejected, pushed.text
+    assert "Traceback" not in site.log(3)
+    run(["umount", site.project().data])
+    assert good(site).code == 0
 
 
 @as_root
