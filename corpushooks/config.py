@@ -36,6 +36,7 @@ class Layers:
     grains: Mapping[str, Any]
     minion: Mapping[str, Any]  # the minion configuration of the host
     request: Mapping[str, Any]  # keys of cfg; any other key is a variable of data
+    odd: tuple[tuple[str, str, str], ...] = ()  # "pillar" or "sample", key, what it was before it became text
 
     @property
     def host(self) -> tuple[tuple[str, Mapping[str, Any]], ...]:
@@ -50,6 +51,7 @@ class Cfg:
     values: dict[str, Any]
     origin: dict[tuple[str, ...], str]  # by the path of each leaf; a list is one leaf
     sample_defaults: dict[str, Any]  # the whole sample, resolved: what lies under the pillar
+    odd: tuple[tuple[str, str, str], ...] = ()  # what of it was no text, and is
 
 
 def builtin(
@@ -134,7 +136,13 @@ def compute(layers: Layers, *, name: str, env_defaults_win: bool = False) -> Cfg
     _check("cfg", values)  # a reference may have put a list where a text belongs
     group = values["group"]
     values["groups"] = [group, *(other for other in values["groups"] if other != group)]
-    return Cfg(values, dict(_origin(values, stack)), values["sls_default_pillar"])
+    return Cfg(values, dict(_origin(values, stack)), values["sls_default_pillar"], _own_odd(layers, name))
+
+
+def _own_odd(layers: Layers, name: str) -> tuple[tuple[str, str, str], ...]:
+    """Return what became text of the sample, and of what the pillar says of this project."""
+    own = (f"makina-projects.{name}", f"makina-states.{name}")
+    return tuple(each for each in layers.odd if each[0] == "sample" or each[1].startswith(own))
 
 
 def _stack(layers: Layers, name: str, env_defaults_win: bool) -> Stack:

@@ -13,7 +13,8 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from corpushooks import git, inspection, layout, prepare, release, view, watches
+from corpushooks import git, inspection, layout, prepare, release, survey, view, watches
+from corpushooks.checks.finding import Finding
 from corpushooks.deployment import CHANGING, DEPLOYED, QUEUED, Deployment, ProjectRow, Request
 from corpushooks.errors import NotAllowedError, RefusedError, UsageError
 from corpushooks.follower import follow
@@ -96,7 +97,8 @@ class Desk:
             atomic=asked.flag("atomic"), deploy_pillar=settings.deploy_on_pillar_push,
         )  # fmt: skip
         if verdict.accept:
-            self._check_pillar(row, verdict.accept.new)
+            for finding in self._check_pillar(row, verdict.accept.new):
+                peer.send(say=view.complaint("warning", finding.text))
         before = self.site.history.asked(row.name, asked.text("token"))
         stored = _stored(path, verdict, atomic=asked.flag("atomic"))
         for text in self._hints(visitor, row, repo, verdict, stored) if before is None else ():
@@ -116,10 +118,10 @@ class Desk:
             found.append(f"stored; it takes effect with the next deployment, or now with: {now}")
         return [each for each in found if each]
 
-    def _check_pillar(self, row: ProjectRow, name: str) -> None:
+    def _check_pillar(self, row: ProjectRow, name: str) -> list[Finding]:
         project = self.site.host.project(row.name)
         commit = git.commit(project.pillar_git, name)
-        release.check_pillar(project, row.environment, settings_of(self.site, row), self.site.engine, commit)
+        return survey.check_pillar(project, row.environment, settings_of(self.site, row), self.site.engine, commit)
 
     def _deploy_pushed(
         self, peer: Connection, visitor: Visitor, asked: Asked, row: ProjectRow, verdict: Verdict, *, new: bool

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import stat
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
@@ -20,6 +21,7 @@ from corpushooks.patience import Check, endless
 from corpushooks.project import Project
 from corpushooks.text import shown
 
+Commits = tuple["str | None", "str | None"]  # of project.git and of pillar.git
 Stamps = tree.Drift  # path from the project's folder -> size and time
 
 KEPT = "edits.json"  # in a project's minion_dir
@@ -46,7 +48,7 @@ def look(project: Project, check: Check = endless) -> Stamps:
     return {f"project/{path}": stamp for path, stamp in code.items()} | {
         f"pillar/{path}": _stamp(project.pillar / path)
         for path in git.edited(project.work_git, project.pillar, check)
-        if not _is_dropping(PurePosixPath(path))
+        if not is_dropping(PurePosixPath(path))
     }
 
 
@@ -60,16 +62,17 @@ def _stamp(path: Path) -> tuple[int, ...]:
 def counts(project: Project, path: Path) -> bool:
     """Say whether what changes at `path` can be an edit: no dropping of an editor, nothing that git ignores."""
     if path.is_relative_to(project.pillar):
-        return not _is_dropping(PurePosixPath(path.relative_to(project.pillar)))
+        return not is_dropping(PurePosixPath(path.relative_to(project.pillar)))
     if not path.is_relative_to(project.tree) or path == project.tree:
         return False
     inner = PurePosixPath(path.relative_to(project.tree))
-    if _is_dropping(inner):
+    if is_dropping(inner):
         return False
     return is_tracked(project, path) or not git.ignored(project.stage, str(inner))
 
 
-def _is_dropping(path: PurePosixPath) -> bool:
+def is_dropping(path: PurePosixPath) -> bool:
+    """Say whether a path is what editors and tools leave behind."""
     return bool(OWN_FOLDERS & set(path.parts)) or any(path.match(name) for name in DROPPINGS)
 
 
@@ -164,9 +167,14 @@ def pending(project: Project) -> list[str]:
 
 
 def overwritten(
-    project: Project, old: git.Listing, new: git.Listing, pillar: git.Listing, check: Check = endless
+    project: Project,
+    old: git.Listing,
+    new: git.Listing,
+    pillar: git.Listing,
+    check: Check = endless,
+    commits: Commits = (None, None),
 ) -> list[str]:
-    """Return the edits that are lost to project/ and pillar/ when the commits of these listings are deployed.
+    """Return the edits that are lost to project/ and pillar/ when `commits`, which have these listings, are deployed.
 
     An edit that the new commit has as well is not.
     """
@@ -178,7 +186,26 @@ def overwritten(
     fresh = [path for path in names if path.startswith("project/") and path not in before]
     found = [path for path in ours if not _has(project, path, names.get(path))]
     found += [path for path in fresh if _is_in_the_way(project, path, path in folders, names[path])]
-    return sorted(set(found))
+    converts = any(path.rpartition("/")[2] == ".gitattributes" for path in names)
+    return sorted(set(found) - (_converted(project, found, names, commits) if converts else set()))
+
+
+def _converted(project: Project, paths: Iterable[str], names: Mapping[str, str], commits: Commits) -> set[str]:
+    """Return those of `paths` that are as a checkout of the commits would have them, which .gitattributes decide."""
+    same = set()
+    for folder, commit in zip(("project", "pillar"), commits, strict=True):
+        ours = [path.partition("/")[2] for path in paths if path.startswith(f"{folder}/") and path in names]
+        if not ours or not commit:
+            continue
+        with tempfile.TemporaryDirectory(prefix="edits-", dir=project.minion_dir) as place:
+            made = Path(place) / "made"
+            made.mkdir()
+            git.export_files(project.work_git, made, commit, ours)
+            for inner in ours:
+                wanted = tree.content_at(made, inner, LIMIT)
+                if wanted is not None and wanted == tree.content_at(project.dir / folder, inner, LIMIT):
+                    same.add(f"{folder}/{inner}")
+    return same
 
 
 def _is_in_the_way(project: Project, path: str, is_folder: bool, name: str) -> bool:

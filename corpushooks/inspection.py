@@ -1,10 +1,8 @@
-"""Look at a project without deploying anything: its cfg, what is wrong in its files, what is live."""
+"""Look at a project without deploying anything: its cfg, and what is live."""
 
 from __future__ import annotations
 
-import re
 import tempfile
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,17 +11,14 @@ from typing import Any
 from corpushooks import config, git, parts, release, view
 from corpushooks import tree as trees
 from corpushooks.deployment import DEPLOYING, Deployment, ProjectRow, Request
-from corpushooks.errors import CorpusError, Fault, GitError, LogError, SaltError, UsageError
+from corpushooks.errors import CorpusError, Fault, GitError, LogError, SaltError
 from corpushooks.lanes import log_path, settings_of
-from corpushooks.paths import strays
-from corpushooks.project import NAME, NAME_LIMIT, Host, Project
+from corpushooks.project import Project
 from corpushooks.redaction import Redactor
 from corpushooks.release import Release, Unheard
 from corpushooks.salt import Session
 from corpushooks.settings import Settings
-from corpushooks.site import Site, open_site
-from corpushooks.sls import Problem
-from corpushooks.text import clean, shown
+from corpushooks.site import Site
 
 
 def faults(site: Site, row: ProjectRow) -> list[Fault]:
@@ -117,7 +112,7 @@ def cfg(site: Site, row: ProjectRow, folder: Path, *, secrets: bool = False) -> 
     redactor = release.redactor_of(settings)
     with site.engine.session(found.minion(settings), Unheard(redactor)) as session:
         try:
-            read = _layers(session, settings, found, redactor)
+            read = layers(session, settings, found, redactor)
             computed = release.cfg_of(read, found, settings)
             origin = _origin(session, found, read, computed)
         except CorpusError as exc:
@@ -125,7 +120,7 @@ def cfg(site: Site, row: ProjectRow, folder: Path, *, secrets: bool = False) -> 
     return Seen(computed.values if secrets else redactor.masked(computed.values), origin)
 
 
-def _layers(session: Session, settings: Settings, found: Release, redactor: Redactor) -> config.Layers:
+def layers(session: Session, settings: Settings, found: Release, redactor: Redactor) -> config.Layers:
     """Return what the cfg of a release is made of that is not deployed."""
     archive = found.project.archives / "none"
     return release.layers(session, found, settings, Request(), redactor, archive=archive, chrono="none")
@@ -155,7 +150,7 @@ def cfg_of(site: Site, row: ProjectRow, deployment: Deployment) -> dict[str, Any
         at = Path(folder)
         found = release.candidate(project, row.environment, at, deployment.new_code, deployment.new_pillar)
         with site.engine.session(found.minion(settings), Unheard(redactor)) as session:
-            computed = release.cfg_of(_layers(session, settings, found, redactor), found, settings)
+            computed = release.cfg_of(layers(session, settings, found, redactor), found, settings)
     return dict(redactor.masked(computed.values))
 
 
@@ -172,115 +167,3 @@ def _files(found: Release) -> dict[str, str]:
         "minion": f"{host.config_file}: minion",
         "grains": "the grains of the host",
     }
-
-
-@dataclass(frozen=True)
-class Checked:
-    """One file of a project, what is wrong in it, and what is well only once something is installed."""
-
-    file: str
-    problems: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-
-
-def check_project(site: Site, row: ProjectRow, folder: Path) -> list[Checked]:
-    """Say of each file in the branch and the pillar of a project what is wrong in it."""
-    project = site.host.project(row.name)
-    head = f"refs/heads/{row.branch}"
-    code = git.ref(project.code_git, head)
-    if code is None and row.code:
-        raise GitError(f"{project.code_git} has no {row.branch}", hint="corpus doctor")
-    if code is None:
-        raise UsageError(f"{row.name} has no {row.branch} yet", hint="git push first")
-    try:
-        entries = git.listing(project.code_git, code)
-        release.check_commit(project, row.environment, code, Request(), entries)
-        pillar = git.ref(project.pillar_git, head)
-        release.check_paths(project.code_git, code, entries)
-        if pillar:
-            release.check_pillar_commit(project.pillar_git, pillar)
-        return _check(site, row, release.candidate(project, row.environment, folder, code, pillar))
-    except CorpusError as exc:
-        return [Checked(row.name, (exc.message,))]
-    finally:
-        site.engine.close()
-
-
-def check_folder(tree: Path, environment: str, folder: Path) -> list[Checked]:
-    """Say of each file in the .salt of a plain folder what is wrong in it; no project is needed."""
-    if (tree / ".salt").is_symlink() or not (tree / ".salt").is_dir():
-        raise UsageError(f"{tree} has no .salt folder", hint="add .salt/00_install.sls")
-    if out := _links_out(tree):
-        return [Checked(".salt", tuple(out))]
-    site = open_site(Host(folder / "host"))
-    project = site.host.project(_name_in(tree / ".salt" / release.SAMPLE))
-    (folder / "pillar").mkdir()
-    row = ProjectRow(project.name, environment, "master", 0.0)
-    found = release.beside(project, environment, folder / "trees", tree / ".salt", folder / "pillar")
-    try:
-        beside = [*found.states.iterdir(), found.salt / release.SAMPLE]
-        named = sorted(message for message, _ in release.flaws({path.name: path.is_symlink() for path in beside}))
-        return [*([Checked(".salt", tuple(named))] if named else []), *_check(site, row, found)]
-    finally:
-        site.engine.close()
-
-
-def _name_in(sample: Path) -> str:
-    """Return the name that a PILLAR.sample gives its project, since modules and files are named by it, or some name."""
-    readable = sample.is_file() and not sample.is_symlink()
-    found = re.search(r"^[\"']?makina-projects\.([\w-]+)", sample.read_text(errors="replace") if readable else "", re.M)
-    return found[1] if found and NAME.fullmatch(found[1]) and len(found[1]) <= NAME_LIMIT else "project"
-
-
-def _links_out(folder: Path) -> list[str]:
-    """Name the links in the .salt of a plain folder that lead out of it, as `release.check_links` does in a commit."""
-    if all(entry.kind != "link" for _, entry in trees.scan(folder / ".salt").entries):
-        return []
-    links = {path: entry.target for path, entry in trees.scan(folder).entries if entry.kind == "link"}
-    return [f"{shown(path, 100)} is a link that leads out of the folder" for path in strays(links, ".salt/")]
-
-
-def _check(site: Site, row: ProjectRow, found: Release) -> list[Checked]:
-    """Read every file of a release; where syntax and cfg are right, have Salt compile each SLS, and run none."""
-    settings = settings_of(site, row)
-    redactor = release.redactor_of(settings)
-    if not found.install():
-        return [Checked(".salt", ("no install SLS in .salt",))]
-    with site.engine.session(found.minion(settings), Unheard(redactor)) as session:
-        problems = release.syntax(session, found, redactor)
-        checked = {path: [each for each in problems if Path(each.file) == path] for path in release.files(found)}
-        steps = {path for path in checked if path.parent == found.states and path != found.sample}
-        wrong = {path: problems for path, problems in checked.items() if problems}
-        if wrong.keys() - steps:
-            return _checked(wrong, redactor)  # of the others nothing is known yet but their syntax
-        try:
-            _give_cfg(session, settings, found, redactor)
-        except CorpusError as exc:
-            return [*_checked(wrong, redactor), Checked(_blamed(exc), (_harmless(redactor.redact(exc.message)),))]
-        # a dot in its name, and Salt would look for it in a folder
-        read = [path for path in checked if path in steps and path not in wrong and "." not in path.stem]
-        checked |= zip(read, session.check([found.project.sls_id(path.stem) for path in read]), strict=True)
-    return _checked(checked, redactor)
-
-
-def _give_cfg(session: Session, settings: Settings, found: Release, redactor: Redactor) -> None:
-    """Give a session the cfg of a release that is not deployed."""
-    given = release.cfg_of(_layers(session, settings, found, redactor), found, settings)
-    session.configure(given.values, given.sample_defaults)
-
-
-def _blamed(exc: CorpusError) -> str:
-    """Return the file that a cfg cannot be computed for, as far as its message says which."""
-    first = re.split("[: ]", exc.message)[0]
-    return {release.SAMPLE: first, "init.sls": first, "pillar": "init.sls"}.get(first, "cfg")
-
-
-def _checked(found: Mapping[Path, list[Problem]], redactor: Redactor) -> list[Checked]:
-    def texts(problems: list[Problem], later: bool) -> tuple[str, ...]:
-        return tuple(_harmless(redactor.redact(str(each))) for each in problems if each.later is later)
-
-    return [Checked(path.name, texts(problems, False), texts(problems, True)) for path, problems in found.items()]
-
-
-def _harmless(text: str) -> str:
-    return "\n".join(clean(line) for line in text.splitlines())

@@ -74,11 +74,13 @@ def _states(run: Run, changes: Sequence[Change]) -> None:
         minion = found.minion(replace(run.settings, minion={**run.settings.minion, **cover}))
         doubt = str(run.project.tree) if changes and not cover else ""
         session = run.use(run.site.engine.session(minion, run))
-        cfg = release.compute(
+        run.cfg = cfg = release.compute(
             session, found, run.settings, run.request, run.redactor, archive=run.archive, chrono=chrono
         )
         _show_cfg(run, cfg.values)
-        for stem in found.install(run.request.steps):
+        stems = found.install(run.request.steps)
+        prepare.foresee(run, session, found, stems)
+        for stem in stems:
             run.check_cancelled()
             result = session.run(run.project.sls_id(stem), test=True, timeout=run.time_left())
             run.log.write(view.row(f"      install {run.hide(stem)}", view.summary(result), None))

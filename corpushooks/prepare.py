@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from corpushooks import edits, git, release, tree, view
+from corpushooks import edits, git, release, survey, tree, view
+from corpushooks.checks.finding import Finding, errors, warnings
 from corpushooks.deployment import DEPLOYED, Deployment, ProjectRow, Request
 from corpushooks.errors import BrokenError, GitError, RefusedError, SaltError, UsageError
 from corpushooks.project import Project
 from corpushooks.push import NOW, PLAN, enabled
 from corpushooks.release import Release
+from corpushooks.salt import Session
 from corpushooks.site import Run
 from corpushooks.text import shown
 
@@ -182,7 +184,9 @@ def check(run: Run) -> None:
     release.check_commit(run.project, run.row.environment, new, run.request, entries)
     _check_edits(run, entries)
     if changed:
-        run.warn(*release.check_paths(run.project.code_git, new, entries))
+        release.check_paths(run.project.code_git, new, entries)
+        attributes = git.attributes(run.project.code_git, new, entries)
+        tell(run, survey.of_tree(entries, attributes, run.row.environment))
         if pillar := run.deployment.new_pillar:  # pushed before, and maybe past our checks
             release.check_pillar_commit(run.project.pillar_git, pillar)
     if changed and not _was_checked(run, new, entries):
@@ -201,7 +205,7 @@ def _check_edits(run: Run, entries: git.Listing) -> None:
         before = git.listing(run.project.code_git, old)
     found = edits.overwritten(
         run.project, before, entries, git.listing(run.project.pillar_git, pillar) if pillar else [],
-        run.patience(),
+        run.patience(), (run.deployment.new_code, pillar),
     )  # fmt: skip
     if not found:
         return
@@ -228,18 +232,51 @@ def _was_checked(run: Run, new: str, entries: git.Listing) -> bool:
 
 
 def check_syntax(run: Run, found: Release, hint: str = "nothing was touched; mend it and push again") -> None:
-    """Refuse a release of which a file has wrong syntax: file and line."""
+    """Refuse a release in whose files something is wrong that shows before they are rendered: file and line."""
     run.check_cancelled()
     assert run.session is not None
+    texts = survey.read(found)
     try:
-        problems = release.syntax(run.session, found, run.redactor)
+        problems = release.syntax(run.session, found, run.redactor, survey.readable(found, texts))
     except SaltError:
         run.check_cancelled()
         raise
-    for problem in problems[1:]:
-        run.log.write(run.complaint("error", str(problem)))
-    if problems:
-        raise RefusedError(str(problems[0]), hint)
+    said = [*survey.static(found, texts), *survey.packaged(texts, {})]
+    said = survey.cleared([*said, *(survey.of_problem(found, each) for each in problems)], run.redactor)
+    wrong = errors(said)
+    tell(run, [*warnings(said), *wrong[1:]])
+    if wrong:
+        raise RefusedError(str(wrong[0]), f"{wrong[0].help}; {hint}" if wrong[0].help else hint)
+
+
+def tell(run: Run, findings: Iterable[Finding], *, so_far: bool = False) -> None:
+    """Say what was found, each thing once; `so_far`: an SLS that runs before may change it."""
+    fresh = [each for each in survey.cleared(findings, run.redactor) if each not in run.told]
+    run.told.update(fresh)
+    if so_far:
+        run.warn(*(f"{each.text} (so far)" for each in fresh))
+        return
+    for each in errors(fresh):
+        run.log.write(run.complaint("error", each.text))
+    run.warn(*(each.text for each in warnings(fresh)))
+
+
+def foresee(run: Run, session: Session, found: Release, stems: list[str]) -> None:
+    """Say, before the first SLS runs, what Salt and this host have against them as things are."""
+    texts = survey.read(found)
+    tell(run, survey.carried(found, texts, run.cfg.odd if run.cfg else ()))
+    if run.settings.engine != "warm":  # a salt-call for each would take a second
+        return
+    compiled = session.compile([run.project.sls_id(stem) for stem in stems], timeout=run.time_left())
+    told = dict(zip((found.states / f"{stem}.sls" for stem in stems), compiled, strict=True))
+    said = survey.compiled(found, texts, told, literal=False)
+    first = f".salt/{stems[0]}.sls" if stems else ""  # its turn is now: it says itself what is wrong
+    quiet = ("later", "compile", "missing", "syntax")
+    tell(
+        run,
+        [each for each in said if each.kind != "later" and not (each.file == first and each.kind in quiet)],
+        so_far=True,
+    )
 
 
 Make = Callable[[Project, str, Path, "str | None", "str | None"], Release]

@@ -10,25 +10,23 @@ import contextlib
 import json
 import re
 import socket
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from corpushooks import config, disk, git, health, tree, wiring
 from corpushooks.deployment import Request
-from corpushooks.errors import ConfigError, RefusedError, SaltError, UsageError
+from corpushooks.errors import ConfigError, RefusedError, UsageError
 from corpushooks.paths import flaw, strays
 from corpushooks.project import Project, install_stems, task_names
 from corpushooks.redaction import Redactor
-from corpushooks.salt import Engine, Session
+from corpushooks.salt import Session
 from corpushooks.settings import Settings
 from corpushooks.sls import Minion, Problem, State, key_line, text_of
 from corpushooks.text import shown
 
 SAMPLE = "PILLAR.sample"
-PILLAR_LIMIT = 60.0  # seconds that a pillar may take to compile when it is pushed
 PILLAR_FILE = 1 << 20  # bytes of a pillar's file that is searched for secrets
 SECRETS = "secrets.json"  # in a project's minion_dir
 STEM = re.compile(r"[A-Za-z0-9_.+-]+")
@@ -103,7 +101,8 @@ def exported(project: Project, environment: str, folder: Path, code: str | None,
     salt, pillar_tree = folder / "code/.salt", folder / "pillar"
     pillar_tree.mkdir(parents=True, exist_ok=True)
     if code:
-        git.export(project.work_git, salt, f"{code}:.salt")
+        salt.mkdir(parents=True, exist_ok=True)
+        git.export_part(project.work_git, folder / "code", code, ".salt")
     if pillar:
         git.export(project.work_git, pillar_tree, pillar)
     return _in_folder(project, environment, folder, salt, pillar_tree)
@@ -210,12 +209,11 @@ def check_links(repo: Path, commit: str, where: str) -> None:
         raise RefusedError(f"{shown(out[0])} is a link that leads out of the commit", hint="put the file itself")
 
 
-def check_paths(repo: Path, commit: str, entries: git.Listing) -> list[str]:
-    """Refuse a commit that cannot be checked out as it is, before anything is touched; return what is odd in it."""
+def check_paths(repo: Path, commit: str, entries: git.Listing) -> None:
+    """Refuse a commit that cannot be checked out as it is, before anything is touched."""
     wrong = git.refusal(repo, commit) or flaw((path for _, _, path in entries), tree.DEPTH)
     if wrong:
         raise RefusedError(f"{commit[:7]} cannot be checked out: {shown(wrong)}", hint="git fsck tells more")
-    return [f"{shown(path, 100)}: {what}" for path, what in git.oddities(repo, commit, entries)]
 
 
 def check_pillar_commit(repo: Path, commit: str) -> git.Listing:
@@ -242,41 +240,13 @@ def files(release: Release) -> list[Path]:
     return [*first, *(release.states / f"{stem}.sls" for stem in (*install, *other))]
 
 
-def syntax(session: Session, release: Release, redactor: Redactor) -> list[Problem]:
-    """Return what is wrong with the syntax of the sample, the pillar and every SLS of a release."""
-    _look_for_secrets(release, redactor)
-    return session.syntax(files(release))
+def syntax(session: Session, release: Release, redactor: Redactor, paths: Sequence[Path]) -> list[Problem]:
+    """Return what is wrong with the syntax of files of a release; learn its secrets first."""
+    look_for_secrets(release, redactor)
+    return session.syntax(paths)
 
 
-def check_pillar(project: Project, environment: str, settings: Settings, engine: Engine, commit: str) -> None:
-    """Raise RefusedError where a commit of pillar.git would not compile: file and line."""
-    names = git.folder(check_pillar_commit(project.pillar_git, commit), "") or {}
-    if "init.sls" not in names:
-        code = f"this looks like the project's code: push it to project.git (over ssh: {project.name})"
-        hint = code if ".salt" in names else "add init.sls: corpus help first-project"
-        raise RefusedError("the pillar has no init.sls", hint)
-    with tempfile.TemporaryDirectory(prefix="pillar-", dir=_scratch(project)) as folder:
-        found = candidate(project, environment, Path(folder), None, commit)
-        redactor = redactor_of(settings)
-        _look_for_secrets(found, redactor)
-        with engine.session(found.minion(settings), Unheard(redactor)) as session:
-            problem = _first_problem(session, found.pillar / "init.sls")
-    if problem:
-        raise RefusedError(redactor.redact(problem), hint="nothing was stored; mend it and push again")
-
-
-def _first_problem(session: Session, pillar: Path) -> str:
-    """Return what is wrong first with a pillar, or nothing."""
-    if problems := session.syntax([pillar]):
-        return str(problems[0])
-    try:
-        session.facts(None, timeout=PILLAR_LIMIT)
-    except SaltError as exc:
-        return exc.message
-    return ""
-
-
-def _scratch(project: Project) -> Path:
+def scratch(project: Project) -> Path:
     """Return the folder for what lives no longer than the daemon: it is emptied when one starts."""
     project.host.scratch.mkdir(mode=0o700, exist_ok=True)
     return project.host.scratch
@@ -306,7 +276,7 @@ def redactor_of(settings: Settings) -> Redactor:
     return Redactor(settings.secret_keys, settings.secret_pillar)
 
 
-def _look_for_secrets(release: Release, redactor: Redactor) -> None:
+def look_for_secrets(release: Release, redactor: Redactor) -> None:
     """Learn what the files of a pillar show, before anything is said of it: it may not even compile."""
     for path in sorted(release.pillar.rglob("*")):
         if path.is_file() and not path.is_symlink() and path.stat().st_size <= PILLAR_FILE:
@@ -368,7 +338,7 @@ def layers(
     timeout: float | None = None,
 ) -> config.Layers:
     """Return what the cfg of a release is made of."""
-    _look_for_secrets(release, redactor)
+    look_for_secrets(release, redactor)
     facts = session.facts(release.sample, timeout=timeout)
     redactor.learn(facts.pillar)
     fqdn = str(facts.grains.get("fqdn") or socket.getfqdn())
@@ -381,7 +351,7 @@ def layers(
         release.project, release.environment, minion_id=str(facts.grains.get("id") or fqdn), fqdn=fqdn,
         archive_dir=archive, chrono=chrono, keep_archives=settings.keep_archives,
     )  # fmt: skip
-    return config.Layers(builtin, facts.sample, facts.pillar, facts.grains, settings.minion, said)
+    return config.Layers(builtin, facts.sample, facts.pillar, facts.grains, settings.minion, said, facts.odd)
 
 
 def cfg_of(read: config.Layers, release: Release, settings: Settings) -> config.Cfg:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from corpushooks import view
+from corpushooks.checks.finding import Finding
 from corpushooks.config import Cfg
 from corpushooks.deployment import FAILED, REFUSED, ChildRow, Deployment, ProjectRow, Request
 from corpushooks.endpoint import called, typed
@@ -99,6 +100,7 @@ class Run:
     touched: set[str] = field(default_factory=set)  # paths that states say they changed
     again: list[str] = field(default_factory=list)  # SLS that ran since the tree was restored
     named: set[tuple[str, int]] = field(default_factory=set)  # what processes that it left were said to be, by pid
+    told: set[Finding] = field(default_factory=set)  # what was found and said already
     foresees: bool = False  # its SLS files are new: what Salt has against them is said before the first of them runs
     undoing: bool = False
     restored: Mapping[str, tuple[int, ...]] | None = None  # in dev: the edits that a roll back brought back

@@ -31,12 +31,25 @@ _ABOUT = tuple(
 _WORD = re.compile(r"(?:\{\{.*?\}\}|[^\s'\"\[\],:{}])+")
 _EXPRESSION = re.compile(r"\{\{.*?\}\}")
 _CACHED = re.compile(r"\n?\S*/cache/files/base/(\S+?)\((\d+)\):")
+_CALLED = re.compile(r"\n?\(called from line (\d+)\)")  # our Jinja renderer says so of what failed in another file
+_OURS = re.compile(r"/cache/files/base/(makina-states/\S+?)\(\d+\):")
 _LINE = re.compile(r"; line (\d+)\s*")
 _FOREIGN = re.compile(  # what of makina-states is not here, in the words of Salt and of our own files
     r"Specified SLS '?(makina-states\.[\w.-]+)|Jinja error: (makina-states/\S+)|has no attribute '(mc_[\w.]+)"
     r"|State '(mc_[\w.]+)' was not found|(?:Jinja error: |^)(\S+) is not supported here"
 )
 _ABSENT = re.compile(r"Specified SLS '([^']+)' in environment \S+ is not available")
+_PLAIN = tuple(
+    (re.compile(pattern), plain)
+    for pattern, plain in (
+        (
+            r"Specified SLS (\S+) in saltenv base is not available on the salt master.*",
+            r"included SLS \1 does not exist",
+        ),
+        (r"Jinja error: (\S+/\S+|\S+\.(?:jinja2?|sls|j2))(?=\n|$)", r"imported file \1 does not exist"),
+        (r"Jinja variable \S* ?(?:object'|'salt') has no attribute '(\w+\.\w+)'", r"function \1 does not exist"),
+    )
+)
 _TOP = re.compile(r'"<template>", line (\d+)')
 _MARKED = re.compile(r"^(.*?)    <=====", re.M)
 
@@ -104,25 +117,58 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class Planned:
+    """One state of an SLS that was rendered and not run."""
+
+    id: str
+    function: str
+    arguments: dict[str, Any]
+    sls: str  # where it is written: the SLS itself, or one that it includes
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """An SLS as Salt compiled it: what is wrong, the states in it, and the commands that its Jinja would have run."""
+
+    problems: list[Problem]
+    states: tuple[Planned, ...] = ()
+    commands: tuple[tuple[int | None, str], ...] = ()  # line, command
+
+
+@dataclass(frozen=True)
 class Facts:
     """What cfg is computed from: plain values, mapping keys are text."""
 
     grains: dict[str, Any]
     pillar: dict[str, Any]
     sample: dict[str, Any]
+    odd: tuple[tuple[str, str, str], ...] = ()  # "pillar" or "sample", key, what of it is text here
 
 
 def problem(text: str, file: Path, roots: Sequence[Path]) -> Problem:
     """Return what one of Salt's error texts says, with its place: in `file`, unless it names another."""
+    found = _problem(text, file, roots)
+    for pattern, plain in _PLAIN:
+        if said := pattern.match(found.message):
+            return replace(found, message=said.expand(plain) + found.message[said.end() :])
+    return found
+
+
+def _problem(text: str, file: Path, roots: Sequence[Path]) -> Problem:
     rendering = _RENDERING.match(text)
     named = rendering or _NAMED.search(text)
     message = (rendering[2] if rendering else text).partition("\nTraceback")[0].strip()
     if named and named[1].startswith("makina-states.") and (foreign := _foreign(message)):
-        return Problem(str(file), _line_of(foreign, file), _unsupported(foreign))
+        return Problem(str(file), _line_of(foreign, file), unsupported(foreign))
     file = (source(named[1], roots) if named else None) or file
+    called = _CALLED.search(message)
+    message = _CALLED.sub("", message).rstrip()
     if foreign := _foreign(message):
         line = _TOP.search(text) or _LINE.search(text)
-        return Problem(str(file), int(line[1]) if line else _line_of(foreign, file), _unsupported(foreign))
+        return Problem(str(file), int(line[1]) if line else _line_of(foreign, file), unsupported(foreign))
+    if called and (ours := _OURS.search(message)):
+        first = message.splitlines()[0].split("; line ")[0].strip()
+        return Problem(str(file), int(called[1]), f"{first} (in {ours[1]})")
     if cached := _CACHED.search(message):
         file = next((root / cached[1] for root in roots if (root / cached[1]).is_file()), Path(cached[1]))
         return Problem(str(file), int(cached[2]), _CACHED.sub("\n", message))
@@ -159,7 +205,7 @@ def _foreign(text: str) -> str:
     return next(filter(None, found.groups())) if found else ""
 
 
-def _unsupported(name: str) -> str:
+def unsupported(name: str) -> str:
     return f"{name} is not supported here; see: corpus help makina-states"
 
 
@@ -224,7 +270,7 @@ def state_of(minion: Minion, sls: str, tag: str, told: Mapping[str, Any]) -> Sta
         function=f"{kind}.{function}",
         result=told.get("result"),
         changes=changes if isinstance(changes, dict) else {"changes": changes},
-        comment=_unsupported(foreign) if (foreign := _foreign(comment)) else comment,
+        comment=unsupported(foreign) if (foreign := _foreign(comment)) else comment,
         seconds=float(told.get("duration") or 0) / 1000,
         sls=own.removeprefix(f"makina-projects.{minion.name}."),
         line=id_line(text_of(file), state_id) if file else None,
@@ -272,7 +318,8 @@ def facts_of(minion: Minion, sample: Path | None, told: Mapping[str, Any]) -> Fa
         file = sample if of_sample and sample else minion.pillars[0] / "top.sls"
         found = problem(str(told["errors"][0]), file, () if of_sample else minion.pillars)
         raise SaltError(str(found).splitlines()[0])
-    return Facts(told["grains"], told["pillar"], told["sample"])
+    odd = tuple((where, key, what) for where, key, what in told.get("odd", []))
+    return Facts(told["grains"], told["pillar"], told["sample"], odd)
 
 
 def _include_problem(minion: Minion, wanted: str) -> Problem:
@@ -291,12 +338,14 @@ def _include_problem(minion: Minion, wanted: str) -> Problem:
     return Problem(str(file), line, f"include: {wanted!r} not found: {how}")
 
 
-def problems_of(minion: Minion, sls: str, told: Sequence[str]) -> list[Problem]:
+def compiled_of(minion: Minion, sls: str, told: Mapping[str, Any]) -> Compiled:
     """Return what the loader module's `check` told of an SLS."""
-    result = [text for text in told if not text.startswith(("Pillar failed to render", "Reason:"))]
+    result = [text for text in told["errors"] if not text.startswith(("Pillar failed to render", "Reason:"))]
     roots = (*minion.states, *minion.pillars)
     file = source(sls, roots) or Path(sls.rpartition(".")[2] + ".sls")
-    return [_or_later(text, file, roots) for text in result]
+    problems = [_or_later(text, file, roots) for text in result]
+    states = tuple(Planned(*each) for each in told["states"])
+    return Compiled(problems, states, tuple((line, text) for line, text in told["commands"]))
 
 
 def _or_later(text: str, file: Path, roots: Sequence[Path]) -> Problem:

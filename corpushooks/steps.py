@@ -6,7 +6,21 @@ import shutil
 import time
 from pathlib import Path
 
-from corpushooks import accounts, announce, disk, edits, git, health, layout, release, tree, trees, view, wiring
+from corpushooks import (
+    accounts,
+    announce,
+    disk,
+    edits,
+    git,
+    health,
+    layout,
+    prepare,
+    release,
+    tree,
+    trees,
+    view,
+    wiring,
+)  # fmt: skip
 from corpushooks.deployment import ProjectRow
 from corpushooks.errors import CorpusError, ProcessError, RefusedError, SaltError, StepError
 from corpushooks.project import Project
@@ -152,7 +166,9 @@ def install(run: Run, label: str) -> str:
     if not enabled(run.request, "install"):
         return "left out"
     stems = run.release.install(run.request.steps)
-    _foresee(run, stems[1:])
+    if run.foresees:
+        assert run.session is not None
+        prepare.foresee(run, run.session, run.release, stems)
     for index, stem in enumerate(stems):
         head = label if index == 0 else view.part_of(label)
         run.check_cancelled()
@@ -160,15 +176,6 @@ def install(run: Run, label: str) -> str:
         run_sls(run, stem, f"{head} {run.hide(stem)}")
     _await_health(run)
     return ""
-
-
-def _foresee(run: Run, stems: list[str]) -> None:
-    """Warn, before the first SLS runs, of those whose turn comes later and that Salt would not take as things are."""
-    if not run.foresees or run.settings.engine != "warm":  # a salt-call for each would take a second
-        return
-    assert run.session is not None
-    found = run.session.check([run.project.sls_id(stem) for stem in stems], timeout=run.time_left())
-    run.warn(*(f"{each} (so far)" for problems in found for each in problems if not each.later))
 
 
 def _await_health(run: Run) -> None:

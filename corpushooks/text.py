@@ -25,6 +25,17 @@ def one_line(text: str) -> str:
     return line if len(line) <= 200 else line[:197] + "..."
 
 
+def whole(text: str) -> str:
+    """Return text without halves of characters: bytes that were no text are written as escapes."""
+    if text.isascii():
+        return text
+    try:
+        data = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        data = text.encode("utf-8", "surrogatepass")
+    return data.decode("utf-8", "backslashreplace")
+
+
 def shown(path: str, limit: int = 4096) -> str:
     """Return a path as a part of one line: what could steer a terminal, or is no text, is written as an escape."""
     text = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

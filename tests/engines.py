@@ -142,25 +142,23 @@ class _FakeSession(CallSession):
                 found.append([file, exc.problem_mark.line + 1 if exc.problem_mark else None, f"YAML: {exc.problem}"])
         return found
 
-    def _check(self, sls: list[str]) -> Any:
-        return [self._checked(each) for each in sls]
+    def _check(self, sls: list[list[str]]) -> Any:
+        return [self._checked(each) for each, _ in sls]
 
     def _checked(self, sls: str) -> Any:
         pillar, errors = self._pillar()
         try:
             high = self._render(sls, pillar)
         except _Wrong as exc:
-            return [*errors, str(exc)]
+            return {"errors": [*errors, str(exc)], "states": [], "commands": []}
         known = {"cmd.run", *FUNCTIONS}
-        return [
-            *errors,
-            *(
-                f"State '{function}' was not found in SLS '{sls}' in state [{state_id}]"
-                for state_id, body in high.items()
-                for function, _ in _functions(body)
-                if function not in known
-            ),
+        found = [(state_id, *each) for state_id, body in high.items() for each in _functions(body)]
+        unknown = [
+            f"State '{function}' was not found in SLS '{sls}' in state [{state_id}]"
+            for state_id, function, _ in found
+            if function not in known
         ]
+        return {"errors": [*errors, *unknown], "states": [[*each, sls] for each in found], "commands": []}
 
     def _grains(self) -> dict[str, Any]:
         given = self.minion.dir / "grains"

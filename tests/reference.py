@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from corpushooks.checks.finding import KINDS
 from corpushooks.cli import corpus
 from corpushooks.endpoint import WORDS
 from corpushooks.settings import schema
@@ -72,10 +73,18 @@ def words() -> str:
     return "\n" + "\n".join(rows) + "\n\n"
 
 
+def kinds() -> str:
+    """Return the table of what a check can find."""
+    rows = ["| kind | is | means | what helps |", "|---|---|---|---|"]
+    rows += [f"| `{kind}` | {severity} | {means} | {helps} |" for kind, (severity, means, helps) in KINDS.items()]
+    return "\n" + "\n".join(rows) + "\n\n"
+
+
 PARTS = (  # page, what is made, how
     ("settings.md", "table", settings),
     ("commands.md", "reference", commands),
     ("commands.md", "table", words),
+    ("makina-states.md", "table of kinds", kinds),
 )
 
 

@@ -1,4 +1,4 @@
-"""The door to git: refs moved by compare-and-swap, checkouts byte for byte, nobody's configuration believed."""
+"""The door to git: refs moved by compare-and-swap, checkouts as git makes them, nobody's configuration believed."""
 
 from __future__ import annotations
 
@@ -277,17 +277,15 @@ def test_revisions_as_people_write_them(repo: Path, bring: Bring) -> None:
             git.resolve(repo, wrong)
 
 
-def test_oddities_are_named(work: Work, repo: Path, bring: Bring) -> None:
-    def odd(commit: str) -> list[tuple[str, str]]:
-        return git.oddities(repo, commit, git.listing(repo, commit))
-
-    assert odd(bring({"plain": "x", ".gitattributes": "*.txt text\n"})) == []
+def test_attributes_and_submodules_of_a_commit(work: Work, repo: Path, bring: Bring) -> None:
+    bring({"plain": "x", ".gitattributes": "*.txt text\n", "big/.gitattributes": "*.iso filter=lfs\n"})
     work.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(work.path), "lib/sub")
-    commit = bring({"big/.gitattributes": "*.iso filter=lfs diff=lfs -text\n"})
-    assert odd(commit) == [
-        ("lib/sub", "a submodule, not fetched"),
-        ("big/.gitattributes", "it names LFS files: not fetched, the pointers are deployed"),
-    ]
+    commit = bring({"plain": "y"})
+    entries = git.listing(repo, commit)
+    assert git.attributes(repo, commit, entries) == {
+        ".gitattributes": "*.txt text\n", "big/.gitattributes": "*.iso filter=lfs\n",
+    }  # fmt: skip
+    assert [path for mode, _, path in entries if mode == git.SUBMODULE] == ["lib/sub"]
 
 
 # checkouts
@@ -317,7 +315,7 @@ def hostile(tmp_path: Path) -> None:
         run(["git", "config", "--global", key, value])
 
 
-def test_files_are_checked_out_byte_for_byte(tmp_path: Path, work: Work, place: Place) -> None:
+def test_files_are_checked_out_as_attributes_say_and_no_filter_is_run(tmp_path: Path, work: Work, place: Place) -> None:
     contents = {"a.txt": "one\ntwo\n", "b.txt": "one\r\ntwo\r\n", "c.id": "$Id$\n", "d.f": "quiet\n", "e.utf16": "x\n"}
     (work.path / "run.sh").write_text("#!/bin/sh\n")
     (work.path / "run.sh").chmod(0o755)
@@ -331,12 +329,43 @@ def test_files_are_checked_out_byte_for_byte(tmp_path: Path, work: Work, place: 
     hostile(tmp_path)
     git.checkout(*place, commit)
     stage = place[1]
-    assert {name: (stage / name).read_bytes().decode() for name in contents} == contents
+    made = {name: (stage / name).read_bytes() for name in contents}
+    assert made.pop("c.id").startswith(b"$Id: ") and (stage / "run.sh").read_bytes() == b"#!/bin/sh\r\n"
+    assert made == {
+        "a.txt": b"one\r\ntwo\r\n", "b.txt": b"one\r\ntwo\r\n", "d.f": b"quiet\r\n",
+        "e.utf16": "x\r\n".encode("utf-16-le"),
+    }  # fmt: skip
     assert os.readlink(stage / "link") == "a.txt"
     assert stat.S_IMODE((stage / "run.sh").stat().st_mode) & 0o111 == 0o111
     assert not list(tmp_path.glob("*ed"))
     git.export(place[0], tmp_path / "out", commit)
     assert tree_of(tmp_path / "out", times=False) == tree_of(stage, times=False)
+
+
+def test_a_part_is_exported_as_the_whole_would_be(tmp_path: Path, bring: Bring, place: Place) -> None:
+    commit = bring({".gitattributes": "*.txt text eol=crlf\n", "in/a.txt": "one\n", "in/b": "two\n", "out.txt": "x\n"})
+    git.export_part(place[0], tmp_path / "part", commit, "in")
+    assert (tmp_path / "part/in/a.txt").read_bytes() == b"one\r\n"
+    assert sorted(p.name for p in (tmp_path / "part").rglob("*")) == ["a.txt", "b", "in"]
+
+
+def test_files_that_stay_take_the_form_of_new_attributes(bring: Bring, place: Place) -> None:
+    git.checkout(*place, bring({"a.txt": "one\n", "in/b.txt": "two\n"}))
+    git.checkout(*place, bring({"in/.gitattributes": "*.txt eol=crlf\n"}))
+    assert ((place[1] / "a.txt").read_bytes(), (place[1] / "in/b.txt").read_bytes()) == (b"one\n", b"two\r\n")
+    git.checkout(*place, bring({"in/.gitattributes": "# none\n"}))
+    assert (place[1] / "in/b.txt").read_bytes() == b"two\n"
+
+
+def test_what_a_checkout_of_other_attributes_left_is_made_anew(bring: Bring, place: Place) -> None:
+    commit = bring({".gitattributes": "*.txt eol=crlf\n", "a.txt": "one\n"})
+    (place[0] / "info/attributes").write_text("* -text -filter\n")
+    git.checkout(*place, commit)
+    assert (place[1] / "a.txt").read_bytes() == b"one\n"
+    sources = (place[0] / "objects/info/alternates").read_text().splitlines()
+    git.init_work(place[0], [Path(source).parent for source in sources])
+    git.checkout(*place, commit)
+    assert (place[1] / "a.txt").read_bytes() == b"one\r\n"
 
 
 def test_a_checkout_is_exactly_the_commit(work: Work, bring: Bring, place: Place) -> None:
@@ -482,7 +511,8 @@ def test_our_git_dir_is_repaired(place: Place, repo: Path, bring: Bring, work: W
     run(["git", "--git-dir", place[0], "config", "core.hooksPath", "/evil"])
     git.init_work(place[0], [repo])
     git.checkout(*place, commit)
-    assert (place[1] / "a").read_bytes() == b"one\n"
+    assert (place[0] / "info/attributes").read_text() == "* -filter\n"
+    assert (place[1] / "a").read_bytes() == b"one\r\n"
     assert run(["git", "--git-dir", place[0], "config", "core.hooksPath"]).text == os.devnull
 
 

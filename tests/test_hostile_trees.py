@@ -385,7 +385,8 @@ def test_submodules_and_hooks_in_a_tree_are_files_or_nothing(box: Box) -> None:
     work.git("commit", "--quiet", "--message", "sub")
     pushed = work.push()
     assert pushed.code == 0, pushed.text
-    assert "warning: sub\\nmodule: a submodule, not fetched" in pushed.lines
+    assert "warning: sub\\nmodule: a submodule, not fetched: the folder is deployed empty" in pushed.text
+    assert "warning: .gitattributes line 1: * has the filter mark, which is not run" in pushed.text
     assert not (box.root / "ran").exists()
     assert (box.project().tree / "hooks/post-checkout").exists()
 
@@ -409,11 +410,11 @@ def test_check_of_a_plain_folder_follows_nothing_out_of_it(tmp_path: Path) -> No
     out = ["40_out.sls", "PILLAR.sample", "_states", "deep/x", "prod"]
     for name in out:
         (salt / name).symlink_to(tmp_path / "secret" if "." in name else tmp_path)
-    told = [f".salt/{name} is a link that leads out of the folder" for name in out]
+    told = [f".salt: .salt/{name} is a link that leads out of the folder; put the file itself" for name in out]
     assert sorted(check(folder).splitlines()) == told
     salt.rename(folder / "other")
     salt.symlink_to("other")
-    assert "has no .salt folder" in check(folder)
+    assert ".salt is a symbolic link, which is not followed" in check(folder)
 
 
 def check(folder: Path) -> str:

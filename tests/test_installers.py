@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import git, init, inspection, installer
+from corpushooks import checkup, git, init, installer
 from corpushooks.cli.projects import init_
 from corpushooks.errors import ProcessError, UsageError
 from corpushooks.git import checkouts
@@ -91,8 +91,8 @@ def test_what_a_server_would_run_compiles(new_box: Callable[..., Box], tmp_path:
     for name in ("node", "php", "python"):  # what the others have, these have too
         init_hello(box, name, name)
         site = open_site(box.host)
-        checked = inspection.check_project(site, box.row(name), tmp_path / name)
-        assert not [each for each in checked if each.problems] and len(checked) >= 3
+        checked = checkup.check_project(site, box.row(name), tmp_path / name)
+        assert not checked.wrong() and len(checked.files) >= 3
 
 
 def test_a_second_init_commits_nothing(new_box: Callable[..., Box]) -> None:

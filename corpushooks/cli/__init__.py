@@ -1,7 +1,8 @@
 """The command `corpus`: parse, ask, print, exit. Nothing else in the package prints or exits.
 
 deployments   ask for one, or for its end       deploy, rollback, watch, task, repair, cancel
-looking       look, and change nothing          status, history, log, diff, config, check, doctor, …
+looking       look, and change nothing          status, history, log, diff, config, doctor, …
+check         would it deploy                   check
 projects      make and remove them              init, link, unlink, remove
 keys          say who may                       key, freeze, thaw
 notify        try a notification out            notify
@@ -23,7 +24,7 @@ from pathlib import Path
 import click
 
 from corpushooks import __version__, project
-from corpushooks.cli import deployments, host, keys, looking, notify, projects
+from corpushooks.cli import check, deployments, host, keys, looking, notify, projects
 from corpushooks.cli.base import Context, Output
 from corpushooks.client import ADMISSION
 from corpushooks.errors import CorpusError, NotAllowedError, UsageError
@@ -132,6 +133,6 @@ def _again(*flags: str, owner: str = "") -> str:
     return shlex.join([*become, "corpus", *flags, *named, *sys.argv[1:]])
 
 
-for room in (deployments, looking, projects, keys, notify, host):
+for room in (check, deployments, looking, projects, keys, notify, host):
     for found in room.COMMANDS:
         corpus.add_command(found)

@@ -19,6 +19,7 @@ from corpushooks.errors import Fault, RefusedError, UsageError
 from corpushooks.history import History, open_store
 from corpushooks.settings import Settings, load
 from corpushooks.site import MARK, Site, open_site
+from corpushooks.text import whole
 
 EXITS = {"deployed": 0, "done": 0, "queued": 0, "refused": 3, "broken": 4}  # any other outcome: 1
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -163,7 +164,7 @@ class Screen:
 def show(as_json: bool, value: Any, lines: Sequence[str]) -> None:
     """Print a value as JSON, or lines."""
     if as_json:
-        click.echo(json.dumps(value, indent=2, default=str))
+        click.echo(json.dumps(_whole(value), indent=2, default=str))
     else:
         for line in lines:
             click.echo(line)
@@ -173,6 +174,15 @@ def warn(faults: Sequence[Fault]) -> None:
     """Say what is wrong beside what was asked for, and the commands that help."""
     for fault in faults:
         click.echo(f"warning: {fault.what}\nhint: {fault.repair}", err=True)
+
+
+def _whole(value: Any) -> Any:
+    """Return a value in which bytes that are no text are written as escapes: no JSON reader takes half a character."""
+    if isinstance(value, str):
+        return whole(value)
+    if isinstance(value, dict):
+        return {_whole(key): _whole(inner) for key, inner in value.items()}
+    return [_whole(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def outcome(state: str, reason: str) -> str:

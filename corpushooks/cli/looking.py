@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import click
@@ -161,52 +158,6 @@ def config_(context: Context, name: str, origin: bool, show_secrets: bool, as_js
     _show("config", told, as_json)
 
 
-@click.command()
-@click.argument("target", metavar="NAME|PATH")
-@JSON
-@click.pass_obj
-def check(context: Context, target: str, as_json: bool) -> None:
-    """Say whether the branch of a project, or a folder with a .salt, would deploy.
-
-    A line for each file: its syntax, and what Salt says when it compiles it with the cfg. No state runs, but the Jinja
-    in the files does. A state that Salt has, but not without a program that is not installed yet, is a warning.
-    """
-    with tempfile.TemporaryDirectory(prefix="corpus-") as folder:
-        checked = _check(context, target, Path(folder))
-    problems = [problem for each in checked for problem in each.problems]
-    lines = [line for each in checked for line in _lines(each)]
-    show(as_json, {"target": target, "problems": problems, "files": [asdict(each) for each in checked]}, lines)
-    if not _is_path(target):
-        _warn_of(context, target)
-    sys.exit(1 if problems else 0)
-
-
-def _lines(checked: inspection.Checked) -> list[str]:
-    warnings = [f"warning: {text}" for text in checked.warnings]
-    return [*(checked.problems or ([] if warnings else [f"{checked.file}: fine"])), *warnings]
-
-
-def _check(context: Context, target: str, folder: Path) -> list[inspection.Checked]:
-    if _is_path(target):
-        environment = context.settings().environment
-        return inspection.check_folder(Path(target).absolute(), environment, folder)
-    _, row = context.known(target)
-    site = context.site()
-    with naming(site, [row]):
-        return inspection.check_project(site, row, folder)
-
-
-def _is_path(target: str) -> bool:
-    return "/" in target or target in (".", "..")
-
-
-def _warn_of(context: Context, name: str) -> None:
-    """Say what is wrong with the files of a project."""
-    site = context.site()
-    warn(warnings(site, [context.known(name)[1]]))
-    site.engine.close()
-
-
 @click.command("doctor")
 @JSON
 @click.pass_obj
@@ -217,4 +168,4 @@ def doctor_(context: Context, as_json: bool) -> None:
     sys.exit(1 if any(each.faults for each in found) else 0)
 
 
-COMMANDS = (status, history_, archives, stats, metrics, diff, log_, config_, check, doctor_)
+COMMANDS = (status, history_, archives, stats, metrics, diff, log_, config_, doctor_)

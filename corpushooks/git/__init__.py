@@ -5,7 +5,8 @@
     sharing     a group that pushes to them                          share, make_entrance, check_objects
     refs        read them, move them; pins                           ref, move_ref, update_refs, pin, unpin, pins
     commits     what is named, and what lies between two             commit, resolve, content, change, differing
-    listings    what a commit has in it                              listing, listing_below, folder, links, oddities
+    listings    what a commit has in it                              listing, listing_below, folder, links, attributes
+    worktrees   somebody's working tree: what git would send         worktree
     checkouts   trees of files made from commits                     checkout, edited, ignored, export, refusal
 
 Objects are read, and the refs of deployments moved, by dulwich; what else is pushed is stored by git, in the daemon.
@@ -14,14 +15,14 @@ anybody else is ever read.
 """
 
 from corpushooks.git.access import MINIMUM, check_version, version
-from corpushooks.git.bare import bare_config, flaw, flush_objects, init_bare, init_work, maintain
+from corpushooks.git.bare import bare_config, distrust, flaw, flush_objects, init_bare, init_work, maintain
 from corpushooks.git.checkouts import (
     blob_name,
     checkout,
-    distrust,
     edited,
     export,
     export_files,
+    export_part,
     first_commit,
     ignored,
     refusal,
@@ -43,12 +44,12 @@ from corpushooks.git.listings import (
     LINK,
     SUBMODULE,
     Listing,
+    attributes,
     folder,
     links,
     listing,
     listing_below,
     object_id,
-    oddities,
 )
 from corpushooks.git.refs import (
     clear_locks,
@@ -65,13 +66,14 @@ from corpushooks.git.refs import (
     update_refs,
 )
 from corpushooks.git.sharing import check_objects, make_entrance, share
+from corpushooks.git.worktrees import Worktree, worktree
 
 __all__ = [
-    "EMPTY_TREE", "LINK", "MINIMUM", "SUBMODULE", "Change", "Listing", "bare_config", "blob_name", "change",
-    "check_commit", "check_objects", "check_version", "checkout", "clear_locks", "commit", "content", "counted",
-    "differing", "distrust", "edited", "export", "export_files", "first_commit", "flaw", "flush_objects", "folder",
-    "head_branch", "ignored", "init_bare", "init_work", "is_empty", "is_id", "links", "listing", "listing_below",
-    "lost_commits", "maintain", "make_entrance", "move_ref", "object_id", "oddities", "pin", "pinned", "pins",
-    "ref", "refusal", "resolve", "share", "stop_checkout", "take_back_ref", "unpin", "update_refs",
-    "version",
+    "EMPTY_TREE", "LINK", "MINIMUM", "SUBMODULE", "Change", "Listing", "Worktree", "attributes", "bare_config",
+    "blob_name", "change", "check_commit", "check_objects", "check_version", "checkout", "clear_locks", "commit",
+    "content", "counted", "differing", "distrust", "edited", "export", "export_files", "export_part", "first_commit",
+    "flaw", "flush_objects", "folder", "head_branch", "ignored", "init_bare", "init_work", "is_empty", "is_id",
+    "links", "listing", "listing_below", "lost_commits", "maintain", "make_entrance", "move_ref", "object_id", "pin",
+    "pinned", "pins", "ref", "refusal", "resolve", "share", "stop_checkout", "take_back_ref", "unpin",
+    "update_refs", "version", "worktree",
 ]  # fmt: skip

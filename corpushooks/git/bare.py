@@ -17,8 +17,8 @@ from corpushooks.run import run
 
 SETTLED_NS = 2_000_000_000  # some filesystems count seconds only
 
-# Files are checked out byte for byte: no line ends, keywords, filters or encodings are changed.
-ATTRIBUTES = "* -text !eol -ident -filter !working-tree-encoding\n"
+# Line ends, keywords and encodings are as .gitattributes has them; no program of a filter is run.
+ATTRIBUTES = "* -filter\n"
 
 
 def bare_config(path: Path, *, shared: bool = False) -> dict[str, str]:
@@ -168,6 +168,13 @@ def init_work(path: Path, sources: list[Path]) -> None:
         file.parent.mkdir(exist_ok=True)
         if not file.exists() or file.read_text() != text:
             disk.write_file(file, text.encode(), 0o644)
+            distrust(path)
+
+
+def distrust(work: Path) -> None:
+    """Have the next checkouts write every file: their index may know what is not so, or no longer should be."""
+    for index in work.glob("*.index"):
+        index.unlink()
 
 
 def flush_objects(path: Path) -> None:

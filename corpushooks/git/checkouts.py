@@ -47,6 +47,8 @@ def checkout(work: Path, tree: Path, name: str | None, check: Check = endless) -
     if name is None and not any(tree.iterdir()):
         return
     env = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(tree), CHECKOUT: str(tree)}
+    if index.exists() and _converts_anew(work, name or EMPTY_TREE, env, check):
+        index.unlink(missing_ok=True)
     try:
         call(work, "read-tree", "-u", "--reset", name or EMPTY_TREE, env=env, check=check)
     except GitError:  # something has torn it, or git was killed
@@ -54,6 +56,15 @@ def checkout(work: Path, tree: Path, name: str | None, check: Check = endless) -
         lock.unlink(missing_ok=True)
         call(work, "read-tree", "-u", "--reset", name or EMPTY_TREE, env=env, check=check)
     call(work, "clean", "--quiet", "-d", "-x", "--force", "--force", env=env, check=check)
+
+
+def _converts_anew(work: Path, name: str, env: dict[str, str], check: Check) -> bool:
+    """Say whether a .gitattributes differs: files that stay the same may be checked out in another form."""
+    try:
+        words = ("diff-index", "--cached", "--name-only", name, "--", ":(glob)**/.gitattributes")
+        return bool(call(work, *words, env=env, check=check).stdout)
+    except GitError:  # an index that is torn
+        return True
 
 
 def edited(work: Path, tree: Path, check: Check = endless) -> list[str]:
@@ -98,12 +109,6 @@ def refusal(path: Path, name: str) -> str:
     return ""
 
 
-def distrust(work: Path) -> None:
-    """Have the next checkouts write every file: after a power cut an index may know what never reached the disk."""
-    for index in work.glob("*.index"):
-        index.unlink()
-
-
 def export(work: Path, tree: Path, name: str) -> None:
     """Write a tree (COMMIT or COMMIT:FOLDER) into the empty folder `tree`, beside all checkouts."""
     tree.mkdir(parents=True, exist_ok=True)
@@ -111,6 +116,19 @@ def export(work: Path, tree: Path, name: str) -> None:
     env = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(tree)}
     try:
         call(work, "read-tree", "-u", "--reset", name, env=env)
+    finally:
+        index.unlink(missing_ok=True)
+
+
+def export_part(work: Path, tree: Path, name: str, folder: str) -> None:
+    """Write a folder of a commit, as a checkout of the whole would have it, into the folder `tree`."""
+    tree.mkdir(parents=True, exist_ok=True)
+    index = tree.parent / f".{tree.name}.index"
+    env = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(tree)}
+    try:
+        call(work, "read-tree", name, env=env)
+        listed = call(work, "ls-files", "-z", "--", folder, env=env).stdout
+        call(work, "checkout-index", "--force", "-z", "--stdin", env=env, stdin=listed)
     finally:
         index.unlink(missing_ok=True)
 

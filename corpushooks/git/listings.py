@@ -76,10 +76,7 @@ def links(path: Path, entries: Listing) -> dict[str, str]:
         }
 
 
-def oddities(path: Path, name: str, entries: Listing) -> list[tuple[str, str]]:
-    """Return (path, what) of the parts of a commit that a checkout does not bring: submodules and LFS files."""
-    found = [(where, "a submodule, not fetched") for mode, _, where in entries if mode == SUBMODULE]
-    for where in (where for _, _, where in entries if where.rpartition("/")[2] == ".gitattributes"):
-        if b"filter=lfs" in (content(path, name, where) or b""):
-            found.append((where, "it names LFS files: not fetched, the pointers are deployed"))
-    return found
+def attributes(path: Path, name: str, entries: Listing) -> dict[str, str]:
+    """Return path -> text of the .gitattributes files of a commit."""
+    own = [where for mode, _, where in entries if where.rpartition("/")[2] == ".gitattributes" and stat.S_ISREG(mode)]
+    return {where: (content(path, name, where) or b"").decode("utf-8", "replace") for where in own}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from corpushooks.redaction import Redactor
-from corpushooks.sls import Facts, Minion, Problem, Result, State
+from corpushooks.sls import Compiled, Facts, Minion, Problem, Result, State
 
 
 class Listener(Protocol):
@@ -54,6 +54,9 @@ class Session(Protocol):
 
     def check(self, sls: Sequence[str], *, timeout: float | None = None) -> list[list[Problem]]:
         """Render and compile SLS files, within `timeout` seconds, and run no state; say of each what is wrong in it."""
+
+    def compile(self, sls: Sequence[str], *, timeout: float | None = None) -> list[Compiled]:
+        """Do the same, and say too which states are in each. Commands of Jinja are not run, but named."""
 
     def stop(self) -> None:
         """Stop the session's process group, from any thread; what is being asked raises SaltError."""

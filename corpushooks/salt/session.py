@@ -13,7 +13,7 @@ from corpushooks.errors import SaltError
 from corpushooks.salt.child import Child, death, ignore
 from corpushooks.salt.configuration import configuration, private, write_configuration
 from corpushooks.salt.interface import Listener, Session
-from corpushooks.sls import Facts, Minion, Problem, Result, facts_of, problems_of, redacted, result_of
+from corpushooks.sls import Compiled, Facts, Minion, Problem, Result, compiled_of, facts_of, redacted, result_of, source
 from corpushooks.text import clean, excerpt, lines, shortened
 
 SAID_LINES = 100  # of one message of Salt's log that are kept
@@ -68,8 +68,12 @@ class AnySession:
         return redacted(result, self.listener.redactor)
 
     def check(self, sls: Sequence[str], *, timeout: float | None = None) -> list[list[Problem]]:
-        told = self._ask("check", list(sls), timeout) if sls else []
-        return [problems_of(self.minion, each, texts) for each, texts in zip(sls, told, strict=True)]
+        return [each.problems for each in self.compile(sls, timeout=timeout)]
+
+    def compile(self, sls: Sequence[str], *, timeout: float | None = None) -> list[Compiled]:
+        files = [[each, str(source(each, self.minion.states) or "")] for each in sls]
+        told = self._ask("check", files, timeout) if sls else []
+        return [compiled_of(self.minion, each, seen) for each, seen in zip(sls, told, strict=True)]
 
     def stop(self) -> None:
         self._over = self._over or "Salt was stopped"

@@ -1,5 +1,5 @@
 # ruff: noqa: F821  (Salt fills in the names with underscores)
-"""Put cfg into every template, let modules see the pillar, and keep what commands print bounded.
+"""Put cfg into every template, let modules see the pillar, install doubled packages once, bound what commands print.
 
 A grain, since both salt-call and our worker load the grains before they render anything.
 """
@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import salt.state
 from salt.utils.decorators.jinja import JinjaGlobal
 
 __opts__: dict[str, Any]  # Salt's loader fills it in
@@ -35,6 +36,35 @@ def unmask() -> dict[str, Any]:
         if secret.mask_pillar.get():  # a value set now would be gone when this function returns
             secret.mask_pillar = contextvars.ContextVar("mask_pillar", default=False)
     return {}
+
+
+def once() -> dict[str, Any]:
+    """Have a package that a state names twice installed once: Salt 3008 refuses such a list."""
+    original = salt.state.State.call
+    if not hasattr(original, "corpushooks"):
+
+        def call(state: Any, low: Any, *words: Any, **given: Any) -> Any:
+            if low.get("state") == "pkg" and isinstance(low.get("pkgs"), list):
+                low = {**low, "pkgs": _once(low["pkgs"], state.functions)}
+            return original(state, low, *words, **given)
+
+        call.corpushooks = True  # type: ignore[attr-defined]
+        salt.state.State.call = call
+    return {}
+
+
+def _once(pkgs: list[Any], functions: Any) -> list[Any]:
+    """Return a list of packages in which each has one name; of two alike the one with a version."""
+    kept: dict[str, Any] = {}
+    for each in pkgs:
+        name, version = next(iter(each.items())) if isinstance(each, dict) and len(each) == 1 else (each, None)
+        key = functions["pkg.normalize_name"](str(name)) if "pkg.normalize_name" in functions else str(name)
+        known = kept.get(key)
+        if isinstance(known, dict) and version is not None and known != each:
+            return pkgs  # two versions: which one, nobody can say
+        if known is None or not isinstance(known, dict):
+            kept[key] = each
+    return list(kept.values())
 
 
 def bound() -> dict[str, Any]:

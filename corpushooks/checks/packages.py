@@ -1,0 +1,187 @@
+"""Packages that SLS files name: where, twice in one state, and which have another name by now."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+
+from corpushooks.checks.finding import Finding
+
+# Names of old releases -> what Debian 12 has instead; empty: nothing. The first that fits counts.
+SUCCESSORS: tuple[tuple[str, str], ...] = (
+    (r"python-(imaging|pil)", "python3-pil"),
+    (r"python-software-properties", "software-properties-common"),
+    (r"python-(mysqldb|mysql)", "python3-mysqldb"),
+    (r"python-virtualenv", "python3-virtualenv"),
+    (r"python-(dev|all-dev|pip|setuptools|venv|distutils)", r"python3-\1"),
+    (r"python(2|2\.\d|3\.[0-9]|3\.10)?-?minimal", "python3-minimal"),
+    (r"python(2|2\.\d|3\.[0-9]|3\.10)", "python3"),
+    (r"python(2|2\.\d|3\.[0-9]|3\.10)-dev", "python3-dev"),
+    (r"libpython(2\.\d)?-dev", "libpython3-dev"),
+    (r"python2?-(.+)", r"python3-\1"),
+    (r"ipython", "ipython3"),
+    (r"php(5|7\.\d|8\.[013])-(mysqlnd|mysql)", "php-mysql"),
+    (r"php(5|7\.\d|8\.[013])-apc", "php-apcu"),
+    (r"php(5|7\.\d|8\.[013])-(mcrypt|suhosin|ffmpeg)", ""),
+    (r"php(5|7\.\d|8\.[013])-(.+)", r"php-\2"),
+    (r"php(5|7\.\d|8\.[013])", "php"),
+    (r"php-apc", "php-apcu"),
+    (r"libapache2-mod-php(5|7\.\d)", "libapache2-mod-php"),
+    (r"libapache2-mod-fastcgi", "libapache2-mod-fcgid"),
+    (r"apache2-mpm-.+|apache2\.2-.+", "apache2"),
+    (r"apache2-(prefork|threaded)-dev", "apache2-dev"),
+    (r"libmysqlclient(15|16)?-dev", "default-libmysqlclient-dev"),
+    (r"mysql-(server|client)(-core)?(-\d\.\d)?", r"default-mysql-\1"),
+    (r"postgresql-server-dev-\d[\d.]*", "postgresql-server-dev-all"),
+    (r"postgresql-contrib-\d[\d.]*", "postgresql-contrib"),
+    (r"postgresql-client-\d[\d.]*", "postgresql-client"),
+    (r"postgresql-[\d.]+-postgis.*", "postgresql-postgis"),
+    (r"postgresql-(8|9|10|11|12|13|14)(\.\d)?", "postgresql"),
+    (r"libjpeg62-dev", "libjpeg62-turbo-dev"),
+    (r"libjpeg8(-dev)?", "libjpeg-dev"),
+    (r"libpng12(-dev|-0)?|libpng3", "libpng-dev"),
+    (r"libtiff[45](-dev|-alt-dev)?", "libtiff-dev"),
+    (r"libreadline[56](-dev)?", "libreadline-dev"),
+    (r"libncursesw5-dev|ncurses-dev", "libncurses-dev"),
+    (r"libfreetype6-dev", "libfreetype-dev"),
+    (r"libgdal1?-dev|libgdal1.*", "libgdal-dev"),
+    (r"libgeos-(3\.\S+|c1)", "libgeos-dev"),
+    (r"libproj0", "libproj-dev"),
+    (r"libssl(0\.9\.8|1\.0\.\d|1\.1)", "libssl3"),
+    (r"libdb4\.\d(-dev)?|libdb5\.1-dev", "libdb-dev"),
+    (r"libopenjpeg(2|-dev)", "libopenjp2-7-dev"),
+    (r"libgraphicsmagick1-dev|libmagickwand\d-dev", "libmagickwand-dev"),
+    (r"libcurl3(-dev)?", "libcurl4-openssl-dev"),
+    (r"libcurl-dev", "libcurl4-openssl-dev"),
+    (r"liblcms1?(-dev)?", "liblcms2-dev"),
+    (r"openjdk-([6-9]|1[0-6])-(jdk|jre)(-headless)?", r"default-\2\3"),
+    (r"(sun|oracle)-java.*", "default-jdk"),
+    (r"tomcat[5-9]", "tomcat10"),
+    (r"ttf-(dejavu|liberation|freefont)(-.+)?", r"fonts-\1\2"),
+    (r"(ttf-)?mscorefonts-installer", "ttf-mscorefonts-installer"),
+    (r"nodejs-legacy", "nodejs"),
+    (r"chromium-browser", "chromium"),
+    (r"libav-tools", "ffmpeg"),
+    (r"git-core", "git"),
+    (r"netcat", "netcat-openbsd"),
+    (r"xpdf(-utils)?", "poppler-utils"),
+    (r"awk", "gawk"),
+    (r"ruby1\.\S+|ruby2\.\S+|rubygems", "ruby"),
+    (r"ruby1\.\S+-dev|ruby2\.\S+-dev", "ruby-dev"),
+    (r"redis", "redis-server"),
+    (r"mongodb.*|mongo|phantomjs|casperjs|rvm|solr-(tomcat|jetty)|yui-compressor-legacy", ""),
+)
+_RULES = tuple((re.compile(pattern), successor) for pattern, successor in SUCCESSORS)
+
+NAME = r"[A-Za-z0-9][A-Za-z0-9+.:_-]*"
+_LIST = re.compile(r"^(\s*)-?\s*(pkgs|names)\s*:\s*(\[.*\]|)\s*(?:#.*)?$")
+_ITEM = re.compile(rf"^(\s*)-\s+(['\"]?)({NAME})\2\s*(?::\s*(['\"]?)([^'\"#{{}}]+?)\4)?\s*(?:[#{{].*)?$")
+_STATE = re.compile(r"^\s*(?:-\s+)?(pkg(?:\.(?:installed|latest|\{\{.*?\}\}))?)\s*:")
+_SINGLE = re.compile(rf"^(\s*)-\s+name\s*:\s*(['\"]?)({NAME})\2\s*(?:#.*)?$")
+_OPENS = re.compile(r"{%-?\s*(?:if|for)\b")
+_CLOSES = re.compile(r"{%-?\s*end(?:if|for)\b")
+# What else than the host's lists packages can come from.
+_OTHER_SOURCE = re.compile(r"pkgrepo|sources\.list|apt-add-repository|add-apt-repository|ppa:|dpkg\s+-i|deb\s+https?:")
+
+
+@dataclass(frozen=True)
+class Named:
+    """A package as a text names it."""
+
+    name: str
+    line: int
+    block: int  # of names that stand in one list
+    version: str = ""
+    conditional: bool = False  # within {% if %} or {% for %}
+
+
+def declared(text: str) -> list[Named]:
+    """Return the packages that an SLS file names literally; what Jinja makes is not seen here."""
+    return list(_declared(text.splitlines()))
+
+
+def _declared(lines: list[str]) -> Iterator[Named]:
+    block, margin, depth, in_state, state_margin = 0, -1, 0, False, 0
+    for number, line in enumerate(lines, 1):
+        indent = len(line) - len(line.lstrip())
+        if line.strip() and not line.lstrip().startswith(("#", "{%", "{#")):
+            if state := _STATE.match(line):
+                in_state, state_margin = bool(state), indent
+            elif indent <= state_margin:
+                in_state = False
+            if indent <= margin:
+                margin = -1
+        started = _LIST.match(line) if in_state else None
+        if started:
+            block, margin = block + 1, indent
+            for name in re.findall(NAME, started[3]):
+                yield Named(name, number, block, conditional=depth > 0)
+        elif in_state and (single := _SINGLE.match(line)):
+            yield Named(single[3], number, (block := block + 1), conditional=depth > 0)
+        elif margin >= 0 and (item := _ITEM.match(line)) and len(item[1]) > margin:
+            yield Named(item[3], number, block, (item[5] or "").strip(), depth > 0)
+        depth = max(0, depth + len(_OPENS.findall(line)) - len(_CLOSES.findall(line)))
+
+
+def adds_sources(texts: Iterable[str]) -> bool:
+    """Say whether files of a project make packages available that the host's lists do not have yet."""
+    return any(_OTHER_SOURCE.search(text) for text in texts)
+
+
+def successor(name: str) -> str | None:
+    """Return what an old package is called in Debian 12: "" where it is gone, None where nothing is known of it."""
+    for pattern, replacement in _RULES:
+        if found := pattern.fullmatch(name):
+            return found.expand(replacement)
+    return None
+
+
+def doubled(file: str, text: str) -> list[Finding]:
+    """Name what stands twice in one list of packages, literally and whatever Jinja decides."""
+    found: dict[tuple[int, str], Named] = {}
+    said = []
+    for each in declared(text):
+        if each.conditional:
+            continue
+        first = found.setdefault((each.block, each.name), each)
+        if first is not each:
+            said.append(twice(file, each.line, each.name, {first.version, each.version} - {""}))
+    return said
+
+
+def twice(file: str, line: int | None, name: str, versions: Collection[str]) -> Finding:
+    if len(versions) > 1:
+        wanted = " and ".join(sorted(versions))
+        return Finding("versions", file, line, f"package {name} is named twice, with the versions {wanted}", "keep one")
+    return Finding("doubled", file, line, f"package {name} is named twice in one state", "it is installed once")
+
+
+def judged(file: str, line: int | None, name: str, known: Collection[str] | None, *, sure: bool) -> Finding | None:
+    """Return what is wrong with the name of a package.
+
+    `known` are the names that have a candidate here, of those that were asked for (None: there are no lists); `sure`
+    says that nothing of the project can bring others.
+    """
+    next_name = successor(name)
+    if known is None:
+        if next_name is None or next_name == name:
+            return None
+        return Finding("gone", file, line, f"Debian 12 has no package {name}", _instead(next_name))
+    if name in known or name.partition(":")[0] in known:
+        return None
+    usable = next_name if next_name in known or next_name == "" else None
+    what = f"package {name} has no candidate on this host"
+    return Finding("package" if sure else "absent", file, line, what, _instead(usable))
+
+
+def _instead(name: str | None) -> str:
+    if name:
+        return f"use {name}"
+    return "there is no successor" if name == "" else "correct its name, or run apt-get update where the lists are old"
+
+
+def asked(names: Iterable[str]) -> set[str]:
+    """Return the names to ask the host for: those that are used, and what may stand in for them."""
+    used = {name.partition(":")[0] for name in names}
+    return used | {found for name in used if (found := successor(name))}

@@ -1,0 +1,102 @@
+"""What git sends of a project, and what of that is not deployed or not read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from corpushooks.checks.finding import Finding
+
+LINK, SUBMODULE = 0o120000, 0o160000
+SAMPLE = "PILLAR.sample"
+ENVIRONMENTS = ("dev", "staging", "prod", "preprod", "production", "qa", "test", "testing", "recette", "integration")
+_FILTER = re.compile(r"(?:^|\s)filter=(\S+)")
+FILTER_HELP = {
+    "lfs": "commit the files themselves, or fetch them in an SLS",
+    "git-crypt": "put secrets into the pillar",
+}
+NAMED = 3  # files of one kind that are named each by itself
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What of a working tree git would send, and what not."""
+
+    modes: Mapping[str, int]  # path -> mode, of what is in the index
+    untracked: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()  # since the last commit
+
+
+def of_commit(modes: Mapping[str, int], attributes: Mapping[str, str], environment: str) -> list[Finding]:
+    """Judge the paths of a commit (path -> mode) and its .gitattributes files (path -> text)."""
+    return [*_salt(modes), *_submodules(modes), *_filters(attributes), *_names(modes, environment)]
+
+
+def of_folder(sent: Sent) -> Iterator[Finding]:
+    """Name what lies in the .salt of a working tree and would not be sent."""
+    for paths, state, sends, help_ in (
+        (sent.untracked, "not in git", "does not send", "git add"),
+        (sent.ignored, "ignored by git", "does not send", "git add -f"),
+        (sent.changed, "changed since the last commit", "sends the committed form of", "git commit"),
+    ):
+        for path in paths if len(paths) <= NAMED else ():
+            yield Finding("unsent", path, None, f"{state}: a push {sends} it", f"{help_} {path}")
+        if len(paths) > NAMED:
+            some = ", ".join(path.removeprefix(".salt/") for path in paths[:NAMED])
+            what = f"{len(paths)} files are {state} ({some}, …): a push {sends} them"
+            yield Finding("unsent", ".salt", None, what, f"{help_} .salt")
+
+
+def _salt(modes: Mapping[str, int]) -> Iterator[Finding]:
+    mode = modes.get(".salt")
+    if mode == SUBMODULE:
+        help_ = "put its files into this repository: git rm --cached .salt, then git add .salt"
+        yield Finding("name", ".salt", None, ".salt is a submodule, and submodules are not deployed", help_)
+    if mode == LINK:
+        yield Finding("name", ".salt", None, ".salt is a symbolic link, which is not followed", "put the folder itself")
+
+
+def _submodules(modes: Mapping[str, int]) -> Iterator[Finding]:
+    for path in (path for path, mode in modes.items() if mode == SUBMODULE and path != ".salt"):
+        help_ = "fetch it in an SLS (git.latest), or put its files into the repository"
+        yield Finding("submodule", path, None, "a submodule, not fetched: the folder is deployed empty", help_)
+
+
+def _filters(attributes: Mapping[str, str]) -> Iterator[Finding]:
+    for file, text in attributes.items():
+        for number, line in enumerate(text.splitlines(), 1):
+            if (found := _FILTER.search(line)) and not line.lstrip().startswith("#"):
+                pattern, name = line.split()[0], found[1]
+                what = f"{pattern} has the filter {name}, which is not run: git's own form of these files is deployed"
+                yield Finding("filter", file, number, what, FILTER_HELP.get(name, "commit what the filter makes"))
+
+
+def _names(modes: Mapping[str, int], environment: str) -> Iterator[Finding]:
+    """Name the files and folders of .salt that look as if they were read, and are not."""
+    own = {path.split("/")[1] for path in modes if path.startswith(f".salt/{environment}/") and path.endswith(".sls")}
+    for path in modes:
+        folder, _, name = path.rpartition("/")
+        if folder not in (".salt", f".salt/{environment}"):
+            continue
+        if name.lower().endswith(".sls") and not name.endswith(".sls"):
+            yield Finding(
+                "unread", path, None, "nothing reads it: its name does not end in .sls", f"rename it {name[:-4]}.sls"
+            )
+        elif name != SAMPLE and name.lower().startswith(SAMPLE.lower()) and SAMPLE not in _in(modes, folder):
+            yield Finding("unread", path, None, f"nothing reads it: the name is {SAMPLE}", f"rename it {SAMPLE}")
+    for name in () if own else _environments(modes):
+        what = f"nothing reads the SLS files of .salt/{name}: the environment here is {environment}"
+        help_ = f"the folder of this environment would be .salt/{environment}"
+        yield Finding("unread", f".salt/{name}", None, what, help_)
+
+
+def _in(modes: Iterable[str], folder: str) -> set[str]:
+    return {path.rpartition("/")[2] for path in modes if path.rpartition("/")[0] == folder}
+
+
+def _environments(modes: Mapping[str, int]) -> list[str]:
+    """Return the folders of .salt that are called as an environment is, and have SLS files."""
+    found = {path.split("/")[1] for path in modes if re.fullmatch(r"\.salt/[^/]+/[^/]+\.sls", path)}
+    return sorted(name for name in found if name.lower() in ENVIRONMENTS)

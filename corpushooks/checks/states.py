@@ -1,0 +1,108 @@
+"""What the states of an SLS name, once it is rendered: packages, files of salt://, commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from corpushooks.checks.finding import Finding
+from corpushooks.checks.packages import judged, twice
+from corpushooks.checks.programs import INSTEAD, PROVIDED_BY, programs
+
+INSTALLS = ("pkg.installed", "pkg.latest")
+RUNS = ("cmd.run", "cmd.wait", "cmd.script")
+CONDITIONS = ("unless", "onlyif", "onfail", "creates", "check_cmd", "sources", "fromrepo")
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """One state of an SLS as it would run, and where it is written."""
+
+    id: str
+    function: str
+    arguments: dict[str, Any]
+    file: str  # its path in the repository, or the name of a file of ours
+    line: int | None
+    place: Callable[[str], int | None]  # the line on which a text stands, below the state's id
+
+
+def packages(states: Iterable[Rendered]) -> Iterator[tuple[Rendered, str, str]]:
+    """Yield each package that states install, and its version."""
+    for state in states:
+        if state.function in INSTALLS:
+            for name, version in _listed(state):
+                yield state, name, version
+
+
+def _listed(state: Rendered) -> list[tuple[str, str]]:
+    """Return the names and versions of the packages of a state."""
+    listed = state.arguments.get("pkgs")
+    if not isinstance(listed, list):
+        name = state.arguments.get("name", state.id)
+        return [] if "sources" in state.arguments else [(str(name), str(state.arguments.get("version") or ""))]
+    found = []
+    for each in listed:
+        pairs = each.items() if isinstance(each, dict) else [(each, "")]
+        found += [(str(name), str(version or "")) for name, version in pairs]
+    return found
+
+
+def installed(
+    states: Iterable[Rendered], known: Collection[str] | None, *, sure: bool, among: Collection[str]
+) -> Iterator[Finding]:
+    """Name the packages `among` those that were asked for that cannot be installed here."""
+    for state, name, _ in packages(states):
+        if name not in among:
+            continue
+        always = sure and not any(word in state.arguments for word in CONDITIONS)
+        if finding := judged(state.file, state.place(name) or state.line, name, known, sure=always):
+            yield finding
+
+
+def doubled(states: Iterable[Rendered]) -> Iterator[Finding]:
+    """Name the packages that one state names twice."""
+    for state in states:
+        if state.function not in INSTALLS:
+            continue
+        versions: dict[str, list[str]] = {}
+        for name, version in _listed(state):
+            versions.setdefault(name.partition(":")[0], []).append(version)
+        for name, said in versions.items():
+            if len(said) > 1:
+                yield twice(state.file, state.place(name) or state.line, name, set(said) - {""})
+
+
+def sources(states: Iterable[Rendered], exists: Callable[[str], bool]) -> Iterator[Finding]:
+    """Name the files of salt:// that do not exist; of alternatives one is enough."""
+    for state in states:
+        given = state.arguments.get("source")
+        every = [each for each in (given if isinstance(given, list) else [given]) if isinstance(each, str)]
+        ours = [each.partition("?")[0].removeprefix("salt://") for each in every if each.startswith("salt://")]
+        if ours and len(ours) == len(every) and not any(map(exists, ours)):
+            name = ours[0]
+            line = state.place(name) or state.place(name.rpartition("/")[2]) or state.line
+            yield missing(state.file, line, name)
+
+
+def missing(file: str, line: int | None, name: str) -> Finding:
+    return Finding("missing", file, line, f"salt://{name} does not exist", "add the file, or correct its path")
+
+
+def commands(states: Iterable[Rendered], present: Callable[[str], bool], brought: Collection[str]) -> Iterator[Finding]:
+    """Name the programs that are not on this host, and that no package of the project (`brought`) brings."""
+    for state in states:
+        if state.function not in RUNS or "://" in str(state.arguments.get("source", "")):
+            continue
+        for name in programs(str(state.arguments.get("name", state.id))):
+            providers = PROVIDED_BY.get(name)
+            if present(name) or any(provider in brought for provider in providers or ()):
+                continue
+            line = state.place(name) or state.line
+            yield Finding("command", state.file, line, f"command {name} is not on this host", _bring(name, providers))
+
+
+def _bring(name: str, providers: tuple[str, ...] | None) -> str:
+    if providers:
+        return f"the package {providers[0]} brings it"
+    return INSTEAD.get(name, "a file or a package of the project has to bring it")

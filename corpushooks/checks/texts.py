@@ -1,0 +1,130 @@
+"""One file as it lies there, before anybody reads it: not UTF-8, or only a pointer to a large file."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+
+from corpushooks.checks.finding import Finding
+
+POINTER = b"version https://git-lfs.github.com/spec/"
+# Options of resetperms: those that take a value, and the others.
+VALUED = ("--paths", "--user", "--group", "--dmode", "--fmode", "--users", "--groups", "--excludes")
+FLAGS = ("--reset-acls", "--no-acls", "--only-acls", "--no-recursive", "--quiet", "--verbose", "--debug", "--help")
+SHORT = frozenset("pugknoReqvh")
+_CALL = re.compile(r"resetperms")
+_OPTION = re.compile(r"(?<!\S)(--?[A-Za-z][\w-]*)")
+
+
+def encoding(file: str, data: bytes) -> Finding | None:
+    """Return what is wrong with the bytes of a text."""
+    if data.startswith(POINTER):
+        return Finding(
+            "encoding", file, 1, "an LFS pointer, not the file itself", "take it out of LFS: git lfs untrack"
+        )
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as exc:
+        line = data.count(b"\n", 0, exc.start) + 1
+        help_ = "save it as UTF-8: iconv -f ISO-8859-1 -t UTF-8"
+        return Finding("encoding", file, line, f"not UTF-8 (byte 0x{data[exc.start]:02x})", help_)
+    return None
+
+
+def resetperms(file: str, text: str) -> list[Finding]:
+    """Name the options of calls of resetperms that it does not have."""
+    return [
+        Finding("option", file, line, f"resetperms has no option {option}", "options: resetperms --help")
+        for line, option in options(text)
+        if not known(option)
+    ]
+
+
+def options(text: str) -> list[tuple[int, str]]:
+    """Return the options of calls of resetperms, with their lines; a call goes on while lines end in a backslash."""
+    found, within = [], False
+    for number, line in enumerate(text.splitlines(), 1):
+        call = _CALL.search(line)
+        begins = call is not None and not line.lstrip().startswith(("#", "{%", "{#"))
+        if begins or within:
+            part = line[call.end() :] if call else line
+            found += [(number, option) for option in _OPTION.findall(_unquoted(part))]
+        within = (begins or within) and line.rstrip().endswith("\\")
+    return found
+
+
+def _unquoted(line: str) -> str:
+    """Return a line of a script without what is quoted, made by Jinja, or another command's."""
+    line = re.sub(r"{{.*?}}|{%.*?%}|\"[^\"]*\"|'[^']*'", " x ", line)
+    return re.split(r"[;|&>]", line, maxsplit=1)[0]
+
+
+def known(option: str) -> bool:
+    """Say whether an option of resetperms is one, or short for exactly one."""
+    return bool(whole(option))
+
+
+def whole(option: str) -> str:
+    """Return the whole name of an option of resetperms; nothing where there is none, or several."""
+    if not option.startswith("--"):
+        return option if set(option[1:2]) <= SHORT else ""
+    every = (*VALUED, *FLAGS)
+    if option in every:
+        return option
+    fits = [each for each in every if each.startswith(option)]
+    return fits[0] if len(fits) == 1 else ""
+
+
+_INCLUDE = re.compile(r"^\s*-\s+(['\"]?)((?:[\w.-]|\{\{.*?\}\})+)\1\s*(?:#.*)?$")
+_SOURCE = re.compile(r"salt://((?:[\w./@+-]|\{\{.*?\}\})+)")
+_NAME = re.compile(r"\{\{-?\s*(?:[\w.]+\.)?(?:name|project_name)\s*-?\}\}|\{\{-?\s*cfg\[['\"]name['\"]\]\s*-?\}\}")
+_DEPTH = re.compile(r"{%-?\s*(if|for|macro|endif|endfor|endmacro)\b")
+
+
+def includes(text: str, project: str) -> list[tuple[int, str]]:
+    """Return the SLS that a text includes whatever a condition says, with their lines, as far as it names them."""
+    found, within = [], False
+    for number, line, depth in _lines(text):
+        if re.match(r"include\s*:\s*$", line):
+            within = True
+        elif re.match(r"[^\s#{-]", line):
+            within = False
+        elif within and not depth and (item := _INCLUDE.match(line)):
+            found.append((number, _named(item[2], project)))
+    return [(number, name) for number, name in found if name]
+
+
+def sources(text: str, project: str) -> list[tuple[int, str]]:
+    """Return the files of salt:// that a text names whatever a condition says, with their lines."""
+    found = [
+        (number, _named(name, project))
+        for number, line, depth in _lines(text)
+        if not depth and re.search(r"\bsource\s*:", line)
+        for name in _SOURCE.findall(line)[:1]
+    ]
+    return [(number, name) for number, name in found if name]
+
+
+def _lines(text: str) -> Iterator[tuple[int, str, int]]:
+    """Yield each line with its number and how many conditions, loops and macros it is in; no comments."""
+    depth = 0
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.lstrip().startswith(("#", "{#")):
+            yield number, line, depth
+        for word in _DEPTH.findall(line):
+            depth = max(0, depth + (-1 if word.startswith("end") else 1))
+
+
+def _named(name: str, project: str) -> str:
+    """Return a name with that of the project in it; nothing where Jinja decides what it is."""
+    name = _NAME.sub(project, name)
+    return "" if "{" in name else name
+
+
+def words(command: str) -> list[str]:
+    """Return the words of a command as a shell splits them; none where they cannot be told."""
+    try:
+        return shlex.split(command, comments=True)
+    except ValueError:
+        return []

@@ -1,0 +1,199 @@
+"""Check projects and plain folders without deploying them: every file is read and compiled, and no state runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from corpushooks import edits, git, inspection, release, survey
+from corpushooks import tree as trees
+from corpushooks.checks import sent
+from corpushooks.checks.finding import Finding
+from corpushooks.config import Cfg
+from corpushooks.deployment import ProjectRow, Request
+from corpushooks.errors import CorpusError, GitError, UsageError
+from corpushooks.lanes import settings_of
+from corpushooks.paths import strays
+from corpushooks.project import NAME, NAME_LIMIT, Host
+from corpushooks.redaction import Redactor
+from corpushooks.release import Release, Unheard
+from corpushooks.salt import Session
+from corpushooks.settings import Settings
+from corpushooks.site import Site, open_site
+from corpushooks.sls import text_of
+from corpushooks.text import shown
+
+UNREADABLE = ("syntax", "encoding", "foreign")  # kinds of findings: Salt is not asked about such a file
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was found in a project, and its files in the order in which they are read."""
+
+    target: str
+    files: tuple[str, ...]
+    findings: tuple[Finding, ...]
+
+    def wrong(self, *, strict: bool = False) -> bool:
+        return any(each.is_error or strict for each in self.findings)
+
+    def by_file(self) -> dict[str, list[Finding]]:
+        """Return all files, those too in which nothing is wrong, with what was found in each."""
+        found: dict[str, list[Finding]] = {file: [] for file in self.files}
+        for each in self.findings:
+            found.setdefault(each.file, []).append(each)
+        return found
+
+
+def check_project(site: Site, row: ProjectRow, folder: Path) -> Checked:
+    """Say of each file in the branch and the pillar of a project what is wrong in it."""
+    project = site.host.project(row.name)
+    head = f"refs/heads/{row.branch}"
+    code = git.ref(project.code_git, head)
+    if code is None and row.code:
+        raise GitError(f"{project.code_git} has no {row.branch}", hint="corpus doctor")
+    if code is None:
+        raise UsageError(f"{row.name} has no {row.branch} yet", hint="git push first")
+    try:
+        entries = git.listing(project.code_git, code)
+        said = survey.of_tree(entries, git.attributes(project.code_git, code, entries), row.environment)
+        release.check_commit(project, row.environment, code, Request(), entries)
+        pillar = git.ref(project.pillar_git, head)
+        release.check_paths(project.code_git, code, entries)
+        if pillar:
+            release.check_pillar_commit(project.pillar_git, pillar)
+        found = release.candidate(project, row.environment, folder, code, pillar)
+        return _check(site, row, found, row.name, said)
+    except CorpusError as exc:
+        return Checked(row.name, (), (Finding("name", ".salt", None, exc.message, exc.hint),))
+    finally:
+        site.engine.close()
+
+
+def check_folders(trees_: Sequence[Path], environment: str, folder: Path) -> Iterator[Checked]:
+    """Say of plain folders what is wrong in the .salt of each; no project is needed."""
+    site = open_site(Host(folder / "host"))
+    try:
+        for number, tree in enumerate(trees_):
+            try:
+                yield _check_folder(site, tree, environment, folder / str(number))
+            except CorpusError as exc:
+                if len(trees_) == 1:
+                    raise
+                yield Checked(str(tree), (), (Finding("name", ".salt", None, exc.message, exc.hint),))
+    finally:
+        site.engine.close()
+
+
+def _check_folder(site: Site, tree: Path, environment: str, folder: Path) -> Checked:
+    salt = tree / ".salt"
+    said = _sent(tree, environment)
+    if salt.is_symlink() or not salt.is_dir():
+        if said := [each for each in said if each.file == ".salt" and each.is_error]:
+            return Checked(str(tree), (), tuple(said))
+        raise UsageError(f"{tree} has no .salt folder", hint="add .salt/00_install.sls")
+    if out := _links_out(tree):
+        return Checked(
+            str(tree), (), tuple(Finding("name", ".salt", None, text, "put the file itself") for text in out)
+        )
+    project = site.host.project(_name_in(salt / release.SAMPLE))
+    (folder / "pillar").mkdir(parents=True)
+    row = ProjectRow(project.name, environment, "master", 0.0)
+    found = release.beside(project, environment, folder / "trees", salt, folder / "pillar")
+    beside = [*found.states.iterdir(), found.salt / release.SAMPLE]
+    named = release.flaws({path.name: path.is_symlink() for path in beside})
+    said += [Finding("name", ".salt", None, message, hint) for message, hint in sorted(named)]
+    return _check(site, row, found, str(tree), said)
+
+
+def _sent(tree: Path, environment: str) -> list[Finding]:
+    """Judge what git would send of a folder."""
+    known = git.worktree(tree, ".salt")
+    if known is None:
+        mode = git.LINK if (tree / ".salt").is_symlink() else 0
+        return sent.of_commit({".salt": mode}, {}, environment)
+    if known.prefix:
+        what = f"this folder is {shown(known.prefix)} in its repository: only the .salt at the top is deployed"
+        return [Finding("unsent", ".salt", None, what, "make it a repository of its own")]
+    own = [path for path in known.modes if path.rpartition("/")[2] == ".gitattributes"]
+    attributes = {path: text_of(tree / path) for path in own if not (tree / path).is_symlink()}
+    modes = {path: known.modes[path] for path in known.modes}
+    if (tree / ".salt").is_symlink():
+        modes[".salt"] = git.LINK
+    there = sent.Sent(modes, _edits(known.untracked), _edits(known.ignored), _edits(known.changed))
+    return [*sent.of_commit(modes, attributes, environment), *sent.of_folder(there)]
+
+
+def _edits(paths: tuple[str, ...]) -> tuple[str, ...]:
+    """Return paths without what editors and Python leave."""
+    return tuple(path for path in paths if not edits.is_dropping(PurePosixPath(path)))
+
+
+def _name_in(sample: Path) -> str:
+    """Return the name that a PILLAR.sample gives its project, since modules and files are named by it, or some name."""
+    readable = sample.is_file() and not sample.is_symlink()
+    found = re.search(r"^[\"']?makina-projects\.([\w-]+)", sample.read_text(errors="replace") if readable else "", re.M)
+    return found[1] if found and NAME.fullmatch(found[1]) and len(found[1]) <= NAME_LIMIT else "project"
+
+
+def _links_out(folder: Path) -> list[str]:
+    """Name the links in the .salt of a plain folder that lead out of it, as `release.check_links` does in a commit."""
+    if all(entry.kind != "link" for _, entry in trees.scan(folder / ".salt").entries):
+        return []
+    links = {path: entry.target for path, entry in trees.scan(folder).entries if entry.kind == "link"}
+    return [f"{shown(path, 100)} is a link that leads out of the folder" for path in strays(links, ".salt/")]
+
+
+def _check(site: Site, row: ProjectRow, found: Release, target: str, said: Sequence[Finding]) -> Checked:
+    """Read every file of a release; where syntax and cfg are right, have Salt compile each SLS, and run none."""
+    settings = settings_of(site, row)
+    redactor = release.redactor_of(settings)
+    texts = survey.read(found)
+    files = tuple(shown(survey.named(found, path)) for path in release.files(found))
+    if not found.install():
+        said = [*said, Finding("name", ".salt", None, "no install SLS in .salt", "add .salt/00_install.sls")]
+        return Checked(target, files, tuple(survey.cleared(said, redactor)))
+    with site.engine.session(found.minion(settings), Unheard(redactor)) as session:
+        problems = release.syntax(session, found, redactor, survey.readable(found, texts))
+        said = [*said, *survey.static(found, texts), *(survey.of_problem(found, each) for each in problems)]
+        said += _compiled(
+            session, settings, found, redactor, texts, {each.file for each in said if each.kind in UNREADABLE}
+        )
+    return Checked(target, files, tuple(survey.cleared(said, redactor)))
+
+
+def _compiled(
+    session: Session, settings: Settings, found: Release, redactor: Redactor, texts: survey.Texts, wrong: set[str]
+) -> list[Finding]:
+    """Have Salt compile the SLS files in which nothing is `wrong` so far, if there is a cfg."""
+    beside = {f".salt/{release.SAMPLE}", "pillar/init.sls"}
+    if wrong & beside:
+        return survey.packaged(texts, {})  # of the others nothing more can be known
+    try:
+        odd = survey.carried(found, texts, _give_cfg(session, settings, found, redactor).odd)
+    except CorpusError as exc:
+        return [_of_cfg(exc), *survey.packaged(texts, {})]
+    paths = [path for path in release.files(found) if path.is_relative_to(found.states) and path != found.sample]
+    # a dot in its name, and Salt would look for it in a folder
+    read = [path for path in paths if survey.named(found, path) not in wrong and "." not in path.stem]
+    told = session.compile([found.project.sls_id(path.stem) for path in read])
+    return [*odd, *survey.compiled(found, texts, dict(zip(read, told, strict=True)))]
+
+
+def _give_cfg(session: Session, settings: Settings, found: Release, redactor: Redactor) -> Cfg:
+    """Give a session the cfg of a release that is not deployed, and return it."""
+    given = release.cfg_of(inspection.layers(session, settings, found, redactor), found, settings)
+    session.configure(given.values, given.sample_defaults)
+    return given
+
+
+def _of_cfg(exc: CorpusError) -> Finding:
+    """Return why a cfg cannot be computed, with the file, as far as its message says which."""
+    first = re.split("[: ]", exc.message)[0]
+    sample = f".salt/{release.SAMPLE}"
+    file = {release.SAMPLE: sample, "init.sls": "pillar/init.sls", "pillar": "pillar/init.sls"}.get(first, "cfg")
+    finding = survey.of_message(exc.message, file)
+    line = re.search(r" \((?:PILLAR\.sample|init\.sls) line (\d+)\)$", exc.message)
+    return replace(finding, line=int(line[1]), what=finding.what[: -len(line[0])]) if line else finding

@@ -1,0 +1,49 @@
+"""The working tree of somebody: what of it git would send."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from corpushooks.errors import ProcessError
+from corpushooks.run import Output, run
+
+# Nothing that the configuration of that repository names is run, and its index stays as it is.
+QUIET = ("--no-optional-locks", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false")
+
+
+@dataclass(frozen=True)
+class Worktree:
+    """What git knows of a folder."""
+
+    prefix: str  # its path in the repository; empty: it is the top
+    modes: dict[str, int]  # path -> mode, of what is in the index
+    untracked: tuple[str, ...]
+    ignored: tuple[str, ...]
+    changed: tuple[str, ...]  # since the last commit
+
+
+def worktree(folder: Path, below: str) -> Worktree | None:
+    """Return what git knows of a folder, and how what lies below one of its folders differs; None outside of git."""
+    try:
+        prefix = _git(folder, "rev-parse", "--show-prefix")
+        staged = _git(folder, "ls-files", "--stage", "-z")
+        status = _git(
+            folder, "status", "--porcelain=v1", "-z", "--no-renames", "--ignored", "--untracked-files=all", "--", below
+        )  # fmt: skip
+    except ProcessError:
+        return None
+    modes = {}
+    for entry in filter(None, os.fsdecode(staged.stdout).split("\0")):
+        head, _, path = entry.partition("\t")
+        modes[path] = int(head.split()[0], 8)
+    top = prefix.stdout.decode("utf-8", "surrogateescape").strip()
+    kinds: dict[str, list[str]] = {"??": [], "!!": [], "": []}
+    for entry in filter(None, os.fsdecode(status.stdout).split("\0")):
+        kinds.get(entry[:2], kinds[""]).append(entry[3:].removeprefix(top))
+    return Worktree(top.rstrip("/"), modes, tuple(kinds["??"]), tuple(kinds["!!"]), tuple(kinds[""]))
+
+
+def _git(folder: Path, *words: str) -> Output:
+    return run(["git", *QUIET, "-C", folder, *words])

@@ -1,0 +1,335 @@
+"""Everything that can be found wrong in a release before it runs: its files are read, `checks` judges them.
+
+The same findings are said by `corpus check`, by a plan and by a deployment.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from corpushooks import apt, config, git, release
+from corpushooks.checks import keys, packages, sent, states, texts
+from corpushooks.checks.finding import Finding, ordered
+from corpushooks.errors import RefusedError, SaltError
+from corpushooks.project import Project
+from corpushooks.redaction import Redactor
+from corpushooks.release import SAMPLE, Release, files
+from corpushooks.salt import STATES, Engine, Session
+from corpushooks.settings import Settings
+from corpushooks.sls import Compiled, Planned, Problem, id_line, key_line, unsupported
+from corpushooks.text import clean, shown
+
+SIZE, MANY = 1 << 20, 3000  # bytes of a file, files of a .salt, that are looked at
+PILLAR_LIMIT = 60.0  # seconds that a pillar may take to compile when it is pushed
+PROGRAMS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The files of a release that Salt may read, by their path in the repository."""
+
+    contents: Mapping[str, bytes]
+
+    @functools.cached_property
+    def wrong(self) -> dict[str, Finding]:
+        """What is no text, of those that have to be one."""
+        read = {path for path in self.contents if path.endswith(".sls") or path == f".salt/{SAMPLE}"}
+        found = {path: texts.encoding(path, self.contents[path]) for path in sorted(read)}
+        return {path: finding for path, finding in found.items() if finding}
+
+    def text(self, path: str) -> str:
+        return self.contents.get(path, b"").decode("utf-8", "replace")
+
+    @functools.cached_property
+    def sls(self) -> dict[str, str]:
+        """The SLS files, and the text of each that is one."""
+        every = (path for path in self.contents if path.endswith(".sls") and path.startswith(".salt/"))
+        return {path: self.text(path) for path in sorted(every) if path not in self.wrong}
+
+    @functools.cached_property
+    def words(self) -> frozenset[str]:
+        """Every word of the files of .salt, but for the keys of the sample."""
+        found: set[str] = set()
+        for path in self.contents:
+            text = self.text(path)
+            if path == f".salt/{SAMPLE}":
+                text = " ".join(re.findall(r"\{[^{}]*\}", text))
+            if path.startswith(".salt/"):
+                found.update(re.findall(r"[\w-]+|\w+", text), re.findall(r"\w+", text))
+        return frozenset(found)
+
+
+def read(found: Release) -> Texts:
+    """Read the files of a release, following no link."""
+    contents = {}
+    for folder, name in ((found.salt, ".salt"), (found.pillar, "pillar")):
+        for path in sorted(folder.rglob("*"))[:MANY]:
+            data = _bytes(path)
+            if data is not None:
+                contents[f"{name}/{path.relative_to(folder)}"] = data
+    return Texts(contents)
+
+
+def _bytes(path: Path) -> bytes | None:
+    """Return the content of a file that is no link and not too large."""
+    try:
+        with open(path, "rb", opener=_opened) as file:
+            st = os.fstat(file.fileno())
+            return file.read(SIZE) if stat.S_ISREG(st.st_mode) and st.st_size <= SIZE else None
+    except OSError:
+        return None
+
+
+def _opened(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
+def readable(found: Release, read_: Texts) -> list[Path]:
+    """Return the files that Salt is asked about: those that are text."""
+    return [path for path in files(found) if named(found, path) not in read_.wrong]
+
+
+def named(found: Release, path: Path) -> str:
+    """Return the path in the repository of a file of a release; of another its last part, of ours its name for Salt."""
+    for root, name in ((found.salt, ".salt"), (found.pillar, "pillar"), (STATES, "")):
+        if path.is_relative_to(root):
+            return f"{name}/{path.relative_to(root)}".lstrip("/")
+    parts = path.parts
+    if "makina-projects" in parts and parts[-1] != "makina-projects":  # by way of Salt's roots
+        inner = "/".join(parts[parts.index("makina-projects") + 2 :])
+        folder = found.pillar if any(path.is_relative_to(root) for root in found.pillar_roots) else found.states
+        return named(found, folder / inner)
+    return path.name
+
+
+# what is found
+
+
+def of_problem(found: Release, problem: Problem) -> Finding:
+    """Return what Salt says is wrong as a finding."""
+    missing = re.search(
+        r"is not supported here|^(included SLS|imported file|function) \S+ does not exist", problem.message
+    )
+    kind = "later" if problem.later else "missing" if missing else "compile"
+    if problem.message.startswith(("Jinja: ", "YAML: ")):
+        kind = "syntax"
+    text = problem.message.partition("\n---")[0].strip() if problem.line else problem.message
+    return Finding(kind, named(found, Path(problem.file)), problem.line, text)
+
+
+def static(found: Release, read_: Texts) -> list[Finding]:
+    """Judge the files of a release as texts; nothing of them is rendered."""
+    said = list(read_.wrong.values())
+    for path, text in read_.sls.items():
+        said += packages.doubled(path, text) + texts.resetperms(path, text) + _absent(found, path, text)
+    said += sent.of_commit(dict.fromkeys(read_.contents, stat.S_IFREG), {}, found.environment)
+    return [*said, *unread(found, read_)]
+
+
+def _absent(found: Release, path: str, text: str) -> list[Finding]:
+    """Name the files that a text includes, or copies from salt://, and that do not exist."""
+    said, project = [], found.project.name
+    own = f"makina-projects.{project}."
+    for line, name in texts.includes(text, project):
+        if name.startswith(own) and not _is_sls(found.states, name.removeprefix(own)):
+            said.append(Finding("missing", path, line, f"included SLS {name} does not exist"))
+        elif name.startswith("makina-states.") and not _is_sls(STATES, name):
+            said.append(Finding("missing", path, line, unsupported(name)))
+    for line, name in texts.sources(text, project):
+        inner = name.removeprefix(f"makina-projects/{project}/")
+        if inner != name and not (found.states / inner).exists():
+            said.append(states.missing(path, line, name))
+    return said
+
+
+def _is_sls(root: Path, name: str) -> bool:
+    stem = root / name.replace(".", "/")
+    return (stem / "init.sls").is_file() or stem.with_name(f"{stem.name}.sls").is_file()
+
+
+def unread(found: Release, read_: Texts, *, sample: bool = True) -> list[Finding]:
+    """Name the keys of the sample and of the pillar that nobody reads."""
+    name, defaults, pillar = found.project.name, f".salt/{SAMPLE}", "pillar/init.sls"
+    builtin = config.builtin(
+        found.project, found.environment, minion_id="", fqdn="", archive_dir=Path(), chrono=""
+    )  # fmt: skip
+    data = keys.data_keys(read_.text(defaults))
+    readers = keys.Readers(name, builtin.keys(), read_.words.__contains__, data)
+    said = []
+    for path, any_project in ((defaults, True), (pillar, False)) if sample else ((pillar, False),):
+        if path in read_.contents and path not in read_.wrong:
+            said += keys.unread(path, read_.text(path), readers, any_project=any_project)
+    return said
+
+
+def packaged(read_: Texts, rendered: Mapping[str, Sequence[states.Rendered]], *, literal: bool = True) -> list[Finding]:
+    """Name the packages that this host does not have: one question to apt for all.
+
+    Without `literal` only those that Jinja made: the others were asked for before.
+    """
+    every = [state for several in rendered.values() for state in several]
+    written = {path: packages.declared(text) for path, text in read_.sls.items()}
+    known_names = {each.name for several in written.values() for each in several}
+    names = {name for _, name, _ in states.packages(every)}
+    names = names | known_names if literal else names - known_names
+    if not names:
+        return []
+    known = apt.candidates(packages.asked(names))
+    sure = not packages.adds_sources([*read_.sls.values(), *(str(state.arguments) for state in every)])
+    if not literal:
+        return list(states.installed(every, known, sure=sure, among=names))
+    said: list[Finding | None] = [*states.installed(every, known, sure=sure, among=names)]
+    for path, several in written.items():
+        shown = {name for _, name, _ in states.packages(rendered.get(path, ()))}
+        for each in several:
+            if each.name not in shown and not (each.conditional and path in rendered):
+                always = sure and not each.conditional
+                said.append(packages.judged(path, each.line, each.name, known, sure=always))
+    return [finding for finding in said if finding]
+
+
+def compiled(found: Release, read_: Texts, told: Mapping[Path, Compiled], *, literal: bool = True) -> list[Finding]:
+    """Judge what Salt made of the SLS files of a release; without `literal`, what `static` did not see."""
+    rendered = {named(found, path): _rendered(found, read_, path, each.states) for path, each in told.items()}
+    every = [state for several in rendered.values() for state in several]
+    said = [of_problem(found, problem) for each in told.values() for problem in each.problems]
+    literal_ = {(each.file, each.what) for path, text in read_.sls.items() for each in packages.doubled(path, text)}
+    said += [each for each in states.doubled(every) if (each.file, each.what) not in literal_]
+    said += states.sources(every, lambda name: any((root / name).exists() for root in (*found.state_roots, STATES)))
+    brought = {name.partition(":")[0] for _, name, _ in states.packages(every)}
+    brought |= {each.name for text in read_.sls.values() for each in packages.declared(text)}
+    brought |= {successor for name in brought if (successor := packages.successor(name))}
+    said += states.commands(every, lambda name: bool(shutil.which(name, path=PROGRAMS)), brought)
+    for path, each in told.items():
+        said += _unrun(named(found, path), each)
+    return [*said, *packaged(read_, {path: several for path, several in rendered.items() if several}, literal=literal)]
+
+
+def _unrun(path: str, told: Compiled) -> Iterator[Finding]:
+    for line, command in told.commands:
+        what = f"Jinja would run {clean(' '.join(command.split()))[:80]!r}: not run here, its output is taken as empty"
+        yield Finding("not-run", path, line, what, "a state runs it when its turn comes")
+
+
+def _rendered(found: Release, read_: Texts, path: Path, planned: Iterable[Planned]) -> list[states.Rendered]:
+    """Return states with the files and lines where they are written; of files of ours, where those are included."""
+    made = []
+    for each in planned:
+        own = _source(found, each.sls, path)
+        file = named(found, own)
+        text = read_.text(file)
+        line = id_line(text, each.id) or _find(text, each.sls, 0)
+        place = functools.partial(_find, text, after=(line or 1) - 1)
+        made.append(states.Rendered(each.id, each.function, each.arguments, file, line, place))
+    return made
+
+
+def _source(found: Release, sls: str, path: Path) -> Path:
+    """Return the file of this project that an SLS is; of another's, the file that includes it."""
+    inner = sls.removeprefix(f"makina-projects.{found.project.name}.")
+    if inner == sls:
+        return path
+    stem = found.states / inner.replace(".", "/")
+    options = (stem.with_name(f"{stem.name}.sls"), stem / "init.sls")
+    return next((option for option in options if option.is_file()), path)
+
+
+def _find(text: str, name: str, after: int = 0) -> int | None:
+    """Return the first line from `after` on that has a name as a word, else the first of all."""
+    word = re.compile(rf"(?<![\w.+-]){re.escape(name)}(?![\w+-])")
+    lines = [number for number, line in enumerate(text.splitlines(), 1) if word.search(line)]
+    return next((number for number in lines if number > after), lines[0] if lines else None)
+
+
+def carried(found: Release, read_: Texts, odd: Iterable[tuple[str, str, str]]) -> list[Finding]:
+    """Name the values that cfg has as text, since JSON has no other form for them."""
+    said = []
+    for where, key, what in odd:
+        file = f".salt/{SAMPLE}" if where == "sample" else "pillar/init.sls"
+        short = re.sub(r"^makina-(projects|states)\.[^.]+\.", "", key)
+        line = key_line(read_.text(file), key.rpartition(".")[2])
+        said.append(
+            Finding("value", file, line, f"{short} is {what}: cfg has it as text", "write it as text, in quotes")
+        )
+    return said
+
+
+# a pillar
+
+
+def check_pillar(project: Project, environment: str, settings: Settings, engine: Engine, commit: str) -> list[Finding]:
+    """Return what is worth knowing of a commit of pillar.git; raise RefusedError where it cannot be used."""
+    names = git.folder(release.check_pillar_commit(project.pillar_git, commit), "") or {}
+    if "init.sls" not in names:
+        code = f"this looks like the project's code: push it to project.git (over ssh: {project.name})"
+        hint = code if ".salt" in names else "add init.sls: corpus help first-project"
+        raise RefusedError("the pillar has no init.sls", hint)
+    with tempfile.TemporaryDirectory(prefix="pillar-", dir=release.scratch(project)) as folder:
+        found = release.candidate(project, environment, Path(folder), None, commit)
+        redactor = release.redactor_of(settings)
+        release.look_for_secrets(found, redactor)
+        texts_ = read(found)
+        beside = read(replace(found, salt=project.stage / ".salt"))  # who reads it
+        said = [*texts_.wrong.values(), *unread(found, Texts({**beside.contents, **texts_.contents}), sample=False)]
+        if not texts_.wrong:
+            with engine.session(found.minion(settings), release.Unheard(redactor)) as session:
+                said += _compiled_pillar(session, found)
+        said = cleared(said, redactor)
+    for finding in said:
+        if finding.is_error:
+            help_ = f"{finding.help}: " if finding.help else ""
+            raise RefusedError(str(finding), hint=f"{help_}nothing was stored; mend it and push again")
+    return said
+
+
+def _compiled_pillar(session: Session, found: Release) -> list[Finding]:
+    """Return what is wrong first with a pillar, or nothing."""
+    pillar = found.pillar / "init.sls"
+    if problems := session.syntax([pillar]):
+        return [of_problem(found, problems[0])]
+    try:
+        session.facts(None, timeout=PILLAR_LIMIT)
+    except SaltError as exc:
+        return [of_message(exc.message, "pillar/init.sls")]
+    return []
+
+
+def of_message(message: str, file: str) -> Finding:
+    """Return what a message of Salt says is wrong, which begins with the place: NAME line N: what."""
+    placed = re.match(r"(\S+?)(?: line (\d+))?: (.*)", message, re.DOTALL)
+    if not placed:
+        return Finding("config", file, None, message)
+    return Finding("config", file, int(placed[2]) if placed[2] else None, placed[3])
+
+
+# said to people
+
+
+def cleared(findings: Iterable[Finding], redactor: Redactor) -> list[Finding]:
+    """Return findings in order, without secrets and harmless for a terminal."""
+    return ordered(
+        replace(
+            each,
+            file=shown(each.file),
+            what=_harmless(redactor.redact(each.what)),
+            help=_harmless(redactor.redact(each.help)),
+        )
+        for each in findings
+    )
+
+
+def _harmless(text: str) -> str:
+    return "\n".join(clean(line) for line in text.splitlines())
+
+
+def of_tree(entries: git.Listing, contents: Mapping[str, str], environment: str) -> list[Finding]:
+    """Judge what a commit has, beside its texts: submodules, links, filters, names."""
+    return sent.of_commit({path: mode for mode, _, path in entries}, contents, environment)
