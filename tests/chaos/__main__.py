@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tests.chaos.drip import dripping
 from tests.chaos.processes import BOX, VICTIMS
 from tests.chaos.releases import Releases, share_of, soften
 from tests.chaos.rounds import MOMENTS, Fate, Plan, Scene
@@ -33,7 +34,7 @@ ROUNDS = 25  # rounds until a new host is made
 
 @contextlib.contextmanager
 def scene(
-    folder: Path, server: Server, took: dict[bool, float], environment: str, *, own: bool, salt: bool
+    folder: Path, server: Server, drip: str, took: dict[bool, float], environment: str, *, own: bool, salt: bool
 ) -> Iterator[Scene]:
     """Make a host with a project that has nothing deployed yet; with `own` it has its own fixperms.sls."""
     folder.mkdir()
@@ -44,7 +45,7 @@ def scene(
     try:
         box.init(env=environment)
         box.start()
-        yield Scene(box, server, Releases(box, own), environment, took)
+        yield Scene(box, server, Releases(box, own, drip, writes=environment != "dev"), environment, took)
     finally:
         box.stop()
         unmount_below(folder)
@@ -56,13 +57,13 @@ def chaos(kills: int, seed: int, *, salt: bool, folder: Path, victims: Sequence[
     """Do so many rounds; return what became of each."""
     dice, fates = random.Random(seed), list[Fate]()
     (folder / "sshd").mkdir()
-    with world(folder / "home"), serving(folder / "sshd") as server:
-        took = measure(folder / "measured", server, salt=salt)
+    with world(folder / "home"), serving(folder / "sshd") as server, dripping() as drip:
+        took = measure(folder / "measured", server, drip, salt=salt)
         while len(fates) < kills:
             environment, own = dice.choices(("prod", "dev"), (4, 1))[0], dice.random() < 0.5
             print(f"a new host: {environment}, {'its own' if own else 'the built-in'} fixperms", flush=True)
             place = folder / f"host{len(fates):04}"
-            with scene(place, server, took, environment, own=own, salt=salt) as host:
+            with scene(place, server, drip, took, environment, own=own, salt=salt) as host:
                 for _ in range(min(ROUNDS, kills - len(fates))):
                     fates.append(host.play(Plan.roll(dice, len(fates) + 1, victims)))
                     print(fates[-1], flush=True)
@@ -77,9 +78,9 @@ def chaos(kills: int, seed: int, *, salt: bool, folder: Path, victims: Sequence[
     return fates
 
 
-def measure(folder: Path, server: Server, *, salt: bool) -> dict[bool, float]:
+def measure(folder: Path, server: Server, drip: str, *, salt: bool) -> dict[bool, float]:
     """Return how long a deployment takes, by whether it fails."""
-    with scene(folder, server, {}, "prod", own=False, salt=salt) as host:
+    with scene(folder, server, drip, {}, "prod", own=False, salt=salt) as host:
         host.once(fails=False)  # Salt is cold
         took = {fails: host.once(fails=fails) for fails in (False, True)}
     print(f"a deployment takes {took[False]:.2f} s, one that fails {took[True]:.2f} s", flush=True)

@@ -47,6 +47,17 @@ hard:
     - cwd: {{ cfg.project_root }}
     - name: mount --bind SHARE media && chattr +i index.html lib lib/4.txt uploads && chattr +a bin
 """
+# What a release that fails leaves in a session of its own: a deaf process that goes on writing into the tree.
+WRITER = """\
+{% set cfg = opts.ms_project %}
+writer:
+  cmd.run:
+    - name: |
+        setsid sh -c 'trap "" TERM; while :; do date >> tick; sleep 0.02; done' >/dev/null 2>&1 </dev/null &
+        while ! test -s tick; do sleep 0.02; done
+    - cwd: {{ cfg.project_root }}
+"""
+HEALTH = "  health:\n    http: http://{}/\n    timeout: 0.2\n    retries: 1\n    delay: 0\n"
 FIXPERMS = "perms:\n  test.nop: []\n"
 MANAGED = "local.conf"
 
@@ -73,24 +84,31 @@ class Releases:
 
     box: Box
     own_fixperms: bool  # the project has a fixperms.sls, so that the built-in one runs not
+    drip: str  # the address of what answers without end
+    writes: bool  # what fails leaves a writer; in dev its tree stays, and nobody would stop that
 
     def code(self, number: int, *, fails: bool) -> str:
-        """Commit a release in which every file carries its number, and some are new, gone or of another kind."""
+        """Commit a release in which every file carries its number, and some are new, gone or of another kind.
+
+        One that fails leaves a process that writes into the tree, or is asked for its health and answers without end.
+        """
         page, work = f"r{number}", self.box.work()
         self._unmake_shape(work)
         files: dict[str, str | None] = {f"lib/{n}.txt": f"{page} {n}\n" for n in range(0, 20, 2)}
         files |= {f"lib/{n}.txt": f"never changes {n}\n" for n in range(1, 20, 2)}
         files |= {"index.html": page, "bin/run": f"#!/bin/sh\necho {page}\n", **self._shape(number)}
-        files |= {".salt/PILLAR.sample": SAMPLE, ".salt/10_files.sls": FILES.replace("PAGE", page)}
+        drips = fails and number % 2 == 0
+        sample = SAMPLE + HEALTH.format(self.drip) if drips else SAMPLE
+        files |= {".salt/PILLAR.sample": sample, ".salt/10_files.sls": FILES.replace("PAGE", page)}
         files |= {".salt/20_run.sls": run_sls(5), ".salt/rollback.sls": run_sls(3).replace("cfg.data.fails", "0")}
         files |= {".salt/notify.sls": run_sls(2).replace("cfg.data.fails", "0")}
         files |= {".salt/fixperms.sls": FIXPERMS} if self.own_fixperms else {}
         files |= {"media/.gitkeep": "never changes"}
-        bad = {".salt/30_broken.sls": FAILING}
+        bad = {} if drips else {".salt/30_broken.sls": (WRITER if self.writes else "") + FAILING}
         if os.geteuid() == 0 and self.box.row().code:  # else the folder below the share cannot go
             bad[".salt/15_hard.sls"] = HARD.replace("SHARE", str(share_of(self.box)))
         files |= bad if fails else {}
-        for name in () if fails else (".salt/15_hard.sls", ".salt/30_broken.sls"):
+        for name in {".salt/15_hard.sls", ".salt/30_broken.sls"} - (bad.keys() if fails else set()):
             (work.path / name).unlink(missing_ok=True)
         work.write(files)
         (work.path / "bin/run").chmod(0o755 if number % 2 else 0o644)

@@ -297,5 +297,5 @@ def moment_of(store: Path, last: int, when: float) -> str:
     if ended and ended <= when:
         return "ended"
     if begun:
-        return "install" if begun[-1][0].startswith("install") else str(begun[-1][0])
+        return "install" if begun[-1][0].startswith(("install", "health")) else str(begun[-1][0])
     return "checks" if started and started <= when else "queued"
