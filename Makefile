@@ -1,13 +1,17 @@
 # make demo: see a push deploy.  make test: prove it.  Both set up all they need under .venv.
 # make docs: the pages as a site with search, in build/site.
+# make lock: renew requirements.txt, what is installed, with hashes.  make audit: look for advisories against it.
 # make walk: all on servers of their own, which it boots; needs root, minutes the first time.
 # make chaos N=500 SEED=1: kill at random; ARGS=--fake without Salt.  make bench: what a deployment costs, ten minutes.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
+LOCKED := $(PIP) --require-hashes --no-deps
+LOCK := $(BIN)/uv pip compile setup.cfg --upgrade --universal --python-version 3.10 --generate-hashes --quiet \
+	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
-.PHONY: demo test check docs walk chaos power bench clean
+.PHONY: demo test check docs lock audit walk chaos power bench clean
 
 demo: $(VENV)/.package
 	@$(BIN)/corpus demo
@@ -24,6 +28,14 @@ check: $(VENV)/.test
 docs: $(VENV)/.docs
 	$(BIN)/python -m mkdocs build --strict
 	@echo "Open build/site/index.html; with search: $(BIN)/python -m http.server -b 127.0.0.1 -d build/site"
+
+lock: $(VENV)/.package
+	@$(PIP) uv
+	$(LOCK) --extra ldap --extra notify -o requirements.txt
+	$(LOCK) --all-extras -c requirements.txt -o tests/requirements.txt
+
+audit:
+	@$(PYTHON) -m tests.audit requirements.txt tests/requirements.txt
 
 walk: $(VENV)/.test
 	@sh tests/need_system.sh debootstrap systemd-nspawn
@@ -44,17 +56,14 @@ bench: $(VENV)/.test
 clean:
 	rm -rf $(VENV) build dist *.egg-info
 
-$(VENV)/.package: setup.cfg setup.py pyproject.toml
+$(VENV)/.package: requirements.txt setup.cfg setup.py pyproject.toml
 	@echo "Setting up $(VENV) (once; a minute or two)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "corpushooks needs Python 3.10 or newer; name one with: make PYTHON=python3.12")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "no venv module: apt-get install python3-venv" >&2; exit 1; }
-	@$(PIP) -e .
+	@$(LOCKED) -r requirements.txt
+	@$(PIP) --no-deps -e .
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.package
-	@$(PIP) -e '.[test]'
-	@touch $@
-
-$(VENV)/.docs: $(VENV)/.package
-	@$(PIP) -e '.[docs]'
-	@touch $@
+$(VENV)/.test $(VENV)/.docs &: $(VENV)/.package tests/requirements.txt
+	@$(LOCKED) -r tests/requirements.txt
+	@touch $(VENV)/.test $(VENV)/.docs
