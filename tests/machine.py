@@ -147,6 +147,8 @@ def furnish(folder: Path) -> None:
     for program, text in (("/usr/local/bin/systemctl", SYSTEMCTL), ("/usr/sbin/logrotate", "#!/bin/sh\n")):
         Path(program).write_text(text)
         Path(program).chmod(0o755)
+    Path("/etc/ld.so.conf.d/000-python.conf").write_text(f"{PYTHON}/lib\n")  # else who may not enter its real place
+    run(["/sbin/ldconfig"])  # has the libpython of the system, which may be another
     connect()
 
 
