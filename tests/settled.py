@@ -85,9 +85,9 @@ class Town:
         if key:
             self.root(f"corpus key add {name} /home/{name}/.ssh/id_ed25519.pub {key}")
 
-    def push(self, name: str, remote: str, refspec: str, *flags: str) -> Push:
-        """Push from somebody's working copy."""
-        words = " ".join(f"'{each}'" for each in ("--quiet", *flags, remote, refspec))
+    def push(self, name: str, remote: str, *given: str) -> Push:
+        """Push from somebody's working copy: refspecs, and options that begin with a dash."""
+        words = " ".join(f"'{each}'" for each in ("--quiet", remote, *given))
         return Push.of(self.by(name, f"cd ~/work && git push {words}"))
 
     def ref(self, repo: str, ref: str) -> str:

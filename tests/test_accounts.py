@@ -92,15 +92,16 @@ def test_who_may_push_pushes_code_and_every_kind_of_ref(town: Town, name: str) -
     assert town.push(name, remote(name), "HEAD:master", "--force").code == 0
     assert town.ref("project", "refs/heads/master") == head
     town.by(name, "cd ~/work; git tag -f -a -m x v1; git notes add -f -m seen", check=True)
-    stored = ("HEAD:topic", "HEAD:team/one/topic", "refs/tags/v1:refs/tags/v1", "refs/notes/commits:refs/notes/commits")
-    pushed = [town.push(name, remote(name), refspec, "--force") for refspec in (*stored, "HEAD:topic")]
-    assert [each.code for each in pushed] == [0] * 5, pushed
+    refs = ("refs/heads/topic", "refs/heads/team/one/topic", "refs/tags/v1", "refs/notes/commits")
+    sources = ("HEAD", "HEAD", "refs/tags/v1", "refs/notes/commits")
+    stored = [f"{source}:{ref}" for source, ref in zip(sources, refs, strict=True)]
+    pushed = town.push(name, remote(name), *stored, "--force")
+    assert pushed.code == 0, pushed.text
     town.root(f"git -C {GIT}/project.git gc --quiet")  # packs them
     commit(town, name)
     assert town.push(name, remote(name), "HEAD:topic", "--atomic").code == 0
-    for ref in ("heads/topic", "heads/team/one/topic", "tags/v1", "notes/commits"):
-        assert town.push(name, remote(name), f":refs/{ref}").code == 0
-        assert town.ref("project", f"refs/{ref}") == ""
+    assert town.push(name, remote(name), *(f":{ref}" for ref in refs)).code == 0
+    assert [town.ref("project", ref) for ref in refs] == [""] * 4
 
 
 @pytest.mark.parametrize("name", PUSH)
@@ -173,10 +174,8 @@ def test_a_read_key_reads_and_pushes_nothing(town: Town) -> None:
     assert town.by("rita", f"git clone -q {remote('rita')} ~/clone && test -f ~/clone/.salt/00_page.sls").code == 0
     assert ssh(town, "rita", "status hello")[0] == 0
     for words in ("deploy hello", "config hello"):
-        assert ssh(town, "rita", words) == (
-            3,
-            "error: the key rita: it may read, not push\nhint: whoami says what it may",
-        )
+        code, text = ssh(town, "rita", words)
+        assert (code, text.splitlines()[0]) == (3, "error: the key rita: it may read, not push"), words
     assert town.by("rita", f"git clone -q {remote('rita', 'pillar')} ~/pillar").code != 0
     commit(town, "rita")
     before = town.ref("project", "HEAD")
