@@ -308,7 +308,7 @@ def stop_children(site: Site, deployment: Deployment) -> None:
         if start_time(child.pid) == child.start and child.pid != os.getpid():
             stop_group(child.pgid)
     project = site.host.project(deployment.project)
-    for checkout in (project.stage, project.pillar):
+    for checkout in (project.stage, project.pillar_stage):
         git.stop_checkout(checkout)
 
 

@@ -46,17 +46,21 @@ def look(project: Project, check: Check = endless) -> Stamps:
     there = project.stage.is_dir() and project.tree.is_dir()
     code = tree.drift(project.stage, project.tree, project.stamps, check) if there else {}
     return {f"project/{path}": stamp for path, stamp in code.items()} | {
-        f"pillar/{path}": _stamp(project.pillar / path)
-        for path in git.edited(project.work_git, project.pillar, check)
+        f"pillar/{path}": stamp
+        for path, stamp in _pillar(project, check).items()
         if not is_dropping(PurePosixPath(path))
     }
 
 
-def _stamp(path: Path) -> tuple[int, ...]:
-    with contextlib.suppress(OSError):
-        st = path.lstat()
-        return st.st_size, st.st_mtime_ns
-    return ()
+def _pillar(project: Project, check: Check = endless) -> Stamps:
+    """Return what in pillar/ is not as its commit has it, and what is there besides."""
+    if not (project.pillar_stage.is_dir() and project.pillar.is_dir()):
+        return {}
+    changed = tree.drift(project.pillar_stage, project.pillar, project.pillar_stamps, check)
+    staged = {path for path, _ in tree.scan(project.pillar_stage, check).entries}
+    there = [(path, entry) for path, entry in tree.scan(project.pillar, check).entries if entry.kind != "folder"]
+    besides = {path: (entry.size, entry.mtime_ns) for path, entry in there if path not in staged}
+    return dict(sorted((changed | besides).items()))
 
 
 def counts(project: Project, path: Path) -> bool:
@@ -232,7 +236,7 @@ def _has(project: Project, path: str, name: str | None) -> bool:
 
 def keep_pillar(project: Project, place: Path, check: Check = endless) -> None:
     """Keep pillar/ at `place` where it was edited; raise TreeError."""
-    if git.edited(project.work_git, project.pillar, check):
+    if _pillar(project, check):
         tree.snapshot(tree.scan(project.pillar, check), place, None, check)
 
 
@@ -245,3 +249,12 @@ def edited_salt(project: Project, folder: Path, check: Check = endless) -> Path:
         raise RefusedError(f".salt/{shown(out[0])} is a link that leads out of it", hint="put the file itself")
     tree.snapshot(found, folder / "salt", None, check)
     return folder / "salt"
+
+
+def edited_pillar(project: Project, folder: Path, check: Check = endless) -> Path:
+    """Copy pillar/, as it was edited, into `folder`, where Salt may read it; raise TreeError or RefusedError."""
+    found = tree.scan(project.pillar, check)
+    if out := strays({path: entry.target for path, entry in found.entries if entry.kind == "link"}):
+        raise RefusedError(f"pillar/{shown(out[0])} is a link that leads out of it", hint="put the file itself")
+    tree.snapshot(found, folder / "pillar", None, check)
+    return folder / "pillar"

@@ -90,7 +90,8 @@ def _edited(run: Run) -> Release:
     """Return the release as it was edited. Its configuration stays, so that what fails can be run by hand."""
     folder = run.project.minion_dir / EDITED
     salt = edits.edited_salt(run.project, folder, run.patience())
-    found = release.beside(run.project, run.row.environment, folder, salt, run.project.pillar)
+    pillar = edits.edited_pillar(run.project, folder, run.patience())
+    found = release.beside(run.project, run.row.environment, folder, salt, pillar)
     for message, hint in release.flaws({path.name: path.is_symlink() for path in found.states.iterdir()}):
         raise RefusedError(f".salt/{message}", hint)
     return replace(found, minion_dir=run.project.minion_dir)

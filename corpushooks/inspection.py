@@ -108,7 +108,11 @@ class Seen:
 def cfg(site: Site, row: ProjectRow, folder: Path, *, secrets: bool = False) -> Seen:
     """Compute the cfg of the live release; `folder` is empty and takes what Salt writes."""
     project, settings = site.host.project(row.name), settings_of(site, row)
-    found = release.beside(project, row.environment, folder, project.stage / ".salt", project.pillar)
+    pillar = project.pillar_stage
+    if row.tree_pillar and not git.is_checked_out(project.work_git, pillar):  # after an upgrade
+        pillar = folder / "pillar"
+        git.export(project.work_git, pillar, row.tree_pillar)
+    found = release.beside(project, row.environment, folder, project.stage / ".salt", pillar)
     redactor = release.redactor_of(settings)
     with site.engine.session(found.minion(settings), Unheard(redactor)) as session:
         try:

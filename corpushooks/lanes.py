@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from corpushooks import deploy, git, inplace, log, plan, push, release, task, tree
+from corpushooks import deploy, git, inplace, log, pillars, plan, push, release, task, tree
 from corpushooks.deployment import (
     BROKEN,
     CANCELLED,
@@ -196,6 +196,9 @@ def work_off(
         for deployment in site.history.unfinished(name):
             with places, opened(site, deployment, needs_log=False) as run:
                 at_edge(run, deploy.recover)
+        if row := site.history.project(name):
+            with contextlib.suppress(CorpusError, OSError):  # what is wrong there, the next deployment says
+                pillars.stage(site.host.project(name), row)
         while not stopping() and site.history.queued(name, 1):
             with places:
                 waiting = site.history.queued(name, 1)

@@ -71,7 +71,7 @@ def make(project: Project, branch: str) -> None:
     for folder, mode in (
         (project.dir, 0o755), (project.git_dir, 0o755), (project.tree, None), (project.pillar, 0o700),
         (project.data, None), (project.archives, 0o700), (project.stage, 0o700),
-        (project.minion_dir, 0o700),
+        (project.pillar_stage, 0o700), (project.minion_dir, 0o700),
     ):  # fmt: skip
         _folder(folder, mode)
     if project.logs.is_dir() or not project.logs.exists():  # else no log can be made, but a roll back must go on
@@ -92,7 +92,11 @@ def make(project: Project, branch: str) -> None:
 
 def replaced(project: Project) -> list[Path]:
     """Return which folders of the project's trees are there as something else; project/ itself may not be a link."""
-    wrong = [path for path in (project.pillar, project.stage) if os.path.lexists(path) and not path.is_dir()]
+    wrong = [
+        path
+        for path in (project.pillar, project.pillar_stage, project.stage)
+        if os.path.lexists(path) and not path.is_dir()
+    ]
     return [project.tree, *wrong] if os.path.lexists(project.tree) and not is_there(project) else wrong
 
 

@@ -98,7 +98,7 @@ def _show_cfg(run: Run, new: Mapping[str, Any]) -> None:
     project = run.project
     folder = project.minion_dir / "candidate" / f"{run.deployment.number}-live"
     folder.mkdir(parents=True)
-    live = release.beside(project, run.row.environment, folder, project.stage / ".salt", project.pillar)
+    live = release.beside(project, run.row.environment, folder, project.stage / ".salt", project.pillar_stage)
     with run.site.engine.session(live.minion(run.settings), release.Unheard(run.redactor)) as session:
         old = release.compute(
             session, live, run.settings, run.request, run.redactor, archive=run.archive, chrono=str(new["chrono"])

@@ -129,9 +129,19 @@ class Project:
         return self.dir / "project"
 
     @property
+    def pillar_stage(self) -> Path:
+        """The deployed commit of pillar.git exactly as git has it, which Salt reads: only root can write it."""
+        return self.git_dir / "pillar-stage"
+
+    @property
     def pillar(self) -> Path:
-        """The deployed commit of pillar.git."""
+        """The same files for people and SLS files, which may give them to others."""
         return self.dir / "pillar"
+
+    @property
+    def pillar_stamps(self) -> Path:
+        """What the last sync knows of the files of pillar_stage and of pillar/."""
+        return self.work_git / "pillar-stamps"
 
     @property
     def data(self) -> Path:

@@ -91,7 +91,7 @@ def live(project: Project, environment: str) -> Release:
     own = project.minion_dir / "pillar"
     _own_top(project, own, wanted=None)
     return Release(
-        project, environment, project.salt_link, project.pillar,
+        project, environment, project.salt_link, project.pillar_stage,
         (project.host.salt_dir,), (own, project.host.pillar_dir), wiring.loader_dir(project), project.minion_dir,
     )  # fmt: skip
 

@@ -72,10 +72,13 @@ def _stays(folder: os.stat_result, st: os.stat_result) -> bool:
 
 
 @contextlib.contextmanager
-def spot(path: str | os.PathLike[str], *, follow: bool = False, make: int | None = None) -> Iterator[Spot]:
+def spot(
+    path: str | os.PathLike[str], *, follow: bool = False, make: int | None = None, owner: Owner | None = None
+) -> Iterator[Spot]:
     """Open the way to a path; raise OSError where a link on it could be somebody else's.
 
-    With `follow` a link of ours at its end is followed, too. With `make` missing folders are made, with that mode.
+    With `follow` a link of ours at its end is followed, too. With `make` missing folders are made, with that mode and
+    `owner`.
     """
     text = os.path.join(os.getcwd(), os.fspath(path))
     way = [_step(os.open("/", FOLDER), None)]
@@ -88,7 +91,9 @@ def spot(path: str | os.PathLike[str], *, follow: bool = False, make: int | None
                 if len(way) > 1:
                     os.close(way.pop().fd)
                 continue
-            entry = _entry(way[-1], part, make if left else None, text, last=not left)
+            if make is not None and left:
+                _make(way[-1], part, make, owner)
+            entry = _entry(way[-1], part, text, last=not left)
             if entry is None:  # the end, and no link
                 left.append(part)
                 break
@@ -112,18 +117,28 @@ def spot(path: str | os.PathLike[str], *, follow: bool = False, make: int | None
             os.close(step.fd)
 
 
-def _entry(folder: _Step, name: str, make: int | None, path: str, *, last: bool) -> int | str | None:
+def _make(folder: _Step, name: str, mode: int, owner: Owner | None) -> None:
+    """Make a folder on the way, where there is nothing."""
+    try:
+        os.mkdir(name, mode, dir_fd=folder.fd)
+    except FileExistsError:
+        return
+    if owner is not None and os.geteuid() == 0:
+        fd = os.open(name, FOLDER, dir_fd=folder.fd)
+        try:
+            os.fchown(fd, *owner)
+        finally:
+            os.close(fd)
+
+
+def _entry(folder: _Step, name: str, path: str, *, last: bool) -> int | str | None:
     """Return the descriptor of a folder, or where a link of ours leads; None for anything else at the end."""
     try:
         fd = os.open(name, LOOK, dir_fd=folder.fd)
     except FileNotFoundError:
         if last:
             return None
-        if make is None:
-            raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), path) from None
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(name, make, dir_fd=folder.fd)
-        fd = os.open(name, LOOK, dir_fd=folder.fd)
+        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), path) from None
     st = os.fstat(fd)
     if stat.S_ISDIR(st.st_mode) and not last:
         return fd
@@ -213,10 +228,11 @@ def write(
 ) -> None:  # fmt: skip
     """Write a file aside, bring it to the disk and rename it: it is the old or the new one, whenever the power goes.
 
-    A link at its place is replaced; with `follow` what a link of ours leads to. `owner` is given where we are root.
+    A link at its place is replaced; with `follow` what a link of ours leads to. `owner` is given where we are root,
+    also to folders that are made.
     Without `flush` it is not brought to the disk.
     """
-    with spot(path, follow=follow, make=make) as at:
+    with spot(path, follow=follow, make=make, owner=owner) as at:
         _check_replaceable(at)
         aside = _aside(at)
         fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=at.fd)
@@ -278,8 +294,8 @@ def change(at: Spot, st: os.stat_result, mode: int, owner: Owner | None) -> bool
 
 
 def folder(path: str | os.PathLike[str], mode: int, owner: Owner | None = None, *, make: int | None = None) -> bool:
-    """Have a folder with an owner and a mode; return whether it was not so."""
-    with spot(path, make=make) as at:
+    """Have a folder with an owner and a mode; return whether it was not so. Those above it get the owner, too."""
+    with spot(path, make=make, owner=owner) as at:
         made = False
         with contextlib.suppress(FileExistsError):
             os.mkdir(at.name, 0o700, dir_fd=at.fd)

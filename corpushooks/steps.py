@@ -14,6 +14,7 @@ from corpushooks import (
     git,
     health,
     layout,
+    pillars,
     prepare,
     release,
     tree,
@@ -301,7 +302,9 @@ def restore(run: Run, label: str) -> str:
     with run.site.effect("undo checkout stage"):
         trees.checkout(project, project.stage, run.row.tree_code)
     with run.site.effect("undo checkout pillar"):
-        trees.checkout(project, project.pillar, run.row.tree_pillar)
+        trees.checkout(project, project.pillar_stage, run.row.tree_pillar)
+    with run.site.effect("undo sync pillar"):
+        pillars.lay(project)
     with run.site.effect("undo sync tree"):
         report = tree.restore(run.saved, project.tree)
         if tree.is_whole(run.archive / "pillar"):  # it had been edited

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from corpushooks import git, layout, tree, view
+from corpushooks import git, layout, pillars, tree, view
 from corpushooks.errors import GitError
 from corpushooks.patience import Check, endless
 from corpushooks.project import Project
@@ -24,7 +24,9 @@ def bring(run: Run) -> int:
     with run.site.effect("checkout stage"):
         checkout(project, project.stage, new, run.patience())
     with run.site.effect("checkout pillar"):
-        checkout(project, project.pillar, run.deployment.new_pillar, run.patience())
+        checkout(project, project.pillar_stage, run.deployment.new_pillar, run.patience())
+    with run.site.effect("sync pillar"):
+        pillars.lay(project, run.patience())
     with run.site.effect("sync tree"):
         report = tree.sync(project.stage, project.tree, gone, project.stamps, run.patience(), fresh)
     run.warn(*report.warnings)
@@ -61,7 +63,8 @@ def bring_again(run: Run) -> None:
     project = run.project
     git.distrust(project.work_git)
     checkout(project, project.stage, run.row.tree_code, run.patience())
-    checkout(project, project.pillar, run.row.tree_pillar, run.patience())
+    checkout(project, project.pillar_stage, run.row.tree_pillar, run.patience())
+    pillars.lay(project, run.patience())
     report = tree.sync(project.stage, project.tree, [], project.stamps, run.patience())
     run.warn(*report.warnings)
     run.log.write(f"{view.count(report.changed, 'file')} of the deployed commit brought again")

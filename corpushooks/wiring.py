@@ -29,8 +29,8 @@ def wire(project: Project, environment: str) -> None:
     with _shared(project.host):
         link(project.salt_link, Path("git/stage/.salt"))
         link(project.wired_salt, states_dir(project, environment))
-        link(project.wired_pillar, project.pillar)
-        _list_in_top(project, wanted=(project.pillar / "init.sls").is_file())
+        link(project.wired_pillar, project.pillar_stage)
+        _list_in_top(project, wanted=(project.pillar_stage / "init.sls").is_file())
         _wire_modules(project)
 
 

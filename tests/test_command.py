@@ -739,7 +739,7 @@ def test_link_and_unlink(new_box: Callable[..., Box]) -> None:
     assert not project.wired_salt.is_symlink() and not project.wired_pillar.is_symlink()
     assert said(corpus(box, "link", "hello")) == "linked hello\n"
     assert os.readlink(project.wired_salt) == str(project.salt_link)
-    assert os.readlink(project.wired_pillar) == str(project.pillar)
+    assert os.readlink(project.wired_pillar) == str(project.pillar_stage)
 
 
 def test_remove_keeps_the_files_and_purge_keeps_the_data(new_box: Callable[..., Box]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from corpushooks import client, doctor, git, layout, peer, setup
-from corpushooks.doctor import soundness
+from corpushooks.doctor import privacy, soundness
 from corpushooks.doctor.patient import admit
 from corpushooks.errors import Fault
 from corpushooks.history import History
@@ -70,9 +70,9 @@ def guarded(box: Box) -> list[Path]:
     return [
         state, state / "store.sqlite", state / "store.sqlite-wal", state / "store.sqlite-shm",
         state / "store.sqlite.v1", state / "daemon.log",
-        project.logs, project.logs / "1.log", project.pillar, project.pillar_git, project.archives, project.stage,
-        project.work_git, project.minion_dir, project.minion_dir / "minion", project.minion_dir / "log",
-        project.minion_dir / "secrets.json", box.host.locks_dir,
+        project.logs, project.logs / "1.log", project.pillar, project.pillar_git, project.pillar_stage,
+        project.archives, project.stage, project.work_git, project.minion_dir, project.minion_dir / "minion",
+        project.minion_dir / "log", project.minion_dir / "secrets.json", box.host.locks_dir,
     ]  # fmt: skip
 
 
@@ -181,7 +181,7 @@ def test_links_that_are_gone_or_lead_elsewhere(live: Box) -> None:
     repaired(
         live,
         "links",
-        f"{project.wired_pillar} is no link to {project.pillar}",
+        f"{project.wired_pillar} is no link to {project.pillar_stage}",
         f"{top} does not name hello",
     )
 
@@ -357,3 +357,15 @@ def test_it_changes_nothing(bare: Box) -> None:
     before = sorted(bare.root.rglob("*"))
     assert faults(bare) == {}
     assert sorted(bare.root.rglob("*")) == before
+
+
+def test_a_kernel_that_lets_others_link_to_files_of_roots(
+    box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = tmp_path / "protected_hardlinks"
+    monkeypatch.setattr(privacy, "HARD_LINKS", said)
+    for text, wrong in (("0\n", True), ("1\n", False), ("", False)):
+        said.write_text(text)
+        found = list(privacy.hard_links(admit(box.host, Machine())))
+        assert [fault.repair for fault in found] == ["sysctl -w fs.protected_hardlinks=1"] * wrong
+    assert list(privacy.hard_links(admit(box.host, None))) == []

@@ -20,7 +20,7 @@ FLOORS = {
     "entry": "__main__ cli cli.check cli.deployments cli.host cli.projects cli.looking cli.keys cli.notify"
     " cli.tables cli.base demo daemon shell resetperms",
     "procedures": "init inspection checkup parts rebuild setup doctor doctor.soundness doctor.privacy desk gate lookup"
-    " reports follower watches lanes deploy plan inplace task prepare reruns steps trees survivors announce",
+    " reports follower watches lanes deploy plan inplace task prepare reruns steps trees pillars survivors announce",
     "assemblies": "site release survey edits layout installer setup.actions doctor.patient",
     "doors": "git salt wiring tree health history accounts keyring directory authorized_keys log client peer"
     " systemd machine apt notify watch",  # one thing each

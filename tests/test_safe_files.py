@@ -114,10 +114,14 @@ OPERATIONS: dict[str, Callable[[Path], Any]] = {  # what is done to way/file or 
     "content_at": lambda path: tree.content_at(path / "tree", "in/file", 1000),
     "snapshot": lambda path: tree.snapshot(found(path), path / "tree", None),
     "snapshot of": lambda path: tree.snapshot(tree.scan(path / "tree"), path.parents[1] / "kept", None),
+    "loosen": lambda path: tree.loosen(path / "tree"),
+    "check_place": lambda path: tree.check_place(None, path / "tree"),
     "tree.remove": lambda path: tree.remove(path / "tree"),
 }
 INNER = {"spot", "look", "open_file", "check_file", "change", "at", "error"}  # what these are made of
-TREE = {"cost", "is_whole", "rename", "grant"}  # archives that only root reaches, and what is open already
+TREE = {  # of archives and stages, which only root reaches, of what is open already, and of the list of mounts
+    "refuse_mounts", "cost", "is_whole", "rename", "grant", "place_in", "loosen_all", "set_aside",
+}  # fmt: skip
 
 
 def test_each_function_that_takes_a_path_has_a_row() -> None:
@@ -280,3 +284,12 @@ def test_nobody_can_guess_the_name_aside(app: Path, monkeypatch: pytest.MonkeyPa
     assert len(set(names)) == 2
     safe_files.write(app.parent / "ours", b"new")  # nobody else writes there, and a crash leaves what can be found
     assert names[-1] == ".ours.new"
+
+
+@as_root
+def test_folders_that_are_made_have_the_owner_of_what_is_in_them(app: Path) -> None:
+    safe_files.write(app / "way/more/and/file", b"new", owner=(APP, 0), make=0o750)
+    made = [(app / "way" / name).stat() for name in ("more", "more/and")]
+    assert [(st.st_uid, st.st_gid, stat.S_IMODE(st.st_mode)) for st in made] == [(APP, 0, 0o750)] * 2
+    safe_files.folder(app / "way/other/one", 0o700, (APP, 0), make=0o755)
+    assert (app / "way/other").stat().st_uid == APP

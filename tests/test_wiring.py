@@ -24,10 +24,10 @@ ENTRY = "makina-projects.hello"
 def project(tmp_path: Path) -> Project:
     """Return a project whose stage and pillar hold something."""
     project = Host(tmp_path).project("hello")
-    for folder in (project.stage / ".salt", project.pillar):
+    for folder in (project.stage / ".salt", project.pillar_stage):
         folder.mkdir(parents=True)
     (project.stage / ".salt/00_a.sls").write_text("")
-    (project.pillar / "init.sls").write_text("")
+    (project.pillar_stage / "init.sls").write_text("")
     return project
 
 
@@ -192,7 +192,7 @@ def test_a_top_file_without_a_place_is_left_alone(project: Project, text: str) -
     path = project.host.pillar_dir / "top.sls"
     path.parent.mkdir(parents=True)
     path.write_text(text)
-    (project.pillar / "init.sls").write_text("a: 1\n")
+    (project.pillar_stage / "init.sls").write_text("a: 1\n")
     with pytest.raises(DoorError, match=r"^top\.sls: "):
         wiring.wire(project, "prod")
     assert path.read_text() == text
@@ -246,13 +246,13 @@ def test_the_top_follows_the_pillar(project: Project) -> None:
     (project.host.pillar_dir / "top.sls").write_text("base:\n  '*':\n    - common\n")
     wiring.wire(project, "prod")
     assert top(project) == {"base": {"**": [ENTRY], "*": ["common"]}}
-    (project.pillar / "init.sls").unlink()
+    (project.pillar_stage / "init.sls").unlink()
     wiring.wire(project, "prod")
     assert top(project) == {"base": {"*": ["common"]}}
 
 
 def test_no_top_is_made_for_nothing(project: Project) -> None:
-    (project.pillar / "init.sls").unlink()
+    (project.pillar_stage / "init.sls").unlink()
     wiring.wire(project, "prod")
     wiring.unwire(project)
     assert not (project.host.pillar_dir / "top.sls").exists()
@@ -325,8 +325,8 @@ def test_unwire_takes_only_its_own(project: Project) -> None:
     module(project, "foo.py")
     other = project.host.project("hello-too")
     (other.stage / ".salt").mkdir(parents=True)
-    other.pillar.mkdir(parents=True)
-    (other.pillar / "init.sls").write_text("")
+    other.pillar_stage.mkdir(parents=True)
+    (other.pillar_stage / "init.sls").write_text("")
     module(other, "bar.py")
     for each in (project, other):
         wiring.wire(each, "prod")

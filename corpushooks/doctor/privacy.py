@@ -11,6 +11,7 @@ from corpushooks.doctor.patient import Check, Find, Patient
 from corpushooks.errors import Fault
 from corpushooks.redaction import Redactor
 
+HARD_LINKS = Path("/proc/sys/fs/protected_hardlinks")
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -66,7 +67,7 @@ def _logs(patient: Patient) -> Iterator[Path]:
 
 def _pillars(patient: Patient) -> Iterator[Path]:
     for project in patient.projects:
-        yield from (project.pillar, project.pillar_git)
+        yield from (project.pillar, project.pillar_stage, project.pillar_git)
 
 
 def _trees(patient: Patient) -> Iterator[Path]:
@@ -89,6 +90,12 @@ def _settings(patient: Patient) -> Iterator[Path]:
         yield patient.host.config_file
 
 
+def hard_links(patient: Patient) -> Iterator[Fault]:
+    """Find a kernel that lets everybody make hard links to files of root's, in an application's tree too."""
+    if patient.machine is not None and HARD_LINKS.exists() and HARD_LINKS.read_text().strip() == "0":
+        yield Fault("others can make hard links to root's files", "sysctl -w fs.protected_hardlinks=1")
+
+
 CHECKS = (
     Check("state folder", kept(_state)),
     Check("store", kept(_store)),
@@ -97,4 +104,5 @@ CHECKS = (
     Check("archives and stages", kept(_trees)),
     Check("Salt's folders", kept(_salt)),
     Check("secrets in settings", kept(_settings)),
+    Check("hard links", hard_links),
 )

@@ -258,14 +258,14 @@ def wires(patient: Patient) -> Iterator[Finding]:
 def _wires(project: Project, environment: str) -> Iterator[Finding]:
     links = {
         project.wired_salt: str(wiring.states_dir(project, environment)),
-        project.wired_pillar: str(project.pillar),
+        project.wired_pillar: str(project.pillar_stage),
     }
     for path, target in links.items():
         if not path.is_symlink() or os.readlink(path) != target:
             yield Fault(f"{path} is no link to {target}", f"corpus link {project.name}")
     top = project.host.pillar_dir / "top.sls"
     text = top.read_text() if top.exists() else ""
-    if (project.pillar / "init.sls").is_file() and wiring.top_text(text, project.name, wanted=True) != text:
+    if (project.pillar_stage / "init.sls").is_file() and wiring.top_text(text, project.name, wanted=True) != text:
         yield Fault(f"{top} does not name {project.name}", f"corpus link {project.name}")
 
 

@@ -19,12 +19,12 @@ from corpushooks.git.bare import bare_config, distrust, flaw, flush_objects, ini
 from corpushooks.git.checkouts import (
     blob_name,
     checkout,
-    edited,
     export,
     export_files,
     export_part,
     first_commit,
     ignored,
+    is_checked_out,
     refusal,
     stop_checkout,
 )
@@ -71,8 +71,9 @@ from corpushooks.git.worktrees import Worktree, worktree
 __all__ = [
     "EMPTY_TREE", "LINK", "MINIMUM", "SUBMODULE", "Change", "Listing", "Worktree", "attributes", "bare_config",
     "blob_name", "change", "check_commit", "check_objects", "check_version", "checkout", "clear_locks", "commit",
-    "content", "counted", "differing", "distrust", "edited", "export", "export_files", "export_part", "first_commit",
-    "flaw", "flush_objects", "folder", "head_branch", "ignored", "init_bare", "init_work", "is_empty", "is_id",
+    "content", "counted", "differing", "distrust", "export", "export_files", "export_part", "first_commit",
+    "flaw", "flush_objects", "folder", "head_branch", "ignored", "init_bare", "init_work", "is_checked_out",
+    "is_empty", "is_id",
     "links", "listing", "listing_below", "lost_commits", "maintain", "make_entrance", "move_ref", "object_id", "pin",
     "pinned", "pins", "ref", "refusal", "resolve", "share", "stop_checkout", "take_back_ref", "unpin",
     "update_refs", "version", "worktree",

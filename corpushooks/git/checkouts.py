@@ -67,15 +67,9 @@ def _converts_anew(work: Path, name: str, env: dict[str, str], check: Check) -> 
         return True
 
 
-def edited(work: Path, tree: Path, check: Check = endless) -> list[str]:
-    """Return what in the folder `tree` is no longer as its checkout left it, and what is there besides."""
-    index = work / f"{tree.name}.index"
-    if not index.exists():
-        return []
-    env = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(tree), "GIT_OPTIONAL_LOCKS": "0"}
-    changed = call(work, "diff", "--no-ext-diff", "--name-only", "-z", env=env, check=check).stdout
-    besides = call(work, "ls-files", "--others", "-z", env=env, check=check).stdout
-    return sorted(os.fsdecode(name) for name in (changed + besides).split(b"\0") if name)
+def is_checked_out(work: Path, tree: Path) -> bool:
+    """Say whether a commit was ever checked out to the folder `tree`, to its end."""
+    return tree.is_dir() and (work / f"{tree.name}.index").exists()
 
 
 def ignored(stage: Path, path: str) -> bool:

@@ -17,6 +17,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
+from corpushooks import safe_files
 from corpushooks.tree.descriptors import closing, open_file, open_folder
 
 T = TypeVar("T")
@@ -120,7 +121,7 @@ def loosen_all(*roots: Path) -> bool:
 
 @contextlib.contextmanager
 def _opened_folder(folder: Path) -> Iterator[int]:
-    with closing(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)) as fd:
+    with closing(safe_files.open_folder(folder)) as fd:
         yield fd
 
 

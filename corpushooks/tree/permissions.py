@@ -19,7 +19,7 @@ from corpushooks.tree.flags import flags_at
 from corpushooks.tree.manifest import KINDS, TICK_NS, Entry, entry_of, join
 from corpushooks.tree.mounts import LEFT, MountedError, mount_of
 from corpushooks.tree.report import Report, Tally
-from corpushooks.tree.scan import Scan, walk
+from corpushooks.tree.scan import Scan, is_outside, walk
 
 
 @dataclass
@@ -84,7 +84,7 @@ def fix(
 def _settled(target: Path, uid: int | None, check: Check) -> Scan:
     """Walk a tree; once more where the names of files of others came a moment ago, so that they can be counted."""
     found = walk(target, unlock=True, check=check)
-    if any(e.group and not e.settled and e.uid != uid for _, e in found.entries):
+    if any(e.group and not e.settled and (e.uid != uid or not uid) for _, e in found.entries):
         time.sleep(2 * TICK_NS / 1e9)
         found = walk(target, unlock=True, check=check)
     return found
@@ -162,11 +162,7 @@ def _grant(job: _Fix, way: str, path: str, wanted: Entry) -> bool:
 
 
 def _is_foreign(job: _Fix, entry: Entry, st: os.stat_result) -> bool:
-    """Say whether a file of somebody else has, or may have, a name outside the tree.
-
-    A name that is moved while we walk is counted twice; then the ctime of the file moves too.
-    """
-    if os.geteuid() or entry.kind != "file" or st.st_uid == job.uid or st.st_nlink == 1:
+    """Say whether a file of somebody else, or of root's, has a name outside the tree, or may have."""
+    if os.geteuid() or entry.kind != "file" or (st.st_uid and st.st_uid == job.uid):
         return False
-    unmoved = entry.settled and st.st_ctime_ns == entry.ctime_ns
-    return not unmoved or st.st_nlink > len(job.found.groups.get(entry.group, ()))
+    return is_outside(job.found, entry, st)

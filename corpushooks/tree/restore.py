@@ -140,8 +140,19 @@ def _restore_folder(job: _Restore, folder: str, entries: Folder) -> None:
         st = there.get(name)
         if st is not None and not entry.group and _untouched(st, entry):
             continue
+        if entry.links > 1 and _was_planted(job.manifest, folder, entry):
+            job.tally.warn(join(folder, name), "left as it is, it was a hard link to a file of another owner")
+            continue
         with at(join(folder, name)), job.mounts.entry(fd, folder, name):
             _restore_entry(job, folder, name, entry, st)
+
+
+def _was_planted(manifest: Manifest, folder: str, entry: Entry) -> bool:
+    """Say whether an archive of old has what `is_planted` keeps out of those of today: a copy could be given away."""
+    if os.geteuid() or entry.kind != "file" or entry.mode & stat.S_IROTH:
+        return False
+    outside = entry.links > max(1, len(manifest.groups.get(entry.group, ())))
+    return outside and (entry.uid == 0 or entry.uid not in (manifest.root.uid, manifest.own(folder).uid))
 
 
 def _correct_folder(job: _Restore, folder: str) -> None:

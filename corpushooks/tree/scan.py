@@ -12,7 +12,7 @@ from pathlib import Path
 from corpushooks.patience import Check, endless
 from corpushooks.text import shown
 from corpushooks.tree.descriptors import DEPTH, RACES, TEMP, Folders, at, told
-from corpushooks.tree.manifest import Folder, Manifest, entry_of, join
+from corpushooks.tree.manifest import Entry, Folder, Manifest, entry_of, join
 from corpushooks.tree.mounts import LEFT, MountedError, is_mounted, mount_at, place_of
 
 
@@ -113,6 +113,25 @@ class _Walk:
                 if entry.links > 1 and entry.kind != "folder":
                     self.shared.setdefault((st.st_dev, st.st_ino), []).append(join(folder, item.name))
         return found
+
+
+def is_outside(found: Manifest, entry: Entry, st: os.stat_result) -> bool:
+    """Say whether what was scanned as `entry` and now is `st` has, or may have, a name outside the tree.
+
+    A name that is moved while we walk is counted twice; then the ctime of the file moves too.
+    """
+    unmoved = entry.settled and (st.st_ino, st.st_ctime_ns) == (entry.ino, entry.ctime_ns)
+    return st.st_nlink > 1 and (not unmoved or st.st_nlink > len(found.groups.get(entry.group, ())))
+
+
+def is_planted(found: Manifest, folder: str, entry: Entry, st: os.stat_result) -> bool:
+    """Say whether a file may be linked into the tree by somebody who could not read it.
+
+    It has a name outside, not everybody may read it, and it is not the tree's owner's, or root's.
+    """
+    if os.geteuid() or not stat.S_ISREG(st.st_mode) or st.st_mode & stat.S_IROTH or not is_outside(found, entry, st):
+        return False
+    return st.st_uid == 0 or st.st_uid not in (found.root.uid, found.own(folder).uid)
 
 
 def forget(folders: dict[str, Folder], folder: str) -> None:

@@ -57,7 +57,7 @@ from corpushooks.tree.manifest import (
 from corpushooks.tree.mounts import LEFT, MountedError, Place, mount_of
 from corpushooks.tree.removal import remove_at
 from corpushooks.tree.report import Report, Tally
-from corpushooks.tree.scan import Scan, forget
+from corpushooks.tree.scan import Scan, forget, is_planted
 
 
 def cost(found: Scan, earlier: Path | None) -> int:
@@ -94,10 +94,14 @@ class _Snapshot:
     tally: Tally = field(default_factory=Tally)
     left: set[str] = field(default_factory=set)  # paths that could not be kept
 
-    def leave(self, path: str) -> None:
-        """Leave out what changes all the time."""
+    def leave(self, path: str, why: str = "left out, it changed while it was archived") -> None:
+        """Leave out what changes all the time, or is not the tree's."""
         self.left.add(path)
-        self.tally.warn(path, "left out, it changed while it was archived")
+        self.tally.warn(path, why)
+
+
+class PlantedError(OSError):
+    """A file that somebody linked into the tree who could not read it."""
 
 
 def snapshot(found: Scan, target: Path, earlier: Path | None, check: Check = endless) -> Report:
@@ -218,7 +222,15 @@ def _save_folder(job: _Snapshot, folder: str, entries: Folder) -> None:
         job.check()
         old = known.get(name)
         # The common case, an unchanged file, costs this comparison and this call.
-        if old is not None and entry.ctime_ns and entry[4:8] == old[4:8] and not entry.group and not old.group:
+        alone = entry.links == 1 or entry.mode & 0o004  # else it is looked at whose it is
+        if (
+            old is not None
+            and entry.ctime_ns
+            and entry[4:8] == old[4:8]
+            and not entry.group
+            and not old.group
+            and alone
+        ):
             try:
                 link(name, name, src_dir_fd=before, dst_dir_fd=into, follow_symlinks=False)
             except OSError:
@@ -254,6 +266,9 @@ def _save(job: _Snapshot, folder: str, name: str, entry: Entry) -> Entry | None:
         except MountedError:
             job.left.add(path := join(folder, name))
             job.tally.warn(path, LEFT)
+            return None
+        except PlantedError:
+            job.leave(join(folder, name), "left out, a hard link to a file of another owner that others cannot read")
             return None
         except SwappedError:
             now = look(job.source.fd(folder), name)
@@ -296,6 +311,8 @@ def _save_file(job: _Snapshot, folder: str, name: str, entry: Entry) -> Entry:
         for _ in range(TRIES):
             now_ns = time.time_ns()
             before = os.fstat(source)
+            if is_planted(job.found, folder, entry, before):
+                raise PlantedError
             kept = entry_of(before, now_ns)._replace(
                 group=entry.group, xattrs=xattrs_of(source), flags=flags_of(source)
             )

@@ -270,10 +270,11 @@ def _fixed(entry: Entry) -> Entry:
 
 
 def _checkouts(box: Box, row: ProjectRow) -> Iterator[str]:
-    """The stage and pillar/ are exactly their commits."""
+    """The stages and pillar/ are exactly their commits."""
     project = box.project()
     for folder, repo, commit in (
         (project.stage, project.code_git, row.tree_code),
+        (project.pillar_stage, project.pillar_git, row.tree_pillar),
         (project.pillar, project.pillar_git, row.tree_pillar),
     ):
         found, said = tree_of(folder), tracked(repo, commit)

@@ -256,7 +256,7 @@ def check_trees(made: Scenario, commit: str) -> None:
     linked = project.host.salt_dir / "_modules/asked.py"
     assert (linked.is_symlink(), linked.exists()) == (not old, not old), f"{linked} of {'old' if old else 'new'}"
     assert project.wired_salt.resolve() == project.stage / ".salt"
-    assert project.wired_pillar.resolve() == project.pillar
+    assert project.wired_pillar.resolve() == project.pillar_stage
     assert "hello" in (project.host.pillar_dir / "top.sls").read_text()
     for saved in project.archives.glob("*_2/project"):
         if tree.is_whole(saved):

@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import json
 import numbers
+import os
 import secrets
 import string
 from collections import OrderedDict
@@ -74,8 +75,8 @@ def _stored(path: Path) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    __salt__["mc_files.check_firm"](str(path))
-    with open(path.with_name(f".{path.name}.lock"), "w") as file:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(path.with_name(f".{path.name}.lock"), flags, 0o600), "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
