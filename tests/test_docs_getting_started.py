@@ -39,7 +39,7 @@ WHERE = {  # each block of the page by its first line: who does it, or why that 
     "sed -i s/Helo/Hello/ .salt/10_check.sls": DEVELOPER,
     "systemctl restart corpushooks.socket corpushooks.service": SERVER,
     "systemctl stop corpushooks.socket corpushooks.service": SERVER,
-    "/opt/corpushooks/bin/pip install --upgrade .": SERVER,
+    "/opt/corpushooks/bin/pip install --no-deps --require-hashes -r requirements.txt": SERVER,
     "corpus setup --undo": SERVER,
 }
 NEWCOMER = """\

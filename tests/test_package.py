@@ -13,7 +13,17 @@ import pytest
 from corpushooks.run import run
 
 ROOT = Path(__file__).parent.parent
-SOURCES = ("corpushooks", "docs", "hooks", "setup.cfg", "setup.py", "pyproject.toml", "README.md", "LICENSE")
+SOURCES = (
+    "corpushooks",
+    "docs",
+    "hooks",
+    "requirements.txt",
+    "setup.cfg",
+    "setup.py",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+)
 
 
 def can_make_wheels() -> bool:
