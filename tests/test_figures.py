@@ -89,3 +89,16 @@ def test_what_is_told_of_a_host(box: Box) -> None:
     for words in (("diff", "hello", "1"), ("diff", "hello", "9", "2"), ("archives", "nothing")):
         output = corpus(box, *words)
         assert output.code in (0, 2) and b"Traceback" not in output.stderr
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [("refused", "rollback"), ("refused", "task"), ("done", "task"), ("done", "plan"), ("cancelled", "deploy")],
+)
+def test_what_did_not_deploy_clears_no_alarm(state: str, kind: str) -> None:
+    status: dict[str, Any] = {
+        "project": "hello", "open": [], "broken": None, "frozen": None, "drift": None, "since": None, "faults": [],
+    }  # fmt: skip
+    text = figures.metrics([(status, [one(3, state, kind=kind), one(2, "rolled_back"), one(1, "deployed")])])
+    assert 'corpushooks_last_failed{project="hello"} 1' in text
+    assert not [line for line in text if line.startswith("corpushooks_drift_files{")]
