@@ -55,6 +55,7 @@ PARTS = (  # a folder before what is in it
     Part(lambda project: project.work_git, linked=True),
     Part(lambda project: project.stage, filled=True),
     Part(lambda project: project.tree, filled=True),
+    Part(lambda project: project.pillar_stage, filled=True),
     Part(lambda project: project.pillar, filled=True),
     Part(lambda project: project.data, linked=True),
     Part(lambda project: project.archives, linked=True),
@@ -131,8 +132,9 @@ def contents(patient: Patient) -> Iterator[Fault]:
         return
     if row.tree_code and not any(project.stage.iterdir()):
         yield Fault(f"{project.stage} is empty", patient.again)
-    if row.tree_pillar and not any(project.pillar.iterdir()):
-        yield Fault(f"{project.pillar} is empty", patient.again)
+    for folder in (project.pillar_stage, project.pillar) if row.tree_pillar else ():
+        if not any(folder.iterdir()):
+            yield Fault(f"{folder} is empty", patient.again)
     link = project.salt_link
     if not link.is_symlink() or os.readlink(link) != "git/stage/.salt":
         make = f"corpus link {row.name}"
