@@ -313,6 +313,19 @@ def test_a_removal_leaves_mounts_and_names_them(
     assert picture(share) == kept
 
 
+def test_a_mounted_file_with_the_same_content_is_not_corrected(
+    project: Path, tmp_path: Path, mount: Mount
+) -> None:  # fmt: skip
+    same = write(tmp_path / "same", "old", 0o600)
+    snap(project, tmp_path / "a")
+    mount(project / "conf.ini", same)
+    assert tree.restore(tmp_path / "a", project).warnings == (f"conf.ini: {LEFT}; not written: conf.ini",)
+    write(tmp_path / "stage/conf.ini", "old", 0o755)
+    report = tree.sync(tmp_path / "stage", project, [], tmp_path / "cache")
+    assert report.warnings == (f"conf.ini: {LEFT}; not written: conf.ini",)
+    assert same.stat().st_mode & 0o777 == 0o600
+
+
 # a mount for which nobody answers
 
 
