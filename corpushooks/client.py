@@ -20,7 +20,10 @@ START_DEADLINE = 30.0  # seconds
 SILENCE = 600.0  # seconds without a word of the daemon, which says something every few seconds
 LINE_LIMIT = 4 << 20  # bytes of a line of the daemon
 ADMISSION = "CORPUS_ADMISSION"  # in the environment of what sshd started for a key; it is worth nothing elsewhere
-UNIT = "etc/systemd/system/corpushooks.socket"  # under a host's root: where `corpus setup` was
+UNITS = (  # under a host's root: where `corpus setup` was, or the package of Debian
+    "etc/systemd/system/corpushooks.socket",
+    "usr/lib/systemd/system/corpushooks.socket",
+)
 PATIENCE = 20  # connections that may end without a word
 WORDS = {"say": str, "end": str, "number": int, "offset": int, "result": dict, "error": str, "hint": str, "code": int,
          "denied": bool}  # fmt: skip
@@ -60,12 +63,12 @@ def _join(link: socket.socket, address: str) -> None:
 
 def is_supervised(host: Host) -> bool:
     """Say whether systemd runs here and starts the daemon, so that nobody else shall."""
-    return (host.root / UNIT).exists() and (host.root / "run/systemd/system").is_dir()
+    return (host.root / "run/systemd/system").is_dir() and any((host.root / unit).exists() for unit in UNITS)
 
 
 def starting(host: Host) -> str:
     """Return the command that starts the daemon."""
-    return f"systemctl start {Path(UNIT).name}" if is_supervised(host) else "corpus daemon"
+    return f"systemctl start {Path(UNITS[0]).name}" if is_supervised(host) else "corpus daemon"
 
 
 def _may_start(host: Host) -> bool:
@@ -124,7 +127,7 @@ def ask(host: Host, request: dict[str, Any], say: Say, rewrite: Say | None = Non
             for said in _answers(link, request):
                 if "say" in said:
                     (rewrite if rewrite and said.get("end") == "\r" else say)(said["say"])
-                failures = 0
+                failures = failures if "error" in said else 0
                 if "number" in said:
                     numbered = 1
                     request = {"op": "follow", "project": request["project"], "number": said["number"],

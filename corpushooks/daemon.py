@@ -14,7 +14,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
@@ -248,13 +248,23 @@ def _own_log(path: Path) -> TextIO:
     return file
 
 
-def run(site: Site, *, embedded: bool) -> None:
-    """Be the daemon until told to stop."""
+def run(opened: Callable[[], Site], *, embedded: bool) -> None:
+    """Be the daemon of the host that is opened, until told to stop."""
     os.umask(0o022)
     above = supervisor()
+    given = above.listener()
+    try:
+        _serve(opened(), given, above, embedded=embedded)
+    except CorpusError as exc:
+        if given:
+            turn_away(given, exc)
+        raise
+
+
+def _serve(site: Site, given: socket.socket | None, above: Supervisor, *, embedded: bool) -> None:
     if above.watches:
         faulthandler.enable()  # who gives no sign of life is aborted: the log then says where each thread hung
-    with listening(site, above.listener()) as listener:
+    with listening(site, given) as listener:
         _log_to(_own_log(site.host.state_dir / "daemon.log") if embedded else sys.stderr)
         site.event = _tell
         daemon = Daemon(site, listener, embedded, above)
@@ -277,3 +287,18 @@ def _end(daemon: Daemon) -> None:
         faulthandler.dump_traceback_later(waits + going_back(limit) + MARGIN, exit=True)
     daemon.told += 1
     daemon.stop()
+
+
+def turn_away(given: socket.socket, exc: CorpusError) -> None:
+    """Tell all who wait for a daemon that it cannot start: systemd would start it again for them at once.
+
+    Root is told why; others might not be meant to read what is quoted of the settings.
+    """
+    given.settimeout(0)
+    with contextlib.suppress(OSError):  # nobody more
+        while True:
+            link, _ = given.accept()
+            peer = Connection(link)
+            why = f": {one_line(exc.message)}" if peer.uid == 0 else ""
+            with link, contextlib.suppress(PeerGone):
+                peer.send(error=f"the deployment daemon cannot start{why}", hint="on the host: corpus doctor", code=3)

@@ -58,7 +58,7 @@ def main(root: Path, *, embedded: bool) -> None:
     host = Host(root)
     sys.executable = str(root.parent / "python")  # what a repair writes into the hooks
     site = Site(host, load(host.config_file), open_store(host), FakeEngine(), probe_of(root))
-    daemon.run(site, embedded=embedded)
+    daemon.run(lambda: site, embedded=embedded)
 
 
 if __name__ == "__main__":

@@ -151,10 +151,11 @@ def test_who_gives_no_sign_of_life_says_where_it_hung(cold: Box, launch: Launch,
     assert "in serve" in told(cold)
 
 
-def test_where_systemd_starts_the_daemon_nobody_else_does(cold: Box) -> None:
+@pytest.mark.parametrize("place", client.UNITS)
+def test_where_systemd_starts_the_daemon_nobody_else_does(place: str, cold: Box) -> None:
     """Also a unit that was stopped on purpose stays so."""
     (cold.host.root / "run/systemd/system").mkdir(parents=True)
-    unit = cold.host.root / client.UNIT
+    unit = cold.host.root / place
     unit.parent.mkdir(parents=True)
     unit.touch()
     work = cold.app()
@@ -166,3 +167,30 @@ def test_where_systemd_starts_the_daemon_nobody_else_does(cold: Box) -> None:
     assert refused.value.hint == "systemctl start corpushooks.socket"
     unit.unlink()
     assert work.push().code == 0
+
+
+def test_who_waits_for_a_daemon_that_cannot_start_is_told_so(cold: Box) -> None:
+    """Else systemd would start it for them again at once, until it refuses to start it at all."""
+    cold.host.config_file.parent.mkdir(parents=True)
+    cold.host.config_file.write_text("stop_timeout: soon\n")
+    with peer.listen(cold.host.socket) as listener:
+        asked = [client.connect(cold.host) for _ in range(3)]
+        words = [
+            sys.executable,
+            "-c",
+            LAUNCHER,
+            str(listener.fileno()),
+            "1",
+            "-m",
+            "corpushooks",
+            "--root",
+            cold.host.root,
+        ]
+        child = spawn([*words, "daemon"], cwd=TOP, pass_fds=[listener.fileno()])
+        assert child.wait(20) == 2
+        for link in asked:
+            with link, link.makefile() as said:
+                assert "the deployment daemon cannot start: " in said.read()
+        listener.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            listener.accept()

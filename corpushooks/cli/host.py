@@ -41,7 +41,7 @@ def setup_(context: click.Context, dry_run: bool, undo: bool) -> None:
 @click.pass_obj
 def daemon_(context: Context, embedded: bool) -> None:
     """Be the daemon: run deployments until told to stop (SIGTERM)."""
-    daemon.run(open_site(context.host), embedded=embedded)
+    daemon.run(lambda: open_site(context.host), embedded=embedded)
 
 
 @click.command("rebuild")
