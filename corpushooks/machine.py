@@ -61,6 +61,12 @@ class Machine:
         self.do("usermod", "--gid", NOBODY, name)
         self.do("userdel", name)
 
+    def add_member(self, user: str, group: str) -> None:
+        self.do("usermod", "--append", "--groups", group, user)
+
+    def drop_member(self, user: str, group: str) -> None:
+        self.do("gpasswd", "--delete", user, group)
+
     def drop_group(self, name: str) -> None:
         self.do("groupdel", name)
 

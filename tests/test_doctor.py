@@ -340,7 +340,7 @@ def test_a_machine_on_which_nothing_is_right(bare: Box, monkeypatch: pytest.Monk
 
 
 def test_an_account_that_may_push_nothing(live: Box) -> None:
-    line = f"corpus is not in the group hello-deploy; corpus --root {live.host.root} init hello"
+    line = f"corpus is not in the group hello-deploy; corpus --root {live.host.root} setup"
     assert line in told(live, Ill())["account"]
 
 

@@ -21,7 +21,7 @@ FLOORS = {
     " cli.tables cli.base demo daemon shell resetperms",
     "procedures": "init inspection checkup parts rebuild setup doctor doctor.soundness doctor.privacy desk gate lookup"
     " reports follower watches lanes deploy plan inplace task prepare reruns steps trees pillars survivors announce",
-    "assemblies": "site release survey edits layout installer setup.actions doctor.patient",
+    "assemblies": "site release survey edits layout installer setup.accounts setup.actions doctor.patient",
     "doors": "git salt wiring tree health history accounts keyring directory authorized_keys log client peer"
     " systemd machine apt notify watch",  # one thing each
     "rooms behind a door": "tree.drift tree.sync tree.snapshot tree.restore tree.permissions tree.scan tree.entries"

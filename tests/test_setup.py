@@ -233,6 +233,10 @@ class Pretended(Machine):
                 del self.groups[name]
             case ("useradd", *_, name):
                 self.users.add(name)
+            case ("usermod", "--append", "--groups", group, name):
+                self.groups[group].append(name)
+            case ("gpasswd", "--delete", name, group):
+                self.groups[group].remove(name)
             case ("userdel", name):
                 self.users.remove(name)
             case ("systemctl", "enable" | "disable" as word, *_):
@@ -272,6 +276,15 @@ def test_the_machine_is_asked_for_it_in_order_and_back(host: Host, machine: Pret
     ]
 
 
+def test_a_package_of_debian_has_its_files_itself(
+    host: Host, machine: Pretended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setup, "packaged", lambda: True)
+    assert {"file", "unit file", "link"} <= {action.kind for action in plan(host, machine).table()}  # in a folder: ours
+    kinds = {action.kind for action in setup.Plan(Host(Path("/")), Settings(), machine, MANUALS).table()}
+    assert not {"file", "unit file", "link"} & kinds and {"settings", "user", "started"} <= kinds
+
+
 def test_the_names_of_the_settings_are_used(host: Host, machine: Pretended) -> None:
     given = setup.Plan(host, Settings(account="push", group="admins"), machine)
     assert list(setup.setup(given))
@@ -284,6 +297,18 @@ def test_accounts_that_were_there_stay(host: Host, machine: Pretended) -> None:
     does(host, machine)
     undoes(host, machine)
     assert (machine.users, machine.groups) == ({"corpus"}, {"corpus": []})
+
+
+def test_projects_that_were_there_can_be_pushed_to(host: Host, machine: Pretended) -> None:
+    """After setup was taken back, say, or where the settings name another account."""
+    for name in ("blog", "shop", "No_Project"):
+        (host.projects_dir / name / "git/project.git").mkdir(parents=True)
+    machine.users, machine.groups = {"jo"}, {"blog-deploy": ["jo"]}  # of shop there is nothing: that is for init
+    assert "made       member corpus in blog-deploy" in does(host, machine)
+    assert machine.groups["blog-deploy"] == ["jo", "corpus"]
+    assert does(host, machine) == []
+    undoes(host, machine)
+    assert (machine.users, machine.groups) == ({"jo"}, {"blog-deploy": ["jo"]})
 
 
 def test_a_group_with_members_stays(host: Host, machine: Pretended) -> None:

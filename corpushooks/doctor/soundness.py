@@ -103,7 +103,8 @@ def account(patient: Patient) -> Iterator[Finding]:
     for project in patient.projects:
         group = machine.group(project.deploy_group)
         if group is None or name not in group.gr_mem:
-            yield Fault(f"{name} is not in the group {project.deploy_group}", f"corpus init {project.name}")
+            mend = "corpus setup" if group else f"corpus init {project.name}"
+            yield Fault(f"{name} is not in the group {project.deploy_group}", mend)
 
 
 def programs(patient: Patient) -> Iterator[Finding]:

@@ -1,6 +1,7 @@
 """Make a machine a host, and take that back: a table of actions, of which each that was done is noted before.
 
     actions   one kind of thing each: is it so already, do it, take it back
+    accounts  the same for users and groups
     manual    the man page and the completions of the command
 
 What was there before stays, also when all is taken back; so do projects, the store and the logs.
@@ -8,6 +9,7 @@ What was there before stays, also when all is taken back; so do projects, the st
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -15,21 +17,20 @@ import sys
 import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
+from importlib import metadata, resources
 from pathlib import Path
 from string import Template
 
 from corpushooks import client, disk, layout
-from corpushooks.errors import CorpusError, DoorError, NoDaemonError, NotAllowedError, RefusedError
+from corpushooks.errors import CorpusError, DoorError, NoDaemonError, NotAllowedError, RefusedError, UsageError
 from corpushooks.machine import Machine, hidden, weak
-from corpushooks.project import Host
+from corpushooks.project import Host, Project
 from corpushooks.settings import Settings, document
+from corpushooks.setup.accounts import Group, Member, User
 from corpushooks.setup.actions import (
-    KINDS,
     Action,
     File,
     Folder,
-    Group,
     Link,
     Marks,
     Mode,
@@ -38,9 +39,12 @@ from corpushooks.setup.actions import (
     Snippet,
     Started,
     UnitFile,
-    User,
 )
 
+KINDS: Mapping[str, type[Action]] = {
+    kind.kind: kind
+    for kind in (Folder, Mode, Link, File, SettingsFile, UnitFile, Snippet, Group, User, Member, Started)
+}  # fmt: skip
 UNITS = ("corpushooks.socket", "corpushooks.service")
 PROGRAMS = ("corpus", "corpus-shell")
 PAGE = "corpus help getting-started"
@@ -113,21 +117,33 @@ def program(name: str) -> Path:
     return Path(sysconfig.get_path("scripts")) / name
 
 
+def packaged() -> bool:
+    """Say whether we came as a package of Debian: it has units, manuals and links of its own."""
+    return (metadata.distribution("corpushooks").read_text("INSTALLER") or "").strip() == "debian"
+
+
 # the table
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be set up; `manuals` are the texts for people and shells, by their path below share."""
+    """What is to be set up; `manuals` are the texts for people and shells, by their path below share.
+
+    `programs` is the folder of our programs.
+    """
 
     host: Host
     settings: Settings
     machine: Machine | None
     manuals: Mapping[str, str] = field(default_factory=dict)
+    programs: Path = field(default_factory=lambda: program("corpus").parent)
 
     def table(self) -> list[Action]:
         """Return what makes a host, in order."""
-        files, sshd, link = self._files(), self._sshd(), self._link()
+        settings = SettingsFile(self.host.config_file, document())
+        files, sshd, link = [settings, *self.files()], self._sshd(), self._link()
+        if packaged() and not self.host.embedded:
+            files, link = [settings], []
         paths = [action.path for action in (*files, *sshd, *link) if isinstance(action, (File, Link))]
         modes = layout.host_folders(self.host)
         shared = _above(self.host.root, [*(path for path, _ in modes), *paths])
@@ -150,19 +166,26 @@ class Plan:
         if machine is None:
             return [Skipped("accounts", "a host in a folder has none")]
         groups = dict.fromkeys((self.settings.group, account))
-        return [*(Group(name, machine) for name in groups), User(account, machine)]
+        members = [Member(account, project.deploy_group, machine) for project in self._projects()]
+        return [*(Group(name, machine) for name in groups), User(account, machine), *members]
 
-    def _files(self) -> list[Action]:
+    def _projects(self) -> Iterator[Project]:
+        """Yield the projects that are there already: init has let in the account that was there then."""
+        for path in sorted(self.host.projects_dir.glob("*/git/project.git")):
+            with contextlib.suppress(UsageError):  # somebody else's folder
+                yield self.host.project(path.parts[-3])
+
+    def files(self) -> list[File]:
+        """Return the files that a package can bring as well."""
         root = self.host.root
         return [
-            SettingsFile(self.host.config_file, document()),
             File(root / "etc/logrotate.d/corpushooks", self.template("logrotate.conf")),
             *(File(root / "usr/local/share" / path, text) for path, text in self.manuals.items()),
             *(UnitFile(root / "etc/systemd/system" / unit, self.template(unit), self.machine) for unit in UNITS),
         ]
 
     def _link(self) -> list[Action]:
-        link = Link(self.host.root / "usr/local/bin/corpus", program("corpus"))
+        link = Link(self.host.root / "usr/local/bin/corpus", self.programs / "corpus")
         return [] if link.path == link.target else [link]
 
     def _sshd(self) -> list[Action]:
@@ -183,9 +206,10 @@ class Plan:
         """Return a file of the system as this host needs it."""
         text = (resources.files("corpushooks") / "host_files" / name).read_text()
         root = f" --root {self.host.root}" if self.host.embedded else ""
+        corpus, endpoint = (f"{self.programs / name}{root}" for name in PROGRAMS)
         return Template(text).substitute(
             user=self.settings.account, keys=self.settings.authorized_keys or "none",
-            corpus=f"{program('corpus')}{root}", endpoint=f"{program('corpus-shell')}{root}", socket=self.host.socket,
+            corpus=corpus, endpoint=endpoint, socket=self.host.socket,
             projects=self.host.projects_dir, state=self.host.state_dir,
         )  # fmt: skip
 

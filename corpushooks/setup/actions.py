@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -305,58 +304,6 @@ class Snippet(File):
 
 
 @dataclass(frozen=True)
-class Group:
-    """A system group."""
-
-    kind: ClassVar[str] = "group"
-    name: str
-    machine: Machine
-
-    def look(self, noted: Marks) -> Look:
-        return RIGHT if self.machine.group(self.name) else TODO
-
-    def mark(self) -> str:
-        return ""
-
-    def do(self) -> None:
-        self.machine.add_group(self.name)
-
-    @classmethod
-    def undo(cls, name: str, marks: Marks, machine: Machine | None) -> str:
-        found = machine.group(name) if machine else None
-        if machine is None or found is None:
-            return ""
-        if found.gr_mem:
-            return f"has members: {', '.join(found.gr_mem)}"
-        machine.drop_group(name)
-        return ""
-
-
-@dataclass(frozen=True)
-class User:
-    """A system user in the group of its name."""
-
-    kind: ClassVar[str] = "user"
-    name: str
-    machine: Machine
-
-    def look(self, noted: Marks) -> Look:
-        return RIGHT if self.machine.user(self.name) else TODO
-
-    def mark(self) -> str:
-        return ""
-
-    def do(self) -> None:
-        self.machine.add_user(self.name)
-
-    @classmethod
-    def undo(cls, name: str, marks: Marks, machine: Machine | None) -> str:
-        if machine and machine.user(name):
-            machine.drop_user(name)
-        return ""
-
-
-@dataclass(frozen=True)
 class Started:
     """Units that run, now and after each boot."""
 
@@ -383,9 +330,3 @@ class Started:
         if machine and machine.supervised():
             machine.stop_units(*name.split())
         return ""
-
-
-KINDS: Mapping[str, type[Action]] = {
-    kind.kind: kind
-    for kind in (Folder, Mode, Link, File, SettingsFile, UnitFile, Snippet, Group, User, Started)
-}  # fmt: skip
