@@ -1,17 +1,20 @@
 # make demo: see a push deploy.  make test: prove it.  Both set up all they need under .venv.
-# make docs: the pages as a site with search, in build/site.
+# make docs: the pages as a site with search, served on this machine.
+# make deb RELEASE=12: the package for Debian 12 (or 13), in dist/.  make wheel: for any Linux.
 # make lock: renew requirements.txt, what is installed, with hashes.  make audit: look for advisories against it.
 # make walk: all on servers of their own, which it boots; needs root, minutes the first time.
 # make chaos N=500 SEED=1: kill at random; ARGS=--fake without Salt.  make bench: what a deployment costs, ten minutes.
 PYTHON ?= python3
+DIST := dist
+REVISION := 1
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
-LOCKED := $(PIP) --require-hashes --no-deps
-LOCK := $(BIN)/uv pip compile setup.cfg --upgrade --universal --python-version 3.10 --generate-hashes --quiet \
+UV := $(BIN)/uv pip install --python $(BIN)/python --no-deps
+LOCKED := $(UV) --require-hashes --requirements
+LOCK := $(BIN)/uv pip compile --upgrade --universal --python-version 3.10 --generate-hashes --quiet \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
-.PHONY: demo test check docs lock audit walk chaos power bench clean
+.PHONY: demo test check docs wheel deb lock audit walk chaos power bench clean
 
 demo: $(VENV)/.package
 	@$(BIN)/corpus demo
@@ -29,13 +32,21 @@ docs: $(VENV)/.docs
 	$(BIN)/python -m mkdocs build --strict
 	@echo "Open build/site/index.html; with search: $(BIN)/python -m http.server -b 127.0.0.1 -d build/site"
 
+wheel: $(VENV)/.package
+	@mkdir -p $(DIST)
+	$(BIN)/uv build --quiet --wheel --out-dir $(DIST) --no-create-gitignore .
+
+deb: $(VENV)/.package
+	@test -n "$(RELEASE)" || { echo "for which Debian? make deb RELEASE=12, or 13" >&2; exit 1; }
+	$(BIN)/python .debian/build.py --release $(RELEASE) --revision $(REVISION) --into $(DIST)
+
 lock: $(VENV)/.package
-	@$(PIP) uv
-	$(LOCK) --extra ldap --extra notify -o requirements.txt
-	$(LOCK) --all-extras -c requirements.txt -o tests/requirements.txt
+	$(LOCK) setup.cfg --extra ldap --extra notify -o requirements.txt
+	$(LOCK) setup.cfg --all-extras -c requirements.txt -o tests/requirements.txt
+	echo uv | $(LOCK) - -o .ci/uv.txt
 
 audit:
-	@$(PYTHON) -m tests.audit requirements.txt tests/requirements.txt
+	@$(PYTHON) -m tests.audit requirements.txt tests/requirements.txt .ci/uv.txt
 
 walk: $(VENV)/.test
 	@sh tests/need_system.sh debootstrap systemd-nspawn
@@ -56,14 +67,16 @@ bench: $(VENV)/.test
 clean:
 	rm -rf $(VENV) build dist *.egg-info
 
-$(VENV)/.package: requirements.txt setup.cfg setup.py pyproject.toml
-	@echo "Setting up $(VENV) (once; a minute or two)"
+# uv installs what is locked, in seconds, and shows what it does; itself it is installed by pip, locked too.
+$(VENV)/.package: requirements.txt .ci/uv.txt setup.cfg setup.py pyproject.toml
+	@echo "Setting up $(VENV), once: about 90 packages, 60 MB"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "corpushooks needs Python 3.10 or newer; name one with: make PYTHON=python3.12")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "no venv module: apt-get install python3-venv" >&2; exit 1; }
-	@$(LOCKED) -r requirements.txt
-	@$(PIP) --no-deps -e .
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r .ci/uv.txt
+	@$(LOCKED) requirements.txt
+	@$(UV) --editable .
 	@touch $@
 
 $(VENV)/.test $(VENV)/.docs &: $(VENV)/.package tests/requirements.txt
-	@$(LOCKED) -r tests/requirements.txt
+	@$(LOCKED) tests/requirements.txt
 	@touch $(VENV)/.test $(VENV)/.docs

@@ -13,10 +13,11 @@ is not booted, with the network of this machine, and only where it has not run b
 that folder to begin with newer packages. `fetched` leaves packages where apt keeps its downloads: a server without a
 network can then install them.
 
-What a server changes lies in the folder that `booted` is given; the layers stay as they are. /srv is on the disk of
-this machine, everything else on an overlay. Its network is loopback alone, and its name is server.example.org. With
-`network=True` it has the network of this machine, with its ports (22 too), and its certificates: for what pip or npm
-fetch while it deploys. Several can run at once. A server ends with its test, and when the process that booted it dies.
+What a server changes lies in the folder that `booted` is given (`memory()` makes one); the layers stay as they are.
+/srv is a folder of its own there, everything else an overlay. Its network is loopback alone, and its name is
+server.example.org. With `network=True` it has the network of this machine, with its ports (22 too), and its
+certificates: for what pip or npm fetch while it deploys. Several can run at once. A server ends with its test, and when
+the process that booted it dies.
 
 Needs root, debootstrap and systemd-container: `sh tests/need_system.sh debootstrap systemd-nspawn`. The first time it
 takes minutes: pytest.mark.timeout(1800). Tests that boot servers are in tests/walk_*.py, which are run where they are
@@ -83,8 +84,8 @@ class Root:
         return self.plus(f"apt-get update --quiet\n{INSTALL} {shlex.join(packages)}")
 
     def fetched(self, *packages: str) -> Root:
-        """Return this root with packages, and what they need, downloaded and not installed."""
-        return self.plus(f"apt-get update --quiet\n{INSTALL} --download-only {shlex.join(packages)}")
+        """Return this root with packages, and all that they need or recommend, downloaded and not installed."""
+        return self.plus(f"apt-get update --quiet\napt-get install --yes --download-only {shlex.join(packages)}")
 
     def _run(self, script: str, folder: Path) -> None:
         _trust(folder / "changed")
@@ -218,6 +219,13 @@ class Server:
     def console(self) -> str:
         """Return what it has written to its console."""
         return (self.folder / "console.log").read_text(errors="replace")
+
+
+@contextmanager
+def memory() -> Iterator[Path]:
+    """Make a folder in memory, for a server that installs much: no disk slows it down."""
+    with tempfile.TemporaryDirectory(prefix="corpushooks-", dir="/dev/shm") as folder:
+        yield Path(folder)
 
 
 @contextmanager

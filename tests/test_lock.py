@@ -33,7 +33,7 @@ def wanted(*extras: str) -> set[str]:
     return {plain(re.split("[><=]", line)[0]) for text in texts for line in text.split()}
 
 
-@pytest.mark.parametrize("lock", LOCKS, ids=["package", "tests"])
+@pytest.mark.parametrize("lock", [*LOCKS, TOP / ".ci/uv.txt"], ids=["package", "tests", "uv"])
 def test_a_lock_file_pins_everything_by_hash_and_names_no_index(lock: Path) -> None:
     text = lock.read_text()
     assert "://" not in text and not re.search("^-", text, re.M)
@@ -47,6 +47,7 @@ def test_a_lock_file_pins_everything_by_hash_and_names_no_index(lock: Path) -> N
 def test_what_setup_asks_for_is_locked_and_one_version_for_all() -> None:
     package, tests = ({plain(name) for name, _ in audit.pinned([lock.read_text()])} for lock in LOCKS)
     assert wanted("ldap", "notify") <= package <= tests
+    assert "timelib" not in tests  # it has no wheel, and would need a compiler
     assert wanted("ldap", "notify", "docs", "test") <= tests
     pins = audit.pinned([lock.read_text() for lock in LOCKS])
     assert set(pins) == set(audit.pinned([LOCKS[1].read_text()]))

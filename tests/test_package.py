@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import email
+import re
 import shutil
 import sys
 import zipfile
@@ -68,6 +70,22 @@ def test_the_package_has_everything_that_runs(package: Path) -> None:
     shipped = package / "corpushooks/hooks/proc-receive"
     assert shipped.read_bytes() == (ROOT / "hooks/proc-receive").read_bytes()
     assert {path.name for path in package.iterdir() if not path.name.endswith(".dist-info")} == {"corpushooks"}
+
+
+def test_the_metadata_is_what_an_index_shows(package: Path) -> None:
+    (about,) = package.glob("*.dist-info/METADATA")
+    said = email.message_from_string(about.read_text())
+    assert (said["License-Expression"], said["License"]) == ("BSD-3-Clause", None)
+    assert said["Author"] and said["Description-Content-Type"] == "text/markdown"
+    urls = dict(url.split(", ") for url in said.get_all("Project-URL", []))
+    assert {"Homepage", "Documentation", "Source", "Issues", "Changelog"} == set(urls)
+    classifiers = said.get_all("Classifier", [])
+    assert {f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 15)} < set(classifiers)
+    links = re.findall(r"\]\(([^)#]+)", said.get_payload())
+    assert links and all(link.startswith("https://") for link in links)
+    ours = [link.removeprefix(f"{urls['Homepage']}/blob/main/") for link in (*links, urls["Documentation"])]
+    assert "docs/getting-started.md" in ours
+    assert [link for link in ours if not link.startswith("https://") and not (ROOT / link).exists()] == []
 
 
 def test_the_package_works_without_the_checkout(package: Path, tmp_path: Path) -> None:

@@ -1,0 +1,184 @@
+"""The Debian package, on bare servers of Debian 12 and 13: installed, at work, upgraded, removed and purged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from corpushooks.run import run
+from tests import nspawn
+from tests.host import until
+from tests.nspawn import Server
+
+TOP = Path(__file__).parent.parent
+RELEASES = {12: "bookworm", 13: "trixie"}
+NEEDS = ("python3", "git", "openssh-server", "logrotate", "man-db", "bash-completion")
+INSTALL = "DEBIAN_FRONTEND=noninteractive apt-get install --yes"
+FETCHED = "Need to get 0 B/"  # what apt says where it downloads nothing
+SLOW = """\
+wait:
+  cmd.run:
+    - name: touch /root/runs; until test -e /root/go; do sleep 0.1; done
+"""
+PAGE = """\
+page:
+  file.managed:
+    - name: {{ cfg.project_root }}/page.html
+    - contents: Hello from {{ cfg.name }}
+"""
+
+pytestmark = pytest.mark.timeout(1800)
+Built = Callable[[int], Path]
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """Return what gives the package for a release, built once from this checkout."""
+    folder = tmp_path_factory.mktemp("packages")
+
+    def build(release: int) -> Path:
+        if not list(folder.glob(f"*~deb{release}_*.deb")):
+            run(["make", "-C", TOP, "deb", f"RELEASE={release}", f"DIST={folder}"], timeout=900)
+        (found,) = folder.glob(f"*~deb{release}_*.deb")
+        return found
+
+    return build
+
+
+def newer(package: Path, folder: Path) -> Path:
+    """Return the next revision of a package."""
+    run(["dpkg-deb", "--raw-extract", package, folder / "root"])
+    control = folder / "root/DEBIAN/control"
+    control.write_text(control.read_text().replace("-1~deb", "-2~deb"))
+    run(["dpkg-deb", "--root-owner-group", "-Znone", "--build", folder / "root", folder / "2.deb"])
+    return folder / "2.deb"
+
+
+@pytest.fixture(scope="module", params=RELEASES)
+def server(request: pytest.FixtureRequest, built: Built) -> Iterator[Server]:
+    """Return a server on which the package is installed, and nothing of it done."""
+    root = nspawn.bare(RELEASES[request.param]).fetched(*NEEDS)
+    with nspawn.memory() as folder, nspawn.booted(root, folder) as there:
+        package = built(request.param)
+        there.put(package, "/root/1.deb")
+        with nspawn.memory() as aside:
+            there.put(newer(package, aside), "/root/2.deb")
+        there.run(f"{INSTALL} man-db bash-completion")
+        yield there
+
+
+def installed(server: Server, revision: int) -> str:
+    """Install the package as the page says; return what that said."""
+    done = server.run(f"{INSTALL} /root/{revision}.deb", timeout=600)
+    return done.text + done.stderr.decode()
+
+
+def pushing(server: Server, name: str, sls: str) -> None:
+    """Begin to push a commit to a project, as root on the server."""
+    server.run(
+        f"""
+        cd /root/{name} && cat >.salt/10_app.sls && date +%N >file && git add --all && git commit --quiet --message=x
+        rm -f /root/{name}.code
+        systemd-run --quiet --setenv=HOME=/root --working-directory=/root/{name} \
+            sh -c 'git push prod >/root/{name}.log 2>&1; echo $? >/root/{name}.code'
+        """,
+        stdin=sls.encode(),
+    )
+
+
+def pushed(server: Server, name: str) -> tuple[str, str]:
+    """Await the end of a push; return its exit code and what it said."""
+    code = server.root / f"root/{name}.code"
+    until(lambda: code.exists() and code.read_text(), 300)
+    return code.read_text().strip(), (server.root / f"root/{name}.log").read_text()
+
+
+def test_it_installs_without_a_compiler_and_says_what_is_next(server: Server) -> None:
+    said = installed(server, 1)
+    assert FETCHED in said
+    assert "corpushooks is installed. To make this machine a host: corpus setup" in said
+    server.run("! command -v cc gcc pip")
+    assert server.run("systemctl is-active corpushooks.socket", check=False).text == "inactive"
+    assert server.run("corpus --version").text.startswith("corpus")
+    loaded = server.run("find /opt/corpushooks -name '*.so*' -exec ldd {} + 2>&1 || true", timeout=300).text
+    assert "libc.so" in loaded and "not found" not in loaded
+    assert "corpus \\- Deploy" in server.run("man --where corpus; zcat /usr/share/man/man1/corpus.1.gz").text
+
+
+def test_setup_makes_it_a_host_that_deploys(server: Server) -> None:
+    said = server.run("corpus setup", timeout=300).text
+    assert "wrong" not in said and "/usr/local" not in said and "/etc/systemd" not in said
+    assert server.run("systemctl is-active corpushooks.socket corpushooks.service").text == "active\nactive"
+    server.run(
+        """
+        git config --global user.name Root
+        git config --global user.email root@localhost
+        for name in one two; do
+            corpus init $name
+            git init --quiet --initial-branch=master /root/$name
+            cd /root/$name
+            mkdir .salt
+            git remote add prod /srv/projects/$name/git/project.git
+            git config remote.prod.push HEAD:refs/deploy/now
+        done
+        """
+    )
+    pushing(server, "one", PAGE)
+    code, said = pushed(server, "one")
+    assert code == "0" and "success: one is live" in said
+    assert server.run("cat /srv/projects/one/project/page.html").text == "Hello from one"
+
+
+def test_an_upgrade_lets_a_deployment_end_and_loses_no_push(server: Server) -> None:
+    pushing(server, "one", SLOW)
+    until((server.root / "root/runs").exists)
+    server.run(
+        """
+        systemd-run --quiet --unit=upgrade --remain-after-exit --setenv=DEBIAN_FRONTEND=noninteractive \
+            sh -c 'exec apt-get install --yes /root/2.deb >/root/upgrade.log 2>&1'
+        """
+    )
+    until(lambda: "a running deployment can end first" in (server.root / "root/upgrade.log").read_text())
+    (server.root / "root/go").touch()
+    code, said = pushed(server, "one")
+    assert code == "0" and "success: one is live" in said
+    until(lambda: server.run("systemctl show --property=SubState upgrade").text != "SubState=running", 600)
+    upgraded = (server.root / "root/upgrade.log").read_text()
+    assert server.run("systemctl show --property=Result upgrade").text == "Result=success", upgraded
+    assert "-2~deb" in server.run("dpkg-query --show corpushooks").text
+    assert server.run("systemctl is-active corpushooks.socket corpushooks.service").text == "active\nactive"
+    server.run("! find /opt/corpushooks -name '*.pyc' | grep -v __pycache__")
+
+
+def test_a_deployment_cannot_replace_what_runs_it(server: Server) -> None:
+    pushing(server, "two", f"up:\n  cmd.run:\n    - name: {INSTALL} --reinstall /root/2.deb\n")
+    code, said = pushed(server, "two")
+    assert code == "1" and "cannot replace what runs it" in said
+    assert server.run("systemctl is-active corpushooks.service").text == "active"
+    server.run("dpkg --verify corpushooks; dpkg --audit")
+    pushing(server, "two", PAGE)
+    assert pushed(server, "two")[0] == "0"
+
+
+def test_removed_it_stops_and_keeps_the_projects(server: Server) -> None:
+    pid = server.run("systemctl show --value --property=MainPID corpushooks.service").text
+    server.run("echo 'stop_timeout: 5' >>/etc/corpushooks/config.yaml")
+    server.run("apt-get remove --yes corpushooks", timeout=300)
+    server.run(f"! test -e /proc/{pid}; ! test -e /opt/corpushooks; ! test -e /run/corpushooks/corpushooks.sock")
+    server.run("! getent passwd corpus; sshd -t; test -e /etc/corpushooks/config.yaml")
+    said = server.run("apt-get purge --yes corpushooks 2>&1").text
+    assert "/srv/projects is kept" in said and "/var/lib/corpushooks is kept" in said
+    left = (
+        "ls /etc/corpushooks /etc/logrotate.d/corpushooks /etc/systemd/system/corpushooks* /usr/bin/corpus 2>&1 || true"
+    )
+    assert all("No such file" in line for line in server.run(left).text.splitlines())
+    assert server.run("cat /srv/projects/two/project/page.html").text == "Hello from two"
+    server.run("test -s /var/lib/corpushooks/corpushooks.db || ls /var/lib/corpushooks | grep .")
+
+
+def test_installed_again_it_goes_on(server: Server) -> None:
+    installed(server, 2)
+    server.run("corpus setup", timeout=300)
+    assert "live:" in server.run("corpus status one").text
