@@ -149,6 +149,17 @@ class Offline:
         return done
 
 
+@contextmanager
+def checkout(folder: Path) -> Iterator[Path]:
+    """Have a folder with a checkout of what is installed."""
+    for name in SOURCES:
+        if (source := TOP / name).is_dir():
+            shutil.copytree(source, folder / "checkout" / name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif source.exists():
+            shutil.copy(source, folder / "checkout" / name)
+    yield folder
+
+
 @pytest.fixture(scope="module")
 def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
     """Return the walk of somebody who has followed the whole page."""
