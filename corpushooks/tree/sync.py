@@ -164,6 +164,8 @@ def _sync_folder(job: _Sync, folder: str, entries: Folder) -> None:
         remove_at(fd, TEMP)
         for name, entry in entries.items():
             job.check()
+            if entry.kind == "file" and _recorded(job, fd, join(folder, name), name, entry):
+                continue  # the common case
             with at(join(folder, name)), job.mounts.entry(fd, folder, name):
                 _sync_entry(job, fd, folder, name, entry)
 
@@ -174,7 +176,7 @@ def _sync_entry(job: _Sync, fd: int, folder: str, name: str, entry: Entry) -> No
         _sync_subfolder(job, fd, path, name, entry)
     elif entry.kind == "link":
         _sync_link(job, fd, path, name, entry)
-    elif entry.kind == "file" and not _recorded(job, fd, path, name, entry):
+    elif entry.kind == "file":
         _sync_file(job, folder, name, entry)
 
 
@@ -216,7 +218,7 @@ def _recorded(job: _Sync, fd: int, path: str, name: str, entry: Entry) -> bool:
         return False
     try:
         st = os.stat(name, dir_fd=fd, follow_symlinks=False)
-    except FileNotFoundError:
+    except OSError:
         return False
     if known != [*entry.stamp, *stamp_of(st)] or _mode(st, entry) != stat.S_IMODE(st.st_mode):
         return False
