@@ -12,6 +12,7 @@ from corpushooks.run import run
 
 PROGRAM = "apt-cache"
 MANY = 400  # names in one question
+LIMIT = 30.0  # seconds that an answer may take
 
 
 def candidates(names: Collection[str]) -> set[str] | None:
@@ -31,13 +32,13 @@ def candidates(names: Collection[str]) -> set[str] | None:
 
 def _lists() -> str:
     """Return the folder of apt's lists. Source: apt-config(8), shell."""
-    words = shlex.split(run(["apt-config", "shell", "LISTS", "Dir::State::lists/d"]).text)
+    words = shlex.split(run(["apt-config", "shell", "LISTS", "Dir::State::lists/d"], timeout=LIMIT).text)
     return words[0].removeprefix("LISTS=") if words else ""
 
 
 def _policy(names: list[str]) -> set[str]:
     """Return the names with a candidate. Source: apt-cache(8), policy."""
-    said = run([PROGRAM, "policy", *names]).text
+    said = run([PROGRAM, "policy", *names], timeout=LIMIT).text
     blocks = re.findall(r"^(\S+):\n(?:  .*\n)*?  Candidate: (.+)$", said, re.MULTILINE)
     return {name for name, version in blocks if version != "(none)"}
 
@@ -47,7 +48,7 @@ def _provided(names: list[str]) -> set[str]:
 
     Source: apt-cache(8), showpkg.
     """
-    said = run([PROGRAM, "showpkg", *names], check=False).text
+    said = run([PROGRAM, "showpkg", *names], check=False, timeout=LIMIT).text
     providers: dict[str, set[str]] = {}
     for block in re.split(r"^Package: ", said, flags=re.MULTILINE)[1:]:
         listed = block.partition("Reverse Provides:")[2].splitlines()
@@ -58,5 +59,9 @@ def _provided(names: list[str]) -> set[str]:
 
 
 def _installed(names: Collection[str]) -> set[str]:
-    said = run(["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Abbrev}\\n", *sorted(names)], check=False)
+    said = run(
+        ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Abbrev}\\n", *sorted(names)],
+        check=False,
+        timeout=LIMIT,
+    )
     return {line.split()[0] for line in said.text.splitlines() if line.endswith("ii ") or line.split()[-1] == "ii"}

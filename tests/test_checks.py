@@ -52,6 +52,10 @@ def test_packages_are_found_where_a_text_names_them() -> None:
     ]  # fmt: skip
     mode = "a:\n  pkg.{{ salt['mc_pkgs.settings']()['installmode'] }}:\n    - pkgs:\n      - vim\n"
     assert packages.declared(mode)[0].name == "vim"
+    required = (
+        "a:\n  pkg.installed:\n    - require:\n      - pkg: b\n    - pkgs:\n      - c\n{#\n      - d\n#}\n      - e\n"
+    )
+    assert [(each.name, each.line) for each in packages.declared(required)] == [("c", 6), ("e", 10)]
     assert packages.declared("a:\n  pkg:\n    - installed\n    - pkgs:\n      - vim\n")[0].name == "vim"
 
 
@@ -78,6 +82,8 @@ def test_a_package_named_twice_in_one_state() -> None:
         ("libmysqlclient-dev", "default-libmysqlclient-dev"), ("mysql-server", "default-mysql-server"),
         ("mysql-client-5.5", "default-mysql-client"), ("postgresql-9.4", "postgresql"),
         ("postgresql-server-dev-9.3", "postgresql-server-dev-all"), ("libjpeg8-dev", "libjpeg-dev"),
+        ("libtiff5", "libtiff6"), ("libtiff5-dev", "libtiff-dev"), ("tcl8.5-dev", "tcl-dev"),
+        ("ruby1.9.1-dev", "ruby-dev"), ("php5-sqlite", "php-sqlite3"), ("cython", "cython3"),
         ("openjdk-7-jre-headless", "default-jre-headless"), ("ttf-dejavu", "fonts-dejavu"), ("mongodb-org", ""),
         ("nginx", None), ("python3-dev", None), ("php-cli", None), ("libxml2-dev", None), ("php8.2-fpm", None),
     ],
@@ -256,6 +262,7 @@ def test_misspelt_keys_and_the_nearest_name() -> None:
 
 
 def test_text_and_jinja_are_no_keys() -> None:
+    assert keys.keys("{#\nmakina-projects.blog:\n  x: 1\n#}\na: 1\n") == [keys.Key(5, ("a",))]
     text = "a: |\n  makina-projects.blog:\n    x: 1\n{% if x %}\nb: 1\n{% endif %}\nc:\n  - d: 1\n# e: 1\n"
     assert [key.path for key in keys.keys(text)] == [("a",), ("b",), ("c",)]
     assert keys.data_keys("makina-projects.x:\n  data:\n    a: 1\n    b:\n      c: 1\n") == {"a", "b"}

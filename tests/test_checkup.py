@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -272,3 +273,38 @@ def test_no_json_has_half_a_character(new_box: Callable[..., Box], tmp_path: Pat
     text = corpus(box, "check", "--json", str(app)).stdout.decode()
     assert json.loads(text)["target"].endswith("app\\xff")
     assert "\\ud" not in text
+
+
+def test_a_sample_that_is_no_text_and_the_other_files(lists: None, new_box: Callable[..., Box], tmp_path: Path) -> None:
+    box, app = new_box(salt=True), tmp_path / "app"
+    write(app, {".salt/00_a.sls": "a: {% if %}\n", ".salt/10_b.sls": TREE[".salt/000_prereqs.sls"]}, tmp_path / "m")
+    (app / ".salt/PILLAR.sample").write_bytes(LATIN)
+    found = asked(box, "check", str(app), code=1)["findings"]
+    assert [(each["file"].removeprefix(".salt/"), each["line"], each["kind"]) for each in found] == [
+        ("00_a.sls", 1, "syntax"), ("10_b.sls", 7, "package"), ("10_b.sls", 8, "doubled"),
+        ("PILLAR.sample", 3, "encoding"),
+    ]  # fmt: skip
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+def test_a_check_needs_no_rights(lists: None, tmp_path: Path) -> None:
+    app = tmp_path / "app"
+    write(app, {".salt/00_a.sls": "a:\n  pkg.installed:\n    - name: php5-cli\n"}, tmp_path)
+    for path in (tmp_path, *tmp_path.parents):
+        path.chmod(path.stat().st_mode | 0o011)
+    drop = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+    words = [
+        *drop,
+        "env",
+        "-u",
+        "APT_CONFIG",
+        sys.executable,
+        "-m",
+        "corpushooks",
+        "--root",
+        "/nonexistent",
+        "check",
+        str(app),
+    ]
+    done = run(words, env={"HOME": "/nonexistent"}, check=False)
+    assert done.stdout.decode().startswith("00_a.sls line 3: package php5-cli has no candidate"), done

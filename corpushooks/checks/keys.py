@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from corpushooks.checks.finding import Finding
+from corpushooks.checks.texts import uncommented
 
 PROJECTS, STATES = "makina-projects", "makina-states"
 CLOSE = 0.75  # how alike two words are when one is taken for a slip of the other
@@ -28,7 +29,7 @@ class Key:
 
 def keys(text: str) -> list[Key]:
     """Return the keys of the mappings of a text, as far as they are written as blocks."""
-    return list(_keys(text))
+    return list(_keys(uncommented(text)))
 
 
 def _keys(text: str) -> Iterator[Key]:

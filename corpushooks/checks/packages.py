@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from corpushooks.checks.finding import Finding
+from corpushooks.checks.texts import uncommented
 
 # Names of old releases -> what Debian 12 has instead; empty: nothing. The first that fits counts.
 SUCCESSORS: tuple[tuple[str, str], ...] = (
@@ -23,11 +24,13 @@ SUCCESSORS: tuple[tuple[str, str], ...] = (
     (r"ipython", "ipython3"),
     (r"php(5|7\.\d|8\.[013])-(mysqlnd|mysql)", "php-mysql"),
     (r"php(5|7\.\d|8\.[013])-apc", "php-apcu"),
+    (r"php(5|7\.\d|8\.[013])-sqlite", "php-sqlite3"),
     (r"php(5|7\.\d|8\.[013])-(mcrypt|suhosin|ffmpeg)", ""),
     (r"php(5|7\.\d|8\.[013])-(.+)", r"php-\2"),
     (r"php(5|7\.\d|8\.[013])", "php"),
     (r"php-apc", "php-apcu"),
     (r"libapache2-mod-php(5|7\.\d)", "libapache2-mod-php"),
+    (r"libapache2-mod-wsgi", "libapache2-mod-wsgi-py3"),
     (r"libapache2-mod-fastcgi", "libapache2-mod-fcgid"),
     (r"apache2-mpm-.+|apache2\.2-.+", "apache2"),
     (r"apache2-(prefork|threaded)-dev", "apache2-dev"),
@@ -39,18 +42,33 @@ SUCCESSORS: tuple[tuple[str, str], ...] = (
     (r"postgresql-[\d.]+-postgis.*", "postgresql-postgis"),
     (r"postgresql-(8|9|10|11|12|13|14)(\.\d)?", "postgresql"),
     (r"libjpeg62-dev", "libjpeg62-turbo-dev"),
-    (r"libjpeg8(-dev)?", "libjpeg-dev"),
+    (r"libjpeg-turbo8(-dev)?", r"libjpeg62-turbo\1"),
+    (r"libjpeg8", "libjpeg62-turbo"),
+    (r"libjpeg8-dev", "libjpeg-dev"),
     (r"libpng12(-dev|-0)?|libpng3", "libpng-dev"),
-    (r"libtiff[45](-dev|-alt-dev)?", "libtiff-dev"),
+    (r"libtiff[45](-alt)?-dev", "libtiff-dev"),
+    (r"libtiff[45]", "libtiff6"),
+    (r"libwebp[2-6]", "libwebp7"),
     (r"libreadline[56](-dev)?", "libreadline-dev"),
     (r"libncursesw5-dev|ncurses-dev", "libncurses-dev"),
     (r"libfreetype6-dev", "libfreetype-dev"),
     (r"libgdal1?-dev|libgdal1.*", "libgdal-dev"),
-    (r"libgeos-(3\.\S+|c1)", "libgeos-dev"),
-    (r"libproj0", "libproj-dev"),
+    (r"libgeos-c1", "libgeos-c1v5"),
+    (r"libgeos-3\.\S+", "libgeos-dev"),
+    (r"libproj0", "libproj25"),
+    (r"libldap-2\.4-2", "libldap-2.5-0"),
+    (r"libsqlite0(-dev)?", "libsqlite3-dev"),
+    (r"libzmq-dev", "libzmq3-dev"),
+    (r"libgd-gd2-perl", "libgd-perl"),
+    (r"libgraphicsmagick3", "libgraphicsmagick-q16-3"),
+    (r"libmagickcore[45]", "libmagickcore-6.q16-6"),
+    (r"(tcl|tk)8\.[0-5](-dev)?", r"\1\2"),
+    (r"cython", "cython3"),
+    (r"e2fslibs-dev", "libext2fs-dev"),
     (r"libssl(0\.9\.8|1\.0\.\d|1\.1)", "libssl3"),
     (r"libdb4\.\d(-dev)?|libdb5\.1-dev", "libdb-dev"),
-    (r"libopenjpeg(2|-dev)", "libopenjp2-7-dev"),
+    (r"libopenjpeg-dev", "libopenjp2-7-dev"),
+    (r"libopenjpeg2", "libopenjp2-7"),
     (r"libgraphicsmagick1-dev|libmagickwand\d-dev", "libmagickwand-dev"),
     (r"libcurl3(-dev)?", "libcurl4-openssl-dev"),
     (r"libcurl-dev", "libcurl4-openssl-dev"),
@@ -58,8 +76,13 @@ SUCCESSORS: tuple[tuple[str, str], ...] = (
     (r"openjdk-([6-9]|1[0-6])-(jdk|jre)(-headless)?", r"default-\2\3"),
     (r"(sun|oracle)-java.*", "default-jdk"),
     (r"tomcat[5-9]", "tomcat10"),
+    (r"ttf-indic-fonts-core", "fonts-indic"),
+    (r"ttf-tamil-fonts", "fonts-taml"),
+    (r"ttf-kannada-fonts", "fonts-knda"),
+    (r"ttf-unifont", "fonts-unifont"),
+    (r"fonts-droid", "fonts-droid-fallback"),
+    (r"firefox", "firefox-esr"),
     (r"ttf-(dejavu|liberation|freefont)(-.+)?", r"fonts-\1\2"),
-    (r"(ttf-)?mscorefonts-installer", "ttf-mscorefonts-installer"),
     (r"nodejs-legacy", "nodejs"),
     (r"chromium-browser", "chromium"),
     (r"libav-tools", "ffmpeg"),
@@ -67,17 +90,17 @@ SUCCESSORS: tuple[tuple[str, str], ...] = (
     (r"netcat", "netcat-openbsd"),
     (r"xpdf(-utils)?", "poppler-utils"),
     (r"awk", "gawk"),
-    (r"ruby1\.\S+|ruby2\.\S+|rubygems", "ruby"),
-    (r"ruby1\.\S+-dev|ruby2\.\S+-dev", "ruby-dev"),
+    (r"ruby[12]\.\S+-dev", "ruby-dev"),
+    (r"ruby[12]\.\S+|rubygems", "ruby"),
     (r"redis", "redis-server"),
-    (r"mongodb.*|mongo|phantomjs|casperjs|rvm|solr-(tomcat|jetty)|yui-compressor-legacy", ""),
+    (r"mongodb.*|mongo|phantomjs|casperjs|rvm|solr-(tomcat|jetty)|xlhtml|ruby-compass", ""),
 )
 _RULES = tuple((re.compile(pattern), successor) for pattern, successor in SUCCESSORS)
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9+.:_-]*"
 _LIST = re.compile(r"^(\s*)-?\s*(pkgs|names)\s*:\s*(\[.*\]|)\s*(?:#.*)?$")
 _ITEM = re.compile(rf"^(\s*)-\s+(['\"]?)({NAME})\2\s*(?::\s*(['\"]?)([^'\"#{{}}]+?)\4)?\s*(?:[#{{].*)?$")
-_STATE = re.compile(r"^\s*(?:-\s+)?(pkg(?:\.(?:installed|latest|\{\{.*?\}\}))?)\s*:")
+_STATE = re.compile(r"^\s*pkg(?:\.(?:installed|latest|\{\{.*?\}\}))?\s*:\s*(?:#.*)?$")
 _SINGLE = re.compile(rf"^(\s*)-\s+name\s*:\s*(['\"]?)({NAME})\2\s*(?:#.*)?$")
 _OPENS = re.compile(r"{%-?\s*(?:if|for)\b")
 _CLOSES = re.compile(r"{%-?\s*end(?:if|for)\b")
@@ -98,7 +121,7 @@ class Named:
 
 def declared(text: str) -> list[Named]:
     """Return the packages that an SLS file names literally; what Jinja makes is not seen here."""
-    return list(_declared(text.splitlines()))
+    return list(_declared(uncommented(text).splitlines()))
 
 
 def _declared(lines: list[str]) -> Iterator[Named]:
@@ -126,7 +149,7 @@ def _declared(lines: list[str]) -> Iterator[Named]:
 
 def adds_sources(texts: Iterable[str]) -> bool:
     """Say whether files of a project make packages available that the host's lists do not have yet."""
-    return any(_OTHER_SOURCE.search(text) for text in texts)
+    return any(_OTHER_SOURCE.search(uncommented(text)) for text in texts)
 
 
 def successor(name: str) -> str | None:

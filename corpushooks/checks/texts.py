@@ -17,6 +17,11 @@ _CALL = re.compile(r"resetperms")
 _OPTION = re.compile(r"(?<!\S)(--?[A-Za-z][\w-]*)")
 
 
+def uncommented(text: str) -> str:
+    """Return a text without the comments of Jinja; every line stays where it is."""
+    return re.sub(r"\{#.*?#\}", lambda found: "\n" * found[0].count("\n"), text, flags=re.DOTALL)
+
+
 def encoding(file: str, data: bytes) -> Finding | None:
     """Return what is wrong with the bytes of a text."""
     if data.startswith(POINTER):
@@ -44,7 +49,7 @@ def resetperms(file: str, text: str) -> list[Finding]:
 def options(text: str) -> list[tuple[int, str]]:
     """Return the options of calls of resetperms, with their lines; a call goes on while lines end in a backslash."""
     found, within = [], False
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(uncommented(text).splitlines(), 1):
         call = _CALL.search(line)
         begins = call is not None and not line.lstrip().startswith(("#", "{%", "{#"))
         if begins or within:
@@ -109,7 +114,7 @@ def sources(text: str, project: str) -> list[tuple[int, str]]:
 def _lines(text: str) -> Iterator[tuple[int, str, int]]:
     """Yield each line with its number and how many conditions, loops and macros it is in; no comments."""
     depth = 0
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(uncommented(text).splitlines(), 1):
         if not line.lstrip().startswith(("#", "{#")):
             yield number, line, depth
         for word in _DEPTH.findall(line):

@@ -10,6 +10,7 @@ from corpushooks.errors import ProcessError
 from corpushooks.run import Output, run
 
 # Nothing that the configuration of that repository names is run, and its index stays as it is.
+LIMIT = 60.0  # seconds that git may take
 QUIET = ("--no-optional-locks", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false")
 
 
@@ -46,4 +47,4 @@ def worktree(folder: Path, below: str) -> Worktree | None:
 
 
 def _git(folder: Path, *words: str) -> Output:
-    return run(["git", *QUIET, "-C", folder, *words])
+    return run(["git", *QUIET, "-C", folder, *words], timeout=LIMIT)
