@@ -170,11 +170,11 @@ def _compiled(
     """Have Salt compile the SLS files in which nothing is `wrong` so far, if there is a cfg."""
     beside = {f".salt/{release.SAMPLE}", "pillar/init.sls"}
     if wrong & beside:
-        return survey.packaged(texts, {})  # of the others nothing more can be known
+        return survey.packaged(found, texts, {})  # of the others nothing more can be known
     try:
         odd = survey.carried(found, texts, _give_cfg(session, settings, found, redactor).odd)
     except CorpusError as exc:
-        return [_of_cfg(exc), *survey.packaged(texts, {})]
+        return [_of_cfg(exc), *survey.packaged(found, texts, {})]
     paths = [path for path in release.files(found) if path.is_relative_to(found.states) and path != found.sample]
     # a dot in its name, and Salt would look for it in a folder
     read = [path for path in paths if survey.named(found, path) not in wrong and "." not in path.stem]

@@ -27,7 +27,7 @@ from corpushooks.settings import Settings
 from corpushooks.sls import Compiled, Planned, Problem, id_line, key_line, unsupported
 from corpushooks.text import clean, shown
 
-SIZE, MANY = 1 << 20, 3000  # bytes of a file, files of a .salt, that are looked at
+SIZE, TOTAL, MANY = 1 << 20, 1 << 25, 3000  # bytes of a file, bytes and files of a release, that are looked at
 PILLAR_LIMIT = 60.0  # seconds that a pillar may take to compile when it is pushed
 PROGRAMS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -54,6 +54,18 @@ class Texts:
         every = (path for path in self.contents if path.endswith(".sls") and path.startswith(".salt/"))
         return {path: self.text(path) for path in sorted(every) if path not in self.wrong}
 
+    def run_by(self, found: Release) -> dict[str, str]:
+        """The SLS files that are run, be it by a task, or that one of these includes, as far as texts say so."""
+        own = {named(found, path) for path in files(found)}
+        every = "\n".join(self.sls.values())
+        root = named(found, found.states)
+        reached = {}
+        for path, text in self.sls.items():
+            dotted = path.removeprefix(f"{root}/").removesuffix(".sls").removesuffix("/init").replace("/", ".")
+            if path in own or f".{dotted}" in every or f".{dotted.rpartition('.')[0]}.{{" in every:
+                reached[path] = text
+        return reached
+
     @functools.cached_property
     def words(self) -> frozenset[str]:
         """Every word of the files of .salt, but for the keys of the sample."""
@@ -68,13 +80,18 @@ class Texts:
 
 
 def read(found: Release) -> Texts:
-    """Read the files of a release, following no link."""
-    contents = {}
-    for folder, name in ((found.salt, ".salt"), (found.pillar, "pillar")):
-        for path in sorted(folder.rglob("*"))[:MANY]:
-            data = _bytes(path)
-            if data is not None:
-                contents[f"{name}/{path.relative_to(folder)}"] = data
+    """Read the files of a release, following no link; SLS files first, since others may be too many or too large."""
+    paths = [(folder, name, path) for folder, name in ((found.salt, ".salt"), (found.pillar, "pillar"))
+             for path in folder.rglob("*")]  # fmt: skip
+    contents: dict[str, bytes] = {}
+    size = 0
+    for folder, name, path in sorted(paths, key=lambda each: (each[2].suffix != ".sls", each[2].name != SAMPLE, each)):
+        if len(contents) >= MANY or size >= TOTAL:
+            break
+        data = _bytes(path)
+        if data is not None:
+            contents[f"{name}/{path.relative_to(folder)}"] = data
+            size += len(data)
     return Texts(contents)
 
 
@@ -128,7 +145,7 @@ def of_problem(found: Release, problem: Problem) -> Finding:
 def static(found: Release, read_: Texts) -> list[Finding]:
     """Judge the files of a release as texts; nothing of them is rendered."""
     said = list(read_.wrong.values())
-    for path, text in read_.sls.items():
+    for path, text in read_.run_by(found).items():
         said += packages.doubled(path, text) + texts.resetperms(path, text) + _absent(found, path, text)
     said += sent.of_commit(dict.fromkeys(read_.contents, stat.S_IFREG), {}, found.environment)
     return [*said, *unread(found, read_)]
@@ -170,13 +187,15 @@ def unread(found: Release, read_: Texts, *, sample: bool = True) -> list[Finding
     return said
 
 
-def packaged(read_: Texts, rendered: Mapping[str, Sequence[states.Rendered]], *, literal: bool = True) -> list[Finding]:
+def packaged(
+    found: Release, read_: Texts, rendered: Mapping[str, Sequence[states.Rendered]], *, literal: bool = True
+) -> list[Finding]:
     """Name the packages that this host does not have: one question to apt for all.
 
     Without `literal` only those that Jinja made: the others were asked for before.
     """
     every = [state for several in rendered.values() for state in several]
-    written = {path: packages.declared(text) for path, text in read_.sls.items()}
+    written = {path: packages.declared(text) for path, text in read_.run_by(found).items()}
     known_names = {each.name for several in written.values() for each in several}
     names = {name for _, name, _ in states.packages(every)}
     names = names | known_names if literal else names - known_names
@@ -189,9 +208,10 @@ def packaged(read_: Texts, rendered: Mapping[str, Sequence[states.Rendered]], *,
     said: list[Finding | None] = [*states.installed(every, known, sure=sure, among=names)]
     for path, several in written.items():
         shown = {name for _, name, _ in states.packages(rendered.get(path, ()))}
+        aside = texts.guarded(read_.text(path))
         for each in several:
             if each.name not in shown and not (each.conditional and path in rendered):
-                always = sure and not each.conditional
+                always = sure and not each.conditional and each.line not in aside
                 said.append(packages.judged(path, each.line, each.name, known, sure=always))
     return [finding for finding in said if finding]
 
@@ -210,7 +230,10 @@ def compiled(found: Release, read_: Texts, told: Mapping[Path, Compiled], *, lit
     said += states.commands(every, lambda name: bool(shutil.which(name, path=PROGRAMS)), brought)
     for path, each in told.items():
         said += _unrun(named(found, path), each)
-    return [*said, *packaged(read_, {path: several for path, several in rendered.items() if several}, literal=literal)]
+    return [
+        *said,
+        *packaged(found, read_, {path: several for path, several in rendered.items() if several}, literal=literal),
+    ]
 
 
 def _unrun(path: str, told: Compiled) -> Iterator[Finding]:

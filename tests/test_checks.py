@@ -309,6 +309,12 @@ def test_files_that_are_not_sent() -> None:
     assert many.what.startswith("9 files are not in git (0.sls, 1.sls, 2.sls, …)")
 
 
+def test_states_under_a_condition() -> None:
+    text = "a:\n  x.y:\n    - unless: z\n    - source: salt://a/b\n{{ c }}:\n  x.y:\n    - source: salt://c/d\n"
+    assert texts.guarded(text) == {1, 2, 3, 4}
+    assert texts.sources(text, "shop") == [(7, "c/d")]
+
+
 # fixes
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 from collections.abc import Iterator
@@ -81,6 +82,20 @@ def whole(option: str) -> str:
     return fits[0] if len(fits) == 1 else ""
 
 
+_GUARD = re.compile(r"^\s*-\s+(?:unless|onlyif|onfail|onfail_any|check_cmd)\s*:", re.MULTILINE)
+
+
+def guarded(text: str) -> set[int]:
+    """Return the lines of states that only run under a condition, which a command or another state decides."""
+    lines = text.splitlines()
+    begins = [number for number, line in enumerate(lines) if re.match(r"[^\s#{-]|\{\{", line)] + [len(lines)]
+    found: set[int] = set()
+    for begin, end in itertools.pairwise(begins):
+        if _GUARD.search("\n".join(lines[begin:end])):
+            found.update(range(begin + 1, end + 1))
+    return found
+
+
 _INCLUDE = re.compile(r"^\s*-\s+(['\"]?)((?:[\w.-]|\{\{.*?\}\})+)\1\s*(?:#.*)?$")
 _SOURCE = re.compile(r"salt://((?:[\w./@+-]|\{\{.*?\}\})+)")
 _NAME = re.compile(r"\{\{-?\s*(?:[\w.]+\.)?(?:name|project_name)\s*-?\}\}|\{\{-?\s*cfg\[['\"]name['\"]\]\s*-?\}\}")
@@ -102,10 +117,11 @@ def includes(text: str, project: str) -> list[tuple[int, str]]:
 
 def sources(text: str, project: str) -> list[tuple[int, str]]:
     """Return the files of salt:// that a text names whatever a condition says, with their lines."""
+    aside = guarded(text)
     found = [
         (number, _named(name, project))
         for number, line, depth in _lines(text)
-        if not depth and re.search(r"\bsource\s*:", line)
+        if not depth and number not in aside and re.search(r"\bsource\s*:", line)
         for name in _SOURCE.findall(line)[:1]
     ]
     return [(number, name) for number, name in found if name]
