@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import threading
 from collections.abc import Collection
 
 from corpushooks.errors import ProcessError
@@ -13,19 +14,54 @@ from corpushooks.run import run
 PROGRAM = "apt-cache"
 MANY = 400  # names in one question
 LIMIT = 30.0  # seconds that an answer may take
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]*")
+
+
+class Lists:
+    """What can be installed here, as far as it was asked; a question can be asked ahead, and each name only once."""
+
+    def __init__(self) -> None:
+        self._asked: set[str] = set()
+        self._found: set[str] = set()
+        self._none = False  # there are no lists
+        self._ahead: threading.Thread | None = None
+
+    def ask_ahead(self, names: Collection[str]) -> None:
+        """Begin to ask, and do not wait for the answer."""
+        self._end()
+        self._ahead = threading.Thread(target=self._ask, args=(names,), daemon=True)
+        self._ahead.start()
+
+    def candidates(self, names: Collection[str]) -> set[str] | None:
+        """Return those of `names` that can be installed; None where there are no lists."""
+        self._end()
+        self._ask(names)
+        return None if self._none else self._found & set(names)
+
+    def _end(self) -> None:
+        if self._ahead:
+            self._ahead.join()
+        self._ahead = None
+
+    def _ask(self, names: Collection[str]) -> None:
+        fresh = set(names) - self._asked
+        if fresh and not self._none:
+            found = candidates(fresh)
+            self._none = found is None
+            self._asked |= fresh
+            self._found |= found or set()
 
 
 def candidates(names: Collection[str]) -> set[str] | None:
     """Return those of `names` that can be installed, or are provided by another; None where there are no lists."""
-    asked = sorted(name for name in names if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9+._-]*", name))
+    asked = sorted(name for name in names if _NAME.fullmatch(name))
     try:
         if not any("_Packages" in name for name in os.listdir(_lists())):
             return None
         found: set[str] = set()
         for start in range(0, len(asked), MANY):
-            found |= _policy(asked[start : start + MANY])
-        missing = [name for name in asked if name not in found]
-        return found | (_provided(missing) if missing else set())
+            found |= _installable(asked[start : start + MANY])
+        return found
     except (OSError, ProcessError):
         return None
 
@@ -36,32 +72,26 @@ def _lists() -> str:
     return words[0].removeprefix("LISTS=") if words else ""
 
 
-def _policy(names: list[str]) -> set[str]:
-    """Return the names with a candidate. Source: apt-cache(8), policy."""
-    said = run([PROGRAM, "policy", *names], timeout=LIMIT).text
-    blocks = re.findall(r"^(\S+):\n(?:  .*\n)*?  Candidate: (.+)$", said, re.MULTILINE)
-    return {name for name, version in blocks if version != "(none)"}
+def _installable(names: list[str]) -> set[str]:
+    """Return the names that the lists have, that are installed, or that apt-get takes for another's.
 
-
-def _provided(names: list[str]) -> set[str]:
-    """Return the names that apt-get takes for another's: one package provides them, or one that is installed.
-
-    Source: apt-cache(8), showpkg.
+    That is where one package provides them, or one that is installed. Source: apt-cache(8), showpkg.
     """
     said = run([PROGRAM, "showpkg", *names], check=False, timeout=LIMIT).text
-    providers: dict[str, set[str]] = {}
+    found, doubtful = set[str](), dict[str, set[str]]()
     for block in re.split(r"^Package: ", said, flags=re.MULTILINE)[1:]:
+        name, versions = block.partition("\n")[0].strip(), block.partition("\n\n")[0]
         listed = block.partition("Reverse Provides:")[2].splitlines()
-        providers[block.partition("\n")[0].strip()] = {line.split()[0] for line in listed if line.strip()}
-    several = {each for names in providers.values() if len(names) > 1 for each in names}
-    there = _installed(several) if several else set()
-    return {name for name, found in providers.items() if len(found) == 1 or found & there}
+        providers = {line.split()[0] for line in listed if line.strip()}
+        if "_Packages" in versions or len(providers) == 1:
+            found.add(name)
+        else:
+            doubtful[name] = {name, *providers}
+    there = _installed({each for names_ in doubtful.values() for each in names_}) if doubtful else set()
+    return found | {name for name, any_of in doubtful.items() if any_of & there}
 
 
 def _installed(names: Collection[str]) -> set[str]:
-    said = run(
-        ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Abbrev}\\n", *sorted(names)],
-        check=False,
-        timeout=LIMIT,
-    )
-    return {line.split()[0] for line in said.text.splitlines() if line.endswith("ii ") or line.split()[-1] == "ii"}
+    words = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Abbrev}\\n", *sorted(names)]
+    said = run(words, check=False, timeout=LIMIT)
+    return {line.split()[0] for line in said.text.splitlines() if line.split()[-1] == "ii"}

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from corpushooks import edits, git, inspection, release, survey
+from corpushooks import apt, edits, git, inspection, release, survey
 from corpushooks import tree as trees
 from corpushooks.checks import sent
 from corpushooks.checks.finding import Finding
@@ -65,7 +65,7 @@ def check_project(site: Site, row: ProjectRow, folder: Path) -> Checked:
         if pillar:
             release.check_pillar_commit(project.pillar_git, pillar)
         found = release.candidate(project, row.environment, folder, code, pillar)
-        return _check(site, row, found, row.name, said)
+        return _check(site, row, found, row.name, said, apt.Lists())
     except CorpusError as exc:
         return Checked(row.name, (), (Finding("name", ".salt", None, exc.message, exc.hint),))
     finally:
@@ -74,11 +74,12 @@ def check_project(site: Site, row: ProjectRow, folder: Path) -> Checked:
 
 def check_folders(trees_: Sequence[Path], environment: str, folder: Path) -> Iterator[Checked]:
     """Say of plain folders what is wrong in the .salt of each; no project is needed."""
-    site = open_site(Host(folder / "host"))
+    site, lists = open_site(Host(folder / "host")), apt.Lists()
+    site.engine.warm()  # it loads while we read
     try:
         for number, tree in enumerate(trees_):
             try:
-                yield _check_folder(site, tree, environment, folder / str(number))
+                yield _check_folder(site, tree, environment, folder / str(number), lists)
             except CorpusError as exc:
                 if len(trees_) == 1:
                     raise
@@ -87,7 +88,7 @@ def check_folders(trees_: Sequence[Path], environment: str, folder: Path) -> Ite
         site.engine.close()
 
 
-def _check_folder(site: Site, tree: Path, environment: str, folder: Path) -> Checked:
+def _check_folder(site: Site, tree: Path, environment: str, folder: Path, lists: apt.Lists) -> Checked:
     salt = tree / ".salt"
     said = _sent(tree, environment)
     if salt.is_symlink() or not salt.is_dir():
@@ -105,7 +106,7 @@ def _check_folder(site: Site, tree: Path, environment: str, folder: Path) -> Che
     beside = [*found.states.iterdir(), found.salt / release.SAMPLE]
     named = release.flaws({path.name: path.is_symlink() for path in beside})
     said += [Finding("name", ".salt", None, message, hint) for message, hint in sorted(named)]
-    return _check(site, row, found, str(tree), said)
+    return _check(site, row, found, str(tree), said, lists)
 
 
 def _sent(tree: Path, environment: str) -> list[Finding]:
@@ -146,45 +147,62 @@ def _links_out(folder: Path) -> list[str]:
     return [f"{shown(path, 100)} is a link that leads out of the folder" for path in strays(links, ".salt/")]
 
 
-def _check(site: Site, row: ProjectRow, found: Release, target: str, said: Sequence[Finding]) -> Checked:
+@dataclass(frozen=True)
+class _Work:
+    """A release that is checked, and what that takes."""
+
+    found: Release
+    settings: Settings
+    redactor: Redactor
+    texts: survey.Texts
+    lists: apt.Lists
+
+
+def _check(
+    site: Site, row: ProjectRow, found: Release, target: str, said: Sequence[Finding], lists: apt.Lists
+) -> Checked:
     """Read every file of a release; where syntax and cfg are right, have Salt compile each SLS, and run none."""
     settings = settings_of(site, row)
-    redactor = release.redactor_of(settings)
-    texts = survey.read(found)
-    files = tuple(shown(survey.named(found, path)) for path in release.files(found))
-    if not found.install():
+    work = _Work(found, settings, release.redactor_of(settings), survey.read(found), lists)
+    if found.install():
+        lists.ask_ahead(survey.literal_names(found, work.texts))
+        with site.engine.session(found.minion(settings), Unheard(work.redactor)) as session:
+            said = [*said, *_judged(session, work)]
+    else:
         said = [*said, Finding("name", ".salt", None, "no install SLS in .salt", "add .salt/00_install.sls")]
-        return Checked(target, files, tuple(survey.cleared(said, redactor)))
-    with site.engine.session(found.minion(settings), Unheard(redactor)) as session:
-        problems = release.syntax(session, found, redactor, survey.readable(found, texts))
-        said = [*said, *survey.static(found, texts), *(survey.of_problem(found, each) for each in problems)]
-        said += _compiled(
-            session, settings, found, redactor, texts, {each.file for each in said if each.kind in UNREADABLE}
-        )
-    return Checked(target, files, tuple(survey.cleared(said, redactor)))
+    files = tuple(shown(survey.named(found, path)) for path in release.files(found))
+    return Checked(target, files, tuple(survey.cleared(said, work.redactor)))
 
 
-def _compiled(
-    session: Session, settings: Settings, found: Release, redactor: Redactor, texts: survey.Texts, wrong: set[str]
-) -> list[Finding]:
+def _judged(session: Session, work: _Work) -> list[Finding]:
+    """Return what is wrong with the texts of a release, and with what Salt makes of them."""
+    session.prepare()
+    problems = release.syntax(session, work.found, work.redactor, survey.readable(work.found, work.texts))
+    said = [*survey.static(work.found, work.texts), *(survey.of_problem(work.found, each) for each in problems)]
+    return [*said, *_compiled(session, work, {each.file for each in said if each.kind in UNREADABLE})]
+
+
+def _compiled(session: Session, work: _Work, wrong: set[str]) -> list[Finding]:
     """Have Salt compile the SLS files in which nothing is `wrong` so far, if there is a cfg."""
+    found, texts, lists = work.found, work.texts, work.lists
     beside = {f".salt/{release.SAMPLE}", "pillar/init.sls"}
     if wrong & beside:
-        return survey.packaged(found, texts, {})  # of the others nothing more can be known
+        return survey.packaged(found, texts, {}, lists)  # of the others nothing more can be known
     try:
-        odd = survey.carried(found, texts, _give_cfg(session, settings, found, redactor).odd)
+        odd = survey.carried(found, texts, _give_cfg(session, work).odd)
     except CorpusError as exc:
-        return [_of_cfg(exc), *survey.packaged(found, texts, {})]
+        return [_of_cfg(exc), *survey.packaged(found, texts, {}, lists)]
     paths = [path for path in release.files(found) if path.is_relative_to(found.states) and path != found.sample]
     # a dot in its name, and Salt would look for it in a folder
     read = [path for path in paths if survey.named(found, path) not in wrong and "." not in path.stem]
     told = session.compile([found.project.sls_id(path.stem) for path in read])
-    return [*odd, *survey.compiled(found, texts, dict(zip(read, told, strict=True)))]
+    return [*odd, *survey.compiled(found, texts, dict(zip(read, told, strict=True)), lists)]
 
 
-def _give_cfg(session: Session, settings: Settings, found: Release, redactor: Redactor) -> Cfg:
+def _give_cfg(session: Session, work: _Work) -> Cfg:
     """Give a session the cfg of a release that is not deployed, and return it."""
-    given = release.cfg_of(inspection.layers(session, settings, found, redactor), found, settings)
+    layers = inspection.layers(session, work.settings, work.found, work.redactor)
+    given = release.cfg_of(layers, work.found, work.settings)
     session.configure(given.values, given.sample_defaults)
     return given
 

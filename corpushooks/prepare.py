@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from corpushooks import edits, git, release, survey, tree, view
+from corpushooks import apt, edits, git, release, survey, tree, view
 from corpushooks.checks.finding import Finding, errors, warnings
 from corpushooks.deployment import DEPLOYED, Deployment, ProjectRow, Request
 from corpushooks.errors import BrokenError, GitError, RefusedError, SaltError, UsageError
@@ -241,7 +241,7 @@ def check_syntax(run: Run, found: Release, hint: str = "nothing was touched; men
     except SaltError:
         run.check_cancelled()
         raise
-    said = [*survey.static(found, texts), *survey.packaged(found, texts, {})]
+    said = [*survey.static(found, texts), *survey.packaged(found, texts, {}, apt.Lists())]
     said = survey.cleared([*said, *(survey.of_problem(found, each) for each in problems)], run.redactor)
     wrong = [each for each in errors(said) if not _is_aside(each)]
     run.warn(*(each.text for each in errors(said) if _is_aside(each)))
@@ -275,7 +275,7 @@ def foresee(run: Run, session: Session, found: Release, stems: list[str]) -> Non
         return
     compiled = session.compile([run.project.sls_id(stem) for stem in stems], timeout=run.time_left())
     told = dict(zip((found.states / f"{stem}.sls" for stem in stems), compiled, strict=True))
-    said = survey.compiled(found, texts, told, literal=False)
+    said = survey.compiled(found, texts, told, apt.Lists(), literal=False)
     first = f".salt/{stems[0]}.sls" if stems else ""  # its turn is now: it says itself what is wrong
     quiet = ("later", "compile", "missing", "syntax")
     tell(

@@ -187,9 +187,16 @@ def unread(found: Release, read_: Texts, *, sample: bool = True) -> list[Finding
     return said
 
 
+def literal_names(found: Release, read_: Texts) -> set[str]:
+    """Return the names of packages to ask for, as far as texts say them."""
+    written = read_.run_by(found).values()
+    return packages.asked(each.name for text in written for each in packages.declared(text))
+
+
 def packaged(
-    found: Release, read_: Texts, rendered: Mapping[str, Sequence[states.Rendered]], *, literal: bool = True
-) -> list[Finding]:
+    found: Release, read_: Texts, rendered: Mapping[str, Sequence[states.Rendered]], lists: apt.Lists, *,
+    literal: bool = True,
+) -> list[Finding]:  # fmt: skip
     """Name the packages that this host does not have: one question to apt for all.
 
     Without `literal` only those that Jinja made: the others were asked for before.
@@ -201,7 +208,7 @@ def packaged(
     names = names | known_names if literal else names - known_names
     if not names:
         return []
-    known = apt.candidates(packages.asked(names))
+    known = lists.candidates(packages.asked(names))
     sure = not packages.adds_sources([*read_.sls.values(), *(str(state.arguments) for state in every)])
     if not literal:
         return list(states.installed(every, known, sure=sure, among=names))
@@ -216,7 +223,9 @@ def packaged(
     return [finding for finding in said if finding]
 
 
-def compiled(found: Release, read_: Texts, told: Mapping[Path, Compiled], *, literal: bool = True) -> list[Finding]:
+def compiled(
+    found: Release, read_: Texts, told: Mapping[Path, Compiled], lists: apt.Lists, *, literal: bool = True
+) -> list[Finding]:
     """Judge what Salt made of the SLS files of a release; without `literal`, what `static` did not see."""
     rendered = {named(found, path): _rendered(found, read_, path, each.states) for path, each in told.items()}
     every = [state for several in rendered.values() for state in several]
@@ -232,7 +241,9 @@ def compiled(found: Release, read_: Texts, told: Mapping[Path, Compiled], *, lit
         said += _unrun(named(found, path), each)
     return [
         *said,
-        *packaged(found, read_, {path: several for path, several in rendered.items() if several}, literal=literal),
+        *packaged(
+            found, read_, {path: several for path, several in rendered.items() if several}, lists, literal=literal
+        ),
     ]
 
 

@@ -43,3 +43,10 @@ def test_what_a_commit_has_too_is_no_edit_in_whatever_form(new_box: Callable[...
     (box.project().tree / "run.bat").write_bytes(b"mine\r\n")
     work.commit({"run.bat": "four\n"})
     assert "edited" in work.push().rejected
+
+
+def test_a_release_is_judged_in_the_form_in_which_it_is_deployed(box: Box) -> None:
+    work = box.app(files={".gitattributes": ".salt/10_b.sls text working-tree-encoding=UTF-16LE\n"})
+    (work.path / ".salt/10_b.sls").write_bytes("a:\n  test.nop: []\n".encode("utf-16-le"))
+    work.commit({})
+    assert work.push().rejected == "10_b.sls line 1: not UTF-8 (byte 0x00)"

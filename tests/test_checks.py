@@ -152,6 +152,8 @@ def test_what_is_not_utf_8() -> None:
     found = texts.encoding(".salt/a.sls", "a: 1\nb: café\n".encode("latin-1"))
     assert found and str(found) == "a.sls line 2: not UTF-8 (byte 0xe9)"
     assert texts.encoding("a.sls", "café".encode()) is None
+    wide = texts.encoding("a.sls", "a: 1\n".encode("utf-16-le"))
+    assert wide and (wide.line, wide.what) == (1, "not UTF-8 (byte 0x00)")
     found = texts.encoding(".salt/a.sls", texts.POINTER + b"v1\noid sha256:1\nsize 1\n")
     assert found and found.what == "an LFS pointer, not the file itself"
 

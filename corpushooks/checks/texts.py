@@ -35,6 +35,9 @@ def encoding(file: str, data: bytes) -> Finding | None:
         line = data.count(b"\n", 0, exc.start) + 1
         help_ = "save it as UTF-8: iconv -f ISO-8859-1 -t UTF-8"
         return Finding("encoding", file, line, f"not UTF-8 (byte 0x{data[exc.start]:02x})", help_)
+    if (at := data.find(b"\0")) >= 0:
+        line = data.count(b"\n", 0, at) + 1
+        return Finding("encoding", file, line, "not UTF-8 (byte 0x00)", "save it as UTF-8: iconv -f UTF-16 -t UTF-8")
     return None
 
 
