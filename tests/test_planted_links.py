@@ -83,7 +83,7 @@ PATHLESS = {  # what makes arguments of the states above is with these: they onl
     "mc_php": "settings service fpmpool_settings fpm_pool", "mc_services": "systemctl manage ask",
     "mc_www": "vhost vhost_settings",
     "mc_dbsmartbackup": "settings", "mc_locations": "settings", "mc_mysql": "settings", "mc_pgsql": "settings",
-    "mc_pkgs": "settings", "mc_rabbitmq": "settings", "mc_usergroup": "settings",
+    "pkgrepo": "unneeded", "mc_pkgs": "settings", "mc_rabbitmq": "settings", "mc_usergroup": "settings",
 }  # fmt: skip
 OURS = {"corpushooks"}  # questions of our own, about files that only root can write
 TEXTS = {"mc_utils"}  # values; and stored passwords, in a file that we name ourselves

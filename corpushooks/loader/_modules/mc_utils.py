@@ -237,8 +237,10 @@ def dictupdate(dict1: dict[Any, Any], dict2: dict[Any, Any]) -> Any:
     return salt.utils.dictupdate.update(dict1, dict2)
 
 
-def odict(instance: Any = ()) -> OrderedDict[Any, Any]:
-    """Return a mapping that keeps its order."""
+def odict(instance: Any = True) -> Any:
+    """Return an empty mapping that keeps its order, one of given items, or (False) the class, to be called."""
+    if isinstance(instance, bool):
+        return OrderedDict() if instance else OrderedDict
     return OrderedDict(instance)
 
 

@@ -1,2 +1,5 @@
 {% from "makina-states/_macros/packages.jinja" import packages with context %}
-{{ packages('makina-states.localsettings.python', 'python3 python3-dev python3-venv virtualenv'.split()) }}
+deadsnakes-ppa:
+  pkgrepo.unneeded: []
+{{ packages('makina-states.localsettings.python', 'python3 python3-dev python3-venv virtualenv'.split(),
+            id='deadsnakes') }}
