@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import structlog
 
-from corpushooks import layout, lookup
-from corpushooks.errors import CorpusError, RefusedError, UsageError
+from corpushooks import git, layout, lookup
+from corpushooks.errors import CorpusError, GitError, RefusedError, UsageError
 from corpushooks.history import History
 from corpushooks.keyring import Keyring
 from corpushooks.keys import ADMIN, RIGHTS, Key
@@ -99,11 +100,13 @@ class Gate:
         return {**told, **self._paths(project, asked)}
 
     def _paths(self, project: str, asked: Asked) -> dict[str, str]:
-        """Return where git reads a repository, and where it pushes to it."""
+        """Return where git reads a repository, where it pushes to it, and what to say before the first push."""
         if not project:
             return {}
         found, repo = self.host.project(project), asked.text("repo")
-        return {"path": str(layout.repo_path(found, repo)), "entrance": str(layout.entrance(found, repo))}
+        path = layout.repo_path(found, repo)
+        note = _of_first_push(project, path)
+        return {"path": str(path), "entrance": str(layout.entrance(found, repo)), "note": note}
 
     def _check(self, key: Key, right: str, project: str) -> None:
         if project and (key.refusal(RIGHTS[0], project) or self.history.project(project) is None):
@@ -112,6 +115,16 @@ class Gate:
             raise RefusedError(f"there is no project {project!r} for the key {key.name}", hint=WHOAMI)
         if why := key.refusal(right, project):
             raise RefusedError(f"the key {key.name}: {why}", hint=WHOAMI)
+
+
+def _of_first_push(project: str, path: Path) -> str:
+    """Say by which hash the commits of an empty repository are to be named: what git says there helps nobody."""
+    try:
+        hashed = git.object_format(path) if git.is_empty(path) else ""
+    except GitError:
+        return ""
+    yours = "git rev-parse --show-object-format"
+    return hashed and f'note: {project} takes {hashed} commits; if a "protocol error" follows, yours are not: {yours}'
 
 
 def _warn(exc: CorpusError) -> None:

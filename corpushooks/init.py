@@ -28,6 +28,7 @@ class Made:
     pillar_url: str
     new: bool
     notes: tuple[str, ...]
+    object_format: str = git.FORMATS[0]
     changes: tuple[str, ...] = ()  # of a project that was there
     commit: str = ""  # the first one, where an installer made it
 
@@ -42,6 +43,7 @@ def init(
     installed_by: str | None = None,
     *,
     own_key: bool = False,
+    hashed: str | None = None,
 ) -> Made:
     """Make a project, or repair it: whatever is right already stays. An installer may write its first commit.
 
@@ -55,11 +57,12 @@ def init(
     if row and row.branch != head and row.live:
         raise RefusedError(f"{name} is deployed from {row.branch}", hint=f"deploy {row.branch}, or remove {name} first")
     git.check_version()
+    _check_format(project, hashed)
     with tempfile.TemporaryDirectory(prefix="corpus-") as folder:
         first = _first_tree(project, env, head, installed_by, Path(folder)) if installed_by else None
         notes = accounts.make(project, settings.account)
         history.add_project(name, env, head)
-        layout.make(project, head)
+        layout.make(project, head, hashed or git.FORMATS[0])
         commit = git.first_commit(project.code_git, head, first, "Begin with an installer") if first else None
     if first and not commit:
         notes = [*notes, "project.git has commits already: the installer wrote nothing"]
@@ -71,7 +74,15 @@ def init(
     if row is None and (wrong := announce.made(mine, history, project, env, head, places)):
         notes = [*notes, wrong]
     changes = tuple(differences(_told(row.environment, row.branch), _told(env, head))) if row else ()
-    return Made(name, env, head, **places, new=row is None, notes=tuple(notes), changes=changes, commit=commit or "")
+    return Made(name, env, head, **places, new=row is None, notes=tuple(notes), commit=commit or "", changes=changes,
+                object_format=git.object_format(project.code_git))  # fmt: skip
+
+
+def _check_format(project: Project, hashed: str | None) -> None:
+    """Raise RefusedError where a project has commits of another hash: those stay as they are."""
+    if hashed and project.code_git.exists() and (found := git.object_format(project.code_git)) != hashed:
+        raise RefusedError(f"{project.name} has {found} commits; the hash of a project does not change",
+                           hint=f"corpus remove {project.name} --purge, and init it again")  # fmt: skip
 
 
 def _told(environment: str, branch: str) -> dict[str, str]:

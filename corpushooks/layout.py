@@ -63,7 +63,7 @@ def drop_ballast(host: Host) -> None:
     host.ballast.unlink(missing_ok=True)
 
 
-def make(project: Project, branch: str) -> None:
+def make(project: Project, branch: str, hashed: str = "sha1") -> None:
     """Make or repair the folders, repositories and hooks of a project; raise TreeError."""
     if wrong := replaced(project):
         raise TreeError(f"{wrong[0]} is not a folder any more", hint=f"corpus repair {project.name}")
@@ -79,7 +79,7 @@ def make(project: Project, branch: str) -> None:
     pushers = accounts.group_id(project.host, project.deploy_group)
     for repo in REPOS:
         path = repo_path(project, repo)
-        git.init_bare(path, branch, shared=pushers is not None)
+        git.init_bare(path, branch, shared=pushers is not None, hashed=hashed)
         _install_hook(project, repo, path / "hooks/proc-receive")
         if pushers is not None:
             git.share(path, pushers)

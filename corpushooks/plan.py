@@ -31,7 +31,7 @@ def plan(run: Run) -> None:
     try:
         prepare.aim(run)
         prepare.check(run)
-        new = run.deployment.new_code or git.EMPTY_TREE
+        new = run.deployment.new_code or git.empty_tree(run.project.work_git)
         changes = git.differing(run.project.work_git, run.row.tree_code, new)
         _show_commits(run)
         _show_files(run, changes)
@@ -60,7 +60,8 @@ def _show_commits(run: Run) -> None:
 
 def _show_files(run: Run, changes: Sequence[Change]) -> None:
     """Name the files that would change, with how many lines come and go."""
-    counts = git.counted(run.project.work_git, run.row.tree_code, run.deployment.new_code or git.EMPTY_TREE)
+    work, new = run.project.work_git, run.deployment.new_code
+    counts = git.counted(work, run.row.tree_code, new or git.empty_tree(work))
     lines = [view.file_row(letter, run.hide(shown(path)), counts.get(path, "")) for letter, path in changes]
     for line in excerpt(lines, view.SCREEN):
         run.log.write(line)

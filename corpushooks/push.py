@@ -205,7 +205,7 @@ def report(deployment: Deployment, commands: Sequence[Command], branch: str, *, 
             lines.append(f"ng {command.ref} {reason}")
         elif command.ref == NOW:
             lines += [f"ok {command.ref}", f"option refname refs/heads/{branch}"]
-            lines += [f"option old-oid {old or ZERO}", f"option new-oid {new}"]
+            lines += [f"option old-oid {old or '0' * len(new or ZERO)}", f"option new-oid {new}"]
             lines += ["option forced-update"] if forced else []
         else:
             lines += [f"ok {command.ref}", *(["option forced-update"] if forced else [])]

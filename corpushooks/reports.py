@@ -132,7 +132,7 @@ def diff(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
     (row,) = rows
     old, new = _two(site, row, options)
     project = site.host.project(row.name)
-    files = git.differing(project.work_git, old.new_code, new.new_code or git.EMPTY_TREE)
+    files = git.differing(project.work_git, old.new_code, new.new_code or git.empty_tree(project.work_git))
     cfgs = inspection.cfg_of(site, row, old), inspection.cfg_of(site, row, new)
     changed = view.differences(*cfgs)
     head = f"deployment {old.number} -> {new.number}: "

@@ -125,6 +125,8 @@ def serve(host: Host, key: str, certificate: str, environ: Mapping[str, str], ma
         return _complain(exc)
     if wanted.words == ("whoami",):
         return _say(_who(admitted))
+    if wanted.git == "receive-pack" and admitted.get("note"):
+        print(admitted["note"], file=sys.stderr)
     return _become(*program(host, wanted, admitted, environ))
 
 

@@ -18,7 +18,7 @@ def bring(run: Run) -> int:
     """Bring stage, pillar/ and project/ to the commits to deploy; return how many files that changed."""
     new, project = run.deployment.new_code, run.project
     check_place(run)
-    changes = git.differing(project.work_git, run.row.tree_code, new or git.EMPTY_TREE)
+    changes = git.differing(project.work_git, run.row.tree_code, new or git.empty_tree(project.work_git))
     gone = [path for letter, path in changes if letter == "D"]
     fresh = frozenset(path for letter, path in changes if letter == "A")
     with run.site.effect("checkout stage"):

@@ -146,11 +146,11 @@ class Box:
         self.host.config_file.parent.mkdir(parents=True, exist_ok=True)
         self.host.config_file.write_text(text)
 
-    def init(self, name: str = "hello", env: str | None = None) -> Project:
+    def init(self, name: str = "hello", env: str | None = None, hashed: str | None = None) -> Project:
         """Make a project."""
         store = open_store(self.host)
         with self.interpreter():
-            init.init(self.host, load(self.host.config_file), store, name, env, None)
+            init.init(self.host, load(self.host.config_file), store, name, env, None, hashed=hashed)
         store.close()
         return self.project(name)
 

@@ -307,3 +307,26 @@ def test_who_comes_while_no_daemon_is_there_is_told_so(tmp_path: Path, capsys: p
     told = capsys.readouterr()
     assert (code, told.out) == (3, "")
     assert told.err.startswith("error: the deployment daemon does not answer")
+
+
+@pytest.mark.parametrize("hashed", ["sha1", "sha256"])
+def test_a_first_push_of_another_hash_is_told_what_is_wrong(door: Door, hashed: str) -> None:
+    door.add("alice")
+    door.box.init("new", hashed=hashed)
+    for form in ("sha1", "sha256"):
+        path = door.folder / form
+        run(["git", "init", "--quiet", "--initial-branch=master", f"--object-format={form}", path])
+        work = Work(path, door.server.url("/new"))
+        work.git("config", "core.sshCommand", door.server.command_with(door.folder / "alice"))
+        work.commit({"a": "b", ".salt/00_x.sls": "{}\n"})
+        pushed = work.push()
+        assert pushed.code == (0 if form == hashed else 128), pushed.text
+        told = f"note: new takes {hashed} commits; " in pushed.text
+        assert told or "not support this repository's hash algorithm" in pushed.text
+
+
+def test_a_push_after_the_first_is_told_nothing(door: Door) -> None:
+    door.add("alice")
+    door.box.app()
+    assert "note: hello takes sha1 commits" in door.work("alice").push().text
+    assert "note:" not in door.work("alice").push("HEAD:refs/deploy/now").text

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 import click
 
-from corpushooks import init, lanes
+from corpushooks import git, init, lanes
 from corpushooks.cli.base import JSON, NAME, Context, check_outside, show
 from corpushooks.history import open_store
 
@@ -29,18 +29,23 @@ def _alone(context: Context, name: str) -> Iterator[None]:
     "--installer", metavar="NAME|PATH",
     help="Begin with a first commit: generic, node, php, python, static, or the path of a folder of your own.",
 )  # fmt: skip
+@click.option(
+    "--object-format", "hashed", type=click.Choice(git.FORMATS), help="The hash that names its commits (default: sha1)."
+)
 @click.option("--ssh-key", "own_key", is_flag=True, help="Give the project's user an ssh key pair, to fetch with.")
 @JSON
 @click.pass_obj
 def init_(
-    context: Context, name: str, env: str | None, branch: str | None, installer: str | None, own_key: bool,
-    as_json: bool,
+    context: Context, name: str, env: str | None, branch: str | None, installer: str | None, hashed: str | None,
+    own_key: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Make a project, or repair one; print where to push."""
     context.host.project(name)
     store = open_store(context.host)
     with _alone(context, name):
-        made = init.init(context.host, context.settings(), store, name, env, branch, installer, own_key=own_key)
+        made = init.init(
+            context.host, context.settings(), store, name, env, branch, installer, own_key=own_key, hashed=hashed
+        )
     lines = [f"{'made' if made.new else 'repaired'} {name} ({made.environment}, deploys {made.branch})"]
     lines += [f"changed {change}" for change in made.changes]
     lines += [f"note: {note}" for note in made.notes]
@@ -52,7 +57,10 @@ def _next(context: Context, made: init.Made) -> list[str]:
     """Return what a developer types next."""
     push = [f"git config remote.{made.environment}.push HEAD:refs/deploy/now", f"git push {made.environment}"]
     if not made.commit:
-        return ["In your working copy:", f"    git remote add {made.environment} {made.code_url}",
+        short = made.object_format == git.FORMATS[0]
+        sort = [] if short else [f"Its commits are {made.object_format}. A working copy that can push them:",
+                                 f"    git init --object-format={made.object_format}"]  # fmt: skip
+        return [*sort, "In your working copy:", f"    git remote add {made.environment} {made.code_url}",
                 *(f"    {line}" for line in push)]  # fmt: skip
     return [
         f"Its first commit, {made.commit[:7]}, can be deployed as it is:",

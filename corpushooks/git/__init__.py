@@ -15,7 +15,18 @@ anybody else is ever read.
 """
 
 from corpushooks.git.access import MINIMUM, check_version, version
-from corpushooks.git.bare import bare_config, distrust, flaw, flush_objects, init_bare, init_work, maintain
+from corpushooks.git.bare import (
+    FORMATS,
+    bare_config,
+    distrust,
+    empty_tree,
+    flaw,
+    flush_objects,
+    init_bare,
+    init_work,
+    maintain,
+    object_format,
+)
 from corpushooks.git.checkouts import (
     blob_name,
     checkout,
@@ -29,7 +40,6 @@ from corpushooks.git.checkouts import (
     stop_checkout,
 )
 from corpushooks.git.commits import (
-    EMPTY_TREE,
     Change,
     change,
     check_commit,
@@ -69,12 +79,11 @@ from corpushooks.git.sharing import check_objects, make_entrance, share
 from corpushooks.git.worktrees import Worktree, worktree
 
 __all__ = [
-    "EMPTY_TREE", "LINK", "MINIMUM", "SUBMODULE", "Change", "Listing", "Worktree", "attributes", "bare_config",
+    "FORMATS", "LINK", "MINIMUM", "SUBMODULE", "Change", "Listing", "Worktree", "attributes", "bare_config",
     "blob_name", "change", "check_commit", "check_objects", "check_version", "checkout", "clear_locks", "commit",
-    "content", "counted", "differing", "distrust", "export", "export_files", "export_part", "first_commit",
-    "flaw", "flush_objects", "folder", "head_branch", "ignored", "init_bare", "init_work", "is_checked_out",
-    "is_empty", "is_id",
-    "links", "listing", "listing_below", "lost_commits", "maintain", "make_entrance", "move_ref", "object_id", "pin",
-    "pinned", "pins", "ref", "refusal", "resolve", "share", "stop_checkout", "take_back_ref", "unpin",
-    "update_refs", "version", "worktree",
+    "content", "counted", "differing", "distrust", "empty_tree", "export", "export_files", "export_part",
+    "first_commit", "flaw", "flush_objects", "folder", "head_branch", "ignored", "init_bare", "init_work",
+    "is_checked_out", "is_empty", "is_id", "links", "listing", "listing_below", "lost_commits", "maintain",
+    "make_entrance", "move_ref", "object_format", "object_id", "pin", "pinned", "pins", "ref", "refusal", "resolve",
+    "share", "stop_checkout", "take_back_ref", "unpin", "update_refs", "version", "worktree",
 ]  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 import time
 from pathlib import Path
 
@@ -16,6 +17,13 @@ from corpushooks.git.access import PINS, call
 from corpushooks.run import run
 
 SETTLED_NS = 2_000_000_000  # some filesystems count seconds only
+
+FORMATS = ("sha1", "sha256")  # the first is what projects have unless told otherwise, whatever git's default is
+LONG_ID = re.compile(rb"^[0-9a-f]{64}\b", re.MULTILINE)
+EMPTY_TREES = {
+    "sha1": "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
+    "sha256": "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321",
+}
 
 # Line ends, keywords and encodings are as .gitattributes has them; no program of a filter is run.
 ATTRIBUTES = "* -filter\n"
@@ -42,20 +50,51 @@ def bare_config(path: Path, *, shared: bool = False) -> dict[str, str]:
 
 
 # without these a push deploys nothing
-VITAL = ("core.bare", "core.hookspath", "receive.advertisepushoptions", "receive.procreceiverefs")
+VITAL = (
+    "core.bare",
+    "core.hookspath",
+    "receive.advertisepushoptions",
+    "receive.procreceiverefs",
+    "extensions.objectformat",
+)
 
 
-def init_bare(path: Path, branch: str, *, shared: bool = False) -> bool:
-    """Make or repair a bare repository; return whether anything was changed."""
+def object_format(path: Path) -> str:
+    """Return by which hash a repository names its objects; where its configuration is damaged its refs say so."""
+    said = _configuration(path / "config", _stamp(path / "config")).get("extensions.objectformat")
+    if said in FORMATS:
+        return said
+    for file in (path / "packed-refs", *sorted((path / "refs/heads").glob("*"))):
+        with contextlib.suppress(OSError):
+            if LONG_ID.search(file.read_bytes()):
+                return "sha256"
+    return FORMATS[0]
+
+
+def empty_tree(path: Path) -> str:
+    """Return the tree that has nothing in it, as a repository names it."""
+    return EMPTY_TREES[object_format(path)]
+
+
+def _format_config(path: Path) -> dict[str, str]:
+    """Return what the configuration of a repository must say of its hash; without it git reads nothing of it."""
+    if object_format(path) == FORMATS[0]:
+        return {}
+    return {"core.repositoryFormatVersion": "1", "extensions.objectFormat": object_format(path)}
+
+
+def init_bare(path: Path, branch: str, *, shared: bool = False, hashed: str = "sha1") -> bool:
+    """Make or repair a bare repository; return whether anything was changed. One that is there keeps its hash."""
     new = not any((path / name).exists() for name in ("HEAD", "objects", "refs"))
     if new:
         path.parent.mkdir(parents=True, exist_ok=True)
-        run(["git", "init", "--quiet", "--bare", "--template=", f"--initial-branch={branch}", path])
+        words = ["--quiet", "--bare", "--template=", f"--initial-branch={branch}", f"--object-format={hashed}"]
+        run(["git", "init", *words, path])
     else:
         new = _point_head(path, branch)
     for name in ("objects/pack", "refs/heads", "hooks"):
         (path / name).mkdir(parents=True, exist_ok=True)
-    return _configure(path, bare_config(path, shared=shared)) or new
+    return _configure(path, {**_format_config(path), **bare_config(path, shared=shared)}) or new
 
 
 def flaw(path: Path, branch: str) -> str:
@@ -65,7 +104,8 @@ def flaw(path: Path, branch: str) -> str:
             return f"{path / name} is missing"
     if _head(path) != _head_text(branch):
         return f"{path / 'HEAD'} does not name {branch}"
-    found, wanted = _configuration(path / "config", _stamp(path / "config")), bare_config(path)
+    found = _configuration(path / "config", _stamp(path / "config"))
+    wanted = {**bare_config(path), **_format_config(path)}
     wrong = [key for key in wanted if key.lower() in VITAL and found.get(key.lower()) != wanted[key]]
     return f"{path / 'config'} is damaged: {wrong[0]} is not {wanted[wrong[0]]}" if wrong else ""
 
@@ -156,10 +196,11 @@ def _configuration(file: Path, stamp: tuple[int, ...]) -> dict[str, str]:
 def init_work(path: Path, sources: list[Path]) -> None:
     """Make or repair the git dir of the checkouts: it borrows the objects of the repositories `sources`."""
     if not (path / "HEAD").exists():
-        run(["git", "init", "--quiet", "--bare", "--template=", path])
-    _configure(path, {"core.bare": "false", "core.hooksPath": os.devnull, "core.fileMode": "true",
-                      "core.symlinks": "true", "core.quotePath": "false", "core.useReplaceRefs": "false",
-                      "gc.auto": "0"})  # fmt: skip
+        hashed = object_format(sources[0]) if sources else FORMATS[0]
+        run(["git", "init", "--quiet", "--bare", "--template=", f"--object-format={hashed}", path])
+    _configure(path, {**_format_config(path), "core.bare": "false", "core.hooksPath": os.devnull,
+                      "core.fileMode": "true", "core.symlinks": "true", "core.quotePath": "false",
+                      "core.useReplaceRefs": "false", "gc.auto": "0"})  # fmt: skip
     for name, text in (
         ("info/attributes", ATTRIBUTES),
         ("objects/info/alternates", "".join(f"{source / 'objects'}\n" for source in sources)),

@@ -13,7 +13,7 @@ from dulwich.ignore import IgnoreFilterManager
 from corpushooks import disk
 from corpushooks.errors import GitError
 from corpushooks.git.access import call
-from corpushooks.git.commits import EMPTY_TREE
+from corpushooks.git.bare import empty_tree
 from corpushooks.git.refs import is_empty, move_ref
 from corpushooks.patience import Check, endless
 from corpushooks.run import stop_carrying
@@ -47,14 +47,14 @@ def checkout(work: Path, tree: Path, name: str | None, check: Check = endless) -
     if name is None and not any(tree.iterdir()):
         return
     env = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(tree), CHECKOUT: str(tree)}
-    if index.exists() and _converts_anew(work, name or EMPTY_TREE, env, check):
+    if index.exists() and _converts_anew(work, name or empty_tree(work), env, check):
         index.unlink(missing_ok=True)
     try:
-        call(work, "read-tree", "-u", "--reset", name or EMPTY_TREE, env=env, check=check)
+        call(work, "read-tree", "-u", "--reset", name or empty_tree(work), env=env, check=check)
     except GitError:  # something has torn it, or git was killed
         index.unlink(missing_ok=True)
         lock.unlink(missing_ok=True)
-        call(work, "read-tree", "-u", "--reset", name or EMPTY_TREE, env=env, check=check)
+        call(work, "read-tree", "-u", "--reset", name or empty_tree(work), env=env, check=check)
     call(work, "clean", "--quiet", "-d", "-x", "--force", "--force", env=env, check=check)
 
 

@@ -13,8 +13,7 @@ from dulwich.repo import Repo
 
 from corpushooks.errors import GitError, UsageError
 from corpushooks.git.access import call, opened
-
-EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+from corpushooks.git.bare import empty_tree
 
 
 @dataclass(frozen=True)
@@ -97,13 +96,15 @@ def lost_commits(path: Path, old: str, new: str | None, limit: int = 5) -> list[
 
 def counted(work: Path, old: str | None, new: str) -> dict[str, str]:
     """Say of each file that differs between two commits how many lines came and went: +3 -1; nothing of binary ones."""
-    listed = call(work, "diff-tree", "-r", "-z", "--numstat", "--no-renames", "--no-ext-diff", old or EMPTY_TREE, new)
+    listed = call(
+        work, "diff-tree", "-r", "-z", "--numstat", "--no-renames", "--no-ext-diff", old or empty_tree(work), new
+    )
     rows = [row.split("\t", 2) for row in os.fsdecode(listed.stdout).split("\0") if row]
     return {path: f"+{came} -{went}" if came != "-" else "binary" for came, went, path in rows}
 
 
 def differing(work: Path, old: str | None, new: str) -> list[tuple[str, str]]:
     """Return (status letter, path) of each file that differs between two commits."""
-    listed = call(work, "diff-tree", "-r", "-z", "--name-status", "--no-renames", old or EMPTY_TREE, new)
+    listed = call(work, "diff-tree", "-r", "-z", "--name-status", "--no-renames", old or empty_tree(work), new)
     words = os.fsdecode(listed.stdout).split("\0")[:-1]
     return list(zip(words[::2], words[1::2], strict=True))

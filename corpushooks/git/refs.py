@@ -71,6 +71,8 @@ def is_empty(path: Path) -> bool:
 
 def move_ref(path: Path, name: str, old: str | None, new: str, *, patience: float = PATIENCE) -> bool:
     """Move a ref from `old` (None: it must not exist) to `new`; return whether it was `old`."""
+    if len(new) > len(ZERO):  # dulwich writes short zeros into the log of a ref, which git cannot read beside long ids
+        return _move_by_git(path, name, old, new, patience)
     folder = (path / name).parent
     made = [each for each in (folder, *folder.parents) if not each.exists()]
     with opened(path) as repo:
@@ -87,6 +89,19 @@ def move_ref(path: Path, name: str, old: str | None, new: str, *, patience: floa
         except OSError as exc:
             raise GitError(f"{name} of {path} cannot be moved: {exc}") from exc
     return bool(moved)
+
+
+def _move_by_git(path: Path, name: str, old: str | None, new: str, patience: float) -> bool:
+    """Move a ref by the program git, which has its files on the disk when it ends."""
+    lock, end = path / f"{name}.lock", time.monotonic() + patience
+    while lock.exists() and time.monotonic() < end:
+        time.sleep(0.02)
+    lock.unlink(missing_ok=True)
+    if wrong := _update(path, [(name, old or "0" * len(new), new)]):
+        if ref(path, name) == old:
+            raise GitError(f"{name} of {path} cannot be moved: {wrong}")
+        return False
+    return True
 
 
 def _remove_ref(path: Path, name: str, old: str | None, patience: float = PATIENCE) -> None:
@@ -117,8 +132,13 @@ def _not_done(path: Path, updates: Sequence[Update]) -> list[Update]:
     """
     with told(path):
         found = refs_of(path)
-        left = [each for each in updates if (found.read_ref(_ref(each[0])) or ZERO.encode()) != each[2].encode()]
-    return sorted(left, key=lambda update: update[2] != ZERO)
+        left = [each for each in updates if (found.read_ref(_ref(each[0])) or b"") != _name(each[2])]
+    return sorted(left, key=lambda update: set(update[2]) != {"0"})
+
+
+def _name(wanted: str) -> bytes:
+    """Return an object id as a ref has it: nothing where the ref shall not be there."""
+    return b"" if set(wanted) == {"0"} else wanted.encode()
 
 
 def _update(path: Path, updates: Sequence[Update]) -> str:
