@@ -1,11 +1,12 @@
 # make demo: see a push deploy.  make test: prove it.  Both set up all they need under .venv.
-# make docs: the pages as a site with search, served on this machine.
+# make docs: the pages as a site with search, served on this machine (PORT=8000).
 # make deb RELEASE=12: the package for Debian 12 (or 13), in dist/.  make wheel: for any Linux.
 # make lock: renew requirements.txt, what is installed, with hashes.  make audit: look for advisories against it.
 # make walk: all on servers of their own, which it boots; needs root, minutes the first time.
 # make chaos N=500 SEED=1: kill at random; ARGS=--fake without Salt.  make bench: what a deployment costs, ten minutes.
 PYTHON ?= python3
 DIST := dist
+PORT := 8000
 REVISION := 1
 VENV := .venv
 BIN := $(VENV)/bin
@@ -29,8 +30,9 @@ check: $(VENV)/.test
 	$(BIN)/mypy
 
 docs: $(VENV)/.docs
-	$(BIN)/python -m mkdocs build --strict
-	@echo "Open build/site/index.html; with search: $(BIN)/python -m http.server -b 127.0.0.1 -d build/site"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo "The pages are at http://127.0.0.1:$(PORT) until you press Ctrl-C, and stay in build/site"
+	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site $(PORT)
 
 wheel: $(VENV)/.package
 	@mkdir -p $(DIST)
