@@ -108,7 +108,7 @@ def _one(run: Run, step: Step) -> None:
     label, start = view.step_label(index, len(PROCEDURE), step.name), time.monotonic()
     with run.site.effect(f"{index} {step.name}"):
         if step.name == "publish":  # from its row on there is no way back: what goes forward must be there
-            steps.conclude(run)
+            steps.conclude(run, run.patience())
         run.site.history.begin(run.deployment, step.name)
         detail = step.act(run, label)
     run.event("step", {"step": f"{index} {step.name}", "seconds": round(time.monotonic() - start, 3)})

@@ -106,13 +106,13 @@ def _keep(project: Project, what: Known) -> None:
         disk.write_file(project.minion_dir / KEPT, json.dumps(asdict(what)).encode())
 
 
-def deployed(project: Project, named: Iterable[str], *, synced: bool) -> None:
+def deployed(project: Project, named: Iterable[str], *, synced: bool, check: Check = endless) -> None:
     """Record that commits were deployed: whatever is not as they have it now, the deployment made.
 
     But what it left as it was edited (where nothing was `synced`), and what was saved in pillar/ and .salt meanwhile.
     """
     with contextlib.suppress(DoorError):  # somebody writes there just now
-        last, now = known(project), look(project)
+        last, now = known(project), look(project, check)
         own = _own(project, last, named)
         made = {path: stamp for path, stamp in now.items() if path in own or (synced and not path.startswith(READ))}
         before = {path: stamp for path, stamp in last.ran.items() if now.get(path) == stamp}

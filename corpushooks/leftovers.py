@@ -142,9 +142,12 @@ class _Seen:
         self._own_unit = _unit(os.getpid())
         mark = os.fsencode(work.mark)
         self._foreign = {pid: p for pid, p in self._table.items() if pid not in mine and p.state not in "ZX"}
-        self._marked = {pid: p for pid, p in self._foreign.items() if mark in _environment(pid)}
+        self._marked = self._with_descendants({pid for pid in self._foreign if mark in _environment(pid)})
         self._since = self._begun_since()
         self._services = self._protected()
+
+    def _with_descendants(self, pids: set[int]) -> dict[int, Process]:
+        return {pid: p for pid, p in self._foreign.items() if pids & _ancestors(self._foreign, pid)}
 
     def _begun_since(self) -> dict[int, Process]:
         """Return what began since the deployment did."""
@@ -169,14 +172,10 @@ class _Seen:
         first = {pid for pid in ours if self._works(pid)}
         sessions = {ours[pid].session for pid in first} & ours.keys()
         first |= {pid for pid, p in ours.items() if p.session in sessions}
-        return [
-            p
-            for pid, p in sorted(self._foreign.items())
-            if pid not in self._services and first & _ancestors(self._foreign, pid)
-        ]
+        return [p for pid, p in sorted(self._with_descendants(first).items()) if pid not in self._services]
 
     def _ours(self) -> dict[int, Process]:
-        """Return what the deployment started: what is marked, and what else is in our own unit since."""
+        """Return what the deployment started: what is marked, or descends from that, or is in our own unit since."""
         service = self._own_unit.endswith(".service")
         besides = {pid: p for pid, p in self._since.items() if service and _unit(pid) == self._own_unit}
         found = {**self._marked, **besides}
@@ -202,7 +201,7 @@ class _Seen:
             return True
         if any(_inside(_link(pid, name), folder) for name in ("cwd", "root")):
             return True
-        return _writes(pid, folder) or _names(pid, folder)
+        return _writes(pid, folder) or _holds_folder(pid, folder) or _names(pid, folder)
 
 
 # what /proc says
@@ -265,6 +264,28 @@ def _writes(pid: int, folder: str) -> bool:
         if len(fields) == 6 and fields[1][1:2] == b"w" and fields[1][3:4] == b"s" and fields[5].startswith(inner):
             return True
     return False
+
+
+def _holds_folder(pid: int, folder: str) -> bool:
+    """Say whether a process has a folder in a folder open: it can write there by name, wherever it works.
+
+    What lies on another mount is not looked at: nobody may answer for that.
+    """
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            mount = _mount(os.getpid(), str(handle))
+        finally:
+            os.close(handle)
+        held = (number for number in _names_in(pid, "fd") if _inside(_link(pid, f"fd/{number}"), folder))
+        return any(_mount(pid, number) == mount and os.path.isdir(f"/proc/{pid}/fd/{number}") for number in held)
+    return False
+
+
+def _mount(pid: int, number: str) -> bytes:
+    """Return the number of the mount that a descriptor of a process lies in."""
+    lines = _read(pid, f"fdinfo/{number}").splitlines()
+    return next((line.split()[1] for line in lines if line.startswith(b"mnt_id:")), b"")
 
 
 def _is_writable(pid: int, number: str) -> bool:

@@ -24,6 +24,7 @@ from corpushooks import (
 )  # fmt: skip
 from corpushooks.deployment import ProjectRow
 from corpushooks.errors import CorpusError, ProcessError, RefusedError, SaltError, StepError
+from corpushooks.patience import Check, endless
 from corpushooks.project import Project
 from corpushooks.push import enabled
 from corpushooks.release import Release
@@ -190,14 +191,14 @@ def _await_health(run: Run) -> None:
         run.log.write(view.row(run.hide(f"      health {shortened(str(check), 60)}"), "", time.monotonic() - began))
 
 
-def conclude(run: Run) -> None:
+def conclude(run: Run, check: Check = endless) -> None:
     """Bring all that a deployment wrote to the disk, before a row says that it is there.
 
     In dev, know what it changed itself: that is no edit.
     """
     project = run.project
     if run.in_dev and not run.undoing:
-        edits.deployed(project, run.touched, synced=enabled(run.request, "sync"))
+        edits.deployed(project, run.touched, synced=enabled(run.request, "sync"), check=check)
     elif run.in_dev and run.restored is not None:
         edits.changed_by(project, run.restored, run.touched)
     disk.flush_all(project.dir, project.minion_dir, project.host.salt_dir, project.host.pillar_dir)

@@ -37,7 +37,26 @@ SCRIPTS = {  # a program's text in /bin/sh, and where it is run
     "forks twice": ("(setsid sh -c '" + LOOP.replace("{tree}/", "") + "' &) &", "{tree}"),
     "clears the environment of a child": ("env -i /bin/sh -c '" + LOOP.replace("{tree}/", "") + "' & wait", "{tree}"),
     "has a file mapped": ("exec {python} {root}/mapped", "/"),
+    "holds the folder open": ("exec {python} {root}/beside", "/"),
+    "waits for a child without its mark": ("env -i {python} {root}/opens & wait", "/"),
+    "waits for a child elsewhere without its mark": ("env -i setsid {python} {root}/opens & wait", "/"),
 }
+BESIDE = """\
+import os, time
+folder = os.open("{tree}", os.O_RDONLY)
+while True:
+    file = os.open("tick", os.O_WRONLY | os.O_CREAT | os.O_APPEND, dir_fd=folder)
+    os.write(file, b"x")
+    os.close(file)
+    time.sleep(0.02)
+"""
+OPENS = """\
+import os, time
+file = os.open("{tree}/tick", os.O_WRONLY | os.O_CREAT)
+while True:
+    os.write(file, b"x")
+    time.sleep(0.02)
+"""
 HOLDS = "import os, time\nwhile True: os.write(3, b'x'); time.sleep(0.02)\n"
 SLS = """\
 leaves:
@@ -55,6 +74,8 @@ def leaving(box: Box, what: str, then: str = "") -> dict[str, str]:
     words = {"tree": str(box.project().tree), "root": str(box.root), "python": sys.executable}
     (box.root / "holds").write_text(HOLDS)
     (box.root / "mapped").write_text(MAPPED.format(**words))
+    (box.root / "beside").write_text(BESIDE.format(**words))
+    (box.root / "opens").write_text(OPENS.format(**words))
     (box.root / "script").write_text(script.format(**words))
     sls = SLS.format(script=box.root / "script", cwd=cwd.format(**words), tree=box.project().tree)
     return {"index.html": "two", ".salt/10_leaves.sls": sls, ".salt/20_then.sls": then or FAILING}
@@ -67,7 +88,7 @@ def at_work(box: Box) -> set[int]:
     for pid in leftovers.processes():
         with contextlib.suppress(OSError):
             words = Path(f"/proc/{pid}/cmdline").read_bytes()
-            names = (tree, str(box.root / "holds"), str(box.root / "mapped"))
+            names = (tree, *(str(box.root / name) for name in ("holds", "mapped", "beside", "opens")))
             if os.readlink(f"/proc/{pid}/cwd").startswith(tree) or any(os.fsencode(name) in words for name in names):
                 found.add(pid)
     return found

@@ -13,6 +13,7 @@ import pytest
 from corpushooks import tree
 from corpushooks.errors import TreeError
 from corpushooks.tree import descriptors, manifest, mounts, removal
+from corpushooks.tree.descriptors import TEMP
 from tests.mounts import Mount, mount_dead, mounting, unmount_below
 from tests.test_tree import age, picture, snap, write
 
@@ -120,6 +121,35 @@ def test_what_is_around_a_mount_goes(project: Path, share: Path, tmp_path: Path,
     assert report.warnings == (f"new/file: {LEFT}", f"new/sub/at: {LEFT}")
     assert sorted(os.listdir(project / "new")) == ["file", "sub"]
     assert picture(share) == kept
+
+
+def test_a_mount_where_all_is_written_aside_is_an_error(project: Path, tmp_path: Path, mount: Mount) -> None:
+    """Else nothing would be written, and only that mount be named."""
+    snap(project, tmp_path / "a")
+    write(project / "conf.ini", "new")
+    write(tmp_path / "stage/conf.ini", "of the commit")
+    (project / TEMP).mkdir()
+    mount(project / TEMP)
+    for act in (
+        lambda: tree.restore(tmp_path / "a", project),
+        lambda: tree.sync(tmp_path / "stage", project, [], tmp_path / "cache"),
+    ):
+        with pytest.raises(TreeError, match=f"a filesystem is mounted on {project / TEMP}") as found:
+            act()
+        assert found.value.hint == f"umount {project / TEMP}"
+    unmount_below(project)
+    tree.restore(tmp_path / "a", project)
+    assert (project / "conf.ini").read_text() == "old"
+
+
+def test_what_leads_to_a_mount_is_no_difference(project: Path, share: Path, tmp_path: Path, mount: Mount) -> None:
+    snap(project, tmp_path / "a")
+    (project / "new/sub/at").mkdir(parents=True)
+    mount(project / "new/sub/at", share)
+    tree.restore(tmp_path / "a", project)
+    assert tree.differences(tmp_path / "a", project) == []
+    write(project / "new/file", "x")
+    assert tree.differences(tmp_path / "a", project) == ["new/file"]
 
 
 @pytest.mark.parametrize("kind", ["file", "link", "fifo"])

@@ -283,10 +283,19 @@ def many(folder: Path) -> Path:
     return folder
 
 
+def over(target: Path, stage: Path, cache: Path, check: Check) -> None:
+    """Bring a file, a link and files of no interest where the application has folders."""
+    for name, target_of_link in {"sub0": None, "sub1": "elsewhere", "sub2": None}.items():
+        stage.mkdir(exist_ok=True)
+        (stage / name).symlink_to(target_of_link) if target_of_link else (stage / name).write_text("of the commit")
+    tree.sync(stage, target, [], cache, check, frozenset({"sub0", "sub1", "sub2"}))
+
+
 WALKS: dict[str, Callable[[Path, Path, Check], object]] = {
     "scan": lambda source, _, check: tree.scan(source, check),
     "snapshot": lambda source, place, check: tree.snapshot(tree.scan(source), place / "saved", place / "first", check),
     "sync": lambda source, place, check: tree.sync(source, place / "live", [], place / "cache", check),
+    "sync over a folder": lambda source, place, check: over(source, place / "stage", place / "cache", check),
     "drift": lambda source, place, check: tree.drift(source, source, place / "cache", check),
     "fix": lambda source, _, check: tree.fix(source, uid=None, gid=None, check=check),
     "remove": lambda source, _, check: tree.remove(source, check),

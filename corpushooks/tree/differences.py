@@ -40,6 +40,8 @@ def _differing(before: Manifest, now: Manifest, archive: Folders, live: Folders,
         was, is_ = old.get(path), new.get(path)
         if "socket" in (was and was.kind, is_ and is_.kind) or _is_in(path, left):
             continue
+        if was is None and any(each.startswith(f"{path}/") for each in left):  # a folder that leads to a mount
+            continue
         if was is None or is_ is None or not _same(was, is_) or not _same_file(path, was, is_, archive, live, check):
             yield path
 

@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from corpushooks import safe_files
+from corpushooks.errors import TreeError
 from corpushooks.patience import Check, endless
 from corpushooks.text import shown
 from corpushooks.tree.descriptors import TEMP, closing
 from corpushooks.tree.flags import freed, lifted, set_flags
 from corpushooks.tree.manifest import KINDS, Entry
-from corpushooks.tree.mounts import MountedError, unmounted
+from corpushooks.tree.mounts import MountedError, umount, unmounted
 from corpushooks.tree.removal import remove_at
 from corpushooks.tree.report import Tally
 
@@ -53,14 +54,14 @@ def make_root(path: Path, above: int | None = None) -> bool:
         return make_folder(at.fd, at.name, 0o700)
 
 
-def make_folder(fd: int, name: str, mode: int) -> bool:
+def make_folder(fd: int, name: str, mode: int, check: Check = endless) -> bool:
     """Make a folder in the place of a file or link, if there is none; return whether it was made."""
     try:
         freed(fd, "", lambda: os.mkdir(name, mode, dir_fd=fd))
     except FileExistsError:
         if stat.S_ISDIR(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode):
             return False
-        remove_at(fd, name)
+        remove_at(fd, name, check)
         os.mkdir(name, mode, dir_fd=fd)
     return True
 
@@ -94,7 +95,16 @@ def hard_link(source: int, name: str, fd: int, as_name: str) -> None:
         os.link(name, as_name, src_dir_fd=source, dst_dir_fd=fd, follow_symlinks=False)
 
 
-def take_place(fd: int, name: str) -> None:
+def clear_temp(fd: int, check: Check = endless) -> None:
+    """Remove what is where TEMP is to be made; raise TreeError where that is a mount: nothing can be written then."""
+    try:
+        remove_at(fd, TEMP, check)
+    except MountedError as exc:
+        at = Path(os.readlink(f"/proc/self/fd/{fd}"), exc.mounts[0])
+        raise TreeError(f"a filesystem is mounted on {shown(str(at))}", hint=umount(at)) from exc
+
+
+def take_place(fd: int, name: str, check: Check = endless) -> None:
     """Rename TEMP to `name`, in the place of whatever is there; raise OSError, MountedError where that is a mount."""
 
     def rename() -> None:  # TEMP has flags where it is a link to a file that has
@@ -104,7 +114,7 @@ def take_place(fd: int, name: str) -> None:
         try:
             unmounted(fd, name, lambda: freed(fd, name, rename))
         except IsADirectoryError:
-            remove_at(fd, name)
+            remove_at(fd, name, check)
             rename()
     except MountedError:
         remove_at(fd, TEMP)
@@ -112,15 +122,17 @@ def take_place(fd: int, name: str) -> None:
 
 
 @contextlib.contextmanager
-def replacing(fd: int, name: str, then: Callable[[int], object] = lambda copy: None) -> Iterator[int]:
+def replacing(
+    fd: int, name: str, then: Callable[[int], object] = lambda copy: None, check: Check = endless
+) -> Iterator[int]:
     """Give a new file to write, which takes the place of `name` when all went well; `then` is done with it there."""
-    remove_at(fd, TEMP)
+    clear_temp(fd, check)
     making = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     copy = freed(fd, "", lambda: os.open(TEMP, making, 0o600, dir_fd=fd))
     try:
         with closing(copy):
             yield copy
-            take_place(fd, name)
+            take_place(fd, name, check)
             then(copy)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -33,6 +33,7 @@ from corpushooks.tree.descriptors import (
     unlock,
 )
 from corpushooks.tree.entries import (
+    clear_temp,
     correct,
     dress,
     fill,
@@ -264,7 +265,7 @@ def _restore_node(job: _Restore, folder: str, name: str, entry: Entry) -> None:
         remove_at(fd, name)
         job.tally.warn(path, f"a {entry.kind} cannot be made again")
         return
-    remove_at(fd, TEMP)
+    clear_temp(fd)
     make_node(fd, TEMP, entry, job.tally, path)
     take_place(fd, name)
 
@@ -275,7 +276,7 @@ def _relink(lead_fd: int, first: str, inode: list[int], fd: int, name: str) -> N
         st = os.fstat(handle)
         if [st.st_dev, st.st_ino] != inode:
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
-        remove_at(fd, TEMP)
+        clear_temp(fd)
 
         def link() -> None:
             os.link(f"/proc/self/fd/{handle}", TEMP, dst_dir_fd=fd, follow_symlinks=True)

@@ -288,13 +288,13 @@ def _save_as_it_is(job: _Snapshot, folder: str, name: str, entry: Entry) -> None
     into, path = job.target.fd(folder), join(folder, name)
     kept = entry
     if entry.kind == "folder":
-        make_folder(into, name, 0o700)
+        make_folder(into, name, 0o700, job.check)
     elif entry.kind == "file":
         kept = _save_file(job, folder, name, entry)
     elif not makeable(entry):
         job.tally.warn(path, f"a {entry.kind} cannot be kept")
     elif not _share(job, folder, name, entry):
-        remove_at(into, name)
+        remove_at(into, name, job.check)
         make_node(into, name, entry, job.tally, path)
         job.tally.changed += 1
     job.kept[folder][name] = kept
@@ -331,7 +331,7 @@ def _save_file(job: _Snapshot, folder: str, name: str, entry: Entry) -> Entry:
 def _copy_file(job: _Snapshot, folder: str, name: str, entry: Entry, source: int) -> Entry:
     """Copy an open file into the snapshot; return its entry with the size that was found."""
     into, path = job.target.fd(folder), join(folder, name)
-    remove_at(into, name)  # never write into what is there: an earlier snapshot may share it
+    remove_at(into, name, job.check)  # never write into what is there: an earlier snapshot may share it
     with closing(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=into)) as copy:
         job.writes.note(copy)
         size = fill(source, copy, entry.size, job.check)

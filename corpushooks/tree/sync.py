@@ -34,6 +34,7 @@ from corpushooks.tree.descriptors import (
     unlock,
 )
 from corpushooks.tree.entries import (
+    clear_temp,
     fill,
     make_folder,
     make_root,
@@ -140,7 +141,7 @@ def _remove_tracked(job: _Sync, found: Scan, path: str) -> None:
         unlock(fd)
         job.writes.note(fd)
         with kept(fd), job.mounts.left(folder):
-            remove_at(fd, name)
+            remove_at(fd, name, job.check)
             job.tally.changed += 1
     while folder and folder not in found.folders:  # also where an interrupted sync has removed the file
         folder, _, name = folder.rpartition("/")
@@ -161,7 +162,7 @@ def _sync_folder(job: _Sync, folder: str, entries: Folder) -> None:
         fd = job.live.fd(folder)
         unlock(fd)
     with kept(fd):
-        remove_at(fd, TEMP)
+        clear_temp(fd, job.check)
         for name, entry in entries.items():
             job.check()
             if entry.kind == "file" and _recorded(job, fd, join(folder, name), name, entry):
@@ -185,7 +186,7 @@ def _sync_subfolder(job: _Sync, fd: int, path: str, name: str, entry: Entry) -> 
         mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
     except FileNotFoundError:
         mode = 0
-    if not stat.S_ISDIR(mode) and make_folder(fd, name, entry.mode):
+    if not stat.S_ISDIR(mode) and make_folder(fd, name, entry.mode, job.check):
         job.writes.note(fd)
         if mode and not stat.S_ISSOCK(mode):  # of the application: what a commit had there was removed already
             job.tally.replaced.append(path)
@@ -196,19 +197,21 @@ def _own_files(job: _Sync, fd: int, path: str, name: str) -> list[str]:
     now = look(fd, name) if path in job.fresh else None
     if now is None or now.kind == "socket":
         return []
-    return sorted(_files_in(fd, path, name)) if now.kind == "folder" else [path]
+    return sorted(_files_in(job, fd, path, name)) if now.kind == "folder" else [path]
 
 
-def _files_in(fd: int, path: str, name: str, level: int = 0) -> Iterator[str]:
+def _files_in(job: _Sync, fd: int, path: str, name: str, level: int = 0) -> Iterator[str]:
     """Yield the paths of what is in a folder of an open folder, as far as it can be read; nothing of a mount."""
     with contextlib.suppress(OSError), closing(open_folder(fd, name, unlock=True)) as inner:
         if level >= DEPTH or mount_of(inner) != mount_of(fd):
             return
-        for item in list(os.scandir(inner)):
-            if item.is_dir(follow_symlinks=False):
-                yield from _files_in(inner, join(path, item.name), item.name, level + 1)
-            elif item.name != TEMP:
-                yield join(path, item.name)
+        with os.scandir(inner) as items:
+            for item in items:
+                job.check()
+                if item.is_dir(follow_symlinks=False):
+                    yield from _files_in(job, inner, join(path, item.name), item.name, level + 1)
+                elif item.name != TEMP:
+                    yield join(path, item.name)
 
 
 def _recorded(job: _Sync, fd: int, path: str, name: str, entry: Entry) -> bool:
@@ -277,7 +280,7 @@ def _replace_file(job: _Sync, folder: str, name: str, entry: Entry, live: int | 
     flags = flags_of(live) if live is not None else 0
     with (
         closing(open_file(job.stage.fd(folder), name)) as staged,
-        replacing(fd, name, lambda copy: put_flags(copy, flags, job.tally, path)) as copy,
+        replacing(fd, name, lambda copy: put_flags(copy, flags, job.tally, path), job.check) as copy,
     ):
         job.writes.note(copy)
         job.tally.copied += fill(staged, copy, entry.size, job.check)
@@ -300,10 +303,10 @@ def _inherit(live: int, st: os.stat_result, copy: int, tally: Tally, path: str) 
 def _sync_link(job: _Sync, fd: int, path: str, name: str, entry: Entry) -> None:
     now = look(fd, name)
     if now is None or now.target != entry.target:
-        remove_at(fd, TEMP)
+        clear_temp(fd, job.check)
         job.writes.note(fd)
         freed(fd, "", lambda: os.symlink(entry.target, TEMP, dir_fd=fd))
         own = _own_files(job, fd, path, name)
-        take_place(fd, name)
+        take_place(fd, name, job.check)
         job.tally.changed += 1
         job.tally.replaced += own
