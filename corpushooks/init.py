@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 import socket
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from corpushooks import accounts, announce, disk, git, installer, layout, rebuild, tree, wiring
-from corpushooks.errors import RefusedError, TreeError, UsageError
+from corpushooks.deployment import ProjectRow
+from corpushooks.errors import GitError, RefusedError, TreeError, UsageError
 from corpushooks.history import History
 from corpushooks.project import Host, Project, check_branch, check_environment
 from corpushooks.settings import Settings
@@ -55,7 +57,7 @@ def init(
     env = check_environment(environment or (row.environment if row else mine.environment))
     head = check_branch(branch or (row.branch if row else mine.branch))
     if row and row.branch != head and row.live:
-        raise RefusedError(f"{name} is deployed from {row.branch}", hint=f"deploy {row.branch}, or remove {name} first")
+        raise RefusedError(f"{name} is deployed from {row.branch}", hint=f"corpus rename-branch {name} {head}")
     git.check_version()
     _check_format(project, hashed)
     with tempfile.TemporaryDirectory(prefix="corpus-") as folder:
@@ -122,6 +124,47 @@ def url(project: Project, repo: str, settings: Settings) -> str:
 def urls(project: Project, settings: Settings) -> dict[str, str]:
     """Return where to push the code and the pillar of a project."""
     return dict(zip(URLS, (url(project, repo, settings) for repo in layout.REPOS), strict=True))
+
+
+def rename_branch(project: Project, history: History, row: ProjectRow, branch: str) -> list[str]:
+    """Give the branch that deploys another name; return what clients are told. Under the project's lock.
+
+    Interrupted, it can be asked for again: the new branch is there before it counts, and the old one goes last.
+    """
+    old, new = row.branch, check_branch(branch)
+    check_idle(history, row.name)
+    repos = [layout.repo_path(project, repo) for repo in layout.REPOS] if new != old else []
+    for path in repos:
+        _check_free(path, old, new)
+    for path in repos:
+        if (commit := git.ref(path, f"refs/heads/{old}")) and not git.ref(path, f"refs/heads/{new}"):
+            _update(path, f"refs/heads/{new}", "0" * len(commit), commit)
+    history.add_project(row.name, row.environment, new)
+    layout.make(project, new)
+    for path in repos:
+        if commit := git.ref(path, f"refs/heads/{old}"):
+            _update(path, f"refs/heads/{old}", commit, "0" * len(commit))
+    return [f"branch: {old} -> {new}", "In each working copy:", f"    git branch -m {old} {new}",
+            f"    git fetch --prune {row.environment}"]  # fmt: skip
+
+
+def check_idle(history: History, name: str) -> None:
+    """Raise RefusedError where a deployment runs or waits."""
+    if history.unfinished(name) or history.queued(name):
+        raise RefusedError(f"a deployment of {name} runs or waits", hint=f"corpus status {name}")
+
+
+def _check_free(path: Path, old: str, new: str) -> None:
+    """Raise RefusedError where a repository has a branch of the new name that is elsewhere."""
+    found = git.ref(path, f"refs/heads/{new}")
+    if found and found != git.ref(path, f"refs/heads/{old}"):
+        raise RefusedError(f"{path} has a branch {new} already, at another commit",
+                           hint=f"git --git-dir={shlex.quote(str(path))} branch -m {new} {new}-before")  # fmt: skip
+
+
+def _update(path: Path, ref: str, old: str, new: str) -> None:
+    if wrong := git.update_refs(path, [(ref, old, new)]).get(ref):
+        raise GitError(f"{ref} of {path}: {wrong}")
 
 
 def link(project: Project, history: History) -> None:

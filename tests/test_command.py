@@ -288,7 +288,7 @@ def test_init_repairs_what_was_damaged(new_box: Callable[..., Box]) -> None:
 
 def test_init_keeps_the_branch_that_is_live(live: Box) -> None:
     output = corpus(live, "init", "hello", "--branch", "other")
-    complains(output, 3, "hello is deployed from master", "deploy master, or remove hello first")
+    complains(output, 3, "hello is deployed from master", "corpus rename-branch hello other")
     assert live.row().branch == "master"
 
 

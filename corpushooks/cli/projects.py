@@ -108,4 +108,17 @@ def remove(context: Context, name: str, purge: bool, as_json: bool) -> None:
     show(as_json, {"project": name, "left": left}, [f"removed {name}", *(f"left: {path}" for path in left)])
 
 
-COMMANDS = (init_, link, unlink, remove)
+@click.command("rename-branch")
+@NAME
+@click.argument("branch")
+@click.pass_obj
+def rename_branch(context: Context, name: str, branch: str) -> None:
+    """Rename the branch that deploys to BRANCH, for example master to main; history and archives stay."""
+    history, _ = context.known(name)
+    init.check_idle(history, name)  # else it would wait for its lock
+    with _alone(context, name):
+        lines = init.rename_branch(context.host.project(name), history, context.known(name)[1], branch)
+    show(False, None, lines)
+
+
+COMMANDS = (init_, rename_branch, link, unlink, remove)
