@@ -58,3 +58,69 @@ x:
 def test_ids_that_projects_require(world: World) -> None:
     with configured(world) as session:
         assert problems(session, world.sls("one", REQUIRED)) == []
+
+
+VHOST = """\
+{% set given = ARGUMENTS %}
+{% do given.update({'active': given.get('active', True)}) %}
+{% set vhost = salt['mc_WEB.vhost']('www.example.org', **given) %}
+{{ vhost.self_signed.names | default(['none']) | join(' ') }}:
+  test.nop: []
+"""
+CONTENTS = {  # what a template says -> whether the site is sent to https of its own
+    "return 301 https://$host$request_uri;": True,
+    "if ($x) { return 302 https://www.example.org/; }": True,
+    "rewrite ^ https://$server_name$request_uri? permanent;": True,
+    "return https://{{ domain }}/;": True,
+    "RewriteRule ^ https://%{HTTP_HOST}%{REQUEST_URI} [R=301]": True,
+    "Redirect permanent / https://www.example.org/": True,
+    "# return 301 https://$host;": False,
+    "return 301 https://elsewhere.example.net/;": False,
+    "proxy_pass https://$host;": False,
+    "return 301 $scheme://$host/;": False,
+}
+
+
+def test_which_sites_get_a_certificate(world: World) -> None:
+    given: dict[str, bool] = {
+        "{}": False, "{'ssl_redirect': True}": True, "{'ssl_redirect': True, 'active': False}": False,
+        "{'ssl_redirect': True, 'ssl_cert': False}": False, "{'ssl_redirect': True, 'ssl_cert': ''}": True,
+        "{'ssl_redirect': True, 'ssl_cert': '/c', 'ssl_key': '/k'}": False,
+    }  # fmt: skip
+    for number, (text, wanted) in enumerate(CONTENTS.items()):
+        (world.folder / f"content{number}").write_text(f"# of the site\n  {text}\n")
+        given[f"{{'vh_content_source': 'salt://makina-projects/foo/content{number}'}}"] = wanted
+    wrong = []
+    with configured(world) as session:
+        for arguments, wanted in given.items():
+            for web in ("nginx", "apache"):
+                text = VHOST.replace("ARGUMENTS", arguments).replace("WEB", web)
+                (state,) = session.run(world.sls("one", text)).states
+                if (state.id == "www.example.org") is not wanted:
+                    wrong.append((web, arguments, state.id))
+    assert wrong == []
+
+
+MADE = """\
+x:
+  mc_service.configured:
+    - service: s
+    - files: []
+    - self_signed: {crt: OUT/crt, key: OUT/key, names: NAMES}
+"""
+
+
+def test_a_certificate_is_made_anew_only_where_it_does_not_serve(world: World) -> None:
+    def made(names: str) -> tuple[str, str]:
+        assert run_one(world, MADE.replace("NAMES", names)).ok
+        return world.read("crt"), world.read("key")
+
+    first = made("[a.example.org]")
+    assert made("[a.example.org]") == first
+    (world.out / "key").chmod(0o644)
+    assert made("[a.example.org]") == first
+    assert (world.out / "key").stat().st_mode & 0o777 == 0o600
+    other = made("['~^[a-z]+$', '*.example.org', 192.0.2.1, 'b\u00fccher.example']")
+    assert other != first
+    (world.out / "key").write_text("not a key")
+    assert made("['~^[a-z]+$']")[1].startswith("-----BEGIN PRIVATE KEY-----")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import ssl
+import stat
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from cryptography import x509
 
 from tests.host import Box, tree_of, until
 from tests.nginx import Nginx, nginx_in
@@ -60,3 +64,38 @@ def test_a_static_site_behind_nginx(new_box: Callable[..., Box], nginx: Nginx) -
     until(lambda: nginx.get("/")[2].get("X-Other") == "42 www.example.org")  # once a worker has read it
     assert nginx.get("/")[1] == "three"
     assert (nginx.base / "nginx.pid").read_text() == pid
+
+
+REDIRECTS = "if ($forwarded_ssl_scheme = http) { return 301 https://$host$request_uri; }\n"
+
+
+def test_a_site_that_redirects_to_https_answers_there(new_box: Callable[..., Box], nginx: Nginx) -> None:
+    """Without a certificate of its own: a self-signed one is made once, and a warning names it."""
+    box = new_box(salt=True)
+    box.settings(yaml.safe_dump({"minion": nginx.settings}))
+    box.init()
+    work = box.work()
+    shutil.copytree(PROJECTS / "static", work.path, dirs_exist_ok=True)
+    content = work.path / ".salt/files/nginx.conf"
+    work.commit({".salt/files/nginx.conf": REDIRECTS + content.read_text()})
+    pushed = work.push()
+    assert pushed.code == 0, pushed.text
+    assert "no certificate for www.example.org: a self-signed one is made, of which browsers warn" in pushed.text
+    moved, _, headers = nginx.get("/x")
+    assert (moved, headers["Location"]) == (301, "https://www.example.org/x")
+    crt, key = sorted((nginx.base / "ssl").glob("*.self-signed.*"))
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    trusted = ssl.create_default_context(cafile=str(crt))
+    trusted.check_hostname = False  # the name is looked at below: here we come by address
+    handler = urllib.request.HTTPSHandler(context=trusted)
+    opener = urllib.request.build_opener(handler, urllib.request.ProxyHandler({}))
+    request = urllib.request.Request(f"https://127.0.0.1:{nginx.port + 1}/", headers={"Host": "www.example.org"})
+    with opener.open(request, timeout=10) as answer:
+        assert answer.read().strip() == b"<h1>one</h1>"
+    names = x509.load_pem_x509_certificate(crt.read_bytes()).extensions
+    said = names.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(x509.DNSName)
+    assert said == ["www.example.org", "example.org"]
+    before = crt.read_bytes(), key.read_bytes()
+    work.commit({"www/index.html": "two"})
+    assert work.push().code == 0
+    assert (crt.read_bytes(), key.read_bytes()) == before

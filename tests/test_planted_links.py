@@ -71,6 +71,8 @@ ROWS = {  # what is shipped -> an SLS that gives it a path; P is a folder of the
     " ssl_key='-----BEGIN', vh_template_source='salt://makina-projects/foo/t',"
     " vh_top_source='salt://makina-projects/foo/t',"
     " vh_content_source='salt://makina-projects/foo/t') }}",
+    "nginx virtualhost self-signed": "{% import 'makina-states/services/http/nginx/macros.sls' as nginx with context"
+    " %}\ninclude: [makina-states.services.http.nginx.hooks]\n{{ nginx.virtualhost('x', ssl_redirect=True) }}",
     "apache virtualhost": "{% import 'makina-states/services/http/apache/macros.sls' as apache with context %}\n"
     "include: [makina-states.services.http.apache.hooks]\n{{ apache.virtualhost('x', 'P/tree') }}",
     "circus circusAddWatcher": "{% import 'makina-states/services/monitoring/circus/macros.jinja' as circus %}\n"
@@ -79,7 +81,9 @@ ROWS = {  # what is shipped -> an SLS that gives it a path; P is a folder of the
 }  # fmt: skip
 PATHLESS = {  # what makes arguments of the states above is with these: they only compute
     "mc_proxy": "hook mod_watch missing forced", "mc_apache": "deployed settings service vhost",
-    "mc_circus": "settings watcher", "mc_nginx": "settings service vhost vhost_settings", "mc_nodejs": "settings ver",
+    "mc_circus": "settings watcher",
+    "mc_certificates": "self_signed serves",
+    "mc_nginx": "settings service vhost vhost_settings", "mc_nodejs": "settings ver",
     "mc_php": "settings service fpmpool_settings fpm_pool", "mc_services": "systemctl manage ask",
     "mc_www": "vhost vhost_settings",
     "mc_dbsmartbackup": "settings", "mc_locations": "settings", "mc_mysql": "settings", "mc_pgsql": "settings",
@@ -156,7 +160,8 @@ def victim_of(world: World) -> Path:
                   "tree/sites-enabled", "tree/ssl", "tree/bin", "m"):  # fmt: skip
         (folder / inner).mkdir(parents=True)
     for name in ("htpasswd", "m/htpasswd", "old", "enabled", "htpasswd.conf", "circus-htpasswd", "tree/in.load",
-                 "circus-htpasswd.service", "tree/sites-available/x.conf", "tree/ssl/x.key", "secret"):  # fmt: skip
+                 "circus-htpasswd.service", "tree/sites-available/x.conf", "tree/ssl/x.key",
+                 "tree/ssl/x.self-signed.crt", "tree/ssl/x.self-signed.key", "secret"):  # fmt: skip
         (folder / name).write_text(f"{SECRET}\n")
         (folder / name).chmod(0o600)
     (folder / "tree/bin/buildout").write_text(f"#!/bin/sh\ntouch {world.root}/ran-as-root\n")

@@ -106,3 +106,14 @@ def _bring(name: str, providers: tuple[str, ...] | None) -> str:
     if providers:
         return f"the package {providers[0]} brings it"
     return INSTEAD.get(name, "a file or a package of the project has to bring it")
+
+
+def certificates(states: Iterable[Rendered]) -> Iterator[Finding]:
+    """Name the virtual hosts that get a self-signed certificate."""
+    for state in states:
+        names = dict(state.arguments.get("self_signed") or {}).get("names")
+        if names and state.function == "mc_service.configured":
+            what = f"no certificate for {names[0]}: a self-signed one is made, of which browsers warn"
+            yield Finding(
+                "certificate", state.file, state.place(names[0]) or state.line, what, "give ssl_cert and ssl_key"
+            )

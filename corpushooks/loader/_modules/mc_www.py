@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,11 @@ from salt.exceptions import CommandExecutionError
 __salt__: dict[str, Callable[..., Any]]  # Salt's loader fills it in
 
 CERTIFICATES = "makina-states.localsettings.ssl.certificates"
+NONE = {"ssl_cert": "", "ssl_key": "", "ssl_cert_path": "", "ssl_key_path": "", "self_signed": {}}
+SENDS = r"\breturn\s|\brewrite\s|\bRedirect|\bRewriteRule\s"
+REDIRECT = re.compile(rf"^[^#\n]*?(?:{SENDS})[^#\n]*?https://([^/\s;\"']*)", re.M | re.I)
+OURS = "salt://makina-states/"
+ITSELF = ("$", "%{", "{{")  # a host in a template that is the one which was asked
 
 
 def vhost_settings(own: dict[str, Any], domain: str, doc_root: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -47,23 +53,42 @@ def _files(own: dict[str, Any], name: str) -> dict[str, str]:
 def _certificate(own: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
     """Return the certificate and the key, each as a path and, where the text was given, as text to write there."""
     cert, key = data.get("ssl_cert"), data.get("ssl_key")
-    if cert is None and key is None:
+    if cert is False:  # none shall be: a proxy in front speaks TLS
+        return NONE
+    if not cert and not key:
         names = (data.get("ssl_common_name"), data["domain"])
         known = __salt__["mc_utils.get"](CERTIFICATES) or {}
         cert, key = next((known[name][:2] for name in names if name in known), (None, None))
     if not cert and not key:
-        if data.get("ssl_common_name"):
-            wanted = f"give ssl_cert and ssl_key, or say it in {CERTIFICATES}"
-            raise CommandExecutionError(f"virtualhost: no certificate for {data['ssl_common_name']}: {wanted}")
-        return {"ssl_cert": "", "ssl_key": "", "ssl_cert_path": "", "ssl_key_path": ""}
+        return _self_signed(own, data) if data["active"] and _redirects(data) else NONE
     if not cert or not key:
         raise CommandExecutionError("virtualhost: ssl_cert and ssl_key go together")
-    found = {"ssl_cert": cert, "ssl_key": key}
+    found: dict[str, Any] = {"ssl_cert": cert, "ssl_key": key, "self_signed": {}}
     for name, text in (("ssl_cert", cert), ("ssl_key", key)):
         ending = name.removeprefix("ssl_").replace("cert", "crt")
         aside = f"{own['basedir']}/ssl/{data['vhost_basename']}.{ending}"
         found[f"{name}_path"] = aside if "-----BEGIN" in text else text
     return found
+
+
+def _self_signed(own: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+    """Return a certificate that is made where it is missing, once."""
+    paths = {what: f"{own['basedir']}/ssl/{data['vhost_basename']}.self-signed.{what}" for what in ("crt", "key")}
+    names = [data.get("ssl_common_name") or data["domain"], data["domain"], *data["server_aliases"]]
+    return {**NONE, "ssl_cert_path": paths["crt"], "ssl_key_path": paths["key"],
+            "self_signed": {**paths, "names": list(dict.fromkeys(map(str, names)))}}  # fmt: skip
+
+
+def _redirects(data: dict[str, Any]) -> bool:
+    """Say whether a virtual host wants TLS: by its arguments, or since a template of it sends people to its https."""
+    if data.get("ssl_redirect") or data.get("ssl_common_name"):
+        return True
+    own = {data["domain"], *data["server_aliases"]}
+    for source in (data[f"vh_{which}_source"] for which in ("content", "top", "template")):
+        text = "" if source.startswith(OURS) else __salt__["cp.get_file_str"](source) or ""
+        if any(host.startswith(ITSELF) or host in own for host in REDIRECT.findall(text)):
+            return True
+    return False
 
 
 def vhost(own: dict[str, Any], domain: str, doc_root: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -80,4 +105,5 @@ def vhost(own: dict[str, Any], domain: str, doc_root: str, given: dict[str, Any]
     links = {data["vhost_enabled_file"]: data["vhost_available_file"] if data["active"] else ""}
     if data["active"] and data.get("default_server"):
         links[f"{data['basedir']}/sites-enabled/{own['debian_default']}"] = ""  # which is the default server too
-    return {"name": data["vhost_basename"], "service": data["service"], "files": files, "links": links}
+    return {"name": data["vhost_basename"], "service": data["service"], "files": files, "links": links,
+            "self_signed": data["self_signed"], "tls": bool(data["ssl_cert_path"])}  # fmt: skip

@@ -26,16 +26,20 @@ def _ended(name: str, result: bool | None, comment: str, changes: Mapping[str, A
 
 
 def configured(
-    name: str, service: str, files: Sequence[Mapping[str, Any]], links: Mapping[str, str] | None = None, **_given: Any
-) -> Ended:
+    name: str, service: str, files: Sequence[Mapping[str, Any]], links: Mapping[str, str] | None = None,
+    self_signed: Mapping[str, Any] | None = None, **_given: Any,
+) -> Ended:  # fmt: skip
     """Have the configuration files of a service, and links to them.
 
     A file has a path, and a source, which is a template that sees `data`, or contents; a mode and an owner if it
-    shall. A link without a target shall not be. How all this was before is remembered until the service has read it.
-    Salt gives whatever else an SLS says.
+    shall. A link without a target shall not be. `self_signed` is a certificate (`crt`, `key`, `names`) that is made
+    where there is none. How all this was before is remembered until the service has read it. Salt gives whatever else
+    an SLS says.
     """
     changes: dict[str, Any] = {}
     try:
+        for file in _certificate(self_signed) if self_signed else ():
+            changes |= _write(service, file)
         for file in files:
             changes |= _write(service, file)
         for link, target in (links or {}).items():
@@ -62,6 +66,18 @@ def _write(service: str, file: Mapping[str, Any]) -> dict[str, Any]:
     if told["result"] is False:
         raise CommandExecutionError(f"{path}: {told['comment']}")
     return {path: told["changes"].get("diff", dict(told["changes"]))} if told["changes"] else {}
+
+
+def _certificate(wanted: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the files of a certificate and its key: those that are there, if they serve."""
+    was = [__salt__["mc_files.look"](wanted[what], follow=True) for what in ("crt", "key")]
+    texts = [found[0].decode(errors="replace") if len(found) == 4 else "" for found in was]
+    if not __salt__["mc_certificates.serves"](*(text.encode() for text in texts), wanted["names"]):
+        texts = __salt__["mc_certificates.self_signed"](wanted["names"])
+    return [
+        {"path": wanted[what], "contents": text, "mode": "0600", "secret": True}
+        for what, text in zip(("crt", "key"), texts, strict=True)
+    ]
 
 
 def _link(service: str, path: str, target: str) -> dict[str, str]:

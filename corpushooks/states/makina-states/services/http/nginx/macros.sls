@@ -7,6 +7,9 @@ makina-nginx-virtualhost-{{ vhost.name | replace('.', '_') | replace('-', '_') }
     - service: {{ vhost.service | json }}
     - files: {{ vhost.files | json }}
     - links: {{ vhost.links | json }}
+{% if vhost.self_signed %}
+    - self_signed: {{ vhost.self_signed | json }}
+{% endif %}
     - require:
       - mc_proxy: nginx-pre-conf-hook
     - watch_in:
