@@ -33,6 +33,9 @@ need sshd openssh-server
 need systemd-analyze systemd
 need nginx nginx-light
 need slapd slapd
+need psql postgresql-client
+need mariadbd mariadb-server
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 for program in "$@"; do
     case $program in
     systemd-nspawn) need systemd-nspawn systemd-container ;;

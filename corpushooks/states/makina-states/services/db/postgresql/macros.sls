@@ -7,6 +7,15 @@
 {% endif %}
 {% endmacro %}
 
+{#- A password, kept as servers of today want it; True is what SLS files say who knew md5 only. -#}
+{% macro kept(password, encrypted) %}
+{% if password is not none and password | string %}
+{% set text = password | string %}
+{% set old = encrypted == 'md5' or pgsql.version | float < 10 or text is match('md5[0-9a-f]{32}$') %}
+{{ role_options({'password': text, 'encrypted': 'md5' if old else 'scram-sha-256'}) }}
+{% endif %}
+{% endmacro %}
+
 {#- Who asks, and the hooks that what is made stands between. -#}
 {% macro asked(what, user, db_host, db_port, maintenance='') %}
     - user: {{ user or pgsql.user }}
@@ -40,6 +49,7 @@
     - name: {{ group | json }}
 {{ role_options({'superuser': superuser, 'createroles': createroles, 'createdb': createdb, 'login': login,
                  'inherit': inherit, 'replication': replication, 'groups': groups | join(',') if groups else none}) }}
+{{ kept(rolepassword, encrypted) }}
 {{ asked(('pre-create-group', 'post-create-group'), user, db_host, db_port) }}
 {% endmacro %}
 
@@ -79,10 +89,9 @@
 {{ pgsql.version }}-{{ name }}-makina-services-postgresql-user{{ suf }}:
   postgres_user.present:
     - name: {{ name | json }}
-{{ role_options({'password': password | string if password is not none else none, 'superuser': superuser,
-                 'createdb': createdb, 'createroles': createroles, 'inherit': inherit, 'login': login,
-                 'replication': replication, 'encrypted': encrypted,
-                 'groups': member | join(',') if member else none}) }}
+{{ role_options({'superuser': superuser, 'createdb': createdb, 'createroles': createroles, 'inherit': inherit,
+                 'login': login, 'replication': replication, 'groups': member | join(',') if member else none}) }}
+{{ kept(password, encrypted) }}
 {{ asked(('pre-create-user', 'post-create-user'), user, db_host, db_port) }}
 {% endmacro %}
 
