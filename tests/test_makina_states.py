@@ -83,7 +83,7 @@ FOREIGN = {  # what an SLS says -> what is not here
     "{% set foo = salt['mc_nginx.foo']() %}": "mc_nginx.foo",
     "foo: mc_foo.bar": "mc_foo.bar",
     "{% import 'makina-states/localsettings/rvm/init.sls' as rvm %}{{ rvm.install_ruby(1, b=2) }}": "rvm.install_ruby",
-    "{% import 'makina-states/services/db/mysql/init.sls' as db %}{{ db.mysql_db('a') }}": "mysql.mysql_db",
+    "{% import 'makina-states/services/db/mysql/init.sls' as db %}{{ db.gen_settings(1) }}": "mysql.gen_settings",
 }  # fmt: skip
 
 

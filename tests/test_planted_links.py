@@ -86,7 +86,9 @@ PATHLESS = {  # what makes arguments of the states above is with these: they onl
     "mc_nginx": "settings service vhost vhost_settings", "mc_nodejs": "settings ver",
     "mc_php": "settings service fpmpool_settings fpm_pool", "mc_services": "systemctl manage ask",
     "mc_www": "vhost vhost_settings",
-    "mc_dbsmartbackup": "settings", "mc_locations": "settings", "mc_mysql": "settings", "mc_pgsql": "settings",
+    "mc_dbsmartbackup": "settings", "mc_locations": "settings", "mc_mysql": "settings query text name account",
+    "mysql_database": "present absent", "mysql_user": "present absent", "mysql_grants": "present",
+    "mc_pgsql": "settings",
     "pkgrepo": "unneeded", "mc_pkgs": "settings", "mc_rabbitmq": "settings", "mc_usergroup": "settings",
 }  # fmt: skip
 OURS = {"corpushooks"}  # questions of our own, about files that only root can write
@@ -96,8 +98,8 @@ MACROS = {  # what takes no path, or makes no more than an error
     "h": "proxy service_restart_reload deliver_nothing repomanaged retry_apt_get install_via_cops toggle_service",
     "packages": "packages service", "hooks": "hooks", "unsupported": "unsupported unsupported_file",
     "apache": "modules", "php": "toggle_ext", "rabbitmq": "rabbitmq_vhost rabbitmq_user",
-    "postgresql": "only asked role_options postgresql_group postgresql_db postgresql_user install_pg_exts"
-    " install_pg_ext", "mysql": "mysql_db mysql_user gen_settings", "mongodb": "mongodb_db mongodb_user",
+    "postgresql": "only asked kept role_options postgresql_group postgresql_db postgresql_user install_pg_exts"
+    " install_pg_ext", "mysql": "asked plain mysql_db mysql_user gen_settings", "mongodb": "mongodb_db mongodb_user",
     "users": "create_user", "rvm": "rvm install_ruby",
 }  # fmt: skip
 

@@ -1,6 +1,6 @@
-{% from "makina-states/_macros/unsupported.jinja" import unsupported, unsupported_file with context %}
-{% macro mysql_db() %}{{ unsupported("mysql.mysql_db") }}{% set any = [varargs, kwargs] %}{% endmacro %}
-{% macro mysql_user() %}{{ unsupported("mysql.mysql_user") }}{% set any = [varargs, kwargs] %}{% endmacro %}
-{% macro gen_settings() %}{{ unsupported("mysql.gen_settings") }}{% set any = [varargs, kwargs] %}{% endmacro %}
+{% import "makina-states/services/db/mysql/macros.sls" as macros with context %}
+{% set mysql_db = macros.mysql_db %}
+{% set mysql_user = macros.mysql_user %}
+{% set gen_settings = macros.gen_settings %}
 include:
   - makina-states.services.db.mysql.packages
