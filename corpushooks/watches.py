@@ -119,9 +119,13 @@ class _Watched:
             self.lanes.wake(self.project.name)
 
     def _new(self, seen: set[Path]) -> list[str]:
-        """Return which of the paths are files that no commit has, written since the last deployment ended."""
+        """Return which of the paths are files that no commit has, written since the last deployment ended.
+
+        One of edits runs no SLS once it has decided; another may: notify.sls.
+        """
         last = self.site.history.deployments(self.project.name, 1)
-        ended = (last[0].ended or 0.0) if last else 0.0
+        times = [one.decided if one.request.kind == "edit" else one.ended for one in last]
+        ended = (times[0] or 0.0) if times else 0.0
         found = []
         for path in sorted(seen):
             with contextlib.suppress(OSError):
@@ -140,6 +144,7 @@ class Watches:
     lanes: Lanes
     _watched: dict[str, _Watched] = field(default_factory=dict)
     _kept: dict[str, contextlib.ExitStack] = field(default_factory=dict)  # as the settings want it
+    _starting: dict[str, threading.Thread] = field(default_factory=dict)  # those of _kept that are about to be
     _failed: dict[str, str] = field(default_factory=dict)  # why they are not watched: it is tried again, and said once
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -151,24 +156,34 @@ class Watches:
         try:
             yield watched
         finally:
-            with self._lock:
-                watched.holders -= 1
-                if not watched.holders:
-                    watched.end()
-                    del self._watched[row.name]
+            self._leave(watched)
 
     def _take(self, name: str, steps: tuple[str, ...], who: str) -> _Watched:
         with self._lock:
             watched = self._watched.get(name)
+            fresh = watched is None
             if watched is None:
                 watched = _Watched(self.site, self.lanes, self.site.host.project(name), steps, who)
-                watched.start()
                 self._watched[name] = watched
             elif watched.steps != steps:
                 given = f"for --steps {','.join(watched.steps)}" if watched.steps else "for all its SLS files"
                 raise UsageError(f"{name} is watched already, {given}")
             watched.holders += 1
-            return watched
+        try:
+            if fresh:  # it may take long, or for ever: others go on meanwhile
+                watched.start()
+        except BaseException:
+            self._leave(watched)
+            watched.end()
+            raise
+        return watched
+
+    def _leave(self, watched: _Watched) -> None:
+        with self._lock:
+            watched.holders -= 1
+            if not watched.holders:
+                watched.end()
+                del self._watched[watched.project.name]
 
     def keep(self) -> bool:
         """Watch what the settings say; return whether there is anything."""
@@ -180,23 +195,28 @@ class Watches:
         except StoreError as exc:
             self._say("", exc)
             return bool(self._kept)
-        for name in self._kept.keys() - rows.keys():
+        for name in [name for name in list(self._kept) if name not in rows]:
             self._kept.pop(name).close()
-        for name in rows.keys() - self._kept.keys():
-            self._keep(rows[name])
-        return bool(self._kept)
+        for name in rows.keys() - {*list(self._kept), *list(self._starting)}:
+            self._starting[name] = threading.Thread(target=self._keep, args=(rows[name],), daemon=True)
+            self._starting[name].start()
+        return bool(self._kept or self._starting)
 
     def _wanted(self, row: ProjectRow) -> bool:
         return row.environment == "dev" and row.tree_code is not None and self.site.settings.sound(row.name).watch
 
     def _keep(self, row: ProjectRow) -> None:
-        with contextlib.ExitStack() as stack:
-            try:
+        """Begin to watch, in a thread: the kernel walks through the tree, which may be large, or a share that hangs."""
+        try:
+            with contextlib.ExitStack() as stack:
                 stack.enter_context(self.hold(row, (), "watch"))
-            except CorpusError as exc:
-                self._say(row.name, exc)
-                return
-            self._kept[row.name] = stack.pop_all()
+                self._kept[row.name] = stack.pop_all()
+        except CorpusError as exc:
+            self._say(row.name, exc)
+        except Exception as exc:  # the edge of a thread
+            structlog.get_logger().error("watch failed", exc_info=exc, project=row.name)
+        finally:
+            self._starting.pop(row.name, None)
 
     def _say(self, name: str, exc: CorpusError) -> None:
         if self._failed.get(name) != exc.message:

@@ -30,6 +30,10 @@ ROWS = {  # what is shipped -> an SLS that gives it a path; P is a folder of the
     "  webutil.user_exists: [{name: one}, {password: secret}, {htpasswd_file: P/htpasswd}]\n",
     "file.delivered": "x:\n  file.delivered: [{name: P/htpasswd}, {contents: new}, {mode: '0666'}, {user: APP}]\n",
     "file.delivered below": "x:\n  file.delivered: [{name: P/m/htpasswd}, {contents: new}, {makedirs: true}]\n",
+    "file.delivered source": "x:\n  file.delivered: [{name: OUT}, {source: P/htpasswd}, {user: APP}]\n",
+    "file.delivered sources": "x:\n"
+    "  file.delivered: [{name: OUT}, {source: ['file://P/none', 'file://P/m/../htpasswd': 'sha1=0']}, {user: APP}]\n",
+    "file.delivered source_hash": "x:\n  file.delivered: [{name: OUT}, {source: P/old}, {source_hash: P/secret}]\n",
     "file.folder": "x:\n  file.folder: [{name: P/tree}, {mode: '0777'}, {user: APP}, {group: APP}]\n",
     "mc_service.configured": "x:\n  mc_service.configured:\n    - service: s\n"
     "    - files: [{path: P/htpasswd, contents: new, mode: '0666'}]\n"
@@ -203,7 +207,13 @@ def given_to(app: Path) -> None:
 def laid(text: str, world: World) -> str:
     """Return an SLS with the paths of this world."""
     way = world.root / "app/way"
-    words = {"P/": f"{way}/", "'P'": f"'{way}'", "APP": str(APP), "SOURCE": str(world.root / "source")}
+    words = {
+        "OUT": f"{world.root}/app/out",
+        "P/": f"{way}/",
+        "'P'": f"'{way}'",
+        "APP": str(APP),
+        "SOURCE": str(world.root / "source"),
+    }
     for word, meant in words.items():
         text = text.replace(word, meant)
     return text
@@ -252,6 +262,29 @@ def test_planted_links_lead_nowhere(kind: str, world: World) -> None:
                 wrong[name] = found
             (app / "way").unlink() if kind == "parent" else shutil.rmtree(app / "way")
     assert wrong == {}
+
+
+@as_root
+def test_a_source_is_read_where_no_planted_link_leads_and_is_no_template_of_an_application(world: World) -> None:
+    app = world.root / "app"
+    app.mkdir()
+    (app / "source").write_text(f"{{{{ salt['cmd.run']('touch {world.root}/ran-as-root') }}}}one\n")
+    given_to(app)
+    own, made = world.root / "own", world.root / "made"
+    own.write_text("{{ 1 + 1 }}\n")
+    sls = "x:\n  file.delivered: [{name: %s}, {source: [%s/none, 'file://%s']}%s]\n"
+    with world.session() as session:
+        session.configure({"name": "foo", "group": "root", "data": {}}, {})
+        plain = session.run(world.sls("one", sls % (made, app, f"{app}/source", "")))
+        assert (plain.ok, made.read_text()) == (True, (app / "source").read_text()), plain
+        bad = session.run(world.sls("one", sls % (made, app, f"{app}/source", ", {template: jinja}")))
+        assert bad.states[0].comment == f"{app}/source: others than root can write there"
+        good = session.run(world.sls("one", sls % (made, app, own, ", {template: jinja}")))
+        assert (good.ok, made.read_text()) == (True, "2\n"), good
+        none = session.run(world.sls("one", f"x:\n  file.delivered: [{{name: {made}}}, {{source: {app}/none}}]\n"))
+        said = none.states[0].comment
+        assert (none.ok, f"{app}/none" in said, "sources" in said) == (False, True, False), said
+    assert not (world.root / "ran-as-root").exists()
 
 
 @as_root

@@ -250,9 +250,11 @@ def test_states_and_kinds_of_a_newer_version_are_shown_as_they_are(box: Box) -> 
     box.stop()
     newer = {"project": "hello", "state": "levitating", "queued": 1.0, "reason": "so it is"}
     request = '{"kind": "teleport", "who": "me", "speed": 9}'
+    known = {"request": '{"kind": "deploy", "who": "me"}', "started": 1.0, "decided": 2.0, "ended": 2.0}
     with closing(History(box.host.store)) as store:
         store.fill("deployment", [{**newer, "number": n, "token": str(n), "request": request} for n in (2, 3)])
-    assert "levitating" in corpus(box, "history", "hello")
+        store.fill("deployment", [{**newer, "number": 4, "token": "4", **known}])
+    assert corpus(box, "history", "hello").count("levitating") == 3
     assert "levitating: so it is" in corpus(box, "status", "hello")
     box.start()
     assert box.work().push("HEAD:refs/deploy/now").code == 0

@@ -372,6 +372,19 @@ def test_a_new_file_that_is_older_itself_is_an_edit(dev: Box, watcher: Callable[
     assert "edit 2: project/folder/old.html\n" in seen.saw("success")
 
 
+def test_a_new_file_that_comes_when_edits_were_deployed_is_an_edit(dev: Box) -> None:
+    """The deployment of edits has decided, and is not at its end."""
+    path = dev.project().tree / "new.html"
+    path.write_text("new")
+    at = path.stat().st_ctime
+    done = SimpleNamespace(decided=at - 0.01, ended=at + 0.01, request=SimpleNamespace(kind="edit"))
+    site = SimpleNamespace(history=SimpleNamespace(deployments=lambda *_: [done]))
+    watched = watches._Watched(cast("Site", site), cast("Lanes", None), dev.project(), (), "alice")
+    assert watched._new({path}) == ["project/new.html"]
+    done.request.kind = "deploy"
+    assert watched._new({path}) == []
+
+
 def test_an_edit_that_comes_back_as_it_was_is_deployed_again(dev: Box) -> None:
     """As cp -p brings it from an archive."""
     asked: list[Request] = []
@@ -467,14 +480,44 @@ def test_a_watch_that_the_settings_want_is_tried_again(new_box: Callable[..., Bo
     )  # fmt: skip
     found = watches.Watches(cast("Site", site), cast("Lanes", SimpleNamespace(wake=lambda _: None)))
     with found.hold(box.row(), ("00_page",), "alice"):
-        assert not found.keep()
-    assert found.keep()
+        found.keep()
+        until(lambda: not found._starting)
+        assert not found._kept
+    found.keep()
+    until(lambda: found._kept)
 
     def fail() -> None:
         raise StoreError("the store cannot be read")
 
     site.history = SimpleNamespace(projects=fail)
     assert found.keep()
+    site.stopping = True
+    history.close()
+
+
+def test_a_watch_that_does_not_begin_holds_up_nobody(
+    new_box: Callable[..., Box], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tree may be without end, or a share in it may hang."""
+    box = deployed(new_box())
+    box.init("other", "dev")
+    box.app(name="other").push()
+    box.ended(1, "other")
+    history, hangs = box.history, threading.Event()
+    start = watches._Watched.start
+    monkeypatch.setattr(
+        watches._Watched, "start", lambda self: hangs.wait() if self.project.name == "hello" else start(self)
+    )
+    site = SimpleNamespace(
+        host=box.host, history=history, settings=replace(Settings(), watch=True), stopping=False
+    )  # fmt: skip
+    found = watches.Watches(cast("Site", site), cast("Lanes", SimpleNamespace(wake=lambda _: None)))
+    assert found.keep()
+    until(lambda: "other" in found._kept)
+    assert found.keep()
+    assert [*found._starting] == ["hello"]
+    hangs.set()
+    until(lambda: "hello" in found._kept)
     site.stopping = True
     history.close()
 

@@ -10,7 +10,7 @@ import grp
 import os
 import pwd
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ __states__: dict[str, Callable[..., dict[str, Any]]]
 __opts__: dict[str, Any]
 
 __virtualname__ = "file"
+SOURCES = ("source", "source_hash")  # arguments that can be a path
 FOLDERS = 0o755  # the mode of those that are made on the way
 
 
@@ -45,8 +46,11 @@ def delivered(
             copy = Path(scratch, "file")
             _lay(copy, was)
             options = {"mode": mode, "user": user, "group": group, "show_changes": show_changes}
-            told = __states__["file.managed"](str(copy), **options, **{**given, "backup": ""})
-            told = {**told, "name": name, "comment": str(told["comment"]).replace(str(copy), name)}
+            sources = Path(scratch, "sources")
+            read = {key: _guarded(given[key], sources, given) for key in SOURCES if given.get(key)}
+            told = __states__["file.managed"](str(copy), **options, **{**given, **read, "backup": ""})
+            comment = str(told["comment"]).replace(str(copy), name).replace(str(sources), "")
+            told = {**told, "name": name, "comment": comment}
             if told["result"] is None and not was:
                 told["changes"] = {"newfile": name}
             if told["result"] and told["changes"]:
@@ -58,6 +62,27 @@ def delivered(
             return told
     except CommandExecutionError as exc:
         return {**ended, "comment": str(exc)}
+
+
+def _guarded(source: Any, folder: Path, given: Mapping[str, Any]) -> Any:
+    """Return a source, or several; of a file of this machine a copy, which is made where no planted link leads.
+
+    Who can write a template can have root run anything.
+    """
+    if isinstance(source, list):
+        return [_guarded(one, folder, given) for one in source]
+    if isinstance(source, Mapping):
+        return {_guarded(one, folder, given): digest for one, digest in source.items()}
+    path = os.path.normpath(str(source).removeprefix("file://"))
+    if not path.startswith("/"):
+        return source
+    copy = Path(f"{folder}{path}")
+    if __salt__["mc_files.exists"](path):
+        if given.get("template"):
+            __salt__["mc_files.check_firm"](path)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(__salt__["mc_files.read"](path))
+    return str(copy)
 
 
 def _lay(copy: Path, was: tuple[Any, ...]) -> None:
