@@ -260,6 +260,13 @@ def test_a_plan_and_a_deployment_say_what_shows_once_it_is_rendered(lists: None,
     assert (pushed.code, text in pushed.lines) == (0, True), pushed.text
 
 
+def test_a_pillar_before_any_code_is_not_said_to_be_unread(box: Box) -> None:
+    pillar = box.work(repo="pillar")
+    pillar.commit({"init.sls": "makina-projects.hello:\n  custom: 1\n  data:\n    port: 2\n"})
+    pushed = pillar.push()
+    assert (pushed.code, "warning" in pushed.text) == (0, False), pushed.text
+
+
 def test_a_pillar_in_which_nothing_is_for_this_project_is_refused(box: Box) -> None:
     box.app(files={".salt/PILLAR.sample": "makina-projects.x:\n  data:\n    port: 1\n"}).push()
     pillar = box.work(repo="pillar")

@@ -71,6 +71,9 @@ def test_the_examples_deploy_and_do_what_they_say(new_box: Callable[..., Box]) -
     one = Follower(new_box(salt=True))
     tree, data = one.box.project().tree, one.box.project().data
     checked = run([*one.corpus, "check", "."], cwd=one.work.path).text.splitlines()
+    elsewhere = [line for line in checked if line.startswith("warning: staging: nothing reads the SLS files")]
+    checked = [line for line in checked if line not in elsewhere]
+    assert len(elsewhere) == 1  # they are for another host
     assert {line.partition(": ")[2] for line in checked} == {"fine"}
     assert {Path(name).name for name in files() if "/_" not in name and not name.startswith(".salt/staging")} >= {
         line.partition(":")[0] for line in checked

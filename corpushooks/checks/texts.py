@@ -85,7 +85,7 @@ def whole(option: str) -> str:
     return fits[0] if len(fits) == 1 else ""
 
 
-_GUARD = re.compile(r"^\s*-\s+(?:unless|onlyif|onfail|onfail_any|check_cmd)\s*:", re.MULTILINE)
+_GUARD = re.compile(r"^\s*-\s+(?:unless|onlyif|onfail|onfail_any|check_cmd|fromrepo|sources)\s*:", re.MULTILINE)
 
 
 def guarded(text: str) -> set[int]:
