@@ -31,7 +31,7 @@ SAID = {  # tree -> (kind, file, line), without what this host happens to have o
     "django": "package 000_prereqs 19, package 000_prereqs 20, package 000_prereqs 21, doubled 000_prereqs 24",
     "drupal": "package 000_prereqs 5, package 000_prereqs 6, package 000_prereqs 7, package 000_prereqs 9,"
     " doubled 000_prereqs 11",
-    "mariadb": "package 000_prereqs 5, package 000_prereqs 6, package 000_prereqs 7, missing 100_database 6",
+    "mariadb": "package 000_prereqs 5, package 000_prereqs 6, package 000_prereqs 7",
     "php": "package 000_prereqs 5, package 000_prereqs 6, package 000_prereqs 7, package 000_prereqs 8",
     "postgresql": "package 000_prereqs 8",
     "rabbitmq": "package 000_prereqs 7",
@@ -40,7 +40,6 @@ SAID = {  # tree -> (kind, file, line), without what this host happens to have o
 }
 LEFT = {  # what no program can put right
     "buildout": "not-run 100_buildout 3",
-    "mariadb": "missing 100_database 6",
     "php": "package 000_prereqs 8",
 }
 
