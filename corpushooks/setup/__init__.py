@@ -119,7 +119,10 @@ def program(name: str) -> Path:
 
 def packaged() -> bool:
     """Say whether we came as a package of Debian: it has units, manuals and links of its own."""
-    return (metadata.distribution("corpushooks").read_text("INSTALLER") or "").strip() == "debian"
+    try:
+        return (metadata.distribution("corpushooks").read_text("INSTALLER") or "").strip() == "debian"
+    except metadata.PackageNotFoundError:  # it runs from a folder that nobody installed
+        return False
 
 
 # the table
