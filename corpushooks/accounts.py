@@ -6,14 +6,15 @@ import errno
 import grp
 import os
 import pwd
+import re
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from corpushooks import disk
-from corpushooks.errors import RefusedError
+from corpushooks.errors import ProcessError, RefusedError
 from corpushooks.project import Host, Project
 from corpushooks.run import run
 
@@ -41,6 +42,25 @@ def make(project: Project, account: str) -> list[str]:
         run(["usermod", "--append", "--groups", project.deploy_group, account])
         made.append(f"{account} in group {project.deploy_group}")
     return made
+
+
+def make_groups(host: Host, names: Iterable[str]) -> list[str]:
+    """Make the groups that a cfg names and that do not exist, without members; return what could not be made.
+
+    One that exists is used as it is: nobody becomes a member of a group of the host by what a project says.
+    """
+    if host.embedded or os.geteuid() != 0:
+        return []
+    wrong = []
+    for name in names:
+        if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", name):
+            wrong.append(f"group {name!r} is not made: not a name for a group")
+        elif not _known(grp.getgrnam, name):
+            try:
+                run(["groupadd", "--system", name])
+            except ProcessError as exc:
+                wrong.append(f"group {name} is not made: {exc}")
+    return wrong
 
 
 def _known(lookup: object, name: str) -> bool:

@@ -51,7 +51,7 @@ class Step:
 PROCEDURE = (
     Step("archive", steps.archive, "refuse"),
     Step("sync", steps.sync, "roll back"),
-    Step("fixperms", steps.fixperms, "roll back"),
+    Step("fixperms", steps.fixperms_before, "roll back"),
     Step("install", steps.install, "roll back"),
     Step("fixperms", steps.fixperms, "roll back"),
     Step("publish", steps.publish, "roll back"),

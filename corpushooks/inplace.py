@@ -99,7 +99,7 @@ def _edited(run: Run) -> Release:
 
 IN_PLACE: tuple[tuple[str, Callable[[Run, str], str]], ...] = (
     ("wire", _wire),
-    ("fixperms", steps.fixperms),
+    ("fixperms", steps.fixperms_before),
     ("install", steps.install),
     ("fixperms", steps.fixperms),
 )

@@ -23,7 +23,7 @@ from corpushooks import (
     wiring,
 )  # fmt: skip
 from corpushooks.deployment import ProjectRow
-from corpushooks.errors import CorpusError, ProcessError, RefusedError, SaltError, StepError
+from corpushooks.errors import CancelledError, CorpusError, ProcessError, RefusedError, SaltError, StepError
 from corpushooks.patience import Check, endless
 from corpushooks.project import Project
 from corpushooks.push import enabled
@@ -135,6 +135,7 @@ def open_session(run: Run, found: Release | None = None) -> Release:
         timeout=run.time_left(),
     )  # fmt: skip
     release.remember(run.project, run.redactor)
+    run.warn(*accounts.make_groups(run.project.host, run.cfg.values["groups"]))
     return found
 
 
@@ -149,17 +150,25 @@ def fixperms(run: Run, label: str) -> str:
     if run.undoing:
         return "as they were"  # the archive has them
     values = run.cfg.values if run.cfg else {}
-    uid, gid = accounts.account_ids(
-        run.project.host,
-        str(values.get("user", run.project.user)),
-        str(values.get("group", run.project.group)),
-    )
+    user, group = (str(values.get(key, getattr(run.project, key))) for key in ("user", "group"))
+    uid, gid = accounts.account_ids(run.project.host, user, group)
     with run.site.effect("permissions"):
         report = tree.fix(run.project.tree, uid=uid, gid=gid, check=run.patience())
         data = tree.fix(run.project.data, uid=uid, gid=gid, recursive=False)
     run.warn(*report.warnings, *data.warnings)
     changed = report.changed + data.changed
     return f"{changed} changed" if changed else ""
+
+
+def fixperms_before(run: Run, label: str) -> str:
+    """Do so before install, which may bring what fixperms.sls names: there its failure is a warning."""
+    try:
+        return fixperms(run, label)
+    except StepError as exc:
+        if isinstance(exc, CancelledError) or exc.__cause__ is not None:  # its end was no failed state
+            raise
+        run.warn(f"{exc}; it runs again after install")
+        return "failed"
 
 
 def install(run: Run, label: str) -> str:

@@ -1,0 +1,52 @@
+"""When fixperms.sls may fail, and the groups that a project names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests import machine
+from tests.host import Box
+from tests.settled import SITE, Town, settled
+
+SEEN = "seen:\n  cmd.run:\n    - name: test -e {{ cfg.data_root }}/made\n"
+MADE = "made:\n  cmd.run:\n    - name: touch {{ cfg.data_root }}/made\n"
+
+
+def test_what_install_has_to_bring_first_fails_no_deployment(box: Box) -> None:
+    work = box.app(files={".salt/fixperms.sls": SEEN, ".salt/10_made.sls": MADE})
+    pushed = work.push()
+    assert pushed.code == 0, pushed.text
+    assert "warning: fixperms.sls failed: seen; it runs again after install" in pushed.text
+    work.commit({"index.html": "two"})
+    pushed = work.push()
+    assert (pushed.code, "runs again" in pushed.text) == (0, False), pushed.text
+
+
+def test_after_install_it_has_to_succeed(box: Box) -> None:
+    pushed = box.app(files={".salt/fixperms.sls": SEEN}).push()
+    assert (pushed.code, pushed.rejected) == (1, "fixperms.sls failed; rolled back")
+    assert box.row().live is None
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    if not machine.possible():
+        pytest.skip("no machine of our own can be made here: not root, or no namespaces")
+    with settled(tmp_path_factory.mktemp("town")) as town:
+        yield town
+
+
+def test_groups_that_a_sample_names_are_made_and_others_left_alone(town: Town) -> None:
+    groups = "makina-projects.hello: {groups: [webs, www-data, 'no name']}"
+    work = f'mkdir -p ~/work; cd ~/work; git init -q -b master\n{SITE}echo "{groups}" >.salt/PILLAR.sample\n'
+    town.by("root", f"{work}git add .; git commit -qm app", check=True)
+    before = town.root("getent group www-data").text
+    pushed = town.push("root", "/srv/projects/hello/git/project.git", "HEAD:master")
+    assert pushed.code == 0, pushed.text
+    made = town.root("getent group webs").text.split(":")
+    assert (int(made[2]) < 1000, made[3]) == (True, "")
+    assert town.root("getent group www-data").text == before
+    assert town.root("stat -c %G /srv/projects/hello/project").text == "webs"
+    assert "warning: group 'no name' is not made: not a name for a group" in pushed.text
