@@ -51,7 +51,7 @@ audit:
 	@$(PYTHON) -m tests.audit requirements.txt tests/requirements.txt .ci/uv.txt
 
 walk: $(VENV)/.test
-	@sh tests/need_system.sh debootstrap systemd-nspawn
+	@sh tests/need_system.sh debootstrap systemd-nspawn lintian
 	$(BIN)/python -m pytest $(or $(ARGS),$(wildcard tests/walk_*.py))
 
 chaos: $(VENV)/.test

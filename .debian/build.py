@@ -48,6 +48,7 @@ PLACES = {
     "/usr/local/share": "/usr/share",
     "/etc": "/etc",
 }
+DEPENDS = "git (>= 1:2.30), passwd, libc6 (>= 2.28), libstdc++6, libgcc-s1, zlib1g"
 CONTROL = """\
 Package: corpushooks
 Version: {version}
@@ -55,16 +56,15 @@ Architecture: {arch}
 Maintainer: {maintainer}
 Installed-Size: {size}
 Pre-Depends: init-system-helpers (>= 1.54~)
-Depends: python3 (>= {python}~), python3 (<< {after}~), git (>= 1:2.30), passwd, libc6 (>= 2.28), libstdc++6, libgcc-s1,
- zlib1g
+Depends: python3 (>= {python}~), python3 (<< {after}~), {depends}
 Recommends: openssh-server (>= 1:7.4), logrotate
 Section: vcs
 Priority: optional
 Homepage: {home}
 Description: deploy projects on your own server with git push
- A push archives the running project, syncs the new commit and runs the project's
- own Salt states; where anything fails, everything goes back to what it was, and
- git rejects the push.
+ A push archives the running project, syncs the new commit and runs the
+ project's own Salt states; where anything fails, everything goes back to what
+ it was, and git rejects the push.
  .
  Salt and all that is needed of Python comes along, in /opt/corpushooks.
 """
@@ -106,7 +106,7 @@ def build(package: Package, wheel: Path, lock: Path, folder: Path) -> Path:
     documents(package)
     control(package)
     file = folder / f"corpushooks_{package.version}_{package.arch}.deb"
-    run(["dpkg-deb", "--root-owner-group", "-Zzstd", "-z9", "--build", package.root, file])
+    run(["dpkg-deb", "--root-owner-group", "-Zxz", "-z1", "--build", package.root, file])
     return file
 
 
@@ -186,7 +186,7 @@ def control(package: Package) -> None:
     """Write what dpkg reads: the control file, the scripts, sums, and which files are configuration."""
     files = sorted(path for path in package.root.rglob("*") if path.is_file() and not path.is_symlink())
     for path in files:
-        path.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
+        path.chmod(0o755 if _is_program(path) else 0o644)
     for folder in (package.root, *(path for path in package.root.rglob("*") if path.is_dir())):
         folder.chmod(0o755)
     names = [(path, path.relative_to(package.root)) for path in files]
@@ -202,11 +202,19 @@ def control(package: Package) -> None:
         package.write(Path("DEBIAN", name), (HERE / name).read_text(), 0o755)
 
 
+def _is_program(path: Path) -> bool:
+    """Say whether a file is to be run: wheels say so of libraries and tests, too."""
+    with path.open("rb") as file:
+        begins = file.read(4)
+    script, binary = begins.startswith(b"#!"), begins == b"\x7fELF" and ".so" not in path.name
+    return bool(path.stat().st_mode & 0o100) and (script or binary)
+
+
 def _control(package: Package, files: list[Path]) -> str:
     major, minor = map(int, package.python.split("."))
     return CONTROL.format(
         version=package.version, arch=package.arch, maintainer=MAINTAINER, home=_home(), python=package.python,
-        after=f"{major}.{minor + 1}", size=sum(path.stat().st_size // 1024 + 1 for path in files),
+        after=f"{major}.{minor + 1}", depends=DEPENDS, size=sum(path.stat().st_size // 1024 + 1 for path in files),
     )  # fmt: skip
 
 

@@ -56,6 +56,12 @@ def newer(package: Path, folder: Path) -> Path:
     return folder / "2.deb"
 
 
+@pytest.mark.parametrize("release", RELEASES)
+def test_lintian_finds_nothing(release: int, built: Built) -> None:
+    done = run(["lintian", "--fail-on=warning", "--allow-root", built(release)], check=False)
+    assert done.code == 0, done.text
+
+
 @pytest.fixture(scope="module", params=RELEASES)
 def server(request: pytest.FixtureRequest, built: Built) -> Iterator[Server]:
     """Return a server on which the package is installed, and nothing of it done."""
@@ -129,6 +135,18 @@ def test_setup_makes_it_a_host_that_deploys(server: Server) -> None:
     code, said = pushed(server, "one")
     assert code == "0" and "success: one is live" in said
     assert server.run("cat /srv/projects/one/project/page.html").text == "Hello from one"
+
+
+def test_after_a_mistake_was_mended_a_restart_works_at_once(server: Server) -> None:
+    """However many asked for the daemon meanwhile, which systemd started for each of them."""
+    server.run("cp /etc/corpushooks/config.yaml /root/kept; echo 'stop_timeout: soon' >>/etc/corpushooks/config.yaml")
+    assert server.run("systemctl restart corpushooks.socket corpushooks.service", check=False).code
+    for _ in range(8):
+        said = server.run("cd /root/one && git push prod HEAD:refs/deploy/now", check=False).stderr.decode()
+        assert "error: the deployment daemon cannot start: /etc/corpushooks/config.yaml line " in said
+    assert server.run("systemctl is-active corpushooks.socket").text == "active"
+    server.run("mv /root/kept /etc/corpushooks/config.yaml; systemctl restart corpushooks.socket corpushooks.service")
+    assert "live:" in server.run("corpus status one").text
 
 
 def test_an_upgrade_lets_a_deployment_end_and_loses_no_push(server: Server) -> None:
