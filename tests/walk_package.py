@@ -143,7 +143,7 @@ def test_after_a_mistake_was_mended_a_restart_works_at_once(server: Server) -> N
     assert server.run("systemctl restart corpushooks.socket corpushooks.service", check=False).code
     for _ in range(8):
         said = server.run("cd /root/one && git push prod HEAD:refs/deploy/now", check=False).stderr.decode()
-        assert "error: the deployment daemon cannot start: /etc/corpushooks/config.yaml line " in said
+        assert "error: the deployment daemon cannot start: /etc/corpushooks/config.yaml: stop_timeout: " in said
     assert server.run("systemctl is-active corpushooks.socket").text == "active"
     server.run("mv /root/kept /etc/corpushooks/config.yaml; systemctl restart corpushooks.socket corpushooks.service")
     assert "live:" in server.run("corpus status one").text
