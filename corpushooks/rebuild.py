@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -26,11 +27,11 @@ from corpushooks.deployment import (
     ProjectRow,
     Request,
 )
-from corpushooks.errors import CorpusError, LostStoreError, UsageError
+from corpushooks.errors import CorpusError, LostStoreError, NotAllowedError, UsageError
 from corpushooks.history import History, open_store
 from corpushooks.project import NAME, Host, Project
 from corpushooks.settings import Settings
-from corpushooks.store import HINT, Salvage, files, keep_aside, put, salvage
+from corpushooks.store import HINT, UNREADABLE, Salvage, files, keep_aside, put, salvage
 
 LOG = re.compile(r"(\d+)\.log")
 ARCHIVE = re.compile(r"\d{4}-\d\d-\d\d_\d\d_\d\d-\d\d_(\d+)")
@@ -79,6 +80,8 @@ def rebuild(host: Host, settings: Settings) -> list[str]:
 
     A store that is whole is left alone. Nobody else may be at work meanwhile: raise NoDaemonError where a daemon is.
     """
+    if host.state_dir.exists() and not os.access(host.state_dir, os.R_OK | os.W_OK | os.X_OK):
+        raise NotAllowedError(UNREADABLE)
     projects = _projects(host)
     if not projects and not host.store.exists():
         raise UsageError(f"no project was ever made under {host.root}", hint="corpus init NAME")

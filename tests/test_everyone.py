@@ -12,6 +12,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import metadata
 from pathlib import Path
 
 import click
@@ -100,7 +101,11 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         pytest.skip("no machine of our own can be made here: not root, or no namespaces")
     with checkout(tmp_path_factory.mktemp("new")) as folder, machine.running(folder) as found:
         (folder / "checkout/everyone.py").write_text(Path(everyone.__file__).read_text())
-        (folder / "checkout/corpushooks/hooks").symlink_to("../hooks")
+        for name in ("docs", "hooks"):  # parts of the package that lie beside it
+            (folder / "checkout/corpushooks" / name).symlink_to(f"../{name}")
+        about = folder / "checkout/corpushooks-0.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text(str(metadata("corpushooks")))
         groups = "\n".join(f"usermod -aG {group} {name}" for name, (group, _) in PEOPLE.items() if group)
         done = found.run(SET_UP.replace("/usr/share/key.pub", str(KEY)) + groups)
         assert done.code == 0, done.stderr
