@@ -158,13 +158,13 @@ def test_an_upgrade_lets_a_deployment_end_and_loses_no_push(server: Server) -> N
             sh -c 'exec apt-get install --yes /root/2.deb >/root/upgrade.log 2>&1'
         """
     )
-    until(lambda: "a running deployment can end first" in (server.root / "root/upgrade.log").read_text())
+    log = server.root / "root/upgrade.log"
+    until(lambda: log.exists() and "a running deployment can end first" in log.read_text(), 120)
     (server.root / "root/go").touch()
     code, said = pushed(server, "one")
     assert code == "0" and "success: one is live" in said
     until(lambda: server.run("systemctl show --property=SubState upgrade").text != "SubState=running", 600)
-    upgraded = (server.root / "root/upgrade.log").read_text()
-    assert server.run("systemctl show --property=Result upgrade").text == "Result=success", upgraded
+    assert server.run("systemctl show --property=Result upgrade").text == "Result=success", log.read_text()
     assert "-2~deb" in server.run("dpkg-query --show corpushooks").text
     assert server.run("systemctl is-active corpushooks.socket corpushooks.service").text == "active\nactive"
     server.run("! find /opt/corpushooks -name '*.pyc' | grep -v __pycache__")
