@@ -38,6 +38,7 @@ _FOREIGN = re.compile(  # what of makina-states is not here, in the words of Sal
     r"Specified SLS '?(makina-states\.[\w.-]+)|Jinja error: (makina-states/\S+)|has no attribute '(mc_[\w.]+)"
     r"|State '(mc_[\w.]+)' was not found|(?:Jinja error: |^)(\S+) is not supported here"
 )
+_INSTEAD = re.compile(r" is not supported here(: use [^;\n]+)")
 _ABSENT = re.compile(r"Specified SLS '([^']+)' in environment \S+ is not available")
 _PLAIN = tuple(
     (re.compile(pattern), plain)
@@ -159,13 +160,13 @@ def _problem(text: str, file: Path, roots: Sequence[Path]) -> Problem:
     named = rendering or _NAMED.search(text)
     message = (rendering[2] if rendering else text).partition("\nTraceback")[0].strip()
     if named and named[1].startswith("makina-states.") and (foreign := _foreign(message)):
-        return Problem(str(file), _line_of(foreign, file), unsupported(foreign))
+        return Problem(str(file), _line_of(foreign, file), unsupported(foreign, message))
     file = (source(named[1], roots) if named else None) or file
     called = _CALLED.search(message)
     message = _CALLED.sub("", message).rstrip()
     if foreign := _foreign(message):
         line = _TOP.search(text) or _LINE.search(text)
-        return Problem(str(file), int(line[1]) if line else _line_of(foreign, file), unsupported(foreign))
+        return Problem(str(file), int(line[1]) if line else _line_of(foreign, file), unsupported(foreign, message))
     if called and (ours := _OURS.search(message)):
         first = message.splitlines()[0].split("; line ")[0].strip()
         return Problem(str(file), int(called[1]), f"{first} (in {ours[1]})")
@@ -205,8 +206,10 @@ def _foreign(text: str) -> str:
     return next(filter(None, found.groups())) if found else ""
 
 
-def unsupported(name: str) -> str:
-    return f"{name} is not supported here; see: corpus help makina-states"
+def unsupported(name: str, told: str = "") -> str:
+    """Return that something is not here, and what to use instead where that was told."""
+    instead = found[1] if (found := _INSTEAD.search(told)) else ""
+    return f"{name} is not supported here{instead}; see: corpus help makina-states"
 
 
 def _line_of(name: str, file: Path) -> int | None:
@@ -270,7 +273,7 @@ def state_of(minion: Minion, sls: str, tag: str, told: Mapping[str, Any]) -> Sta
         function=f"{kind}.{function}",
         result=told.get("result"),
         changes=changes if isinstance(changes, dict) else {"changes": changes},
-        comment=unsupported(foreign) if (foreign := _foreign(comment)) else comment,
+        comment=unsupported(foreign, comment) if (foreign := _foreign(comment)) else comment,
         seconds=float(told.get("duration") or 0) / 1000,
         sls=own.removeprefix(f"makina-projects.{minion.name}."),
         line=id_line(text_of(file), state_id) if file else None,

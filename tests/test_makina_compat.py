@@ -124,3 +124,65 @@ def test_a_certificate_is_made_anew_only_where_it_does_not_serve(world: World) -
     assert other != first
     (world.out / "key").write_text("not a key")
     assert made("['~^[a-z]+$']")[1].startswith("-----BEGIN PRIVATE KEY-----")
+
+
+SCRIPT = """\
+#!/bin/sh
+here=$(dirname "$0")
+case $1 in
+status) test -e "$here/active" ;;
+start) touch "$here/active" ;;
+esac || exit 3
+test "$1" = status || echo "$1" >>"$here/asked"
+"""
+WITHOUT_SYSTEMD = """\
+conf:
+  mc_service.configured:
+    - service: redis-server
+    - files: [{path: OUT/conf, contents: TEXT}]
+redis-server:
+  mc_service.running:
+    - watch: [{mc_service: conf}]
+"""
+
+
+def test_services_are_started_by_their_script_without_systemd(world: World) -> None:
+    (world.out / "redis-server").write_text(SCRIPT)
+    (world.out / "redis-server").chmod(0o755)
+    own = {"makina-states.systemctl": "", "makina-states.localsettings.locations.initd_dir": str(world.out)}
+    for text in ("one", "one", "two"):
+        result = run_one(world, WITHOUT_SYSTEMD.replace("TEXT", text), **own)
+        assert result.ok, result
+    assert world.read("asked").split() == ["start", "reload"]
+    (world.out / "redis-server").unlink()
+    result = run_one(world, WITHOUT_SYSTEMD.replace("TEXT", "three"), **own)
+    assert "systemd does not run here, so redis-server cannot be started" in str(result.states)
+
+
+INCLUDED = """\
+{% import 'makina-states/localsettings/users/init.sls' as users with context %}
+{% set redis = salt['mc_redis.settings']() %}
+include:
+  - makina-states.localsettings.users
+  - makina-states.services.base.ssh.client
+  - makina-states.services.dns.slapd
+  - makina-states.services.monitoring.circus.services
+  - makina-states.services.db.redis
+{{ users.create_user('somebody', {'admin': True, 'groups': ['video']}) }}
+{{ users.create_user('other', {'home': '/srv/other', 'password': '$6$x'}) }}
+x:
+  test.nop:
+    - name: {{ redis.redis.port }}
+    - require:
+      - user: somebody
+      - mc_proxy: slapd-post-conf
+      - mc_proxy: users-ready-hook
+"""
+
+
+def test_files_and_macros_that_projects_include(world: World) -> None:
+    with configured(world) as session:
+        assert problems(session, world.sls("one", INCLUDED)) == []
+    with configured(world, **{"makina-states.services.dns.slapd": {"dn": "dc=x"}}) as session:
+        (found,) = problems(session, world.sls("one", "include: [makina-states.services.dns.slapd]\n"))
+        assert found.startswith("makina-states.services.dns.slapd.dn is not supported here: use ldapmodify")

@@ -28,7 +28,7 @@ NAMES = sorted(
     str(path.relative_to(salt.STATES).with_suffix("")).replace("/", ".").removesuffix(".init")
     for path in FILES.rglob("*.sls")
 )
-UNSUPPORTED = {"localsettings.rvm", "localsettings.users", "services.db.mongodb"}
+UNSUPPORTED = {"localsettings.rvm", "localsettings.phantomjs", "localsettings.casperjs", "services.db.mongodb"}
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +75,19 @@ def test_every_file_can_be_included(world: World) -> None:
         assert problems(session, world.sls("one", f"include:\n{names}{known}")) == []
 
 
+RUBY = "Debian's ruby and bundler, by pkg.installed"
+INSTEAD = {
+    "localsettings.rvm": RUBY, "rvm.install_ruby": RUBY,
+    "mysql.gen_settings": "a file of the project in /etc/mysql/conf.d",
+    "services.db.mongodb": "services.db.postgresql, or a repository of MongoDB's by pkgrepo.managed",
+    "localsettings.phantomjs": "chromium, by pkg.installed, which runs without a display",
+    "h.install_via_cops": "pkg.installed, or the SLS files of the project",
+}  # fmt: skip
 FOREIGN = {  # what an SLS says -> what is not here
     "include: [makina-states.localsettings.rvm]": "localsettings.rvm",
+    "include: [makina-states.services.db.mongodb]": "services.db.mongodb",
+    "include: [makina-states.localsettings.phantomjs]": "localsettings.phantomjs",
+    "{% import 'makina-states/_macros/h.jinja' as h with context %}{{ h.install_via_cops('x') }}": "h.install_via_cops",
     "include: [makina-states.services.foo]": "makina-states.services.foo",
     "{% import 'makina-states/services/foo.sls' as foo %}": "makina-states/services/foo.sls",
     "{% set foo = salt['mc_foo.settings']() %}": "mc_foo.settings",
@@ -91,8 +102,9 @@ def test_what_is_not_here_is_one_line_with_its_name_and_the_page(world: World) -
     with configured(world) as session:
         for text, name in FOREIGN.items():
             found = session.check([world.sls("one", f"x:\n  test.nop: []\n{text}\n")])[0]
+            instead = f": use {INSTEAD[name]}" if name in INSTEAD else ""
             assert [str(each) for each in found] == [
-                f"one.sls line 3: {name} is not supported here; see: corpus help makina-states"
+                f"one.sls line 3: {name} is not supported here{instead}; see: corpus help makina-states"
             ]
     skipped = ["localsettings.rvm", "rvm.install_ruby"]
     with configured(world, **{"makina-states.skipped": skipped}) as session:
@@ -130,7 +142,7 @@ def test_macros_take_what_projects_give_them(world: World) -> None:
 MODULES = """\
 enabled:
   mc_apache.include_module:
-    - modules: [rewrite, headers]
+    - modules: [rewrite, headers, mpm_prefork]
     - require_in:
       - mc_apache: makina-apache-main-conf
 disabled:
@@ -150,14 +162,19 @@ def test_modules_of_apache(world: World) -> None:
         file.write_text(f"#!/bin/sh\nshift; for each; do {verb} {enabled}/$each.load || exit 1; done\n")
         file.chmod(0o755)
     (enabled / "headers.load").touch()
+    (enabled / "mpm_event.load").touch()
     (enabled / "autoindex.load").touch()
     settings = {"makina-states.services.http.apache.basedir": str(enabled.parent)}
     path = f"path:\n  environ.setenv:\n    - value: {{PATH: '{programs}:{os.environ['PATH']}'}}\n"
     ran = [run_one(world, path + MODULES, **settings).states[1:] for _ in "12"]
     changed = [{state.id: dict(state.changes) for state in states} for states in ran]
-    assert changed[0] == {"enabled": {"rewrite": "on"}, "disabled": {"autoindex": "off"}, "makina-apache-main-conf": {}}
+    assert changed[0] == {
+        "enabled": {"mpm_event": "off", "rewrite": "on", "mpm_prefork": "on"},
+        "disabled": {"autoindex": "off"},
+        "makina-apache-main-conf": {},
+    }
     assert changed[1] == {"enabled": {}, "disabled": {}, "makina-apache-main-conf": {}}
-    assert sorted(path.name for path in enabled.iterdir()) == ["headers.load", "rewrite.load"]
+    assert sorted(path.name for path in enabled.iterdir()) == ["headers.load", "mpm_prefork.load", "rewrite.load"]
 
 
 NODE = """\

@@ -88,7 +88,8 @@ PATHLESS = {  # what makes arguments of the states above is with these: they onl
     "mc_circus": "settings watcher",
     "mc_certificates": "self_signed serves",
     "mc_nginx": "settings service vhost vhost_settings", "mc_nodejs": "settings ver",
-    "mc_php": "settings service fpmpool_settings fpm_pool", "mc_services": "systemctl manage ask",
+    "mc_php": "settings service fpmpool_settings fpm_pool", "mc_services": "systemctl manage ask script succeeds",
+    "mc_redis": "settings",
     "mc_www": "vhost vhost_settings",
     "mc_dbsmartbackup": "settings", "mc_locations": "settings", "mc_mysql": "settings query text name account",
     "mysql_database": "present absent", "mysql_user": "present absent", "mysql_grants": "present",
@@ -99,7 +100,7 @@ OURS = {"corpushooks"}  # questions of our own, about files that only root can w
 TEXTS = {"mc_utils"}  # values; and stored passwords, in a file that we name ourselves
 COMMANDS = {"mc_project"}  # they run the command, with names
 MACROS = {  # what takes no path, or makes no more than an error
-    "h": "proxy service_restart_reload deliver_nothing repomanaged retry_apt_get install_via_cops toggle_service",
+    "h": "proxy service_restart_reload repomanaged retry_apt_get install_via_cops toggle_service",
     "packages": "packages service", "hooks": "hooks", "unsupported": "unsupported unsupported_file",
     "apache": "modules", "php": "toggle_ext", "rabbitmq": "rabbitmq_vhost rabbitmq_user",
     "postgresql": "only asked kept role_options postgresql_group postgresql_db postgresql_user install_pg_exts"

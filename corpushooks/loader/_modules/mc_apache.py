@@ -24,6 +24,7 @@ DEFAULTS = {
     "doc_root": "/var/www/html",
     "port": "80",
     "ssl_port": "443",
+    "mpm": "",
     "log_level": "warn",
     "allow_htaccess": False,
     "redirect_aliases": True,

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__opts__: dict[str, Any]  # Salt's loader fills it in
+__opts__: dict[str, Any]  # Salt's loader fills these in
+__salt__: dict[str, Callable[..., Any]]
 
 
-def settings() -> dict[str, str]:
+def settings() -> dict[str, Any]:
     """Return the places of a Debian host, of the projects, and of the program `resetperms`."""
     projects = dict(__opts__.get("ms_project", {})).get("projects_dir", "/srv/projects")
     ours = __opts__.get("corpushooks", {}).get("resetperms", "")
@@ -19,7 +21,7 @@ def settings() -> dict[str, str]:
         "projects_dir": projects,
         "srv_dir": str(Path(projects).parent),
         "conf_dir": "/etc",
-        "initd_dir": "/etc/init.d",
+        "initd_dir": __salt__["mc_utils.get"]("makina-states.localsettings.locations.initd_dir") or "/etc/init.d",
         "var_lib_dir": "/var/lib",
         "var_log_dir": "/var/log",
     }

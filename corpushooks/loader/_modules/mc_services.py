@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -35,6 +36,20 @@ def manage(*words: str) -> None:
 def ask(*words: str) -> bool:
     """Ask systemctl a question that its exit code answers."""
     return bool(_ended([systemctl(), "--quiet", *words])["retcode"] == 0)
+
+
+def script(name: str) -> str:
+    """Return the script that manages a service where systemd does not run, or nothing where there is none."""
+    path = f"{__salt__['mc_locations.settings']()['initd_dir']}/{name}"
+    if not re.fullmatch(r"[\w@+-][\w.@+-]*", name) or not __salt__["mc_files.exists"](path):
+        return ""
+    __salt__["mc_files.check_firm"](path)
+    return path
+
+
+def succeeds(argv: Sequence[str]) -> bool:
+    """Say whether a program ends well."""
+    return bool(_ended(argv)["retcode"] == 0)
 
 
 def run(argv: Sequence[str]) -> None:

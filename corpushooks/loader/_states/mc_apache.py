@@ -12,6 +12,8 @@ from salt.exceptions import CommandExecutionError
 __salt__: dict[str, Callable[..., Any]]  # Salt's loader fills these in
 __opts__: dict[str, Any]
 
+MPMS = ("mpm_event", "mpm_prefork", "mpm_worker")
+
 
 def include_module(name: str, modules: Sequence[str], **_given: Any) -> dict[str, Any]:
     """Have modules switched on. Salt gives whatever else an SLS says."""
@@ -37,7 +39,18 @@ def _switched(name: str, modules: Sequence[str], program: str, *, on: bool) -> d
             return ended
         if __opts__["test"]:
             return {**ended, "result": None, "comment": f"{program} {' '.join(wrong)} would run"}
+        others = _other_mpms(folder, wrong) if on else []
+        if others:
+            __salt__["mc_services.run"](["a2dismod", "--quiet", *others])
         __salt__["mc_services.run"]([program, "--quiet", *wrong])
     except CommandExecutionError as exc:
         return {**ended, "result": False, "comment": str(exc)}
-    return {**ended, "changes": dict.fromkeys(wrong, "on" if on else "off")}
+    changes = {**dict.fromkeys(others, "off"), **dict.fromkeys(wrong, "on" if on else "off")}
+    return {**ended, "changes": changes}
+
+
+def _other_mpms(folder: Path, wanted: Sequence[str]) -> list[str]:
+    """Return the processing modules that are on, where another is wanted: Apache takes one."""
+    if not any(each in MPMS for each in wanted):
+        return []
+    return [each for each in MPMS if each not in wanted and __salt__["mc_files.exists"](str(folder / f"{each}.load"))]

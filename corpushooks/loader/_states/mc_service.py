@@ -143,7 +143,8 @@ def running(
     """Have a service run, and read its configuration again where something that is watched has changed.
 
     `tested_by` is the program that says whether the configuration is right. Where systemd does not run, the service
-    is `started_by` and `reloaded_by` programs of its own, and `pid_file` says whether it runs. Salt gives whatever
+    is `started_by` and `reloaded_by` programs of its own, and `pid_file` says whether it runs, or its script in
+    /etc/init.d does all this. Salt gives whatever
     else an SLS says.
     """
     if __opts__["test"]:
@@ -167,12 +168,13 @@ def _begin(name: str, test: Sequence[str], start: Sequence[str], pid_file: str) 
         _test(test)
         __salt__["mc_services.manage"]("start", name)
         return True
-    if not start:
+    script = "" if start else __salt__["mc_services.script"](name)
+    if not start and not script:
         raise CommandExecutionError(f"systemd does not run here, so {name} cannot be started")
-    if __salt__["mc_services.alive"](pid_file):
+    if __salt__["mc_services.succeeds"]([script, "status"]) if script else __salt__["mc_services.alive"](pid_file):
         return False
     _test(test)
-    __salt__["mc_services.run"](start)
+    __salt__["mc_services.run"]([script, "start"] if script else start)
     return True
 
 
@@ -231,7 +233,7 @@ def mod_watch(
         if __salt__["mc_services.systemctl"]():
             __salt__["mc_services.manage"](verb, name)
         else:
-            __salt__["mc_services.run"](reloaded_by)
+            __salt__["mc_services.run"](reloaded_by or [__salt__["mc_services.script"](name), verb])
     except CommandExecutionError as exc:
         return _wrong(name, str(exc))
     _before(name).clear()

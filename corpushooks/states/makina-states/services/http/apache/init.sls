@@ -9,7 +9,7 @@ include:
             'makina-apache-pre-inst', 'makina-apache-post-inst') }}
 makina-apache-main-conf-included-modules:
   mc_apache.include_module:
-    - modules: [rewrite, expires, headers]
+    - modules: {{ (['rewrite', 'expires', 'headers'] + (['mpm_' ~ apache.mpm] if apache.mpm else [])) | json }}
     - require:
       - mc_proxy: makina-apache-post-inst
     - watch_in:

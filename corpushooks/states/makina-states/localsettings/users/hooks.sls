@@ -1,0 +1,2 @@
+{% from "makina-states/_macros/hooks.jinja" import hooks %}
+{{ hooks("users") }}
