@@ -46,6 +46,12 @@ class Process:
     parent: int
     session: int
     state: str
+    thread: int = 0  # one that goes on, where the first has ended: then /proc says nothing of that
+
+    @property
+    def place(self) -> int:
+        """Return whose files of /proc tell of it."""
+        return self.thread or self.pid
 
     @property
     def key(self) -> tuple[int, int]:
@@ -54,7 +60,9 @@ class Process:
     @property
     def named(self) -> Named:
         """Return it as people are told of it."""
-        return Named(self.pid, " ".join(os.fsdecode(word) for word in _read(self.pid, "cmdline").split(b"\0") if word))
+        return Named(
+            self.pid, " ".join(os.fsdecode(word) for word in _read(self.place, "cmdline").split(b"\0") if word)
+        )
 
 
 Table = Mapping[int, Process]
@@ -142,7 +150,9 @@ class _Seen:
         self._own_unit = _unit(os.getpid())
         mark = os.fsencode(work.mark)
         self._foreign = {pid: p for pid, p in self._table.items() if pid not in mine and p.state not in "ZX"}
-        self._marked = self._with_descendants({pid for pid in self._foreign if mark in _environment(pid)})
+        self._marked = self._with_descendants(
+            {pid for pid, p in self._foreign.items() if mark in _environment(p.place)}
+        )
         self._since = self._begun_since()
         self._services = self._protected()
 
@@ -158,7 +168,7 @@ class _Seen:
         """Return the pids of services among what began since, or is marked."""
         named = set().union(*map(pids_of_files, self._work.runs))
         among = {**self._since, **self._marked}
-        services = {pid for pid in among if pid in named or self._has_unit(pid)}
+        services = {pid for pid in among if pid in named or self._has_unit(among[pid].place)}
         return {pid for pid in among if services & _ancestors(among, pid)}
 
     def _has_unit(self, pid: int) -> bool:
@@ -169,7 +179,7 @@ class _Seen:
     def at_work(self) -> list[Process]:
         """Return what is to be stopped: what works in the folder, its descendants, and the session that it leads."""
         ours = self._ours()
-        first = {pid for pid in ours if self._works(pid)}
+        first = {pid for pid, p in ours.items() if self._works(p.place)}
         sessions = {ours[pid].session for pid in first} & ours.keys()
         first |= {pid for pid, p in ours.items() if p.session in sessions}
         return [p for pid, p in sorted(self._with_descendants(first).items()) if pid not in self._services]
@@ -177,7 +187,7 @@ class _Seen:
     def _ours(self) -> dict[int, Process]:
         """Return what the deployment started: what is marked, or descends from that, or is in our own unit since."""
         service = self._own_unit.endswith(".service")
-        besides = {pid: p for pid, p in self._since.items() if service and _unit(pid) == self._own_unit}
+        besides = {pid: p for pid, p in self._since.items() if service and _unit(p.place) == self._own_unit}
         found = {**self._marked, **besides}
         return {pid: p for pid, p in found.items() if pid not in self._services}
 
@@ -192,7 +202,7 @@ class _Seen:
     def others(self) -> Iterator[Process]:
         """Give what writes in the folder since, is no service, and carries no mark: it may be somebody's editor."""
         for pid, p in sorted(self._since.items()):
-            if pid not in self._marked and pid not in self._services and _writes(pid, str(self._work.folder)):
+            if pid not in self._marked and pid not in self._services and _writes(p.place, str(self._work.folder)):
                 yield p
 
     def _works(self, pid: int) -> bool:
@@ -218,7 +228,17 @@ def _process(pid: int) -> Process | None:
     fields = _read(pid, "stat").rpartition(b")")[2].split()
     if len(fields) < 20:
         return None
-    return Process(pid, int(fields[19]), int(fields[1]), int(fields[3]), fields[0].decode())
+    thread, state = (0, fields[0]) if fields[0] != b"Z" or fields[17] == b"1" else _living(pid)
+    return Process(pid, int(fields[19]), int(fields[1]), int(fields[3]), state.decode(), thread)
+
+
+def _living(pid: int) -> tuple[int, bytes]:
+    """Return a thread that goes on of a process whose first has ended, and its state."""
+    for name in _names_in(pid, "task"):
+        state = _read(pid, f"task/{name}/stat").rpartition(b")")[2].split()[:1]
+        if state and state[0] not in b"ZX":
+            return int(name), state[0]
+    return 0, b"Z"
 
 
 def _ancestors(table: Table, pid: int) -> set[int]:

@@ -185,12 +185,12 @@ def stop_group(pgid: int, *, grace: float = 5.0) -> bool:
 
 
 def group_alive(pgid: int) -> bool:
-    """Say whether a process group has a member that is no zombie."""
+    """Say whether a process group has a member that is no zombie, or of which only the first thread is one."""
     for name in os.listdir("/proc"):
         if name.isdigit():
             with contextlib.suppress(OSError, ValueError):
                 fields = Path(f"/proc/{name}/stat").read_bytes().rpartition(b")")[2].split()
-                if int(fields[2]) == pgid and fields[0] not in (b"Z", b"X"):
+                if int(fields[2]) == pgid and (fields[0] not in (b"Z", b"X") or int(fields[17]) > 1):
                     return True
     return False
 

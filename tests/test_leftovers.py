@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from corpushooks import leftovers
-from corpushooks.run import Child, carrying, spawn, start_time
+from corpushooks.run import Child, carrying, group_alive, spawn, start_time
 from tests.host import FAILING, Box, tree_of, until
 
 ROOT = os.geteuid() == 0
@@ -221,6 +221,22 @@ def test_what_runs_as_the_applications_user_is_stopped(tmp_path: Path, started: 
     until(lambda: "Uid:\t65534" in Path(f"/proc/{child.pid}/status").read_text())
     assert leftovers.stop(work(tmp_path)).left == ((child.pid, f"{sys.executable} -c {script}"),)
     assert [each.pid for each in leftovers.stop(work(tmp_path, uid=65534)).stopped] == [child.pid]
+
+
+def test_what_goes_on_in_a_thread_when_its_first_ended_is_stopped(
+    tmp_path: Path, started: Callable[..., Child[bytes]]
+) -> None:
+    script = (
+        "import ctypes, threading, time; threading.Thread(target=time.sleep, args=(1000,)).start();"
+        " ctypes.CDLL(None).syscall(%d, 0)"
+    )
+    child = started(script % {"x86_64": 60}.get(os.uname().machine, 93), tmp_path)  # exit, of this thread alone
+    until(lambda: "State:\tZ" in Path(f"/proc/{child.pid}/status").read_text())
+    assert group_alive(child.pid)
+    found = leftovers.stop(work(tmp_path))
+    assert [each.pid for each in found.stopped] == [child.pid]
+    assert found.stopped[0].command.startswith(sys.executable)
+    assert not group_alive(child.pid)
 
 
 def test_what_carries_another_mark_is_not_touched(tmp_path: Path, started: Callable[..., Child[bytes]]) -> None:
