@@ -160,6 +160,9 @@ def checkout(folder: Path) -> Iterator[Path]:
     yield folder
 
 
+pytestmark = pytest.mark.timeout(300)  # the first test walks the whole page
+
+
 @pytest.fixture(scope="module")
 def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
     """Return the walk of somebody who has followed the whole page."""
