@@ -74,7 +74,7 @@ def starting(host: Host) -> str:
 def _may_start(host: Host) -> bool:
     """Say whether a daemon is ours to start: the store belongs to us, and systemd does not do that here."""
     try:
-        return not is_supervised(host) and host.store.stat().st_uid == os.geteuid()
+        return not is_supervised(host) and host.state_dir.stat().st_uid == os.geteuid()
     except OSError:
         return False
 
@@ -96,11 +96,19 @@ def reach(host: Host) -> socket.socket:
             if daemon.poll() in (0, NoDaemonError.exit_code):  # another one was there, and may be leaving
                 daemon = spawn(words, cwd=Path("/"), stderr=PIPE)
             elif daemon.poll() is not None:
-                said = daemon.communicate()[1].decode(errors="replace").strip()
-                raise NoDaemonError(f"the daemon cannot be started: {said}", hint=starting(host)) from None
+                raise _unstarted(daemon.communicate()[1], host) from None
             if time.monotonic() > end:
                 raise
             time.sleep(0.05)
+
+
+def _unstarted(said: bytes, host: Host) -> CorpusError:
+    """Return why a daemon ended at once: its last line says so, where it was not killed and is none of ours."""
+    last = said.decode(errors="replace").strip().rpartition("\n")[2]
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        told = json.loads(last)
+        return NoDaemonError(f"the daemon cannot be started: {told['error']}", told["hint"])
+    return NoDaemonError(f"the daemon cannot be started: {last or 'it was killed'}", starting(host))
 
 
 def ping(host: Host, patience: float = SILENCE) -> int:

@@ -240,7 +240,7 @@ class Desk:
             rows = [self._allowed(visitor, name, right)]
         else:
             rows = [row for row in self.site.history.projects() if visitor.may(row.name, right)]
-        told = tell(kind, self.site, rows, options)
+        told = tell(kind, self.site, rows, {**options, "ssh": visitor.key is not None})
         answer = {"value": told.value, "lines": list(told.lines), "warnings": [asdict(each) for each in told.warnings]}
         peer.send(result=json.loads(json.dumps(answer, default=str)))
 

@@ -7,6 +7,7 @@ changes in one transaction.
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import time
 from collections.abc import Set
@@ -29,9 +30,10 @@ from corpushooks.deployment import (
     Request,
     newest_tried,
 )
-from corpushooks.errors import LostStoreError, NotAllowedError, StateError, UsageError
+from corpushooks.errors import LostStoreError, NotAllowedError, StateError, StoreError, UsageError
+from corpushooks.obstacles import away, obstacle
 from corpushooks.project import Host
-from corpushooks.store import HINT, UNREADABLE, Connection, Store, files
+from corpushooks.store import HINT, UNREADABLE, Connection, Store, files, is_ours
 
 LIVE = f"state = '{DEPLOYED}'"  # as its index has it
 PAGE = 50  # deployments that are read at once
@@ -39,11 +41,16 @@ PAGE = 50  # deployments that are read at once
 
 def open_store(host: Host) -> History:
     """Open the store of a host, or begin one where nothing was ever made; raise StoreError."""
+    if os.path.lexists(host.state_dir) and not host.state_dir.is_dir():
+        raise LostStoreError(f"{host.state_dir} is not a folder", away(host.state_dir, HINT))
     try:
         made = next(host.projects_dir.glob("*/git/project.git"), None)
         left = [path for path in files(host.store) if path.exists()]
     except PermissionError:
-        raise NotAllowedError(UNREADABLE) from None
+        found = obstacle((), host.state_dir) if is_ours(host.state_dir) else None
+        if found is None:
+            raise NotAllowedError(UNREADABLE) from None
+        raise StoreError(f"the store {host.store} cannot be used: {found.what}", found.repair) from None
     if not host.store.exists() and (made or left):
         raise LostStoreError(f"the store {host.store} is gone, but {left[0] if left else made} is there", HINT)
     return History(host.store)
@@ -324,6 +331,12 @@ class History(Store):
         """Make room for another row of a project."""
         with self.change() as db:
             db.execute("DELETE FROM project WHERE name = ?", (name,))
+
+    def forget_deployment_row(self, deployment: Deployment) -> None:
+        """Make room for another row of a deployment."""
+        with self.change() as db:
+            key = (deployment.project, deployment.number)
+            db.execute("DELETE FROM deployment WHERE project = ? AND number = ?", key)
 
 
 def _request(text: str) -> Request:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,10 @@ from corpushooks.site import Site
 
 
 def faults(site: Site, row: ProjectRow) -> list[Fault]:
-    """Return what is wrong with the files of a project, with the commands as one types them for this host."""
+    """Return what is wrong with the files of a project, with the commands as one types them for a host at /."""
     running = site.history.unfinished(row.name)
     number = running[0].number if running else 0
-    found = parts.faults(site.host.project(row.name), row, site.settings, number)
-    return [replace(each, repair=site.words(each.repair)) for each in found]
+    return parts.faults(site.host.project(row.name), row, site.settings, number)
 
 
 def status(site: Site, row: ProjectRow) -> dict[str, Any]:
@@ -70,7 +69,7 @@ def _drift(project: Project, found: list[Fault]) -> list[str] | None:
         return list(trees.drift(project.stage, project.tree, project.stamps))
     except CorpusError as exc:
         if not found:
-            found.append(Fault(exc.message, project.host.words(f"corpus deploy {project.name}")))
+            found.append(Fault(exc.message, f"corpus deploy {project.name}"))
     return None
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from corpushooks import accounts, disk, git
 from corpushooks.errors import TreeError
+from corpushooks.obstacles import away
 from corpushooks.project import Host, Project
 
 TEMPLATE = re.compile(r"(?<=# start templated\n).*?(?=# end templated\n)", re.DOTALL)
@@ -117,16 +118,6 @@ def _folder(path: Path, mode: int | None) -> None:
         raise TreeError(f"{path} is not a folder", hint=away(path)) from exc
     except OSError as exc:  # of a mount for which nobody answers, say
         raise TreeError(f"{path}: {exc.strerror}", hint=f"ls -ld {shlex.quote(str(path))}") from exc
-
-
-def away(path: Path, then: str = "", *, to: Path | None = None) -> str:
-    """Return the command that moves something out of the way, to a name in its folder, or `to`, that is free.
-
-    `then` is the command that follows.
-    """
-    names = ((to or path.parent) / f"{path.name}.aside{number or ''}" for number in range(1000))
-    free = next(name for name in names if not os.path.lexists(name))
-    return f"mv {shlex.quote(str(path))} {shlex.quote(str(free))}{then and ' && '}{then}"
 
 
 def _install_hook(project: Project, repo: str, path: Path) -> None:

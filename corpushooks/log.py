@@ -176,6 +176,15 @@ def read(path: Path, offset: int = 0) -> Iterator[Line]:
         raise LogError(f"the log {path} cannot be read: {exc.strerror}") from exc
 
 
+def has_end(path: Path) -> bool:
+    """Say whether a log has the line behind which the outcome is final; one that cannot be read has not."""
+    try:
+        with path.open("rb") as file:
+            return any(raw.endswith(b'"end": true}\n') for raw in file)  # in a text the quotes would be escaped
+    except OSError:
+        return False
+
+
 def _line(raw: bytes, offset: int) -> Line:
     """Return a line of a log; one that is damaged says so."""
     try:

@@ -17,7 +17,8 @@ from pathlib import Path
 from corpushooks import git, init, tree
 from corpushooks.deployment import ProjectRow
 from corpushooks.errors import ConfigError, CorpusError, Fault, GitError
-from corpushooks.layout import REPOS, away, repo_path
+from corpushooks.layout import REPOS, repo_path
+from corpushooks.obstacles import away, editing
 from corpushooks.project import Project
 from corpushooks.settings import Settings
 
@@ -93,7 +94,7 @@ def own_settings(patient: Patient) -> Iterator[Fault]:
     try:
         patient.settings.for_project(patient.row.name)
     except ConfigError as exc:
-        yield Fault(exc.message, f"edit {patient.project.host.config_file}")
+        yield Fault(exc.message, editing(patient.project.host.config_file))
 
 
 def folders(patient: Patient) -> Iterator[Fault]:

@@ -8,8 +8,8 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from corpushooks.errors import CorpusError, LostStoreError, NotAllowedError, Usa
 from corpushooks.history import History, open_store
 from corpushooks.project import NAME, Host, Project
 from corpushooks.settings import Settings
-from corpushooks.store import HINT, UNREADABLE, Salvage, files, keep_aside, put, salvage
+from corpushooks.store import HINT, TABLES, UNREADABLE, Salvage, files, keep_aside, put, salvage
 
 LOG = re.compile(r"(\d+)\.log")
 ARCHIVE = re.compile(r"\d{4}-\d\d-\d\d_\d\d_\d\d-\d\d_(\d+)")
@@ -60,14 +60,21 @@ class Told:
 
 
 def check(host: Host, store: History) -> None:
-    """Raise LostStoreError where there are logs of deployments that the store does not know: it is an older one."""
+    """Raise LostStoreError where logs tell of deployments, or of their ends, that the store does not know.
+
+    It is an older one then, as after a torn WAL. The store is written before the log is: what is in that, is in both.
+    """
     for project in _projects(host):
-        known, told = store.newest(project.name), max(_numbers(project.logs, LOG), default=0)
-        if told > known:
+        name, told = project.name, max(_numbers(project.logs, LOG), default=0)  # before the store is asked
+        if told > (known := store.newest(name)):
             raise LostStoreError(
-                f"the store {host.store} has lost deployments of {project.name}: it knows {known}, there are {told}",
-                hint=HINT,
+                f"the store {host.store} has lost deployments of {name}: it knows {known}, there are {told}", HINT
             )
+        for one in (*store.unfinished(name), *store.queued(name)):
+            if log.has_end(lanes.log_path(project, one.number)) and not store.deployment(name, one.number).final:
+                raise LostStoreError(
+                    f"the store {host.store} has lost the end of deployment {one.number} of {name}", HINT
+                )
 
 
 def _projects(host: Host) -> list[Project]:
@@ -115,11 +122,13 @@ def _build(host: Host, settings: Settings, projects: Sequence[Project], new: Pat
         file.unlink(missing_ok=True)
     found = _salvaged(host)
     with closing(History(building)) as store:
-        counts = {table: store.fill(table, rows) for table, rows in found.rows.items()}
+        counts = {table: store.fill(table, found.rows.get(table, ())) for table in TABLES}
         read = (view.count(counts[table], table) for table in ("project", "deployment"))
         lines = [f"read from it: {', '.join(read)}"]
         for project in projects:
             lines += _complete(store, project, settings, found.damaged)
+        if counts["key"] or counts["freeze"]:
+            lines.append("keys and freezes are those of the old store; what was changed since is lost: corpus key list")
     building.rename(new)
     return lines
 
@@ -128,12 +137,9 @@ def _salvaged(host: Host) -> Salvage:
     """Read what can be read of the old store, in a copy."""
     host.scratch.mkdir(mode=0o700, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="store-", dir=host.scratch) as folder:
-        try:
-            for file in files(host.store)[:2]:  # the third is sqlite's own, and made from these
-                if file.exists():
-                    shutil.copyfile(file, Path(folder) / file.name)
-        except OSError:
-            return Salvage()
+        for file in files(host.store)[:2]:  # the third is sqlite's own, and made from these
+            with suppress(OSError):
+                shutil.copyfile(file, Path(folder) / file.name)
         return salvage(Path(folder) / host.store.name)
 
 
@@ -151,12 +157,15 @@ def _replace(host: Host, new: Path) -> list[str]:
 def _complete(store: History, project: Project, settings: Settings, damaged: frozenset[str]) -> list[str]:
     """Add to the store what it lacks of a project; return what was added."""
     name, row = project.name, store.project(project.name)
-    known = {one.number for one in store.deployments(name)}
     archives = dict(_numbered(project.archives, ARCHIVE))
+    overtaken = _end_overtaken(store, project, archives)
+    known = {one.number for one in store.deployments(name)}
     numbers = {*_numbers(project.logs, LOG), *archives, *_pins(project)}
     told = {number: _told(lanes.log_path(project, number)) for number in numbers - known}
+    told.update(_unlogged(project, [number for number in told if not told[number].began], archives))
     behind = max(told, default=0) > max(known, default=0)
     lost = behind or (row is None and "project" in damaged)  # else one without a row was removed
+    lost = lost or (row is not None and overtaken)
     if not lost and not told:
         return []
     store.fill("deployment", (_as_row(_trace(project, n, told[n], archives.get(n))) for n in sorted(told)))
@@ -170,6 +179,38 @@ def _complete(store: History, project: Project, settings: Settings, damaged: fro
         lines.append(f"{name}: {made.environment}, deploys {made.branch}, live is {live}; see that this is so")
     _see_to_interrupted(store, project)
     return lines
+
+
+def _unlogged(project: Project, numbers: Sequence[int], archives: Mapping[int, Path]) -> dict[int, Told]:
+    """Return what is to be taken for true of deployments whose logs are gone: they are over.
+
+    The branch moves as one is published: the newest that brought what it names is live.
+    """
+    head = git.ref(project.code_git, f"refs/heads/{git.head_branch(project.code_git)}") if numbers else None
+    live = max((n for n in numbers if head and git.pinned(project.code_git, n) == head), default=0)
+    found = {}
+    for number in numbers:
+        at = archives[number].stat().st_mtime if number in archives else 0.0
+        found[number] = Told(state=DEPLOYED if number == live else REFUSED, ended=True, began=at, last=at)
+    return found
+
+
+def _end_overtaken(store: History, project: Project, archives: Mapping[int, Path]) -> bool:
+    """Give those their end of which the store has lost it: nothing that is over may be taken back or begin again."""
+    newest, found = max(_numbers(project.logs, LOG), default=0), []
+    for one in (*store.unfinished(project.name), *store.queued(project.name)):
+        told = _told(lanes.log_path(project, one.number))
+        if told.ended or one.number < newest:
+            ended = replace(
+                told, ended=True, state=told.state if told.ended else REFUSED, last=max(told.last, one.queued)
+            )
+            traced = _trace(project, one.number, ended, archives.get(one.number))
+            store.forget_deployment_row(one)
+            kept = {"token": one.token, "request": json.dumps(asdict(one.request)), "old_code": one.old_code,
+                    "old_pillar": one.old_pillar, "queued": one.queued}  # fmt: skip
+            store.fill("deployment", [{**_as_row(traced), **kept}])
+            found.append(one)
+    return bool(found)
 
 
 def _numbered(folder: Path, pattern: re.Pattern[str]) -> Iterator[tuple[int, Path]]:
@@ -215,8 +256,13 @@ def _trace(project: Project, number: int, told: Told, archive: Path | None) -> D
         project.name, number, f"rebuilt {number}", state, Request(kind=told.kind, token=f"rebuilt {number}"),
         new_code=git.pinned(project.code_git, number), new_pillar=git.pinned(project.pillar_git, number),
         archive=archive.name if archive else None, queued=told.began, started=told.began, decided=done, ended=done,
-        reason="" if state in (DEPLOYED, DONE, RUNNING) else "its reason stands in its log",
+        reason="" if state in (DEPLOYED, DONE, RUNNING) else _reason(project, number),
     )  # fmt: skip
+
+
+def _reason(project: Project, number: int) -> str:
+    there = lanes.log_path(project, number).is_file()
+    return "its reason stands in its log" if there else "how it ended is lost, with its log"
 
 
 def _as_row(one: Deployment) -> dict[str, object]:

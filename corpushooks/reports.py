@@ -35,13 +35,20 @@ class Report:
 
 
 def status(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
-    """Tell what is live, and what runs or waits; with `urls` where to push, with `one` of one project."""
+    """Tell what is live, and what runs or waits; with `urls` where to push, with `one` of one project.
+
+    Commands are as one types them: on this host, or with `ssh` over that.
+    """
     urls, one = bool(options.get("urls")), bool(options.get("one"))
-    found, lines = [], []
+    found, lines, ssh = [], [], bool(options.get("ssh"))
     for row in rows:
         places = init.urls(site.host.project(row.name), site.settings) if urls else {}
-        found.append({**inspection.status(site, row), **places})
-        lines += [*view.status(found[-1], time.time()), *(f"  {place}" for place in places.values())]
+        seen = inspection.status(site, row)
+        for fault in seen["faults"]:
+            fault["repair"] = site.words(fault["repair"], ssh=ssh)
+        found.append({**seen, **places})
+        said = (site.words(line, ssh=ssh) for line in view.status(found[-1], time.time()))
+        lines += [*said, *(f"  {place}" for place in places.values())]
     return Report(found[0] if one else found, lines or ["no projects: corpus init NAME"])
 
 
@@ -177,12 +184,15 @@ def tell(kind: str, site: Site, rows: Sequence[ProjectRow], options: Options) ->
     """Tell of projects, and what is wrong with their files; raise CorpusError where that keeps them from being told."""
     with naming(site, rows):
         told = REPORTS[kind][1](site, rows, options)
-    return told if kind in OF_FAULTS else replace(told, warnings=tuple(warnings(site, rows)))
+    if kind in OF_FAULTS:
+        return told
+    return replace(told, warnings=tuple(warnings(site, rows, ssh=bool(options.get("ssh")))))
 
 
-def warnings(site: Site, rows: Sequence[ProjectRow]) -> list[Fault]:
-    """Return what is wrong with the files of some projects, each with its name."""
-    return [replace(each, what=f"{row.name}: {each.what}") for row in rows for each in inspection.faults(site, row)]
+def warnings(site: Site, rows: Sequence[ProjectRow], *, ssh: bool = False) -> list[Fault]:
+    """Return what is wrong with the files of some projects, each with its name, and commands as one types them."""
+    found = ((row.name, each) for row in rows for each in inspection.faults(site, row))
+    return [Fault(f"{name}: {each.what}", site.words(each.repair, ssh=ssh)) for name, each in found]
 
 
 @contextmanager
@@ -198,9 +208,11 @@ def naming(site: Site, rows: Sequence[ProjectRow]) -> Iterator[None]:
 
 def _blamed(site: Site, rows: Sequence[ProjectRow], exc: CorpusError | OSError) -> CorpusError:
     """Return an error with the name of the project and, where something is wrong with its files, the cause."""
-    wrong, said = warnings(site, rows), parts.told(exc)
+    wrong = [(row.name, each) for row in rows for each in inspection.faults(site, row)]
+    said = parts.told(exc)
     hint = exc.hint if isinstance(exc, CorpusError) else "corpus doctor"
     if not wrong:
         return exc if isinstance(exc, CorpusError) else DoorError(said, hint)
-    more = "" if said in wrong[0].what else f"; {said}"
-    return DoorError(f"{wrong[0].what}{more}", wrong[0].repair)
+    (name, first), *_ = wrong
+    more = "" if said in first.what else f"; {said}"
+    return DoorError(f"{name}: {first.what}{more}", first.repair)

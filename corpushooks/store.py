@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,6 +20,7 @@ from urllib.parse import quote
 
 from corpushooks import disk
 from corpushooks.errors import LostStoreError, NotAllowedError, StoreError
+from corpushooks.obstacles import obstacle, replaced
 
 Connection = sqlite3.Connection
 Row = sqlite3.Row
@@ -125,6 +127,14 @@ def files(path: Path) -> list[Path]:
     return [path, *(path.with_name(f"{path.name}-{end}") for end in ("wal", "shm"))]
 
 
+def is_ours(folder: Path) -> bool:
+    """Say whether the store in a folder is for us to use: the folder is ours, or we are root."""
+    try:
+        return os.geteuid() in (0, folder.stat().st_uid)
+    except OSError:
+        return False
+
+
 def _begin(path: Path) -> None:
     """Make an empty store: aside, then in place, so that a file of its name is always a whole store."""
     aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
@@ -159,16 +169,18 @@ class Store:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not self.path.exists():
                 _begin(self.path)
+            if other := replaced(files(self.path)):
+                raise LostStoreError(f"the store {self.path} is damaged: {other}", HINT)
+            if not os.access(self.path, os.R_OK | os.W_OK, effective_ids=True):  # sqlite says only that it cannot
+                raise PermissionError("no access")
             self._db = sqlite3.connect(
                 f"file:{quote(str(self.path))}?mode=rw", uri=True, isolation_level=None, check_same_thread=False,
                 timeout=self.patience,
             )  # fmt: skip
-            if not os.access(self.path, os.R_OK | os.W_OK):  # sqlite says only that it cannot
-                raise NotAllowedError(UNREADABLE)
-        except PermissionError:
-            raise NotAllowedError(UNREADABLE) from None
         except (sqlite3.Error, OSError) as exc:
-            raise StoreError(f"the store {self.path} cannot be opened: {exc}") from exc
+            if isinstance(exc, PermissionError) and not is_ours(self.path.parent):
+                raise NotAllowedError(UNREADABLE) from None
+            raise self._error(exc, "cannot be opened") from exc
         try:
             self._prepare()
         except BaseException:
@@ -196,7 +208,10 @@ class Store:
         """Return what to raise for an error of sqlite; it has no class of its own for a damaged file."""
         if type(exc) is sqlite3.DatabaseError:
             return LostStoreError(f"the store {self.path} is damaged: {exc}", HINT)
-        return StoreError(f"the store {self.path}{what and ' '}{what}: {exc}")
+        if found := obstacle(files(self.path), self.path.parent):
+            return StoreError(f"the store {self.path} cannot be used: {found.what}", found.repair)
+        look = f"ls -la {shlex.quote(str(self.path.parent))}"
+        return StoreError(f"the store {self.path}{what and ' '}{what}: {exc}", look)
 
     def _version(self) -> int:
         return int(self._db.execute("PRAGMA user_version").fetchone()[0])

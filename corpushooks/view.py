@@ -325,13 +325,21 @@ def _last(found: Mapping[str, Any], now: float) -> list[str]:
     last, tried, failed = found["last"], found["last_deployment"], found["last_failure"]
     lines = []
     if tried and tried["state"] in FAILURES:
-        lines.append(f"    last: {named(tried)} {outcome(tried['state'])}: {tried['reason']}")
+        lines.append(f"    last: {_ended(tried)}")
     if last and last["state"] in NOTHING and not (tried and tried["number"] == last["number"]):
-        lines.append(f"    last: {named(last)} {outcome(last['state'])}: {last['reason']}")
+        lines.append(f"    last: {_ended(last)}")
     if failed and not lines:
         when = ago(now - (failed["decided"] or failed["queued"]))
-        lines.append(f"    last failure, {when} ago: {named(failed)}: {failed['reason']}")
+        lines.append(f"    last failure, {when} ago: {named(failed)}{_because(failed)}")
     return lines
+
+
+def _ended(one: Mapping[str, Any]) -> str:
+    return f"{named(one)} {outcome(one['state'])}{_because(one)}"
+
+
+def _because(one: Mapping[str, Any]) -> str:
+    return f": {one['reason']}" if one["reason"] else ""
 
 
 def _moved(found: Mapping[str, Any]) -> list[str]:

@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 from corpushooks import daemon
+from corpushooks.cli.base import starting
 from corpushooks.history import open_store
 from corpushooks.project import Host
 from corpushooks.settings import load
@@ -57,8 +58,9 @@ def main(root: Path, *, embedded: bool) -> None:
     """Serve until stopped."""
     host = Host(root)
     sys.executable = str(root.parent / "python")  # what a repair writes into the hooks
-    site = Site(host, load(host.config_file), open_store(host), FakeEngine(), probe_of(root))
-    daemon.run(lambda: site, embedded=embedded)
+    with starting(host, embedded=embedded):
+        site = Site(host, load(host.config_file), open_store(host), FakeEngine(), probe_of(root))
+        daemon.run(lambda: site, embedded=embedded)
 
 
 if __name__ == "__main__":

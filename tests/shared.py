@@ -1,14 +1,23 @@
-"""A host that the tests of a module share, where each leaves it as it found it."""
+"""A host that the tests of a module share, where each leaves it as it found it, and the command run in this process."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from corpushooks import cli, site
+from corpushooks.doctor import soundness
+from corpushooks.run import Output
+from tests.engines import FakeEngine
 from tests.host import Box
 
 GITCONFIG = "[user]\n name = Dev\n email = dev@example.org\n[gc]\n auto = 0\n"
@@ -40,3 +49,48 @@ def shared_box(folder: Path, *, page: str = "") -> Iterator[Box]:
             box.ended(1)
     yield box
     box.stop()
+
+
+# the command, in this process
+
+
+def corpus(box: Box, *words: str) -> Output:
+    """Run the command in this process."""
+    code = 0
+    with pytest.MonkeyPatch.context() as patch, _taken(1) as out, _taken(2) as err:
+        patch.setattr(sys, "argv", ["corpus", "--root", str(box.host.root), *words])
+        for name in ("stdout", "stderr"):
+            patch.setattr(sys, name, getattr(sys, name))  # the command has its own
+        for module in (site, soundness):
+            patch.setattr(module, "make_engine", lambda host, settings: FakeEngine())
+        try:
+            cli.main()
+        except SystemExit as exc:
+            code = int(exc.code or 0)
+    return Output(code, bytes(out), bytes(err))
+
+
+@contextlib.contextmanager
+def _taken(descriptor: int) -> Iterator[bytearray]:
+    """Keep what is written to a descriptor: it is known when this ends."""
+    found, kept = bytearray(), os.dup(descriptor)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), descriptor)
+        try:
+            yield found
+        finally:
+            os.dup2(kept, descriptor)
+            os.close(kept)
+            file.seek(0)
+            found += file.read()
+
+
+def asked(box: Box, *words: str) -> Any:
+    return json.loads(corpus(box, *words, "--json").stdout)
+
+
+def harmless(output: Output) -> str:
+    text = (output.stdout + output.stderr).decode()
+    assert "Traceback" not in text and "internal error" not in text.lower(), text
+    assert "NAME" not in text, text
+    return text

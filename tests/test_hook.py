@@ -412,8 +412,9 @@ def test_a_daemon_is_started_with_nothing_of_the_push(starting: Hook, starts: Ca
 def test_why_a_daemon_cannot_be_started_is_said(starting: Hook, starts: Callable[[], list[str]]) -> None:
     starting.host.config_file.write_text("engin: warm\n")
     ended = starting.run(PUSH)
-    assert ended.report == [f"ng {MASTER} the deployment daemon cannot be started"]
-    assert 'unknown key "engin"; did you mean "engine"?' in ended.said
+    wrong = f'{starting.host.config_file}: unknown key "engin"; did you mean "engine"?'
+    assert ended.report == [f"ng {MASTER} {wrong}"]
+    assert ended.said.splitlines()[0] == f"error: {wrong}"
     assert len(starts()) == 1
 
 

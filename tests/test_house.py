@@ -19,16 +19,17 @@ HOOK = PACKAGE.parent / "hooks/proc-receive"
 FLOORS = {
     "entry": "__main__ cli cli.check cli.deployments cli.host cli.projects cli.looking cli.keys cli.notify"
     " cli.tables cli.base demo daemon shell resetperms",
-    "procedures": "init inspection checkup parts rebuild setup doctor doctor.soundness doctor.privacy desk gate lookup"
-    " reports follower watches lanes deploy plan inplace task prepare reruns steps trees pillars survivors announce",
-    "assemblies": "site release survey edits layout installer setup.accounts setup.actions doctor.patient",
+    "procedures": "init inspection checkup parts rebuild setup doctor doctor.patient doctor.soundness doctor.privacy"
+    " desk gate lookup reports follower watches lanes deploy plan inplace task prepare reruns steps trees pillars"
+    " survivors announce",
+    "assemblies": "site release survey edits layout installer setup.accounts setup.actions",
     "doors": "git salt wiring tree health history accounts keyring directory authorized_keys log client peer"
     " systemd machine apt notify watch",  # one thing each
     "rooms behind a door": "tree.drift tree.sync tree.snapshot tree.restore tree.permissions tree.scan tree.entries"
     " tree.differences tree.removal tree.flags tree.descriptors tree.report tree.acl tree.manifest tree.mounts"
     " git.checkouts git.listings git.commits git.refs git.sharing git.bare git.worktrees git.access"
     " salt.warm salt.call salt.session salt.configuration salt.child salt.interface",
-    "process": "store run disk patience leftovers safe_files",
+    "process": "store run disk obstacles patience leftovers safe_files",
     "values": "checks checks.finding checks.packages checks.programs checks.states checks.keys checks.sent checks.texts"
     " checks.fixes pages showing view failure figures push setup.manual sls deployment config references settings ldap"
     " schema notice endpoint keys rights project paths redaction text errors",

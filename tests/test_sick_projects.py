@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import re
@@ -13,18 +12,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from corpushooks import cli, site
-from corpushooks.doctor import soundness
 from corpushooks.errors import CorpusError
 from corpushooks.project import Project
-from corpushooks.run import Output, run
-from tests.engines import FakeEngine
+from corpushooks.run import run
 from tests.host import Box
-from tests.shared import world
+from tests.shared import asked, corpus, harmless, world
 
 NOBODY = 65534
 SAMPLE = {".salt/PILLAR.sample": "makina-projects.NAME:\n  data:\n    colour: red\n"}
@@ -214,33 +209,8 @@ OF_ONE = ("status", "history", "archives", "log", "stats", "diff", "config", "ch
 # how it is told
 
 
-def corpus(box: Box, *words: str) -> Output:
-    """Run the command in this process."""
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        patch.setattr(sys, "argv", ["corpus", "--root", str(box.host.root), *words])
-        for module in (site, soundness):
-            patch.setattr(module, "make_engine", lambda host, settings: FakeEngine())
-        try:
-            cli.main()
-        except SystemExit as exc:
-            code = int(exc.code or 0)
-    return Output(code, out.getvalue().encode(), err.getvalue().encode())
-
-
-def asked(box: Box, *words: str) -> Any:
-    return json.loads(corpus(box, *words, "--json").stdout)
-
-
 def faults(box: Box, name: str) -> list[dict[str, str]]:
     return list(asked(box, "status", name)["faults"])
-
-
-def harmless(output: Output) -> str:
-    text = (output.stdout + output.stderr).decode()
-    assert "Traceback" not in text and "internal error" not in text.lower(), text
-    assert "NAME" not in text, text
-    return text
 
 
 def see_all_told(box: Box, found: list[dict[str, str]]) -> None:

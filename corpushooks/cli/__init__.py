@@ -25,7 +25,7 @@ import click
 
 from corpushooks import __version__, project
 from corpushooks.cli import check, deployments, host, keys, looking, notify, projects
-from corpushooks.cli.base import Context, Output
+from corpushooks.cli.base import Context, Output, of_system
 from corpushooks.client import ADMISSION
 from corpushooks.errors import CorpusError, NotAllowedError, UsageError
 from corpushooks.text import one_line
@@ -74,7 +74,7 @@ def _run(context: Context, out: Output) -> int:
     except CorpusError as exc:
         return _complain(exc, context.host)
     except OSError as exc:
-        return 1 if out.unwritten() else _complain(_of_system(exc), context.host)
+        return 1 if out.unwritten() else _complain(of_system(exc), context.host)
     except UnicodeEncodeError as exc:  # an argument of bytes that are no text
         return _complain(UsageError(f"not text in UTF-8: {exc.object!r}"), context.host)
     except Exception as exc:  # the edge of the command
@@ -94,12 +94,6 @@ def _wrong_usage(exc: click.ClickException, where: project.Host) -> int:
             exc.show()
         return 2
     return _complain(UsageError(message, f"{context.command_path} --help" if context else ""), where)
-
-
-def _of_system(exc: OSError) -> CorpusError:
-    """Return what to say of an error of the system that nobody expected."""
-    what = f"{exc.strerror or exc}{f': {os.fsdecode(exc.filename)}' if exc.filename else ''}"
-    return NotAllowedError(what) if isinstance(exc, PermissionError) and os.geteuid() != 0 else CorpusError(what)
 
 
 def _complain(exc: CorpusError, where: project.Host, cause: BaseException | None = None) -> int:

@@ -6,19 +6,20 @@ import io
 import json
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import click
 
-from corpushooks import client, project, view
+from corpushooks import client, project, rebuild, view
 from corpushooks.deployment import ProjectRow
-from corpushooks.errors import Fault, RefusedError, UsageError
+from corpushooks.errors import CorpusError, Fault, NoDaemonError, NotAllowedError, RefusedError, UsageError
 from corpushooks.history import History, open_store
 from corpushooks.settings import Settings, load
 from corpushooks.site import MARK, Site, open_site
+from corpushooks.store import is_ours
 from corpushooks.text import whole
 
 EXITS = {"deployed": 0, "done": 0, "queued": 0, "refused": 3, "broken": 4}  # any other outcome: 1
@@ -40,7 +41,13 @@ class Context:
         with suppress(PermissionError):  # to open the store says so
             if not self.host.store.exists() and not self.host.projects_dir.exists():
                 raise UsageError(f"no project was ever made under {self.host.root}", hint="corpus init NAME")
-        return open_store(self.host)
+        history = open_store(self.host)
+        try:
+            rebuild.check(self.host, history)
+        except BaseException:
+            history.close()
+            raise
+        return history
 
     def site(self) -> Site:
         self.history().close()
@@ -60,6 +67,8 @@ class Context:
         """Say whether only the daemon can answer: the store is not ours to read, or we came with a key."""
         if os.environ.get(client.ADMISSION):
             return True
+        if is_ours(self.host.state_dir):
+            return False  # what keeps us from it is for us to mend
         try:
             self.host.store.stat()
         except OSError as exc:
@@ -188,3 +197,22 @@ def _whole(value: Any) -> Any:
 def outcome(state: str, reason: str) -> str:
     """Say what came of a deployment, and why."""
     return view.outcome(state) + (f": {reason}" if reason else "")
+
+
+def of_system(exc: OSError) -> CorpusError:
+    """Return what to say of an error of the system that nobody expected."""
+    what = f"{exc.strerror or exc}{f': {os.fsdecode(exc.filename)}' if exc.filename else ''}"
+    return NotAllowedError(what) if isinstance(exc, PermissionError) and os.geteuid() != 0 else CorpusError(what)
+
+
+@contextmanager
+def starting(host: project.Host, *, embedded: bool) -> Iterator[None]:
+    """Tell who started an embedded daemon why it cannot go on, as data; a NoDaemonError is told by its exit code."""
+    try:
+        yield
+    except (CorpusError, OSError) as exc:
+        if not embedded or isinstance(exc, NoDaemonError):
+            raise
+        wrong = of_system(exc) if isinstance(exc, OSError) else exc
+        click.echo(json.dumps({"error": wrong.message, "hint": host.words(wrong.hint)}), err=True)
+        sys.exit(1)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from corpushooks import __version__, client, daemon, demo, pages, rebuild, setup
-from corpushooks.cli.base import JSON, Context, show
+from corpushooks.cli.base import JSON, Context, show, starting
 from corpushooks.cli.looking import doctor_
 from corpushooks.errors import NoDaemonError, RefusedError
 from corpushooks.setup import manual
@@ -41,7 +41,8 @@ def setup_(context: click.Context, dry_run: bool, undo: bool) -> None:
 @click.pass_obj
 def daemon_(context: Context, embedded: bool) -> None:
     """Be the daemon: run deployments until told to stop (SIGTERM)."""
-    daemon.run(lambda: open_site(context.host), embedded=embedded)
+    with starting(context.host, embedded=embedded):
+        daemon.run(lambda: open_site(context.host), embedded=embedded)
 
 
 @click.command("rebuild")

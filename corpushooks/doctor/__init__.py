@@ -9,6 +9,7 @@ A further check is a further row of CHECKS, in `soundness` or `privacy`.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -56,5 +57,5 @@ def _found(check: Check, patient: Patient) -> list[Finding]:
         found += check.find(patient)
     except (CorpusError, OSError) as exc:
         hint = exc.hint if isinstance(exc, CorpusError) else ""
-        found.append(Fault(f"cannot be checked: {exc}", hint or f"see {patient.host.state_dir}"))
+        found.append(Fault(f"cannot be checked: {exc}", hint or f"ls -la {shlex.quote(str(patient.host.state_dir))}"))
     return found

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from corpushooks import rebuild
 from corpushooks.deployment import ProjectRow
 from corpushooks.errors import ConfigError, Fault, NotAllowedError, StoreError, UsageError
 from corpushooks.history import open_store
 from corpushooks.machine import Machine
+from corpushooks.obstacles import editing
 from corpushooks.project import Host, Project
 from corpushooks.settings import Settings, load
 
@@ -51,14 +54,14 @@ def admit(host: Host, machine: Machine | None) -> Patient:
     try:
         settings = load(host.config_file)
     except ConfigError as exc:
-        unread.append(Fault(exc.message, f"edit {host.config_file}; {exc.hint}"))
+        unread.append(Fault(exc.message, editing(host.config_file)))
     try:
         unread += _open_to_others(host.store)
         rows, busy = _told(host)
     except PermissionError:
         raise NotAllowedError("this account cannot examine this host") from None
     except StoreError as exc:
-        unread.append(Fault(exc.message, exc.hint or f"see {host.store}"))
+        unread.append(Fault(exc.message, exc.hint or f"ls -la {shlex.quote(str(host.state_dir))}"))
     return Patient(host, settings, rows, busy, machine, tuple(unread))
 
 
@@ -77,6 +80,7 @@ def _told(host: Host) -> tuple[tuple[ProjectRow, ...], dict[str, int]]:
     history = open_store(host)
     try:
         history.check()
+        rebuild.check(host, history)
         rows = tuple(history.projects())
         return rows, {row.name: running[0].number for row in rows if (running := history.unfinished(row.name))}
     finally:
