@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -102,3 +103,24 @@ def test_what_did_not_deploy_clears_no_alarm(state: str, kind: str) -> None:
     text = figures.metrics([(status, [one(3, state, kind=kind), one(2, "rolled_back"), one(1, "deployed")])])
     assert 'corpushooks_last_failed{project="hello"} 1' in text
     assert not [line for line in text if line.startswith("corpushooks_drift_files{")]
+
+
+def test_a_typing_error_clears_no_alarm_and_a_good_push_does(box: Box) -> None:
+    failed, well = 'corpushooks_last_failed{project="hello"} 1', 'corpushooks_last_failed{project="hello"} 0'
+    work = box.app("one")
+    assert work.push().code == 0
+    assert well in corpus(box, "metrics").text
+    work.commit({".salt/10_broken.sls": FAILING})
+    assert work.push().code == 1
+    box.ended(2)
+    said = "    last: deployment 2 rolled back: install 10_broken failed: broken"
+    for words in (("task", "hello", "clena"), ("rollback", "hello", "2"), ("rollback", "hello", "77")):
+        assert corpus(box, *words).code in (2, 3), words
+        assert failed in corpus(box, "metrics").text, words
+        assert said in corpus(box, "status").stdout.decode().splitlines(), words
+    with closing(box.history) as history:
+        assert "refused" in {each.state for each in history.deployments("hello", 3)}, "not all were refused unnumbered"
+    work.commit({".salt/10_broken.sls": None})
+    assert work.push().code == 0
+    assert well in corpus(box, "metrics").text
+    assert "    last: " not in corpus(box, "status").text

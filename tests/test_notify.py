@@ -13,6 +13,7 @@ import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,7 +28,7 @@ from corpushooks import announce, lanes, notice, notify
 from corpushooks.deployment import Request
 from corpushooks.doctor import privacy
 from corpushooks.doctor.patient import Patient
-from corpushooks.errors import ConfigError, UsageError
+from corpushooks.errors import ConfigError, CorpusError, UsageError
 from corpushooks.history import open_store
 from corpushooks.init import init
 from corpushooks.notice import Notice, Template, render
@@ -286,6 +287,22 @@ def test_without_apprise_a_line_says_so(new_box: Callable[..., Box], monkeypatch
         store.enqueue("hello", lanes.prepared(site, row, Request(new=work.head, via="command", who="ann")))
         lanes.work_off(site, "hello", contextlib.nullcontext())
     assert box.deployment(1).state == "deployed" and f"warning: {MISSING}" in box.log(1).splitlines()
+
+
+def test_who_recovers_after_a_typing_error_is_told_once(notified: Box, hook: Receiver) -> None:
+    fail(notified)
+    until(lambda: len(hook.got) == 1)
+    for wrong in ({"kind": "rollback", "target": 1}, {"kind": "task", "task": "clena"}):
+        with contextlib.suppress(CorpusError):
+            notified.ask(op="request", project="hello", request=wrong)
+    with closing(notified.history) as history:
+        assert [each.state for each in history.deployments("hello", 1)] == ["refused"]
+    mend(notified)
+    until(lambda: len(hook.got) == 2)
+    mend(notified, "four")
+    fail(notified)
+    until(lambda: len(hook.got) == 3)  # of the good one between them nobody was told
+    assert [title.partition(":")[0] for title in hook.titles] == ["rolled back", "works again", "rolled back"]
 
 
 # templates
