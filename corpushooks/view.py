@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from corpushooks.deployment import CANCELLED, FAILURES, REFUSED, Deployment
+from corpushooks.deployment import FAILURES, SUCCEEDED, TRANSITIONS, Deployment
 from corpushooks.failure import command_output, condensed, failure
 from corpushooks.sls import Result, State
 from corpushooks.text import excerpt, lines, middle, one_line, shortened, shown
@@ -26,7 +26,6 @@ FAILED = 20  # states that failed
 DIFFERENCE = 40  # lines of what a plan would change in a file, or an SLS that failed did
 COLUMNS = 400
 
-NOTHING = (REFUSED, CANCELLED, *FAILURES)  # the states of what changed nothing for the better
 OUTCOMES = {
     "queued": "waits", "running": "runs", "rolling_back": "rolls back", "deployed": "deployed", "done": "done",
     "refused": "refused", "cancelled": "cancelled", "failed": "failed", "rolled_back": "rolled back",
@@ -326,7 +325,7 @@ def _last(found: Mapping[str, Any], now: float) -> list[str]:
     lines = []
     if tried and tried["state"] in FAILURES:
         lines.append(f"    last: {_ended(tried)}")
-    if last and last["state"] in NOTHING and not (tried and tried["number"] == last["number"]):
+    if last and last["state"] not in (*SUCCEEDED, *TRANSITIONS) and not (tried and tried["number"] == last["number"]):
         lines.append(f"    last: {_ended(last)}")
     if failed and not lines:
         when = ago(now - (failed["decided"] or failed["queued"]))

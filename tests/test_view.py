@@ -212,6 +212,17 @@ def test_status() -> None:
     ]
 
 
+@pytest.mark.parametrize("state", ["queued", "running", "rolling_back", "done", "deployed"])
+def test_what_runs_or_went_well_is_not_said_to_be_the_last(state: str) -> None:
+    last = {"state": state, "number": 43, "reason": "", "kind": "deploy"}
+    assert len(view.status({**FOUND, "last_failure": None, "last": last}, 0.0)) == 1
+
+
+def test_a_reason_that_is_empty_is_not_said() -> None:
+    last = {"state": "cancelled", "number": 43, "reason": "", "kind": "deploy"}
+    assert view.status({**FOUND, "last": last}, 0.0)[1:] == ["    last: deployment 43 cancelled"]
+
+
 def test_history_rows() -> None:
     row = view.history_row(DONE, live=True)
     assert row.startswith("*   42  ")
