@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks.salt import WarmEngine
+from corpushooks.salt import Engine, SaltCallEngine, WarmEngine
 from tests.test_engines import World
 from tests.test_makina_states import configured, problems, run_one
 
@@ -186,3 +186,26 @@ def test_files_and_macros_that_projects_include(world: World) -> None:
     with configured(world, **{"makina-states.services.dns.slapd": {"dn": "dc=x"}}) as session:
         (found,) = problems(session, world.sls("one", "include: [makina-states.services.dns.slapd]\n"))
         assert found.startswith("makina-states.services.dns.slapd.dn is not supported here: use ldapmodify")
+
+
+PYTHON = """\
+#!py
+def run():
+    cfg["data"]["seen"] = "changed"
+    own = [{"name": "OUT/file"}, {"source": "salt://makina-projects/foo/t"}, {"template": "py"}]
+    return {cfg["name"]: {"test.nop": [{"name": cfg["group"]}]}, "file": {"file.managed": own}}
+"""
+TEMPLATE = """\
+def run():
+    return cfg["data"].get("seen", "as it was")
+"""
+
+
+@pytest.mark.parametrize("kind", ["warm", "salt-call"])
+def test_python_sees_cfg(kind: str, worker: WarmEngine, tmp_path: Path) -> None:
+    engine: Engine = worker if kind == "warm" else SaltCallEngine()
+    world = World(tmp_path, engine)
+    (world.folder / "t").write_text(TEMPLATE)
+    result = run_one(world, PYTHON)
+    assert [(each.id, each.name, each.result) for each in result.states][:1] == [("foo", "web", True)], result
+    assert world.read("file") == "as it was"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import salt.state
+import salt.utils.templates
 from salt.utils.decorators.jinja import JinjaGlobal
 
 __opts__: dict[str, Any]  # Salt's loader fills it in
@@ -26,6 +27,21 @@ def cfg() -> dict[str, Any]:
         JinjaGlobal.salt_jinja_globals["cfg"] = copy.deepcopy(dict(__opts__["ms_project"]))
     else:
         JinjaGlobal.salt_jinja_globals.pop("cfg", None)
+    return {}
+
+
+def python() -> dict[str, Any]:
+    """Let SLS files and templates in Python (`#!py`) see cfg, too: a copy of their own."""
+    original = salt.utils.templates.py
+    if not hasattr(original, "corpushooks"):
+
+        def rendered(sfn: str, string: bool = False, **given: Any) -> Any:
+            known = JinjaGlobal.salt_jinja_globals
+            own = {"cfg": copy.deepcopy(known["cfg"])} if "cfg" in known else {}
+            return original(sfn, string, **{**own, **given})
+
+        rendered.corpushooks = True  # type: ignore[attr-defined]
+        salt.utils.templates.py = salt.utils.templates.TEMPLATE_REGISTRY["py"] = rendered
     return {}
 
 
