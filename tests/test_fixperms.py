@@ -1,4 +1,4 @@
-"""When fixperms.sls may fail, and the groups that a project names."""
+"""When fixperms.sls may fail, and the groups and users that a project makes."""
 
 from __future__ import annotations
 
@@ -50,3 +50,27 @@ def test_groups_that_a_sample_names_are_made_and_others_left_alone(town: Town) -
     assert town.root("getent group www-data").text == before
     assert town.root("stat -c %G /srv/projects/hello/project").text == "webs"
     assert "warning: group 'no name' is not made: not a name for a group" in pushed.text
+
+
+PEOPLE = """\
+{% import 'makina-states/localsettings/users/init.sls' as users with context %}
+include: [makina-states.localsettings.users]
+{{ users.create_user('paul', {'admin': True, 'groups': ['video', 'not-here']}) }}
+{{ users.create_user('robot', {'group': 'machines', 'home': '/srv/robot', 'system': True, 'password': '*'}) }}
+"""
+
+
+def test_people_of_create_user_are_there_with_their_homes(town: Town) -> None:
+    work = "mkdir -p ~/people; cd ~/people; git init -q -b master; mkdir -p .salt\n"
+    text = f"{work}cat >.salt/00_people.sls <<'END'\n{PEOPLE}END\ngit add .; git commit -qm people\n"
+    town.root(text)
+    for _ in "12":
+        told = town.root(
+            "cd ~/people; git push -q /srv/projects/other/git/project.git HEAD:refs/deploy/now 2>&1", check=False
+        )
+        assert told.code == 0, told.text
+    known = town.root("id -Gn paul; id -gn robot; stat -c '%U %a' /home/users ~paul ~robot; getent passwd paul").text
+    groups, machines, *homes, passwd = known.splitlines()
+    assert set(groups.split()) >= {"paul", "video", "adm", "sudo"}
+    assert (machines, passwd.split(":")[5:]) == ("machines", ["/home/users/paul", "/bin/bash"])
+    assert homes[0] == "root 755" and [home.split()[0] for home in homes[1:]] == ["paul", "robot"]
