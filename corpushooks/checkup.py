@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from corpushooks import apt, edits, git, inspection, release, survey
+from corpushooks import apt, claiming, claims, edits, git, inspection, release, survey
 from corpushooks import tree as trees
 from corpushooks.checks import sent
 from corpushooks.checks.finding import Finding
@@ -151,6 +151,7 @@ def _links_out(folder: Path) -> list[str]:
 class _Work:
     """A release that is checked, and what that takes."""
 
+    site: Site
     found: Release
     settings: Settings
     redactor: Redactor
@@ -163,7 +164,7 @@ def _check(
 ) -> Checked:
     """Read every file of a release; where syntax and cfg are right, have Salt compile each SLS, and run none."""
     settings = settings_of(site, row)
-    work = _Work(found, settings, release.redactor_of(settings), survey.read(found), lists)
+    work = _Work(site, found, settings, release.redactor_of(settings), survey.read(found), lists)
     if found.install():
         lists.ask_ahead(survey.literal_names(found, work.texts))
         with site.engine.session(found.minion(settings), Unheard(work.redactor)) as session:
@@ -189,7 +190,8 @@ def _compiled(session: Session, work: _Work, wrong: set[str]) -> list[Finding]:
     if wrong & beside:
         return survey.packaged(found, texts, {}, lists)  # of the others nothing more can be known
     try:
-        odd = survey.carried(found, texts, _give_cfg(session, work).odd)
+        cfg = _give_cfg(session, work)
+        odd = [*survey.carried(found, texts, cfg.odd), *_of_claims(work, cfg)]
     except CorpusError as exc:
         return [_of_cfg(exc), *survey.packaged(found, texts, {}, lists)]
     paths = [path for path in release.files(found) if path.is_relative_to(found.states) and path != found.sample]
@@ -201,10 +203,17 @@ def _compiled(session: Session, work: _Work, wrong: set[str]) -> list[Finding]:
 
 def _give_cfg(session: Session, work: _Work) -> Cfg:
     """Give a session the cfg of a release that is not deployed, and return it."""
-    layers = inspection.layers(session, work.settings, work.found, work.redactor)
+    layers = inspection.layers(work.site, session, work.settings, work.found, work.redactor)
     given = release.cfg_of(layers, work.found, work.settings)
     session.configure(given.values, given.sample_defaults)
     return given
+
+
+def _of_claims(work: _Work, cfg: Cfg) -> list[Finding]:
+    """Name a port or an address that belongs to another project of this host."""
+    wanted = claims.of(cfg.values)
+    refused = claiming.refusal(work.site, work.found.project, cfg.values, wanted, look=False)
+    return [Finding("claim", f".salt/{release.SAMPLE}", None, refused.message, refused.hint)] if refused else []
 
 
 def _of_cfg(exc: CorpusError) -> Finding:

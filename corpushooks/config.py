@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from corpushooks import claims
 from corpushooks.errors import ConfigError, UsageError
 from corpushooks.project import Project, check_environment
 from corpushooks.references import resolve
@@ -37,6 +38,7 @@ class Layers:
     minion: Mapping[str, Any]  # the minion configuration of the host
     request: Mapping[str, Any]  # keys of cfg; any other key is a variable of data
     odd: tuple[tuple[str, str, str], ...] = ()  # "pillar" or "sample", key, what it was before it became text
+    port: claims.Give = claims.first  # for the keys of data that say auto
 
     @property
     def host(self) -> tuple[tuple[str, Mapping[str, Any]], ...]:
@@ -94,7 +96,7 @@ def builtin(
         **{key: {} for key in (*MAPPINGS, "deploy_ret", "sls_default_pillar")},
         "env_defaults": {"prod": {}, "dev": {}, "qa": {}},
         "ignored_keys": [],
-        "health": [],  # ours alone
+        **{key: [] for key in ("health", "urls", "ports")},  # ours alone
     }
 
 
@@ -132,7 +134,7 @@ def compute(layers: Layers, *, name: str, env_defaults_win: bool = False) -> Cfg
     """
     stack = _stack(layers, name, env_defaults_win)
     stack.append(_group(stack))
-    values = _resolve_cfg(functools.reduce(merge, (body for _, body in stack), Body()))
+    values = _resolve_cfg(claims.given(functools.reduce(merge, (body for _, body in stack), Body()), layers.port))
     _check("cfg", values)  # a reference may have put a list where a text belongs
     group = values["group"]
     values["groups"] = [group, *(other for other in values["groups"] if other != group)]
@@ -309,6 +311,7 @@ def _wanted(key: str, value: Any) -> str:
         (FLAGS + SKIPS, "true or false", isinstance(value, bool)),
         (("keep_archives",), "a positive whole number", type(value) is int and value > 0),
         (("groups",), "a list of names", names),
+        (("urls", "ports"), "a list", isinstance(value, (list, str, int)) and not isinstance(value, bool)),
         (("health",), "a mapping or a list of mappings", isinstance(value, (Mapping, list))),
         (
             ("only", "only_steps"),

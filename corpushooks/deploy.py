@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from corpushooks import announce, git, layout, prepare, reruns, steps, survivors, tree, trees, view, wiring
+from corpushooks import announce, beyond, git, layout, prepare, reruns, steps, survivors, tree, trees, view, wiring
 from corpushooks.deployment import (
     BROKEN,
     DEPLOYED,
@@ -65,8 +65,10 @@ ROLL_BACK = (
     Step("stop", survivors.settle, "broken"),
     Step("keep", steps.keep_failed, "broken"),
     Step("restore", steps.restore, "broken"),
+    Step("outside", beyond.take_back, "broken"),
     Step("rollback", steps.rollback_sls, "broken"),
     Step("install again", reruns.reinstall, "broken"),
+    Step("reload", beyond.reload, "broken"),
     Step("fixperms", steps.fixperms, "broken"),
     Step("compare", reruns.compare, "broken"),
 )
@@ -139,6 +141,7 @@ def _goes_on(run: Run, step: Step, exc: Exception) -> bool:
 
 def refuse(run: Run, exc: CorpusError) -> None:
     """End a deployment that touched nothing."""
+    run.site.history.unclaim(run.project.name, run.deployment.number)
     if run.deployment.archive:
         tree.remove(run.archive)
         prepare.unpin(run)
@@ -177,7 +180,8 @@ def _leave(run: Run, reason: str) -> None:
 def _say_live(run: Run) -> None:
     done, took = run.deployment, time.monotonic() - run.began
     run.say_end(
-        f"success: {done.project} is live at {view.short(done.new_code)} (deployment {done.number}, {took:.1f} s)"
+        f"success: {done.project} is live at {view.short(done.new_code)} (deployment {done.number}, {took:.1f} s)",
+        *(f"  {url}" for url in run.site.history.addresses(done.project)),
     )
 
 

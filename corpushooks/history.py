@@ -14,6 +14,7 @@ from collections.abc import Set
 from dataclasses import asdict
 from typing import Any
 
+from corpushooks.claimed import Claimed
 from corpushooks.deployment import (
     CANCELLED,
     DEPLOYED,
@@ -33,7 +34,7 @@ from corpushooks.deployment import (
 from corpushooks.errors import LostStoreError, NotAllowedError, StateError, StoreError, UsageError
 from corpushooks.obstacles import away, obstacle
 from corpushooks.project import Host
-from corpushooks.store import HINT, UNREADABLE, Connection, Store, files, is_ours
+from corpushooks.store import HINT, UNREADABLE, Connection, files, is_ours
 
 LIVE = f"state = '{DEPLOYED}'"  # as its index has it
 PAGE = 50  # deployments that are read at once
@@ -56,7 +57,7 @@ def open_store(host: Host) -> History:
     return History(host.store)
 
 
-class History(Store):
+class History(Claimed):
     """What the store says, in the words of projects and deployments."""
 
     # projects
@@ -103,6 +104,7 @@ class History(Store):
         with self.change() as db:
             db.execute("DELETE FROM project WHERE name = ?", (name,))
             db.execute("DELETE FROM freeze WHERE project = ?", (name,))
+            db.execute("DELETE FROM claim WHERE project = ?", (name,))
             if purge:
                 for table in ("deployment", "journal", "child"):
                     db.execute(f"DELETE FROM {table} WHERE project = ?", (name,))
@@ -271,7 +273,7 @@ class History(Store):
             )
 
     def publish(self, deployment: Deployment) -> Deployment:
-        """Record that a deployment is live."""
+        """Record that a deployment is live; what it did not claim any more is released."""
         with self.change() as db:
             self._move(db, deployment, DEPLOYED, "")
             db.execute(
@@ -280,6 +282,7 @@ class History(Store):
                 " WHERE name = ?",
                 (deployment.number, *(deployment.new_code, deployment.new_pillar) * 2, deployment.project),
             )
+            db.execute("DELETE FROM claim WHERE project = ? AND asked != ?", (deployment.project, deployment.number))
         return self.deployment(deployment.project, deployment.number)
 
     def end(self, deployment: Deployment) -> None:

@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from corpushooks import accounts, announce, disk, git, installer, layout, rebuild, tree, wiring
+from corpushooks import accounts, announce, disk, git, installer, layout, outside, rebuild, tree, wiring
 from corpushooks.deployment import ProjectRow
 from corpushooks.errors import GitError, RefusedError, TreeError, UsageError
 from corpushooks.history import History
@@ -184,10 +184,12 @@ def remove(project: Project, history: History, *, purge: bool) -> list[str]:
     """Forget a project; with `purge` remove its files but data/. Return what is left. Under its lock."""
     if history.unfinished(project.name):
         raise RefusedError(f"a deployment of {project.name} was interrupted", hint=f"corpus repair {project.name}")
+    notes: list[str] = []
+    outside.forget(project, notes.append)
     wiring.unwire(project)
     left = _purge(project) if purge else [str(project.dir)] if project.dir.exists() else []
     history.forget_project(project.name, purge=purge)
-    return left
+    return [*left, *notes]
 
 
 def _purge(project: Project) -> list[str]:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from corpushooks import edits, prepare, release, steps, survivors, view, wiring
+from corpushooks import claiming, edits, prepare, release, steps, survivors, view, wiring
 from corpushooks.deployment import DONE
 from corpushooks.errors import BrokenError, CorpusError, DoorError, RefusedError, StepError, UsageError
 from corpushooks.release import Release
@@ -82,6 +82,7 @@ def _wire(run: Run, label: str) -> str:
     run.open_session(found)
     prepare.check_syntax(run, found, hint="mend it, and save it again")
     steps.open_session(run, found)
+    claiming.claim(run, run.cfg.values if run.cfg else {})
     run.foresees = True
     return ""
 

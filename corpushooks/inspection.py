@@ -115,7 +115,7 @@ def cfg(site: Site, row: ProjectRow, folder: Path, *, secrets: bool = False) -> 
     redactor = release.redactor_of(settings)
     with site.engine.session(found.minion(settings), Unheard(redactor)) as session:
         try:
-            read = layers(session, settings, found, redactor)
+            read = layers(site, session, settings, found, redactor)
             computed = release.cfg_of(read, found, settings)
             origin = _origin(session, found, read, computed)
         except CorpusError as exc:
@@ -123,10 +123,10 @@ def cfg(site: Site, row: ProjectRow, folder: Path, *, secrets: bool = False) -> 
     return Seen(computed.values if secrets else redactor.masked(computed.values), origin)
 
 
-def layers(session: Session, settings: Settings, found: Release, redactor: Redactor) -> config.Layers:
+def layers(site: Site, session: Session, settings: Settings, found: Release, redactor: Redactor) -> config.Layers:
     """Return what the cfg of a release is made of that is not deployed."""
-    archive = found.project.archives / "none"
-    return release.layers(session, found, settings, Request(), redactor, archive=archive, chrono="none")
+    archive, port = found.project.archives / "none", site.ports(found.project)
+    return release.layers(session, found, settings, Request(), redactor, archive=archive, chrono="none", port=port)
 
 
 def _origin(session: Session, found: Release, read: config.Layers, cfg: config.Cfg) -> dict[str, dict[str, str]]:
@@ -153,7 +153,7 @@ def cfg_of(site: Site, row: ProjectRow, deployment: Deployment) -> dict[str, Any
         at = Path(folder)
         found = release.candidate(project, row.environment, at, deployment.new_code, deployment.new_pillar)
         with site.engine.session(found.minion(settings), Unheard(redactor)) as session:
-            computed = release.cfg_of(layers(session, settings, found, redactor), found, settings)
+            computed = release.cfg_of(layers(site, session, settings, found, redactor), found, settings)
     return dict(redactor.masked(computed.values))
 
 

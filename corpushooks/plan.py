@@ -76,8 +76,9 @@ def _states(run: Run, changes: Sequence[Change]) -> None:
         doubt = str(run.project.tree) if changes and not cover else ""
         session = run.use(run.site.engine.session(minion, run))
         run.cfg = cfg = release.compute(
-            session, found, run.settings, run.request, run.redactor, archive=run.archive, chrono=chrono
-        )
+            session, found, run.settings, run.request, run.redactor, archive=run.archive, chrono=chrono,
+            port=run.site.ports(run.project),
+        )  # fmt: skip
         _show_cfg(run, cfg.values)
         stems = found.install(run.request.steps)
         prepare.foresee(run, session, found, stems)
@@ -102,8 +103,9 @@ def _show_cfg(run: Run, new: Mapping[str, Any]) -> None:
     live = release.beside(project, run.row.environment, folder, project.stage / ".salt", project.pillar_stage)
     with run.site.engine.session(live.minion(run.settings), release.Unheard(run.redactor)) as session:
         old = release.compute(
-            session, live, run.settings, run.request, run.redactor, archive=run.archive, chrono=str(new["chrono"])
-        ).values
+            session, live, run.settings, run.request, run.redactor, archive=run.archive,
+            chrono=str(new["chrono"]), port=run.site.ports(run.project),
+        ).values  # fmt: skip
     lines = view.differences(run.redactor.masked(old), run.redactor.masked(new))
     for line in excerpt([f"      cfg {line}" for line in lines], view.SCREEN):
         run.log.write(line)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from corpushooks import apt, edits, git, release, survey, tree, view
+from corpushooks import apt, claiming, edits, git, release, survey, tree, view
 from corpushooks.checks.finding import Finding, errors, warnings
 from corpushooks.deployment import DEPLOYED, Deployment, ProjectRow, Request
 from corpushooks.errors import BrokenError, GitError, RefusedError, SaltError, UsageError
@@ -193,6 +194,26 @@ def check(run: Run) -> None:
         run.foresees = True
         with run.site.effect("check syntax"), candidate(run, release.exported) as found:
             check_syntax(run, found)
+            _claim(run, found)
+
+
+def _claim(run: Run, found: Release) -> None:
+    """Claim what the release to deploy names, before anything is touched; what few name is asked for only there."""
+    texts = survey.read(found)
+    if not any(re.search(r"\b(urls|ports)\b", texts.text(path)) for path in texts.contents if _has_cfg(path)):
+        return
+    folder = found.minion_dir.parent / "claims"
+    whole = release.beside(run.project, run.row.environment, folder, found.salt, found.pillar)
+    with run.site.engine.session(whole.minion(run.settings), release.Unheard(run.redactor)) as session:
+        read = release.layers(
+            session, whole, run.settings, run.request, run.redactor, archive=run.archive, chrono="",
+            port=run.site.ports(run.project), timeout=run.time_left(),
+        )  # fmt: skip
+    claiming.claim(run, release.cfg_of(read, whole, run.settings).values)
+
+
+def _has_cfg(path: str) -> bool:
+    return path.startswith("pillar/") or path == f".salt/{release.SAMPLE}"
 
 
 def _check_edits(run: Run, entries: git.Listing) -> None:

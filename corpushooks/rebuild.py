@@ -13,7 +13,9 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from corpushooks import git, lanes, layout, log, tree, view
+import yaml
+
+from corpushooks import claims, git, lanes, layout, log, tree, view
 from corpushooks.deployment import (
     BROKEN,
     CANCELLED,
@@ -127,6 +129,7 @@ def _build(host: Host, settings: Settings, projects: Sequence[Project], new: Pat
         lines = [f"read from it: {', '.join(read)}"]
         for project in projects:
             lines += _complete(store, project, settings, found.damaged)
+            lines += _claim(store, project)
         if counts["key"] or counts["freeze"]:
             lines.append("keys and freezes are those of the old store; what was changed since is lost: corpus key list")
     building.rename(new)
@@ -211,6 +214,19 @@ def _end_overtaken(store: History, project: Project, archives: Mapping[int, Path
             store.fill("deployment", [{**_as_row(traced), **kept}])
             found.append(one)
     return bool(found)
+
+
+def _claim(store: History, project: Project) -> list[str]:
+    """Claim the ports and the addresses that the configuration of a project names, as Salt had it last."""
+    row = store.project(project.name)
+    if row is None or row.live is None:
+        return []
+    try:
+        cfg = yaml.safe_load((project.minion_dir / "minion").read_text())["ms_project"]
+        other = store.claim(project.name, row.live, claims.of(cfg))
+    except (OSError, yaml.YAMLError, KeyError, TypeError, CorpusError):
+        return []  # the next deployment claims them
+    return [f"{project.name}: {other.claim} belongs to project {other.project}, too"] if other else []
 
 
 def _numbered(folder: Path, pattern: re.Pattern[str]) -> Iterator[tuple[int, Path]]:

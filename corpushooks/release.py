@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from corpushooks import config, disk, git, health, tree, wiring
+from corpushooks import claims, config, disk, git, health, tree, wiring
 from corpushooks.deployment import Request
 from corpushooks.errors import ConfigError, RefusedError, UsageError
 from corpushooks.paths import flaw, strays
@@ -313,6 +313,7 @@ def compute(
     *,
     archive: Path,
     chrono: str,
+    port: claims.Give,
     timeout: float | None = None,
 ) -> config.Cfg:
     """Compute the cfg of a release from its sample, its pillar and this host, and give it to the session.
@@ -320,7 +321,9 @@ def compute(
     The redactor learns the pillar's secrets before anything that Salt said is passed on. Raise ConfigError with layer,
     key and place.
     """
-    read = layers(session, release, settings, request, redactor, archive=archive, chrono=chrono, timeout=timeout)
+    read = layers(
+        session, release, settings, request, redactor, archive=archive, chrono=chrono, port=port, timeout=timeout
+    )
     cfg = cfg_of(read, release, settings)
     session.configure(cfg.values, cfg.sample_defaults)
     return cfg
@@ -335,6 +338,7 @@ def layers(
     *,
     archive: Path,
     chrono: str,
+    port: claims.Give,
     timeout: float | None = None,
 ) -> config.Layers:
     """Return what the cfg of a release is made of."""
@@ -351,7 +355,7 @@ def layers(
         release.project, release.environment, minion_id=str(facts.grains.get("id") or fqdn), fqdn=fqdn,
         archive_dir=archive, chrono=chrono, keep_archives=settings.keep_archives,
     )  # fmt: skip
-    return config.Layers(builtin, facts.sample, facts.pillar, facts.grains, settings.minion, said, facts.odd)
+    return config.Layers(builtin, facts.sample, facts.pillar, facts.grains, settings.minion, said, facts.odd, port)
 
 
 def cfg_of(read: config.Layers, release: Release, settings: Settings) -> config.Cfg:
@@ -359,6 +363,7 @@ def cfg_of(read: config.Layers, release: Release, settings: Settings) -> config.
     try:
         cfg = config.compute(read, name=release.project.name, env_defaults_win=settings.env_defaults_win)
         health.checks(cfg.values["health"])  # now, and not when all is installed
+        claims.of(cfg.values)
         return cfg
     except ConfigError as exc:
         place = _place(release, *exc.message.split(": ", 2)[:2])

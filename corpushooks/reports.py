@@ -35,7 +35,7 @@ class Report:
 
 
 def status(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
-    """Tell what is live, and what runs or waits; with `urls` where to push, with `one` of one project.
+    """Tell what is live, and what runs or waits; with `urls` where to push and where it answers; `one`: one project.
 
     Commands are as one types them: on this host, or with `ssh` over that.
     """
@@ -46,9 +46,10 @@ def status(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
         seen = inspection.status(site, row)
         for fault in seen["faults"]:
             fault["repair"] = site.words(fault["repair"], ssh=ssh)
-        found.append({**seen, **places})
+        answers = site.history.addresses(row.name) if urls else []
+        found.append({**seen, **places, **({"urls": answers} if urls else {})})
         said = (site.words(line, ssh=ssh) for line in view.status(found[-1], time.time()))
-        lines += [*said, *(f"  {place}" for place in places.values())]
+        lines += [*said, *(f"  {place}" for place in [*places.values(), *answers])]
     return Report(found[0] if one else found, lines or ["no projects: corpus init NAME"])
 
 

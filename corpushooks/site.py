@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from corpushooks import view
+from corpushooks import claims, sockets, view
 from corpushooks.checks.finding import Finding
 from corpushooks.config import Cfg
 from corpushooks.deployment import FAILED, REFUSED, ChildRow, Deployment, ProjectRow, Request
@@ -67,6 +67,11 @@ class Site:
         if not ssh:
             return self.host.words(text)
         return self.host.words(typed(text, called(self.settings.account, self.settings.address or socket.getfqdn())))
+
+    def ports(self, project: Project) -> claims.Give:
+        """Return what gives a project the ports that say auto: the same ones each time, once they are claimed."""
+        busy = sockets.listening()
+        return claims.giver(project.name, self.history.held(), lambda port: port not in busy)
 
     def tell(self) -> None:
         """Wake those who wait for their turn: something began, ended or was cancelled."""

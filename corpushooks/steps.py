@@ -9,11 +9,14 @@ from pathlib import Path
 from corpushooks import (
     accounts,
     announce,
+    beyond,
+    claiming,
     disk,
     edits,
     git,
     health,
     layout,
+    outside,
     pillars,
     prepare,
     release,
@@ -45,6 +48,7 @@ def archive(run: Run, label: str) -> str:
         layout.make(run.project, run.row.branch)
         run.archive.mkdir(parents=True, exist_ok=True)
         run.archive.chmod(0o700)
+    outside.settle(run.project, run.row.live or 0)  # what tasks wrote since, and people with salt-call
     previous = last_archive(run.project, run.archive.name)
     seen = edits.look(run.project, run.patience()) if run.in_dev else {}
     found = tree.scan(run.project.tree, run.patience())
@@ -123,6 +127,7 @@ def _rewire(run: Run) -> None:
         wiring.wire(run.project, run.row.environment)
     with run.site.effect("compute cfg"):
         open_session(run)
+    claiming.claim(run, run.cfg.values if run.cfg else {})
 
 
 def open_session(run: Run, found: Release | None = None) -> Release:
@@ -132,7 +137,7 @@ def open_session(run: Run, found: Release | None = None) -> Release:
     chrono = run.deployment.archive or ""
     run.cfg = release.compute(
         session, found, run.settings, run.request, run.redactor, archive=run.archive, chrono=chrono,
-        timeout=run.time_left(),
+        port=run.site.ports(run.project), timeout=run.time_left(),
     )  # fmt: skip
     release.remember(run.project, run.redactor)
     run.warn(*accounts.make_groups(run.project.host, run.cfg.values["groups"]))
@@ -176,6 +181,7 @@ def install(run: Run, label: str) -> str:
     assert run.release is not None
     if not enabled(run.request, "install"):
         return "left out"
+    beyond.begin(run)
     stems = run.release.install(run.request.steps)
     if run.foresees:
         assert run.session is not None
@@ -185,6 +191,7 @@ def install(run: Run, label: str) -> str:
         run.check_cancelled()
         run.site.history.begin(run.deployment, f"install {stem}")
         run_sls(run, stem, f"{head} {run.hide(stem)}")
+    beyond.reload(run, label)
     _await_health(run)
     return ""
 
@@ -221,6 +228,7 @@ def publish(run: Run, label: str) -> str:
                 raise StepError(f"publish failed: {name} of {path.name} was moved meanwhile")
     with run.site.effect("record live"):
         run.deployment = run.site.history.publish(run.deployment)
+    outside.settle(run.project, run.deployment.number)
     return f"{run.row.branch} {view.short(run.deployment.new_code)}"
 
 
@@ -324,6 +332,8 @@ def restore(run: Run, label: str) -> str:
         run.restored = edits.look(project)
     run.close_session()
     run.again.clear()
+    with run.site.effect("undo claim"):
+        run.site.history.unclaim(project.name, run.deployment.number)
     with run.site.effect("undo wire"):
         wiring.wire(project, run.row.environment)
     return view.count(report.changed, "file")

@@ -114,12 +114,24 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
             at      REAL NOT NULL
         ) STRICT""",
     ),
+    # ports and addresses: each belongs to one project
+    4: (
+        """CREATE TABLE claim (
+            kind    TEXT NOT NULL,               -- port or name
+            value   TEXT NOT NULL,
+            project TEXT NOT NULL,
+            key     TEXT NOT NULL,               -- the key of data that names a port, the URL of a name
+            since   INTEGER NOT NULL,            -- the deployment that claimed it
+            asked   INTEGER NOT NULL,            -- the newest that asked for it
+            PRIMARY KEY (kind, value)
+        ) STRICT""",
+    ),
 }
 VERSION = max(MIGRATIONS)
 HINT = "corpus rebuild"
 UNREADABLE = "this account cannot use the store of this host"
 PROBES = 1_000_000  # rows of a damaged table that are looked for one by one
-TABLES = ("project", "deployment", "journal", "child", "key", "freeze")  # what is worth saving
+TABLES = ("project", "deployment", "journal", "child", "key", "freeze", "claim")  # what is worth saving
 
 
 def files(path: Path) -> list[Path]:

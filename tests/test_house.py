@@ -19,20 +19,20 @@ HOOK = PACKAGE.parent / "hooks/proc-receive"
 FLOORS = {
     "entry": "__main__ cli cli.check cli.deployments cli.host cli.projects cli.looking cli.keys cli.notify"
     " cli.tables cli.base demo daemon shell resetperms",
-    "procedures": "init inspection checkup parts rebuild setup doctor doctor.patient doctor.soundness doctor.privacy"
-    " desk gate lookup reports follower watches lanes deploy plan inplace task prepare reruns steps trees pillars"
-    " survivors announce",
+    "procedures": "init beyond claiming inspection checkup parts rebuild setup doctor doctor.patient doctor.soundness"
+    " doctor.privacy desk gate lookup reports follower watches lanes deploy plan inplace task prepare reruns steps"
+    " trees pillars survivors announce",
     "assemblies": "site release survey edits layout installer setup.accounts setup.actions",
-    "doors": "git salt wiring tree health history accounts keyring directory authorized_keys log client peer"
+    "doors": "git salt wiring tree outside health history accounts keyring directory authorized_keys log client peer"
     " systemd machine apt notify watch",  # one thing each
     "rooms behind a door": "tree.drift tree.sync tree.snapshot tree.restore tree.permissions tree.scan tree.entries"
     " tree.differences tree.removal tree.flags tree.descriptors tree.report tree.acl tree.manifest tree.mounts"
     " git.checkouts git.listings git.commits git.refs git.sharing git.bare git.worktrees git.access"
     " salt.warm salt.call salt.session salt.configuration salt.child salt.interface",
-    "process": "store run disk obstacles patience leftovers safe_files",
-    "values": "checks checks.finding checks.packages checks.programs checks.states checks.keys checks.sent checks.texts"
-    " checks.fixes pages showing view failure figures push setup.manual sls deployment config references settings ldap"
-    " schema notice endpoint keys rights project paths redaction text errors",
+    "process": "store claimed run disk obstacles patience leftovers safe_files sockets",
+    "values": "claims checks checks.finding checks.packages checks.programs checks.states checks.keys checks.sent"
+    " checks.texts checks.fixes pages showing view failure figures push setup.manual sls deployment config references"
+    " settings ldap schema notice endpoint keys rights project paths redaction text errors",
 }
 WORKER = {
     f"salt_worker.{path.stem}" for path in PACKAGE.glob("salt_worker/*.py") if path.stem != "__init__"
@@ -118,9 +118,11 @@ def test_each_outside_thing_has_one_owner(name: str) -> None:
 
 
 def test_what_stands_alone_imports_nothing_of_ours() -> None:
-    for path in (HOOK, *map(source, ALONE), *LOADER, source("safe_files")):
+    for path in (HOOK, *map(source, ALONE), *LOADER, source("safe_files"), source("sockets")):
         assert not ours(path), path
-    assert outside(HOOK) | outside(source("safe_files")) <= sys.stdlib_module_names  # Salt loads the second too
+    assert (
+        outside(HOOK) | outside(source("safe_files")) | outside(source("sockets")) <= sys.stdlib_module_names
+    )  # Salt loads the second too
     for name in ALONE:
         assert outside(source(name)) - {"salt", "jinja2"} <= sys.stdlib_module_names, name
 

@@ -23,7 +23,12 @@ from tests.test_command import asked, complains, corpus, said
 SERVER = "minion:\n  grains: {uid: 0}\n" + "".join(
     f"  makina-projects.{name}.projects_dir: /srv/projects\n" for name in installer.known()
 )
-LESS = "minion:\n  makina-projects.python.data.venv_options: --without-pip\n"  # ensurepip takes seconds
+LESS = """\
+minion:
+  makina-projects.python.data:
+    venv_options: --without-pip  # ensurepip takes seconds
+    domain: www.example.org
+"""
 OWN = {
     ".salt/300_app.sls": "{{ cfg.name }}-nothing:\n  test.nop: []\n",
     "deep/about.txt.jinja": "{{ name }} {{ environment }} {{ branch }} {{ installer }} {{ project_root }}\n",

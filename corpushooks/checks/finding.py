@@ -22,6 +22,7 @@ KINDS: dict[str, tuple[str, str, str]] = {
     "config": (ERROR, "a cfg or a pillar that cannot be computed", "correct the key that it names"),
     "name": (ERROR, "a name, a link or a path that Salt or git cannot use", "rename it, or put the file itself"),
     "option": (ERROR, "an option that `resetperms` does not have", "`resetperms --help`"),
+    "claim": (ERROR, "a port or an address that belongs to another project of this host", "set the key that it names"),
     "foreign": (ERROR, "a pillar or a sample in which nothing is for this project", "correct the name of the project"),
     "absent": (
         WARNING, "a package without a candidate now, where a state or a condition of the project may change that",

@@ -19,7 +19,7 @@ from corpushooks.reports import Report, naming, tell, warnings
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--urls", is_flag=True, help="Say where to push, too.")
+@click.option("--urls", is_flag=True, help="Say where to push and where it answers, too.")
 @JSON
 @click.pass_obj
 def status(context: Context, name: str | None, urls: bool, as_json: bool) -> None:

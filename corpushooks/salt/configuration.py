@@ -51,6 +51,7 @@ def configuration(minion: Minion, cfg: Mapping[str, Any] | None, defaults: Mappi
         "corpushooks": {  # for loader/_modules
             "passwords": str(minion.passwords or ""),
             "writes": minion.writes,
+            "outside": str(minion.dir / "outside") if minion.writes else "",
             "resetperms": str(Path(sys.executable).with_name("resetperms")),
         },
     }

@@ -1,3 +1,4 @@
+# ruff: noqa: F821  (Salt fills in the names with underscores)
 """Files, for states of ours: whatever they do as root to a path goes through here, where no planted link is followed.
 
 What is known of that is in safe_files.py of our package, which needs nothing but the standard library.
@@ -11,11 +12,13 @@ import os
 import pwd
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from salt.exceptions import CommandExecutionError
+
+__salt__: dict[str, Callable[..., Any]]  # Salt's loader fills it in
 
 Look = tuple[Any, ...]  # () nothing, (target,) a link, (data, mode, uid, gid) a file, (mode, uid, gid) a folder
 
@@ -78,18 +81,21 @@ def write(
     path: str, data: bytes, mode: int, uid: int = -1, gid: int = -1, follow: bool = False, make: int | None = None
 ) -> None:
     """Write a file aside and rename it into place; with `make` missing folders are made, with that mode."""
+    __salt__["mc_outside.register"](path, follow)
     with _told():
         SAFE.write(path, data, mode, (uid, gid), follow=follow, make=make)
 
 
 def link(path: str, target: str) -> None:
     """Make a symbolic link in the place of a file or a link."""
+    __salt__["mc_outside.register"](path)
     with _told():
         SAFE.link(path, target, make=0o755)
 
 
 def remove(path: str, follow: bool = False) -> None:
     """Remove a file or a link, or nothing."""
+    __salt__["mc_outside.register"](path, follow)
     with _told():
         SAFE.remove(path, follow=follow)
 

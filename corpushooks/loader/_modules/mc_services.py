@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
@@ -14,6 +15,18 @@ from salt.exceptions import CommandExecutionError
 
 __salt__: dict[str, Callable[..., Any]]  # Salt's loader fills it in
 
+
+def _loaded() -> Any:
+    """Return sockets.py as a module of this interpreter, which may not have our package."""
+    path = Path(__file__).parents[2] / "sockets.py"
+    spec = importlib.util.spec_from_file_location("corpushooks_sockets", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+SOCKETS: Any = _loaded()
 SYSTEMCTL = "makina-states.systemctl"  # a setting: the program in the place of systemctl, or nothing for none
 BOOTED = Path("/run/systemd/system")  # what sd_booted(3) looks for
 
@@ -64,6 +77,17 @@ def run(argv: Sequence[str]) -> None:
 
 def _ended(argv: Sequence[str]) -> Any:
     return __salt__["cmd.run_all"](list(argv), python_shell=False, ignore_retcode=True)
+
+
+def listening(name: str, port: int) -> str:
+    """Return why a unit does not listen at a TCP port, or nothing where it does."""
+    found = SOCKETS.listening().get(port, {})
+    pids = SOCKETS.holders(set(found))
+    if any(SOCKETS.unit(pid) == name for pid in pids):
+        return ""
+    if pids:
+        return f"port {port} is in use by {SOCKETS.described(pids[0])}, not by {name}.service"
+    return f"nothing listens at port {port}; see: journalctl -u {name}"
 
 
 def alive(pid_file: str) -> bool:

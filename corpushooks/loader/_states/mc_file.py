@@ -31,9 +31,11 @@ def __virtual__() -> str:
 
 def delivered(
     name: str, makedirs: bool = False, mode: str | int | None = None, user: str | int | None = None,
-    group: str | int | None = None, show_changes: bool = True, **given: Any,
+    group: str | int | None = None, show_changes: bool = True, service: str = "", **given: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """Have a file as file.managed would; the arguments are the same, but for backup, dir_mode and follow_symlinks.
+
+    A roll back makes it what it was, and `service`, if that is said, reads it then.
 
     file.managed works on a copy that only root reaches; what came of that is brought into place.
     """
@@ -42,6 +44,8 @@ def delivered(
         was = __salt__["mc_files.look"](name, follow=True)
         if len(was) == 3:
             raise CommandExecutionError(f"{name}: a folder")
+        if not __opts__["test"]:
+            __salt__["mc_outside.declare"](name, True, service)
         with tempfile.TemporaryDirectory(dir=__opts__["cachedir"]) as scratch:
             copy = Path(scratch, "file")
             _lay(copy, was)

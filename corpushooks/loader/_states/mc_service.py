@@ -103,6 +103,8 @@ def _before(service: str) -> dict[tuple[str, bool], Any]:
 
 def _remember(service: str, path: str, *, follow: bool) -> None:
     before = _before(service)
+    if not __opts__["test"]:
+        __salt__["mc_outside.declare"](path, follow, service)
     if (path, follow) not in before:
         before[path, follow] = __salt__["mc_files.look"](path, follow=follow)
 
@@ -149,6 +151,7 @@ def running(
     """
     if __opts__["test"]:
         return _ended(name, True, "whether it runs is seen when it is deployed")
+    __salt__["mc_outside.service"](name, tested_by, reloaded_by, __salt__["mc_services.systemctl"]())
     try:
         begun = _begin(name, tested_by, started_by, pid_file)
     except CommandExecutionError as exc:

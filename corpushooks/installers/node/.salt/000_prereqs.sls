@@ -2,10 +2,15 @@
 {% set cfg = opts.ms_project %}
 {% set server = grains.uid == 0 and cfg.projects_dir == '/srv/projects' %}
 
+{#- npm brings about 400 packages: it is installed where package.json has dependencies. #}
+{% set package = cfg.project_root ~ '/package.json' %}
+{% set about = salt['mc_files.read'](package).decode() | load_json if salt['mc_files.exists'](package) else {} %}
+{% set npm = ['npm'] if about.get('dependencies') or about.get('optionalDependencies') else [] %}
+
 {% if server %}
 {{ cfg.name }}-packages:
   pkg.installed:
-    - pkgs: {{ cfg.data.packages | tojson }}
+    - pkgs: {{ (cfg.data.packages + npm) | unique | list | tojson }}
 
 {#- project/ belongs to the user and the group of the project; nginx reads it as a member of the group. #}
 {{ cfg.name }}-nginx-reads:
@@ -22,5 +27,5 @@
 {% else %}
 {{ cfg.name }}-packages:
   test.show_notification:
-    - text: "no server: not installed: {{ cfg.data.packages | join(' ') }}"
+    - text: "no server: not installed: {{ (cfg.data.packages + npm) | unique | join(' ') }}"
 {% endif %}

@@ -6,7 +6,15 @@
 {% set server = grains.uid == 0 and cfg.projects_dir == '/srv/projects' %}
 {% set stamp = cfg.project_root ~ '/node_modules/.installed.json' %}
 
-{% if salt['cmd.which']('npm') %}
+{% set package = cfg.project_root ~ '/package.json' %}
+{% set about = salt['mc_files.read'](package).decode() | load_json if salt['mc_files.exists'](package) else {} %}
+{% set wanted = about.get('dependencies') or about.get('optionalDependencies') %}
+
+{% if not wanted %}
+{{ cfg.name }}-modules:
+  test.show_notification:
+    - text: "package.json has no dependencies: npm is not needed"
+{% elif salt['cmd.which']('npm') %}
 {#- npm runs where package.json is another than the one that was installed last. #}
 {{ cfg.name }}-modules:
   cmd.run:
@@ -18,6 +26,6 @@
     - unless: cmp -s {{ cfg.project_root }}/package.json {{ stamp }}
 {% else %}
 {{ cfg.name }}-modules:
-  test.show_notification:
-    - text: "there is no npm: no modules are installed"
+  test.fail_without_changes:
+    - name: "package.json has dependencies, and npm is not installed: is npm among data.packages?"
 {% endif %}

@@ -10,16 +10,21 @@
 {% set found = salt['file.find']('/etc/php', type='d', name='fpm', maxdepth=2) if server else [] %}
 {% if found %}
 {% set fpm = found | sort | last %}
+{% set version = fpm.split('/')[-2] %}
+{#- What PHP-FPM does not take is put back; a roll back takes the pool back, too. #}
 {{ cfg.name }}-pool:
-  file.managed:
-    - name: {{ fpm }}/pool.d/{{ cfg.name }}.conf
-    - source: salt://makina-projects/{{ cfg.name }}/files/pool.conf
-    - template: jinja
-  service.running:
-    - name: php{{ fpm.split('/')[-2] }}-fpm
-    - enable: true
+  mc_service.configured:
+    - service: php{{ version }}-fpm
+    - files:
+      - path: {{ fpm }}/pool.d/{{ cfg.name }}.conf
+        source: salt://makina-projects/{{ cfg.name }}/files/pool.conf
+
+{{ cfg.name }}-pool-runs:
+  mc_service.running:
+    - name: php{{ version }}-fpm
+    - tested_by: [php-fpm{{ version }}, -t]
     - watch:
-      - file: {{ cfg.name }}-pool
+      - mc_service: {{ cfg.name }}-pool
 {% elif server %}
 {{ cfg.name }}-pool:
   test.fail_without_changes:

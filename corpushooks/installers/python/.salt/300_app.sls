@@ -12,8 +12,9 @@
 
 {% if server %}
 {{ cfg.name }}-unit:
-  file.managed:
+  file.delivered:
     - name: /etc/systemd/system/{{ cfg.name }}.service
+    - service: {{ cfg.name }}
     - source: salt://makina-projects/{{ cfg.name }}/files/app.service
     - template: jinja
 
@@ -24,7 +25,14 @@
       - cmd: {{ cfg.name }}-imports
       - file: {{ cfg.name }}-unit
 
-{#- A deployment is only as good as its last check. #}
+{#- A deployment is only as good as its last check: it is this unit that has the port, and it answers. #}
+{{ cfg.name }}-listens:
+  mc_check.listening:
+    - name: {{ cfg.name }}
+    - port: {{ data.app_port }}
+    - require:
+      - cmd: {{ cfg.name }}-runs
+
 {{ cfg.name }}-answers:
   cmd.run:
     - name: {{ data.venv }}/bin/python -c 'from urllib.request import urlopen; urlopen("http://127.0.0.1:{{ data.app_port }}/", timeout=5)'
@@ -33,7 +41,7 @@
         attempts: 10
         interval: 1
     - require:
-      - cmd: {{ cfg.name }}-runs
+      - mc_check: {{ cfg.name }}-listens
 {% else %}
 {{ cfg.name }}-runs:
   test.show_notification:

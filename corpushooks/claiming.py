@@ -1,0 +1,68 @@
+"""Claims ports and addresses for a deployment, before it touches anything."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from corpushooks import accounts, claims, sockets
+from corpushooks.claims import PORT, Claim, Held
+from corpushooks.errors import RefusedError
+from corpushooks.project import Project
+from corpushooks.site import Run, Site
+
+
+def claim(run: Run, cfg: Mapping[str, Any]) -> None:
+    """Claim what a cfg names; raise RefusedError where something of it is not free. A plan only says so."""
+    wanted = claims.of(cfg)
+    refused = refusal(run.site, run.project, cfg, wanted)
+    if refused is None and run.request.kind != "plan":
+        with run.site.effect("claim"):
+            other = run.site.history.claim(run.project.name, run.deployment.number, wanted)
+        refused = _refused(run.project, cfg, other) if other else None
+    if refused and run.request.kind == "plan":
+        run.warn(f"{refused.message}: a push is refused")
+    elif refused:
+        raise refused
+
+
+def refusal(
+    site: Site, project: Project, cfg: Mapping[str, Any], wanted: Sequence[Claim], *, look: bool = True
+) -> RefusedError | None:
+    """Return why what is wanted cannot be claimed, or None; `look` at who listens on this host, too."""
+    held = {(each.claim.kind, each.claim.value): each for each in site.history.held()}
+    for each in wanted:
+        there = held.get((each.kind, each.value))
+        if there and there.project != project.name:
+            return _refused(project, cfg, Held(each, there.project, there.asked))
+    mine = {key for key, each in held.items() if each.project == project.name}
+    fresh = [each for each in wanted if each.kind == PORT and (each.kind, each.value) not in mine]
+    if not fresh or not look:
+        return None
+    listening = sockets.listening()
+    for each in fresh:
+        if who := _other(project, str(cfg["user"]), listening.get(int(each.value), {})):
+            return RefusedError(f"{each} is in use on this host, by {who}", claims.remedy(project.name, each, cfg))
+    return None
+
+
+def _refused(project: Project, cfg: Mapping[str, Any], other: Held) -> RefusedError:
+    remedy = claims.remedy(project.name, other.claim, cfg)
+    return RefusedError(
+        f"{other.claim} belongs to project {other.project}",
+        f"{remedy}; or, to release it: corpus remove {other.project}",
+    )
+
+
+def _other(project: Project, user: str, found: Mapping[int, int]) -> str:
+    """Return who listens at a port that is not this project; nothing where nobody does."""
+    uid, _ = accounts.account_ids(project.host, user, project.group)
+    foreign = {inode for inode, owner in found.items() if uid is None or owner != uid}
+    if not foreign:
+        return ""
+    pids = sockets.holders(foreign)
+    others = [pid for pid in pids if not sockets.works_in(pid, project.dir)]
+    if pids and not others:
+        return ""
+    return sockets.described(others[0]) if others else f"another process{'' if os.geteuid() == 0 else ' (not yours)'}"
