@@ -88,15 +88,16 @@ PATHLESS = {  # what makes arguments of the states above is with these: they onl
     "mc_circus": "settings watcher",
     "mc_certificates": "self_signed serves",
     "mc_nginx": "settings service vhost vhost_settings", "mc_nodejs": "settings ver",
-    "mc_php": "settings service fpmpool_settings fpm_pool", "mc_services": "systemctl manage ask script succeeds",
+    "mc_php": "settings service fpmpool_settings fpm_pool", "mc_services": "systemctl manage ask script succeeds listening",
     "mc_redis": "settings",
+    "mc_check": "listening answers",
     "mc_www": "vhost vhost_settings",
     "mc_dbsmartbackup": "settings", "mc_locations": "settings", "mc_mysql": "settings query text name account",
     "mysql_database": "present absent", "mysql_user": "present absent", "mysql_grants": "present",
     "mc_pgsql": "settings",
     "pkgrepo": "unneeded", "mc_pkgs": "settings", "mc_rabbitmq": "settings", "mc_usergroup": "settings",
 }  # fmt: skip
-OURS = {"corpushooks"}  # questions of our own, about files that only root can write
+OURS = {"corpushooks", "mc_outside"}  # questions of our own, about files that only root can write
 TEXTS = {"mc_utils"}  # values; and stored passwords, in a file that we name ourselves
 COMMANDS = {"mc_project"}  # they run the command, with names
 MACROS = {  # what takes no path, or makes no more than an error

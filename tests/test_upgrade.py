@@ -135,7 +135,7 @@ def test_the_hour_that_comes_twice_has_two_names(box: Box) -> None:
 def take_back(db: sqlite3.Connection) -> None:
     """Take out of a store what is newer than version 1."""
     db.execute("DROP INDEX deployment_live")
-    for table in ("key", "admission", "freeze"):
+    for table in ("key", "admission", "freeze", "claim"):
         db.execute(f"DROP TABLE {table}")
 
 
