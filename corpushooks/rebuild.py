@@ -67,7 +67,9 @@ def check(host: Host, store: History) -> None:
     It is an older one then, as after a torn WAL. The store is written before the log is: what is in that, is in both.
     """
     for project in _projects(host):
-        name, told = project.name, max(_numbers(project.logs, LOG), default=0)  # before the store is asked
+        name, told = project.name, 0
+        with suppress(OSError):  # what cannot be read tells nothing, and is said of the project
+            told = max(_numbers(project.logs, LOG), default=0)  # before the store is asked
         if told > (known := store.newest(name)):
             raise LostStoreError(
                 f"the store {host.store} has lost deployments of {name}: it knows {known}, there are {told}", HINT
