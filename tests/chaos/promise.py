@@ -226,7 +226,8 @@ def _new_release(
     for name in sorted(own & after.keys() - _with_folders(new)):
         was = before[name] if wanted.own_fixperms else _fixed(before[name])
         modes = {was.mode, before[name].mode} if left else {was.mode}
-        if after[name].mode not in modes or after[name]._replace(mode=0) != was._replace(mode=0):
+        flags = after[name].flags if left else was.flags  # what stays has the flags that its own SLS set
+        if after[name].mode not in modes or after[name]._replace(mode=0) != was._replace(mode=0, flags=flags):
             yield f"the application's {name} was touched: {was} -> {after[name]}"
     if not left and after[MANAGED].what != wanted.conf and wanted.code:
         yield f"{MANAGED} is {after[MANAGED].what!r}, not {wanted.conf!r}"
