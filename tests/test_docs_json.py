@@ -102,7 +102,7 @@ def test_a_command_prints_the_keys_of_the_page(live: Box, section: str) -> None:
 def test_status_has_what_it_should_and_within_it_deployments(live: Box) -> None:
     told = sections()
     found = printed(live, "status hello")
-    assert set(told["corpus status"]) - set(found) == {"code_url", "pillar_url"}
+    assert set(told["corpus status"]) - set(found) == {"code_url", "pillar_url", "urls"}
     agrees(found["last_failure"], told["A deployment"])
     assert found["last_failure"]["number"] == 3
 
