@@ -58,6 +58,12 @@ def _ours(uid: int) -> bool:
     return uid in (0, os.geteuid())
 
 
+def _whole(path: str | os.PathLike[str]) -> str:
+    """Return a path from the root on; where we are is asked only where that counts: that folder may be gone."""
+    text = os.fspath(path)
+    return text if os.path.isabs(text) else os.path.join(os.getcwd(), text)
+
+
 def _step(fd: int, before: _Step | None) -> _Step:
     st = os.fstat(fd)
     shared = 0o022 if os.geteuid() == 0 else 0o002  # an ordinary user may have a group of his own
@@ -80,7 +86,7 @@ def spot(
     With `follow` a link of ours at its end is followed, too. With `make` missing folders are made, with that mode and
     `owner`.
     """
-    text = os.path.join(os.getcwd(), os.fspath(path))
+    text = _whole(path)
     way = [_step(os.open("/", FOLDER), None)]
     left = [part for part in reversed(text.split("/")) if part not in ("", ".")]
     hops = 0
@@ -212,7 +218,7 @@ def owner_of(path: str | os.PathLike[str]) -> int | None:
 
     Where a folder is missing, it is who can write in the last that is there.
     """
-    text = os.path.normpath(os.path.join(os.getcwd(), os.fspath(path)))
+    text = os.path.normpath(_whole(path))
     while True:
         with contextlib.suppress(FileNotFoundError), spot(f"{text}/.corpushooks", follow=False) as at:
             return None if at.firm else os.fstat(at.fd).st_uid

@@ -74,7 +74,7 @@ def _run(context: Context, out: Output) -> int:
     except CorpusError as exc:
         return _complain(exc, context.host)
     except OSError as exc:
-        return 1 if out.unwritten() else _complain(of_system(exc), context.host)
+        return 1 if out.unwritten() else _complain(of_system(exc), context.host, exc)
     except UnicodeEncodeError as exc:  # an argument of bytes that are no text
         return _complain(UsageError(f"not text in UTF-8: {exc.object!r}"), context.host)
     except Exception as exc:  # the edge of the command
