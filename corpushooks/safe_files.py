@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -21,6 +23,7 @@ from pathlib import Path
 
 HOPS = 40  # links on one way, as the kernel allows
 LIMIT = 64 << 20  # bytes of a file that is read into memory
+NAMES = 10_000  # of a folder that are looked at: others may have made it endless
 PLANTED = "a symbolic link that others could have made"
 NAMED = "a hard link that others could have made"
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -322,11 +325,26 @@ def _aside(at: Spot) -> str:
     """Return a name aside that is free: one that can be found after a crash, or where others write one to be guessed
     by nobody."""
     if not at.firm:
+        _clear_aside(at)
         return f".{at.name}.{secrets.token_hex(8)}.new"
     name = f".{at.name}.new"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(name, dir_fd=at.fd)
     return name
+
+
+def _clear_aside(at: Spot) -> None:
+    """Remove what a process that was killed had just written aside of this very file."""
+    ours = re.compile(rf"\.{re.escape(at.name)}\.[0-9a-f]{{16}}\.new")
+    fd = os.open(".", FOLDER, dir_fd=at.fd)
+    try:
+        with os.scandir(fd) as names:
+            left = [each.name for each in itertools.islice(names, NAMES) if ours.fullmatch(each.name)]
+    finally:
+        os.close(fd)
+    for name in left:
+        with contextlib.suppress(OSError):  # gone, or a folder, which is not ours
+            os.unlink(name, dir_fd=at.fd)
 
 
 def _flush(at: Spot) -> None:

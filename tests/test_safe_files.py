@@ -272,6 +272,17 @@ def test_a_file_comes_with_owner_and_mode_and_leaves_nothing_aside(app: Path) ->
 
 
 @as_root
+def test_what_a_killed_process_left_aside_is_removed_and_nothing_else(app: Path) -> None:
+    theirs = [".conf.new", ".conf.123.new", f".other.{'a' * 16}.new", f".conf.{'g' * 16}.new"]
+    for name in [*theirs, f".conf.{'a' * 16}.new"]:
+        (app / name).write_text("x")
+    (app / f".conf.{'b' * 16}.new").mkdir()
+    safe_files.write(app / "conf", b"new")
+    assert {path.name for path in app.iterdir()} >= {*theirs, f".conf.{'b' * 16}.new", "conf"}
+    assert not (app / f".conf.{'a' * 16}.new").exists()
+
+
+@as_root
 def test_nobody_can_guess_the_name_aside(app: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names, rename = [], os.rename
 

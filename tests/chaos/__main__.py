@@ -42,6 +42,7 @@ def scene(
     box = Box(folder, salt=salt)
     share_of(box).mkdir()
     (share_of(box) / "precious").write_text("precious")
+    (share_of(box) / "precious").chmod(0o600)
     try:
         box.init(env=environment)
         box.start()

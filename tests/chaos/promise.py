@@ -23,7 +23,7 @@ from corpushooks.deployment import DEPLOYED, FAILED, REFUSED, ROLLED_BACK, Deplo
 from corpushooks.run import run
 from corpushooks.tree.descriptors import closing
 from corpushooks.tree.flags import flags_of
-from tests.chaos.releases import MANAGED, share_of
+from tests.chaos.releases import ASIDE, MANAGED, share_of
 from tests.host import Box
 from tests.mounts import mounts_below
 
@@ -306,7 +306,8 @@ def _left_over(box: Box) -> Iterator[str]:
     project = box.project()
     for folder in (project.dir, box.host.state_dir, box.host.pillar_dir, box.host.salt_dir):
         for path in folder.rglob("*"):
-            if LEFT_OVER.fullmatch(path.name) and path.parent != box.host.locks_dir:
+            planted = path.parent == project.data / "own" and path.name in ASIDE
+            if LEFT_OVER.fullmatch(path.name) and path.parent != box.host.locks_dir and not planted:
                 yield f"left over: {path}"
     for path in box.host.scratch.glob("*") if box.host.scratch.exists() else ():
         yield f"left over: {path}"

@@ -57,6 +57,23 @@ writer:
         while ! test -s tick; do sleep 0.02; done
     - cwd: {{ cfg.project_root }}
 """
+# States of ours, in a folder in which the application plants links at the names that a careless one would write aside.
+PLANTED = """\
+{% set own = opts.ms_project.data_root ~ '/own' %}
+user:
+  webutil.user_exists:
+    - name: jo
+    - password: PAGE
+    - htpasswd_file: {{ own }}/htpasswd
+delivered:
+  file.delivered:
+    - name: {{ own }}/conf
+    - contents: PAGE
+folder:
+  file.folder:
+    - name: {{ own }}/logs
+"""
+ASIDE = (".htpasswd.new", ".htpasswd.corpushooks.tmp", ".conf.new", "conf.new", ".conf.tmp", ".corpushooks.tmp")
 HEALTH = "  health:\n    http: http://{}/\n    timeout: 0.2\n    retries: 1\n    delay: 0\n"
 FIXPERMS = "perms:\n  test.nop: []\n"
 MANAGED = "local.conf"
@@ -104,6 +121,9 @@ class Releases:
         files |= {".salt/notify.sls": run_sls(2).replace("cfg.data.fails", "0")}
         files |= {".salt/fixperms.sls": FIXPERMS} if self.own_fixperms else {}
         files |= {"media/.gitkeep": "never changes"}
+        if self.box.salt and os.geteuid() == 0:
+            files[".salt/12_planted.sls"] = PLANTED.replace("PAGE", page)
+            (self.box.project().data / "own").mkdir(exist_ok=True)
         bad = {} if drips else {".salt/30_broken.sls": (WRITER if self.writes else "") + FAILING}
         if os.geteuid() == 0 and self.box.row().code:  # else the folder below the share cannot go
             bad[".salt/15_hard.sls"] = HARD.replace("SHARE", str(share_of(self.box)))
@@ -159,6 +179,19 @@ class Releases:
         os.utime(tree / "venv/lib", ns=(10**18 + number, 10**18 + number))
         if os.geteuid() == 0:
             self._harden(tree, number)
+            self._plant(self.box.project().data / "own", number)
+
+    def _plant(self, folder: Path, number: int) -> None:
+        """Lead every name aside to a file that root keeps elsewhere, as a link of the application's or as that file."""
+        folder.mkdir(parents=True, exist_ok=True)
+        os.chown(folder, 1000, 1000)
+        for place, name in enumerate(ASIDE):
+            (folder / name).unlink(missing_ok=True)
+            if (place + number) % 3:
+                (folder / name).symlink_to(share_of(self.box) / "precious")
+                os.chown(folder / name, 1000, 1000, follow_symlinks=False)
+            else:
+                os.link(share_of(self.box) / "precious", folder / name)
 
     def _harden(self, tree: Path, number: int) -> None:
         at = tree / "uploads/share"
