@@ -145,7 +145,6 @@ class Server:
     base: Root
     folder: Path
     groups: Sequence[Path]
-    ear: socket.socket
     network: bool
     first: Child[bytes] | None = None
     leader: int = 0
@@ -184,20 +183,26 @@ class Server:
 
     def start(self) -> None:
         """Start it, and await that its systemd has started all that it starts."""
-        me = self.ear.getsockname()[1:].decode()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:  # closed then: nobody may wait for us to hear him
+            ear.bind("")  # to a name that the kernel picks
+            ear.settimeout(1)
+            self._spawn(ear.getsockname()[1:].decode())
+            ready, self.leader = False, 0
+            while not (self.leader and ready):
+                said = until(lambda: self._said(ear), BOOT_SECONDS)
+                ready = ready or "READY=1" in said
+                found = [line.partition("=")[2] for line in said if line.startswith("X_NSPAWN_LEADER_PID=")]
+                self.leader = int(found[0]) if found else self.leader
+
+    def _spawn(self, ear: str) -> None:
+        """Start it; how that goes it says to an abstract socket."""
         net = ["--resolv-conf=copy-host"] if self.network else ["--private-network", "--resolv-conf=off"]
         place = [f"--directory={self.folder / 'root'}", f"--bind={self.folder / 'srv'}:/srv"]
-        boot = [*NSPAWN, *place, *net, f"--machine=corpushooks-{me}", "--notify-ready=yes", "--boot"]
-        env = {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1", "NOTIFY_SOCKET": f"@{me}"}
+        boot = [*NSPAWN, *place, *net, f"--machine=corpushooks-{ear}", "--notify-ready=yes", "--boot"]
+        env = {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1", "NOTIFY_SOCKET": f"@{ear}"}
         with (self.folder / "console.log").open("ab") as log:
             words = [*self.base.over(self.folder, self.groups), *boot]
             self.first = spawn(words, env=env, stdout=log.fileno(), stderr=log.fileno())
-        ready, self.leader = False, 0
-        while not (self.leader and ready):
-            said = until(self._said, BOOT_SECONDS)
-            ready = ready or "READY=1" in said
-            found = [line.partition("=")[2] for line in said if line.startswith("X_NSPAWN_LEADER_PID=")]
-            self.leader = int(found[0]) if found else self.leader
 
     def kill(self) -> None:
         """End it as when the power fails."""
@@ -208,11 +213,11 @@ class Server:
             self.first.kill()
             self.first.wait(20)
 
-    def _said(self) -> list[str]:
+    def _said(self, ear: socket.socket) -> list[str]:
         """Return the next that nspawn says, nothing where it says nothing."""
         assert self.first and self.first.poll() is None, f"it does not run:\n{self.console()}"
         try:
-            return self.ear.recv(4096).decode().splitlines()
+            return ear.recv(4096).decode().splitlines()
         except TimeoutError:
             return []
 
@@ -239,10 +244,7 @@ def booted(root: Root, folder: Path, *, name: str = NAME, network: bool = False)
         _trust(folder / "changed")
     with ExitStack() as stack:
         groups = stack.enter_context(_control_groups())
-        ear = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
-        ear.bind("")  # to a name that the kernel picks
-        ear.settimeout(1)
-        server = Server(root, folder, groups, ear, network)
+        server = Server(root, folder, groups, network)
         stack.callback(server.kill)
         server.start()
         yield server

@@ -47,6 +47,11 @@ def test_a_reboot_keeps_what_is_on_the_disk(server: Server, hard: bool) -> None:
     assert server.run("ls /kept /srv/kept /run/lost", check=False).text.split() == ["/kept", "/srv/kept"]
 
 
+def test_nobody_has_to_hear_what_its_systemd_says(server: Server) -> None:
+    """Of each reload it tells who started it; it would wait for that one, and do nothing else meanwhile."""
+    server.run("for each in $(seq 30); do systemctl daemon-reload; done; systemctl --failed")
+
+
 def test_two_run_at_once_and_nothing_is_left(tmp_path: Path) -> None:
     root = nspawn.bare()
     mounts = Path("/proc/self/mounts").read_text()
