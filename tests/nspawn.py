@@ -212,6 +212,7 @@ class Server:
         if self.first:
             self.first.kill()
             self.first.wait(20)
+        until(lambda: all(map(_emptied, self.groups)), 60)
 
     def _said(self, ear: socket.socket) -> list[str]:
         """Return the next that nspawn says, nothing where it says nothing."""
@@ -258,14 +259,16 @@ def _control_groups() -> Iterator[list[Path]]:
     try:
         yield made
     finally:
-        until(lambda: all(map(_removed, made)))
+        for group in made:
+            group.rmdir()
 
 
-def _removed(group: Path) -> bool:
-    """Remove a control group with all below it; say whether that could be done."""
+def _emptied(group: Path) -> bool:
+    """Remove what is below a control group; say whether that could be done."""
     try:
         for folder, _, _ in os.walk(group, topdown=False):
-            os.rmdir(folder)
+            if folder != str(group):
+                os.rmdir(folder)
     except OSError:  # something still ends in it
         return False
-    return True
+    return not (group / "cgroup.procs").read_text()
