@@ -30,7 +30,7 @@ def follow(box: Box, block: str) -> str:
             line = line.replace("/backup", str(box.root)).replace("-C /", f"-C {box.host.root}")
             line = line.replace(" /var/lib", f" {box.host.root}/var/lib")
             line = re.sub(
-                "(?:^|/usr/local/bin/)corpus(?= )",
+                r"(?:^|(?<=&& ))corpus(?= )",
                 shlex.join([sys.executable, "-m", "corpushooks", "--root", str(box.host.root)]),
                 line,
             )
