@@ -11,8 +11,10 @@ SHOWN = 5  # paths in the terminal
 
 def begin(run: Run) -> None:
     """Before the install SLS of a release that is returned to: take back what only later ones wrote."""
-    if run.request.kind == "rollback" and not run.undoing:
-        with run.site.effect("shed outside"):
+    if run.undoing:
+        return
+    with run.site.effect("shed outside"):
+        if run.request.kind == "rollback":
             _say(run, outside.take_back_later(run.project, run.request.target, run.warn))
 
 

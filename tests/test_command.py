@@ -184,7 +184,7 @@ def test_settings_with_an_unknown_key_are_named(new_box: Callable[..., Box]) -> 
 def test_a_daemon_that_is_not_ours_to_start_is_an_error(new_box: Callable[..., Box]) -> None:
     box = new_box()
     box.init()
-    os.chown(box.host.store, 1, 1)
+    os.chown(box.host.state_dir, 1, 1)
     for command in ("deploy hello", "task hello x", "cancel hello", "repair hello"):
         output = corpus(box, *command.split())
         complains(output, 3, "the daemon cannot be reached: No such file or directory", "corpus daemon")

@@ -232,5 +232,5 @@ def test_a_newer_store_is_refused_and_left_alone(store: History) -> None:
 
 def test_what_is_no_store_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
-    with pytest.raises(StoreError, match="cannot be opened"):
+    with pytest.raises(StoreError, match="is a folder"):
         History(tmp_path / "folder")
