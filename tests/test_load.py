@@ -131,7 +131,8 @@ def test_many_pushes_to_one_project(box: Box, tmp_path: Path) -> None:
         work = works[number]
         for turn in range(PUSHES // CLIENTS):
             commit = work.commit({"index.html": f"{number} {turn}"})
-            done = work.push("HEAD:refs/deploy/now" if turn % 2 else "HEAD:master", flags=("--force",))
+            to = "HEAD:refs/deploy/now" if turn % 2 else "HEAD:master"
+            done = work.push(to, flags=("--force",), options=("force",))
             outcomes.append((commit, done.code, done.rejected))
 
     at_once([lambda number=number: client(number) for number in range(CLIENTS)])  # type: ignore[misc]
