@@ -147,7 +147,8 @@ def test_each_error_has_an_exit_code_and_takes_a_hint() -> None:
         assert str(error("what", "do")) == "what"
         assert error("what", "do").hint == "do"
     assert {name: code for name, code in seen if code != 1} == {
-        "UsageError": 2, "ConfigError": 2, "RefusedError": 3, "NoDaemonError": 3, "BrokenError": 4,
+        "UsageError": 2, "ConfigError": 2, "RefusedError": 3, "NotAllowedError": 3, "NoDaemonError": 3,
+        "BrokenError": 4,
     }  # fmt: skip
     drawn = errors.__doc__ or ""
     assert all(name in drawn for name, _ in seen)
