@@ -61,7 +61,9 @@ def live(box: Box) -> Box:
         ),
         pytest.param("rm -rf ../git/stage ../pillar; exit 1", id="removes what we checked out"),
         pytest.param("rm -rf ../.salt ../git/work.git; exit 1", id="removes the wiring and our git dir"),
-        pytest.param("touch ../git/work.git/stage.index.lock ../git/work.git/pillar-stage.index.lock; exit 1", id="locks"),
+        pytest.param(
+            "touch ../git/work.git/stage.index.lock ../git/work.git/pillar-stage.index.lock; exit 1", id="locks"
+        ),
     ],
 )
 def test_the_tree_comes_back_whatever_was_done_to_it(live: Box, script: str) -> None:
