@@ -91,7 +91,7 @@ def test_a_session_may_what_its_key_may_with_its_project(gate: daemon.Daemon) ->
     assert told[0]["result"]["who"] == "alice" and len(token) == 32
     assert told[1]["error"] == "hello was never deployed"  # it was asked, and answered
     assert told[2:5] == [NOT_ALLOWED] * 3
-    assert told[5]["result"] == {"value": [], "lines": ["hello was never deployed"]}
+    assert (told[5]["result"]["value"], told[5]["result"]["lines"]) == ([], ["hello was never deployed"])
     assert ask(gate, FOLLOW, token=token)[0]["error"] == ENDED  # of another process
     ask(gate, admit())
     assert [each.token for each in Keyring(gate.site.history).admissions()] != [token]  # who has ended is forgotten
