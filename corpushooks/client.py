@@ -103,7 +103,7 @@ def reach(host: Host) -> socket.socket:
 
 
 def _unstarted(said: bytes, host: Host) -> CorpusError:
-    """Return why a daemon ended at once: its last line says so, where it was not killed and is none of ours."""
+    """Return the error of a daemon that ended at once, from the last line that it wrote."""
     last = said.decode(errors="replace").strip().rpartition("\n")[2]
     with contextlib.suppress(ValueError, KeyError, TypeError):
         told = json.loads(last)

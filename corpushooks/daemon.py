@@ -249,7 +249,7 @@ def _own_log(path: Path) -> TextIO:
 
 
 def run(opened: Callable[[], Site], *, embedded: bool) -> None:
-    """Be the daemon of the host that is opened, until told to stop."""
+    """Run the daemon of the opened host until it is told to stop."""
     os.umask(0o022)
     above = supervisor()
     given = above.listener()

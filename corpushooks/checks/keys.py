@@ -14,7 +14,7 @@ from corpushooks.checks.finding import Finding
 from corpushooks.checks.texts import uncommented
 
 PROJECTS, STATES = "makina-projects", "makina-states"
-CLOSE = 0.75  # how alike two words are when one is taken for a slip of the other
+CLOSE = 0.75  # similarity from which a word counts as a misspelling of another
 _KEY = re.compile(r"^(\s*)(['\"]?)([\w.@/+-]+(?: [\w.-]+)*|\{\{.*?\}\}[\w.-]*)\2\s*:(?:\s+(.*))?$")
 _TEXT = re.compile(r"[|>][+-]?\d?\s*(#.*)?$")
 
@@ -34,7 +34,7 @@ def keys(text: str) -> list[Key]:
 
 def _keys(text: str) -> Iterator[Key]:
     open_: list[tuple[int, str]] = []
-    skip = -1  # the indentation of a block of text, which is none of ours
+    skip = -1  # the indentation of a block of text, in which nothing is a key
     for number, line in enumerate(text.splitlines(), 1):
         indent = len(line) - len(line.lstrip())
         if not line.strip() or (skip >= 0 and indent > skip):

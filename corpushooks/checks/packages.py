@@ -161,7 +161,7 @@ def successor(name: str) -> str | None:
 
 
 def doubled(file: str, text: str) -> list[Finding]:
-    """Name what stands twice in one list of packages, literally and whatever Jinja decides."""
+    """Name the packages listed twice in one state, literally and whatever Jinja decides."""
     found: dict[tuple[int, str], Named] = {}
     said = []
     for each in declared(text):

@@ -43,7 +43,7 @@ def add(
 ) -> None:  # fmt: skip
     """Add the public key in FILE (-: what is typed in) as NAME. A key that is here gets these rights as well.
 
-    Nothing is taken from a key that is here: corpus key set does that.
+    An existing key loses nothing: corpus key set replaces what it has.
     """
     kind, blob, _ = keys.parse(file.read())
     if principals and not authority:
