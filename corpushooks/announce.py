@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import grp
-import socket
 from collections import deque
 
-from corpushooks import log, notify, view
+from corpushooks import hostname, log, notify, view
 from corpushooks.deployment import FAILURES, Deployment
 from corpushooks.errors import CorpusError, LogError, UsageError
 from corpushooks.history import History
@@ -129,4 +128,4 @@ def pack(settings: Settings, whose: Project | Host, said: Notice) -> notify.Parc
 
 
 def _host(settings: Settings) -> str:
-    return settings.address or socket.getfqdn()
+    return settings.address or hostname.fqdn()

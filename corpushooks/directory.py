@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from corpushooks import distribution
 from corpushooks.errors import ConfigError, CorpusError, DoorError, RefusedError
 from corpushooks.ldap import Directory
 from corpushooks.text import one_line
@@ -27,7 +28,7 @@ try:
     from ldap3.core.exceptions import LDAPException, LDAPOperationResult
     from ldap3.utils.conv import escape_filter_chars as escaped
 except ImportError as exc:
-    raise ConfigError("auth: ldap needs a library: ldap3", hint="pip install 'corpushooks[ldap]'") from exc
+    raise ConfigError("auth: ldap needs a library: ldap3", hint=distribution.completing()) from exc
 
 T = TypeVar("T")
 PAGE = 500  # entries that are asked for at once

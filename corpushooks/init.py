@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shlex
-import socket
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from corpushooks import accounts, announce, disk, git, installer, layout, outside, rebuild, tree, wiring
+from corpushooks import accounts, announce, disk, git, hostname, installer, layout, outside, rebuild, tree, wiring
 from corpushooks.deployment import ProjectRow
 from corpushooks.errors import GitError, RefusedError, TreeError, UsageError
 from corpushooks.history import History
@@ -69,7 +68,7 @@ def init(
     if first and not commit:
         notes = [*notes, "project.git has commits already: the installer wrote nothing"]
     if own_key or (project.dir / ".ssh").is_dir():
-        notes = [*notes, f"ssh key of {project.user}: {accounts.make_key(project, socket.getfqdn())}"]
+        notes = [*notes, f"ssh key of {project.user}: {accounts.make_key(project, hostname.fqdn())}"]
     wiring.wire(project, env)
     disk.flush_all(host.state_dir, project.dir, host.salt_dir, host.pillar_dir)
     places = urls(project, settings)
@@ -118,7 +117,7 @@ def url(project: Project, repo: str, settings: Settings) -> str:
     if project.host.embedded:
         return str(layout.repo_path(project, repo))
     end = ".pillar" if repo == "pillar" else ""
-    return f"ssh://{settings.account}@{settings.address or socket.getfqdn()}/{project.name}{end}"
+    return f"ssh://{settings.account}@{settings.address or hostname.fqdn()}/{project.name}{end}"
 
 
 def urls(project: Project, settings: Settings) -> dict[str, str]:

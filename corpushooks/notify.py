@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 from urllib.parse import unquote
 
+from corpushooks import distribution
 from corpushooks.errors import ProcessError
 from corpushooks.notice import FAILURE, Letter, Notice, Template, complaint, render
 from corpushooks.redaction import Redactor
@@ -72,7 +73,7 @@ class Report:
 
 def missing() -> str:
     """Say that nothing can be sent, and what helps; nothing where all is there. It is not loaded for that."""
-    return "" if find_spec("apprise") else f"{MISSING}; {sys.executable} -m pip install apprise"
+    return "" if find_spec("apprise") else f"{MISSING}; {distribution.completing()}"
 
 
 def template_in(path: Path) -> Template | None:

@@ -9,13 +9,12 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from corpushooks import claims, config, disk, git, health, tree, wiring
+from corpushooks import claims, config, disk, git, health, hostname, tree, wiring
 from corpushooks.deployment import Request
 from corpushooks.errors import ConfigError, RefusedError, UsageError
 from corpushooks.paths import flaw, strays
@@ -81,7 +80,7 @@ class Release:
         """Return what a session of Salt must know to see this release."""
         return Minion(
             name=self.project.name, dir=self.minion_dir, states=self.state_roots, pillars=self.pillar_roots,
-            modules=self.modules, id=socket.getfqdn(), config=settings.minion,
+            modules=self.modules, id=hostname.fqdn(), config=settings.minion,
             passwords=self.project.minion_dir / "passwords.json", writes=self.minion_dir == self.project.minion_dir,
         )  # fmt: skip
 
@@ -345,7 +344,7 @@ def layers(
     look_for_secrets(release, redactor)
     facts = session.facts(release.sample, timeout=timeout)
     redactor.learn(facts.pillar)
-    fqdn = str(facts.grains.get("fqdn") or socket.getfqdn())
+    fqdn = hostname.fqdn(str(facts.grains.get("fqdn") or ""))
     said: Mapping[str, Any] = {
         **({"only": list(request.only)} if request.only else {}),
         **({"only_steps": list(request.steps)} if request.steps else {}),

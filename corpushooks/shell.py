@@ -10,14 +10,13 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import socket
 import sys
 import syslog
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from corpushooks import keys
+from corpushooks import hostname, keys
 from corpushooks.client import ADMISSION, ask
 from corpushooks.endpoint import Wanted, called, help_lines, parse, typed
 from corpushooks.errors import CorpusError, NoDaemonError
@@ -147,7 +146,7 @@ def _called(host: Host) -> str:
         settings = load(host.config_file)
     except CorpusError:
         settings = Settings()
-    return called(settings.account, settings.address or socket.getfqdn())
+    return called(settings.account, settings.address or hostname.fqdn())
 
 
 def _help(topic: str = "") -> Sequence[str]:

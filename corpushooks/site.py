@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 import threading
 import time
@@ -11,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from corpushooks import claims, sockets, view
+from corpushooks import claims, hostname, sockets, view
 from corpushooks.checks.finding import Finding
 from corpushooks.config import Cfg
 from corpushooks.deployment import FAILED, REFUSED, ChildRow, Deployment, ProjectRow, Request
@@ -66,7 +65,7 @@ class Site:
         """Return a text with the commands in it as one types them for this host, or over ssh."""
         if not ssh:
             return self.host.words(text)
-        return self.host.words(typed(text, called(self.settings.account, self.settings.address or socket.getfqdn())))
+        return self.host.words(typed(text, called(self.settings.account, self.settings.address or hostname.fqdn())))
 
     def ports(self, project: Project) -> claims.Give:
         """Return what gives a project the ports that say auto: the same ones each time, once they are claimed."""

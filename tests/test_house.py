@@ -29,7 +29,7 @@ FLOORS = {
     " tree.differences tree.removal tree.flags tree.descriptors tree.report tree.acl tree.manifest tree.mounts"
     " git.checkouts git.listings git.commits git.refs git.sharing git.bare git.worktrees git.access"
     " salt.warm salt.call salt.session salt.configuration salt.child salt.interface",
-    "process": "store claimed run disk obstacles patience leftovers safe_files sockets",
+    "process": "store claimed run disk obstacles patience leftovers safe_files sockets hostname distribution",
     "values": "claims checks checks.finding checks.packages checks.programs checks.states checks.keys checks.sent"
     " checks.texts checks.fixes pages showing view failure figures push setup.manual sls deployment config references"
     " settings ldap schema notice endpoint keys rights project paths redaction text errors",

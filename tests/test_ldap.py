@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from corpushooks import directory, lookup, shell
+from corpushooks import directory, distribution, lookup, shell
 from corpushooks.errors import ConfigError, DoorError, RefusedError
 from corpushooks.gate import Visitor
 from corpushooks.history import open_store
@@ -369,7 +369,7 @@ def test_a_host_without_the_library_is_told_what_to_install(
     monkeypatch.delattr(corpushooks, "directory")
     assert not desk.opens(new_blob())
     assert capsys.readouterr().err.splitlines() == [
-        "error: auth: ldap needs a library: ldap3", "hint: pip install 'corpushooks[ldap]'"
+        "error: auth: ldap needs a library: ldap3", f"hint: {distribution.completing()}"
     ]  # fmt: skip
 
 

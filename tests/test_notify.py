@@ -24,7 +24,7 @@ import apprise
 import pytest
 from aiosmtpd.controller import Controller
 
-from corpushooks import announce, lanes, notice, notify
+from corpushooks import announce, distribution, lanes, notice, notify
 from corpushooks.deployment import Request
 from corpushooks.doctor import privacy
 from corpushooks.doctor.patient import Patient
@@ -40,7 +40,7 @@ from tests.engines import FakeEngine
 from tests.host import FAILING, Box, until
 
 SECRET = "geheim-4711"
-MISSING = f"nobody is notified: apprise (the extra `notify`) is not installed; {sys.executable} -m pip install apprise"
+MISSING = f"nobody is notified: apprise (the extra `notify`) is not installed; {distribution.completing()}"
 FAILURE = Notice("failure", "host", "hello", "prod", 3, "rolled back", "hello: a -> b", log=("one", "two"))
 
 

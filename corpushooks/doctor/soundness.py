@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from corpushooks import client, git, lanes, parts, release, setup, wiring
+from corpushooks import client, distribution, git, lanes, parts, release, setup, wiring
 from corpushooks.doctor.patient import Check, Finding, Patient
 from corpushooks.errors import CorpusError, DoorError, Fault, GitError, NoDaemonError
 from corpushooks.project import Host, Project
@@ -195,12 +195,14 @@ def daemon(patient: Patient) -> Iterator[Finding]:
 
 def salt(patient: Patient) -> Iterator[Finding]:
     """Ask Salt something, by the engine that the settings name."""
-    install = f"{sys.executable} -m pip install 'salt>=3007'"
     with tempfile.TemporaryDirectory(prefix="corpus-") as folder:
         try:
             grains = _grains(patient, Path(folder))
         except CorpusError as exc:
-            yield Fault(f"the engine {patient.settings.engine} does not answer: {exc.message}", exc.hint or install)
+            yield Fault(
+                f"the engine {patient.settings.engine} does not answer: {exc.message}",
+                exc.hint or distribution.completing(),
+            )
         else:
             yield f"{grains.get('saltversion')}, {patient.settings.engine}"
 

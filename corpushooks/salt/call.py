@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from corpushooks import run
+from corpushooks import distribution, run
 from corpushooks.errors import SaltError
 from corpushooks.salt.child import WORKER, Child, ending, spawn
 from corpushooks.salt.configuration import prepare
@@ -30,7 +30,7 @@ class SaltCallEngine:
 
     def session(self, minion: Minion, listener: Listener) -> Session:
         if not os.access(self._salt_call, os.X_OK):
-            hint = f"install it: {sys.executable} -m pip install 'salt>=3007'"
+            hint = distribution.with_salt(self._salt_call)
             raise SaltError(f"Salt is not installed: there is no {self._salt_call}", hint)
         prepare(minion)
         return CallSession(minion, listener, self._salt_call)

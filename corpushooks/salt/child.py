@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from corpushooks import run
+from corpushooks import distribution, run
 from corpushooks.errors import ProcessError, SaltError
 from corpushooks.salt.interface import Listener
 
@@ -30,7 +30,9 @@ class Child:
         except TimeoutError:
             raise SaltError(f"the Salt worker does not start: nothing in {OPEN_LIMIT:g} s") from None
         if "child" not in first:
-            raise SaltError(first.get("error") or death(first.get("ended")), first.get("hint", ""))
+            without = first.get("without_salt")
+            hint = distribution.with_salt(Path(without)) if without else ""
+            raise SaltError(first.get("error") or death(first.get("ended")), hint)
         pid, start, self.group = first["child"]
         listener.child(pid, start, self.group)
         self.send({"go": True})

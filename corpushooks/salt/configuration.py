@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from corpushooks import safe_files
+from corpushooks import hostname, safe_files
 from corpushooks.sls import Minion
 
 LOADER = Path(__file__).parents[1] / "loader"
@@ -25,7 +24,7 @@ DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 def configuration(minion: Minion, cfg: Mapping[str, Any] | None, defaults: Mapping[str, Any]) -> dict[str, Any]:
     """Return the minion configuration of a session; without `cfg` no SLS sees any."""
     own: dict[str, Any] = {
-        "id": minion.id or socket.getfqdn(),
+        "id": minion.id or hostname.fqdn(),
         "file_client": "local",
         "local": True,  # else each refresh of modules waits a second for a master
         "master_type": "disable",

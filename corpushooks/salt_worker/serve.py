@@ -62,9 +62,8 @@ def begin_anew(control: socket.socket) -> NoReturn:
 
 def refuse(sock: socket.socket, problem: str) -> None:
     """Tell who wants a session why there is none."""
-    hint = f"install it: {sys.executable} -m pip install 'salt>=3007'"
     with sock, contextlib.suppress(OSError):
-        sock.sendall(encode({"error": problem, "hint": hint}))
+        sock.sendall(encode({"error": problem, "without_salt": sys.executable}))
 
 
 def reap(children: dict[int, socket.socket | None]) -> None:

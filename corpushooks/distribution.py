@@ -1,0 +1,47 @@
+"""How this corpushooks was installed, and so the command that installs what is missing of it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from importlib import metadata
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+LOCK = "requirements.txt"
+PACKAGE = "debian"  # .debian/build.py says so in INSTALLER
+AGAIN = "apt-get install --reinstall ./corpushooks_*.deb"  # as Getting started has it
+
+
+def completing() -> str:
+    """Return the command that installs all that we need of Python: Salt, apprise, ldap3."""
+    installer, url = _said("INSTALLER"), _said("direct_url.json")
+    if installer == PACKAGE:
+        return AGAIN
+    return f"{sys.executable} -m pip install --no-deps --require-hashes -r {shlex.quote(_lock(url))}"
+
+
+def with_salt(python: Path) -> str:
+    """Return the command that installs Salt for an interpreter, which may be another than ours."""
+    if python.parent == Path(sys.executable).parent:
+        return completing()
+    return f"{shlex.quote(str(python))} -m pip install 'salt>=3007'"
+
+
+def _said(name: str) -> str:
+    """Return what a file of our metadata says; nothing where there is none."""
+    try:
+        return (metadata.distribution("corpushooks").read_text(name) or "").strip()
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _lock(url: str) -> str:
+    """Return the lock file: that of the checkout that was installed, where it still is there."""
+    try:
+        place = urlsplit(json.loads(url)["url"])
+    except (ValueError, KeyError, TypeError):
+        return LOCK
+    found = Path(unquote(place.path)) / LOCK
+    return str(found) if place.scheme == "file" and found.is_file() else LOCK
