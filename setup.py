@@ -1,4 +1,4 @@
-"""What setup.cfg cannot say: where a README that is read elsewhere leads to."""
+"""What setup.cfg cannot say: what lies where at home, for those who read the README elsewhere."""
 
 import configparser
 import re
@@ -11,5 +11,12 @@ CONFIG = configparser.ConfigParser()
 CONFIG.read(HERE / "setup.cfg", encoding="utf-8")
 HOME = re.search(r"Homepage = (\S+)", CONFIG["metadata"]["project_urls"])[1]
 README = (HERE / "README.md").read_text(encoding="utf-8")
+URLS = {
+    "Homepage": HOME,
+    "Documentation": f"{HOME}/blob/main/docs/index.md",
+    "Source": HOME,
+    "Issues": f"{HOME}/issues",
+    "Changelog": f"{HOME}/blob/main/CHANGELOG.md",
+}
 
-setup(long_description=re.sub(r"\]\((?!\w+:|#)", f"]({HOME}/blob/main/", README))
+setup(long_description=re.sub(r"\]\((?!\w+:|#)", f"]({HOME}/blob/main/", README), project_urls=URLS)

@@ -40,7 +40,6 @@ UV = Path(sysconfig.get_path("scripts"), "uv")
 PLACE = Path("/opt/corpushooks")
 SCRIPTS = ("preinst", "postinst", "prerm", "postrm")
 UNWANTED = ("libcloud/test",)  # a quarter of all files, and no code that runs
-MAINTAINER = "the corpushooks authors <corpushooks@users.noreply.github.com>"
 # what `corpus setup` writes, and where a package has it
 PLACES = {
     "/etc/systemd/system": "/usr/lib/systemd/system",
@@ -116,6 +115,7 @@ def build(package: Package, wheel: Path, lock: Path, folder: Path) -> Path:
 def environment(package: Package, wheel: Path, lock: Path) -> None:
     """Lay out a virtual environment of the release's own Python."""
     words = [UV, "pip", "install", "--quiet", "--no-deps", "--target", package.packages]
+    words += ["--link-mode", "copy"]  # else modes are those of uv's cache, too, and tar sees others link the same file
     words += ["--python-version", package.python, "--python-platform", PLATFORMS[package.arch]]
     words += ["--only-binary", ":all:", "--no-binary", "salt"]  # Salt has no wheel; what is built of it is Python alone
     run([*words, "--require-hashes", "--requirements", lock])
@@ -164,7 +164,7 @@ def documents(package: Package) -> None:
         package.write(place / page.relative_to(TOP), page.read_text())
     package.write(place / "changelog.gz", (TOP / "CHANGELOG.md").read_text())
     entry = f"corpushooks ({package.version}) unstable; urgency=medium\n\n  * See changelog.gz.\n\n"
-    package.write(place / "changelog.Debian.gz", f"{entry} -- {MAINTAINER}  {formatdate(_epoch())}\n")
+    package.write(place / "changelog.Debian.gz", f"{entry} -- {_maintainer()}  {formatdate(_epoch())}\n")
     package.write(place / "copyright", f"{_copyright()}\n")
     package.write("usr/share/lintian/overrides/corpushooks", (HERE / "lintian-overrides").read_text())
 
@@ -213,7 +213,7 @@ def _is_program(path: Path) -> bool:
 def _control(package: Package, files: list[Path]) -> str:
     major, minor = map(int, package.python.split("."))
     return CONTROL.format(
-        version=package.version, arch=package.arch, maintainer=MAINTAINER, home=_home(), python=package.python,
+        version=package.version, arch=package.arch, maintainer=_maintainer(), home=_home(), python=package.python,
         after=f"{major}.{minor + 1}", depends=DEPENDS, size=sum(path.stat().st_size // 1024 + 1 for path in files),
     )  # fmt: skip
 
@@ -222,6 +222,12 @@ def _home() -> str:
     """Return where we are at home, as the metadata of the wheel says."""
     urls = metadata.metadata("corpushooks").get_all("Project-URL") or []
     return next(url.partition(", ")[2] for url in urls if url.startswith("Homepage"))
+
+
+def _maintainer() -> str:
+    """Return who builds packages, and the address for mail, as the metadata of the wheel says."""
+    about = metadata.metadata("corpushooks")
+    return f"{about['Maintainer']} <{about['Maintainer-email']}>"
 
 
 def _epoch() -> int:

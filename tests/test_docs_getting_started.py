@@ -16,14 +16,14 @@ import pytest
 from corpushooks.run import Output
 from tests import machine
 from tests.machine import CHECKOUT, PACKAGES, Machine
-from tests.test_package import SOURCES
+from tests.test_package import HOME, SOURCES
 
 TOP = Path(__file__).parent.parent
 PAGE = (TOP / "docs/getting-started.md").read_text()
 SERVER, DEVELOPER, FILE, PRINTED = "on the server", "on your own machine", "a file", "printed by the block before"
 PACKAGE, PLAIN = "on a server with the package", "on a server without it"
 WHERE = {  # each block of the page by its first line: who does it, or why that cannot be here
-    "git clone https://github.com/corpushooks/corpushooks": "not run: tests/walk_getting_started.py builds it",
+    f"git clone {HOME}": "not run: tests/walk_getting_started.py builds it",
     "apt-get update": PACKAGE,
     "python3 -m venv /opt/corpushooks": PLAIN,
     "corpus setup --dry-run": SERVER,

@@ -15,6 +15,7 @@ import pytest
 from corpushooks.run import run
 
 ROOT = Path(__file__).parent.parent
+HOME = str(re.findall(r"^ +Homepage = (\S+)$", (ROOT / "setup.cfg").read_text(), re.MULTILINE)[0])
 SOURCES = (
     "corpushooks",
     "docs",
@@ -77,7 +78,9 @@ def test_the_metadata_is_what_an_index_shows(package: Path) -> None:
     said = email.message_from_string(about.read_text())
     assert (said["License-Expression"], said["License"]) == ("BSD-3-Clause", None)
     assert said["Author"] and said["Description-Content-Type"] == "text/markdown"
+    assert said["Maintainer"] and re.fullmatch(r"\S+@\S+", said["Maintainer-email"])  # the Debian package has it so
     urls = dict(url.split(", ") for url in said.get_all("Project-URL", []))
+    assert urls["Homepage"] == HOME and all(url.startswith(HOME) for url in urls.values())
     assert {"Homepage", "Documentation", "Source", "Issues", "Changelog"} == set(urls)
     classifiers = said.get_all("Classifier", [])
     assert {f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 15)} < set(classifiers)
@@ -86,6 +89,20 @@ def test_the_metadata_is_what_an_index_shows(package: Path) -> None:
     ours = [link.removeprefix(f"{urls['Homepage']}/blob/main/") for link in (*links, urls["Documentation"])]
     assert "docs/getting-started.md" in ours
     assert [link for link in ours if not link.startswith("https://") and not (ROOT / link).exists()] == []
+
+
+def test_where_the_project_is_at_home_is_said_in_few_places() -> None:
+    """And the same there: docs/contributing.md lists them for whoever moves it."""
+    clones = {
+        name: set(re.findall(r"git clone (https://\S+)", (ROOT / name).read_text()))
+        for name in ("README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
+    }
+    assert {name: said for name, said in clones.items() if said} == {
+        "README.md": {HOME},
+        "docs/getting-started.md": {HOME},
+    }
+    places = run(["git", "-C", ROOT, "grep", "--fixed-strings", "--files-with-matches", HOME]).text.split()
+    assert set(places) == {"README.md", "docs/getting-started.md", "setup.cfg"}
 
 
 def test_the_package_works_without_the_checkout(package: Path, tmp_path: Path) -> None:
