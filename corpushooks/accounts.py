@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from corpushooks import disk
+from corpushooks.command import Account
 from corpushooks.errors import ProcessError, RefusedError
 from corpushooks.project import Host, Project
 from corpushooks.run import run
@@ -86,6 +87,25 @@ def account_ids(host: Host, user: str, group: str) -> tuple[int | None, int | No
         return pwd.getpwnam(user).pw_uid, grp.getgrnam(group).gr_gid
     except KeyError:
         return None, None
+
+
+def of_application(project: Project) -> Account:
+    """Return whom commands of a project run as: its user, or ourselves where accounts are not ours to use.
+
+    Raise RefusedError where it has none.
+    """
+    if project.host.embedded or os.geteuid() != 0:
+        own = pwd.getpwuid(os.geteuid())
+        return Account(own.pw_name, own.pw_dir, own.pw_shell)
+    hint = f"corpus init {project.name}"
+    try:
+        found = pwd.getpwnam(project.user)
+    except KeyError:
+        raise RefusedError(f"there is no account {project.user}", hint=hint) from None
+    groups = os.getgrouplist(project.user, found.pw_gid)
+    if found.pw_uid == 0 or 0 in groups:
+        raise RefusedError(f"{project.user} has the rights of root", hint=f"look at: id {project.user}")
+    return Account(project.user, found.pw_dir, found.pw_shell, found.pw_uid, found.pw_gid, tuple(groups))
 
 
 def make_key(project: Project, fqdn: str) -> str:

@@ -26,7 +26,7 @@ UNITS = (  # under a host's root: where `corpus setup` was, or the package of De
 )
 PATIENCE = 20  # connections that may end without a word
 WORDS = {"say": str, "end": str, "number": int, "offset": int, "result": dict, "error": str, "hint": str, "code": int,
-         "denied": bool}  # fmt: skip
+         "denied": bool, "ready": bool}  # fmt: skip
 ERRORS = {2: UsageError, 3: RefusedError, 4: BrokenError}
 
 Say = Callable[[str], None]
@@ -149,6 +149,24 @@ def ask(host: Host, request: dict[str, Any], say: Say, rewrite: Say | None = Non
         failures += 1
         time.sleep(0.1)
     raise NoDaemonError("the daemon ends the connection again and again", hint="see its log")
+
+
+@contextlib.contextmanager
+def conversation(host: Host, request: dict[str, Any]) -> Iterator[tuple[socket.socket, Iterator[dict[str, Any]]]]:
+    """Send a request; give the connection, which goes on as long as it takes, and what is answered.
+
+    An error that the daemon answers is raised.
+    """
+
+    def answers(link: socket.socket) -> Iterator[dict[str, Any]]:
+        for said in _answers(link, request):
+            if "error" in said:
+                raise _complaint(said)
+            yield said
+
+    with reach(host) as link:
+        link.settimeout(None)
+        yield link, answers(link)
 
 
 def _complaint(said: dict[str, Any]) -> CorpusError:

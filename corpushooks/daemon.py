@@ -21,7 +21,7 @@ from typing import TextIO
 
 import structlog
 
-from corpushooks import deploy, layout, rebuild, tree
+from corpushooks import deploy, layout, rebuild, running, tree
 from corpushooks.desk import Desk
 from corpushooks.errors import CorpusError, NotAllowedError, RefusedError
 from corpushooks.lanes import Lanes, alone, going_back, is_free
@@ -205,6 +205,7 @@ def settle(site: Site) -> None:
     site.history.check()
     rebuild.check(site.host, site.history)
     tree.remove(site.host.scratch)
+    running.settle(site)
     for row in site.history.projects():
         try:
             for deployment in site.history.unfinished(row.name) if is_free(site.host.project(row.name)) else ():

@@ -13,13 +13,13 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from corpushooks import git, inspection, layout, prepare, release, survey, view, watches
+from corpushooks import git, inspection, layout, prepare, release, running, survey, view, watches
 from corpushooks.checks.finding import Finding
 from corpushooks.deployment import CHANGING, DEPLOYED, QUEUED, Deployment, ProjectRow, Request
 from corpushooks.errors import NotAllowedError, RefusedError, UsageError
 from corpushooks.follower import follow
 from corpushooks.gate import Gate, Visitor
-from corpushooks.keys import PUSH, READ
+from corpushooks.keys import ADMIN, PUSH, READ
 from corpushooks.lanes import Lanes, known, newest, prepared, settings_of
 from corpushooks.peer import NUMBER_LIMIT, Asked, Connection, Places, not_understood
 from corpushooks.push import Command, Verdict, hint, judge, report
@@ -228,6 +228,19 @@ class Desk:
             deployment = follow(self.site, peer, deployment, 0, quiet=True)
         peer.send(result={**deployment.as_json(), "cancelled": visitor.who})
 
+    def run(self, peer: Connection, visitor: Visitor, row: ProjectRow, asked: Asked) -> None:
+        """Run a command as the application of a project, while the caller stays and may."""
+        gate = Gate(self.site.host, self.site.history, self.rights, self.site.settings)
+
+        def still() -> None:
+            if not gate.visitor(peer, asked).admin(row.name):
+                raise self.not_allowed()
+
+        still()
+        caller = running.Caller(visitor.who, visitor.key.name if visitor.key else "", still)
+        with self.places.of_command(self.site.settings.max_commands):
+            running.run(self.site, peer, row, running.wanted(asked), caller)
+
     def report(self, peer: Connection, visitor: Visitor, asked: Asked) -> None:
         """Tell of a project, or of all that a visitor may see."""
         kind, name, options = asked.text("report"), asked.text("project"), json.loads(asked.json("options"))
@@ -256,6 +269,7 @@ OPERATIONS: dict[str, tuple[str, Act]] = {  # what may be asked, and the right t
     "follow": (READ, Desk.follow),
     "watch": (PUSH, Desk.watch),
     "cancel": (PUSH, Desk.cancel),
+    "run": (ADMIN, Desk.run),
 }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from corpushooks.errors import UsageError
-from corpushooks.keys import PUSH, READ
+from corpushooks.keys import ADMIN, PUSH, READ
 from corpushooks.project import NAME, NAME_LIMIT
 
 GIT = {"receive-pack": PUSH, "upload-pack": READ, "upload-archive": READ}  # git's programs and what they need
@@ -18,6 +18,8 @@ NUMBER = re.compile(r"[0-9]{1,9}")
 TOPIC = re.compile(r"[a-z][a-z-]{0,30}")
 TASK = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 LIMIT = 1000  # characters that a command may have
+FREE_LIMIT = 60_000  # and one that is passed on
+FREE = re.compile(r"\s*([a-z]+)\s+([a-z0-9][a-z0-9_-]*)\s+(?:--\s+)?(\S.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,13 @@ class Word:
     flags: frozenset[str]
     does: str
     more: tuple[str, ...] = ()  # of the command that does it
+    rest: str = ""  # what people call all that follows, which is the caller's own: nothing in it is ours to judge
 
     @property
     def usage(self) -> str:
         names = [name if place < self.needs else f"[{name}]" for place, (name, _) in enumerate(self.takes)]
-        return " ".join([*names, *(f"[{flag}]" for flag in sorted(self.flags - {"--json"}))])
+        rest = [self.rest] if self.rest else []
+        return " ".join([*names, *(f"[{flag}]" for flag in sorted(self.flags - {"--json"})), *rest])
 
 
 PROJECT = ("PROJECT", NAME)
@@ -43,7 +47,9 @@ WORDS: Mapping[str, Word] = {
     "help": Word("", (("TOPIC", TOPIC),), 0, frozenset(), "this, or a page of the documentation"),
     "whoami": Word("", (), 0, frozenset(), "your key, and what it may"),
     "status": Word(READ, (PROJECT,), 0, JSON, "what is live, and what runs"),
-    "history": Word(READ, (PROJECT,), 1, JSON, "the deployments of a project"),
+    "history": Word(
+        READ, (PROJECT,), 1, JSON | {"--commands"}, "the deployments of a project, or what was run in it (right: push)"
+    ),
     "log": Word(READ, (PROJECT, ("NUMBER", NUMBER)), 1, JSON | {"-f"}, "the log of a deployment; -f follows it"),
     "deploy": Word(PUSH, (PROJECT, ("REV", REVISION)), 1, JSON, "deploy what is live again, or a commit"),
     "plan": Word(PUSH, (PROJECT, ("REV", REVISION)), 1, JSON, "what would change", ("deploy", "--dry-run")),
@@ -51,6 +57,9 @@ WORDS: Mapping[str, Word] = {
     "cancel": Word(PUSH, (PROJECT,), 1, JSON, "stop what runs or waits"),
     "config": Word(PUSH, (PROJECT,), 1, JSON, "the configuration that SLS files see"),
     "task": Word(PUSH, (PROJECT, ("TASK", TASK)), 2, JSON, "run a task"),
+    "run": Word(
+        ADMIN, (PROJECT,), 1, frozenset(), "run a command as the application; a terminal: ssh -t", rest="COMMAND..."
+    ),
 }
 
 
@@ -67,6 +76,8 @@ class Wanted:
 
 def parse(command: str) -> Wanted:
     """Return what a command line asks for; raise UsageError for anything that is not in the tables above."""
+    if free := _free(command):
+        return free
     words = _split(command)
     if not words:
         return Wanted("", words=("help",))
@@ -76,6 +87,21 @@ def parse(command: str) -> Wanted:
     if program != words[0] and program in GIT:
         return _git(program, words[1:])
     return _word(words[0], words[1:])
+
+
+def _free(command: str) -> Wanted | None:
+    """Return what a command asks for whose end is the caller's own: it is split as a shell would, and not looked at."""
+    found = FREE.fullmatch(command)
+    word = WORDS.get(found[1]) if found else None
+    if not found or not word or not word.rest:
+        return None
+    try:
+        rest = shlex.split(found[3])
+    except ValueError as exc:
+        raise UsageError(f"the command cannot be split into words: {exc}".lower(), hint="quote it twice") from None
+    if len(command) > FREE_LIMIT or len(found[2]) > NAME_LIMIT or rest in ([], ["--"]):
+        raise UsageError(f"usage: {found[1]} {word.usage}", hint="corpus help")
+    return Wanted(word.right, found[2], words=(found[1], found[2], "--", *rest))
 
 
 def _split(command: str) -> list[str]:
@@ -107,7 +133,7 @@ def _word(name: str, given: list[str]) -> Wanted:
         raise _unknown()
     flags = [each for each in given if each.startswith("-")]
     plain = [each for each in given if not each.startswith("-")]
-    fits = word.needs <= len(plain) <= len(word.takes) and set(flags) <= word.flags
+    fits = word.needs <= len(plain) <= len(word.takes) and set(flags) <= word.flags and not word.rest
     if not fits or not all(like.fullmatch(each) for each, (_, like) in zip(plain, word.takes, strict=False)):
         raise UsageError(f"usage: {name} {word.usage}".rstrip(), hint="corpus help")
     project = plain[0] if plain and word.takes[0] == PROJECT else ""

@@ -106,7 +106,7 @@ class History(Claimed):
             db.execute("DELETE FROM freeze WHERE project = ?", (name,))
             db.execute("DELETE FROM claim WHERE project = ?", (name,))
             if purge:
-                for table in ("deployment", "journal", "child"):
+                for table in ("deployment", "journal", "child", "command"):
                     db.execute(f"DELETE FROM {table} WHERE project = ?", (name,))
 
     def set_tree(self, name: str, code: str | None, pillar: str | None) -> None:

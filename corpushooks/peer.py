@@ -55,6 +55,7 @@ class Places:
     each: int = 128  # for any other uid
     others: int = 192  # for all the others together
     key: int = 32  # for one ssh key, since all of them share a uid
+    commands: int = 0  # that run now
     _taken: Counter[int] = field(default_factory=Counter)
     _keys: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -86,6 +87,19 @@ class Places:
             with self._lock:
                 self._keys[name] -= 1
                 self._keys = +self._keys
+
+    @contextmanager
+    def of_command(self, limit: int) -> Iterator[None]:
+        """Count a command that runs meanwhile; raise RefusedError where there are too many."""
+        with self._lock:
+            if self.commands >= limit:
+                raise RefusedError(f"too many commands at once: {limit} (max_commands)", hint=WAIT)
+            self.commands += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.commands -= 1
 
     def busy(self) -> bool:
         """Say whether anybody has a place."""
@@ -241,6 +255,20 @@ class Connection:
             self.link.sendall(json.dumps(said).encode() + b"\n")
         except OSError as exc:
             raise PeerGone from exc
+
+    def descriptors(self, count: int) -> list[int]:
+        """Return so many descriptors that the peer hands over, for whoever calls to close; raise UsageError."""
+        try:
+            said, found, *_ = socket.recv_fds(self.link, 1, count, socket.MSG_CMSG_CLOEXEC)
+        except OSError as exc:
+            raise PeerGone from exc
+        if len(found) == count:
+            return found
+        for each in found:
+            os.close(each)
+        if not said:
+            raise PeerGone
+        raise not_understood("descriptors")
 
     def check(self) -> None:
         """Raise PeerGone where the peer has left."""

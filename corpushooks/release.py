@@ -275,6 +275,13 @@ def redactor_of(settings: Settings) -> Redactor:
     return Redactor(settings.secret_keys, settings.secret_pillar)
 
 
+def known_secrets(project: Project, settings: Settings) -> Redactor:
+    """Return who hides the secrets that earlier deployments of a project knew."""
+    redactor = redactor_of(settings)
+    recall(project, redactor)
+    return redactor
+
+
 def look_for_secrets(release: Release, redactor: Redactor) -> None:
     """Learn what the files of a pillar show, before anything is said of it: it may not even compile."""
     for path in sorted(release.pillar.rglob("*")):

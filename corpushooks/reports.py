@@ -12,11 +12,12 @@ from typing import Any
 
 import yaml
 
-from corpushooks import figures, git, init, inspection, log, parts, tree, view
+from corpushooks import command, figures, git, init, inspection, log, parts, tree, view
 from corpushooks.deployment import Deployment, ProjectRow
 from corpushooks.errors import ConfigError, CorpusError, DoorError, Fault, LogError, UsageError
 from corpushooks.keys import PUSH, READ
 from corpushooks.lanes import log_path
+from corpushooks.ran import Commands
 from corpushooks.site import Site
 from corpushooks.text import shown
 
@@ -60,6 +61,14 @@ def history(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
     lines = [view.history_row(each, live=each.number == row.live) for each in found]
     value = [{**each.as_json(), "live": each.number == row.live} for each in found]
     return Report(value, lines or [f"{row.name} was never deployed"])
+
+
+def commands(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
+    """Tell of the commands that were run by hand as the application, the newest first: `limit` of them."""
+    (row,), limit = rows, options.get("limit")
+    found = Commands(site.history).newest(row.name, limit if type(limit) is int and limit > 0 else 20)
+    lines = [command.row(each) for each in found]
+    return Report([each.as_json() for each in found], lines or [f"no command was run in {row.name}"])
 
 
 def config(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
@@ -171,6 +180,7 @@ Tell = Callable[[Site, Sequence[ProjectRow], Options], Report]
 REPORTS: Mapping[str, tuple[str, Tell]] = {  # what can be told, and the right that it needs
     "status": (READ, status),
     "history": (READ, history),
+    "commands": (PUSH, commands),
     "config": (PUSH, config),
     "archives": (READ, archives),
     "stats": (READ, stats),

@@ -118,6 +118,7 @@ class Settings:
     )
     reserve: int = _key(64, SIZE, "How much space must stay free on the disk.")
     max_parallel: int = _key(4, COUNT, "How many projects of this host may be deployed at once.")
+    max_commands: int = _key(20, COUNT, "How many commands of `corpus run` may run on this host at once.")
     worker_idle_timeout: float = _key(
         600, SECONDS, "After how long without work the process that has Salt loaded leaves, to give its memory back."
     )

@@ -126,12 +126,27 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
             PRIMARY KEY (kind, value)
         ) STRICT""",
     ),
+    # what was run by hand as an application
+    5: (
+        """CREATE TABLE command (
+            number  INTEGER PRIMARY KEY,
+            project TEXT NOT NULL,
+            who     TEXT NOT NULL,
+            key     TEXT NOT NULL,
+            words   TEXT NOT NULL,               -- without secrets
+            started REAL NOT NULL,
+            ended   REAL,
+            code    INTEGER,                     -- none: it was ended
+            reason  TEXT NOT NULL DEFAULT ''
+        ) STRICT""",
+        "CREATE INDEX command_of ON command (project, number)",
+    ),
 }
 VERSION = max(MIGRATIONS)
 HINT = "corpus rebuild"
 UNREADABLE = "this account cannot use the store of this host"
 PROBES = 1_000_000  # rows of a damaged table that are looked for one by one
-TABLES = ("project", "deployment", "journal", "child", "key", "freeze", "claim")  # what is worth saving
+TABLES = ("project", "deployment", "journal", "child", "key", "freeze", "claim", "command")  # what is worth saving
 
 
 def files(path: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from itertools import count
 
@@ -288,3 +289,54 @@ def test_what_is_frozen_is_for_those_who_may_everything_and_admin_keys(town: Tow
             assert town.push(name, remote(name), "HEAD:master", "--force", "--push-option=force").code == 0
     finally:
         town.root("corpus thaw hello")
+
+
+# corpus run
+
+LOOK = """\
+id -un; id -Gn; pwd; env | cut -d= -f1 | sort | tr "\\n" " "; echo
+grep -hE "^(Cap|NoNew)" /proc/self/status | tr -d "\\t" | tr "\\n" " "; echo
+ls -l /proc/self/fd | grep -vc pipe: ; echo >&2 said; : >made; : >/dev/stdout; : >/dev/stderr
+exec 2>/dev/null
+cd /srv/projects/hello
+for each in pillar git/pillar-stage archives /var/lib/corpushooks; do ls $each && echo read $each; done
+daemon=$(sed -n "s/^PPid:[^0-9]*//p" /proc/$PPID/status)
+for each in $PPID $daemon; do kill -0 $each && echo killed; cat /proc/$each/environ; ls /proc/$each/fd; done
+tr "\\0" " " </proc/$PPID/cmdline | grep -c become.py; tr "\\0" " " </proc/$daemon/cmdline | grep -c "corpus daemon"
+sudo -n true 2>/dev/null && echo root; exit 7
+"""
+
+
+@pytest.mark.parametrize("name", ["root", "anna", "ada"])
+def test_who_administers_runs_commands_as_the_application(town: Town, name: str) -> None:
+    quoted = shlex.quote(LOOK)
+    over = f"ssh -o BatchMode=yes corpus@{NAME} run hello sh -c {shlex.quote(quoted)}"
+    done = town.by(name, over if name in OVER_SSH else f"corpus run hello sh -c {quoted}")
+    none = "0" * 16
+    assert (done.code, [line.strip() for line in done.text.splitlines()]) == (
+        7,
+        ["hello-user", "hello-grp", "/srv/projects/hello/project", "HOME LANG LOGNAME PATH PWD SHELL USER",
+         f"CapInh:{none} CapPrm:{none} CapEff:{none} CapBnd:{none} CapAmb:{none} NoNewPrivs:1", "2", "1", "1"],
+    ), done  # fmt: skip
+    assert done.stderr == b"said\n"
+    assert town.root("stat -c %U:%G:%a /srv/projects/hello/project/made").text == "hello-user:hello-grp:644"
+    assert f" {name} " in town.root("corpus history hello --commands -n 1").text
+
+
+@pytest.mark.parametrize("name", ["dan", "kim", "rita", *STRANGERS])
+def test_nobody_else_runs_commands(town: Town, name: str) -> None:
+    if name in OVER_SSH:
+        assert ssh(town, name, "run hello true")[0] == 3
+    else:
+        refused = by(town, name, "corpus run hello true")
+        assert (refused.code, b"not allowed" in refused.stderr) == (3, True), refused
+    assert by(town, name, "corpus run other true").code == 3
+
+
+def test_an_account_with_the_group_root_runs_nothing(town: Town) -> None:
+    town.root("usermod -aG root hello-user")
+    try:
+        refused = town.by("root", "corpus run hello id")
+        assert refused.code == 3 and b"hello-user has the rights of root" in refused.stderr
+    finally:
+        town.root("gpasswd -d hello-user root")

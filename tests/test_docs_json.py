@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from corpushooks import lanes
 from corpushooks.cli import corpus
 from corpushooks.cli.base import Context
 from corpushooks.errors import CorpusError
+from corpushooks.run import run
 from tests.host import FAILING, Box
 from tests.shared import shared_box, world
 
@@ -31,6 +33,7 @@ TYPES: dict[str, tuple[type, ...]] = {
 SHOWN = {  # section of the page: commands that print such a mapping, or a list of them; after ! only asked
     "A deployment": ["deploy hello", "deploy hello --nowait"],
     "corpus status": ["status hello --urls", "status --urls"],
+    "corpus history --commands": ["history hello --commands"],
     "corpus archives": ["archives hello"],
     "corpus log": ["log hello 1"],
     "corpus diff": ["diff hello"],
@@ -78,6 +81,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
         assert box.work().push().code == 1
         box.ended(3)
         (box.root / "key.pub").write_text(f"{KEY} dev\n")
+        run([sys.executable, "-m", "corpushooks", "--root", box.host.root, "run", "hello", "true"])
         yield box
 
 

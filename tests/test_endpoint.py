@@ -70,3 +70,34 @@ def test_every_word_is_in_help() -> None:
 def test_commands_in_hints_are_those_of_ssh() -> None:
     typed = endpoint.typed("corpus log hello 2; then corpus repair hello, corpus status", "corpus@example.org")
     assert typed == "ssh corpus@example.org log hello 2; then corpus repair hello, ssh corpus@example.org status"
+
+
+RUN = {
+    "run hello ls -la /tmp": ("ls", "-la", "/tmp"),
+    "run hello -- ls": ("ls",),
+    "  run  hello  sh -c 'echo \"a  b\" | wc'": ("sh", "-c", 'echo "a  b" | wc'),
+    "run hello echo 'two\nlines' ä \\$HOME": ("echo", "two\nlines", "ä", "$HOME"),
+    "run hello python manage.py --x=1 --": ("python", "manage.py", "--x=1", "--"),
+    "run hello ''": ("",),
+    "run hello echo " + "a" * 2000: ("echo", "a" * 2000),
+    "run hello log other --json": ("log", "other", "--json"),
+    "run hello echo $(id); id": ("echo", "$(id);", "id"),
+}
+
+
+@pytest.mark.parametrize("command", RUN)
+def test_a_command_to_run_is_split_and_not_looked_at(command: str) -> None:
+    assert parse(command) == Wanted("admin", "hello", words=("run", "hello", "--", *RUN[command]))
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["run", "run hello", "run hello --", "run Hello ls", "run --x hello ls", "run -- hello ls", "run hello 'x",
+     "run ../x ls", "run " + "a" * 28 + " ls", "run hello echo " + "a" * 70_000, "runs hello ls", "log hello -- ls",
+     "run\x00hello ls"],
+)  # fmt: skip
+def test_what_cannot_be_run_is_said(command: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse(command)
+    said = caught.value.message + caught.value.hint
+    assert said.isprintable() and len(said) < 200

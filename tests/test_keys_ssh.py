@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +16,9 @@ from corpushooks.endpoint import parse
 from corpushooks.keyring import Keyring
 from corpushooks.keys import Key
 from corpushooks.project import Host
-from corpushooks.run import Output, run
+from corpushooks.run import PIPE, Output, run, spawn, start_time
 from tests.host import FAILING, Box, Work, until
+from tests.seat import heard, sitting
 from tests.sshd import Server, serving
 
 NO_PROJECT = "error: there is no project {!r} for the key {}\nhint: ssh {} whoami\n"
@@ -330,3 +332,60 @@ def test_a_push_after_the_first_is_told_nothing(door: Door) -> None:
     door.box.app()
     assert "note: hello takes sha1 commits" in door.work("alice").push().text
     assert "note:" not in door.work("alice").push("HEAD:refs/deploy/now").text
+
+
+# corpus run
+
+
+def test_a_command_runs_for_an_admin_key_and_no_other(door: Door) -> None:
+    door.add("ada", "admin", "hello")
+    door.add("kim", "push", "hello")
+    data = os.urandom(1 << 20)
+    done = door.ssh("ada", "run", "hello", "sh", "-c", "'cat; echo end >&2; exit 9'", stdin=data)
+    assert (done.code, done.stdout) == (9, data) and done.stderr.endswith(b"\nend\n")
+    refused = door.ssh("kim", "run", "hello", "true")
+    assert (refused.code, said(refused)) == (
+        3, f"error: the key kim: it may push, not admin\nhint: ssh {door.address} whoami\n"
+    )  # fmt: skip
+    other = door.ssh("ada", "run", "other", "true")
+    assert (other.code, said(other)) == (3, NO_PROJECT.format("other", "ada", door.address))
+    listed = door.ssh("kim", "history", "hello", "--commands")
+    assert listed.code == 0 and "exit 9" in listed.text and " ada " in listed.text
+    door.add("rita", "read", "hello")
+    assert door.ssh("rita", "history", "hello", "--commands").code == 3
+
+
+def logged_in(door: Door, name: str, flag: str, *words: str) -> list[str | Path]:
+    user, _, address = door.server.url("").removeprefix("ssh://").partition("@")
+    command = door.server.command_with(door.folder / name).split()
+    return [*command, flag, "-p", address.partition(":")[2], f"{user}@127.0.0.1", "run", "hello", *words]
+
+
+def test_a_terminal_over_ssh_is_one_and_ends_with_it(door: Door) -> None:
+    door.add("ada", "admin")
+    script = "stty size; echo $TERM; setsid sleep 1000 & echo pid $! begun; read line; echo got $line; sleep 1000"
+    with sitting(logged_in(door, "ada", "-t", "bash", "-c", shlex.quote(script))) as (client, master):
+        text = heard(master, " begun")
+        assert "33 121" in text and "xterm-256color" in text
+        pid = int(text.split("pid ")[1].split()[0])
+        os.write(master, b"typed\n")
+        heard(master, "got typed")
+        os.write(master, b"\r~.")  # ends the connection
+        assert client.wait(60) == 255
+        until(lambda: start_time(pid) is None)
+
+
+@pytest.mark.parametrize("ends", ["the connection", "the key"])
+def test_without_a_terminal_it_ends_with(door: Door, ends: str) -> None:
+    door.add("ada", "admin")
+    words = logged_in(door, "ada", "-T", "sh", "-c", shlex.quote("setsid sleep 1000 & echo $!; wait"))
+    client = spawn(words, stdin=PIPE, stdout=PIPE, stderr=PIPE)
+    assert client.stdout and client.stderr
+    with client:
+        pid = int(client.stdout.readline())
+        if ends == "the connection":
+            client.kill()
+        else:
+            door.remove("ada")
+            assert b"error: this session is over, or its key is no longer here" in client.stderr.read()
+        until(lambda: start_time(pid) is None)

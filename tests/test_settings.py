@@ -58,6 +58,7 @@ address: deploy.example.org:2222
 enlarge: [lvextend, -L, +1G]
 reserve: 0
 max_parallel: 1
+max_commands: 3
 worker_idle_timeout: 5
 idle_timeout: 0.5
 stop_timeout: 10
@@ -92,6 +93,7 @@ projects: {hello: {branch: main}}
         enlarge=("lvextend", "-L", "+1G"),
         reserve=0,
         max_parallel=1,
+        max_commands=3,
         worker_idle_timeout=5,
         idle_timeout=0.5,
         stop_timeout=10,

@@ -132,7 +132,7 @@ def test_the_hour_that_comes_twice_has_two_names(box: Box) -> None:
 # stores of other versions
 
 
-NEWER = ("key", "admission", "freeze", "claim")
+NEWER = ("key", "admission", "freeze", "claim", "command")
 
 
 def take_back(db: sqlite3.Connection, tables: tuple[str, ...] = NEWER) -> None:
@@ -287,7 +287,7 @@ def test_a_daemon_is_upgraded_while_deployments_run_and_wait(replaced: Box) -> N
     leaving.terminate()
     until(lambda: not box.reachable())
     with closing(sqlite3.connect(box.host.store, isolation_level=None)) as db:
-        take_back(db, ("key", "admission", "freeze"))  # what stops has claims to the end
+        take_back(db, ("key", "admission", "freeze", "command"))  # what stops has claims to the end
     (box.root / "gate").touch()
     assert leaving.wait(30) == 0
     with closing(sqlite3.connect(box.host.store, isolation_level=None)) as db:

@@ -149,6 +149,27 @@ def test_after_a_mistake_was_mended_a_restart_works_at_once(server: Server) -> N
     assert "live:" in server.run("corpus status one").text
 
 
+def test_a_command_has_a_control_group_of_its_own_which_ends_with_the_daemon(server: Server) -> None:
+    script = "echo $$ >pid; cat /proc/self/cgroup >group; setsid sleep 1000 & echo $! >pid; exec sleep 1000"
+    server.run(
+        f"""
+        systemd-run --quiet --unit=command --remain-after-exit corpus run one sh -c '{script}'
+        cd /srv/projects/one/project && until test -s group && test -s pid; do sleep 0.1; done
+        """
+    )
+    tree = server.root / "srv/projects/one/project"
+    group = (tree / "group").read_text().strip().removeprefix("0::")
+    assert group.startswith("/system.slice/corpushooks.service/corpus-run-") and group.endswith(".scope")
+    assert server.run("stat -c %U /srv/projects/one/project/group").text == "one-user"
+    pid = (tree / "pid").read_text().strip()
+    server.run(f"test -d /sys/fs/cgroup{group} && test -e /proc/{pid} && systemctl restart corpushooks.service")
+    until(lambda: server.run(f"test -e /proc/{pid} || test -e /sys/fs/cgroup{group}", check=False).code, 60)
+    assert "the daemon" in server.run("corpus history one --commands").text
+    server.run(
+        "systemctl is-active corpushooks.service; rm /srv/projects/one/project/pid /srv/projects/one/project/group"
+    )
+
+
 def test_an_upgrade_lets_a_deployment_end_and_loses_no_push(server: Server) -> None:
     pushing(server, "one", SLOW)
     until((server.root / "root/runs").exists)

@@ -53,12 +53,13 @@ def _show(kind: str, told: Report, as_json: bool) -> None:
 @click.command("history")
 @NAME
 @click.option("-n", "--limit", type=click.IntRange(min=1), default=20, help="How many (default: 20).")
+@click.option("--commands", is_flag=True, help="List what was run with `corpus run` instead.")
 @JSON
 @click.pass_obj
-def history_(context: Context, name: str, limit: int, as_json: bool) -> None:
+def history_(context: Context, name: str, limit: int, commands: bool, as_json: bool) -> None:
     """List the deployments of a project, the newest first."""
-    told = _told(context, "history", name, {"limit": limit})
-    _show("history", told, as_json)
+    kind = "commands" if commands else "history"
+    _show(kind, _told(context, kind, name, {"limit": limit}), as_json)
 
 
 @click.command("archives")

@@ -1,0 +1,370 @@
+"""Run one command with the rights of an application: what the daemon starts for `corpus run`, beside itself.
+
+    python -I -S become.py FD
+
+FD is a socket to the daemon. From it come the length of a plan in eight bytes, the plan in JSON, and then bytes, each
+the number of a signal for the command; when it closes, everything ends. One line of JSON goes back:
+{"code": N}, with "wrong" where the command could not be started.
+
+This process only waits: its child gives up all rights and becomes the command. No process of the command outlives it.
+They are found in their control group and, since orphans are handed to this process, among its descendants: a session
+of their own hides none of them.
+
+Standard library only, and nothing of ours. The daemon has threads and must not fork; this has one thread and may.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import json
+import os
+import select
+import shlex
+import signal
+import socket
+import sys
+import termios
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+GRACE, KILLING = 3.0, 5.0  # seconds between TERM and KILL, and after that
+TICK = 0.02
+REAP = 1000  # milliseconds after which orphans that ended are looked for
+NOT_FOUND, NOT_RUN = 127, 126  # as a shell has it
+FORWARDED = frozenset({signal.SIGINT, signal.SIGQUIT})
+# Source: linux/prctl.h, linux/capability.h
+SET_PDEATHSIG, CAPBSET_DROP, SET_CHILD_SUBREAPER, SET_NO_NEW_PRIVS = 1, 24, 36, 38
+CAP_AMBIENT, AMBIENT_CLEAR_ALL = 47, 4
+CAPABILITY_VERSION = 0x20080522
+CAPABILITIES = ("CapInh", "CapPrm", "CapEff", "CapAmb")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run, where, and as whom."""
+
+    words: list[str]
+    env: dict[str, str]
+    folder: int  # descriptors
+    streams: list[int]
+    account: list[int] | None  # uid and gid; None: as we are
+    groups: list[int]
+    umask: int
+    group: str | None  # the folder of its control group
+
+
+def main() -> None:
+    """Run what the daemon asks for."""
+    link = socket.socket(fileno=int(sys.argv[1]))
+    link.set_inheritable(False)
+    plan = Plan(**json.loads(_exactly(link, int.from_bytes(_exactly(link, 8), "big"))))
+    told = supervise(link, plan)
+    with contextlib.suppress(OSError):  # the daemon is gone
+        link.sendall(json.dumps(told).encode() + b"\n")
+
+
+def _exactly(link: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        chunk = link.recv(size - len(data))
+        if not chunk:
+            sys.exit(1)
+        data += chunk
+    return data
+
+
+# the one that waits
+
+
+def supervise(link: socket.socket, plan: Plan) -> dict[str, object]:
+    """Run a command to its end, or to that of the connection; end what it left; return what to tell of it."""
+    _prctl(SET_CHILD_SUBREAPER, 1)
+    if plan.account:
+        for each in plan.streams:  # so that it can open /dev/stdout and the name of its terminal
+            os.fchown(each, plan.account[0], -1)
+    report, reporting = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        _child(plan, reporting)
+    for each in (*plan.streams, plan.folder, reporting):
+        with contextlib.suppress(OSError):  # one descriptor may be there more than once
+            os.close(each)
+    wrong = _attend(link, pid, report)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) if _has_ended(pid) else -signal.SIGKILL
+    end(plan.group, os.getpid())
+    if wrong:
+        return _told(wrong, plan.words[0])
+    return {"code": code if code >= 0 else 128 - code}
+
+
+def _attend(link: socket.socket, pid: int, report: int) -> bytes:
+    """Pass signals on until the command, or the connection, ends; return why the command was not started."""
+    handle, wrong = os.pidfd_open(pid), b""
+    poll = select.poll()
+    for each in (handle, report, link.fileno()):
+        poll.register(each, select.POLLIN)
+    while True:
+        ready = {fd for fd, _ in poll.poll(REAP)}
+        _reap(pid)
+        if report in ready:
+            data = os.read(report, 4096)
+            wrong += data
+            if not data:
+                poll.unregister(report)
+        elif handle in ready:
+            return wrong
+        if link.fileno() in ready and not _pass_on(link, pid):
+            return wrong
+
+
+def _pass_on(link: socket.socket, pid: int) -> bool:
+    """Send the signals that came to the command; return whether the connection goes on."""
+    try:
+        numbers = link.recv(64)
+    except OSError:
+        return False
+    for number in numbers:
+        with contextlib.suppress(ProcessLookupError):
+            if number in FORWARDED:
+                os.killpg(pid, number)
+    return bool(numbers)
+
+
+def _has_ended(pid: int) -> bool:
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _reap(but: int) -> None:
+    """Let ended orphans go, but not a process whose exit code is yet to be asked for."""
+    with contextlib.suppress(ChildProcessError):
+        while (found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and found.si_pid != but:
+            os.waitpid(found.si_pid, 0)
+
+
+def _told(wrong: bytes, word: str) -> dict[str, object]:
+    """Say why a command was not started."""
+    step, _, number = wrong.decode().rpartition(" ")
+    if step == "run" and int(number) in (errno.ENOENT, errno.ENOTDIR):
+        shell = f"; for a shell: sh -c {shlex.quote(word)}" if " " in word else ""
+        return {"code": NOT_FOUND, "wrong": f"{shlex.quote(word)}: command not found{shell}"}
+    what = shlex.quote(word) if step == "run" else step
+    return {"code": NOT_RUN, "wrong": f"{what}: {os.strerror(int(number))}"}
+
+
+# the one that becomes the command
+
+
+def _child(plan: Plan, report: int) -> NoReturn:
+    """Become the command, or say which step failed."""
+    parent, step = os.getppid(), "terminal"
+    try:
+        if plan.group:
+            with contextlib.suppress(OSError):  # as where there is none
+                Path(plan.group, "cgroup.procs").write_text("0")
+        os.setsid()
+        _take(plan.streams, {report, plan.folder})
+        step = "rights"
+        os.umask(plan.umask)
+        _restore_signals()
+        drop(plan.account, plan.groups)
+        _prctl(SET_PDEATHSIG, signal.SIGKILL)  # lost with the rights, so only now
+        if os.getppid() != parent:
+            os._exit(NOT_RUN)
+        step = "project/"
+        os.fchdir(plan.folder)
+        os.set_inheritable(plan.folder, False)
+        step = "run"
+        if not plan.words[0]:
+            raise FileNotFoundError(errno.ENOENT, "no name")
+        os.execvpe(plan.words[0], plan.words, plan.env)
+    except (OSError, ValueError) as exc:  # ValueError: what cannot be given to a program
+        os.write(report, f"{step} {getattr(exc, 'errno', 0) or errno.EINVAL}".encode())
+    finally:
+        os._exit(NOT_RUN)
+
+
+def _take(streams: list[int], kept: set[int]) -> None:
+    """Have three descriptors as standard streams and close all others but a few; a terminal becomes our own."""
+    for place, each in enumerate(streams):
+        os.dup2(each, place)
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and int(name) not in kept:
+            with contextlib.suppress(OSError):
+                os.close(int(name))
+    if os.isatty(0):
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def _restore_signals() -> None:
+    """Have every signal do what it does by itself, and hold back none."""
+    for number in signal.valid_signals():
+        with contextlib.suppress(OSError, ValueError):
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def drop(account: list[int] | None, groups: list[int]) -> None:
+    """Give up all rights but those of an account, for good; raise OSError where anything of them would be left."""
+    privileged = os.geteuid() == 0
+    if privileged:
+        _drop_bounding()
+    _prctl(CAP_AMBIENT, AMBIENT_CLEAR_ALL)
+    if account:
+        uid, gid = account
+        os.setgroups(groups)
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
+    _drop_capabilities()
+    _prctl(SET_NO_NEW_PRIVS, 1)
+    _check(account, [*CAPABILITIES, *(["CapBnd"] if privileged else [])])
+
+
+def _drop_bounding() -> None:
+    for number in range(64):
+        try:
+            _prctl(CAPBSET_DROP, number)
+        except OSError as exc:
+            if exc.errno == errno.EINVAL and number:  # beyond the last that this kernel has
+                return
+            raise
+
+
+def _drop_capabilities() -> None:
+    header, none = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0), (ctypes.c_uint32 * 6)()
+    if ctypes.CDLL(None, use_errno=True).capset(header, none):
+        raise OSError(ctypes.get_errno(), "capset")
+
+
+def _prctl(option: int, value: int) -> None:
+    rest = (ctypes.c_ulong(0),) * 3
+    if ctypes.CDLL(None, use_errno=True).prctl(option, ctypes.c_ulong(value), *rest):
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+def _check(account: list[int] | None, none: list[str]) -> None:
+    """Raise OSError where the kernel says that something is left."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    said = {key: value.split() for key, _, value in (line.partition(":") for line in lines)}
+    wrong = [key for key in none if int(said[key][0], 16)]
+    if account:
+        uid, gid = account
+        wrong += [key for key, number in (("Uid", uid), ("Gid", gid)) if set(said[key]) != {str(number)}]
+        wrong += ["root"] if uid == 0 or gid == 0 else []
+    if wrong or said["NoNewPrivs"] != ["1"]:
+        raise OSError(errno.EPERM, f"still there: {' '.join(wrong)}")
+
+
+# what a command leaves
+
+
+def make_group(name: str) -> str | None:
+    """Make a control group beside ours; return its folder, or None where this machine gives us none."""
+    home = _group_home()
+    try:
+        if home is None:
+            return None
+        (home / name).mkdir(exist_ok=True)
+    except OSError:  # not ours to make, or a container that shows them only
+        return None
+    return str(home / name)
+
+
+def groups_of(prefix: str) -> list[str]:
+    """Return the control groups beside ours whose name begins so."""
+    home = _group_home()
+    return [str(each) for each in home.glob(f"{prefix}*") if each.is_dir()] if home else []
+
+
+def _group_home() -> Path | None:
+    """Return the folder of our own control group. Source: cgroups(7), proc(5)."""
+    own = next((line[3:] for line in _lines("/proc/self/cgroup") if line.startswith("0::")), None)
+    for line in _lines("/proc/self/mountinfo") if own and ".." not in own else ():
+        fields, _, rest = line.partition(" - ")
+        root, at = fields.split()[3:5]
+        if own and rest.startswith("cgroup2 ") and f"{own}/".startswith(root.rstrip("/") + "/"):
+            found = Path(at, own.removeprefix(root.rstrip("/")).strip("/"))
+            return found if found.is_dir() else None
+    return None
+
+
+def _lines(path: str) -> list[str]:
+    with contextlib.suppress(OSError):
+        return Path(path).read_text(errors="replace").split("\n")
+    return []
+
+
+def end(group: str | None, parent: int = 0) -> None:
+    """End all that is in a control group or descends from a process: it is asked to, then killed."""
+    begun = time.monotonic()
+    told: set[tuple[int, int]] = set()
+    while left := _left(group, parent):
+        late = time.monotonic() - begun - GRACE
+        if late > KILLING:
+            break
+        if late > 0:
+            with contextlib.suppress(OSError):  # before Linux 5.14 there is no such file
+                Path(group or "/nowhere", "cgroup.kill").write_text("1")
+        for each in left if late > 0 else left - told:
+            _send(each, (signal.SIGKILL,) if late > 0 else (signal.SIGHUP, signal.SIGTERM, signal.SIGCONT))
+        told |= left
+        time.sleep(TICK)
+    if group:
+        _remove(group)
+
+
+def _remove(group: str) -> None:
+    for _ in range(50):
+        with contextlib.suppress(OSError):  # the kernel is not done with the last process
+            os.rmdir(group)
+        if not os.path.isdir(group):
+            break
+        time.sleep(TICK)
+
+
+def _send(process: tuple[int, int], numbers: tuple[signal.Signals, ...]) -> None:
+    """Send signals to a process, to no other that has its pid by now."""
+    pid, start = process
+    with contextlib.suppress(OSError):
+        handle = os.pidfd_open(pid)
+        try:
+            fields = _stat(pid)
+            for number in numbers if fields and int(fields[19]) == start else ():
+                signal.pidfd_send_signal(handle, number)
+        finally:
+            os.close(handle)
+
+
+def _left(group: str | None, parent: int) -> set[tuple[int, int]]:
+    """Return pid and start time of what is in a control group, or descends from a process, and has not ended."""
+    if parent:
+        _reap(0)
+    inside = {int(line) for line in _lines(f"{group}/cgroup.procs") if line.isdigit()} if group else set()
+    if not parent:
+        known = {pid: _stat(pid) for pid in inside}
+    else:
+        known = {int(name): _stat(int(name)) for name in os.listdir("/proc") if name.isdigit()}
+        inside |= _descendants({pid: int(fields[1]) for pid, fields in known.items() if fields}, parent)
+    living = ((pid, known.get(pid) or ["Z"]) for pid in inside - {0, os.getpid()})
+    return {(pid, int(fields[19])) for pid, fields in living if fields[0] not in "ZX"}
+
+
+def _descendants(above: dict[int, int], parent: int) -> set[int]:
+    """Return what descends from a process, of processes and their parents."""
+    found: set[int] = set()
+    while more := {pid for pid, its in above.items() if its == parent or its in found} - found:
+        found |= more
+    return found
+
+
+def _stat(pid: int) -> list[str]:
+    """Return what proc(5) has of a process in stat, from state and parent on; nothing where it is gone."""
+    return "".join(_lines(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+
+
+if __name__ == "__main__":
+    main()
