@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from corpushooks import apt, claiming, claims, edits, git, inspection, release, survey
 from corpushooks import tree as trees
 from corpushooks.checks import sent
-from corpushooks.checks.finding import Finding
+from corpushooks.checks.finding import Finding, errors
 from corpushooks.config import Cfg
 from corpushooks.deployment import ProjectRow, Request
 from corpushooks.errors import CorpusError, GitError, UsageError
@@ -134,8 +134,8 @@ def _edits(paths: tuple[str, ...]) -> tuple[str, ...]:
 
 def _name_in(sample: Path) -> str:
     """Return the name that a PILLAR.sample gives its project, since modules and files are named by it, or some name."""
-    readable = sample.is_file() and not sample.is_symlink()
-    found = re.search(r"^[\"']?makina-projects\.([\w-]+)", sample.read_text(errors="replace") if readable else "", re.M)
+    text = (survey.bytes_of(sample) or b"").decode(errors="replace")
+    found = re.search(r"^[\"']?makina-projects\.([\w-]+)", text, re.M)
     return found[1] if found and NAME.fullmatch(found[1]) and len(found[1]) <= NAME_LIMIT else "project"
 
 
@@ -165,7 +165,9 @@ def _check(
     """Read every file of a release; where syntax and cfg are right, have Salt compile each SLS, and run none."""
     settings = settings_of(site, row)
     work = _Work(site, found, settings, release.redactor_of(settings), survey.read(found), lists)
-    if found.install():
+    if errors(work.texts.unusable.values()):  # Salt would wait for them, or read them whole
+        said = [*said, *survey.static(found, work.texts)]
+    elif found.install():
         lists.ask_ahead(survey.literal_names(found, work.texts))
         with site.engine.session(found.minion(settings), Unheard(work.redactor)) as session:
             said = [*said, *_judged(session, work)]

@@ -5,7 +5,9 @@ Values, but for looks into the SLS files that the texts speak of.
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +17,7 @@ from corpushooks.errors import SaltError
 from corpushooks.redaction import Redactor
 from corpushooks.text import shown
 
+SIZE = 8 << 20  # bytes of a file that are looked at
 _RENDERING = re.compile(r"Rendering SLS '?(?:base:)?([^' ]+?)'? failed(?:, render error)?:\s*(.*)", re.S)
 _NAMED = re.compile(r"\b(?:in SLS|SLS|for) '?\[?([\w-]+(?:\.[\w-]+)+)")
 # How Salt names what it complains of, the surest first: the id of a state, an SLS or a file that is included.
@@ -252,11 +255,18 @@ def key_line(text: str, key: str) -> int | None:
 
 
 def text_of(file: Path) -> str:
-    """Return what a file says, as far as it is text; nothing where it cannot be read."""
+    """Return what a file says, as far as it is text, of a very large one the beginning; nothing where it is no file."""
     try:
-        return file.read_text(encoding="utf-8", errors="replace")
+        with open(file, "rb", opener=_opened) as opened:
+            return (
+                opened.read(SIZE).decode("utf-8", "replace") if stat.S_ISREG(os.fstat(opened.fileno()).st_mode) else ""
+            )
     except OSError:
         return ""
+
+
+def _opened(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a pipe would wait for who writes
 
 
 def state_of(minion: Minion, sls: str, tag: str, told: Mapping[str, Any]) -> State:

@@ -12,7 +12,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from corpushooks import apt, config, git, release
@@ -37,13 +37,14 @@ class Texts:
     """The files of a release that Salt may read, by their path in the repository."""
 
     contents: Mapping[str, bytes]
+    unusable: Mapping[str, Finding] = field(default_factory=dict)  # what nobody can read, of those that are to be read
 
     @functools.cached_property
     def wrong(self) -> dict[str, Finding]:
         """What is no text, of those that have to be one."""
-        read = {path for path in self.contents if path.endswith(".sls") or path == f".salt/{SAMPLE}"}
+        read = filter(_is_run, self.contents)
         found = {path: texts.encoding(path, self.contents[path]) for path in sorted(read)}
-        return {path: finding for path, finding in found.items() if finding}
+        return {**self.unusable, **{path: finding for path, finding in found.items() if finding}}
 
     def text(self, path: str) -> str:
         return self.contents.get(path, b"").decode("utf-8", "replace")
@@ -84,23 +85,39 @@ def read(found: Release) -> Texts:
     paths = [(folder, name, path) for folder, name in ((found.salt, ".salt"), (found.pillar, "pillar"))
              for path in folder.rglob("*")]  # fmt: skip
     contents: dict[str, bytes] = {}
+    unusable: dict[str, Finding] = {}
     size = 0
     for folder, name, path in sorted(paths, key=lambda each: (each[2].suffix != ".sls", each[2].name != SAMPLE, each)):
         if len(contents) >= MANY or size >= TOTAL:
             break
-        data = _bytes(path)
-        if data is not None:
-            contents[f"{name}/{path.relative_to(folder)}"] = data
+        file = f"{name}/{path.relative_to(folder)}"
+        if _is_run(file) and (finding := _unusable(file, path)):
+            unusable[file] = finding
+        elif (data := bytes_of(path, texts.LIMIT if _is_run(file) else SIZE)) is not None:
+            contents[file] = data
             size += len(data)
-    return Texts(contents)
+    return Texts(contents, unusable)
 
 
-def _bytes(path: Path) -> bytes | None:
+def _is_run(file: str) -> bool:
+    """Say whether Salt runs a file, or computes the cfg from it."""
+    return file.endswith(".sls") or file == f".salt/{SAMPLE}"
+
+
+def _unusable(file: str, path: Path) -> Finding | None:
+    try:
+        st = path.lstat()
+    except OSError:
+        return None
+    return texts.unusable(shown(file), st.st_mode, st.st_size)
+
+
+def bytes_of(path: Path, limit: int = texts.LIMIT) -> bytes | None:
     """Return the content of a file that is no link and not too large."""
     try:
         with open(path, "rb", opener=_opened) as file:
             st = os.fstat(file.fileno())
-            return file.read(SIZE) if stat.S_ISREG(st.st_mode) and st.st_size <= SIZE else None
+            return file.read(limit) if stat.S_ISREG(st.st_mode) and st.st_size <= limit else None
     except OSError:
         return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -304,6 +305,52 @@ def test_a_sample_that_is_no_text_and_the_other_files(lists: None, new_box: Call
         ("00_a.sls", 1, "syntax"), ("10_b.sls", 7, "package"), ("10_b.sls", 8, "doubled"),
         ("PILLAR.sample", 3, "encoding"),
     ]  # fmt: skip
+
+
+def enormous(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(15 << 40)
+
+
+def odd_files(app: Path) -> Iterator[tuple[str, str]]:
+    """Make one odd file after the other in a folder; give each with what is said of it."""
+    write(app, {".salt/00_a.sls": "include: [makina-projects.project.inner.x]\na:\n  test.nop: []\n"}, app)
+    (app / ".salt/inner").mkdir()
+    for name, make, said in (
+        (".salt/10_b.sls", enormous, "15728640 MiB, and at most 8 MiB are read"),
+        (".salt/PILLAR.sample", enormous, "15728640 MiB, and at most 8 MiB are read"),
+        (".salt/inner/x.sls", enormous, "15728640 MiB, and at most 8 MiB are read"),
+        (".salt/PILLAR.sample", os.mkfifo, "a named pipe, not a file"),
+        (".salt/inner/x.sls", os.mkfifo, "a named pipe, not a file"),
+        (".salt/10_b.sls", lambda path: os.mknod(path, stat.S_IFSOCK), "a socket, not a file"),
+    ):
+        make(app / name)
+        yield name, said
+        (app / name).unlink()
+
+
+def test_what_nobody_could_read_is_one_clear_line(new_box: Callable[..., Box], tmp_path: Path) -> None:
+    """Larger than any memory, or never ending: nothing reads it, and nothing waits for it."""
+    box, app = new_box(salt=True), tmp_path / "app"
+    for name, said in odd_files(app):
+        findings = asked(box, "check", str(app), code=1)["findings"]
+        told = [(each["kind"], each["file"], each["what"]) for each in findings]
+        assert [each for each in told if each[0] != "missing"] == [("file", name, said)]
+        done = corpus(box, "check", "--fix", str(app))
+        assert (done.code, done.text) == (0, "nothing to rewrite")
+    (app / ".salt/inner").rmdir()
+    write(app, {".salt/00_a.sls": "a:\n  test.nop: []\n", ".salt/10_b.sls/x": ""}, app)
+    (finding,) = asked(box, "check", str(app))["findings"]
+    assert (finding["kind"], finding["what"]) == ("unread", "nothing reads it: a folder, not a file")
+    (app / ".gitattributes").symlink_to("/dev/zero")
+    assert len(asked(box, "check", str(app))["findings"]) == 1
+
+
+def test_a_push_of_an_enormous_sls_is_refused(box: Box) -> None:
+    box.init()
+    work = box.work()
+    work.commit({".salt/00_a.sls": "a:\n  test.nop: []\n", ".salt/10_b.sls": "#" * ((8 << 20) + 1)})
+    assert work.push().rejected == "10_b.sls: 9 MiB, and at most 8 MiB are read"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")

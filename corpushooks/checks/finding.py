@@ -19,6 +19,9 @@ KINDS: dict[str, tuple[str, str, str]] = {
     "package": (ERROR, "a package that the lists of this host's apt do not have", "the successor it names, or `--fix`"),
     "versions": (ERROR, "a package named twice in one state, with two versions", "keep one"),
     "encoding": (ERROR, "a file that is not UTF-8, or an LFS pointer", "save it as UTF-8"),
+    "file": (
+        ERROR, "an SLS file or a sample that is a pipe, a socket or a device, or larger than 8 MiB", "put a plain file",
+    ),
     "config": (ERROR, "a cfg or a pillar that cannot be computed", "correct the key that it names"),
     "name": (ERROR, "a name, a link or a path that Salt or git cannot use", "rename it, or put the file itself"),
     "option": (ERROR, "an option that `resetperms` does not have", "`resetperms --help`"),

@@ -1,10 +1,11 @@
-"""One file as it lies there, before anybody reads it: not UTF-8, or only a pointer to a large file."""
+"""One file as it lies there, before anybody reads it: not a file, too large, not UTF-8, or only a pointer to a file."""
 
 from __future__ import annotations
 
 import itertools
 import re
 import shlex
+import stat
 from collections.abc import Iterator
 
 from corpushooks.checks.finding import Finding
@@ -16,6 +17,25 @@ FLAGS = ("--reset-acls", "--no-acls", "--only-acls", "--no-recursive", "--quiet"
 SHORT = frozenset("pugknoReqvh")
 _CALL = re.compile(r"resetperms")
 _OPTION = re.compile(r"(?<!\S)(--?[A-Za-z][\w-]*)")
+
+
+LIMIT = 8 << 20  # bytes of an SLS file or a sample
+_OTHERS = (
+    (stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"),
+)  # fmt: skip
+
+
+def unusable(file: str, mode: int, size: int) -> Finding | None:
+    """Return why nobody can read an SLS file or a sample, by what it is and how large."""
+    if stat.S_ISDIR(mode):
+        return Finding("unread", file, None, "nothing reads it: a folder, not a file", "rename it, or put a file there")
+    if other := next((name for test, name in _OTHERS if test(mode)), ""):
+        return Finding("file", file, None, f"{other}, not a file", "put a file there, or take it away")
+    if size > LIMIT:
+        what = f"{-(-size >> 20)} MiB, and at most {LIMIT >> 20} MiB are read"
+        return Finding("file", file, None, what, "move the data into files of their own")
+    return None
 
 
 def uncommented(text: str) -> str:
