@@ -153,7 +153,7 @@ def test_services_are_started_by_their_script_without_systemd(world: World) -> N
     for text in ("one", "one", "two"):
         result = run_one(world, WITHOUT_SYSTEMD.replace("TEXT", text), **own)
         assert result.ok, result
-    assert world.read("asked").split() == ["start", "reload"]
+    assert world.read("asked").split() == ["start", "force-reload"]
     (world.out / "redis-server").unlink()
     result = run_one(world, WITHOUT_SYSTEMD.replace("TEXT", "three"), **own)
     assert "systemd does not run here, so redis-server cannot be started" in str(result.states)

@@ -338,7 +338,9 @@ def test_a_service_of_systemd_reads_only_what_was_tested(world: World) -> None:
         found.append(run_one(world, SERVICE.replace("TEXT", text), **systemd))
         assert world.read("conf") == content
     assert [result.ok for result in found] == [True, True, False, True]
-    assert (world.root / "asked").read_text().splitlines() == ["enable mine", "start mine", "reload mine"]
+    assert (world.root / "asked").read_text().splitlines() == [
+        "enable mine", "start mine", "reload-or-restart mine"
+    ]  # fmt: skip
     assert "what was changed is put back" in next(state.comment for state in found[2].states if state.id == "mine")
     assert world.read("link") == "fine too"
     alone = run_one(world, SERVICE.replace("TEXT", "other"), **{"makina-states.systemctl": ""})

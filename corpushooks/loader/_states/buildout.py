@@ -3,16 +3,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from salt.exceptions import CommandExecutionError
 
 __salt__: dict[str, Callable[..., Any]]  # Salt's loader fills these in
+__states__: dict[str, Callable[..., dict[str, Any]]]
 __opts__: dict[str, Any]
+__context__: dict[str, Any]
 
+DEBIAN = "/usr/bin/python3"  # Debian's own; what makes environments of it is a package apart
+VENV = "python3-venv"
 PLACE = ".buildout"  # where zc.buildout is installed, in a folder that has no bin/buildout
 
 
@@ -45,9 +51,32 @@ def _program(folder: Path, python: str, user: str | None) -> str:
     if os.access(own, os.X_OK):
         return str(own)
     if not ours.exists():
+        _have_venv(python)
         _run([python, "-m", "venv", str(folder / PLACE)], str(folder), user)
         _run([str(ours.with_name("pip")), "install", "--quiet", "zc.buildout"], str(folder), user)
     return str(ours)
+
+
+def _have_venv(python: str) -> None:
+    """Have Debian's package that environments of its Python are made with; another Python brings its own."""
+    if os.geteuid() or os.path.realpath(shutil.which(python) or "") != os.path.realpath(DEBIAN):
+        return
+    told = __salt__["cmd.run_all"]([python, "-c", "import ensurepip"], python_shell=False, ignore_retcode=True)
+    if told["retcode"]:
+        with _as_root():
+            made = __states__["pkg.installed"](VENV)
+        if not made["result"]:
+            raise CommandExecutionError(str(made["comment"]))
+
+
+@contextlib.contextmanager
+def _as_root() -> Iterator[None]:
+    """Forget `runas` for a while: Salt runs every command of a state that has it as that user."""
+    user = __context__.pop("runas", None)
+    try:
+        yield
+    finally:
+        __context__["runas"] = user
 
 
 def _run(argv: list[str], folder: str, user: str | None) -> str:

@@ -16,6 +16,8 @@ __opts__: dict[str, Any]
 __context__: dict[str, Any]
 
 Ended = dict[str, Any]
+# Not every service can reload (RabbitMQ, Redis, memcached): it is restarted then, as Debian's scripts do, too.
+RELOAD, FORCE = "reload-or-restart", "force-reload"
 
 
 def _ended(name: str, result: bool | None, comment: str, changes: Mapping[str, Any] | None = None) -> Ended:
@@ -234,9 +236,10 @@ def mod_watch(
     try:
         _test(tested_by)
         if __salt__["mc_services.systemctl"]():
-            __salt__["mc_services.manage"](verb, name)
+            __salt__["mc_services.manage"](verb if verb == "restart" else RELOAD, name)
         else:
-            __salt__["mc_services.run"](reloaded_by or [__salt__["mc_services.script"](name), verb])
+            script = __salt__["mc_services.script"](name)
+            __salt__["mc_services.run"](reloaded_by or [script, verb if verb == "restart" else FORCE])
     except CommandExecutionError as exc:
         return _wrong(name, str(exc))
     _before(name).clear()
