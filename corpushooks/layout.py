@@ -19,6 +19,7 @@ TEMPLATE = re.compile(r"(?<=# start templated\n).*?(?=# end templated\n)", re.DO
 SHEBANG_LIMIT = 126  # bytes; kernels before 5.1 read no more
 BALLAST = 8 << 20  # bytes
 REPOS = ("project", "pillar")
+OURS = "written by corpushooks"  # in our pre-receive: people may have their own
 
 
 def repo_path(project: Project, repo: str) -> Path:
@@ -81,7 +82,8 @@ def make(project: Project, branch: str, hashed: str = "sha1") -> None:
     for repo in REPOS:
         path = repo_path(project, repo)
         git.init_bare(path, branch, shared=pushers is not None, hashed=hashed)
-        _install_hook(project, repo, path / "hooks/proc-receive")
+        _install_hook(hook_text(project, repo), path / "hooks/proc-receive")
+        _install_hook(_shipped("pre-receive"), path / "hooks/pre-receive", ours=OURS)
         if pushers is not None:
             git.share(path, pushers)
             git.make_entrance(project.git_dir / "push" / path.name, path, pushers)
@@ -120,8 +122,10 @@ def _folder(path: Path, mode: int | None) -> None:
         raise TreeError(f"{path}: {exc.strerror}", hint=f"ls -ld {shlex.quote(str(path))}") from exc
 
 
-def _install_hook(project: Project, repo: str, path: Path) -> None:
-    text = hook_text(project, repo)
+def _install_hook(text: str, path: Path, ours: str = "") -> None:
+    """Write a hook where it is not so; one without the text `ours` is somebody else's, and stays."""
+    if path.is_file() and ours not in path.read_text(errors="replace"):
+        return
     if not path.is_file() or path.read_text(errors="replace") != text or not os.access(path, os.X_OK):
         disk.write_file(path, text.encode(), 0o755)
 
@@ -136,10 +140,14 @@ def hook_text(project: Project, repo: str) -> str:
         "PROJECT": project.name,
         "REPO": repo,
     }
-    text = (resources.files("corpushooks.hooks") / "proc-receive").read_text()
+    text = _shipped("proc-receive")
     block = "".join(f"{key} = {value!r}\n" for key, value in values.items())
     body = TEMPLATE.sub(lambda _: block, text.partition("\n")[2], count=1)
     return f"{_shebang(sys.executable)}\n{body}"
+
+
+def _shipped(name: str) -> str:
+    return (resources.files("corpushooks.hooks") / name).read_text()
 
 
 def _shebang(python: str) -> str:

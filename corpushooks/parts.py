@@ -158,7 +158,7 @@ def repositories(patient: Patient) -> Iterator[Fault]:
 
 def _repository(patient: Patient, path: Path) -> Iterator[Fault]:
     make, branch = f"corpus init {patient.row.name}", patient.row.branch
-    for name in ("HEAD", "config", "packed-refs", "hooks/proc-receive", f"refs/heads/{branch}"):
+    for name in ("HEAD", "config", "packed-refs", "hooks/proc-receive", "hooks/pre-receive", f"refs/heads/{branch}"):
         file = path / name
         if os.path.lexists(file) and not file.is_file():
             yield Fault(f"{file} is not a file", away(file, make, to=path))

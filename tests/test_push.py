@@ -223,16 +223,6 @@ def test_what_is_no_commit_is_refused(box: Box) -> None:
     assert (pushed.code, pushed.rejected) == (1, f"{blob[:12]} is no commit but a blob")
 
 
-def test_shallow_push_is_refused_by_git(box: Box) -> None:
-    work = box.app()
-    work.commit({"index.html": "two"})
-    work.git("clone", "--quiet", "--depth=1", f"file://{work.path}", str(box.root / "shallow"))
-    work.path = box.root / "shallow"
-    pushed = work.push()
-    assert (pushed.code, pushed.rejected) == (1, "shallow update not allowed")
-    assert box.row().live is None
-
-
 OPTIONS = {
     "unknown": ("fast", "unknown push option 'fast'"),
     "unknown step": ("only=instal", "only=instal: no such step"),
