@@ -35,6 +35,7 @@ from corpushooks.setup import manual
 HERE = Path(__file__).parent
 TOP = HERE.parent
 PYTHONS = {12: "3.11", 13: "3.13"}  # Debian's own, by release
+SYSTEMDS = {12: 252, 13: 257}
 PLATFORMS = {"amd64": "x86_64-manylinux_2_28", "arm64": "aarch64-manylinux_2_28"}
 UV = Path(sysconfig.get_path("scripts"), "uv")
 PLACE = Path("/opt/corpushooks")
@@ -148,7 +149,9 @@ def _programs(package: Package) -> None:
 def host_files(package: Package) -> None:
     """Have what `corpus setup` would write beside the environment."""
     manuals = manual.files(corpus, "corpus", __version__)
-    for file in setup.Plan(Host(Path("/")), Settings(), None, manuals, PLACE / "bin").files():
+    for file in setup.Plan(
+        Host(Path("/")), Settings(), None, manuals, PLACE / "bin", SYSTEMDS[package.release]
+    ).files():
         before, after = next((old, new) for old, new in PLACES.items() if file.path.is_relative_to(old))
         path = Path(after, file.path.relative_to(before))
         package.write(f"{path}.gz" if "man" in path.parts else path, file.text)

@@ -118,13 +118,15 @@ class Gate:
 
 
 def _of_first_push(project: str, path: Path) -> str:
-    """Say by which hash the commits of an empty repository are to be named: what git says there helps nobody."""
+    """Say by which hash the commits of an empty repository are to be named: what git says there helps nobody.
+
+    The client fails before it says anything of its own, so it is said to everybody.
+    """
     try:
         hashed = git.object_format(path) if git.is_empty(path) else ""
     except GitError:
         return ""
-    yours = "git rev-parse --show-object-format"
-    return hashed and f'note: {project} takes {hashed} commits; if a "protocol error" follows, yours are not: {yours}'
+    return hashed and f'note: {project} is {hashed}; a "protocol error" means that your repository is not'
 
 
 def _warn(exc: CorpusError) -> None:

@@ -76,6 +76,11 @@ class Machine:
         """Say whether systemd runs here."""
         return Path("/run/systemd/system").is_dir()
 
+    def systemd_version(self) -> int:
+        """Return the version of systemd; 0 where it does not say."""
+        found = re.match(r"systemd (\d+)", self.ask("systemctl", "--version").text) if self.supervised() else None
+        return int(found[1]) if found else 0
+
     def unit(self, name: str) -> Unit:
         said = self.ask("systemctl", "show", "--property=ActiveState,UnitFileState", name).text.splitlines()
         return Unit(active="ActiveState=active" in said, enabled="UnitFileState=enabled" in said)

@@ -330,7 +330,7 @@ def test_a_first_push_of_another_hash_is_told_what_is_wrong(door: Door, hashed: 
 def test_a_push_after_the_first_is_told_nothing(door: Door) -> None:
     door.add("alice")
     door.box.app()
-    assert "note: hello takes sha1 commits" in door.work("alice").push().text
+    assert 'note: hello is sha1; a "protocol error" means that your repository is not' in door.work("alice").push().text
     assert "note:" not in door.work("alice").push("HEAD:refs/deploy/now").text
 
 

@@ -418,6 +418,24 @@ def test_systemd_takes_the_units() -> None:
         check_units(host)
 
 
+@pytest.mark.parametrize(("version", "wanted"), [(0, "10"), (252, "10"), (253, "10"), (254, "2"), (257, "2")])
+def test_a_daemon_that_ends_again_and_again_is_started_ever_more_rarely(host: Host, version: int, wanted: str) -> None:
+    """Where systemd knows how: an older one would complain of what it does not know. It is never given up."""
+    text = setup.Plan(host, Settings(), None, systemd=version).template("corpushooks.service")
+    unit = dict(re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE))
+    assert (unit["RestartSec"], unit["StartLimitIntervalSec"], unit["Restart"]) == (wanted, "0", "on-failure")
+    assert unit.get("RestartMaxDelaySec") == ("30" if version >= 254 else None)
+    assert ("RestartSteps" in unit) == (version >= 254)
+
+
+def test_the_version_of_systemd_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = int(run(["systemctl", "--version"]).text.split()[1])
+    monkeypatch.setattr(Machine, "supervised", lambda self: True)
+    assert Machine().systemd_version() == found > 200
+    monkeypatch.setattr(Machine, "supervised", lambda self: False)
+    assert Machine().systemd_version() == 0
+
+
 def check_units(host: Host) -> None:
     units = [host.root / "etc/systemd/system" / name for name in setup.UNITS]
     done = run(["systemd-analyze", "verify", "--man=no", *units], check=False)

@@ -46,6 +46,9 @@ KINDS: Mapping[str, type[Action]] = {
     for kind in (Folder, Mode, Link, File, SettingsFile, UnitFile, Snippet, Group, User, Member, Started)
 }  # fmt: skip
 UNITS = ("corpushooks.socket", "corpushooks.service")
+STEPS_SINCE = 254  # the version of systemd that knows RestartSteps
+RESTART = "RestartSec=2\nRestartSteps=6\nRestartMaxDelaySec=30"
+RESTART_OLDER = "RestartSec=10"  # it has but one pause: long enough that starting for ever costs little
 PROGRAMS = ("corpus", "corpus-shell")
 PAGE = "corpus help getting-started"
 INCLUDE = re.compile(r"^\s*include\s.*sshd_config\.d/\*\.conf", re.IGNORECASE | re.MULTILINE)
@@ -132,7 +135,7 @@ def packaged() -> bool:
 class Plan:
     """What is to be set up; `manuals` are the texts for people and shells, by their path below share.
 
-    `programs` is the folder of our programs.
+    `programs` is the folder of our programs; `systemd` is its version where there is no machine to ask.
     """
 
     host: Host
@@ -140,6 +143,7 @@ class Plan:
     machine: Machine | None
     manuals: Mapping[str, str] = field(default_factory=dict)
     programs: Path = field(default_factory=lambda: program("corpus").parent)
+    systemd: int = 0  # its version; 0 where that is not known
 
     def table(self) -> list[Action]:
         """Return what makes a host, in order."""
@@ -209,11 +213,13 @@ class Plan:
         """Return a file of the system as this host needs it."""
         text = (resources.files("corpushooks") / "host_files" / name).read_text()
         root = f" --root {self.host.root}" if self.host.embedded else ""
+        version = self.machine.systemd_version() if self.machine else self.systemd
         corpus, endpoint = (f"{self.programs / name}{root}" for name in PROGRAMS)
         return Template(text).substitute(
             user=self.settings.account, keys=self.settings.authorized_keys or "none",
             corpus=corpus, endpoint=endpoint, socket=self.host.socket,
             projects=self.host.projects_dir, state=self.host.state_dir,
+            restart=RESTART if version >= STEPS_SINCE else RESTART_OLDER,
         )  # fmt: skip
 
 
