@@ -12,11 +12,12 @@ from corpushooks.errors import CorpusError, LogError, UsageError
 from corpushooks.history import History
 from corpushooks.keyring import Keyring
 from corpushooks.keys import PUSH
-from corpushooks.notice import FAILURE, INIT, RECOVERY, SUCCESS, TEST, Notice
+from corpushooks.notice import FAILURE, HEALTHY, INIT, RECOVERY, SUCCESS, TEST, UNHEALTHY, Notice
 from corpushooks.project import Host, Project
 from corpushooks.push import enabled
 from corpushooks.settings import Settings
-from corpushooks.site import Run
+from corpushooks.site import Run, Site
+from corpushooks.vitals import FAILING, Vital
 
 TOLD = frozenset({"deploy", "rollback"})  # the kinds of request of whose end people are told
 LINES = 20  # of the log that are sent
@@ -91,6 +92,24 @@ def made(
     )  # fmt: skip
     try:
         return notify.missing() or _sent(project.host, pack(settings, project, said))
+    except CorpusError as exc:
+        return exc.message
+
+
+def health(site: Site, found: Vital) -> str:
+    """Tell that a live release fails its checks, or answers again; return what was in the way of that, or nothing."""
+    event = UNHEALTHY if found.state == FAILING else HEALTHY
+    settings, row = site.settings.sound(found.project), site.history.project(found.project)
+    if row is None or not settings.notify or event not in settings.notify_on:
+        return ""
+    failed = f"failed its health checks {view.count(found.times, 'time')} in a row"
+    said = Notice(
+        event=event, host=_host(settings), project=row.name, environment=row.environment, number=row.live or 0,
+        outcome=event, what=f"deployment {row.live} {failed if found.reason else 'answers its health checks again'}",
+        reason=found.reason, command=site.words(f"corpus status {row.name}"), branch=row.branch,
+    )  # fmt: skip
+    try:
+        return notify.missing() or _sent(site.host, pack(settings, site.host.project(row.name), said))
     except CorpusError as exc:
         return exc.message
 

@@ -34,6 +34,7 @@ from corpushooks.peer import (
     accounts,
     listen,
 )
+from corpushooks.pulse import Pulse
 from corpushooks.rights import Rights
 from corpushooks.site import Site
 from corpushooks.systemd import Supervisor, supervisor
@@ -58,6 +59,7 @@ class Daemon:
     rights: Rights = field(init=False)
     lanes: Lanes = field(init=False)
     watches: Watches = field(init=False)
+    pulse: Pulse = field(init=False)
     left: bool = False  # whether deployments are left to the next daemon
     told: int = 0  # how often we were told to stop
     _watching: bool = False  # as the settings want it
@@ -70,6 +72,7 @@ class Daemon:
     def __post_init__(self) -> None:
         self.lanes = Lanes(self.site)
         self.watches = Watches(self.site, self.lanes)
+        self.pulse = Pulse(self.site)
         settings = self.site.settings
         self.rights = Rights(os.geteuid(), settings.group, accounts(), settings.account)
 
@@ -79,6 +82,8 @@ class Daemon:
             self.lanes.wake(row.name)
         self.listener.settimeout(min(0.5, self.supervisor.every))
         self.supervisor.say("READY=1")
+        if not self.embedded:  # that one leaves after a while: who relies on being told must have one that stays
+            self.pulse.start()
         while not self._stop.is_set() and not self._idle():
             self.supervisor.alive()  # said by who accepts: that another thread lives would say nothing
             try:
@@ -93,9 +98,11 @@ class Daemon:
             self._admit(Connection(link, self.limits))
         self.supervisor.say("STOPPING=1")
         self.listener.close()
+        self.pulse.stop()
         if left := self.lanes.stop(self.site.settings.stop_timeout):
             structlog.get_logger().warning("left to the next daemon", projects=left)
             self.left = True
+        self.pulse.wait()
 
     def stop(self) -> None:
         """Stop listening; what runs may come to its end, what waits stays queued. Asked again: what runs rolls back."""

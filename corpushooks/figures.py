@@ -83,6 +83,7 @@ METRICS: Mapping[str, tuple[str, str]] = {
     "broken": ("gauge", "Whether a project needs a person."),
     "frozen": ("gauge", "Whether a project is frozen."),
     "drift_files": ("gauge", "Files of project/ that are no longer as they were deployed."),
+    "healthy": ("gauge", "Whether the live release passed its health checks when it was last asked."),
     "faults": ("gauge", "What is missing or damaged of a project: corpus status names it."),
 }
 
@@ -116,6 +117,8 @@ def _gauges(status: Mapping[str, Any], deployments: Sequence[Deployment]) -> dic
     }  # fmt: skip
     if status["drift"] is not None:
         found["drift_files"] = len(status["drift"])
+    if status["health"]:
+        found["healthy"] = not status["health"]["times"]
     if status["since"]:
         found["last_success_timestamp_seconds"] = status["since"]
     if newest and newest.started and newest.decided:

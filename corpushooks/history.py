@@ -14,7 +14,6 @@ from collections.abc import Set
 from dataclasses import asdict
 from typing import Any
 
-from corpushooks.claimed import Claimed
 from corpushooks.deployment import (
     CANCELLED,
     DEPLOYED,
@@ -35,6 +34,7 @@ from corpushooks.errors import LostStoreError, NotAllowedError, StateError, Stor
 from corpushooks.obstacles import away, obstacle
 from corpushooks.project import Host
 from corpushooks.store import HINT, UNREADABLE, Connection, files, is_ours
+from corpushooks.vitals import Vitals
 
 LIVE = f"state = '{DEPLOYED}'"  # as its index has it
 PAGE = 50  # deployments that are read at once
@@ -57,7 +57,7 @@ def open_store(host: Host) -> History:
     return History(host.store)
 
 
-class History(Claimed):
+class History(Vitals):
     """What the store says, in the words of projects and deployments."""
 
     # projects
@@ -105,6 +105,7 @@ class History(Claimed):
             db.execute("DELETE FROM project WHERE name = ?", (name,))
             db.execute("DELETE FROM freeze WHERE project = ?", (name,))
             db.execute("DELETE FROM claim WHERE project = ?", (name,))
+            db.execute("DELETE FROM vitals WHERE project = ?", (name,))
             if purge:
                 for table in ("deployment", "journal", "child", "command"):
                     db.execute(f"DELETE FROM {table} WHERE project = ?", (name,))
@@ -283,6 +284,7 @@ class History(Claimed):
                 (deployment.number, *(deployment.new_code, deployment.new_pillar) * 2, deployment.project),
             )
             db.execute("DELETE FROM claim WHERE project = ? AND asked != ?", (deployment.project, deployment.number))
+            self._adopt_checks(db, deployment.project, deployment.number)
         return self.deployment(deployment.project, deployment.number)
 
     def end(self, deployment: Deployment) -> None:

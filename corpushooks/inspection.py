@@ -59,6 +59,7 @@ def status(site: Site, row: ProjectRow) -> dict[str, Any]:
         "last_deployment": tried.as_json() if tried else None,
         "last_failure": failed.as_json() if failed else None,
         "drift": drift,
+        "health": _health(site, row),
         "faults": [asdict(each) for each in found],
     }
 
@@ -71,6 +72,14 @@ def _drift(project: Project, found: list[Fault]) -> list[str] | None:
         if not found:
             found.append(Fault(exc.message, f"corpus deploy {project.name}"))
     return None
+
+
+def _health(site: Site, row: ProjectRow) -> dict[str, Any] | None:
+    """Return how the live release was when it was last asked; None where nobody asks it."""
+    found = site.history.health(row.name)
+    if not found or not site.settings.sound(row.name).health_every or row.broken or row.tree_code != row.code:
+        return None
+    return {"state": found.state, "since": found.since, "times": found.times, "reason": found.reason}
 
 
 def _branch(project: Project, row: ProjectRow) -> str | None:

@@ -12,13 +12,16 @@ from typing import Any
 from corpushooks.text import one_line
 
 FAILURE, RECOVERY, SUCCESS, INIT, TEST = "failure", "recovery", "success", "init", "test"
-EVENTS = (FAILURE, RECOVERY, SUCCESS, INIT)  # what `notify_on` may name
+UNHEALTHY, HEALTHY = "unhealthy", "healthy"  # between deployments
+EVENTS = (FAILURE, RECOVERY, SUCCESS, INIT, UNHEALTHY, HEALTHY)  # what `notify_on` may name
 BUILT_IN = "built-in"
 SUBJECTS = {  # an event that is not here is a test
     FAILURE: "{outcome}: {project} ({environment}), deployment {number}",
     RECOVERY: "works again: {project} ({environment}), deployment {number}",
     SUCCESS: "{outcome}: {project} ({environment}), deployment {number}",
     INIT: "new project: {project} ({environment})",
+    UNHEALTHY: "unhealthy: {project} ({environment})",
+    HEALTHY: "healthy again: {project} ({environment})",
 }
 TEXT = """\
 {% block subject %}{{ subject }}{% endblock %}
@@ -35,6 +38,12 @@ Who may push:
 {% endfor %}
 {%- elif event == "test" -%}
 This is a test: notifications of {{ project or "every project" }} on {{ host }} arrive here.
+{% elif event in ("unhealthy", "healthy") -%}
+What:    {{ what }}
+Host:    {{ host }}
+{% if reason %}Reason:  {{ reason }}
+{% endif %}
+Nothing was rolled back. More: {{ command }}
 {% else -%}
 What:    {{ what }}
 Host:    {{ host }}

@@ -15,7 +15,7 @@ import yaml
 
 from corpushooks.errors import ConfigError, NotAllowedError, UsageError
 from corpushooks.ldap import Directory, directory
-from corpushooks.notice import EVENTS, FAILURE, INIT, RECOVERY
+from corpushooks.notice import EVENTS, FAILURE, HEALTHY, INIT, RECOVERY, UNHEALTHY
 from corpushooks.project import check_branch, check_environment, check_name
 from corpushooks.schema import (
     BOOLEAN,
@@ -55,6 +55,7 @@ BRANCH = Kind("a branch", lambda value: isinstance(value, str), check_branch)
 GROUP = Kind("a group name", lambda value: isinstance(value, str) and bool(GROUP_NAME.fullmatch(value)))
 COUNT = Kind("a positive whole number", lambda value: is_whole(value) and value > 0)
 SIZE = Kind("a whole number of MiB", lambda value: is_whole(value) and value >= 0)
+INTERVAL = Kind("a number of seconds, or 0", lambda value: is_positive(value) or (is_whole(value) and value == 0))
 LIMIT = Kind("a positive number of seconds, or null", lambda value: value is None or is_positive(value))
 WORDS = Kind("a list of words", _is_words, lambda value: tuple(value or ()))
 PARTS = Kind(
@@ -128,6 +129,13 @@ class Settings:
     )
     step_timeout: float | None = _key(3600, LIMIT, "How long one step may take; null is no limit.", True)
     timeout: float | None = _key(7200, LIMIT, "How long a deployment may take; null is no limit.", True)
+    health_every: float = _key(
+        60,
+        INTERVAL,
+        "How often each live project is asked, between deployments, what its health says; 0 is never.",
+        True,
+    )
+    health_failures: int = _key(3, COUNT, "After how many failures of that in a row people are notified.", True)
     secret_keys: tuple[str, ...] = _key(
         SECRET_KEYS,
         PARTS,
@@ -139,9 +147,10 @@ class Settings:
         (), URLS, "Who is notified: URLs as apprise has them. They may hold passwords, which nothing shows.", True
     )
     notify_on: tuple[str, ...] = _key(
-        (FAILURE, RECOVERY, INIT),
+        (FAILURE, RECOVERY, INIT, UNHEALTHY, HEALTHY),
         HAPPENINGS,
-        "Of what: failure, recovery (the first success after one), success, init (a new project).",
+        "Of what: failure, recovery (the first success after one), success, init (a new project), unhealthy and healthy"
+        " (what health asks between deployments).",
         True,
     )
     group: str = _key("corpus", GROUP, "The system group whose members may do everything.")

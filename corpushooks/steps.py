@@ -198,7 +198,9 @@ def install(run: Run, label: str) -> str:
 
 def _await_health(run: Run) -> None:
     """Ask what was installed whether it answers, as `health` of its cfg says."""
-    for check in health.checks(run.cfg.values["health"] if run.cfg else None):
+    wanted = run.cfg.values["health"] if run.cfg else []
+    run.site.history.want_checks(run.project.name, run.deployment.number, wanted)
+    for check in health.checks(wanted):
         began = time.monotonic()
         run.site.history.begin(run.deployment, f"health {shortened(str(check))}")
         if wrong := health.await_answer(check, run.patience(), run.start):

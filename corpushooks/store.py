@@ -141,12 +141,28 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
         ) STRICT""",
         "CREATE INDEX command_of ON command (project, number)",
     ),
+    # what the live releases are asked between deployments, and how they are
+    6: (
+        """CREATE TABLE vitals (
+            project   TEXT PRIMARY KEY,
+            checks    TEXT NOT NULL DEFAULT '[]', -- of the live release, as JSON
+            wanted    TEXT,                       -- those of the deployment wanted_by, which may never be live
+            wanted_by INTEGER,
+            state     TEXT NOT NULL DEFAULT '',   -- healthy or failing
+            since     REAL NOT NULL DEFAULT 0,
+            times     INTEGER NOT NULL DEFAULT 0, -- failures in a row
+            reason    TEXT NOT NULL DEFAULT '',
+            told      TEXT NOT NULL DEFAULT ''    -- the state that people were told of
+        ) STRICT""",
+    ),
 }
 VERSION = max(MIGRATIONS)
 HINT = "corpus rebuild"
 UNREADABLE = "this account cannot use the store of this host"
 PROBES = 1_000_000  # rows of a damaged table that are looked for one by one
-TABLES = ("project", "deployment", "journal", "child", "key", "freeze", "claim", "command")  # what is worth saving
+TABLES = (  # what is worth saving
+    "project", "deployment", "journal", "child", "key", "freeze", "claim", "command", "vitals",
+)  # fmt: skip
 
 
 def files(path: Path) -> list[Path]:

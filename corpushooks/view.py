@@ -315,8 +315,16 @@ def status(found: Mapping[str, Any], now: float) -> list[str]:
         more = f" and {len(drift) - 3} more" if len(drift) > 3 else ""
         lines.append(f"    project/ was changed since: {', '.join(map(shown, drift[:3]))}{more}")
     lines += [f"    {outcome(one['state'])}: {named(one)} by {one['by']}" for one in found["open"]]
+    lines += [f"    {_health(found['health'], now)}"] if found["health"] else []
     lines += [f"    wrong: {fault['what']}; {fault['repair']}" for fault in found["faults"]]
     return lines + _last(found, now)
+
+
+def _health(found: Mapping[str, Any], now: float) -> str:
+    """Say how a live release was when it was last asked; of many failures not each is recorded."""
+    times = f"{'over ' if found['times'] > 8 else ''}{count(found['times'], 'time')}"
+    more = f" ({times}): {found['reason']}" if found["times"] else ""
+    return f"{found['state']} for {ago(now - found['since'])}{more}"
 
 
 def _last(found: Mapping[str, Any], now: float) -> list[str]:

@@ -45,7 +45,7 @@ def test_times_are_read_from_the_rows_that_people_read() -> None:
 def test_metrics_are_what_prometheus_reads() -> None:
     status: dict[str, Any] = {
         "project": "hello", "open": [1], "broken": None, "frozen": "so", "drift": ["a", "b"], "since": 1700000000.5,
-        "faults": [{"what": "so", "repair": "do"}],
+        "health": {"times": 3}, "faults": [{"what": "so", "repair": "do"}],
     }  # fmt: skip
     text = figures.metrics([(status, [one(2, "rolled_back", 2.5), one(1, "deployed")])])
     assert 'corpushooks_deployments_total{project="hello",outcome="rolled_back"} 1' in text
@@ -55,6 +55,7 @@ def test_metrics_are_what_prometheus_reads() -> None:
     assert 'corpushooks_drift_files{project="hello"} 2' in text
     assert 'corpushooks_frozen{project="hello"} 1' in text
     assert 'corpushooks_faults{project="hello"} 1' in text
+    assert 'corpushooks_healthy{project="hello"} 0' in text
     helped = [line.split()[2] for line in text if line.startswith("# HELP")]
     typed = [line.split()[2] for line in text if line.startswith("# TYPE")]
     assert helped == typed and all(line.startswith(("#", "corpushooks_")) for line in text)
@@ -99,6 +100,7 @@ def test_what_is_told_of_a_host(box: Box) -> None:
 def test_what_did_not_deploy_clears_no_alarm(state: str, kind: str) -> None:
     status: dict[str, Any] = {
         "project": "hello", "open": [], "broken": None, "frozen": None, "drift": None, "since": None, "faults": [],
+        "health": None,
     }  # fmt: skip
     text = figures.metrics([(status, [one(3, state, kind=kind), one(2, "rolled_back"), one(1, "deployed")])])
     assert 'corpushooks_last_failed{project="hello"} 1' in text

@@ -21,8 +21,8 @@ FLOORS = {
     " cli.run"
     " cli.tables cli.base demo daemon shell resetperms",
     "procedures": "init beyond claiming inspection checkup parts rebuild setup doctor doctor.patient doctor.soundness"
-    " doctor.privacy desk gate lookup reports follower watches lanes deploy plan inplace task prepare reruns steps"
-    " trees pillars survivors announce running",
+    " doctor.privacy desk gate lookup reports follower watches pulse lanes deploy plan inplace task prepare reruns"
+    " steps trees pillars survivors announce running",
     "assemblies": "site release survey edits layout installer setup.accounts setup.actions",
     "doors": "git salt wiring tree outside health history accounts keyring directory authorized_keys log client peer"
     " systemd machine apt notify watch ran terminal",  # one thing each
@@ -30,7 +30,8 @@ FLOORS = {
     " tree.differences tree.removal tree.flags tree.descriptors tree.report tree.acl tree.manifest tree.mounts"
     " git.checkouts git.listings git.commits git.refs git.sharing git.bare git.worktrees git.access"
     " salt.warm salt.call salt.session salt.configuration salt.child salt.interface",
-    "process": "store claimed run disk obstacles patience leftovers safe_files sockets hostname distribution become",
+    "process": "store claimed vitals run disk obstacles patience leftovers safe_files sockets hostname distribution"
+    " become",
     "values": "claims checks checks.finding checks.packages checks.programs checks.states checks.keys checks.sent"
     " checks.texts checks.fixes pages showing view failure figures push setup.manual sls deployment config references"
     " settings ldap schema notice command endpoint keys rights project paths redaction text errors",
@@ -174,6 +175,7 @@ EDGES = {
     "lanes",
     "notify",
     "patience",
+    "pulse",
     "watches",
     "session",
     "question",

@@ -388,7 +388,10 @@ def test_a_subject_is_one_line_and_every_event_has_a_text() -> None:
             f"projects: {{hello: {{notify: {SECRET}}}}}",
             "F: projects.hello.notify: expected a list of URLs, got something else",
         ),
-        ("notify_on: [never]", "F: notify_on: expected a list of failure, recovery, success, init, got a list"),
+        (
+            "notify_on: [never]",
+            "F: notify_on: expected a list of failure, recovery, success, init, unhealthy, healthy, got a list",
+        ),
     ],
 )
 def test_wrong_settings_are_named_and_not_shown(text: str, error: str) -> None:

@@ -132,7 +132,7 @@ def test_the_hour_that_comes_twice_has_two_names(box: Box) -> None:
 # stores of other versions
 
 
-NEWER = ("key", "admission", "freeze", "claim", "command")
+NEWER = ("key", "admission", "freeze", "claim", "command", "vitals")
 
 
 def take_back(db: sqlite3.Connection, tables: tuple[str, ...] = NEWER) -> None:
@@ -287,11 +287,12 @@ def test_a_daemon_is_upgraded_while_deployments_run_and_wait(replaced: Box) -> N
     leaving.terminate()
     until(lambda: not box.reachable())
     with closing(sqlite3.connect(box.host.store, isolation_level=None)) as db:
-        take_back(db, ("key", "admission", "freeze", "command"))  # what stops has claims to the end
+        take_back(db, ("key", "admission", "freeze", "command"))  # what stops has claims and vitals to the end
     (box.root / "gate").touch()
     assert leaving.wait(30) == 0
     with closing(sqlite3.connect(box.host.store, isolation_level=None)) as db:
         db.execute("DROP TABLE claim")
+        db.execute("DROP TABLE vitals")
         db.execute("PRAGMA user_version = 1")  # what stopped was the older version
     box.revive()
     assert [push.wait(60) for push in pushes] == [0, 0, 0]

@@ -177,6 +177,7 @@ FOUND: dict[str, Any] = {
     "branch": "master", "branch_at": TWO, "branch_moved": False,
     "pillar_ahead": False, "open": [], "last": {"state": "deployed", "number": 42, "reason": ""},
     "since": 1000.0, "by": "alice", "frozen": None, "drift": [], "faults": [], "last_deployment": None,
+    "health": None,
     "last_failure": {"number": 40, "decided": 400.0, "queued": 300.0, "reason": "why not"},
 }  # fmt: skip
 
@@ -195,6 +196,7 @@ def test_status() -> None:
         "last": {"state": "refused", "number": 46, "reason": "not so", "kind": "task"},
         "last_deployment": {"state": "rolled_back", "number": 44, "reason": "so", "kind": "rollback"},
         "faults": [{"what": "data/ is missing", "repair": "corpus init hello"}],
+        "health": {"state": "failing", "since": 0.0, "times": 3, "reason": "no answer"},
     }  # fmt: skip
     assert view.status(all_at_once, 0.0)[1:] == [
         "    BROKEN: why; corpus repair hello",
@@ -206,6 +208,7 @@ def test_status() -> None:
         "    project/ was changed since: a, b, c\\n and 1 more",
         "    runs: deployment 43 by me",
         "    waits: deployment 44 by her",
+        "    failing for 0 s (3 times): no answer",
         "    wrong: data/ is missing; corpus init hello",
         "    last: rollback 44 rolled back: so",
         "    last: task 46 refused: not so",
