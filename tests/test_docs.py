@@ -25,7 +25,7 @@ TOP = Path(__file__).parent.parent
 PACKAGE = Path(corpushooks.__file__).parent
 PAGES = [TOP / "README.md", TOP / "CHANGELOG.md", *sorted((TOP / "docs").glob("*.md"))]
 SETTINGS = TOP / "docs/settings.md"
-SOURCE = [path.read_text() for path in (*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.jinja"), TOP / "hooks/proc-receive")]
+SOURCE = [path.read_text() for path in (*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.jinja"), *TOP.glob("hooks/p*"))]
 SHOWN = re.compile(r"((?:^[^\n]+\n)+)\n```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)  # a paragraph and its block
 
 
