@@ -115,7 +115,7 @@ def _split(command: str) -> list[str]:
 
 
 def _unknown() -> UsageError:
-    return UsageError("this is none of the words that are known here", hint="corpus help")
+    return UsageError("unknown command", hint="corpus help")
 
 
 def _git(program: str, given: list[str]) -> Wanted:

@@ -48,8 +48,8 @@ def _last_call(found: re.Match[str]) -> str:
     calls = [call.start() for call in CALL.finditer(found[2])]
     if len(calls) < 2:
         return found[0]
-    head = found[0].partition("\n")[0]
-    return f"{head}\n{found[1]}  … {len(calls) - 1} more calls …\n{found[2][calls[-1] :]}"
+    head, more = found[0].partition("\n")[0], len(calls) - 1
+    return f"{head}\n{found[1]}  … {more} more call{'s' if more > 1 else ''} …\n{found[2][calls[-1] :]}"
 
 
 def command_output(changes: Mapping[str, Any]) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ from corpushooks import authorized_keys, keys
 from corpushooks.errors import RefusedError
 from corpushooks.keyring import Keyring
 from corpushooks.keys import Key
-from corpushooks.run import run
+from corpushooks.run import run, spawn
 from tests.host import Box, until
 from tests.test_command import ME, asked, corpus
 from tests.test_keys import ED25519, OTHER
@@ -36,6 +39,22 @@ def test_keys_are_added_listed_tried_and_removed(box: Box, pub: Path) -> None:
     assert corpus(box, "key", "test", "alice", "hello").text.splitlines()[1] == "push   no: it may read, not push"
     assert corpus(box, "key", "remove", "alice").text == "revoked alice: read hello"
     assert corpus(box, "key", "list").text == "no keys: corpus key add NAME FILE"
+
+
+def test_who_types_a_key_in_is_asked_for_it(box: Box) -> None:
+    words = [sys.executable, "-m", "corpushooks", "--root", str(box.host.root), "key", "add", "alice", "-"]
+    ours, theirs = pty.openpty()
+    child = spawn(words, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    while b"Ctrl-D." not in shown:
+        shown += os.read(ours, 65536)
+    os.write(ours, f"{LINE}\n\x04".encode())
+    assert child.wait(20) == 0
+    os.close(ours)
+    assert [key["name"] for key in asked(box, "key", "list")] == ["alice"]
+    piped = run([*words[:-2], "bob", "-"], stdin=f"ssh-ed25519 {OTHER}\n".encode())
+    assert b"Ctrl-D" not in piped.stdout + piped.stderr
 
 
 WRONG = {

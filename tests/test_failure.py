@@ -10,6 +10,7 @@ from corpushooks import view
 from corpushooks.failure import condensed, exit_of, failure
 from corpushooks.sls import Result, State
 
+FIRST_CALL = '  File "app.py", line 1, in <module>\n    main()\n    ~~~~^^\n'
 STATE = State("app", "app", "cmd.run", False, {}, 'Command "exit 3" run', 0.04, "10_app", 12)
 TRACEBACK = """\
 starting
@@ -62,6 +63,7 @@ def test_of_a_traceback_the_last_call_is_shown() -> None:
         "OSError: [Errno 98] Address already in use", "stopped",
     ]  # fmt: skip
     assert condensed(said) == said
+    assert "  … 1 more call …\n" in condensed(TRACEBACK.replace(FIRST_CALL, ""))
     assert condensed("".join(f"  {line}\n" for line in TRACEBACK.splitlines())).count("File") == 1, "indented, too"
 
 

@@ -45,6 +45,8 @@ def add(
 
     An existing key loses nothing: corpus key set replaces what it has.
     """
+    if file.isatty():
+        click.echo("Paste the public key; end it with Enter and Ctrl-D.", err=True)
     kind, blob, _ = keys.parse(file.read())
     if principals and not authority:
         raise UsageError("--principal is for the key of an authority", hint="give --authority too")
