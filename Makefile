@@ -3,6 +3,7 @@
 # make deb RELEASE=12: the package for Debian 12 (or 13), in dist/.  make wheel: for any Linux.
 # make lock: renew requirements.txt, what is installed, with hashes.  make audit: look for advisories against it.
 # make walk: all on servers of their own, which it boots; needs root, minutes the first time.
+# make matrix: a quick part of the tests on each Python and git that can be had here; needs root, an hour.
 # make chaos N=500 SEED=1: kill at random; ARGS=--fake without Salt.  make bench: what a deployment costs, ten minutes.
 PYTHON ?= python3
 DIST := dist
@@ -15,7 +16,7 @@ LOCKED := $(UV) --require-hashes --requirements
 LOCK := $(BIN)/uv pip compile --upgrade --universal --python-version 3.10 --generate-hashes --quiet \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
-.PHONY: demo test check docs wheel deb lock audit walk chaos power bench clean
+.PHONY: demo test check docs wheel deb lock audit walk matrix chaos power bench clean
 
 demo: $(VENV)/.package
 	@$(BIN)/corpus demo
@@ -53,6 +54,10 @@ audit:
 walk: $(VENV)/.test
 	@sh tests/need_system.sh debootstrap systemd-nspawn lintian
 	$(BIN)/python -m pytest $(or $(ARGS),$(wildcard tests/walk_*.py))
+
+matrix: $(VENV)/.test
+	@sh tests/need_system.sh debootstrap systemd-nspawn
+	$(BIN)/python -m tests.matrix $(ARGS)
 
 chaos: $(VENV)/.test
 	@sh tests/need_system.sh
