@@ -17,9 +17,11 @@ from corpushooks import disk
 from corpushooks.command import Account
 from corpushooks.errors import ProcessError, RefusedError
 from corpushooks.project import Host, Project
+from corpushooks.rights import USER
 from corpushooks.run import run
 
 KEY = "id_ed25519"
+ACCOUNT = r"[a-z_][a-z0-9_-]{0,31}"  # a name of a user or a group
 PUBLIC_LIMIT = 4096  # bytes
 
 
@@ -36,8 +38,7 @@ def make(project: Project, account: str) -> list[str]:
             run(["groupadd", "--system", name])
             made.append(f"group {name}")
     if not _known(pwd.getpwnam, project.user):
-        run(["useradd", "--system", "--gid", project.group, "--home-dir", project.dir, "--no-create-home",
-             "--shell", "/bin/bash", project.user])  # fmt: skip
+        _add_user(project, project.user, project.group)
         made.append(f"user {project.user}")
     if _known(pwd.getpwnam, account) and account not in grp.getgrnam(project.deploy_group).gr_mem:
         run(["usermod", "--append", "--groups", project.deploy_group, account])
@@ -54,7 +55,7 @@ def make_groups(host: Host, names: Iterable[str]) -> list[str]:
         return []
     wrong = []
     for name in names:
-        if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", name):
+        if not re.fullmatch(ACCOUNT, name):
             wrong.append(f"group {name!r} is not made: not a name for a group")
         elif not _known(grp.getgrnam, name):
             try:
@@ -62,6 +63,29 @@ def make_groups(host: Host, names: Iterable[str]) -> list[str]:
             except ProcessError as exc:
                 wrong.append(f"group {name} is not made: {exc}")
     return wrong
+
+
+def make_user(project: Project, user: str, group: str) -> list[str]:
+    """Make the user that a cfg names and that does not exist, as `make` does; return what could not be made.
+
+    One that exists is used as it is. One that `init` would make for another project is left to that.
+    """
+    if project.host.embedded or os.geteuid() != 0 or _known(pwd.getpwnam, user):
+        return []
+    if not re.fullmatch(ACCOUNT, user):
+        return [f"user {user!r} is not made: not a name for a user"]
+    if user.endswith(USER):
+        return [f"user {user} is not made: it would be that of the project {user.removesuffix(USER)}"]
+    try:
+        _add_user(project, user, group)
+    except ProcessError as exc:
+        return [f"user {user} is not made: {exc}"]
+    return []
+
+
+def _add_user(project: Project, user: str, group: str) -> None:
+    run(["useradd", "--system", "--gid", group, "--home-dir", project.dir, "--no-create-home", "--shell", "/bin/bash",
+         user])  # fmt: skip
 
 
 def _known(lookup: object, name: str) -> bool:

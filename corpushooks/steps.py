@@ -140,7 +140,9 @@ def open_session(run: Run, found: Release | None = None) -> Release:
         port=run.site.ports(run.project), timeout=run.time_left(),
     )  # fmt: skip
     release.remember(run.project, run.redactor)
-    run.warn(*accounts.make_groups(run.project.host, run.cfg.values["groups"]))
+    values = run.cfg.values
+    run.warn(*accounts.make_groups(run.project.host, values["groups"]))
+    run.warn(*accounts.make_user(run.project, str(values["user"]), str(values["group"])))
     return found
 
 

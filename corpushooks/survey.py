@@ -254,7 +254,7 @@ def compiled(
     said = [of_problem(found, problem) for each in told.values() for problem in each.problems]
     literal_ = {(each.file, each.what) for path, text in read_.sls.items() for each in packages.doubled(path, text)}
     said += [each for each in states.doubled(every) if (each.file, each.what) not in literal_]
-    said += states.certificates(every)
+    said += [*states.certificates(every), *states.left_out(every)]
     said += states.sources(every, lambda name: any((root / name).exists() for root in (*found.state_roots, STATES)))
     brought = {name.partition(":")[0] for _, name, _ in states.packages(every)}
     brought |= {each.name for text in read_.sls.values() for each in packages.declared(text)}

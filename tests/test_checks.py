@@ -166,7 +166,9 @@ def test_what_is_not_utf_8() -> None:
     [
         ("drush cc all", ["drush"]),
         ("cd /srv && sudo -u www-data drush cc all | grep x; FOO=1 pip install y", ["drush", "grep", "pip"]),
-        ("set -e\n. venv/bin/activate\npython manage.py \\\n  migrate", ["python"]),
+        ("set -e\nls\n. venv/bin/activate\npython manage.py \\\n  migrate", ["ls"]),
+        (". bin/activate && pip install x", []), ("cd x; source bin/activate; pip list", []),
+        ("rm y && export PATH=/opt/x:$PATH && thing", ["rm"]), ("PATH=/opt/x thing", []), ("PATHS=1 thing", ["thing"]),
         ("if [ -e x ];then rm y; fi", ["rm"]),
         ("env LANG=C nice -n 10 rsync a b", ["rsync"]),
         ("/usr/bin/thing x", []), ("bin/buildout", []), ("$PYTHON x", []), ("for i in a b; do echo $i; done", []),

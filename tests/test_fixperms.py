@@ -38,8 +38,8 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
         yield town
 
 
-def test_groups_that_a_sample_names_are_made_and_others_left_alone(town: Town) -> None:
-    groups = "makina-projects.hello: {groups: [webs, www-data, 'no name']}"
+def test_accounts_that_a_sample_names_are_made_and_others_left_alone(town: Town) -> None:
+    groups = "makina-projects.hello: {groups: [webs, www-data, 'no name'], user: web}"
     work = f'mkdir -p ~/work; cd ~/work; git init -q -b master\n{SITE}echo "{groups}" >.salt/PILLAR.sample\n'
     town.by("root", f"{work}git add .; git commit -qm app", check=True)
     before = town.root("getent group www-data").text
@@ -48,14 +48,27 @@ def test_groups_that_a_sample_names_are_made_and_others_left_alone(town: Town) -
     made = town.root("getent group webs").text.split(":")
     assert (int(made[2]) < 1000, made[3]) == (True, "")
     assert town.root("getent group www-data").text == before
-    assert town.root("stat -c %G /srv/projects/hello/project").text == "webs"
+    assert town.root("stat -c %U:%G /srv/projects/hello/project").text == "web:webs"
+    assert town.root("id -Gn web; getent shadow web | cut -d: -f2").text == "webs\n!"
     assert "warning: group 'no name' is not made: not a name for a group" in pushed.text
+
+
+def test_no_project_makes_the_user_of_another(town: Town) -> None:
+    for name, why in (
+        ("later-user", "user later-user is not made: it would be that of the project later"),
+        ("Bad Name", "user 'Bad Name' is not made: not a name for a user"),
+    ):
+        work = f'cd ~/work; echo "makina-projects.hello: {{user: {name}}}" >.salt/PILLAR.sample; git commit -qam x\n'
+        town.by("root", work, check=True)
+        pushed = town.push("root", "/srv/projects/hello/git/project.git", "HEAD:master")
+        assert (pushed.code, f"warning: {why}" in pushed.text) == (0, True), pushed.text
+        assert town.root(f"getent passwd '{name}'", check=False).code
 
 
 PEOPLE = """\
 {% import 'makina-states/localsettings/users/init.sls' as users with context %}
 include: [makina-states.localsettings.users]
-{{ users.create_user('paul', {'admin': True, 'groups': ['video', 'not-here']}) }}
+{{ users.create_user('paul', {'admin': True, 'groups': ['video', 'not-here'], 'ssh_keys': ['a']}) }}
 {{ users.create_user('robot', {'group': 'machines', 'home': '/srv/robot', 'system': True, 'password': '*'}) }}
 """
 
@@ -64,11 +77,13 @@ def test_people_of_create_user_are_there_with_their_homes(town: Town) -> None:
     work = "mkdir -p ~/people; cd ~/people; git init -q -b master; mkdir -p .salt\n"
     text = f"{work}cat >.salt/00_people.sls <<'END'\n{PEOPLE}END\ngit add .; git commit -qm people\n"
     town.root(text)
-    for _ in "12":
+    for again in (False, True):
         told = town.root(
             "cd ~/people; git push -q /srv/projects/other/git/project.git HEAD:refs/deploy/now 2>&1", check=False
         )
         assert told.code == 0, told.text
+        said = "create_user paul does nothing for ssh_keys; for keys there is ssh_auth.present"
+        assert again or said in " ".join(told.text.replace("remote:", "").split())
     known = town.root("id -Gn paul; id -gn robot; stat -c '%U %a' /home/users ~paul ~robot; getent passwd paul").text
     groups, machines, *homes, passwd = known.splitlines()
     assert set(groups.split()) >= {"paul", "video", "adm", "sudo"}

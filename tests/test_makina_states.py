@@ -276,7 +276,7 @@ def test_what_virtual_hosts_and_pools_say(world: World) -> None:
     (enabled / "off.example.org.conf").symlink_to("/nowhere")
     me, group = (repr(found) for found in (pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name))
     text = WEB.replace("ME", me).replace("GROUP", group)
-    php = {"php_ver": 8.1, "etcdir": f"{world.out}/php/{{php_ver}}"}
+    php = {"php_ver": 8.1, "etcdir": f"{world.out}/php/{{php_ver}}", "pools_directory": str(world.out / "pools")}
     result = run_one(world, text, **base, **{"makina-states.services.php": php})
     assert result.ok, result
     assert [path.name for path in enabled.iterdir()] == ["www.example.org.conf"]
@@ -294,8 +294,10 @@ def test_what_virtual_hosts_and_pools_say(world: World) -> None:
     pool = world.read("php/8.1/fpm/pool.d/www_example_org.conf")
     assert 'php_admin_value[memory_limit] = "64M"' in pool
     assert 'php_admin_value[opcache.enable] = "on"' in pool
-    assert f':{world.out}/log:{world.out}/tmp/sessions:/srv"' in pool
-    assert (world.out / "tmp/sessions").is_dir()
+    own = world.out / "pools/www_example_org"  # fixperms does not reach it
+    assert f':{own}/log:{own}/tmp/sessions:/srv"' in pool
+    assert 'php_admin_value[session.gc_probability] = "1"' in pool
+    assert (own / "tmp/sessions").is_dir()
 
 
 SERVICE = """\

@@ -41,6 +41,7 @@ KINDS: dict[str, tuple[str, str, str]] = {
         WARNING, "a virtual host for https without a certificate: a self-signed one is made, of which browsers warn",
         "`ssl_cert` and `ssl_key`, or the settings below",
     ),
+    "left-out": (WARNING, "what a file or a macro of makina-states did and ours does not", "what it says"),
     "not-run": (WARNING, "a command that Jinja runs: a check runs none and takes its output as empty", "nothing"),
     "later": (WARNING, "a state or a function that needs a program which is not installed yet", "nothing"),
     "value": (WARNING, "a value that cfg has as text, since JSON has no other form for it", "write it as text"),

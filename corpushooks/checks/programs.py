@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 from corpushooks.checks.texts import words
 
+PHP = ("php-common", "php-cli", "php-fpm", "php")
 # program -> packages of Debian 12 that bring it, the usual one first; empty: none does
 PROVIDED_BY: dict[str, tuple[str, ...]] = {
-    "a2dissite": ("apache2",), "a2enmod": ("apache2",), "a2ensite": ("apache2",), "acl": ("acl",), "ant": ("ant",),
+    "a2disconf": ("apache2",), "a2dismod": ("apache2",), "a2dissite": ("apache2",), "a2enconf": ("apache2",),
+    "a2enmod": ("apache2",), "a2ensite": ("apache2",), "acl": ("acl",), "ant": ("ant",),
     "apache2ctl": ("apache2",), "apachectl": ("apache2",), "bundle": ("ruby-bundler",), "bzip2": ("bzip2",),
     "casperjs": (), "cc": ("gcc", "build-essential"), "circusctl": (), "compass": (), "composer": ("composer",),
     "convert": ("imagemagick",), "createdb": ("postgresql-client", "postgresql"),
@@ -25,8 +28,9 @@ PROVIDED_BY: dict[str, tuple[str, ...]] = {
     "nginx": ("nginx", "nginx-light", "nginx-full", "nginx-extras"), "node": ("nodejs",), "nodejs": ("nodejs",),
     "npm": ("npm",), "ogr2ogr": ("gdal-bin",), "openssl": ("openssl",), "patch": ("patch",),
     "pg_dump": ("postgresql-client", "postgresql"), "pg_restore": ("postgresql-client", "postgresql"),
-    "phantomjs": (), "php": ("php-cli", "php", "php-fpm"), "php5": (), "php5enmod": (), "phpenmod": ("php-common",),
-    "pip": ("python3-pip",), "pip2": (), "pip3": ("python3-pip",), "psql": ("postgresql-client", "postgresql"),
+    "phantomjs": (), "php": ("php-cli", "php", "php-fpm"), "php5": (), "php5enmod": (),
+    "phpdismod": PHP, "phpenmod": PHP, "phpquery": PHP, "pip": ("python3-pip",), "pip2": (), "pip3": ("python3-pip",),
+    "psql": ("postgresql-client", "postgresql"),
     "python": ("python-is-python3",), "python2": (), "python2.7": (), "python3": ("python3",),
     "rabbitmqctl": ("rabbitmq-server",), "redis-cli": ("redis-tools", "redis-server", "redis"), "rsync": ("rsync",),
     "ruby": ("ruby",), "rvm": (), "sass": ("sassc",), "setfacl": ("acl",), "slapadd": ("slapd",), "sudo": ("sudo",),
@@ -54,6 +58,9 @@ BUILTINS = frozenset({
 WRAPPERS = {"sudo": "ugp", "env": "u", "nohup": "", "nice": "n", "time": "", "exec": "a", "command": "", "su": None}
 _PROGRAM = re.compile(r"[A-Za-z0-9_.+-]+")
 _SPLIT = re.compile(r"&&|\|\||[;|\n]")
+_ELSEWHERE = re.compile(
+    r"\s*(?:\.\s|source\s|(?:export\s+)?PATH=)"
+)  # programs are looked for in other places from here on
 _ASSIGNED = re.compile(r"[A-Za-z_]\w*=")
 
 
@@ -65,7 +72,8 @@ def programs(script: str) -> list[str]:
     script = re.sub(r"'[^']*'|\"[^\"]*\"", lambda found: found[0].replace(";", " ").replace("|", " "), script)
     if re.search(r"\bfunction\b|\(\)|\bcase\b", script):
         return []
-    found = [_program(part) for part in _SPLIT.split(script.replace("\n\n", "\n"))]
+    parts = _SPLIT.split(script.replace("\n\n", "\n"))
+    found = [_program(part) for part in itertools.takewhile(lambda part: not _ELSEWHERE.match(part), parts)]
     return list(dict.fromkeys(name for name in found if name))
 
 

@@ -12,6 +12,7 @@ from corpushooks.checks.programs import INSTEAD, PROVIDED_BY, programs
 
 INSTALLS = ("pkg.installed", "pkg.latest")
 RUNS = ("cmd.run", "cmd.wait", "cmd.script")
+LEFT_OUT = "see: corpus help makina-states"
 CONDITIONS = ("unless", "onlyif", "onfail", "creates", "check_cmd", "sources", "fromrepo")
 
 
@@ -106,6 +107,13 @@ def _bring(name: str, providers: tuple[str, ...] | None) -> str:
     if providers:
         return f"the package {providers[0]} brings it"
     return INSTEAD.get(name, "a file or a package of the project has to bring it")
+
+
+def left_out(states: Iterable[Rendered]) -> Iterator[Finding]:
+    """Name what our files say that a deployment does without."""
+    for state in states:
+        if state.function == "mc_proxy.missing":
+            yield Finding("left-out", state.file, state.line, str(state.arguments.get("what")), LEFT_OUT)
 
 
 def certificates(states: Iterable[Rendered]) -> Iterator[Finding]:

@@ -36,6 +36,7 @@ DEFAULTS = {
     "pool_dir": "{etcdir}/fpm/pool.d",
     "pid_file": "/run/php/php{php_ver}-fpm.pid",
     "socket_directory": "/run/php",
+    "pools_directory": "/var/lib/php/pools",  # in the project fixperms would take it from php-fpm
     "fpm_user": "www-data",
     "fpm_group": "www-data",
     "listen_owner": "www-data",
@@ -56,6 +57,7 @@ DEFAULTS = {
     "allow_url_include": False,
     "display_errors": False,
     "session_auto_start": False,
+    "session_gc_probability": 1,  # Debian's own clean-up looks in no pool
     "timezone": "",
     "modules": {},
     "pool_template_source": "salt://makina-states/files/etc/php/pool.conf",
@@ -71,6 +73,7 @@ VALUES = {  # of a pool -> of PHP
     "allow_url_include": "allow_url_include",
     "display_errors": "display_errors",
     "session_auto_start": "session.auto_start",
+    "session_gc_probability": "session.gc_probability",
     "session_cookie_domain": "session.cookie_domain",
     "timezone": "date.timezone",
     "sessions_dir": "session.save_path",
@@ -102,9 +105,10 @@ def fpmpool_settings(domain: str, doc_root: str, **given: Any) -> dict[str, Any]
     own = settings()
     root = given.get("project_root") or str(Path(doc_root).parent)
     name = given.get("pool_name") or domain.replace(".", "_")
-    tmp = given.get("tmp_dir") or f"{root}/tmp"
+    base = given.get("project_root") or str(Path(own["pools_directory"]) / name)
+    tmp = given.get("tmp_dir") or f"{base}/tmp"
     places = {
-        "private_dir": f"{root}/private", "log_dir": f"{root}/log", "tmp_dir": tmp, "sessions_dir": f"{tmp}/sessions",
+        "private_dir": f"{base}/private", "log_dir": f"{base}/log", "tmp_dir": tmp, "sessions_dir": f"{tmp}/sessions",
         "pool_name": name, "socket_name": f"{name}.sock", "session_cookie_domain": domain,
     }  # fmt: skip
     args = {**places, **own, **{key: value for key, value in given.items() if value is not None}}

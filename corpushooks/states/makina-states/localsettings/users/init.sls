@@ -31,6 +31,13 @@ include:
 {% endif %}
     - require_in:
       - mc_proxy: users-ready-hook
+{% set others = data | reject('in', ('group', 'groups', 'admin', 'system', 'home', 'shell', 'password')) | list %}
+{% if others %}
+{{ (id ~ '-left-out') | json }}:
+  mc_proxy.missing:
+    - what: {{ ('create_user ' ~ id ~ ' does nothing for ' ~ others | join(', ')
+                ~ ('; for keys there is ssh_auth.present' if others | select('match', 'ssh') | list else '')) | json }}
+{% endif %}
 {% if id != 'root' and not data.get('home') %}
 {{ id }}-homes:
   file.folder:

@@ -17,7 +17,6 @@ makina-rabbitmq-db-{{ uid }}:
 makina-rabbitmq-create-{{ user }}-{{ state_uid or user | replace('.', '_') | replace(' ', '_') }}:
   rabbitmq_user.present:
     - name: {{ user | json }}
-    - force: true
     - password: {{ (password or salt['mc_utils.generate_stored_password']('rabbitmq_user_' ~ user)) | string | json }}
     - perms: {{ (perms or [{'/': ['.*', '.*', '.*']}]) | json }}
     - tags: {{ (tags or []) | json }}
