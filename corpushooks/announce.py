@@ -6,7 +6,7 @@ import contextlib
 import grp
 from collections import deque
 
-from corpushooks import hostname, log, notify, view
+from corpushooks import hostname, log, notify, screen, view
 from corpushooks.deployment import FAILURES, Deployment
 from corpushooks.errors import CorpusError, LogError, UsageError
 from corpushooks.history import History
@@ -24,14 +24,17 @@ LINES = 20  # of the log that are sent
 TEMPLATE = "notify.jinja"  # in .salt, and beside the host's settings
 
 
-def ended(run: Run) -> str:
-    """Tell how a deployment ended, where somebody wants to know; what is in the way of that is a warning."""
+def ended(run: Run) -> int:
+    """Tell how a deployment ended, where somebody wants to know; what is in the way of that is a warning.
+
+    Return how many were told.
+    """
     if not run.settings.notify or not enabled(run.request, "notify"):
-        return ""
+        return 0
     try:
         event = _event(run)
         if event is None:
-            return ""
+            return 0
         parcel = pack(run.settings, run.project, _told(run, event))
         with run.site.effect("hand over a notice"):
             wrong = notify.missing() or _sent(run.project.host, parcel)
@@ -39,8 +42,8 @@ def ended(run: Run) -> str:
         wrong = exc.message
     if wrong:
         run.warn(wrong)
-        return ""
-    return view.count(len(run.settings.notify), "notification")
+        return 0
+    return len(run.settings.notify)
 
 
 def _sent(host: Host, parcel: notify.Parcel) -> str:
@@ -68,10 +71,9 @@ def _told(run: Run, event: str) -> Notice:
     """Return what there is to tell of a deployment; its log and its reason hold no secret."""
     done, first, last = run.deployment, "", deque[str](maxlen=LINES)
     with contextlib.suppress(LogError, OSError):
-        for line in log.read(run.log.path):
-            first = first or line.text
-            if not line.more:
-                last.append(line.text)
+        for text in screen.texts(log.read(run.log.path), whole=False):
+            first = first or text
+            last.append(text)
     return Notice(
         event=event, host=_host(run.settings), project=done.project, environment=run.row.environment,
         number=done.number, outcome=view.outcome(done.state), what=first, who=done.request.who, key=done.request.key,

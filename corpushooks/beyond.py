@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from corpushooks import outside, view
+from corpushooks import outside
+from corpushooks.events import NOTHING, Detail, Item, listed
+from corpushooks.progress import Mark
 from corpushooks.site import Run
-from corpushooks.text import excerpt, shown
-
-SHOWN = 5  # paths in the terminal
+from corpushooks.text import shown
 
 
 def begin(run: Run) -> None:
@@ -18,19 +18,19 @@ def begin(run: Run) -> None:
             _say(run, outside.take_back_later(run.project, run.request.target, run.warn))
 
 
-def take_back(run: Run, label: str) -> str:
+def take_back(run: Run, mark: Mark) -> Detail:
     """Make what the failed release wrote outside what it was."""
     with run.site.effect("undo outside"):
         found = outside.take_back(run.project, run.warn)
     _say(run, found)
-    return view.count(len(found), "file") if found else ""
+    return Detail(len(found), "file") if found else NOTHING
 
 
-def reload(run: Run, label: str) -> str:
+def reload(run: Run, mark: Mark) -> Detail:
     """Have services read what was taken back."""
-    return ", ".join(outside.reload(run.project, run.warn))
+    return Detail(note=", ".join(outside.reload(run.project, run.warn)))
 
 
 def _say(run: Run, paths: list[str]) -> None:
-    for line in excerpt([f"      taken back: {run.hide(shown(path))}" for path in paths], SHOWN):
-        run.log.write(line)
+    if paths:
+        run.tell(listed("taken back", [Item(shown(path)) for path in paths]))

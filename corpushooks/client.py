@@ -26,10 +26,11 @@ UNITS = (  # under a host's root: where `corpus setup` was, or the package of De
 )
 PATIENCE = 20  # connections that may end without a word
 WORDS = {"say": str, "end": str, "number": int, "offset": int, "result": dict, "error": str, "hint": str, "code": int,
-         "denied": bool, "ready": bool}  # fmt: skip
+         "denied": bool, "ready": bool, "event": dict}  # fmt: skip
 ERRORS = {2: UsageError, 3: RefusedError, 4: BrokenError}
 
 Say = Callable[[str], None]
+Hear = Callable[[dict[str, Any]], None]
 
 
 def connect(host: Host) -> socket.socket:
@@ -122,10 +123,12 @@ def ping(host: Host, patience: float = SILENCE) -> int:
     raise NoDaemonError("the daemon ended the connection", hint="ask again")
 
 
-def ask(host: Host, request: dict[str, Any], say: Say, rewrite: Say | None = None) -> dict[str, Any]:
+def ask(
+    host: Host, request: dict[str, Any], say: Say, rewrite: Say | None = None, hear: Hear | None = None
+) -> dict[str, Any]:
     """Send a request, relay what is said, return the result; raise the error that the daemon answers.
 
-    `rewrite` is given lines that the next one replaces.
+    `rewrite` is given lines that the next one replaces, `hear` the events of a request for them.
 
     When the daemon goes away after it gave a number, the deployment is followed from there on the next one.
     """
@@ -135,6 +138,8 @@ def ask(host: Host, request: dict[str, Any], say: Say, rewrite: Say | None = Non
             for said in _answers(link, request):
                 if "say" in said:
                     (rewrite if rewrite and said.get("end") == "\r" else say)(said["say"])
+                if "event" in said and hear:
+                    hear(said["event"])
                 failures = failures if "error" in said else 0
                 if "number" in said:
                     numbered = 1

@@ -10,9 +10,9 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from corpushooks import announce, beyond, git, layout, prepare, reruns, steps, survivors, tree, trees, view, wiring
+from corpushooks import announce, beyond, git, layout, prepare, reruns, steps, survivors, tree, trees, wiring
 from corpushooks.deployment import (
     BROKEN,
     DEPLOYED,
@@ -22,7 +22,6 @@ from corpushooks.deployment import (
     ROLLED_BACK,
     ROLLING_BACK,
     RUNNING,
-    SUCCEEDED,
     Deployment,
 )
 from corpushooks.errors import (
@@ -34,6 +33,8 @@ from corpushooks.errors import (
     StoreError,
     TreeError,
 )
+from corpushooks.events import Complained, Detail, Noted, StepBegan, StepEnded, Traced, Warned
+from corpushooks.progress import NOWHERE, Mark
 from corpushooks.run import start_time, stop_group
 from corpushooks.site import Run, Site
 from corpushooks.text import one_line
@@ -44,7 +45,7 @@ class Step:
     """One row of the procedure."""
 
     name: str
-    act: Callable[[Run, str], str]  # takes the label to show its parts under; returns what is said of it
+    act: Callable[[Run, Mark], Detail]  # takes where in the procedure it is; returns what came of it
     on_failure: str  # refuse, roll back or warn
 
 
@@ -86,7 +87,7 @@ def deploy(run: Run) -> None:
     except CorpusError as exc:
         refuse(run, run.cause(exc))
     except Exception as exc:  # the edge of a lane: nothing was touched, whatever is wrong with it
-        run.log.write("".join(traceback.format_exception(exc)).rstrip(), more=True)
+        run.tell(_trace(exc))
         refuse(run, RefusedError(f"internal error: {type(exc).__name__}: {exc}"))
     else:
         _go_on(run, PROCEDURE)
@@ -107,23 +108,23 @@ def _go_on(run: Run, rows: tuple[Step, ...]) -> None:
 def _one(run: Run, step: Step) -> None:
     """Run one step, journaled before it begins."""
     index = next(i for i, row in enumerate(PROCEDURE, 1) if row is step)
-    label, start = view.step_label(index, len(PROCEDURE), step.name), time.monotonic()
+    mark, start = Mark(index, len(PROCEDURE)), time.monotonic()
     with run.site.effect(f"{index} {step.name}"):
         if step.name == "publish":  # from its row on there is no way back: what goes forward must be there
             steps.conclude(run, run.patience())
         run.site.history.begin(run.deployment, step.name)
-        detail = step.act(run, label)
+        run.tell(StepBegan(step.name, mark.index, mark.total))
+        detail = step.act(run, mark)
     run.event("step", {"step": f"{index} {step.name}", "seconds": round(time.monotonic() - start, 3)})
     if run.deployment.state == RUNNING:  # what was cancelled in a step ends with it
         run.check_cancelled()
-    if step.name != "install" or detail:
-        run.log.write(view.row(label, detail, time.monotonic() - start))
+    run.tell(StepEnded(step.name, mark.index, mark.total, detail, time.monotonic() - start))
 
 
 def _goes_on(run: Run, step: Step, exc: Exception) -> bool:
     """Do what the table says of a step that failed; return whether the procedure goes on."""
     if not isinstance(exc, CorpusError):
-        run.log.write("".join(traceback.format_exception(exc)).rstrip(), more=True)
+        run.tell(_trace(exc))
         exc = StepError(f"{step.name} failed: {type(exc).__name__}: {exc}")
     elif isinstance(exc, DoorError):  # it does not say in which step it was met
         exc = type(exc)(f"{step.name}: {exc.message}", exc.hint)
@@ -146,7 +147,11 @@ def refuse(run: Run, exc: CorpusError) -> None:
         tree.remove(run.archive)
         prepare.unpin(run)
     run.move(REFUSED, exc.message)
-    run.say_end(run.complaint("error", exc.message), hint=exc.hint)
+    run.tell(run.verdict(exc.message, exc.hint))
+
+
+def _trace(exc: Exception) -> Traced:
+    return Traced("".join(traceback.format_exception(exc)).rstrip())
 
 
 def _fail(run: Run, step: str, exc: CorpusError) -> None:
@@ -168,21 +173,14 @@ def _leave(run: Run, reason: str) -> None:
     steps.conclude(run)
     run.site.history.set_tree(run.project.name, done.new_code, done.new_pillar)
     run.move(FAILED, reason)
-    run.say_end(
-        run.complaint("error", reason),
-        f"dev: the tree of deployment {done.number} is left as it is;"
-        f" {run.row.branch} still names {view.short(done.old_code)}",
-        see_log=True,
-    )
+    run.tell(replace(run.verdict(reason, see_log=True), how="left", commit=done.new_code, live=done.old_code))
     _afterwards(run)
 
 
 def _say_live(run: Run) -> None:
-    done, took = run.deployment, time.monotonic() - run.began
-    run.say_end(
-        f"success: {done.project} is live at {view.short(done.new_code)} (deployment {done.number}, {took:.1f} s)",
-        *(f"  {url}" for url in run.site.history.addresses(done.project)),
-    )
+    done, took = run.deployment, time.monotonic() - run.since
+    urls = tuple(run.site.history.addresses(done.project))
+    run.tell(replace(run.verdict(), commit=done.new_code, seconds=took, urls=urls))
 
 
 def _afterwards(run: Run, begun: Sequence[str] = ()) -> None:
@@ -191,9 +189,9 @@ def _afterwards(run: Run, begun: Sequence[str] = ()) -> None:
     for step in _left(begun):
         try:
             run.site.history.begin(run.deployment, step.name)
-            step.act(run, "")
+            step.act(run, NOWHERE)
         except Exception as exc:  # the edge of a lane: the outcome stands already
-            run.log.write(f"warning: {step.name}: {exc}", more=True)
+            run.tell(Warned(f"{step.name}: {exc}", aside=True))
 
 
 def _left(begun: Sequence[str]) -> tuple[Step, ...]:
@@ -207,7 +205,7 @@ def _left(begun: Sequence[str]) -> tuple[Step, ...]:
 def roll_back(run: Run, reason: str) -> None:
     """Bring everything back to what it was; where that fails the project is broken."""
     layout.drop_ballast(run.project.host)
-    run.log.write(run.complaint("error", reason))
+    run.tell(Complained(reason))
     if run.deployment.state != ROLLING_BACK:
         run.move(ROLLING_BACK, reason)
     run.undoing = True
@@ -217,19 +215,14 @@ def roll_back(run: Run, reason: str) -> None:
         raise  # the lane does it again once the store is back
     except Exception as exc:  # the edge of a lane: whatever failed, a person must know
         if run.site.stopping:  # whoever stops us stops Salt with us: the next daemon goes on from here
-            run.log.write(f"warning: stopped in the roll back ({exc}); the next daemon does it again")
+            run.tell(Warned(f"stopped in the roll back ({exc}); the next daemon does it again"))
             return
-        run.log.write("".join(traceback.format_exception(exc)).rstrip(), more=True)
+        run.tell(_trace(exc))
         _break(run, str(exc), exc.hint if isinstance(exc, TreeError) else "")
         return
     run.move(ROLLED_BACK)
-    number = run.deployment.number
-    where = view.short(run.row.tree_code) if run.row.tree_code else "the empty project"
-    kept = f"kept: archive {number}" if tree.is_whole(run.archive / "project.failed") else "not kept"
-    run.say_end(
-        f"rolled back to {where}; the failed tree is {kept}",
-        see_log=True,
-    )
+    kept = tree.is_whole(run.archive / "project.failed")
+    run.tell(replace(run.verdict(run.deployment.reason, see_log=True), kept=kept))
     _afterwards(run)
 
 
@@ -238,7 +231,7 @@ def _undo_though_killed(run: Run) -> None:
     try:
         undo(run)
     except (SaltError, StepError) as exc:
-        run.log.write(f"warning: {exc.message}; the roll back is done again", more=True)
+        run.tell(Warned(f"{exc.message}; the roll back is done again", aside=True))
         run.close_session()
         undo(run)
 
@@ -248,8 +241,9 @@ def undo(run: Run) -> None:
     for step in ROLL_BACK:
         with run.site.effect(f"undo {step.name}"):
             run.site.history.begin(run.deployment, f"undo {step.name}")
-            detail = step.act(run, step.name)
-        run.log.write(f"      undo {step.name}: {detail or 'done'}", more=True)
+            run.tell(StepBegan(step.name, undo=True))
+            detail = step.act(run, NOWHERE)
+        run.tell(StepEnded(step.name, detail=detail, undo=True))
     steps.conclude(run)
 
 
@@ -258,18 +252,14 @@ def _break(run: Run, why: str, help_first: str) -> None:
     broken = one_line(run.hide(f"the roll back of deployment {number} failed: {why}"))
     run.site.history.set_broken(name, broken, number)
     run.move(BROKEN)
-    run.say_end(
-        run.complaint("error", f"THE ROLL BACK FAILED: {why}"),
-        run.complaint("error", f"{name} is broken; nothing is deleted, pushes are refused until it is repaired"),
-        hint=f"{help_first or f'corpus log {name} {number}'}, then corpus repair {name}",
-    )
+    run.tell(run.verdict(why, f"{help_first or f'corpus log {name} {number}'}, then corpus repair {name}"))
     announce.ended(run)
 
 
 def repair(run: Run) -> None:
     """Do the roll back of a broken deployment again, and see that layout and wiring are whole."""
     name = run.project.name
-    run.log.write(view.opening(run.deployment, run.row.environment, f"at {view.short(run.row.tree_code)}"))
+    run.tell(run.began())
     try:
         moved = [] if run.row.broken_by is not None else trees.make_way(run, run.project.dir)
         if run.row.broken_by is not None:
@@ -281,20 +271,17 @@ def repair(run: Run) -> None:
         wiring.wire(run.project, run.row.environment)
     except CorpusError as exc:
         run.move(FAILED, exc.message)
-        run.say_end(
-            run.complaint("error", f"not repaired: {exc.message}"),
-            hint=f"{exc.hint}, then corpus repair {name}"
-            if isinstance(exc, TreeError) and exc.hint
-            else f"corpus log {name} {run.deployment.number}",
-        )
+        again = isinstance(exc, TreeError) and exc.hint
+        hint = f"{exc.hint}, then corpus repair {name}" if again else f"corpus log {name} {run.deployment.number}"
+        run.tell(run.verdict(f"not repaired: {exc.message}", hint))
         return
     run.site.history.set_broken(name, None)
     run.move(DONE)
-    run.say_end(f"success: {name} is whole, at {view.short(run.row.tree_code)}")
+    run.tell(run.verdict())
 
 
 def _undo_again(run: Run, broken: Deployment) -> None:
-    run.log.write(f"the roll back of deployment {broken.number} is done again")
+    run.tell(Noted(f"the roll back of deployment {broken.number} is done again"))
     again = Run(run.site, run.project, run.settings, run.row, broken, run.log, undoing=True, owner=run.deployment)
     try:
         git.distrust(run.project.work_git)
@@ -334,9 +321,9 @@ def _recover_running(run: Run, begun: list[str]) -> None:
     interrupted = StepError("interrupted: the daemon was stopped or the host went down")
     if run.request.kind not in ("deploy", "rollback"):
         run.move(FAILED, interrupted.message)
-        run.say_end(f"error: {interrupted.message}", hint=f"ask for the {run.request.kind} again")
+        run.tell(run.verdict(interrupted.message, f"ask for the {run.request.kind} again"))
     elif "publish" in begun:
-        run.log.write("warning: interrupted while it was published; going on")
+        run.tell(Warned("interrupted while it was published; going on"))
         _go_on(run, _from("publish"))
     elif "sync" in begun:
         _fail_interrupted(run, begun[-1], interrupted)
@@ -370,8 +357,7 @@ def _recover_ended(run: Run, begun: list[str]) -> None:
         _go_on(run, _left(begun))
         return
     if not run.log.ended:
-        word = "success" if done.state in SUCCEEDED else "error"
-        run.say_end(f"{word}: {done.reason or done.request.kind} ({view.outcome(done.state)})")
+        run.tell(replace(run.verdict(done.reason), how="late"))
     if done.state in (ROLLED_BACK, FAILED) and "sync" in begun:
         _afterwards(run, begun)
 

@@ -25,6 +25,7 @@ from corpushooks.peer import NUMBER_LIMIT, Asked, Connection, Places, not_unders
 from corpushooks.push import Command, Verdict, hint, judge, report
 from corpushooks.reports import EVERY, REPORTS, naming, tell
 from corpushooks.rights import Rights
+from corpushooks.screen.rows import complaint
 from corpushooks.site import Site
 from corpushooks.text import clean, one_line, shown
 from corpushooks.watches import Watches
@@ -98,7 +99,7 @@ class Desk:
         )  # fmt: skip
         if verdict.accept:
             for finding in self._check_pillar(row, verdict.accept.new):
-                peer.send(say=view.complaint("warning", finding.text))
+                peer.send(say=complaint("warning", finding.text))
         before = self.site.history.asked(row.name, asked.text("token"))
         stored = _stored(path, verdict, atomic=asked.flag("atomic"))
         for text in self._hints(visitor, row, repo, verdict, stored) if before is None else ():
@@ -195,7 +196,7 @@ class Desk:
             inspection.check_log(self.site.host.project(row.name), deployment)
         deployment = follow(
             self.site, peer, deployment, asked.number("offset", 0),
-            whole=asked.flag("whole"), progress=asked.flag("progress"),
+            whole=asked.flag("whole"), progress=asked.flag("progress"), typed=asked.flag("events"),
         )  # fmt: skip
         peer.send(result=deployment.as_json())
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import re
 import signal
-from collections.abc import Mapping
-from typing import Any
 
-from corpushooks.sls import State
+from corpushooks.events import StateEnded
 
 RAN = re.compile(r"Command \".*\" run", re.S)  # what Salt says of every command that ended
 UNUSUAL = {126: "exit code 126: not executable", 127: "exit code 127: command not found"}
@@ -16,9 +14,9 @@ TRACEBACK = re.compile(r"^([ \t]*)Traceback \(most recent call last\):\n((?:\1[ 
 CALL = re.compile(r'^[ \t]*File "', re.M)
 
 
-def failure(state: State) -> str:
+def failure(state: StateEnded) -> str:
     """Return why a state failed: what its command wrote and how that ended, else what Salt says."""
-    output, ended = command_output(state.changes), exit_of(state.changes.get("retcode"))
+    output, ended = state.output, exit_of(state.exit)
     if not ended:
         return output or state.comment or "no reason is given"
     if not output:
@@ -27,9 +25,9 @@ def failure(state: State) -> str:
     return f"{output.rstrip()}\n{ended}" if ended in UNUSUAL.values() or ended.startswith("killed") else output
 
 
-def exit_of(code: object) -> str:
+def exit_of(code: int | None) -> str:
     """Return how a command that failed ended, as people say it; nothing where that is not known."""
-    if not isinstance(code, int) or isinstance(code, bool) or not code:
+    if not code:
         return ""
     number = -code if code < 0 else code - 128  # a shell reports a signal so
     if number > 0 and (code < 0 or code < 192):
@@ -50,9 +48,3 @@ def _last_call(found: re.Match[str]) -> str:
         return found[0]
     head, more = found[0].partition("\n")[0], len(calls) - 1
     return f"{head}\n{found[1]}  … {more} more call{'s' if more > 1 else ''} …\n{found[2][calls[-1] :]}"
-
-
-def command_output(changes: Mapping[str, Any]) -> str:
-    """Return what a command wrote, as cmd.run reports it."""
-    parts = [str(changes[key]) for key in ("stdout", "stderr") if changes.get(key)]
-    return "\n".join(parts)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-import re
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from corpushooks import old_logs
 from corpushooks.deployment import DEPLOYING, FAILURES, SUCCEEDED, TRIED, Deployment, newest_tried
-
-TOOK = re.compile(r"(?:^\[\d+/\d+\] |^ +)install (\S+)\s.*?(\d+\.\d) s$")  # as view.row has it
+from corpushooks.events import Event, SlsEnded, Text
 
 
 @dataclass(frozen=True)
@@ -56,9 +55,15 @@ def percentile(ordered: Sequence[float], share: float) -> float | None:
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else None
 
 
-def install_times(lines: Iterable[str]) -> list[tuple[str, float]]:
-    """Return (stem, seconds) of each install SLS that a log shows."""
-    return [(found[1], float(found[2])) for line in lines if (found := TOOK.search(line))]
+def install_times(told: Iterable[Event]) -> list[tuple[str, float]]:
+    """Return (stem, seconds) of each install SLS that went well in a log."""
+    return [found for event in told if (found := _install_time(event))]
+
+
+def _install_time(event: Event) -> tuple[str, float] | None:
+    if isinstance(event, SlsEnded) and event.role == "install" and event.ok and event.seconds is not None:
+        return event.sls, event.seconds
+    return old_logs.install_time(event.text) if isinstance(event, Text) and not event.more else None
 
 
 def lines(found: Figures) -> list[str]:

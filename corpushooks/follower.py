@@ -5,16 +5,23 @@ A follower that leaves is not missed, and one that comes again goes on where it 
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Sequence
+from typing import Any
 
-from corpushooks import log, view
+from corpushooks import log, screen, view
 from corpushooks.deployment import Deployment
 from corpushooks.lanes import log_path
 from corpushooks.peer import Connection
+from corpushooks.screen.rows import heartbeat
 from corpushooks.site import Site
-from corpushooks.text import clean
+from corpushooks.text import clean, middle
 
 TICK = 1.0  # seconds between the lines that -o progress rewrites
+PARCEL = 1 << 18  # characters of lines in one message
+MESSAGE = 2 << 20  # bytes of an event in one message,
+LIMITS = ((1 << 16, 1000), (1 << 12, 200), (200, 100))  # and how much is kept of the texts and lists of a longer one
 HEARTBEAT = 15.0  # seconds of silence after which a follower is told that work goes on
 
 
@@ -27,29 +34,74 @@ def follow(
     whole: bool = False,
     quiet: bool = False,
     progress: bool = False,
+    typed: bool = False,
 ) -> Deployment:
     """Feed what is said of a deployment until its outcome is; return it with its outcome.
 
-    With `progress` there is a terminal that can rewrite a line.
+    With `progress` there is a terminal that can rewrite a line; `typed` gives events beside their lines, and nothing
+    that is not in the log.
     """
     path = log_path(site.host.project(deployment.project), deployment.number)
+    shown, read = screen.Screen(whole), 0  # from the first event on: those before `offset` count
     waiting, silent = "", time.monotonic()
+    next(log.read(path, offset), None)  # one that is none is refused
     while True:
         now = site.history.deployment(deployment.project, deployment.number)
-        for line in log.read(path, offset):
-            offset, silent = line.offset, time.monotonic()
-            if line.is_in(whole=whole) and not quiet:
-                peer.send(say=line.text, offset=offset)
-            if line.end:
+        for record in log.read(path, read):
+            read, silent, lines = record.offset, time.monotonic(), shown.lines(record)
+            if read > offset and not quiet:
+                _feed(peer, screen.Shown(record, tuple(lines)), typed=typed)
+            if record.end and read > offset:
                 return site.history.deployment(deployment.project, deployment.number)
         if now.ended:  # the last line was read on an earlier connection
             return now
         peer.check()
-        waiting = _say_waiting(site, peer, deployment, waiting)
-        if not quiet and time.monotonic() - silent > (TICK if progress else HEARTBEAT):
+        waiting = "" if typed else _say_waiting(site, peer, deployment, waiting)
+        if not (quiet or typed) and time.monotonic() - silent > (TICK if progress else HEARTBEAT):
             silent = time.monotonic()
             peer.send(say=_heartbeat(site, now), end="\r" if progress else "\n")
-        _wait_for_more(site, deployment, offset)
+        _wait_for_more(site, deployment, read)
+
+
+def _feed(peer: Connection, shown: screen.Shown, *, typed: bool) -> None:
+    """Send an event: its lines, or, where that is wanted, its fields too."""
+    if typed:
+        peer.send(event=_fitting(shown.as_json()), offset=shown.record.offset)
+        return
+    *first, last = _parcels(shown.lines)
+    for text in first:
+        peer.send(say=text)
+    if last:
+        peer.send(say=last, offset=shown.record.offset)
+
+
+def _parcels(lines: Sequence[str]) -> list[str]:
+    """Return lines as texts that fit in a message."""
+    found, size = [""], 0
+    for line in lines:
+        if size and size + len(line) > PARCEL:
+            found, size = [*found, ""], 0
+        found[-1] += f"\n{line}" if size else line
+        size += len(line) + 1
+    return found
+
+
+def _fitting(event: dict[str, Any]) -> dict[str, Any]:
+    """Return an event that fits in a message: of long texts and lists in it the ends."""
+    for characters, items in LIMITS:
+        if len(json.dumps(event)) <= MESSAGE:
+            break
+        event = _less(event, characters, items)
+    return event
+
+
+def _less(value: Any, characters: int, items: int) -> Any:
+    if isinstance(value, dict):
+        return {key: _less(inner, characters, items) for key, inner in value.items()}
+    if isinstance(value, list):
+        kept = value if len(value) <= items else [*value[: items // 2], *value[-items // 2 :]]
+        return [_less(inner, characters, items) for inner in kept]
+    return middle(value, characters) if isinstance(value, str) else value
 
 
 def _wait_for_more(site: Site, deployment: Deployment, offset: int) -> None:
@@ -92,6 +144,6 @@ def _heartbeat(site: Site, now: Deployment) -> str:
     steps = site.history.steps(now)
     since = view.lasting(time.time() - (now.started or now.queued))
     run = site.running.get((now.project, now.number))
-    showing = run.showing if run else None
-    last = run.hide(clean(showing.last())) if run and showing else ""
-    return view.heartbeat(steps[-1] if steps else view.outcome(now.state), since, last)
+    progress = run.progress if run else None
+    last = run.hide(clean(progress.last())) if run and progress else ""
+    return heartbeat(steps[-1] if steps else view.outcome(now.state), since, last)

@@ -10,19 +10,20 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from corpushooks import claiming, edits, prepare, release, steps, survivors, view, wiring
+from corpushooks import claiming, edits, prepare, release, steps, survivors, wiring
 from corpushooks.deployment import DONE
 from corpushooks.errors import BrokenError, CorpusError, DoorError, RefusedError, StepError, UsageError
+from corpushooks.events import NOTHING, Detail, StepBegan, StepEnded
+from corpushooks.progress import Mark
 from corpushooks.release import Release
 from corpushooks.site import Run
-from corpushooks.text import shown
 
 EDITED = "edited"  # in a project's minion_dir: what Salt reads
 
 
 def edit(run: Run) -> None:
     """Deploy what was edited."""
-    run.log.write(view.opening(run.deployment, run.row.environment, names(run.request.edited)))
+    run.tell(run.began())
     try:
         _check(run)
         _go(run)
@@ -34,7 +35,7 @@ def edit(run: Run) -> None:
         run.fail(failed)
         return
     run.move(DONE)
-    run.say_end(f"success: {run.project.name} runs as it was edited; no commit has it yet")
+    run.tell(run.verdict())
 
 
 def _go(run: Run) -> None:
@@ -42,17 +43,11 @@ def _go(run: Run) -> None:
     before = edits.look(run.project, run.patience())
     try:
         for index, (step, act) in enumerate(IN_PLACE, 1):
-            _one(run, step, view.step_label(index, len(IN_PLACE), step), act)
+            _one(run, step, Mark(index, len(IN_PLACE)), act)
     finally:
         if not run.site.stopping:
             with contextlib.suppress(DoorError):  # somebody writes there just now: it is deployed once more
                 edits.ran(run.project, before, run.touched)
-
-
-def names(edited: tuple[str, ...]) -> str:
-    """Name what was edited, the first of many."""
-    more = f" and {len(edited) - 3} more" if len(edited) > 3 else ""
-    return ", ".join(shown(path, 40) for path in edited[:3]) + more
 
 
 def _check(run: Run) -> None:
@@ -64,18 +59,18 @@ def _check(run: Run) -> None:
         raise RefusedError("nothing is deployed yet", hint="git push first")
 
 
-def _one(run: Run, step: str, label: str, act: Callable[[Run, str], str]) -> None:
+def _one(run: Run, step: str, mark: Mark, act: Callable[[Run, Mark], Detail]) -> None:
     """Run one step, journaled before it begins."""
     run.check_cancelled()
     start = time.monotonic()
     run.site.history.begin(run.deployment, step)
+    run.tell(StepBegan(step, mark.index, mark.total))
     with run.site.effect(f"edit {step}"):
-        detail = act(run, label)
-    if step != "install":
-        run.log.write(view.row(label, detail, time.monotonic() - start))
+        detail = act(run, mark)
+    run.tell(StepEnded(step, mark.index, mark.total, detail, time.monotonic() - start))
 
 
-def _wire(run: Run, label: str) -> str:
+def _wire(run: Run, mark: Mark) -> Detail:
     """Let wiring and cfg follow what was edited; refuse what has wrong syntax."""
     wiring.wire(run.project, run.row.environment)
     found = _edited(run)
@@ -84,7 +79,7 @@ def _wire(run: Run, label: str) -> str:
     steps.open_session(run, found)
     claiming.claim(run, run.cfg.values if run.cfg else {})
     run.foresees = True
-    return ""
+    return NOTHING
 
 
 def _edited(run: Run) -> Release:
@@ -98,7 +93,7 @@ def _edited(run: Run) -> Release:
     return replace(found, minion_dir=run.project.minion_dir)
 
 
-IN_PLACE: tuple[tuple[str, Callable[[Run, str], str]], ...] = (
+IN_PLACE: tuple[tuple[str, Callable[[Run, Mark], Detail]], ...] = (
     ("wire", _wire),
     ("fixperms", steps.fixperms_before),
     ("install", steps.install),

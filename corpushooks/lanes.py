@@ -40,6 +40,7 @@ from corpushooks.errors import (
     StoreError,
     UsageError,
 )
+from corpushooks.events import Traced, Verdict
 from corpushooks.history import History
 from corpushooks.project import Host, Project
 from corpushooks.settings import Settings
@@ -278,12 +279,12 @@ def _internal_error(run: Run, exc: Exception) -> None:
     about = {"project": run.project.name, "deployment": run.deployment.number}
     trace = "".join(traceback.format_exception(exc)).rstrip()
     structlog.get_logger().error("internal error", exception=run.hide(trace), **about)
-    run.log.write(trace, more=True)
+    run.tell(Traced(trace))
     run.deployment = run.site.history.deployment(run.project.name, run.deployment.number)
     touched = "sync" in run.site.history.steps(run.deployment)
     if run.deployment.state == RUNNING and not touched:
         run.move(FAILED, f"internal error: {exc}")
-        run.say_end(f"error: internal error: {exc}")
+        run.tell(run.verdict(f"internal error: {exc}"))
     elif run.deployment.state in (RUNNING, ROLLING_BACK):
         if run.deployment.state == RUNNING:
             run.move(ROLLING_BACK, f"internal error: {exc}")
@@ -291,7 +292,8 @@ def _internal_error(run: Run, exc: Exception) -> None:
             run.project.name, one_line(run.hide(f"internal error: {exc}")), run.deployment.number
         )
         run.move(BROKEN)
-        run.say_end(f"error: internal error: {exc}", hint=f"corpus repair {run.project.name}")
+        said = run.verdict(f"internal error: {exc}", f"corpus repair {run.project.name}")
+        run.tell(replace(said, how="fault"))
 
 
 @dataclass
@@ -410,7 +412,8 @@ class Lanes:
         except StoreError:
             return False
         writer = log.Log(log_path(self.site.host.project(waiting.project), waiting.number), needed=False)
-        writer.write(f"error: cancelled by {who} before it ran", end=True)
+        why = f"cancelled by {who} before it ran"
+        writer.tell(Verdict(CANCELLED, dropped.request.kind, waiting.project, waiting.number, reason=why))
         writer.close()
         self.site.history.end(dropped)
         self.site.tell()

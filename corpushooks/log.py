@@ -1,12 +1,12 @@
-"""The log of a deployment: one file of lines that grows while it runs and can be followed by offset.
+"""The log of a deployment: one file of events that grows while it runs and can be followed by offset.
 
-Each line is a JSON record: {"at": seconds since the epoch, "text": …, "more": true}. `more` marks what only
-the whole log shows, not the terminal of a push; "brief": true what only the terminal shows, since the whole log has
-it anyway; "end": true the line behind which the outcome is final. A crash can tear the last line; whoever goes on
-writing cuts it.
+Each line is a JSON record of one event: {"at": seconds since the epoch, "event": its name, …its fields}; the first
+one has "v", the version, and that of the outcome "end": true. What older versions wrote are lines of text: {"at": …,
+"text": …, "more": true}. Offsets mean nothing but where the next line begins. A crash can tear the last line; whoever
+goes on writing cuts it.
 
-It is bounded: a long text loses its middle, a long line its end, and of a log that is too long what is marked `more`
-is not kept any longer. What is left out is counted. Secrets are taken out before anything else is done to a text.
+It is bounded: a long text loses its middle, a long line its end, and of a log that is too long what only the whole log
+shows is not kept any longer; how much that was is said. Secrets are taken out before anything else is done to a text.
 """
 
 from __future__ import annotations
@@ -17,32 +17,31 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from corpushooks import disk
 from corpushooks.errors import LogError, UsageError
+from corpushooks.events import (
+    NAMES,
+    VERSION,
+    Cut,
+    Event,
+    Listed,
+    Recorded,
+    StateEnded,
+    Text,
+    Traced,
+    Warned,
+    as_record,
+    of_record,
+)
 from corpushooks.redaction import Redactor
-from corpushooks.text import bounded, clean, shortened
+from corpushooks.text import bounded, clean, shortened, shown
 
-LIMIT = 32 << 20  # bytes of a log from which on `more` is only counted
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of a log; `offset` is where the next one starts, in bytes."""
-
-    text: str
-    more: bool
-    end: bool
-    at: float
-    offset: int
-    brief: bool = False
-
-    def is_in(self, *, whole: bool) -> bool:
-        """Say whether a reader of the whole log, or of what the terminal showed, sees this line."""
-        return not (self.brief if whole else self.more)
+LIMIT = 32 << 20  # bytes of a log from which on what only the whole log shows is counted and not kept
+UNREADABLE = "(this line cannot be read)"
 
 
 @dataclass
@@ -80,27 +79,34 @@ class Log:
         if tail and not tail.endswith(b"\n"):
             self._size = start + tail.rfind(b"\n") + 1
             os.ftruncate(self._file, self._size)
-        self.ended = any(line.end for line in read(self.path))
+        self.ended = has_end(self.path)
 
-    def write(self, text: str, *, more: bool = False, end: bool = False, brief: str = "") -> None:
-        """Append text, line by line, made harmless; `more` hides it from the terminal of a push, `end` closes it.
+    def tell(self, event: Event) -> None:
+        """Append an event, its texts made harmless and without secrets."""
+        kept, lost = _spared(event) if self._size > LIMIT else (event, "")
+        self._lost += len(lost)
+        self._lost_lines += lost.count("\n") + 1 if lost else 0
+        if kept is not None:
+            self._write(kept)
 
-        `brief` follows it, and is hidden from those who read the whole log.
-        """
-        if more and self._size > LIMIT:
-            self._lost += len(text)
-            self._lost_lines += text.count("\n") + 1
-            return
-        if end:
+    def _write(self, event: Event) -> None:
+        record = {"at": round(time.time(), 3), **self._harmless(as_record(event))}
+        if Recorded(event, 0, 0).end:
             self._say_lost()
-        texts = bounded(self.redactor.redact(text)).split("\n")
-        records = [_record(self._harmless(line), more) for line in texts]
-        records += [_record(self._harmless(line), False, True) for line in brief.splitlines()]
-        if end:
-            records[-1]["end"] = self.ended = True
-        self._add(records)
+            record["end"] = self.ended = True
+        self._add(record)
 
-    def _harmless(self, line: str) -> str:
+    def _harmless(self, value: Any) -> Any:
+        """Return plain data with texts that drive no terminal, are not too long, and hold no secret."""
+        if isinstance(value, dict):
+            return {key: self._harmless(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [self._harmless(inner) for inner in value]
+        if not isinstance(value, str):
+            return value
+        return "\n".join(map(self._harmless_line, bounded(self.redactor.redact(value)).split("\n")))
+
+    def _harmless_line(self, line: str) -> str:
         """Return a line that drives no terminal, is not too long, and holds no secret that had escapes in it."""
         cleaned = clean(line)
         return shortened(cleaned if cleaned == line else self.redactor.redact(cleaned))
@@ -108,15 +114,15 @@ class Log:
     def _say_lost(self) -> None:
         """Say how much was not kept since this was last said."""
         if self._lost_lines:
-            said = f"… {self._lost_lines} lines, {self._lost} characters, are not kept: the log is too long …"
-            self._add([_record(said, True)])
+            self._add({"at": round(time.time(), 3), **as_record(Cut(self._lost_lines, self._lost))})
             self._lost = self._lost_lines = 0
 
-    def _add(self, records: list[dict[str, Any]]) -> None:
-        data = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()
+    def _add(self, record: dict[str, Any]) -> None:
         with self._grown:
             if self._file >= 0:
-                self._append(data)
+                if not self._size:
+                    record = {"v": VERSION, **record}
+                self._append((json.dumps(record, ensure_ascii=False) + "\n").encode())
             self._grown.notify_all()
 
     def _append(self, data: bytes) -> None:
@@ -153,13 +159,20 @@ class Log:
             self._grown.notify_all()
 
 
-def _record(text: str, more: bool, brief: bool = False) -> dict[str, Any]:
-    record: dict[str, Any] = {"at": round(time.time(), 3), "text": text}
-    return {**record, **({"more": True} if more else {}), **({"brief": True} if brief else {})}
+def _spared(event: Event) -> tuple[Event | None, str]:
+    """Return what is kept of an event where a log is too long, and the text that is not: what only it shows."""
+    if isinstance(event, Traced) or (isinstance(event, Warned) and event.aside):
+        return None, event.text
+    if isinstance(event, StateEnded) and event.result is not False:
+        said = [event.comment, event.diff, event.output]
+        return replace(event, comment="", diff="", output=""), "\n".join(filter(None, said))
+    if isinstance(event, Listed) and event.what in ("replaced", "processes"):
+        return None, "\n".join(item.text for item in event.items)
+    return event, ""
 
 
-def read(path: Path, offset: int = 0) -> Iterator[Line]:
-    """Yield the whole lines of a log from `offset` on; nothing where there is no log. Raise LogError."""
+def read(path: Path, offset: int = 0) -> Iterator[Recorded]:
+    """Yield the events of a log from `offset` on; nothing where there is no log. Raise LogError."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, offset - 1))
@@ -169,7 +182,7 @@ def read(path: Path, offset: int = 0) -> Iterator[Line]:
                 if not raw.endswith(b"\n"):
                     return
                 offset += len(raw)
-                yield _line(raw, offset)
+                yield _recorded(raw, offset)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return
     except OSError as exc:
@@ -185,14 +198,16 @@ def has_end(path: Path) -> bool:
         return False
 
 
-def _line(raw: bytes, offset: int) -> Line:
-    """Return a line of a log; one that is damaged says so."""
-    try:
+def _recorded(raw: bytes, offset: int) -> Recorded:
+    """Return an event of a log; a line that is damaged says so."""
+    with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
         record = json.loads(raw)
-        text, at = record["text"], float(record["at"])
-        if isinstance(text, str):
+        at = float(record["at"])
+        if isinstance(record.get("event"), str) and record["event"] not in NAMES:
+            return Recorded(Text(f"(unknown event {shown(record['event'])})", more=True), at, offset)
+        if "event" in record:
+            return Recorded(of_record(record), at, offset)
+        if isinstance(record["text"], str):
             more, brief, end = (record.get(mark) is True for mark in ("more", "brief", "end"))
-            return Line(text, more, end, at, offset, brief)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        pass
-    return Line("(this line cannot be read)", False, False, 0.0, offset)
+            return Recorded(Text(record["text"], more, brief, end), at, offset)
+    return Recorded(Text(UNREADABLE), 0.0, offset)

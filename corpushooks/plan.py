@@ -13,13 +13,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from corpushooks import git, prepare, release, view
+from corpushooks import git, prepare, progress, release, view
 from corpushooks.deployment import DONE
 from corpushooks.errors import CorpusError, ProcessError
+from corpushooks.events import Item, SlsBegan, listed
 from corpushooks.release import Release
 from corpushooks.run import run as run_program
 from corpushooks.site import Run
-from corpushooks.text import clean, excerpt, middle, shown
+from corpushooks.sls import Result
+from corpushooks.text import clean, shown
 
 COMMITS = 20  # that are named
 
@@ -43,7 +45,7 @@ def plan(run: Run) -> None:
         run.close_session()
         prepare.unpin(run)
     run.move(DONE)
-    run.say_end("success: a plan only: nothing was changed")
+    run.tell(run.verdict())
 
 
 def _show_commits(run: Run) -> None:
@@ -52,19 +54,17 @@ def _show_commits(run: Run) -> None:
     if new is None or new == old:
         return
     subjects = git.lost_commits(run.project.code_git, new, old, COMMITS + 1)
-    for subject in subjects[:COMMITS]:
-        run.log.write(f"      {middle(run.hide(clean(subject)), view.FITS - 6)}")
-    if len(subjects) > COMMITS:
-        run.log.write("      … and older ones")
+    if subjects:
+        named = [Item(run.hide(clean(subject))) for subject in subjects[:COMMITS]]
+        run.tell(listed("commits", named, total=len(subjects)))
 
 
 def _show_files(run: Run, changes: Sequence[Change]) -> None:
     """Name the files that would change, with how many lines come and go."""
     work, new = run.project.work_git, run.deployment.new_code
     counts = git.counted(work, run.row.tree_code, new or git.empty_tree(work))
-    lines = [view.file_row(letter, run.hide(shown(path)), counts.get(path, "")) for letter, path in changes]
-    for line in excerpt(lines, view.SCREEN):
-        run.log.write(line)
+    if changes:
+        run.tell(listed("files", [Item(shown(path), letter, counts.get(path, "")) for letter, path in changes]))
 
 
 def _states(run: Run, changes: Sequence[Change]) -> None:
@@ -85,12 +85,16 @@ def _states(run: Run, changes: Sequence[Change]) -> None:
         for stem in stems:
             run.check_cancelled()
             result = session.run(run.project.sls_id(stem), test=True, timeout=run.time_left())
-            run.log.write(view.row(f"      install {run.hide(stem)}", view.summary(result), None))
-            for line in [*view.errors(result), *view.states(result, test=True, doubt=doubt)]:
-                run.log.write(line)
-            for text in view.all_states(result):
-                run.log.write(text, more=True)
+            _tell(run, SlsBegan(stem, "plan"), result, doubt)
         run.close_session()
+
+
+def _tell(run: Run, began: SlsBegan, result: Result, doubt: str) -> None:
+    """Tell what an SLS would do."""
+    run.tell(began)
+    for state in result.states:
+        run.tell(progress.told(state, doubt))
+    run.tell(progress.ended(began, result))
 
 
 def _show_cfg(run: Run, new: Mapping[str, Any]) -> None:
@@ -107,8 +111,8 @@ def _show_cfg(run: Run, new: Mapping[str, Any]) -> None:
             chrono=str(new["chrono"]), port=run.site.ports(run.project),
         ).values  # fmt: skip
     lines = view.differences(run.redactor.masked(old), run.redactor.masked(new))
-    for line in excerpt([f"      cfg {line}" for line in lines], view.SCREEN):
-        run.log.write(line)
+    if lines:
+        run.tell(listed("cfg", list(map(Item, lines))))
 
 
 def _cover(run: Run, found: Release, changes: Sequence[Change]) -> dict[str, object]:

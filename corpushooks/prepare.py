@@ -6,18 +6,19 @@ import contextlib
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from corpushooks import apt, claiming, edits, git, release, survey, tree, view
 from corpushooks.checks.finding import Finding, errors, warnings
 from corpushooks.deployment import DEPLOYED, Deployment, ProjectRow, Request
 from corpushooks.errors import BrokenError, GitError, RefusedError, SaltError, UsageError
+from corpushooks.events import Complained, Item, listed
 from corpushooks.project import Project
 from corpushooks.push import NOW, PLAN, enabled
 from corpushooks.release import Release
 from corpushooks.salt import Session
 from corpushooks.site import Run
-from corpushooks.text import shown
 
 CHOICE = 100  # deployments of which those are named that can be returned to
 
@@ -46,8 +47,12 @@ def aim(run: Run) -> None:
             f"{run.row.branch} was {'at ' if old[0] else ''}{at} what was live: something moved it that runs no hooks"
         )
     change = _change(run, new[0])
-    course = view.course(run.row.code, new[0], run.row.pillar, new[1], change.added)
-    run.log.write(view.opening(run.deployment, run.row.environment, course))
+    run.tell(
+        replace(
+            run.began(), old=run.row.code, new=new[0], old_pillar=run.row.pillar, new_pillar=new[1],
+            commits=change.added,
+        )
+    )  # fmt: skip
     if change.lost:
         lost = git.lost_commits(run.project.code_git, str(run.row.code), str(new[0]))
         run.warn(*(f"no longer live: {line}" for line in lost))
@@ -90,8 +95,7 @@ def _check_lost(run: Run) -> None:
     if run.request.kind == "plan":
         run.warn(f"{refused.message}: a push is refused without -o force")
         return
-    for line in named:
-        run.log.write(f"      lacks {shown(run.hide(line), 60)}")
+    run.tell(listed("lacks", list(map(Item, named))))
     raise refused
 
 
@@ -230,8 +234,7 @@ def _check_edits(run: Run, entries: git.Listing) -> None:
     )  # fmt: skip
     if not found:
         return
-    for path in found[:20]:
-        run.log.write(f"      edited {shown(path, 60)}")
+    run.tell(listed("edited", list(map(Item, found))))
     text = f"{view.count(len(found), 'file')} edited on the server would be lost"
     if run.request.kind == "plan":
         run.warn(f"{text}: a push is refused")
@@ -284,7 +287,7 @@ def tell(run: Run, findings: Iterable[Finding], *, so_far: bool = False) -> None
         run.warn(*(f"{each.text} (so far)" for each in fresh))
         return
     for each in errors(fresh):
-        run.log.write(run.complaint("error", each.text))
+        run.tell(Complained(each.text))
     run.warn(*(each.text for each in warnings(fresh)))
 
 

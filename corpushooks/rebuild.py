@@ -15,10 +15,9 @@ from pathlib import Path
 
 import yaml
 
-from corpushooks import claims, git, lanes, layout, log, tree, view
+from corpushooks import claims, git, lanes, layout, log, old_logs, tree, view
 from corpushooks.deployment import (
     BROKEN,
-    CANCELLED,
     DEPLOYED,
     DONE,
     FAILED,
@@ -30,6 +29,7 @@ from corpushooks.deployment import (
     Request,
 )
 from corpushooks.errors import CorpusError, LostStoreError, NotAllowedError, UsageError
+from corpushooks.events import Began, Event, Text, Verdict
 from corpushooks.history import History, open_store
 from corpushooks.project import NAME, Host, Project
 from corpushooks.settings import Settings
@@ -37,16 +37,6 @@ from corpushooks.store import HINT, TABLES, UNREADABLE, Salvage, files, keep_asi
 
 LOG = re.compile(r"(\d+)\.log")
 ARCHIVE = re.compile(r"\d{4}-\d\d-\d\d_\d\d_\d\d-\d\d_(\d+)")
-OPENING = re.compile(r"\S+ \(([a-z][a-z0-9_-]*)\) (deployment|rollback|task|plan|repair) \d+: ")  # view.opening
-ENDINGS = (  # how the last lines of a log begin, and what else stands in them: the first that fits
-    ("success: ", " is live at ", DEPLOYED),
-    ("success: ", "", DONE),
-    ("rolled back to ", "", ROLLED_BACK),
-    ("hint: ", "repair ", BROKEN),
-    ("error: cancelled by ", " before it ran", CANCELLED),
-    ("dev: the tree of deployment ", "", FAILED),
-    ("error: ", "", REFUSED),
-)
 
 
 @dataclass(frozen=True)
@@ -251,16 +241,22 @@ def _pins(project: Project) -> list[int]:
 def _told(path: Path) -> Told:
     """Read a log for what it tells of its deployment."""
     told = Told()
-    for line in log.read(path):
-        opening = OPENING.match(line.text)
-        if opening and not told.environment:
-            kind = {"deployment": "deploy"}.get(opening[2], opening[2])
-            told = replace(told, environment=opening[1], kind=kind)
-        state = next((s for begin, within, s in ENDINGS if line.text.startswith(begin) and within in line.text), "")
-        told = replace(
-            told, state=state if state and not line.more else told.state, ended=told.ended or line.end,
-            began=told.began or line.at, last=line.at,
-        )  # fmt: skip
+    for record in log.read(path):
+        told = replace(_heard(told, record.event), began=told.began or record.at, last=record.at)
+        told = replace(told, ended=told.ended or record.end)
+    return told
+
+
+def _heard(told: Told, event: Event) -> Told:
+    """Return what is known after one more event of a log."""
+    if isinstance(event, Began) and not told.environment:
+        return replace(told, environment=event.environment, kind=event.kind)
+    if isinstance(event, Verdict):
+        return replace(told, state=event.state)
+    if isinstance(event, Text):
+        opening, state = old_logs.opening(event.text), "" if event.more else old_logs.ending(event.text)
+        told = replace(told, state=state or told.state)
+        return replace(told, environment=opening[0], kind=opening[1]) if opening and not told.environment else told
     return told
 
 

@@ -133,7 +133,7 @@ def stats(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
 def _install_times(site: Site, deployment: Deployment) -> list[tuple[str, float]]:
     path = log_path(site.host.project(deployment.project), deployment.number)
     with suppress(LogError):  # which is a fault, and said
-        return figures.install_times(line.text for line in log.read(path) if not line.more)
+        return figures.install_times(record.event for record in log.read(path))
     return []
 
 

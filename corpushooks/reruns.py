@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from corpushooks import steps, tree, view
+from corpushooks import steps, tree
 from corpushooks.errors import CorpusError
+from corpushooks.events import NOTHING, Detail, Item, SlsBegan, Warned, listed
+from corpushooks.progress import Mark
 from corpushooks.site import Run
-from corpushooks.text import excerpt, middle, shown
-
-SHOWN = 5  # paths in the terminal
-LOGGED = 1000  # and in the log
+from corpushooks.text import shown
+from corpushooks.view import count
 
 
-def reinstall(run: Run, label: str) -> str:
+def reinstall(run: Run, mark: Mark) -> Detail:
     """Run the restored release's install SLS again, so that services and files elsewhere follow."""
     begun = [step for step in run.site.history.steps(run.deployment) if step.startswith("install ")]
     if not begun or not run.settings.rollback_install or run.row.tree_code is None:
-        return ""
+        return NOTHING
     try:
         _install_again(run)
     except CorpusError as exc:
-        run.log.write(f"warning: {exc}; the install SLS run once more", more=True)
+        run.tell(Warned(f"{exc}; the install SLS run once more", aside=True))
         _install_once_more(run)
-    return ""
+    return NOTHING
 
 
 def _install_again(run: Run) -> None:
     assert run.release is not None
     for stem in run.release.install():
-        steps.run_sls(run, stem, f"      again: {run.hide(stem)}")
+        steps.run_sls(run, SlsBegan(stem, "again"))
 
 
 def _install_once_more(run: Run) -> None:
@@ -41,23 +41,16 @@ def _install_once_more(run: Run) -> None:
         run.close_session()  # it may be over: what follows opens another
 
 
-def compare(run: Run, label: str) -> str:
+def compare(run: Run, mark: Mark) -> Detail:
     """Say in what project/ is not as the archive has it, after SLS ran that may write there; nothing is undone."""
     if not run.again:
-        return ""
+        return NOTHING
     try:
         wrong = tree.differences(run.saved, run.project.tree, run.patience())
     except CorpusError as exc:
         run.warn(f"what ran again may have changed project/: {exc}")
-        return ""
+        return NOTHING
     if not wrong:
-        return "as in the archive"
-    differ = f"{view.count(len(wrong), 'file differs', 'files differ')} from the archive"
-    stems = middle(", ".join(map(run.hide, dict.fromkeys(run.again))), view.FITS - 15 - len(differ))
-    run.log.write(f"      again: {stems}  {differ}")
-    names = [f"        {run.hide(shown(path, view.NAMED))}" for path in wrong]
-    for line in excerpt(names, SHOWN):
-        run.log.write(line)
-    if len(wrong) > SHOWN:
-        run.log.write("\n".join(excerpt([f"        {run.hide(shown(path))}" for path in wrong], LOGGED)), more=True)
-    return differ
+        return Detail(note="as in the archive")
+    run.tell(listed("differs", [Item(shown(path)) for path in wrong], about=", ".join(dict.fromkeys(run.again))))
+    return Detail(note=f"{count(len(wrong), 'file differs', 'files differ')} from the archive")

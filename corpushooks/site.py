@@ -10,22 +10,24 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from corpushooks import claims, hostname, sockets, view
+from corpushooks import claims, hostname, sockets
 from corpushooks.checks.finding import Finding
 from corpushooks.config import Cfg
 from corpushooks.deployment import FAILED, REFUSED, ChildRow, Deployment, ProjectRow, Request
 from corpushooks.endpoint import called, typed
 from corpushooks.errors import CancelledError, CorpusError, RefusedError, StepError, UsageError
+from corpushooks.events import Began, Verdict, Warned
+from corpushooks.events import Event as Told
 from corpushooks.history import History, open_store
 from corpushooks.log import Log
 from corpushooks.patience import Check
+from corpushooks.progress import Progress
 from corpushooks.project import Host, Project
 from corpushooks.redaction import Redactor
 from corpushooks.release import Release
 from corpushooks.run import Child, spawn, start_time
 from corpushooks.salt import Engine, SaltCallEngine, Session, WarmEngine
 from corpushooks.settings import Settings, load
-from corpushooks.showing import Showing
 from corpushooks.sls import Result, State, redacted
 from corpushooks.text import one_line
 
@@ -100,7 +102,7 @@ class Run:
     _sessions: ExitStack = field(default_factory=ExitStack)
     release: Release | None = None
     cfg: Cfg | None = None
-    showing: Showing | None = None  # the SLS that runs
+    progress: Progress | None = None  # the SLS that runs
     touched: set[str] = field(default_factory=set)  # paths that states say they changed
     again: list[str] = field(default_factory=list)  # SLS that ran since the tree was restored
     named: set[tuple[str, int]] = field(default_factory=set)  # what processes that it left were said to be, by pid
@@ -109,7 +111,7 @@ class Run:
     undoing: bool = False
     restored: Mapping[str, tuple[int, ...]] | None = None  # in dev: the edits that a roll back brought back
     owner: Deployment | None = None  # whose processes ours are, where that is another deployment
-    began: float = field(default_factory=time.monotonic)
+    since: float = field(default_factory=time.monotonic)
     warned: set[str] = field(default_factory=set)
 
     @property
@@ -162,29 +164,39 @@ class Run:
         fresh = [warning for warning in dict.fromkeys(warnings) if warning not in self.warned]
         self.warned |= set(fresh)
         for warning in fresh[:20]:
-            self.log.write(self.complaint("warning", warning))
+            self.tell(Warned(warning))
         if len(fresh) > 20:
-            self.log.write(f"warning: {len(fresh) - 20} more of this kind")
+            self.tell(Warned(f"{len(fresh) - 20} more of this kind"))
 
-    def say_end(self, *lines: str, hint: str = "", see_log: bool = False) -> None:
-        """Write the last lines of the log: the outcome is final, and whoever follows stops here.
+    def tell(self, event: Told) -> None:
+        """Tell what happens to those who follow this deployment, now or later."""
+        self.log.tell(event)
+
+    def began(self) -> Began:
+        """Return the first event of a log."""
+        done, asked = self.deployment, self.request
+        return Began(
+            done.project, self.row.environment, done.number, asked.kind, asked.who if asked.key else "",
+            new=self.row.tree_code, task=asked.task, edited=asked.edited,
+        )  # fmt: skip
+
+    def verdict(self, reason: str = "", hint: str = "", *, see_log: bool = False) -> Verdict:
+        """Return the last event of a log: the outcome is final, and whoever follows stops here.
 
         With `see_log` those who do not read the log now are told how.
         """
-        where = f"the whole log: corpus log {self.project.name} {self.deployment.number}" if see_log else ""
-        self.log.write("\n".join([*lines, *self._hint(hint)]), end=True, brief="".join(self._hint(where)))
-
-    def _hint(self, hint: str) -> list[str]:
-        return [f"hint: {self.site.words(hint, ssh=bool(self.request.key))}"] if hint else []
-
-    def complaint(self, word: str, text: str) -> str:
-        """Return an error or a warning as a terminal shows it; without secrets, before its lines are broken."""
-        return view.complaint(word, self.hide(text))
+        done, asked = self.deployment, self.request
+        where = f"corpus log {done.project} {done.number}" if see_log else ""
+        hint, where = (self.site.words(text, ssh=bool(asked.key)) for text in (hint, where))
+        return Verdict(
+            done.state, asked.kind, done.project, done.number, reason=reason, hint=hint, see_log=where,
+            commit=self.row.tree_code, branch=self.row.branch, task=asked.task,
+        )  # fmt: skip
 
     def fail(self, exc: CorpusError) -> None:
         """End a run that changed nothing which could be rolled back."""
         self.move(REFUSED if isinstance(exc, (RefusedError, UsageError)) else FAILED, exc.message)
-        self.say_end(self.complaint("error", exc.message), hint=exc.hint, see_log=isinstance(exc, StepError))
+        self.tell(self.verdict(exc.message, exc.hint, see_log=isinstance(exc, StepError)))
 
     # what a session of Salt reports
 
@@ -200,14 +212,14 @@ class Run:
 
     def state(self, state: State) -> None:
         """Show that a state ended, where its SLS takes long."""
-        if self.showing:
+        if self.progress:
             (hidden,) = redacted(Result("", (state,), (), True, ""), self.redactor).states
-            self.showing.state(hidden)
+            self.progress.state(hidden)
 
     def output(self, data: bytes) -> None:
         """Show what a command wrote, where its SLS takes long."""
-        if self.showing:
-            self.showing.output(data)
+        if self.progress:
+            self.progress.output(data)
 
     # its end
 
@@ -260,7 +272,7 @@ class Run:
         step, whole = self.settings.step_timeout, self.settings.timeout
         if whole is None or self.undoing:
             return step
-        left = max(0.0, self.began + whole - time.monotonic())
+        left = max(0.0, self.since + whole - time.monotonic())
         return left if step is None else min(step, left)
 
     def open_session(self, release: Release) -> Session:

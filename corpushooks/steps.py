@@ -22,27 +22,28 @@ from corpushooks import (
     release,
     tree,
     trees,
-    view,
     wiring,
 )  # fmt: skip
 from corpushooks.deployment import ProjectRow
 from corpushooks.errors import CancelledError, CorpusError, ProcessError, RefusedError, SaltError, StepError
+from corpushooks.events import LEFT_OUT, NOTHING, Detail, HealthAsked, SlsBegan
 from corpushooks.patience import Check, endless
+from corpushooks.progress import NOWHERE, Mark, Progress
 from corpushooks.project import Project
 from corpushooks.push import enabled
 from corpushooks.release import Release
 from corpushooks.run import attend
-from corpushooks.showing import Showing
 from corpushooks.site import Run
 from corpushooks.sls import Result
 from corpushooks.text import middle, shortened
+from corpushooks.view import NAMED, failed_ids, short
 
 ENLARGE_LIMIT = 600.0  # seconds that the command which makes room may take
 
 # the steps
 
 
-def archive(run: Run, label: str) -> str:
+def archive(run: Run, mark: Mark) -> Detail:
     """Keep project/ as it is."""
     with run.site.effect("layout"):
         layout.make(run.project, run.row.branch)
@@ -67,7 +68,7 @@ def archive(run: Run, label: str) -> str:
         check = run.patience()
         run.warn(*tree.snapshot(tree.scan(run.project.tree, check), run.saved, previous, check).warnings)
         edits.keep_pillar(run.project, run.archive / "pillar", run.patience())
-    return f"{report.changed} of {view.count(report.files, 'file')}"
+    return Detail(report.changed, "file", of=report.files)
 
 
 def last_archive(project: Project, before: str) -> Path | None:
@@ -110,15 +111,15 @@ def _free(project: Project) -> int:
     return shutil.disk_usage(project.dir).free
 
 
-def sync(run: Run, label: str) -> str:
+def sync(run: Run, mark: Mark) -> Detail:
     """Bring stage, project/ and pillar/ to the commits to deploy; wiring and cfg follow."""
     if not enabled(run.request, "sync"):
         _rewire(run)
-        return "left out"
+        return LEFT_OUT
     layout.make(run.project, run.row.branch)
     changed = trees.bring(run)
     _rewire(run)
-    return view.count(changed, "file")
+    return Detail(changed, "file")
 
 
 def _rewire(run: Run) -> None:
@@ -146,16 +147,16 @@ def open_session(run: Run, found: Release | None = None) -> Release:
     return found
 
 
-def fixperms(run: Run, label: str) -> str:
+def fixperms(run: Run, mark: Mark) -> Detail:
     """Set owners and modes: fixperms.sls, or the built-in."""
     if not run.undoing:  # an SLS may have mounted something just now
         trees.check_place(run)
     if not enabled(run.request, "fixperms"):
-        return "left out"
+        return LEFT_OUT
     if _run_special(run, "fixperms"):
-        return "fixperms.sls"
+        return Detail(note="fixperms.sls")
     if run.undoing:
-        return "as they were"  # the archive has them
+        return Detail(note="as they were")  # the archive has them
     values = run.cfg.values if run.cfg else {}
     user, group = (str(values.get(key, getattr(run.project, key))) for key in ("user", "group"))
     uid, gid = accounts.account_ids(run.project.host, user, group)
@@ -164,38 +165,37 @@ def fixperms(run: Run, label: str) -> str:
         data = tree.fix(run.project.data, uid=uid, gid=gid, recursive=False)
     run.warn(*report.warnings, *data.warnings)
     changed = report.changed + data.changed
-    return f"{changed} changed" if changed else ""
+    return Detail(changed, note="changed") if changed else NOTHING
 
 
-def fixperms_before(run: Run, label: str) -> str:
+def fixperms_before(run: Run, mark: Mark) -> Detail:
     """Do so before install, which may bring what fixperms.sls names: there its failure is a warning."""
     try:
-        return fixperms(run, label)
+        return fixperms(run, mark)
     except StepError as exc:
         if isinstance(exc, CancelledError) or exc.__cause__ is not None:  # its end was no failed state
             raise
         run.warn(f"{exc}; it runs again after install")
-        return "failed"
+        return Detail(note="failed")
 
 
-def install(run: Run, label: str) -> str:
+def install(run: Run, mark: Mark) -> Detail:
     """Run the install SLS in order, up to the first that fails."""
     assert run.release is not None
     if not enabled(run.request, "install"):
-        return "left out"
+        return LEFT_OUT
     beyond.begin(run)
     stems = run.release.install(run.request.steps)
     if run.foresees:
         assert run.session is not None
         prepare.foresee(run, run.session, run.release, stems)
     for index, stem in enumerate(stems):
-        head = label if index == 0 else view.part_of(label)
         run.check_cancelled()
         run.site.history.begin(run.deployment, f"install {stem}")
-        run_sls(run, stem, f"{head} {run.hide(stem)}")
-    beyond.reload(run, label)
+        run_sls(run, SlsBegan(stem, "install", mark.index, mark.total, first=index == 0))
+    beyond.reload(run, mark)
     _await_health(run)
-    return ""
+    return NOTHING
 
 
 def _await_health(run: Run) -> None:
@@ -205,10 +205,10 @@ def _await_health(run: Run) -> None:
     for check in health.checks(wanted):
         began = time.monotonic()
         run.site.history.begin(run.deployment, f"health {shortened(str(check))}")
-        if wrong := health.await_answer(check, run.patience(), run.start):
-            run.log.write(f"        FAILED   {shortened(str(check))}: {wrong}")
+        wrong = health.await_answer(check, run.patience(), run.start)
+        run.tell(HealthAsked(shortened(str(check)), time.monotonic() - began, wrong))
+        if wrong:
             raise StepError(f"health check failed: {shortened(str(check))}: {wrong}")
-        run.log.write(view.row(run.hide(f"      health {shortened(str(check), 60)}"), "", time.monotonic() - began))
 
 
 def conclude(run: Run, check: Check = endless) -> None:
@@ -224,7 +224,7 @@ def conclude(run: Run, check: Check = endless) -> None:
     disk.flush_all(project.dir, project.minion_dir, project.host.salt_dir, project.host.pillar_dir)
 
 
-def publish(run: Run, label: str) -> str:
+def publish(run: Run, mark: Mark) -> Detail:
     """Move the refs and record that the deployment is live; its journal row is the commit point."""
     for path, name, old, new in _moves(run):
         with run.site.effect("move ref"):
@@ -233,7 +233,7 @@ def publish(run: Run, label: str) -> str:
     with run.site.effect("record live"):
         run.deployment = run.site.history.publish(run.deployment)
     outside.settle(run.project, run.deployment.number)
-    return f"{run.row.branch} {view.short(run.deployment.new_code)}"
+    return Detail(note=f"{run.row.branch} {short(run.deployment.new_code)}")
 
 
 def _moves(run: Run) -> list[tuple[Path, str, str | None, str]]:
@@ -247,10 +247,10 @@ def _moves(run: Run) -> list[tuple[Path, str, str | None, str]]:
     return moves
 
 
-def rotate(run: Run, label: str) -> str:
+def rotate(run: Run, mark: Mark) -> Detail:
     """Keep the newest archives, and always the one that the live release would roll back to."""
     if not enabled(run.request, "rotate"):
-        return "left out"
+        return LEFT_OUT
     keep = run.settings.keep_archives
     if run.cfg:
         keep = int(run.cfg.values.get("keep_archives", keep))
@@ -262,7 +262,7 @@ def rotate(run: Run, label: str) -> str:
         with run.site.effect("remove archive"):
             tree.remove(run.project.archives / name)
     _unpin(run.project, {_archive_number(name) for name in names} - {_archive_number(name) for name in old}, live)
-    return f"{view.count(len(old), 'archive')} removed" if old else ""
+    return Detail(len(old), "archive", note="removed") if old else NOTHING
 
 
 def _unpin(project: Project, kept: set[int], live: ProjectRow | None) -> None:
@@ -273,35 +273,37 @@ def _unpin(project: Project, kept: set[int], live: ProjectRow | None) -> None:
             git.unpin(project.pillar_git, number)
 
 
-def notify(run: Run, label: str) -> str:
+def notify(run: Run, mark: Mark) -> Detail:
     """Tell who wants to know: whom the settings name, and notify.sls where the project has one."""
     if not enabled(run.request, "notify"):
-        return "left out"
+        return LEFT_OUT
     told = announce.ended(run)
     ran = "notify.sls" if _run_special(run, "notify") else ""
-    return ", ".join(filter(None, (told, ran)))
+    if told:
+        return Detail(told, "notification", note=f", {ran}" if ran else "")
+    return Detail(note=ran)
 
 
 # the way back
 
 
-def take_back_refs(run: Run, label: str) -> str:
+def take_back_refs(run: Run, mark: Mark) -> Detail:
     """Move back the refs that publish had moved."""
     if "publish" in run.site.history.steps(run.deployment):
         for path, name, old, new in _moves(run):
             with run.site.effect("undo move ref"):
                 git.take_back_ref(path, name, new, old)
-    return ""
+    return NOTHING
 
 
-def keep_failed(run: Run, label: str) -> str:
+def keep_failed(run: Run, mark: Mark) -> Detail:
     """Keep project/ as it failed, aside: rollback.sls files of old write to its later place."""
     aside, place, check = run.archive / ".failed", run.archive / "project.failed", run.patience()
     trees.check_place(run)  # the other mount may be anything, of any size
     project = run.project
     tree.loosen(project.dir, project.git_dir, project.work_git, project.archives, run.archive)
     if tree.is_whole(aside) or tree.is_whole(place) or not layout.is_there(run.project):
-        return ""
+        return NOTHING
     try:
         if run.in_dev:  # what was saved in it since it was synced
             edits.keep_pillar(run.project, run.archive / "pillar.failed")
@@ -310,11 +312,11 @@ def keep_failed(run: Run, label: str) -> str:
     except CorpusError as exc:
         tree.remove(aside)  # what there is of it may fill the disk
         run.warn(f"the failed tree is not kept: {exc}")
-        return ""
-    return f"{report.changed} of {view.count(report.files, 'file')} kept"
+        return NOTHING
+    return Detail(report.changed, "file", of=report.files, note="kept")
 
 
-def restore(run: Run, label: str) -> str:
+def restore(run: Run, mark: Mark) -> Detail:
     """Make stage, pillar/ and project/ what they were; wiring follows."""
     project = run.project
     trees.check_place(run)
@@ -340,15 +342,15 @@ def restore(run: Run, label: str) -> str:
         run.site.history.unclaim(project.name, run.deployment.number)
     with run.site.effect("undo wire"):
         wiring.wire(project, run.row.environment)
-    return view.count(report.changed, "file")
+    return Detail(report.changed, "file")
 
 
-def rollback_sls(run: Run, label: str) -> str:
+def rollback_sls(run: Run, mark: Mark) -> Detail:
     """Run rollback.sls of the restored release; then put the failed tree in its place."""
     open_session(run)
     ran = run.row.tree_code is not None and _run_special(run, "rollback")
     place_failed(run)
-    return "rollback.sls" if ran else ""
+    return Detail(note="rollback.sls") if ran else NOTHING
 
 
 def place_failed(run: Run) -> None:
@@ -364,7 +366,7 @@ def keep_edited(run: Run) -> None:
     try:
         if not edits.look(run.project):
             return
-        keep_failed(run, "")
+        keep_failed(run, NOWHERE)
         place_failed(run)
     except CorpusError as exc:
         run.warn(f"what was edited is not kept: {exc}")
@@ -379,36 +381,36 @@ def _run_special(run: Run, stem: str) -> bool:
         return False
     if run.session is None or run.cfg is None:
         open_session(run)
-    run_sls(run, stem, "")
+    run_sls(run, SlsBegan(stem, "hook"))
     return True
 
 
-def run_sls(run: Run, stem: str, label: str) -> Result:
-    """Run one SLS and show it; raise StepError where it failed."""
+def run_sls(run: Run, began: SlsBegan) -> Result:
+    """Run one SLS and tell of it; raise StepError where it failed."""
+    stem, name = began.sls, _named(run, began)
     run.check_cancelled()
     assert run.session is not None and run.release is not None
     if run.undoing:
         run.again.append(stem)
-    start, run.showing = time.monotonic(), Showing(run.log.write, label, run.hide)
+    start, run.progress = time.monotonic(), Progress(run.tell, began, run.hide)
     sls = run.project.sls_id(stem)
     try:
         with run.site.effect("SLS"):
             result = run.session.run(sls, timeout=run.time_left())
     except SaltError as exc:
         run.check_cancelled()
-        raise StepError(f"{label.strip() or stem}: {exc}") from exc
+        raise StepError(f"{name}: {exc}") from exc
     took = time.monotonic() - start
     run.event("sls", {"sls": stem, "ok": result.ok, "states": len(result.states), "seconds": round(took, 3)})
-    run.showing.end(result)
+    run.progress.end(result, "" if result.ok else run.session.command(sls))
     named = [name for state in result.states if state.changes for name in (state.name, *state.changes)]
     run.touched |= {name for name in named if str(name).startswith("/")}
-    if result.ok and not result.states:
-        run.log.write(f"        warning: {stem}.sls is empty", more=True)
-    for text in view.all_states(result):
-        run.log.write(text, more=True)
     if not result.ok:
-        run.log.write(f"        by hand: {run.session.command(sls)}", more=True)
-        shown = middle(run.hide(stem), view.NAMED)
-        name = f"install {shown}" if label else f"{shown}.sls"
-        raise StepError(f"{name} failed: {view.failed_ids(result)}")
+        raise StepError(f"{name} failed: {failed_ids(result)}")
     return result
+
+
+def _named(run: Run, began: SlsBegan) -> str:
+    """Return an SLS as an error names it: by its step, where it has one."""
+    shown = middle(run.hide(began.sls), NAMED)
+    return f"install {shown}" if began.role != "hook" else f"{shown}.sls"

@@ -9,8 +9,11 @@ import os
 import re
 from pathlib import Path
 
-from corpushooks import accounts, leftovers, view
+from corpushooks import accounts, leftovers
 from corpushooks.errors import CancelledError, CorpusError, SaltError
+from corpushooks.events import NOTHING, Detail, Item, listed
+from corpushooks.progress import NOWHERE, Mark
+from corpushooks.screen.rows import FITS
 from corpushooks.site import Run
 from corpushooks.text import clean, middle, shortened
 
@@ -18,7 +21,7 @@ WHOLE = 4000  # characters of a command in the log
 LEAST, BESIDE = 12, 25  # characters of a command in a line, and of what else is in that
 
 
-def settle(run: Run, label: str = "") -> str:
+def settle(run: Run, mark: Mark = NOWHERE) -> Detail:
     """Stop what a deployment left at work in project/, and name what else of it goes on."""
     run.close_session()
     project = run.project
@@ -36,7 +39,7 @@ def settle(run: Run, label: str = "") -> str:
     _say(run, "cannot be stopped", found.deaf)
     _say(run, "left running, as a service is", found.left)
     _say(run, "left running, writes to project/", found.others)
-    return f"{view.count(len(found.stopped), 'process', 'processes')} stopped" if found.stopped else ""
+    return Detail(len(found.stopped), "process", note="stopped") if found.stopped else NOTHING
 
 
 def after(run: Run, exc: CorpusError) -> None:
@@ -50,11 +53,12 @@ def _say(run: Run, what: str, processes: tuple[leftovers.Named, ...]) -> None:
     fresh = [each for each in processes if (what, each.pid) not in run.named]
     run.named |= {(what, each.pid) for each in fresh}
     run.warn(*(f"{what}: {_brief(run.hide(each.command), len(what))} (pid {each.pid})" for each in fresh))
-    for each in fresh:
-        run.log.write(f"        pid {each.pid}: {shortened(clean(run.hide(each.command)), WHOLE)}", more=True)
+    if fresh:
+        named = [Item(shortened(clean(run.hide(each.command)), WHOLE), str(each.pid)) for each in fresh]
+        run.tell(listed("processes", named))
 
 
 def _brief(command: str, taken: int) -> str:
     """Return a command without the folders of its words, as long as a line has room beside so many characters."""
     words = re.sub(r"\S*/(?=[^\s/])", "", clean(command))
-    return middle(words, max(LEAST, view.FITS - taken - BESIDE))
+    return middle(words, max(LEAST, FITS - taken - BESIDE))

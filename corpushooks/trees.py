@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from corpushooks import git, layout, pillars, tree, view
+from corpushooks import git, layout, pillars, tree
 from corpushooks.errors import GitError
+from corpushooks.events import Item, Noted, listed
 from corpushooks.patience import Check, endless
 from corpushooks.project import Project
 from corpushooks.site import Run
-from corpushooks.text import excerpt, shortened, shown
+from corpushooks.text import shortened, shown
+from corpushooks.view import count
 
 REPLACED = 5  # files of the application that a warning names
 
@@ -40,11 +42,9 @@ def _name_replaced(run: Run, paths: tuple[str, ...]) -> None:
         return
     names = [run.hide(shown(path)) for path in sorted(paths)]
     some = ", ".join(shortened(name, 80) for name in names[:REPLACED]) + (", …" if len(names) > REPLACED else "")
-    run.warn(
-        f"{view.count(len(paths), 'file')} of the application replaced by the commit's, kept in the archive: {some}"
-    )
-    for name in excerpt(names, view.SCREEN) if len(names) > REPLACED else ():
-        run.log.write(f"        replaced {name}", more=True)
+    run.warn(f"{count(len(paths), 'file')} of the application replaced by the commit's, kept in the archive: {some}")
+    if len(names) > REPLACED:
+        run.tell(listed("replaced", list(map(Item, names))))
 
 
 def checkout(project: Project, folder: Path, commit: str | None, check: Check = endless) -> None:
@@ -67,7 +67,7 @@ def bring_again(run: Run) -> None:
     pillars.lay(project, run.patience())
     report = tree.sync(project.stage, project.tree, [], project.stamps, run.patience())
     run.warn(*report.warnings)
-    run.log.write(f"{view.count(report.changed, 'file')} of the deployed commit brought again")
+    run.tell(Noted(f"{count(report.changed, 'file')} of the deployed commit brought again"))
     run.warn(f"what else was in project/ is in the archives, up to the last deployment: corpus archives {project.name}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 import click
@@ -12,6 +13,7 @@ import click
 from corpushooks.checks.finding import KINDS
 from corpushooks.cli import corpus
 from corpushooks.endpoint import WORDS
+from corpushooks.events import NAMES
 from corpushooks.settings import schema
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -80,11 +82,21 @@ def kinds() -> str:
     return "\n" + "\n".join(rows) + "\n\n"
 
 
+def events() -> str:
+    """Return the table of what a deployment can tell."""
+    rows = ["| event | fields | means |", "|---|---|---|"]
+    for name, kind in NAMES.items():
+        named = ", ".join(f"`{one.name}`" + ("" if one.default is MISSING else "?") for one in fields(kind))
+        rows.append(f"| `{name}` | {named} | {' '.join((kind.__doc__ or '').split())} |")
+    return "\n" + "\n".join(rows) + "\n\n"
+
+
 PARTS = (  # page, what is made, how
     ("settings.md", "table", settings),
     ("commands.md", "reference", commands),
     ("commands.md", "table", words),
     ("makina-states.md", "table of kinds", kinds),
+    ("json.md", "table of events", events),
 )
 
 

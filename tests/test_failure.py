@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from corpushooks import view
 from corpushooks.failure import condensed, exit_of, failure
-from corpushooks.sls import Result, State
+from corpushooks.progress import told
+from corpushooks.screen import states as shown
+from corpushooks.sls import State
 
 FIRST_CALL = '  File "app.py", line 1, in <module>\n    main()\n    ~~~~^^\n'
 STATE = State("app", "app", "cmd.run", False, {}, 'Command "exit 3" run', 0.04, "10_app", 12)
@@ -42,12 +43,13 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_why(case: str) -> None:
     changes, comment, why = CASES[case]
-    assert failure(State("a", "a", "cmd.run", False, changes, comment, 0.0, "a", 1)) == why
+    assert failure(told(State("a", "a", "cmd.run", False, changes, comment, 0.0, "a", 1))) == why
 
 
 @pytest.mark.parametrize("code", [None, True, "3", 0])
 def test_what_is_no_exit_code_of_a_failure_says_nothing(code: object) -> None:
-    assert exit_of(code) == ""
+    state = told(State("a", "a", "cmd.run", False, {"retcode": code}, "", 0.0, "a", 1))
+    assert exit_of(state.exit) == ""
 
 
 @pytest.mark.parametrize("code", [126, 128, 192, 255, 256, -100])
@@ -69,6 +71,6 @@ def test_of_a_traceback_the_last_call_is_shown() -> None:
 
 def test_a_silent_command_is_named() -> None:
     silent = State("app", "test -e /x", "cmd.run", False, {"retcode": 1}, 'Command "test -e /x" run', 0.0, "10_app", 12)
-    shown = view.states(Result("10_app", (silent,), (), False))
-    assert shown[1:] == ["          name: test -e /x", "          exit code 1, no output"]
-    assert view.all_states(Result("10_app", (silent,), (), False)) == [], "the whole log has that above"
+    state = told(silent)
+    assert shown.states([state])[1:] == ["          name: test -e /x", "          exit code 1, no output"]
+    assert shown.all_states([state]) == [], "the whole log has that above"

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from corpushooks import figures, view
+from corpushooks import figures
 from corpushooks.deployment import Deployment, Request
+from corpushooks.events import SlsEnded, Text
 from tests.host import FAILING, Box
 from tests.test_command import asked, corpus
 
@@ -32,14 +33,24 @@ def test_the_95th_percentile_is_a_value_that_was_there(count: int, wanted: float
     assert figures.percentile(list(range(1, count + 1)), 0.95) == wanted
 
 
-def test_times_are_read_from_the_rows_that_people_read() -> None:
+def test_times_are_those_of_install_sls_that_went_well() -> None:
+    told = [
+        SlsEnded("00_a", "install", True, seconds=1.26),
+        SlsEnded("00_b", "install", False, seconds=1.0),
+        SlsEnded("fixperms", "hook", True, seconds=1.0),
+        SlsEnded("00_c", "plan", True),
+    ]
+    assert figures.install_times(told) == [("00_a", 1.26)]
+
+
+def test_times_are_read_from_the_rows_of_older_logs() -> None:
     lines = [
-        view.row(view.step_label(4, 8, "install", "00_a"), "12 states, 2 changed", 1.26),
-        view.row("      install 10_b", "", 0.0),
+        "[4/8] install 00_a           12 states, 2 changed             1.3 s",
+        "      install 10_b                                            0.0 s",
         "      install 20_c",
         "        changed  install x.y 1.0 s",
     ]
-    assert figures.install_times(lines) == [("00_a", 1.3), ("10_b", 0.0)]
+    assert figures.install_times(map(Text, lines)) == [("00_a", 1.3), ("10_b", 0.0)]
 
 
 def test_metrics_are_what_prometheus_reads() -> None:

@@ -32,9 +32,10 @@ FLOORS = {
     " salt.warm salt.call salt.session salt.configuration salt.child salt.interface",
     "process": "store claimed vitals run disk obstacles patience leftovers safe_files sockets hostname distribution"
     " become",
-    "values": "claims checks checks.finding checks.packages checks.programs checks.states checks.keys checks.sent"
-    " checks.texts checks.fixes pages showing view failure figures push setup.manual sls deployment config references"
-    " settings ldap schema notice command endpoint keys rights project paths redaction text errors",
+    "values": "screen screen.words screen.states screen.rows claims checks checks.finding checks.packages"
+    " checks.programs checks.states checks.keys checks.sent checks.texts checks.fixes pages progress view failure"
+    " figures old_logs events records push setup.manual sls deployment config references settings ldap schema"
+    " notice command endpoint keys rights project paths redaction text errors",
 }
 WORKER = {
     f"salt_worker.{path.stem}" for path in PACKAGE.glob("salt_worker/*.py") if path.stem != "__init__"
@@ -55,10 +56,11 @@ ONLY_IN = {  # what is outside -> the modules that may import it
     "watchdog": {"watch"},
     "apprise": {"notify"},
     "rich": {"cli.tables"},
+    "msgspec": {"records"},
 }
 FILES = [
     path
-    for folder in (".", "checks", "cli", "doctor", "git", "salt", "setup", "tree", "salt_worker")
+    for folder in (".", "checks", "cli", "doctor", "git", "salt", "screen", "setup", "tree", "salt_worker")
     for path in (PACKAGE / folder).glob("*.py")
     if path != PACKAGE / "__init__.py"
 ]

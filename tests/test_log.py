@@ -15,14 +15,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpushooks.log import Log, clean, read
+from corpushooks.events import VERSION, Cut, Item, Noted, SlsBegan, StateEnded, Text, Traced, Verdict, listed
+from corpushooks.log import Log, clean, has_end, read
 from corpushooks.redaction import MARK, Redactor
 from corpushooks.text import LINE, PART, ROWS, bounded
 from tests.test_disk import Disk
 
+END = Verdict("deployed", "deploy", "hello", 1, reason="the outcome")
+
 
 def lines(path: Path, offset: int = 0) -> list[str]:
-    return [line.text for line in read(path, offset)]
+    """Return what is in a log, by the texts of its events."""
+    return [text for one in read(path, offset) for text in told(one.event).split("\n")]
+
+
+def told(event: object) -> str:
+    return event.reason if isinstance(event, Verdict) else str(getattr(event, "text", event))
 
 
 @pytest.fixture
@@ -38,23 +46,55 @@ def test_the_name_of_a_log_is_on_the_disk_before_anything_is_in_it(path: Path, m
     writer.close()
 
 
-def test_lines_and_their_marks(path: Path) -> None:
+def test_events_come_back_as_they_were(path: Path) -> None:
+    told = [SlsBegan("00_a", "install", 4, 8), Noted("two\nthree"), listed("files", [Item("a", "M", "+1")]), END]
     log = Log(path)
-    log.write("one")
-    log.write("two\nthree", more=True)
-    log.write("four\nfive", end=True)
+    for event in told:
+        log.tell(event)
     log.close()
-    assert [(line.text, line.more, line.end) for line in read(path)] == [
-        ("one", False, False), ("two", True, False), ("three", True, False), ("four", False, False),
-        ("five", False, True),
-    ]  # fmt: skip
-    assert log.ended
+    found = list(read(path))
+    assert [one.event for one in found] == told
+    assert [one.end for one in found] == [False, False, False, True]
+    assert log.ended and has_end(path)
     assert path.stat().st_mode & 0o777 == 0o600
+    first, *rest = map(json.loads, path.read_text().splitlines())
+    assert first["v"] == VERSION and not any("v" in record for record in rest)
+
+
+OLD = {
+    '{"at": 1.5, "text": "one"}': Text("one"),
+    '{"at": 1.5, "text": "two", "more": true}': Text("two", more=True),
+    '{"at": 1.5, "text": "hint", "brief": true}': Text("hint", brief=True),
+    '{"at": 1.5, "text": "over", "end": true}': Text("over", end=True),
+    '{"at": 1.5, "event": "of a newer version", "x": 1}': Text("(unknown event of a newer version)", more=True),
+    '{"at": 1.5, "event": "step"}': Text("(this line cannot be read)"),
+    '{"at": 1.5, "event": ["step"]}': Text("(this line cannot be read)"),
+    '{"at": 1.5, "event": "note", "text": 3}': Text("(this line cannot be read)"),
+    "[]": Text("(this line cannot be read)"),
+}
+
+
+@pytest.mark.parametrize("record", OLD)
+def test_lines_of_other_versions_and_damaged_ones(path: Path, record: str) -> None:
+    path.parent.mkdir()
+    path.write_text(record + "\n")
+    (found,) = read(path)
+    assert found.event == OLD[record]
+    assert (found.end, has_end(path)) == (("end" in record),) * 2
+
+
+def test_a_log_that_an_older_version_began_is_gone_on_with(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_text('{"at": 1.5, "text": "one"}\n')
+    log = Log(path)
+    log.tell(END)
+    log.close()
+    assert [one.event for one in read(path)] == [Text("one"), END]
 
 
 def test_offsets_are_where_the_next_line_begins(path: Path) -> None:
     log = Log(path)
-    log.write("ä\nbb\n€€€")
+    log.tell(Noted("ä\nbb\n€€€"))
     whole = list(read(path))
     for index, line in enumerate(whole):
         assert list(read(path, line.offset)) == whole[index + 1 :]
@@ -69,13 +109,13 @@ def test_a_log_that_is_not_there_has_no_lines(path: Path) -> None:
 
 def test_a_torn_line_is_not_read_and_is_cut_by_whoever_goes_on(path: Path) -> None:
     log = Log(path)
-    log.write("whole")
+    log.tell(Noted("whole"))
     log.close()
     with path.open("ab") as file:
         file.write(b'{"at": 1, "text": "tor')
     assert lines(path) == ["whole"]
     log = Log(path)
-    log.write("next")
+    log.tell(Noted("next"))
     log.close()
     assert lines(path) == ["whole", "next"]
 
@@ -90,8 +130,8 @@ def test_a_log_of_nothing_but_a_torn_line_is_empty(path: Path) -> None:
 def test_whoever_goes_on_knows_that_the_outcome_was_said(path: Path) -> None:
     log = Log(path)
     assert not log.ended
-    log.write("over", end=True)
-    log.write("afterwards")
+    log.tell(END)
+    log.tell(Noted("afterwards"))
     log.close()
     again = Log(path)
     assert again.ended
@@ -101,7 +141,7 @@ def test_whoever_goes_on_knows_that_the_outcome_was_said(path: Path) -> None:
 def test_what_is_written_after_the_close_is_lost_and_nothing_breaks(path: Path) -> None:
     log = Log(path)
     log.close()
-    log.write("late")
+    log.tell(Noted("late"))
     log.close()
     assert lines(path) == []
 
@@ -111,7 +151,7 @@ def test_a_follower_is_woken(path: Path) -> None:
     woken: list[str] = []
     follower = threading.Thread(target=lambda: (log.wait(0, 30), woken.append(lines(path)[0])))
     follower.start()
-    log.write("now")
+    log.tell(Noted("now"))
     follower.join(10)
     assert woken == ["now"]
     closed = threading.Thread(target=log.wait, args=(path.stat().st_size, 30))
@@ -123,15 +163,15 @@ def test_a_follower_is_woken(path: Path) -> None:
 
 def test_a_write_that_the_disk_cuts_short_spoils_no_later_line(path: Path) -> None:
     log = Log(path)
-    log.write("one")
+    log.tell(Noted("one"))
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 20, hard))
     try:
         with contextlib.suppress(OSError):
-            log.write("x" * 100)
+            log.tell(Noted("x" * 100))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-    log.write("two")
+    log.tell(Noted("two"))
     log.close()
     found = lines(path)
     assert (found[0], found[-1]) == ("one", "two")
@@ -159,7 +199,7 @@ HARMFUL = {
 @pytest.mark.parametrize("text", HARMFUL, ids=ascii)
 def test_what_could_drive_a_terminal_is_made_harmless(path: Path, text: str) -> None:
     log = Log(path)
-    log.write(text)
+    log.tell(Noted(text))
     log.close()
     assert lines(path) == [HARMFUL[text]]
 
@@ -179,12 +219,14 @@ def test_each_record_is_one_line_of_json(texts: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         log = Log(Path(folder) / "log")
         for text in texts:
-            log.write(text)
+            log.tell(Noted(text))
         log.close()
         records = (Path(folder) / "log").read_bytes().split(b"\n")
         assert records.pop() == b""
-        assert [json.loads(record)["text"] for record in records] == lines(Path(folder) / "log")
-        assert len(records) == sum(text.count("\n") + 1 for text in texts)
+        assert [json.loads(record)["text"] for record in records] == [
+            told(each.event) for each in read(Path(folder) / "log")
+        ]
+        assert len(records) == len(texts)
 
 
 def whole(path: Path) -> str:
@@ -194,7 +236,7 @@ def whole(path: Path) -> str:
 def test_of_a_long_text_both_ends_are_kept_and_the_middle_is_counted(path: Path) -> None:
     log = Log(path)
     text = [f"line {number:07} of a long text" for number in range(100_000)]
-    log.write("\n".join(text), more=True)
+    log.tell(Traced("\n".join(text)))
     log.close()
     found = lines(path)
     (gap,) = (index for index, line in enumerate(found) if "left out" in line)
@@ -206,7 +248,7 @@ def test_of_a_long_text_both_ends_are_kept_and_the_middle_is_counted(path: Path)
 
 def test_of_many_short_lines_as_many_are_kept(path: Path) -> None:
     log = Log(path)
-    log.write("first" + "\n" * 500_000 + "last", more=True)
+    log.tell(Traced("first" + "\n" * 500_000 + "last"))
     log.close()
     found = lines(path)
     assert (found[0], found[-1], len(found)) == ("first", "last", 2 * ROWS + 1)
@@ -214,8 +256,8 @@ def test_of_many_short_lines_as_many_are_kept(path: Path) -> None:
 
 def test_a_long_line_is_cut_and_counted(path: Path) -> None:
     log = Log(path)
-    log.write("before\n" + "ä" * 4_000_000 + "\nafter")
-    log.write("b" * LINE)
+    log.tell(Noted("before\n" + "ä" * 4_000_000 + "\nafter"))
+    log.tell(Noted("b" * LINE))
     log.close()
     before, head, gap, tail, after, exact = lines(path)
     assert (before, after, exact) == ("before", "after", "b" * LINE)
@@ -244,41 +286,46 @@ def test_a_log_that_is_too_long_keeps_what_the_terminal_shows(path: Path, monkey
     monkeypatch.setattr("corpushooks.log.LIMIT", 10_000)
     log = Log(path)
     for number in range(1000):
-        log.write(f"detail {number}\nof it", more=True)
+        log.tell(Traced(f"detail {number}\nof it"))
         if number % 100 == 0:
-            log.write(f"step {number}")
-    log.write("the outcome", end=True)
+            log.tell(Noted(f"step {number}"))
+            log.tell(StateEnded("a", "cmd.run", True, changed=True, comment="so", output="x" * 100))
+            log.tell(StateEnded("b", "cmd.run", False, comment="why"))
+    log.tell(END)
     log.close()
     found = list(read(path))
-    kept = sum(line.text == "of it" for line in found)
-    assert [line.text for line in found if not line.more] == [
-        *(f"step {n}" for n in range(0, 1000, 100)),
-        "the outcome",
+    kept = sum(isinstance(one.event, Traced) for one in found)
+    assert [one.event.text for one in found if isinstance(one.event, Noted)] == [
+        f"step {n}" for n in range(0, 1000, 100)
     ]
-    assert found[-1].end and found[-2].more
-    assert found[-2].text.startswith(f"… {2 * (1000 - kept)} lines, ") and 0 < kept < 200
-    assert path.stat().st_size < 13_000
-    for line in found:  # what is followed by offset stays so
-        assert next(iter(read(path, line.offset)), None) == next((x for x in found if x.offset > line.offset), None)
+    changed, failed = ([one.event for one in found if getattr(one.event, "id", "") == which] for which in "ab")
+    assert {one.comment for one in failed} == {"why"}, "what failed is on the terminal"
+    assert changed[0].output and not changed[-1].output and changed[-1].changed
+    spared = sum(not one.output for one in changed)
+    assert found[-1].end and isinstance(cut := found[-2].event, Cut)
+    assert cut.lines == 2 * (1000 - kept) + 2 * spared and 0 < kept < 200
+    assert path.stat().st_size < 16_000
+    for one in found:  # what is followed by offset stays so
+        assert next(iter(read(path, one.offset)), None) == next((x for x in found if x.offset > one.offset), None)
 
 
 def test_what_was_not_kept_after_the_outcome_is_said_too(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("corpushooks.log.LIMIT", 10)
     log = Log(path)
-    log.write("the outcome", end=True)
-    log.write("a detail", more=True)
+    log.tell(END)
+    log.tell(Traced("a detail"))
     log.close()
-    assert lines(path) == ["the outcome", "… 1 lines, 8 characters, are not kept: the log is too long …"]
+    assert [one.event for one in read(path)] == [END, Cut(1, 8)]
 
 
 def test_secrets_are_taken_out_before_text_is_cut_split_or_cleaned(path: Path) -> None:
     redactor = Redactor()
     redactor.know(["one\ntwo", "hunter2-secret"])
     log = Log(path, redactor)
-    log.write("a one\ntwo b")
-    log.write("hunter2\x1b[31m-secret\x1b[0m, coloured")
-    log.write("x" * (LINE - 3) + "hunter2-secret")
-    log.write("y" * (PART - 3) + "hunter2-secret" + "z" * PART)
+    log.tell(Noted("a one\ntwo b"))
+    log.tell(Noted("hunter2\x1b[31m-secret\x1b[0m, coloured"))
+    log.tell(Noted("x" * (LINE - 3) + "hunter2-secret"))
+    log.tell(Noted("y" * (PART - 3) + "hunter2-secret" + "z" * PART))
     log.close()
     assert "hunter2" not in whole(path) and "hun" not in whole(path)
     assert lines(path)[:2] == [f"a {MARK} b", f"{MARK}, coloured"]

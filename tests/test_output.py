@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import lanes, log, showing
+from corpushooks import lanes, log, progress, screen
 from corpushooks.salt_worker import commands
 from corpushooks.text import LINE
 from tests.host import Box, Push
@@ -81,7 +81,7 @@ def peak(box: Box) -> int:
     return int(re.findall(r"VmHWM:\s*(\d+) kB", text)[0]) >> 10
 
 
-LIVE = showing.OUTPUT * (showing.COLUMNS + 40)  # characters that a slow one shows as it goes
+LIVE = progress.OUTPUT * (progress.COLUMNS + 40)  # characters that a slow one shows as it goes
 
 
 def harmless(pushed: Push, *, size: int) -> None:
@@ -98,7 +98,7 @@ def test_whatever_an_sls_prints_is_bounded_and_harmless(salted: Box) -> None:
     assert pushed.code == 0, pushed.text
     harmless(pushed, size=2000)
     path = lanes.log_path(salted.project(), 1)
-    lines = [line.text for line in log.read(path)]
+    lines = screen.texts(log.read(path), whole=True)
     text = "\n".join(lines)
     assert path.stat().st_size < 10 << 20
     assert max(map(len, lines)) < LINE + 100

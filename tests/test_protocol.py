@@ -10,6 +10,7 @@ import resource
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from corpushooks import client, daemon, desk, lanes, layout, log, peer
 from corpushooks.deployment import Request
 from corpushooks.errors import NoDaemonError, RefusedError
+from corpushooks.events import Item, Noted, SlsBegan, SlsEnded, StateEnded, Verdict, listed
 from corpushooks.history import History
 from corpushooks.project import Host
 from corpushooks.run import Child
@@ -507,6 +509,17 @@ def answer(serving: daemon.Daemon, data: bytes, *, leaves: bool = True) -> list[
         return [json.loads(line) for line in theirs.makefile("rb")]
 
 
+def heard(serving: daemon.Daemon, data: bytes) -> list[dict[str, Any]]:
+    """Have a daemon answer somebody who reads while it speaks."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs, ThreadPoolExecutor() as pool:
+        theirs.sendall(data)
+        reading = pool.submit(lambda: [json.loads(line) for line in theirs.makefile("rb")])
+        serving._answer(peer.Connection(ours, serving.limits))
+        ours.shutdown(socket.SHUT_RDWR)
+        return reading.result(60)
+
+
 def line(**asked: Any) -> bytes:
     return json.dumps(asked).encode() + b"\n"
 
@@ -622,13 +635,30 @@ def test_a_line_without_an_end_is_closed(serving: daemon.Daemon, size: int) -> N
 def test_a_line_of_a_deployment_is_never_longer_than_a_follower_takes(serving: daemon.Daemon) -> None:
     with queued(serving, token="long") as number:
         writer = log.Log(lanes.log_path(serving.site.host.project("hello"), number))
-        writer.write("ä" * 5_000_000)
-        writer.write("the end", end=True)
+        writer.tell(Noted("ä" * 5_000_000))
+        writer.tell(SlsBegan("00_a", "install"))
+        writer.tell(StateEnded("a", "cmd.run", True, output="\n".join(["ä" * 4000] * 200)))
+        writer.tell(SlsEnded("00_a", "install", True, 1))
+        writer.tell(listed("taken back", [Item("ä" * 4000)] * 1000))
+        writer.tell(Verdict("refused", "deploy", "hello", number, reason="the end"))
         writer.close()
-        said = answer(serving, line(op="follow", project="hello", number=number, whole=True))
-    assert said[0]["say"].startswith("ä" * 1000) and said[-2]["say"] == "the end"
-    assert all(len(json.dumps(one)) < client.LINE_LIMIT for one in said)
-    assert said[-1]["result"]
+        said, told = (
+            heard(serving, line(op="follow", project="hello", number=number, whole=True, events=events))
+            for events in (False, True)
+        )
+    assert said[0]["say"].startswith("ä" * 1000) and said[-2]["say"] == "error: the end"
+    assert sum(one.get("say", "").count("ä" * 4000) for one in said) > 190
+    assert all(len(json.dumps(one)) < client.LINE_LIMIT for one in [*said, *told])
+    assert said[-1]["result"] and told[-1]["result"]
+    assert [one["event"]["event"] for one in told[:-1]] == [
+        "note",
+        "sls_began",
+        "state",
+        "sls",
+        "list",
+        "verdict",
+    ]
+    assert told[-2]["event"]["data"]["reason"] == "the end"
 
 
 BOMBS: dict[str, Callable[[], bytes]] = {

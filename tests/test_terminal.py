@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import view
 from corpushooks.run import run
+from corpushooks.screen import rows
 from tests.host import Box, Push, until
 
 CONF = """\
@@ -62,7 +62,7 @@ HEAD = re.compile(r"          \((requires|\S+\.sls line) ?")
 def held(pushed: Push) -> list[str]:
     """Return the lines of ours, none of which a terminal would wrap."""
     ours = [one for one in pushed.lines if not PASTED.match(one) and (not one.startswith(THEIRS) or HEAD.match(one))]
-    assert ours and max(map(len, ours)) <= view.FITS, "\n".join(pushed.lines)
+    assert ours and max(map(len, ours)) <= rows.FITS, "\n".join(pushed.lines)
     return ours
 
 
@@ -136,7 +136,7 @@ def test_one_that_waits_says_so_in_a_line(new_box: Callable[..., Box], tmp_path:
     (tmp_path / "gate").touch()
     assert (first.wait(60), second.wait(60)) == (0, 0)
     (line,) = (one for one in log.read_text().splitlines() if "waiting for" in one)
-    assert re.search(r"waiting for deployment 1 by \S+, \d+ s", line) and len(line.rstrip()) <= view.FITS + 8
+    assert re.search(r"waiting for deployment 1 by \S+, \d+ s", line) and len(line.rstrip()) <= rows.FITS + 8
 
 
 ERRORS = {
@@ -150,12 +150,12 @@ ERRORS = {
 
 @pytest.mark.parametrize("text", ERRORS)
 def test_an_error_of_several_lines_says_its_word_once(text: str) -> None:
-    assert view.complaint("error", text) == ERRORS[text]
+    assert rows.complaint("error", text) == ERRORS[text]
 
 
 def test_a_warning_is_not_broken_since_it_may_have_a_command_in_it() -> None:
-    assert view.complaint("warning", "word " * 20) == f"warning: {'word ' * 20}".rstrip()
-    assert view.complaint("warning", "one\ntwo") == "warning: one\n         two"
+    assert rows.complaint("warning", "word " * 20) == f"warning: {'word ' * 20}".rstrip()
+    assert rows.complaint("warning", "one\ntwo") == "warning: one\n         two"
 
 
 def test_a_refusal_of_several_lines_is_one_error(salted: Box) -> None:

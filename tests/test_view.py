@@ -29,30 +29,6 @@ def test_small_words() -> None:
     assert [view.ago(s) for s in (0.4, 59, 60, 7200, 90000)] == ["0 s", "59 s", "1 min", "2 h", "1 d"]
 
 
-def test_rows_stand_in_columns() -> None:
-    assert (
-        view.row("[1/8] archive", "2 files", 0.123)
-        == "[1/8] archive                2 files                         0.1 s"
-    )
-    assert view.row("[1/8] archive", "", None) == "[1/8] archive"
-    long = view.row("[4/8] install " + "x" * 60, "1 state", 1.0)
-    assert "x  1 state" in long and long.endswith("1.0 s")
-    assert view.step_label(4, 8, "install", "00_a") == "[4/8] install 00_a"
-    assert view.step_label(4, 8, "install", first=False) == "      install"
-
-
-@settings(deadline=None, max_examples=50)
-@given(st.text("ab ", max_size=28), st.text("ab ", max_size=25), st.floats(0, 9999))
-def test_a_row_of_usual_words_fits_a_terminal(label: str, detail: str, seconds: float) -> None:
-    assert len(view.row(label, detail, seconds)) <= view.WIDTH
-
-
-def test_opening() -> None:
-    assert view.opening(DONE, "prod", "x") == "hello (prod) deployment 42: x"
-    task = replace(DONE, request=Request(kind="task"))
-    assert view.opening(task, "dev", "x") == "hello (dev) task 42: x"
-
-
 COURSES = {
     (None, TWO, None, None, 0): "nothing -> 2222222",
     (ONE, TWO, None, None, 2): "1111111 -> 2222222, 2 commits",
@@ -66,61 +42,6 @@ COURSES = {
 @pytest.mark.parametrize("given", COURSES)
 def test_course(given: tuple[Any, ...]) -> None:
     assert view.course(*given) == COURSES[given]
-
-
-def test_summary() -> None:
-    assert view.summary(result()) == "nothing to do"
-    assert view.summary(result(STATE)) == "1 state"
-    assert view.summary(result(STATE, replace(STATE, changes={"a": 1}))) == "2 states, 1 changed"
-
-
-def test_states_that_did_something_are_shown() -> None:
-    changed = replace(STATE, id="config", function="file.managed", changes={"diff": "+x"})
-    failed = replace(STATE, result=False, comment="why\nso", changes={"stderr": "nginx: bad", "stdout": "out"})
-    skipped = replace(STATE, id="later", result=False, skipped=True)
-    assert view.states(result(STATE, changed, failed, skipped, ok=False)) == [
-        f"{'        changed  config       file.managed':<58}   0.0 s",
-        "          +x",
-        "        FAILED   app          cmd.run (10_app.sls line 12)",
-        "          out",
-        "          nginx: bad",
-        "        not run  later        cmd.run",
-    ]
-
-
-def test_a_failure_without_output_is_explained_by_its_comment() -> None:
-    failed = replace(STATE, result=False, comment="why\nso")
-    assert view.states(result(failed, ok=False))[1:] == ["          why", "          so"]
-
-
-def test_what_looked_at_the_old_tree_is_doubtful() -> None:
-    would = replace(STATE, name="/srv/x/project/a", result=None, changes={"a": 1})
-    assert "not sure" in view.states(result(would), test=True, doubt="/srv/x/project")[1]
-    assert "not sure" not in "".join(view.states(result(would), test=True, doubt="/srv/y/project"))
-
-
-def test_what_would_change_is_shown_in_a_plan_only() -> None:
-    would = replace(STATE, result=None, changes={"diff": "-a\n+b"}, comment="The file is set to be changed")
-    assert view.states(result(would), test=True)[0].startswith("        would    app ")
-    assert view.states(result(would), test=True)[1:] == ["          -a", "          +b"]
-    assert view.states(result(would))[0].startswith("        FAILED ")
-    quiet = replace(would, changes={})
-    assert view.states(result(quiet), test=True)[1:] == ["          The file is set to be changed"]
-
-
-def test_long_output_is_cut_at_its_head() -> None:
-    text = "\n".join(map(str, range(100)))
-    assert view.tail(text, 3) == ["… 97 lines more in the whole log", "97", "98", "99"]
-    assert view.tail("a\nb", 3) == ["a", "b"]
-    assert len(view.states(result(replace(STATE, result=False, comment=text)))) <= 2 + view.COMMENT_LINES
-
-
-def test_all_states_are_in_the_whole_log() -> None:
-    long = "\n".join("abcdefghijklmnopqrst")
-    failed = [replace(STATE, result=False, changes={"stdout": text}) for text in ("o", long)]
-    shown = view.all_states(result(replace(STATE, comment="fine"), *failed))
-    words = [[line.split()[0] for line in text.split("\n")] for text in shown]
-    assert words == [["ok", "fine"], ["FAILED", *long.split()]], "what a terminal showed whole is there already"
 
 
 @pytest.mark.parametrize(
@@ -237,25 +158,3 @@ def test_history_rows() -> None:
 
 def test_every_state_has_a_word() -> None:
     assert set(view.OUTCOMES) == set(TRANSITIONS) | {new for news in TRANSITIONS.values() for new in news}
-
-
-def test_a_terminal_gets_the_ends_of_what_is_long() -> None:
-    shown = view.screen("\n".join(f"line {number}" for number in range(1000)) + "\n" + "x" * 5000)
-    assert len(shown) == view.SCREEN + 1
-    assert (shown[0], shown[view.SCREEN // 2]) == ("line 0", "… 801 lines are left out …")
-    assert shown[-1] == "x" * view.COLUMNS + f" … {5000 - view.COLUMNS} characters more"
-    assert view.errors(replace(result(), errors=("a\nb", "c"))) == ["        a", "        b", "        c"]
-
-
-def test_of_many_states_some_are_shown_and_the_others_counted() -> None:
-    failed, changed = replace(STATE, result=False), replace(STATE, changes={"a": 1})
-    shown = view.states(result(*[failed] * (view.FAILED + 5), *[changed] * (view.SCREEN + 1)))
-    assert sum(line.startswith("        FAILED") for line in shown) == view.FAILED
-    assert shown[-2:] == ["        … 5 more FAILED, in the whole log", "        … 1 more changed, in the whole log"]
-
-
-def test_a_line_that_was_rewritten_is_shown_as_it_was_left() -> None:
-    state = replace(STATE, comment="", changes={"stdout": "10%\r50%\r100%\r\nWindows\r\nno end"})
-    assert view.all_states(result(state))[0].split("\n")[1:] == [
-        " " * 10 + text for text in ("100%", "Windows", "no end")
-    ]

@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 
 import click
 
-from corpushooks import client, lanes, log
+from corpushooks import client, lanes, log, screen
 from corpushooks.cli.base import EXITS, JSON, NAME, Context, Screen, check_outside, outcome, show
 from corpushooks.deployment import Request
 from corpushooks.errors import BrokenError
@@ -89,7 +89,7 @@ def _deploy_here(context: Context, name: str, request: Request, as_json: bool) -
         )
         lanes.work_off(site, name, nullcontext())
         done = site.history.deployment(name, deployment.number)
-        lines = [line.text for line in log.read(lanes.log_path(site.host.project(name), done.number)) if not line.more]
+        lines = screen.texts(log.read(lanes.log_path(site.host.project(name), done.number)), whole=False)
         show(as_json, done.as_json(), lines)
     finally:
         site.engine.close()

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from corpushooks import client, doctor, inspection, lanes, log, setup
+from corpushooks import client, doctor, inspection, lanes, log, screen, setup
 from corpushooks.cli import tables
 from corpushooks.cli.base import EXITS, JSON, NAME, Context, Screen, show, warn
 from corpushooks.doctor import patient
@@ -126,23 +126,26 @@ def log_(context: Context, name: str, number: int | None, follow: bool, short: b
     site = context.site()
     with naming(site, [row]):
         inspection.check_log(project, deployment)
-        found = [line for line in log.read(path) if line.is_in(whole=not short)]
-    show(as_json, [{"at": line.at, "text": line.text} for line in found], [line.text for line in found])
+        found = list(screen.show(log.read(path), whole=not short))
+    show(as_json, [one.as_json() for one in found], [text for one in found for text in one.lines])
     warn(warnings(site, [row]))
     if follow:
         sys.exit(EXITS.get(deployment.state, 1))
 
 
+def _ignore(text: str) -> None:
+    """Show nothing of what a program did not ask for."""
+
+
 def _far_log(context: Context, name: str, number: int | None, *, follow: bool, whole: bool, as_json: bool) -> None:
     """Show a log as the daemon feeds it, which is to its end."""
     asked = {"op": "follow", "project": name, "number": number or 0, "whole": whole}
-    texts: list[str] = []
     if as_json:
-        result = client.ask(context.host, asked, texts.append)
+        told: list[dict[str, Any]] = []
+        result = client.ask(context.host, {**asked, "events": True}, _ignore, hear=told.append)
+        show(as_json, told, [])
     else:
         result = Screen().ask(context.host, {**asked, "progress": Screen().rewrites})
-    if as_json:
-        show(as_json, [{"text": text} for text in texts], [])
     if follow:
         sys.exit(EXITS.get(result["state"], 1))
 

@@ -169,7 +169,7 @@ def _record(box: Box, done: Deployment) -> Iterator[str]:
         yield f"deployment {done.number} ended {done.state}"
     if done.state != DEPLOYED and not done.reason:
         yield f"deployment {done.number} is {done.state} for no reason"
-    ends = [line.text for line in log.read(lanes.log_path(box.project(), done.number)) if line.end]
+    ends = [each.event for each in log.read(lanes.log_path(box.project(), done.number)) if each.end]
     if len(ends) != 1:
         yield f"the log of deployment {done.number} has {len(ends)} ends: {ends}"
 

@@ -1,0 +1,98 @@
+"""Rows and columns: how wide what people read is, and how a line of it is made. Values only."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from corpushooks.text import excerpt, lines, middle, shortened, shown
+
+LABEL, WIDTH = 29, 66  # columns; git puts "remote: " in front, and terminals have 80
+NAMED = 48  # columns of a name in an error
+FITS = 72  # columns that no line of ours exceeds
+# What the terminal of a push is spared; the whole log has more.
+SCREEN = 200  # lines of an output or an error, states of one kind
+COLUMNS = 400
+
+BOTH, WHOLE, TERMINAL = "both", "whole", "terminal"  # who reads a line: all, those of the whole log, of the terminal
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line, and who reads it."""
+
+    text: str
+    readers: str = BOTH
+
+
+def both(texts: Sequence[str]) -> list[Line]:
+    """Return lines that everybody reads."""
+    return [Line(text) for text in texts]
+
+
+def aside(*texts: str) -> list[Line]:
+    """Return the lines of texts that only those of the whole log read."""
+    return [Line(line, WHOLE) for text in texts for line in text.split("\n")]
+
+
+def row(label: str, detail: str, seconds: float | None) -> str:
+    """Return one line of the procedure: what, what came of it, how long it took."""
+    detail = middle(detail, FITS - 8 - LABEL)
+    label = middle(label, max(LABEL - 1, WIDTH - 8 - 2 - len(detail)))
+    left = f"{label:<{LABEL}}{detail}" if len(label) < LABEL else f"{label}  {detail}"
+    took = "" if seconds is None else f"{seconds:.1f} s"
+    return f"{left:<{WIDTH - 8}}{took:>8}".rstrip()
+
+
+def step_label(index: int, total: int, name: str, part: str = "", *, first: bool = True) -> str:
+    """Return the label of a step, or of a part of one: [4/8] install 00_app."""
+    mark = f"[{index}/{total}] " if first else " " * len(f"[{index}/{total}] ")
+    return f"{mark}{name} {part}".rstrip()
+
+
+def file_row(letter: str, path: str, counts: str) -> str:
+    """Return one file that a plan would change."""
+    room = FITS - 10 - len(counts)
+    return f"      {letter} {middle(path, room)}  {counts}".rstrip()
+
+
+def heartbeat(what: str, since: str, last: str) -> str:
+    """Return the line that says that a step still runs, with the last thing its command wrote."""
+    line = f"      … {middle(what, NAMED)}, {since}"
+    room = FITS - len(line) - 2
+    return f"{line}: {shown(last.strip(), room)}" if last.strip() and room > 8 else line
+
+
+def complaint(word: str, text: str) -> str:
+    """Return an error or a warning: the word once, and of an error lines that a terminal holds."""
+    first, *rest = [line.rstrip() for line in text.strip().splitlines() if line.strip()] or [""]
+    inner, wrapped = " " * (len(word) + 2), [first]
+    if word == "error":  # a warning may have a command in it, to be pasted
+        wrapped = textwrap.wrap(first, FITS - len(inner), break_long_words=False, break_on_hyphens=False) or [""]
+    return f"{word}: " + f"\n{inner}".join([*wrapped, *rest])
+
+
+def ends(texts: Sequence[str], limit: int, total: int) -> list[str]:
+    """Return lines, of too many the first and the last and how many are left out; some may be missing already."""
+    if total <= limit:
+        return list(texts)
+    half = limit // 2
+    return [*texts[:half], f"… {total - 2 * half} lines are left out …", *texts[-half:]]
+
+
+def tail(text: str, limit: int) -> list[str]:
+    """Return the end of a text, saying how much was left out."""
+    found = lines(text.strip())
+    more = [f"… {len(found) - limit} lines more in the whole log"] if len(found) > limit else []
+    return [*more, *(shortened(line, COLUMNS) for line in found[-limit:])]
+
+
+def cut(text: str, limit: int = SCREEN) -> list[str]:
+    """Return a text as a terminal gets it: of many lines the first and the last, and no long ones."""
+    return [shortened(line, COLUMNS) for line in excerpt(lines(text), limit)]
+
+
+def indent(found: Sequence[str], columns: int) -> list[str]:
+    """Return lines moved to the right."""
+    return [" " * columns + line for line in found]

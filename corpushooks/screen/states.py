@@ -1,0 +1,139 @@
+"""The states of an SLS as people read them. Values only."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from corpushooks.events import SlsEnded, StateEnded
+from corpushooks.failure import condensed, failure
+from corpushooks.screen.rows import FITS, SCREEN, WIDTH, cut, indent, tail
+from corpushooks.text import lines, middle, one_line
+from corpushooks.view import count
+
+REQUIRED = re.compile(r"requisites? failed: (.*)", re.S)  # as Salt says why a state was not run
+COMMENT_LINES = 12  # of what a state says
+FAILED = 20  # states that failed
+DIFFERENCE = 40  # lines of what a plan would change in a file, or an SLS that failed did
+
+
+def summary(ended: SlsEnded) -> str:
+    """Return what an SLS did, in a few words."""
+    if not ended.states:
+        return "nothing to do"
+    return count(ended.states, "state") + (f", {ended.changed} changed" if ended.changed else "")
+
+
+def states(found: Sequence[StateEnded], *, test: bool = False, diffs: bool = False) -> list[str]:
+    """Return the states of an SLS that did something or failed, with what is to be said of each."""
+    seen: Counter[str] = Counter()
+    told = [state(one, seen, test=test, diffs=diffs) for one in found]
+    return [line for one in told for line in one] + more(seen)
+
+
+def state(found: StateEnded, seen: Counter[str], *, test: bool = False, diffs: bool = False) -> list[str]:
+    """Return a state that did something or failed, unless too many like it were seen; nothing of one that did not.
+
+    With `diffs` also what it changed: what failed later may have failed because of it.
+    """
+    word = _word(found, test)
+    seen[word] += 1
+    if not word or seen[word] > _limit(word):
+        return []
+    said = cut(found.diff, DIFFERENCE) if diffs and word == "changed" else _said(word, found)
+    return [*state_lines(word, found), *indent(said, 10)]
+
+
+def changes(found: Sequence[StateEnded]) -> list[str]:
+    """Return what states changed that were shown before it was known that a later one fails."""
+    told = [(one, cut(one.diff, DIFFERENCE)) for one in found if _word(one, False) == "changed"]
+    return [line for one, said in told if said for line in [*state_lines("diff", one), *indent(said, 10)]]
+
+
+def more(seen: Counter[str]) -> list[str]:
+    """Say how many were left out."""
+    left = {word: number - _limit(word) for word, number in seen.items() if word and number > _limit(word)}
+    return [f"        … {number} more {word}, in the whole log" for word, number in left.items()]
+
+
+def _limit(word: str) -> int:
+    return FAILED if word == "FAILED" else SCREEN
+
+
+def _word(state: StateEnded, test: bool) -> str:
+    """Say what became of a state; nothing where nothing did."""
+    if state.skipped:
+        return "not run"
+    if state.result is False or (state.result is None and not test):
+        return "FAILED"
+    if state.changed or (test and state.result is None):
+        return "would" if test else "changed"
+    return ""
+
+
+def _said(word: str, state: StateEnded) -> list[str]:
+    if word == "FAILED":
+        which = [f"name: {middle(one_line(state.name), FITS - 16)}"] if _says_more(state) else []
+        return [*which, *tail(condensed(failure(state)), COMMENT_LINES), *cut(state.diff, DIFFERENCE)]
+    if word != "would":
+        return []
+    return [
+        *(["(not sure: seen with the old files in project/)"] if state.unsure else []),
+        *(cut(state.diff, DIFFERENCE) or tail(state.comment, 4)),
+    ]
+
+
+def _says_more(state: StateEnded) -> bool:
+    """Say whether the name of a state says which of several it is; a command is seen by what it writes."""
+    return state.name != state.id and (not state.output or not state.function.startswith("cmd."))
+
+
+def all_states(found: Sequence[StateEnded]) -> list[str]:
+    """Return the states of an SLS with comment and changes, for the whole log: a text of lines for each.
+
+    Without those that failed and were shown whole above.
+    """
+    texts: list[str] = []
+    failed = [state for state in found if state.result is False and not state.skipped][:FAILED]
+    for state in found:
+        if state in failed and _is_shown_whole(state):
+            continue
+        word = {True: "ok", False: "FAILED", None: "would"}[state.result]
+        inner = [line for text in (state.comment, state.diff, state.output) for line in lines(text)]
+        texts.append("\n".join([*state_lines(word, state), *indent(inner, 10)]))
+    return texts
+
+
+def _is_shown_whole(state: StateEnded) -> bool:
+    """Say whether all that is known of a failure is on the terminal."""
+    known = [line for text in (failure(state), state.diff) for line in lines(text)]
+    return set(known) <= set(_said("FAILED", state))
+
+
+def errors(ended: SlsEnded) -> list[str]:
+    """Return why no state of an SLS ran."""
+    return indent(cut("\n".join(ended.errors)), 8)
+
+
+def state_lines(word: str, state: StateEnded) -> list[str]:
+    """Return one state as a line; what is said of where it comes from, or what it waited for, may need another."""
+    where = _where(word, state)
+    took = f"{state.seconds:.1f} s" if word in ("changed", "ok") else ""
+    room = FITS - 18 - len(state.function) - (10 if took else 0)
+    left = f"        {word:<8} {middle(one_line(state.id), room):<12} {state.function}"
+    if len(left) + 1 + len(where) > FITS:
+        return [left, f"          {middle(where, FITS - 10)}"]
+    left = f"{left} {where}".rstrip()
+    return [f"{left:<{WIDTH - 8}}{took:>8}".rstrip()]
+
+
+def _where(word: str, state: StateEnded) -> str:
+    """Say of a state that failed where it comes from, of one that was not run because of which."""
+    if word == "FAILED" and state.line:
+        return f"({state.sls}.sls line {state.line})"
+    found = REQUIRED.search(state.comment) if word == "not run" else None
+    if not found:
+        return ""
+    names = [re.sub(r"^makina-projects\.[\w-]+\.", "", name.strip()) for name in one_line(found[1]).split(", ")]
+    return f"(requires {', '.join(name.removeprefix(f'{state.sls}.') for name in names)})"

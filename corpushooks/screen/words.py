@@ -1,0 +1,163 @@
+"""How a deployment begins and ends, and what it names in between, as people read it. Values only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from corpushooks.events import ITEMS, Began, Detail, Item, Listed, Verdict
+from corpushooks.screen.rows import FITS, NAMED, SCREEN, TERMINAL, Line, aside, both, complaint, ends, file_row
+from corpushooks.text import middle, shown
+from corpushooks.view import count, course, outcome, short
+
+EDITED = 3  # files that an edit names
+
+
+def opening(began: Began) -> str:
+    """Return the first line of a deployment."""
+    kind = {"deploy": "deployment"}.get(began.kind, began.kind)
+    by = f", by {began.by}" if began.by else ""
+    return f"{began.project} ({began.environment}) {kind} {began.number}: {_what(began)}{by}"
+
+
+def _what(began: Began) -> str:
+    """Say what a deployment is about."""
+    if began.kind == "task":
+        return began.task
+    if began.kind == "edit":
+        return edited(began.edited)
+    if began.kind == "repair":
+        return f"at {short(began.new)}"
+    return course(began.old, began.new, began.old_pillar, began.new_pillar, began.commits)
+
+
+def edited(paths: tuple[str, ...]) -> str:
+    """Name what was edited, the first of many."""
+    more = f" and {len(paths) - EDITED} more" if len(paths) > EDITED else ""
+    return ", ".join(shown(path, 40) for path in paths[:EDITED]) + more
+
+
+def detail(found: Detail) -> str:
+    """Return what came of a step, in a few words."""
+    if found.count is None:
+        return found.note
+    number = count(found.count, found.noun) if found.noun else str(found.count)
+    if found.of is not None:
+        number = f"{found.count} of {count(found.of, found.noun)}"
+    return f"{number} {found.note}".rstrip()
+
+
+# what is named
+
+
+@dataclass(frozen=True)
+class Sort:
+    """How things of one sort are listed: each, how many on a terminal, and in the whole log."""
+
+    line: Callable[[Item], str]
+    terminal: int = SCREEN
+    whole: int = 0  # where that is more than on a terminal
+    full: Callable[[Item], str] | None = None  # each in the whole log
+
+
+LISTS: Mapping[str, Sort] = {
+    "commits": Sort(lambda one: f"      {middle(one.text, FITS - 6)}"),
+    "files": Sort(lambda one: file_row(one.mark, one.text, one.detail)),
+    "cfg": Sort(lambda one: f"      cfg {one.text}"),
+    "lacks": Sort(lambda one: f"      lacks {shown(one.text, 60)}"),
+    "edited": Sort(lambda one: f"      edited {shown(one.text, 60)}", 20),
+    "replaced": Sort(lambda one: f"        replaced {one.text}", 0, SCREEN),
+    "processes": Sort(lambda one: f"        pid {one.mark}: {one.text}", 0, SCREEN),
+    "taken back": Sort(lambda one: f"      taken back: {one.text}", 5),
+    "differs": Sort(lambda one: f"        {shown(one.text, NAMED)}", 5, ITEMS, lambda one: f"        {one.text}"),
+}
+
+
+def things(found: Listed) -> list[Line]:
+    """Return what is listed, a line for each thing."""
+    sort = LISTS.get(found.what, Sort(lambda one: f"      {found.what}: {one.text}"))
+    texts = [sort.line(item) for item in found.items]
+    lines = both(_head(found))
+    if found.what == "commits":
+        return lines + both([*texts, *(["      … and older ones"] if found.total > len(texts) else [])])
+    if sort.terminal:
+        lines += both(ends(texts, sort.terminal, found.total))
+    if found.total > sort.terminal and sort.whole:
+        full = [(sort.full or sort.line)(item) for item in found.items]
+        lines += aside(*ends(full, sort.whole, found.total))
+    return lines
+
+
+def _head(found: Listed) -> list[str]:
+    if found.what != "differs":
+        return []
+    differ = f"{count(found.total, 'file differs', 'files differ')} from the archive"
+    return [f"      again: {middle(found.about, FITS - 15 - len(differ))}  {differ}"]
+
+
+# the outcome
+
+
+def verdict(found: Verdict) -> list[Line]:
+    """Return the last lines of a deployment."""
+    if found.how == "late":
+        word = "success" if found.state in ("deployed", "done") else "error"
+        said = [f"{word}: {found.reason or found.kind} ({outcome(found.state)})"]
+    else:
+        said = ENDINGS.get(found.state, _error)(found)
+    lines = both([line for text in said for line in text.split("\n")])
+    if found.hint:
+        lines.append(Line(f"hint: {found.hint}"))
+    if found.see_log:
+        lines.append(Line(f"hint: the whole log: {found.see_log}", TERMINAL))
+    return lines
+
+
+def _live(found: Verdict) -> list[str]:
+    took = f", {found.seconds:.1f} s" if found.seconds is not None else ""
+    head = f"success: {found.project} is live at {short(found.commit)} (deployment {found.number}{took})"
+    return [head, *(f"  {url}" for url in found.urls)]
+
+
+def _done(found: Verdict) -> list[str]:
+    return [
+        {
+            "plan": "success: a plan only: nothing was changed",
+            "task": f"success: task {found.task} is done",
+            "edit": f"success: {found.project} runs as it was edited; no commit has it yet",
+            "repair": f"success: {found.project} is whole, at {short(found.commit)}",
+        }.get(found.kind, f"success: {found.kind} is done")
+    ]
+
+
+def _rolled_back(found: Verdict) -> list[str]:
+    where = short(found.commit) if found.commit else "the empty project"
+    kept = f"kept: archive {found.number}" if found.kept else "not kept"
+    return [f"rolled back to {where}; the failed tree is {kept}"]
+
+
+def _broken(found: Verdict) -> list[str]:
+    if found.how == "fault":
+        return [complaint("error", found.reason)]
+    return [
+        complaint("error", f"THE ROLL BACK FAILED: {found.reason}"),
+        complaint("error", f"{found.project} is broken; nothing is deleted, pushes are refused until it is repaired"),
+    ]
+
+
+def _error(found: Verdict) -> list[str]:
+    said = [complaint("error", found.reason)]
+    if found.how == "left":
+        said.append(
+            f"dev: the tree of deployment {found.number} is left as it is;"
+            f" {found.branch} still names {short(found.live)}"
+        )
+    return said
+
+
+ENDINGS: Mapping[str, Callable[[Verdict], list[str]]] = {
+    "deployed": _live,
+    "done": _done,
+    "rolled_back": _rolled_back,
+    "broken": _broken,
+}
