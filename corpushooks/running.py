@@ -141,7 +141,7 @@ def _recorded(site: Site, ran: Ran) -> Iterator[dict[str, Any]]:
         reason = one_line(exc.message)
         raise
     finally:
-        done = Commands(site.history).end(ran.number, result.get("code"), reason or result.get("wrong", ""))
+        done = Commands(site.history).end(ran.number, result.get("code"), reason or one_line(result.get("wrong", "")))
         site.event("command", {**command.described(done), **command.ending(done)})
 
 

@@ -28,7 +28,7 @@ def sitting(argv: Sequence[str | Path]) -> Iterator[tuple[Child[bytes], int]]:
     child = spawn(words, stdin=slave, stdout=slave, stderr=slave, env={"TERM": "xterm-256color"})
     try:
         yield child, master
-        assert child.poll() is not None
+        child.wait(60)
         assert termios.tcgetattr(slave) == before
     finally:
         child.kill()

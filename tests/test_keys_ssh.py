@@ -381,7 +381,7 @@ def test_without_a_terminal_it_ends_with(door: Door, ends: str) -> None:
     words = logged_in(door, "ada", "-T", "sh", "-c", shlex.quote("setsid sleep 1000 & echo $!; wait"))
     client = spawn(words, stdin=PIPE, stdout=PIPE, stderr=PIPE)
     assert client.stdout and client.stderr
-    with client:
+    try:
         pid = int(client.stdout.readline())
         if ends == "the connection":
             client.kill()
@@ -389,3 +389,6 @@ def test_without_a_terminal_it_ends_with(door: Door, ends: str) -> None:
             door.remove("ada")
             assert b"error: this session is over, or its key is no longer here" in client.stderr.read()
         until(lambda: start_time(pid) is None)
+    finally:
+        client.kill()
+        client.communicate()

@@ -121,6 +121,7 @@ def test_bytes_pass_as_they_are_and_end(host: Box) -> None:
         (("no-such-command",), 127, "error: no-such-command: command not found"),
         (("./no/such",), 127, "error: ./no/such: command not found"),
         (("",), 127, "error: '': command not found"),
+        (("\udcff",), 127, "error: '·': command not found"),
         (("ls -la",), 127, "error: 'ls -la': command not found; for a shell: sh -c 'ls -la'"),
         (("sh", "x" * 70_000), 2, "error: the request is too long: words"),
         (("/",), 126, "error: /: Permission denied"),
