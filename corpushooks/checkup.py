@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from corpushooks import apt, claiming, claims, edits, git, inspection, release, survey
+from corpushooks import apt, assigned, claiming, claims, edits, git, inspection, release, survey
 from corpushooks import tree as trees
 from corpushooks.checks import sent
 from corpushooks.checks.finding import Finding, errors
@@ -188,7 +188,7 @@ def _judged(session: Session, work: _Work) -> list[Finding]:
 def _compiled(session: Session, work: _Work, wrong: set[str]) -> list[Finding]:
     """Have Salt compile the SLS files in which nothing is `wrong` so far, if there is a cfg."""
     found, texts, lists = work.found, work.texts, work.lists
-    beside = {f".salt/{release.SAMPLE}", "pillar/init.sls"}
+    beside = {f".salt/{release.SAMPLE}", "pillar/init.sls", f"pillar/{assigned.FILE}"}
     if wrong & beside:
         return survey.packaged(found, texts, {}, lists)  # of the others nothing more can be known
     try:
@@ -207,7 +207,7 @@ def _give_cfg(session: Session, work: _Work) -> Cfg:
     """Give a session the cfg of a release that is not deployed, and return it."""
     layers = inspection.layers(work.site, session, work.settings, work.found, work.redactor)
     given = release.cfg_of(layers, work.found, work.settings)
-    session.configure(given.values, given.sample_defaults)
+    session.configure(given.values, given.sample_defaults, given.above)
     return given
 
 
@@ -222,7 +222,12 @@ def _of_cfg(exc: CorpusError) -> Finding:
     """Return why a cfg cannot be computed, with the file, as far as its message says which."""
     first = re.split("[: ]", exc.message)[0]
     sample = f".salt/{release.SAMPLE}"
-    file = {release.SAMPLE: sample, "init.sls": "pillar/init.sls", "pillar": "pillar/init.sls"}.get(first, "cfg")
+    file = {
+        release.SAMPLE: sample,
+        "init.sls": "pillar/init.sls",
+        "pillar": "pillar/init.sls",
+        assigned.FILE: f"pillar/{assigned.FILE}",
+    }.get(first, "cfg")
     finding = survey.of_message(exc.message, file)
     line = re.search(r" \((?:PILLAR\.sample|init\.sls) line (\d+)\)$", exc.message)
     return replace(finding, line=int(line[1]), what=finding.what[: -len(line[0])]) if line else finding

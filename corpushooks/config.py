@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from corpushooks import claims
+from corpushooks import assigned, claims
 from corpushooks.errors import ConfigError, UsageError
 from corpushooks.project import Project, check_environment
 from corpushooks.references import resolve
-from corpushooks.schema import shown
+from corpushooks.schema import plain, shown
 
 STEPS = ("deploy", "archive", "release_sync", "install", "rotate_archives", "rollback", "fixperms", "notify")
 TABLES = ("env_defaults", "os_defaults")
@@ -39,6 +39,7 @@ class Layers:
     request: Mapping[str, Any]  # keys of cfg; any other key is a variable of data
     odd: tuple[tuple[str, str, str], ...] = ()  # "pillar" or "sample", key, what it was before it became text
     port: claims.Give = claims.first  # for the keys of data that say auto
+    given: assigned.Given = field(default_factory=assigned.Given)  # by `corpus set`
 
     @property
     def host(self) -> tuple[tuple[str, Mapping[str, Any]], ...]:
@@ -54,6 +55,7 @@ class Cfg:
     origin: dict[tuple[str, ...], str]  # by the path of each leaf; a list is one leaf
     sample_defaults: dict[str, Any]  # the whole sample, resolved: what lies under the pillar
     odd: tuple[tuple[str, str, str], ...] = ()  # what of it was no text, and is
+    above: dict[str, Any] = field(default_factory=dict)  # what lies over the pillar
 
 
 def builtin(
@@ -134,11 +136,13 @@ def compute(layers: Layers, *, name: str, env_defaults_win: bool = False) -> Cfg
     """
     stack = _stack(layers, name, env_defaults_win)
     stack.append(_group(stack))
-    values = _resolve_cfg(claims.given(functools.reduce(merge, (body for _, body in stack), Body()), layers.port))
+    merged = functools.reduce(merge, (body for _, body in stack), Body())
+    values = assigned.unguarded(_resolve_cfg(claims.given(merged, layers.port)))
     _check("cfg", values)  # a reference may have put a list where a text belongs
     group = values["group"]
     values["groups"] = [group, *(other for other in values["groups"] if other != group)]
-    return Cfg(values, dict(_origin(values, stack)), values["sls_default_pillar"], _own_odd(layers, name))
+    above = assigned.laid_over(layers.given, layers.pillar, name)
+    return Cfg(values, dict(_origin(values, stack)), values["sls_default_pillar"], _own_odd(layers, name), above)
 
 
 def _own_odd(layers: Layers, name: str) -> tuple[tuple[str, str, str], ...]:
@@ -163,6 +167,7 @@ def _stack(layers: Layers, name: str, env_defaults_win: bool) -> Stack:
         *_os_layer(tables["os_defaults"], layers.grains),
         *host,
         *(env if env_defaults_win else []),
+        *([(assigned.LAYER, {"data": assigned.guarded(layers.given.data)})] if layers.given.data else []),
         ("request", _request(layers.request, base)),
         (origin, {"default_env": chosen}),
     ]
@@ -267,17 +272,8 @@ def _mapping(where: str, value: Any) -> Body:
     """Return a plain copy of a mapping, of nothing an empty one; raise ConfigError."""
     if value is not None and not isinstance(value, Mapping):
         raise ConfigError(f"{where}: expected a mapping, got {_shown(value)}")
-    plain: Body = _plain(value or {})
-    return plain
-
-
-def _plain(value: Any) -> Any:
-    """Return a copy made of what JSON can hold; other things (dates) become text."""
-    if isinstance(value, Mapping):
-        return {key if isinstance(key, (str, int)) else str(key): _plain(value[key]) for key in value}
-    if isinstance(value, (list, tuple, set)):
-        return [_plain(inner) for inner in value]
-    return value if value is None or isinstance(value, (int, float)) else str(value)
+    found: Body = plain(value or {})
+    return found
 
 
 def _body(layer: str, said: Body) -> Body:

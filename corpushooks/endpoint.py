@@ -17,9 +17,13 @@ REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./~^-]*")
 NUMBER = re.compile(r"[0-9]{1,9}")
 TOPIC = re.compile(r"[a-z][a-z-]{0,30}")
 TASK = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
+PAIR = re.compile(r"[^-].*", re.DOTALL)  # whether it is one the command says
+KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 LIMIT = 1000  # characters that a command may have
 FREE_LIMIT = 60_000  # and one that is passed on
 FREE = re.compile(r"\s*([a-z]+)\s+([a-z0-9][a-z0-9_-]*)\s+(?:--\s+)?(\S.*)", re.DOTALL)
+GIVES, GIVES_LIMIT = re.compile(r"(un)?set\s"), 64 << 10  # one that gives values, and its limit
+GIVEN = "CORPUS_GIVEN"  # in the environment of the command: words that others shall not see among its arguments
 
 
 @dataclass(frozen=True)
@@ -33,10 +37,12 @@ class Word:
     does: str
     more: tuple[str, ...] = ()  # of the command that does it
     rest: str = ""  # what people call all that follows, which is the caller's own: nothing in it is ours to judge
+    many: bool = False  # of the last of these any number, and nobody else sees them
 
     @property
     def usage(self) -> str:
         names = [name if place < self.needs else f"[{name}]" for place, (name, _) in enumerate(self.takes)]
+        names[-1:] = [f"{name}..." if self.many else name for name in names[-1:]]
         rest = [self.rest] if self.rest else []
         return " ".join([*names, *(f"[{flag}]" for flag in sorted(self.flags - {"--json"})), *rest])
 
@@ -56,6 +62,15 @@ WORDS: Mapping[str, Word] = {
     "rollback": Word(PUSH, (PROJECT, ("NUMBER", NUMBER)), 1, JSON, "return to an earlier deployment"),
     "cancel": Word(PUSH, (PROJECT,), 1, JSON, "stop what runs or waits"),
     "config": Word(PUSH, (PROJECT,), 1, JSON, "the configuration that SLS files see"),
+    "set": Word(
+        PUSH,
+        (PROJECT, ("KEY=VALUE", PAIR)),
+        1,
+        JSON | {"--no-deploy"},
+        "set variables and deploy, or list them",
+        many=True,
+    ),
+    "unset": Word(PUSH, (PROJECT, ("KEY", KEY)), 2, JSON | {"--no-deploy"}, "take that back, and deploy", many=True),
     "task": Word(PUSH, (PROJECT, ("TASK", TASK)), 2, JSON, "run a task"),
     "run": Word(
         ADMIN, (PROJECT,), 1, frozenset(), "run a command as the application; a terminal: ssh -t", rest="COMMAND..."
@@ -72,6 +87,7 @@ class Wanted:
     git: str = ""  # one of git's programs, on …
     repo: str = "project"  # … this repository
     words: tuple[str, ...] = ()  # or words for the command
+    given: tuple[str, ...] = ()  # and words for it that others shall not see
 
 
 def parse(command: str) -> Wanted:
@@ -105,11 +121,15 @@ def _free(command: str) -> Wanted | None:
 
 
 def _split(command: str) -> list[str]:
+    gives = bool(GIVES.match(command))
+    limit = GIVES_LIMIT if gives else LIMIT
     try:
-        words = shlex.split(command[:LIMIT])
+        words = shlex.split(command[:limit])
     except ValueError:
         words = [""]
-    if len(command) > LIMIT or not all(word.isprintable() and word.isascii() for word in words) or "\n" in command:
+    plain = words[:2] if gives else words  # what is given is judged by the daemon
+    odd = not all(word.isprintable() and word.isascii() for word in plain) or ("\n" in command and not gives)
+    if len(command) > limit or odd:
         raise _unknown()
     return words
 
@@ -133,12 +153,15 @@ def _word(name: str, given: list[str]) -> Wanted:
         raise _unknown()
     flags = [each for each in given if each.startswith("-")]
     plain = [each for each in given if not each.startswith("-")]
-    fits = word.needs <= len(plain) <= len(word.takes) and set(flags) <= word.flags and not word.rest
-    if not fits or not all(like.fullmatch(each) for each, (_, like) in zip(plain, word.takes, strict=False)):
+    takes = [*word.takes, *word.takes[-1:] * (len(plain) - len(word.takes) if word.many else 0)]
+    fits = word.needs <= len(plain) <= len(takes) and set(flags) <= word.flags and not word.rest
+    if not fits or not all(like.fullmatch(each) for each, (_, like) in zip(plain, takes, strict=False)):
         raise UsageError(f"usage: {name} {word.usage}".rstrip(), hint="corpus help")
     project = plain[0] if plain and word.takes[0] == PROJECT else ""
     if len(project) > NAME_LIMIT:
         raise UsageError("this is no name of a project")
+    if word.many:
+        return Wanted(word.right, project, words=(name, *flags, "--", *plain[:1]), given=tuple(plain[1:]))
     return Wanted(word.right, project, words=(*(word.more or (name,)), *given))
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from corpushooks import config, git, parts, release, view
+from corpushooks import assigned, config, git, parts, release, view
 from corpushooks import tree as trees
 from corpushooks.deployment import DEPLOYING, Deployment, ProjectRow, Request
 from corpushooks.errors import CorpusError, Fault, GitError, LogError, SaltError
@@ -129,7 +129,7 @@ def cfg(site: Site, row: ProjectRow, folder: Path, *, secrets: bool = False) -> 
             origin = _origin(session, found, read, computed)
         except CorpusError as exc:
             raise type(exc)(redactor.redact(exc.message), exc.hint) from None
-    return Seen(computed.values if secrets else redactor.masked(computed.values), origin)
+    return Seen(computed.values if secrets else masked(computed, read, redactor), origin)
 
 
 def layers(site: Site, session: Session, settings: Settings, found: Release, redactor: Redactor) -> config.Layers:
@@ -162,8 +162,14 @@ def cfg_of(site: Site, row: ProjectRow, deployment: Deployment) -> dict[str, Any
         at = Path(folder)
         found = release.candidate(project, row.environment, at, deployment.new_code, deployment.new_pillar)
         with site.engine.session(found.minion(settings), Unheard(redactor)) as session:
-            computed = release.cfg_of(layers(site, session, settings, found, redactor), found, settings)
-    return dict(redactor.masked(computed.values))
+            read = layers(site, session, settings, found, redactor)
+            computed = release.cfg_of(read, found, settings)
+    return masked(computed, read, redactor)
+
+
+def masked(cfg: config.Cfg, read: config.Layers, redactor: Redactor) -> dict[str, Any]:
+    """Return a cfg for people: with what is secret by its key, by what was learnt, or since it was set as a secret."""
+    return dict(redactor.masked({**cfg.values, "data": read.given.masked(cfg.values["data"])}))
 
 
 INCLUDED = "included by pillar/init.sls, or the pillar of the host"
@@ -175,6 +181,7 @@ def _files(found: Release) -> dict[str, str]:
     return {
         "PILLAR.sample": ".salt/PILLAR.sample",
         "init.sls": "pillar/init.sls",
+        assigned.LAYER: f"pillar/{assigned.FILE}",
         "pillar": f"{host.pillar_dir}: the pillar of the host",
         "minion": f"{host.config_file}: minion",
         "grains": "the grains of the host",

@@ -129,7 +129,7 @@ def _check_unmoved(run: Run, head: str, now: Pair) -> None:
     """Refuse, as git would, a push whose ref is no longer what the client saw, nor what it shall be."""
     request = run.request
     ref = now[1] if request.repo == "pillar" else now[0]
-    if request.via == "push" and request.ref == head and ref not in (request.old or None, request.new):
+    if request.via in ("push", "set") and request.ref == head and ref not in (request.old or None, request.new):
         raise RefusedError("the branch was moved while this push waited", hint="git fetch, then push again")
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from corpushooks import claims, config, disk, git, health, hostname, tree, wiring
+from corpushooks import assigned, claims, config, disk, git, health, hostname, tree, wiring
 from corpushooks.deployment import Request
 from corpushooks.errors import ConfigError, RefusedError, UsageError
 from corpushooks.paths import flaw, strays
@@ -287,6 +287,20 @@ def look_for_secrets(release: Release, redactor: Redactor) -> None:
     for path in sorted(release.pillar.rglob("*")):
         if path.is_file() and not path.is_symlink() and path.stat().st_size <= PILLAR_FILE:
             redactor.learn_text(text_of(path))
+    with contextlib.suppress(ConfigError):  # which is said where it is read for cfg
+        _learn_given(given_of(release), redactor)
+
+
+def given_of(release: Release) -> assigned.Given:
+    """Return what `corpus set` gave a project; raise ConfigError."""
+    path = release.pillar / assigned.FILE
+    is_file = path.is_file() and not path.is_symlink()
+    return assigned.load(path.read_bytes() if is_file and path.stat().st_size <= PILLAR_FILE else None)
+
+
+def _learn_given(given: assigned.Given, redactor: Redactor) -> None:
+    redactor.learn(given.data)
+    redactor.know(given.hidden())
 
 
 def recall(project: Project, redactor: Redactor) -> None:
@@ -331,7 +345,7 @@ def compute(
         session, release, settings, request, redactor, archive=archive, chrono=chrono, port=port, timeout=timeout
     )
     cfg = cfg_of(read, release, settings)
-    session.configure(cfg.values, cfg.sample_defaults)
+    session.configure(cfg.values, cfg.sample_defaults, cfg.above)
     return cfg
 
 
@@ -361,7 +375,9 @@ def layers(
         release.project, release.environment, minion_id=str(facts.grains.get("id") or fqdn), fqdn=fqdn,
         archive_dir=archive, chrono=chrono, keep_archives=settings.keep_archives,
     )  # fmt: skip
-    return config.Layers(builtin, facts.sample, facts.pillar, facts.grains, settings.minion, said, facts.odd, port)
+    return config.Layers(
+        builtin, facts.sample, facts.pillar, facts.grains, settings.minion, said, facts.odd, port, given_of(release)
+    )
 
 
 def cfg_of(read: config.Layers, release: Release, settings: Settings) -> config.Cfg:
@@ -379,7 +395,8 @@ def cfg_of(read: config.Layers, release: Release, settings: Settings) -> config.
 def _place(release: Release, layer: str, key: str) -> str:
     """Return where a layer has a key, as far as that can be told: file and line."""
     config_file = release.project.host.config_file
-    files = {"PILLAR.sample": release.salt / SAMPLE, "pillar": release.pillar / "init.sls", "minion": config_file}
+    files = {"PILLAR.sample": release.salt / SAMPLE, "pillar": release.pillar / "init.sls", "minion": config_file,
+             assigned.LAYER: release.pillar / assigned.FILE}  # fmt: skip
     if layer in files and (line := key_line(text_of(files[layer]), key)):
         return f"{config_file if layer == 'minion' else files[layer].name} line {line}"
     return f"the pillar of the host, {release.project.host.pillar_dir}" if layer == "pillar" else ""

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from corpushooks import command, figures, git, init, inspection, log, parts, tree, view
+from corpushooks import assigned, assigning, command, figures, git, init, inspection, log, parts, tree, view
 from corpushooks.deployment import Deployment, ProjectRow
 from corpushooks.errors import ConfigError, CorpusError, DoorError, Fault, LogError, UsageError
 from corpushooks.keys import PUSH, READ
@@ -80,6 +80,12 @@ def config(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
     columns = [(path, each["layer"], each["file"]) for path, each in cfg.origin.items()]
     paths, layers = (max(len(column[place]) for column in columns) for place in (0, 1))
     return Report(cfg.origin, [f"{path:<{paths}}  {layer:<{layers}}  {file}".rstrip() for path, layer, file in columns])
+
+
+def given(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
+    """Tell what `corpus set` gave a project, in the newest commit of its pillar; secrets are masked."""
+    data = assigning.listed(site, rows[0])
+    return Report(data, list(assigned.lines(data)) or [f"nothing is set: corpus set {rows[0].name} KEY=VALUE"])
 
 
 def _own_first(cfg: inspection.Seen) -> list[str]:
@@ -182,6 +188,7 @@ REPORTS: Mapping[str, tuple[str, Tell]] = {  # what can be told, and the right t
     "history": (READ, history),
     "commands": (PUSH, commands),
     "config": (PUSH, config),
+    "set": (PUSH, given),
     "archives": (READ, archives),
     "stats": (READ, stats),
     "metrics": (READ, metrics),

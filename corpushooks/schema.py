@@ -104,3 +104,12 @@ def shown(value: Any) -> str:
         return "a list"
     text = json.dumps(value, default=str)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def plain(value: Any) -> Any:
+    """Return a copy made of what JSON can hold; other things (dates) become text."""
+    if isinstance(value, Mapping):
+        return {key if isinstance(key, (str, int)) else str(key): plain(value[key]) for key in value}
+    if isinstance(value, (list, tuple, set)):
+        return [plain(inner) for inner in value]
+    return value if value is None or isinstance(value, (int, float)) else str(value)

@@ -8,6 +8,7 @@ the client's environment nothing is passed on but what is named here.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import sys
@@ -18,7 +19,7 @@ from typing import Any, NoReturn
 
 from corpushooks import hostname, keys
 from corpushooks.client import ADMISSION, ask
-from corpushooks.endpoint import Wanted, called, help_lines, parse, typed
+from corpushooks.endpoint import GIVEN, Wanted, called, help_lines, parse, typed
 from corpushooks.errors import CorpusError, NoDaemonError
 from corpushooks.history import History
 from corpushooks.keyring import Keyring
@@ -186,6 +187,7 @@ def program(
     if wanted.git:
         path = admitted["entrance" if wanted.git == "receive-pack" else "path"]
         return ["git", wanted.git, path], {**env, "HOME": str(GIT_HOME)}
+    env |= {GIVEN: json.dumps(wanted.given)} if wanted.given else {}
     return [sys.executable, "-I", "-m", "corpushooks", "--root", str(host.root), *wanted.words], env
 
 

@@ -15,10 +15,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from corpushooks import apt, config, git, release
+from corpushooks import apt, assigned, config, git, release
 from corpushooks.checks import keys, packages, sent, states, texts
 from corpushooks.checks.finding import Finding, ordered
-from corpushooks.errors import RefusedError, SaltError
+from corpushooks.errors import ConfigError, RefusedError, SaltError
 from corpushooks.project import Project
 from corpushooks.redaction import Redactor
 from corpushooks.release import SAMPLE, Release, files
@@ -164,6 +164,7 @@ def static(found: Release, read_: Texts) -> list[Finding]:
     said = list(read_.wrong.values())
     for path, text in read_.run_by(found).items():
         said += packages.doubled(path, text) + texts.resetperms(path, text) + _absent(found, path, text)
+    said += of_given(read_)
     said += sent.of_commit(dict.fromkeys(read_.contents, stat.S_IFREG), {}, found.environment)
     return [*said, *unread(found, read_)]
 
@@ -202,7 +203,24 @@ def unread(found: Release, read_: Texts, *, sample: bool = True) -> list[Finding
     for path, any_project in ((defaults, True), (pillar, False)) if sample else ((pillar, False),):
         if path in read_.contents and path not in read_.wrong:
             said += keys.unread(path, read_.text(path), readers, any_project=any_project)
-    return said
+    given = f"pillar/{assigned.FILE}"
+    return said + (keys.unread_data(given, read_.text(given), readers) if _is_given(read_) else [])
+
+
+def _is_given(read_: Texts) -> bool:
+    return assigned.is_ours(read_.contents.get(f"pillar/{assigned.FILE}", b""))
+
+
+def of_given(read_: Texts) -> list[Finding]:
+    """Say what is wrong with the file of `corpus set`, or that it is none."""
+    path = f"pillar/{assigned.FILE}"
+    if path in read_.contents and not _is_given(read_):
+        return [Finding("unread", path, None, f"nothing reads it: it does not begin with {assigned.FIRST!r}")]
+    try:
+        assigned.load(read_.contents.get(path))
+    except ConfigError as exc:
+        return [of_message(exc.message, path)]
+    return []
 
 
 def literal_names(found: Release, read_: Texts) -> set[str]:
@@ -335,7 +353,11 @@ def check_pillar(project: Project, environment: str, settings: Settings, engine:
         release.look_for_secrets(found, redactor)
         texts_ = read(found)
         beside = read(replace(found, salt=project.stage / ".salt"))  # who reads it
-        said = [*texts_.wrong.values(), *unread(found, Texts({**beside.contents, **texts_.contents}), sample=False)]
+        said = [
+            *texts_.wrong.values(),
+            *of_given(texts_),
+            *unread(found, Texts({**beside.contents, **texts_.contents}), sample=False),
+        ]
         if not texts_.wrong:
             with engine.session(found.minion(settings), release.Unheard(redactor)) as session:
                 said += _compiled_pillar(session, found)

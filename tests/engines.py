@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import functools
 import json
 import re
 import tempfile
@@ -181,8 +182,8 @@ class _FakeSession(CallSession):
                     found = _merged(found, loaded)
                 except _Wrong as exc:
                     errors.append(f"Rendering SLS '{name}' failed, render error:\n{exc}")
-        under = self._seen.get("ext_pillar", [{"corpushooks": [{}]}])[0]["corpushooks"][0]
-        return _merged(under, found), errors
+        under, *above = self._seen.get("ext_pillar", [{"corpushooks": [{}]}])[0]["corpushooks"]
+        return functools.reduce(_merged, [found, *above], under), errors
 
     def _render(self, sls: str, pillar: dict[str, Any]) -> dict[str, Any]:
         file = source(sls, self.minion.states)

@@ -41,6 +41,7 @@ SHOWN = {  # section of the page: commands that print such a mapping, or a list 
     "corpus diff": ["diff hello"],
     "corpus stats": ["stats"],
     "corpus metrics": ["metrics"],
+    "corpus set": ["set hello a=1 --no-deploy", "set hello a=1", "unset hello a --no-deploy"],
     "corpus check": ["check hello"],
     "corpus doctor": ["doctor"],
     "corpus init": ["init hello"],
@@ -136,6 +137,7 @@ def test_every_command_that_reports_is_on_the_page() -> None:
         "history",
         "key remove",
         "key set",
+        "unset",
     }  # told in others
     commands = dict(corpus.commands)
     group = commands.pop("key")

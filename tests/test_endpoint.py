@@ -30,6 +30,14 @@ TAKEN = {
     "rollback hello 41": Wanted("push", "hello", words=("rollback", "hello", "41")),
     "cancel hello": Wanted("push", "hello", words=("cancel", "hello")),
     "config hello": Wanted("push", "hello", words=("config", "hello")),
+    "set hello": Wanted("push", "hello", words=("set", "--", "hello")),
+    "set hello a=1 'b=x \u00e4' --no-deploy": Wanted(
+        "push", "hello", words=("set", "--no-deploy", "--", "hello"), given=("a=1", "b=x \u00e4")
+    ),
+    "set hello 'a=1\n2' " + "b=" + "x" * 2000: Wanted(
+        "push", "hello", words=("set", "--", "hello"), given=("a=1\n2", "b=" + "x" * 2000)
+    ),
+    "unset hello a.b c": Wanted("push", "hello", words=("unset", "--", "hello"), given=("a.b", "c")),
     "task hello backup": Wanted("push", "hello", words=("task", "hello", "backup")),
 }
 REFUSED = [
@@ -43,7 +51,9 @@ REFUSED = [
     "task hello", "task hello ../x", "rollback hello -1", "cancel", "config hello --show-secrets", "cancel Hello",
     "log 'hello", "status\nhello", "status\thello\x1b", "status h\u00e4llo", "status " + "a" * 1000, "scp -t /tmp",
     "sftp-server", "git -c x=y status", "internal-sftp", "whoami x", "help ../x", "help a b",
-    "help --json",
+    "help --json", "set", "set --root=/ hello a=1", "set hello -x", "set h\u00e4llo a=1", "set 'hello\n' a=1",
+    "unset hello", "unset hello a=1", "unset hello ../a", "set hello " + "a" * (64 << 10), "set hello 'a=1", "setup",
+    "set\x1b hello a=1",
 ]  # fmt: skip
 
 

@@ -34,6 +34,7 @@ DAEMON, STORE, ROOT, OWN = "the daemon", "the store", "root", "nobody"  # who mu
 COMMANDS: dict[str, tuple[str, str]] = {  # command -> its arguments, and who must agree
     "status": ("", DAEMON), "history": ("hello", DAEMON), "archives": ("hello", DAEMON), "stats": ("", DAEMON),
     "metrics": ("", DAEMON), "diff": ("hello", DAEMON), "log": ("hello", DAEMON), "config": ("hello", DAEMON),
+    "set": ("hello a=1 --no-deploy", DAEMON), "unset": ("hello a --no-deploy", DAEMON),
     "deploy": ("hello", DAEMON), "rollback": ("hello", DAEMON), "watch": ("hello", DAEMON),
     "task": ("hello x", DAEMON), "cancel": ("hello", DAEMON), "repair": ("hello", DAEMON),
     "check": ("hello", STORE), "doctor": ("", STORE), "init": ("hello", STORE), "link": ("hello", STORE),

@@ -17,12 +17,12 @@ HOOK = PACKAGE.parent / "hooks/proc-receive"
 
 # From the roof to the ground. A module imports from its own floor or from further down.
 FLOORS = {
-    "entry": "__main__ cli cli.check cli.deployments cli.host cli.projects cli.looking cli.keys cli.notify"
+    "entry": "__main__ cli cli.assign cli.check cli.deployments cli.host cli.projects cli.looking cli.keys cli.notify"
     " cli.run"
     " cli.tables cli.base demo daemon shell resetperms",
-    "procedures": "init beyond claiming inspection checkup parts rebuild setup doctor doctor.patient doctor.soundness"
-    " doctor.privacy desk gate lookup reports follower watches pulse lanes deploy plan inplace task prepare reruns"
-    " steps trees pillars survivors announce running",
+    "procedures": "init assigning beyond claiming inspection checkup parts rebuild setup doctor doctor.patient"
+    " doctor.soundness doctor.privacy desk gate lookup reports follower watches pulse lanes deploy plan inplace task prepare"
+    " reruns steps trees pillars survivors announce running",
     "assemblies": "site release survey edits layout installer setup.accounts setup.actions",
     "doors": "git salt wiring tree outside health history accounts keyring directory authorized_keys log client peer"
     " systemd machine apt notify watch ran terminal",  # one thing each
@@ -32,7 +32,7 @@ FLOORS = {
     " salt.warm salt.call salt.session salt.configuration salt.child salt.interface",
     "process": "store claimed vitals run disk obstacles patience leftovers safe_files sockets hostname distribution"
     " become",
-    "values": "screen screen.words screen.states screen.rows claims checks checks.finding checks.packages"
+    "values": "screen screen.words screen.states screen.rows assigned claims checks checks.finding checks.packages"
     " checks.programs checks.states checks.keys checks.sent checks.texts checks.fixes pages progress view failure"
     " figures old_logs events records push setup.manual sls deployment config references settings ldap schema"
     " notice command endpoint keys rights project paths redaction text errors",

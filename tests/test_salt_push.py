@@ -271,3 +271,24 @@ def test_what_salt_has_against_later_files_is_said_before_the_first_runs(new_box
     assert any("warning: 10_later" in line for line in push.lines)
     work.commit({"page": "new"})
     assert "warning" not in work.push().text  # what was checked is not checked again
+
+
+def test_what_is_set_is_in_salts_own_pillar_and_never_rendered(salted: Box) -> None:
+    shown = """\
+{% set own = pillar['makina-projects.hello']['data'] %}
+shown:
+  file.managed:
+    - name: {{ cfg.data_root }}/shown
+    - contents: {{ (own.odd ~ '|' ~ own.kept ~ '|' ~ cfg.data.odd ~ '|' ~ cfg.data.kept) | tojson }}
+"""
+    work = salted.work()
+    work.commit({".salt/10_shown.sls": shown, ".salt/PILLAR.sample": SAMPLE})
+    pillar = salted.work(repo="pillar")
+    pillar.commit({"init.sls": "makina-projects.hello:\n  data:\n    odd: pillar\n    kept: {{ 6 * 7 }}\n"})
+    salted.start()
+    assert pillar.push().code == 0
+    assert work.push().code == 0
+    odd = "{{ 7 * 7 }} {name} {% if x %}"
+    asked = {"op": "set", "project": "hello", "set": [["odd", odd, ""]], "unset": [], "deploy": True, "token": "t"}
+    assert salted.ask(**asked)["state"] == "deployed"
+    assert (salted.project().data / "shown").read_text() == f"{odd}|42|{odd}|42\n"

@@ -134,6 +134,12 @@ def _data(file: str, key: Key, name: str, readers: Readers) -> Iterator[Finding]
         yield Finding("unread", file, key.line, f"nothing reads data.{name}", f"did you mean {near[0]}?")
 
 
+def unread_data(file: str, text: str, readers: Readers) -> list[Finding]:
+    """Name the variables in the file of `corpus set` that nothing reads, where another is nearly called so."""
+    found = [key for key in keys(text) if len(key.path) == 2 and key.path[0] == "data"]
+    return [each for key in found for each in _data(file, key, key.path[1], readers)]
+
+
 def data_keys(text: str) -> set[str]:
     """Return the names of the variables that a sample or a pillar gives."""
     found = (owned(key) for key in keys(text))

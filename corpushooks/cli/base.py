@@ -22,7 +22,15 @@ from corpushooks.site import MARK, Site, open_site
 from corpushooks.store import is_ours
 from corpushooks.text import whole
 
-EXITS = {"deployed": 0, "done": 0, "queued": 0, "refused": 3, "broken": 4}  # any other outcome: 1
+EXITS = {
+    "deployed": 0,
+    "done": 0,
+    "queued": 0,
+    "stored": 0,
+    "unchanged": 0,
+    "refused": 3,
+    "broken": 4,
+}  # any other outcome: 1
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 NAME = click.argument("name")
 

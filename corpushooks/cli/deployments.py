@@ -8,6 +8,7 @@ import secrets
 import sys
 from contextlib import nullcontext
 from dataclasses import asdict, replace
+from typing import Any
 
 import click
 
@@ -24,6 +25,11 @@ def _ask(context: Context, name: str, request: Request, as_json: bool) -> None:
         check_outside(context, name, f"with --nowait it is queued: corpus deploy {name} --nowait")
     screen = Screen(err=as_json, lasting=True)
     asked = {"op": "request", "project": name, "request": asdict(replace(request, progress=screen.rewrites))}
+    finish(context, name, screen, asked, as_json=as_json)
+
+
+def finish(context: Context, name: str, screen: Screen, asked: dict[str, Any], *, as_json: bool) -> None:
+    """Ask the daemon for what may become a deployment, show what it says, exit with what came of it."""
     try:
         result = screen.ask(context.host, asked)
     except KeyboardInterrupt:

@@ -7,7 +7,7 @@
     commits     what is named, and what lies between two             commit, resolve, content, change, differing
     listings    what a commit has in it                              listing, listing_below, folder, links, attributes
     worktrees   somebody's working tree: what git would send         worktree
-    checkouts   trees of files made from commits                     checkout, edited, ignored, export, refusal
+    checkouts   trees of files made from commits, and back           commit_files, checkout, ignored, export, refusal
 
 Objects are read, and the refs of deployments moved, by dulwich; what else is pushed is stored by git, in the daemon.
 Checkouts are git's own, from a git dir that is ours alone (work.git), so that no configuration, hook or filter of
@@ -30,6 +30,7 @@ from corpushooks.git.bare import (
 from corpushooks.git.checkouts import (
     blob_name,
     checkout,
+    commit_files,
     export,
     export_files,
     export_part,
@@ -81,9 +82,9 @@ from corpushooks.git.worktrees import Worktree, worktree
 __all__ = [
     "FORMATS", "LINK", "MINIMUM", "SUBMODULE", "Change", "Listing", "Worktree", "attributes", "bare_config",
     "blob_name", "change", "check_commit", "check_objects", "check_version", "checkout", "clear_locks", "commit",
-    "content", "counted", "differing", "distrust", "empty_tree", "export", "export_files", "export_part",
-    "first_commit", "flaw", "flush_objects", "folder", "head_branch", "ignored", "init_bare", "init_work",
-    "is_checked_out", "is_empty", "is_id", "links", "listing", "listing_below", "lost_commits", "maintain",
-    "make_entrance", "move_ref", "object_format", "object_id", "pin", "pinned", "pins", "ref", "refusal", "resolve",
-    "share", "stop_checkout", "take_back_ref", "unpin", "update_refs", "version", "worktree",
+    "commit_files", "content", "counted", "differing", "distrust", "empty_tree", "export", "export_files",
+    "export_part", "first_commit", "flaw", "flush_objects", "folder", "head_branch", "ignored", "init_bare",
+    "init_work", "is_checked_out", "is_empty", "is_id", "links", "listing", "listing_below", "lost_commits",
+    "maintain", "make_entrance", "move_ref", "object_format", "object_id", "pin", "pinned", "pins", "ref",
+    "refusal", "resolve", "share", "stop_checkout", "take_back_ref", "unpin", "update_refs", "version", "worktree",
 ]  # fmt: skip

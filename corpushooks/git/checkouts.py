@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from dulwich.ignore import IgnoreFilterManager
@@ -36,6 +37,30 @@ def first_commit(path: Path, branch: str, tree: Path, message: str) -> str | Non
     made = call(path, "commit-tree", "-m", message, call(path, "write-tree", env=env).text, env=env).text
     disk.flush_all(path)
     return made if move_ref(path, f"refs/heads/{branch}", None, made) else None
+
+
+def commit_files(path: Path, parent: str | None, files: Mapping[str, bytes | None], who: str, message: str) -> str:
+    """Return a new commit on top of `parent` (None: of nothing) in which some files are so (None: gone).
+
+    No ref names it. All of it is on the disk. The contents go by no command line.
+    """
+    name = re.sub(r"[^\w.@+/-]", "_", who) or "nobody"
+    mail = name if "@" in name else f"{name}@localhost"
+    committer = {"GIT_COMMITTER_NAME": "corpus", "GIT_COMMITTER_EMAIL": "corpus@localhost"}
+    with tempfile.TemporaryDirectory(prefix="corpushooks-") as folder:
+        env = {"GIT_INDEX_FILE": f"{folder}/index", "GIT_AUTHOR_NAME": name, "GIT_AUTHOR_EMAIL": mail, **committer}
+        if parent:
+            call(path, "read-tree", parent, env=env)
+        none = "0" * len(empty_tree(path))
+        rows = []
+        for file, content in files.items():
+            blob = none if content is None else call(path, "hash-object", "-w", "--stdin", stdin=content).text
+            rows.append(f"{0 if content is None else 100644} {blob}\t{file}\0")
+        call(path, "update-index", "-z", "--index-info", env=env, stdin=os.fsencode("".join(rows)))
+        words = ["-p", parent] if parent else []
+        made = call(path, "commit-tree", *words, "-m", message, call(path, "write-tree", env=env).text, env=env).text
+    disk.flush_all(path)
+    return made
 
 
 def checkout(work: Path, tree: Path, name: str | None, check: Check = endless) -> None:

@@ -21,8 +21,13 @@ STATES = Path(__file__).parents[1] / "states"  # what SLS files written for maki
 DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
-def configuration(minion: Minion, cfg: Mapping[str, Any] | None, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the minion configuration of a session; without `cfg` no SLS sees any."""
+def configuration(
+    minion: Minion, cfg: Mapping[str, Any] | None, defaults: Mapping[str, Any], above: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the minion configuration of a session; without `cfg` no SLS sees any.
+
+    `defaults` lie under the pillar, `above` lies over it.
+    """
     own: dict[str, Any] = {
         "id": minion.id or hostname.fqdn(),
         "file_client": "local",
@@ -56,7 +61,8 @@ def configuration(minion: Minion, cfg: Mapping[str, Any] | None, defaults: Mappi
     }
     if cfg is not None:
         own |= {"ms_project": cfg, "ms_project_name": minion.name}
-        own["ext_pillar"] = [{"corpushooks": [defaults]}, *minion.config.get("ext_pillar", [])]
+        under_and_over = [defaults, *([above] if above else [])]
+        own["ext_pillar"] = [{"corpushooks": under_and_over}, *minion.config.get("ext_pillar", [])]
     return _plain({**minion.config, **own})
 
 

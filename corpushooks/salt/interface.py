@@ -46,8 +46,10 @@ class Session(Protocol):
         Raise SaltError with the place.
         """
 
-    def configure(self, cfg: Mapping[str, Any], pillar_defaults: Mapping[str, Any]) -> None:
-        """Give every SLS from now on `cfg`, and a pillar under which `pillar_defaults` lie."""
+    def configure(
+        self, cfg: Mapping[str, Any], pillar_defaults: Mapping[str, Any], above: Mapping[str, Any] | None = None
+    ) -> None:
+        """Give every SLS from now on `cfg`, and a pillar under which `pillar_defaults` lie, and `above` over it."""
 
     def run(self, sls: str, *, test: bool = False, timeout: float | None = None) -> Result:
         """Run one SLS; `timeout` is in seconds. Raise SaltError where its end is not known."""

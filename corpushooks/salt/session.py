@@ -54,8 +54,10 @@ class AnySession:
             if self._given is not None:
                 self._write(self._given)
 
-    def configure(self, cfg: Mapping[str, Any], pillar_defaults: Mapping[str, Any]) -> None:
-        self._given = configuration(self.minion, cfg, pillar_defaults)
+    def configure(
+        self, cfg: Mapping[str, Any], pillar_defaults: Mapping[str, Any], above: Mapping[str, Any] | None = None
+    ) -> None:
+        self._given = configuration(self.minion, cfg, pillar_defaults, above)
         self._write(self._given)
 
     def run(self, sls: str, *, test: bool = False, timeout: float | None = None) -> Result:

@@ -1,0 +1,107 @@
+"""The commands that set variables of a project, and unset them."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+from collections.abc import Sequence
+
+import click
+
+from corpushooks import client
+from corpushooks.assigned import VALUE_LIMIT, of_input
+from corpushooks.cli.base import JSON, NAME, Context, Screen, check_outside, show
+from corpushooks.cli.deployments import finish
+from corpushooks.endpoint import GIVEN
+from corpushooks.errors import UsageError
+from corpushooks.text import shown
+
+NO_DEPLOY = click.option("--no-deploy", is_flag=True, help="Only commit it: it takes effect with the next deployment.")
+QUOTES = "a value with spaces needs quotes: KEY='a b'; over ssh twice: \"KEY='a b'\""
+
+
+@click.command("set")
+@NAME
+@click.argument("pairs", metavar="[KEY=VALUE]...", nargs=-1)
+@NO_DEPLOY
+@JSON
+@click.pass_obj
+def set_(context: Context, name: str, pairs: Sequence[str], no_deploy: bool, as_json: bool) -> None:
+    """Set variables of a project (data in cfg) and deploy; without KEY=VALUE list what is set.
+
+    KEY=- reads the value from standard input, for secrets; a terminal asks for it. VALUE is text, or what JSON has:
+    true, 8000, null, ["a", "b"], "8000".
+    """
+    pairs = [*pairs, *_passed()]
+    if pairs:
+        _ask(context, name, _given(pairs), [], no_deploy=no_deploy, as_json=as_json)
+    else:
+        asked = {"op": "report", "report": "set", "project": name, "options": {}}
+        told = client.ask(context.host, asked, click.echo)
+        show(as_json, told["value"], told["lines"])
+
+
+@click.command()
+@NAME
+@click.argument("keys", metavar="KEY...", nargs=-1)
+@NO_DEPLOY
+@JSON
+@click.pass_obj
+def unset(context: Context, name: str, keys: Sequence[str], no_deploy: bool, as_json: bool) -> None:
+    """Take back what corpus set gave a project, and deploy: other layers say it again."""
+    keys = [*keys, *_passed()]
+    if not keys:
+        raise UsageError("name the keys to unset", hint=f"corpus set {name}")
+    _ask(context, name, [], keys, no_deploy=no_deploy, as_json=as_json)
+
+
+def _ask(
+    context: Context, name: str, pairs: Sequence[Sequence[str]], keys: Sequence[str], *, no_deploy: bool, as_json: bool
+) -> None:
+    context.row(name)
+    if not no_deploy:
+        check_outside(context, name, "with --no-deploy it takes effect with the next deployment")
+    screen = Screen(err=as_json, lasting=True)
+    asked = {
+        "op": "set", "project": name, "set": [list(pair) for pair in pairs], "unset": list(keys),
+        "deploy": not no_deploy, "token": secrets.token_hex(16), "progress": screen.rewrites,
+    }  # fmt: skip
+    finish(context, name, screen, asked, as_json=as_json)
+
+
+def _passed() -> list[str]:
+    """Return what was asked for over ssh: it comes in the environment, which others cannot see."""
+    given = os.environ.pop(GIVEN, "")  # what this process starts shall not have it
+    return [str(word) for word in json.loads(given)] if given and os.environ.get(client.ADMISSION) else []
+
+
+def _given(pairs: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Return key, text and source of each pair; read standard input for the one that says so."""
+    found = []
+    for pair in pairs:
+        key, is_pair, text = pair.partition("=")
+        if not is_pair:
+            raise UsageError(f"expected KEY=VALUE, found {shown(pair, 60)!r}", QUOTES)
+        found.append((key, text, "stdin" if text == "-" else ""))
+    wanted = [key for key, _, source in found if source]
+    if len(wanted) > 1:
+        raise UsageError(
+            f"{wanted[0]} and {wanted[1]} cannot both come from standard input",
+            hint="set one after the other, all but the last with --no-deploy",
+        )
+    return [(key, _typed(key) if source else text, source) for key, text, source in found]
+
+
+def _typed(key: str) -> str:
+    """Return a value from standard input; a terminal asks for it and does not show it."""
+    if sys.stdin is not None and sys.stdin.isatty():
+        asked = click.prompt(key, default="", show_default=False, hide_input=True, err=True)
+        data = os.fsencode(str(asked))
+    else:
+        data = sys.stdin.buffer.read(VALUE_LIMIT + 3) if sys.stdin is not None else b""
+    return of_input(key, data)
+
+
+COMMANDS = (set_, unset)
