@@ -44,7 +44,7 @@ class Word:
         names = [name if place < self.needs else f"[{name}]" for place, (name, _) in enumerate(self.takes)]
         names[-1:] = [f"{name}..." if self.many else name for name in names[-1:]]
         rest = [self.rest] if self.rest else []
-        return " ".join([*names, *(f"[{flag}]" for flag in sorted(self.flags - {"--json"})), *rest])
+        return " ".join([*names, *(f"[{flag}]" for flag in sorted(self.flags - {"--json", "--no-deploy"})), *rest])
 
 
 PROJECT = ("PROJECT", NAME)
@@ -67,10 +67,17 @@ WORDS: Mapping[str, Word] = {
         (PROJECT, ("KEY=VALUE", PAIR)),
         1,
         JSON | {"--no-deploy"},
-        "set variables and deploy, or list them",
+        "set variables and deploy (--no-deploy: not yet), or list them",
         many=True,
     ),
-    "unset": Word(PUSH, (PROJECT, ("KEY", KEY)), 2, JSON | {"--no-deploy"}, "take that back, and deploy", many=True),
+    "unset": Word(
+        PUSH,
+        (PROJECT, ("KEY", KEY)),
+        2,
+        JSON | {"--no-deploy"},
+        "take that back, and deploy (--no-deploy: not yet)",
+        many=True,
+    ),
     "task": Word(PUSH, (PROJECT, ("TASK", TASK)), 2, JSON, "run a task"),
     "run": Word(
         ADMIN, (PROJECT,), 1, frozenset(), "run a command as the application; a terminal: ssh -t", rest="COMMAND..."
