@@ -8,14 +8,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from corpushooks import assigned, assigning, git, inspection, layout, prepare, release, running, survey, view, watches
+from corpushooks import assigned, git, inspection, layout, prepare, release, running, setting, survey, view, watches
 from corpushooks.checks.finding import Finding
 from corpushooks.deployment import CHANGING, DEPLOYED, QUEUED, Deployment, ProjectRow, Request
 from corpushooks.errors import NotAllowedError, RefusedError, UsageError
@@ -32,7 +30,6 @@ from corpushooks.site import Site
 from corpushooks.text import clean, one_line, shown
 from corpushooks.watches import Watches
 
-TURNS = 5  # times that something is set on top of a branch, until nothing moves that meanwhile
 ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -45,7 +42,7 @@ class Desk:
     watches: Watches
     places: Places
     rights: Rights
-    setting: dict[str, threading.Lock] = field(default_factory=dict)  # by project: who sets something is alone
+    setting: setting.Turns = field(default_factory=setting.Turns)
 
     def serve(self, peer: Connection, asked: Asked) -> None:
         """Do what a caller asks for."""
@@ -194,83 +191,18 @@ class Desk:
 
     def assign(self, peer: Connection, visitor: Visitor, row: ProjectRow, asked: Asked) -> None:
         """Commit to the pillar what is to be set and unset, and deploy that, unless it is only to be stored."""
-        change, deploys = assigned.change(asked.rows("set", 3), asked.words("unset")), asked.flag("deploy")
-        self.site.engine.warm()
-        for text in assigning.remarks(self.site, row, change.puts):
-            peer.send(say=f"warning: {text}")
-        before = self.site.history.asked(row.name, asked.text("token"))
+        change, progress = assigned.change(asked.rows("set", 3), asked.words("unset")), asked.flag("progress")
+        token, deploys = asked.text("token"), asked.flag("deploy") and bool(row.code)
+        before = self.site.history.asked(row.name, token)
         if before:  # the daemon went away meanwhile
             peer.send(number=before.number)
-            return peer.send(result=follow(self.site, peer, before, asked.number("offset", 0)).as_json())
-        if deploys and row.code:
-            self._check_frozen(row.name, Request())
-        for turn in range(TURNS):
-            if result := self._assign(peer, visitor, change, asked, turn):
-                return peer.send(result=result)
-        raise RefusedError("pillar.git was moved again and again meanwhile", hint="set it again")
-
-    def _assign(
-        self, peer: Connection, visitor: Visitor, change: assigned.Change, asked: Asked, turn: int
-    ) -> dict[str, Any] | None:
-        """Do so on top of the branch as it is now; return None where that was moved meanwhile."""
-        with self._alone(peer, asked.text("project")) as row:
-            made = assigning.make(self.site, row, change, visitor.who)
-            if made is None:
-                return self._unchanged(peer, visitor, row)
-            for finding in made.findings:
-                peer.send(say=view.complaint("warning", finding.text))
-            if not asked.flag("deploy") or not row.code:
-                return self._keep(peer, visitor, row, made)
-            request = Request(
-                repo="pillar", ref=made.ref, old=made.base or "", new=made.commit, via="set",
-                token=asked.text("token") + str(turn or ""), progress=asked.flag("progress"),
-            )  # fmt: skip
-            deployment = self._enqueue(row.name, _by(visitor, row, request))
-        peer.send(say=f"pillar {view.short(made.commit)}: {made.message}", number=deployment.number)
-        deployment = follow(self.site, peer, deployment, 0, progress=request.progress)
-        if assigning.was_overtaken(self.site, row, made, deployment):
-            return None
-        if deployment.state != DEPLOYED:
-            peer.send(say="hint: nothing was set; --no-deploy sets it without a deployment")
-        return deployment.as_json()
-
-    @contextmanager
-    def _alone(self, peer: Connection, name: str) -> Iterator[ProjectRow]:
-        """Be the only one who sets something in a project, when nothing else will move its pillar.git."""
-        lock, waiting = self.setting.setdefault(name, threading.Lock()), 0
-        while not lock.acquire(timeout=0.5):
-            peer.check()
-        try:
-            row = known(self.site, name)
-            while found := assigning.ahead(self.site, row):
-                peer.check()
-                if found.number != waiting:
-                    waiting = found.number
-                    peer.send(say=f"waiting for deployment {waiting}, of a pillar")
-                with self.site.changed:
-                    self.site.changed.wait(0.2)
-            yield known(self.site, name)
-        finally:
-            lock.release()
-
-    def _unchanged(self, peer: Connection, visitor: Visitor, row: ProjectRow) -> dict[str, Any]:
-        peer.send(say="nothing changed")
-        if row.code and assigning.head(self.site, row)[1] != row.pillar:
-            now = self.site.words(f"corpus deploy {row.name}", ssh=visitor.key is not None)
-            peer.send(say=f"hint: the pillar is not deployed yet: {now}")
-        return {"state": "unchanged", "commit": assigning.head(self.site, row)[1]}
-
-    def _keep(self, peer: Connection, visitor: Visitor, row: ProjectRow, made: assigning.Made) -> dict[str, Any] | None:
-        """Store a commit without a deployment."""
-        if why := assigning.store(self.site, row, made):
-            if assigning.head(self.site, row)[1] == made.base:
-                raise RefusedError(f"pillar.git cannot be moved: {why}")
-            return None
-        peer.send(say=f"pillar {view.short(made.commit)}: {made.message}")
-        now = self.site.words(f"corpus deploy {row.name}", ssh=visitor.key is not None)
-        when = f"the next deployment, or now with: {now}" if row.code else "the first deployment"
-        peer.send(say=f"stored; it takes effect with {when}")
-        return {"state": "stored", "commit": made.commit}
+            peer.send(result=follow(self.site, peer, before, 0, progress=progress).as_json())
+            return
+        request = _by(visitor, row, Request(repo="pillar", via="set", token=token, progress=progress))
+        if deploys:
+            self._check_frozen(row.name, request)
+        ask = setting.Call(self.site, peer, request, change, ssh=visitor.key is not None)
+        peer.send(result=ask.answer(row.name, self._enqueue if deploys else None, self.setting))
 
     def follow(self, peer: Connection, visitor: Visitor, row: ProjectRow, asked: Asked) -> None:
         """Feed a log from an offset on, to its end."""

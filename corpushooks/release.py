@@ -288,7 +288,9 @@ def look_for_secrets(release: Release, redactor: Redactor) -> None:
         if path.is_file() and not path.is_symlink() and path.stat().st_size <= PILLAR_FILE:
             redactor.learn_text(text_of(path))
     with contextlib.suppress(ConfigError):  # which is said where it is read for cfg
-        _learn_given(given_of(release), redactor)
+        given = given_of(release)
+        redactor.learn(given.data)
+        redactor.know(given.hidden())
 
 
 def given_of(release: Release) -> assigned.Given:
@@ -296,11 +298,6 @@ def given_of(release: Release) -> assigned.Given:
     path = release.pillar / assigned.FILE
     is_file = path.is_file() and not path.is_symlink()
     return assigned.load(path.read_bytes() if is_file and path.stat().st_size <= PILLAR_FILE else None)
-
-
-def _learn_given(given: assigned.Given, redactor: Redactor) -> None:
-    redactor.learn(given.data)
-    redactor.know(given.hidden())
 
 
 def recall(project: Project, redactor: Redactor) -> None:

@@ -1,0 +1,112 @@
+"""Answer who sets something: on top of what the pillar is when nothing else moves that, then as its deployment goes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from corpushooks import assigning, view
+from corpushooks.assigned import Change
+from corpushooks.deployment import DEPLOYED, Deployment, ProjectRow, Request
+from corpushooks.errors import RefusedError
+from corpushooks.follower import follow
+from corpushooks.lanes import known
+from corpushooks.peer import Connection
+from corpushooks.site import Site
+
+AGAIN = 5  # times that something is set on top of a branch, until nothing moves that meanwhile
+
+Enqueue = Callable[[str, Request], Deployment]
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Whose turn it is to set something, project by project."""
+
+    locks: dict[str, threading.Lock] = field(default_factory=dict)
+
+    @contextmanager
+    def of(self, site: Site, peer: Connection, name: str) -> Iterator[ProjectRow]:
+        """Be the only one who sets something in a project, when nothing else will move its pillar.git."""
+        lock, waiting = self.locks.setdefault(name, threading.Lock()), 0
+        while not lock.acquire(timeout=0.5):
+            peer.check()
+        try:
+            while found := assigning.ahead(site, known(site, name)):
+                peer.check()
+                if found.number != waiting:
+                    waiting = found.number
+                    peer.send(say=f"waiting for deployment {waiting}, of a pillar")
+                with site.changed:
+                    site.changed.wait(0.2)
+            yield known(site, name)
+        finally:
+            lock.release()
+
+
+@dataclass(frozen=True)
+class Call:
+    """What somebody wants set, and who hears what comes of it."""
+
+    site: Site
+    peer: Connection
+    request: Request  # who asks, and how what comes of it is deployed
+    change: Change
+    ssh: bool
+
+    def answer(self, name: str, enqueue: Enqueue | None, turns: Turns) -> dict[str, Any]:
+        """Set it, and follow its deployment where there is to be one; return what came of it."""
+        self.site.engine.warm()  # it loads while we wait for our turn
+        for text in assigning.remarks(self.site, known(self.site, name), self.change.puts):
+            self.peer.send(say=f"warning: {text}")
+        for turn in range(AGAIN):
+            if result := self._once(name, enqueue, turns, turn):
+                return result
+        raise RefusedError("pillar.git was moved again and again meanwhile", hint="set it again")
+
+    def _once(self, name: str, enqueue: Enqueue | None, turns: Turns, turn: int) -> dict[str, Any] | None:
+        """Do so on top of the branch as it is now; return None where that was moved meanwhile."""
+        with turns.of(self.site, self.peer, name) as row:
+            made = assigning.make(self.site, row, self.change, self.request.who)
+            if made is None:
+                return self._unchanged(row)
+            for finding in made.findings:
+                self.peer.send(say=view.complaint("warning", finding.text))
+            if enqueue is None:
+                return self._keep(row, made)
+            deployment = enqueue(name, self._of(made, turn))
+        self.peer.send(say=f"pillar {view.short(made.commit)}: {made.message}", number=deployment.number)
+        deployment = follow(self.site, self.peer, deployment, 0, progress=self.request.progress)
+        if assigning.was_overtaken(self.site, row, made, deployment):
+            return None
+        if deployment.state != DEPLOYED:
+            self.peer.send(say="hint: nothing was set; --no-deploy sets it without a deployment")
+        return deployment.as_json()
+
+    def _of(self, made: assigning.Made, turn: int) -> Request:
+        token = f"{self.request.token}{turn or ''}"
+        return replace(self.request, ref=made.ref, old=made.base or "", new=made.commit, token=token)
+
+    def _unchanged(self, row: ProjectRow) -> dict[str, Any]:
+        head = assigning.head(self.site, row)[1]
+        self.peer.send(say="nothing changed")
+        if row.code and head != row.pillar:
+            self.peer.send(say=f"hint: the pillar is not deployed yet: {self._deploying(row)}")
+        return {"state": "unchanged", "commit": head}
+
+    def _keep(self, row: ProjectRow, made: assigning.Made) -> dict[str, Any] | None:
+        """Store a commit without a deployment; return None where the branch was moved meanwhile."""
+        if why := assigning.store(self.site, row, made):
+            if assigning.head(self.site, row)[1] == made.base:
+                raise RefusedError(f"pillar.git cannot be moved: {why}")
+            return None
+        self.peer.send(say=f"pillar {view.short(made.commit)}: {made.message}")
+        when = f"the next deployment, or now with: {self._deploying(row)}" if row.code else "the first deployment"
+        self.peer.send(say=f"stored; it takes effect with {when}")
+        return {"state": "stored", "commit": made.commit}
+
+    def _deploying(self, row: ProjectRow) -> str:
+        return self.site.words(f"corpus deploy {row.name}", ssh=self.ssh)
