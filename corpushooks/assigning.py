@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from corpushooks.checks.finding import Finding
 from corpushooks.deployment import REFUSED, Deployment, ProjectRow
 from corpushooks.errors import ConfigError, CorpusError, RefusedError, UsageError
 from corpushooks.lanes import settings_of
+from corpushooks.project import Project
 from corpushooks.redaction import LEAST
 from corpushooks.release import Release, Unheard
 from corpushooks.settings import Settings
@@ -49,12 +50,17 @@ def given(site: Site, row: ProjectRow, commit: str | None) -> Given:
     """Return what is set in a commit of pillar.git; raise CorpusError where its file is not ours, or damaged."""
     project = site.host.project(row.name)
     content = git.content(project.pillar_git, commit, assigned.FILE) if commit else None
-    if content is not None and not assigned.is_ours(content):
+    other = content is None and commit and assigned.FILE in _names(project, commit)  # a folder, a link
+    if other or (content is not None and not assigned.is_ours(content)):
         raise RefusedError(
             f"{assigned.FILE} in pillar.git was not written by corpus set",
             hint=f"rename it there; or, if it was, begin it with this line: {assigned.HEAD.strip()}",
         )
     return assigned.load(content)
+
+
+def _names(project: Project, commit: str) -> Iterable[str]:
+    return git.folder(git.listing(project.pillar_git, commit), "") or ()
 
 
 def head(site: Site, row: ProjectRow) -> tuple[str, str | None]:
