@@ -15,6 +15,7 @@ from corpushooks.errors import RefusedError
 from corpushooks.follower import follow
 from corpushooks.lanes import known
 from corpushooks.peer import Connection
+from corpushooks.screen.rows import complaint
 from corpushooks.site import Site
 
 AGAIN = 5  # times that something is set on top of a branch, until nothing moves that meanwhile
@@ -74,7 +75,7 @@ class Call:
             if made is None:
                 return self._unchanged(row)
             for finding in made.findings:
-                self.peer.send(say=view.complaint("warning", finding.text))
+                self.peer.send(say=complaint("warning", finding.text))
             if enqueue is None:
                 return self._keep(row, made)
             deployment = enqueue(name, self._of(made, turn))
