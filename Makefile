@@ -41,7 +41,7 @@ wheel: $(VENV)/.package
 
 deb: $(VENV)/.package
 	@test -n "$(RELEASE)" || { echo "for which Debian? make deb RELEASE=12, or 13" >&2; exit 1; }
-	$(BIN)/python .debian/build.py --release $(RELEASE) --revision $(REVISION) --into $(DIST) $(ARCH:%=--arch %)
+	@$(BIN)/python .debian/build.py --release $(RELEASE) --revision $(REVISION) --into $(DIST) $(ARCH:%=--arch %)
 
 lock: $(VENV)/.package
 	$(LOCK) setup.cfg --extra ldap --extra notify -o requirements.txt

@@ -101,13 +101,20 @@ class Package:
 
 def build(package: Package, wheel: Path, lock: Path, folder: Path) -> Path:
     """Build the package from our wheel and from what is locked; return its file in a folder."""
+    _tell(f"1/2 what it needs of Python {package.python}")
     environment(package, wheel, lock)
     host_files(package)
     documents(package)
     control(package)
+    _tell("2/2 the package")
     file = folder / f"corpushooks_{package.version}_{package.arch}.deb"
     run(["dpkg-deb", "--root-owner-group", "-Zxz", "-z1", "--build", package.root, file])
     return file
+
+
+def _tell(what: str) -> None:
+    """Tell whoever waits what is done now; the standard output has the file alone."""
+    print(f"  {what}", file=sys.stderr, flush=True)
 
 
 # what is in it
@@ -252,6 +259,7 @@ def main() -> None:
     given = parser.parse_args()
     os.environ["SOURCE_DATE_EPOCH"] = str(_epoch())
     given.into.mkdir(exist_ok=True)
+    print(f"Building the package for Debian {given.release}, a minute or two:", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(prefix="corpus-deb-") as folder:
         package = Package(given.release, given.arch, given.revision, Path(folder, "root"))
         run([UV, "build", "--quiet", "--wheel", "--out-dir", folder, TOP])

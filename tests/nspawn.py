@@ -30,6 +30,7 @@ import fcntl
 import hashlib
 import os
 import pwd
+import re
 import shlex
 import shutil
 import socket
@@ -47,6 +48,7 @@ CACHE = Path(pwd.getpwuid(os.getuid()).pw_dir) / ".cache/corpushooks/roots"
 INSTALL = "DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 BOOT_SECONDS = 90.0
+IGNORED = re.compile(r"(?:^|[;\n])\s*! [^;\n]*[;\n]\s*[^;\s]")  # `set -e` looks at no command after !
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 TRUST = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")  # variables that name them
 CONTROL_GROUPS = ("/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup")  # that this machine may have
@@ -159,6 +161,7 @@ class Server:
         check: bool = True,
     ) -> Output:  # fmt: skip
         """Run a script of sh in a login of a user, up to the first line that fails; with `check` fail the test then."""
+        assert not IGNORED.search(script), f"sh goes on where a command after ! is not the last: {script}"
         text = f"set -eu\n{_exports() if self.network else ''}{f'cd {shlex.quote(cwd)}' if cwd else ''}\n{script}"
         enter = ["nsenter", f"--target={self.leader}", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup"]
         words = [*enter, "env", "-i", f"PATH={PATH}", "runuser", "-l", user, "-s", "/bin/sh", "-c", text]

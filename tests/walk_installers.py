@@ -125,7 +125,7 @@ def test_a_first_deployment_that_fails_is_in_nobodys_way(server: Server, name: s
         server.run(f"corpus init {each} --installer {name}")
         configure(server, each, domain=address(each))
     assert "rolled back" in fail(server, project)
-    server.run(f"! find /etc -name '{project}*' | grep .; nginx -t; ! test -e /etc/php || php-fpm8.2 -t")
+    server.run(f"test -z \"$(find /etc -name '{project}*')\"; nginx -t; test ! -e /etc/php || php-fpm8.2 -t")
     assert server.run(f"systemctl is-active {project}", check=False).text == "inactive"
     assert claims(server, project) == []
     assert f"{project} is deployed" not in asked(server, address(project))
@@ -166,7 +166,7 @@ def assert_the_second_is_refused(server: Server, first: str, second: str) -> Non
     assert f"set another name in the pillar: makina-projects.{second}.data.domain" in refused
     assert asked(server, "server.example.org") == before
     assert claims(server, second) == []
-    server.run(f"! test -e /etc/nginx/sites-enabled/{second}; ! test -e /etc/systemd/system/{second}.service")
+    server.run(f"test ! -e /etc/nginx/sites-enabled/{second}; test ! -e /etc/systemd/system/{second}.service")
 
 
 def test_each_is_live_and_answers_with_its_own_page(two_of_each: Server) -> None:
@@ -229,7 +229,7 @@ def test_one_that_is_removed_releases_what_it_had(two_of_each: Server, name: str
     first, second = numbered(name)
     ports = [value(two_of_each, second, "app_port")] if name in UNITS else []
     said(two_of_each, f"corpus remove {second}")
-    two_of_each.run(f"! find /etc -name '{second}*' | grep .; nginx -t")
+    two_of_each.run(f"test -z \"$(find /etc -name '{second}*')\"; nginx -t")
     assert f"{second} is deployed" not in asked(two_of_each, address(second))
     assert f"{first} is deployed" in asked(two_of_each, address(first))
     heir = f"{name}5"

@@ -34,6 +34,8 @@ def test_scripts_have_a_user_a_place_and_an_input(server: Server, tmp_path: Path
     assert said == ["/home/jo/there", "jo", "given", "piped"]
     assert (server.root / "home/jo/there/given").stat().st_uid == 0
     assert server.run("exit 7", check=False).code == 7
+    with pytest.raises(AssertionError, match="the last"):
+        server.run("! true; true")
     with pytest.raises(AssertionError, match="No such file"):
         server.run("cat /nothing; echo reached")
 

@@ -206,8 +206,8 @@ def test_removed_it_stops_and_keeps_the_projects(server: Server) -> None:
     pid = server.run("systemctl show --value --property=MainPID corpushooks.service").text
     server.run("echo 'stop_timeout: 5' >>/etc/corpushooks/config.yaml")
     server.run("apt-get remove --yes corpushooks", timeout=300)
-    server.run(f"! test -e /proc/{pid}; ! test -e /opt/corpushooks; ! test -e /run/corpushooks/corpushooks.sock")
-    server.run("! getent passwd corpus; sshd -t; test -e /etc/corpushooks/config.yaml")
+    server.run(f"test ! -e /proc/{pid}; test ! -e /opt/corpushooks; test ! -e /run/corpushooks/corpushooks.sock")
+    server.run('test -z "$(getent passwd corpus)"; sshd -t; test -e /etc/corpushooks/config.yaml')
     said = server.run("apt-get purge --yes corpushooks 2>&1").text
     assert "/srv/projects is kept" in said and "/var/lib/corpushooks is kept" in said
     left = (
