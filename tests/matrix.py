@@ -114,7 +114,7 @@ def in_root(release: str) -> Place:
     root, cache = rooted(release), Path.home() / ".cache/uv"
     cache.mkdir(parents=True, exist_ok=True)
     folder = MADE / f"{release}.root"
-    binds = [f"--bind={TOP}", f"--bind={cache}:/root/.cache/uv"]
+    binds = [f"--bind={TOP}", f"--bind={cache}:/root/.cache/uv", *_git_folder()]
     if nspawn.CERTIFICATES.exists():  # packages of the root may have brought others
         binds += [f"--bind-ro={nspawn.CERTIFICATES}"]
         binds += [f"--setenv={name}={nspawn.CERTIFICATES}" for name in nspawn.TRUST]
@@ -122,6 +122,12 @@ def in_root(release: str) -> Place:
     words = [*root.over(folder), *nspawn.NSPAWN, f"--machine=matrix-{os.getpid()}", "--resolv-conf=copy-host", *binds]
     words += ["--as-pid2", f"--chdir={TOP}", f"--directory={folder / 'root'}"]
     return Place(words, environment(words, MADE / release, Path("/usr/bin/python3")))
+
+
+def _git_folder() -> list[str]:
+    """Return what shows the git dir of a worktree to the root: without it git finds a repository that is damaged."""
+    found = Path(run(["git", "rev-parse", "--path-format=absolute", "--git-common-dir"], cwd=TOP, check=False).text)
+    return [f"--bind-ro={found}"] if found.is_absolute() and not found.is_relative_to(TOP) else []
 
 
 def environment(before: Sequence[str | Path], place: Path, python: Path) -> Path:

@@ -20,7 +20,7 @@ ALONE = {
     "HEAD:refs/heads/master/x": "it conflicts with refs/heads/master",
     "HEAD:refs/heads/refs/heads/master": "this name would be taken for another",
     "HEAD:refs/tags/master": "this name would be taken for another",
-    "HEAD^{tree}:refs/heads/tree": "cannot update ref 'refs/heads/tree': trying to write non-commit object",
+    "HEAD^{tree}:refs/heads/tree": "trying to write non-commit object",
     "HEAD:refs/heads/old/x": "cannot lock ref 'refs/heads/old/x': 'refs/heads/old' exists; cannot create",
     "HEAD:refs/heads/" + "x" * 300: "cannot lock ref",
 }
@@ -33,7 +33,8 @@ def test_one_ref_is_refused_by_itself_and_the_rest_of_the_push_goes_on(box: Box,
     work.commit({"index.html": "two"})
     deploys = "HEAD:master" if "now" in refspec else "HEAD:refs/deploy/now"
     pushed = work.push("HEAD:refs/heads/topic", refspec.replace("{HEAD}", work.head), deploys)
-    assert (pushed.code, pushed.rejected[: len(ALONE[refspec])]) == (1, ALONE[refspec]), pushed.text
+    why = pushed.rejected.removeprefix("cannot update ref 'refs/heads/tree': ")  # which git has left out since 2.55
+    assert (pushed.code, why[: len(ALONE[refspec])]) == (1, ALONE[refspec]), pushed.text
     assert box.ref(ref="refs/heads/topic") == box.ref() == box.row().code == work.head
     assert box.ref(ref="refs/heads/old") != work.head
 
