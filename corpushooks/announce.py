@@ -7,7 +7,7 @@ import grp
 from collections import deque
 
 from corpushooks import hostname, log, notify, screen, view
-from corpushooks.deployment import FAILURES, Deployment
+from corpushooks.deployment import FAILURES, RELEASING, Deployment
 from corpushooks.errors import CorpusError, LogError, UsageError
 from corpushooks.history import History
 from corpushooks.keyring import Keyring
@@ -19,7 +19,6 @@ from corpushooks.settings import Settings
 from corpushooks.site import Run, Site
 from corpushooks.vitals import FAILING, Vital
 
-TOLD = frozenset({"deploy", "rollback"})  # the kinds of request of whose end people are told
 LINES = 20  # of the log that are sent
 TEMPLATE = "notify.jinja"  # in .salt, and beside the host's settings
 
@@ -63,7 +62,7 @@ def _event(run: Run) -> str | None:
 
 def _recovered(history: History, done: Deployment) -> bool:
     """Say whether the last that was told of failed; of tasks, plans and edits nobody is told."""
-    last = history.tried(done.project, TOLD, before=done.number)
+    last = history.tried(done.project, RELEASING, before=done.number)
     return last is not None and last.state in FAILURES
 
 

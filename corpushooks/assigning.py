@@ -13,7 +13,6 @@ from corpushooks.assigned import Change, Given, Put
 from corpushooks.checks.finding import Finding
 from corpushooks.deployment import REFUSED, Deployment, ProjectRow
 from corpushooks.errors import ConfigError, CorpusError, RefusedError, UsageError
-from corpushooks.lanes import settings_of
 from corpushooks.project import Project
 from corpushooks.redaction import LEAST
 from corpushooks.release import Release, Unheard
@@ -87,7 +86,7 @@ def make(site: Site, row: ProjectRow, change: Change, who: str) -> Made | None:
     if base is None:
         files["init.sls"] = INIT.format(project.name).encode()
     commit = git.commit_files(project.pillar_git, base, files, who, change.message)
-    settings = settings_of(site, row)
+    settings = site.settings_of(row)
     findings = survey.check_pillar(project, row.environment, settings, site.engine, commit)
     return Made(ref, base, commit, change.message, findings)
 
@@ -96,7 +95,7 @@ def _judged(
     site: Site, row: ProjectRow, base: str | None, old: Given, change: Change, missing: Sequence[assigned.Path]
 ) -> Given:
     """Return what a change makes of what is set; raise UsageError where it does not fit the other layers."""
-    project, settings = site.host.project(row.name), settings_of(site, row)
+    project, settings = site.host.project(row.name), site.settings_of(row)
     code = row.code or git.ref(project.code_git, f"refs/heads/{row.branch}")
     redactor = release.redactor_of(settings)
     with tempfile.TemporaryDirectory(prefix="set-", dir=release.scratch(project)) as folder:
@@ -178,7 +177,7 @@ def ahead(site: Site, row: ProjectRow) -> Deployment | None:
 
 def remarks(site: Site, row: ProjectRow, puts: Sequence[Put]) -> list[str]:
     """Say which values others can see: secrets that were on a command line, or that are too short to be hidden."""
-    redactor, said = release.redactor_of(settings_of(site, row)), []
+    redactor, said = release.redactor_of(site.settings_of(row)), []
     for each in puts:
         text = isinstance(each.value, str) and each.value
         if text and not each.secret and any(map(redactor.hides, each.path)):
@@ -192,5 +191,5 @@ def remarks(site: Site, row: ProjectRow, puts: Sequence[Put]) -> list[str]:
 def listed(site: Site, row: ProjectRow) -> Mapping[str, Any]:
     """Return what is set in the newest commit of pillar.git, for people: secrets are masked."""
     found = given(site, row, head(site, row)[1])
-    redactor = release.redactor_of(settings_of(site, row))
+    redactor = release.redactor_of(site.settings_of(row))
     return dict(redactor.masked(found.masked(found.data)))

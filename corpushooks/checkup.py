@@ -14,7 +14,6 @@ from corpushooks.checks.finding import Finding, errors
 from corpushooks.config import Cfg
 from corpushooks.deployment import ProjectRow, Request
 from corpushooks.errors import CorpusError, GitError, UsageError
-from corpushooks.lanes import settings_of
 from corpushooks.paths import strays
 from corpushooks.project import NAME, NAME_LIMIT, Host
 from corpushooks.redaction import Redactor
@@ -163,7 +162,7 @@ def _check(
     site: Site, row: ProjectRow, found: Release, target: str, said: Sequence[Finding], lists: apt.Lists
 ) -> Checked:
     """Read every file of a release; where syntax and cfg are right, have Salt compile each SLS, and run none."""
-    settings = settings_of(site, row)
+    settings = site.settings_of(row)
     work = _Work(site, found, settings, release.redactor_of(settings), survey.read(found), lists)
     if errors(work.texts.unusable.values()):  # Salt would wait for them, or read them whole
         said = [*said, *survey.static(found, work.texts)]

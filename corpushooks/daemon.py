@@ -24,7 +24,8 @@ import structlog
 from corpushooks import deploy, layout, rebuild, running, tree
 from corpushooks.desk import Desk
 from corpushooks.errors import CorpusError, NotAllowedError, RefusedError
-from corpushooks.lanes import Lanes, alone, going_back, is_free
+from corpushooks.lanes import Lanes, going_back
+from corpushooks.locks import alone, is_free
 from corpushooks.peer import (
     WAIT,
     Connection,

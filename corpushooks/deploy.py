@@ -319,7 +319,7 @@ def recover(run: Run) -> None:
 
 def _recover_running(run: Run, begun: list[str]) -> None:
     interrupted = StepError("interrupted: the daemon was stopped or the host went down")
-    if run.request.kind not in ("deploy", "rollback"):
+    if not run.request.sort.releases:
         run.move(FAILED, interrupted.message)
         run.tell(run.verdict(interrupted.message, f"ask for the {run.request.kind} again"))
     elif "publish" in begun:

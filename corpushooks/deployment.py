@@ -11,16 +11,74 @@ QUEUED, RUNNING, ROLLING_BACK = "queued", "running", "rolling_back"
 DEPLOYED, DONE, REFUSED, CANCELLED, FAILED = "deployed", "done", "refused", "cancelled", "failed"
 ROLLED_BACK, BROKEN = "rolled_back", "broken"
 
-TRANSITIONS: Mapping[str, frozenset[str]] = {
-    QUEUED: frozenset({RUNNING, REFUSED, CANCELLED}),
-    RUNNING: frozenset({DEPLOYED, DONE, REFUSED, ROLLING_BACK, FAILED}),
-    ROLLING_BACK: frozenset({ROLLED_BACK, BROKEN}),
+
+@dataclass(frozen=True)
+class State:
+    """One state of a deployment: its word, the exit code of a command that ends in it, and what may follow it."""
+
+    name: str
+    word: str
+    exit: int = 1
+    next: frozenset[str] = frozenset()  # none: it is final
+    succeeded: bool = False
+    failed: bool = False  # something was tried and did not work; a refusal tried nothing
+
+
+STATES: Mapping[str, State] = {
+    state.name: state
+    for state in (
+        State(QUEUED, "waits", 0, frozenset({RUNNING, REFUSED, CANCELLED})),
+        State(RUNNING, "runs", 1, frozenset({DEPLOYED, DONE, REFUSED, ROLLING_BACK, FAILED})),
+        State(ROLLING_BACK, "rolls back", 1, frozenset({ROLLED_BACK, BROKEN})),
+        State(DEPLOYED, "deployed", 0, succeeded=True),
+        State(DONE, "done", 0, succeeded=True),
+        State(REFUSED, "refused", 3),
+        State(CANCELLED, "cancelled"),
+        State(FAILED, "failed", failed=True),
+        State(ROLLED_BACK, "rolled back", failed=True),
+        State(BROKEN, "broken", 4, failed=True),
+    )
 }
-SUCCEEDED = frozenset({DEPLOYED, DONE})
-FAILURES = (FAILED, ROLLED_BACK, BROKEN)  # something was tried and did not work; a refusal tried nothing
-TRIED = (DEPLOYED, DONE, *FAILURES)  # began, and came to an end: neither refused nor cancelled while it waited
-DEPLOYING = frozenset({"deploy", "rollback", "edit"})  # the kinds by which another release, or an edit, goes live
-CHANGING = frozenset({"deploy", "rollback", "task", "edit"})  # the kinds of request that change what runs
+TRANSITIONS: Mapping[str, frozenset[str]] = {each.name: each.next for each in STATES.values() if each.next}
+SUCCEEDED = frozenset(each.name for each in STATES.values() if each.succeeded)
+FAILURES = tuple(each.name for each in STATES.values() if each.failed)
+TRIED = tuple(each.name for each in STATES.values() if each.succeeded or each.failed)  # neither refused nor cancelled
+
+
+def state_of(name: str) -> State:
+    """Return a state by its name; one of a newer version is called as it is."""
+    return STATES.get(name, State(name, name))
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of request: what it does to a project, and who may ask for it."""
+
+    name: str
+    releases: bool = False  # another release goes live: it has an archive, and where it fails it is rolled back
+    edits: bool = False  # what was edited in place goes live
+    changes: bool = False  # it changes what runs: refused while a project is frozen
+    asked: bool = True  # by a command or a push; else the daemon itself asks
+
+
+KINDS: Mapping[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind("deploy", releases=True, changes=True),
+        Kind("rollback", releases=True, changes=True),
+        Kind("task", changes=True),
+        Kind("plan"),
+        Kind("repair"),
+        Kind("edit", edits=True, changes=True, asked=False),
+    )
+}
+RELEASING = frozenset(kind.name for kind in KINDS.values() if kind.releases)
+DEPLOYING = frozenset(kind.name for kind in KINDS.values() if kind.releases or kind.edits)
+
+
+def kind_of(name: str) -> Kind:
+    """Return a kind of request by its name; of one that a newer version knows nothing is known."""
+    return KINDS.get(name, Kind(name, asked=False))
 
 
 @dataclass(frozen=True)
@@ -46,6 +104,11 @@ class Request:
     insist: bool = False  # also what is frozen, by somebody who may; force of theirs does too
     nowait: bool = False
     progress: bool = False
+
+    @property
+    def sort(self) -> Kind:
+        """What its kind means."""
+        return kind_of(self.kind)
 
     def is_again(self, other: Request) -> bool:
         """Say whether another request is this one, asked for again; of a push the commit is fixed, too."""

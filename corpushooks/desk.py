@@ -15,12 +15,12 @@ from pathlib import Path
 
 from corpushooks import assigned, git, inspection, layout, prepare, release, running, setting, survey, view, watches
 from corpushooks.checks.finding import Finding
-from corpushooks.deployment import CHANGING, DEPLOYED, QUEUED, Deployment, ProjectRow, Request
+from corpushooks.deployment import DEPLOYED, QUEUED, Deployment, ProjectRow, Request
 from corpushooks.errors import NotAllowedError, RefusedError, UsageError
 from corpushooks.follower import follow
 from corpushooks.gate import Gate, Visitor
 from corpushooks.keys import ADMIN, PUSH, READ
-from corpushooks.lanes import Lanes, known, newest, prepared, settings_of
+from corpushooks.lanes import Lanes
 from corpushooks.peer import NUMBER_LIMIT, Asked, Connection, Places, not_understood
 from corpushooks.push import Command, Verdict, hint, judge, report
 from corpushooks.reports import EVERY, REPORTS, naming, tell
@@ -72,7 +72,7 @@ class Desk:
         """Return a project of which a visitor may ask; say nothing of any other, not even whether it exists."""
         if not visitor.may(project, right):
             raise self.not_allowed()
-        return known(self.site, project)
+        return self.site.known(project)
 
     def not_allowed(self) -> NotAllowedError:
         hint = f"who may: root, the group {self.rights.group}, for its project the group NAME-deploy, and keys by ssh"
@@ -80,7 +80,7 @@ class Desk:
 
     def _check_frozen(self, project: str, request: Request) -> None:
         """Refuse what would change a project that is frozen; whoever may do everything can insist."""
-        frozen = self.site.history.frozen(project) if request.kind in CHANGING else None
+        frozen = self.site.history.frozen(project) if request.sort.changes else None
         if frozen and not request.insist:
             raise RefusedError(str(frozen), hint=f"wait for: corpus thaw {frozen.project or '--all'}")
 
@@ -90,7 +90,7 @@ class Desk:
         """Answer git's hook."""
         self.site.engine.warm()  # it may have left: it loads while we check
         repo, commands = _repo(asked), _commands(asked)
-        settings = settings_of(self.site, row)
+        settings = self.site.settings_of(row)
         path = layout.repo_path(self.site.host.project(row.name), repo)
         git.check_objects(path)
         git.flush_objects(path)
@@ -123,7 +123,7 @@ class Desk:
     def _check_pillar(self, row: ProjectRow, name: str) -> list[Finding]:
         project = self.site.host.project(row.name)
         commit = git.commit(project.pillar_git, name)
-        return survey.check_pillar(project, row.environment, settings_of(self.site, row), self.site.engine, commit)
+        return survey.check_pillar(project, row.environment, self.site.settings_of(row), self.site.engine, commit)
 
     def _deploy_pushed(
         self, peer: Connection, visitor: Visitor, asked: Asked, row: ProjectRow, verdict: Verdict, *, new: bool
@@ -180,8 +180,8 @@ class Desk:
 
     def request(self, peer: Connection, visitor: Visitor, row: ProjectRow, asked: Asked) -> None:
         """Queue what the command asks for and follow it to its end."""
-        settings_of(self.site, row)  # must be right
-        request = prepared(self.site, row, replace(_by(visitor, row, _request(asked)), via="command"))
+        self.site.settings_of(row)  # must be right
+        request = prepare.requested(self.site, row, replace(_by(visitor, row, _request(asked)), via="command"))
         self._check_frozen(row.name, request)
         deployment = self._enqueue(row.name, request)
         peer.send(number=deployment.number)
@@ -207,7 +207,7 @@ class Desk:
     def follow(self, peer: Connection, visitor: Visitor, row: ProjectRow, asked: Asked) -> None:
         """Feed a log from an offset on, to its end."""
         number = asked.number("number")
-        deployment = self.site.history.deployment(row.name, number) if number else newest(self.site.history, row.name)
+        deployment = self.site.history.deployment(row.name, number) if number else self.site.history.last(row.name)
         with naming(self.site, [row]):
             inspection.check_log(self.site.host.project(row.name), deployment)
         deployment = follow(

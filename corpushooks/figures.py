@@ -35,7 +35,7 @@ class Figures:
 
 def figures(project: str, found: Sequence[Deployment], took: Iterable[tuple[str, float]]) -> Figures:
     """Return the figures of a project from its deployments, and from how long its install SLS took."""
-    tried = [one for one in found if one.request.kind in ("deploy", "rollback") and one.state in TRIED]
+    tried = [one for one in found if one.request.sort.releases and one.state in TRIED]
     lasted = sorted(
         max(0.0, one.decided - one.started) for one in tried if one.state in SUCCEEDED and one.decided and one.started
     )

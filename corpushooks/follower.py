@@ -12,7 +12,6 @@ from typing import Any
 
 from corpushooks import log, screen, view
 from corpushooks.deployment import Deployment
-from corpushooks.lanes import log_path
 from corpushooks.peer import Connection
 from corpushooks.screen.rows import heartbeat
 from corpushooks.site import Site
@@ -41,7 +40,7 @@ def follow(
     With `progress` there is a terminal that can rewrite a line; `typed` gives events beside their lines, and nothing
     that is not in the log.
     """
-    path = log_path(site.host.project(deployment.project), deployment.number)
+    path = site.host.project(deployment.project).log_file(deployment.number)
     shown, read = screen.Screen(whole), 0  # from the first event on: those before `offset` count
     waiting, silent = "", time.monotonic()
     next(log.read(path, offset), None)  # one that is none is refused

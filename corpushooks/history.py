@@ -211,6 +211,13 @@ class History(Vitals):
         found = self._read("project = ? AND number > ? ORDER BY number", project, number)
         return [each for each in found if each.request.kind == "edit"]
 
+    def last(self, project: str) -> Deployment:
+        """Return the newest deployment; raise UsageError where there is none."""
+        found = self.deployments(project, 1)
+        if not found:
+            raise UsageError(f"{project} was never deployed", hint="git push first")
+        return found[0]
+
     def newest(self, project: str) -> int:
         """Return the number of the newest deployment; 0 where there is none."""
         return int(self.rows("SELECT coalesce(max(number), 0) FROM deployment WHERE project = ?", project)[0][0])

@@ -12,7 +12,6 @@ from corpushooks import assigned, config, git, parts, release, view
 from corpushooks import tree as trees
 from corpushooks.deployment import DEPLOYING, Deployment, ProjectRow, Request
 from corpushooks.errors import CorpusError, Fault, GitError, LogError, SaltError
-from corpushooks.lanes import log_path, settings_of
 from corpushooks.project import Project
 from corpushooks.redaction import Redactor
 from corpushooks.release import Release, Unheard
@@ -98,7 +97,7 @@ def _pillar_ahead(project: Project, row: ProjectRow) -> bool:
 
 def check_log(project: Project, deployment: Deployment) -> None:
     """Raise LogError where the log of a deployment that has ended is gone."""
-    path, called = log_path(project, deployment.number), view.named(deployment.as_json())
+    path, called = project.log_file(deployment.number), view.named(deployment.as_json())
     if deployment.ended and not path.is_file():
         what = "is not a file" if path.exists() else "is missing"
         hint = f"what is known of it: corpus history {project.name}"
@@ -115,7 +114,7 @@ class Seen:
 
 def cfg(site: Site, row: ProjectRow, folder: Path, *, secrets: bool = False) -> Seen:
     """Compute the cfg of the live release; `folder` is empty and takes what Salt writes."""
-    project, settings = site.host.project(row.name), settings_of(site, row)
+    project, settings = site.host.project(row.name), site.settings_of(row)
     pillar = project.pillar_stage
     if row.tree_pillar and not git.is_checked_out(project.work_git, pillar):  # after an upgrade
         pillar = folder / "pillar"
@@ -156,7 +155,7 @@ def _origin(session: Session, found: Release, read: config.Layers, cfg: config.C
 
 def cfg_of(site: Site, row: ProjectRow, deployment: Deployment) -> dict[str, Any]:
     """Return the cfg that the release of a deployment has, masked; raise GitError where its commits are gone."""
-    project, settings = site.host.project(row.name), settings_of(site, row)
+    project, settings = site.host.project(row.name), site.settings_of(row)
     redactor = release.redactor_of(settings)
     with tempfile.TemporaryDirectory(prefix="corpus-") as folder:
         at = Path(folder)

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import threading
 import traceback
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import structlog
 
-from corpushooks import deploy, git, inplace, log, pillars, plan, push, release, task, tree
+from corpushooks import acts, deploy, git, log, pillars, release, tree
 from corpushooks.deployment import (
     BROKEN,
     CANCELLED,
-    CHANGING,
     DEPLOYED,
     FAILED,
     QUEUED,
@@ -27,35 +22,19 @@ from corpushooks.deployment import (
     ROLLING_BACK,
     RUNNING,
     Deployment,
-    ProjectRow,
-    Request,
 )
 from corpushooks.errors import (
     ConfigError,
     CorpusError,
     LogError,
-    NoDaemonError,
     RefusedError,
     StateError,
     StoreError,
-    UsageError,
 )
 from corpushooks.events import Traced, Verdict
-from corpushooks.history import History
-from corpushooks.project import Host, Project
-from corpushooks.settings import Settings
+from corpushooks.locks import Semaphore, locked
 from corpushooks.site import Run, Site
 from corpushooks.text import one_line
-
-KINDS: dict[str, Callable[[Run], None]] = {
-    "deploy": deploy.deploy,
-    "rollback": deploy.deploy,
-    "repair": deploy.repair,
-    "task": task.task,
-    "plan": plan.plan,
-    "edit": inplace.edit,
-}
-
 
 STOPPED = "the daemon, which was told to stop"  # who cancelled a deployment
 LEAST, MOST = 10.0, 60.0  # seconds that what a stop cancelled has to roll back: see `going_back`
@@ -64,125 +43,6 @@ LEAST, MOST = 10.0, 60.0  # seconds that what a stop cancelled has to roll back:
 def going_back(limit: float | None) -> float:
     """Return how long a stop waits for what it cancelled: as long as for what runs (`limit` seconds; None: any)."""
     return MOST if limit is None else max(LEAST, limit)
-
-
-def _unknown(run: Run) -> None:
-    """Refuse what a newer version may have queued."""
-    deploy.refuse(run, RefusedError(f"this version knows no request {run.request.kind!r}", hint="ask again"))
-
-
-def known(site: Site, name: str) -> ProjectRow:
-    """Return what the store says of a project; raise UsageError where there is none."""
-    row = site.history.project(site.host.project(name).name)
-    if row is None:
-        raise UsageError(f"there is no project {name!r}", hint=f"corpus init {name}")
-    return row
-
-
-def settings_of(site: Site, row: ProjectRow, *, needs_sound: bool = True) -> Settings:
-    """Return the settings of a project: what `init` recorded wins over the host's.
-
-    Where its own are wrong raise ConfigError, or, unless they must be sound, return those of the host.
-    """
-    settings = site.settings.for_project(row.name) if needs_sound else site.settings.sound(row.name)
-    return replace(settings, environment=row.environment, branch=row.branch)
-
-
-def log_path(project: Project, number: int) -> Path:
-    """Return where the log of a deployment lies."""
-    return project.logs / f"{number}.log"
-
-
-def prepared(site: Site, row: ProjectRow, request: Request) -> Request:
-    """Return a request of the command, checked and with its revision resolved to a commit."""
-    wanted, project = push.select(request), site.host.project(row.name)
-    if wanted.kind not in KINDS or wanted.kind == "edit":  # for these, one watches
-        raise UsageError(f"there is no request {wanted.kind!r}")
-    if wanted.kind == "rollback" and not wanted.target:
-        wanted = replace(wanted, target=_earlier(site, row))
-    if wanted.new:
-        wanted = replace(wanted, new=git.resolve(project.code_git, wanted.new))
-        if wanted.kind == "deploy":
-            release.check_commit(project, row.environment, wanted.new, wanted)
-    return wanted
-
-
-def _earlier(site: Site, row: ProjectRow) -> int:
-    """Return the deployment that a roll back without a number returns to."""
-    earlier = site.history.earlier(row.name, row.code, row.pillar)
-    if earlier is None:
-        raise UsageError(f"{row.name} has no earlier release to return to", hint=f"corpus history {row.name}")
-    return earlier.number
-
-
-def newest(history: History, name: str) -> Deployment:
-    """Return the newest deployment of a project; raise UsageError where there is none."""
-    found = history.deployments(name, 1)
-    if not found:
-        raise UsageError(f"{name} was never deployed", hint="git push first")
-    return found[0]
-
-
-@contextlib.contextmanager
-def locked(project: Project) -> Iterator[None]:
-    """Hold a project's lock. Whoever holds it is alone with the project; the kernel frees it when we die."""
-    project.host.locks_dir.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(project.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def is_free(project: Project) -> bool:
-    """Say whether nobody works in a project: no lane, and no `corpus deploy --here`. Raise OSError."""
-    descriptor = os.open(project.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    else:
-        return True
-    finally:
-        os.close(descriptor)
-
-
-@contextlib.contextmanager
-def alone(host: Host) -> Iterator[None]:
-    """Be the only daemon of a host, or whoever must have none beside him; raise NoDaemonError where there is one."""
-    with (host.locks_dir / "daemon.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise NoDaemonError("a daemon runs already") from None
-        yield
-
-
-class Places:
-    """Room for so many at once; whoever finds none is served in the order of coming."""
-
-    def __init__(self, size: int) -> None:
-        self._free = size
-        self._waiting: deque[threading.Lock] = deque()
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> None:
-        turn = threading.Lock()
-        turn.acquire()
-        with self._lock:
-            if self._free:
-                self._free -= 1
-                return
-            self._waiting.append(turn)
-        turn.acquire()  # until a place is handed over: nobody can slip in between
-
-    def __exit__(self, *exc: object) -> None:
-        with self._lock:
-            if self._waiting:
-                self._waiting.popleft().release()
-            else:
-                self._free += 1
 
 
 def work_off(
@@ -211,7 +71,7 @@ def _start(site: Site, deployment: Deployment) -> None:
     try:
         with opened(site, deployment) as run:
             if _begins(run):
-                at_edge(run, _refuse_frozen if _is_frozen(run) else KINDS.get(run.request.kind, _unknown))
+                at_edge(run, _refuse_frozen if _is_frozen(run) else acts.act)
     except (LogError, ConfigError) as exc:
         site.history.end(site.history.move(deployment, REFUSED, one_line(exc.message)))
         site.tell()
@@ -219,8 +79,8 @@ def _start(site: Site, deployment: Deployment) -> None:
 
 def _is_frozen(run: Run) -> bool:
     """Say whether a project was frozen while a request waited; one that insists was let in by whoever may."""
-    changing = run.request.kind in CHANGING and not run.request.insist
-    return changing and run.site.history.frozen(run.project.name) is not None
+    changes = run.request.sort.changes and not run.request.insist
+    return changes and run.site.history.frozen(run.project.name) is not None
 
 
 def _refuse_frozen(run: Run) -> None:
@@ -238,11 +98,11 @@ def _begins(run: Run) -> bool:
 @contextlib.contextmanager
 def opened(site: Site, deployment: Deployment, *, needs_log: bool = True) -> Iterator[Run]:
     """Give a deployment what it needs to run, where followers and `cancel` find it; raise LogError."""
-    row, project = known(site, deployment.project), site.host.project(deployment.project)
-    settings = settings_of(site, row, needs_sound=needs_log)  # what was interrupted must come to its end
+    row, project = site.known(deployment.project), site.host.project(deployment.project)
+    settings = site.settings_of(row, needs_sound=needs_log)  # what was interrupted must come to its end
     redactor = release.redactor_of(settings)
     release.recall(project, redactor)
-    writer = log.Log(log_path(project, deployment.number), redactor, needed=needs_log)
+    writer = log.Log(project.log_file(deployment.number), redactor, needed=needs_log)
     run = Run(site, project, settings, row, deployment, writer)
     key = (deployment.project, deployment.number)
     site.running[key] = run
@@ -309,7 +169,7 @@ class Lanes:
     _halt: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
-        self._places = Places(self.site.settings.max_parallel)
+        self._places = Semaphore(self.site.settings.max_parallel)
 
     def wake(self, name: str) -> None:
         """See that what waits in a project is worked off."""
@@ -411,7 +271,7 @@ class Lanes:
             dropped = self.site.history.move(waiting, CANCELLED, f"cancelled by {who}")
         except StoreError:
             return False
-        writer = log.Log(log_path(self.site.host.project(waiting.project), waiting.number), needed=False)
+        writer = log.Log(self.site.host.project(waiting.project).log_file(waiting.number), needed=False)
         why = f"cancelled by {who} before it ran"
         writer.tell(Verdict(CANCELLED, dropped.request.kind, waiting.project, waiting.number, reason=why))
         writer.close()

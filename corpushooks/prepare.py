@@ -15,10 +15,10 @@ from corpushooks.deployment import DEPLOYED, Deployment, ProjectRow, Request
 from corpushooks.errors import BrokenError, GitError, RefusedError, SaltError, UsageError
 from corpushooks.events import Complained, Item, listed
 from corpushooks.project import Project
-from corpushooks.push import NOW, PLAN, enabled
+from corpushooks.push import NOW, PLAN, enabled, select
 from corpushooks.release import Release
 from corpushooks.salt import Session
-from corpushooks.site import Run
+from corpushooks.site import Run, Site
 
 CHOICE = 100  # deployments of which those are named that can be returned to
 
@@ -56,6 +56,28 @@ def aim(run: Run) -> None:
     if change.lost:
         lost = git.lost_commits(run.project.code_git, str(run.row.code), str(new[0]))
         run.warn(*(f"no longer live: {line}" for line in lost))
+
+
+def requested(site: Site, row: ProjectRow, request: Request) -> Request:
+    """Return a request of the command, checked and with its revision resolved to a commit."""
+    wanted, project = select(request), site.host.project(row.name)
+    if not wanted.sort.asked:
+        raise UsageError(f"unknown request {wanted.kind!r}")
+    if wanted.kind == "rollback" and not wanted.target:
+        wanted = replace(wanted, target=_earlier(site, row))
+    if wanted.new:
+        wanted = replace(wanted, new=git.resolve(project.code_git, wanted.new))
+        if wanted.kind == "deploy":
+            release.check_commit(project, row.environment, wanted.new, wanted)
+    return wanted
+
+
+def _earlier(site: Site, row: ProjectRow) -> int:
+    """Return the deployment that a roll back without a number returns to."""
+    earlier = site.history.earlier(row.name, row.code, row.pillar)
+    if earlier is None:
+        raise UsageError(f"{row.name} has no earlier release to return to", hint=f"corpus history {row.name}")
+    return earlier.number
 
 
 def lost(project: Project, row: ProjectRow, request: Request) -> tuple[int, list[str]]:

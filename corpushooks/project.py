@@ -160,6 +160,10 @@ class Project:
     def logs(self) -> Path:
         return self.host.state_dir / "logs" / self.name
 
+    def log_file(self, number: int) -> Path:
+        """Return where the log of a deployment lies."""
+        return self.logs / f"{number}.log"
+
     @property
     def lock(self) -> Path:
         return self.host.locks_dir / f"{self.name}.lock"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from corpushooks import claims, git, lanes, layout, log, old_logs, tree, view
+from corpushooks import claims, git, layout, log, old_logs, tree, view
 from corpushooks.deployment import (
     BROKEN,
     DEPLOYED,
@@ -31,6 +31,7 @@ from corpushooks.deployment import (
 from corpushooks.errors import CorpusError, LostStoreError, NotAllowedError, UsageError
 from corpushooks.events import Began, Event, Text, Verdict
 from corpushooks.history import History, open_store
+from corpushooks.locks import alone, locked
 from corpushooks.project import NAME, Host, Project
 from corpushooks.settings import Settings
 from corpushooks.store import HINT, TABLES, UNREADABLE, Salvage, files, keep_aside, put, salvage
@@ -65,7 +66,7 @@ def check(host: Host, store: History) -> None:
                 f"the store {host.store} has lost deployments of {name}: it knows {known}, there are {told}", HINT
             )
         for one in (*store.unfinished(name), *store.queued(name)):
-            if log.has_end(lanes.log_path(project, one.number)) and not store.deployment(name, one.number).final:
+            if log.has_end(project.log_file(one.number)) and not store.deployment(name, one.number).final:
                 raise LostStoreError(
                     f"the store {host.store} has lost the end of deployment {one.number} of {name}", HINT
                 )
@@ -87,9 +88,9 @@ def rebuild(host: Host, settings: Settings) -> list[str]:
     if not projects and not host.store.exists():
         raise UsageError(f"no project was ever made under {host.root}", hint="corpus init NAME")
     layout.make_host(host)
-    with lanes.alone(host), ExitStack() as locks:
+    with alone(host), ExitStack() as held:
         for project in projects:
-            locks.enter_context(lanes.locked(project))
+            held.enter_context(locked(project))
         lost = _lost(host)
         if not lost:
             return ["the store is whole; nothing was changed"]
@@ -156,7 +157,7 @@ def _complete(store: History, project: Project, settings: Settings, damaged: fro
     overtaken = _end_overtaken(store, project, archives)
     known = {one.number for one in store.deployments(name)}
     numbers = {*_numbers(project.logs, LOG), *archives, *_pins(project)}
-    told = {number: _told(lanes.log_path(project, number)) for number in numbers - known}
+    told = {number: _told(project.log_file(number)) for number in numbers - known}
     told.update(_unlogged(project, [number for number in told if not told[number].began], archives))
     behind = max(told, default=0) > max(known, default=0)
     lost = behind or (row is None and "project" in damaged)  # else one without a row was removed
@@ -194,7 +195,7 @@ def _end_overtaken(store: History, project: Project, archives: Mapping[int, Path
     """Give those their end of which the store has lost it: nothing that is over may be taken back or begin again."""
     newest, found = max(_numbers(project.logs, LOG), default=0), []
     for one in (*store.unfinished(project.name), *store.queued(project.name)):
-        told = _told(lanes.log_path(project, one.number))
+        told = _told(project.log_file(one.number))
         if told.ended or one.number < newest:
             ended = replace(
                 told, ended=True, state=told.state if told.ended else REFUSED, last=max(told.last, one.queued)
@@ -275,7 +276,7 @@ def _trace(project: Project, number: int, told: Told, archive: Path | None) -> D
 
 
 def _reason(project: Project, number: int) -> str:
-    there = lanes.log_path(project, number).is_file()
+    there = project.log_file(number).is_file()
     return "its reason stands in its log" if there else "how it ended is lost, with its log"
 
 
@@ -290,7 +291,7 @@ def _project_row(store: History, project: Project, row: ProjectRow | None, envir
         project.name, row.environment if row else environment, branch, row.created if row else time.time()
     )
     for one in reversed(store.deployments(project.name)):
-        deploys = one.request.kind in ("deploy", "rollback")
+        deploys = one.request.sort.releases
         if one.state == DEPLOYED:
             made = replace(made, live=one.number, code=one.new_code, pillar=one.new_pillar, broken=None, broken_by=None)
         elif one.state == BROKEN:

@@ -16,7 +16,6 @@ from corpushooks import assigned, assigning, command, figures, git, init, inspec
 from corpushooks.deployment import Deployment, ProjectRow
 from corpushooks.errors import ConfigError, CorpusError, DoorError, Fault, LogError, UsageError
 from corpushooks.keys import PUSH, READ
-from corpushooks.lanes import log_path
 from corpushooks.ran import Commands
 from corpushooks.site import Site
 from corpushooks.text import shown
@@ -137,7 +136,7 @@ def stats(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
 
 
 def _install_times(site: Site, deployment: Deployment) -> list[tuple[str, float]]:
-    path = log_path(site.host.project(deployment.project), deployment.number)
+    path = site.host.project(deployment.project).log_file(deployment.number)
     with suppress(LogError):  # which is a fault, and said
         return figures.install_times(record.event for record in log.read(path))
     return []

@@ -13,7 +13,6 @@ from corpushooks.assigned import Change
 from corpushooks.deployment import DEPLOYED, Deployment, ProjectRow, Request
 from corpushooks.errors import RefusedError
 from corpushooks.follower import follow
-from corpushooks.lanes import known
 from corpushooks.peer import Connection
 from corpushooks.screen.rows import complaint
 from corpushooks.site import Site
@@ -36,14 +35,14 @@ class Turns:
         while not lock.acquire(timeout=0.5):
             peer.check()
         try:
-            while found := assigning.ahead(site, known(site, name)):
+            while found := assigning.ahead(site, site.known(name)):
                 peer.check()
                 if found.number != waiting:
                     waiting = found.number
                     peer.send(say=f"waiting for deployment {waiting}, of a pillar")
                 with site.changed:
                     site.changed.wait(0.2)
-            yield known(site, name)
+            yield site.known(name)
         finally:
             lock.release()
 
@@ -61,7 +60,7 @@ class Call:
     def answer(self, name: str, enqueue: Enqueue | None, turns: Turns) -> dict[str, Any]:
         """Set it, and follow its deployment where there is to be one; return what came of it."""
         self.site.engine.warm()  # it loads while we wait for our turn
-        for text in assigning.remarks(self.site, known(self.site, name), self.change.puts):
+        for text in assigning.remarks(self.site, self.site.known(name), self.change.puts):
             self.peer.send(say=f"warning: {text}")
         for turn in range(AGAIN):
             if result := self._once(name, enqueue, turns, turn):

@@ -69,6 +69,21 @@ class Site:
             return self.host.words(text)
         return self.host.words(typed(text, called(self.settings.account, self.settings.address or hostname.fqdn())))
 
+    def known(self, name: str) -> ProjectRow:
+        """Return what the store says of a project; raise UsageError where there is none."""
+        row = self.history.project(self.host.project(name).name)
+        if row is None:
+            raise UsageError(f"there is no project {name!r}", hint=f"corpus init {name}")
+        return row
+
+    def settings_of(self, row: ProjectRow, *, needs_sound: bool = True) -> Settings:
+        """Return the settings of a project: what `init` recorded wins over the host's.
+
+        Where its own are wrong raise ConfigError, or, unless they must be sound, return those of the host.
+        """
+        settings = self.settings.for_project(row.name) if needs_sound else self.settings.sound(row.name)
+        return replace(settings, environment=row.environment, branch=row.branch)
+
     def ports(self, project: Project) -> claims.Give:
         """Return what gives a project the ports that say auto: the same ones each time, once they are claimed."""
         busy = sockets.listening()

@@ -7,23 +7,17 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from corpushooks.deployment import FAILURES, SUCCEEDED, TRANSITIONS, Deployment
+from corpushooks.deployment import FAILURES, SUCCEEDED, TRANSITIONS, Deployment, state_of
 from corpushooks.sls import Result
 from corpushooks.text import middle, one_line, shortened, shown
 
 NAMED = 48  # columns of a name in an error
 PLURALS = {"process": "processes"}
 
-OUTCOMES = {
-    "queued": "waits", "running": "runs", "rolling_back": "rolls back", "deployed": "deployed", "done": "done",
-    "refused": "refused", "cancelled": "cancelled", "failed": "failed", "rolled_back": "rolled back",
-    "broken": "broken",
-}  # fmt: skip
-
 
 def outcome(state: str) -> str:
     """Return a state as people say it; one of a newer version as it is."""
-    return OUTCOMES.get(state, state)
+    return state_of(state).word
 
 
 def short(commit: str | None) -> str:

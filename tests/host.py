@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from corpushooks import client, git, init, lanes, log, screen
+from corpushooks import client, git, init, log, screen
 from corpushooks.deployment import Deployment, ProjectRow
 from corpushooks.errors import NoDaemonError
 from corpushooks.history import History, open_store
@@ -297,7 +297,7 @@ class Box:
 
     def log(self, number: int, name: str = "hello") -> str:
         """Return the whole log of a deployment."""
-        return "\n".join(screen.texts(log.read(lanes.log_path(self.project(name), number)), whole=True))
+        return "\n".join(screen.texts(log.read(self.project(name).log_file(number)), whole=True))
 
 
 def tree_of(path: Path, *, times: bool = True) -> dict[str, tuple[Any, ...]]:

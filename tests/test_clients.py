@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks.lanes import locked
+from corpushooks.locks import locked
 from corpushooks.run import Child
 from tests.host import Box, Work, until
 from tests.sshd import Server, over_ssh

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from corpushooks import client, daemon, lanes, log
+from corpushooks import client, daemon, log
 from corpushooks.deployment import Deployment, Request
 from corpushooks.errors import NoDaemonError, RefusedError, UsageError
 from corpushooks.events import Verdict
@@ -445,7 +445,7 @@ def test_a_verdict_that_falls_between_two_looks_is_told(tmp_path: Path, monkeypa
     history = History(host.store)
     history.add_project("hello", "prod", "master")
     queued = history.enqueue("hello", Request(token="t"))
-    writer = log.Log(lanes.log_path(host.project("hello"), queued.number))
+    writer = log.Log(host.project("hello").log_file(queued.number))
     look = history.deployment
 
     def meanwhile(project: str, number: int) -> Deployment:

@@ -16,7 +16,6 @@ import click
 import pytest
 
 import corpushooks
-from corpushooks import lanes
 from corpushooks.cli import corpus
 from corpushooks.cli.base import Context
 from corpushooks.errors import CorpusError
@@ -149,7 +148,7 @@ def test_every_command_that_reports_is_on_the_page() -> None:
 
 def test_a_line_of_a_log_on_the_disk(live: Box) -> None:
     told = sections()["The log of a deployment"]
-    lines = [json.loads(line) for line in lanes.log_path(live.project(), 3).read_text().splitlines()]
+    lines = [json.loads(line) for line in live.project().log_file(3).read_text().splitlines()]
     assert {key for line in lines for key in line} >= set(told)
     for line in lines:
         known = {field.name for field in fields(NAMES[line["event"]])}

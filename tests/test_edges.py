@@ -82,7 +82,7 @@ def test_a_log_that_is_torn_in_the_middle_stops_no_recovery(box: Box) -> None:
     push = box.work().start_push()
     until(lambda: box.exists(2) and "install 00_page" in box.log(2))
     box.kill()
-    path = lanes.log_path(box.project(), 2)
+    path = box.project().log_file(2)
     first, rest = path.read_bytes().split(b"\n", 1)
     path.write_bytes(b"{" * len(first) + b"\n" + rest)
     box.revive()

@@ -30,8 +30,8 @@ FLOORS = {
     " tree.differences tree.removal tree.flags tree.descriptors tree.report tree.acl tree.manifest tree.mounts"
     " git.checkouts git.listings git.commits git.refs git.sharing git.bare git.worktrees git.access"
     " salt.warm salt.call salt.session salt.configuration salt.child salt.interface",
-    "process": "store claimed vitals run disk obstacles patience leftovers safe_files sockets hostname distribution"
-    " become",
+    "process": "store claimed vitals run disk locks obstacles patience leftovers safe_files sockets hostname"
+    " distribution become",
     "values": "screen screen.words screen.states screen.rows assigned claims checks checks.finding checks.packages"
     " checks.programs checks.states checks.keys checks.sent checks.texts checks.fixes pages progress view failure"
     " figures old_logs events records push setup.manual sls deployment config references settings ldap schema"

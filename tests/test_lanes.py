@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from corpushooks import git, lanes
+from corpushooks import acts, git
 from corpushooks.deployment import DONE, Deployment, Request
 from corpushooks.errors import CorpusError, StoreError
 from corpushooks.history import History
-from corpushooks.lanes import Lanes, Places
+from corpushooks.lanes import Lanes
+from corpushooks.locks import Semaphore, locked
 from corpushooks.run import run
 from corpushooks.settings import Settings
 from corpushooks.site import Probe, Run, Site
@@ -54,12 +55,12 @@ def test_collecting_keeps_what_was_deployed(box: Box) -> None:
 # places
 
 
-def waiting(places: Places) -> int:
+def waiting(places: Semaphore) -> int:
     return len(places._waiting)
 
 
 def test_places_are_given_in_the_order_of_coming() -> None:
-    places, order = Places(1), list[str]()
+    places, order = Semaphore(1), list[str]()
 
     def come(name: str) -> None:
         with places:
@@ -77,7 +78,7 @@ def test_places_are_given_in_the_order_of_coming() -> None:
 
 
 def test_no_more_come_in_than_there_is_room_for() -> None:
-    places, gate = Places(3), threading.Event()
+    places, gate = Semaphore(3), threading.Event()
     inside, most = set[int](), list[int]()
 
     def come(number: int) -> None:
@@ -99,7 +100,7 @@ def test_no_more_come_in_than_there_is_room_for() -> None:
 
 
 def test_a_place_is_given_back_where_something_fails() -> None:
-    places = Places(1)
+    places = Semaphore(1)
     with pytest.raises(KeyError), places:
         raise KeyError
     with places:
@@ -117,7 +118,7 @@ def here(new_box: Callable[..., Box], monkeypatch: pytest.MonkeyPatch) -> Iterat
         order.append(f"{run.project.name} {run.deployment.number}")
         run.move(DONE)
 
-    monkeypatch.setitem(lanes.KINDS, "task", note)
+    monkeypatch.setitem(acts.ACTS, "task", note)
     site = Site(box.host, Settings(max_parallel=1), History(box.host.store), FakeEngine())
     yield Lanes(site), order
     site.history.close()
@@ -243,7 +244,7 @@ def test_a_lane_that_waits_for_the_lock_of_another_process_holds_up_no_stop(new_
     box.settings("stop_timeout: 0.1\n")
     box.init()
     box.start()
-    with lanes.locked(box.project()):
+    with locked(box.project()):
         assert box.app().push(options=("nowait",)).code == 0
         assert box.daemon
         box.daemon.terminate()
@@ -396,7 +397,7 @@ LONG = json.dumps({"at": 1.0, "text": "x" * (1 << 20)}).encode() + b"\n"
 def test_a_log_disk_that_is_full_changes_no_outcome(box: Box, fails: bool) -> None:
     box.app().push()
     box.ended(1)
-    log = lanes.log_path(box.project(), 2)
+    log = box.project().log_file(2)
     log.write_bytes(LONG * 8)
     assert box.daemon
     limit = (log.stat().st_size, resource.RLIM_INFINITY)  # no other file comes near

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import history, lanes, log, rebuild, screen
+from corpushooks import history, log, rebuild, screen
 from corpushooks.deployment import Deployment, Request
 from corpushooks.history import History
 from corpushooks.run import run
@@ -99,7 +99,7 @@ def test_many_projects_pushed_at_once(new_box: Callable[..., Box]) -> None:
         assert (box.project(name).tree / "index.html").read_text() == name
         assert (box.ref(name), box.row(name).live) == (works[name].head, 1)
         box.ended(1, name)
-        path = lanes.log_path(box.project(name), 1)
+        path = box.project(name).log_file(1)
         short = [text.rstrip() for text in screen.texts(log.read(path), whole=False)]
         short = short[: next(n for n, text in enumerate(short) if text.startswith("success: ")) + 1]
         beats = ("hint: ", "      … ", "waiting for ")

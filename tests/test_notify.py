@@ -24,7 +24,7 @@ import apprise
 import pytest
 from aiosmtpd.controller import Controller
 
-from corpushooks import announce, distribution, lanes, notice, notify
+from corpushooks import announce, distribution, lanes, notice, notify, prepare
 from corpushooks.deployment import Request
 from corpushooks.doctor import privacy
 from corpushooks.doctor.patient import Patient
@@ -284,7 +284,7 @@ def test_without_apprise_a_line_says_so(new_box: Callable[..., Box], monkeypatch
         assert row and made.notes[-1] == MISSING
         run(["git", "--git-dir", box.project().code_git, "fetch", "--quiet", work.path, "+HEAD:refs/heads/topic"])
         site = Site(box.host, load(box.host.config_file), store, FakeEngine())
-        store.enqueue("hello", lanes.prepared(site, row, Request(new=work.head, via="command", who="ann")))
+        store.enqueue("hello", prepare.requested(site, row, Request(new=work.head, via="command", who="ann")))
         lanes.work_off(site, "hello", contextlib.nullcontext())
     assert box.deployment(1).state == "deployed" and f"warning: {MISSING}" in box.log(1).splitlines()
 

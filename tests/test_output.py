@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import lanes, log, progress, screen
+from corpushooks import log, progress, screen
 from corpushooks.salt_worker import commands
 from corpushooks.text import LINE
 from tests.host import Box, Push
@@ -97,7 +97,7 @@ def test_whatever_an_sls_prints_is_bounded_and_harmless(salted: Box) -> None:
     pushed = work.push()
     assert pushed.code == 0, pushed.text
     harmless(pushed, size=2000)
-    path = lanes.log_path(salted.project(), 1)
+    path = salted.project().log_file(1)
     lines = screen.texts(log.read(path), whole=True)
     text = "\n".join(lines)
     assert path.stat().st_size < 10 << 20

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from corpushooks import client, daemon, desk, lanes, layout, log, peer
+from corpushooks import client, daemon, desk, layout, log, peer
 from corpushooks.deployment import Request
 from corpushooks.errors import NoDaemonError, RefusedError
 from corpushooks.events import Item, Noted, SlsBegan, SlsEnded, StateEnded, Verdict, listed
@@ -634,7 +634,7 @@ def test_a_line_without_an_end_is_closed(serving: daemon.Daemon, size: int) -> N
 
 def test_a_line_of_a_deployment_is_never_longer_than_a_follower_takes(serving: daemon.Daemon) -> None:
     with queued(serving, token="long") as number:
-        writer = log.Log(lanes.log_path(serving.site.host.project("hello"), number))
+        writer = log.Log(serving.site.host.project("hello").log_file(number))
         writer.tell(Noted("ä" * 5_000_000))
         writer.tell(SlsBegan("00_a", "install"))
         writer.tell(StateEnded("a", "cmd.run", True, output="\n".join(["ä" * 4000] * 200)))

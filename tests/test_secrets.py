@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from corpushooks import client, lanes, tree
+from corpushooks import acts, client, lanes, tree
 from corpushooks.deployment import Request
 from corpushooks.history import History
 from corpushooks.redaction import MARK
@@ -371,7 +371,7 @@ def test_a_fault_of_our_own_says_no_secret(box: Box, monkeypatch: pytest.MonkeyP
         patch.setattr(tree, "sync", fail)
         site.history.enqueue("hello", Request(token="t"))
         lanes.work_off(site, "hello", contextlib.nullcontext())
-        patch.setitem(lanes.KINDS, "deploy", fail)
+        patch.setitem(acts.ACTS, "deploy", fail)
         site.history.enqueue("hello", Request(token="u"))
         lanes.work_off(site, "hello", contextlib.nullcontext())
     assert box.deployment(2).reason == f"sync failed: RuntimeError: lost {MARK}"

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from corpushooks import client, project, rebuild, view
-from corpushooks.deployment import ProjectRow
+from corpushooks.deployment import ProjectRow, state_of
 from corpushooks.errors import CorpusError, Fault, NoDaemonError, NotAllowedError, RefusedError, UsageError
 from corpushooks.history import History, open_store
 from corpushooks.settings import Settings, load
@@ -22,15 +22,7 @@ from corpushooks.site import MARK, Site, open_site
 from corpushooks.store import is_ours
 from corpushooks.text import whole
 
-EXITS = {
-    "deployed": 0,
-    "done": 0,
-    "queued": 0,
-    "stored": 0,
-    "unchanged": 0,
-    "refused": 3,
-    "broken": 4,
-}  # any other outcome: 1
+UNDEPLOYED = frozenset({"stored", "unchanged"})  # what `set` can come to beside the states of a deployment
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 NAME = click.argument("name")
 
@@ -200,6 +192,11 @@ def _whole(value: Any) -> Any:
     if isinstance(value, dict):
         return {_whole(key): _whole(inner) for key, inner in value.items()}
     return [_whole(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
+def exit_code(state: str) -> int:
+    """Return the exit code of a command that ends in a state."""
+    return 0 if state in UNDEPLOYED else state_of(state).exit
 
 
 def outcome(state: str, reason: str) -> str:

@@ -12,8 +12,8 @@ from typing import Any
 
 import click
 
-from corpushooks import client, lanes, log, screen
-from corpushooks.cli.base import EXITS, JSON, NAME, Context, Screen, check_outside, outcome, show
+from corpushooks import client, lanes, log, prepare, screen
+from corpushooks.cli.base import JSON, NAME, Context, Screen, check_outside, exit_code, outcome, show
 from corpushooks.deployment import Request
 from corpushooks.errors import BrokenError
 
@@ -41,7 +41,7 @@ def finish(context: Context, name: str, screen: Screen, asked: dict[str, Any], *
         click.echo(f"queued as deployment {result['number']}: corpus log {name} {result['number']} -f")
     row = context.row(name)
     broken = result["state"] == "refused" and row is not None and row.broken
-    sys.exit(BrokenError.exit_code if broken else EXITS.get(result["state"], 1))
+    sys.exit(BrokenError.exit_code if broken else exit_code(result["state"]))
 
 
 def _words(text: str | None) -> tuple[str, ...]:
@@ -87,7 +87,7 @@ def _deploy_here(context: Context, name: str, request: Request, as_json: bool) -
     try:
         deployment = site.history.enqueue(
             name,
-            lanes.prepared(
+            prepare.requested(
                 site,
                 row,
                 replace(request, via="command", who=getpass.getuser(), insist=request.force or request.insist),
@@ -95,11 +95,11 @@ def _deploy_here(context: Context, name: str, request: Request, as_json: bool) -
         )
         lanes.work_off(site, name, nullcontext())
         done = site.history.deployment(name, deployment.number)
-        lines = screen.texts(log.read(lanes.log_path(site.host.project(name), done.number)), whole=False)
+        lines = screen.texts(log.read(site.host.project(name).log_file(done.number)), whole=False)
         show(as_json, done.as_json(), lines)
     finally:
         site.engine.close()
-    sys.exit(EXITS.get(done.state, 1))
+    sys.exit(exit_code(done.state))
 
 
 @click.command()

@@ -8,12 +8,11 @@ from typing import Any
 
 import click
 
-from corpushooks import client, doctor, inspection, lanes, log, screen, setup
+from corpushooks import client, doctor, inspection, log, screen, setup
 from corpushooks.cli import tables
-from corpushooks.cli.base import EXITS, JSON, NAME, Context, Screen, show, warn
+from corpushooks.cli.base import JSON, NAME, Context, Screen, exit_code, show, warn
 from corpushooks.doctor import patient
 from corpushooks.errors import Fault
-from corpushooks.lanes import newest
 from corpushooks.reports import Report, naming, tell, warnings
 
 
@@ -116,13 +115,13 @@ def log_(context: Context, name: str, number: int | None, follow: bool, short: b
         _far_log(context, name, number, follow=follow, whole=not short, as_json=as_json)
         return
     history, row = context.known(name)
-    deployment = history.deployment(name, number) if number else newest(history, name)
+    deployment = history.deployment(name, number) if number else history.last(name)
     if follow and not deployment.ended:
         asked = {"op": "follow", "project": name, "number": deployment.number, "whole": not short}
         result = Screen().ask(context.host, {**asked, "progress": Screen().rewrites})
-        sys.exit(EXITS.get(result["state"], 1))
+        sys.exit(exit_code(result["state"]))
     project = context.host.project(name)
-    path = lanes.log_path(project, deployment.number)
+    path = project.log_file(deployment.number)
     site = context.site()
     with naming(site, [row]):
         inspection.check_log(project, deployment)
@@ -130,7 +129,7 @@ def log_(context: Context, name: str, number: int | None, follow: bool, short: b
     show(as_json, [one.as_json() for one in found], [text for one in found for text in one.lines])
     warn(warnings(site, [row]))
     if follow:
-        sys.exit(EXITS.get(deployment.state, 1))
+        sys.exit(exit_code(deployment.state))
 
 
 def _ignore(text: str) -> None:
@@ -147,7 +146,7 @@ def _far_log(context: Context, name: str, number: int | None, *, follow: bool, w
     else:
         result = Screen().ask(context.host, {**asked, "progress": Screen().rewrites})
     if follow:
-        sys.exit(EXITS.get(result["state"], 1))
+        sys.exit(exit_code(result["state"]))
 
 
 @click.command("config")

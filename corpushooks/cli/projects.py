@@ -8,16 +8,17 @@ from dataclasses import asdict
 
 import click
 
-from corpushooks import git, init, lanes
+from corpushooks import git, init
 from corpushooks.cli.base import JSON, NAME, Context, check_outside, show
 from corpushooks.history import open_store
+from corpushooks.locks import locked
 
 
 @contextmanager
 def _alone(context: Context, name: str) -> Iterator[None]:
     """Hold the lock of a project."""
     check_outside(context, name, "ask again when it has ended")
-    with lanes.locked(context.host.project(name)):
+    with locked(context.host.project(name)):
         yield
 
 

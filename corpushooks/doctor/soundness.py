@@ -15,9 +15,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from corpushooks import client, distribution, git, lanes, parts, release, setup, wiring
+from corpushooks import client, distribution, git, parts, release, setup, wiring
 from corpushooks.doctor.patient import Check, Finding, Patient
 from corpushooks.errors import CorpusError, DoorError, Fault, GitError, NoDaemonError
+from corpushooks.locks import is_free
 from corpushooks.project import Host, Project
 from corpushooks.settings import Settings
 from corpushooks.setup.actions import Skipped, Started
@@ -282,7 +283,7 @@ def pillar(patient: Patient) -> Iterator[Finding]:
 def locks(patient: Patient) -> Iterator[Finding]:
     """Find locks of git that nobody holds any more."""
     for project in patient.projects:
-        if not project.lock.is_file() or not lanes.is_free(project):
+        if not project.lock.is_file() or not is_free(project):
             continue
         for repo in (project.code_git, project.pillar_git, project.work_git):
             for lock in sorted((*repo.glob("*.lock"), *repo.glob("refs/**/*.lock"))):

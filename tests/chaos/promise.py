@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from corpushooks import lanes, log
+from corpushooks import log
 from corpushooks.deployment import DEPLOYED, FAILED, REFUSED, ROLLED_BACK, Deployment, ProjectRow
 from corpushooks.run import run
 from corpushooks.tree.descriptors import closing
@@ -169,7 +169,7 @@ def _record(box: Box, done: Deployment) -> Iterator[str]:
         yield f"deployment {done.number} ended {done.state}"
     if done.state != DEPLOYED and not done.reason:
         yield f"deployment {done.number} is {done.state} for no reason"
-    ends = [each.event for each in log.read(lanes.log_path(box.project(), done.number)) if each.end]
+    ends = [each.event for each in log.read(box.project().log_file(done.number)) if each.end]
     if len(ends) != 1:
         yield f"the log of deployment {done.number} has {len(ends)} ends: {ends}"
 

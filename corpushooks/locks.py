@@ -1,0 +1,78 @@
+"""Locks of a host, and turns: `flock` on files, so that none is ever stale.
+
+Whoever holds the lock of a project is alone with it; the kernel frees it when we die.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import threading
+from collections import deque
+from collections.abc import Iterator
+
+from corpushooks.errors import NoDaemonError
+from corpushooks.project import Host, Project
+
+
+@contextlib.contextmanager
+def locked(project: Project) -> Iterator[None]:
+    """Hold a project's lock, once nobody else does."""
+    project.host.locks_dir.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(project.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def is_free(project: Project) -> bool:
+    """Say whether nobody works in a project: no lane, and no `corpus deploy --here`. Raise OSError."""
+    descriptor = os.open(project.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def alone(host: Host) -> Iterator[None]:
+    """Be the only daemon of a host, or what must have none beside it; raise NoDaemonError where there is one."""
+    with (host.locks_dir / "daemon.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise NoDaemonError("a daemon runs already") from None
+        yield
+
+
+class Semaphore:
+    """Room for so many threads at once; those that wait are served in the order in which they came."""
+
+    def __init__(self, size: int) -> None:
+        self._free = size
+        self._waiting: deque[threading.Lock] = deque()
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        turn = threading.Lock()
+        turn.acquire()
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                return
+            self._waiting.append(turn)
+        turn.acquire()  # until room is handed over: nobody can slip in between
+
+    def __exit__(self, *exc: object) -> None:
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._free += 1
