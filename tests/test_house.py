@@ -21,8 +21,8 @@ FLOORS = {
     " cli.run"
     " cli.tables cli.base demo daemon shell resetperms",
     "procedures": "init assigning beyond claiming inspection checkup parts rebuild setup doctor doctor.patient"
-    " doctor.soundness doctor.privacy desk gate lookup reports follower watches pulse lanes deploy plan inplace task"
-    " prepare reruns steps trees pillars survivors announce running setting",
+    " doctor.soundness doctor.privacy desk gate lookup reports follower watches pulse lanes acts deploy plan inplace"
+    " task prepare reruns steps trees pillars survivors announce running setting",
     "assemblies": "site release survey edits layout installer setup.accounts setup.actions",
     "doors": "git salt wiring tree outside health history accounts keyring directory authorized_keys log client peer"
     " systemd machine apt notify watch ran terminal",  # one thing each
