@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from corpushooks import deploy, inplace, plan, task
+from corpushooks import deploy, inplace, plan, restart, task
 from corpushooks.deployment import KINDS
 from corpushooks.errors import RefusedError
 from corpushooks.site import Run
@@ -13,6 +13,7 @@ ACTS: Mapping[str, Callable[[Run], None]] = {
     "deploy": deploy.deploy,
     "rollback": deploy.deploy,
     "task": task.task,
+    "restart": restart.restart,
     "plan": plan.plan,
     "repair": deploy.repair,
     "edit": inplace.edit,

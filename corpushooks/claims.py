@@ -44,7 +44,7 @@ class Held:
 
 def given(cfg: Mapping[str, Any], give: Give) -> dict[str, Any]:
     """Return a cfg in which every port that says `auto` has its number."""
-    data, keys = cfg["data"], [each for each in _flat(cfg.get("ports")) if isinstance(each, str)]
+    data, keys = cfg["data"], [each for each in flat(cfg.get("ports")) if isinstance(each, str)]
     return {**cfg, "data": {**data, **{key: give(key) for key in keys if data.get(key) == AUTO}}}
 
 
@@ -76,15 +76,15 @@ def giver(project: str, held: Sequence[Held], is_free: Callable[[int], bool]) ->
 
 def of(cfg: Mapping[str, Any]) -> list[Claim]:
     """Return what a cfg claims by its `ports` and `urls`; raise ConfigError."""
-    every = [*(_port(each, cfg["data"]) for each in _flat(cfg.get("ports"))), *_names(_flat(cfg.get("urls")))]
+    every = [*(_port(each, cfg["data"]) for each in flat(cfg.get("ports"))), *_names(flat(cfg.get("urls")))]
     return list({(each.kind, each.value): each for each in reversed(every)}.values())[::-1]
 
 
-def _flat(value: Any) -> Iterator[Any]:
+def flat(value: Any) -> Iterator[Any]:
     """Find the entries of a list, in which a reference may have put other lists."""
     if isinstance(value, (list, tuple)):
         for inner in value:
-            yield from _flat(inner)
+            yield from flat(inner)
     elif value not in (None, ""):
         yield value
 
@@ -128,6 +128,6 @@ def remedy(project: str, claim: Claim, cfg: Mapping[str, Any]) -> str:
         what = f"{own}.data.{claim.key}: {AUTO}" if claim.key else f"another number in {own}.ports"
         return f"set {what} in the pillar"
     host = claim.value.partition("/")[0].rpartition(":")[0]
-    found = (key for key, value in cfg["data"].items() if host in [str(each).lower() for each in _flat(value)])
+    found = (key for key, value in cfg["data"].items() if host in [str(each).lower() for each in flat(value)])
     key = next(found, "")
     return f"set another name in the pillar: {own}.{f'data.{key}' if key else 'urls'}"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from corpushooks.errors import BrokenError, CorpusError, NoDaemonError, NotAllowedError, RefusedError, UsageError
+from corpushooks.patience import Check, endless
 from corpushooks.project import Host
 from corpushooks.run import PIPE, spawn
 
@@ -25,8 +26,8 @@ UNITS = (  # under a host's root: where `corpus setup` was, or the package of De
     "usr/lib/systemd/system/corpushooks.socket",
 )
 PATIENCE = 20  # connections that may end without a word
-WORDS = {"say": str, "end": str, "number": int, "offset": int, "result": dict, "error": str, "hint": str, "code": int,
-         "denied": bool, "ready": bool, "event": dict}  # fmt: skip
+WORDS = {"say": str, "note": str, "end": str, "number": int, "offset": int, "result": dict, "error": str, "hint": str,
+         "code": int, "denied": bool, "ready": bool, "event": dict}  # fmt: skip
 ERRORS = {2: UsageError, 3: RefusedError, 4: BrokenError}
 
 Say = Callable[[str], None]
@@ -124,11 +125,13 @@ def ping(host: Host, patience: float = SILENCE) -> int:
 
 
 def ask(
-    host: Host, request: dict[str, Any], say: Say, rewrite: Say | None = None, hear: Hear | None = None
-) -> dict[str, Any]:
+    host: Host, request: dict[str, Any], say: Say, rewrite: Say | None = None, hear: Hear | None = None, *,
+    note: Say | None = None, check: Check = endless,
+) -> dict[str, Any]:  # fmt: skip
     """Send a request, relay what is said, return the result; raise the error that the daemon answers.
 
-    `rewrite` is given lines that the next one replaces, `hear` the events of a request for them.
+    `rewrite` is given lines that the next one replaces, `hear` the events of a request for them, `note` what is not
+    part of what was asked for. `check` is asked with each word, and may raise.
 
     When the daemon goes away after it gave a number, the deployment is followed from there on the next one.
     """
@@ -136,6 +139,9 @@ def ask(
     while failures < PATIENCE:
         with reach(host) as link:
             for said in _answers(link, request):
+                check()
+                if note and "note" in said:
+                    note(said["note"])
                 if "say" in said:
                     (rewrite if rewrite and said.get("end") == "\r" else say)(said["say"])
                 if "event" in said and hear:

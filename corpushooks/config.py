@@ -98,7 +98,7 @@ def builtin(
         **{key: {} for key in (*MAPPINGS, "deploy_ret", "sls_default_pillar")},
         "env_defaults": {"prod": {}, "dev": {}, "qa": {}},
         "ignored_keys": [],
-        **{key: [] for key in ("health", "urls", "ports")},  # ours alone
+        **{key: [] for key in ("health", "urls", "ports", "units", "logs")},  # ours alone
     }
 
 
@@ -308,6 +308,7 @@ def _wanted(key: str, value: Any) -> str:
         (("keep_archives",), "a positive whole number", type(value) is int and value > 0),
         (("groups",), "a list of names", names),
         (("urls", "ports"), "a list", isinstance(value, (list, str, int)) and not isinstance(value, bool)),
+        (("units", "logs"), "a list", isinstance(value, (list, str))),
         (("health",), "a mapping or a list of mappings", isinstance(value, (Mapping, list))),
         (
             ("only", "only_steps"),

@@ -67,6 +67,7 @@ KINDS: Mapping[str, Kind] = {
         Kind("deploy", releases=True, changes=True),
         Kind("rollback", releases=True, changes=True),
         Kind("task", changes=True),
+        Kind("restart"),  # of the same release, so also while it is frozen
         Kind("plan"),
         Kind("repair"),
         Kind("edit", edits=True, changes=True, asked=False),
@@ -85,7 +86,7 @@ def kind_of(name: str) -> Kind:
 class Request:
     """What somebody asks for; stored as it came."""
 
-    kind: str = "deploy"  # deploy, rollback, task, plan, repair, edit
+    kind: str = "deploy"  # deploy, rollback, task, restart, plan, repair, edit
     repo: str = "project"  # the repository that was pushed to: project or pillar
     ref: str = ""  # the ref as pushed; empty for a request of the command
     old: str = ""  # what the pushed ref was
@@ -95,6 +96,7 @@ class Request:
     via: str = ""  # push, command or watch
     token: str = ""
     task: str = ""
+    units: tuple[str, ...] = ()  # restart: none named: all of the project
     target: int = 0  # rollback: the deployment whose result returns
     only: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
@@ -113,7 +115,17 @@ class Request:
     def is_again(self, other: Request) -> bool:
         """Say whether another request is this one, asked for again; of a push the commit is fixed, too."""
         mine, theirs = (
-            (one.who, one.via, one.kind, one.repo, one.ref, one.task, one.target, one.via == "push" and one.new)
+            (
+                one.who,
+                one.via,
+                one.kind,
+                one.repo,
+                one.ref,
+                one.task,
+                one.units,
+                one.target,
+                one.via == "push" and one.new,
+            )
             for one in (self, other)
         )
         return mine == theirs

@@ -13,12 +13,29 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from corpushooks import assigned, git, inspection, layout, prepare, release, running, setting, survey, view, watches
+from corpushooks import (
+    app_log,
+    assigned,
+    freezing,
+    git,
+    inspection,
+    layout,
+    prepare,
+    release,
+    restart,
+    running,
+    setting,
+    survey,
+    view,
+    watches,
+)
 from corpushooks.checks.finding import Finding
 from corpushooks.deployment import DEPLOYED, QUEUED, Deployment, ProjectRow, Request
 from corpushooks.errors import NotAllowedError, RefusedError, UsageError
-from corpushooks.follower import follow
+from corpushooks.follower import Feed, follow
+from corpushooks.freezing import Frozen, Thawed
 from corpushooks.gate import Gate, Visitor
+from corpushooks.history import History
 from corpushooks.keys import ADMIN, PUSH, READ
 from corpushooks.lanes import Lanes
 from corpushooks.peer import NUMBER_LIMIT, Asked, Connection, Places, not_understood
@@ -52,7 +69,7 @@ class Desk:
             self.ping(peer)
         elif name == "admit":
             peer.send(result=gate.admit(peer, asked))
-        elif name == "report" or name in OPERATIONS:
+        elif name == "report" or name in OPERATIONS or name in SWITCHES:
             visitor = gate.visitor(peer, asked)
             if visitor.key is None and not self.rights.anything(visitor.caller):  # the account of ssh, by itself
                 raise self.not_allowed()
@@ -64,18 +81,23 @@ class Desk:
     def _act(self, name: str, peer: Connection, visitor: Visitor, asked: Asked) -> None:
         if name == "report":
             self.report(peer, visitor, asked)
+        elif name in SWITCHES:
+            self._switch(name, peer, visitor, asked)
         else:
             right, act = OPERATIONS[name]
             act(self, peer, visitor, self._allowed(visitor, asked.text("project"), right), asked)
 
     def _allowed(self, visitor: Visitor, project: str, right: str) -> ProjectRow:
         """Return a project of which a visitor may ask; say nothing of any other, not even whether it exists."""
-        if not visitor.may(project, right):
-            raise self.not_allowed()
+        if not (visitor.admin(project) if right == ADMIN else visitor.may(project, right)):
+            raise self.not_allowed(right)
         return self.site.known(project)
 
-    def not_allowed(self) -> NotAllowedError:
-        hint = f"who may: root, the group {self.rights.group}, for its project the group NAME-deploy, and keys by ssh"
+    def not_allowed(self, right: str = "") -> NotAllowedError:
+        """Return the refusal of whoever has too few rights."""
+        people = "" if right == ADMIN else ", for its project the group NAME-deploy"
+        by_ssh = "admin keys" if right == ADMIN else "keys"
+        hint = f"who may: root, the group {self.rights.group}{people}, and {by_ssh} by ssh"
         return NotAllowedError("not allowed", hint)
 
     def _check_frozen(self, project: str, request: Request) -> None:
@@ -183,6 +205,8 @@ class Desk:
         self.site.settings_of(row)  # must be right
         request = prepare.requested(self.site, row, replace(_by(visitor, row, _request(asked)), via="command"))
         self._check_frozen(row.name, request)
+        if request.kind == "restart":
+            restart.check(self.site, row, request)
         deployment = self._enqueue(row.name, request)
         peer.send(number=deployment.number)
         if not request.nowait:
@@ -235,6 +259,15 @@ class Desk:
                 with self.site.changed:
                     self.site.changed.wait(0.2)
 
+    def app_log(self, peer: Connection, visitor: Visitor, row: ProjectRow, asked: Asked) -> None:
+        """Feed what an application writes; followed, until the caller leaves."""
+        named, lines = app_log.named(self.site.host.project(row.name)), min(asked.number("lines", 100), app_log.MOST)
+        wanted = app_log.Wanted(named, lines, asked.flag("follow"), asked.number("offset", 0))
+        feed = Feed(peer, self.site, wanted, as_json=asked.flag("json"))
+        with naming(self.site, [row]):
+            app_log.show(self.site, row, wanted, feed.tell, feed.check)
+        peer.send(result={"lines": feed.lines, "notes": feed.notes})
+
     def cancel(self, peer: Connection, visitor: Visitor, row: ProjectRow, asked: Asked) -> None:
         """Cancel what runs or waits in a project."""
         deployment = self.lanes.cancel(row.name, visitor.who)
@@ -274,6 +307,17 @@ class Desk:
         answer = {"value": told.value, "lines": list(told.lines), "warnings": [asdict(each) for each in told.warnings]}
         peer.send(result=json.loads(json.dumps(answer, default=str)))
 
+    def _switch(self, name: str, peer: Connection, visitor: Visitor, asked: Asked) -> None:
+        """Freeze or thaw a project, or the whole host."""
+        if project := asked.text("project"):
+            project = self._allowed(visitor, project, ADMIN).name
+        elif not visitor.admin_of_all():
+            raise self.not_allowed(ADMIN)
+        done = SWITCHES[name](self.site.history, project, visitor.who, asked)
+        about = {"project": project, "by": visitor.who}
+        self.site.event("freeze", about) if name == "freeze" else self.site.event("thaw", about)
+        peer.send(result={"value": done.as_json(), "lines": done.lines()})
+
     def ping(self, peer: Connection) -> None:
         """Say that we are here."""
         peer.send(result={"pid": os.getpid(), "busy": self.lanes.busy()})
@@ -288,6 +332,11 @@ OPERATIONS: dict[str, tuple[str, Act]] = {  # what may be asked, and the right t
     "watch": (PUSH, Desk.watch),
     "cancel": (PUSH, Desk.cancel),
     "run": (ADMIN, Desk.run),
+    "app-log": (PUSH, Desk.app_log),
+}
+SWITCHES: dict[str, Callable[[History, str, str, Asked], Frozen | Thawed]] = {  # of a project, or ("") of the host
+    "freeze": lambda history, project, who, asked: freezing.freeze(history, project, asked.text("reason"), who),
+    "thaw": lambda history, project, who, asked: freezing.thaw(history, project),
 }
 
 

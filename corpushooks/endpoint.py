@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from corpushooks.errors import UsageError
 from corpushooks.keys import ADMIN, PUSH, READ
 from corpushooks.project import NAME, NAME_LIMIT
+from corpushooks.services import UNIT
 
 GIT = {"receive-pack": PUSH, "upload-pack": READ, "upload-archive": READ}  # git's programs and what they need
 PATH = re.compile(r"/?([a-z0-9][a-z0-9_-]*?)(\.pillar)?(?:\.git)?/?")
@@ -17,6 +18,7 @@ REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./~^-]*")
 NUMBER = re.compile(r"[0-9]{1,9}")
 TOPIC = re.compile(r"[a-z][a-z-]{0,30}")
 TASK = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
+REASON = re.compile(r".*\S.*")
 PAIR = re.compile(r"[^-].*", re.DOTALL)  # whether it is one the command says
 KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 LIMIT = 1000  # characters that a command may have
@@ -24,6 +26,7 @@ FREE_LIMIT = 60_000  # and one that is passed on
 FREE = re.compile(r"\s*([a-z]+)\s+([a-z0-9][a-z0-9_-]*)\s+(?:--\s+)?(\S.*)", re.DOTALL)
 GIVES, GIVES_LIMIT = re.compile(r"(un)?set\s"), 64 << 10  # one that gives values, and its limit
 GIVEN = "CORPUS_GIVEN"  # in the environment of the command: words that others shall not see among its arguments
+ALL = "--all"  # in the place of a project
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,20 @@ class Word:
     more: tuple[str, ...] = ()  # of the command that does it
     rest: str = ""  # what people call all that follows, which is the caller's own: nothing in it is ours to judge
     many: bool = False  # of the last of these any number, and nobody else sees them
+    again: bool = False  # of the last of these any number
+    text: bool = False  # the last that it takes is all the rest of the line: ssh passes on no quotes
+    values: Mapping[str, tuple[str, re.Pattern[str]]] = field(default_factory=dict)  # of flags that have one
 
     @property
     def usage(self) -> str:
         names = [name if place < self.needs else f"[{name}]" for place, (name, _) in enumerate(self.takes)]
-        names[-1:] = [f"{name}..." if self.many else name for name in names[-1:]]
+        if ALL in self.flags:
+            names[0] = f"{names[0]}|{ALL}"
+        names[-1:] = [f"{name}..." if self.many or self.again else name for name in names[-1:]]
+        given = [f"[{flag} {value}]" for flag, (value, _) in self.values.items()]
         rest = [self.rest] if self.rest else []
-        return " ".join([*names, *(f"[{flag}]" for flag in sorted(self.flags - {"--json", "--no-deploy"})), *rest])
+        flags = (f"[{flag}]" for flag in sorted(self.flags - {"--json", "--no-deploy", ALL}))
+        return " ".join([*names, *flags, *given, *rest])
 
 
 PROJECT = ("PROJECT", NAME)
@@ -56,7 +66,19 @@ WORDS: Mapping[str, Word] = {
     "history": Word(
         READ, (PROJECT,), 1, JSON | {"--commands"}, "the deployments of a project, or what was run in it (right: push)"
     ),
+    "open": Word(READ, (PROJECT,), 1, JSON, "the addresses where a project answers"),
     "log": Word(READ, (PROJECT, ("NUMBER", NUMBER)), 1, JSON | {"-f"}, "the log of a deployment; -f follows it"),
+    "app-log": Word(
+        PUSH,
+        (PROJECT,),
+        1,
+        JSON | {"-f"},
+        "what the application writes; -f follows it",
+        values={"-n": ("LINES", NUMBER)},
+    ),
+    "restart": Word(
+        PUSH, (PROJECT, ("UNIT", UNIT)), 1, JSON, "restart the units of a project, or some of them", again=True
+    ),
     "deploy": Word(PUSH, (PROJECT, ("REV", REVISION)), 1, JSON, "deploy what is live again, or a commit"),
     "plan": Word(PUSH, (PROJECT, ("REV", REVISION)), 1, JSON, "what would change", ("deploy", "--dry-run")),
     "rollback": Word(PUSH, (PROJECT, ("NUMBER", NUMBER)), 1, JSON, "return to an earlier deployment"),
@@ -82,6 +104,8 @@ WORDS: Mapping[str, Word] = {
     "run": Word(
         ADMIN, (PROJECT,), 1, frozenset(), "run a command as the application; a terminal: ssh -t", rest="COMMAND..."
     ),
+    "freeze": Word(ADMIN, (PROJECT, ("REASON", REASON)), 2, JSON | {ALL}, "refuse to deploy until it thaws", text=True),
+    "thaw": Word(ADMIN, (PROJECT,), 1, JSON | {ALL}, "deploy again"),
 }
 
 
@@ -101,6 +125,11 @@ def parse(command: str) -> Wanted:
     """Return what a command line asks for; raise UsageError for anything that is not in the tables above."""
     if free := _free(command):
         return free
+    if not GIVES.match(command) and (len(command) > LIMIT or not command.isprintable()):
+        raise _unknown()
+    name, _, rest = command.strip().partition(" ")
+    if name in WORDS and WORDS[name].text:
+        return _word(name, *_texted(WORDS[name], rest.split()))
     words = _split(command)
     if not words:
         return Wanted("", words=("help",))
@@ -109,7 +138,7 @@ def parse(command: str) -> Wanted:
     program = words[0].removeprefix("git-")
     if program != words[0] and program in GIT:
         return _git(program, words[1:])
-    return _word(words[0], words[1:])
+    return _word(words[0], *_apart(words[1:], WORDS.get(words[0])))
 
 
 def _free(command: str) -> Wanted | None:
@@ -133,12 +162,40 @@ def _split(command: str) -> list[str]:
     try:
         words = shlex.split(command[:limit])
     except ValueError:
-        words = [""]
+        raise _unknown() from None
     plain = words[:2] if gives else words  # what is given is judged by the daemon
     odd = not all(word.isprintable() and word.isascii() for word in plain) or ("\n" in command and not gives)
     if len(command) > limit or odd:
         raise _unknown()
     return words
+
+
+def _apart(given: list[str], word: Word | None) -> tuple[list[str], list[str]]:
+    """Return the flags, each with its value, and the other words."""
+    flags, plain, left = list[str](), list[str](), given[::-1]
+    while left:
+        each = left.pop()
+        (flags if each.startswith("-") else plain).append(each)
+        if word and each in word.values and left and word.values[each][1].fullmatch(left[-1]):
+            flags[-1] += f"={left.pop()}"
+    return flags, plain
+
+
+def _texted(word: Word, parts: list[str]) -> tuple[list[str], list[str]]:
+    """Return flags and words of a line that ends with a text: flags come before it, or last of all."""
+    flags = []
+    while parts and parts[-1] in word.flags:
+        flags.append(parts.pop())
+    plain: list[str] = []
+    while parts and (parts[0] in word.flags or len(plain) < len(word.takes) - 1 - (ALL in flags)):
+        (flags if parts[0] in word.flags else plain).append(parts.pop(0))
+    return flags, [*plain, *([_bare(" ".join(parts))] if parts else [])]
+
+
+def _bare(text: str) -> str:
+    """Return a text without the quotes around all of it."""
+    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" and text.count(text[0]) == 2
+    return text[1:-1] if quoted else text
 
 
 def _unknown() -> UsageError:
@@ -154,22 +211,35 @@ def _git(program: str, given: list[str]) -> Wanted:
     return Wanted(PUSH if pillar else GIT[program], found[1], program, "pillar" if pillar else "project")
 
 
-def _word(name: str, given: list[str]) -> Wanted:
+def _word(name: str, flags: list[str], plain: list[str]) -> Wanted:
     word = WORDS.get(name)
     if word is None:
         raise _unknown()
-    flags = [each for each in given if each.startswith("-")]
-    plain = [each for each in given if not each.startswith("-")]
-    takes = [*word.takes, *word.takes[-1:] * (len(plain) - len(word.takes) if word.many else 0)]
-    fits = word.needs <= len(plain) <= len(takes) and set(flags) <= word.flags and not word.rest
+    every = ALL in flags
+    takes, needs = word.takes[every:], word.needs - every
+    if word.many or word.again:
+        takes = (*takes, *takes[-1:] * (len(plain) - len(takes)))
+    known = all(_is_flag(word, each) for each in flags)
+    fits = needs <= len(plain) <= len(takes) and known and not word.rest
     if not fits or not all(like.fullmatch(each) for each, (_, like) in zip(plain, takes, strict=False)):
         raise UsageError(f"usage: {name} {word.usage}".rstrip(), hint="corpus help")
-    project = plain[0] if plain and word.takes[0] == PROJECT else ""
+    project = plain[0] if plain and takes[0] == PROJECT else ""
     if len(project) > NAME_LIMIT:
         raise UsageError("this is no name of a project")
     if word.many:
         return Wanted(word.right, project, words=(name, *flags, "--", *plain[:1]), given=tuple(plain[1:]))
-    return Wanted(word.right, project, words=(*(word.more or (name,)), *given))
+    end = ["--"] if word.text else []
+    return Wanted(word.right, project, words=(*(word.more or (name,)), *_for_click(flags), *end, *plain))
+
+
+def _is_flag(word: Word, flag: str) -> bool:
+    name, found, value = flag.partition("=")
+    return bool(word.values[name][1].fullmatch(value)) if found and name in word.values else flag in word.flags
+
+
+def _for_click(flags: list[str]) -> list[str]:
+    """Return flags as the command reads them: the value of a short one is a word of its own."""
+    return [part for flag in flags for part in flag.split("=", 1)]
 
 
 def help_lines() -> list[str]:

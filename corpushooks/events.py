@@ -92,6 +92,17 @@ class HealthAsked:
 
 
 @dataclass(frozen=True)
+class UnitRestarted:
+    """A unit of systemd was restarted, and how it is then; of one that does not run, what it wrote last."""
+
+    unit: str
+    state: str
+    ok: bool
+    seconds: float | None = None
+    output: str = ""
+
+
+@dataclass(frozen=True)
 class Listed:
     """Things were named, each of one sort (`what`). Of very many the first and the last 500 are kept."""
 
@@ -222,8 +233,8 @@ class Text:
 
 
 Event = (
-    Began | StepBegan | StepEnded | HealthAsked | Listed | SlsBegan | Output | StateEnded | SlsEnded | Warned
-    | Complained | Noted | Traced | Cut | Verdict | Text
+    Began | StepBegan | StepEnded | HealthAsked | UnitRestarted | Listed | SlsBegan | Output | StateEnded | SlsEnded
+    | Warned | Complained | Noted | Traced | Cut | Verdict | Text
 )  # fmt: skip
 
 
@@ -242,8 +253,8 @@ class Recorded:
 
 
 NAMES: dict[str, type[Any]] = {
-    "began": Began, "step_began": StepBegan, "step": StepEnded, "health": HealthAsked, "list": Listed,
-    "sls_began": SlsBegan, "output": Output, "state": StateEnded, "sls": SlsEnded, "warning": Warned,
+    "began": Began, "step_began": StepBegan, "step": StepEnded, "health": HealthAsked, "restart": UnitRestarted,
+    "list": Listed, "sls_began": SlsBegan, "output": Output, "state": StateEnded, "sls": SlsEnded, "warning": Warned,
     "error": Complained, "note": Noted, "trace": Traced, "cut": Cut, "verdict": Verdict, "text": Text,
 }  # fmt: skip
 NAME_OF = {kind: name for name, kind in NAMES.items()}

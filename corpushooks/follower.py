@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from corpushooks import log, screen, view
+from corpushooks.app_log import Line, Wanted
 from corpushooks.deployment import Deployment
-from corpushooks.peer import Connection
+from corpushooks.peer import Connection, PeerGone
 from corpushooks.screen.rows import heartbeat
 from corpushooks.site import Site
 from corpushooks.text import clean, middle
@@ -22,6 +24,7 @@ PARCEL = 1 << 18  # characters of lines in one message
 MESSAGE = 2 << 20  # bytes of an event in one message,
 LIMITS = ((1 << 16, 1000), (1 << 12, 200), (200, 100))  # and how much is kept of the texts and lists of a longer one
 HEARTBEAT = 15.0  # seconds of silence after which a follower is told that work goes on
+BEAT = 1.0  # seconds between signs of life to who follows an application: with each, its end sees whether it is needed
 
 
 def follow(
@@ -101,6 +104,40 @@ def _less(value: Any, characters: int, items: int) -> Any:
         kept = value if len(value) <= items else [*value[: items // 2], *value[-items // 2 :]]
         return [_less(inner, characters, items) for inner in kept]
     return middle(value, characters) if isinstance(value, str) else value
+
+
+@dataclass
+class Feed:
+    """Who reads what an application writes. One that comes again, to the next daemon, goes on from the time we said."""
+
+    peer: Connection
+    site: Site
+    wanted: Wanted
+    as_json: bool = False
+    lines: int = 0
+    notes: int = 0
+    _newest: int = field(default_factory=lambda: int(time.time() * 1e6))
+    _said: float = field(default_factory=time.monotonic)
+
+    def tell(self, line: Line) -> None:
+        """Send a line, or a note."""
+        if line.note:
+            self.notes += 1
+            self.peer.send(note=line.shown(named=True))
+            return
+        self.lines += 1
+        self._newest = max(self._newest, line.at or 0)
+        text = json.dumps(line.as_json(), ensure_ascii=False) if self.as_json else line.shown(named=self.wanted.several)
+        self.peer.send(say=text, offset=self._newest)
+
+    def check(self) -> None:
+        """Raise PeerGone where nobody reads any more, or who follows has to come again: we stop."""
+        self.peer.check()
+        if self.wanted.follow and self.site.stopping:
+            raise PeerGone
+        if time.monotonic() - self._said > BEAT:
+            self._said = time.monotonic()
+            self.peer.send(offset=self._newest)
 
 
 def _wait_for_more(site: Site, deployment: Deployment, offset: int) -> None:

@@ -17,7 +17,7 @@ from corpushooks import git, layout, lookup
 from corpushooks.errors import CorpusError, GitError, RefusedError, UsageError
 from corpushooks.history import History
 from corpushooks.keyring import Keyring
-from corpushooks.keys import ADMIN, RIGHTS, Key
+from corpushooks.keys import ADMIN, ANY, RIGHTS, Key, levels
 from corpushooks.peer import Asked, Connection
 from corpushooks.project import Host
 from corpushooks.rights import Caller, Rights
@@ -49,6 +49,14 @@ class Visitor:
         """Say whether a visitor may insist where a project is frozen, and see its secrets."""
         if self.key:
             return self.may(project, ADMIN)
+        return self.rights.everything(self.caller)
+
+    def admin_of_all(self) -> bool:
+        """Say whether a visitor is that of every project, also of those that are yet to be made."""
+        if self.key:
+            return (
+                self.project == "" and not self.key.refusal(ADMIN) and levels(self.key).get(ANY) == RIGHTS.index(ADMIN)
+            )
         return self.rights.everything(self.caller)
 
 

@@ -104,12 +104,8 @@ class Log:
             return [self._harmless(inner) for inner in value]
         if not isinstance(value, str):
             return value
-        return "\n".join(map(self._harmless_line, bounded(self.redactor.redact(value)).split("\n")))
-
-    def _harmless_line(self, line: str) -> str:
-        """Return a line that drives no terminal, is not too long, and holds no secret that had escapes in it."""
-        cleaned = clean(line)
-        return shortened(cleaned if cleaned == line else self.redactor.redact(cleaned))
+        texts = bounded(self.redactor.redact(value)).split("\n")
+        return "\n".join(harmless(text, self.redactor) for text in texts)
 
     def _say_lost(self) -> None:
         """Say how much was not kept since this was last said."""
@@ -157,6 +153,13 @@ class Log:
                     os.close(self._file)
             self._file, self._closed = -1, True
             self._grown.notify_all()
+
+
+def harmless(line: str, redactor: Redactor) -> str:
+    """Return a line that drives no terminal, is not too long, and holds no secret, whole or with escapes in it."""
+    redacted = redactor.redact(line)
+    cleaned = clean(redacted)
+    return shortened(cleaned if cleaned == redacted else redactor.redact(cleaned))
 
 
 def _spared(event: Event) -> tuple[Event | None, str]:

@@ -13,9 +13,7 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import yaml
-
-from corpushooks import claims, git, layout, log, old_logs, tree, view
+from corpushooks import claims, git, layout, log, old_logs, release, tree, view
 from corpushooks.deployment import (
     BROKEN,
     DEPLOYED,
@@ -215,9 +213,9 @@ def _claim(store: History, project: Project) -> list[str]:
     if row is None or row.live is None:
         return []
     try:
-        cfg = yaml.safe_load((project.minion_dir / "minion").read_text())["ms_project"]
-        other = store.claim(project.name, row.live, claims.of(cfg))
-    except (OSError, yaml.YAMLError, KeyError, TypeError, CorpusError):
+        cfg = release.last_cfg(project)
+        other = store.claim(project.name, row.live, claims.of(cfg)) if cfg else None
+    except (KeyError, TypeError, CorpusError):
         return []  # the next deployment claims them
     return [f"{project.name}: {other.claim} belongs to project {other.project}, too"] if other else []
 

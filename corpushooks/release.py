@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from corpushooks import assigned, claims, config, disk, git, health, hostname, tree, wiring
+import yaml
+
+from corpushooks import assigned, claims, config, disk, git, health, hostname, services, tree, wiring
 from corpushooks.deployment import Request
 from corpushooks.errors import ConfigError, RefusedError, UsageError
 from corpushooks.paths import flaw, strays
@@ -321,6 +323,15 @@ def remember(project: Project, redactor: Redactor, *, live: bool = False) -> Non
 # cfg
 
 
+def last_cfg(project: Project) -> Mapping[str, Any] | None:
+    """Return the configuration of a project that Salt had last; None where there is none that can be read."""
+    try:
+        cfg = yaml.safe_load((project.minion_dir / "minion").read_text())["ms_project"]
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+        return None
+    return cfg if isinstance(cfg, Mapping) else None
+
+
 def compute(
     session: Session,
     release: Release,
@@ -383,6 +394,7 @@ def cfg_of(read: config.Layers, release: Release, settings: Settings) -> config.
         cfg = config.compute(read, name=release.project.name, env_defaults_win=settings.env_defaults_win)
         health.checks(cfg.values["health"])  # now, and not when all is installed
         claims.of(cfg.values)
+        services.of(cfg.values)
         return cfg
     except ConfigError as exc:
         place = _place(release, *exc.message.split(": ", 2)[:2])

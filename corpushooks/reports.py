@@ -53,6 +53,16 @@ def status(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
     return Report(found[0] if one else found, lines or ["no projects: corpus init NAME"])
 
 
+def addresses(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
+    """Tell where a project answers; where addresses are `needed` it is an error that there are none."""
+    (row,) = rows
+    found = site.history.addresses(row.name)
+    if options.get("needed") and not found:
+        what = f"{row.name} has no addresses" if row.live else f"nothing is live in {row.name}: it has no addresses"
+        raise CorpusError(what, hint="name them as `urls` beside data: corpus help claims")
+    return Report({"project": row.name, "urls": found}, found)
+
+
 def history(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
     """Tell of the deployments of a project, the newest first: `limit` of them."""
     (row,), limit = rows, options.get("limit")
@@ -184,6 +194,7 @@ def _two(site: Site, row: ProjectRow, options: Options) -> tuple[Deployment, Dep
 Tell = Callable[[Site, Sequence[ProjectRow], Options], Report]
 REPORTS: Mapping[str, tuple[str, Tell]] = {  # what can be told, and the right that it needs
     "status": (READ, status),
+    "open": (READ, addresses),
     "history": (READ, history),
     "commands": (PUSH, commands),
     "config": (PUSH, config),

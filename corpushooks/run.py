@@ -20,6 +20,15 @@ Child = subprocess.Popen
 
 
 @dataclass(frozen=True)
+class Account:
+    """Whom a process may run as: its only rights are those of these ids."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Output:
     """What a program that has ended gave."""
 
@@ -132,13 +141,19 @@ def spawn(
     stdout: int = DEVNULL,
     stderr: int = DEVNULL,
     pass_fds: Sequence[int] = (),
+    account: Account | None = None,
 ) -> Child[bytes]:
-    """Start a program in a session of its own, without our descriptors; raise ProcessError."""
+    """Start a program in a session of its own, without our descriptors; raise ProcessError.
+
+    With an `account` it runs as that, which can look at what it was given: then nothing of our environment.
+    """
     words = [os.fspath(word) for word in argv]
+    given = clean_env(env) if account is None else {"PATH": os.defpath, "LC_ALL": "C.UTF-8", **(env or {})}
+    uid, gid, groups = (account.uid, account.gid, account.groups) if account else (None, None, None)
     try:
         return subprocess.Popen(
-            words, cwd=cwd, env=clean_env(env), stdin=stdin, stdout=stdout, stderr=stderr,
-            pass_fds=tuple(pass_fds), start_new_session=True,
+            words, cwd=cwd, env=given, stdin=stdin, stdout=stdout, stderr=stderr,
+            pass_fds=tuple(pass_fds), start_new_session=True, user=uid, group=gid, extra_groups=groups,
         )  # fmt: skip
     except OSError as exc:
         raise ProcessError(f"{words[0]}: {exc.strerror}") from exc

@@ -192,7 +192,7 @@ class Run:
         done, asked = self.deployment, self.request
         return Began(
             done.project, self.row.environment, done.number, asked.kind, asked.who if asked.key else "",
-            new=self.row.tree_code, task=asked.task, edited=asked.edited,
+            new=self.row.tree_code, task=asked.task or " ".join(asked.units), edited=asked.edited,
         )  # fmt: skip
 
     def verdict(self, reason: str = "", hint: str = "", *, see_log: bool = False) -> Verdict:

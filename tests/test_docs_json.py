@@ -35,8 +35,10 @@ SHOWN = {  # section of the page: commands that print such a mapping, or a list 
     "A deployment": ["deploy hello", "deploy hello --nowait"],
     "corpus status": ["status hello --urls", "status --urls"],
     "corpus history --commands": ["history hello --commands"],
+    "corpus open": ["open hello"],
     "corpus archives": ["archives hello"],
     "corpus log": ["log hello 1"],
+    "corpus app-log": ["app-log hello"],
     "corpus diff": ["diff hello"],
     "corpus stats": ["stats"],
     "corpus metrics": ["metrics"],
@@ -78,7 +80,8 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     """Return a host with two releases and a failure."""
     folder = tmp_path_factory.mktemp("live")
     with shared_box(folder, page="one") as box, world(folder / "second"):
-        assert box.app("two").push().code == 0
+        logs = "makina-projects.hello:\n  logs: ['{data_root}/page']\n"
+        assert box.app("two", files={".salt/PILLAR.sample": logs}).push().code == 0
         box.work().commit({".salt/20_broken.sls": FAILING})
         assert box.work().push().code == 1
         box.ended(3)
@@ -133,6 +136,7 @@ def test_every_command_that_reports_is_on_the_page() -> None:
         "task",
         "repair",
         "cancel",
+        "restart",
         "history",
         "key remove",
         "key set",

@@ -21,8 +21,22 @@ TAKEN = {
     "git-upload-pack 'hello.pillar'": Wanted("push", "hello", "upload-pack", "pillar"),
     "git-receive-pack '/hello.pillar.git'": Wanted("push", "hello", "receive-pack", "pillar"),
     "status": Wanted("read", words=("status",)),
-    "status hello --json": Wanted("read", "hello", words=("status", "hello", "--json")),
-    "log hello 3 -f": Wanted("read", "hello", words=("log", "hello", "3", "-f")),
+    "status hello --json": Wanted("read", "hello", words=("status", "--json", "hello")),
+    "log hello 3 -f": Wanted("read", "hello", words=("log", "-f", "hello", "3")),
+    "open hello": Wanted("read", "hello", words=("open", "hello")),
+    "freeze hello moving house": Wanted("admin", "hello", words=("freeze", "--", "hello", "moving house")),
+    "freeze hello 'moving house'": Wanted("admin", "hello", words=("freeze", "--", "hello", "moving house")),
+    "freeze hello don't push - it's Bob's": Wanted(
+        "admin", "hello", words=("freeze", "--", "hello", "don't push - it's Bob's")
+    ),
+    'freeze --json hello "a" and "b"': Wanted(
+        "admin", "hello", words=("freeze", "--json", "--", "hello", '"a" and "b"')
+    ),
+    "freeze hello -- gr\u00fcn": Wanted("admin", "hello", words=("freeze", "--", "hello", "-- gr\u00fcn")),
+    "freeze --all the disk is full": Wanted("admin", words=("freeze", "--all", "--", "the disk is full")),
+    "freeze the disk is --all full": Wanted("admin", "the", words=("freeze", "--", "the", "disk is --all full")),
+    "thaw hello --json": Wanted("admin", "hello", words=("thaw", "--json", "hello")),
+    "thaw --all": Wanted("admin", words=("thaw", "--all")),
     "history hello": Wanted("read", "hello", words=("history", "hello")),
     "deploy hello": Wanted("push", "hello", words=("deploy", "hello")),
     "deploy hello v1.0~2": Wanted("push", "hello", words=("deploy", "hello", "v1.0~2")),
@@ -53,7 +67,10 @@ REFUSED = [
     "sftp-server", "git -c x=y status", "internal-sftp", "whoami x", "help ../x", "help a b",
     "help --json", "set", "set --root=/ hello a=1", "set hello -x", "set h\u00e4llo a=1", "set 'hello\n' a=1",
     "unset hello", "unset hello a=1", "unset hello ../a", "set hello " + "a" * (64 << 10), "set hello 'a=1", "setup",
-    "set\x1b hello a=1",
+    "set\x1b hello a=1", "freeze", "freeze hello", "freeze hello ''", "freeze hello '  '", "freeze hello a\nb",
+    "freeze --all",
+    "freeze hello a\x1b[2J", "freeze ../hello why", "freeze -x hello why", "thaw", "thaw hello --all",
+    "thaw --all --all x", "status --all", "open", "open hello --all", "freeze hello " + "a" * 1000,
 ]  # fmt: skip
 
 

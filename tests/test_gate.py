@@ -30,6 +30,7 @@ from tests.test_rights import (
 
 assert open_folder and serving  # fixtures
 SSH = UIDS["ssh"]
+NOT_ALLOWED_TO_FREEZE = {**NOT_ALLOWED, "hint": "who may: root, the group corpus, and admin keys by ssh"}
 KEY = Key("alice", "ssh-ed25519", ED25519, "read", ("hello",))
 ENDED = "this session is over, or its key is no longer here"
 # Asks one thing after the other as somebody else; what has an admission presents the last one that was given.
@@ -95,6 +96,31 @@ def test_a_session_may_what_its_key_may_with_its_project(gate: daemon.Daemon) ->
     assert ask(gate, FOLLOW, token=token)[0]["error"] == ENDED  # of another process
     ask(gate, admit())
     assert [each.token for each in Keyring(gate.site.history).admissions()] != [token]  # who has ended is forgotten
+
+
+@needs_root
+def test_only_admin_keys_freeze_and_only_those_of_every_project_all_of_it(gate: daemon.Daemon) -> None:
+    why, ring = {"op": "freeze", "reason": "moving"}, Keyring(gate.site.history)
+    hello, other, every = ({**why, "project": project} for project in ("hello", "other", ""))
+    thaw = {"op": "thaw", "project": ""}
+
+    def told(right: str, *projects: str) -> list[Any]:
+        ring.add(replace(KEY, right=right, projects=projects))
+        (_, *of_hello, _), (_, *of_all, _) = (
+            ask(gate, admit(project=project, right=right), hello, other, every, thaw) for project in ("hello", "")
+        )
+        return [None if one == NOT_ALLOWED_TO_FREEZE else one["result"]["lines"][0] for one in (*of_hello, *of_all)]
+
+    assert told("push") == [None] * 8
+    assert told("admin", "hello") == ["hello is frozen by alice: moving", None, None, None] * 2
+    host = "this host is frozen by alice: moving"
+    assert told("admin")[4:] == ["hello is frozen by alice: moving", "other is frozen by alice: moving", host,
+                                 "this host is frozen no more"]  # fmt: skip
+    assert (gate.site.history.frozen("third"), len(told("read"))) == (None, 8)
+    (refused, _) = ask(gate, {**hello, "shows": False}, uid=UIDS["anna"], groups=[GIDS["hello-deploy"]])
+    assert refused == NOT_ALLOWED_TO_FREEZE
+    (done, _) = ask(gate, {**hello, "shows": False}, uid=UIDS["anna"], groups=[GIDS["corpus"]])
+    assert done["result"]["value"]["who"] == str(UIDS["anna"])
 
 
 @needs_root

@@ -20,19 +20,20 @@ FLOORS = {
     "entry": "__main__ cli cli.assign cli.check cli.deployments cli.host cli.projects cli.looking cli.keys cli.notify"
     " cli.run"
     " cli.tables cli.base demo daemon shell resetperms",
-    "procedures": "init assigning beyond claiming inspection checkup parts rebuild setup doctor doctor.patient"
-    " doctor.soundness doctor.privacy desk gate lookup reports follower watches pulse lanes acts deploy plan inplace"
-    " task prepare reruns steps trees pillars survivors announce running setting",
+    "procedures": "init app_log assigning beyond claiming inspection checkup parts rebuild restart setup doctor"
+    " doctor.patient doctor.soundness doctor.privacy desk freezing gate lookup reports follower watches pulse lanes"
+    " acts deploy plan inplace task prepare reruns steps trees pillars survivors announce running setting",
     "assemblies": "site release survey edits layout installer setup.accounts setup.actions",
     "doors": "git salt wiring tree outside health history accounts keyring directory authorized_keys log client peer"
-    " systemd machine apt notify watch ran terminal",  # one thing each
+    " systemd units machine apt notify watch ran terminal",  # one thing each
     "rooms behind a door": "tree.drift tree.sync tree.snapshot tree.restore tree.permissions tree.scan tree.entries"
     " tree.differences tree.removal tree.flags tree.descriptors tree.report tree.acl tree.manifest tree.mounts"
     " git.checkouts git.listings git.commits git.refs git.sharing git.bare git.worktrees git.access"
     " salt.warm salt.call salt.session salt.configuration salt.child salt.interface",
     "process": "store claimed vitals run disk locks obstacles patience leftovers safe_files sockets hostname"
     " distribution become",
-    "values": "screen screen.words screen.states screen.rows assigned claims checks checks.finding checks.packages"
+    "values": "screen screen.words screen.states screen.rows assigned claims services checks checks.finding"
+    " checks.packages"
     " checks.programs checks.states checks.keys checks.sent checks.texts checks.fixes pages progress view failure"
     " figures old_logs events records push setup.manual sls deployment config references settings ldap schema"
     " notice command endpoint keys rights project paths redaction text errors",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
+import json
 import os
 import shlex
 from collections.abc import Iterator
@@ -11,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import keys, shell
+from corpushooks import client, keys, shell
 from corpushooks.endpoint import parse
 from corpushooks.keyring import Keyring
 from corpushooks.keys import Key
 from corpushooks.project import Host
-from corpushooks.run import PIPE, Output, run, spawn, start_time
+from corpushooks.run import PIPE, Child, Output, run, spawn, start_time
 from tests.host import FAILING, Box, Work, until
 from tests.seat import heard, sitting
 from tests.sshd import Server, serving
@@ -69,6 +71,21 @@ class Door:
         command = self.server.command_with(self.folder / name).split()
         argv = [*command, "-T", *flags, "-p", port, f"{user}@{host}", *words]
         return run(argv, check=False, stdin=stdin, timeout=60)
+
+    @contextlib.contextmanager
+    def started(self, name: str, command: str) -> Iterator[tuple[Child[bytes], Path]]:
+        """Come with a key and ask for something that goes on; what it says lands in a file."""
+        user, _, address = self.server.url("").removeprefix("ssh://").partition("@")
+        host, _, port = address.partition(":")
+        words = [*self.server.command_with(self.folder / name).split(), "-T", "-p", port, f"{user}@{host}", command]
+        out = self.folder / "out"
+        with out.open("wb") as file:
+            child = spawn(words, stdout=file.fileno(), stderr=file.fileno())
+        try:
+            yield child, out
+        finally:
+            child.kill()
+            child.wait(10)
 
     @property
     def address(self) -> str:
@@ -181,6 +198,118 @@ def test_every_word(door: Door) -> None:
     refused = door.ssh("alice", "cancel hello")
     assert (refused.code, "nothing runs or waits in hello" in said(refused)) == (3, True)
     assert {row.request.key for row in door.box.history.deployments("hello")} == {"alice"}
+
+
+def test_an_admin_key_freezes_in_its_name_and_no_other_key_does(door: Door) -> None:
+    for right in ("read", "push", "admin"):
+        door.add(right, right, "hello")
+    work = door.box.app()
+    for right in ("read", "push"):
+        for command in ("freeze hello why", "thaw hello"):
+            told = door.ssh(right, command)
+            assert (told.code, f"it may {right}, not admin" in said(told)) == (3, True)
+    frozen = "hello is frozen by admin: don't push, we are moving"
+    assert said(door.ssh("admin", "freeze", "hello", "don't push, we are moving")) == f"{frozen}\n"
+    pushed = door.work("push").push()
+    assert (pushed.code, pushed.rejected) == (1, frozen)
+    told = door.ssh("admin", "freeze", "--all", "why")
+    assert (told.code, "admin keys" in said(told)) == (3, True)
+    assert said(door.ssh("admin", "thaw hello")) == "hello is frozen no more\n"
+    assert work.push().code == 0
+    events = [json.loads(line) for line in (door.box.root / "daemon.log").read_text().splitlines()]
+    assert [(one["event"], one["by"]) for one in events if one.get("by") == "admin"] == [
+        ("freeze", "admin"), ("thaw", "admin"),
+    ]  # fmt: skip
+
+
+def test_a_key_to_read_is_told_where_a_project_answers(door: Door) -> None:
+    door.add("bob", "read", "hello")
+    sample = "makina-projects.hello:\n  urls: ['http://a.example', 'https://b.example/shop']\n"
+    refused = door.ssh("bob", "open hello")
+    hint = f"hint: name them as `urls` beside data: ssh {door.address} help claims\n"
+    assert (refused.code, said(refused)) == (1, f"error: nothing is live in hello: it has no addresses\n{hint}")
+    door.box.app(files={".salt/PILLAR.sample": sample}).push()
+    assert said(door.ssh("bob", "open hello")) == "http://a.example\nhttps://b.example/shop\n"
+    assert json.loads(door.ssh("bob", "open hello --json").stdout) == {
+        "project": "hello", "urls": ["http://a.example", "https://b.example/shop"],
+    }  # fmt: skip
+
+
+LOGS = "makina-projects.hello:\n  units: [hello]\n  logs: ['{data_root}/app.log']\n"
+
+
+def test_a_key_to_push_reads_what_the_application_writes(door: Door) -> None:
+    for right in ("read", "push"):
+        door.add(right, right, "hello")
+    pillar = door.box.work(repo="pillar")
+    pillar.commit({"init.sls": "makina-projects.hello: {data: {password: hunter2-secret}}\n"})
+    pillar.push()
+    assert door.box.app(files={".salt/PILLAR.sample": LOGS}).push().code == 0
+    (door.box.project().data / "app.log").write_text("one\nkey \x1b[2Jhunter2-secret\n")
+    for command in ("app-log hello", "app-log hello -f", "restart hello", "restart hello hello.service"):
+        told = door.ssh("read", command)
+        assert (told.code, "it may read, not push" in said(told)) == (3, True)
+    told = door.ssh("push", "app-log hello")
+    assert (told.code, told.stdout) == (0, b"data/app.log: one\ndata/app.log: key ********\n")
+    assert told.stderr.startswith(b"warning: hello.service: systemd does not run on this host")
+    told = door.ssh("push", "app-log hello --json -n 1")
+    assert json.loads(told.stdout) == [{"at": None, "source": "data/app.log", "text": "key ********"}]
+    told = door.ssh("push", "restart hello")
+    assert (told.code, "systemd does not run on this host" in said(told)) == (3, True)
+
+
+def test_who_follows_an_application_and_leaves_leaves_nothing(door: Door) -> None:
+    door.add("alice", "push", "hello")
+    door.box.app(files={".salt/PILLAR.sample": LOGS}).push()
+    log = door.box.project().data / "app.log"
+    log.write_text("one\n")
+    with door.started("alice", "app-log hello -f -n 1") as (ssh, out):
+        until(lambda: "one" in out.read_text())
+        before = pid_of(door)
+        door.box.stop()  # the next daemon, which the client starts, goes on and repeats nothing
+        until(lambda: not carrying(f"--pid={before}"))
+        door.box.revive()
+        until(lambda: len(carrying(f"--pid={pid_of(door)}")) == 1)
+        with log.open("a") as file:
+            file.write("two\n")
+        until(lambda: "two" in out.read_text())
+        assert [line for line in out.read_text().splitlines() if line.startswith("data")] == [
+            "data/app.log: one", "data/app.log: two",
+        ]  # fmt: skip
+        ssh.kill()
+        ssh.wait(10)
+        until(lambda: not carrying("app-log", "hello", "-f"))  # that sshd started: nobody writes to it
+        until(lambda: not carrying(f"--pid={pid_of(door)}"))
+
+
+def pid_of(door: Door) -> int:
+    """Return the pid of the daemon, which a client may have started."""
+    return client.ping(door.box.host)
+
+
+def carrying(*words: str) -> list[str]:
+    """Return the processes that have these words among theirs."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            given = path.read_bytes().split(b"\0")
+            if all(word.encode() in given for word in words):
+                found.append(path.parent.name)
+    return found
+
+
+def test_nothing_is_restarted_while_a_deployment_runs(door: Door) -> None:
+    door.add("alice", "push", "hello")
+    gate = f"gate:\n  cmd.run:\n    - name: while ! test -e {door.box.root}/gate; do sleep 0.05; done\n"
+    work = door.box.app(files={".salt/10_gate.sls": gate, ".salt/PILLAR.sample": LOGS})
+    pushing = work.start_push()
+    until(lambda: door.box.exists(1) and "install 00_page" in door.box.log(1))
+    told = door.ssh("alice", "restart hello")
+    assert (told.code, said(told)) == (3, "error: deployment 1 of hello runs: nothing is restarted meanwhile\n"
+                                          f"hint: ssh {door.address} log hello 1 -f\n")  # fmt: skip
+    (door.box.root / "gate").touch()
+    assert pushing.wait(30) == 0
+    assert not door.box.exists(2)
 
 
 def test_a_terminal_shows_progress_on_one_line(door: Door) -> None:

@@ -204,6 +204,9 @@ def everything_about(project: Any) -> list[str]:
         {"op": "request", "request": {"kind": "task", "task": "x", "token": "r"}},
         {"op": "follow", "number": 1},
         {"op": "cancel"},
+        {"op": "app-log", "lines": 1},
+        {"op": "freeze", "reason": "why"},
+        {"op": "thaw"},
         {"op": "watch", "steps": []},
     ]
     return [line(**{**one, "project": project}) for one in asked]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import select
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -119,6 +120,12 @@ class Output(io.TextIOWrapper):
         except OSError as exc:
             return exc
         return self.raw.lost
+
+    def left(self) -> bool:
+        """Say whether whoever read what is printed has left: a pipe, or a session of ssh."""
+        poll = select.poll()
+        poll.register(self.raw.fileno(), 0)  # that it broke is said unasked
+        return bool(poll.poll(0))
 
     def silence(self) -> None:
         """Have what is printed go nowhere from now on."""

@@ -18,11 +18,11 @@ from corpushooks.deployment import Request
 from corpushooks.errors import BrokenError
 
 
-def _ask(context: Context, name: str, request: Request, as_json: bool) -> None:
-    """Ask the daemon, show what it says, exit with what came of it."""
+def _ask(context: Context, name: str, request: Request, as_json: bool, instead: str = "") -> None:
+    """Ask the daemon, show what it says, exit with what came of it; `instead` helps within a deployment."""
     context.row(name)
     if not request.nowait:
-        check_outside(context, name, f"with --nowait it is queued: corpus deploy {name} --nowait")
+        check_outside(context, name, instead or f"with --nowait it is queued: corpus deploy {name} --nowait")
     screen = Screen(err=as_json, lasting=True)
     asked = {"op": "request", "project": name, "request": asdict(replace(request, progress=screen.rewrites))}
     finish(context, name, screen, asked, as_json=as_json)
@@ -141,6 +141,17 @@ def task(context: Context, name: str, task_name: str, as_json: bool) -> None:
 
 @click.command()
 @NAME
+@click.argument("units", nargs=-1, metavar="[UNIT]...")
+@JSON
+@click.pass_obj
+def restart(context: Context, name: str, units: tuple[str, ...], as_json: bool) -> None:
+    """Restart the units of systemd that a project names, or those of them that are given, and see that they run."""
+    request = Request(kind="restart", units=units, token=secrets.token_hex(16))
+    _ask(context, name, request, as_json, instead="a state of an SLS file can restart a unit")
+
+
+@click.command()
+@NAME
 @JSON
 @click.pass_obj
 def repair(context: Context, name: str, as_json: bool) -> None:
@@ -164,4 +175,4 @@ def cancel(context: Context, name: str, as_json: bool) -> None:
     )
 
 
-COMMANDS = (deploy, rollback, watch_, task, repair, cancel)
+COMMANDS = (deploy, rollback, watch_, task, restart, repair, cancel)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import getpass
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import IO, Any
 
 import click
 
-from corpushooks import authorized_keys, keys, lookup
+from corpushooks import authorized_keys, client, freezing, keys, lookup
 from corpushooks.cli.base import JSON, NAME, Context, show
-from corpushooks.deployment import Freeze
 from corpushooks.errors import CorpusError, RefusedError, UsageError
+from corpushooks.freezing import Frozen, Thawed
+from corpushooks.history import History
 from corpushooks.keyring import Keyring
 from corpushooks.keys import Key
 from corpushooks.shell import forced
@@ -30,7 +32,7 @@ def key_() -> None:
 @click.argument("file", type=click.File("r", encoding="utf-8", errors="replace"))
 @click.option("--read", "right", flag_value=keys.READ, help="It may fetch, and see status, history and logs.")
 @click.option("--push", "right", flag_value=keys.PUSH, default=True, help="It may deploy, too (the default).")
-@click.option("--admin", "right", flag_value=keys.ADMIN, help="It may also deploy what is frozen, with -o insist.")
+@click.option("--admin", "right", flag_value=keys.ADMIN, help="It may also freeze and thaw, and deploy what is frozen.")
 @click.option("--project", "projects", multiple=True, metavar="P", help="Only this project; may be given again.")
 @click.option("--expires", metavar="DAY", help="Until when: 2030-12-31, or 90d from now.")
 @click.option("--authority", is_flag=True, help="It is that of an authority, whose certificates are let in.")
@@ -74,7 +76,7 @@ def _words(key: Key) -> str:
 @NAME
 @click.option("--read", "right", flag_value=keys.READ, help="Only fetch, and see status, history and logs.")
 @click.option("--push", "right", flag_value=keys.PUSH, help="Also deploy.")
-@click.option("--admin", "right", flag_value=keys.ADMIN, help="Also deploy what is frozen.")
+@click.option("--admin", "right", flag_value=keys.ADMIN, help="Also freeze and thaw, and deploy what is frozen.")
 @click.option("--project", "projects", multiple=True, metavar="P", help="Only this project; may be given again.")
 @click.option("--every-project", is_flag=True, help="Every project of this host.")
 @click.option("--expires", metavar="DAY", help="Until when: 2030-12-31, 90d from now, or never.")
@@ -209,23 +211,19 @@ def _line(key: Key) -> str:
 
 @click.command()
 @click.argument("name", required=False)
-@click.argument("reason", required=False)
+@click.argument("reason", nargs=-1)
 @click.option("--all", "every", is_flag=True, help="Every project of this host.")
 @JSON
 @click.pass_obj
-def freeze(context: Context, name: str | None, reason: str | None, every: bool, as_json: bool) -> None:
+def freeze(context: Context, name: str | None, reason: tuple[str, ...], every: bool, as_json: bool) -> None:
     """Refuse to deploy NAME, or --all, until it thaws; who tries is told REASON."""
     if every:
-        name, reason = "", reason or name
+        name, reason = "", tuple(filter(None, (name, *reason)))
     if not name and not every:
         raise UsageError("which project?", hint='corpus freeze NAME "why", or: corpus freeze --all "why"')
-    if not reason or not reason.strip().isprintable():
-        raise UsageError("say why, in one line: whoever tries is told", hint='corpus freeze NAME "why"')
-    history = context.known(name)[0] if name else context.history()
-    found = Freeze(name or "", reason.strip(), getpass.getuser(), time.time())
-    before = history.freeze(found.project, found.reason, found.who)
-    lines = [str(found), *([f"before: {before}"] if before else [])]
-    show(as_json, {**asdict(found), "before": before and asdict(before)}, lines)
+    said = {"op": "freeze", "project": name or "", "reason": " ".join(reason)}
+    _switch(context, said, lambda history: freezing.freeze(history, name or "", said["reason"], getpass.getuser()),
+            as_json)  # fmt: skip
 
 
 @click.command()
@@ -237,12 +235,21 @@ def thaw(context: Context, name: str | None, every: bool, as_json: bool) -> None
     """Deploy NAME, or --all, again."""
     if bool(name) == every:
         raise UsageError("which project?", hint="corpus thaw NAME, or: corpus thaw --all")
-    history = context.known(name)[0] if name else context.history()
-    if not history.thaw(name or ""):
-        raise RefusedError(f"{name or 'this host'} is not frozen", hint="corpus status")
-    left = history.frozen(name) if name else None
-    lines = [f"{name or 'this host'} is frozen no more", *([f"warning: {left}"] if left else [])]
-    show(as_json, {"thawed": name or "--all", "still": left and asdict(left)}, lines)
+    said = {"op": "thaw", "project": name or ""}
+    _switch(context, said, lambda history: freezing.thaw(history, name or ""), as_json)
+
+
+def _switch(
+    context: Context, asked: dict[str, str], act: Callable[[History], Frozen | Thawed], as_json: bool
+) -> None:  # fmt: skip
+    """Freeze or thaw: ourselves, or by the daemon where only that may use the store."""
+    if context.far:
+        told = client.ask(context.host, asked, click.echo)
+        show(as_json, told["value"], told["lines"])
+        return
+    history = context.known(asked["project"])[0] if asked["project"] else context.history()
+    done = act(history)
+    show(as_json, done.as_json(), done.lines())
 
 
 COMMANDS = (key_, freeze, thaw)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 import click
 
-from corpushooks import client, doctor, inspection, log, screen, setup
+from corpushooks import app_log, client, doctor, inspection, log, screen, setup
 from corpushooks.cli import tables
-from corpushooks.cli.base import JSON, NAME, Context, Screen, exit_code, show, warn
+from corpushooks.cli.base import JSON, NAME, Context, Output, Screen, exit_code, show, warn
 from corpushooks.doctor import patient
 from corpushooks.errors import Fault
 from corpushooks.reports import Report, naming, tell, warnings
@@ -46,6 +47,17 @@ def _show(kind: str, told: Report, as_json: bool) -> None:
     """Print a report: as JSON, as a table where a terminal is, else as plain lines."""
     if as_json or not sys.stdout.isatty() or not tables.show(kind, told.value, told.lines):
         show(as_json, told.value, told.lines)
+    warn(told.warnings)
+
+
+@click.command("open")
+@NAME
+@JSON
+@click.pass_obj
+def open_(context: Context, name: str, as_json: bool) -> None:
+    """Print the addresses where a project answers."""
+    told = _told(context, "open", name, {"needed": not as_json})
+    show(as_json, told.value, told.lines)
     warn(told.warnings)
 
 
@@ -149,6 +161,35 @@ def _far_log(context: Context, name: str, number: int | None, *, follow: bool, w
         sys.exit(exit_code(result["state"]))
 
 
+@click.command("app-log")
+@NAME
+@click.option("-f", "--follow", is_flag=True, help="Go on as it is written, until Ctrl-C.")
+@click.option(
+    "-n", "--lines", type=click.IntRange(0, app_log.MOST), default=100, help="How many of the newest (default: 100)."
+)
+@JSON
+@click.pass_obj
+def app_log_(context: Context, name: str, follow: bool, lines: int, as_json: bool) -> None:
+    """Show what the application writes: the journal of its units and its log files, as `units` and `logs` name them."""
+    context.row(name)
+    asked = {"op": "app-log", "project": name, "follow": follow, "lines": lines, "json": as_json}
+    found: list[str] = []
+    screen, keeps = Screen(), as_json and not follow
+    told = client.ask(
+        context.host, asked, found.append if keeps else screen.say, check=_is_read,
+        note=lambda text: click.echo(f"warning: {text}", err=True),
+    )  # fmt: skip
+    if keeps:
+        show(True, [json.loads(line) for line in found], [])
+    sys.exit(1 if told["notes"] and not told["lines"] else 0)
+
+
+def _is_read() -> None:
+    """End where nobody reads what is printed: a session of ssh that ended does not say so."""
+    if isinstance(sys.stdout, Output) and sys.stdout.left():
+        sys.exit(1)
+
+
 @click.command("config")
 @NAME
 @click.option("--origin", is_flag=True, help="Say of each value which layer gave it, and which file.")
@@ -171,4 +212,4 @@ def doctor_(context: Context, as_json: bool) -> None:
     sys.exit(1 if any(each.faults for each in found) else 0)
 
 
-COMMANDS = (status, history_, archives, stats, metrics, diff, log_, config_, doctor_)
+COMMANDS = (status, open_, history_, archives, stats, metrics, diff, log_, app_log_, config_, doctor_)

@@ -32,6 +32,7 @@ from corpushooks.events import (
     StepEnded,
     Text,
     Traced,
+    UnitRestarted,
     Verdict,
     Warned,
     as_record,
@@ -181,6 +182,13 @@ def _health(one: HealthAsked) -> list[Line]:
     return [Line(row(f"      health {shortened(one.check, 60)}", "", one.seconds))]
 
 
+def _restart(one: UnitRestarted) -> list[Line]:
+    if one.ok:
+        return both([row(f"      restart {one.unit}", one.state, one.seconds)])
+    said = rows.indent(one.output.split("\n"), 10) if one.output else []
+    return both([f"        FAILED   {one.unit}: {one.state}", *said])
+
+
 def _warning(one: Warned) -> list[Line]:
     if one.aside:
         return aside(f"warning: {one.text}")
@@ -205,6 +213,7 @@ SHOWN: Mapping[type[Any], Callable[[Screen, Any], list[Line]]] = {
     StepBegan: _plain(lambda one: []),
     StepEnded: _plain(_step),
     HealthAsked: _plain(_health),
+    UnitRestarted: _plain(_restart),
     Listed: _plain(words.things),
     SlsBegan: lambda screen, record: screen.began(record, record.event),
     Output: lambda screen, record: screen.output(record, record.event),

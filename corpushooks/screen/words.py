@@ -24,6 +24,8 @@ def _what(began: Began) -> str:
     """Say what a deployment is about."""
     if began.kind == "task":
         return began.task
+    if began.kind == "restart":
+        return began.task or "its units"
     if began.kind == "edit":
         return edited(began.edited)
     if began.kind == "repair":

@@ -1,0 +1,58 @@
+"""Freezes projects and thaws them, for the command and for whoever asks the daemon."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from corpushooks.deployment import Freeze
+from corpushooks.errors import RefusedError, UsageError
+from corpushooks.history import History
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """What is frozen now, and what was said before where it was frozen already."""
+
+    freeze: Freeze
+    before: Freeze | None
+
+    def as_json(self) -> Mapping[str, Any]:
+        return {**asdict(self.freeze), "before": self.before and asdict(self.before)}
+
+    def lines(self) -> list[str]:
+        return [str(self.freeze), *([f"before: {self.before}"] if self.before else [])]
+
+
+@dataclass(frozen=True)
+class Thawed:
+    """What is frozen no more ("": the host), and the freeze of the host where that still holds."""
+
+    project: str
+    still: Freeze | None
+
+    def as_json(self) -> Mapping[str, Any]:
+        return {"thawed": self.project or "--all", "still": self.still and asdict(self.still)}
+
+    def lines(self) -> list[str]:
+        warning = [f"warning: {self.still}"] if self.still else []
+        return [f"{self.project or 'this host'} is frozen no more", *warning]
+
+
+def freeze(history: History, project: str, reason: str, who: str) -> Frozen:
+    """Refuse deployments of a project ("": of all) until it thaws; raise UsageError for a wrong reason."""
+    reason = reason.strip()
+    if not reason or not reason.isprintable():
+        raise UsageError("a one-line reason is required; it is shown to anyone who is refused",
+                         hint='corpus freeze NAME "why"')  # fmt: skip
+    found = Freeze(project, reason, who, time.time())
+    return Frozen(found, history.freeze(project, reason, who))
+
+
+def thaw(history: History, project: str) -> Thawed:
+    """Deploy a project ("": all) again; raise RefusedError where it is not frozen."""
+    if not history.thaw(project):
+        raise RefusedError(f"{project or 'this host'} is not frozen", hint="corpus status")
+    return Thawed(project, history.frozen(project) if project else None)
