@@ -120,7 +120,7 @@ def clone(server: Server, project: str) -> None:
 @pytest.mark.parametrize("name", SITES)
 def test_a_first_deployment_that_fails_is_in_nobodys_way(server: Server, name: str) -> None:
     """Its unit, its pool and its virtual host are taken back; another project deploys, and then it itself."""
-    project, other = f"{name}3", f"{name}4"
+    project, other = f"{name}-first", f"{name}-other"  # /etc/python3 is Debian's
     for each in (project, other):
         server.run(f"corpus init {each} --installer {name}")
         configure(server, each, domain=address(each))
