@@ -40,7 +40,7 @@ def ended(run: Run) -> int:
     except CorpusError as exc:
         wrong = exc.message
     if wrong:
-        run.warn(wrong)
+        run.voice.warn(wrong)
         return 0
     return len(run.settings.notify)
 
@@ -70,7 +70,7 @@ def _told(run: Run, event: str) -> Notice:
     """Return what there is to tell of a deployment; its log and its reason hold no secret."""
     done, first, last = run.deployment, "", deque[str](maxlen=LINES)
     with contextlib.suppress(LogError, OSError):
-        for text in screen.texts(log.read(run.log.path), whole=False):
+        for text in screen.texts(log.read(run.voice.log.path), whole=False):
             first = first or text
             last.append(text)
     return Notice(

@@ -15,22 +15,22 @@ def begin(run: Run) -> None:
         return
     with run.site.effect("shed outside"):
         if run.request.kind == "rollback":
-            _say(run, outside.take_back_later(run.project, run.request.target, run.warn))
+            _say(run, outside.take_back_later(run.project, run.request.target, run.voice.warn))
 
 
 def take_back(run: Run, mark: Mark) -> Detail:
     """Make what the failed release wrote outside what it was."""
     with run.site.effect("undo outside"):
-        found = outside.take_back(run.project, run.warn)
+        found = outside.take_back(run.project, run.voice.warn)
     _say(run, found)
     return Detail(len(found), "file") if found else NOTHING
 
 
 def reload(run: Run, mark: Mark) -> Detail:
     """Have services read what was taken back."""
-    return Detail(note=", ".join(outside.reload(run.project, run.warn)))
+    return Detail(note=", ".join(outside.reload(run.project, run.voice.warn)))
 
 
 def _say(run: Run, paths: list[str]) -> None:
     if paths:
-        run.tell(listed("taken back", [Item(shown(path)) for path in paths]))
+        run.voice.tell(listed("taken back", [Item(shown(path)) for path in paths]))

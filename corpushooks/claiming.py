@@ -22,7 +22,7 @@ def claim(run: Run, cfg: Mapping[str, Any]) -> None:
             other = run.site.history.claim(run.project.name, run.deployment.number, wanted)
         refused = _refused(run.project, cfg, other) if other else None
     if refused and run.request.kind == "plan":
-        run.warn(f"{refused.message}: a push is refused")
+        run.voice.warn(f"{refused.message}: a push is refused")
     elif refused:
         raise refused
 

@@ -83,11 +83,11 @@ def deploy(run: Run) -> None:
     try:
         prepare.aim(run)
         prepare.check(run)
-        run.check_cancelled()
+        run.deadline.check()
     except CorpusError as exc:
-        refuse(run, run.cause(exc))
+        refuse(run, run.deadline.cause(exc))
     except Exception as exc:  # the edge of a lane: nothing was touched, whatever is wrong with it
-        run.tell(_trace(exc))
+        run.voice.tell(_trace(exc))
         refuse(run, RefusedError(f"internal error: {type(exc).__name__}: {exc}"))
     else:
         _go_on(run, PROCEDURE)
@@ -111,27 +111,27 @@ def _one(run: Run, step: Step) -> None:
     mark, start = Mark(index, len(PROCEDURE)), time.monotonic()
     with run.site.effect(f"{index} {step.name}"):
         if step.name == "publish":  # from its row on there is no way back: what goes forward must be there
-            steps.conclude(run, run.patience())
+            steps.conclude(run, run.deadline.patience())
         run.site.history.begin(run.deployment, step.name)
-        run.tell(StepBegan(step.name, mark.index, mark.total))
+        run.voice.tell(StepBegan(step.name, mark.index, mark.total))
         detail = step.act(run, mark)
     run.event("step", {"step": f"{index} {step.name}", "seconds": round(time.monotonic() - start, 3)})
     if run.deployment.state == RUNNING:  # what was cancelled in a step ends with it
-        run.check_cancelled()
-    run.tell(StepEnded(step.name, mark.index, mark.total, detail, time.monotonic() - start))
+        run.deadline.check()
+    run.voice.tell(StepEnded(step.name, mark.index, mark.total, detail, time.monotonic() - start))
 
 
 def _goes_on(run: Run, step: Step, exc: Exception) -> bool:
     """Do what the table says of a step that failed; return whether the procedure goes on."""
     if not isinstance(exc, CorpusError):
-        run.tell(_trace(exc))
+        run.voice.tell(_trace(exc))
         exc = StepError(f"{step.name} failed: {type(exc).__name__}: {exc}")
     elif isinstance(exc, DoorError):  # it does not say in which step it was met
         exc = type(exc)(f"{step.name}: {exc.message}", exc.hint)
     if step.on_failure == "warn" or run.deployment.state == DEPLOYED:
-        run.warn(exc.message)
+        run.voice.warn(exc.message)
         return True
-    exc = run.cause(exc)
+    exc = run.deadline.cause(exc)
     survivors.after(run, exc)
     if step.on_failure == "refuse":
         refuse(run, exc)
@@ -147,7 +147,7 @@ def refuse(run: Run, exc: CorpusError) -> None:
         tree.remove(run.archive)
         prepare.unpin(run)
     run.move(REFUSED, exc.message)
-    run.tell(run.verdict(exc.message, exc.hint))
+    run.voice.tell(run.verdict(exc.message, exc.hint))
 
 
 def _trace(exc: Exception) -> Traced:
@@ -173,25 +173,25 @@ def _leave(run: Run, reason: str) -> None:
     steps.conclude(run)
     run.site.history.set_tree(run.project.name, done.new_code, done.new_pillar)
     run.move(FAILED, reason)
-    run.tell(replace(run.verdict(reason, see_log=True), how="left", commit=done.new_code, live=done.old_code))
+    run.voice.tell(replace(run.verdict(reason, see_log=True), how="left", commit=done.new_code, live=done.old_code))
     _afterwards(run)
 
 
 def _say_live(run: Run) -> None:
-    done, took = run.deployment, time.monotonic() - run.since
+    done, took = run.deployment, time.monotonic() - run.deadline.since
     urls = tuple(run.site.history.addresses(done.project))
-    run.tell(replace(run.verdict(), commit=done.new_code, seconds=took, urls=urls))
+    run.voice.tell(replace(run.verdict(), commit=done.new_code, seconds=took, urls=urls))
 
 
 def _afterwards(run: Run, begun: Sequence[str] = ()) -> None:
     """Rotate and notify after a failure too; what fails in that is in the log."""
-    run.close_session()  # one that was stopped answers nothing more
+    run.salt.close()  # one that was stopped answers nothing more
     for step in _left(begun):
         try:
             run.site.history.begin(run.deployment, step.name)
             step.act(run, NOWHERE)
         except Exception as exc:  # the edge of a lane: the outcome stands already
-            run.tell(Warned(f"{step.name}: {exc}", aside=True))
+            run.voice.tell(Warned(f"{step.name}: {exc}", aside=True))
 
 
 def _left(begun: Sequence[str]) -> tuple[Step, ...]:
@@ -205,24 +205,24 @@ def _left(begun: Sequence[str]) -> tuple[Step, ...]:
 def roll_back(run: Run, reason: str) -> None:
     """Bring everything back to what it was; where that fails the project is broken."""
     layout.drop_ballast(run.project.host)
-    run.tell(Complained(reason))
+    run.voice.tell(Complained(reason))
     if run.deployment.state != ROLLING_BACK:
         run.move(ROLLING_BACK, reason)
-    run.undoing = True
+    run.deadline.lifted = True
     try:
         _undo_though_killed(run)
     except StoreError:
         raise  # the lane does it again once the store is back
     except Exception as exc:  # the edge of a lane: whatever failed, a person must know
         if run.site.stopping:  # whoever stops us stops Salt with us: the next daemon goes on from here
-            run.tell(Warned(f"stopped in the roll back ({exc}); the next daemon does it again"))
+            run.voice.tell(Warned(f"stopped in the roll back ({exc}); the next daemon does it again"))
             return
-        run.tell(_trace(exc))
+        run.voice.tell(_trace(exc))
         _break(run, str(exc), exc.hint if isinstance(exc, TreeError) else "")
         return
     run.move(ROLLED_BACK)
     kept = tree.is_whole(run.archive / "project.failed")
-    run.tell(replace(run.verdict(run.deployment.reason, see_log=True), kept=kept))
+    run.voice.tell(replace(run.verdict(run.deployment.reason, see_log=True), kept=kept))
     _afterwards(run)
 
 
@@ -231,8 +231,8 @@ def _undo_though_killed(run: Run) -> None:
     try:
         undo(run)
     except (SaltError, StepError) as exc:
-        run.tell(Warned(f"{exc.message}; the roll back is done again", aside=True))
-        run.close_session()
+        run.voice.tell(Warned(f"{exc.message}; the roll back is done again", aside=True))
+        run.salt.close()
         undo(run)
 
 
@@ -241,25 +241,25 @@ def undo(run: Run) -> None:
     for step in ROLL_BACK:
         with run.site.effect(f"undo {step.name}"):
             run.site.history.begin(run.deployment, f"undo {step.name}")
-            run.tell(StepBegan(step.name, undo=True))
+            run.voice.tell(StepBegan(step.name, undo=True))
             detail = step.act(run, NOWHERE)
-        run.tell(StepEnded(step.name, detail=detail, undo=True))
+        run.voice.tell(StepEnded(step.name, detail=detail, undo=True))
     steps.conclude(run)
 
 
 def _break(run: Run, why: str, help_first: str) -> None:
     name, number = run.project.name, run.deployment.number
-    broken = one_line(run.hide(f"the roll back of deployment {number} failed: {why}"))
+    broken = one_line(run.voice.hide(f"the roll back of deployment {number} failed: {why}"))
     run.site.history.set_broken(name, broken, number)
     run.move(BROKEN)
-    run.tell(run.verdict(why, f"{help_first or f'corpus log {name} {number}'}, then corpus repair {name}"))
+    run.voice.tell(run.verdict(why, f"{help_first or f'corpus log {name} {number}'}, then corpus repair {name}"))
     announce.ended(run)
 
 
 def repair(run: Run) -> None:
     """Do the roll back of a broken deployment again, and see that layout and wiring are whole."""
     name = run.project.name
-    run.tell(run.began())
+    run.voice.tell(run.began())
     try:
         moved = [] if run.row.broken_by is not None else trees.make_way(run, run.project.dir)
         if run.row.broken_by is not None:
@@ -273,21 +273,21 @@ def repair(run: Run) -> None:
         run.move(FAILED, exc.message)
         again = isinstance(exc, TreeError) and exc.hint
         hint = f"{exc.hint}, then corpus repair {name}" if again else f"corpus log {name} {run.deployment.number}"
-        run.tell(run.verdict(f"not repaired: {exc.message}", hint))
+        run.voice.tell(run.verdict(f"not repaired: {exc.message}", hint))
         return
     run.site.history.set_broken(name, None)
     run.move(DONE)
-    run.tell(run.verdict())
+    run.voice.tell(run.verdict())
 
 
 def _undo_again(run: Run, broken: Deployment) -> None:
-    run.tell(Noted(f"the roll back of deployment {broken.number} is done again"))
-    again = Run(run.site, run.project, run.settings, run.row, broken, run.log, undoing=True, owner=run.deployment)
+    run.voice.tell(Noted(f"the roll back of deployment {broken.number} is done again"))
+    again = Run.of(run.site, run.row, run.settings, broken, run.voice.log, owner=run.deployment)
     try:
         git.distrust(run.project.work_git)
         undo(again)
     finally:
-        again.close_session()
+        again.salt.close()
 
 
 # after a crash
@@ -321,9 +321,9 @@ def _recover_running(run: Run, begun: list[str]) -> None:
     interrupted = StepError("interrupted: the daemon was stopped or the host went down")
     if not run.request.sort.releases:
         run.move(FAILED, interrupted.message)
-        run.tell(run.verdict(interrupted.message, f"ask for the {run.request.kind} again"))
+        run.voice.tell(run.verdict(interrupted.message, f"ask for the {run.request.kind} again"))
     elif "publish" in begun:
-        run.tell(Warned("interrupted while it was published; going on"))
+        run.voice.tell(Warned("interrupted while it was published; going on"))
         _go_on(run, _from("publish"))
     elif "sync" in begun:
         _fail_interrupted(run, begun[-1], interrupted)
@@ -352,12 +352,12 @@ def _recover_ended(run: Run, begun: list[str]) -> None:
     """The outcome stands; say it where that was missed, and do what comes after it."""
     done = run.deployment
     if done.state == DEPLOYED:
-        if not run.log.ended:
+        if not run.voice.log.ended:
             _say_live(run)
         _go_on(run, _left(begun))
         return
-    if not run.log.ended:
-        run.tell(replace(run.verdict(done.reason), how="late"))
+    if not run.voice.log.ended:
+        run.voice.tell(replace(run.verdict(done.reason), how="late"))
     if done.state in (ROLLED_BACK, FAILED) and "sync" in begun:
         _afterwards(run, begun)
 

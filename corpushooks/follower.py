@@ -143,7 +143,7 @@ class Feed:
 def _wait_for_more(site: Site, deployment: Deployment, offset: int) -> None:
     run = site.running.get((deployment.project, deployment.number))
     if run is not None:
-        run.log.wait(offset, 0.5)
+        run.voice.log.wait(offset, 0.5)
     else:
         with site.changed:
             site.changed.wait(0.2)
@@ -180,6 +180,6 @@ def _heartbeat(site: Site, now: Deployment) -> str:
     steps = site.history.steps(now)
     since = view.lasting(time.time() - (now.started or now.queued))
     run = site.running.get((now.project, now.number))
-    progress = run.progress if run else None
-    last = run.hide(clean(progress.last())) if run and progress else ""
+    progress = run.salt.progress if run else None
+    last = run.voice.hide(clean(progress.last())) if run and progress else ""
     return heartbeat(steps[-1] if steps else view.outcome(now.state), since, last)

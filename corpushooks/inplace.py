@@ -23,31 +23,31 @@ EDITED = "edited"  # in a project's minion_dir: what Salt reads
 
 def edit(run: Run) -> None:
     """Deploy what was edited."""
-    run.tell(run.began())
+    run.voice.tell(run.began())
     try:
         _check(run)
         _go(run)
     except CorpusError as exc:
-        failed = run.cause(exc)
+        failed = run.deadline.cause(exc)
         survivors.after(run, failed)
         if isinstance(failed, StepError):
             failed = StepError(failed.message, hint="nothing is rolled back; save a corrected file to deploy it")
         run.fail(failed)
         return
     run.move(DONE)
-    run.tell(run.verdict())
+    run.voice.tell(run.verdict())
 
 
 def _go(run: Run) -> None:
     """Run the steps; what was tried counts as deployed, unless a daemon that stops ends it: the next one goes on."""
-    before = edits.look(run.project, run.patience())
+    before = edits.look(run.project, run.deadline.patience())
     try:
         for index, (step, act) in enumerate(IN_PLACE, 1):
             _one(run, step, Mark(index, len(IN_PLACE)), act)
     finally:
         if not run.site.stopping:
             with contextlib.suppress(DoorError):  # somebody writes there just now: it is deployed once more
-                edits.ran(run.project, before, run.touched)
+                edits.ran(run.project, before, run.salt.touched)
 
 
 def _check(run: Run) -> None:
@@ -61,23 +61,23 @@ def _check(run: Run) -> None:
 
 def _one(run: Run, step: str, mark: Mark, act: Callable[[Run, Mark], Detail]) -> None:
     """Run one step, journaled before it begins."""
-    run.check_cancelled()
+    run.deadline.check()
     start = time.monotonic()
     run.site.history.begin(run.deployment, step)
-    run.tell(StepBegan(step, mark.index, mark.total))
+    run.voice.tell(StepBegan(step, mark.index, mark.total))
     with run.site.effect(f"edit {step}"):
         detail = act(run, mark)
-    run.tell(StepEnded(step, mark.index, mark.total, detail, time.monotonic() - start))
+    run.voice.tell(StepEnded(step, mark.index, mark.total, detail, time.monotonic() - start))
 
 
 def _wire(run: Run, mark: Mark) -> Detail:
     """Let wiring and cfg follow what was edited; refuse what has wrong syntax."""
     wiring.wire(run.project, run.row.environment)
     found = _edited(run)
-    run.open_session(found)
+    run.salt.open(found)
     prepare.check_syntax(run, found, hint="mend it, and save it again")
     steps.open_session(run, found)
-    claiming.claim(run, run.cfg.values if run.cfg else {})
+    claiming.claim(run, run.salt.cfg.values if run.salt.cfg else {})
     run.foresees = True
     return NOTHING
 
@@ -85,8 +85,8 @@ def _wire(run: Run, mark: Mark) -> Detail:
 def _edited(run: Run) -> Release:
     """Return the release as it was edited. Its configuration stays, so that what fails can be run by hand."""
     folder = run.project.minion_dir / EDITED
-    salt = edits.edited_salt(run.project, folder, run.patience())
-    pillar = edits.edited_pillar(run.project, folder, run.patience())
+    salt = edits.edited_salt(run.project, folder, run.deadline.patience())
+    pillar = edits.edited_pillar(run.project, folder, run.deadline.patience())
     found = release.beside(run.project, run.row.environment, folder, salt, pillar)
     for message, hint in release.flaws({path.name: path.is_symlink() for path in found.states.iterdir()}):
         raise RefusedError(f".salt/{message}", hint)

@@ -103,14 +103,14 @@ def opened(site: Site, deployment: Deployment, *, needs_log: bool = True) -> Ite
     redactor = release.redactor_of(settings)
     release.recall(project, redactor)
     writer = log.Log(project.log_file(deployment.number), redactor, needed=needs_log)
-    run = Run(site, project, settings, row, deployment, writer)
+    run = Run.of(site, row, settings, deployment, writer)
     key = (deployment.project, deployment.number)
     site.running[key] = run
     site.tell()
     try:
         yield run
     finally:
-        run.close_session()
+        run.salt.close()
         del site.running[key]
         writer.close()
         if run.deployment.state == DEPLOYED:
@@ -130,7 +130,7 @@ def at_edge(run: Run, act: Callable[[Run], None]) -> None:
             raise
         _internal_error(run, exc)
     if run.deployment.final:
-        run.log.flush()  # nobody completes the log of what has ended
+        run.voice.log.flush()  # nobody completes the log of what has ended
         with run.site.effect("end"):
             run.site.history.end(run.deployment)
 
@@ -138,22 +138,22 @@ def at_edge(run: Run, act: Callable[[Run], None]) -> None:
 def _internal_error(run: Run, exc: Exception) -> None:
     about = {"project": run.project.name, "deployment": run.deployment.number}
     trace = "".join(traceback.format_exception(exc)).rstrip()
-    structlog.get_logger().error("internal error", exception=run.hide(trace), **about)
-    run.tell(Traced(trace))
+    structlog.get_logger().error("internal error", exception=run.voice.hide(trace), **about)
+    run.voice.tell(Traced(trace))
     run.deployment = run.site.history.deployment(run.project.name, run.deployment.number)
     touched = "sync" in run.site.history.steps(run.deployment)
     if run.deployment.state == RUNNING and not touched:
         run.move(FAILED, f"internal error: {exc}")
-        run.tell(run.verdict(f"internal error: {exc}"))
+        run.voice.tell(run.verdict(f"internal error: {exc}"))
     elif run.deployment.state in (RUNNING, ROLLING_BACK):
         if run.deployment.state == RUNNING:
             run.move(ROLLING_BACK, f"internal error: {exc}")
         run.site.history.set_broken(
-            run.project.name, one_line(run.hide(f"internal error: {exc}")), run.deployment.number
+            run.project.name, one_line(run.voice.hide(f"internal error: {exc}")), run.deployment.number
         )
         run.move(BROKEN)
         said = run.verdict(f"internal error: {exc}", f"corpus repair {run.project.name}")
-        run.tell(replace(said, how="fault"))
+        run.voice.tell(replace(said, how="fault"))
 
 
 @dataclass

@@ -39,13 +39,13 @@ def plan(run: Run) -> None:
         _show_files(run, changes)
         _states(run, changes)
     except CorpusError as exc:
-        run.fail(run.cause(exc))
+        run.fail(run.deadline.cause(exc))
         return
     finally:
-        run.close_session()
+        run.salt.close()
         prepare.unpin(run)
     run.move(DONE)
-    run.tell(run.verdict())
+    run.voice.tell(run.verdict())
 
 
 def _show_commits(run: Run) -> None:
@@ -55,8 +55,8 @@ def _show_commits(run: Run) -> None:
         return
     subjects = git.lost_commits(run.project.code_git, new, old, COMMITS + 1)
     if subjects:
-        named = [Item(run.hide(clean(subject))) for subject in subjects[:COMMITS]]
-        run.tell(listed("commits", named, total=len(subjects)))
+        named = [Item(run.voice.hide(clean(subject))) for subject in subjects[:COMMITS]]
+        run.voice.tell(listed("commits", named, total=len(subjects)))
 
 
 def _show_files(run: Run, changes: Sequence[Change]) -> None:
@@ -64,7 +64,7 @@ def _show_files(run: Run, changes: Sequence[Change]) -> None:
     work, new = run.project.work_git, run.deployment.new_code
     counts = git.counted(work, run.row.tree_code, new or git.empty_tree(work))
     if changes:
-        run.tell(listed("files", [Item(shown(path), letter, counts.get(path, "")) for letter, path in changes]))
+        run.voice.tell(listed("files", [Item(shown(path), letter, counts.get(path, "")) for letter, path in changes]))
 
 
 def _states(run: Run, changes: Sequence[Change]) -> None:
@@ -74,27 +74,27 @@ def _states(run: Run, changes: Sequence[Change]) -> None:
         cover = _cover(run, found, changes)
         minion = found.minion(replace(run.settings, minion={**run.settings.minion, **cover}))
         doubt = str(run.project.tree) if changes and not cover else ""
-        session = run.use(run.site.engine.session(minion, run))
-        run.cfg = cfg = release.compute(
-            session, found, run.settings, run.request, run.redactor, archive=run.archive, chrono=chrono,
+        session = run.salt.use(run.site.engine.session(minion, run.salt))
+        run.salt.cfg = cfg = release.compute(
+            session, found, run.settings, run.request, run.voice.redactor, archive=run.archive, chrono=chrono,
             port=run.site.ports(run.project),
         )  # fmt: skip
         _show_cfg(run, cfg.values)
         stems = found.install(run.request.steps)
         prepare.foresee(run, session, found, stems)
         for stem in stems:
-            run.check_cancelled()
-            result = session.run(run.project.sls_id(stem), test=True, timeout=run.time_left())
+            run.deadline.check()
+            result = session.run(run.project.sls_id(stem), test=True, timeout=run.deadline.left())
             _tell(run, SlsBegan(stem, "plan"), result, doubt)
-        run.close_session()
+        run.salt.close()
 
 
 def _tell(run: Run, began: SlsBegan, result: Result, doubt: str) -> None:
     """Tell what an SLS would do."""
-    run.tell(began)
+    run.voice.tell(began)
     for state in result.states:
-        run.tell(progress.told(state, doubt))
-    run.tell(progress.ended(began, result))
+        run.voice.tell(progress.told(state, doubt))
+    run.voice.tell(progress.ended(began, result))
 
 
 def _show_cfg(run: Run, new: Mapping[str, Any]) -> None:
@@ -105,14 +105,14 @@ def _show_cfg(run: Run, new: Mapping[str, Any]) -> None:
     folder = project.minion_dir / "candidate" / f"{run.deployment.number}-live"
     folder.mkdir(parents=True)
     live = release.beside(project, run.row.environment, folder, project.stage / ".salt", project.pillar_stage)
-    with run.site.engine.session(live.minion(run.settings), release.Unheard(run.redactor)) as session:
+    with run.site.engine.session(live.minion(run.settings), release.Unheard(run.voice.redactor)) as session:
         old = release.compute(
-            session, live, run.settings, run.request, run.redactor, archive=run.archive,
+            session, live, run.settings, run.request, run.voice.redactor, archive=run.archive,
             chrono=str(new["chrono"]), port=run.site.ports(run.project),
         ).values  # fmt: skip
-    lines = view.differences(run.redactor.masked(old), run.redactor.masked(new))
+    lines = view.differences(run.voice.redactor.masked(old), run.voice.redactor.masked(new))
     if lines:
-        run.tell(listed("cfg", list(map(Item, lines))))
+        run.voice.tell(listed("cfg", list(map(Item, lines))))
 
 
 def _cover(run: Run, found: Release, changes: Sequence[Change]) -> dict[str, object]:

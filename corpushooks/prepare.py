@@ -27,7 +27,7 @@ Pair = tuple[str | None, str | None]  # the commits of project.git and of pillar
 
 def aim(run: Run) -> None:
     """Record from where to where a deployment goes, pin its commits, say so; have Salt get ready."""
-    run.open_session(release.live(run.project, run.row.environment))  # Salt prepares meanwhile
+    run.salt.open(release.live(run.project, run.row.environment))  # Salt prepares meanwhile
     head = f"refs/heads/{run.row.branch}"
     old = git.ref(run.project.code_git, head), git.ref(run.project.pillar_git, head)
     _check_unmoved(run, head, old)
@@ -43,11 +43,11 @@ def aim(run: Run) -> None:
                 git.pin(path, run.deployment.number, commit)
     if run.row.live and old[0] != run.row.code:
         at = f"{view.short(old[0])}, which is not" if old[0] else "gone, and not"
-        run.warn(
+        run.voice.warn(
             f"{run.row.branch} was {'at ' if old[0] else ''}{at} what was live: something moved it that runs no hooks"
         )
     change = _change(run, new[0])
-    run.tell(
+    run.voice.tell(
         replace(
             run.began(), old=run.row.code, new=new[0], old_pillar=run.row.pillar, new_pillar=new[1],
             commits=change.added,
@@ -55,7 +55,7 @@ def aim(run: Run) -> None:
     )  # fmt: skip
     if change.lost:
         lost = git.lost_commits(run.project.code_git, str(run.row.code), str(new[0]))
-        run.warn(*(f"no longer live: {line}" for line in lost))
+        run.voice.warn(*(f"no longer live: {line}" for line in lost))
 
 
 def requested(site: Site, row: ProjectRow, request: Request) -> Request:
@@ -115,9 +115,9 @@ def _check_lost(run: Run) -> None:
         return
     refused = refusal(run.row, run.request, number)
     if run.request.kind == "plan":
-        run.warn(f"{refused.message}: a push is refused without -o force")
+        run.voice.warn(f"{refused.message}: a push is refused without -o force")
         return
-    run.tell(listed("lacks", list(map(Item, named))))
+    run.voice.tell(listed("lacks", list(map(Item, named))))
     raise refused
 
 
@@ -230,10 +230,10 @@ def _claim(run: Run, found: Release) -> None:
         return
     folder = found.minion_dir.parent / "claims"
     whole = release.beside(run.project, run.row.environment, folder, found.salt, found.pillar)
-    with run.site.engine.session(whole.minion(run.settings), release.Unheard(run.redactor)) as session:
+    with run.site.engine.session(whole.minion(run.settings), release.Unheard(run.voice.redactor)) as session:
         read = release.layers(
-            session, whole, run.settings, run.request, run.redactor, archive=run.archive, chrono="",
-            port=run.site.ports(run.project), timeout=run.time_left(),
+            session, whole, run.settings, run.request, run.voice.redactor, archive=run.archive, chrono="",
+            port=run.site.ports(run.project), timeout=run.deadline.left(),
         )  # fmt: skip
     claiming.claim(run, release.cfg_of(read, whole, run.settings).values)
 
@@ -252,14 +252,14 @@ def _check_edits(run: Run, entries: git.Listing) -> None:
         before = git.listing(run.project.code_git, old)
     found = edits.overwritten(
         run.project, before, entries, git.listing(run.project.pillar_git, pillar) if pillar else [],
-        run.patience(), (run.deployment.new_code, pillar),
+        run.deadline.patience(), (run.deployment.new_code, pillar),
     )  # fmt: skip
     if not found:
         return
-    run.tell(listed("edited", list(map(Item, found))))
+    run.voice.tell(listed("edited", list(map(Item, found))))
     text = f"{view.count(len(found), 'file')} edited on the server would be lost"
     if run.request.kind == "plan":
-        run.warn(f"{text}: a push is refused")
+        run.voice.warn(f"{text}: a push is refused")
     else:
         raise RefusedError(text, hint="commit them too, or push with -o force: the archive keeps them")
 
@@ -279,18 +279,18 @@ def _was_checked(run: Run, new: str, entries: git.Listing) -> bool:
 
 def check_syntax(run: Run, found: Release, hint: str = "nothing was touched; mend it and push again") -> None:
     """Refuse a release in whose files something is wrong that shows before they are rendered: file and line."""
-    run.check_cancelled()
-    assert run.session is not None
+    run.deadline.check()
+    assert run.salt.session is not None
     texts = survey.read(found)
     try:
-        problems = release.syntax(run.session, found, run.redactor, survey.readable(found, texts))
+        problems = release.syntax(run.salt.session, found, run.voice.redactor, survey.readable(found, texts))
     except SaltError:
-        run.check_cancelled()
+        run.deadline.check()
         raise
     said = [*survey.static(found, texts), *survey.packaged(found, texts, {}, apt.Lists())]
-    said = survey.cleared([*said, *(survey.of_problem(found, each) for each in problems)], run.redactor)
+    said = survey.cleared([*said, *(survey.of_problem(found, each) for each in problems)], run.voice.redactor)
     wrong = [each for each in errors(said) if not _is_aside(each)]
-    run.warn(*(each.text for each in errors(said) if _is_aside(each)))
+    run.voice.warn(*(each.text for each in errors(said) if _is_aside(each)))
     tell(run, [*warnings(said), *wrong[1:]])
     if wrong:
         raise RefusedError(str(wrong[0]), f"{wrong[0].help}; {hint}" if wrong[0].help else hint)
@@ -303,23 +303,23 @@ def _is_aside(finding: Finding) -> bool:
 
 def tell(run: Run, findings: Iterable[Finding], *, so_far: bool = False) -> None:
     """Say what was found, each thing once; `so_far`: an SLS that runs before may change it."""
-    fresh = [each for each in survey.cleared(findings, run.redactor) if each not in run.told]
+    fresh = [each for each in survey.cleared(findings, run.voice.redactor) if each not in run.told]
     run.told.update(fresh)
     if so_far:
-        run.warn(*(f"{each.text} (so far)" for each in fresh))
+        run.voice.warn(*(f"{each.text} (so far)" for each in fresh))
         return
     for each in errors(fresh):
-        run.tell(Complained(each.text))
-    run.warn(*(each.text for each in warnings(fresh)))
+        run.voice.tell(Complained(each.text))
+    run.voice.warn(*(each.text for each in warnings(fresh)))
 
 
 def foresee(run: Run, session: Session, found: Release, stems: list[str]) -> None:
     """Say, before the first SLS runs, what Salt and this host have against them as things are."""
     texts = survey.read(found)
-    tell(run, survey.carried(found, texts, run.cfg.odd if run.cfg else ()))
+    tell(run, survey.carried(found, texts, run.salt.cfg.odd if run.salt.cfg else ()))
     if run.settings.engine != "warm":  # a salt-call for each would take a second
         return
-    compiled = session.compile([run.project.sls_id(stem) for stem in stems], timeout=run.time_left())
+    compiled = session.compile([run.project.sls_id(stem) for stem in stems], timeout=run.deadline.left())
     told = dict(zip((found.states / f"{stem}.sls" for stem in stems), compiled, strict=True))
     said = survey.compiled(found, texts, told, apt.Lists(), literal=False)
     first = f".salt/{stems[0]}.sls" if stems else ""  # its turn is now: it says itself what is wrong

@@ -19,38 +19,40 @@ def reinstall(run: Run, mark: Mark) -> Detail:
     try:
         _install_again(run)
     except CorpusError as exc:
-        run.tell(Warned(f"{exc}; the install SLS run once more", aside=True))
+        run.voice.tell(Warned(f"{exc}; the install SLS run once more", aside=True))
         _install_once_more(run)
     return NOTHING
 
 
 def _install_again(run: Run) -> None:
-    assert run.release is not None
-    for stem in run.release.install():
+    assert run.salt.release is not None
+    for stem in run.salt.release.install():
         steps.run_sls(run, SlsBegan(stem, "again"))
 
 
 def _install_once_more(run: Run) -> None:
     """Run them in another session, since Salt itself may have ended: what was killed lives then."""
-    run.close_session()
+    run.salt.close()
     try:
         steps.open_session(run)
         _install_again(run)
     except CorpusError as exc:
-        run.warn(f"{exc} (after the roll back; what it manages outside project/ may be as it failed)")
-        run.close_session()  # it may be over: what follows opens another
+        run.voice.warn(f"{exc} (after the roll back; what it manages outside project/ may be as it failed)")
+        run.salt.close()  # it may be over: what follows opens another
 
 
 def compare(run: Run, mark: Mark) -> Detail:
     """Say in what project/ is not as the archive has it, after SLS ran that may write there; nothing is undone."""
-    if not run.again:
+    if not run.salt.again:
         return NOTHING
     try:
-        wrong = tree.differences(run.saved, run.project.tree, run.patience())
+        wrong = tree.differences(run.saved, run.project.tree, run.deadline.patience())
     except CorpusError as exc:
-        run.warn(f"what ran again may have changed project/: {exc}")
+        run.voice.warn(f"what ran again may have changed project/: {exc}")
         return NOTHING
     if not wrong:
         return Detail(note="as in the archive")
-    run.tell(listed("differs", [Item(shown(path)) for path in wrong], about=", ".join(dict.fromkeys(run.again))))
+    run.voice.tell(
+        listed("differs", [Item(shown(path)) for path in wrong], about=", ".join(dict.fromkeys(run.salt.again)))
+    )
     return Detail(note=f"{count(len(wrong), 'file differs', 'files differ')} from the archive")

@@ -4,36 +4,29 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from corpushooks import claims, hostname, sockets
 from corpushooks.checks.finding import Finding
-from corpushooks.config import Cfg
+from corpushooks.deadline import Deadline
 from corpushooks.deployment import FAILED, REFUSED, ChildRow, Deployment, ProjectRow, Request
 from corpushooks.endpoint import called, typed
-from corpushooks.errors import CancelledError, CorpusError, RefusedError, StepError, UsageError
-from corpushooks.events import Began, Verdict, Warned
-from corpushooks.events import Event as Told
+from corpushooks.errors import CorpusError, RefusedError, StepError, UsageError
+from corpushooks.events import Began, Verdict
 from corpushooks.history import History, open_store
 from corpushooks.log import Log
-from corpushooks.patience import Check
-from corpushooks.progress import Progress
 from corpushooks.project import Host, Project
-from corpushooks.redaction import Redactor
-from corpushooks.release import Release
 from corpushooks.run import Child, spawn, start_time
-from corpushooks.salt import Engine, SaltCallEngine, Session, WarmEngine
+from corpushooks.salt import Engine, SaltCallEngine, WarmEngine
+from corpushooks.session import Salted
 from corpushooks.settings import Settings, load
-from corpushooks.sls import Result, State, redacted
 from corpushooks.text import one_line
+from corpushooks.voice import Voice
 
 MARK = "CORPUS_DEPLOYMENT"  # in the environment of all that a deployment starts: the project's folder # its number
-
-ASK = 0.5  # seconds after which the store is asked again whether somebody cancelled
 
 Probe = Callable[[str, str], None]
 
@@ -104,30 +97,40 @@ class Site:
 
 @dataclass
 class Run:
-    """One deployment at work."""
+    """One deployment at work: what it is, and what it speaks with, must end by, and uses of Salt."""
 
     site: Site
     project: Project
     settings: Settings
     row: ProjectRow
     deployment: Deployment
-    log: Log
-    cancelled: threading.Event = field(default_factory=threading.Event)
-    session: Session | None = None
-    _sessions: ExitStack = field(default_factory=ExitStack)
-    release: Release | None = None
-    cfg: Cfg | None = None
-    progress: Progress | None = None  # the SLS that runs
-    touched: set[str] = field(default_factory=set)  # paths that states say they changed
-    again: list[str] = field(default_factory=list)  # SLS that ran since the tree was restored
+    voice: Voice
+    deadline: Deadline
+    salt: Salted
+    owner: Deployment  # whose processes ours are: another deployment, where that repairs this one
     named: set[tuple[str, int]] = field(default_factory=set)  # what processes that it left were said to be, by pid
     told: set[Finding] = field(default_factory=set)  # what was found and said already
     foresees: bool = False  # its SLS files are new: what Salt has against them is said before the first of them runs
-    undoing: bool = False
     restored: Mapping[str, tuple[int, ...]] | None = None  # in dev: the edits that a roll back brought back
-    owner: Deployment | None = None  # whose processes ours are, where that is another deployment
-    since: float = field(default_factory=time.monotonic)
-    warned: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(
+        cls, site: Site, row: ProjectRow, settings: Settings, deployment: Deployment, log: Log,
+        owner: Deployment | None = None,
+    ) -> Run:  # fmt: skip
+        """Return a deployment with what it needs to run; with `owner`, the rollback of one that this repairs."""
+        project, mine = site.host.project(deployment.project), owner or deployment
+        voice = Voice(log)
+        deadline = Deadline(
+            site.history, project.name, deployment.number, settings.timeout, settings.step_timeout, owner is not None
+        )
+
+        def register(pid: int, start: int, group: int) -> None:
+            site.history.add_child(mine, ChildRow(pid, start, group))
+
+        mark = f"{MARK}={project.dir}#{deployment.number}"
+        salt = Salted(site.engine, settings, mark, voice, deadline, register)
+        return cls(site, project, settings, row, deployment, voice, deadline, salt, mine)
 
     @property
     def request(self) -> Request:
@@ -139,14 +142,14 @@ class Run:
         return self.row.environment == "dev"
 
     @property
+    def undoing(self) -> bool:
+        """Whether it is rolled back."""
+        return self.deadline.lifted
+
+    @property
     def archive(self) -> Path:
         """The folder of this deployment's archive."""
         return self.project.archives / (self.deployment.archive or "none")
-
-    @property
-    def mark(self) -> str:
-        """What all that this deployment starts has in its environment, also what leaves its process group."""
-        return f"{MARK}={self.project.dir}#{self.deployment.number}"
 
     @property
     def saved(self) -> Path:
@@ -154,38 +157,33 @@ class Run:
         return self.archive / "project"
 
     @property
-    def redactor(self) -> Redactor:
-        """What hides secrets: in the log, and in whatever else is kept."""
-        return self.log.redactor
+    def mark(self) -> str:
+        """What all that this deployment starts has in its environment, also what leaves its process group."""
+        return self.salt.mark
 
-    def hide(self, text: str) -> str:
-        """Return a text without the secrets that are known by now."""
-        return self.redactor.redact(text)
+    def start(self, words: Sequence[str]) -> Child[bytes]:
+        """Start a command of this deployment, which is found and stopped where we are killed; raise ProcessError."""
+        child = spawn(words, cwd=Path("/"), env=dict([self.mark.split("=", 1)]))
+        self.salt.child(child.pid, start_time(child.pid) or 0, child.pid)
+        return child
+
+    def cancel(self) -> None:
+        """Stop this deployment, from another thread: it rolls back."""
+        self.deadline.cancelled.set()
+        if self.deadline.cuts:
+            self.salt.stop()
 
     # the outcome and what is said of it
 
     def move(self, state: str, reason: str = "") -> None:
         """Change the state of the deployment."""
-        self.deployment = self.site.history.move(self.deployment, state, one_line(self.hide(reason)))
+        self.deployment = self.site.history.move(self.deployment, state, one_line(self.voice.hide(reason)))
         about = {"reason": self.deployment.reason} if self.deployment.reason else {}
         self.event("state", {"state": state, "kind": self.request.kind, "by": self.request.who, **about})
 
     def event(self, event: str, about: Mapping[str, object]) -> None:
         """Tell whoever runs the host what happens in this deployment."""
         self.site.event(event, {"project": self.project.name, "deployment": self.deployment.number, **about})
-
-    def warn(self, *warnings: str) -> None:
-        """Show warnings, each once, the first of many."""
-        fresh = [warning for warning in dict.fromkeys(warnings) if warning not in self.warned]
-        self.warned |= set(fresh)
-        for warning in fresh[:20]:
-            self.tell(Warned(warning))
-        if len(fresh) > 20:
-            self.tell(Warned(f"{len(fresh) - 20} more of this kind"))
-
-    def tell(self, event: Told) -> None:
-        """Tell what happens to those who follow this deployment, now or later."""
-        self.log.tell(event)
 
     def began(self) -> Began:
         """Return the first event of a log."""
@@ -211,105 +209,7 @@ class Run:
     def fail(self, exc: CorpusError) -> None:
         """End a run that changed nothing which could be rolled back."""
         self.move(REFUSED if isinstance(exc, (RefusedError, UsageError)) else FAILED, exc.message)
-        self.tell(self.verdict(exc.message, exc.hint, see_log=isinstance(exc, StepError)))
-
-    # what a session of Salt reports
-
-    def child(self, pid: int, start: int, group: int) -> None:
-        """Record a process before it does anything."""
-        self.site.history.add_child(self.owner or self.deployment, ChildRow(pid, start, group))
-
-    def start(self, words: Sequence[str]) -> Child[bytes]:
-        """Start a command of this deployment, which is found and stopped where we are killed; raise ProcessError."""
-        child = spawn(words, cwd=Path("/"), env=dict([self.mark.split("=", 1)]))
-        self.child(child.pid, start_time(child.pid) or 0, child.pid)
-        return child
-
-    def state(self, state: State) -> None:
-        """Show that a state ended, where its SLS takes long."""
-        if self.progress:
-            (hidden,) = redacted(Result("", (state,), (), True, ""), self.redactor).states
-            self.progress.state(hidden)
-
-    def output(self, data: bytes) -> None:
-        """Show what a command wrote, where its SLS takes long."""
-        if self.progress:
-            self.progress.output(data)
-
-    # its end
-
-    def cancel(self) -> None:
-        """Stop this deployment, from another thread: it rolls back."""
-        self.cancelled.set()
-        session = self.session
-        if session is not None and not self.undoing:
-            session.stop()
-
-    def check_cancelled(self) -> None:
-        """Raise CancelledError where somebody asked for the end, or the time is over."""
-        if self.undoing:
-            return
-        row = self.site.history.deployment(self.project.name, self.deployment.number)
-        if row.cancelled or self.cancelled.is_set():
-            raise CancelledError(f"cancelled by {row.cancelled or 'somebody'}")
-        if self.time_left() == 0:
-            raise CancelledError(f"no end after {self.settings.timeout:g} s (timeout)")
-
-    def patience(self) -> Check:
-        """Return what a loop that begins now asks in each round, as often as it likes.
-
-        It raises CancelledError where this deployment is cancelled or late, or the loop takes more than `step_timeout`.
-        """
-        step, began, asked = self.settings.step_timeout, time.monotonic(), 0.0
-
-        def check() -> None:
-            nonlocal asked
-            now = time.monotonic()
-            if self.undoing or (now < asked + ASK and not self.cancelled.is_set()):
-                return
-            asked = now
-            self.check_cancelled()
-            if step is not None and now > began + step:
-                raise CancelledError(f"no end after {step:g} s (step_timeout)")
-
-        return check
-
-    def cause(self, exc: CorpusError) -> CorpusError:
-        """Return why something ended: whatever it met then, that it was cancelled or late comes first."""
-        try:
-            self.check_cancelled()
-        except CancelledError as asked:
-            return asked
-        return exc
-
-    def time_left(self) -> float | None:
-        """Return how many seconds the next SLS may take; None: any."""
-        step, whole = self.settings.step_timeout, self.settings.timeout
-        if whole is None or self.undoing:
-            return step
-        left = max(0.0, self.since + whole - time.monotonic())
-        return left if step is None else min(step, left)
-
-    def open_session(self, release: Release) -> Session:
-        """Return the session of Salt that this deployment's SLS run in, which sees the live trees as they are now."""
-        self.release, self.cfg = release, None
-        if self.session is None:
-            minion = replace(release.minion(self.settings), mark=self.mark)
-            self.use(self.site.engine.session(minion, self)).prepare()
-        assert self.session is not None
-        return self.session
-
-    def use(self, session: Session) -> Session:
-        """Make a session ours: it is stopped with us, also where that was asked for before it was there."""
-        self.session = self._sessions.enter_context(session)
-        if self.cancelled.is_set() and not self.undoing:
-            session.stop()
-        return session
-
-    def close_session(self) -> None:
-        """Let the session go: the trees it has seen change, or nothing is left to do."""
-        self.session = self.cfg = self.release = None
-        self._sessions.close()
+        self.voice.tell(self.verdict(exc.message, exc.hint, see_log=isinstance(exc, StepError)))
 
 
 def make_engine(host: Host, settings: Settings) -> Engine:

@@ -51,23 +51,25 @@ def archive(run: Run, mark: Mark) -> Detail:
         run.archive.chmod(0o700)
     outside.settle(run.project, run.row.live or 0)  # what tasks wrote since, and people with salt-call
     previous = last_archive(run.project, run.archive.name)
-    seen = edits.look(run.project, run.patience()) if run.in_dev else {}
-    found = tree.scan(run.project.tree, run.patience())
+    seen = edits.look(run.project, run.deadline.patience()) if run.in_dev else {}
+    found = tree.scan(run.project.tree, run.deadline.patience())
     _check_room(run, 2 * tree.cost(found, previous))  # a roll back keeps the failed tree beside it
     layout.keep_ballast(run.project.host)
     if enabled(run.request, "archive") and _run_special(run, "archive"):
-        found = tree.scan(run.project.tree, run.patience())
+        found = tree.scan(run.project.tree, run.deadline.patience())
     with run.site.effect("snapshot"):
-        report = tree.snapshot(found, run.saved, previous, run.patience())
-    run.warn(*report.warnings)
+        report = tree.snapshot(found, run.saved, previous, run.deadline.patience())
+    run.voice.warn(*report.warnings)
     if run.in_dev:
-        edits.keep_pillar(run.project, run.archive / "pillar", run.patience())
+        edits.keep_pillar(run.project, run.archive / "pillar", run.deadline.patience())
     if enabled(run.request, "archive"):
         _run_special(run, "post_archive")
-    if run.in_dev and edits.look(run.project, run.patience()) != seen:  # sync may write over what was saved since
-        check = run.patience()
-        run.warn(*tree.snapshot(tree.scan(run.project.tree, check), run.saved, previous, check).warnings)
-        edits.keep_pillar(run.project, run.archive / "pillar", run.patience())
+    if (
+        run.in_dev and edits.look(run.project, run.deadline.patience()) != seen
+    ):  # sync may write over what was saved since
+        check = run.deadline.patience()
+        run.voice.warn(*tree.snapshot(tree.scan(run.project.tree, check), run.saved, previous, check).warnings)
+        edits.keep_pillar(run.project, run.archive / "pillar", run.deadline.patience())
     return Detail(report.changed, "file", of=report.files)
 
 
@@ -102,9 +104,9 @@ def _check_room(run: Run, needed: int) -> None:
 def _enlarge(run: Run) -> None:
     """Run the host's command that makes room; it can be cancelled."""
     try:
-        attend(run.start(run.settings.enlarge), ENLARGE_LIMIT, run.patience())
+        attend(run.start(run.settings.enlarge), ENLARGE_LIMIT, run.deadline.patience())
     except ProcessError as exc:
-        run.warn(f"enlarge: {exc}")
+        run.voice.warn(f"enlarge: {exc}")
 
 
 def _free(project: Project) -> int:
@@ -128,22 +130,22 @@ def _rewire(run: Run) -> None:
         wiring.wire(run.project, run.row.environment)
     with run.site.effect("compute cfg"):
         open_session(run)
-    claiming.claim(run, run.cfg.values if run.cfg else {})
+    claiming.claim(run, run.salt.cfg.values if run.salt.cfg else {})
 
 
 def open_session(run: Run, found: Release | None = None) -> Release:
     """Open a session of Salt on the live trees, or another release, with the cfg of that."""
     found = found or release.live(run.project, run.row.environment)
-    session = run.open_session(found)
+    session = run.salt.open(found)
     chrono = run.deployment.archive or ""
-    run.cfg = release.compute(
-        session, found, run.settings, run.request, run.redactor, archive=run.archive, chrono=chrono,
-        port=run.site.ports(run.project), timeout=run.time_left(),
+    run.salt.cfg = release.compute(
+        session, found, run.settings, run.request, run.voice.redactor, archive=run.archive, chrono=chrono,
+        port=run.site.ports(run.project), timeout=run.deadline.left(),
     )  # fmt: skip
-    release.remember(run.project, run.redactor)
-    values = run.cfg.values
-    run.warn(*accounts.make_groups(run.project.host, values["groups"]))
-    run.warn(*accounts.make_user(run.project, str(values["user"]), str(values["group"])))
+    release.remember(run.project, run.voice.redactor)
+    values = run.salt.cfg.values
+    run.voice.warn(*accounts.make_groups(run.project.host, values["groups"]))
+    run.voice.warn(*accounts.make_user(run.project, str(values["user"]), str(values["group"])))
     return found
 
 
@@ -157,13 +159,13 @@ def fixperms(run: Run, mark: Mark) -> Detail:
         return Detail(note="fixperms.sls")
     if run.undoing:
         return Detail(note="as they were")  # the archive has them
-    values = run.cfg.values if run.cfg else {}
+    values = run.salt.cfg.values if run.salt.cfg else {}
     user, group = (str(values.get(key, getattr(run.project, key))) for key in ("user", "group"))
     uid, gid = accounts.account_ids(run.project.host, user, group)
     with run.site.effect("permissions"):
-        report = tree.fix(run.project.tree, uid=uid, gid=gid, check=run.patience())
+        report = tree.fix(run.project.tree, uid=uid, gid=gid, check=run.deadline.patience())
         data = tree.fix(run.project.data, uid=uid, gid=gid, recursive=False)
-    run.warn(*report.warnings, *data.warnings)
+    run.voice.warn(*report.warnings, *data.warnings)
     changed = report.changed + data.changed
     return Detail(changed, note="changed") if changed else NOTHING
 
@@ -175,22 +177,22 @@ def fixperms_before(run: Run, mark: Mark) -> Detail:
     except StepError as exc:
         if isinstance(exc, CancelledError) or exc.__cause__ is not None:  # its end was no failed state
             raise
-        run.warn(f"{exc}; it runs again after install")
+        run.voice.warn(f"{exc}; it runs again after install")
         return Detail(note="failed")
 
 
 def install(run: Run, mark: Mark) -> Detail:
     """Run the install SLS in order, up to the first that fails."""
-    assert run.release is not None
+    assert run.salt.release is not None
     if not enabled(run.request, "install"):
         return LEFT_OUT
     beyond.begin(run)
-    stems = run.release.install(run.request.steps)
+    stems = run.salt.release.install(run.request.steps)
     if run.foresees:
-        assert run.session is not None
-        prepare.foresee(run, run.session, run.release, stems)
+        assert run.salt.session is not None
+        prepare.foresee(run, run.salt.session, run.salt.release, stems)
     for index, stem in enumerate(stems):
-        run.check_cancelled()
+        run.deadline.check()
         run.site.history.begin(run.deployment, f"install {stem}")
         run_sls(run, SlsBegan(stem, "install", mark.index, mark.total, first=index == 0))
     beyond.reload(run, mark)
@@ -200,13 +202,13 @@ def install(run: Run, mark: Mark) -> Detail:
 
 def _await_health(run: Run) -> None:
     """Ask what was installed whether it answers, as `health` of its cfg says."""
-    wanted = run.cfg.values["health"] if run.cfg else []
+    wanted = run.salt.cfg.values["health"] if run.salt.cfg else []
     run.site.history.want_checks(run.project.name, run.deployment.number, wanted)
     for check in health.checks(wanted):
         began = time.monotonic()
         run.site.history.begin(run.deployment, f"health {shortened(str(check))}")
-        wrong = health.await_answer(check, run.patience(), run.start)
-        run.tell(HealthAsked(shortened(str(check)), time.monotonic() - began, wrong))
+        wrong = health.await_answer(check, run.deadline.patience(), run.start)
+        run.voice.tell(HealthAsked(shortened(str(check)), time.monotonic() - began, wrong))
         if wrong:
             raise StepError(f"health check failed: {shortened(str(check))}: {wrong}")
 
@@ -218,9 +220,9 @@ def conclude(run: Run, check: Check = endless) -> None:
     """
     project = run.project
     if run.in_dev and not run.undoing:
-        edits.deployed(project, run.touched, synced=enabled(run.request, "sync"), check=check)
+        edits.deployed(project, run.salt.touched, synced=enabled(run.request, "sync"), check=check)
     elif run.in_dev and run.restored is not None:
-        edits.changed_by(project, run.restored, run.touched)
+        edits.changed_by(project, run.restored, run.salt.touched)
     disk.flush_all(project.dir, project.minion_dir, project.host.salt_dir, project.host.pillar_dir)
 
 
@@ -252,8 +254,8 @@ def rotate(run: Run, mark: Mark) -> Detail:
     if not enabled(run.request, "rotate"):
         return LEFT_OUT
     keep = run.settings.keep_archives
-    if run.cfg:
-        keep = int(run.cfg.values.get("keep_archives", keep))
+    if run.salt.cfg:
+        keep = int(run.salt.cfg.values.get("keep_archives", keep))
     live = run.site.history.project(run.project.name)
     names = [p.name for p in run.project.archives.iterdir() if _archive_number(p.name) >= 0]
     names.sort(key=_archive_number, reverse=True)
@@ -298,7 +300,7 @@ def take_back_refs(run: Run, mark: Mark) -> Detail:
 
 def keep_failed(run: Run, mark: Mark) -> Detail:
     """Keep project/ as it failed, aside: rollback.sls files of old write to its later place."""
-    aside, place, check = run.archive / ".failed", run.archive / "project.failed", run.patience()
+    aside, place, check = run.archive / ".failed", run.archive / "project.failed", run.deadline.patience()
     trees.check_place(run)  # the other mount may be anything, of any size
     project = run.project
     tree.loosen(project.dir, project.git_dir, project.work_git, project.archives, run.archive)
@@ -311,7 +313,7 @@ def keep_failed(run: Run, mark: Mark) -> Detail:
             report = tree.snapshot(tree.scan(run.project.tree, check), aside, run.saved, check)
     except CorpusError as exc:
         tree.remove(aside)  # what there is of it may fill the disk
-        run.warn(f"the failed tree is not kept: {exc}")
+        run.voice.warn(f"the failed tree is not kept: {exc}")
         return NOTHING
     return Detail(report.changed, "file", of=report.files, note="kept")
 
@@ -333,11 +335,11 @@ def restore(run: Run, mark: Mark) -> Detail:
         report = tree.restore(run.saved, project.tree)
         if tree.is_whole(run.archive / "pillar"):  # it had been edited
             tree.restore(run.archive / "pillar", project.pillar)
-    run.warn(*report.warnings)
+    run.voice.warn(*report.warnings)
     if run.in_dev:
         run.restored = edits.look(project)
-    run.close_session()
-    run.again.clear()
+    run.salt.close()
+    run.salt.again.clear()
     with run.site.effect("undo claim"):
         run.site.history.unclaim(project.name, run.deployment.number)
     with run.site.effect("undo wire"):
@@ -369,7 +371,7 @@ def keep_edited(run: Run) -> None:
         keep_failed(run, NOWHERE)
         place_failed(run)
     except CorpusError as exc:
-        run.warn(f"what was edited is not kept: {exc}")
+        run.voice.warn(f"what was edited is not kept: {exc}")
 
 
 # running SLS
@@ -377,9 +379,9 @@ def keep_edited(run: Run) -> None:
 
 def _run_special(run: Run, stem: str) -> bool:
     """Run one of the procedures a project may override; return whether it has it."""
-    if not (run.release or release.live(run.project, run.row.environment)).has(stem):
+    if not (run.salt.release or release.live(run.project, run.row.environment)).has(stem):
         return False
-    if run.session is None or run.cfg is None:
+    if run.salt.session is None or run.salt.cfg is None:
         open_session(run)
     run_sls(run, SlsBegan(stem, "hook"))
     return True
@@ -388,23 +390,23 @@ def _run_special(run: Run, stem: str) -> bool:
 def run_sls(run: Run, began: SlsBegan) -> Result:
     """Run one SLS and tell of it; raise StepError where it failed."""
     stem, name = began.sls, _named(run, began)
-    run.check_cancelled()
-    assert run.session is not None and run.release is not None
+    run.deadline.check()
+    assert run.salt.session is not None and run.salt.release is not None
     if run.undoing:
-        run.again.append(stem)
-    start, run.progress = time.monotonic(), Progress(run.tell, began, run.hide)
+        run.salt.again.append(stem)
+    start, run.salt.progress = time.monotonic(), Progress(run.voice.tell, began, run.voice.hide)
     sls = run.project.sls_id(stem)
     try:
         with run.site.effect("SLS"):
-            result = run.session.run(sls, timeout=run.time_left())
+            result = run.salt.session.run(sls, timeout=run.deadline.left())
     except SaltError as exc:
-        run.check_cancelled()
+        run.deadline.check()
         raise StepError(f"{name}: {exc}") from exc
     took = time.monotonic() - start
     run.event("sls", {"sls": stem, "ok": result.ok, "states": len(result.states), "seconds": round(took, 3)})
-    run.progress.end(result, "" if result.ok else run.session.command(sls))
+    run.salt.progress.end(result, "" if result.ok else run.salt.session.command(sls))
     named = [name for state in result.states if state.changes for name in (state.name, *state.changes)]
-    run.touched |= {name for name in named if str(name).startswith("/")}
+    run.salt.touched |= {name for name in named if str(name).startswith("/")}
     if not result.ok:
         raise StepError(f"{name} failed: {failed_ids(result)}")
     return result
@@ -412,5 +414,5 @@ def run_sls(run: Run, began: SlsBegan) -> Result:
 
 def _named(run: Run, began: SlsBegan) -> str:
     """Return an SLS as an error names it: by its step, where it has one."""
-    shown = middle(run.hide(began.sls), NAMED)
+    shown = middle(run.voice.hide(began.sls), NAMED)
     return f"install {shown}" if began.role != "hook" else f"{shown}.sls"

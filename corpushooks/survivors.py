@@ -23,7 +23,7 @@ LEAST, BESIDE = 12, 25  # characters of a command in a line, and of what else is
 
 def settle(run: Run, mark: Mark = NOWHERE) -> Detail:
     """Stop what a deployment left at work in project/, and name what else of it goes on."""
-    run.close_session()
+    run.salt.close()
     project = run.project
     uid, _ = accounts.account_ids(project.host, project.user, project.group)
     found = leftovers.stop(
@@ -52,10 +52,10 @@ def _say(run: Run, what: str, processes: tuple[leftovers.Named, ...]) -> None:
     """Name processes, each once: in a few words, and whole in the log."""
     fresh = [each for each in processes if (what, each.pid) not in run.named]
     run.named |= {(what, each.pid) for each in fresh}
-    run.warn(*(f"{what}: {_brief(run.hide(each.command), len(what))} (pid {each.pid})" for each in fresh))
+    run.voice.warn(*(f"{what}: {_brief(run.voice.hide(each.command), len(what))} (pid {each.pid})" for each in fresh))
     if fresh:
-        named = [Item(shortened(clean(run.hide(each.command)), WHOLE), str(each.pid)) for each in fresh]
-        run.tell(listed("processes", named))
+        named = [Item(shortened(clean(run.voice.hide(each.command)), WHOLE), str(each.pid)) for each in fresh]
+        run.voice.tell(listed("processes", named))
 
 
 def _brief(command: str, taken: int) -> str:

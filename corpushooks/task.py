@@ -12,7 +12,7 @@ from corpushooks.site import Run
 def task(run: Run) -> None:
     """Run task_NAME.sls with cfg: no archive, no roll back."""
     name = run.request.task
-    run.tell(run.began())
+    run.voice.tell(run.began())
     try:
         if run.row.tree_code is None:
             raise RefusedError("nothing is deployed yet", hint="git push first")
@@ -24,14 +24,14 @@ def task(run: Run) -> None:
         run.fail(exc)
         return
     run.move(DONE)
-    run.tell(run.verdict())
+    run.voice.tell(run.verdict())
 
 
 def _run(run: Run, name: str) -> None:
     """Run its SLS; in dev what that changes is no edit."""
-    before = edits.look(run.project, run.patience()) if run.in_dev else None
+    before = edits.look(run.project, run.deadline.patience()) if run.in_dev else None
     try:
         steps.run_sls(run, SlsBegan(f"task_{name}", "task"))
     finally:
         if before is not None:
-            edits.changed_by(run.project, before, run.touched)
+            edits.changed_by(run.project, before, run.salt.touched)

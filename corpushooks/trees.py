@@ -24,14 +24,14 @@ def bring(run: Run) -> int:
     gone = [path for letter, path in changes if letter == "D"]
     fresh = frozenset(path for letter, path in changes if letter == "A")
     with run.site.effect("checkout stage"):
-        checkout(project, project.stage, new, run.patience())
+        checkout(project, project.stage, new, run.deadline.patience())
     with run.site.effect("checkout pillar"):
-        checkout(project, project.pillar_stage, run.deployment.new_pillar, run.patience())
+        checkout(project, project.pillar_stage, run.deployment.new_pillar, run.deadline.patience())
     with run.site.effect("sync pillar"):
-        pillars.lay(project, run.patience())
+        pillars.lay(project, run.deadline.patience())
     with run.site.effect("sync tree"):
-        report = tree.sync(project.stage, project.tree, gone, project.stamps, run.patience(), fresh)
-    run.warn(*report.warnings)
+        report = tree.sync(project.stage, project.tree, gone, project.stamps, run.deadline.patience(), fresh)
+    run.voice.warn(*report.warnings)
     _name_replaced(run, report.replaced)
     return report.changed
 
@@ -40,11 +40,13 @@ def _name_replaced(run: Run, paths: tuple[str, ...]) -> None:
     """Say which files that the application had made gave way to files of the commit."""
     if not paths:
         return
-    names = [run.hide(shown(path)) for path in sorted(paths)]
+    names = [run.voice.hide(shown(path)) for path in sorted(paths)]
     some = ", ".join(shortened(name, 80) for name in names[:REPLACED]) + (", …" if len(names) > REPLACED else "")
-    run.warn(f"{count(len(paths), 'file')} of the application replaced by the commit's, kept in the archive: {some}")
+    run.voice.warn(
+        f"{count(len(paths), 'file')} of the application replaced by the commit's, kept in the archive: {some}"
+    )
     if len(names) > REPLACED:
-        run.tell(listed("replaced", list(map(Item, names))))
+        run.voice.tell(listed("replaced", list(map(Item, names))))
 
 
 def checkout(project: Project, folder: Path, commit: str | None, check: Check = endless) -> None:
@@ -62,13 +64,15 @@ def bring_again(run: Run) -> None:
     """Bring the files of the deployed commits once more, where a folder of them was lost."""
     project = run.project
     git.distrust(project.work_git)
-    checkout(project, project.stage, run.row.tree_code, run.patience())
-    checkout(project, project.pillar_stage, run.row.tree_pillar, run.patience())
-    pillars.lay(project, run.patience())
-    report = tree.sync(project.stage, project.tree, [], project.stamps, run.patience())
-    run.warn(*report.warnings)
-    run.tell(Noted(f"{count(report.changed, 'file')} of the deployed commit brought again"))
-    run.warn(f"what else was in project/ is in the archives, up to the last deployment: corpus archives {project.name}")
+    checkout(project, project.stage, run.row.tree_code, run.deadline.patience())
+    checkout(project, project.pillar_stage, run.row.tree_pillar, run.deadline.patience())
+    pillars.lay(project, run.deadline.patience())
+    report = tree.sync(project.stage, project.tree, [], project.stamps, run.deadline.patience())
+    run.voice.warn(*report.warnings)
+    run.voice.tell(Noted(f"{count(report.changed, 'file')} of the deployed commit brought again"))
+    run.voice.warn(
+        f"what else was in project/ is in the archives, up to the last deployment: corpus archives {project.name}"
+    )
 
 
 def check_place(run: Run) -> None:
@@ -80,5 +84,5 @@ def make_way(run: Run, aside: Path) -> list[str]:
     """Move aside what is where folders of the project belong; return the names of these folders."""
     moved = layout.replaced(run.project)
     for path in moved:
-        run.warn(f"{path.name}/ was no folder any more; what was there is kept: {tree.set_aside(path, aside)}")
+        run.voice.warn(f"{path.name}/ was no folder any more; what was there is kept: {tree.set_aside(path, aside)}")
     return [path.name for path in moved]

@@ -23,7 +23,7 @@ FLOORS = {
     "procedures": "init app_log assigning beyond claiming inspection checkup parts rebuild restart setup doctor"
     " doctor.patient doctor.soundness doctor.privacy desk freezing gate lookup reports follower watches pulse lanes"
     " acts deploy plan inplace task prepare reruns steps trees pillars survivors announce running setting",
-    "assemblies": "site release survey edits layout installer setup.accounts setup.actions",
+    "assemblies": "site session deadline voice release survey edits layout installer setup.accounts setup.actions",
     "doors": "git salt wiring tree outside health history accounts keyring directory authorized_keys log client peer"
     " systemd units machine apt notify watch ran terminal",  # one thing each
     "rooms behind a door": "tree.drift tree.sync tree.snapshot tree.restore tree.permissions tree.scan tree.entries"
