@@ -48,7 +48,7 @@ def check(site: Site, row: ProjectRow, request: Request) -> None:
 
 def restart(run: Run) -> None:
     """Restart units one after the other, and see that they run."""
-    run.tell(run.began())
+    run.voice.tell(run.began())
     try:
         found = wanted(run.site, run.project, run.request.units)
         failed = [unit.name for unit in found if not _restarted(run, unit)]
@@ -56,10 +56,10 @@ def restart(run: Run) -> None:
         if failed:
             raise StepError(f"not running: {', '.join(failed)}")
     except CorpusError as exc:
-        run.fail(run.cause(exc))
+        run.fail(run.deadline.cause(exc))
         return
     run.move(DONE)
-    run.tell(run.verdict())
+    run.voice.tell(run.verdict())
 
 
 def _restarted(run: Run, unit: Unit) -> bool:
@@ -68,7 +68,7 @@ def _restarted(run: Run, unit: Unit) -> bool:
     run.site.history.begin(run.deployment, f"restart {unit.name}")
     try:
         child = run.start(units.restarting(unit.name))
-        attend(child, LIMIT, run.patience())
+        attend(child, LIMIT, run.deadline.patience())
     except ProcessError as exc:
         _say_failed(run, unit.name, exc.message)
         return False
@@ -76,13 +76,13 @@ def _restarted(run: Run, unit: Unit) -> bool:
     if child.returncode:
         _say_failed(run, unit.name, now.state)
         return False
-    run.tell(UnitRestarted(unit.name, now.state, ok=True, seconds=time.monotonic() - began))
+    run.voice.tell(UnitRestarted(unit.name, now.state, ok=True, seconds=time.monotonic() - began))
     return True
 
 
 def _settled(run: Run, found: Sequence[Unit]) -> list[str]:
     """Await that units have run for a moment; return the names of those that do not."""
-    check, end = run.patience(), time.monotonic() + SETTLED
+    check, end = run.deadline.patience(), time.monotonic() + SETTLED
     before = {unit.name: units.look(unit.name).restarts for unit in found}
     while before and time.monotonic() < end:
         check()
@@ -101,4 +101,4 @@ def runs(now: Unit, restarts: int) -> bool:
 
 def _say_failed(run: Run, name: str, why: str) -> None:
     """Say that a unit failed, with what it wrote last."""
-    run.tell(UnitRestarted(name, why, ok=False, output="\n".join(units.last_lines(name, JOURNAL))))
+    run.voice.tell(UnitRestarted(name, why, ok=False, output="\n".join(units.last_lines(name, JOURNAL))))
