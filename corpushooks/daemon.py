@@ -37,6 +37,7 @@ from corpushooks.peer import (
 )
 from corpushooks.pulse import Pulse
 from corpushooks.rights import Rights
+from corpushooks.setting import Turns
 from corpushooks.site import Site
 from corpushooks.systemd import Supervisor, supervisor
 from corpushooks.text import clean, one_line
@@ -57,6 +58,7 @@ class Daemon:
     supervisor: Supervisor = field(default_factory=Supervisor)
     limits: Limits = field(default_factory=Limits)
     places: Places = field(default_factory=Places)
+    turns: Turns = field(default_factory=Turns)
     rights: Rights = field(init=False)
     lanes: Lanes = field(init=False)
     watches: Watches = field(init=False)
@@ -182,7 +184,7 @@ class Daemon:
 
     def _act(self, peer: Connection) -> None:
         """Hear a request and do what it asks for; who may do nothing is not even heard."""
-        desk = Desk(self.site, self.lanes, self.watches, self.places, self.rights)
+        desk = Desk(self.site, self.lanes, self.watches, self.places, self.rights, self.turns)
         if not self.rights.anything(peer.caller) and not self.rights.is_account(peer.caller):
             raise desk.not_allowed()
         desk.serve(peer, peer.read())

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from corpushooks import (
@@ -59,7 +59,7 @@ class Desk:
     watches: Watches
     places: Places
     rights: Rights
-    setting: setting.Turns = field(default_factory=setting.Turns)
+    turns: setting.Turns  # shared by all connections
 
     def serve(self, peer: Connection, asked: Asked) -> None:
         """Do what a caller asks for."""
@@ -99,6 +99,11 @@ class Desk:
         by_ssh = "admin keys" if right == ADMIN else "keys"
         hint = f"who may: root, the group {self.rights.group}{people}, and {by_ssh} by ssh"
         return NotAllowedError("not allowed", hint)
+
+    def _still(self, peer: Connection, asked: Asked, project: str, right: str) -> Callable[[], ProjectRow]:
+        """Return what judges a caller anew: a key can be revoked meanwhile, and a project removed."""
+        gate = Gate(self.site.host, self.site.history, self.rights, self.site.settings)
+        return lambda: self._allowed(gate.visitor(peer, asked), project, right)
 
     def _check_frozen(self, project: str, request: Request) -> None:
         """Refuse what would change a project that is frozen; whoever may do everything can insist."""
@@ -225,8 +230,9 @@ class Desk:
         request = _by(visitor, row, Request(repo="pillar", via="set", token=token, progress=progress))
         if deploys:
             self._check_frozen(row.name, request)
-        ask = setting.Call(self.site, peer, request, change, ssh=visitor.key is not None)
-        peer.send(result=ask.answer(row.name, self._enqueue if deploys else None, self.setting))
+        still = self._still(peer, asked, row.name, PUSH)
+        ask = setting.Call(self.site, peer, request, change, still, ssh=visitor.key is not None)
+        peer.send(result=ask.answer(row.name, self._enqueue if deploys else None, self.turns))
 
     def follow(self, peer: Connection, visitor: Visitor, row: ProjectRow, asked: Asked) -> None:
         """Feed a log from an offset on, to its end."""
@@ -263,7 +269,7 @@ class Desk:
         """Feed what an application writes; followed, until the caller leaves."""
         named, lines = app_log.named(self.site.host.project(row.name)), min(asked.number("lines", 100), app_log.MOST)
         wanted = app_log.Wanted(named, lines, asked.flag("follow"), asked.number("offset", 0))
-        feed = Feed(peer, self.site, wanted, as_json=asked.flag("json"))
+        feed = Feed(peer, self.site, wanted, self._still(peer, asked, row.name, PUSH), as_json=asked.flag("json"))
         with naming(self.site, [row]):
             app_log.show(self.site, row, wanted, feed.tell, feed.check)
         peer.send(result={"lines": feed.lines, "notes": feed.notes})
@@ -280,12 +286,7 @@ class Desk:
 
     def run(self, peer: Connection, visitor: Visitor, row: ProjectRow, asked: Asked) -> None:
         """Run a command as the application of a project, while the caller stays and may."""
-        gate = Gate(self.site.host, self.site.history, self.rights, self.site.settings)
-
-        def still() -> None:
-            if not gate.visitor(peer, asked).admin(row.name):
-                raise self.not_allowed()
-
+        still = self._still(peer, asked, row.name, ADMIN)
         still()
         caller = running.Caller(visitor.who, visitor.key.name if visitor.key else "", still)
         with self.places.of_command(self.site.settings.max_commands):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,7 @@ PARCEL = 1 << 18  # characters of lines in one message
 MESSAGE = 2 << 20  # bytes of an event in one message,
 LIMITS = ((1 << 16, 1000), (1 << 12, 200), (200, 100))  # and how much is kept of the texts and lists of a longer one
 HEARTBEAT = 15.0  # seconds of silence after which a follower is told that work goes on
+AGAIN = 5.0  # seconds after which who follows an application is judged again: a key can be revoked
 BEAT = 1.0  # seconds between signs of life to who follows an application: with each, its end sees whether it is needed
 
 
@@ -113,11 +114,13 @@ class Feed:
     peer: Connection
     site: Site
     wanted: Wanted
+    still: Callable[[], object]  # raises where they can no longer read it
     as_json: bool = False
     lines: int = 0
     notes: int = 0
     _newest: int = field(default_factory=lambda: int(time.time() * 1e6))
     _said: float = field(default_factory=time.monotonic)
+    _judged: float = field(default_factory=time.monotonic)
 
     def tell(self, line: Line) -> None:
         """Send a line, or a note."""
@@ -138,6 +141,9 @@ class Feed:
         if time.monotonic() - self._said > BEAT:
             self._said = time.monotonic()
             self.peer.send(offset=self._newest)
+        if time.monotonic() - self._judged > AGAIN:
+            self._judged = time.monotonic()
+            self.still()
 
 
 def _wait_for_more(site: Site, deployment: Deployment, offset: int) -> None:

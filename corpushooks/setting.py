@@ -55,6 +55,7 @@ class Call:
     peer: Connection
     request: Request  # who asks, and how what comes of it is deployed
     change: Change
+    still: Callable[[], object]  # raises where they can no longer do so
     ssh: bool
 
     def answer(self, name: str, enqueue: Enqueue | None, turns: Turns) -> dict[str, Any]:
@@ -75,6 +76,7 @@ class Call:
                 return self._unchanged(row)
             for finding in made.findings:
                 self.peer.send(say=complaint("warning", finding.text))
+            self.still()
             if enqueue is None:
                 return self._keep(row, made)
             deployment = enqueue(name, self._of(made, turn))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from corpushooks import assigned, git
+from corpushooks import assigned, git, setting
 from corpushooks.errors import CorpusError
 from corpushooks.run import Output, run, spawn
 from tests.host import FAILING, Box, Work, until
@@ -172,6 +172,21 @@ def test_two_at_once_are_both_set(box: Box, work: Work) -> None:
     found = data(box)
     assert (found["v"], found["b"], found["c"]) == ("wait", 2, 3)
     assert len(commits(box)) == 3
+
+
+def test_many_at_once_take_turns(box: Box, work: Work) -> None:
+    """More than there are attempts after a branch moved: each is made on top of the one before."""
+    results: list[dict[str, Any]] = []
+    pairs = [f"k{number}={number}" for number in range(2 * setting.AGAIN)]
+    asking = [
+        threading.Thread(target=lambda pair=pair: results.append(sets(box, pair, deploy=False))) for pair in pairs
+    ]
+    for each in asking:
+        each.start()
+    for each in asking:
+        each.join(120)
+    assert [each["state"] for each in results] == ["stored"] * len(pairs)
+    assert len(commits(box)) == len(pairs)
 
 
 def test_it_goes_on_top_of_a_pillar_that_is_being_deployed(box: Box, work: Work) -> None:

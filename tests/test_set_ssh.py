@@ -55,6 +55,22 @@ def test_other_keys_set_nothing(live: Door) -> None:
         assert live.ssh("alice", words).code in (2, 3)
 
 
+def test_a_key_that_is_revoked_while_it_waits_sets_nothing(live: Door) -> None:
+    work = live.work("alice")
+    work.commit({".salt/20_gate.sls": GATED.replace("{0}", str(live.box.root))})
+    assert work.push().code == 0
+    live.add("bob", "push", "hello")
+    with live.started("alice", "set hello v=wait"):
+        until(lambda: live.box.exists(3) and "install 20_gate" in live.box.steps(3), 60)
+    with live.started("bob", "set hello b=2") as (child, out):
+        until(lambda: "waiting for deployment 3, of a pillar" in out.read_text(), 60)
+        live.remove("bob")
+        (live.box.root / "gate").touch()
+        assert child.wait(60) == 3
+        assert "this session is over, or its key is no longer here" in out.read_text()
+    assert (git_data(live.box), live.box.history.newest("hello")) == ({"v": "wait"}, 3)
+
+
 def test_a_secret_over_ssh_is_in_no_process_list_and_no_environment(live: Door) -> None:
     gate = GATED.replace("- name: ", f"- name: env >{live.box.root}/env; ").replace("{0}", str(live.box.root))
     work = live.work("alice")
