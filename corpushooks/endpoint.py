@@ -178,6 +178,8 @@ def _apart(given: list[str], word: Word | None) -> tuple[list[str], list[str]]:
         (flags if each.startswith("-") else plain).append(each)
         if word and each in word.values and left and word.values[each][1].fullmatch(left[-1]):
             flags[-1] += f"={left.pop()}"
+        elif word and each[:2] in word.values and word.values[each[:2]][1].fullmatch(each[2:]):
+            flags[-1] = f"{each[:2]}={each[2:]}"
     return flags, plain
 
 

@@ -35,6 +35,8 @@ TAKEN = {
     "freeze hello -- gr\u00fcn": Wanted("admin", "hello", words=("freeze", "--", "hello", "-- gr\u00fcn")),
     "freeze --all the disk is full": Wanted("admin", words=("freeze", "--all", "--", "the disk is full")),
     "freeze the disk is --all full": Wanted("admin", "the", words=("freeze", "--", "the", "disk is --all full")),
+    "app-log hello -n 50 -f": Wanted("push", "hello", words=("app-log", "-n", "50", "-f", "hello")),
+    "app-log -n50 hello": Wanted("push", "hello", words=("app-log", "-n", "50", "hello")),
     "thaw hello --json": Wanted("admin", "hello", words=("thaw", "--json", "hello")),
     "thaw --all": Wanted("admin", words=("thaw", "--all")),
     "history hello": Wanted("read", "hello", words=("history", "hello")),
@@ -68,7 +70,8 @@ REFUSED = [
     "help --json", "set", "set --root=/ hello a=1", "set hello -x", "set h\u00e4llo a=1", "set 'hello\n' a=1",
     "unset hello", "unset hello a=1", "unset hello ../a", "set hello " + "a" * (64 << 10), "set hello 'a=1", "setup",
     "set\x1b hello a=1", "freeze", "freeze hello", "freeze hello ''", "freeze hello '  '", "freeze hello a\nb",
-    "freeze --all",
+    "freeze --all", "app-log hello -n", "app-log hello -nx", "app-log hello -n-5", "app-log hello -n5x",
+    "app-log hello -n50 60", "app-log hello -f50", "log hello -n50",
     "freeze hello a\x1b[2J", "freeze ../hello why", "freeze -x hello why", "thaw", "thaw hello --all",
     "thaw --all --all x", "status --all", "open", "open hello --all", "freeze hello " + "a" * 1000,
 ]  # fmt: skip
