@@ -82,5 +82,6 @@ def foreign(found: Origin, user: str, project: str, projects: Iterable[str]) -> 
 
 
 def _is_called(name: str, project: str) -> bool:
-    stem = name.rpartition(".")[0].removeprefix("circus-")  # as makina-states called its watchers
-    return stem == project or stem.startswith(tuple(f"{project}{sign}" for sign in "-@_."))
+    stem = name.rpartition(".")[0]
+    stems = (stem, stem.removeprefix("circus-"))  # as makina-states called its watchers
+    return any(each == project or each.startswith(tuple(f"{project}{sign}" for sign in "-@_.")) for each in stems)

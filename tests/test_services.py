@@ -97,6 +97,12 @@ def test_whose_a_unit_is(origin: Origin, own: bool) -> None:
     assert services.foreign(origin, "shop-user", "shop", ["shop", "hello"])
 
 
+def test_a_project_can_be_called_as_watchers_are() -> None:
+    origin, names = Origin("circus-hello-web.service", MADE, ""), ["hello", "circus-hello"]
+    assert services.foreign(origin, "circus-hello-user", "circus-hello", names) == ""
+    assert services.foreign(origin, "hello-user", "hello", names), "the project circus-hello's"
+
+
 # what systemd says
 
 SHOW = """\
