@@ -53,7 +53,7 @@ def given(site: Site, row: ProjectRow, commit: str | None) -> Given:
     if other or (content is not None and not assigned.is_ours(content)):
         raise RefusedError(
             f"{assigned.FILE} in pillar.git was not written by corpus set",
-            hint=f"rename it there; or, if it was, begin it with this line: {assigned.HEAD.strip()}",
+            hint=f"rename it there; or, if it was, restore its first line: git log -p {assigned.FILE}",
         )
     return assigned.load(content)
 

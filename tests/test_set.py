@@ -310,8 +310,9 @@ def test_a_file_of_somebody_else_is_left_alone(box: Box, work: Work) -> None:
     pushed = pillar.push(options=("deploy",))
     assert "warning: corpus-set.yaml: nothing reads it" in pushed.text
     assert value(box) == "x"
-    with pytest.raises(CorpusError, match="was not written by corpus set"):
+    with pytest.raises(CorpusError, match="was not written by corpus set") as caught:
         sets(box, "v=1")
+    assert caught.value.hint == f"rename it there; or, if it was, restore its first line: git log -p {FILE}"
     assert content(box) == "data: {v: theirs}\n"
     (pillar.path / FILE).unlink()
     (pillar.path / FILE).symlink_to("init.sls")
