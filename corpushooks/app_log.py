@@ -129,7 +129,7 @@ def named(project: Project) -> services.Named:
         what = f"{project.name} names no units and no log files" if cfg else f"{project.name} was never deployed"
         example = f'`units: [{project.name}.service]`, `logs: ["{{data_root}}/app.log"]`'
         raise RefusedError(
-            what, hint=f"add {example} beside data, and deploy: {services.HINT}" if cfg else "push first"
+            what, hint=f"add {example} beside data, and deploy: {services.HINT}" if cfg else "git push first"
         )
     return found
 

@@ -66,6 +66,8 @@ def run(site: Site, peer: Connection, row: ProjectRow, asked: Wanted, caller: Ca
     words = command.recorded(asked.words, release.known_secrets(project, site.settings.sound(row.name)))
     with contextlib.ExitStack() as held:
         folder = _opened(project.tree, row.name, held)
+        if row.code is None and account.uid is not None and not os.listdir(folder):
+            raise RefusedError("nothing is deployed yet", hint="git push first")  # project/ is not open to it either
         programs = [name for name in command.PROGRAMS if os.path.isdir(f"/proc/self/fd/{folder}/{name}")]
         env = command.environment(asked, account, project.tree, programs)
         for note in _notes(site, row, account):

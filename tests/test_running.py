@@ -17,12 +17,13 @@ from typing import Any
 
 import pytest
 
-from corpushooks import become, client, command
+from corpushooks import accounts, become, client, command, running
 from corpushooks.command import Account, Wanted
 from corpushooks.errors import RefusedError, UsageError
-from corpushooks.peer import Places
+from corpushooks.peer import Connection, Places
 from corpushooks.redaction import MARK, Redactor
 from corpushooks.run import PIPE, Child, Output, run, spawn, start_time
+from corpushooks.site import open_site
 from tests.host import Box, until
 from tests.seat import heard, resize, sitting
 from tests.shared import world
@@ -314,6 +315,15 @@ def test_only_what_the_caller_made_is_taken(host: Box, kind: str, tmp_path: Path
         list(answers)
     for each in opened:
         os.close(each)
+
+
+def test_before_the_first_push_it_is_said_that_nothing_is_deployed(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accounts, "of_application", lambda _: Account("hello-user", "/", "/bin/sh", 12345, 12345))
+    caller = running.Caller("root", "", lambda: None)
+    ours, theirs = socket.socketpair()
+    with ours, theirs, pytest.raises(RefusedError, match="nothing is deployed yet") as caught:
+        running.run(open_site(box.host), Connection(ours), box.row(), Wanted(("id",)), caller)
+    assert caught.value.hint == "git push first"
 
 
 def test_what_is_asked_must_be_a_command(host: Box) -> None:
