@@ -37,6 +37,7 @@ from corpushooks.store import HINT, UNREADABLE, Connection, files, is_ours
 from corpushooks.vitals import Vitals
 
 LIVE = f"state = '{DEPLOYED}'"  # as its index has it
+NUMBERS = 1 << 63  # more than any that a store takes
 PAGE = 50  # deployments that are read at once
 
 
@@ -163,7 +164,7 @@ class History(Vitals):
 
     def deployment(self, project: str, number: int) -> Deployment:
         """Return one deployment; raise UsageError where there is none of that number."""
-        rows = self._read("project = ? AND number = ?", project, number)
+        rows = self._read("project = ? AND number = ?", project, number) if abs(number) < NUMBERS else []
         if not rows:
             raise UsageError(f"{project} has no deployment {number}", hint=f"corpus history {project}")
         return rows[0]

@@ -20,6 +20,7 @@ from corpushooks.ran import Commands
 from corpushooks.site import Site
 from corpushooks.text import shown
 
+MOST = 1_000_000  # deployments that are told of
 STATS, LOGS = 500, 50  # deployments that are counted, and whose logs are read
 
 Options = Mapping[str, Any]  # a missing one is as false
@@ -65,17 +66,23 @@ def addresses(site: Site, rows: Sequence[ProjectRow], options: Options) -> Repor
 
 def history(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
     """Tell of the deployments of a project, the newest first: `limit` of them."""
-    (row,), limit = rows, options.get("limit")
-    found = site.history.deployments(row.name, limit if type(limit) is int and limit > 0 else 20)
+    (row,) = rows
+    found = site.history.deployments(row.name, _limit(options))
     lines = [view.history_row(each, live=each.number == row.live) for each in found]
     value = [{**each.as_json(), "live": each.number == row.live} for each in found]
     return Report(value, lines or [f"{row.name} was never deployed"])
 
 
+def _limit(options: Options) -> int:
+    """Return how many are wanted, as a number that a store takes."""
+    limit = options.get("limit")
+    return min(limit, MOST) if type(limit) is int and limit > 0 else 20
+
+
 def commands(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
     """Tell of the commands that were run by hand as the application, the newest first: `limit` of them."""
-    (row,), limit = rows, options.get("limit")
-    found = Commands(site.history).newest(row.name, limit if type(limit) is int and limit > 0 else 20)
+    (row,) = rows
+    found = Commands(site.history).newest(row.name, _limit(options))
     lines = [command.row(each) for each in found]
     return Report([each.as_json() for each in found], lines or [f"no command was run in {row.name}"])
 

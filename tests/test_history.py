@@ -28,7 +28,10 @@ from corpushooks.deployment import (
 )
 from corpushooks.errors import StoreError, UsageError
 from corpushooks.history import History
+from corpushooks.reports import tell
+from corpushooks.site import open_site
 from corpushooks.store import VERSION
+from tests.host import Box
 
 STATES = (QUEUED, RUNNING, ROLLING_BACK, DEPLOYED, DONE, REFUSED, CANCELLED, FAILED, ROLLED_BACK, BROKEN)
 ALLOWED = {
@@ -200,6 +203,18 @@ def test_what_is_not_there_is_an_error(store: History) -> None:
     with pytest.raises(UsageError, match="hello has no deployment 7") as caught:
         store.deployment("hello", 7)
     assert caught.value.hint == "corpus history hello"
+
+
+@pytest.mark.parametrize("number", [0, -1, 1 << 62, (1 << 63) - 1, 1 << 63, -(1 << 63), 10**30, -(10**30)])
+def test_a_number_that_no_store_takes_is_one_that_is_not_there(store: History, number: int) -> None:
+    with pytest.raises(UsageError, match=f"hello has no deployment {number}"):
+        store.deployment("hello", number)
+
+
+@pytest.mark.parametrize("kind", ["history", "commands"])
+def test_a_limit_that_no_store_takes_is_everything(box: Box, kind: str) -> None:
+    site = open_site(box.host)
+    assert tell(kind, site, [box.row()], {"limit": 10**30}).value == []
 
 
 def test_a_project_can_change_its_environment(store: History) -> None:
