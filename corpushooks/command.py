@@ -20,6 +20,9 @@ TERM = re.compile(r"[A-Za-z0-9_.+-]{1,40}")
 LANG = re.compile(r"[A-Za-z0-9_.@-]{1,40}")
 KEPT = 1000  # characters of a command that are recorded
 FLAG = re.compile(r"--?[A-Za-z][\w-]*")
+VALUE = r"""('[^']*'|"[^"]*"|[^\s;&|]+)"""  # of a shell, in a word that is a line for one
+INNER = (re.compile(rf"(?<![\w-])([\w-]+)={VALUE}"), re.compile(rf"(?<!\S)(--?[A-Za-z][\w-]*)\s+(?!-){VALUE}"))
+LOGIN = re.compile(r"(://[^/\s:@]*:)[^/\s@]+(?=@)")  # user and password in an address
 
 
 @dataclass(frozen=True)
@@ -82,11 +85,23 @@ def recorded(words: Sequence[str], redactor: Redactor) -> str:
         key, equals, value = word.partition("=")
         secret = redactor.hides(key)
         if equals and secret and value:
-            kept.append(f"{key}={MARK}")
+            kept.append(f"{_inner(key, redactor)}={MARK}")
         else:
-            kept.append(MARK if hidden and word else word)
+            kept.append(MARK if hidden and word else _inner(word, redactor))
         hidden = secret and not equals and FLAG.fullmatch(word) is not None
     return shortened(clean(redactor.redact(shlex.join(kept))), KEPT)
+
+
+def _inner(word: str, redactor: Redactor) -> str:
+    """Return a word without what is secret in the middle of it: as in a line for a shell, or an address."""
+
+    def hide(found: re.Match[str]) -> str:
+        kept = found[0][: found.start(2) - found.start()]
+        return f"{kept}{MARK}" if redactor.hides(found[1]) else found[0]
+
+    for each in INNER:
+        word = each.sub(hide, word)
+    return LOGIN.sub(lambda found: f"{found[1]}{MARK}", word)
 
 
 def ending(found: Ran) -> Mapping[str, object]:

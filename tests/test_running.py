@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import socket
@@ -289,6 +290,19 @@ def test_a_known_secret_is_hidden_wherever_it_is() -> None:
     assert command.recorded(["mysql", "--password", "x", "PASSWORD=y", "-v"], redactor) == (
         f"mysql --password '{MARK}' 'PASSWORD={MARK}' -v"
     )
+
+
+@pytest.mark.parametrize(("word", "kept"), [
+    ("A=1; API_PASSWORD=hunter2 x; echo b", f"A=1; API_PASSWORD={MARK} x; echo b"),
+    ("A=1; PASSWORD='hun ter2' x", f"A=1; PASSWORD={MARK} x"),
+    ("mysql -u --password hunter2 -v", f"mysql -u --password {MARK} -v"),
+    ("a --password 'hunter2 x'; b --password=hunter2", f"a --password {MARK}; b --password={MARK}"),
+    ("postgres://me:hunter2@db/x", f"postgres://me:{MARK}@db/x"),
+    ("http://h:80/x@y a=b | c --password|d", "http://h:80/x@y a=b | c --password|d"),
+    ("", ""),
+])  # fmt: skip
+def test_a_secret_in_a_line_for_a_shell_is_hidden(word: str, kept: str) -> None:
+    assert command.recorded(["sh", "-c", word], Redactor(("password",))) == shlex.join(["sh", "-c", kept])
 
 
 def test_the_environment_takes_little_of_the_client() -> None:
