@@ -5,16 +5,20 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import sys
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from corpushooks import accounts, app_log, restart, services, units
+from corpushooks import accounts, app_log, follower, restart, services, units
 from corpushooks.app_log import Line, Wanted
 from corpushooks.errors import ConfigError, DoorError, RefusedError
+from corpushooks.follower import Feed
+from corpushooks.peer import Connection
 from corpushooks.project import Host
 from corpushooks.run import run, start_time
 from corpushooks.services import Named, Origin
@@ -298,6 +302,33 @@ def box_words(box: Box, *words: str) -> Sequence[str | Path]:
 
 
 # to follow
+
+
+def test_who_follows_is_judged_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key can be revoked while it follows."""
+    monkeypatch.setattr(follower, "AGAIN", 0.0)
+    monkeypatch.setattr(app_log, "TICK", 0.01)
+    (site.host.project("hello").data / "app.log").write_text("one\n")
+    row, wanted = site.known("hello"), Wanted(app_log.named(site.host.project("hello")), 10, follow=True)
+    ours, theirs = socket.socketpair()
+
+    def still() -> None:
+        raise RefusedError("revoked")
+
+    with ours, theirs, pytest.raises(RefusedError, match="revoked"):
+        feed = Feed(Connection(ours), site, wanted, still)
+        app_log.show(site, row, wanted, feed.tell, until_late(feed.check))
+
+
+def until_late(check: Callable[[], None]) -> Callable[[], None]:
+    """Return a check that gives up after a while."""
+    end = time.monotonic() + 20
+
+    def limited() -> None:
+        check()
+        assert time.monotonic() < end
+
+    return limited
 
 
 def test_a_reader_that_leaves_leaves_nothing_behind(site: Site) -> None:

@@ -224,6 +224,23 @@ def test_a_branch_that_moves_while_it_waits_is_no_obstacle(box: Box, work: Work)
     assert (data(box)["v"], data(box)["b"]) == ("pushed", 2)
 
 
+def test_check_and_diff_see_what_is_set(box: Box, work: Work) -> None:
+    work.commit({".salt/PILLAR.sample": SAMPLE + "    pw: none\n    dsn: 'db://me:{pw}@h/{v}'\n"})
+    work.push()
+    sets(box, "v=one", "db.host=x")
+    sets(box, f"pw={SECRET}", source="stdin")
+    assert said(corpus(box, "diff", "hello", "2", "3")).splitlines()[1:4] == [
+        '  cfg ~ data.db.host: "localhost" -> "x"', '  cfg ~ data.dsn: "db://me:none@h/default" -> "db://me:none@h/one"',
+        '  cfg ~ data.v: "default" -> "one"',
+    ]  # fmt: skip
+    found = said(corpus(box, "diff", "hello"))
+    assert '  cfg ~ data.pw: "none" -> "********"' in found and "hunter2" not in found
+    sets(box, "v={{ nothing }}", "debgu=1", deploy=False)
+    checked = corpus(box, "check", "hello")
+    assert (checked.code, "nothing reads data.debgu; did you mean debug?" in said(checked)) == (0, True), said(checked)
+    assert asked(box, "status", "hello")["drift"] == []
+
+
 # what is refused
 
 
