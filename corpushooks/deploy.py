@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 from corpushooks import announce, beyond, git, layout, prepare, reruns, steps, survivors, tree, trees, wiring
 from corpushooks.deployment import (
     BROKEN,
+    DECIDES,
     DEPLOYED,
     DONE,
     FAILED,
@@ -22,6 +23,7 @@ from corpushooks.deployment import (
     ROLLED_BACK,
     ROLLING_BACK,
     RUNNING,
+    TOUCHES,
     Deployment,
 )
 from corpushooks.errors import (
@@ -33,45 +35,39 @@ from corpushooks.errors import (
     StoreError,
     TreeError,
 )
-from corpushooks.events import Complained, Detail, Noted, StepBegan, StepEnded, Traced, Warned
-from corpushooks.progress import NOWHERE, Mark
+from corpushooks.events import Complained, Noted, Traced, Warned
+from corpushooks.procedure import OnFailure, Procedure, Step, decided, touched
+from corpushooks.progress import NOWHERE
 from corpushooks.run import start_time, stop_group
 from corpushooks.site import Run, Site
 from corpushooks.text import one_line
 
-
-@dataclass(frozen=True)
-class Step:
-    """One row of the procedure."""
-
-    name: str
-    act: Callable[[Run, Mark], Detail]  # takes where in the procedure it is; returns what came of it
-    on_failure: str  # refuse, roll back or warn
-
-
-PROCEDURE = (
-    Step("archive", steps.archive, "refuse"),
-    Step("sync", steps.sync, "roll back"),
-    Step("fixperms", steps.fixperms_before, "roll back"),
-    Step("install", steps.install, "roll back"),
-    Step("fixperms", steps.fixperms, "roll back"),
-    Step("publish", steps.publish, "roll back"),
-    Step("rotate", steps.rotate, "warn"),
-    Step("notify", steps.notify, "warn"),
+PROCEDURE = Procedure(
+    (
+        Step("archive", steps.archive, OnFailure.REFUSE),
+        Step(TOUCHES, steps.sync, OnFailure.ROLL_BACK, stays=False),
+        Step("fixperms", steps.fixperms_before, OnFailure.ROLL_BACK),
+        Step("install", steps.install, OnFailure.ROLL_BACK),
+        Step("fixperms", steps.fixperms, OnFailure.ROLL_BACK),
+        Step(DECIDES, steps.publish, OnFailure.ROLL_BACK, stays=False),
+        Step("rotate", steps.rotate, OnFailure.WARN, twice=True),
+        Step("notify", steps.notify, OnFailure.WARN),
+    )
 )
-
-
-ROLL_BACK = (
-    Step("refs", steps.take_back_refs, "broken"),
-    Step("stop", survivors.settle, "broken"),
-    Step("keep", steps.keep_failed, "broken"),
-    Step("restore", steps.restore, "broken"),
-    Step("outside", beyond.take_back, "broken"),
-    Step("rollback", steps.rollback_sls, "broken"),
-    Step("install again", reruns.reinstall, "broken"),
-    Step("reload", beyond.reload, "broken"),
-    Step("fixperms", steps.fixperms, "broken"),
-    Step("compare", reruns.compare, "broken"),
+ROLL_BACK = Procedure(
+    (
+        Step("refs", steps.take_back_refs, OnFailure.BREAK),
+        Step("stop", survivors.settle, OnFailure.BREAK),
+        Step("keep", steps.keep_failed, OnFailure.BREAK),
+        Step("restore", steps.restore, OnFailure.BREAK),
+        Step("outside", beyond.take_back, OnFailure.BREAK),
+        Step("rollback", steps.rollback_sls, OnFailure.BREAK),
+        Step("install again", reruns.reinstall, OnFailure.BREAK),
+        Step("reload", beyond.reload, OnFailure.BREAK),
+        Step("fixperms", steps.fixperms, OnFailure.BREAK),
+        Step("compare", reruns.compare, OnFailure.BREAK),
+    ),
+    "undo",
 )
 
 
@@ -90,35 +86,29 @@ def deploy(run: Run) -> None:
         run.voice.tell(_trace(exc))
         refuse(run, RefusedError(f"internal error: {type(exc).__name__}: {exc}"))
     else:
-        _go_on(run, PROCEDURE)
+        _go_on(run, PROCEDURE.steps)
 
 
 def _go_on(run: Run, rows: tuple[Step, ...]) -> None:
     """Run rows of the procedure until one ends it."""
     for step in rows:
+        decides = step.name == DECIDES
         try:
-            _one(run, step)
+            PROCEDURE.perform(run, step, _conclude if decides else _nothing)
         except Exception as exc:  # the edge of a lane: a fault of our own must roll back too
             if not _goes_on(run, step, exc):
                 return
-        if step.name == "publish":
+        if decides:
             _say_live(run)
 
 
-def _one(run: Run, step: Step) -> None:
-    """Run one step, journaled before it begins."""
-    index = next(i for i, row in enumerate(PROCEDURE, 1) if row is step)
-    mark, start = Mark(index, len(PROCEDURE)), time.monotonic()
-    with run.site.effect(f"{index} {step.name}"):
-        if step.name == "publish":  # from its row on there is no way back: what goes forward must be there
-            steps.conclude(run, run.deadline.patience())
-        run.site.history.begin(run.deployment, step.name)
-        run.voice.tell(StepBegan(step.name, mark.index, mark.total))
-        detail = step.act(run, mark)
-    run.event("step", {"step": f"{index} {step.name}", "seconds": round(time.monotonic() - start, 3)})
-    if run.deployment.state == RUNNING:  # what was cancelled in a step ends with it
-        run.deadline.check()
-    run.voice.tell(StepEnded(step.name, mark.index, mark.total, detail, time.monotonic() - start))
+def _conclude(run: Run) -> None:
+    """Bring all to the disk: from the row that decides on there is no way back, and what goes forward must be there."""
+    steps.conclude(run, run.deadline.patience())
+
+
+def _nothing(run: Run) -> None:
+    """Do nothing before a row."""
 
 
 def _goes_on(run: Run, step: Step, exc: Exception) -> bool:
@@ -128,15 +118,15 @@ def _goes_on(run: Run, step: Step, exc: Exception) -> bool:
         exc = StepError(f"{step.name} failed: {type(exc).__name__}: {exc}")
     elif isinstance(exc, DoorError):  # it does not say in which step it was met
         exc = type(exc)(f"{step.name}: {exc.message}", exc.hint)
-    if step.on_failure == "warn" or run.deployment.state == DEPLOYED:
+    if step.on_failure is OnFailure.WARN or run.deployment.state == DEPLOYED:
         run.voice.warn(exc.message)
         return True
     exc = run.deadline.cause(exc)
     survivors.after(run, exc)
-    if step.on_failure == "refuse":
+    if step.on_failure is OnFailure.REFUSE:
         refuse(run, exc)
     else:
-        _fail(run, step.name, exc)
+        _fail(run, exc, stays=step.stays)
     return False
 
 
@@ -154,18 +144,17 @@ def _trace(exc: Exception) -> Traced:
     return Traced("".join(traceback.format_exception(exc)).rstrip())
 
 
-def _fail(run: Run, step: str, exc: CorpusError) -> None:
+def _fail(run: Run, exc: CorpusError, *, stays: bool) -> None:
     """Roll back; in dev the failed tree stays for the developer, where it is the tree of one commit."""
-    if _stays(run, step):
+    if stays and _may_stay(run):
         _leave(run, exc.message)
     else:
         roll_back(run, exc.message)
 
 
-def _stays(run: Run, step: str) -> bool:
-    """Say whether the tree of a deployment that failed in a step is left as it is."""
-    in_dev = run.in_dev and run.settings.rollback != "always"
-    return in_dev and step not in ("sync", "publish")
+def _may_stay(run: Run) -> bool:
+    """Say whether the tree of a deployment that failed may be left as it is."""
+    return run.in_dev and run.settings.rollback != "always"
 
 
 def _leave(run: Run, reason: str) -> None:
@@ -186,17 +175,12 @@ def _say_live(run: Run) -> None:
 def _afterwards(run: Run, begun: Sequence[str] = ()) -> None:
     """Rotate and notify after a failure too; what fails in that is in the log."""
     run.salt.close()  # one that was stopped answers nothing more
-    for step in _left(begun):
+    for step in PROCEDURE.after_the_outcome(begun):
         try:
             run.site.history.begin(run.deployment, step.name)
             step.act(run, NOWHERE)
         except Exception as exc:  # the edge of a lane: the outcome stands already
             run.voice.tell(Warned(f"{step.name}: {exc}", aside=True))
-
-
-def _left(begun: Sequence[str]) -> tuple[Step, ...]:
-    """Return what comes after the outcome and was not begun; a rotation can be begun twice, a notification not."""
-    return tuple(step for step in _from("rotate") if step.name not in begun or step.name == "rotate")
 
 
 # back
@@ -238,12 +222,8 @@ def _undo_though_killed(run: Run) -> None:
 
 def undo(run: Run) -> None:
     """Run the steps of the roll back."""
-    for step in ROLL_BACK:
-        with run.site.effect(f"undo {step.name}"):
-            run.site.history.begin(run.deployment, f"undo {step.name}")
-            run.voice.tell(StepBegan(step.name, undo=True))
-            detail = step.act(run, NOWHERE)
-        run.voice.tell(StepEnded(step.name, detail=detail, undo=True))
+    for step in ROLL_BACK.steps:
+        ROLL_BACK.perform(run, step)
     steps.conclude(run)
 
 
@@ -322,10 +302,10 @@ def _recover_running(run: Run, begun: list[str]) -> None:
     if not run.request.sort.releases:
         run.move(FAILED, interrupted.message)
         run.voice.tell(run.verdict(interrupted.message, f"ask for the {run.request.kind} again"))
-    elif "publish" in begun:
+    elif decided(begun):
         run.voice.tell(Warned("interrupted while it was published; going on"))
-        _go_on(run, _from("publish"))
-    elif "sync" in begun:
+        _go_on(run, PROCEDURE.from_the_decision())
+    elif touched(begun):
         _fail_interrupted(run, begun[-1], interrupted)
     else:
         refuse(run, RefusedError(f"{interrupted.message}; nothing was touched", hint="push again"))
@@ -333,7 +313,7 @@ def _recover_running(run: Run, begun: list[str]) -> None:
 
 def _fail_interrupted(run: Run, step: str, why: CorpusError) -> None:
     """Roll back what was interrupted, for all we know by a power cut: in dev the files that it spoilt come again."""
-    stays = _stays(run, step)
+    stays = _may_stay(run) and PROCEDURE.stays_in(step)
     if stays:
         steps.keep_edited(run)  # what was saved since
     git.distrust(run.project.work_git)
@@ -354,14 +334,9 @@ def _recover_ended(run: Run, begun: list[str]) -> None:
     if done.state == DEPLOYED:
         if not run.voice.log.ended:
             _say_live(run)
-        _go_on(run, _left(begun))
+        _go_on(run, PROCEDURE.after_the_outcome(begun))
         return
     if not run.voice.log.ended:
         run.voice.tell(replace(run.verdict(done.reason), how="late"))
-    if done.state in (ROLLED_BACK, FAILED) and "sync" in begun:
+    if done.state in (ROLLED_BACK, FAILED) and touched(begun):
         _afterwards(run, begun)
-
-
-def _from(name: str) -> tuple[Step, ...]:
-    names = [step.name for step in PROCEDURE]
-    return PROCEDURE[names.index(name) :]

@@ -10,6 +10,9 @@ from typing import Any
 QUEUED, RUNNING, ROLLING_BACK = "queued", "running", "rolling_back"
 DEPLOYED, DONE, REFUSED, CANCELLED, FAILED = "deployed", "done", "refused", "cancelled", "failed"
 ROLLED_BACK, BROKEN = "rolled_back", "broken"
+# Two rows of the journal say how far a deployment came: before the first nothing was touched; before the second it goes
+# back when it is interrupted, from that on it goes forward.
+TOUCHES, DECIDES = "sync", "publish"
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,13 @@ Only in dev, and only when somebody watches: Salt then reads project/.salt, as i
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable
 from dataclasses import replace
 
 from corpushooks import claiming, edits, prepare, release, steps, survivors, wiring
 from corpushooks.deployment import DONE
 from corpushooks.errors import BrokenError, CorpusError, DoorError, RefusedError, StepError, UsageError
-from corpushooks.events import NOTHING, Detail, StepBegan, StepEnded
+from corpushooks.events import NOTHING, Detail
+from corpushooks.procedure import OnFailure, Procedure, Step
 from corpushooks.progress import Mark
 from corpushooks.release import Release
 from corpushooks.site import Run
@@ -42,8 +41,9 @@ def _go(run: Run) -> None:
     """Run the steps; what was tried counts as deployed, unless a daemon that stops ends it: the next one goes on."""
     before = edits.look(run.project, run.deadline.patience())
     try:
-        for index, (step, act) in enumerate(IN_PLACE, 1):
-            _one(run, step, Mark(index, len(IN_PLACE)), act)
+        for step in IN_PLACE.steps:
+            run.deadline.check()
+            IN_PLACE.perform(run, step)
     finally:
         if not run.site.stopping:
             with contextlib.suppress(DoorError):  # somebody writes there just now: it is deployed once more
@@ -57,17 +57,6 @@ def _check(run: Run) -> None:
         raise BrokenError(f"{run.project.name} is broken: {run.row.broken}", hint=f"corpus repair {run.project.name}")
     if run.row.tree_code is None:
         raise RefusedError("nothing is deployed yet", hint="git push first")
-
-
-def _one(run: Run, step: str, mark: Mark, act: Callable[[Run, Mark], Detail]) -> None:
-    """Run one step, journaled before it begins."""
-    run.deadline.check()
-    start = time.monotonic()
-    run.site.history.begin(run.deployment, step)
-    run.voice.tell(StepBegan(step, mark.index, mark.total))
-    with run.site.effect(f"edit {step}"):
-        detail = act(run, mark)
-    run.voice.tell(StepEnded(step, mark.index, mark.total, detail, time.monotonic() - start))
 
 
 def _wire(run: Run, mark: Mark) -> Detail:
@@ -93,9 +82,12 @@ def _edited(run: Run) -> Release:
     return replace(found, minion_dir=run.project.minion_dir)
 
 
-IN_PLACE: tuple[tuple[str, Callable[[Run, Mark], Detail]], ...] = (
-    ("wire", _wire),
-    ("fixperms", steps.fixperms_before),
-    ("install", steps.install),
-    ("fixperms", steps.fixperms),
+IN_PLACE = Procedure(
+    (
+        Step("wire", _wire, OnFailure.END),
+        Step("fixperms", steps.fixperms_before, OnFailure.END),
+        Step("install", steps.install, OnFailure.END),
+        Step("fixperms", steps.fixperms, OnFailure.END),
+    ),
+    "edit",
 )

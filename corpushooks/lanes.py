@@ -21,6 +21,7 @@ from corpushooks.deployment import (
     REFUSED,
     ROLLING_BACK,
     RUNNING,
+    TOUCHES,
     Deployment,
 )
 from corpushooks.errors import (
@@ -141,7 +142,7 @@ def _internal_error(run: Run, exc: Exception) -> None:
     structlog.get_logger().error("internal error", exception=run.voice.hide(trace), **about)
     run.voice.tell(Traced(trace))
     run.deployment = run.site.history.deployment(run.project.name, run.deployment.number)
-    touched = "sync" in run.site.history.steps(run.deployment)
+    touched = TOUCHES in run.site.history.steps(run.deployment)
     if run.deployment.state == RUNNING and not touched:
         run.move(FAILED, f"internal error: {exc}")
         run.voice.tell(run.verdict(f"internal error: {exc}"))

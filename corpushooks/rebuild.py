@@ -16,12 +16,14 @@ from pathlib import Path
 from corpushooks import claims, git, layout, log, old_logs, release, tree, view
 from corpushooks.deployment import (
     BROKEN,
+    DECIDES,
     DEPLOYED,
     DONE,
     FAILED,
     REFUSED,
     ROLLED_BACK,
     RUNNING,
+    TOUCHES,
     Deployment,
     ProjectRow,
     Request,
@@ -313,9 +315,9 @@ def _see_to_interrupted(store: History, project: Project) -> None:
     for one in store.unfinished(project.name):
         begun = store.steps(one)
         whole = one.archive is not None and tree.is_whole(project.archives / one.archive / "project")
-        if row is None or one.final or not whole or "sync" in begun:
+        if row is None or one.final or not whole or TOUCHES in begun:
             continue
         head = git.ref(project.code_git, f"refs/heads/{row.branch}")
         moved = head is not None and head == one.new_code != row.code
-        for step in ["archive", "sync", *(["publish"] if moved else [])]:
+        for step in ["archive", TOUCHES, *([DECIDES] if moved else [])]:
             store.begin(one, step)

@@ -24,7 +24,7 @@ from corpushooks import (
     trees,
     wiring,
 )  # fmt: skip
-from corpushooks.deployment import ProjectRow
+from corpushooks.deployment import DECIDES, ProjectRow
 from corpushooks.errors import CancelledError, CorpusError, ProcessError, RefusedError, SaltError, StepError
 from corpushooks.events import LEFT_OUT, NOTHING, Detail, HealthAsked, SlsBegan
 from corpushooks.patience import Check, endless
@@ -291,7 +291,7 @@ def notify(run: Run, mark: Mark) -> Detail:
 
 def take_back_refs(run: Run, mark: Mark) -> Detail:
     """Move back the refs that publish had moved."""
-    if "publish" in run.site.history.steps(run.deployment):
+    if DECIDES in run.site.history.steps(run.deployment):
         for path, name, old, new in _moves(run):
             with run.site.effect("undo move ref"):
                 git.take_back_ref(path, name, new, old)

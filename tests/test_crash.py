@@ -15,9 +15,9 @@ from corpushooks.deployment import Deployment
 from corpushooks.run import carrying
 from tests.host import FAILING, Box, tree_of, until
 
-STEPS = [f"{index} {step.name}" for index, step in enumerate(deploy.PROCEDURE, 1)]
+STEPS = [f"{index} {step.name}" for index, step in enumerate(deploy.PROCEDURE.steps, 1)]
 EFFECTS = [*STEPS[:5], "move ref", *STEPS[5:]]
-UNDO = [f"undo {step.name}" for step in deploy.ROLL_BACK]
+UNDO = [f"undo {step.name}" for step in deploy.ROLL_BACK.steps]
 COMMIT_POINT = EFFECTS.index("move ref")
 
 

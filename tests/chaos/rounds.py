@@ -26,8 +26,8 @@ PATIENCE = 180.0  # seconds until a push that has no end is a violation
 SEVERAL = ("client", "sshd", "command")  # parts that more than one process plays
 CONNECTION = ("client", "sshd", "receive-pack", "hook")
 MOMENTS = (
-    "arriving", "queued", "checks", *dict.fromkeys(step.name for step in PROCEDURE),
-    *(f"undo {step.name}" for step in ROLL_BACK), "ended",
+    "arriving", "queued", "checks", *dict.fromkeys(step.name for step in PROCEDURE.steps),
+    *(f"undo {step.name}" for step in ROLL_BACK.steps), "ended",
 )  # fmt: skip
 
 
