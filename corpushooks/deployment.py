@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 QUEUED, RUNNING, ROLLING_BACK = "queued", "running", "rolling_back"
 DEPLOYED, DONE, REFUSED, CANCELLED, FAILED = "deployed", "done", "refused", "cancelled", "failed"
@@ -83,6 +83,20 @@ DEPLOYING = frozenset(kind.name for kind in KINDS.values() if kind.releases or k
 def kind_of(name: str) -> Kind:
     """Return a kind of request by its name; of one that a newer version knows nothing is known."""
     return KINDS.get(name, Kind(name, asked=False))
+
+
+PILLAR = "pillar"  # the repository of the configuration; the other one is that of the code
+
+
+class Revision(NamedTuple):
+    """What is deployed, wanted, archived or compared: a commit of the code and one of the pillar."""
+
+    code: str | None = None
+    pillar: str | None = None
+
+    def of(self, repo: str) -> str | None:
+        """Return the commit of one of the two repositories."""
+        return self.pillar if repo == PILLAR else self.code
 
 
 @dataclass(frozen=True)
@@ -166,6 +180,16 @@ class ProjectRow:
     broken: str | None = None
     broken_by: int | None = None
 
+    @property
+    def deployed(self) -> Revision:
+        """What is live."""
+        return Revision(self.code, self.pillar)
+
+    @property
+    def tree(self) -> Revision:
+        """What is in the trees: in dev, also what failed."""
+        return Revision(self.tree_code, self.tree_pillar)
+
 
 @dataclass(frozen=True)
 class Deployment:
@@ -187,6 +211,16 @@ class Deployment:
     ended: float | None = None
     reason: str = ""
     cancelled: str | None = None
+
+    @property
+    def old(self) -> Revision:
+        """What was live before."""
+        return Revision(self.old_code, self.old_pillar)
+
+    @property
+    def new(self) -> Revision:
+        """What it deploys."""
+        return Revision(self.new_code, self.new_pillar)
 
     @property
     def final(self) -> bool:

@@ -189,11 +189,7 @@ class Desk:
             release.check_commit(project, row.environment, request.new, request)
 
     def _forced(self, repo: Path, deployment: Deployment) -> bool:
-        old, new = (
-            (deployment.old_pillar, deployment.new_pillar)
-            if deployment.request.repo == "pillar"
-            else (deployment.old_code, deployment.new_code)
-        )
+        old, new = (each.of(deployment.request.repo) for each in (deployment.old, deployment.new))
         if deployment.state != DEPLOYED or not old or not new or old == new:
             return False
         return git.change(repo, old, new).lost > 0

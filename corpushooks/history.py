@@ -28,6 +28,7 @@ from corpushooks.deployment import (
     Freeze,
     ProjectRow,
     Request,
+    Revision,
     newest_tried,
 )
 from corpushooks.errors import LostStoreError, NotAllowedError, StateError, StoreError, UsageError
@@ -260,11 +261,8 @@ class History(Vitals):
             (state, reason, reason, *key),
         )
 
-    def aim(
-        self, deployment: Deployment, old: tuple[str | None, str | None], new: tuple[str | None, str | None],
-        archive: str,
-    ) -> Deployment:  # fmt: skip
-        """Record, before anything is done, from which to which (code, pillar) a deployment goes."""
+    def aim(self, deployment: Deployment, old: Revision, new: Revision, archive: str) -> Deployment:
+        """Record, before anything is done, from which to which revision a deployment goes."""
         with self.change() as db:
             db.execute(
                 "UPDATE deployment SET old_code = ?, old_pillar = ?, new_code = ?, new_pillar = ?, archive = ?"

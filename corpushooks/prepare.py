@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from corpushooks import apt, claiming, edits, git, release, survey, tree, view
+from corpushooks import apt, claiming, edits, git, layout, release, survey, tree, view
 from corpushooks.checks.finding import Finding, errors, warnings
-from corpushooks.deployment import DEPLOYED, Deployment, ProjectRow, Request
+from corpushooks.deployment import DEPLOYED, PILLAR, Deployment, ProjectRow, Request, Revision
 from corpushooks.errors import BrokenError, GitError, RefusedError, SaltError, UsageError
 from corpushooks.events import Complained, Item, listed
 from corpushooks.project import Project
@@ -22,14 +22,12 @@ from corpushooks.site import Run, Site
 
 CHOICE = 100  # deployments of which those are named that can be returned to
 
-Pair = tuple[str | None, str | None]  # the commits of project.git and of pillar.git
-
 
 def aim(run: Run) -> None:
     """Record from where to where a deployment goes, pin its commits, say so; have Salt get ready."""
     run.salt.open(release.live(run.project, run.row.environment))  # Salt prepares meanwhile
     head = f"refs/heads/{run.row.branch}"
-    old = git.ref(run.project.code_git, head), git.ref(run.project.pillar_git, head)
+    old = Revision(git.ref(run.project.code_git, head), git.ref(run.project.pillar_git, head))
     _check_unmoved(run, head, old)
     _check_lost(run)
     _check_return(run)
@@ -41,20 +39,20 @@ def aim(run: Run) -> None:
         for path, commit in zip((run.project.code_git, run.project.pillar_git), new, strict=True):
             if commit:
                 git.pin(path, run.deployment.number, commit)
-    if run.row.live and old[0] != run.row.code:
-        at = f"{view.short(old[0])}, which is not" if old[0] else "gone, and not"
+    if run.row.live and old.code != run.row.code:
+        at = f"{view.short(old.code)}, which is not" if old.code else "gone, and not"
         run.voice.warn(
-            f"{run.row.branch} was {'at ' if old[0] else ''}{at} what was live: something moved it that runs no hooks"
+            f"{run.row.branch} was {'at ' if old.code else ''}{at} what was live: something moved it that runs no hooks"
         )
-    change = _change(run, new[0])
+    change = _change(run, new.code)
     run.voice.tell(
         replace(
-            run.began(), old=run.row.code, new=new[0], old_pillar=run.row.pillar, new_pillar=new[1],
+            run.began(), old=run.row.code, new=new.code, old_pillar=run.row.pillar, new_pillar=new.pillar,
             commits=change.added,
         )
     )  # fmt: skip
     if change.lost:
-        lost = git.lost_commits(run.project.code_git, str(run.row.code), str(new[0]))
+        lost = git.lost_commits(run.project.code_git, str(run.row.code), str(new.code))
         run.voice.warn(*(f"no longer live: {line}" for line in lost))
 
 
@@ -85,8 +83,7 @@ def lost(project: Project, row: ProjectRow, request: Request) -> tuple[int, list
 
     What is live can always be deployed again. A commit that is no longer in the repository cannot be lost.
     """
-    pillar = request.repo == "pillar"
-    path, live = (project.pillar_git, row.pillar) if pillar else (project.code_git, row.code)
+    path, live = layout.repo_path(project, request.repo), row.deployed.of(request.repo)
     if request.ref not in (NOW, PLAN) or request.new == live:
         return 0, []
     for old in (live, git.ref(path, f"refs/heads/{row.branch}")):
@@ -147,28 +144,27 @@ def clear_left(run: Run) -> None:
         path.unlink(missing_ok=True)
 
 
-def _check_unmoved(run: Run, head: str, now: Pair) -> None:
+def _check_unmoved(run: Run, head: str, now: Revision) -> None:
     """Refuse, as git would, a push whose ref is no longer what the client saw, nor what it shall be."""
-    request = run.request
-    ref = now[1] if request.repo == "pillar" else now[0]
+    request, ref = run.request, now.of(run.request.repo)
     if request.via in ("push", "set") and request.ref == head and ref not in (request.old or None, request.new):
         raise RefusedError("the branch was moved while this push waited", hint="git fetch, then push again")
 
 
-def _targets(run: Run, old: Pair) -> Pair:
+def _targets(run: Run, old: Revision) -> Revision:
     """Return the commits that a request wants deployed."""
-    request, live = run.request, run.row.code or old[0]
+    request, live = run.request, run.row.code or old.code
     if request.kind == "rollback":
         target = run.site.history.deployment(run.project.name, request.target)
         if target.state != DEPLOYED:
             raise UsageError(f"deployment {target.number} was never live", f"corpus history {run.project.name}")
         _check_there(run, target)
-        return target.new_code, target.new_pillar
-    if request.repo == "pillar":
+        return target.new
+    if request.repo == PILLAR:
         if live is None:
             raise RefusedError("nothing is deployed yet", hint="push the project first, then its pillar")
-        return live, request.new or old[1]
-    return request.new or live, old[1]
+        return Revision(live, request.new or old.pillar)
+    return Revision(request.new or live, old.pillar)
 
 
 def _check_there(run: Run, target: Deployment) -> None:
@@ -184,7 +180,7 @@ def _check_there(run: Run, target: Deployment) -> None:
 
 
 def _is_there(project: Project, one: Deployment) -> bool:
-    pairs = ((project.code_git, one.new_code), (project.pillar_git, one.new_pillar))
+    pairs = zip((project.code_git, project.pillar_git), one.new, strict=True)
     try:
         return all(git.commit(path, commit) for path, commit in pairs if commit)
     except GitError:

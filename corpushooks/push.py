@@ -190,11 +190,7 @@ def hint(repo: str, command: Command, branch: str) -> str:
 def report(deployment: Deployment, commands: Sequence[Command], branch: str, *, forced: bool, reason: str) -> list[str]:
     """Return the report lines for the commands of a request whose outcome (or number: queued) is known."""
     request = deployment.request
-    old, new = (
-        (deployment.old_pillar, deployment.new_pillar)
-        if request.repo == "pillar"
-        else (deployment.old_code, deployment.new_code)
-    )
+    old, new = deployment.old.of(request.repo), deployment.new.of(request.repo)
     lines: list[str] = []
     for command in commands:
         if request.kind == "plan" and deployment.state == "done":

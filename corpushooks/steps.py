@@ -24,7 +24,7 @@ from corpushooks import (
     trees,
     wiring,
 )  # fmt: skip
-from corpushooks.deployment import DECIDES, ProjectRow
+from corpushooks.deployment import DECIDES, PILLAR, ProjectRow
 from corpushooks.errors import CancelledError, CorpusError, ProcessError, RefusedError, SaltError, StepError
 from corpushooks.events import LEFT_OUT, NOTHING, Detail, HealthAsked, SlsBegan
 from corpushooks.patience import Check, endless
@@ -241,12 +241,9 @@ def publish(run: Run, mark: Mark) -> Detail:
 def _moves(run: Run) -> list[tuple[Path, str, str | None, str]]:
     """Return the refs that this deployment moves: (repository, ref, old, new)."""
     head, done = f"refs/heads/{run.row.branch}", run.deployment
-    moves = []
-    if done.new_code and done.new_code != done.old_code:
-        moves.append((run.project.code_git, head, done.old_code, done.new_code))
-    if run.request.repo == "pillar" and done.new_pillar and done.new_pillar != done.old_pillar:
-        moves.append((run.project.pillar_git, head, done.old_pillar, done.new_pillar))
-    return moves
+    repos = layout.REPOS if run.request.repo == PILLAR else layout.REPOS[:1]
+    pairs = [(layout.repo_path(run.project, each), done.old.of(each), done.new.of(each)) for each in repos]
+    return [(path, head, old, new) for path, old, new in pairs if new and new != old]
 
 
 def rotate(run: Run, mark: Mark) -> Detail:

@@ -25,6 +25,7 @@ from corpushooks.deployment import (
     ChildRow,
     Deployment,
     Request,
+    Revision,
 )
 from corpushooks.errors import StoreError, UsageError
 from corpushooks.history import History
@@ -129,7 +130,7 @@ def test_everything_outlives_the_process(store: History) -> None:
                       ("sync",), ("notify",), ("00_a", "10_b"), ("project/a",), True, True, True, True)  # fmt: skip
     deployment = store.enqueue("hello", request)
     store.move(deployment, RUNNING)
-    store.aim(deployment, ("a", None), ("b", "c"), "archive_1")
+    store.aim(deployment, Revision("a"), Revision("b", "c"), "archive_1")
     store.begin(deployment, "archive")
     store.begin(deployment, "sync")
     store.begin(deployment, "fixperms")
@@ -152,7 +153,7 @@ def test_everything_outlives_the_process(store: History) -> None:
 
 def test_publish_changes_everything_at_once_or_nothing(store: History) -> None:
     deployment = enqueue(store, "t")
-    store.aim(deployment, (None, None), ("code", "pillar"), "a")
+    store.aim(deployment, Revision(), Revision("code", "pillar"), "a")
     with pytest.raises(StoreError, match="from queued to deployed"):
         store.publish(deployment)
     row = store.project("hello")

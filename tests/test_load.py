@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from corpushooks import history, log, rebuild, screen
-from corpushooks.deployment import Deployment, Request
+from corpushooks.deployment import Deployment, Request, Revision
 from corpushooks.history import History
 from corpushooks.run import run
 from tests.host import FAILING, Box, tree_of, until
@@ -205,7 +205,7 @@ QUERIES: dict[str, Callable[[History, Deployment], object]] = {
     "queued": lambda store, one: store.queued("hello", 1),
     "ahead": lambda store, one: store.ahead(one),
     "move": lambda store, one: store.move(one, "running"),
-    "aim": lambda store, one: store.aim(one, ("a", "b"), ("c", "d"), "archive"),
+    "aim": lambda store, one: store.aim(one, Revision("a", "b"), Revision("c", "d"), "archive"),
     "begin": lambda store, one: store.begin(one, "sync"),
     "steps": lambda store, one: store.steps(one),
     "children": lambda store, one: store.children(one),
