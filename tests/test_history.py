@@ -127,7 +127,7 @@ def test_numbers_are_unique_among_threads_and_processes(store: History) -> None:
 
 def test_everything_outlives_the_process(store: History) -> None:
     request = Request("rollback", "pillar", "refs/heads/x", "old", "new", "me", "key", "push", "t", "task", 7,
-                      ("sync",), ("notify",), ("00_a", "10_b"), ("project/a",), True, True, True, True)  # fmt: skip
+                      ("sync",), ("notify",), ("00_a", "10_b"), ("project/a",), ("a.service",), True, True, True, True)  # fmt: skip
     deployment = store.enqueue("hello", request)
     store.move(deployment, RUNNING)
     store.aim(deployment, Revision("a"), Revision("b", "c"), "archive_1")
