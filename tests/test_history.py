@@ -126,8 +126,11 @@ def test_numbers_are_unique_among_threads_and_processes(store: History) -> None:
 
 
 def test_everything_outlives_the_process(store: History) -> None:
-    request = Request("rollback", "pillar", "refs/heads/x", "old", "new", "me", "key", "push", "t", "task", 7,
-                      ("sync",), ("notify",), ("00_a", "10_b"), ("project/a",), ("a.service",), True, True, True, True)  # fmt: skip
+    request = Request(
+        kind="rollback", repo="pillar", ref="refs/heads/x", old="old", new="new", who="me", key="key", via="push",
+        token="t", task="task", target=7, only=("sync",), skip=("notify",), steps=("00_a", "10_b"),
+        edited=("project/a",), units=("a.service",), force=True, insist=True, nowait=True, progress=True,
+    )  # fmt: skip
     deployment = store.enqueue("hello", request)
     store.move(deployment, RUNNING)
     store.aim(deployment, Revision("a"), Revision("b", "c"), "archive_1")
