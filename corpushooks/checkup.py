@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from corpushooks import apt, assigned, claiming, claims, edits, git, inspection, release, survey
+from corpushooks import apt, assigned, claiming, claims, contents, edits, git, inspection, release, survey
 from corpushooks import tree as trees
 from corpushooks.checks import sent
 from corpushooks.checks.finding import Finding, errors
@@ -133,7 +133,7 @@ def _edits(paths: tuple[str, ...]) -> tuple[str, ...]:
 
 def _name_in(sample: Path) -> str:
     """Return the name that a PILLAR.sample gives its project, since modules and files are named by it, or some name."""
-    text = (survey.bytes_of(sample) or b"").decode(errors="replace")
+    text = (contents.bytes_of(sample) or b"").decode(errors="replace")
     found = re.search(r"^[\"']?makina-projects\.([\w-]+)", text, re.M)
     return found[1] if found and NAME.fullmatch(found[1]) and len(found[1]) <= NAME_LIMIT else "project"
 
@@ -154,7 +154,7 @@ class _Work:
     found: Release
     settings: Settings
     redactor: Redactor
-    texts: survey.Texts
+    texts: contents.Texts
     lists: apt.Lists
 
 
@@ -163,7 +163,7 @@ def _check(
 ) -> Checked:
     """Read every file of a release; where syntax and cfg are right, have Salt compile each SLS, and run none."""
     settings = site.settings_of(row)
-    work = _Work(site, found, settings, release.redactor_of(settings), survey.read(found), lists)
+    work = _Work(site, found, settings, release.redactor_of(settings), contents.read(found), lists)
     if errors(work.texts.unusable.values()):  # Salt would wait for them, or read them whole
         said = [*said, *survey.static(found, work.texts)]
     elif found.install():
@@ -172,14 +172,14 @@ def _check(
             said = [*said, *_judged(session, work)]
     else:
         said = [*said, Finding("name", ".salt", None, "no install SLS in .salt", "add .salt/00_install.sls")]
-    files = tuple(shown(survey.named(found, path)) for path in release.files(found))
+    files = tuple(shown(contents.named(found, path)) for path in release.files(found))
     return Checked(target, files, tuple(survey.cleared(said, work.redactor)))
 
 
 def _judged(session: Session, work: _Work) -> list[Finding]:
     """Return what is wrong with the texts of a release, and with what Salt makes of them."""
     session.prepare()
-    problems = release.syntax(session, work.found, work.redactor, survey.readable(work.found, work.texts))
+    problems = release.syntax(session, work.found, work.redactor, contents.readable(work.found, work.texts))
     said = [*survey.static(work.found, work.texts), *(survey.of_problem(work.found, each) for each in problems)]
     return [*said, *_compiled(session, work, {each.file for each in said if each.kind in UNREADABLE})]
 
@@ -197,7 +197,7 @@ def _compiled(session: Session, work: _Work, wrong: set[str]) -> list[Finding]:
         return [_of_cfg(exc), *survey.packaged(found, texts, {}, lists)]
     paths = [path for path in release.files(found) if path.is_relative_to(found.states) and path != found.sample]
     # a dot in its name, and Salt would look for it in a folder
-    read = [path for path in paths if survey.named(found, path) not in wrong and "." not in path.stem]
+    read = [path for path in paths if contents.named(found, path) not in wrong and "." not in path.stem]
     told = session.compile([found.project.sls_id(path.stem) for path in read])
     return [*odd, *survey.compiled(found, texts, dict(zip(read, told, strict=True)), lists)]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from corpushooks import apt, claiming, edits, git, layout, release, survey, tree, view
+from corpushooks import apt, claiming, contents, edits, git, layout, release, survey, tree, view
 from corpushooks.checks.finding import Finding, errors, warnings
 from corpushooks.deployment import DEPLOYED, PILLAR, Deployment, ProjectRow, Request, Revision
 from corpushooks.errors import BrokenError, GitError, RefusedError, SaltError, UsageError
@@ -221,7 +221,7 @@ def check(run: Run) -> None:
 
 def _claim(run: Run, found: Release) -> None:
     """Claim what the release to deploy names, before anything is touched; what few name is asked for only there."""
-    texts = survey.read(found)
+    texts = contents.read(found)
     if not any(re.search(r"\b(urls|ports)\b", texts.text(path)) for path in texts.contents if _has_cfg(path)):
         return
     folder = found.minion_dir.parent / "claims"
@@ -277,9 +277,9 @@ def check_syntax(run: Run, found: Release, hint: str = "nothing was touched; men
     """Refuse a release in whose files something is wrong that shows before they are rendered: file and line."""
     run.deadline.check()
     assert run.salt.session is not None
-    texts = survey.read(found)
+    texts = contents.read(found)
     try:
-        problems = release.syntax(run.salt.session, found, run.voice.redactor, survey.readable(found, texts))
+        problems = release.syntax(run.salt.session, found, run.voice.redactor, contents.readable(found, texts))
     except SaltError:
         run.deadline.check()
         raise
@@ -311,7 +311,7 @@ def tell(run: Run, findings: Iterable[Finding], *, so_far: bool = False) -> None
 
 def foresee(run: Run, session: Session, found: Release, stems: list[str]) -> None:
     """Say, before the first SLS runs, what Salt and this host have against them as things are."""
-    texts = survey.read(found)
+    texts = contents.read(found)
     tell(run, survey.carried(found, texts, run.salt.cfg.odd if run.salt.cfg else ()))
     if run.settings.engine != "warm":  # a salt-call for each would take a second
         return

@@ -32,9 +32,10 @@ from corpushooks.errors import CorpusError, LostStoreError, NotAllowedError, Usa
 from corpushooks.events import Began, Event, Text, Verdict
 from corpushooks.history import History, open_store
 from corpushooks.locks import alone, locked
+from corpushooks.migrations import TABLES
 from corpushooks.project import NAME, Host, Project
 from corpushooks.settings import Settings
-from corpushooks.store import HINT, TABLES, UNREADABLE, Salvage, files, keep_aside, put, salvage
+from corpushooks.store import HINT, UNREADABLE, Salvage, files, keep_aside, put, salvage
 
 LOG = re.compile(r"(\d+)\.log")
 ARCHIVE = re.compile(r"\d{4}-\d\d-\d\d_\d\d_\d\d-\d\d_(\d+)")

@@ -1,4 +1,4 @@
-"""The file of the store: its schema and versions, transactions, and what is left of a damaged one.
+"""The file of the store: its versions, transactions, and what is left of a damaged one.
 
 The only user of sqlite3. What is committed is on the disk. A store that is gone or damaged is never begun anew in
 silence: that needs a person.
@@ -20,149 +20,16 @@ from urllib.parse import quote
 
 from corpushooks import disk
 from corpushooks.errors import LostStoreError, NotAllowedError, StoreError
+from corpushooks.migrations import MIGRATIONS, SCHEMA, TABLES, VERSION
 from corpushooks.obstacles import obstacle, replaced
 
 Connection = sqlite3.Connection
 Row = sqlite3.Row
 PATIENCE = 30.0  # seconds that another process may hold the store
 
-# The store of version 1; what each later version makes of the one before stands in MIGRATIONS.
-SCHEMA = """
-CREATE TABLE project (
-    name        TEXT PRIMARY KEY,
-    environment TEXT NOT NULL,
-    branch      TEXT NOT NULL,
-    created     REAL NOT NULL,
-    live        INTEGER,            -- the deployment whose result is live
-    code        TEXT,               -- the live commit of project.git
-    pillar      TEXT,               -- the live commit of pillar.git
-    tree_code   TEXT,               -- what the stage and project/ hold: differs from code after a failure in dev
-    tree_pillar TEXT,
-    broken      TEXT,               -- why a person is needed
-    broken_by   INTEGER             -- the deployment whose roll back failed
-) STRICT;
-CREATE TABLE deployment (
-    project    TEXT NOT NULL,
-    number     INTEGER NOT NULL,
-    token      TEXT NOT NULL,          -- the request's own: asking twice queues once
-    state      TEXT NOT NULL,
-    request    TEXT NOT NULL,
-    old_code   TEXT, new_code   TEXT,
-    old_pillar TEXT, new_pillar TEXT,
-    archive    TEXT,                   -- the name of its folder in archives/
-    queued     REAL NOT NULL,
-    started    REAL,
-    decided    REAL,                   -- the state is final
-    ended      REAL,                   -- nothing of it is left to do
-    reason     TEXT NOT NULL DEFAULT '',
-    cancelled  TEXT,                   -- by whom
-    PRIMARY KEY (project, number),
-    UNIQUE (project, token)
-) STRICT;
-CREATE INDEX deployment_open ON deployment (project, number) WHERE ended IS NULL;
-CREATE TABLE journal (
-    project TEXT NOT NULL,
-    number  INTEGER NOT NULL,
-    seq     INTEGER NOT NULL,
-    step    TEXT NOT NULL,
-    at      REAL NOT NULL,
-    PRIMARY KEY (project, number, seq)
-) STRICT;
-CREATE TABLE child (
-    project TEXT NOT NULL,
-    number  INTEGER NOT NULL,
-    pid     INTEGER NOT NULL,
-    start   INTEGER NOT NULL,
-    pgid    INTEGER NOT NULL
-) STRICT;
-CREATE INDEX child_of ON child (project, number);
-"""
-MIGRATIONS: Mapping[int, tuple[str, ...]] = {
-    # what was live last is found however much has failed since
-    2: ("CREATE INDEX deployment_live ON deployment (project, number) WHERE state = 'deployed'",),
-    # ssh: keys, what their sessions were admitted to, and what nobody may deploy for now
-    3: (
-        """CREATE TABLE key (
-            name       TEXT PRIMARY KEY,
-            kind       TEXT NOT NULL,
-            blob       TEXT NOT NULL UNIQUE,
-            right      TEXT NOT NULL,
-            projects   TEXT NOT NULL DEFAULT '',  -- none named: all
-            expires    REAL,
-            authority  INTEGER NOT NULL DEFAULT 0,
-            principals TEXT NOT NULL DEFAULT '',
-            added      REAL NOT NULL,
-            by         TEXT NOT NULL DEFAULT '',
-            source     TEXT NOT NULL DEFAULT '',  -- none: added by hand
-            seen       REAL,                      -- there, last
-            person     TEXT NOT NULL DEFAULT '',
-            more       TEXT NOT NULL DEFAULT ''   -- rights beside the first: RIGHT:PROJECT,PROJECT …
-        ) STRICT""",
-        """CREATE TABLE admission (
-            token   TEXT PRIMARY KEY,
-            key     TEXT NOT NULL,
-            who     TEXT NOT NULL,
-            right   TEXT NOT NULL,
-            project TEXT NOT NULL,
-            pid     INTEGER NOT NULL,
-            start   INTEGER NOT NULL             -- of the process
-        ) STRICT""",
-        """CREATE TABLE freeze (
-            project TEXT PRIMARY KEY,            -- empty: every one
-            reason  TEXT NOT NULL,
-            who     TEXT NOT NULL,
-            at      REAL NOT NULL
-        ) STRICT""",
-    ),
-    # ports and addresses: each belongs to one project
-    4: (
-        """CREATE TABLE claim (
-            kind    TEXT NOT NULL,               -- port or name
-            value   TEXT NOT NULL,
-            project TEXT NOT NULL,
-            key     TEXT NOT NULL,               -- the key of data that names a port, the URL of a name
-            since   INTEGER NOT NULL,            -- the deployment that claimed it
-            asked   INTEGER NOT NULL,            -- the newest that asked for it
-            PRIMARY KEY (kind, value)
-        ) STRICT""",
-    ),
-    # what was run by hand as an application
-    5: (
-        """CREATE TABLE command (
-            number  INTEGER PRIMARY KEY,
-            project TEXT NOT NULL,
-            who     TEXT NOT NULL,
-            key     TEXT NOT NULL,
-            words   TEXT NOT NULL,               -- without secrets
-            started REAL NOT NULL,
-            ended   REAL,
-            code    INTEGER,                     -- none: it was ended
-            reason  TEXT NOT NULL DEFAULT ''
-        ) STRICT""",
-        "CREATE INDEX command_of ON command (project, number)",
-    ),
-    # what the live releases are asked between deployments, and how they are
-    6: (
-        """CREATE TABLE vitals (
-            project   TEXT PRIMARY KEY,
-            checks    TEXT NOT NULL DEFAULT '[]', -- of the live release, as JSON
-            wanted    TEXT,                       -- those of the deployment wanted_by, which may never be live
-            wanted_by INTEGER,
-            state     TEXT NOT NULL DEFAULT '',   -- healthy or failing
-            since     REAL NOT NULL DEFAULT 0,
-            times     INTEGER NOT NULL DEFAULT 0, -- failures in a row
-            reason    TEXT NOT NULL DEFAULT '',
-            told      TEXT NOT NULL DEFAULT ''    -- the state that people were told of
-        ) STRICT""",
-    ),
-}
-VERSION = max(MIGRATIONS)
 HINT = "corpus rebuild"
 UNREADABLE = "this account cannot use the store of this host"
 PROBES = 1_000_000  # rows of a damaged table that are looked for one by one
-TABLES = (  # what is worth saving
-    "project", "deployment", "journal", "child", "key", "freeze", "claim", "command", "vitals",
-)  # fmt: skip
 
 
 def files(path: Path) -> list[Path]:

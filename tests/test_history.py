@@ -29,9 +29,9 @@ from corpushooks.deployment import (
 )
 from corpushooks.errors import StoreError, UsageError
 from corpushooks.history import History
+from corpushooks.migrations import VERSION
 from corpushooks.reports import tell
 from corpushooks.site import open_site
-from corpushooks.store import VERSION
 from tests.host import Box
 
 STATES = (QUEUED, RUNNING, ROLLING_BACK, DEPLOYED, DONE, REFUSED, CANCELLED, FAILED, ROLLED_BACK, BROKEN)

@@ -23,7 +23,8 @@ FLOORS = {
     "procedures": "init app_log assigning beyond claiming inspection checkup parts rebuild restart setup doctor"
     " doctor.patient doctor.soundness doctor.privacy desk freezing gate lookup reports follower watches pulse lanes"
     " acts deploy procedure plan inplace task prepare reruns steps trees pillars survivors announce running setting",
-    "assemblies": "site session deadline voice release survey edits layout installer setup.accounts setup.actions",
+    "assemblies": "site session deadline voice release contents survey edits layout installer setup.accounts"
+    " setup.actions",
     "doors": "git salt wiring tree outside health history accounts keyring directory authorized_keys log client peer"
     " systemd units machine apt notify watch ran terminal",  # one thing each
     "rooms behind a door": "tree.drift tree.sync tree.snapshot tree.restore tree.permissions tree.scan tree.entries"
@@ -35,6 +36,7 @@ FLOORS = {
     "values": "screen screen.words screen.states screen.rows assigned claims services checks checks.finding"
     " checks.packages"
     " checks.programs checks.states checks.keys checks.sent checks.texts checks.fixes pages progress view failure"
+    " migrations"
     " figures old_logs events records push setup.manual sls deployment config references settings ldap schema"
     " notice command endpoint keys rights project paths redaction text errors",
 }

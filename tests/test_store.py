@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import rebuild, store
+from corpushooks import migrations, rebuild
 from corpushooks.deployment import Deployment, Request
 from corpushooks.errors import LostStoreError, NoDaemonError, StoreError, UsageError
 from corpushooks.history import History, open_store
@@ -353,7 +353,7 @@ def test_where_nothing_was_ever_made_there_is_nothing_to_make_anew(new_box: Call
 def test_a_newer_store_is_not_made_anew(box: Box) -> None:
     box.stop()
     with closing(sqlite3.connect(box.host.store)) as db:
-        db.execute(f"PRAGMA user_version = {store.VERSION + 1}")
+        db.execute(f"PRAGMA user_version = {migrations.VERSION + 1}")
     with pytest.raises(StoreError, match="of a newer corpushooks"):
         told(box)
 

@@ -16,8 +16,8 @@ from corpushooks import store, view
 from corpushooks.deployment import Deployment, Request
 from corpushooks.errors import StoreError
 from corpushooks.history import History
+from corpushooks.migrations import MIGRATIONS, SCHEMA, VERSION
 from corpushooks.run import run, spawn
-from corpushooks.store import MIGRATIONS, SCHEMA, VERSION
 from tests.host import Box, until
 
 GATE = "gate:\n  cmd.run:\n    - name: touch {0}/begun; while ! test -e {0}/gate; do sleep 0.05; done\n"

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from corpushooks import apt, checkup, disk, survey
+from corpushooks import apt, checkup, contents, disk
 from corpushooks.checks import fixes, packages
 from corpushooks.checks.finding import Finding, errors, warnings
 from corpushooks.checkup import Checked
@@ -138,7 +138,7 @@ def _json(target: str, found: Checked) -> dict[str, Any]:
 
 def _fix(folders: Sequence[Path], *, write: bool) -> int:
     """Show what can be put right in folders, and write it if asked to; return the exit code."""
-    texts = {path: survey.bytes_of(path) for folder in folders for path in _sls(folder)}
+    texts = {path: contents.bytes_of(path) for folder in folders for path in _sls(folder)}
     read = {path: data.decode() for path, data in texts.items() if data is not None and _is_text(data)}
     names = {each.name for text in read.values() for each in packages.declared(text)}
     known = apt.candidates(packages.asked(names))
