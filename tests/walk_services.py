@@ -144,6 +144,6 @@ def test_what_is_followed_comes_and_ends_with_who_follows(server: Server) -> Non
     server.run("systemctl restart hello")
     for text in ("data/app.log: more", "data/app.log: rotated", "hello.service: started with ********"):
         until(lambda text=text: text in server.run("cat /root/out").text)
-    assert server.run("ps -o user= -C tail", check=False).text.split()[0] == "hello-u+"
+    assert server.run("ps -o user:20= -C tail", check=False).text.split()[0] == "hello-user"
     server.run("kill $(cat /root/pid)")
     until(lambda: server.run("pgrep -f '[j]ournalctl.*--follow|[t]ail --lines|[a]pp-log hello'", check=False).code == 1)
