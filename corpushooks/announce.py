@@ -36,13 +36,19 @@ def ended(run: Run) -> int:
             return 0
         parcel = pack(run.settings, run.project, _told(run, event))
         with run.site.effect("hand over a notice"):
-            wrong = notify.missing() or _sent(run.project.host, parcel)
+            wrong = _lacking() or _sent(run.project.host, parcel)
     except CorpusError as exc:
         wrong = exc.message
     if wrong:
         run.voice.warn(wrong)
         return 0
     return len(run.settings.notify)
+
+
+def _lacking() -> str:
+    """Say what is missing for notices to be sent, and the command that installs it; or nothing."""
+    wrong = notify.missing()
+    return f"{wrong.message}; {wrong.hint}" if wrong else ""
 
 
 def _sent(host: Host, parcel: notify.Parcel) -> str:
@@ -92,7 +98,7 @@ def made(
         may_push=_may_push(settings, history, project), code_url=urls["code_url"], pillar_url=urls["pillar_url"],
     )  # fmt: skip
     try:
-        return notify.missing() or _sent(project.host, pack(settings, project, said))
+        return _lacking() or _sent(project.host, pack(settings, project, said))
     except CorpusError as exc:
         return exc.message
 
@@ -110,7 +116,7 @@ def health(site: Site, found: Vital) -> str:
         reason=found.reason, command=site.words(f"corpus status {row.name}"), branch=row.branch,
     )  # fmt: skip
     try:
-        return notify.missing() or _sent(site.host, pack(settings, site.host.project(row.name), said))
+        return _lacking() or _sent(site.host, pack(settings, site.host.project(row.name), said))
     except CorpusError as exc:
         return exc.message
 
@@ -134,7 +140,7 @@ def test(settings: Settings, host: Host, project: Project | None, event: str = T
     if not settings.notify:
         raise UsageError("nobody is to be notified: `notify` is empty", hint=f"name URLs in {host.config_file}")
     if wrong := notify.missing():
-        raise UsageError(*wrong.split("; "))
+        raise wrong
     name = project.name if project else ""
     said = Notice(event=event, host=_host(settings), project=name, environment=settings.environment, who="a test")
     return notify.deliver(pack(settings, project or host, said))

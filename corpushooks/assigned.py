@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from corpushooks.errors import ConfigError, CorpusError, UsageError
+from corpushooks.errors import ConfigError, CorpusError, Place, UsageError
 from corpushooks.redaction import MARK as HIDDEN
 from corpushooks.text import shown
 
@@ -227,30 +227,30 @@ def load(content: bytes | None) -> Given:
     if content is None or not is_ours(content):
         return Given()
     if len(content) > FILE_LIMIT:
-        raise ConfigError(f"{FILE}: longer than {FILE_LIMIT >> 10} KiB")
+        raise ConfigError(f"longer than {FILE_LIMIT >> 10} KiB", where=(FILE,))
     try:
         found = yaml.load(content, _Loader)
     except yaml.MarkedYAMLError as exc:
         line = exc.problem_mark.line + 1 if exc.problem_mark else 1
-        raise ConfigError(f"{FILE} line {line}: YAML: {exc.problem}") from exc
+        raise ConfigError(str(exc.problem), where=(Place(FILE, line), "YAML")) from exc
     except (yaml.YAMLError, ValueError, RecursionError) as exc:
-        raise ConfigError(f"{FILE}: no YAML that can be read") from exc
+        raise ConfigError("no YAML that can be read", where=(FILE,)) from exc
     return _checked(found)
 
 
 def _checked(found: Any) -> Given:
     found = {} if found is None else found
     if not isinstance(found, dict) or set(found) - {"data", "secrets"}:
-        raise ConfigError(f"{FILE}: expected data and secrets, and nothing else")
+        raise ConfigError("expected data and secrets, and nothing else", where=(FILE,))
     data, secrets = found.get("data") or {}, found.get("secrets") or []
     if not isinstance(data, dict):
-        raise ConfigError(f"{FILE}: data: expected a mapping")
+        raise ConfigError("expected a mapping", where=(FILE, "data"))
     if not isinstance(secrets, list) or not all(isinstance(key, str) for key in secrets):
-        raise ConfigError(f"{FILE}: secrets: expected a list of keys")
+        raise ConfigError("expected a list of keys", where=(FILE, "secrets"))
     try:
         check("data", data)
     except CorpusError as exc:
-        raise ConfigError(f"{FILE}: {exc.message}") from exc
+        raise ConfigError(exc.message, where=(FILE,)) from exc
     return Given(data, frozenset(secrets))
 
 

@@ -110,7 +110,7 @@ def _judged(
             below.cfg(new)
         except CorpusError as exc:
             redactor.know(text for each in change.puts if each.secret for text in [str(each.value)])
-            raise type(exc)(redactor.redact(exc.message), exc.hint) from None
+            raise exc.reworded(redactor.redact) from None
     return new
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from corpushooks import apt, assigned, claiming, claims, contents, edits, git, inspection, release, survey
@@ -13,7 +13,7 @@ from corpushooks.checks import sent
 from corpushooks.checks.finding import Finding, errors
 from corpushooks.config import Cfg
 from corpushooks.deployment import ProjectRow, Request
-from corpushooks.errors import CorpusError, GitError, UsageError
+from corpushooks.errors import ConfigError, CorpusError, GitError, SourceError, UsageError
 from corpushooks.paths import strays
 from corpushooks.project import NAME, NAME_LIMIT, Host
 from corpushooks.redaction import Redactor
@@ -218,15 +218,18 @@ def _of_claims(work: _Work, cfg: Cfg) -> list[Finding]:
 
 
 def _of_cfg(exc: CorpusError) -> Finding:
-    """Return why a cfg cannot be computed, with the file, as far as its message says which."""
-    first = re.split("[: ]", exc.message)[0]
-    sample = f".salt/{release.SAMPLE}"
-    file = {
-        release.SAMPLE: sample,
+    """Return why a cfg cannot be computed, with the file, as far as that is known."""
+    first = str(exc.where[0]) if isinstance(exc, ConfigError) and exc.where else ""
+    if isinstance(exc, SourceError) and exc.at:
+        first = exc.at.file
+    files = {
+        release.SAMPLE: f".salt/{release.SAMPLE}",
         "init.sls": "pillar/init.sls",
         "pillar": "pillar/init.sls",
         assigned.FILE: f"pillar/{assigned.FILE}",
-    }.get(first, "cfg")
-    finding = survey.of_message(exc.message, file)
-    line = re.search(r" \((?:PILLAR\.sample|init\.sls) line (\d+)\)$", exc.message)
-    return replace(finding, line=int(line[1]), what=finding.what[: -len(line[0])]) if line else finding
+        assigned.LAYER: f"pillar/{assigned.FILE}",
+        "cfg": "cfg",
+    }
+    if first not in files:  # else its layer, or its file, would be said nowhere
+        return Finding("config", "cfg", None, exc.message)
+    return survey.of_error(exc, files[first])

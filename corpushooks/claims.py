@@ -11,6 +11,7 @@ from corpushooks.errors import ConfigError
 from corpushooks.text import shown
 
 PORT, NAME = "port", "name"
+HINT = "corpus help claims"
 AUTO = "auto"  # the value of a port that is chosen here
 CHOICE = range(20000, 30000)  # below those that the kernel gives to clients
 SCHEMES = {"http": 80, "https": 443}
@@ -66,7 +67,7 @@ def giver(project: str, held: Sequence[Held], is_free: Callable[[int], bool]) ->
         if key not in own:
             free = (port for port in CHOICE if str(port) not in taken and is_free(port))
             if (port := next(free, None)) is None:
-                raise ConfigError(f"cfg: {key}: no port from {CHOICE.start} to {CHOICE.stop - 1} is free")
+                raise ConfigError(f"no port from {CHOICE.start} to {CHOICE.stop - 1} is free", where=("cfg", key))
             own[key] = port
             taken.add(str(port))
         return own[key]
@@ -92,12 +93,12 @@ def flat(value: Any) -> Iterator[Any]:
 def _port(entry: Any, data: Mapping[str, Any]) -> Claim:
     key = "" if str(entry).isdigit() else str(entry)
     if key and key not in data:
-        raise ConfigError(f"cfg: ports: data has no {shown(key)!r}", hint="name a key of data, or a number")
+        raise ConfigError(f"data has no {shown(key)!r}", "name a key of data, or a number", ("cfg", "ports"))
     number = data[key] if key else entry
     text = str(number)
     if isinstance(number, bool) or not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
-        what = f"data.{shown(key)}: " if key else ""
-        raise ConfigError(f"cfg: ports: {what}expected a port from 1 to 65535, or auto", hint="corpus help claims")
+        where = ("cfg", "ports", *([f"data.{shown(key)}"] if key else []))
+        raise ConfigError("expected a port from 1 to 65535, or auto", HINT, where)
     return Claim(PORT, str(int(text)), key)
 
 
@@ -107,7 +108,7 @@ def _names(entries: Iterable[Any]) -> Iterator[Claim]:
     for entry in map(str, entries):
         head, found, rest = entry.partition("://")
         if found and head.lower() not in SCHEMES:
-            raise ConfigError(f"cfg: urls: {shown(entry)!r} is not a URL of http or https", hint="corpus help claims")
+            raise ConfigError(f"{shown(entry)!r} is not a URL of http or https", HINT, ("cfg", "urls"))
         if found:
             scheme, port = head.lower(), SCHEMES[head.lower()]
         host, _, path = (rest if found else entry).partition("/")
@@ -116,7 +117,7 @@ def _names(entries: Iterable[Any]) -> Iterator[Claim]:
             host, port = name, int(number)
         host, path = host.lower().rstrip("."), f"/{path}".rstrip("/")
         if not HOST.fullmatch(host) or not 0 < port < 65536 or not HOST.fullmatch(path.replace("/", "-") or "-"):
-            raise ConfigError(f"cfg: urls: {shown(entry)!r} is not a URL", hint="corpus help claims")
+            raise ConfigError(f"{shown(entry)!r} is not a URL", HINT, ("cfg", "urls"))
         place = "" if port == SCHEMES[scheme] else f":{port}"
         yield Claim(NAME, f"{host}:{port}{path}", f"{scheme}://{host}{place}{path}")
 

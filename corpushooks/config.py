@@ -153,7 +153,7 @@ def _own_odd(layers: Layers, name: str) -> tuple[tuple[str, str, str], ...]:
 
 def _stack(layers: Layers, name: str, env_defaults_win: bool) -> Stack:
     """Return what each layer says, from low to high."""
-    base = _mapping("built-in", layers.builtin)
+    base = _mapping(layers.builtin, "built-in")
     sample = _sample(layers.sample)
     host = _host_bodies(layers, name, base)
     chosen, origin = default_env(layers, name)
@@ -195,19 +195,19 @@ def default_env(layers: Layers, name: str) -> tuple[str, str]:
     try:
         return check_environment(environment), layer
     except UsageError as exc:
-        raise ConfigError(f"{layer}: default_env: {exc.message}") from exc
+        raise ConfigError(exc.message, where=(layer, "default_env")) from exc
 
 
 def _sample(sample: Mapping[str, Any]) -> Body:
     """Return what the sample says of the project, under whatever name it stands there."""
-    whole = _mapping("PILLAR.sample", sample)
+    whole = _mapping(sample, "PILLAR.sample")
     result = Body()
     for key, said in whole.items():
         prefix, _, rest = str(key).partition(".")
         old = prefix == "makina-states" and "." not in rest and isinstance(said, dict)
         if rest and (prefix == "makina-projects" or old):
             body = _nested(rest.split(".")[1:], said)
-            result = merge(result, _mapping(f"PILLAR.sample: {key}", body))
+            result = merge(result, _mapping(body, "PILLAR.sample", str(key)))
     return {**_body("PILLAR.sample", result), "sls_default_pillar": whole}
 
 
@@ -224,7 +224,7 @@ def _host_bodies(layers: Layers, name: str, known: Body) -> Stack:
     for prefix in ("makina-states", "makina-projects"):
         path = f"{prefix}.{name}"
         for layer, source in reversed(layers.host):
-            parts = [_mapping(f"{layer}: {path}", said) for said in _under(source, path)]
+            parts = [_mapping(said, layer, path) for said in _under(source, path)]
             body = functools.reduce(merge, parts, Body())
             if prefix == "makina-states":  # where other things than projects stand too
                 body = {key: value for key, value in body.items() if key in known}
@@ -241,8 +241,8 @@ def _os_layer(tables: Body, grains: Mapping[str, Any]) -> Stack:
 def _request(request: Mapping[str, Any], known: Body) -> Body:
     """Return what a request says: keys of cfg at the first level, everything else in data."""
     said = {"only_steps" if key == "steps" else key: value for key, value in request.items()}
-    body = _mapping("request", {key: value for key, value in said.items() if key in known})
-    data = _mapping("request", {key: value for key, value in said.items() if key not in known})
+    body = _mapping({key: value for key, value in said.items() if key in known}, "request")
+    data = _mapping({key: value for key, value in said.items() if key not in known}, "request")
     return merge({"data": data}, _body("request", body))
 
 
@@ -268,10 +268,10 @@ def _nested(path: list[str], value: Any) -> Any:
     return functools.reduce(lambda inner, key: {key: inner}, reversed(path), value)
 
 
-def _mapping(where: str, value: Any) -> Body:
+def _mapping(value: Any, *where: str) -> Body:
     """Return a plain copy of a mapping, of nothing an empty one; raise ConfigError."""
     if value is not None and not isinstance(value, Mapping):
-        raise ConfigError(f"{where}: expected a mapping, got {_shown(value)}")
+        raise ConfigError(f"expected a mapping, got {_shown(value)}", where=where)
     found: Body = plain(value or {})
     return found
 
@@ -280,14 +280,14 @@ def _body(layer: str, said: Body) -> Body:
     """Return what a layer says, checked; without the environment, which a repository cannot decide."""
     for key in FIXED:
         if key in said:  # an SLS would work where nothing is deployed
-            raise ConfigError(f"{layer}: {key}: is the host's and cannot be set")
+            raise ConfigError("is the host's and cannot be set", where=(layer, key))
     body = {key: {} if value is None and key in MAPPINGS else value for key, value in said.items()}
     body.pop("default_env", None)
     _check(layer, body)
     for table in TABLES:
         if table in body:
             items = body[table].items()
-            body[table] = {key: _mapping(f"{layer}: {table}.{key}", value) for key, value in items}
+            body[table] = {key: _mapping(value, layer, f"{table}.{key}") for key, value in items}
     return body
 
 
@@ -295,7 +295,7 @@ def _check(layer: str, body: Body) -> None:
     """Raise ConfigError for the first value that is not of its key's type."""
     for key, value in body.items():
         if wanted := _wanted(key, value):
-            raise ConfigError(f"{layer}: {key}: expected {wanted}, got {_shown(value)}")
+            raise ConfigError(f"expected {wanted}, got {_shown(value)}", where=(layer, key))
 
 
 def _wanted(key: str, value: Any) -> str:
@@ -375,7 +375,7 @@ def sources(layers: Layers, cfg: Cfg, *, name: str, own_pillar: Mapping[str, Any
     `own_pillar` is what the project's own init.sls says; what it has is from "init.sls" and not from "pillar".
     """
     own = replace(layers, pillar=own_pillar, minion={}, grains={})
-    host = _host_bodies(layers, name, _mapping("built-in", layers.builtin))
+    host = _host_bodies(layers, name, _mapping(layers.builtin, "built-in"))
     read = [("PILLAR.sample", _sample(layers.sample)), *host]
     mine = [_short_form(own_pillar, name), *(body for _, body in _host_bodies(own, name, {**layers.builtin}))]
     found = {}

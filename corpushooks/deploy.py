@@ -117,7 +117,7 @@ def _goes_on(run: Run, step: Step, exc: Exception) -> bool:
         run.voice.tell(_trace(exc))
         exc = StepError(f"{step.name} failed: {type(exc).__name__}: {exc}")
     elif isinstance(exc, DoorError):  # it does not say in which step it was met
-        exc = type(exc)(f"{step.name}: {exc.message}", exc.hint)
+        exc = exc.within(step.name)
     if step.on_failure is OnFailure.WARN or run.deployment.state == DEPLOYED:
         run.voice.warn(exc.message)
         return True

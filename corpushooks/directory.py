@@ -28,7 +28,7 @@ try:
     from ldap3.core.exceptions import LDAPException, LDAPOperationResult
     from ldap3.utils.conv import escape_filter_chars as escaped
 except ImportError as exc:
-    raise ConfigError("auth: ldap needs a library: ldap3", hint=distribution.completing()) from exc
+    raise ConfigError("ldap needs a library: ldap3", distribution.completing(), ("auth",)) from exc
 
 T = TypeVar("T")
 PAGE = 500  # entries that are asked for at once
@@ -135,7 +135,7 @@ def _connected(where: Directory, password: str | None) -> Iterator[ldap3.Connect
 def _tls(where: Directory) -> ldap3.Tls:
     """Return how TLS is begun: as Python does by itself, which verifies the certificate and whose it is."""
     if where.ca_file and not os.access(where.ca_file, os.R_OK):
-        raise ConfigError(f"ldap.ca_file: {where.ca_file} cannot be read")
+        raise ConfigError(f"{where.ca_file} cannot be read", where=("ldap.ca_file",))
 
     class Verified(ldap3.Tls):
         def wrap_socket(self, connection: Any, do_handshake: bool = False) -> None:
@@ -155,11 +155,11 @@ def _password(where: Directory) -> str | None:
             found = os.fstat(file.fileno())
             password = file.read(PASSWORD_LIMIT).decode().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"{path}: the password cannot be read: {exc}") from exc
+        raise ConfigError(f"the password cannot be read: {exc}", where=(str(path),)) from exc
     if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO) or found.st_uid not in (0, os.geteuid()):
-        raise ConfigError(f"{path}: others can read the password", hint=f"chown root {path}; chmod 600 {path}")
+        raise ConfigError("others can read the password", f"chown root {path}; chmod 600 {path}", (str(path),))
     if not password:
-        raise ConfigError(f"{path}: there is no password in it")
+        raise ConfigError("there is no password in it", where=(str(path),))
     return password
 
 

@@ -6,6 +6,7 @@ CorpusError                    1
 ├── DoorError                  1  something outside failed
 │   ├── GitError
 │   ├── SaltError
+│   │   └── SourceError         a file that Salt reads is wrong
 │   ├── StoreError
 │   │   ├── StateError
 │   │   └── LostStoreError
@@ -23,7 +24,12 @@ CorpusError                    1
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
+
+Error = TypeVar("Error", bound="CorpusError")
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,17 @@ class Fault:
 
     what: str
     repair: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where something is written: a file as people call it, and the line where that is known."""
+
+    file: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.file} line {self.line}" if self.line else self.file
 
 
 class CorpusError(Exception):
@@ -43,6 +60,17 @@ class CorpusError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def within(self: Error, *outer: str) -> Error:
+        """Return the same error, of which it is said first what it is about."""
+        return self.reworded(lambda text: ": ".join([*outer, text]))
+
+    def reworded(self: Error, change: Callable[[str], str]) -> Error:
+        """Return the same error with another message, such as one without secrets; what else it carries stays."""
+        found = copy.copy(self)
+        found.message = change(self.message)
+        found.args = (found.message,)
+        return found
 
 
 class StepError(CorpusError):
@@ -56,6 +84,8 @@ class CancelledError(StepError):
 class DoorError(CorpusError):
     """Something outside failed: a program, a file, a store."""
 
+    said = ""  # the last words of a program, as it said them
+
 
 class GitError(DoorError):
     """git, or a repository, failed."""
@@ -63,6 +93,15 @@ class GitError(DoorError):
 
 class SaltError(DoorError):
     """Salt could not be started, or did not answer."""
+
+
+class SourceError(SaltError):
+    """A file that Salt reads is wrong: `what` says how, and `at` where."""
+
+    def __init__(self, what: str, hint: str = "", at: Place | None = None) -> None:
+        super().__init__(f"{at}: {what}" if at else what, hint)
+        self.what = what
+        self.at = at
 
 
 class StoreError(DoorError):
@@ -100,7 +139,38 @@ class UsageError(CorpusError):
 
 
 class ConfigError(UsageError):
-    """A configuration file is wrong; the message names file and key."""
+    """A configuration is wrong: `what` says how.
+
+    `where` leads to it from the outside: a file or a layer of cfg, then keys. `at` is where that is written, once
+    somebody has looked.
+    """
+
+    def __init__(
+        self, what: str, hint: str = "", where: Sequence[str | Place] = (), *, at: Place | None = None
+    ) -> None:
+        super().__init__(": ".join([*map(str, where), what]) + (f" ({at})" if at else ""), hint)
+        self.what = what
+        self.where = tuple(where)
+        self.at = at
+
+    @classmethod
+    def of(cls, exc: UsageError, *outer: str | Place, hint: str = "") -> ConfigError:
+        """Return an error as one of a configuration, within an outer place."""
+        if isinstance(exc, ConfigError):
+            return cls(exc.what, hint or exc.hint, (*outer, *exc.where), at=exc.at)
+        return cls(exc.message, hint or exc.hint, outer)
+
+    @property
+    def line(self) -> int | None:
+        """Return the line of the file that it is about, where that is known."""
+        places = (self.at, *self.where)
+        return next((place.line for place in places if isinstance(place, Place)), None)
+
+    @property
+    def inner(self) -> str:
+        """Return what is said of it below the outermost place, which is shown beside it, with the line."""
+        far = f" ({self.at})" if self.at and not self.at.line else ""
+        return ": ".join([*map(str, self.where[1:]), self.what]) + far
 
 
 class RefusedError(CorpusError):

@@ -52,21 +52,21 @@ def checks(value: Any) -> list[Check]:
 
 def _check(given: Any, where: str) -> Check:
     if not isinstance(given, Mapping):
-        raise ConfigError(f"{where}: expected a mapping with one of {', '.join(KINDS)}")
+        raise ConfigError(f"expected a mapping with one of {', '.join(KINDS)}", where=(where,))
     kinds = [kind for kind in KINDS if kind in given]
     unknown = set(given) - {*KINDS, *NUMBERS, "text"}
     if len(kinds) != 1 or unknown:
         wrong = f"unknown key {sorted(map(str, unknown))[0]!r}" if unknown else f"expected one of {', '.join(KINDS)}"
-        raise ConfigError(f"{where}: {wrong}", hint=f"known: {', '.join([*KINDS, 'text', *NUMBERS])}")
+        raise ConfigError(wrong, f"known: {', '.join([*KINDS, 'text', *NUMBERS])}", (where,))
     kind = kinds[0]
     numbers = {key: given.get(key, default) for key, default in NUMBERS.items()}
     for key, number in numbers.items():
         if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 <= number < math.inf:
-            raise ConfigError(f"{where}: {key}: expected a number, got {number!r}")
+            raise ConfigError(f"expected a number, got {number!r}", where=(where, key))
     what = given[kind]
     what = shlex.join(map(str, what)) if isinstance(what, list) else str(what)
     if not _FITS[kind](what):
-        raise ConfigError(f"{where}: {kind}: {shortened(what, 60)!r} is not understood", hint="corpus help procedure")
+        raise ConfigError(f"{shortened(what, 60)!r} is not understood", "corpus help procedure", (where, kind))
     return Check(
         kind, what, int(numbers["status"]), str(given.get("text", "")), int(numbers["retries"]),
         float(numbers["timeout"]), float(numbers["delay"]),

@@ -127,7 +127,7 @@ def cfg(site: Site, row: ProjectRow, folder: Path, *, secrets: bool = False) -> 
             computed = release.cfg_of(read, found, settings)
             origin = _origin(session, found, read, computed)
         except CorpusError as exc:
-            raise type(exc)(redactor.redact(exc.message), exc.hint) from None
+            raise exc.reworded(redactor.redact) from None
     return Seen(computed.values if secrets else masked(computed, read, redactor), origin)
 
 

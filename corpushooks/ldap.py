@@ -104,9 +104,9 @@ def directory(body: Mapping[Any, Any] | None) -> Directory | None:
     found = Directory(**taken(keys_of(Directory), body, "ldap."))
     for name in ("uri", "base", "groups"):
         if name not in body:
-            raise ConfigError(f"ldap: {name} is missing")
+            raise ConfigError(f"{name} is missing", where=("ldap",))
     if (found.bind_dn is None) != (found.bind_password_file is None):
-        raise ConfigError("ldap: bind_dn and bind_password_file need each other")
+        raise ConfigError("bind_dn and bind_password_file need each other", where=("ldap",))
     return found
 
 
@@ -116,11 +116,11 @@ def groups(body: Mapping[Any, Any]) -> dict[str, Grant]:
     for name, said in body.items():
         above = f"ldap.groups.{name}"
         if not isinstance(name, str):
-            raise ConfigError(f"ldap.groups: expected a name, in quotes, got {shown(name)}")
+            raise ConfigError(f"expected a name, in quotes, got {shown(name)}", where=("ldap.groups",))
         if not isinstance(said, dict):
-            raise ConfigError(f"{above}: expected a mapping, got {shown(said)}")
+            raise ConfigError(f"expected a mapping, got {shown(said)}", where=(above,))
         given = Granted(**taken(keys_of(Granted), said, f"{above}."))
         if "right" not in said:
-            raise ConfigError(f"{above}: right is missing")
+            raise ConfigError("right is missing", where=(above,))
         result[name] = Grant(given.right, given.projects)
     return result

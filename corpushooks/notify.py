@@ -23,7 +23,7 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import unquote
 
 from corpushooks import distribution
-from corpushooks.errors import ProcessError
+from corpushooks.errors import ProcessError, UsageError
 from corpushooks.notice import FAILURE, Letter, Notice, Template, complaint, render
 from corpushooks.redaction import Redactor
 from corpushooks.run import spawn
@@ -71,9 +71,9 @@ class Report:
         return ([f"{self.template}; the built-in template was used"] if self.template else []) + failed
 
 
-def missing() -> str:
-    """Say that nothing can be sent, and what helps; nothing where all is there. It is not loaded for that."""
-    return "" if find_spec("apprise") else f"{MISSING}; {distribution.completing()}"
+def missing() -> UsageError | None:
+    """Return why nothing can be sent, and what helps, or None where all is there. It is not loaded for that."""
+    return None if find_spec("apprise") else UsageError(MISSING, distribution.completing())
 
 
 def template_in(path: Path) -> Template | None:

@@ -18,7 +18,7 @@ import yaml
 
 from corpushooks import assigned, claims, config, disk, git, health, hostname, services, tree, wiring
 from corpushooks.deployment import Request
-from corpushooks.errors import ConfigError, RefusedError, UsageError
+from corpushooks.errors import ConfigError, Place, RefusedError, UsageError
 from corpushooks.paths import flaw, strays
 from corpushooks.project import Project, install_stems, task_names
 from corpushooks.redaction import Redactor
@@ -397,15 +397,14 @@ def cfg_of(read: config.Layers, release: Release, settings: Settings) -> config.
         services.of(cfg.values)
         return cfg
     except ConfigError as exc:
-        place = _place(release, *exc.message.split(": ", 2)[:2])
-        raise ConfigError(f"{exc.message} ({place})" if place else exc.message, exc.hint) from exc
+        raise ConfigError(exc.what, exc.hint, exc.where, at=_place(release, *map(str, exc.where[:2]))) from exc
 
 
-def _place(release: Release, layer: str, key: str) -> str:
+def _place(release: Release, layer: str = "", key: str = "") -> Place | None:
     """Return where a layer has a key, as far as that can be told: file and line."""
     config_file = release.project.host.config_file
     files = {"PILLAR.sample": release.salt / SAMPLE, "pillar": release.pillar / "init.sls", "minion": config_file,
              assigned.LAYER: release.pillar / assigned.FILE}  # fmt: skip
     if layer in files and (line := key_line(text_of(files[layer]), key)):
-        return f"{config_file if layer == 'minion' else files[layer].name} line {line}"
-    return f"the pillar of the host, {release.project.host.pillar_dir}" if layer == "pillar" else ""
+        return Place(str(config_file) if layer == "minion" else files[layer].name, line)
+    return Place(f"the pillar of the host, {release.project.host.pillar_dir}") if layer == "pillar" else None

@@ -83,7 +83,9 @@ def run(
             child.kill()
             raise
     if check and output.code:
-        raise ProcessError(f"{' '.join(words[:3])}: {output.complaint}")
+        failed = ProcessError(f"{' '.join(words[:3])}: {output.complaint}")
+        failed.said = output.complaint
+        raise failed
     return output
 
 

@@ -83,17 +83,17 @@ def _taken(keys: Mapping[str, Key], name: Any, value: Any, above: str) -> Any:
     if name not in keys:
         near = difflib.get_close_matches(str(name), keys, 1)
         guess = f'; did you mean "{near[0]}"?' if near else ""
-        raise ConfigError(f"{above and above[:-1] + ': '}unknown key {shown(name)}{guess}")
+        raise ConfigError(f"unknown key {shown(name)}{guess}", where=(above[:-1],) if above else ())
     kind = keys[name].kind
     if not kind.accepts(value):
         got = "something else" if kind.secret else shown(value)
-        raise ConfigError(f"{above}{name}: expected {kind.words}, got {got}")
+        raise ConfigError(f"expected {kind.words}, got {got}", where=(f"{above}{name}",))
     try:
         return kind.take(value)
     except ConfigError:
         raise  # it names its key already
     except UsageError as exc:
-        raise ConfigError(f"{above}{name}: {exc.message}") from exc
+        raise ConfigError(exc.message, where=(f"{above}{name}",)) from exc
 
 
 def shown(value: Any) -> str:

@@ -172,7 +172,7 @@ class Settings:
         """Return the settings as the project `name` has them; raise ConfigError where its own are wrong."""
         own = self.projects.get(name, {})
         if isinstance(own, ConfigError):
-            raise ConfigError(own.message, own.hint)
+            raise ConfigError.of(own)
         return dataclasses.replace(self, **own)
 
     def sound(self, name: str) -> Settings:
@@ -218,14 +218,14 @@ def load(path: Path) -> Settings:
     """
     try:
         if path.exists() and not (path.is_file() or path.is_dir()):
-            raise ConfigError(f"{path}: not a file", HINT)
+            raise ConfigError("not a file", HINT, (str(path),))
         return parse(path.read_bytes(), str(path))
     except FileNotFoundError:
         return Settings()
     except PermissionError:
         raise NotAllowedError(f"this account cannot read {path}") from None
     except OSError as exc:
-        raise ConfigError(f"{path}: {exc.strerror}", HINT) from exc
+        raise ConfigError(str(exc.strerror), HINT, (str(path),)) from exc
 
 
 def parse(text: bytes | str, source: str) -> Settings:
@@ -236,11 +236,11 @@ def parse(text: bytes | str, source: str) -> Settings:
             raise ConfigError(f"expected a mapping of settings, got {shown(found)}")
         settings = Settings(**taken(keys_of(Settings), found or {}))
         if settings.auth == "ldap" and settings.ldap is None:
-            raise ConfigError("auth: ldap needs the key ldap, which says where the directory is")
-        wrong = {name: ConfigError(f"{source}: {exc.message}", HINT) for name, exc in settings.wrong.items()}
+            raise ConfigError("ldap needs the key ldap, which says where the directory is", where=("auth",))
+        wrong = {name: ConfigError.of(exc, source, hint=HINT) for name, exc in settings.wrong.items()}
         return dataclasses.replace(settings, projects={**settings.projects, **wrong})
     except UsageError as exc:
-        raise ConfigError(f"{source}: {exc.message}", HINT) from exc
+        raise ConfigError.of(exc, source, hint=HINT) from exc
 
 
 def _yaml(text: bytes | str) -> Any:
@@ -251,11 +251,11 @@ def _yaml(text: bytes | str) -> Any:
         if node is None:
             return None
         for twice in _twice(node, set()):
-            raise ConfigError(f'line {twice.start_mark.line + 1}: "{twice.value}" stands twice')
+            raise ConfigError(f'"{twice.value}" stands twice', where=(f"line {twice.start_mark.line + 1}",))
         return loader.construct_document(node)
     except yaml.MarkedYAMLError as exc:
-        where = f"line {exc.problem_mark.line + 1}: " if exc.problem_mark else ""
-        raise ConfigError(f"{where}{exc.problem}") from exc
+        where = (f"line {exc.problem_mark.line + 1}",) if exc.problem_mark else ()
+        raise ConfigError(str(exc.problem), where=where) from exc
     except (yaml.YAMLError, ValueError) as exc:  # ValueError: a date with a month 13
         raise ConfigError(str(exc).partition("\n")[0]) from exc
 
@@ -280,7 +280,7 @@ def _overrides(projects: Mapping[Any, Any]) -> dict[str, dict[str, Any] | Config
     result: dict[str, dict[str, Any] | ConfigError] = {}
     for project, body in projects.items():
         if not isinstance(project, str):  # 0123 would be project "83"
-            raise ConfigError(f"projects: expected a name, in quotes, got {shown(project)}")
+            raise ConfigError(f"expected a name, in quotes, got {shown(project)}", where=("projects",))
         try:
             result[check_name(project)] = _override(f"projects.{project}", body)
         except ConfigError as exc:
@@ -293,8 +293,8 @@ def _override(above: str, body: Any) -> dict[str, Any]:
     keys = keys_of(Settings)
     own = {name: key for name, key in keys.items() if key.per_project}
     if not MAPPING.accepts(body):
-        raise ConfigError(f"{above}: expected a mapping, got {shown(body)}")
+        raise ConfigError(f"expected a mapping, got {shown(body)}", where=(above,))
     for name in body or {}:
         if name in keys and name not in own:
-            raise ConfigError(f"{above}.{name}: is a setting of the host, not of a project")
+            raise ConfigError("is a setting of the host, not of a project", where=(f"{above}.{name}",))
     return taken(own, body or {}, f"{above}.")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from corpushooks.errors import SaltError
+from corpushooks.errors import Place, SaltError, SourceError
 from corpushooks.redaction import Redactor
 from corpushooks.text import shown
 
@@ -115,9 +115,12 @@ class Problem:
     message: str
     later: bool = False  # it may be well once something is installed
 
+    @property
+    def at(self) -> Place:
+        return Place(shown(Path(self.file).name), self.line)
+
     def __str__(self) -> str:
-        name = shown(Path(self.file).name)
-        return f"{name} line {self.line}: {self.message}" if self.line else f"{name}: {self.message}"
+        return f"{self.at}: {self.message}"
 
 
 @dataclass(frozen=True)
@@ -326,11 +329,12 @@ def facts_of(minion: Minion, sample: Path | None, told: Mapping[str, Any]) -> Fa
     """Return what the loader module's `facts` told; raise SaltError with the place of what is wrong."""
     if "errors" in told:
         if absent := _ABSENT.search(str(told["errors"][0])):
-            raise SaltError(str(_include_problem(minion, absent[1])))
+            lacks = _include_problem(minion, absent[1])
+            raise SourceError(lacks.message, at=lacks.at)
         of_sample = told["where"] == "sample" and sample
         file = sample if of_sample and sample else minion.pillars[0] / "top.sls"
         found = problem(str(told["errors"][0]), file, () if of_sample else minion.pillars)
-        raise SaltError(str(found).splitlines()[0])
+        raise SourceError("".join(found.message.splitlines()[:1]), at=found.at)
     odd = tuple((where, key, what) for where, key, what in told.get("odd", []))
     return Facts(told["grains"], told["pillar"], told["sample"], odd)
 

@@ -18,7 +18,7 @@ from corpushooks import apt, assigned, config, git, release
 from corpushooks.checks import keys, packages, sent, states, texts
 from corpushooks.checks.finding import Finding, ordered
 from corpushooks.contents import Texts, named, read
-from corpushooks.errors import ConfigError, RefusedError, SaltError
+from corpushooks.errors import ConfigError, CorpusError, RefusedError, SaltError, SourceError
 from corpushooks.project import Project
 from corpushooks.redaction import Redactor
 from corpushooks.release import SAMPLE, Release
@@ -106,7 +106,7 @@ def of_given(read_: Texts) -> list[Finding]:
     try:
         assigned.load(read_.contents.get(path))
     except ConfigError as exc:
-        return [of_message(exc.message, path)]
+        return [of_error(exc, path)]
     return []
 
 
@@ -264,16 +264,17 @@ def _compiled_pillar(session: Session, found: Release) -> list[Finding]:
     try:
         session.facts(None, timeout=PILLAR_LIMIT)
     except SaltError as exc:
-        return [of_message(exc.message, "pillar/init.sls")]
+        return [of_error(exc, "pillar/init.sls")]
     return []
 
 
-def of_message(message: str, file: str) -> Finding:
-    """Return what a message of Salt says is wrong, which begins with the place: NAME line N: what."""
-    placed = re.match(r"(\S+?)(?: line (\d+))?: (.*)", message, re.DOTALL)
-    if not placed:
-        return Finding("config", file, None, message)
-    return Finding("config", file, int(placed[2]) if placed[2] else None, placed[3])
+def of_error(exc: CorpusError, file: str) -> Finding:
+    """Return what an error says is wrong in a file, with the line, where it knows that."""
+    if isinstance(exc, SourceError) and exc.at:
+        return Finding("config", file, exc.at.line, exc.what)
+    if isinstance(exc, ConfigError):
+        return Finding("config", file, exc.line, exc.inner if exc.where else exc.what)
+    return Finding("config", file, None, exc.message)
 
 
 # said to people

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
@@ -205,3 +206,39 @@ def test_the_rules_can_be_broken(tmp_path: Path) -> None:
     assert outside(bad) == {"salt", "subprocess"}
     assert calls(bad) == {"print", "os.system"}
     assert [number for number, _ in wide_handlers(bad)] == [8]
+
+
+TAKING_APART = {"split", "rsplit", "splitlines", "partition", "rpartition", "startswith", "endswith", "removeprefix"}
+READING = {  # what others say, who have no fields: Salt, git, PyYAML, apprise
+    "sls": "Salt", "survey": "Salt, as a problem has it", "settings": "PyYAML", "notify": "apprise",
+    "directory": "ldap3",
+}  # fmt: skip
+
+
+def of_an_error(node: ast.AST) -> bool:
+    """Say whether an expression is the text of an error: exc.message, exc.hint, str(exc)."""
+    text = ast.unparse(node)
+    return bool(re.search(r"\.(message|hint)\b|\bstr\((exc|error|wrong|failed|refused)\)", text))
+
+
+def taken_apart(path: Path) -> Iterator[int]:
+    """Yield the line of each place that reads the text of an error for what it is about."""
+    for node in parsed(path):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            asked = [node.func.value] if node.func.attr in TAKING_APART else []
+            given = node.args if ast.unparse(node.func.value) == "re" else []
+            if any(map(of_an_error, [*asked, *given])):
+                yield node.lineno
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name not in READING])
+def test_nothing_is_read_out_of_the_text_of_an_error(name: str) -> None:
+    assert not list(taken_apart(source(name))), "an error has fields: see ConfigError"
+
+
+def test_a_text_that_is_taken_apart_is_found(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.py"
+    bad.write_text(
+        "def f(exc):\n    exc.message.split(': ')\n    re.search('x', exc.message)\n    str(exc).partition(':')\n"
+    )
+    assert list(taken_apart(bad)) == [2, 3, 4]

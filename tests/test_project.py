@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from corpushooks import errors
-from corpushooks.errors import CorpusError, UsageError
+from corpushooks.errors import ConfigError, CorpusError, Place, SourceError, StepError, UsageError
 from corpushooks.project import (
     Host,
     Project,
@@ -152,6 +152,37 @@ def test_each_error_has_an_exit_code_and_takes_a_hint() -> None:
     }  # fmt: skip
     drawn = errors.__doc__ or ""
     assert all(name in drawn for name, _ in seen)
+
+
+def test_an_error_of_a_configuration_knows_where_it_is() -> None:
+    inner = ConfigError("expected text, got 3: or what", "do", ("projects.hello", "user"))
+    outer = ConfigError.of(inner, "/etc/x: y", hint="read it")
+    assert outer.where == ("/etc/x: y", "projects.hello", "user") and outer.hint == "read it"
+    assert str(outer) == "/etc/x: y: projects.hello: user: expected text, got 3: or what"
+    assert outer.inner == "projects.hello: user: expected text, got 3: or what" and outer.line is None
+    placed = ConfigError(inner.what, inner.hint, ("pillar", "user"), at=Place("init.sls", 4))
+    assert str(placed) == "pillar: user: expected text, got 3: or what (init.sls line 4)" and placed.line == 4
+    far = ConfigError("wrong", where=("pillar", "user"), at=Place("the pillar of the host"))
+    assert far.inner == "user: wrong (the pillar of the host)" and far.line is None
+    assert ConfigError.of(UsageError("no name"), "here").where == ("here",)
+    assert ConfigError("YAML", where=(Place("a.sls", 2),)).line == 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConfigError("secret", "do", ("pillar", "user"), at=Place("init.sls", 4)),
+        SourceError("secret", "do", Place("a.sls", 3)),
+        StepError("secret", "do"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_with_other_words_is_the_same_error(error: CorpusError) -> None:
+    hidden, outer = error.reworded(lambda text: text.replace("secret", "***")), error.within("sync")
+    assert type(hidden) is type(outer) is type(error)
+    assert str(hidden) == hidden.message == error.message.replace("secret", "***")
+    assert str(outer) == outer.message == f"sync: {error.message}" and outer.hint == "do"
+    assert getattr(outer, "at", None) == getattr(error, "at", None)
 
 
 def test_values_do_not_change() -> None:

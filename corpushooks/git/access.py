@@ -59,7 +59,9 @@ def call(
     try:
         return run(["git", "--git-dir", git_dir, *words], cwd=git_dir.parent, env=quiet, stdin=stdin, patience=check)
     except ProcessError as exc:
-        raise GitError(str(exc)) from exc
+        failed = GitError(str(exc))
+        failed.said = exc.said
+        raise failed from exc
 
 
 def complaint(git_dir: Path, *words: str | Path, stdin: bytes) -> str:

@@ -124,7 +124,7 @@ def refusal(path: Path, name: str) -> str:
         try:
             call(path, "read-tree", "--dry-run", name, env={"GIT_INDEX_FILE": f"{folder}/index"})
         except GitError as exc:
-            return re.split("error: |fatal: ", exc.message)[-1]
+            return re.split("error: |fatal: ", exc.said)[-1]
     return ""
 
 
