@@ -16,6 +16,7 @@ from pathlib import Path
 from corpushooks import disk
 from corpushooks.command import Account
 from corpushooks.errors import ProcessError, RefusedError
+from corpushooks.hints import command
 from corpushooks.project import Host, Project
 from corpushooks.rights import USER
 from corpushooks.run import run
@@ -121,7 +122,7 @@ def of_application(project: Project) -> Account:
     if project.host.embedded or os.geteuid() != 0:
         own = pwd.getpwuid(os.geteuid())
         return Account(own.pw_name, own.pw_dir, own.pw_shell)
-    hint = f"corpus init {project.name}"
+    hint = command("init", project.name)
     try:
         found = pwd.getpwnam(project.user)
     except KeyError:

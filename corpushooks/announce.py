@@ -9,6 +9,7 @@ from collections import deque
 from corpushooks import hostname, log, notify, screen, view
 from corpushooks.deployment import FAILURES, RELEASING, Deployment
 from corpushooks.errors import CorpusError, LogError, UsageError
+from corpushooks.hints import command
 from corpushooks.history import History
 from corpushooks.keyring import Keyring
 from corpushooks.keys import PUSH
@@ -83,7 +84,7 @@ def _told(run: Run, event: str) -> Notice:
         event=event, host=_host(run.settings), project=done.project, environment=run.row.environment,
         number=done.number, outcome=view.outcome(done.state), what=first, who=done.request.who, key=done.request.key,
         via=done.request.via, seconds=(done.decided or 0.0) - (done.started or 0.0), reason=done.reason,
-        log=tuple(last), command=run.site.words(f"corpus log {done.project} {done.number}"), branch=run.row.branch,
+        log=tuple(last), command=run.site.spell(command("log", done.project, done.number)), branch=run.row.branch,
     )  # fmt: skip
 
 
@@ -113,7 +114,7 @@ def health(site: Site, found: Vital) -> str:
     said = Notice(
         event=event, host=_host(settings), project=row.name, environment=row.environment, number=row.live or 0,
         outcome=event, what=f"deployment {row.live} {failed if found.reason else 'answers its health checks again'}",
-        reason=found.reason, command=site.words(f"corpus status {row.name}"), branch=row.branch,
+        reason=found.reason, command=site.spell(command("status", row.name)), branch=row.branch,
     )  # fmt: skip
     try:
         return _lacking() or _sent(site.host, pack(settings, site.host.project(row.name), said))

@@ -22,6 +22,7 @@ from typing import Any
 from corpushooks import accounts, log, release, safe_files, services, units
 from corpushooks.deployment import ProjectRow
 from corpushooks.errors import DoorError, RefusedError
+from corpushooks.hints import Hint
 from corpushooks.patience import Check
 from corpushooks.project import Project
 from corpushooks.redaction import Redactor
@@ -129,7 +130,7 @@ def named(project: Project) -> services.Named:
         what = f"{project.name} names no units and no log files" if cfg else f"{project.name} was never deployed"
         example = f'`units: [{project.name}.service]`, `logs: ["{{data_root}}/app.log"]`'
         raise RefusedError(
-            what, hint=f"add {example} beside data, and deploy: {services.HINT}" if cfg else "git push first"
+            what, hint=Hint(f"add {example} beside data, and deploy: ", services.HINT) if cfg else "git push first"
         )
     return found
 

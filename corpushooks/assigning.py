@@ -13,6 +13,7 @@ from corpushooks.assigned import Change, Given, Put
 from corpushooks.checks.finding import Finding
 from corpushooks.deployment import REFUSED, Deployment, ProjectRow
 from corpushooks.errors import ConfigError, CorpusError, RefusedError, UsageError
+from corpushooks.hints import command
 from corpushooks.project import Project
 from corpushooks.redaction import LEAST
 from corpushooks.release import Release, Unheard
@@ -118,9 +119,9 @@ def _not_set(name: str, path: assigned.Path, below: Below) -> UsageError:
     """Return what to say of a key that is to be unset and was not set: where its value is from."""
     key, cfg = ".".join(path), below.cfg(Given())
     if not assigned.is_there(cfg.values["data"], path):
-        return UsageError(f"{key} is not set", hint=f"corpus set {name}")
+        return UsageError(f"{key} is not set", hint=command("set", name))
     layer = origin_of(cfg, path)
-    return UsageError(f"{key} was not set by corpus set: it is from {layer}", hint=f"corpus config {name} --origin")
+    return UsageError(f"{key} was not set by corpus set: it is from {layer}", hint=command("config", name, "--origin"))
 
 
 def refuse_misfits(name: str, puts: Sequence[Put], below: Below) -> None:
@@ -139,7 +140,7 @@ def refuse_misfits(name: str, puts: Sequence[Put], below: Below) -> None:
         if isinstance(there, bool) and each.plain and isinstance(each.value, str):
             what = f"{each.key} is true or false ({origin_of(cfg, each.path)}), and the value is text"
             meant = "true" if each.value.lower() in ("y", "yes", "on", "true", "1") else "false"
-            raise UsageError(what, hint=f"corpus set {name} {each.key}={meant}")
+            raise UsageError(what, hint=command("set", name, f"{each.key}={meant}"))
 
 
 def _not_a_variable(each: Put) -> UsageError:

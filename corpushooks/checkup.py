@@ -14,6 +14,7 @@ from corpushooks.checks.finding import Finding, errors
 from corpushooks.config import Cfg
 from corpushooks.deployment import ProjectRow, Request
 from corpushooks.errors import ConfigError, CorpusError, GitError, SourceError, UsageError
+from corpushooks.hints import command
 from corpushooks.paths import strays
 from corpushooks.project import NAME, NAME_LIMIT, Host
 from corpushooks.redaction import Redactor
@@ -52,7 +53,7 @@ def check_project(site: Site, row: ProjectRow, folder: Path) -> Checked:
     head = f"refs/heads/{row.branch}"
     code = git.ref(project.code_git, head)
     if code is None and row.code:
-        raise GitError(f"{project.code_git} has no {row.branch}", hint="corpus doctor")
+        raise GitError(f"{project.code_git} has no {row.branch}", hint=command("doctor"))
     if code is None:
         raise UsageError(f"{row.name} has no {row.branch} yet", hint="git push first")
     try:
@@ -66,7 +67,7 @@ def check_project(site: Site, row: ProjectRow, folder: Path) -> Checked:
         found = release.candidate(project, row.environment, folder, code, pillar)
         return _check(site, row, found, row.name, said, apt.Lists())
     except CorpusError as exc:
-        return Checked(row.name, (), (Finding("name", ".salt", None, exc.message, exc.hint),))
+        return Checked(row.name, (), (Finding("name", ".salt", None, exc.message, site.spell(exc.hint)),))
     finally:
         site.engine.close()
 
@@ -82,7 +83,7 @@ def check_folders(trees_: Sequence[Path], environment: str, folder: Path) -> Ite
             except CorpusError as exc:
                 if len(trees_) == 1:
                     raise
-                yield Checked(str(tree), (), (Finding("name", ".salt", None, exc.message, exc.hint),))
+                yield Checked(str(tree), (), (Finding("name", ".salt", None, exc.message, site.spell(exc.hint)),))
     finally:
         site.engine.close()
 
@@ -214,7 +215,11 @@ def _of_claims(work: _Work, cfg: Cfg) -> list[Finding]:
     """Name a port or an address that belongs to another project of this host."""
     wanted = claims.of(cfg.values)
     refused = claiming.refusal(work.site, work.found.project, cfg.values, wanted, look=False)
-    return [Finding("claim", f".salt/{release.SAMPLE}", None, refused.message, refused.hint)] if refused else []
+    return (
+        [Finding("claim", f".salt/{release.SAMPLE}", None, refused.message, work.site.spell(refused.hint))]
+        if refused
+        else []
+    )
 
 
 def _of_cfg(exc: CorpusError) -> Finding:

@@ -9,6 +9,7 @@ from typing import Any
 from corpushooks import accounts, claims, sockets
 from corpushooks.claims import PORT, Claim, Held
 from corpushooks.errors import RefusedError
+from corpushooks.hints import Hint, command
 from corpushooks.project import Project
 from corpushooks.site import Run, Site
 
@@ -51,7 +52,7 @@ def _refused(project: Project, cfg: Mapping[str, Any], other: Held) -> RefusedEr
     remedy = claims.remedy(project.name, other.claim, cfg)
     return RefusedError(
         f"{other.claim} belongs to project {other.project}",
-        f"{remedy}; or, to release it: corpus remove {other.project}",
+        Hint(remedy, "; or, to release it: ", command("remove", other.project)),
     )
 
 

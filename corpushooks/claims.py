@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from corpushooks import hints
 from corpushooks.errors import ConfigError
 from corpushooks.text import shown
 
 PORT, NAME = "port", "name"
-HINT = "corpus help claims"
+HINT = hints.command("help", "claims")
 AUTO = "auto"  # the value of a port that is chosen here
 CHOICE = range(20000, 30000)  # below those that the kernel gives to clients
 SCHEMES = {"http": 80, "https": 443}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from corpushooks.errors import BrokenError, CorpusError, NoDaemonError, NotAllowedError, RefusedError, UsageError
+from corpushooks.hints import Advice, command
 from corpushooks.patience import Check, endless
 from corpushooks.project import Host
 from corpushooks.run import PIPE, spawn
@@ -68,9 +69,9 @@ def is_supervised(host: Host) -> bool:
     return (host.root / "run/systemd/system").is_dir() and any((host.root / unit).exists() for unit in UNITS)
 
 
-def starting(host: Host) -> str:
+def starting(host: Host) -> Advice:
     """Return the command that starts the daemon."""
-    return f"systemctl start {Path(UNITS[0]).name}" if is_supervised(host) else "corpus daemon"
+    return f"systemctl start {Path(UNITS[0]).name}" if is_supervised(host) else command("daemon")
 
 
 def _may_start(host: Host) -> bool:

@@ -24,6 +24,7 @@ import structlog
 from corpushooks import deploy, layout, rebuild, running, tree
 from corpushooks.desk import Desk
 from corpushooks.errors import CorpusError, NotAllowedError, RefusedError
+from corpushooks.hints import Hint, command
 from corpushooks.lanes import Lanes, going_back
 from corpushooks.locks import alone, is_free
 from corpushooks.peer import (
@@ -178,7 +179,7 @@ class Daemon:
             self._noted, self._unnoted = time.monotonic(), 0
         else:
             self._unnoted += 1
-        hint = clean(self.site.words(exc.hint, ssh=peer.keyed or self.rights.is_account(peer.caller)))
+        hint = clean(self.site.spell(exc.hint, ssh=peer.keyed or self.rights.is_account(peer.caller)))
         denied = {"denied": True} if isinstance(exc, NotAllowedError) else {}
         peer.send(error=one_line(exc.message), hint=hint, code=exc.exit_code, **denied)
 
@@ -312,4 +313,8 @@ def turn_away(given: socket.socket, exc: CorpusError) -> None:
             peer = Connection(link)
             why = f": {one_line(exc.message)}" if peer.uid == 0 else ""
             with link, contextlib.suppress(PeerGone):
-                peer.send(error=f"the deployment daemon cannot start{why}", hint="on the host: corpus doctor", code=3)
+                peer.send(
+                    error=f"the deployment daemon cannot start{why}",
+                    hint=str(Hint("on the host: ", command("doctor"))),
+                    code=3,
+                )

@@ -24,6 +24,7 @@ from types import FrameType
 
 from corpushooks import git
 from corpushooks.errors import CorpusError, StepError, UsageError
+from corpushooks.hints import Hint, command
 from corpushooks.project import Host, Project
 from corpushooks.run import show, stop_carrying
 
@@ -213,7 +214,9 @@ def set_stage(folder: Path | None, say: Say) -> Stage:
     root = folder.absolute() if folder else Path(tempfile.mkdtemp(prefix="corpus-demo-"))
     (root / "home").mkdir(parents=True)
     if os.statvfs(root).f_flag & os.ST_NOEXEC:
-        raise UsageError(f"nothing can be executed in {root} (noexec)", hint="name another folder: corpus demo FOLDER")
+        raise UsageError(
+            f"nothing can be executed in {root} (noexec)", hint=Hint("name another folder: ", command("demo", "FOLDER"))
+        )
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     stage = Stage(root.resolve(), say, colour, free_port(), root.resolve() / "home")
     (stage.home / ".gitconfig").write_text(GITCONFIG.format(colour="auto" if colour else "never"))

@@ -36,6 +36,7 @@ from corpushooks.errors import (
     TreeError,
 )
 from corpushooks.events import Complained, Noted, Traced, Warned
+from corpushooks.hints import Advice, Hint, command
 from corpushooks.procedure import OnFailure, Procedure, Step, decided, touched
 from corpushooks.progress import NOWHERE
 from corpushooks.run import start_time, stop_group
@@ -227,12 +228,13 @@ def undo(run: Run) -> None:
     steps.conclude(run)
 
 
-def _break(run: Run, why: str, help_first: str) -> None:
+def _break(run: Run, why: str, help_first: Advice) -> None:
     name, number = run.project.name, run.deployment.number
     broken = one_line(run.voice.hide(f"the roll back of deployment {number} failed: {why}"))
     run.site.history.set_broken(name, broken, number)
     run.move(BROKEN)
-    run.voice.tell(run.verdict(why, f"{help_first or f'corpus log {name} {number}'}, then corpus repair {name}"))
+    said = Hint(help_first or command("log", name, number), ", then ", command("repair", name))
+    run.voice.tell(run.verdict(why, said))
     announce.ended(run)
 
 
@@ -252,7 +254,8 @@ def repair(run: Run) -> None:
     except CorpusError as exc:
         run.move(FAILED, exc.message)
         again = isinstance(exc, TreeError) and exc.hint
-        hint = f"{exc.hint}, then corpus repair {name}" if again else f"corpus log {name} {run.deployment.number}"
+        log = command("log", name, run.deployment.number)
+        hint = Hint(exc.hint, ", then ", command("repair", name)) if again else log
         run.voice.tell(run.verdict(f"not repaired: {exc.message}", hint))
         return
     run.site.history.set_broken(name, None)

@@ -18,6 +18,7 @@ from corpushooks import (
     assigned,
     freezing,
     git,
+    hints,
     inspection,
     layout,
     prepare,
@@ -109,7 +110,9 @@ class Desk:
         """Refuse what would change a project that is frozen; whoever may do everything can insist."""
         frozen = self.site.history.frozen(project) if request.sort.changes else None
         if frozen and not request.insist:
-            raise RefusedError(str(frozen), hint=f"wait for: corpus thaw {frozen.project or '--all'}")
+            raise RefusedError(
+                str(frozen), hint=hints.Hint("wait for: ", hints.command("thaw", frozen.project or "--all"))
+            )
 
     # what may be asked
 
@@ -143,7 +146,7 @@ class Desk:
         """Return what to tell of the refs of a push that were stored and deploy nothing."""
         found = [hint(repo, each, row.branch) for each in verdict.stored if not stored[each]]
         if verdict.accept and not stored[verdict.accept] and row.code:
-            now = self.site.words(f"corpus deploy {row.name}", ssh=visitor.key is not None)
+            now = self.site.spell(hints.command("deploy", row.name), ssh=visitor.key is not None)
             found.append(f"stored; it takes effect with the next deployment, or now with: {now}")
         return [each for each in found if each]
 
@@ -172,7 +175,7 @@ class Desk:
                 self.site, peer, deployment, asked.number("offset", 0), progress=request.progress
             )  # fmt: skip
         else:
-            see = self.site.words(f"corpus log {row.name} {deployment.number} -f", ssh=visitor.key is not None)
+            see = self.site.spell(hints.command("log", row.name, deployment.number, "-f"), ssh=visitor.key is not None)
             peer.send(say=f"queued as deployment {deployment.number}: {see}")
         forced = self._forced(repo, deployment)
         return report(deployment, verdict.deploying, row.branch, forced=forced, reason=view.reason(deployment))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from corpushooks.errors import UsageError
+from corpushooks.hints import Spelling, command
 from corpushooks.keys import ADMIN, PUSH, READ
-from corpushooks.project import NAME, NAME_LIMIT
+from corpushooks.project import NAME, NAME_LIMIT, Host
 from corpushooks.services import UNIT
 
 GIT = {"receive-pack": PUSH, "upload-pack": READ, "upload-archive": READ}  # git's programs and what they need
@@ -25,6 +26,7 @@ LIMIT = 1000  # characters that a command may have
 FREE_LIMIT = 60_000  # and one that is passed on
 FREE = re.compile(r"\s*([a-z]+)\s+([a-z0-9][a-z0-9_-]*)\s+(?:--\s+)?(\S.*)", re.DOTALL)
 GIVES, GIVES_LIMIT = re.compile(r"(un)?set\s"), 64 << 10  # one that gives values, and its limit
+HELP = command("help")
 GIVEN = "CORPUS_GIVEN"  # in the environment of the command: words that others shall not see among its arguments
 ALL = "--all"  # in the place of a project
 
@@ -83,7 +85,7 @@ WORDS: Mapping[str, Word] = {
     "plan": Word(PUSH, (PROJECT, ("REV", REVISION)), 1, JSON, "what would change", ("deploy", "--dry-run")),
     "rollback": Word(PUSH, (PROJECT, ("NUMBER", NUMBER)), 1, JSON, "return to an earlier deployment"),
     "cancel": Word(PUSH, (PROJECT,), 1, JSON, "stop what runs or waits"),
-    "config": Word(PUSH, (PROJECT,), 1, JSON, "the configuration that SLS files see"),
+    "config": Word(PUSH, (PROJECT,), 1, JSON | {"--origin"}, "the configuration that SLS files see"),
     "set": Word(
         PUSH,
         (PROJECT, ("KEY=VALUE", PAIR)),
@@ -152,7 +154,7 @@ def _free(command: str) -> Wanted | None:
     except ValueError as exc:
         raise UsageError(f"the command cannot be split into words: {exc}".lower(), hint="quote it twice") from None
     if len(command) > FREE_LIMIT or len(found[2]) > NAME_LIMIT or rest in ([], ["--"]):
-        raise UsageError(f"usage: {found[1]} {word.usage}", hint="corpus help")
+        raise UsageError(f"usage: {found[1]} {word.usage}", hint=HELP)
     return Wanted(word.right, found[2], words=(found[1], found[2], "--", *rest))
 
 
@@ -201,7 +203,7 @@ def _bare(text: str) -> str:
 
 
 def _unknown() -> UsageError:
-    return UsageError("unknown command", hint="corpus help")
+    return UsageError("unknown command", hint=HELP)
 
 
 def _git(program: str, given: list[str]) -> Wanted:
@@ -224,7 +226,7 @@ def _word(name: str, flags: list[str], plain: list[str]) -> Wanted:
     known = all(_is_flag(word, each) for each in flags)
     fits = needs <= len(plain) <= len(takes) and known and not word.rest
     if not fits or not all(like.fullmatch(each) for each, (_, like) in zip(plain, takes, strict=False)):
-        raise UsageError(f"usage: {name} {word.usage}".rstrip(), hint="corpus help")
+        raise UsageError(f"usage: {name} {word.usage}".rstrip(), hint=HELP)
     project = plain[0] if plain and takes[0] == PROJECT else ""
     if len(project) > NAME_LIMIT:
         raise UsageError("this is no name of a project")
@@ -258,6 +260,14 @@ def called(account: str, address: str) -> str:
     return f"{f'-p {port} ' if port else ''}{account}@{name}"
 
 
-def typed(text: str, address: str) -> str:
-    """Return a text with those of its commands that can be given over ssh as one types them there."""
-    return re.sub(rf"\bcorpus (?=({'|'.join(WORDS)})\b)", f"ssh {address} ", text)
+def can_ask(words: Sequence[str]) -> bool:
+    """Say whether a command of the host can be given over ssh as it is."""
+    try:
+        return parse(shlex.join(words)).words != ()
+    except UsageError:
+        return False
+
+
+def spelling(host: Host, address: str) -> Spelling:
+    """Return how commands are typed by whoever comes over ssh; those that cannot be asked there as on the host."""
+    return Spelling(str(host.root) if host.embedded else "", address, can_ask)

@@ -29,6 +29,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from corpushooks.hints import Advice, Hint
+
 Error = TypeVar("Error", bound="CorpusError")
 
 
@@ -37,7 +39,7 @@ class Fault:
     """Something that was found wrong, and the command that repairs it."""
 
     what: str
-    repair: str
+    repair: Advice
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,10 @@ class CorpusError(Exception):
 
     exit_code = 1
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: Advice = "") -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = Hint(hint)
 
     def within(self: Error, *outer: str) -> Error:
         """Return the same error, of which it is said first what it is about."""
@@ -98,7 +100,7 @@ class SaltError(DoorError):
 class SourceError(SaltError):
     """A file that Salt reads is wrong: `what` says how, and `at` where."""
 
-    def __init__(self, what: str, hint: str = "", at: Place | None = None) -> None:
+    def __init__(self, what: str, hint: Advice = "", at: Place | None = None) -> None:
         super().__init__(f"{at}: {what}" if at else what, hint)
         self.what = what
         self.at = at
@@ -146,7 +148,7 @@ class ConfigError(UsageError):
     """
 
     def __init__(
-        self, what: str, hint: str = "", where: Sequence[str | Place] = (), *, at: Place | None = None
+        self, what: str, hint: Advice = "", where: Sequence[str | Place] = (), *, at: Place | None = None
     ) -> None:
         super().__init__(": ".join([*map(str, where), what]) + (f" ({at})" if at else ""), hint)
         self.what = what
@@ -154,7 +156,7 @@ class ConfigError(UsageError):
         self.at = at
 
     @classmethod
-    def of(cls, exc: UsageError, *outer: str | Place, hint: str = "") -> ConfigError:
+    def of(cls, exc: UsageError, *outer: str | Place, hint: Advice = "") -> ConfigError:
         """Return an error as one of a configuration, within an outer place."""
         if isinstance(exc, ConfigError):
             return cls(exc.what, hint or exc.hint, (*outer, *exc.where), at=exc.at)

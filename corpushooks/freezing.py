@@ -9,6 +9,7 @@ from typing import Any
 
 from corpushooks.deployment import Freeze
 from corpushooks.errors import RefusedError, UsageError
+from corpushooks.hints import Hint, command
 from corpushooks.history import History
 
 
@@ -46,7 +47,7 @@ def freeze(history: History, project: str, reason: str, who: str) -> Frozen:
     reason = reason.strip()
     if not reason or not reason.isprintable():
         raise UsageError("a one-line reason is required; it is shown to anyone who is refused",
-                         hint='corpus freeze NAME "why"')  # fmt: skip
+                         hint=Hint(command("freeze", "NAME"), ' "why"'))  # fmt: skip
     found = Freeze(project, reason, who, time.time())
     return Frozen(found, history.freeze(project, reason, who))
 
@@ -54,5 +55,5 @@ def freeze(history: History, project: str, reason: str, who: str) -> Frozen:
 def thaw(history: History, project: str) -> Thawed:
     """Deploy a project ("": all) again; raise RefusedError where it is not frozen."""
     if not history.thaw(project):
-        raise RefusedError(f"{project or 'this host'} is not frozen", hint="corpus status")
+        raise RefusedError(f"{project or 'this host'} is not frozen", hint=command("status"))
     return Thawed(project, history.frozen(project) if project else None)

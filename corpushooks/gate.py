@@ -15,6 +15,7 @@ import structlog
 
 from corpushooks import git, layout, lookup
 from corpushooks.errors import CorpusError, GitError, RefusedError, UsageError
+from corpushooks.hints import command
 from corpushooks.history import History
 from corpushooks.keyring import Keyring
 from corpushooks.keys import ADMIN, ANY, RIGHTS, Key, levels
@@ -25,7 +26,7 @@ from corpushooks.run import ancestors, start_time
 from corpushooks.settings import Settings
 from corpushooks.text import one_line
 
-WHOAMI = "corpus whoami"
+WHOAMI = command("whoami")
 ENDED = RefusedError("this session is over, or its key is no longer here", hint="connect again")
 
 

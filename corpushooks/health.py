@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from corpushooks.errors import ConfigError, ProcessError
+from corpushooks.hints import command
 from corpushooks.patience import within
 from corpushooks.run import Child, attend, spawn
 from corpushooks.text import clean, shortened
@@ -66,7 +67,7 @@ def _check(given: Any, where: str) -> Check:
     what = given[kind]
     what = shlex.join(map(str, what)) if isinstance(what, list) else str(what)
     if not _FITS[kind](what):
-        raise ConfigError(f"{shortened(what, 60)!r} is not understood", "corpus help procedure", (where, kind))
+        raise ConfigError(f"{shortened(what, 60)!r} is not understood", command("help", "procedure"), (where, kind))
     return Check(
         kind, what, int(numbers["status"]), str(given.get("text", "")), int(numbers["retries"]),
         float(numbers["timeout"]), float(numbers["delay"]),

@@ -32,6 +32,7 @@ from corpushooks.deployment import (
     newest_tried,
 )
 from corpushooks.errors import LostStoreError, NotAllowedError, StateError, StoreError, UsageError
+from corpushooks.hints import command
 from corpushooks.obstacles import away, obstacle
 from corpushooks.project import Host
 from corpushooks.store import HINT, UNREADABLE, Connection, files, is_ours
@@ -167,7 +168,7 @@ class History(Vitals):
         """Return one deployment; raise UsageError where there is none of that number."""
         rows = self._read("project = ? AND number = ?", project, number) if abs(number) < NUMBERS else []
         if not rows:
-            raise UsageError(f"{project} has no deployment {number}", hint=f"corpus history {project}")
+            raise UsageError(f"{project} has no deployment {number}", hint=command("history", project))
         return rows[0]
 
     def deployments(self, project: str, limit: int = -1) -> list[Deployment]:

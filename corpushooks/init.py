@@ -10,6 +10,7 @@ from pathlib import Path
 from corpushooks import accounts, announce, disk, git, hostname, installer, layout, outside, rebuild, tree, wiring
 from corpushooks.deployment import ProjectRow
 from corpushooks.errors import GitError, RefusedError, TreeError, UsageError
+from corpushooks.hints import Hint, command
 from corpushooks.history import History
 from corpushooks.project import Host, Project, check_branch, check_environment
 from corpushooks.settings import Settings
@@ -56,7 +57,7 @@ def init(
     env = check_environment(environment or (row.environment if row else mine.environment))
     head = check_branch(branch or (row.branch if row else mine.branch))
     if row and row.branch != head and row.live:
-        raise RefusedError(f"{name} is deployed from {row.branch}", hint=f"corpus rename-branch {name} {head}")
+        raise RefusedError(f"{name} is deployed from {row.branch}", hint=command("rename-branch", name, head))
     git.check_version()
     _check_format(project, hashed)
     with tempfile.TemporaryDirectory(prefix="corpus-") as folder:
@@ -83,7 +84,7 @@ def _check_format(project: Project, hashed: str | None) -> None:
     """Raise RefusedError where a project has commits of another hash: those stay as they are."""
     if hashed and project.code_git.exists() and (found := git.object_format(project.code_git)) != hashed:
         raise RefusedError(f"{project.name} has {found} commits; the hash of a project does not change",
-                           hint=f"corpus remove {project.name} --purge, and init it again")  # fmt: skip
+                           hint=Hint(command("remove", project.name, "--purge"), ", and init it again"))  # fmt: skip
 
 
 def _told(environment: str, branch: str) -> dict[str, str]:
@@ -150,7 +151,7 @@ def rename_branch(project: Project, history: History, row: ProjectRow, branch: s
 def check_idle(history: History, name: str) -> None:
     """Raise RefusedError where a deployment runs or waits."""
     if history.unfinished(name) or history.queued(name):
-        raise RefusedError(f"a deployment of {name} runs or waits", hint=f"corpus status {name}")
+        raise RefusedError(f"a deployment of {name} runs or waits", hint=command("status", name))
 
 
 def _check_free(path: Path, old: str, new: str) -> None:
@@ -170,7 +171,7 @@ def link(project: Project, history: History) -> None:
     """Let Salt see a project."""
     row = history.project(project.name)
     if row is None:
-        raise UsageError(f"there is no project {project.name!r}", hint=f"corpus init {project.name}")
+        raise UsageError(f"there is no project {project.name!r}", hint=command("init", project.name))
     wiring.wire(project, row.environment)
 
 
@@ -182,7 +183,7 @@ def unlink(project: Project) -> None:
 def remove(project: Project, history: History, *, purge: bool) -> list[str]:
     """Forget a project; with `purge` remove its files but data/. Return what is left. Under its lock."""
     if history.unfinished(project.name):
-        raise RefusedError(f"a deployment of {project.name} was interrupted", hint=f"corpus repair {project.name}")
+        raise RefusedError(f"a deployment of {project.name} was interrupted", hint=command("repair", project.name))
     notes: list[str] = []
     outside.forget(project, notes.append)
     wiring.unwire(project)

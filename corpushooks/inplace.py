@@ -12,6 +12,7 @@ from corpushooks import claiming, edits, prepare, release, steps, survivors, wir
 from corpushooks.deployment import DONE
 from corpushooks.errors import BrokenError, CorpusError, DoorError, RefusedError, StepError, UsageError
 from corpushooks.events import NOTHING, Detail
+from corpushooks.hints import command
 from corpushooks.procedure import OnFailure, Procedure, Step
 from corpushooks.progress import Mark
 from corpushooks.release import Release
@@ -54,7 +55,7 @@ def _check(run: Run) -> None:
     if not run.in_dev:
         raise UsageError(f"{run.project.name} is {run.row.environment}: only in dev are edits deployed")
     if run.row.broken:
-        raise BrokenError(f"{run.project.name} is broken: {run.row.broken}", hint=f"corpus repair {run.project.name}")
+        raise BrokenError(f"{run.project.name} is broken: {run.row.broken}", hint=command("repair", run.project.name))
     if run.row.tree_code is None:
         raise RefusedError("nothing is deployed yet", hint="git push first")
 

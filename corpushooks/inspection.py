@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from corpushooks import assigned, config, git, parts, release, view
 from corpushooks import tree as trees
 from corpushooks.deployment import DEPLOYING, Deployment, ProjectRow, Request
 from corpushooks.errors import CorpusError, Fault, GitError, LogError, SaltError
+from corpushooks.hints import Hint, command
 from corpushooks.project import Project
 from corpushooks.redaction import Redactor
 from corpushooks.release import Release, Unheard
@@ -59,7 +60,7 @@ def status(site: Site, row: ProjectRow) -> dict[str, Any]:
         "last_failure": failed.as_json() if failed else None,
         "drift": drift,
         "health": _health(site, row),
-        "faults": [asdict(each) for each in found],
+        "faults": [{"what": each.what, "repair": each.repair} for each in found],
     }
 
 
@@ -69,7 +70,7 @@ def _drift(project: Project, found: list[Fault]) -> list[str] | None:
         return list(trees.drift(project.stage, project.tree, project.stamps))
     except CorpusError as exc:
         if not found:
-            found.append(Fault(exc.message, f"corpus deploy {project.name}"))
+            found.append(Fault(exc.message, command("deploy", project.name)))
     return None
 
 
@@ -100,7 +101,7 @@ def check_log(project: Project, deployment: Deployment) -> None:
     path, called = project.log_file(deployment.number), view.named(deployment.as_json())
     if deployment.ended and not path.is_file():
         what = "is not a file" if path.exists() else "is missing"
-        hint = f"what is known of it: corpus history {project.name}"
+        hint = Hint("what is known of it: ", command("history", project.name))
         raise LogError(f"the log of {called} of {project.name} {what}: {path}", hint)
 
 

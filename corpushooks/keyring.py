@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from corpushooks.errors import UsageError
+from corpushooks.hints import Hint, command
 from corpushooks.keys import Grant, Key
 from corpushooks.store import Connection, Row, Store
 
@@ -49,9 +50,11 @@ class Keyring:
         """Raise UsageError where the name of a key, or the key itself, is another's."""
         same, named = self.holding(key.blob), self.key(key.name)
         if same and same.name != key.name and not same.source:
-            raise UsageError(f"this key is here as {same.name!r}", hint=f"corpus key remove {same.name}")
+            raise UsageError(f"this key is here as {same.name!r}", hint=command("key", "remove", same.name))
         if named and named.blob != key.blob:
-            raise UsageError(f"{key.name!r} is another key", hint=f"corpus key remove {key.name}, or give another name")
+            raise UsageError(
+                f"{key.name!r} is another key", hint=Hint(command("key", "remove", key.name), ", or give another name")
+            )
 
     def add(self, key: Key) -> Key:
         """Record a key, or what a key of that name and content may now; raise UsageError as `check` does.
@@ -84,7 +87,7 @@ class Keyring:
         """
         found = self.key(name)
         if found is None:
-            raise UsageError(f"there is no key {name!r}", hint="corpus key list")
+            raise UsageError(f"there is no key {name!r}", hint=command("key", "list"))
         with self.store.change() as db:
             db.execute("DELETE FROM key WHERE name = ?", (name,))
             db.execute("DELETE FROM admission WHERE key = ?", (name,))

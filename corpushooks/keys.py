@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from corpushooks.errors import RefusedError, UsageError
+from corpushooks.hints import Hint, command
 from corpushooks.project import check_name
 
 READ, PUSH, ADMIN = RIGHTS = ("read", "push", "admin")  # each may what those before it may
@@ -250,23 +251,23 @@ def gained(old: Key, new: Key) -> Key:
 
 def _refuse_loss(old: Key, new: Key, had: Mapping[str, int], given: Mapping[str, int]) -> None:
     """Refuse what adding cannot do: take something away, or give every project to a key that is for some."""
-    name, change = old.name, f"corpus key set {old.name}"
-    rights = " ".join([f"--{new.right}", *(f"--project {each}" for each in new.projects or ())])
-    everything = rights if new.projects else f"{rights} --every-project"
+    name, change = old.name, ("key", "set", old.name)
+    named = [word for each in new.projects or () for word in ("--project", each)]
+    everything = command(*change, f"--{new.right}", *(named or ["--every-project"]))
     if old.authority != new.authority:
         raise RefusedError(f"the key {name} is here{'' if old.authority else ', not'} as an authority's",
-                           hint=f"corpus key remove {name}, then add it again")  # fmt: skip
+                           hint=Hint(command("key", "remove", name), ", then add it again"))  # fmt: skip
     if old.source and any(given.get(each, given.get(ANY, -1)) < level for each, level in had.items()):
-        raise RefusedError(f"the directory gives the key {name} more: {old.may}", hint=f"{change} {everything}")
+        raise RefusedError(f"the directory gives the key {name} more: {old.may}", hint=everything)
     if ANY in given and ANY not in had:
-        raise RefusedError(f"no project was named, and the key {name} is for some: {old.may}", f"{change} {everything}")
+        raise RefusedError(f"no project was named, and the key {name} is for some: {old.may}", everything)
     if new.principals and not old.principals and old.authority:
-        words = " ".join(f"--principal {each}" for each in new.principals)
-        raise RefusedError(f"the key {name} is for the account's principal", hint=f"{change} {words}")
+        words = [word for each in new.principals for word in ("--principal", each)]
+        raise RefusedError(f"the key {name} is for the account's principal", hint=command(*change, *words))
     if new.expires and not old.source and (old.expires is None or new.expires < old.expires):
         end = f"expires on {old.told['expiry']}" if old.expires else "does not expire"
         raise RefusedError(f"the key {name} {end}, for all that it may: {old.may}",
-                           hint=f"{change} --expires {last_day(new.expires)}")  # fmt: skip
+                           hint=command(*change, "--expires", last_day(new.expires)))  # fmt: skip
 
 
 def last_day(end: float) -> str:

@@ -33,6 +33,7 @@ from corpushooks.errors import (
     StoreError,
 )
 from corpushooks.events import Traced, Verdict
+from corpushooks.hints import command
 from corpushooks.locks import Semaphore, locked
 from corpushooks.site import Run, Site
 from corpushooks.text import one_line
@@ -153,7 +154,7 @@ def _internal_error(run: Run, exc: Exception) -> None:
             run.project.name, one_line(run.voice.hide(f"internal error: {exc}")), run.deployment.number
         )
         run.move(BROKEN)
-        said = run.verdict(f"internal error: {exc}", f"corpus repair {run.project.name}")
+        said = run.verdict(f"internal error: {exc}", command("repair", run.project.name))
         run.voice.tell(replace(said, how="fault"))
 
 

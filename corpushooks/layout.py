@@ -12,6 +12,7 @@ from pathlib import Path
 
 from corpushooks import accounts, disk, git
 from corpushooks.errors import TreeError
+from corpushooks.hints import command
 from corpushooks.obstacles import away
 from corpushooks.project import Host, Project
 
@@ -68,7 +69,7 @@ def drop_ballast(host: Host) -> None:
 def make(project: Project, branch: str, hashed: str = "sha1") -> None:
     """Make or repair the folders, repositories and hooks of a project; raise TreeError."""
     if wrong := replaced(project):
-        raise TreeError(f"{wrong[0]} is not a folder any more", hint=f"corpus repair {project.name}")
+        raise TreeError(f"{wrong[0]} is not a folder any more", hint=command("repair", project.name))
     make_host(project.host)
     for folder, mode in (
         (project.dir, 0o755), (project.git_dir, 0o755), (project.tree, None), (project.pillar, 0o700),

@@ -14,19 +14,20 @@ from contextlib import suppress
 from pathlib import Path
 
 from corpushooks.errors import Fault
+from corpushooks.hints import Advice, Hint
 
 ROOM = 1 << 20  # bytes without which nothing can be written
 GET_FLAGS, FIXED = 0x80086601, 0x10 | 0x20  # linux/fs.h: FS_IOC_GETFLAGS; immutable, append-only
 
 
-def away(path: Path, then: str = "", *, to: Path | None = None) -> str:
+def away(path: Path, then: Advice = "", *, to: Path | None = None) -> Advice:
     """Return the command that moves something out of the way, to a name in its folder, or `to`, that is free.
 
     `then` is the command that follows.
     """
     names = ((to or path.parent) / f"{path.name}.aside{number or ''}" for number in range(1000))
     free = next(name for name in names if not os.path.lexists(name))
-    return f"mv {shlex.quote(str(path))} {shlex.quote(str(free))}{then and ' && '}{then}"
+    return Hint(f"mv {shlex.quote(str(path))} {shlex.quote(str(free))}", " && " if then else "", then)
 
 
 def editing(path: Path) -> str:

@@ -6,6 +6,7 @@ import difflib
 from importlib import resources
 
 from corpushooks.errors import UsageError
+from corpushooks.hints import command
 
 FOLDER = "corpushooks.docs"
 
@@ -22,7 +23,7 @@ def page(topic: str, names: list[str] | None = None) -> str:
     if f"{topic}.md" in names:
         return (resources.files(FOLDER) / f"{topic}.md").read_text(encoding="utf-8")
     near = difflib.get_close_matches(topic, [name.removesuffix(".md") for name in names], 1)
-    raise UsageError(f"no page {topic!r}", hint=f"corpus help {near[0]}" if near else "corpus help")
+    raise UsageError(f"no page {topic!r}", hint=command("help", near[0]) if near else command("help"))
 
 
 def listed() -> list[str]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from corpushooks import git, init, tree
 from corpushooks.deployment import ProjectRow
 from corpushooks.errors import ConfigError, CorpusError, Fault, GitError
+from corpushooks.hints import Advice, command
 from corpushooks.layout import REPOS, repo_path
 from corpushooks.obstacles import away, editing
 from corpushooks.project import Project
@@ -76,7 +77,7 @@ def faults(project: Project, row: ProjectRow, settings: Settings, busy: int = 0)
         try:
             found += look(patient)
         except (CorpusError, OSError) as exc:
-            found.append(Fault(told(exc), f"corpus init {row.name}"))
+            found.append(Fault(told(exc), command("init", row.name)))
         if found and look is folders:
             break  # what is in them would only say the same once more
     return found
@@ -104,12 +105,12 @@ def folders(patient: Patient) -> Iterator[Fault]:
         path = part.path(patient.project)
         if any(above in path.parents for above in wrong):
             continue
-        if fault := _folder(path, part, patient.again if part.filled else f"corpus init {patient.row.name}"):
+        if fault := _folder(path, part, patient.again if part.filled else command("init", patient.row.name)):
             wrong.append(path)
             yield fault
 
 
-def _folder(path: Path, part: Part, make: str) -> Fault | None:
+def _folder(path: Path, part: Part, make: Advice) -> Fault | None:
     try:
         mode = (path.stat() if part.linked else path.lstat()).st_mode
     except FileNotFoundError:
@@ -138,7 +139,7 @@ def contents(patient: Patient) -> Iterator[Fault]:
             yield Fault(f"{folder} is empty", patient.again)
     link = project.salt_link
     if not link.is_symlink() or os.readlink(link) != "git/stage/.salt":
-        make = f"corpus link {row.name}"
+        make = command("link", row.name)
         there = os.path.lexists(link) and not link.is_symlink()
         yield Fault(f"{link} does not link to git/stage/.salt", away(link, make) if there else make)
 
@@ -146,7 +147,7 @@ def contents(patient: Patient) -> Iterator[Fault]:
 def repositories(patient: Patient) -> Iterator[Fault]:
     """Find repositories to which a push would deploy nothing, or that have lost what is live."""
     if not (patient.project.work_git / "HEAD").is_file():
-        yield Fault(f"{patient.project.work_git} is not a repository", f"corpus init {patient.row.name}")
+        yield Fault(f"{patient.project.work_git} is not a repository", command("init", patient.row.name))
     for repo in reversed(REPOS):  # of what has to be pushed again, the pillar before the code, which deploys
         path = repo_path(patient.project, repo)
         found = list(_repository(patient, path))
@@ -157,7 +158,7 @@ def repositories(patient: Patient) -> Iterator[Fault]:
 
 
 def _repository(patient: Patient, path: Path) -> Iterator[Fault]:
-    make, branch = f"corpus init {patient.row.name}", patient.row.branch
+    make, branch = command("init", patient.row.name), patient.row.branch
     for name in ("HEAD", "config", "packed-refs", "hooks/proc-receive", "hooks/pre-receive", f"refs/heads/{branch}"):
         file = path / name
         if os.path.lexists(file) and not file.is_file():
@@ -193,13 +194,13 @@ def _live(patient: Patient, repo: str, live: str | None) -> Iterator[Fault]:
             yield Fault(f"{path} has no {branch}, which is live at {live[:7]}", mend)
 
 
-def _bring(patient: Patient, repo: str, live: str, empty: bool, exc: GitError) -> str:
+def _bring(patient: Patient, repo: str, live: str, empty: bool, exc: GitError) -> Advice:
     """Return the command that makes a commit readable again, or makes room for it, or brings it."""
     path = repo_path(patient.project, repo)
     if isinstance(exc.__cause__, PermissionError):
         return f"chmod -R u+rwX {shlex.quote(str(path))}"
     if not empty:
-        return away(path, f"corpus init {patient.row.name}")
+        return away(path, command("init", patient.row.name))
     url = init.url(patient.project, repo, patient.settings)
     return f"git push {shlex.quote(url)} {live}:refs/heads/{patient.row.branch}"
 

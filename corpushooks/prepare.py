@@ -14,6 +14,7 @@ from corpushooks.checks.finding import Finding, errors, warnings
 from corpushooks.deployment import DEPLOYED, PILLAR, Deployment, ProjectRow, Request, Revision
 from corpushooks.errors import BrokenError, GitError, RefusedError, SaltError, UsageError
 from corpushooks.events import Complained, Item, listed
+from corpushooks.hints import Hint, command
 from corpushooks.project import Project
 from corpushooks.push import NOW, PLAN, enabled, select
 from corpushooks.release import Release
@@ -74,7 +75,7 @@ def _earlier(site: Site, row: ProjectRow) -> int:
     """Return the deployment that a roll back without a number returns to."""
     earlier = site.history.earlier(row.name, row.code, row.pillar)
     if earlier is None:
-        raise UsageError(f"{row.name} has no earlier release to return to", hint=f"corpus history {row.name}")
+        raise UsageError(f"{row.name} has no earlier release to return to", hint=command("history", row.name))
     return earlier.number
 
 
@@ -157,7 +158,7 @@ def _targets(run: Run, old: Revision) -> Revision:
     if request.kind == "rollback":
         target = run.site.history.deployment(run.project.name, request.target)
         if target.state != DEPLOYED:
-            raise UsageError(f"deployment {target.number} was never live", f"corpus history {run.project.name}")
+            raise UsageError(f"deployment {target.number} was never live", command("history", run.project.name))
         _check_there(run, target)
         return target.new
     if request.repo == PILLAR:
@@ -176,7 +177,7 @@ def _check_there(run: Run, target: Deployment) -> None:
     left = [str(one.number) for one in found if one.number != run.row.live and _is_there(run.project, one)]
     choice = f"what can be returned to: {', '.join(left[:10])}; " if left else ""
     message = f"the commits of deployment {target.number} are gone: its archive was rotated away"
-    raise UsageError(message, f"{choice}corpus archives {name}")
+    raise UsageError(message, Hint(choice, command("archives", name)))
 
 
 def _is_there(project: Project, one: Deployment) -> bool:
@@ -197,7 +198,7 @@ def check(run: Run) -> None:
     """Refuse what cannot be deployed."""
     name, new = run.project.name, run.deployment.new_code
     if run.row.broken:
-        raise BrokenError(f"{name} is broken: {run.row.broken}", hint=f"corpus repair {name}")
+        raise BrokenError(f"{name} is broken: {run.row.broken}", hint=command("repair", name))
     if new is None:
         raise RefusedError("there is nothing to deploy yet", hint="git push a commit first")
     changed = (new, run.deployment.new_pillar) != (run.row.tree_code, run.row.tree_pillar)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corpushooks.errors import UsageError
+from corpushooks.hints import Advice, Spelling
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 NAME_LIMIT = 27  # NAME-user must fit the 32 characters of a system account
@@ -32,9 +33,9 @@ class Host:
         """Say whether this host lives in a folder: no system users, no units, nothing outside touched."""
         return self.root != Path("/")
 
-    def words(self, text: str) -> str:
-        """Return a text with the commands in it as one types them for this host."""
-        return re.sub(r"\bcorpus (?=[a-z])", f"corpus --root {self.root} ", text) if self.embedded else text
+    def spell(self, said: Advice) -> str:
+        """Return advice as text, with the commands in it as one types them for this host."""
+        return Spelling(str(self.root) if self.embedded else "")(said)
 
     @property
     def config_file(self) -> Path:

@@ -30,6 +30,7 @@ from corpushooks.deployment import (
 )
 from corpushooks.errors import CorpusError, LostStoreError, NotAllowedError, UsageError
 from corpushooks.events import Began, Event, Text, Verdict
+from corpushooks.hints import Hint, command
 from corpushooks.history import History, open_store
 from corpushooks.locks import alone, locked
 from corpushooks.migrations import TABLES
@@ -87,7 +88,7 @@ def rebuild(host: Host, settings: Settings) -> list[str]:
         raise NotAllowedError(UNREADABLE)
     projects = _projects(host)
     if not projects and not host.store.exists():
-        raise UsageError(f"no project was ever made under {host.root}", hint="corpus init NAME")
+        raise UsageError(f"no project was ever made under {host.root}", hint=command("init", "NAME"))
     layout.make_host(host)
     with alone(host), ExitStack() as held:
         for project in projects:
@@ -125,7 +126,8 @@ def _build(host: Host, settings: Settings, projects: Sequence[Project], new: Pat
             lines += _complete(store, project, settings, found.damaged)
             lines += _claim(store, project)
         if counts["key"] or counts["freeze"]:
-            lines.append("keys and freezes are those of the old store; what was changed since is lost: corpus key list")
+            lost = "keys and freezes are those of the old store; what was changed since is lost: "
+            lines.append(host.spell(Hint(lost, command("key", "list"))))
     building.rename(new)
     return lines
 

@@ -19,6 +19,7 @@ import yaml
 from corpushooks import assigned, claims, config, disk, git, health, hostname, services, tree, wiring
 from corpushooks.deployment import Request
 from corpushooks.errors import ConfigError, Place, RefusedError, UsageError
+from corpushooks.hints import Hint, command
 from corpushooks.paths import flaw, strays
 from corpushooks.project import Project, install_stems, task_names
 from corpushooks.redaction import Redactor
@@ -28,6 +29,7 @@ from corpushooks.sls import Minion, Problem, State, key_line, text_of
 from corpushooks.text import shown
 
 SAMPLE = "PILLAR.sample"
+FIRST = Hint("add .salt/00_install.sls: ", command("help", "first-project"))
 PILLAR_FILE = 1 << 20  # bytes of a pillar's file that is searched for secrets
 SECRETS = "secrets.json"  # in a project's minion_dir
 STEM = re.compile(r"[A-Za-z0-9_.+-]+")
@@ -173,7 +175,7 @@ def check_commit(
             f"{code[:7]} has no .salt folder",
             hint=f"this looks like a pillar: push it to pillar.git (over ssh: {project.name}.pillar)"
             if pillar
-            else "add .salt/00_install.sls: corpus help first-project",
+            else FIRST,
         )
     own = git.folder(entries, f".salt/{environment}") or {}
     read = own if any(name.endswith(".sls") for name in own) else names
@@ -185,7 +187,7 @@ def check_commit(
         check_links(repo, code, ".salt/")
     stems = install_stems(list(read))
     if not stems:
-        raise RefusedError("no install SLS in .salt", hint="add .salt/00_install.sls: corpus help first-project")
+        raise RefusedError("no install SLS in .salt", hint=FIRST)
     unknown = [step for step in request.steps if step not in stems]
     if unknown:
         raise UsageError(f"steps={unknown[0]}: no such install SLS", hint=f"there are: {' '.join(stems)}")

@@ -12,9 +12,10 @@ from typing import Any
 
 import yaml
 
-from corpushooks import assigned, assigning, command, figures, git, init, inspection, log, parts, tree, view
+from corpushooks import assigned, assigning, command, figures, git, hints, init, inspection, log, parts, tree, view
 from corpushooks.deployment import Deployment, ProjectRow
 from corpushooks.errors import ConfigError, CorpusError, DoorError, Fault, LogError, UsageError
+from corpushooks.hints import Hint
 from corpushooks.keys import PUSH, READ
 from corpushooks.ran import Commands
 from corpushooks.site import Site
@@ -46,12 +47,16 @@ def status(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
         places = init.urls(site.host.project(row.name), site.settings) if urls else {}
         seen = inspection.status(site, row)
         for fault in seen["faults"]:
-            fault["repair"] = site.words(fault["repair"], ssh=ssh)
+            fault["repair"] = site.spell(fault["repair"], ssh=ssh)
         answers = site.history.addresses(row.name) if urls else []
         found.append({**seen, **places, **({"urls": answers} if urls else {})})
-        said = (site.words(line, ssh=ssh) for line in view.status(found[-1], time.time()))
+        said = (site.spell(line, ssh=ssh) for line in view.status(found[-1], time.time()))
         lines += [*said, *(f"  {place}" for place in [*places.values(), *answers])]
-    return Report(found[0] if one else found, lines or ["no projects: corpus init NAME"])
+    return Report(found[0] if one else found, lines or [_none(site, options)])
+
+
+def _none(site: Site, options: Options) -> str:
+    return site.spell(Hint("no projects: ", hints.command("init", "NAME")), ssh=bool(options.get("ssh")))
 
 
 def addresses(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
@@ -60,7 +65,7 @@ def addresses(site: Site, rows: Sequence[ProjectRow], options: Options) -> Repor
     found = site.history.addresses(row.name)
     if options.get("needed") and not found:
         what = f"{row.name} has no addresses" if row.live else f"nothing is live in {row.name}: it has no addresses"
-        raise CorpusError(what, hint="name them as `urls` beside data: corpus help claims")
+        raise CorpusError(what, hint=Hint("name them as `urls` beside data: ", hints.command("help", "claims")))
     return Report({"project": row.name, "urls": found}, found)
 
 
@@ -101,7 +106,8 @@ def config(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
 def given(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
     """Tell what `corpus set` gave a project, in the newest commit of its pillar; secrets are masked."""
     data = assigning.listed(site, rows[0])
-    return Report(data, list(assigned.lines(data)) or [f"nothing is set: corpus set {rows[0].name} KEY=VALUE"])
+    nothing = Hint("nothing is set: ", hints.command("set", rows[0].name, "KEY=VALUE"))
+    return Report(data, list(assigned.lines(data)) or [site.spell(nothing, ssh=bool(options.get("ssh")))])
 
 
 def _own_first(cfg: inspection.Seen) -> list[str]:
@@ -149,7 +155,7 @@ def stats(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
         took = [pair for one in deployments[:LOGS] for pair in _install_times(site, one)]
         found.append(figures.figures(row.name, deployments, took))
     lines = [line for one in found for line in figures.lines(one)]
-    return Report([one.as_json() for one in found], lines or ["no projects: corpus init NAME"])
+    return Report([one.as_json() for one in found], lines or [_none(site, options)])
 
 
 def _install_times(site: Site, deployment: Deployment) -> list[tuple[str, float]]:
@@ -191,10 +197,10 @@ def _two(site: Site, row: ProjectRow, options: Options) -> tuple[Deployment, Dep
     old = site.history.deployment(row.name, first) if type(first) is int and first else None
     old = old or site.history.before(new)
     if old is None:
-        raise UsageError(f"nothing was live before deployment {last}", hint=f"corpus history {row.name}")
+        raise UsageError(f"nothing was live before deployment {last}", hint=hints.command("history", row.name))
     for one in (old, new):
         if one.new_code is None:
-            raise UsageError(f"deployment {one.number} had nothing to deploy", hint=f"corpus history {row.name}")
+            raise UsageError(f"deployment {one.number} had nothing to deploy", hint=hints.command("history", row.name))
     return old, new
 
 
@@ -227,7 +233,7 @@ def tell(kind: str, site: Site, rows: Sequence[ProjectRow], options: Options) ->
 def warnings(site: Site, rows: Sequence[ProjectRow], *, ssh: bool = False) -> list[Fault]:
     """Return what is wrong with the files of some projects, each with its name, and commands as one types them."""
     found = ((row.name, each) for row in rows for each in inspection.faults(site, row))
-    return [Fault(f"{name}: {each.what}", site.words(each.repair, ssh=ssh)) for name, each in found]
+    return [Fault(f"{name}: {each.what}", site.spell(each.repair, ssh=ssh)) for name, each in found]
 
 
 @contextmanager
@@ -245,7 +251,7 @@ def _blamed(site: Site, rows: Sequence[ProjectRow], exc: CorpusError | OSError) 
     """Return an error with the name of the project and, where something is wrong with its files, the cause."""
     wrong = [(row.name, each) for row in rows for each in inspection.faults(site, row)]
     said = parts.told(exc)
-    hint = exc.hint if isinstance(exc, CorpusError) else "corpus doctor"
+    hint = exc.hint if isinstance(exc, CorpusError) else hints.command("doctor")
     if not wrong:
         return exc if isinstance(exc, CorpusError) else DoorError(said, hint)
     (name, first), *_ = wrong

@@ -9,6 +9,7 @@ from corpushooks import app_log, services, units, view
 from corpushooks.deployment import DONE, ProjectRow, Request
 from corpushooks.errors import CorpusError, ProcessError, RefusedError, StepError, UsageError
 from corpushooks.events import UnitRestarted
+from corpushooks.hints import command
 from corpushooks.project import Project
 from corpushooks.run import attend
 from corpushooks.site import Run, Site
@@ -42,7 +43,7 @@ def check(site: Site, row: ProjectRow, request: Request) -> None:
     if busy := [each for each in there if each.token != request.token]:  # it may be asked for again
         state = "waits" if busy[0].started is None else "runs"
         said = f"{view.named(busy[0].as_json())} of {row.name} {state}"
-        raise RefusedError(f"{said}: nothing is restarted meanwhile", f"corpus log {row.name} {busy[0].number} -f")
+        raise RefusedError(f"{said}: nothing is restarted meanwhile", command("log", row.name, busy[0].number, "-f"))
     wanted(site, site.host.project(row.name), request.units)
 
 

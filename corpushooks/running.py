@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from corpushooks import accounts, become, command, release, safe_files
+from corpushooks import accounts, become, command, hints, release, safe_files
 from corpushooks.command import Account, Ran, Wanted
 from corpushooks.deployment import ProjectRow
 from corpushooks.errors import CorpusError, ProcessError, RefusedError, UsageError
@@ -55,7 +55,7 @@ def wanted(asked: Asked) -> Wanted:
     """Return what is asked for; raise UsageError."""
     words = asked.words("words")
     if not words:
-        raise UsageError("expected a command", hint="corpus help commands")
+        raise UsageError("expected a command", hint=hints.command("help", "commands"))
     return Wanted(tuple(words), asked.text("term"), asked.text("lang"))
 
 
@@ -96,7 +96,9 @@ def _opened(path: Path, name: str, held: contextlib.ExitStack) -> int:
     try:
         folder = safe_files.open_folder(path)
     except OSError as exc:
-        raise RefusedError(f"{name}: {path} cannot be opened: {exc.strerror}", hint=f"corpus init {name}") from exc
+        raise RefusedError(
+            f"{name}: {path} cannot be opened: {exc.strerror}", hint=hints.command("init", name)
+        ) from exc
     held.callback(os.close, folder)
     return folder
 

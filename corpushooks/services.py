@@ -10,6 +10,7 @@ from typing import Any
 
 from corpushooks.claims import flat
 from corpushooks.errors import ConfigError
+from corpushooks.hints import command
 from corpushooks.text import shown
 
 SUFFIXES = (".service", ".socket", ".timer", ".path")
@@ -17,7 +18,7 @@ UNIT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9:_.\\-]{0,199}(@[A-Za-z0-9:_.\\-]{1,50
 OWN = "corpushooks."  # units of ours
 MADE_HERE = ("/etc/systemd/system", "/run/systemd/system")  # files of units that no package brought
 LOGS = "/var/log"
-HINT = "corpus help services"
+HINT = command("help", "services")
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,9 @@ def unit(name: str) -> str:
     """Return the whole name of a unit; raise ConfigError."""
     whole = name if name.endswith(SUFFIXES) else f"{name}.service"
     if not UNIT.fullmatch(whole.rpartition(".")[0]):
-        raise ConfigError(f"cfg: units: {shown(name, 100)!r} is not the name of a unit", HINT)
+        raise ConfigError(f"{shown(name, 100)!r} is not the name of a unit", HINT, ("cfg", "units"))
     if whole.startswith(OWN):
-        raise ConfigError(f"cfg: units: {shown(name)} is corpushooks itself", HINT)
+        raise ConfigError(f"{shown(name)} is corpushooks itself", HINT, ("cfg", "units"))
     return whole
 
 
@@ -51,7 +52,9 @@ def _file(path: str, own: Sequence[str]) -> str:
     inside = any(clean.startswith(f"{folder}/") for folder in (*own, LOGS))
     if not path.isprintable() or ".." in path.split("/") or not inside:
         where = "project/, data/ or /var/log"
-        raise ConfigError(f"cfg: logs: {shown(path, 100)!r} is not the absolute path of a file below {where}", HINT)
+        raise ConfigError(
+            f"{shown(path, 100)!r} is not the absolute path of a file below {where}", HINT, ("cfg", "logs")
+        )
     return clean
 
 

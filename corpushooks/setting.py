@@ -13,6 +13,7 @@ from corpushooks.assigned import Change
 from corpushooks.deployment import DEPLOYED, Deployment, ProjectRow, Request
 from corpushooks.errors import RefusedError
 from corpushooks.follower import follow
+from corpushooks.hints import command
 from corpushooks.peer import Connection
 from corpushooks.screen.rows import complaint
 from corpushooks.site import Site
@@ -111,4 +112,4 @@ class Call:
         return {"state": "stored", "commit": made.commit}
 
     def _deploying(self, row: ProjectRow) -> str:
-        return self.site.words(f"corpus deploy {row.name}", ssh=self.ssh)
+        return self.site.spell(command("deploy", row.name), ssh=self.ssh)

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from corpushooks.errors import ConfigError, NotAllowedError, UsageError
+from corpushooks.hints import Hint, command
 from corpushooks.ldap import Directory, directory
 from corpushooks.notice import EVENTS, FAILURE, HEALTHY, INIT, RECOVERY, UNHEALTHY
 from corpushooks.project import check_branch, check_environment, check_name
@@ -33,7 +34,7 @@ from corpushooks.schema import (
 )
 from corpushooks.schema import setting as _key
 
-HINT = "corpus help settings describes every key"
+HINT = Hint(command("help", "settings"), " describes every key")
 HEADER = "The settings of this host for corpushooks. A line that is commented out shows the default."
 SECRET_KEYS = (
     "password", "passwd", "passphrase", "_pass", "secret", "token", "credential", "apikey", "api_key", "access_key",

@@ -19,8 +19,9 @@ from typing import Any, NoReturn
 
 from corpushooks import hostname, keys
 from corpushooks.client import ADMISSION, ask
-from corpushooks.endpoint import GIVEN, Wanted, called, help_lines, parse, typed
+from corpushooks.endpoint import GIVEN, Wanted, called, help_lines, parse, spelling
 from corpushooks.errors import CorpusError, NoDaemonError
+from corpushooks.hints import Hint, Spelling, command
 from corpushooks.history import History
 from corpushooks.keyring import Keyring
 from corpushooks.keys import Key
@@ -74,7 +75,7 @@ def _list(host: Host, user: str, kind: str, blob: str) -> int:
 
 def _warn(exc: CorpusError) -> None:
     """Say what went wrong where somebody will find it: sshd shows nobody what we write."""
-    _complain(exc)
+    _complain(exc, Spelling())
     syslog.openlog(PROGRAM, syslog.LOG_PID, syslog.LOG_AUTH)
     syslog.syslog(syslog.LOG_WARNING, one_line(exc.message))
 
@@ -121,8 +122,7 @@ def serve(host: Host, key: str, certificate: str, environ: Mapping[str, str], ma
             return _say(_help(*wanted.words[1:]))
         admitted = _admit(host, key, mark, certificate, wanted)
     except CorpusError as exc:
-        exc.hint = typed(exc.hint, _called(host))
-        return _complain(exc)
+        return _complain(exc, spelling(host, _called(host)))
     if wanted.words == ("whoami",):
         return _say(_who(admitted))
     if wanted.git == "receive-pack" and admitted.get("note"):
@@ -135,7 +135,7 @@ def _admit(host: Host, key: str, mark: str, certificate: str, wanted: Wanted) ->
     try:
         return ask(host, {"op": "admit", **asked, "repo": wanted.repo}, print)
     except NoDaemonError as exc:
-        hint = "whoever runs this server finds out why: corpus doctor"
+        hint = Hint("whoever runs this server finds out why: ", command("doctor"))
         raise NoDaemonError(f"the deployment daemon does not answer: {exc.message}", hint) from exc
 
 
@@ -164,10 +164,10 @@ def _say(lines: Sequence[str]) -> int:
     return 0
 
 
-def _complain(exc: CorpusError) -> int:
+def _complain(exc: CorpusError, spell: Spelling) -> int:
     print(f"error: {exc.message}", file=sys.stderr)
     if exc.hint:
-        print(f"hint: {exc.hint}", file=sys.stderr)
+        print(f"hint: {spell(exc.hint)}", file=sys.stderr)
     return exc.exit_code
 
 

@@ -13,9 +13,10 @@ from corpushooks import claims, hostname, sockets
 from corpushooks.checks.finding import Finding
 from corpushooks.deadline import Deadline
 from corpushooks.deployment import FAILED, REFUSED, ChildRow, Deployment, ProjectRow, Request
-from corpushooks.endpoint import called, typed
+from corpushooks.endpoint import called, spelling
 from corpushooks.errors import CorpusError, RefusedError, StepError, UsageError
 from corpushooks.events import Began, Verdict
+from corpushooks.hints import Advice, command
 from corpushooks.history import History, open_store
 from corpushooks.log import Log
 from corpushooks.project import Host, Project
@@ -56,17 +57,18 @@ class Site:
     running: dict[tuple[str, int], Run] = field(default_factory=dict)
     changed: threading.Condition = field(default_factory=threading.Condition)  # what runs or waits
 
-    def words(self, text: str, *, ssh: bool = False) -> str:
-        """Return a text with the commands in it as one types them for this host, or over ssh."""
+    def spell(self, said: Advice, *, ssh: bool = False) -> str:
+        """Return advice as text, with the commands in it as one types them for this host, or over ssh."""
         if not ssh:
-            return self.host.words(text)
-        return self.host.words(typed(text, called(self.settings.account, self.settings.address or hostname.fqdn())))
+            return self.host.spell(said)
+        address = called(self.settings.account, self.settings.address or hostname.fqdn())
+        return spelling(self.host, address)(said)
 
     def known(self, name: str) -> ProjectRow:
         """Return what the store says of a project; raise UsageError where there is none."""
         row = self.history.project(self.host.project(name).name)
         if row is None:
-            raise UsageError(f"there is no project {name!r}", hint=f"corpus init {name}")
+            raise UsageError(f"there is no project {name!r}", hint=command("init", name))
         return row
 
     def settings_of(self, row: ProjectRow, *, needs_sound: bool = True) -> Settings:
@@ -193,14 +195,18 @@ class Run:
             new=self.row.tree_code, task=asked.task or " ".join(asked.units), edited=asked.edited,
         )  # fmt: skip
 
-    def verdict(self, reason: str = "", hint: str = "", *, see_log: bool = False) -> Verdict:
+    def spell(self, said: Advice) -> str:
+        """Return advice as text, as whoever asked for the deployment types its commands."""
+        return self.site.spell(said, ssh=bool(self.request.key))
+
+    def verdict(self, reason: str = "", hint: Advice = "", *, see_log: bool = False) -> Verdict:
         """Return the last event of a log: the outcome is final, and whoever follows stops here.
 
         With `see_log` those who do not read the log now are told how.
         """
         done, asked = self.deployment, self.request
-        where = f"corpus log {done.project} {done.number}" if see_log else ""
-        hint, where = (self.site.words(text, ssh=bool(asked.key)) for text in (hint, where))
+        where = command("log", done.project, done.number) if see_log else ""
+        hint, where = self.spell(hint), self.spell(where)
         return Verdict(
             done.state, asked.kind, done.project, done.number, reason=reason, hint=hint, see_log=where,
             commit=self.row.tree_code, branch=self.row.branch, task=asked.task,

@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 from corpushooks import disk
 from corpushooks.errors import LostStoreError, NotAllowedError, StoreError
+from corpushooks.hints import command
 from corpushooks.migrations import MIGRATIONS, SCHEMA, TABLES, VERSION
 from corpushooks.obstacles import obstacle, replaced
 
@@ -27,7 +28,7 @@ Connection = sqlite3.Connection
 Row = sqlite3.Row
 PATIENCE = 30.0  # seconds that another process may hold the store
 
-HINT = "corpus rebuild"
+HINT = command("rebuild")
 UNREADABLE = "this account cannot use the store of this host"
 PROBES = 1_000_000  # rows of a damaged table that are looked for one by one
 

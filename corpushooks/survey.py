@@ -19,6 +19,7 @@ from corpushooks.checks import keys, packages, sent, states, texts
 from corpushooks.checks.finding import Finding, ordered
 from corpushooks.contents import Texts, named, read
 from corpushooks.errors import ConfigError, CorpusError, RefusedError, SaltError, SourceError
+from corpushooks.hints import Hint, command
 from corpushooks.project import Project
 from corpushooks.redaction import Redactor
 from corpushooks.release import SAMPLE, Release
@@ -176,8 +177,8 @@ def compiled(
 
 
 def _unrun(path: str, told: Compiled) -> Iterator[Finding]:
-    for line, command in told.commands:
-        what = f"Jinja would run {clean(' '.join(command.split()))[:80]!r}: not run here, its output is taken as empty"
+    for line, words in told.commands:
+        what = f"Jinja would run {clean(' '.join(words.split()))[:80]!r}: not run here, its output is taken as empty"
         yield Finding("not-run", path, line, what, "a state runs it when its turn comes")
 
 
@@ -232,7 +233,7 @@ def check_pillar(project: Project, environment: str, settings: Settings, engine:
     names = git.folder(release.check_pillar_commit(project.pillar_git, commit), "") or {}
     if "init.sls" not in names:
         code = f"this looks like the project's code: push it to project.git (over ssh: {project.name})"
-        hint = code if ".salt" in names else "add init.sls: corpus help first-project"
+        hint = code if ".salt" in names else Hint("add init.sls: ", command("help", "first-project"))
         raise RefusedError("the pillar has no init.sls", hint)
     with tempfile.TemporaryDirectory(prefix="pillar-", dir=release.scratch(project)) as folder:
         found = release.candidate(project, environment, Path(folder), None, commit)

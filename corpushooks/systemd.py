@@ -15,10 +15,11 @@ import time
 from dataclasses import dataclass, field
 
 from corpushooks.errors import UsageError
+from corpushooks.hints import Hint, command
 
 FIRST = 3  # descriptor of the first socket that is handed over
 PATIENCE = 5.0  # seconds for a word of ours to be taken
-HINT = "write it as `corpus setup` does: one ListenStream= with an absolute path"
+HINT = Hint("write it as `", command("setup"), "` does: one ListenStream= with an absolute path")
 
 
 @dataclass

@@ -7,6 +7,7 @@ from pathlib import Path
 from corpushooks import git, layout, pillars, tree
 from corpushooks.errors import GitError
 from corpushooks.events import Item, Noted, listed
+from corpushooks.hints import Hint, command
 from corpushooks.patience import Check, endless
 from corpushooks.project import Project
 from corpushooks.site import Run
@@ -70,9 +71,8 @@ def bring_again(run: Run) -> None:
     report = tree.sync(project.stage, project.tree, [], project.stamps, run.deadline.patience())
     run.voice.warn(*report.warnings)
     run.voice.tell(Noted(f"{count(report.changed, 'file')} of the deployed commit brought again"))
-    run.voice.warn(
-        f"what else was in project/ is in the archives, up to the last deployment: corpus archives {project.name}"
-    )
+    left = "what else was in project/ is in the archives, up to the last deployment: "
+    run.voice.warn(run.spell(Hint(left, command("archives", project.name))))
 
 
 def check_place(run: Run) -> None:

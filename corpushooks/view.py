@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from corpushooks.deployment import FAILURES, SUCCEEDED, TRANSITIONS, Deployment, state_of
+from corpushooks.hints import Advice, Hint, command
 from corpushooks.sls import Result
 from corpushooks.text import middle, one_line, shortened, shown
 
@@ -73,16 +74,16 @@ def ago(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def status(found: Mapping[str, Any], now: float) -> list[str]:
+def status(found: Mapping[str, Any], now: float) -> list[Advice]:
     """Return what `corpus status` says of one project."""
     live = "nothing is live yet"
     if found["live"]:
         by = f" by {found['by']}" if found["by"] else ""  # of a rebuilt store nobody knows
         since = f", {ago(now - found['since'])} ago{by}" if found["since"] else ""
         live = f"live: {short(found['commit'])}, deployment {found['live']}{since}"
-    lines = [f"{found['project']:<16} {found['environment']:<9} {live}"]
+    lines: list[Advice] = [f"{found['project']:<16} {found['environment']:<9} {live}"]
     if found["broken"]:
-        lines.append(f"    BROKEN: {found['broken']}; corpus repair {found['project']}")
+        lines.append(Hint(f"    BROKEN: {found['broken']}; ", command("repair", found["project"])))
     if found["frozen"]:
         lines.append(f"    {found['frozen']}")
     if found["tree"] != found["commit"]:
@@ -96,7 +97,7 @@ def status(found: Mapping[str, Any], now: float) -> list[str]:
     lines += [f"    {outcome(one['state'])}: {named(one)} by {one['by']}" for one in found["open"]]
     lines += [f"    {_health(found['health'], now)}"] if found["health"] else []
     lines += [f"    wrong: {fault['what']}; {fault['repair']}" for fault in found["faults"]]
-    return lines + _last(found, now)
+    return [*lines, *_last(found, now)]
 
 
 def _health(found: Mapping[str, Any], now: float) -> str:
@@ -128,16 +129,16 @@ def _because(one: Mapping[str, Any]) -> str:
     return f": {one['reason']}" if one["reason"] else ""
 
 
-def _moved(found: Mapping[str, Any]) -> list[str]:
+def _moved(found: Mapping[str, Any]) -> list[Advice]:
     """Say of a branch that something without hooks moved what it is, and how it is what is live again."""
-    branch, at, deploy = found["branch"], short(found["branch_at"]), f"corpus deploy {found['project']}"
+    branch, at, deploy = found["branch"], short(found["branch_at"]), command("deploy", found["project"])
     if not found["live"]:
-        return [f"    {branch} is at {at}, which is not deployed yet: {deploy}"]
+        return [Hint(f"    {branch} is at {at}, which is not deployed yet: ", deploy)]
     if found["branch_at"] is None:
-        return [f"    {branch} is gone, though no push removed it; it comes back with: {deploy}"]
+        return [Hint(f"    {branch} is gone, though no push removed it; it comes back with: ", deploy)]
     return [
         f"    {branch} is at {at}, which is not what is live",
-        f"    deploy it: {deploy} {branch}; or take it back: {deploy}",
+        Hint("    deploy it: ", command("deploy", found["project"], branch), "; or take it back: ", deploy),
     ]
 
 

@@ -14,6 +14,7 @@ import structlog
 from corpushooks import edits
 from corpushooks.deployment import ProjectRow, Request
 from corpushooks.errors import CorpusError, DoorError, RefusedError, StoreError, UsageError, WatchError
+from corpushooks.hints import Hint, command
 from corpushooks.lanes import Lanes
 from corpushooks.project import Project
 from corpushooks.site import Site
@@ -27,7 +28,7 @@ NAMED = 50  # edits that a request names
 def check(row: ProjectRow) -> None:
     """Raise where a project cannot be watched."""
     if row.environment != "dev":
-        hint = f"for a project in dev: corpus init {row.name} --env dev"
+        hint = Hint("for a project in dev: ", command("init", row.name, "--env", "dev"))
         raise UsageError(f"{row.name} is {row.environment}: edits are deployed only in dev", hint)
     if row.tree_code is None:
         raise RefusedError("nothing is deployed yet", hint="git push first")
@@ -221,4 +222,4 @@ class Watches:
     def _say(self, name: str, exc: CorpusError) -> None:
         if self._failed.get(name) != exc.message:
             self._failed[name] = exc.message
-            structlog.get_logger().error("not watched", project=name, error=exc.message, hint=exc.hint)
+            structlog.get_logger().error("not watched", project=name, error=exc.message, hint=str(exc.hint))

@@ -95,7 +95,7 @@ def test_each_mode_is_looked_at_and_the_command_repairs_it(live: Box) -> None:
         path.chmod(before | 0o044)
         ((fault,),) = faults(live).values()
         assert str(path) in fault.what
-        run(shlex.split(fault.repair))
+        run(shlex.split(str(fault.repair)))
         assert path.stat().st_mode == before, path
     assert faults(live) == {}
 
@@ -164,10 +164,10 @@ def repaired(box: Box, check: str, *what: str) -> None:
     assert [fault.what for fault in found[check]] == list(what)
     ours = f"corpus --root {box.host.root} "
     for fault in found[check]:
-        if fault.repair.startswith(ours):
-            corpus(box, *shlex.split(fault.repair.removeprefix(ours)))
+        if str(fault.repair).startswith(ours):
+            corpus(box, *shlex.split(str(fault.repair).removeprefix(ours)))
         else:
-            run(shlex.split(fault.repair))
+            run(shlex.split(str(fault.repair)))
     assert faults(box) == {}
 
 
@@ -191,7 +191,7 @@ def test_a_top_file_that_takes_no_entry(live: Box) -> None:
     before = top.read_text()
     top.write_text("base: {}\n")
     ((fault,),) = faults(live).values()
-    assert "top.sls" in fault.what and "base:" in fault.repair
+    assert "top.sls" in fault.what and "base:" in str(fault.repair)
     top.write_text(before)
 
 
@@ -262,7 +262,7 @@ def test_settings_and_a_store_that_cannot_be_read(bare: Box) -> None:
     bare.host.store.write_bytes(b"not a store" * 999)
     bare.host.store.chmod(0o644)
     found = faults(bare)["settings and store"]
-    assert "unknown key" in found[0].what and str(bare.host.config_file) in found[0].repair
+    assert "unknown key" in found[0].what and str(bare.host.config_file) in str(found[0].repair)
     assert found[1].what == f"{bare.host.store} had mode 0644: others may use it"
     assert "is damaged" in found[2].what
     assert found[2].repair == f"corpus --root {bare.host.root} rebuild"

@@ -7,6 +7,8 @@ import pytest
 from corpushooks import endpoint
 from corpushooks.endpoint import Wanted, parse
 from corpushooks.errors import UsageError
+from corpushooks.hints import Hint, command
+from corpushooks.project import Host
 
 TAKEN = {
     "": Wanted("", words=("help",)),
@@ -86,7 +88,7 @@ def test_what_may_be_asked(command: str) -> None:
 def test_nothing_else_may_be_asked(command: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse(command)
-    said = caught.value.message + caught.value.hint
+    said = caught.value.message + str(caught.value.hint)
     assert said.isprintable() and len(said) < 200
 
 
@@ -98,7 +100,8 @@ def test_every_word_is_in_help() -> None:
 
 
 def test_commands_in_hints_are_those_of_ssh() -> None:
-    typed = endpoint.typed("corpus log hello 2; then corpus repair hello, corpus status", "corpus@example.org")
+    said = Hint(command("log", "hello", 2), "; then ", command("repair", "hello"), ", ", command("status"))
+    typed = endpoint.spelling(Host(), "corpus@example.org")(said)
     assert typed == "ssh corpus@example.org log hello 2; then corpus repair hello, ssh corpus@example.org status"
 
 
@@ -129,5 +132,5 @@ def test_a_command_to_run_is_split_and_not_looked_at(command: str) -> None:
 def test_what_cannot_be_run_is_said(command: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse(command)
-    said = caught.value.message + caught.value.hint
+    said = caught.value.message + str(caught.value.hint)
     assert said.isprintable() and len(said) < 200

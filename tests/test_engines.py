@@ -791,7 +791,7 @@ def test_salt_is_missing(tmp_path: Path) -> None:
         world = World(tmp_path / str(number), engine)
         with contextlib.closing(engine), pytest.raises(SaltError, match="Salt is not installed") as caught:
             world.session()
-        assert "/venv/bin/" in caught.value.hint and " -m pip install 'salt" in caught.value.hint
+        assert "/venv/bin/" in str(caught.value.hint) and " -m pip install 'salt" in str(caught.value.hint)
     with pytest.raises(SaltError, match="nowhere/python"):
         World(tmp_path / "nowhere", nowhere).session()
 

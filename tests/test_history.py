@@ -206,7 +206,7 @@ def test_what_is_not_there_is_an_error(store: History) -> None:
     assert store.project("nobody") is None
     with pytest.raises(UsageError, match="hello has no deployment 7") as caught:
         store.deployment("hello", 7)
-    assert caught.value.hint == "corpus history hello"
+    assert str(caught.value.hint) == "corpus history hello"
 
 
 @pytest.mark.parametrize("number", [0, -1, 1 << 62, (1 << 63) - 1, 1 << 63, -(1 << 63), 10**30, -(10**30)])

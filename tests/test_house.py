@@ -5,13 +5,15 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 import corpushooks
+from corpushooks.cli import corpus
+from corpushooks.endpoint import WORDS
 
 PACKAGE = Path(corpushooks.__file__).parent
 HOOK = PACKAGE.parent / "hooks/proc-receive"
@@ -39,7 +41,7 @@ FLOORS = {
     " checks.programs checks.states checks.keys checks.sent checks.texts checks.fixes pages progress view failure"
     " migrations"
     " figures old_logs events records push setup.manual sls deployment config references settings ldap schema"
-    " notice command endpoint keys rights project paths redaction text errors",
+    " notice command endpoint keys rights project paths redaction text errors hints",
 }
 WORKER = {
     f"salt_worker.{path.stem}" for path in PACKAGE.glob("salt_worker/*.py") if path.stem != "__init__"
@@ -242,3 +244,66 @@ def test_a_text_that_is_taken_apart_is_found(tmp_path: Path) -> None:
         "def f(exc):\n    exc.message.split(': ')\n    re.search('x', exc.message)\n    str(exc).partition(':')\n"
     )
     assert list(taken_apart(bad)) == [2, 3, 4]
+
+
+NAMED = {  # texts that name a command and are not there to be pasted: module -> what these begin with
+    "assigned": ("corpus set", '# Written by "corpus set"', ' and "corpus unset"'),  # who writes a file
+    "assigning": (" in pillar.git was not written by corpus set", " was not set by corpus set"),
+    "authorized_keys": ("# corpushooks: keys below are written by `corpus key`",),
+    "checks.states": ("see: corpus help makina-states",),  # a page is the same on every host
+    "cli.looking": ("List what was run with `corpus run`",),  # help
+    "demo": ("\n    corpus status ",),  # by an alias of its own
+    "figures": ("What is missing or damaged",),  # the help of a metric
+    "inspection": ("corpus init --env",),  # the origin of a value
+    "settings": ("How many commands of `corpus run`", "The directory, for auth: ldap"),  # what keys mean
+    "sls": ("; see: corpus help makina-states",),
+}
+
+
+def commands_in(path: Path, known: Collection[str]) -> Iterator[tuple[int, str]]:
+    """Yield the line of each text in a file that has a command in it: `corpus`, and a word that it knows."""
+    command = re.compile(rf"\bcorpus (?:{'|'.join(map(re.escape, known))})\b")
+    nodes = parsed(path)
+    docs = {id(node.body[0].value) for node in nodes if isinstance(node, DOCUMENTED) and is_text(node.body[:1])}
+    for node in nodes:
+        text = node.value if isinstance(node, ast.Constant) and id(node) not in docs else None
+        if isinstance(text, str) and command.search(text):
+            yield node.lineno, text
+
+
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def is_text(body: Sequence[ast.stmt]) -> bool:
+    return bool(body) and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant)
+
+
+def flattened(path: Path) -> Iterator[int]:
+    """Yield the line of each text into which a hint is put, where it is no hint any more."""
+    for node in parsed(path):
+        if isinstance(node, ast.FormattedValue) and re.search(
+            r"^\w+\.(hint|repair)$|\bHINT$|^(hint|command)s?\(", ast.unparse(node.value)
+        ):
+            yield node.lineno
+
+
+SHOWING = {"cli.base", "doctor", "screen.words", "demo", "announce"}  # where it is spelt already, or names none of ours
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_commands_are_values_and_no_texts(name: str) -> None:
+    found = dict(commands_in(source(name), {*corpus.commands, *WORDS}))
+    wrong = {line: text for line, text in found.items() if not text.startswith(NAMED.get(name, ()))}
+    assert not wrong, "what is to be typed is hints.command(...)"
+    assert all(any(text.startswith(each) for text in found.values()) for each in NAMED.get(name, ()))
+    assert name in SHOWING or not list(flattened(source(name))), "Hint(a, b) keeps commands, a text does not"
+
+
+def test_a_command_in_a_text_is_found(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.py"
+    bad.write_text(
+        '"""corpus log"""\nA = f"see: corpus log {1}"\nB = "corpus logs"\nC = "corpus init"\n'
+        'def f(exc):\n    """corpus init"""\n    return f"{exc.hint}, {command(1)}"\n'
+    )
+    assert sorted(commands_in(bad, ["log", "init"])) == [(2, "see: corpus log "), (4, "corpus init")]
+    assert list(flattened(bad)) == [7, 7]

@@ -23,6 +23,7 @@ from corpushooks import client, daemon, desk, layout, log, peer
 from corpushooks.deployment import Request
 from corpushooks.errors import NoDaemonError, RefusedError
 from corpushooks.events import Item, Noted, SlsBegan, SlsEnded, StateEnded, Verdict, listed
+from corpushooks.hints import Hint
 from corpushooks.history import History
 from corpushooks.project import Host
 from corpushooks.run import Child
@@ -446,7 +447,7 @@ def test_whatever_the_daemon_says_the_command_gets_a_result_or_an_error(
         try:
             assert isinstance(client.ask(host, {"op": "cancel", "project": "hello"}, str), dict)
         except client.CorpusError as exc:
-            assert isinstance(exc.message, str) and isinstance(exc.hint, str)
+            assert isinstance(exc.message, str) and isinstance(exc.hint, Hint)
 
 
 @pytest.mark.parametrize("lie", [DEEP, b"[]\n", b'{"result": []}\n', b'{"error": 5}\n', b"\xff\n"])
@@ -459,7 +460,7 @@ def test_a_daemon_that_lies_is_none_to_the_command(tmp_path: Path, monkeypatch: 
 def test_a_command_that_is_refused_unread_is_told_why(tmp_path: Path) -> None:
     with daemon_of(Host(tmp_path), refuses), pytest.raises(RefusedError, match="not allowed") as caught:
         client.ask(Host(tmp_path), {"op": "cancel", "project": "x" * 1_000_000}, str)
-    assert caught.value.hint == "so it is"
+    assert str(caught.value.hint) == "so it is"
 
 
 def test_a_daemon_that_says_nothing_is_none_to_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

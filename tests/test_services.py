@@ -284,7 +284,7 @@ def test_nothing_named_is_one_clear_line(box: Box) -> None:
     box.app().push()
     with pytest.raises(RefusedError, match="hello names no units and no log files") as caught:
         app_log.named(box.project())
-    assert "`units: [hello.service]`" in caught.value.hint and "corpus help services" in caught.value.hint
+    assert "`units: [hello.service]`" in str(caught.value.hint) and "corpus help services" in str(caught.value.hint)
 
 
 def test_a_host_in_a_folder_has_no_journal(box: Box) -> None:

@@ -224,7 +224,7 @@ def test_what_is_wrong_is_said_with_file_and_key(tmp_path: Path, text: str, mess
     with pytest.raises(ConfigError) as caught:
         load(path).for_project("hello")
     assert caught.value.message == f"{path}: {message}"
-    assert caught.value.hint == "corpus help settings describes every key"
+    assert str(caught.value.hint) == "corpus help settings describes every key"
     assert caught.value.exit_code == 2
 
 

@@ -16,6 +16,7 @@ import pytest
 from corpushooks import migrations, rebuild
 from corpushooks.deployment import Deployment, Request
 from corpushooks.errors import LostStoreError, NoDaemonError, StoreError, UsageError
+from corpushooks.hints import command
 from corpushooks.history import History, open_store
 from corpushooks.project import Host
 from corpushooks.run import run
@@ -290,7 +291,7 @@ def test_a_damage_that_is_met_in_use_names_the_command(tmp_path: Path) -> None:
         file.write(b"\xff" * 4096)
     with closing(History(store.path)) as again, pytest.raises(LostStoreError, match="is damaged") as caught:
         again.projects()
-    assert caught.value.hint == "corpus rebuild"
+    assert str(caught.value.hint) == "corpus rebuild"
 
 
 def test_a_store_that_is_taken_away_in_use_is_not_written_on(tmp_path: Path) -> None:
@@ -320,7 +321,7 @@ def test_the_command_says_what_is_wrong_and_makes_it_anew(three: Box) -> None:
     wrong = f"the store {three.host.store} is damaged: file is not a database"
     assert (asked.code, asked.stderr.decode().splitlines()) == (
         1,
-        [f"error: {wrong}", f"hint: {three.host.words('corpus rebuild')}"],
+        [f"error: {wrong}", f"hint: {three.host.spell(command('rebuild'))}"],
     )
     said = json.loads(run([*corpus, "rebuild", "--json"]).text)["done"]
     assert said[0] == wrong and said[-1].startswith(f"kept: {three.host.store}.damaged-")

@@ -21,6 +21,7 @@ import pytest
 
 from corpushooks import rebuild
 from corpushooks.errors import StoreError
+from corpushooks.hints import command
 from corpushooks.history import open_store
 from corpushooks.run import run
 from corpushooks.settings import Settings
@@ -211,7 +212,7 @@ def test_a_push_alone_says_which_command_makes_the_store_anew(killed: Box) -> No
     reason = f"the store {killed.host.store} has lost deployments of hello: it knows 0, there are 2"
     push = killed.work().push()
     assert (push.rejected, push.lines) == (reason, [f"error: {reason}", "hint: corpus rebuild"])
-    paste(killed.host.words("corpus rebuild"))
+    paste(killed.host.spell(command("rebuild")))
     see_nothing_lost(killed)
 
 
@@ -324,7 +325,7 @@ def test_a_file_that_its_owner_cannot_use_is_named(killed: Box, name: str, how: 
         os.seteuid(0)
     what = "belongs to root, not to nobody" if how == "owner" else "has mode 0000"
     assert caught.value.message == f"the store {killed.host.store} cannot be used: {path} {what}"
-    paste(caught.value.hint)
+    paste(str(caught.value.hint))
     os.seteuid(65534)
     try:
         open_store(killed.host).close()

@@ -119,7 +119,7 @@ def test_status() -> None:
         "faults": [{"what": "data/ is missing", "repair": "corpus init hello"}],
         "health": {"state": "failing", "since": 0.0, "times": 3, "reason": "no answer"},
     }  # fmt: skip
-    assert view.status(all_at_once, 0.0)[1:] == [
+    assert [str(line) for line in view.status(all_at_once, 0.0)[1:]] == [
         "    BROKEN: why; corpus repair hello",
         "    hello is frozen by me: it moves",
         "    project/ holds the failed 1111111",

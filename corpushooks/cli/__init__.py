@@ -100,7 +100,7 @@ def _wrong_usage(exc: click.ClickException, where: project.Host) -> int:
 
 def _complain(exc: CorpusError, where: project.Host, cause: BaseException | None = None) -> int:
     """Say what went wrong and what helps; return the exit code."""
-    hint = where.words(exc.hint)
+    hint = where.spell(exc.hint)
     owner = _owner(where)
     if isinstance(exc, NotAllowedError) and owner != os.geteuid() and not os.environ.get(ADMISSION):
         hint = "; or ".join(filter(None, [hint, _again(owner=pwd.getpwuid(owner).pw_name)]))

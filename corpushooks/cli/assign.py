@@ -16,6 +16,7 @@ from corpushooks.cli.base import JSON, NAME, Context, Screen, check_outside, sho
 from corpushooks.cli.deployments import finish
 from corpushooks.endpoint import GIVEN
 from corpushooks.errors import UsageError
+from corpushooks.hints import command
 from corpushooks.text import shown
 
 NO_DEPLOY = click.option("--no-deploy", is_flag=True, help="Only commit it: it takes effect with the next deployment.")
@@ -53,7 +54,7 @@ def unset(context: Context, name: str, keys: Sequence[str], no_deploy: bool, as_
     """Take back what corpus set gave a project, and deploy: other layers say it again."""
     keys = [*keys, *_passed()]
     if not keys:
-        raise UsageError("name the keys to unset", hint=f"corpus set {name}")
+        raise UsageError("name the keys to unset", hint=command("set", name))
     _ask(context, name, [], keys, no_deploy=no_deploy, as_json=as_json)
 
 

@@ -17,6 +17,7 @@ import click
 from corpushooks import client, project, rebuild, view
 from corpushooks.deployment import ProjectRow, state_of
 from corpushooks.errors import CorpusError, Fault, NoDaemonError, NotAllowedError, RefusedError, UsageError
+from corpushooks.hints import Advice, Hint, command
 from corpushooks.history import History, open_store
 from corpushooks.settings import Settings, load
 from corpushooks.site import MARK, Site, open_site
@@ -41,7 +42,7 @@ class Context:
         """Return the store; raise UsageError where this host has none yet."""
         with suppress(PermissionError):  # to open the store says so
             if not self.host.store.exists() and not self.host.projects_dir.exists():
-                raise UsageError(f"no project was ever made under {self.host.root}", hint="corpus init NAME")
+                raise UsageError(f"no project was ever made under {self.host.root}", hint=command("init", "NAME"))
         history = open_store(self.host)
         try:
             rebuild.check(self.host, history)
@@ -60,7 +61,9 @@ class Context:
         history = self.history()
         row = history.project(name)
         if row is None:
-            raise UsageError(f"there is no project {name!r}", hint="corpus status, or: corpus init " + name)
+            raise UsageError(
+                f"there is no project {name!r}", hint=Hint(command("status"), ", or: ", command("init", name))
+            )
         return history, row
 
     @property
@@ -81,7 +84,7 @@ class Context:
         return None if self.far else self.known(name)[1]
 
 
-def check_outside(context: Context, name: str, hint: str) -> None:
+def check_outside(context: Context, name: str, hint: Advice) -> None:
     """Refuse what would wait for its own end: it was asked for in a deployment of the same project, still at work."""
     folder, _, number = os.environ.get(MARK, "").rpartition("#")
     if folder != str(context.host.project(name).dir) or not number.isdigit():
@@ -226,5 +229,5 @@ def starting(host: project.Host, *, embedded: bool) -> Iterator[None]:
         if not embedded or isinstance(exc, NoDaemonError):
             raise
         wrong = of_system(exc) if isinstance(exc, OSError) else exc
-        click.echo(json.dumps({"error": wrong.message, "hint": host.words(wrong.hint)}), err=True)
+        click.echo(json.dumps({"error": wrong.message, "hint": host.spell(wrong.hint)}), err=True)
         sys.exit(1)

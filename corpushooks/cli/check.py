@@ -6,7 +6,7 @@ import difflib
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from corpushooks.checks.finding import Finding, errors, warnings
 from corpushooks.checkup import Checked
 from corpushooks.cli.base import JSON, Context, show, warn
 from corpushooks.errors import CorpusError, UsageError
+from corpushooks.hints import Advice, Hint, command
 from corpushooks.reports import naming
 from corpushooks.reports import warnings as warnings_of
 
@@ -38,13 +39,13 @@ def check(context: Context, targets: tuple[str, ...], strict: bool, fix: bool, w
     if fix:
         sys.exit(_fix([_folder(target) for target in targets], write=write))
     if write:
-        raise UsageError("--write belongs to --fix", hint="corpus check --fix --write ./hello")
+        raise UsageError("--write belongs to --fix", hint=command("check", "--fix", "--write", "./hello"))
     found = list(_checked(context, targets))
     if as_json:
         told = [_json(target, each) for target, each in zip(targets, found, strict=True)]
         show(True, told if len(told) > 1 else told[0], [])
     else:
-        show(False, None, _lines(found[0]) if len(found) == 1 else _table(targets, found))
+        show(False, None, _lines(found[0]) if len(found) == 1 else _table(targets, found, context.host.spell))
     sys.exit(1 if any(each.wrong(strict=strict) for each in found) else 0)
 
 
@@ -66,10 +67,10 @@ def _project(context: Context, name: str, folder: Path, *, alone: bool) -> Check
         _, row = context.known(name)
     except CorpusError as exc:
         if Path(name).is_dir():
-            exc.hint = f"for the folder: corpus check ./{name}"
+            exc.hint = Hint("for the folder: ", command("check", f"./{name}"))
         if alone:
             raise
-        return Checked(name, (), (Finding("name", name, None, exc.message, exc.hint),))
+        return Checked(name, (), (Finding("name", name, None, exc.message, context.host.spell(exc.hint)),))
     folder.mkdir()
     site = context.site()
     with naming(site, [row]):
@@ -85,7 +86,7 @@ def is_path(target: str) -> bool:
 def _folder(target: str) -> Path:
     if not is_path(target):
         raise UsageError(
-            f"--fix rewrites folders, and {target} is the name of a project", f"corpus check --fix ./{target}"
+            f"--fix rewrites folders, and {target} is the name of a project", command("check", "--fix", f"./{target}")
         )
     if not (Path(target) / ".salt").is_dir():
         raise UsageError(f"{target} has no .salt folder", hint="add .salt/00_install.sls")
@@ -104,7 +105,7 @@ def _lines(found: Checked) -> list[str]:
     return lines
 
 
-def _table(targets: Sequence[str], found: Sequence[Checked]) -> list[str]:
+def _table(targets: Sequence[str], found: Sequence[Checked], spell: Callable[[Advice], str]) -> list[str]:
     """Return a line for each target: whether it would deploy, and what there is of each kind."""
     width = max(len("project"), *(len(target) for target in targets))
     lines = [f"{'project'.ljust(width)}  deploys  errors  warnings  kinds"]
@@ -114,7 +115,7 @@ def _table(targets: Sequence[str], found: Sequence[Checked]) -> list[str]:
         named = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
         verdict = "no" if wrong else "yes"
         lines.append(f"{target.ljust(width)}  {verdict.ljust(7)}  {wrong:>6}  {odd:>8}  {named}".rstrip())
-    return [*lines, "each by itself says file and line: corpus check " + targets[0]]
+    return [*lines, spell(Hint("each by itself says file and line: ", command("check", targets[0])))]
 
 
 def _json(target: str, found: Checked) -> dict[str, Any]:

@@ -16,13 +16,15 @@ from corpushooks import client, lanes, log, prepare, screen
 from corpushooks.cli.base import JSON, NAME, Context, Screen, check_outside, exit_code, outcome, show
 from corpushooks.deployment import Request
 from corpushooks.errors import BrokenError
+from corpushooks.hints import Advice, Hint, command
 
 
-def _ask(context: Context, name: str, request: Request, as_json: bool, instead: str = "") -> None:
+def _ask(context: Context, name: str, request: Request, as_json: bool, instead: Advice = "") -> None:
     """Ask the daemon, show what it says, exit with what came of it; `instead` helps within a deployment."""
     context.row(name)
     if not request.nowait:
-        check_outside(context, name, instead or f"with --nowait it is queued: corpus deploy {name} --nowait")
+        queued = Hint("with --nowait it is queued: ", command("deploy", name, "--nowait"))
+        check_outside(context, name, instead or queued)
     screen = Screen(err=as_json, lasting=True)
     asked = {"op": "request", "project": name, "request": asdict(replace(request, progress=screen.rewrites))}
     finish(context, name, screen, asked, as_json=as_json)
@@ -33,12 +35,15 @@ def finish(context: Context, name: str, screen: Screen, asked: dict[str, Any], *
     try:
         result = screen.ask(context.host, asked)
     except KeyboardInterrupt:
-        click.echo(f"the deployment goes on; see: corpus log {name} -f, corpus cancel {name}", err=True)
+        see = Hint("the deployment goes on; see: ", command("log", name, "-f"), ", ", command("cancel", name))
+        click.echo(context.host.spell(see), err=True)
         raise
     if as_json:
         click.echo(json.dumps(result, indent=2))
     elif result["state"] == "queued":
-        click.echo(f"queued as deployment {result['number']}: corpus log {name} {result['number']} -f")
+        number = result["number"]
+        see = Hint(f"queued as deployment {number}: ", command("log", name, number, "-f"))
+        click.echo(context.host.spell(see))
     row = context.row(name)
     broken = result["state"] == "refused" and row is not None and row.broken
     sys.exit(BrokenError.exit_code if broken else exit_code(result["state"]))
@@ -82,7 +87,7 @@ def deploy(
 def _deploy_here(context: Context, name: str, request: Request, as_json: bool) -> None:
     """Be the lane: the project's lock keeps the daemon out meanwhile."""
     _, row = context.known(name)
-    check_outside(context, name, f"without --here it can be queued: corpus deploy {name} --nowait")
+    check_outside(context, name, Hint("without --here it can be queued: ", command("deploy", name, "--nowait")))
     site = context.site()
     try:
         deployment = site.history.enqueue(

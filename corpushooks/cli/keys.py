@@ -15,11 +15,16 @@ from corpushooks import authorized_keys, client, freezing, keys, lookup
 from corpushooks.cli.base import JSON, NAME, Context, show
 from corpushooks.errors import CorpusError, RefusedError, UsageError
 from corpushooks.freezing import Frozen, Thawed
+from corpushooks.hints import Hint, command
 from corpushooks.history import History
 from corpushooks.keyring import Keyring
 from corpushooks.keys import Key
 from corpushooks.shell import forced
 from corpushooks.text import differences
+
+FREEZE = Hint(command("freeze", "NAME"), ' "why"')
+LIST = command("key", "list")
+NO_KEYS = Hint("no keys: ", command("key", "add", "NAME", "FILE"))
 
 
 @click.group("key")
@@ -63,13 +68,14 @@ def add(
     after = keys.gained(before, asked) if before else asked
     _put(context, ring, before, after, as_json)
     if before and not as_json and keys.levels(asked) != keys.levels(after):
-        rights = _words(asked)
-        click.echo(context.host.words(f"hint: for these rights only: corpus key set {name} {rights}"), err=True)
+        only = Hint("hint: for these rights only: ", command("key", "set", name, *_words(asked)))
+        click.echo(context.host.spell(only), err=True)
 
 
-def _words(key: Key) -> str:
+def _words(key: Key) -> list[str]:
     """Return the options that ask for the first right of a key."""
-    return " ".join([f"--{key.right}", *([f"--project {each}" for each in key.projects] or ["--every-project"])])
+    named = [word for each in key.projects for word in ("--project", each)]
+    return [f"--{key.right}", *(named or ["--every-project"])]
 
 
 @key_.command("set")
@@ -91,9 +97,9 @@ def set_(
     ring = _ring(context)
     before = ring.key(name)
     if before is None:
-        raise UsageError(f"there is no key {name!r}", hint="corpus key list")
+        raise UsageError(f"there is no key {name!r}", hint=LIST)
     if principals and not before.authority:
-        raise UsageError(f"{name} is not an authority's key: it has no principals", hint="corpus key list")
+        raise UsageError(f"{name} is not an authority's key: it has no principals", hint=LIST)
     if every_project and projects:
         raise UsageError("give --project or --every-project, not both")
     after = _rights(before, right, keys.check_projects(projects) if projects or every_project else None)
@@ -108,7 +114,7 @@ def _rights(key: Key, right: str | None, projects: tuple[str, ...] | None) -> Ke
     if right is None and projects is None and not key.source:
         return key
     if (key.more or key.source) and (right is None or projects is None):
-        hint = f"corpus key set {key.name} --{right or key.right} --every-project, or --project P"
+        hint = Hint(command("key", "set", key.name, f"--{right or key.right}", "--every-project"), ", or --project P")
         raise UsageError(f"give a right and projects: {key.name} has {key.may}", hint)
     own = replace(key, source="", person="", seen=None, more=())  # by hand, where it was of a directory
     return replace(own, right=right or key.right, projects=key.projects if projects is None else projects)
@@ -133,7 +139,7 @@ def _put(context: Context, ring: Keyring, before: Key | None, after: Key, as_jso
 def list_(context: Context, as_json: bool) -> None:
     """List the keys that are let in."""
     found = _ring(context).all()
-    lines = [_line(key) for key in found] or ["no keys: corpus key add NAME FILE"]
+    lines = [_line(key) for key in found] or [context.host.spell(NO_KEYS)]
     show(as_json, [_as_json(key) for key in found], lines)
 
 
@@ -161,10 +167,10 @@ def test(context: Context, name: str, project: str, as_json: bool) -> None:
     ring = _ring(context)
     found = ring.key(name)
     if found is None:
-        raise UsageError(f"there is no key {name!r}", hint="corpus key list")
+        raise UsageError(f"there is no key {name!r}", hint=LIST)
     found = lookup.still(ring, context.settings(), found, _warn)
     if found is None:
-        raise RefusedError(f"the directory lets {name} in no more", hint="corpus key list")
+        raise RefusedError(f"the directory lets {name} in no more", hint=LIST)
     context.known(project)
     why = {right: found.refusal(right, project) for right in keys.RIGHTS}
     lines = [f"{right:<6} {'no: ' + refusal if refusal else 'yes'}" for right, refusal in why.items()]
@@ -220,7 +226,7 @@ def freeze(context: Context, name: str | None, reason: tuple[str, ...], every: b
     if every:
         name, reason = "", tuple(filter(None, (name, *reason)))
     if not name and not every:
-        raise UsageError("which project?", hint='corpus freeze NAME "why", or: corpus freeze --all "why"')
+        raise UsageError("which project?", hint=Hint(FREEZE, ", or: ", command("freeze", "--all"), ' "why"'))
     said = {"op": "freeze", "project": name or "", "reason": " ".join(reason)}
     _switch(context, said, lambda history: freezing.freeze(history, name or "", said["reason"], getpass.getuser()),
             as_json)  # fmt: skip
@@ -234,7 +240,7 @@ def freeze(context: Context, name: str | None, reason: tuple[str, ...], every: b
 def thaw(context: Context, name: str | None, every: bool, as_json: bool) -> None:
     """Deploy NAME, or --all, again."""
     if bool(name) == every:
-        raise UsageError("which project?", hint="corpus thaw NAME, or: corpus thaw --all")
+        raise UsageError("which project?", hint=Hint(command("thaw", "NAME"), ", or: ", command("thaw", "--all")))
     said = {"op": "thaw", "project": name or ""}
     _switch(context, said, lambda history: freezing.thaw(history, name or ""), as_json)
 

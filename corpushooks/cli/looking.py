@@ -25,7 +25,7 @@ from corpushooks.reports import Report, naming, tell, warnings
 def status(context: Context, name: str | None, urls: bool, as_json: bool) -> None:
     """Say what is live in each project, and what runs or waits."""
     told = _told(context, "status", name, {"urls": urls, "one": bool(name)})
-    _show("status", told, as_json)
+    _show(context, "status", told, as_json)
 
 
 def _told(context: Context, kind: str, name: str | None, options: Mapping[str, Any]) -> Report:
@@ -43,9 +43,9 @@ def _told(context: Context, kind: str, name: str | None, options: Mapping[str, A
         site.engine.close()
 
 
-def _show(kind: str, told: Report, as_json: bool) -> None:
+def _show(context: Context, kind: str, told: Report, as_json: bool) -> None:
     """Print a report: as JSON, as a table where a terminal is, else as plain lines."""
-    if as_json or not sys.stdout.isatty() or not tables.show(kind, told.value, told.lines):
+    if as_json or not sys.stdout.isatty() or not tables.show(kind, told.value, told.lines, context.host.spell):
         show(as_json, told.value, told.lines)
     warn(told.warnings)
 
@@ -70,7 +70,7 @@ def open_(context: Context, name: str, as_json: bool) -> None:
 def history_(context: Context, name: str, limit: int, commands: bool, as_json: bool) -> None:
     """List the deployments of a project, the newest first."""
     kind = "commands" if commands else "history"
-    _show(kind, _told(context, kind, name, {"limit": limit}), as_json)
+    _show(context, kind, _told(context, kind, name, {"limit": limit}), as_json)
 
 
 @click.command("archives")
@@ -80,7 +80,7 @@ def history_(context: Context, name: str, limit: int, commands: bool, as_json: b
 def archives(context: Context, name: str, as_json: bool) -> None:
     """List the archives of a project: what was before each deployment, and what failed."""
     told = _told(context, "archives", name, {})
-    _show("archives", told, as_json)
+    _show(context, "archives", told, as_json)
 
 
 @click.command()
@@ -90,7 +90,7 @@ def archives(context: Context, name: str, as_json: bool) -> None:
 def stats(context: Context, name: str | None, as_json: bool) -> None:
     """Say how often deployments succeed, how long they take, and which SLS files are slow."""
     told = _told(context, "stats", name, {})
-    _show("stats", told, as_json)
+    _show(context, "stats", told, as_json)
 
 
 @click.command()
@@ -99,7 +99,7 @@ def stats(context: Context, name: str | None, as_json: bool) -> None:
 def metrics(context: Context, as_json: bool) -> None:
     """Print what Prometheus reads: for a textfile collector, or any scrape that can run a command."""
     told = _told(context, "metrics", None, {})
-    _show("metrics", told, as_json)
+    _show(context, "metrics", told, as_json)
 
 
 @click.command()
@@ -111,7 +111,7 @@ def metrics(context: Context, as_json: bool) -> None:
 def diff(context: Context, name: str, a: int, b: int, as_json: bool) -> None:
     """Say what differs between deployments A and B, files and cfg; default: the live one, and what it replaced."""
     told = _told(context, "diff", name, {"from": a, "to": b})
-    _show("diff", told, as_json)
+    _show(context, "diff", told, as_json)
 
 
 @click.command("log")
@@ -199,7 +199,7 @@ def _is_read() -> None:
 def config_(context: Context, name: str, origin: bool, show_secrets: bool, as_json: bool) -> None:
     """Print the configuration (cfg) that the SLS files of a project see."""
     told = _told(context, "config", name, {"origin": origin, "secrets": show_secrets})
-    _show("config", told, as_json)
+    _show(context, "config", told, as_json)
 
 
 @click.command("doctor")

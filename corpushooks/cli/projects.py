@@ -10,6 +10,7 @@ import click
 
 from corpushooks import git, init
 from corpushooks.cli.base import JSON, NAME, Context, check_outside, show
+from corpushooks.hints import Hint, command
 from corpushooks.history import open_store
 from corpushooks.locks import locked
 
@@ -65,7 +66,7 @@ def _next(context: Context, made: init.Made) -> list[str]:
                 *(f"    {line}" for line in push)]  # fmt: skip
     return [
         f"Its first commit, {made.commit[:7]}, can be deployed as it is:",
-        context.host.words(f"    corpus deploy {made.project}"),
+        context.host.spell(Hint("    ", command("deploy", made.project))),
         "",
         "Your working copy of it; add your files, commit, push:",
         f"    git clone --origin {made.environment} {made.code_url} {made.project}",

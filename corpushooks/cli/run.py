@@ -14,6 +14,7 @@ import click
 from corpushooks import client, terminal
 from corpushooks.cli.base import NAME, Context
 from corpushooks.errors import CorpusError, NoDaemonError, UsageError
+from corpushooks.hints import command
 from corpushooks.text import clean
 
 
@@ -46,9 +47,9 @@ def _command(name: str, words: tuple[str, ...]) -> list[str]:
     if words[:1] == ("--",):
         words = words[1:]
     elif words and words[0].startswith("-"):
-        raise UsageError(f"{words[0]!r} is not a command; if it is: after --", f"corpus run {name} -- {words[0]}")
+        raise UsageError(f"{words[0]!r} is not a command; if it is: after --", command("run", name, "--", words[0]))
     if not words:
-        raise UsageError("expected a command", f"corpus run {name} sh")
+        raise UsageError("expected a command", command("run", name, "sh"))
     return list(words)
 
 

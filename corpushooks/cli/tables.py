@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from corpushooks import view
+from corpushooks.hints import Advice
 from corpushooks.text import clean, shown
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ COLOURS = {
 }  # fmt: skip
 
 
-def show(kind: str, value: Any, lines: Sequence[str]) -> bool:
+def show(kind: str, value: Any, lines: Sequence[str], spell: Callable[[Advice], str] = str) -> bool:
     """Show a report as a table; return False where it has none: its lines say it."""
     make = TABLES.get(kind)
     rows = value if isinstance(value, list) else [value]
@@ -35,7 +36,7 @@ def show(kind: str, value: Any, lines: Sequence[str]) -> bool:
     console = Console(highlight=False, markup=False, emoji=False)
     if kind == "diff":
         console.print(_text(lines[0], "bold"))
-    console.print(make(rows))
+    console.print(_status(rows, spell) if kind == "status" else make(rows))
     for place in (one.get(key) for one in rows if kind == "status" for key in ("code_url", "pillar_url")):
         if place:
             console.print(_text(place), soft_wrap=True)  # to be copied
@@ -79,12 +80,12 @@ def _seconds(found: float | None) -> str:
     return "" if found is None else f"{found:.1f} s"
 
 
-def _status(rows: Sequence[Mapping[str, Any]]) -> Table:
+def _status(rows: Sequence[Mapping[str, Any]], spell: Callable[[Advice], str] = str) -> Table:
     """Return what is live in each project, and below that what else there is to say of it."""
     table, now = _table("+project", "env", "live", "commit", "since", "+by", "+now"), time.time()
     for one in rows:
         since = view.ago(now - one["since"]) if one["since"] else ""
-        rest = [line.strip() for line in view.status(one, now)[1:]]
+        rest = [spell(line).strip() for line in view.status(one, now)[1:]]
         table.add_row(
             _text(one["project"], "bold"), _text(one["environment"]), _text(one["live"] or "nothing"),
             _text(view.short(one["commit"]) if one["live"] else ""), _text(since), _text(one["by"]), _lines(rest),

@@ -45,7 +45,7 @@ def examine(patient: Patient, checks: Sequence[Check] = CHECKS) -> list[Found]:
     for check in checks:
         findings = _found(check, patient)
         faults = [each for each in findings if isinstance(each, Fault)]
-        words = tuple(replace(fault, repair=patient.host.words(fault.repair)) for fault in faults)
+        words = tuple(replace(fault, repair=patient.host.spell(fault.repair)) for fault in faults)
         found.append(Found(check.name, words, tuple(each for each in findings if isinstance(each, str))))
     return found
 
@@ -56,6 +56,6 @@ def _found(check: Check, patient: Patient) -> list[Finding]:
     try:
         found += check.find(patient)
     except (CorpusError, OSError) as exc:
-        hint = exc.hint if isinstance(exc, CorpusError) else ""
+        hint = exc.hint if isinstance(exc, CorpusError) else None
         found.append(Fault(f"cannot be checked: {exc}", hint or f"ls -la {shlex.quote(str(patient.host.state_dir))}"))
     return found

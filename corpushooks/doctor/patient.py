@@ -10,6 +10,7 @@ from pathlib import Path
 from corpushooks import rebuild
 from corpushooks.deployment import ProjectRow
 from corpushooks.errors import ConfigError, Fault, NotAllowedError, StoreError, UsageError
+from corpushooks.hints import command
 from corpushooks.history import open_store
 from corpushooks.machine import Machine
 from corpushooks.obstacles import editing
@@ -74,7 +75,7 @@ def _open_to_others(store: Path) -> list[Fault]:
 def _told(host: Host) -> tuple[tuple[ProjectRow, ...], dict[str, int]]:
     """Return the projects that the store knows, and those of them that are at work."""
     if not host.projects_dir.exists() and not host.store.exists():
-        raise UsageError(f"no project was ever made under {host.root}", hint="corpus init NAME")
+        raise UsageError(f"no project was ever made under {host.root}", hint=command("init", "NAME"))
     if not host.store.exists() and not any(host.projects_dir.glob("*/git/project.git")):
         return (), {}  # to open the store would make it
     history = open_store(host)

@@ -18,6 +18,7 @@ from pathlib import Path
 from corpushooks import client, distribution, git, parts, release, setup, wiring
 from corpushooks.doctor.patient import Check, Finding, Patient
 from corpushooks.errors import CorpusError, DoorError, Fault, GitError, NoDaemonError
+from corpushooks.hints import Hint, command
 from corpushooks.locks import is_free
 from corpushooks.project import Host, Project
 from corpushooks.settings import Settings
@@ -70,7 +71,7 @@ def made(patient: Patient) -> Iterator[Finding]:
     wrong = [action for action, look in looks if look.todo and not isinstance(action, Started)]
     if wrong:
         more = f", nor are {len(wrong) - 1} more" if wrong[1:] else ""
-        yield Fault(f"{wrong[0].kind} {wrong[0].name} is not as setup makes it{more}", "corpus setup")
+        yield Fault(f"{wrong[0].kind} {wrong[0].name} is not as setup makes it{more}", command("setup"))
     for action, look in looks:
         if look.left:
             yield f"{action.name} {look.left.partition(';')[0]}"
@@ -104,7 +105,7 @@ def account(patient: Patient) -> Iterator[Finding]:
     for project in patient.projects:
         group = machine.group(project.deploy_group)
         if group is None or name not in group.gr_mem:
-            mend = "corpus setup" if group else f"corpus init {project.name}"
+            mend = command("setup") if group else command("init", project.name)
             yield Fault(f"{name} is not in the group {project.deploy_group}", mend)
 
 
@@ -112,7 +113,7 @@ def programs(patient: Patient) -> Iterator[Finding]:
     """Find programs of ours that sshd, or who logs in, cannot run."""
     for path in map(setup.program, setup.PROGRAMS) if patient.machine else ():
         if wrong := setup.misplaced(path):
-            yield Fault(wrong, f"install it as {setup.PAGE} says")
+            yield Fault(wrong, Hint("install it as ", setup.PAGE, " says"))
     if patient.machine and not shutil.which("logrotate", path="/usr/sbin:/usr/bin:/sbin:/bin"):
         yield Fault("there is no logrotate: the log of Salt's worker grows", "apt-get install logrotate")
 
@@ -130,7 +131,7 @@ def sshd(patient: Patient) -> Iterator[Finding]:
     for key, value in wanted_of_sshd(patient.settings).items():
         if told.get(key) != value:
             line = f"for {name} sshd has {key} {told.get(key, 'unset')}, not {value}"
-            yield Fault(line, f"corpus setup; else an earlier file says so: grep -ri {key} /etc/ssh")
+            yield Fault(line, Hint(command("setup"), f"; else an earlier file says so: grep -ri {key} /etc/ssh"))
     yield from _kept_out(told, name)
 
 
@@ -255,8 +256,8 @@ def wires(patient: Patient) -> Iterator[Finding]:
         try:
             yield from _wires(project, row.environment)
         except (DoorError, OSError) as exc:
-            what, hint = (exc.message, exc.hint) if isinstance(exc, CorpusError) else (str(exc), "")
-            yield Fault(f"{row.name}: {what}", hint or f"corpus link {row.name}")
+            what, hint = (exc.message, exc.hint) if isinstance(exc, CorpusError) else (str(exc), None)
+            yield Fault(f"{row.name}: {what}", hint or command("link", row.name))
 
 
 def _wires(project: Project, environment: str) -> Iterator[Finding]:
@@ -266,11 +267,11 @@ def _wires(project: Project, environment: str) -> Iterator[Finding]:
     }
     for path, target in links.items():
         if not path.is_symlink() or os.readlink(path) != target:
-            yield Fault(f"{path} is no link to {target}", f"corpus link {project.name}")
+            yield Fault(f"{path} is no link to {target}", command("link", project.name))
     top = project.host.pillar_dir / "top.sls"
     text = top.read_text() if top.exists() else ""
     if (project.pillar_stage / "init.sls").is_file() and wiring.top_text(text, project.name, wanted=True) != text:
-        yield Fault(f"{top} does not name {project.name}", f"corpus link {project.name}")
+        yield Fault(f"{top} does not name {project.name}", command("link", project.name))
 
 
 def pillar(patient: Patient) -> Iterator[Finding]:
@@ -295,7 +296,7 @@ def refs(patient: Patient) -> Iterator[Finding]:
     """Find projects whose branch is not what the store says is live, and those that wait for a person."""
     for row, project in zip(patient.rows, patient.projects, strict=True):
         if row.broken:
-            yield Fault(f"{row.name} is broken: {row.broken}", f"corpus repair {row.name}")
+            yield Fault(f"{row.name} is broken: {row.broken}", command("repair", row.name))
         elif row.live and row.name not in patient.busy:
             yield from _refs(project, row.branch, row.code or "")
 
@@ -304,7 +305,7 @@ def _refs(project: Project, branch: str, live: str) -> Iterator[Finding]:
     try:
         found = git.ref(project.code_git, f"refs/heads/{branch}")
     except GitError as exc:
-        yield Fault(exc.message, f"corpus init {project.name}")
+        yield Fault(exc.message, command("init", project.name))
         return
     if found != live:
         what = f"{project.name}: {branch} is {(found or 'nothing')[:7]}, but {live[:7]} is live"

@@ -15,6 +15,7 @@ from dulwich.refs import SymrefLoop
 from dulwich.repo import Repo
 
 from corpushooks.errors import GitError, ProcessError
+from corpushooks.hints import Hint, command
 from corpushooks.patience import Check, endless
 from corpushooks.run import Output, run
 from corpushooks.text import one_line
@@ -108,6 +109,6 @@ def no_repository(path: Path) -> GitError:
     return GitError(f"{path} is not a repository", hint=_repair(path))
 
 
-def _repair(path: Path) -> str:
+def _repair(path: Path) -> Hint:
     """Return the command that repairs a repository of a project: /…/NAME/git/project.git."""
-    return f"corpus init {path.parent.parent.name}"
+    return command("init", path.parent.parent.name)

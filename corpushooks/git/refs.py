@@ -17,6 +17,7 @@ from dulwich.refs import DiskRefsContainer, Ref
 from corpushooks import disk
 from corpushooks.errors import GitError
 from corpushooks.git.access import PINS, complaint, no_repository, opened, told
+from corpushooks.hints import command
 
 T = TypeVar("T")
 Update = tuple[str, str, str]  # a ref, what it is, what it shall be; zeros: it is not there
@@ -59,7 +60,7 @@ def head_branch(path: Path) -> str:
     try:
         return (path / "HEAD").read_text(errors="replace").strip().removeprefix("ref: refs/heads/")
     except OSError as exc:
-        hint = f"corpus init {path.parent.parent.name}"
+        hint = command("init", path.parent.parent.name)
         raise GitError(f"{path} has no HEAD: {exc.strerror}", hint) from exc
 
 

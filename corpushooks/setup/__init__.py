@@ -23,6 +23,7 @@ from string import Template
 
 from corpushooks import client, disk, layout
 from corpushooks.errors import CorpusError, DoorError, NoDaemonError, NotAllowedError, RefusedError, UsageError
+from corpushooks.hints import Hint, command
 from corpushooks.machine import Machine, hidden, weak
 from corpushooks.project import Host, Project
 from corpushooks.settings import Settings, document
@@ -50,7 +51,7 @@ STEPS_SINCE = 254  # the version of systemd that knows RestartSteps
 RESTART = "RestartSec=2\nRestartSteps=6\nRestartMaxDelaySec=30"
 RESTART_OLDER = "RestartSec=10"  # it has but one pause: long enough that starting for ever costs little
 PROGRAMS = ("corpus", "corpus-shell")
-PAGE = "corpus help getting-started"
+PAGE = command("help", "getting-started")
 INCLUDE = re.compile(r"^\s*include\s.*sshd_config\.d/\*\.conf", re.IGNORECASE | re.MULTILINE)
 MATCH = re.compile(r"^\s*match\s", re.IGNORECASE | re.MULTILINE)
 
@@ -206,7 +207,8 @@ class Plan:
         if self.machine is None:
             return [Skipped("units", "they are not started for a host in a folder")]
         if not self.machine.supervised():
-            return [Skipped("units", "systemd does not run here: have another supervisor run `corpus daemon`")]
+            wanted = Hint("systemd does not run here: have another supervisor run `", command("daemon"), "`")
+            return [Skipped("units", self.host.spell(wanted))]
         return [Started(UNITS, self.machine)]
 
     def template(self, name: str) -> str:
@@ -260,7 +262,9 @@ def check(host: Host, machine: Machine) -> None:
         raise NotAllowedError("only root may set up this machine")
     for path in map(program, PROGRAMS):
         if wrong := misplaced(path):
-            raise RefusedError(wrong, hint=f"install it where only root may write, as {PAGE} says: /opt/corpushooks")
+            raise RefusedError(
+                wrong, hint=Hint("install it where only root may write, as ", PAGE, " says: /opt/corpushooks")
+            )
     config = host.root / "etc/ssh/sshd_config"
     if machine.sshd() and not includes(config.read_text() if config.exists() else ""):
         raise RefusedError(

@@ -1,0 +1,107 @@
+"""Hints are values: each door spells the commands in them, and what it shows works when pasted."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from corpushooks import endpoint
+from corpushooks.endpoint import WORDS, can_ask, parse
+from corpushooks.errors import CorpusError, Fault, UsageError
+from corpushooks.hints import Hint, Spelling, command
+from corpushooks.obstacles import away
+from corpushooks.project import Host
+
+ADDRESS = "corpus@example.org"
+ODD = ["a b", "it's", 'a "b"', "a;rm -rf b", "$(id)", "a\nb", "", "-x", "ä", "*"]
+LOG = command("log", "hello", 3)
+REPAIR = Hint(LOG, ", then ", command("repair", "hello"))
+SPELT = {  # a door, and what is read there
+    "host": (Host().spell, "corpus log hello 3, then corpus repair hello"),
+    "root": (Host(Path("/x")).spell, "corpus --root /x log hello 3, then corpus --root /x repair hello"),
+    "root with a space": (
+        Host(Path("/my servers/x")).spell,
+        "corpus --root '/my servers/x' log hello 3, then corpus --root '/my servers/x' repair hello",
+    ),
+    "ssh": (endpoint.spelling(Host(), ADDRESS), "ssh corpus@example.org log hello 3, then corpus repair hello"),
+    "ssh at a port": (
+        endpoint.spelling(Host(), endpoint.called("corpus", "example.org:2222")),
+        "ssh -p 2222 corpus@example.org log hello 3, then corpus repair hello",
+    ),
+    "ssh to a host in a folder": (
+        endpoint.spelling(Host(Path("/a b")), ADDRESS),
+        "ssh corpus@example.org log hello 3, then corpus --root '/a b' repair hello",
+    ),
+}
+
+
+@pytest.mark.parametrize("door", SPELT)
+def test_each_door_spells_the_same_hint(door: str) -> None:
+    spell, read = SPELT[door]
+    assert spell(CorpusError("what", REPAIR).hint) == read
+
+
+def test_a_text_is_never_searched_for_commands() -> None:
+    said = "a file called corpus log hello; corpus status"
+    for spell, _ in SPELT.values():
+        assert spell(said) == spell(Hint(said)) == said
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_words_are_quoted_for_a_shell(odd: str) -> None:
+    assert shlex.split(str(command("check", odd))) == ["corpus", "check", odd]
+    assert shlex.split(Host(Path("/a b")).spell(command("check", odd))) == ["corpus", "--root", "/a b", "check", odd]
+
+
+@pytest.mark.parametrize("odd", [f"k={odd}" for odd in ODD])
+def test_words_over_ssh_are_quoted_for_both_shells(odd: str) -> None:
+    typed = endpoint.spelling(Host(), ADDRESS)(command("set", "hello", odd))
+    ssh, address, *sent = shlex.split(typed)
+    assert (ssh, address) == ("ssh", ADDRESS)
+    assert parse(" ".join(sent)).given == (odd,)  # as ssh puts its arguments together
+
+
+def test_what_cannot_be_asked_over_ssh_is_the_command_of_the_host() -> None:
+    spell = endpoint.spelling(Host(), ADDRESS)
+    for words in (
+        ["config", "hello", "--show-secrets"],
+        ["deploy", "hello", "--nowait"],
+        ["status", "a", "b"],
+        ["doctor"],
+    ):
+        assert not can_ask(words)
+        assert spell(command(*words)) == f"corpus {' '.join(words)}"
+
+
+@pytest.mark.parametrize("name", sorted(set(WORDS) - {"plan"}))
+def test_what_is_spelt_for_ssh_is_taken_there(name: str) -> None:
+    some = {
+        "PROJECT": "hello",
+        "NUMBER": "3",
+        "REV": "main",
+        "TASK": "x",
+        "KEY=VALUE": "a=b c",
+        "KEY": "a",
+        "TOPIC": "x",
+        "UNIT": "web",
+        "REASON": "a b",
+    }
+    words = [name, *(some[called] for called, _ in WORDS[name].takes), *(["ls", "-l"] if WORDS[name].rest else [])]
+    typed = endpoint.spelling(Host(), ADDRESS)(command(*words))
+    assert typed.startswith(f"ssh {ADDRESS} {name}")
+    assert parse(" ".join(shlex.split(typed)[2:]))
+
+
+def test_hints_are_put_together_without_becoming_text(tmp_path: Path) -> None:
+    moved = away(tmp_path / "a b", command("init", "hello"))
+    quoted = shlex.quote(str(tmp_path / "a b"))
+    assert Host(Path("/x")).spell(moved) == (
+        f"mv {quoted} {shlex.quote(str(tmp_path / 'a b.aside'))} && corpus --root /x init hello"
+    )
+    assert Hint(Hint(LOG, ", then "), command("repair", "hello")) == REPAIR
+    assert not Hint() and not Hint("") and not CorpusError("what").hint
+    assert UsageError("what", "do it").hint == Hint("do it")
+    assert Fault("what", LOG) == Fault("what", command("log", "hello", "3"))
+    assert Spelling()(LOG) == str(LOG) == "corpus log hello 3"
