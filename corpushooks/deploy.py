@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 
-from corpushooks import announce, beyond, git, layout, prepare, reruns, steps, survivors, tree, trees, wiring
+from corpushooks import announce, archives, beyond, git, layout, prepare, reruns, steps, survivors, tree, trees, wiring
 from corpushooks.deployment import (
     BROKEN,
     DECIDES,
@@ -51,7 +51,7 @@ PROCEDURE = Procedure(
         Step("install", steps.install, OnFailure.ROLL_BACK),
         Step("fixperms", steps.fixperms, OnFailure.ROLL_BACK),
         Step(DECIDES, steps.publish, OnFailure.ROLL_BACK, stays=False),
-        Step("rotate", steps.rotate, OnFailure.WARN, twice=True),
+        Step("rotate", archives.rotate, OnFailure.WARN, twice=True),
         Step("notify", steps.notify, OnFailure.WARN),
     )
 )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from pathlib import Path
 
 from corpushooks import (
     accounts,
     announce,
+    archives,
     beyond,
     claiming,
     disk,
@@ -24,21 +24,17 @@ from corpushooks import (
     trees,
     wiring,
 )  # fmt: skip
-from corpushooks.deployment import DECIDES, PILLAR, ProjectRow
-from corpushooks.errors import CancelledError, CorpusError, ProcessError, RefusedError, SaltError, StepError
+from corpushooks.deployment import DECIDES, PILLAR
+from corpushooks.errors import CancelledError, CorpusError, SaltError, StepError
 from corpushooks.events import LEFT_OUT, NOTHING, Detail, HealthAsked, SlsBegan
 from corpushooks.patience import Check, endless
 from corpushooks.progress import NOWHERE, Mark, Progress
-from corpushooks.project import Project
 from corpushooks.push import enabled
 from corpushooks.release import Release
-from corpushooks.run import attend
 from corpushooks.site import Run
 from corpushooks.sls import Result
 from corpushooks.text import middle, shortened
 from corpushooks.view import NAMED, failed_ids, short
-
-ENLARGE_LIMIT = 600.0  # seconds that the command which makes room may take
 
 # the steps
 
@@ -50,10 +46,10 @@ def archive(run: Run, mark: Mark) -> Detail:
         run.archive.mkdir(parents=True, exist_ok=True)
         run.archive.chmod(0o700)
     outside.settle(run.project, run.row.live or 0)  # what tasks wrote since, and people with salt-call
-    previous = last_archive(run.project, run.archive.name)
+    previous = archives.last(run.project, run.archive.name)
     seen = edits.look(run.project, run.deadline.patience()) if run.in_dev else {}
     found = tree.scan(run.project.tree, run.deadline.patience())
-    _check_room(run, 2 * tree.cost(found, previous))  # a roll back keeps the failed tree beside it
+    archives.check_room(run, 2 * tree.cost(found, previous))  # a roll back keeps the failed tree beside it
     layout.keep_ballast(run.project.host)
     if enabled(run.request, "archive") and _run_special(run, "archive"):
         found = tree.scan(run.project.tree, run.deadline.patience())
@@ -71,46 +67,6 @@ def archive(run: Run, mark: Mark) -> Detail:
         run.voice.warn(*tree.snapshot(tree.scan(run.project.tree, check), run.saved, previous, check).warnings)
         edits.keep_pillar(run.project, run.archive / "pillar", run.deadline.patience())
     return Detail(report.changed, "file", of=report.files)
-
-
-def last_archive(project: Project, before: str) -> Path | None:
-    """Return the newest whole archive older than the one called `before`."""
-    names = sorted((p.name for p in project.archives.iterdir()), key=_archive_number, reverse=True)
-    for name in names:
-        if _archive_number(name) < _archive_number(before) and tree.is_whole(project.archives / name / "project"):
-            return project.archives / name / "project"
-    return None
-
-
-def _archive_number(name: str) -> int:
-    number = name.rpartition("_")[2]
-    return int(number) if number.isdigit() else -1
-
-
-def _check_room(run: Run, needed: int) -> None:
-    """Raise RefusedError where the disk is too full; the host's `enlarge` command may make room first."""
-    reserve = run.settings.reserve << 20
-    if _free(run.project) >= needed + reserve:
-        return
-    if run.settings.enlarge:
-        _enlarge(run)
-    if (free := _free(run.project)) < needed + reserve:
-        raise RefusedError(
-            f"the disk is too full: {free >> 20} MiB free, {(needed + reserve) >> 20} MiB needed",
-            hint="make room, or set `enlarge` in the host's settings",
-        )
-
-
-def _enlarge(run: Run) -> None:
-    """Run the host's command that makes room; it can be cancelled."""
-    try:
-        attend(run.start(run.settings.enlarge), ENLARGE_LIMIT, run.deadline.patience())
-    except ProcessError as exc:
-        run.voice.warn(f"enlarge: {exc}")
-
-
-def _free(project: Project) -> int:
-    return shutil.disk_usage(project.dir).free
 
 
 def sync(run: Run, mark: Mark) -> Detail:
@@ -244,32 +200,6 @@ def _moves(run: Run) -> list[tuple[Path, str, str | None, str]]:
     repos = layout.REPOS if run.request.repo == PILLAR else layout.REPOS[:1]
     pairs = [(layout.repo_path(run.project, each), done.old.of(each), done.new.of(each)) for each in repos]
     return [(path, head, old, new) for path, old, new in pairs if new and new != old]
-
-
-def rotate(run: Run, mark: Mark) -> Detail:
-    """Keep the newest archives, and always the one that the live release would roll back to."""
-    if not enabled(run.request, "rotate"):
-        return LEFT_OUT
-    keep = run.settings.keep_archives
-    if run.salt.cfg:
-        keep = int(run.salt.cfg.values.get("keep_archives", keep))
-    live = run.site.history.project(run.project.name)
-    names = [p.name for p in run.project.archives.iterdir() if _archive_number(p.name) >= 0]
-    names.sort(key=_archive_number, reverse=True)
-    old = [name for name in names[keep:] if not live or _archive_number(name) != live.live]
-    for name in old:
-        with run.site.effect("remove archive"):
-            tree.remove(run.project.archives / name)
-    _unpin(run.project, {_archive_number(name) for name in names} - {_archive_number(name) for name in old}, live)
-    return Detail(len(old), "archive", note="removed") if old else NOTHING
-
-
-def _unpin(project: Project, kept: set[int], live: ProjectRow | None) -> None:
-    """Let the commits go of all that has no archive: also where an earlier rotation was killed before it did."""
-    for number in {*git.pins(project.code_git), *git.pins(project.pillar_git)} - kept:
-        if live is None or git.pinned(project.code_git, number) != live.tree_code:  # a failed tree stays, in dev
-            git.unpin(project.code_git, number)
-            git.unpin(project.pillar_git, number)
 
 
 def notify(run: Run, mark: Mark) -> Detail:

@@ -25,7 +25,8 @@ FLOORS = {
     " cli.tables cli.base demo daemon shell resetperms",
     "procedures": "init app_log assigning beyond claiming inspection checkup parts rebuild restart setup doctor"
     " doctor.patient doctor.soundness doctor.privacy desk freezing gate lookup reports follower watches pulse lanes"
-    " acts deploy procedure plan inplace task prepare reruns steps trees pillars survivors announce running setting",
+    " acts deploy procedure archives plan inplace task prepare reruns steps trees pillars survivors announce"
+    " running setting",
     "assemblies": "site session deadline voice release contents survey edits layout installer setup.accounts"
     " setup.actions",
     "doors": "git salt wiring tree outside health history accounts keyring directory authorized_keys log client peer"
