@@ -217,11 +217,14 @@ def _label(project: Project, path: str) -> str:
 
 
 def _account(project: Project) -> Account | None:
-    """Return the account of an application; None where we cannot become it."""
+    """Return the account of an application; None where we cannot become it. Raise OSError where it is root's equal."""
     uid, gid = accounts.account_ids(project.host, project.user, project.group)
     if uid is None or gid is None:
         return None
-    return Account(uid, gid, tuple(os.getgrouplist(project.user, gid)))
+    groups = tuple(os.getgrouplist(project.user, gid))
+    if uid == 0 or 0 in groups:
+        raise PermissionError(errno.EACCES, f"{project.user} has the rights of root")
+    return Account(uid, gid, groups)
 
 
 # how it is read

@@ -278,6 +278,16 @@ def test_without_an_account_to_read_as_root_reads_nothing_on_a_real_host(monkeyp
         app_log._opened(project, Path("/var/log/dpkg.log"))
 
 
+@pytest.mark.parametrize(("uid", "groups"), [(0, [7]), (7, [7, 0])])
+def test_an_account_with_the_rights_of_root_reads_nothing(
+    monkeypatch: pytest.MonkeyPatch, uid: int, groups: list[int]
+) -> None:
+    monkeypatch.setattr(accounts, "account_ids", lambda *_: (uid, 7))
+    monkeypatch.setattr(os, "getgrouplist", lambda *_: groups)
+    with pytest.raises(PermissionError, match="hello-user has the rights of root"):
+        app_log._account(Host().project("hello"))
+
+
 def test_nothing_named_is_one_clear_line(box: Box) -> None:
     with pytest.raises(RefusedError, match="hello was never deployed"):
         app_log.named(box.project())
