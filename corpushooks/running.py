@@ -17,14 +17,14 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from corpushooks import accounts, become, command, hints, release, safe_files
 from corpushooks.command import Account, Ran, Wanted
 from corpushooks.deployment import ProjectRow
-from corpushooks.errors import CorpusError, ProcessError, RefusedError, UsageError
+from corpushooks.errors import CorpusError, ProcessError, RefusedError, StoreError, UsageError
 from corpushooks.peer import Asked, Connection, PeerGone
 from corpushooks.project import Host
 from corpushooks.ran import Commands
@@ -145,8 +145,16 @@ def _recorded(site: Site, ran: Ran) -> Iterator[dict[str, Any]]:
         reason = one_line(exc.message)
         raise
     finally:
-        done = Commands(site.history).end(ran.number, result.get("code"), reason or one_line(result.get("wrong", "")))
+        done = _ended(site, ran, result.get("code"), reason or one_line(result.get("wrong", "")))
         site.event("command", {**command.described(done), **command.ending(done)})
+
+
+def _ended(site: Site, ran: Ran, code: int | None, reason: str) -> Ran:
+    """Record how a command ended; where the store takes nothing, only our log has it, and its caller the exit code."""
+    try:
+        return Commands(site.history).end(ran.number, code, reason)
+    except StoreError as exc:
+        return replace(ran, ended=time.time(), code=code, reason=reason or f"not recorded: {one_line(exc.message)}")
 
 
 @contextlib.contextmanager

@@ -19,9 +19,10 @@ from typing import Any
 import pytest
 
 from corpushooks import accounts, become, client, command, running
-from corpushooks.command import Account, Wanted
-from corpushooks.errors import RefusedError, UsageError
+from corpushooks.command import Account, Ran, Wanted
+from corpushooks.errors import RefusedError, StoreError, UsageError
 from corpushooks.peer import Connection, Places
+from corpushooks.ran import Commands
 from corpushooks.redaction import MARK, Redactor
 from corpushooks.run import PIPE, Child, Output, run, spawn, start_time
 from corpushooks.site import open_site
@@ -338,6 +339,20 @@ def test_before_the_first_push_it_is_said_that_nothing_is_deployed(box: Box, mon
     with ours, theirs, pytest.raises(RefusedError, match="nothing is deployed yet") as caught:
         running.run(open_site(box.host), Connection(ours), box.row(), Wanted(("id",)), caller)
     assert str(caught.value.hint) == "git push first"
+
+
+def test_a_full_disk_at_its_end_costs_no_exit_code(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> Ran:
+        raise StoreError("the disk is full")
+
+    site, told = open_site(box.host), list[Any]()
+    site.event = lambda _, about: told.append(about)
+    ran = Commands(site.history).begin("hello", "root", "", "id")
+    monkeypatch.setattr(Commands, "end", full)
+    with running._recorded(site, ran) as result:
+        result["code"] = 7
+    assert (told[-1]["state"], told[-1]["code"]) == ("ended", 7)
+    assert told[-1]["reason"] == "not recorded: the disk is full"
 
 
 def test_what_is_asked_must_be_a_command(host: Box) -> None:
