@@ -17,7 +17,7 @@ from pathlib import Path
 from corpushooks import git, init, tree
 from corpushooks.deployment import ProjectRow
 from corpushooks.errors import ConfigError, CorpusError, Fault, GitError
-from corpushooks.hints import Advice, command
+from corpushooks.hints import Advice, Hint, command
 from corpushooks.layout import REPOS, repo_path
 from corpushooks.obstacles import away, editing
 from corpushooks.project import Project
@@ -34,9 +34,9 @@ class Patient:
     busy: int = 0  # the number of the deployment that runs
 
     @property
-    def again(self) -> str:
+    def again(self) -> Hint:
         """The command that brings trees back: what is live is deployed again, or, with nothing live, made empty."""
-        return f"corpus {'deploy' if self.row.live else 'init'} {self.row.name}"
+        return command("deploy" if self.row.live else "init", self.row.name)
 
 
 @dataclass(frozen=True)

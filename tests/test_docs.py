@@ -101,7 +101,13 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
 
 def test_pages_that_messages_name_exist() -> None:
     """A message names a command that shows the page: nobody who reads it has our files."""
-    named = {found for text in SOURCE for found in re.findall(r"corpus help ([a-z-]+)", text)}
+    named = {
+        found
+        for text in SOURCE
+        for either in re.findall(r'corpus help ([a-z-]+)|command\("help", "([a-z-]+)"', text)
+        for found in either
+        if found
+    }
     assert len(named) > 4
     for page in named:
         assert (TOP / "docs" / f"{page}.md").is_file(), page

@@ -263,7 +263,7 @@ NAMED = {  # texts that name a command and are not there to be pasted: module ->
 
 def commands_in(path: Path, known: Collection[str]) -> Iterator[tuple[int, str]]:
     """Yield the line of each text in a file that has a command in it: `corpus`, and a word that it knows."""
-    command = re.compile(rf"\bcorpus (?:{'|'.join(map(re.escape, known))})\b")
+    command = re.compile(rf"\bcorpus (?:(?:{'|'.join(map(re.escape, known))})\b|$)")
     nodes = parsed(path)
     docs = {id(node.body[0].value) for node in nodes if isinstance(node, DOCUMENTED) and is_text(node.body[:1])}
     for node in nodes:
@@ -303,8 +303,8 @@ def test_commands_are_values_and_no_texts(name: str) -> None:
 def test_a_command_in_a_text_is_found(tmp_path: Path) -> None:
     bad = tmp_path / "bad.py"
     bad.write_text(
-        '"""corpus log"""\nA = f"see: corpus log {1}"\nB = "corpus logs"\nC = "corpus init"\n'
+        '"""corpus log"""\nA = f"see: corpus log {1}; corpus {A}"\nB = "corpus logs"\nC = "corpus init"\n'
         'def f(exc):\n    """corpus init"""\n    return f"{exc.hint}, {command(1)}"\n'
     )
-    assert sorted(commands_in(bad, ["log", "init"])) == [(2, "see: corpus log "), (4, "corpus init")]
+    assert sorted(commands_in(bad, ["log", "init"])) == [(2, "; corpus "), (2, "see: corpus log "), (4, "corpus init")]
     assert list(flattened(bad)) == [7, 7]
