@@ -22,6 +22,9 @@ the process that booted it dies.
 Needs root, debootstrap and systemd-container: `sh tests/need_system.sh debootstrap systemd-nspawn`. The first time it
 takes minutes: pytest.mark.timeout(1800). Tests that boot servers are in tests/walk_*.py, which are run where they are
 named: `make walk`, or `pytest tests/walk_nspawn.py`.
+
+Look into one by hand with `nsenter`, but not while it reboots: its systemd stops all that runs in it before it kills
+that, a stopped nsenter reaps no child, and the server never ends.
 """
 
 from __future__ import annotations
