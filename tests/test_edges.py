@@ -151,7 +151,7 @@ def test_cancelling_before_there_is_a_session_stops_the_one_that_comes(box: Box,
     with lanes.opened(site, deployment) as run:
         run.cancel()
         assert not engine.stopped
-        run.open_session(release.live(run.project, "prod"))
+        run.salt.open(release.live(run.project, "prod"))
         assert engine.stopped
     site.history.close()
 

@@ -452,7 +452,7 @@ def test_a_first_push_of_another_hash_is_told_what_is_wrong(door: Door, hashed: 
         work.commit({"a": "b", ".salt/00_x.sls": "{}\n"})
         pushed = work.push()
         assert pushed.code == (0 if form == hashed else 128), pushed.text
-        told = f"note: new takes {hashed} commits; " in pushed.text
+        told = f"note: new is {hashed}; " in pushed.text
         assert told or "not support this repository's hash algorithm" in pushed.text
 
 
