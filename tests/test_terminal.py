@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from corpushooks.cli import base
 from corpushooks.run import run
 from corpushooks.screen import rows
 from tests.host import Box, Push, until
@@ -165,3 +166,10 @@ def test_a_refusal_of_several_lines_is_one_error(salted: Box) -> None:
     (place,) = (n for n, line in enumerate(lines) if line.startswith("error: "))
     assert lines[-1].startswith("hint: ")
     assert all(line.startswith("       ") for line in lines[place + 1 : -1])
+
+
+def test_lines_take_the_place_of_the_one_that_was_rewritten(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = base.Screen()
+    shown.rewrite("… install 10_slow, 3 s")
+    shown.say("one\ntwo")
+    assert capsys.readouterr().out == f"… install 10_slow, 3 s\r{'one':<22}\ntwo\n"

@@ -155,8 +155,9 @@ class Screen:
         return (sys.stderr if self.err else sys.stdout).isatty()
 
     def say(self, text: str) -> None:
-        """Show a line."""
-        self._put(text.ljust(self._width) + "\n")
+        """Show lines; the first takes the place of one that was to be replaced."""
+        first, *rest = text.split("\n")
+        self._put("\n".join([first.ljust(self._width), *rest]) + "\n")
         self._width = 0
 
     def rewrite(self, text: str) -> None:
