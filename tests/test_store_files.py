@@ -266,7 +266,7 @@ def test_keys_and_freezes_of_an_old_store_are_named(killed: Box) -> None:
         store.freeze("", "inventory", "root")
     cut_short(killed, 1)
     (line,) = [line for line in rebuild.rebuild(killed.host, Settings()) if line.startswith("keys and freezes")]
-    assert line.endswith("what was changed since is lost: corpus key list")
+    assert line.endswith(f"what was changed since is lost: corpus --root {killed.host.root} key list")
 
 
 # what cannot be used
