@@ -191,9 +191,17 @@ def test_a_terminal_is_one(host: Box) -> None:
         assert child.wait(60) == 4
 
 
+SIZES = """
+import os, signal
+signal.signal(signal.SIGWINCH, lambda *_: print(*reversed(os.get_terminal_size()), flush=True))
+print("go", flush=True)
+while True:
+    signal.pause()
+"""  # no shell: one whose child ends just when Ctrl-C comes takes that for handled, and goes on
+
+
 def test_a_new_size_is_passed_on(host: Box) -> None:
-    script = 'trap "stty size" WINCH; echo go; while :; do sleep 0.05; done'
-    with seated(host, "bash", "-c", script) as (child, master):
+    with seated(host, sys.executable, "-c", SIZES) as (child, master):
         heard(master, "go\r\n")
         resize(master, 44, 77)
         heard(master, "44 77\r\n")
