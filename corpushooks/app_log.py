@@ -33,7 +33,7 @@ LINE = 1 << 20  # bytes of a line that are looked at
 CHUNK = 1 << 16
 TICK = 0.25  # seconds until somebody is asked whether it shall go on
 LIMIT = 30.0  # seconds to the end of what is not followed
-MEMORY = 64 << 20  # bytes that who reads a file may take: what is no file has no end
+MEMORY = 64 << 20  # bytes that a reader may use: a device or a pipe has no end
 MOST = 10_000  # lines that are shown of what was
 
 

@@ -103,7 +103,7 @@ def change(puts: Sequence[Sequence[str]], drops: Sequence[str]) -> Change:
     paths = [*(each.path for each in found), *gone]
     for path in paths:
         if twice := [other for other in paths if other[: len(path)] == path][1:]:
-            what = "stands twice" if path in twice else f"is above {'.'.join(twice[0])}"
+            what = "is given twice" if path in twice else f"is above {'.'.join(twice[0])}"
             raise UsageError(f"{'.'.join(path)} {what}", hint="give each key once")
     return Change(found, gone)
 

@@ -27,7 +27,7 @@ LOGIN = re.compile(r"(://[^/\s:@]*:)[^/\s@]+(?=@)")  # user and password in an a
 
 @dataclass(frozen=True)
 class Account:
-    """Whom a command runs as. Without a uid: as whoever runs the daemon."""
+    """The account that a command runs as; without a uid, that of the daemon."""
 
     name: str
     home: str

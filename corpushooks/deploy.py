@@ -57,16 +57,16 @@ PROCEDURE = Procedure(
 )
 ROLL_BACK = Procedure(
     (
-        Step("refs", steps.take_back_refs, OnFailure.BREAK),
-        Step("stop", survivors.settle, OnFailure.BREAK),
-        Step("keep", steps.keep_failed, OnFailure.BREAK),
-        Step("restore", steps.restore, OnFailure.BREAK),
-        Step("outside", beyond.take_back, OnFailure.BREAK),
-        Step("rollback", steps.rollback_sls, OnFailure.BREAK),
-        Step("install again", reruns.reinstall, OnFailure.BREAK),
-        Step("reload", beyond.reload, OnFailure.BREAK),
-        Step("fixperms", steps.fixperms, OnFailure.BREAK),
-        Step("compare", reruns.compare, OnFailure.BREAK),
+        Step("refs", steps.take_back_refs),
+        Step("stop", survivors.settle),
+        Step("keep", steps.keep_failed),
+        Step("restore", steps.restore),
+        Step("outside", beyond.take_back),
+        Step("rollback", steps.rollback_sls),
+        Step("install again", reruns.reinstall),
+        Step("reload", beyond.reload),
+        Step("fixperms", steps.fixperms),
+        Step("compare", reruns.compare),
     ),
     "undo",
 )
@@ -95,7 +95,7 @@ def _go_on(run: Run, rows: tuple[Step, ...]) -> None:
     for step in rows:
         decides = step.name == DECIDES
         try:
-            PROCEDURE.perform(run, step, _conclude if decides else _nothing)
+            PROCEDURE.perform(run, step, _conclude if decides else None)
         except Exception as exc:  # the edge of a lane: a fault of our own must roll back too
             if not _goes_on(run, step, exc):
                 return
@@ -106,10 +106,6 @@ def _go_on(run: Run, rows: tuple[Step, ...]) -> None:
 def _conclude(run: Run) -> None:
     """Bring all to the disk: from the row that decides on there is no way back, and what goes forward must be there."""
     steps.conclude(run, run.deadline.patience())
-
-
-def _nothing(run: Run) -> None:
-    """Do nothing before a row."""
 
 
 def _goes_on(run: Run, step: Step, exc: Exception) -> bool:

@@ -121,7 +121,7 @@ class Gate:
         if project and (key.refusal(RIGHTS[0], project) or self.history.project(project) is None):
             if why := key.refusal(RIGHTS[0]):
                 raise RefusedError(f"the key {key.name}: {why}")
-            raise RefusedError(f"there is no project {project!r} for the key {key.name}", hint=WHOAMI)
+            raise RefusedError(f"unknown project {project!r} for the key {key.name}", hint=WHOAMI)
         if why := key.refusal(right, project):
             raise RefusedError(f"the key {key.name}: {why}", hint=WHOAMI)
 

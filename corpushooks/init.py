@@ -171,7 +171,7 @@ def link(project: Project, history: History) -> None:
     """Let Salt see a project."""
     row = history.project(project.name)
     if row is None:
-        raise UsageError(f"there is no project {project.name!r}", hint=command("init", project.name))
+        raise UsageError(f"unknown project {project.name!r}", hint=command("init", project.name))
     wiring.wire(project, row.environment)
 
 

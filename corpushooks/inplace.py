@@ -13,7 +13,7 @@ from corpushooks.deployment import DONE
 from corpushooks.errors import BrokenError, CorpusError, DoorError, RefusedError, StepError, UsageError
 from corpushooks.events import NOTHING, Detail
 from corpushooks.hints import command
-from corpushooks.procedure import OnFailure, Procedure, Step
+from corpushooks.procedure import Procedure, Step
 from corpushooks.progress import Mark
 from corpushooks.release import Release
 from corpushooks.site import Run
@@ -85,10 +85,10 @@ def _edited(run: Run) -> Release:
 
 IN_PLACE = Procedure(
     (
-        Step("wire", _wire, OnFailure.END),
-        Step("fixperms", steps.fixperms_before, OnFailure.END),
-        Step("install", steps.install, OnFailure.END),
-        Step("fixperms", steps.fixperms, OnFailure.END),
+        Step("wire", _wire),
+        Step("fixperms", steps.fixperms_before),
+        Step("install", steps.install),
+        Step("fixperms", steps.fixperms),
     ),
     "edit",
 )

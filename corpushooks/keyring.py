@@ -87,7 +87,7 @@ class Keyring:
         """
         found = self.key(name)
         if found is None:
-            raise UsageError(f"there is no key {name!r}", hint=command("key", "list"))
+            raise UsageError(f"unknown key {name!r}", hint=command("key", "list"))
         with self.store.change() as db:
             db.execute("DELETE FROM key WHERE name = ?", (name,))
             db.execute("DELETE FROM admission WHERE key = ?", (name,))

@@ -19,8 +19,6 @@ class OnFailure(Enum):
     REFUSE = "nothing was touched: it is refused"
     ROLL_BACK = "what was is restored"
     WARN = "it is said, and the next step follows"
-    BREAK = "the project is broken, and waits for a person"
-    END = "it ends there, and stays as it is"
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Step:
 
     name: str
     act: Callable[[Run, Mark], Detail]  # takes where in the procedure it is; returns what came of it
-    on_failure: OnFailure
+    on_failure: OnFailure | None = None  # None: it ends the procedure, and its caller does what follows
     stays: bool = True  # in dev a tree that fails in it is left for the developer: it is that of one commit
     twice: bool = False  # after the outcome it may be begun again
 
@@ -67,11 +65,12 @@ class Procedure:
     def _label(self, step: Step) -> str:
         return f"{self.kind or self.mark(step).index} {step.name}"
 
-    def perform(self, run: Run, step: Step, before: Callable[[Run], None] = lambda run: None) -> None:
+    def perform(self, run: Run, step: Step, before: Callable[[Run], None] | None = None) -> None:
         """Run one step, journaled before it begins; `before` runs ahead of that row."""
         mark, start = self.mark(step), time.monotonic()
         with run.site.effect(f"{self._label(step)}"):
-            before(run)
+            if before:
+                before(run)
             run.site.history.begin(run.deployment, f"undo {step.name}" if self.undoes else step.name)
             run.voice.tell(StepBegan(step.name, mark.index, mark.total, self.undoes))
             detail = step.act(run, mark)

@@ -5,7 +5,6 @@ The only user of msgspec. What a newer version wrote beside what is known here i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, TypeVar
 
@@ -32,8 +31,3 @@ def brief(value: Any) -> Any:
 def typed(data: Any, kind: type[Value]) -> Value:
     """Return plain data as a value of a type; raise ValueError with the place of what does not fit."""
     return msgspec.convert(data, kind)
-
-
-def schema(kind: type[Any]) -> Mapping[str, Any]:
-    """Return the JSON Schema of a type."""
-    return msgspec.json.schema(kind)

@@ -245,14 +245,14 @@ def parse(text: bytes | str, source: str) -> Settings:
 
 
 def _yaml(text: bytes | str) -> Any:
-    """Read YAML, refusing a key that stands twice, of which PyYAML would drop one without a word."""
+    """Read YAML, refusing a duplicate key, of which PyYAML would drop one without a word."""
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         if node is None:
             return None
         for twice in _twice(node, set()):
-            raise ConfigError(f'"{twice.value}" stands twice', where=(f"line {twice.start_mark.line + 1}",))
+            raise ConfigError(f'duplicate key "{twice.value}"', where=(f"line {twice.start_mark.line + 1}",))
         return loader.construct_document(node)
     except yaml.MarkedYAMLError as exc:
         where = (f"line {exc.problem_mark.line + 1}",) if exc.problem_mark else ()

@@ -68,7 +68,7 @@ class Site:
         """Return what the store says of a project; raise UsageError where there is none."""
         row = self.history.project(self.host.project(name).name)
         if row is None:
-            raise UsageError(f"there is no project {name!r}", hint=command("init", name))
+            raise UsageError(f"unknown project {name!r}", hint=command("init", name))
         return row
 
     def settings_of(self, row: ProjectRow, *, needs_sound: bool = True) -> Settings:

@@ -191,7 +191,7 @@ def test_a_push_key_does_all_of_its_project_and_nothing_of_others(town: Town) ->
         assert ssh(town, "kim", words)[0] == 0, words
     for project in ("other", "nowhere"):
         refused = town.push("kim", remote("kim", project=project), "HEAD:master")
-        assert f"there is no project '{project}' for the key kim" in refused.text
+        assert f"unknown project '{project}' for the key kim" in refused.text
     assert town.by("kim", "corpus status hello").code == 3  # the account has no rights, the key has
 
 

@@ -121,7 +121,7 @@ COMMANDS = (
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_unknown_project_is_named(live: Box, command: str) -> None:
     output = corpus(live, *command.replace("NAME", "nobody").split())
-    complains(output, 2, "there is no project 'nobody'", "corpus status, or: corpus init nobody")
+    complains(output, 2, "unknown project 'nobody'", "corpus status, or: corpus init nobody")
 
 
 BAD_NAMES = ("../x", "UPPER", "-x", "", "x" * 28, "a\nb", "x\n", "a b", "é", "_x", "a/b")

@@ -64,8 +64,8 @@ WRONG = {
     "add alice PUB --project UP": "is no project name",
     "add alice PUB --expires yesterday": "is no end for a key",
     "add alice PUB --principal x": "--principal is for the key of an authority",
-    "remove bob": "there is no key 'bob'",
-    "test bob hello": "there is no key 'bob'",
+    "remove bob": "unknown key 'bob'",
+    "test bob hello": "unknown key 'bob'",
 }
 
 

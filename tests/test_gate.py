@@ -125,12 +125,12 @@ def test_only_admin_keys_freeze_and_only_those_of_every_project_all_of_it(gate: 
 
 @needs_root
 def test_who_is_let_in(gate: daemon.Daemon) -> None:
-    unknown = {"there is no project 'other' for the key alice", "there is no project 'nowhere' for the key alice"}
+    unknown = {"unknown project 'other' for the key alice", "unknown project 'nowhere' for the key alice"}
     told = ask(gate, *(admit(project=name) for name in ("other", "nowhere")), admit(key="bob"), admit(right="push"),
                admit(right="root"), admit(project="../x"), admit(project="", right=""))[:-1]  # fmt: skip
     assert {one["error"] for one in told[:2]} == unknown
     assert [one["error"] for one in told[2:4]] == [ENDED, "the key alice: it may read, not push"]
-    assert (told[4]["code"], told[5]["error"]) == (2, "there is no project '../x' for the key alice")
+    assert (told[4]["code"], told[5]["error"]) == (2, "unknown project '../x' for the key alice")
     assert told[6]["result"]["may"] == "read hello"
     for groups in ([GIDS["corpus"]], [GIDS["hello-deploy"]]):
         (refused, _) = ask(gate, admit(), uid=UIDS["anna"], groups=groups)

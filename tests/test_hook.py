@@ -398,7 +398,7 @@ OTHER = hello() + commands("refs/heads/topic")
 
 def test_a_daemon_is_started_with_nothing_of_the_push(starting: Hook, starts: Callable[[], list[str]]) -> None:
     ended = starting.run(OTHER, GIT_DIR=".", CORPUS_ROOT="/nonexistent")
-    assert ended.report == ["ng refs/heads/topic there is no project 'hello'"]
+    assert ended.report == ["ng refs/heads/topic unknown project 'hello'"]
     words = starts()[0].split()
     assert words[1:] == ["-I", "-m", "corpushooks", "--root", str(starting.host.root), "daemon", "--embedded"]
     pid = int(words[0])
@@ -434,7 +434,7 @@ def test_hooks_that_start_at_once_share_one_daemon(starting: Hook, starts: Calla
         child.stdin.write(OTHER)
         child.stdin.flush()
     given = [child.communicate(timeout=60) for child in children]
-    assert {Ended(0, out, "").report[0] for out, _ in given} == {"ng refs/heads/topic there is no project 'hello'"}
+    assert {Ended(0, out, "").report[0] for out, _ in given} == {"ng refs/heads/topic unknown project 'hello'"}
     until(lambda: len([line for line in starts() if alive(int(line.split()[0]))]) == 1)
 
 
@@ -452,7 +452,7 @@ def test_a_daemon_that_is_leaving_is_no_obstacle(starting: Hook, starts: Callabl
         child.communicate(timeout=5)
     child.kill()
     out, _ = child.communicate()
-    assert Ended(0, out, "").report == ["ng refs/heads/topic there is no project 'hello'"]
+    assert Ended(0, out, "").report == ["ng refs/heads/topic unknown project 'hello'"]
 
 
 def daemons(root: Path) -> list[int]:

@@ -132,7 +132,7 @@ def test_one_key_has_one_name_and_one_name_has_one_key(ring: Keyring) -> None:
         with pytest.raises(UsageError) as caught:
             ring.add(key)
         assert "corpus key remove alice" in str(caught.value.hint)
-    with pytest.raises(CorpusError, match="there is no key 'bob'"):
+    with pytest.raises(CorpusError, match="unknown key 'bob'"):
         ring.remove("bob")
     assert [key.name for key in ring.all()] == ["alice"]
 

@@ -23,7 +23,7 @@ from tests.host import FAILING, Box, Work, until
 from tests.seat import heard, sitting
 from tests.sshd import Server, serving
 
-NO_PROJECT = "error: there is no project {!r} for the key {}\nhint: ssh {} whoami\n"
+NO_PROJECT = "error: unknown project {!r} for the key {}\nhint: ssh {} whoami\n"
 
 
 @dataclass

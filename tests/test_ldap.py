@@ -254,7 +254,7 @@ def test_the_test_of_a_key_asks_the_directory(slapd: Slapd, box: Box) -> None:
     there.make_old(lookup.FRESH)
     slapd.take_out(group)
     told = corpus(box, "key", "test", key.name, "hello")
-    assert (told.code, told.stderr.decode().splitlines()[0]) == (3, f"error: the directory lets {key.name} in no more")
+    assert (told.code, told.stderr.decode().splitlines()[0]) == (3, f"error: the directory no longer admits {key.name}")
     history.close()
 
 

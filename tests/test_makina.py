@@ -85,7 +85,7 @@ def test_what_sls_files_and_templates_ask(world: World) -> None:
 
 def test_what_cannot_be_told_is_one_clear_line(world: World) -> None:
     found = run_one(world, "x:\n  test.nop:\n    - name: {{ salt['mc_project.get_configuration']('other').x }}\n")
-    assert "there is no project 'other', or none was deployed" in found.errors[0]
+    assert "unknown project 'other', or none was deployed" in found.errors[0]
 
 
 STORED = """\

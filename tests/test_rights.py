@@ -361,5 +361,5 @@ def test_who_may_not_read_the_store_is_answered_by_the_daemon(
     ):
         cli.corpus.main([*root, *words.split()], standalone_mode=False)
         assert wanted in capsys.readouterr().out
-    with pytest.raises(UsageError, match="there is no project 'nothing'"):
+    with pytest.raises(UsageError, match="unknown project 'nothing'"):
         cli.corpus.main([*root, "status", "nothing"], standalone_mode=False)

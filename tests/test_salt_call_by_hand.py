@@ -48,7 +48,7 @@ def test_an_error_is_one_line(box: Box) -> None:
     output = salt_call(box, "mc_project.deploy", "nobody")
     lines = (output.stdout + output.stderr).decode().strip().splitlines()
     assert output.code == 1
-    assert len(lines) == 1 and "there is no project 'nobody'; corpus " in lines[0]
+    assert len(lines) == 1 and "unknown project 'nobody'; corpus " in lines[0]
 
 
 ASKS = """\

@@ -314,7 +314,7 @@ def test_unset_says_where_a_value_is_from(live: Box, key: str, message: str) -> 
     (["set", "hello", "x"], "expected KEY=VALUE, found 'x'"),
     (["set", "hello", "a=-", "b=-"], "a and b cannot both come from standard input"),
     (["unset", "hello"], "name the keys to unset"),
-    (["set", "nobody", "a=1"], "there is no project 'nobody'"),
+    (["set", "nobody", "a=1"], "unknown project 'nobody'"),
 ])  # fmt: skip
 def test_wrong_usage(live: Box, given: list[str], message: str) -> None:
     output = corpus(live, *given)

@@ -249,9 +249,9 @@ def test_the_first_problem_is_the_one_that_is_told() -> None:
     [
         ("branch: main\nengine: [warm\n", "line 3: expected ',' or ']', but got '<stream end>'"),
         ("a: b: c", "line 1: mapping values are not allowed here"),
-        ("branch: a\nengine: warm\nbranch: b\n", 'line 3: "branch" stands twice'),
-        ("projects:\n  hello: {branch: a, branch: b}\n", 'line 2: "branch" stands twice'),
-        ("minion: [{a: 1, a: 2}]", 'line 1: "a" stands twice'),
+        ("branch: a\nengine: warm\nbranch: b\n", 'line 3: duplicate key "branch"'),
+        ("projects:\n  hello: {branch: a, branch: b}\n", 'line 2: duplicate key "branch"'),
+        ("minion: [{a: 1, a: 2}]", 'line 1: duplicate key "a"'),
         ("branch: !!python/name:os.system\n", "line 1: could not determine a constructor for the tag"),
         ("a: 1\n---\nb: 2\n", "line 2: but found another document"),
         ("minion: {d: 2020-13-01}", "month must be in 1..12"),

@@ -61,9 +61,7 @@ class Context:
         history = self.history()
         row = history.project(name)
         if row is None:
-            raise UsageError(
-                f"there is no project {name!r}", hint=Hint(command("status"), ", or: ", command("init", name))
-            )
+            raise UsageError(f"unknown project {name!r}", hint=Hint(command("status"), ", or: ", command("init", name)))
         return history, row
 
     @property
@@ -125,7 +123,7 @@ class Output(io.TextIOWrapper):
         return self.raw.lost
 
     def left(self) -> bool:
-        """Say whether whoever read what is printed has left: a pipe, or a session of ssh."""
+        """Say whether nobody reads the output any more: a closed pipe, or an ended session of ssh."""
         poll = select.poll()
         poll.register(self.raw.fileno(), 0)  # that it broke is said unasked
         return bool(poll.poll(0))

@@ -97,7 +97,7 @@ def set_(
     ring = _ring(context)
     before = ring.key(name)
     if before is None:
-        raise UsageError(f"there is no key {name!r}", hint=LIST)
+        raise UsageError(f"unknown key {name!r}", hint=LIST)
     if principals and not before.authority:
         raise UsageError(f"{name} is not an authority's key: it has no principals", hint=LIST)
     if every_project and projects:
@@ -167,10 +167,10 @@ def test(context: Context, name: str, project: str, as_json: bool) -> None:
     ring = _ring(context)
     found = ring.key(name)
     if found is None:
-        raise UsageError(f"there is no key {name!r}", hint=LIST)
+        raise UsageError(f"unknown key {name!r}", hint=LIST)
     found = lookup.still(ring, context.settings(), found, _warn)
     if found is None:
-        raise RefusedError(f"the directory lets {name} in no more", hint=LIST)
+        raise RefusedError(f"the directory no longer admits {name}", hint=LIST)
     context.known(project)
     why = {right: found.refusal(right, project) for right in keys.RIGHTS}
     lines = [f"{right:<6} {'no: ' + refusal if refusal else 'yes'}" for right, refusal in why.items()]

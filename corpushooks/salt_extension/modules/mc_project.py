@@ -46,7 +46,7 @@ def get_configuration(name: str = "") -> dict[str, Any]:
     except OSError:
         found = {}
     if not found.get("ms_project"):
-        raise CommandExecutionError(f"mc_project.get_configuration: there is no project {name!r}, or none was deployed")
+        raise CommandExecutionError(f"mc_project.get_configuration: unknown project {name!r}, or none was deployed")
     return dict(found["ms_project"])
 
 
