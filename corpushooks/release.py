@@ -25,7 +25,7 @@ from corpushooks.project import Project, install_stems, task_names
 from corpushooks.redaction import Redactor
 from corpushooks.salt import Session
 from corpushooks.settings import Settings
-from corpushooks.sls import Minion, Problem, State, key_line, text_of
+from corpushooks.sls import CFG, Minion, Problem, State, key_line, text_of
 from corpushooks.text import shown
 
 SAMPLE = "PILLAR.sample"
@@ -327,11 +327,11 @@ def remember(project: Project, redactor: Redactor, *, live: bool = False) -> Non
 
 def last_cfg(project: Project) -> Mapping[str, Any] | None:
     """Return the configuration of a project that Salt had last; None where there is none that can be read."""
-    try:
-        cfg = yaml.safe_load((project.minion_dir / "minion").read_text())["ms_project"]
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
-        return None
-    return cfg if isinstance(cfg, Mapping) else None
+    for name, read in ((CFG, json.loads), ("minion", lambda text: yaml.safe_load(text)["ms_project"])):
+        with contextlib.suppress(OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+            cfg = read((project.minion_dir / name).read_text())  # older versions wrote `minion` alone
+            return cfg if isinstance(cfg, Mapping) else None
+    return None
 
 
 def compute(

@@ -58,6 +58,9 @@ _TOP = re.compile(r'"<template>", line (\d+)')
 _MARKED = re.compile(r"^(.*?)    <=====", re.M)
 
 
+CFG = "cfg.json"  # in a minion's folder: what Salt had last as cfg
+
+
 @dataclass(frozen=True)
 class Minion:
     """What one session of Salt sees.

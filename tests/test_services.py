@@ -297,6 +297,14 @@ def test_nothing_named_is_one_clear_line(box: Box) -> None:
     assert "`units: [hello.service]`" in str(caught.value.hint) and "corpus help services" in str(caught.value.hint)
 
 
+def test_what_is_named_is_known_while_the_next_deployment_prepares_and_after_it_failed_early(box: Box) -> None:
+    box.app(files={".salt/PILLAR.sample": "makina-projects.hello: {logs: [/var/log/x.log]}\n"}).push()
+    assert app_log.named(box.project()).files == ("/var/log/x.log",)
+    box.work().commit({".salt/PILLAR.sample": "{{ broken\n"})
+    assert box.work().push().code == 1
+    assert app_log.named(box.project()).files == ("/var/log/x.log",)
+
+
 def test_a_host_in_a_folder_has_no_journal(box: Box) -> None:
     box.app(files={".salt/PILLAR.sample": "makina-projects.hello:\n  units: hello\n"}).push()
     said = run(box_words(box, "app-log", "hello"), check=False)

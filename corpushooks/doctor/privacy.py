@@ -78,7 +78,7 @@ def _trees(patient: Patient) -> Iterator[Path]:
 def _salt(patient: Patient) -> Iterator[Path]:
     for project in patient.projects:
         folder = project.minion_dir
-        yield from (folder, folder / "minion", folder / "secrets.json", folder / "log")
+        yield from (folder, folder / "minion", folder / "cfg.json", folder / "secrets.json", folder / "log")
 
 
 def _settings(patient: Patient) -> Iterator[Path]:

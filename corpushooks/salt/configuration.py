@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from corpushooks import hostname, safe_files
-from corpushooks.sls import Minion
+from corpushooks.sls import CFG, Minion
 
 LOADER = Path(__file__).parents[1] / "loader"
 EXTENSION = Path(__file__).parents[1] / "salt_extension"  # what stock Salt loads of us, too
@@ -80,9 +80,14 @@ def prepare(minion: Minion) -> None:
 
 
 def write_configuration(minion: Minion, content: dict[str, Any]) -> None:
-    """Write `dir/minion` aside, for our eyes only, and rename it."""
+    """Write `dir/minion` aside, for our eyes only, and rename it; with a cfg in it also `dir/cfg.json`.
+
+    `minion` has no cfg at the beginning of a deployment, which may fail there; others read the last one all the time.
+    """
     text = yaml.dump(content, Dumper=DUMPER, sort_keys=False)
     safe_files.write(minion.dir / "minion", text.encode("ascii"), flush=False)  # it is written anew each time
+    if "ms_project" in content:
+        safe_files.write(minion.dir / CFG, json.dumps(content["ms_project"]).encode("ascii"), flush=False)
 
 
 def private(path: str, flags: int) -> int:

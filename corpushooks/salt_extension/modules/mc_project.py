@@ -6,6 +6,7 @@ In a deployment, cfg is at hand. All else is what the command `corpus` says or d
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import re
@@ -41,13 +42,12 @@ def get_configuration(name: str = "") -> dict[str, Any]:
         return dict(_told("config", _one(name), "--show-secrets"))
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
         raise CommandExecutionError(f"mc_project.get_configuration: invalid project name {name!r}")
-    try:
-        found = salt.utils.yaml.safe_load((Path(__opts__["conf_file"]).parents[1] / name / "minion").read_text())
-    except OSError:
-        found = {}
-    if not found.get("ms_project"):
-        raise CommandExecutionError(f"mc_project.get_configuration: unknown project {name!r}, or none was deployed")
-    return dict(found["ms_project"])
+    folder = Path(__opts__["conf_file"]).parents[1] / name
+    with contextlib.suppress(OSError, ValueError):
+        return dict(json.loads((folder / "cfg.json").read_text()))
+    with contextlib.suppress(OSError, KeyError):  # older versions wrote `minion` alone
+        return dict(salt.utils.yaml.safe_load((folder / "minion").read_text())["ms_project"])
+    raise CommandExecutionError(f"mc_project.get_configuration: unknown project {name!r}, or none was deployed")
 
 
 def get_configuration_item(name: str, item: str) -> Any:
