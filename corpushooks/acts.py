@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from corpushooks import deploy, inplace, plan, restart, task
 from corpushooks.deployment import KINDS
-from corpushooks.errors import RefusedError
-from corpushooks.site import Run
+from corpushooks.lanes import Act
 
-ACTS: Mapping[str, Callable[[Run], None]] = {
+ACTS: Mapping[str, Act] = {
     "deploy": deploy.deploy,
     "rollback": deploy.deploy,
     "task": task.task,
@@ -19,12 +18,3 @@ ACTS: Mapping[str, Callable[[Run], None]] = {
     "edit": inplace.edit,
 }
 assert ACTS.keys() == KINDS.keys()
-
-
-def act(run: Run) -> None:
-    """Do what a request asks for; refuse what a newer version may have queued."""
-    known = ACTS.get(run.request.kind)
-    if known:
-        known(run)
-    else:
-        deploy.refuse(run, RefusedError(f"unknown request {run.request.kind!r}", hint="ask again"))

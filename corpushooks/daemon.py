@@ -22,6 +22,7 @@ from typing import TextIO
 import structlog
 
 from corpushooks import deploy, layout, rebuild, running, tree
+from corpushooks.acts import ACTS
 from corpushooks.desk import Desk
 from corpushooks.errors import CorpusError, NotAllowedError, RefusedError
 from corpushooks.hints import Hint, command
@@ -74,9 +75,9 @@ class Daemon:
     _active: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        self.lanes = Lanes(self.site)
+        self.lanes = Lanes(self.site, ACTS)
         self.watches = Watches(self.site, self.lanes)
-        self.pulse = Pulse(self.site)
+        self.pulse = Pulse(self.site, self.lanes.works_in)
         settings = self.site.settings
         self.rights = Rights(os.geteuid(), settings.group, accounts(), settings.account)
 

@@ -172,7 +172,7 @@ class Desk:
         peer.send(number=deployment.number)
         if not request.nowait:
             deployment = follow(
-                self.site, peer, deployment, asked.number("offset", 0), progress=request.progress
+                self.lanes, peer, deployment, asked.number("offset", 0), progress=request.progress
             )  # fmt: skip
         else:
             see = self.site.spell(hints.command("log", row.name, deployment.number, "-f"), ssh=visitor.key is not None)
@@ -214,7 +214,7 @@ class Desk:
         deployment = self._enqueue(row.name, request)
         peer.send(number=deployment.number)
         if not request.nowait:
-            deployment = follow(self.site, peer, deployment, 0, progress=request.progress)
+            deployment = follow(self.lanes, peer, deployment, 0, progress=request.progress)
         peer.send(result=deployment.as_json())
 
     def assign(self, peer: Connection, visitor: Visitor, row: ProjectRow, asked: Asked) -> None:
@@ -224,13 +224,13 @@ class Desk:
         before = self.site.history.asked(row.name, token)
         if before:  # the daemon went away meanwhile
             peer.send(number=before.number)
-            peer.send(result=follow(self.site, peer, before, 0, progress=progress).as_json())
+            peer.send(result=follow(self.lanes, peer, before, 0, progress=progress).as_json())
             return
         request = _by(visitor, row, Request(repo="pillar", via="set", token=token, progress=progress))
         if deploys:
             self._check_frozen(row.name, request)
         still = self._still(peer, asked, row.name, PUSH)
-        ask = setting.Call(self.site, peer, request, change, still, ssh=visitor.key is not None)
+        ask = setting.Call(self.lanes, peer, request, change, still, ssh=visitor.key is not None)
         peer.send(result=ask.answer(row.name, self._enqueue if deploys else None, self.turns))
 
     def follow(self, peer: Connection, visitor: Visitor, row: ProjectRow, asked: Asked) -> None:
@@ -240,7 +240,7 @@ class Desk:
         with naming(self.site, [row]):
             inspection.check_log(self.site.host.project(row.name), deployment)
         deployment = follow(
-            self.site, peer, deployment, asked.number("offset", 0),
+            self.lanes, peer, deployment, asked.number("offset", 0),
             whole=asked.flag("whole"), progress=asked.flag("progress"), typed=asked.flag("events"),
         )  # fmt: skip
         peer.send(result=deployment.as_json())
@@ -259,10 +259,9 @@ class Desk:
                 peer.check()
                 watched.check()
                 for deployment in history.edits_since(row.name, shown):
-                    follow(self.site, peer, deployment, 0, progress=asked.flag("progress"))
+                    follow(self.lanes, peer, deployment, 0, progress=asked.flag("progress"))
                     shown = deployment.number
-                with self.site.changed:
-                    self.site.changed.wait(0.2)
+                self.lanes.await_change(0.2)
 
     def app_log(self, peer: Connection, visitor: Visitor, row: ProjectRow, asked: Asked) -> None:
         """Feed what an application writes; followed, until the caller leaves."""
@@ -280,7 +279,7 @@ class Desk:
             raise RefusedError(f"nothing runs or waits in {row.name}")
         if deployment.state != QUEUED:
             peer.send(say=f"deployment {deployment.number} of {row.name} is cancelled; what it did is taken back")
-            deployment = follow(self.site, peer, deployment, 0, quiet=True)
+            deployment = follow(self.lanes, peer, deployment, 0, quiet=True)
         peer.send(result={**deployment.as_json(), "cancelled": visitor.who})
 
     def run(self, peer: Connection, visitor: Visitor, row: ProjectRow, asked: Asked) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from corpushooks import log, screen, view
 from corpushooks.app_log import Line, Wanted
 from corpushooks.deployment import Deployment
+from corpushooks.lanes import Lanes
 from corpushooks.peer import Connection, PeerGone
 from corpushooks.screen.rows import heartbeat
 from corpushooks.site import Site
@@ -29,7 +30,7 @@ BEAT = 1.0  # seconds between signs of life to who follows an application: with 
 
 
 def follow(
-    site: Site,
+    lanes: Lanes,
     peer: Connection,
     deployment: Deployment,
     offset: int,
@@ -44,6 +45,7 @@ def follow(
     With `progress` there is a terminal that can rewrite a line; `typed` gives events beside their lines, and nothing
     that is not in the log.
     """
+    site = lanes.site
     path = site.host.project(deployment.project).log_file(deployment.number)
     shown, read = screen.Screen(whole), 0  # from the first event on: those before `offset` count
     waiting, silent = "", time.monotonic()
@@ -59,11 +61,11 @@ def follow(
         if now.ended:  # the last line was read on an earlier connection
             return now
         peer.check()
-        waiting = "" if typed else _say_waiting(site, peer, deployment, waiting)
+        waiting = "" if typed else _say_waiting(lanes, peer, deployment, waiting)
         if not (quiet or typed) and time.monotonic() - silent > (TICK if progress else HEARTBEAT):
             silent = time.monotonic()
-            peer.send(say=_heartbeat(site, now), end="\r" if progress else "\n")
-        _wait_for_more(site, deployment, read)
+            peer.send(say=_heartbeat(lanes, now), end="\r" if progress else "\n")
+        _wait_for_more(lanes, deployment, read)
 
 
 def _feed(peer: Connection, shown: screen.Shown, *, typed: bool) -> None:
@@ -146,23 +148,20 @@ class Feed:
             self.still()
 
 
-def _wait_for_more(site: Site, deployment: Deployment, offset: int) -> None:
-    run = site.running.get((deployment.project, deployment.number))
-    if run is not None:
+def _wait_for_more(lanes: Lanes, deployment: Deployment, offset: int) -> None:
+    if run := lanes.at_work(deployment):
         run.voice.log.wait(offset, 0.5)
     else:
-        with site.changed:
-            site.changed.wait(0.2)
+        lanes.await_change(0.2)
 
 
-def _say_waiting(site: Site, peer: Connection, deployment: Deployment, said: str) -> str:
+def _say_waiting(lanes: Lanes, peer: Connection, deployment: Deployment, said: str) -> str:
     """Say behind whom a deployment waits, when that changes."""
-    key = (deployment.project, deployment.number)
-    if key in site.running:
+    if lanes.at_work(deployment):
         return said
-    ahead = site.history.ahead(deployment)
+    ahead = lanes.site.history.ahead(deployment)
     if ahead is None:
-        return _say_no_place(site, peer, said)
+        return _say_no_place(lanes, peer, said)
     text = f"waiting for deployment {ahead.number} by {ahead.request.who}"
     if text != said:
         since = time.time() - (ahead.started or ahead.queued)
@@ -170,22 +169,23 @@ def _say_waiting(site: Site, peer: Connection, deployment: Deployment, said: str
     return text
 
 
-def _say_no_place(site: Site, peer: Connection, said: str) -> str:
+def _say_no_place(lanes: Lanes, peer: Connection, said: str) -> str:
     """Say that a deployment waits for others of the host to end, where as many run as may."""
-    if len(site.running) < site.settings.max_parallel:
+    count = len(lanes.running)
+    if count < lanes.site.settings.max_parallel:
         return said
-    runs = "1 deployment runs" if len(site.running) == 1 else f"{len(site.running)} deployments run"
+    runs = "1 deployment runs" if count == 1 else f"{count} deployments run"
     text = f"waiting for a place: {runs} (max_parallel)"
     if text != said:
         peer.send(say=text)
     return text
 
 
-def _heartbeat(site: Site, now: Deployment) -> str:
+def _heartbeat(lanes: Lanes, now: Deployment) -> str:
     """Say what runs, for how long, and what it wrote last."""
-    steps = site.history.steps(now)
+    steps = lanes.site.history.steps(now)
     since = view.lasting(time.time() - (now.started or now.queued))
-    run = site.running.get((now.project, now.number))
+    run = lanes.at_work(now)
     progress = run.salt.progress if run else None
     last = run.voice.hide(clean(progress.last())) if run and progress else ""
     return heartbeat(steps[-1] if steps else view.outcome(now.state), since, last)

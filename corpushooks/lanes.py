@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import threading
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import structlog
 
-from corpushooks import acts, deploy, git, log, pillars, release, tree
+from corpushooks import deploy, git, log, pillars, release, tree
 from corpushooks.deployment import (
     BROKEN,
     CANCELLED,
@@ -39,6 +38,7 @@ from corpushooks.site import Run, Site
 from corpushooks.text import one_line
 
 STOPPED = "the daemon, which was told to stop"  # who cancelled a deployment
+Act = Callable[[Run], None]  # what is done for a kind of request
 LEAST, MOST = 10.0, 60.0  # seconds that what a stop cancelled has to roll back: see `going_back`
 
 
@@ -47,36 +47,12 @@ def going_back(limit: float | None) -> float:
     return MOST if limit is None else max(LEAST, limit)
 
 
-def work_off(
-    site: Site,
-    name: str,
-    places: AbstractContextManager[object],
-    stopping: Callable[[], bool] = lambda: False,
-) -> None:
-    """Settle what was interrupted in a project, then run what waits, one after the other."""
-    with locked(site.host.project(name)):
-        tree.remove(site.host.project(name).minion_dir / "candidate")
-        for deployment in site.history.unfinished(name):
-            with places, opened(site, deployment, needs_log=False) as run:
-                at_edge(run, deploy.recover)
-        if row := site.history.project(name):
-            with contextlib.suppress(CorpusError, OSError):  # what is wrong there, the next deployment says
-                pillars.stage(site.host.project(name), row)
-        while not stopping() and site.history.queued(name, 1):
-            with places:
-                waiting = site.history.queued(name, 1)
-                if waiting and not stopping():
-                    _start(site, waiting[0])
-
-
-def _start(site: Site, deployment: Deployment) -> None:
+def _begins(run: Run) -> bool:
     try:
-        with opened(site, deployment) as run:
-            if _begins(run):
-                at_edge(run, _refuse_frozen if _is_frozen(run) else acts.act)
-    except (LogError, ConfigError) as exc:
-        site.history.end(site.history.move(deployment, REFUSED, one_line(exc.message)))
-        site.tell()
+        run.move(RUNNING)
+    except StateError:  # cancelled in this moment
+        return False
+    return True
 
 
 def _is_frozen(run: Run) -> bool:
@@ -89,35 +65,9 @@ def _refuse_frozen(run: Run) -> None:
     deploy.refuse(run, RefusedError(str(run.site.history.frozen(run.project.name) or "it was frozen")))
 
 
-def _begins(run: Run) -> bool:
-    try:
-        run.move(RUNNING)
-    except StateError:  # cancelled in this moment
-        return False
-    return True
-
-
-@contextlib.contextmanager
-def opened(site: Site, deployment: Deployment, *, needs_log: bool = True) -> Iterator[Run]:
-    """Give a deployment what it needs to run, where followers and `cancel` find it; raise LogError."""
-    row, project = site.known(deployment.project), site.host.project(deployment.project)
-    settings = site.settings_of(row, needs_sound=needs_log)  # what was interrupted must come to its end
-    redactor = release.redactor_of(settings)
-    release.recall(project, redactor)
-    writer = log.Log(project.log_file(deployment.number), redactor, needed=needs_log)
-    run = Run.of(site, row, settings, deployment, writer)
-    key = (deployment.project, deployment.number)
-    site.running[key] = run
-    site.tell()
-    try:
-        yield run
-    finally:
-        run.salt.close()
-        del site.running[key]
-        writer.close()
-        if run.deployment.state == DEPLOYED:
-            release.remember(project, redactor, live=True)
-        site.tell()
+def _refuse_unknown(run: Run) -> None:
+    """Refuse what a newer version may have queued."""
+    deploy.refuse(run, RefusedError(f"unknown request {run.request.kind!r}", hint="ask again"))
 
 
 def at_edge(run: Run, act: Callable[[Run], None]) -> None:
@@ -160,15 +110,21 @@ def _internal_error(run: Run, exc: Exception) -> None:
 
 @dataclass
 class Lanes:
-    """A thread for each project that has work; at most `max_parallel` deployments at once."""
+    """A thread for each project that has work; at most `max_parallel` deployments at once.
+
+    `acts` says what is done for each kind of request.
+    """
 
     site: Site
+    acts: Mapping[str, Act]
     stopping: bool = False
+    running: dict[tuple[str, int], Run] = field(default_factory=dict)  # by project and number
     _hurry: bool = False
     _threads: dict[str, threading.Thread] = field(default_factory=dict)
     untidy: set[str] = field(default_factory=set)  # projects that worked since git was last asked to collect
     _lock: threading.Condition = field(default_factory=threading.Condition)  # told when a lane ends, or must hurry
     _halt: threading.Event = field(default_factory=threading.Event)
+    _changed: threading.Condition = field(default_factory=threading.Condition)  # what runs or waits
 
     def __post_init__(self) -> None:
         self._places = Semaphore(self.site.settings.max_parallel)
@@ -198,12 +154,84 @@ class Lanes:
         with self._lock:
             return bool(self._threads)
 
+    # what runs
+
+    def at_work(self, deployment: Deployment) -> Run | None:
+        """Return a deployment at work; nothing where it waits, has ended, or runs in another process."""
+        return self.running.get((deployment.project, deployment.number))
+
+    def works_in(self, name: str) -> bool:
+        """Say whether a deployment runs in a project."""
+        return any(project == name for project, _ in list(self.running))
+
+    def await_change(self, seconds: float) -> None:
+        """Wait until something begins, ends or is cancelled, but not for long."""
+        with self._changed:
+            self._changed.wait(seconds)
+
+    def _tell(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    # a lane
+
+    def work_off(self, name: str) -> None:
+        """Settle what was interrupted in a project, then run what waits, one after the other."""
+        project, history = self.site.host.project(name), self.site.history
+        with locked(project):
+            tree.remove(project.minion_dir / "candidate")
+            for deployment in history.unfinished(name):
+                with self._places, self.opened(deployment, needs_log=False) as run:
+                    at_edge(run, deploy.recover)
+            if row := history.project(name):
+                with contextlib.suppress(CorpusError, OSError):  # what is wrong there, the next deployment says
+                    pillars.stage(project, row)
+            while not self.stopping and history.queued(name, 1):
+                with self._places:
+                    waiting = history.queued(name, 1)
+                    if waiting and not self.stopping:
+                        self._start(waiting[0])
+
+    def _start(self, deployment: Deployment) -> None:
+        try:
+            with self.opened(deployment) as run:
+                if _begins(run):
+                    act = self.acts.get(run.request.kind, _refuse_unknown)
+                    at_edge(run, _refuse_frozen if _is_frozen(run) else act)
+        except (LogError, ConfigError) as exc:
+            history = self.site.history
+            history.end(history.move(deployment, REFUSED, one_line(exc.message)))
+            self._tell()
+
+    @contextlib.contextmanager
+    def opened(self, deployment: Deployment, *, needs_log: bool = True) -> Iterator[Run]:
+        """Give a deployment what it needs to run, where followers and `cancel` find it; raise LogError."""
+        site = self.site
+        row, project = site.known(deployment.project), site.host.project(deployment.project)
+        settings = site.settings_of(row, needs_sound=needs_log)  # what was interrupted must come to its end
+        redactor = release.redactor_of(settings)
+        release.recall(project, redactor)
+        writer = log.Log(project.log_file(deployment.number), redactor, needed=needs_log)
+        run = Run.of(site, row, settings, deployment, writer)
+        key = (deployment.project, deployment.number)
+        self.running[key] = run
+        self._tell()
+        try:
+            yield run
+        finally:
+            run.salt.close()
+            del self.running[key]
+            writer.close()
+            if run.deployment.state == DEPLOYED:
+                release.remember(project, redactor, live=True)
+            self._tell()
+
     def _work(self, name: str) -> None:
         """Be the lane of a project until nothing is left to do; what fails is tried again, ever more slowly."""
         failures = 0
         while True:
             try:
-                work_off(self.site, name, self._places, lambda: self.stopping)
+                self.work_off(name)
                 failures = 0
                 if self._leaves(name):
                     return
@@ -236,14 +264,14 @@ class Lanes:
         self._halt.set()
         with self._lock:
             self._lock.wait_for(lambda: self._hurry or not self._threads, limit)
-        for run in list(self.site.running.values()):
+        for run in list(self.running.values()):
             if not run.undoing:
                 with contextlib.suppress(StoreError):  # then its reason does not say who
                     self.site.history.set_cancelled(run.deployment, STOPPED)
                 threading.Thread(target=run.cancel, daemon=True).start()  # what is deaf takes seconds to stop
         with self._lock:  # a lane that runs nothing can but wait for a lock that another process holds
-            self._lock.wait_for(lambda: not self._threads or not self.site.running, going_back(limit))
-        return sorted({name for name, _ in list(self.site.running)})
+            self._lock.wait_for(lambda: not self._threads or not self.running, going_back(limit))
+        return sorted({name for name, _ in list(self.running)})
 
     def hurry(self) -> None:
         """Have `stop` wait no longer. A signal handler may call this while `stop` waits."""
@@ -262,7 +290,7 @@ class Lanes:
         if open_ones[0].state == QUEUED and self._drop(open_ones[0], who):
             return self.site.history.deployment(name, open_ones[0].number)
         self.site.history.set_cancelled(open_ones[0], who)
-        run = self.site.running.get((name, open_ones[0].number))
+        run = self.at_work(open_ones[0])
         if run is not None:
             threading.Thread(target=run.cancel, daemon=True).start()  # what is deaf takes seconds to stop
         return open_ones[0]
@@ -278,5 +306,5 @@ class Lanes:
         writer.tell(Verdict(CANCELLED, dropped.request.kind, waiting.project, waiting.number, reason=why))
         writer.close()
         self.site.history.end(dropped)
-        self.site.tell()
+        self._tell()
         return True

@@ -10,7 +10,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -36,6 +36,7 @@ class Pulse:
     """A thread that knows when to ask which release, and a few that ask."""
 
     site: Site
+    deploys: Callable[[str], bool]  # whether a project is deployed just now: then it is not asked
     _due: dict[str, float] = field(default_factory=dict)  # when to ask, by the clock that nobody sets
     _times: dict[str, int] = field(default_factory=dict)  # failures in a row, also those that are not recorded
     _waiting: deque[str] = field(default_factory=deque)
@@ -144,7 +145,7 @@ class Pulse:
         """Return what does not answer and why, or nothing; raise CancelledError where it is deployed meanwhile."""
 
         def tell() -> None:
-            if self._over.is_set() or any(name == row.project for name, _ in list(self.site.running)):
+            if self._over.is_set() or self.deploys(row.project):
                 raise CancelledError("it is deployed")
 
         for check in _checks(row):

@@ -86,9 +86,8 @@ def _notes(site: Site, row: ProjectRow, account: Account) -> Iterator[str]:
     """Yield what a caller should know before it begins."""
     if account.uid is None:
         yield f"it runs as {account.name}: this host has no account {row.name}-user"
-    for name, number in list(site.running):
-        if name == row.name:
-            yield f"deployment {number} of {row.name} is running: project/ can change meanwhile"
+    for each in site.history.unfinished(row.name):
+        yield f"deployment {each.number} of {row.name} is running: project/ can change meanwhile"
 
 
 def _opened(path: Path, name: str, held: contextlib.ExitStack) -> int:

@@ -14,6 +14,7 @@ from corpushooks.deployment import DEPLOYED, Deployment, ProjectRow, Request
 from corpushooks.errors import RefusedError
 from corpushooks.follower import follow
 from corpushooks.hints import command
+from corpushooks.lanes import Lanes
 from corpushooks.peer import Connection
 from corpushooks.screen.rows import complaint
 from corpushooks.site import Site
@@ -30,8 +31,9 @@ class Turns:
     locks: dict[str, threading.Lock] = field(default_factory=dict)
 
     @contextmanager
-    def of(self, site: Site, peer: Connection, name: str) -> Iterator[ProjectRow]:
+    def of(self, lanes: Lanes, peer: Connection, name: str) -> Iterator[ProjectRow]:
         """Be the only one who sets something in a project, when nothing else will move its pillar.git."""
+        site = lanes.site
         lock, waiting = self.locks.setdefault(name, threading.Lock()), 0
         while not lock.acquire(timeout=0.5):
             peer.check()
@@ -41,8 +43,7 @@ class Turns:
                 if found.number != waiting:
                     waiting = found.number
                     peer.send(say=f"waiting for deployment {waiting}, of a pillar")
-                with site.changed:
-                    site.changed.wait(0.2)
+                lanes.await_change(0.2)
             yield site.known(name)
         finally:
             lock.release()
@@ -52,12 +53,16 @@ class Turns:
 class Call:
     """What somebody wants set, and who hears what comes of it."""
 
-    site: Site
+    lanes: Lanes
     peer: Connection
     request: Request  # who asks, and how what comes of it is deployed
     change: Change
     still: Callable[[], object]  # raises where they can no longer do so
     ssh: bool
+
+    @property
+    def site(self) -> Site:
+        return self.lanes.site
 
     def answer(self, name: str, enqueue: Enqueue | None, turns: Turns) -> dict[str, Any]:
         """Set it, and follow its deployment where there is to be one; return what came of it."""
@@ -71,7 +76,7 @@ class Call:
 
     def _once(self, name: str, enqueue: Enqueue | None, turns: Turns, turn: int) -> dict[str, Any] | None:
         """Do so on top of the branch as it is now; return None where that was moved meanwhile."""
-        with turns.of(self.site, self.peer, name) as row:
+        with turns.of(self.lanes, self.peer, name) as row:
             made = assigning.make(self.site, row, self.change, self.request.who)
             if made is None:
                 return self._unchanged(row)
@@ -82,7 +87,7 @@ class Call:
                 return self._keep(row, made)
             deployment = enqueue(name, self._of(made, turn))
         self.peer.send(say=f"pillar {view.short(made.commit)}: {made.message}", number=deployment.number)
-        deployment = follow(self.site, self.peer, deployment, 0, progress=self.request.progress)
+        deployment = follow(self.lanes, self.peer, deployment, 0, progress=self.request.progress)
         if assigning.was_overtaken(self.site, row, made, deployment):
             return None
         if deployment.state != DEPLOYED:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -54,8 +53,6 @@ class Site:
     probe: Probe = no_probe
     event: Event = no_event  # is told what happens, for whoever runs the host
     stopping: bool = False
-    running: dict[tuple[str, int], Run] = field(default_factory=dict)
-    changed: threading.Condition = field(default_factory=threading.Condition)  # what runs or waits
 
     def spell(self, said: Advice, *, ssh: bool = False) -> str:
         """Return advice as text, with the commands in it as one types them for this host, or over ssh."""
@@ -83,11 +80,6 @@ class Site:
         """Return what gives a project the ports that say auto: the same ones each time, once they are claimed."""
         busy = sockets.listening()
         return claims.giver(project.name, self.history.held(), lambda port: port not in busy)
-
-    def tell(self) -> None:
-        """Wake those who wait for their turn: something began, ended or was cancelled."""
-        with self.changed:
-            self.changed.notify_all()
 
     @contextmanager
     def effect(self, label: str) -> Iterator[None]:

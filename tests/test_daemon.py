@@ -22,6 +22,7 @@ from corpushooks.errors import NoDaemonError, RefusedError, UsageError
 from corpushooks.events import Verdict
 from corpushooks.follower import follow
 from corpushooks.history import History
+from corpushooks.lanes import Lanes
 from corpushooks.peer import Places
 from corpushooks.project import Host
 from corpushooks.run import run
@@ -459,7 +460,7 @@ def test_a_verdict_that_falls_between_two_looks_is_told(tmp_path: Path, monkeypa
     ours, theirs = socket.socketpair()
     with ours, theirs:
         site = Site(host, Settings(), history, FakeEngine())
-        assert follow(site, daemon.Connection(ours), queued, 0).state == "cancelled"
+        assert follow(Lanes(site, {}), daemon.Connection(ours), queued, 0).state == "cancelled"
         ours.close()
         assert b"error: cancelled" in heard(theirs)
     writer.close()

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import git, lanes, release
+from corpushooks import git, release
 from corpushooks.deployment import Request
+from corpushooks.lanes import Lanes
 from corpushooks.run import spawn
 from corpushooks.settings import Settings
 from corpushooks.site import Site
@@ -148,7 +149,7 @@ def test_cancelling_before_there_is_a_session_stops_the_one_that_comes(box: Box,
     engine = Stoppable()
     site = Site(box.host, Settings(), box.history, engine)  # type: ignore[arg-type]
     deployment = site.history.enqueue("hello", Request(token="t", kind="task"))
-    with lanes.opened(site, deployment) as run:
+    with Lanes(site, {}).opened(deployment) as run:
         run.cancel()
         assert not engine.stopped
         run.salt.open(release.live(run.project, "prod"))

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from corpushooks import acts, git
+from corpushooks import git
+from corpushooks.acts import ACTS
 from corpushooks.deployment import DONE, Deployment, Request
 from corpushooks.errors import CorpusError, StoreError
 from corpushooks.history import History
@@ -33,7 +34,7 @@ GATE = "gate:\n  cmd.run:\n    - name: touch {0}/begun; while ! test -e {0}/gate
 def test_tidying_collects_once_in_what_has_worked(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Path] = []
     monkeypatch.setattr(git, "maintain", asked.append)
-    lanes = Lanes(Site(box.host, Settings(), History(box.host.store), FakeEngine()))
+    lanes = Lanes(Site(box.host, Settings(), History(box.host.store), FakeEngine()), ACTS)
     lanes.wake("hello")
     lanes.stop()
     lanes.tidy()
@@ -108,7 +109,7 @@ def test_a_place_is_given_back_where_something_fails() -> None:
 
 
 @pytest.fixture
-def here(new_box: Callable[..., Box], monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Lanes, list[str]]]:
+def here(new_box: Callable[..., Box]) -> Iterator[tuple[Lanes, list[str]]]:
     """Return the lanes of a host with `hello` and `other`, one place, and tasks that only say that they ran."""
     box, order = new_box(), list[str]()
     box.init()
@@ -118,9 +119,8 @@ def here(new_box: Callable[..., Box], monkeypatch: pytest.MonkeyPatch) -> Iterat
         order.append(f"{run.project.name} {run.deployment.number}")
         run.move(DONE)
 
-    monkeypatch.setitem(acts.ACTS, "task", note)
     site = Site(box.host, Settings(max_parallel=1), History(box.host.store), FakeEngine())
-    yield Lanes(site), order
+    yield Lanes(site, {**ACTS, "task": note}), order
     site.history.close()
 
 
@@ -319,9 +319,9 @@ def test_a_store_that_is_locked_too_long_leaves_nothing_half(box: Box, label: st
     with capture_logs(), closing(History(box.host.store, patience=0.05)) as store:
         site = Site(box.host, Settings(), store, FakeEngine(), probe)
         store.enqueue("hello", Request(token="t", new=box.work().head))
-        working = Lanes(site)
+        working = Lanes(site, ACTS)
         working.wake("hello")
-        until(lambda: held.is_set() and not site.running)
+        until(lambda: held.is_set() and not working.running)
         assert working.busy()
         assert store.deployment("hello", 2).ended is None
         other.execute("ROLLBACK")
@@ -358,7 +358,7 @@ def test_a_store_that_fails_for_a_moment_breaks_no_project(
 
         monkeypatch.setattr(store, method, flickers)
         store.enqueue("hello", Request(token="t", new=box.work().head))
-        working = Lanes(Site(box.host, Settings(), store, FakeEngine()))
+        working = Lanes(Site(box.host, Settings(), store, FakeEngine()), ACTS)
         working.wake("hello")
         until(lambda: not working.busy())
         done, row = store.deployment("hello", 2), store.project("hello")

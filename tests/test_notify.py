@@ -24,13 +24,15 @@ import apprise
 import pytest
 from aiosmtpd.controller import Controller
 
-from corpushooks import announce, distribution, lanes, notice, notify, prepare
+from corpushooks import announce, distribution, notice, notify, prepare
+from corpushooks.acts import ACTS
 from corpushooks.deployment import Request
 from corpushooks.doctor import privacy
 from corpushooks.doctor.patient import Patient
 from corpushooks.errors import ConfigError, CorpusError, UsageError
 from corpushooks.history import open_store
 from corpushooks.init import init
+from corpushooks.lanes import Lanes
 from corpushooks.notice import Notice, Template, render
 from corpushooks.project import Host
 from corpushooks.run import Output, run
@@ -285,7 +287,7 @@ def test_without_apprise_a_line_says_so(new_box: Callable[..., Box], monkeypatch
         run(["git", "--git-dir", box.project().code_git, "fetch", "--quiet", work.path, "+HEAD:refs/heads/topic"])
         site = Site(box.host, load(box.host.config_file), store, FakeEngine())
         store.enqueue("hello", prepare.requested(site, row, Request(new=work.head, via="command", who="ann")))
-        lanes.work_off(site, "hello", contextlib.nullcontext())
+        Lanes(site, ACTS).work_off("hello")
     assert box.deployment(1).state == "deployed" and f"warning: {MISSING}" in box.log(1).splitlines()
 
 

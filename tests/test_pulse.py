@@ -66,7 +66,7 @@ def asking(box: Box, told: Settings | None = None) -> Iterator[tuple[Site, Pulse
     found = told or parse(box.host.config_file.read_bytes(), "config")
     with closing(History(box.host.store)) as history:
         site = Site(box.host, found, history, FakeEngine())
-        yield site, Pulse(site)
+        yield site, Pulse(site, lambda name: False)
 
 
 def test_a_change_is_shown_and_told_once_and_nothing_is_rolled_back(

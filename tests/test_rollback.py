@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import pytest
 
-from corpushooks import init, lanes
+from corpushooks import init
+from corpushooks.acts import ACTS
 from corpushooks.deployment import Request
+from corpushooks.lanes import Lanes
 from corpushooks.project import Project
 from corpushooks.run import run
 from corpushooks.settings import Settings
@@ -314,9 +314,9 @@ def test_a_daemon_that_is_stopped_in_the_roll_back_leaves_it_to_the_next(box: Bo
     site = Site(box.host, Settings(), box.history, FakeEngine(), stopped)
     with box.interpreter():
         waiting = site.history.enqueue("hello", Request(new=bad, token="t"))
-        lanes.work_off(site, "hello", nullcontext())
+        Lanes(site, ACTS).work_off("hello")
         assert site.history.deployment("hello", waiting.number).state == "rolling_back"
-        lanes.work_off(Site(box.host, Settings(), site.history, FakeEngine()), "hello", nullcontext())
+        Lanes(Site(box.host, Settings(), site.history, FakeEngine()), ACTS).work_off("hello")
     assert site.history.deployment("hello", waiting.number).state == "rolled_back"
     assert box.row().broken is None
     assert tree_of(box.project().tree) == before

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -11,9 +10,11 @@ from pathlib import Path
 import pytest
 import structlog
 
-from corpushooks import acts, client, lanes, tree
+from corpushooks import client, tree
+from corpushooks.acts import ACTS
 from corpushooks.deployment import Request
 from corpushooks.history import History
+from corpushooks.lanes import Lanes
 from corpushooks.redaction import MARK
 from corpushooks.run import run
 from corpushooks.settings import load
@@ -351,7 +352,7 @@ def test_a_broken_project_says_no_secret(box: Box, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(tree, "restore", fail)
     site = Site(box.host, load(box.host.config_file), History(box.host.store), FakeEngine())
     site.history.enqueue("hello", Request(new=work.head, token="t"))
-    lanes.work_off(site, "hello", contextlib.nullcontext())
+    Lanes(site, ACTS).work_off("hello")
     assert box.row().broken == f"the roll back of deployment 2 failed: lost {MARK}"
     assert "hunter2" not in box.log(2) and f"lost {MARK}" in box.log(2)
 
@@ -370,10 +371,9 @@ def test_a_fault_of_our_own_says_no_secret(box: Box, monkeypatch: pytest.MonkeyP
     with monkeypatch.context() as patch, structlog.testing.capture_logs() as logs:
         patch.setattr(tree, "sync", fail)
         site.history.enqueue("hello", Request(token="t"))
-        lanes.work_off(site, "hello", contextlib.nullcontext())
-        patch.setitem(acts.ACTS, "deploy", fail)
+        Lanes(site, ACTS).work_off("hello")
         site.history.enqueue("hello", Request(token="u"))
-        lanes.work_off(site, "hello", contextlib.nullcontext())
+        Lanes(site, {**ACTS, "deploy": fail}).work_off("hello")
     assert box.deployment(2).reason == f"sync failed: RuntimeError: lost {MARK}"
     assert box.deployment(3).reason == f"internal error: lost {MARK}"
     assert f"lost {MARK}" in box.log(2) and f"lost {MARK}" in logs[0]["exception"]

@@ -6,17 +6,18 @@ import getpass
 import json
 import secrets
 import sys
-from contextlib import nullcontext
 from dataclasses import asdict, replace
 from typing import Any
 
 import click
 
-from corpushooks import client, lanes, log, prepare, screen
+from corpushooks import client, log, prepare, screen
+from corpushooks.acts import ACTS
 from corpushooks.cli.base import JSON, NAME, Context, Screen, check_outside, exit_code, outcome, show
 from corpushooks.deployment import Request
 from corpushooks.errors import BrokenError
 from corpushooks.hints import Advice, Hint, command
+from corpushooks.lanes import Lanes
 
 
 def _ask(context: Context, name: str, request: Request, as_json: bool, instead: Advice = "") -> None:
@@ -98,7 +99,7 @@ def _deploy_here(context: Context, name: str, request: Request, as_json: bool) -
                 replace(request, via="command", who=getpass.getuser(), insist=request.force or request.insist),
             ),
         )
-        lanes.work_off(site, name, nullcontext())
+        Lanes(site, ACTS).work_off(name)
         done = site.history.deployment(name, deployment.number)
         lines = screen.texts(log.read(site.host.project(name).log_file(done.number)), whole=False)
         show(as_json, done.as_json(), lines)
