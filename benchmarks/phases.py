@@ -20,14 +20,14 @@ from corpushooks.project import Host
 from corpushooks.run import spawn
 from corpushooks.settings import load
 from corpushooks.site import Site, make_engine
-from tests.host import Box
+from tests.host import Box, until
 from tests.shared import world
 
-# Each phase ends where the named effect begins or ends; the table is in this order.
+# Each phase ends where the named effect begins or ends, in the order of the table. Every push has these effects.
 PHASES = (
     ("git, the hook, the daemon's first checks", "aim", "before"),
     ("from which commit to which, pins", "pin", "after"),
-    ("may it be deployed, and its files' syntax", "check syntax", "after"),
+    ("may it be deployed", "1 archive", "before"),
     ("archive", "1 archive", "after"),
     ("stage, project/, wiring", "wire", "after"),
     ("cfg: grains, pillar and sample from Salt", "compute cfg", "after"),
@@ -43,31 +43,49 @@ def serve(root: Path) -> None:
     """Be a daemon that notes its effects."""
     host = Host(root)
     settings = load(host.config_file)
-    notes = open(root / "effects", "w", buffering=1, encoding="utf-8")  # noqa: SIM115
+    notes = open(root / "effects", "a", buffering=1, encoding="utf-8")  # noqa: SIM115
 
     def probe(label: str, when: str) -> None:
         notes.write(f"{time.perf_counter()}\t{label}\t{when}\n")
 
-    daemon.run(Site(host, settings, open_store(host), make_engine(host, settings), probe), embedded=False)
+    daemon.run(lambda: Site(host, settings, open_store(host), make_engine(host, settings), probe), embedded=False)
 
 
-def measure(box: Box, pushes: int) -> list[list[float]]:
-    """Return for each push how long each phase took, in seconds."""
-    found = []
+def measure(folder: Path, sls: int, pushes: int) -> list[list[float]]:
+    """Push to a project of so many SLS files; return for each push how long each phase took, in seconds."""
+    box = Box(folder / "box", salt=True)
+    box.root.mkdir()
+    box.init()
     notes = box.host.root / "effects"
-    for number in range(pushes + 1):
-        box.work().commit({"changed": str(number)})
-        notes.write_text("")  # the daemon appends
-        start = time.perf_counter()
-        pushed(box.work())
-        end = time.perf_counter()
-        box.ended(number + 2)
-        found.append(_phases(start, end, notes.read_text().replace("\0", "")))
-    return found[1:]
+    try:
+        _start(box)
+        box.work().commit({f".salt/{number:02d}_state.sls": STATE.format(number) for number in range(sls)})
+        return [_phases(notes, *_push(box, notes, number)) for number in range(pushes + 2)][2:]  # the first two warm up
+    finally:
+        box.stop()
 
 
-def _phases(start: float, end: float, text: str) -> list[float]:
-    times = {tuple(line.split("\t")[1:]): float(line.split("\t")[0]) for line in text.splitlines()}
+def _start(box: Box) -> None:
+    with open(box.root / "daemon.log", "ab") as log:
+        words = [sys.executable, "-m", "benchmarks.phases", "--serve", box.host.root]
+        box.daemon = spawn(words, cwd=Path(__file__).parent.parent, stdout=log.fileno(), stderr=log.fileno())
+    until(box.reachable)
+
+
+def _push(box: Box, notes: Path, number: int) -> tuple[float, float]:
+    """Push a change; return when that began and ended."""
+    box.work().commit({"changed": str(number)})
+    notes.write_text("")  # the daemon appends
+    start = time.perf_counter()
+    pushed(box.work())
+    end = time.perf_counter()
+    box.ended(number + 1)
+    return start, end
+
+
+def _phases(notes: Path, start: float, end: float) -> list[float]:
+    rows = [line.split("\t") for line in notes.read_text().splitlines()]
+    times = {(label, when): float(at) for at, label, when in rows}
     marks = [start, *(times[label, when] for _, label, when in PHASES), end]
     return [after - before for before, after in itertools.pairwise(marks)]
 
@@ -83,18 +101,7 @@ def main() -> None:
         serve(given.serve)
         return
     with tempfile.TemporaryDirectory(prefix="corpushooks-phases-") as folder, world(Path(folder) / "home"):
-        box = Box(Path(folder) / "box", salt=True)
-        box.root.mkdir()
-        box.init()
-        words = [sys.executable, "-m", "benchmarks.phases", "--serve", box.host.root]
-        box.daemon = spawn(words, cwd=Path(__file__).parent.parent)
-        while not box.reachable():
-            time.sleep(0.01)
-        box.work().commit({f".salt/{number:02d}_state.sls": STATE.format(number) for number in range(given.sls)})
-        pushed(box.work())
-        box.ended(1)
-        rows = measure(box, given.pushes)
-        box.stop()
+        rows = measure(Path(folder), given.sls, given.pushes)
     medians = [statistics.median(column) * 1000 for column in zip(*rows, strict=True)]
     for name, took in zip([*(name for name, *_ in PHASES), LAST], medians, strict=True):
         print(f"| {name} | {took:.1f} |")

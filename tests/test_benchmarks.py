@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import measure, rows
+from benchmarks import measure, phases, rows
 from benchmarks.__main__ import NEWEST, newest
+from tests.shared import world
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -43,6 +44,13 @@ def test_a_row_is_measured(tmp_path: Path) -> None:
     (row,) = rows.ROWS["hook"](tmp_path, 1)
     assert row.what == "hook: start, hand over, answer"
     assert row.ratio > 0
+
+
+def test_the_phases_of_a_push_are_measured(tmp_path: Path) -> None:
+    with world(tmp_path / "who"):
+        (found,) = phases.measure(tmp_path, 1, 1)
+    assert len(found) == len(phases.PHASES) + 1
+    assert all(took > 0 for took in found), found
 
 
 def test_the_readme_shows_the_newest() -> None:
