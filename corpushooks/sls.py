@@ -41,6 +41,7 @@ _FOREIGN = re.compile(  # what of makina-states is not here, in the words of Sal
     r"Specified SLS '?(makina-states\.[\w.-]+)|Jinja error: (makina-states/\S+)|has no attribute '(mc_[\w.]+)"
     r"|State '(mc_[\w.]+)' was not found|(?:Jinja error: |^)(\S+) is not supported here"
 )
+_UNSUPPORTED = re.compile(r" is not supported here\b")  # our files say so, from within Jinja
 _INSTEAD = re.compile(r" is not supported here(: use [^;\n]+)")
 _ABSENT = re.compile(r"Specified SLS '([^']+)' in environment \S+ is not available")
 _PLAIN = tuple(
@@ -116,11 +117,16 @@ class Problem:
     file: str
     line: int | None
     message: str
-    later: bool = False  # it may be well once something is installed
+    kind: str = "compile"  # that of the finding: syntax, missing, later, compile
 
     @property
     def at(self) -> Place:
         return Place(shown(Path(self.file).name), self.line)
+
+    @property
+    def brief(self) -> str:
+        """The message without Salt's excerpt of the file, where the line is known."""
+        return self.message.partition("\n---")[0].strip() if self.line else self.message
 
     def __str__(self) -> str:
         return f"{self.at}: {self.message}"
@@ -160,8 +166,10 @@ def problem(text: str, file: Path, roots: Sequence[Path]) -> Problem:
     found = _problem(text, file, roots)
     for pattern, plain in _PLAIN:
         if said := pattern.match(found.message):
-            return replace(found, message=said.expand(plain) + found.message[said.end() :])
-    return found
+            return replace(found, kind="missing", message=said.expand(plain) + found.message[said.end() :])
+    if _UNSUPPORTED.search(found.message):
+        return replace(found, kind="missing")
+    return replace(found, kind="syntax") if found.message.startswith("YAML: ") else found
 
 
 def _problem(text: str, file: Path, roots: Sequence[Path]) -> Problem:
@@ -360,14 +368,14 @@ def _include_problem(minion: Minion, wanted: str) -> Problem:
 
 def compiled_of(minion: Minion, sls: str, told: Mapping[str, Any]) -> Compiled:
     """Return what the loader module's `check` told of an SLS."""
-    result = [text for text in told["errors"] if not text.startswith(("Pillar failed to render", "Reason:"))]
+    aside = ("Pillar failed to render", "Reason:")
     roots = (*minion.states, *minion.pillars)
     file = source(sls, roots) or Path(sls.rpartition(".")[2] + ".sls")
-    problems = [_or_later(text, file, roots) for text in result]
+    problems = [_of_kind(kind, text, file, roots) for kind, text in told["errors"] if not text.startswith(aside)]
     states = tuple(Planned(*each) for each in told["states"])
     return Compiled(problems, states, tuple((line, text) for line, text in told["commands"]))
 
 
-def _or_later(text: str, file: Path, roots: Sequence[Path]) -> Problem:
-    later = text.startswith("later: ")
-    return replace(problem(text.removeprefix("later: "), file, roots), later=later)
+def _of_kind(kind: str, text: str, file: Path, roots: Sequence[Path]) -> Problem:
+    found = problem(text, file, roots)
+    return replace(found, kind=kind) if kind else found

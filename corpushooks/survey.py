@@ -37,14 +37,7 @@ PROGRAMS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 def of_problem(found: Release, problem: Problem) -> Finding:
     """Return what Salt says is wrong as a finding."""
-    missing = re.search(
-        r"is not supported here|^(included SLS|imported file|function) \S+ does not exist", problem.message
-    )
-    kind = "later" if problem.later else "missing" if missing else "compile"
-    if problem.message.startswith(("Jinja: ", "YAML: ")):
-        kind = "syntax"
-    text = problem.message.partition("\n---")[0].strip() if problem.line else problem.message
-    return Finding(kind, named(found, Path(problem.file)), problem.line, text)
+    return Finding(problem.kind, named(found, Path(problem.file)), problem.line, problem.brief)
 
 
 def static(found: Release, read_: Texts) -> list[Finding]:

@@ -151,7 +151,7 @@ class _FakeSession(CallSession):
         try:
             high = self._render(sls, pillar)
         except _Wrong as exc:
-            return {"errors": [*errors, str(exc)], "states": [], "commands": []}
+            return {"errors": [["", text] for text in (*errors, str(exc))], "states": [], "commands": []}
         known = {"cmd.run", *FUNCTIONS}
         found = [(state_id, *each) for state_id, body in high.items() for each in _functions(body)]
         unknown = [
@@ -159,7 +159,11 @@ class _FakeSession(CallSession):
             for state_id, function, _ in found
             if function not in known
         ]
-        return {"errors": [*errors, *unknown], "states": [[*each, sls] for each in found], "commands": []}
+        return {
+            "errors": [["", text] for text in (*errors, *unknown)],
+            "states": [[*each, sls] for each in found],
+            "commands": [],
+        }
 
     def _grains(self) -> dict[str, Any]:
         given = self.minion.dir / "grains"

@@ -52,7 +52,7 @@ def configured(world: World, **config: Any) -> salt.Session:
 
 def problems(session: salt.Session, sls: str) -> list[str]:
     """Return what is wrong with an SLS, but that a program which it installs is not there yet."""
-    return [problem.message for problem in session.check([sls])[0] if not problem.later]
+    return [problem.message for problem in session.check([sls])[0] if problem.kind != "later"]
 
 
 HOOKS = (  # what projects of that time require or watch
@@ -203,7 +203,7 @@ def test_what_needs_a_program_that_is_not_installed_yet_is_no_fault(world: World
     text = "a: rabbitmq_cluster.join\nb: rabbitmq_cluster.jion\nc: win_dacl.present\nd: rabbitmq_clutser.join\n"
     with configured(world) as session:
         found = session.check([world.sls("one", text)])[0]
-    assert [(each.line, each.later) for each in found] == [(1, True), (2, False), (3, False), (4, False)]
+    assert [(each.line, each.kind) for each in found] == [(1, "later"), (2, "compile"), (3, "compile"), (4, "compile")]
     assert "rabbitmq_cluster.join in state [a] is not available yet: Command not found: rabbitmqctl" in found[0].message
 
 

@@ -43,7 +43,7 @@ class AnySession:
 
     def syntax(self, files: Sequence[Path]) -> list[Problem]:
         told = self._ask("syntax", [str(file) for file in files])
-        return [Problem(file, line, message) for file, line, message in told]
+        return [Problem(file, line, message, "syntax") for file, line, message in told]
 
     def facts(self, sample: Path | None, *, timeout: float | None = None) -> Facts:
         self._write(configuration(self.minion, None, {}))  # also since the trees may be others than a moment ago

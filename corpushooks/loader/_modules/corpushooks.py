@@ -14,7 +14,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ __pillar__: dict[str, Any]
 __context__: dict[str, Any]
 
 JINJA = re.compile(r"{[{%#]")
-LATER = "later: "
+WRONG, LATER = "", "later"  # kinds of what is wrong
 COMMANDS = [  # what of Salt runs a command
     f"cmd.{name}"
     for name in (
@@ -113,12 +113,12 @@ def syntax(files: list[str]) -> str:
 def check(sls: list[list[str]]) -> str:
     """Render and compile SLS files ([name, path] each), each by itself, and run nothing of them; say what each is.
 
-    {"errors": texts of what is wrong, "states": [[id, function, arguments, SLS]], "commands": [[line, text]] that its
-    Jinja would run}. A text that begins with LATER is of a state that may be there once something is installed.
+    {"errors": [[kind, text]] of what is wrong, "states": [[id, function, arguments, SLS]], "commands": [[line, text]]
+    that its Jinja would run}. The kind is LATER where a state or a function may be there once something is installed.
     """
     if __pillar__.get("_errors"):
         errors = ["Pillar failed to render with the following messages:", *__pillar__["_errors"]]
-        return _json([{"errors": errors, "states": [], "commands": []}] * len(sls))
+        return _json([{"errors": _wrong(errors), "states": [], "commands": []}] * len(sls))
     with salt.state.HighState(__opts__, context=dict(__context__), initial_pillar=dict(__pillar__)) as high:
         high.push_active()
         try:
@@ -212,21 +212,25 @@ def _compile(high: Any, sls: str, path: str, unrun: Unrun) -> dict[str, Any]:
     unrun.found = []
     data, errors = high.render_highstate({"base": [sls]})
     states = [_described(each) for each in _states(data)]
-    errors = list(errors or _compiled(high.state, data))
+    errors = _wrong(errors) if errors else _compiled(high.state, data)
     return {"errors": errors + _absent(high.state.functions, path, errors), "states": states, "commands": unrun.found}
 
 
-def _compiled(state: Any, data: Any) -> list[str]:
+def _wrong(errors: Iterable[str]) -> list[list[str]]:
+    return [[WRONG, text] for text in errors]
+
+
+def _compiled(state: Any, data: Any) -> list[list[str]]:
     data, errors = state.reconcile_extend(data)
     errors = errors + state.verify_high(data)
     if not errors:
         data, errors = state.requisite_in(data)
     if errors:
-        return list(errors)
+        return _wrong(errors)
     chunks, errors = state.compile_high_data(state.apply_exclude(data))
     if errors:
-        return list(errors)
-    return [text for low in chunks for text in _verified(state, low)]
+        return _wrong(errors)
+    return [error for low in chunks for error in _verified(state, low)]
 
 
 def _states(data: Any) -> Iterator[tuple[str, str, list[Any], str]]:
@@ -248,7 +252,7 @@ def _described(state: tuple[str, str, list[Any], str]) -> list[Any]:
     return [state_id, f"{kind}.{function}", json.loads(_json(arguments)), sls]
 
 
-def _absent(functions: Any, path: str, errors: list[str]) -> list[str]:
+def _absent(functions: Any, path: str, errors: list[list[str]]) -> list[list[str]]:
     """Name the templates that a file imports and the functions that it calls, whatever stops before: those not there.
 
     What depends on a condition is left out, and so is what `errors` name already.
@@ -258,15 +262,15 @@ def _absent(functions: Any, path: str, errors: list[str]) -> list[str]:
             tree = _environment().parse(handle.read())
     except (OSError, UnicodeDecodeError, jinja2.TemplateError):
         return []
-    said = "\n".join(text.partition("\n---")[0] for text in errors)  # without the excerpt of the file
-    found: list[str] = []
+    said = "\n".join(text.partition("\n---")[0] for _, text in errors)  # without the excerpt of the file
+    found: list[list[str]] = []
     for node in _unconditional(tree):
         name = _template(node) or _function(node)
-        if not name or name in said or f"{name}; line" in "\n".join(found):
+        if not name or name in said or any(f"{name}; line" in text for _, text in found):
             continue
         if isinstance(node, (nodes.Import, nodes.FromImport, nodes.Include)):
             if not _is_file(name):
-                found.append(f"Jinja error: {name}; line {node.lineno}")
+                found.append([WRONG, f"Jinja error: {name}; line {node.lineno}"])
         elif name not in functions:
             found.append(_no_function(functions, name, node.lineno))
     return found
@@ -305,24 +309,25 @@ def _is_file(name: str) -> bool:
     return any(os.path.isfile(os.path.join(root, name)) for root in __opts__["file_roots"]["base"])
 
 
-def _no_function(functions: Any, name: str, line: int) -> str:
+def _no_function(functions: Any, name: str, line: int) -> list[str]:
     module = name.partition(".")[0]
     reason = functions.missing_modules.get(module)
     if isinstance(reason, str) and not ELSEWHERE.search(f"{module} {reason}"):
-        return f"{LATER}{name} is not available yet: {' '.join(reason.split())}; line {line}"
-    return f"Jinja variable 'salt' has no attribute '{name}'; line {line}"
+        return [LATER, f"{name} is not available yet: {' '.join(reason.split())}; line {line}"]
+    return [WRONG, f"Jinja variable 'salt' has no attribute '{name}'; line {line}"]
 
 
-def _verified(state: Any, low: dict[str, Any]) -> list[str]:
+def _verified(state: Any, low: dict[str, Any]) -> list[list[str]]:
     """Return what is wrong with one state; where only a program that it needs is missing, that it comes later."""
     errors = state.verify_data(low)
     name, function = low["state"], low.get("fun")
     reason = state.states.missing_modules.get(name)
     if not errors or not isinstance(reason, str) or ELSEWHERE.search(f"{name} {reason}"):
-        return [f"{text} in state [{low['__id__']}]" for text in errors]
+        return _wrong(f"{text} in state [{low['__id__']}]" for text in errors)
     if not _defines(name, function):
-        return [f"State '{name}.{function}' was not found in state [{low['__id__']}]"]
-    return [f"{LATER}{name}.{function} in state [{low['__id__']}] is not available yet: {' '.join(reason.split())}"]
+        return _wrong([f"State '{name}.{function}' was not found in state [{low['__id__']}]"])
+    why = " ".join(reason.split())
+    return [[LATER, f"{name}.{function} in state [{low['__id__']}] is not available yet: {why}"]]
 
 
 def _defines(name: str, function: Any) -> bool:
