@@ -27,6 +27,8 @@ install() {
 
 need git git
 need setfacl acl
+need borg borgbackup
+need rsync rsync
 need strace strace
 need ssh openssh-client
 need sshd openssh-server

@@ -30,10 +30,11 @@ FLOORS = {
     "assemblies": "site session deadline voice release contents survey edits layout installer setup.accounts"
     " setup.actions",
     "doors": "git salt wiring tree outside health history accounts keyring directory authorized_keys log client peer"
-    " systemd units machine apt notify watch ran terminal",  # one thing each
+    " systemd units machine apt notify watch ran terminal backup",  # one thing each
     "rooms behind a door": "tree.drift tree.sync tree.snapshot tree.restore tree.permissions tree.scan tree.entries"
     " tree.differences tree.removal tree.flags tree.descriptors tree.report tree.acl tree.manifest tree.mounts"
     " git.checkouts git.listings git.commits git.refs git.sharing git.bare git.worktrees git.access"
+    " backup.borg backup.interface"
     " salt.warm salt.call salt.session salt.configuration salt.child salt.interface",
     "process": "store claimed vitals run disk locks obstacles patience leftovers safe_files sockets hostname"
     " distribution become",
@@ -42,7 +43,7 @@ FLOORS = {
     " checks.programs checks.states checks.keys checks.sent checks.texts checks.fixes pages progress view failure"
     " migrations"
     " figures old_logs events records push setup.manual sls deployment config references settings ldap schema"
-    " notice command endpoint keys rights project paths redaction text errors hints",
+    " notice keeping command endpoint keys rights project paths redaction text errors hints",
 }
 WORKER = {
     f"salt_worker.{path.stem}" for path in PACKAGE.glob("salt_worker/*.py") if path.stem != "__init__"
@@ -67,7 +68,7 @@ ONLY_IN = {  # what is outside -> the modules that may import it
 }
 FILES = [
     path
-    for folder in (".", "checks", "cli", "doctor", "git", "salt", "screen", "setup", "tree", "salt_worker")
+    for folder in (".", "backup", "checks", "cli", "doctor", "git", "salt", "screen", "setup", "tree", "salt_worker")
     for path in (PACKAGE / folder).glob("*.py")
     if path != PACKAGE / "__init__.py"
 ]
