@@ -43,6 +43,7 @@ from corpushooks.run import start_time, stop_group
 from corpushooks.site import Run, Site
 from corpushooks.text import one_line
 
+INTERRUPTED = "the daemon was stopped or the host went down"
 PROCEDURE = Procedure(
     (
         Step("archive", steps.archive, OnFailure.REFUSE),
@@ -112,7 +113,7 @@ def _goes_on(run: Run, step: Step, exc: Exception) -> bool:
     """Do what the table says of a step that failed; return whether the procedure goes on."""
     if not isinstance(exc, CorpusError):
         run.voice.tell(_trace(exc))
-        exc = StepError(f"{step.name} failed: {type(exc).__name__}: {exc}")
+        exc = StepError(f"{step.name} failed", why=f"{type(exc).__name__}: {exc}")
     elif isinstance(exc, DoorError):  # it does not say in which step it was met
         exc = exc.within(step.name)
     if step.on_failure is OnFailure.WARN or run.deployment.state == DEPLOYED:
@@ -133,7 +134,7 @@ def refuse(run: Run, exc: CorpusError) -> None:
     if run.deployment.archive:
         tree.remove(run.archive)
         prepare.unpin(run)
-    run.move(REFUSED, exc.message)
+    run.move(REFUSED, exc)
     run.voice.tell(run.verdict(exc.message, exc.hint))
 
 
@@ -144,9 +145,9 @@ def _trace(exc: Exception) -> Traced:
 def _fail(run: Run, exc: CorpusError, *, stays: bool) -> None:
     """Roll back; in dev the failed tree stays for the developer, where it is the tree of one commit."""
     if stays and _may_stay(run):
-        _leave(run, exc.message)
+        _leave(run, exc)
     else:
-        roll_back(run, exc.message)
+        roll_back(run, exc)
 
 
 def _may_stay(run: Run) -> bool:
@@ -154,12 +155,13 @@ def _may_stay(run: Run) -> bool:
     return run.in_dev and run.settings.rollback != "always"
 
 
-def _leave(run: Run, reason: str) -> None:
+def _leave(run: Run, why: CorpusError) -> None:
     done = run.deployment
     steps.conclude(run)
     run.site.history.set_tree(run.project.name, done.new_code, done.new_pillar)
-    run.move(FAILED, reason)
-    run.voice.tell(replace(run.verdict(reason, see_log=True), how="left", commit=done.new_code, live=done.old_code))
+    run.move(FAILED, why)
+    said = run.verdict(why.message, see_log=True)
+    run.voice.tell(replace(said, how="left", commit=done.new_code, live=done.old_code))
     _afterwards(run)
 
 
@@ -183,12 +185,12 @@ def _afterwards(run: Run, begun: Sequence[str] = ()) -> None:
 # back
 
 
-def roll_back(run: Run, reason: str) -> None:
+def roll_back(run: Run, why: CorpusError) -> None:
     """Bring everything back to what it was; where that fails the project is broken."""
     layout.drop_ballast(run.project.host)
-    run.voice.tell(Complained(reason))
+    run.voice.tell(Complained(why.message))
     if run.deployment.state != ROLLING_BACK:
-        run.move(ROLLING_BACK, reason)
+        run.move(ROLLING_BACK, why)
     run.deadline.lifted = True
     try:
         _undo_though_killed(run)
@@ -248,7 +250,7 @@ def repair(run: Run) -> None:
             trees.bring_again(run)
         wiring.wire(run.project, run.row.environment)
     except CorpusError as exc:
-        run.move(FAILED, exc.message)
+        run.move(FAILED, exc)
         again = isinstance(exc, TreeError) and exc.hint
         log = command("log", name, run.deployment.number)
         hint = Hint(exc.hint, ", then ", command("repair", name)) if again else log
@@ -291,15 +293,15 @@ def recover(run: Run) -> None:
         _recover_running(run, begun)
     elif run.deployment.state == ROLLING_BACK:
         git.distrust(run.project.work_git)
-        roll_back(run, run.deployment.reason)
+        roll_back(run, StepError(run.deployment.reason))
     else:
         _recover_ended(run, begun)
 
 
 def _recover_running(run: Run, begun: list[str]) -> None:
-    interrupted = StepError("interrupted: the daemon was stopped or the host went down")
+    interrupted = StepError("interrupted", why=INTERRUPTED)
     if not run.request.sort.releases:
-        run.move(FAILED, interrupted.message)
+        run.move(FAILED, interrupted)
         run.voice.tell(run.verdict(interrupted.message, f"ask for the {run.request.kind} again"))
     elif decided(begun):
         run.voice.tell(Warned("interrupted while it was published; going on"))
@@ -317,14 +319,14 @@ def _fail_interrupted(run: Run, step: str, why: CorpusError) -> None:
         steps.keep_edited(run)  # what was saved since
     git.distrust(run.project.work_git)
     if not stays:
-        roll_back(run, why.message)
+        roll_back(run, why)
         return
     try:
         trees.bring(run)
     except CorpusError as exc:
-        roll_back(run, f"{why.message}; {exc.message}")
+        roll_back(run, StepError("interrupted", why=f"{INTERRUPTED}; {exc.message}"))
     else:
-        _leave(run, why.message)
+        _leave(run, why)
 
 
 def _recover_ended(run: Run, begun: list[str]) -> None:

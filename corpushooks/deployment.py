@@ -210,6 +210,7 @@ class Deployment:
     decided: float | None = None
     ended: float | None = None
     reason: str = ""
+    summary: str = ""  # the reason in a few words
     cancelled: str | None = None
 
     @property

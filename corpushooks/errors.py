@@ -54,29 +54,38 @@ class Place:
 
 
 class CorpusError(Exception):
-    """Say what is wrong in one line, and in `hint` which command helps."""
+    """Say what is wrong in one line, and in `hint` which command helps. `summary` says it in a few words, as git does.
+
+    That is the whole message, but where an error knows better.
+    """
 
     exit_code = 1
 
     def __init__(self, message: str, hint: Advice = "") -> None:
         super().__init__(message)
-        self.message = message
+        self.message = self.summary = message
         self.hint = Hint(hint)
 
-    def within(self: Error, *outer: str) -> Error:
-        """Return the same error, of which it is said first what it is about."""
-        return self.reworded(lambda text: ": ".join([*outer, text]))
+    def within(self: Error, step: str) -> Error:
+        """Return the same error, of which it is said first in which step it was met."""
+        found = self.reworded(lambda text: f"{step}: {text}")
+        found.summary = f"{step} failed"
+        return found
 
     def reworded(self: Error, change: Callable[[str], str]) -> Error:
-        """Return the same error with another message, such as one without secrets; what else it carries stays."""
+        """Return the same error in other words, such as without secrets; what else it carries stays."""
         found = copy.copy(self)
-        found.message = change(self.message)
+        found.message, found.summary = change(self.message), change(self.summary)
         found.args = (found.message,)
         return found
 
 
 class StepError(CorpusError):
-    """A step of a deployment failed."""
+    """A step of a deployment failed: `what` failed, and `why`."""
+
+    def __init__(self, what: str, hint: Advice = "", *, why: str = "") -> None:
+        super().__init__(f"{what}: {why}" if why else what, hint)
+        self.summary = what
 
 
 class CancelledError(StepError):

@@ -241,10 +241,13 @@ class History(Vitals):
         )  # fmt: skip
         return found[0] if found else None
 
-    def move(self, deployment: Deployment, state: str, reason: str = "") -> Deployment:
-        """Change the state of a deployment: the only way, and only along the table."""
+    def move(self, deployment: Deployment, state: str, reason: str = "", summary: str = "") -> Deployment:
+        """Change the state of a deployment: the only way, and only along the table. `summary`: the reason in short."""
         with self.change() as db:
             self._move(db, deployment, state, reason)
+            if summary:
+                key = (deployment.project, deployment.number)
+                db.execute("UPDATE deployment SET summary = ? WHERE project = ? AND number = ?", (summary, *key))
         return self.deployment(deployment.project, deployment.number)
 
     def _move(self, db: Connection, deployment: Deployment, state: str, reason: str) -> None:

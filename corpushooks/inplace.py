@@ -12,7 +12,7 @@ from corpushooks import claiming, edits, prepare, release, steps, survivors, wir
 from corpushooks.deployment import DONE
 from corpushooks.errors import BrokenError, CorpusError, DoorError, RefusedError, StepError, UsageError
 from corpushooks.events import NOTHING, Detail
-from corpushooks.hints import command
+from corpushooks.hints import Hint, command
 from corpushooks.procedure import Procedure, Step
 from corpushooks.progress import Mark
 from corpushooks.release import Release
@@ -31,7 +31,7 @@ def edit(run: Run) -> None:
         failed = run.deadline.cause(exc)
         survivors.after(run, failed)
         if isinstance(failed, StepError):
-            failed = StepError(failed.message, hint="nothing is rolled back; save a corrected file to deploy it")
+            failed.hint = Hint("nothing is rolled back; save a corrected file to deploy it")
         run.fail(failed)
         return
     run.move(DONE)

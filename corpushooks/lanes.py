@@ -29,6 +29,7 @@ from corpushooks.errors import (
     LogError,
     RefusedError,
     StateError,
+    StepError,
     StoreError,
 )
 from corpushooks.events import Traced, Verdict
@@ -89,22 +90,21 @@ def at_edge(run: Run, act: Callable[[Run], None]) -> None:
 
 def _internal_error(run: Run, exc: Exception) -> None:
     about = {"project": run.project.name, "deployment": run.deployment.number}
+    failed = StepError("internal error", why=str(exc))
     trace = "".join(traceback.format_exception(exc)).rstrip()
     structlog.get_logger().error("internal error", exception=run.voice.hide(trace), **about)
     run.voice.tell(Traced(trace))
     run.deployment = run.site.history.deployment(run.project.name, run.deployment.number)
     touched = TOUCHES in run.site.history.steps(run.deployment)
     if run.deployment.state == RUNNING and not touched:
-        run.move(FAILED, f"internal error: {exc}")
-        run.voice.tell(run.verdict(f"internal error: {exc}"))
+        run.move(FAILED, failed)
+        run.voice.tell(run.verdict(failed.message))
     elif run.deployment.state in (RUNNING, ROLLING_BACK):
         if run.deployment.state == RUNNING:
-            run.move(ROLLING_BACK, f"internal error: {exc}")
-        run.site.history.set_broken(
-            run.project.name, one_line(run.voice.hide(f"internal error: {exc}")), run.deployment.number
-        )
+            run.move(ROLLING_BACK, failed)
+        run.site.history.set_broken(run.project.name, one_line(run.voice.hide(failed.message)), run.deployment.number)
         run.move(BROKEN)
-        said = run.verdict(f"internal error: {exc}", command("repair", run.project.name))
+        said = run.verdict(failed.message, command("repair", run.project.name))
         run.voice.tell(replace(said, how="fault"))
 
 

@@ -133,6 +133,13 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
             told      TEXT NOT NULL DEFAULT ''    -- the state that people were told of
         ) STRICT""",
     ),
+    # why a deployment failed, in the few words that git shows: they were the beginning of its reason
+    7: (
+        "ALTER TABLE deployment ADD COLUMN summary TEXT NOT NULL DEFAULT ''",
+        """UPDATE deployment SET summary =
+            CASE instr(reason, ': ') WHEN 0 THEN reason ELSE substr(reason, 1, instr(reason, ': ') - 1) END
+            WHERE state IN ('rolling_back', 'rolled_back', 'broken', 'failed')""",
+    ),
 }
 VERSION = max(MIGRATIONS)
 TABLES = (  # what is worth saving

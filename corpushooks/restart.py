@@ -55,7 +55,7 @@ def restart(run: Run) -> None:
         failed = [unit.name for unit in found if not _restarted(run, unit)]
         failed += _settled(run, [unit for unit in found if unit.name not in failed])
         if failed:
-            raise StepError(f"not running: {', '.join(failed)}")
+            raise StepError("not running", why=", ".join(failed))
     except CorpusError as exc:
         run.fail(run.deadline.cause(exc))
         return

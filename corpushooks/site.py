@@ -169,9 +169,12 @@ class Run:
 
     # the outcome and what is said of it
 
-    def move(self, state: str, reason: str = "") -> None:
-        """Change the state of the deployment."""
-        self.deployment = self.site.history.move(self.deployment, state, one_line(self.voice.hide(reason)))
+    def move(self, state: str, why: CorpusError | None = None) -> None:
+        """Change the state of the deployment; `why` says why it does not succeed."""
+        reason, summary = (
+            one_line(self.voice.hide(text)) for text in ((why.message, why.summary) if why else ("", ""))
+        )
+        self.deployment = self.site.history.move(self.deployment, state, reason, summary)
         about = {"reason": self.deployment.reason} if self.deployment.reason else {}
         self.event("state", {"state": state, "kind": self.request.kind, "by": self.request.who, **about})
 
@@ -206,7 +209,7 @@ class Run:
 
     def fail(self, exc: CorpusError) -> None:
         """End a run that changed nothing which could be rolled back."""
-        self.move(REFUSED if isinstance(exc, (RefusedError, UsageError)) else FAILED, exc.message)
+        self.move(REFUSED if isinstance(exc, (RefusedError, UsageError)) else FAILED, exc)
         self.voice.tell(self.verdict(exc.message, exc.hint, see_log=isinstance(exc, StepError)))
 
 

@@ -166,7 +166,7 @@ def _await_health(run: Run) -> None:
         wrong = health.await_answer(check, run.deadline.patience(), run.start)
         run.voice.tell(HealthAsked(shortened(str(check)), time.monotonic() - began, wrong))
         if wrong:
-            raise StepError(f"health check failed: {shortened(str(check))}: {wrong}")
+            raise StepError("health check failed", why=f"{shortened(str(check))}: {wrong}")
 
 
 def conclude(run: Run, check: Check = endless) -> None:
@@ -187,7 +187,7 @@ def publish(run: Run, mark: Mark) -> Detail:
     for path, name, old, new in _moves(run):
         with run.site.effect("move ref"):
             if not git.move_ref(path, name, old, new) and git.ref(path, name) != new:
-                raise StepError(f"publish failed: {name} of {path.name} was moved meanwhile")
+                raise StepError("publish failed", why=f"{name} of {path.name} was moved meanwhile")
     with run.site.effect("record live"):
         run.deployment = run.site.history.publish(run.deployment)
     outside.settle(run.project, run.deployment.number)
@@ -328,14 +328,14 @@ def run_sls(run: Run, began: SlsBegan) -> Result:
             result = run.salt.session.run(sls, timeout=run.deadline.left())
     except SaltError as exc:
         run.deadline.check()
-        raise StepError(f"{name}: {exc}") from exc
+        raise StepError(name, why=str(exc)) from exc
     took = time.monotonic() - start
     run.event("sls", {"sls": stem, "ok": result.ok, "states": len(result.states), "seconds": round(took, 3)})
     run.salt.progress.end(result, "" if result.ok else run.salt.session.command(sls))
     named = [name for state in result.states if state.changes for name in (state.name, *state.changes)]
     run.salt.touched |= {name for name in named if str(name).startswith("/")}
     if not result.ok:
-        raise StepError(f"{name} failed: {failed_ids(result)}")
+        raise StepError(f"{name} failed", why=failed_ids(result))
     return result
 
 

@@ -51,8 +51,8 @@ def failed_ids(result: Result) -> str:
 def reason(deployment: Deployment) -> str:
     """Return why a push is rejected, as git shows it in brackets."""
     tails = {"rolled_back": "; rolled back", "broken": "; THE ROLL BACK FAILED", "failed": "; left as it is"}
-    if deployment.state in tails and deployment.request.kind != "plan":
-        return one_line(deployment.reason.partition(": ")[0]) + tails[deployment.state]
+    if deployment.state in tails and deployment.request.sort.releases:
+        return one_line(deployment.summary or deployment.reason) + tails[deployment.state]
     return one_line(deployment.reason)
 
 

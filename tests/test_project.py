@@ -182,6 +182,7 @@ def test_an_error_with_other_words_is_the_same_error(error: CorpusError) -> None
     assert type(hidden) is type(outer) is type(error)
     assert str(hidden) == hidden.message == error.message.replace("secret", "***")
     assert str(outer) == outer.message == f"sync: {error.message}" and str(outer.hint) == "do"
+    assert (hidden.summary, outer.summary) == (hidden.message, "sync failed")
     assert getattr(outer, "at", None) == getattr(error, "at", None)
 
 

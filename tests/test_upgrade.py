@@ -138,6 +138,7 @@ NEWER = ("key", "admission", "freeze", "claim", "command", "vitals")
 def take_back(db: sqlite3.Connection, tables: tuple[str, ...] = NEWER) -> None:
     """Take out of a store what is newer than version 1."""
     db.execute("DROP INDEX deployment_live")
+    db.execute("ALTER TABLE deployment DROP COLUMN summary")
     for table in tables:
         db.execute(f"DROP TABLE {table}")
 
@@ -181,6 +182,27 @@ def test_an_older_store_becomes_what_a_new_one_is_and_is_kept(tmp_path: Path, ve
     kept = tmp_path / f"store.sqlite.v{version}"
     assert (schema(kept), whole(kept)) == (before, ("ok", 1))
     assert kept.stat().st_mode & 0o777 == 0o600
+
+
+def test_why_a_deployment_failed_is_shortened_once_when_a_store_is_made_newer(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    older(path, 6)
+    reasons = {  # of a state: with what git shows of it
+        "rolled_back": ("install 10_app failed: app: no", "install 10_app failed"),
+        "broken": ("sync: no space left", "sync"), "failed": ("cancelled by ann", "cancelled by ann"),
+        "refused": ("no: not now", ""), "deployed": ("", ""),
+    }  # fmt: skip
+    with closing(sqlite3.connect(path)) as db:
+        for number, (state, (reason, _)) in enumerate(reasons.items(), 1):
+            db.execute(
+                "INSERT INTO deployment (project, number, token, state, request, queued, reason)"
+                " VALUES ('hello', ?1, ?1, ?2, '{}', 1, ?3)",
+                (number, state, reason),
+            )
+        db.commit()
+    with closing(History(path)) as store:
+        found = {one.state: (one.reason, one.summary) for one in store.deployments("hello")}
+    assert found == reasons
 
 
 def test_a_migration_that_fails_changes_nothing_and_is_done_again(

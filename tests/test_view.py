@@ -77,7 +77,12 @@ REASONS = {
 
 @pytest.mark.parametrize("state", REASONS)
 def test_the_reason_that_git_shows(state: str) -> None:
-    assert view.reason(replace(DONE, state=state, reason="install 10_app failed: app-service")) == REASONS[state]
+    assert (
+        view.reason(
+            replace(DONE, state=state, reason="install 10_app failed: app-service", summary="install 10_app failed")
+        )
+        == REASONS[state]
+    )
 
 
 @given(st.text(max_size=400))
