@@ -40,7 +40,7 @@ from corpushooks.history import History
 from corpushooks.keys import ADMIN, PUSH, READ
 from corpushooks.lanes import Lanes
 from corpushooks.peer import NUMBER_LIMIT, Asked, Connection, Places, not_understood
-from corpushooks.push import Command, Verdict, hint, judge, report
+from corpushooks.push import Command, Judgement, hint, judge, report
 from corpushooks.reports import EVERY, REPORTS, naming, tell
 from corpushooks.rights import Rights
 from corpushooks.screen.rows import complaint
@@ -141,7 +141,7 @@ class Desk:
         peer.send(report=reports)
 
     def _hints(
-        self, visitor: Visitor, row: ProjectRow, repo: str, verdict: Verdict, stored: Mapping[Command, str]
+        self, visitor: Visitor, row: ProjectRow, repo: str, verdict: Judgement, stored: Mapping[Command, str]
     ) -> list[str]:
         """Return what to tell of the refs of a push that were stored and deploy nothing."""
         found = [hint(repo, each, row.branch) for each in verdict.stored if not stored[each]]
@@ -156,7 +156,7 @@ class Desk:
         return survey.check_pillar(project, row.environment, self.site.settings_of(row), self.site.engine, commit)
 
     def _deploy_pushed(
-        self, peer: Connection, visitor: Visitor, asked: Asked, row: ProjectRow, verdict: Verdict, *, new: bool
+        self, peer: Connection, visitor: Visitor, asked: Asked, row: ProjectRow, verdict: Judgement, *, new: bool
     ) -> list[str]:
         """Queue what was pushed, unless it was before the daemon went away, and follow it."""
         assert verdict.request is not None
@@ -348,7 +348,7 @@ def _by(visitor: Visitor, row: ProjectRow, request: Request) -> Request:
     return replace(request, who=visitor.who, key=key, insist=insist)
 
 
-def _stored(path: Path, verdict: Verdict, *, atomic: bool) -> dict[Command, str]:
+def _stored(path: Path, verdict: Judgement, *, atomic: bool) -> dict[Command, str]:
     """Store what deploys nothing; say of each ref of a push that does not why it was not, or nothing.
 
     git itself moves no ref: where it could, those who push could too, past us.

@@ -47,7 +47,7 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Judgement:
     """What becomes of a push: what is refused by itself, what is only stored, and at most one request."""
 
     refused: tuple[tuple[Command, str], ...] = ()  # with the reason
@@ -112,7 +112,7 @@ def enabled(request: Request, step: str) -> bool:
 def judge(
     repo: str, branch: str, commands: Sequence[Command], given: Sequence[str], *, atomic: bool,
     deploy_pillar: bool = False,
-) -> Verdict:  # fmt: skip
+) -> Judgement:  # fmt: skip
     """Say what a push to `repo` (project or pillar) means; raise UsageError for what refuses it whole."""
     wanted = options(given)
     for command in commands:
@@ -127,17 +127,17 @@ def judge(
     if atomic and ours and len(commands) > 1:
         raise UsageError("an atomic push can deploy or do something else, not both", hint="push twice")
     _check_one(ours)
-    verdict = Verdict(refused, tuple(command for command in good if command not in ours))
+    judgement = Judgement(refused, tuple(command for command in good if command not in ours))
     if not ours:
-        return verdict
+        return judgement
     asks = {"deploy", "dry-run"} & set(given) or deploy_pillar or any(c.ref != head for c in ours)
     if repo == "pillar" and not asks:
-        return replace(verdict, accept=ours[0])
+        return replace(judgement, accept=ours[0])
     first = next((c for c in ours if c.ref == head), ours[0])
     kind = "plan" if first.ref == PLAN else wanted.kind
     old = "" if first.ref != head or first.creates else first.old
     request = replace(wanted, kind=kind, repo=repo, ref=first.ref, old=old, new=first.new)
-    return replace(verdict, request=request, deploying=tuple(ours))
+    return replace(judgement, request=request, deploying=tuple(ours))
 
 
 def _check_ref(ref: str) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from corpushooks.deployment import Deployment, Request
 from corpushooks.errors import UsageError
-from corpushooks.push import NOW, PLAN, STEPS, ZERO, Command, Verdict, enabled, hint, judge, options, report, select
+from corpushooks.push import NOW, PLAN, STEPS, ZERO, Command, Judgement, enabled, hint, judge, options, report, select
 
 ONE, TWO = "1" * 40, "2" * 40
 HEAD = "refs/heads/master"
@@ -20,7 +20,7 @@ def command(ref: str = HEAD, old: str = ONE, new: str = TWO) -> Command:
     return Command(old, new, ref)
 
 
-def judged(*commands: Command, given: tuple[str, ...] = (), repo: str = "project", **more: bool) -> Verdict:
+def judged(*commands: Command, given: tuple[str, ...] = (), repo: str = "project", **more: bool) -> Judgement:
     return judge(repo, "master", commands, given, **{"atomic": False, **more})
 
 
@@ -84,7 +84,7 @@ def test_a_step_runs_where_it_is_wanted(only: list[str], skip: list[str]) -> Non
 
 
 def test_the_branch_deploys() -> None:
-    assert judged(command()) == Verdict(
+    assert judged(command()) == Judgement(
         request=Request(repo="project", ref=HEAD, old=ONE, new=TWO), deploying=(command(),)
     )
     assert wanted(command(old=ZERO)).old == ""
@@ -113,8 +113,8 @@ def test_other_refs_are_stored_with_a_hint() -> None:
         command("refs/notes/x"),
         command("refs/heads/old", new=ZERO),
     )
-    verdict = judged(*others)
-    assert verdict == Verdict(stored=others)
+    judgement = judged(*others)
+    assert judgement == Judgement(stored=others)
     assert [hint("project", each, "master") for each in others] == [
         "topic is stored; only master deploys: git push REMOTE topic:master",
         "v1 is stored; only master deploys: git push REMOTE v1:master",
@@ -123,9 +123,9 @@ def test_other_refs_are_stored_with_a_hint() -> None:
 
 
 def test_one_push_may_deploy_and_store() -> None:
-    verdict = judged(command("refs/heads/topic"), command(), command(NOW))
-    assert verdict.stored == (command("refs/heads/topic"),)
-    assert [c.ref for c in verdict.deploying] == [HEAD, NOW]
+    judgement = judged(command("refs/heads/topic"), command(), command(NOW))
+    assert judgement.stored == (command("refs/heads/topic"),)
+    assert [c.ref for c in judgement.deploying] == [HEAD, NOW]
 
 
 ALONE = {  # refused by themselves
@@ -166,8 +166,8 @@ ALONE = {  # refused by themselves
 @pytest.mark.parametrize("one", ALONE, ids=lambda one: f"{one.ref} {one.new[:1]}")
 def test_one_ref_is_refused_by_itself_and_the_rest_goes_on(one: Command) -> None:
     topic = command("refs/heads/topic")
-    verdict = judged(one, topic)
-    assert verdict == Verdict(refused=((one, ALONE[one]),), stored=(topic,))
+    judgement = judged(one, topic)
+    assert judgement == Judgement(refused=((one, ALONE[one]),), stored=(topic,))
     if one.ref != HEAD:
         assert judged(one, command()).request
     with pytest.raises(UsageError, match=f"^{one.ref}: {ALONE[one]}$".replace("$(", r"\$\(").replace("id)", r"id\)")):
@@ -176,7 +176,7 @@ def test_one_ref_is_refused_by_itself_and_the_rest_goes_on(one: Command) -> None
 
 def test_what_is_there_can_be_deleted_whatever_it_is() -> None:
     old = [command(ref, new=ZERO) for ref in (f"refs/replace/{ONE}", "refs/heads/-x", "refs/tags/master", "refs/x/y")]
-    assert judged(*old) == Verdict(stored=tuple(old))
+    assert judged(*old) == Judgement(stored=tuple(old))
 
 
 REFUSED: dict[str, tuple[tuple[Command, ...], bool, str]] = {
@@ -237,16 +237,16 @@ def test_a_branch_that_only_begins_like_ours_is_another() -> None:
 
 
 def test_a_branch_that_leaves_no_place_for_ours_is_refused() -> None:
-    verdict = judge("project", "team/prod", [command("refs/heads/team")], (), atomic=False)
-    assert verdict.refused == ((command("refs/heads/team"), "it conflicts with refs/heads/team/prod"),)
+    judgement = judge("project", "team/prod", [command("refs/heads/team")], (), atomic=False)
+    assert judgement.refused == ((command("refs/heads/team"), "it conflicts with refs/heads/team/prod"),)
 
 
 # the pillar
 
 
 def test_a_pillar_is_checked_and_stored() -> None:
-    verdict = judged(command(), repo="pillar")
-    assert (verdict.accept, verdict.request) == (command(), None)
+    judgement = judged(command(), repo="pillar")
+    assert (judgement.accept, judgement.request) == (command(), None)
 
 
 @pytest.mark.parametrize(
