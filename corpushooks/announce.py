@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import grp
+import time
 from collections import deque
+from dataclasses import replace
 
 from corpushooks import hostname, log, notify, screen, view
 from corpushooks.deployment import FAILURES, RELEASING, Deployment
@@ -13,7 +15,7 @@ from corpushooks.hints import command
 from corpushooks.history import History
 from corpushooks.keyring import Keyring
 from corpushooks.keys import PUSH
-from corpushooks.notice import FAILURE, HEALTHY, INIT, RECOVERY, SUCCESS, TEST, UNHEALTHY, Notice
+from corpushooks.notice import FAILURE, HEALTHY, HELD, INIT, RECOVERY, SUCCESS, TEST, UNHEALTHY, Notice
 from corpushooks.project import Host, Project
 from corpushooks.push import enabled
 from corpushooks.settings import Settings
@@ -44,6 +46,23 @@ def ended(run: Run) -> int:
         run.voice.warn(wrong)
         return 0
     return len(run.settings.notify)
+
+
+def held(run: Run) -> None:
+    """Tell that a deployment waits for confirmation; what is in the way of that is a warning."""
+    if not run.settings.notify or not enabled(run.request, "notify") or HELD not in run.settings.notify_on:
+        return
+    done = run.deployment
+    until = time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(time.time() + (done.lease or 0)))
+    confirm = run.site.spell(command("confirm", done.project, done.number))
+    try:
+        said = replace(_told(run, HELD), log=(), command=confirm, until=until)
+        with run.site.effect("hold notice"):
+            wrong = _lacking() or _sent(run.project.host, pack(run.settings, run.project, said))
+    except CorpusError as exc:
+        wrong = exc.message
+    if wrong:
+        run.voice.warn(wrong)
 
 
 def _lacking() -> str:
@@ -83,7 +102,7 @@ def _told(run: Run, event: str) -> Notice:
     return Notice(
         event=event, host=_host(run.settings), project=done.project, environment=run.row.environment,
         number=done.number, outcome=view.outcome(done.state), what=first, who=done.request.who, key=done.request.key,
-        via=done.request.via, seconds=(done.decided or 0.0) - (done.started or 0.0), reason=done.reason,
+        via=done.request.via, seconds=done.took or 0.0, reason=done.reason,
         log=tuple(last), command=run.site.spell(command("log", done.project, done.number)), branch=run.row.branch,
     )  # fmt: skip
 

@@ -12,13 +12,29 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 
-from corpushooks import announce, archives, beyond, git, layout, prepare, reruns, steps, survivors, tree, trees, wiring
+from corpushooks import (
+    announce,
+    archives,
+    beyond,
+    git,
+    hold,
+    layout,
+    prepare,
+    reruns,
+    steps,
+    survivors,
+    tree,
+    trees,
+    wiring,
+)  # fmt: skip
 from corpushooks.deployment import (
     BROKEN,
     DECIDES,
     DEPLOYED,
     DONE,
     FAILED,
+    HELD,
+    HOLDS,
     REFUSED,
     ROLLED_BACK,
     ROLLING_BACK,
@@ -32,6 +48,7 @@ from corpushooks.errors import (
     RefusedError,
     SaltError,
     StepError,
+    StoppingError,
     StoreError,
     TreeError,
 )
@@ -56,6 +73,7 @@ PROCEDURE = Procedure(
         Step("notify", steps.notify, OnFailure.WARN),
     )
 )
+HOLDING = PROCEDURE.with_before(DECIDES, Step(HOLDS, hold.hold, OnFailure.ROLL_BACK, stays=False))
 ROLL_BACK = Procedure(
     (
         Step("refs", steps.take_back_refs),
@@ -88,15 +106,21 @@ def deploy(run: Run) -> None:
         run.voice.tell(_trace(exc))
         refuse(run, RefusedError(f"internal error: {type(exc).__name__}: {exc}"))
     else:
-        _go_on(run, PROCEDURE.steps)
+        _go_on(run, procedure_of(run).steps)
+
+
+def procedure_of(run: Run) -> Procedure:
+    """Return the rows of a deployment: those that are held have one more."""
+    return HOLDING if run.deployment.lease else PROCEDURE
 
 
 def _go_on(run: Run, rows: tuple[Step, ...]) -> None:
     """Run rows of the procedure until one ends it."""
     for step in rows:
         decides = step.name == DECIDES
+        concludes = decides and not run.deployment.held  # what was held was on the disk before
         try:
-            PROCEDURE.perform(run, step, _conclude if decides else None)
+            procedure_of(run).perform(run, step, _conclude if concludes else None)
         except Exception as exc:  # the edge of a lane: a fault of our own must roll back too
             if not _goes_on(run, step, exc):
                 return
@@ -111,6 +135,8 @@ def _conclude(run: Run) -> None:
 
 def _goes_on(run: Run, step: Step, exc: Exception) -> bool:
     """Do what the table says of a step that failed; return whether the procedure goes on."""
+    if run.deployment.state == HELD:
+        return _is_confirmed(run, exc)
     if not isinstance(exc, CorpusError):
         run.voice.tell(_trace(exc))
         exc = StepError(f"{step.name} failed", why=f"{type(exc).__name__}: {exc}")
@@ -125,6 +151,21 @@ def _goes_on(run: Run, step: Step, exc: Exception) -> bool:
         refuse(run, exc)
     else:
         _fail(run, exc, stays=step.stays)
+    return False
+
+
+def _is_confirmed(run: Run, exc: Exception) -> bool:
+    """Take back what is held and met an error, or leave it to the next daemon; return whether it was confirmed."""
+    if isinstance(exc, StoppingError):
+        return False
+    if isinstance(exc, StoreError):
+        raise exc  # the lane goes on holding it once the store is back
+    if not isinstance(exc, CorpusError):
+        run.voice.tell(_trace(exc))
+        exc = StepError(f"{HOLDS} failed", why=f"{type(exc).__name__}: {exc}")
+    if not hold.give_up(run, exc):
+        return True
+    roll_back(run, exc)
     return False
 
 
@@ -291,6 +332,10 @@ def recover(run: Run) -> None:
     begun = run.site.history.steps(run.deployment)
     if run.deployment.state == RUNNING:
         _recover_running(run, begun)
+    elif run.deployment.state == HELD:
+        if not hold.lease_of(run.deployment).survived:
+            git.distrust(run.project.work_git)
+        _go_on(run, HOLDING.from_step(HOLDS))
     elif run.deployment.state == ROLLING_BACK:
         git.distrust(run.project.work_git)
         roll_back(run, StepError(run.deployment.reason))
@@ -305,7 +350,7 @@ def _recover_running(run: Run, begun: list[str]) -> None:
         run.voice.tell(run.verdict(interrupted.message, f"ask for the {run.request.kind} again"))
     elif decided(begun):
         run.voice.tell(Warned("interrupted while it was published; going on"))
-        _go_on(run, PROCEDURE.from_the_decision())
+        _go_on(run, procedure_of(run).from_the_decision())
     elif touched(begun):
         _fail_interrupted(run, begun[-1], interrupted)
     else:
@@ -314,7 +359,7 @@ def _recover_running(run: Run, begun: list[str]) -> None:
 
 def _fail_interrupted(run: Run, step: str, why: CorpusError) -> None:
     """Roll back what was interrupted, for all we know by a power cut: in dev the files that it spoilt come again."""
-    stays = _may_stay(run) and PROCEDURE.stays_in(step)
+    stays = _may_stay(run) and procedure_of(run).stays_in(step)
     if stays:
         steps.keep_edited(run)  # what was saved since
     git.distrust(run.project.work_git)
@@ -335,7 +380,7 @@ def _recover_ended(run: Run, begun: list[str]) -> None:
     if done.state == DEPLOYED:
         if not run.voice.log.ended:
             _say_live(run)
-        _go_on(run, PROCEDURE.after_the_outcome(begun))
+        _go_on(run, procedure_of(run).after_the_outcome(begun))
         return
     if not run.voice.log.ended:
         run.voice.tell(replace(run.verdict(done.reason), how="late"))

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
-QUEUED, RUNNING, ROLLING_BACK = "queued", "running", "rolling_back"
+QUEUED, RUNNING, HELD, ROLLING_BACK = "queued", "running", "held", "rolling_back"
 DEPLOYED, DONE, REFUSED, CANCELLED, FAILED = "deployed", "done", "refused", "cancelled", "failed"
 ROLLED_BACK, BROKEN = "rolled_back", "broken"
 # Two rows of the journal say how far a deployment came: before the first nothing was touched; before the second it goes
 # back when it is interrupted, from that on it goes forward.
-TOUCHES, DECIDES = "sync", "publish"
+TOUCHES, HOLDS, DECIDES = "sync", "hold", "publish"
+AS_SET = -1  # of a request to hold: as long as the settings say
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ STATES: Mapping[str, State] = {
     state.name: state
     for state in (
         State(QUEUED, "waits", 0, frozenset({RUNNING, REFUSED, CANCELLED})),
-        State(RUNNING, "runs", 1, frozenset({DEPLOYED, DONE, REFUSED, ROLLING_BACK, FAILED})),
+        State(RUNNING, "runs", 1, frozenset({DEPLOYED, DONE, HELD, REFUSED, ROLLING_BACK, FAILED})),
+        State(HELD, "held", 1, frozenset({RUNNING, ROLLING_BACK})),  # nothing is final: it awaits a confirmation
         State(ROLLING_BACK, "rolls back", 1, frozenset({ROLLED_BACK, BROKEN})),
         State(DEPLOYED, "deployed", 0, succeeded=True),
         State(DONE, "done", 0, succeeded=True),
@@ -121,6 +123,8 @@ class Request:
     edited: tuple[str, ...] = ()  # of an edit: the files that were seen to change
     force: bool = False  # also over what was edited on the server, and over live commits
     insist: bool = False  # also what is frozen, by somebody who may; force of theirs does too
+    confirm: int = 0  # so many seconds it is held, or AS_SET; 0: where the settings say so
+    connection: str = ""  # the process of sshd that it came by; none: it came by no ssh
     nowait: bool = False
     progress: bool = False
 
@@ -212,6 +216,20 @@ class Deployment:
     reason: str = ""
     summary: str = ""  # the reason in a few words
     cancelled: str | None = None
+    lease: float | None = None  # how many seconds it is held before it is final
+    held: float | None = None  # since when
+    boot: str | None = None  # that, until when, by what only a reboot changes
+    until: float | None = None
+    answered: float | None = None  # when it was no longer held
+    confirmed: str | None = None  # by whom
+
+    @property
+    def took(self) -> float | None:
+        """How many seconds it worked, without those for which it was held; None: it has not worked, or works yet."""
+        if not self.decided or not self.started:
+            return None
+        waited = max(0.0, self.answered - self.held) if self.answered and self.held else 0.0
+        return max(0.0, self.decided - self.started - waited)
 
     @property
     def old(self) -> Revision:
@@ -231,7 +249,8 @@ class Deployment:
         """Return what --json shows of a deployment."""
         shown = asdict(self)
         request = shown.pop("request")
-        shown.pop("token")
+        for internal in ("token", "boot", "until"):
+            shown.pop(internal)
         return {**shown, "kind": request["kind"], "by": request["who"], "key": request["key"], "via": request["via"]}
 
 

@@ -19,6 +19,7 @@ from corpushooks import (
     freezing,
     git,
     hints,
+    hold,
     inspection,
     layout,
     prepare,
@@ -43,6 +44,7 @@ from corpushooks.peer import NUMBER_LIMIT, Asked, Connection, Places, not_unders
 from corpushooks.push import Command, Judgement, hint, judge, report
 from corpushooks.reports import EVERY, REPORTS, naming, tell
 from corpushooks.rights import Rights
+from corpushooks.run import came_by
 from corpushooks.screen.rows import complaint
 from corpushooks.site import Site
 from corpushooks.text import clean, one_line, shown
@@ -161,10 +163,11 @@ class Desk:
         """Queue what was pushed, unless it was before the daemon went away, and follow it."""
         assert verdict.request is not None
         repo = layout.repo_path(self.site.host.project(row.name), verdict.request.repo)
+        prepare.lease(self.site.settings_of(row), verdict.request)  # must be right
         commit = git.commit(repo, verdict.request.new)
         if new and verdict.request.repo == "pillar":
             self._check_pillar(row, commit)
-        request = replace(_by(visitor, row, verdict.request), new=commit, via="push", token=asked.text("token"))
+        request = replace(_by(peer, visitor, row, verdict.request), new=commit, via="push", token=asked.text("token"))
         if new:
             self._check_frozen(row.name, request)
             self._check_now(peer, row, request)
@@ -207,7 +210,7 @@ class Desk:
     def request(self, peer: Connection, visitor: Visitor, row: ProjectRow, asked: Asked) -> None:
         """Queue what the command asks for and follow it to its end."""
         self.site.settings_of(row)  # must be right
-        request = prepare.requested(self.site, row, replace(_by(visitor, row, _request(asked)), via="command"))
+        request = prepare.requested(self.site, row, replace(_by(peer, visitor, row, _request(asked)), via="command"))
         self._check_frozen(row.name, request)
         if request.kind == "restart":
             restart.check(self.site, row, request)
@@ -226,7 +229,7 @@ class Desk:
             peer.send(number=before.number)
             peer.send(result=follow(self.lanes, peer, before, 0, progress=progress).as_json())
             return
-        request = _by(visitor, row, Request(repo="pillar", via="set", token=token, progress=progress))
+        request = _by(peer, visitor, row, Request(repo="pillar", via="set", token=token, progress=progress))
         if deploys:
             self._check_frozen(row.name, request)
         still = self._still(peer, asked, row.name, PUSH)
@@ -282,6 +285,17 @@ class Desk:
             deployment = follow(self.lanes, peer, deployment, 0, quiet=True)
         peer.send(result={**deployment.as_json(), "cancelled": visitor.who})
 
+    def confirm(self, peer: Connection, visitor: Visitor, row: ProjectRow, asked: Asked) -> None:
+        """Confirm what is held, and follow it to its end."""
+        number = asked.number("number")
+        hold.check_connection(self.site.history.deployment(row.name, number), came_by(peer.pid))
+        deployment = self.lanes.confirm(row.name, number, visitor.who)
+        self.site.event("confirm", {"project": row.name, "deployment": number, "by": deployment.confirmed})
+        peer.send(number=number)
+        peer.send(say=f"deployment {number} of {row.name} is confirmed")
+        deployment = follow(self.lanes, peer, deployment, 0, quiet=True)
+        peer.send(result=deployment.as_json())
+
     def run(self, peer: Connection, visitor: Visitor, row: ProjectRow, asked: Asked) -> None:
         """Run a command as the application of a project, while the caller stays and may."""
         still = self._still(peer, asked, row.name, ADMIN)
@@ -330,6 +344,7 @@ OPERATIONS: dict[str, tuple[str, Act]] = {  # what may be asked, and the right t
     "follow": (READ, Desk.follow),
     "watch": (PUSH, Desk.watch),
     "cancel": (PUSH, Desk.cancel),
+    "confirm": (PUSH, Desk.confirm),
     "run": (ADMIN, Desk.run),
     "app-log": (PUSH, Desk.app_log),
 }
@@ -339,13 +354,13 @@ SWITCHES: dict[str, Callable[[History, str, str, Asked], Frozen | Thawed]] = {  
 }
 
 
-def _by(visitor: Visitor, row: ProjectRow, request: Request) -> Request:
+def _by(peer: Connection, visitor: Visitor, row: ProjectRow, request: Request) -> Request:
     """Return a request as that of a visitor; only who may insist does so, also where a freeze comes while it waits."""
     admin = visitor.admin(row.name)
     if request.insist and not admin:
         raise RefusedError("only root, the host's group and admin keys can insist", hint="leave out insist")
     key, insist = visitor.key.name if visitor.key else "", (request.force or request.insist) and admin
-    return replace(request, who=visitor.who, key=key, insist=insist)
+    return replace(request, who=visitor.who, key=key, insist=insist, connection=came_by(peer.pid))
 
 
 def _stored(path: Path, verdict: Judgement, *, atomic: bool) -> dict[Command, str]:

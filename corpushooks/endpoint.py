@@ -53,9 +53,9 @@ class Word:
         if ALL in self.flags:
             names[0] = f"{names[0]}|{ALL}"
         names[-1:] = [f"{name}..." if self.many or self.again else name for name in names[-1:]]
-        given = [f"[{flag} {value}]" for flag, (value, _) in self.values.items()]
+        given = [f"[{flag} {value}]" for flag, (value, _) in self.values.items() if flag not in self.flags]
         rest = [self.rest] if self.rest else []
-        flags = (f"[{flag}]" for flag in sorted(self.flags - {"--json", "--no-deploy", ALL}))
+        flags = (f"[{flag}]" for flag in sorted(self.flags - {"--json", "--no-deploy", ALL, *self.values}))
         return " ".join([*names, *flags, *given, *rest])
 
 
@@ -81,9 +81,24 @@ WORDS: Mapping[str, Word] = {
     "restart": Word(
         PUSH, (PROJECT, ("UNIT", UNIT)), 1, JSON, "restart the units of a project, or some of them", again=True
     ),
-    "deploy": Word(PUSH, (PROJECT, ("REV", REVISION)), 1, JSON, "deploy what is live again, or a commit"),
+    "deploy": Word(
+        PUSH,
+        (PROJECT, ("REV", REVISION)),
+        1,
+        JSON | {"--confirm"},
+        "deploy what is live again, or a commit (--confirm: hold it)",
+        values={"--confirm": ("SECONDS", NUMBER)},
+    ),
     "plan": Word(PUSH, (PROJECT, ("REV", REVISION)), 1, JSON, "what would change", ("deploy", "--dry-run")),
-    "rollback": Word(PUSH, (PROJECT, ("NUMBER", NUMBER)), 1, JSON, "return to an earlier deployment"),
+    "rollback": Word(
+        PUSH,
+        (PROJECT, ("NUMBER", NUMBER)),
+        1,
+        JSON | {"--confirm"},
+        "return to an earlier deployment (--confirm: hold it)",
+        values={"--confirm": ("SECONDS", NUMBER)},
+    ),
+    "confirm": Word(PUSH, (PROJECT, ("NUMBER", NUMBER)), 2, JSON, "confirm a deployment that is held"),
     "cancel": Word(PUSH, (PROJECT,), 1, JSON, "stop what runs or waits"),
     "config": Word(PUSH, (PROJECT,), 1, JSON | {"--origin"}, "the configuration that SLS files see"),
     "set": Word(
@@ -178,7 +193,13 @@ def _apart(given: list[str], word: Word | None) -> tuple[list[str], list[str]]:
     while left:
         each = left.pop()
         (flags if each.startswith("-") else plain).append(each)
-        if word and each in word.values and left and word.values[each][1].fullmatch(left[-1]):
+        if (
+            word
+            and each in word.values
+            and each not in word.flags
+            and left
+            and word.values[each][1].fullmatch(left[-1])
+        ):
             flags[-1] += f"={left.pop()}"
         elif word and each[:2] in word.values and word.values[each[:2]][1].fullmatch(each[2:]):
             flags[-1] = f"{each[:2]}={each[2:]}"
@@ -243,7 +264,7 @@ def _is_flag(word: Word, flag: str) -> bool:
 
 def _for_click(flags: list[str]) -> list[str]:
     """Return flags as the command reads them: the value of a short one is a word of its own."""
-    return [part for flag in flags for part in flag.split("=", 1)]
+    return [part for flag in flags for part in ([flag] if flag.startswith("--") else flag.split("=", 1))]
 
 
 def help_lines() -> list[str]:

@@ -1,6 +1,7 @@
 """The exception tree. Each error has an exit code and may carry a hint: the next command to run.
 
 CorpusError                    1
+├── StoppingError              1  the daemon stops: the next one goes on from here
 ├── StepError                  1  a step of a deployment failed
 │   └── CancelledError         1  somebody cancelled it, or its time was over
 ├── DoorError                  1  something outside failed
@@ -78,6 +79,10 @@ class CorpusError(Exception):
         found.message, found.summary = change(self.message), change(self.summary)
         found.args = (found.message,)
         return found
+
+
+class StoppingError(CorpusError):
+    """The daemon stops: what is held is left to the next one."""
 
 
 class StepError(CorpusError):

@@ -83,6 +83,15 @@ class StepEnded:
 
 
 @dataclass(frozen=True)
+class Held:
+    """A deployment is held: all is installed, nothing is final, until somebody confirms it."""
+
+    seconds: float  # that are left
+    until: float  # in seconds since the epoch, as the clock of the host is set
+    command: str  # that confirms it
+
+
+@dataclass(frozen=True)
 class HealthAsked:
     """A health check ended; `wrong` says what was not as it should be."""
 
@@ -233,8 +242,8 @@ class Text:
 
 
 Event = (
-    Began | StepBegan | StepEnded | HealthAsked | UnitRestarted | Listed | SlsBegan | Output | StateEnded | SlsEnded
-    | Warned | Complained | Noted | Traced | Cut | Verdict | Text
+    Began | StepBegan | StepEnded | Held | HealthAsked | UnitRestarted | Listed | SlsBegan | Output | StateEnded
+    | SlsEnded | Warned | Complained | Noted | Traced | Cut | Verdict | Text
 )  # fmt: skip
 
 
@@ -253,9 +262,10 @@ class Recorded:
 
 
 NAMES: dict[str, type[Any]] = {
-    "began": Began, "step_began": StepBegan, "step": StepEnded, "health": HealthAsked, "restart": UnitRestarted,
-    "list": Listed, "sls_began": SlsBegan, "output": Output, "state": StateEnded, "sls": SlsEnded, "warning": Warned,
-    "error": Complained, "note": Noted, "trace": Traced, "cut": Cut, "verdict": Verdict, "text": Text,
+    "began": Began, "step_began": StepBegan, "step": StepEnded, "held": Held, "health": HealthAsked,
+    "restart": UnitRestarted, "list": Listed, "sls_began": SlsBegan, "output": Output, "state": StateEnded,
+    "sls": SlsEnded, "warning": Warned, "error": Complained, "note": Noted, "trace": Traced, "cut": Cut,
+    "verdict": Verdict, "text": Text,
 }  # fmt: skip
 NAME_OF = {kind: name for name, kind in NAMES.items()}
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from corpushooks import old_logs
-from corpushooks.deployment import DEPLOYING, FAILURES, SUCCEEDED, TRIED, Deployment, newest_tried
+from corpushooks.deployment import DEPLOYING, FAILURES, HELD, SUCCEEDED, TRIED, Deployment, newest_tried
 from corpushooks.events import Event, SlsEnded, Text
 
 
@@ -36,9 +36,7 @@ class Figures:
 def figures(project: str, found: Sequence[Deployment], took: Iterable[tuple[str, float]]) -> Figures:
     """Return the figures of a project from its deployments, and from how long its install SLS took."""
     tried = [one for one in found if one.request.sort.releases and one.state in TRIED]
-    lasted = sorted(
-        max(0.0, one.decided - one.started) for one in tried if one.state in SUCCEEDED and one.decided and one.started
-    )
+    lasted = sorted(one.took for one in tried if one.state in SUCCEEDED and one.took is not None)
     each: dict[str, list[float]] = defaultdict(list)
     for stem, seconds in took:
         each[stem].append(seconds)
@@ -85,6 +83,7 @@ METRICS: Mapping[str, tuple[str, str]] = {
     "last_failed": ("gauge", "Whether the newest deployment that began failed."),
     "last_task_failed": ("gauge", "Whether a task failed when it last ran."),
     "open": ("gauge", "Deployments that run or wait."),
+    "held": ("gauge", "Deployments that wait for confirmation."),
     "broken": ("gauge", "Whether a project needs a person."),
     "frozen": ("gauge", "Whether a project is frozen."),
     "drift_files": ("gauge", "Files of project/ that are no longer as they were deployed."),
@@ -117,7 +116,8 @@ def metrics(rows: Sequence[tuple[Mapping[str, Any], Sequence[Deployment]]]) -> l
 def _gauges(status: Mapping[str, Any], deployments: Sequence[Deployment]) -> dict[str, float]:
     newest = newest_tried(deployments, DEPLOYING)
     found: dict[str, float] = {
-        "open": len(status["open"]), "broken": bool(status["broken"]), "frozen": bool(status["frozen"]),
+        "open": len(status["open"]), "held": sum(one["state"] == HELD for one in status["open"]),
+        "broken": bool(status["broken"]), "frozen": bool(status["frozen"]),
         "faults": len(status["faults"]), "last_failed": bool(newest and newest.state in FAILURES),
     }  # fmt: skip
     if status["drift"] is not None:
@@ -126,8 +126,8 @@ def _gauges(status: Mapping[str, Any], deployments: Sequence[Deployment]) -> dic
         found["healthy"] = not status["health"]["times"]
     if status["since"]:
         found["last_success_timestamp_seconds"] = status["since"]
-    if newest and newest.started and newest.decided:
-        found["last_duration_seconds"] = max(0.0, newest.decided - newest.started)
+    if newest and newest.took is not None:
+        found["last_duration_seconds"] = newest.took
     return found
 
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from corpushooks import log, screen, view
+from corpushooks import hold, log, screen, view
 from corpushooks.app_log import Line, Wanted
-from corpushooks.deployment import Deployment
+from corpushooks.deployment import HELD, Deployment
 from corpushooks.lanes import Lanes
 from corpushooks.peer import Connection, PeerGone
 from corpushooks.screen.rows import heartbeat
@@ -163,15 +163,18 @@ def _say_waiting(lanes: Lanes, peer: Connection, deployment: Deployment, said: s
     if ahead is None:
         return _say_no_place(lanes, peer, said)
     text = f"waiting for deployment {ahead.number} by {ahead.request.who}"
+    if ahead.state == HELD:
+        text += ", which waits for confirmation"
     if text != said:
+        until = f" until {view.clock(time.time() + hold.lease_of(ahead).left())}" if ahead.state == HELD else ""
         since = time.time() - (ahead.started or ahead.queued)
-        peer.send(say=f"{text}, {view.ago(since)}")
+        peer.send(say=f"{text}{until}, {view.ago(since)}")
     return text
 
 
 def _say_no_place(lanes: Lanes, peer: Connection, said: str) -> str:
     """Say that a deployment waits for others of the host to end, where as many run as may."""
-    count = len(lanes.running)
+    count = sum(run.deployment.state != HELD for run in list(lanes.running.values()))
     if count < lanes.site.settings.max_parallel:
         return said
     runs = "1 deployment runs" if count == 1 else f"{count} deployments run"
@@ -183,6 +186,8 @@ def _say_no_place(lanes: Lanes, peer: Connection, said: str) -> str:
 
 def _heartbeat(lanes: Lanes, now: Deployment) -> str:
     """Say what runs, for how long, and what it wrote last."""
+    if now.state == HELD:
+        return heartbeat(view.outcome(HELD), f"{view.lasting(hold.lease_of(now).left())} left to confirm it", "")
     steps = lanes.site.history.steps(now)
     since = view.lasting(time.time() - (now.started or now.queued))
     run = lanes.at_work(now)

@@ -10,7 +10,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
@@ -89,6 +89,15 @@ def _is_command(what: str) -> bool:
         return bool(shlex.split(what))
     except ValueError:
         return False
+
+
+def once(value: Any, longest: float) -> list[Check]:
+    """Return checks to be asked once, each for `longest` seconds at most; none where they are of another version."""
+    try:
+        found = checks(value)
+    except ConfigError:
+        return []
+    return [replace(check, retries=0, timeout=min(check.timeout or longest, longest)) for check in found]
 
 
 Start = Callable[[Sequence[str]], Child[bytes]]

@@ -19,9 +19,6 @@ from corpushooks.deployment import (
     DEPLOYED,
     FAILURES,
     QUEUED,
-    ROLLING_BACK,
-    RUNNING,
-    TRANSITIONS,
     TRIED,
     ChildRow,
     Deployment,
@@ -31,12 +28,12 @@ from corpushooks.deployment import (
     Revision,
     newest_tried,
 )
-from corpushooks.errors import LostStoreError, NotAllowedError, StateError, StoreError, UsageError
+from corpushooks.errors import LostStoreError, NotAllowedError, StoreError, UsageError
+from corpushooks.held import Held
 from corpushooks.hints import command
 from corpushooks.obstacles import away, obstacle
 from corpushooks.project import Host
-from corpushooks.store import HINT, UNREADABLE, Connection, files, is_ours
-from corpushooks.vitals import Vitals
+from corpushooks.store import HINT, UNREADABLE, files, is_ours
 
 LIVE = f"state = '{DEPLOYED}'"  # as its index has it
 NUMBERS = 1 << 63  # more than any that a store takes
@@ -60,7 +57,7 @@ def open_store(host: Host) -> History:
     return History(host.store)
 
 
-class History(Vitals):
+class History(Held):
     """What the store says, in the words of projects and deployments."""
 
     # projects
@@ -244,49 +241,25 @@ class History(Vitals):
     def move(self, deployment: Deployment, state: str, reason: str = "", summary: str = "") -> Deployment:
         """Change the state of a deployment: the only way, and only along the table. `summary`: the reason in short."""
         with self.change() as db:
-            self._move(db, deployment, state, reason)
-            if summary:
-                key = (deployment.project, deployment.number)
-                db.execute("UPDATE deployment SET summary = ? WHERE project = ? AND number = ?", (summary, *key))
+            self._move(db, deployment, state, reason, summary)
         return self.deployment(deployment.project, deployment.number)
 
-    def _move(self, db: Connection, deployment: Deployment, state: str, reason: str) -> None:
-        key = (deployment.project, deployment.number)
-        row = db.execute("SELECT state FROM deployment WHERE project = ? AND number = ?", key).fetchone()
-        if state not in TRANSITIONS.get(row[0], ()):
-            raise StateError(f"{key[0]} deployment {key[1]} cannot go from {row[0]} to {state}")
-        now = time.time()
-        column = {RUNNING: "started", ROLLING_BACK: None}.get(state, "decided")
-        if column:
-            db.execute(f"UPDATE deployment SET {column} = ? WHERE project = ? AND number = ?", (now, *key))
-        db.execute(
-            "UPDATE deployment SET state = ?, reason = CASE ? WHEN '' THEN reason ELSE ? END"
-            " WHERE project = ? AND number = ?",
-            (state, reason, reason, *key),
-        )
-
-    def aim(self, deployment: Deployment, old: Revision, new: Revision, archive: str) -> Deployment:
-        """Record, before anything is done, from which to which revision a deployment goes."""
+    def aim(
+        self, deployment: Deployment, old: Revision, new: Revision, archive: str, lease: float | None = None
+    ) -> Deployment:
+        """Record, before anything is done, from which to which revision a deployment goes, and how long it is held."""
         with self.change() as db:
             db.execute(
-                "UPDATE deployment SET old_code = ?, old_pillar = ?, new_code = ?, new_pillar = ?, archive = ?"
-                " WHERE project = ? AND number = ?",
-                (*old, *new, archive, deployment.project, deployment.number),
+                "UPDATE deployment SET old_code = ?, old_pillar = ?, new_code = ?, new_pillar = ?, archive = ?,"
+                " lease = ? WHERE project = ? AND number = ?",
+                (*old, *new, archive, lease, deployment.project, deployment.number),
             )
         return self.deployment(deployment.project, deployment.number)
-
-    def set_cancelled(self, deployment: Deployment, who: str) -> None:
-        """Record who asked for the end of a deployment."""
-        with self.change() as db:
-            db.execute(
-                "UPDATE deployment SET cancelled = ? WHERE project = ? AND number = ?",
-                (who, deployment.project, deployment.number),
-            )
 
     def publish(self, deployment: Deployment) -> Deployment:
         """Record that a deployment is live; what it did not claim any more is released."""
         with self.change() as db:
-            self._move(db, deployment, DEPLOYED, "")
+            self._move(db, deployment, DEPLOYED)
             db.execute(
                 "UPDATE project SET live = ?, code = ?, pillar = ?, tree_code = ?, tree_pillar = ?, broken = NULL,"
                 " broken_by = NULL"
@@ -305,16 +278,6 @@ class History(Vitals):
             db.execute("DELETE FROM child WHERE project = ? AND number = ?", key)
 
     # the journal
-
-    def begin(self, deployment: Deployment, step: str) -> None:
-        """Record that a step begins."""
-        key = (deployment.project, deployment.number)
-        with self.change() as db:
-            db.execute(
-                "INSERT INTO journal (project, number, seq, step, at) VALUES (?, ?,"
-                " (SELECT coalesce(max(seq), 0) + 1 FROM journal WHERE project = ? AND number = ?), ?, ?)",
-                (*key, *key, step, time.time()),
-            )
 
     def steps(self, deployment: Deployment) -> list[str]:
         """Return the steps of a deployment that began, in order."""

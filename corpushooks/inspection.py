@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from corpushooks import assigned, config, git, parts, release, view
+from corpushooks import assigned, config, git, hold, parts, release, view
 from corpushooks import tree as trees
-from corpushooks.deployment import DEPLOYING, Deployment, ProjectRow, Request
+from corpushooks.deployment import DEPLOYING, HELD, Deployment, ProjectRow, Request
 from corpushooks.errors import CorpusError, Fault, GitError, LogError, SaltError
 from corpushooks.hints import Hint, command
 from corpushooks.project import Project
@@ -36,7 +36,7 @@ def status(site: Site, row: ProjectRow) -> dict[str, Any]:
     live = history.deployment(row.name, row.live) if row.live else None
     branch = _branch(site.host.project(row.name), row)
     now = history.project(row.name) or row  # a deployment may just have ended
-    busy = [d.as_json() for d in [*history.unfinished(row.name), *history.queued(row.name)] if not d.final]
+    busy = [_open(d) for d in [*history.unfinished(row.name), *history.queued(row.name)] if not d.final]
     drift = _drift(site.host.project(row.name), found) if row.live and not busy else []
     ahead = _pillar_ahead(site.host.project(row.name), row)
     return {
@@ -62,6 +62,12 @@ def status(site: Site, row: ProjectRow) -> dict[str, Any]:
         "health": _health(site, row),
         "faults": [{"what": each.what, "repair": each.repair} for each in found],
     }
+
+
+def _open(deployment: Deployment) -> dict[str, Any]:
+    """Return a deployment that has not ended; of one that is held, how many seconds are left to confirm it."""
+    left = hold.lease_of(deployment).left() if deployment.state == HELD else None
+    return {**deployment.as_json(), "left": left}
 
 
 def _drift(project: Project, found: list[Fault]) -> list[str] | None:

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from corpushooks import deploy, git, log, pillars, release, tree
+from corpushooks import deploy, git, hold, log, pillars, release, tree
 from corpushooks.deployment import (
     BROKEN,
     CANCELLED,
     DEPLOYED,
     FAILED,
+    HELD,
     QUEUED,
     REFUSED,
     ROLLING_BACK,
@@ -99,8 +100,8 @@ def _internal_error(run: Run, exc: Exception) -> None:
     if run.deployment.state == RUNNING and not touched:
         run.move(FAILED, failed)
         run.voice.tell(run.verdict(failed.message))
-    elif run.deployment.state in (RUNNING, ROLLING_BACK):
-        if run.deployment.state == RUNNING:
+    elif run.deployment.state in (RUNNING, HELD, ROLLING_BACK):
+        if run.deployment.state != ROLLING_BACK:
             run.move(ROLLING_BACK, failed)
         run.site.history.set_broken(run.project.name, one_line(run.voice.hide(failed.message)), run.deployment.number)
         run.move(BROKEN)
@@ -181,7 +182,8 @@ class Lanes:
         with locked(project):
             tree.remove(project.minion_dir / "candidate")
             for deployment in history.unfinished(name):
-                with self._places, self.opened(deployment, needs_log=False) as run:
+                place = self._places.at_once() if deployment.state == HELD else self._places
+                with place, self.opened(deployment, needs_log=False) as run:
                     at_edge(run, deploy.recover)
             if row := history.project(name):
                 with contextlib.suppress(CorpusError, OSError):  # what is wrong there, the next deployment says
@@ -213,6 +215,7 @@ class Lanes:
         release.recall(project, redactor)
         writer = log.Log(project.log_file(deployment.number), redactor, needed=needs_log)
         run = Run.of(site, row, settings, deployment, writer)
+        run.apart = self._places.left
         key = (deployment.project, deployment.number)
         self.running[key] = run
         self._tell()
@@ -265,7 +268,7 @@ class Lanes:
         with self._lock:
             self._lock.wait_for(lambda: self._hurry or not self._threads, limit)
         for run in list(self.running.values()):
-            if not run.undoing:
+            if not run.undoing and run.deployment.state != HELD:  # the next daemon holds it
                 with contextlib.suppress(StoreError):  # then its reason does not say who
                     self.site.history.set_cancelled(run.deployment, STOPPED)
                 threading.Thread(target=run.cancel, daemon=True).start()  # what is deaf takes seconds to stop
@@ -284,16 +287,37 @@ class Lanes:
         begun = self.site.history.unfinished(name)
         for back in (d for d in begun if d.state == ROLLING_BACK):
             raise RefusedError(f"deployment {back.number} is rolling back, which comes to its own end")
-        open_ones = [d for d in begun if d.state == RUNNING] + self.site.history.queued(name)
+        open_ones = [d for d in begun if d.state in (RUNNING, HELD)] + self.site.history.queued(name)
         if not open_ones:
             return None
         if open_ones[0].state == QUEUED and self._drop(open_ones[0], who):
             return self.site.history.deployment(name, open_ones[0].number)
-        self.site.history.set_cancelled(open_ones[0], who)
+        try:
+            with self.site.effect("hold cancel"):
+                self.site.history.set_cancelled(open_ones[0], who)
+        except StateError as exc:
+            raise RefusedError(f"{exc.message}, and is published", hint=command("rollback", name)) from None
         run = self.at_work(open_ones[0])
         if run is not None:
+            run.answered.set()
             threading.Thread(target=run.cancel, daemon=True).start()  # what is deaf takes seconds to stop
+        self.wake(name)
         return open_ones[0]
+
+    def confirm(self, name: str, number: int, who: str) -> Deployment:
+        """Confirm a deployment that is held; one that was confirmed already stays so. Raise RefusedError."""
+        history = self.site.history
+        found = history.deployment(name, number)
+        if not found.confirmed and hold.is_held(found):
+            with contextlib.suppress(StateError), self.site.effect("hold confirm"):  # somebody was faster
+                history.confirm(found, who)
+            found = history.deployment(name, number)
+        if not found.confirmed:
+            raise hold.refusal(found)
+        if run := self.at_work(found):
+            run.answered.set()
+        self.wake(name)
+        return found
 
     def _drop(self, waiting: Deployment, who: str) -> bool:
         """Cancel what waits; return False where it began in this moment."""

@@ -72,7 +72,27 @@ class Semaphore:
 
     def __exit__(self, *exc: object) -> None:
         with self._lock:
-            if self._waiting:
+            self._free += 1
+            if self._waiting and self._free > 0:
+                self._free -= 1
                 self._waiting.popleft().release()
-            else:
-                self._free += 1
+
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Come in without waiting, beyond the room that there is: for what must not be late."""
+        with self._lock:
+            self._free -= 1
+        try:
+            yield
+        finally:
+            self.__exit__()
+
+    @contextlib.contextmanager
+    def left(self) -> Iterator[None]:
+        """Leave for a while, then come in again without waiting."""
+        self.__exit__()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._free -= 1

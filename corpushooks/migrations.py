@@ -140,6 +140,15 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
             CASE instr(reason, ': ') WHEN 0 THEN reason ELSE substr(reason, 1, instr(reason, ': ') - 1) END
             WHERE state IN ('rolling_back', 'rolled_back', 'broken', 'failed')""",
     ),
+    # deployments that are held before they are final
+    8: (
+        "ALTER TABLE deployment ADD COLUMN lease REAL",  # for how many seconds; none: not at all
+        "ALTER TABLE deployment ADD COLUMN held REAL",  # since when
+        "ALTER TABLE deployment ADD COLUMN boot TEXT",  # up to when: in which boot of the machine …
+        "ALTER TABLE deployment ADD COLUMN until REAL",  # … and at which of its seconds
+        "ALTER TABLE deployment ADD COLUMN answered REAL",  # when it was no longer held
+        "ALTER TABLE deployment ADD COLUMN confirmed TEXT",  # by whom
+    ),
 }
 VERSION = max(MIGRATIONS)
 TABLES = (  # what is worth saving

@@ -12,13 +12,15 @@ from typing import Any
 from corpushooks.text import one_line
 
 FAILURE, RECOVERY, SUCCESS, INIT, TEST = "failure", "recovery", "success", "init", "test"
+HELD = "held"  # until somebody confirms it
 UNHEALTHY, HEALTHY = "unhealthy", "healthy"  # between deployments
-EVENTS = (FAILURE, RECOVERY, SUCCESS, INIT, UNHEALTHY, HEALTHY)  # what `notify_on` may name
+EVENTS = (FAILURE, RECOVERY, SUCCESS, HELD, INIT, UNHEALTHY, HEALTHY)  # what `notify_on` may name
 BUILT_IN = "built-in"
 SUBJECTS = {  # an event that is not here is a test
     FAILURE: "{outcome}: {project} ({environment}), deployment {number}",
     RECOVERY: "works again: {project} ({environment}), deployment {number}",
     SUCCESS: "{outcome}: {project} ({environment}), deployment {number}",
+    HELD: "confirm: {project} ({environment}), deployment {number}",
     INIT: "new project: {project} ({environment})",
     UNHEALTHY: "unhealthy: {project} ({environment})",
     HEALTHY: "healthy again: {project} ({environment})",
@@ -38,6 +40,13 @@ Who may push:
 {% endfor %}
 {%- elif event == "test" -%}
 This is a test: notifications of {{ project or "every project" }} on {{ host }} arrive here.
+{% elif event == "held" -%}
+What:    {{ what }}
+Host:    {{ host }}
+Who:     {{ who }}{% if key %} (key {{ key }}){% endif %}
+It waits for confirmation until {{ until }}, then it is rolled back.
+
+Confirm it:  {{ command }}
 {% elif event in ("unhealthy", "healthy") -%}
 What:    {{ what }}
 Host:    {{ host }}
@@ -79,7 +88,8 @@ class Notice:
     seconds: float = 0.0
     reason: str = ""
     log: Sequence[str] = ()  # its last lines, without secrets
-    command: str = ""  # what shows the whole log
+    command: str = ""  # what shows the whole log, or confirms what is held
+    until: str = ""  # when that is over
     branch: str = ""
     code_url: str = ""
     pillar_url: str = ""

@@ -19,8 +19,10 @@ from corpushooks.project import Project
 from corpushooks.push import NOW, PLAN, enabled, select
 from corpushooks.release import Release
 from corpushooks.salt import Session
+from corpushooks.settings import Settings
 from corpushooks.site import Run, Site
 
+HOLD = 300.0  # seconds that a deployment is held where neither request nor settings say how long
 CHOICE = 100  # deployments of which those are named that can be returned to
 
 
@@ -35,7 +37,8 @@ def aim(run: Run) -> None:
     new = _targets(run, old)
     stamp = time.strftime("%Y-%m-%d_%H_%M-%S", time.gmtime())
     with run.site.effect("aim"):
-        run.deployment = run.site.history.aim(run.deployment, old, new, f"{stamp}_{run.deployment.number}")
+        stamped = f"{stamp}_{run.deployment.number}"
+        run.deployment = run.site.history.aim(run.deployment, old, new, stamped, lease(run.settings, run.request))
     with run.site.effect("pin"):
         for path, commit in zip((run.project.code_git, run.project.pillar_git), new, strict=True):
             if commit:
@@ -57,9 +60,19 @@ def aim(run: Run) -> None:
         run.voice.warn(*(f"no longer live: {line}" for line in lost))
 
 
+def lease(settings: Settings, request: Request) -> float | None:
+    """Return for how many seconds a deployment is held before it is final; None: not. Raise UsageError for too long."""
+    if not request.sort.releases or not (request.confirm or settings.confirm):
+        return None
+    if request.confirm > settings.confirm_limit:
+        raise UsageError(f"confirm={request.confirm}: the longest is {settings.confirm_limit:g} s (confirm_limit)")
+    return min(float(request.confirm) if request.confirm > 0 else settings.confirm or HOLD, settings.confirm_limit)
+
+
 def requested(site: Site, row: ProjectRow, request: Request) -> Request:
     """Return a request of the command, checked and with its revision resolved to a commit."""
     wanted, project = select(request), site.host.project(row.name)
+    lease(site.settings_of(row), wanted)  # must be right
     if not wanted.sort.asked:
         raise UsageError(f"unknown request {wanted.kind!r}")
     if wanted.kind == "rollback" and not wanted.target:

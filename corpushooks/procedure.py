@@ -49,14 +49,22 @@ class Procedure:
             return NOWHERE
         return Mark(next(index for index, each in enumerate(self.steps, 1) if each is step), len(self.steps))
 
+    def with_before(self, name: str, step: Step) -> Procedure:
+        """Return this procedure with one step more, before another."""
+        place = [each.name for each in self.steps].index(name)
+        return Procedure((*self.steps[:place], step, *self.steps[place:]), self.kind)
+
     def stays_in(self, name: str) -> bool:
         """Say whether, in dev, a tree that failed in a step, or in a part of one, is left for the developer."""
         return next((step.stays for step in self.steps if step.name == name), True)
 
+    def from_step(self, name: str) -> tuple[Step, ...]:
+        """Return a step, and what follows it."""
+        return self.steps[[step.name for step in self.steps].index(name) :]
+
     def from_the_decision(self) -> tuple[Step, ...]:
         """Return the step whose row decides, and what follows it."""
-        names = [step.name for step in self.steps]
-        return self.steps[names.index(DECIDES) :]
+        return self.from_step(DECIDES)
 
     def after_the_outcome(self, begun: Sequence[str] = ()) -> tuple[Step, ...]:
         """Return what comes after the outcome and was not begun, or may be begun again."""
@@ -77,7 +85,8 @@ class Procedure:
         took = time.monotonic() - start
         if not self.kind:
             run.event("step", {"step": self._label(step), "seconds": round(took, 3)})
-        if run.deployment.state == RUNNING:  # what was cancelled in a step ends with it
+        # what was cancelled in a step ends with it; what was confirmed is decided
+        if run.deployment.state == RUNNING and not run.deployment.confirmed:
             run.deadline.check()
         seconds = None if self.undoes else took
         run.voice.tell(StepEnded(step.name, mark.index, mark.total, detail, seconds, self.undoes))

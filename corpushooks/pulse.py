@@ -17,7 +17,7 @@ from pathlib import Path
 import structlog
 
 from corpushooks import announce, health, release
-from corpushooks.errors import CancelledError, ConfigError
+from corpushooks.errors import CancelledError
 from corpushooks.run import Child, spawn, stop_carrying
 from corpushooks.site import Site
 from corpushooks.text import one_line, shortened
@@ -182,10 +182,9 @@ class Pulse:
 def _checks(row: Vital) -> list[health.Check]:
     """Return what to ask a release: once, since what fails is asked again before people are told."""
     try:
-        found = health.checks(json.loads(row.checks))
-    except (ConfigError, ValueError):  # of another version
+        return health.once(json.loads(row.checks), LONGEST)
+    except ValueError:  # of another version
         return []
-    return [replace(check, retries=0, timeout=min(check.timeout or LONGEST, LONGEST)) for check in found]
 
 
 def _after(row: Vital, wrong: str, times: int, now: float) -> Vital:

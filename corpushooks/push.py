@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from corpushooks.deployment import DEPLOYED, Deployment, Request
+from corpushooks.deployment import AS_SET, DEPLOYED, Deployment, Request
 from corpushooks.errors import UsageError
 
 ZERO = "0" * 40
@@ -20,7 +20,7 @@ NOW, PLAN = "refs/deploy/now", "refs/deploy/plan"
 # The steps that a request may select, and the names that the original had for them.
 STEPS = ("archive", "sync", "fixperms", "install", "rotate", "notify")
 ALIASES = {"release_sync": "sync", "rotate_archives": "rotate"}
-ALWAYS = frozenset({"deploy", "sync_modules", "rollback", "publish"})  # known, and never left out
+ALWAYS = frozenset({"deploy", "sync_modules", "rollback", "hold", "publish"})  # known, and never left out
 
 # Source: git-check-ref-format(1); and half of a character, which is no byte of any name.
 BAD_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\\ud800-\udc7f\udd00-\udfff]|\.\.|@\{|//|/\.|\.lock(/|$)|[./]$")
@@ -69,6 +69,8 @@ def options(given: Sequence[str]) -> Request:
         elif option in ("force", "insist", "nowait", "progress"):
             flag: dict[str, Any] = {option: True}
             request = replace(request, **flag)
+        elif name == "confirm":
+            request = replace(request, confirm=_seconds(value) if has_value else AS_SET)
         elif option == "deploy":
             continue  # says where a pillar goes: judge() looks at it
         elif option == "dry-run":
@@ -76,9 +78,16 @@ def options(given: Sequence[str]) -> Request:
         else:
             raise UsageError(
                 f"unknown push option {option!r}",
-                hint="known: only=… skip=… steps=… dry-run deploy force insist nowait progress",
+                hint="known: only=… skip=… steps=… confirm[=…] dry-run deploy force insist nowait progress",
             )
     return select(request)
+
+
+def _seconds(text: str) -> int:
+    """Return a number of seconds that a deployment is to be held."""
+    if not re.fullmatch("[0-9]{1,9}", text) or not int(text):
+        raise UsageError(f"confirm={text}: expected a number of seconds", hint="-o confirm=300")
+    return int(text)
 
 
 def select(request: Request) -> Request:

@@ -179,6 +179,16 @@ def ancestors(pid: int) -> set[tuple[int, int]]:
     return found
 
 
+def came_by(pid: int) -> str:
+    """Return which process of sshd serves the connection over which somebody started a process; nothing: none."""
+    while pid and (stat := _stat(pid)):
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}/comm").read_text().startswith("sshd"):
+                return f"{pid} {stat[1]}"
+        pid = stat[0]
+    return ""
+
+
 def _stat(pid: int) -> tuple[int, int] | None:
     """Return parent and start time of a process. Source: proc(5), fields 4 and 22 of stat."""
     try:

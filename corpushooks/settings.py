@@ -16,7 +16,7 @@ import yaml
 from corpushooks.errors import ConfigError, NotAllowedError, UsageError
 from corpushooks.hints import Hint, command
 from corpushooks.ldap import Directory, directory
-from corpushooks.notice import EVENTS, FAILURE, HEALTHY, INIT, RECOVERY, UNHEALTHY
+from corpushooks.notice import EVENTS, FAILURE, HEALTHY, HELD, INIT, RECOVERY, UNHEALTHY
 from corpushooks.project import check_branch, check_environment, check_name
 from corpushooks.schema import (
     BOOLEAN,
@@ -130,6 +130,13 @@ class Settings:
     )
     step_timeout: float | None = _key(3600, LIMIT, "How long one step may take; null is no limit.", True)
     timeout: float | None = _key(7200, LIMIT, "How long a deployment may take; null is no limit.", True)
+    confirm: float = _key(
+        0,
+        INTERVAL,
+        "How long each deployment is held for somebody to confirm it, before it is rolled back; 0 is not at all.",
+        True,
+    )
+    confirm_limit: float = _key(3600, SECONDS, "The longest time that a request can ask for to be held.")
     health_every: float = _key(
         60,
         INTERVAL,
@@ -148,10 +155,10 @@ class Settings:
         (), URLS, "Who is notified: URLs as apprise has them. They may hold passwords, which nothing shows.", True
     )
     notify_on: tuple[str, ...] = _key(
-        (FAILURE, RECOVERY, INIT, UNHEALTHY, HEALTHY),
+        (FAILURE, RECOVERY, HELD, INIT, UNHEALTHY, HEALTHY),
         HAPPENINGS,
-        "Of what: failure, recovery (the first success after one), success, init (a new project), unhealthy and healthy"
-        " (what health asks between deployments).",
+        "Of what: failure, recovery (the first success after one), success, held (it waits for confirmation), init (a"
+        " new project), unhealthy and healthy (what health asks between deployments).",
         True,
     )
     group: str = _key("corpus", GROUP, "The system group whose members may do everything.")

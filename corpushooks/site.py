@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -102,6 +103,8 @@ class Run:
     deadline: Deadline
     salt: Salted
     owner: Deployment  # whose processes ours are: another deployment, where that repairs this one
+    apart: Callable[[], AbstractContextManager[None]] = nullcontext  # lets others have its place meanwhile
+    answered: threading.Event = field(default_factory=threading.Event)  # whoever holds it looks what was said
     named: set[tuple[str, int]] = field(default_factory=set)  # what processes that it left were said to be, by pid
     told: set[Finding] = field(default_factory=set)  # what was found and said already
     foresees: bool = False  # its SLS files are new: what Salt has against them is said before the first of them runs
@@ -166,6 +169,11 @@ class Run:
         self.deadline.cancelled.set()
         if self.deadline.cuts:
             self.salt.stop()
+
+    def look(self) -> Deployment:
+        """Read anew what the store says of this deployment, and return that."""
+        self.deployment = self.site.history.deployment(self.project.name, self.deployment.number)
+        return self.deployment
 
     # the outcome and what is said of it
 

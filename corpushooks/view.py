@@ -65,6 +65,11 @@ def lasting(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
+def clock(at: float) -> str:
+    """Return a moment of today, as the clock of the host shows it."""
+    return time.strftime("%H:%M:%S", time.localtime(at))
+
+
 def ago(seconds: float) -> str:
     """Return a duration as people say it; none where the clock was set back meanwhile."""
     seconds = max(0.0, seconds)
@@ -94,10 +99,19 @@ def status(found: Mapping[str, Any], now: float) -> list[Advice]:
     if drift := found["drift"]:
         more = f" and {len(drift) - 3} more" if len(drift) > 3 else ""
         lines.append(f"    project/ was changed since: {', '.join(map(shown, drift[:3]))}{more}")
-    lines += [f"    {outcome(one['state'])}: {named(one)} by {one['by']}" for one in found["open"]]
+    lines += [_open(one, now) for one in found["open"]]
     lines += [f"    {_health(found['health'], now)}"] if found["health"] else []
     lines += [f"    wrong: {fault['what']}; {fault['repair']}" for fault in found["faults"]]
     return [*lines, *_last(found, now)]
+
+
+def _open(one: Mapping[str, Any], now: float) -> Advice:
+    """Say what waits, runs or is held."""
+    said = f"    {outcome(one['state'])}: {named(one)} by {one['by']}"
+    if one["left"] is None:
+        return said
+    until = f" until {clock(now + one['left'])} ({lasting(one['left'])} left); "
+    return Hint(said, until, command("confirm", one["project"], one["number"]))
 
 
 def _health(found: Mapping[str, Any], now: float) -> str:
@@ -151,7 +165,7 @@ def named(one: Mapping[str, Any]) -> str:
 def history_row(one: Deployment, *, live: bool) -> str:
     """Return one line of `corpus history`."""
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one.queued))
-    took = f"{max(0.0, one.decided - one.started):.1f} s" if one.decided and one.started else ""
+    took = f"{one.took:.1f} s" if one.took is not None else ""
     ways = course(one.old_code, one.new_code, one.old_pillar, one.new_pillar, 0) if one.new_code else ""
     mark = "*" if live else " "
     kind = "" if one.request.kind == "deploy" else f"{one.request.kind} "

@@ -68,6 +68,11 @@ class Vitals(Claimed):
                 (project, checks, number),
             )
 
+    def checks_of(self, project: str, number: int) -> Any:
+        """Return what deployment `number`, which is not live yet, wants to be asked; where it said, or else is live."""
+        rows = self.rows("SELECT checks, wanted, wanted_by FROM vitals WHERE project = ?", project)
+        return json.loads(rows[0][1] if rows and rows[0][2] == number else rows[0][0]) if rows else []
+
     def _adopt_checks(self, db: Connection, project: str, number: int) -> None:
         """Ask from now on what deployment `number` wanted; where that is nothing, nothing is known any more."""
         db.execute(

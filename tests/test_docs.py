@@ -168,7 +168,7 @@ def test_the_example_of_the_settings_page_is_read() -> None:
 def test_the_options_and_commands_of_the_readme_exist() -> None:
     text = (TOP / "README.md").read_text()
     given = re.findall(r"^\| `-o (\S+)`", text, re.MULTILINE)
-    assert len(given) == 9
+    assert len(given) == 10
     options(given)
     listed = re.search(r"Commands on the server: (.*?);", text, re.DOTALL)
     assert listed

@@ -136,6 +136,7 @@ def test_every_command_that_reports_is_on_the_page() -> None:
         "task",
         "repair",
         "cancel",
+        "confirm",
         "restart",
         "history",
         "key remove",

@@ -55,8 +55,8 @@ def test_times_are_read_from_the_rows_of_older_logs() -> None:
 
 def test_metrics_are_what_prometheus_reads() -> None:
     status: dict[str, Any] = {
-        "project": "hello", "open": [1], "broken": None, "frozen": "so", "drift": ["a", "b"], "since": 1700000000.5,
-        "health": {"times": 3}, "faults": [{"what": "so", "repair": "do"}],
+        "project": "hello", "open": [{"state": "held"}], "broken": None, "frozen": "so", "drift": ["a", "b"],
+        "since": 1700000000.5, "health": {"times": 3}, "faults": [{"what": "so", "repair": "do"}],
     }  # fmt: skip
     text = figures.metrics([(status, [one(2, "rolled_back", 2.5), one(1, "deployed")])])
     assert 'corpushooks_deployments_total{project="hello",outcome="rolled_back"} 1' in text

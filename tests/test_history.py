@@ -172,7 +172,7 @@ def test_publish_changes_everything_at_once_or_nothing(store: History) -> None:
 
 def test_what_waits_and_what_runs(store: History) -> None:
     first, second, third = (enqueue(store, token) for token in "abc")
-    store.move(first, RUNNING)
+    first = store.move(first, RUNNING)
     assert [d.number for d in store.unfinished("hello")] == [1]
     assert [d.number for d in store.queued("hello")] == [2, 3]
     store.move(second, CANCELLED)

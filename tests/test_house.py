@@ -25,7 +25,7 @@ FLOORS = {
     " cli.tables cli.base demo daemon shell resetperms",
     "procedures": "init app_log assigning beyond claiming inspection checkup parts rebuild restart setup doctor"
     " doctor.patient doctor.soundness doctor.privacy desk freezing gate lookup reports follower watches pulse lanes"
-    " acts deploy procedure archives plan inplace task prepare reruns steps trees pillars survivors announce"
+    " hold acts deploy procedure archives plan inplace task prepare reruns steps trees pillars survivors announce"
     " running setting",
     "assemblies": "site session deadline voice release contents survey edits layout installer setup.accounts"
     " setup.actions",
@@ -36,7 +36,7 @@ FLOORS = {
     " git.checkouts git.listings git.commits git.refs git.sharing git.bare git.worktrees git.access"
     " backup.borg backup.interface"
     " salt.warm salt.call salt.session salt.configuration salt.child salt.interface",
-    "process": "store claimed vitals run disk locks obstacles patience leftovers safe_files sockets hostname"
+    "process": "store claimed vitals held lease run disk locks obstacles patience leftovers safe_files sockets hostname"
     " distribution become",
     "values": "screen screen.words screen.states screen.rows assigned claims services checks checks.finding"
     " checks.packages"

@@ -31,7 +31,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert (given.keep_archives, given.reserve, given.max_parallel) == (3, 64, 4)
     assert (given.idle_timeout, given.step_timeout, given.timeout) == (300, 3600, 7200)
     assert (given.rollback, given.rollback_install, given.group) == ("on_failure", True, "corpus")
-    assert (given.notify, given.notify_on) == ((), ("failure", "recovery", "init", "unhealthy", "healthy"))
+    assert (given.notify, given.notify_on) == ((), ("failure", "recovery", "held", "init", "unhealthy", "healthy"))
     assert (given.health_every, given.health_failures) == (60, 3)
     assert (given.env_defaults_win, given.deploy_on_pillar_push) == (False, False)
     assert (given.minion, given.projects, given.secret_pillar) == ({}, {}, False)
@@ -65,6 +65,8 @@ idle_timeout: 0.5
 stop_timeout: 10
 step_timeout: null
 timeout: 60
+confirm: 90
+confirm_limit: 100
 health_every: 0
 health_failures: 1
 secret_keys: [word]
@@ -102,6 +104,8 @@ projects: {hello: {branch: main}}
         stop_timeout=10,
         step_timeout=None,
         timeout=60,
+        confirm=90,
+        confirm_limit=100,
         health_every=0,
         health_failures=1,
         secret_keys=("word",),
@@ -151,7 +155,7 @@ def test_the_keys_of_a_project_are_those_the_schema_marks() -> None:
     assert {key.name for key in schema() if key.per_project} == {
         "environment", "branch", "keep_archives", "rollback", "rollback_install", "deploy_on_pillar_push",
         "step_timeout", "timeout", "env_defaults_win", "secret_keys", "secret_pillar", "notify", "notify_on", "watch",
-        "health_every", "health_failures",
+        "health_every", "health_failures", "confirm",
     }  # fmt: skip
 
 

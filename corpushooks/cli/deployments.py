@@ -14,7 +14,7 @@ import click
 from corpushooks import client, log, prepare, screen
 from corpushooks.acts import ACTS
 from corpushooks.cli.base import JSON, NAME, Context, Screen, check_outside, exit_code, outcome, show
-from corpushooks.deployment import Request
+from corpushooks.deployment import AS_SET, Request
 from corpushooks.errors import BrokenError
 from corpushooks.hints import Advice, Hint, command
 from corpushooks.lanes import Lanes
@@ -55,10 +55,21 @@ def _words(text: str | None) -> tuple[str, ...]:
 
 
 FORCE = click.option("--force", is_flag=True, help="Also over what was edited on the server.")
+CONFIRM = click.option(
+    "--confirm", type=click.IntRange(min=AS_SET), default=0, metavar="[=SECONDS]",
+    help="Hold it before it is final, until somebody confirms it; else it is rolled back.",
+)  # fmt: skip
 INSIST = click.option("--insist", is_flag=True, help="Also where it is frozen; for root and the host's group.")
 
 
-@click.command()
+class Confirmable(click.Command):
+    """A command whose --confirm may have a value, after a =."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, [f"{each}={AS_SET}" if each == "--confirm" else each for each in args])
+
+
+@click.command(cls=Confirmable)
 @NAME
 @click.argument("rev", required=False, default="")
 @click.option("--only", help="Only these steps: archive,sync,fixperms,install,rotate,notify.")
@@ -67,18 +78,20 @@ INSIST = click.option("--insist", is_flag=True, help="Also where it is frozen; f
 @click.option("--dry-run", is_flag=True, help="Say what would change; change nothing.")
 @click.option("--nowait", is_flag=True, help="Queue it and return.")
 @click.option("--here", is_flag=True, help="Run it in this process, without a daemon.")
+@CONFIRM
 @FORCE
 @INSIST
 @JSON
 @click.pass_obj
 def deploy(
     context: Context, name: str, rev: str, only: str | None, skip: str | None, steps: str | None,
-    dry_run: bool, nowait: bool, here: bool, force: bool, insist: bool, as_json: bool,
+    dry_run: bool, nowait: bool, here: bool, confirm: int, force: bool, insist: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Deploy a commit of project.git; without REV the live one again, with the newest pillar."""
     request = Request(
         kind="plan" if dry_run else "deploy", new=rev, only=_words(only), skip=_words(skip),
-        steps=_words(steps), nowait=nowait, force=force, insist=insist, token=secrets.token_hex(16),
+        steps=_words(steps), nowait=nowait, confirm=confirm, force=force, insist=insist,
+        token=secrets.token_hex(16),
     )  # fmt: skip
     if here:
         _deploy_here(context, name, request, as_json)
@@ -108,16 +121,21 @@ def _deploy_here(context: Context, name: str, request: Request, as_json: bool) -
     sys.exit(exit_code(done.state))
 
 
-@click.command()
+@click.command(cls=Confirmable)
 @NAME
 @click.argument("number", type=int, required=False, default=0)
+@CONFIRM
 @FORCE
 @INSIST
 @JSON
 @click.pass_obj
-def rollback(context: Context, name: str, number: int, force: bool, insist: bool, as_json: bool) -> None:
+def rollback(
+    context: Context, name: str, number: int, confirm: int, force: bool, insist: bool, as_json: bool
+) -> None:  # fmt: skip
     """Return to the result of deployment NUMBER (code, pillar and its install SLS); default: the one before."""
-    request = Request(kind="rollback", target=number, force=force, insist=insist, token=secrets.token_hex(16))
+    request = Request(
+        kind="rollback", target=number, confirm=confirm, force=force, insist=insist, token=secrets.token_hex(16)
+    )
     _ask(context, name, request, as_json)
 
 
@@ -181,4 +199,19 @@ def cancel(context: Context, name: str, as_json: bool) -> None:
     )
 
 
-COMMANDS = (deploy, rollback, watch_, task, restart, repair, cancel)
+@click.command()
+@NAME
+@click.argument("number", type=int)
+@JSON
+@click.pass_obj
+def confirm(context: Context, name: str, number: int, as_json: bool) -> None:
+    """Confirm deployment NUMBER, which is held: it is final then. Else it is rolled back when its time is over."""
+    context.row(name)
+    check_outside(context, name, "it cannot confirm itself")
+    screen = Screen(err=True, lasting=True)
+    result = screen.ask(context.host, {"op": "confirm", "project": name, "number": number})
+    show(as_json, result, [f"deployment {number} of {name}: {outcome(result['state'], result['reason'])}"])
+    sys.exit(exit_code(result["state"]))
+
+
+COMMANDS = (deploy, rollback, watch_, task, restart, repair, cancel, confirm)

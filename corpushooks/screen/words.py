@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from corpushooks.events import ITEMS, Began, Detail, Item, Listed, Verdict
+from corpushooks.events import ITEMS, Began, Detail, Held, Item, Listed, Verdict
 from corpushooks.screen.rows import FITS, NAMED, SCREEN, TERMINAL, Line, aside, both, complaint, ends, file_row
 from corpushooks.text import middle, shown
-from corpushooks.view import count, course, outcome, short
+from corpushooks.view import clock, count, course, lasting, outcome, short
 
 EDITED = 3  # files that an edit names
 
@@ -47,6 +47,12 @@ def detail(found: Detail) -> str:
     if found.of is not None:
         number = f"{found.count} of {count(found.of, found.noun)}"
     return f"{number} {found.note}".rstrip()
+
+
+def held(found: Held) -> list[Line]:
+    """Say until when a deployment is held, and what confirms it."""
+    until = f"      waiting for confirmation until {clock(found.until)} ({lasting(found.seconds)})"
+    return both([until, f"      then it is rolled back; to keep it: {found.command}"])
 
 
 # what is named
