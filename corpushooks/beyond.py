@@ -14,7 +14,7 @@ def begin(run: Run) -> None:
     if run.undoing:
         return
     with run.site.effect("shed outside"):
-        if run.request.kind == "rollback":
+        if run.request.sort.returns:
             _say(run, outside.take_back_later(run.project, run.request.target, run.voice.warn))
 
 

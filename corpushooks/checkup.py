@@ -25,8 +25,6 @@ from corpushooks.site import Site, open_site
 from corpushooks.sls import text_of
 from corpushooks.text import shown
 
-UNREADABLE = ("syntax", "encoding", "foreign")  # kinds of findings: Salt is not asked about such a file
-
 
 @dataclass(frozen=True)
 class Checked:
@@ -182,7 +180,7 @@ def _judged(session: Session, work: _Work) -> list[Finding]:
     session.prepare()
     problems = release.syntax(session, work.found, work.redactor, contents.readable(work.found, work.texts))
     said = [*survey.static(work.found, work.texts), *(survey.of_problem(work.found, each) for each in problems)]
-    return [*said, *_compiled(session, work, {each.file for each in said if each.kind in UNREADABLE})]
+    return [*said, *_compiled(session, work, {each.file for each in said if each.sort.unreadable})]
 
 
 def _compiled(session: Session, work: _Work, wrong: set[str]) -> list[Finding]:

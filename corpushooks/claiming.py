@@ -18,11 +18,11 @@ def claim(run: Run, cfg: Mapping[str, Any]) -> None:
     """Claim what a cfg names; raise RefusedError where something of it is not free. A plan only says so."""
     wanted = claims.of(cfg)
     refused = refusal(run.site, run.project, cfg, wanted)
-    if refused is None and run.request.kind != "plan":
+    if refused is None and not run.request.sort.dry:
         with run.site.effect("claim"):
             other = run.site.history.claim(run.project.name, run.deployment.number, wanted)
         refused = _refused(run.project, cfg, other) if other else None
-    if refused and run.request.kind == "plan":
+    if refused and run.request.sort.dry:
         run.voice.warn(f"{refused.message}: a push is refused")
     elif refused:
         raise refused

@@ -88,6 +88,7 @@ ROLL_BACK = Procedure(
         Step("compare", reruns.compare),
     ),
     "undo",
+    undoes=True,
 )
 
 

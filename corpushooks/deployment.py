@@ -60,8 +60,14 @@ class Kind:
     """One kind of request: what it does to a project, and who may ask for it."""
 
     name: str
+    noun: str = ""  # what people call one, with its number; none: by its name
+    usual: bool = False  # what is meant where none is said
     releases: bool = False  # another release goes live: it has an archive, and where it fails it is rolled back
+    returns: bool = False  # to the result of an earlier deployment, its target
     edits: bool = False  # what was edited in place goes live
+    dry: bool = False  # it only tells what would change: what would be refused is a warning
+    repairs: bool = False  # what is broken is whole after it
+    restarts: bool = False  # units, and nothing else
     changes: bool = False  # it changes what runs: refused while a project is frozen
     asked: bool = True  # by a command or a push; else the daemon itself asks
 
@@ -69,13 +75,13 @@ class Kind:
 KINDS: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind("deploy", releases=True, changes=True),
-        Kind("rollback", releases=True, changes=True),
+        Kind("deploy", "deployment", usual=True, releases=True, changes=True),
+        Kind("rollback", releases=True, returns=True, changes=True),
         Kind("task", changes=True),
-        Kind("restart"),  # of the same release, so also while it is frozen
-        Kind("plan"),
-        Kind("repair"),
-        Kind("edit", edits=True, changes=True, asked=False),
+        Kind("restart", restarts=True),  # of the same release, so also while it is frozen
+        Kind("plan", dry=True),
+        Kind("repair", repairs=True),
+        Kind("edit", "deployment", edits=True, changes=True, asked=False),
     )
 }
 RELEASING = frozenset(kind.name for kind in KINDS.values() if kind.releases)

@@ -187,7 +187,7 @@ class Desk:
         """Refuse at once what need not wait for its turn."""
         project = self.site.host.project(row.name)
         number, named = prepare.lost(project, row, request)
-        if number and not request.force and request.kind == "deploy":
+        if number and not request.force and request.sort.releases:
             for line in named:
                 peer.send(say=f"      lacks {shown(line, 60)}")
             raise prepare.refusal(row, request, number)
@@ -212,7 +212,7 @@ class Desk:
         self.site.settings_of(row)  # must be right
         request = prepare.requested(self.site, row, replace(_by(peer, visitor, row, _request(asked)), via="command"))
         self._check_frozen(row.name, request)
-        if request.kind == "restart":
+        if request.sort.restarts:
             restart.check(self.site, row, request)
         deployment = self._enqueue(row.name, request)
         peer.send(number=deployment.number)

@@ -133,5 +133,5 @@ def _gauges(status: Mapping[str, Any], deployments: Sequence[Deployment]) -> dic
 
 def _tasks(deployments: Sequence[Deployment]) -> dict[str, bool]:
     """Say of each task that ever ran whether it failed when it last did."""
-    ran = [one for one in deployments if one.request.kind == "task" and one.state in TRIED]  # the newest first
+    ran = [one for one in deployments if one.request.task and one.state in TRIED]  # the newest first
     return {one.request.task: one.state in FAILURES for one in reversed(ran)}

@@ -209,7 +209,7 @@ class History(Held):
     def edits_since(self, project: str, number: int) -> list[Deployment]:
         """Return the deployments of edits that came after a number, the oldest first."""
         found = self._read("project = ? AND number > ? ORDER BY number", project, number)
-        return [each for each in found if each.request.kind == "edit"]
+        return [each for each in found if each.request.sort.edits]
 
     def last(self, project: str) -> Deployment:
         """Return the newest deployment; raise UsageError where there is none."""

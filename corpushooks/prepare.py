@@ -75,11 +75,11 @@ def requested(site: Site, row: ProjectRow, request: Request) -> Request:
     lease(site.settings_of(row), wanted)  # must be right
     if not wanted.sort.asked:
         raise UsageError(f"unknown request {wanted.kind!r}")
-    if wanted.kind == "rollback" and not wanted.target:
+    if wanted.sort.returns and not wanted.target:
         wanted = replace(wanted, target=_earlier(site, row))
     if wanted.new:
         wanted = replace(wanted, new=git.resolve(project.code_git, wanted.new))
-        if wanted.kind == "deploy":
+        if wanted.sort.releases:
             release.check_commit(project, row.environment, wanted.new, wanted)
     return wanted
 
@@ -125,7 +125,7 @@ def _check_lost(run: Run) -> None:
     if not number or run.request.force:
         return
     refused = refusal(run.row, run.request, number)
-    if run.request.kind == "plan":
+    if run.request.sort.dry:
         run.voice.warn(f"{refused.message}: a push is refused without -o force")
         return
     run.voice.tell(listed("lacks", list(map(Item, named))))
@@ -168,7 +168,7 @@ def _check_unmoved(run: Run, head: str, now: Revision) -> None:
 def _targets(run: Run, old: Revision) -> Revision:
     """Return the commits that a request wants deployed."""
     request, live = run.request, run.row.code or old.code
-    if request.kind == "rollback":
+    if request.sort.returns:
         target = run.site.history.deployment(run.project.name, request.target)
         if target.state != DEPLOYED:
             raise UsageError(f"deployment {target.number} was never live", command("history", run.project.name))
@@ -268,7 +268,7 @@ def _check_edits(run: Run, entries: git.Listing) -> None:
         return
     run.voice.tell(listed("edited", list(map(Item, found))))
     text = f"{view.count(len(found), 'file')} edited on the server would be lost"
-    if run.request.kind == "plan":
+    if run.request.sort.dry:
         run.voice.warn(f"{text}: a push is refused")
     else:
         raise RefusedError(text, hint="commit them too, or push with -o force: the archive keeps them")
@@ -308,7 +308,7 @@ def check_syntax(run: Run, found: Release, hint: str = "nothing was touched; men
 
 def _is_aside(finding: Finding) -> bool:
     """Say whether what was found is in a task, which no deployment runs, and lets the file itself be read."""
-    return finding.file.rpartition("/")[2].startswith("task_") and finding.kind not in ("syntax", "encoding")
+    return finding.file.rpartition("/")[2].startswith("task_") and not finding.sort.unreadable
 
 
 def tell(run: Run, findings: Iterable[Finding], *, so_far: bool = False) -> None:
@@ -333,12 +333,8 @@ def foresee(run: Run, session: Session, found: Release, stems: list[str]) -> Non
     told = dict(zip((found.states / f"{stem}.sls" for stem in stems), compiled, strict=True))
     said = survey.compiled(found, texts, told, apt.Lists(), literal=False)
     first = f".salt/{stems[0]}.sls" if stems else ""  # its turn is now: it says itself what is wrong
-    quiet = ("later", "compile", "missing", "syntax")
-    tell(
-        run,
-        [each for each in said if each.kind != "later" and not (each.file == first and each.kind in quiet)],
-        so_far=True,
-    )
+    said = [each for each in said if not each.sort.passing and not (each.file == first and each.sort.of_salt)]
+    tell(run, said, so_far=True)
 
 
 Make = Callable[[Project, str, Path, "str | None", "str | None"], Release]

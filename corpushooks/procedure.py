@@ -34,14 +34,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Procedure:
-    """Steps in order. `kind` stands before their names: in the labels of effects and, of a rollback, the journal."""
+    """Steps in order. `kind` is before their names: in the labels of effects and, of a rollback, the journal."""
 
     steps: tuple[Step, ...]
     kind: str = ""
-
-    @property
-    def undoes(self) -> bool:
-        return self.kind == "undo"
+    undoes: bool = False
 
     def mark(self, step: Step) -> Mark:
         """Return where a step is, as people are shown it: a rollback is not counted."""
@@ -79,7 +76,7 @@ class Procedure:
         with run.site.effect(f"{self._label(step)}"):
             if before:
                 before(run)
-            run.site.history.begin(run.deployment, f"undo {step.name}" if self.undoes else step.name)
+            run.site.history.begin(run.deployment, f"{self.kind} {step.name}" if self.undoes else step.name)
             run.voice.tell(StepBegan(step.name, mark.index, mark.total, self.undoes))
             detail = step.act(run, mark)
         took = time.monotonic() - start

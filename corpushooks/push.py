@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from corpushooks.deployment import AS_SET, DEPLOYED, Deployment, Request
+from corpushooks.deployment import AS_SET, DEPLOYED, DONE, Deployment, Request
 from corpushooks.errors import UsageError
 
 ZERO = "0" * 40
@@ -202,7 +202,7 @@ def report(deployment: Deployment, commands: Sequence[Command], branch: str, *, 
     old, new = deployment.old.of(request.repo), deployment.new.of(request.repo)
     lines: list[str] = []
     for command in commands:
-        if request.kind == "plan" and deployment.state == "done":
+        if request.sort.dry and deployment.state == DONE:
             lines += [f"ok {command.ref}", f"option refname {PLAN}"]
         elif request.nowait and not deployment.final:
             lines += [f"ok {command.ref}", f"option refname refs/deploy/queued/{deployment.number}"]

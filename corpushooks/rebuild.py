@@ -300,7 +300,7 @@ def _project_row(store: History, project: Project, row: ProjectRow | None, envir
         elif one.state == BROKEN:
             why = f"the roll back of deployment {one.number} failed"
             made = replace(made, broken=why, broken_by=one.number)
-        elif one.state == DONE and one.request.kind == "repair":
+        elif one.state == DONE and one.request.sort.repairs:
             made = replace(made, broken=None, broken_by=None)
         if one.state in (DEPLOYED, ROLLED_BACK, DONE):
             made = replace(made, tree_code=made.code, tree_pillar=made.pillar)

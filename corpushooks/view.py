@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from corpushooks.deployment import FAILURES, SUCCEEDED, TRANSITIONS, Deployment, state_of
+from corpushooks.deployment import FAILURES, SUCCEEDED, TRANSITIONS, Deployment, Request, kind_of, state_of
 from corpushooks.hints import Advice, Hint, command
 from corpushooks.sls import Result
 from corpushooks.text import middle, one_line, shortened, shown
@@ -158,8 +158,8 @@ def _moved(found: Mapping[str, Any]) -> list[Advice]:
 
 def named(one: Mapping[str, Any]) -> str:
     """Return what people call a request: deployment 3, rollback 4, task 5."""
-    kind = one.get("kind", "deploy")
-    return f"{'deployment' if kind in ('deploy', 'edit') else kind} {one['number']}"
+    kind = kind_of(one.get("kind", Request.kind))
+    return f"{kind.noun or kind.name} {one['number']}"
 
 
 def history_row(one: Deployment, *, live: bool) -> str:
@@ -168,7 +168,7 @@ def history_row(one: Deployment, *, live: bool) -> str:
     took = f"{one.took:.1f} s" if one.took is not None else ""
     ways = course(one.old_code, one.new_code, one.old_pillar, one.new_pillar, 0) if one.new_code else ""
     mark = "*" if live else " "
-    kind = "" if one.request.kind == "deploy" else f"{one.request.kind} "
+    kind = "" if one.request.sort.usual else f"{one.request.kind} "
     left = f"{mark}{one.number:>5}  {when}  {outcome(one.state):<11} {took:>8}  {one.request.who:<10} {ways}"
     return f"{left}  {kind}{one.reason}".rstrip()
 

@@ -125,7 +125,7 @@ class _Watched:
         One of edits runs no SLS once it has decided; another may: notify.sls.
         """
         last = self.site.history.deployments(self.project.name, 1)
-        times = [one.decided if one.request.kind == "edit" else one.ended for one in last]
+        times = [one.decided if one.request.sort.edits else one.ended for one in last]
         ended = (times[0] or 0.0) if times else 0.0
         found = []
         for path in sorted(seen):

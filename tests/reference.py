@@ -78,7 +78,7 @@ def words() -> str:
 def kinds() -> str:
     """Return the table of what a check can find."""
     rows = ["| kind | is | means | what helps |", "|---|---|---|---|"]
-    rows += [f"| `{kind}` | {severity} | {means} | {helps} |" for kind, (severity, means, helps) in KINDS.items()]
+    rows += [f"| `{kind}` | {each.severity} | {each.means} | {each.helps} |" for kind, each in KINDS.items()]
     return "\n" + "\n".join(rows) + "\n\n"
 
 

@@ -341,8 +341,8 @@ def test_what_a_program_can_rewrite() -> None:
 
 
 def test_every_kind_has_a_severity_and_a_meaning() -> None:
-    assert {severity for severity, *_ in KINDS.values()} == {"error", "warning"}
-    assert all(meaning and remedy for _, meaning, remedy in KINDS.values())
+    assert {each.severity for each in KINDS.values()} == {"error", "warning"}
+    assert all(each.means and each.helps for each in KINDS.values())
 
 
 def test_findings_are_ordered_and_said_once() -> None:

@@ -377,11 +377,11 @@ def test_a_new_file_that_comes_when_edits_were_deployed_is_an_edit(dev: Box) -> 
     path = dev.project().tree / "new.html"
     path.write_text("new")
     at = path.stat().st_ctime
-    done = SimpleNamespace(decided=at - 0.01, ended=at + 0.01, request=SimpleNamespace(kind="edit"))
+    done = SimpleNamespace(decided=at - 0.01, ended=at + 0.01, request=Request(kind="edit"))
     site = SimpleNamespace(history=SimpleNamespace(deployments=lambda *_: [done]))
     watched = watches._Watched(cast("Site", site), cast("Lanes", None), dev.project(), (), "alice")
     assert watched._new({path}) == ["project/new.html"]
-    done.request.kind = "deploy"
+    done.request = Request(kind="deploy")
     assert watched._new({path}) == []
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from corpushooks import view
+from corpushooks.deployment import kind_of
 from corpushooks.hints import Advice
 from corpushooks.text import clean, shown
 
@@ -111,7 +112,7 @@ def _ways(one: Mapping[str, Any]) -> list[str]:
     """Say of a deployment from where to where, of which kind it was, and why it ended so."""
     pair = one["old_code"], one["new_code"], one["old_pillar"], one["new_pillar"]
     ways = view.course(*pair, 0) if one["new_code"] else ""
-    kind = "" if one["kind"] == "deploy" else one["kind"]
+    kind = "" if kind_of(one["kind"]).usual else one["kind"]
     return [text for text in (kind, ways, one["reason"]) if text]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from corpushooks.deployment import state_of
 from corpushooks.events import ITEMS, Began, Detail, Held, Item, Listed, Verdict
 from corpushooks.screen.rows import FITS, NAMED, SCREEN, TERMINAL, Line, aside, both, complaint, ends, file_row
 from corpushooks.text import middle, shown
@@ -15,21 +16,12 @@ EDITED = 3  # files that an edit names
 
 def opening(began: Began) -> str:
     """Return the first line of a deployment."""
-    kind = {"deploy": "deployment"}.get(began.kind, began.kind)
+    word, about = OPENINGS.get(began.kind, (began.kind, _course))
     by = f", by {began.by}" if began.by else ""
-    return f"{began.project} ({began.environment}) {kind} {began.number}: {_what(began)}{by}"
+    return f"{began.project} ({began.environment}) {word} {began.number}: {about(began)}{by}"
 
 
-def _what(began: Began) -> str:
-    """Say what a deployment is about."""
-    if began.kind == "task":
-        return began.task
-    if began.kind == "restart":
-        return began.task or "its units"
-    if began.kind == "edit":
-        return edited(began.edited)
-    if began.kind == "repair":
-        return f"at {short(began.new)}"
+def _course(began: Began) -> str:
     return course(began.old, began.new, began.old_pillar, began.new_pillar, began.commits)
 
 
@@ -47,6 +39,15 @@ def detail(found: Detail) -> str:
     if found.of is not None:
         number = f"{found.count} of {count(found.of, found.noun)}"
     return f"{number} {found.note}".rstrip()
+
+
+OPENINGS: Mapping[str, tuple[str, Callable[[Began], str]]] = {  # kind -> its word, and what it is about
+    "deploy": ("deployment", _course),
+    "task": ("task", lambda began: began.task),
+    "restart": ("restart", lambda began: began.task or "its units"),
+    "edit": ("edit", lambda began: edited(began.edited)),
+    "repair": ("repair", lambda began: f"at {short(began.new)}"),
+}
 
 
 def held(found: Held) -> list[Line]:
@@ -109,7 +110,7 @@ def _head(found: Listed) -> list[str]:
 def verdict(found: Verdict) -> list[Line]:
     """Return the last lines of a deployment."""
     if found.how == "late":
-        word = "success" if found.state in ("deployed", "done") else "error"
+        word = "success" if state_of(found.state).succeeded else "error"
         said = [f"{word}: {found.reason or found.kind} ({outcome(found.state)})"]
     else:
         said = ENDINGS.get(found.state, _error)(found)
@@ -128,14 +129,16 @@ def _live(found: Verdict) -> list[str]:
 
 
 def _done(found: Verdict) -> list[str]:
-    return [
-        {
-            "plan": "success: a plan only: nothing was changed",
-            "task": f"success: task {found.task} is done",
-            "edit": f"success: {found.project} runs as it was edited; no commit has it yet",
-            "repair": f"success: {found.project} is whole, at {short(found.commit)}",
-        }.get(found.kind, f"success: {found.kind} is done")
-    ]
+    what = FINISHED.get(found.kind)
+    return [f"success: {what(found) if what else f'{found.kind} is done'}"]
+
+
+FINISHED: Mapping[str, Callable[[Verdict], str]] = {  # kind -> what is done
+    "plan": lambda found: "a plan only: nothing was changed",
+    "task": lambda found: f"task {found.task} is done",
+    "edit": lambda found: f"{found.project} runs as it was edited; no commit has it yet",
+    "repair": lambda found: f"{found.project} is whole, at {short(found.commit)}",
+}
 
 
 def _rolled_back(found: Verdict) -> list[str]:
