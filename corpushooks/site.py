@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -79,8 +80,8 @@ class Site:
 
     def ports(self, project: Project) -> claims.Give:
         """Return what gives a project the ports that say auto: the same ones each time, once they are claimed."""
-        busy = sockets.listening()
-        return claims.giver(project.name, self.history.held(), lambda port: port not in busy)
+        busy = functools.cache(sockets.listening)  # on a busy host that takes as long as the rest of a cfg
+        return claims.giver(project.name, self.history.held(), lambda port: port not in busy())
 
     @contextmanager
     def effect(self, label: str) -> Iterator[None]:

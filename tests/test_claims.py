@@ -9,10 +9,11 @@ from contextlib import closing
 
 import pytest
 
-from corpushooks import claims, rebuild
+from corpushooks import claims, rebuild, sockets
 from corpushooks.claims import CHOICE, Claim
 from corpushooks.errors import ConfigError
 from corpushooks.settings import load
+from corpushooks.site import open_site
 from tests.host import FAILING, Box, Push, Work
 from tests.test_command import asked, corpus, said
 
@@ -99,6 +100,15 @@ def test_free_ports_differ_and_pass_over_what_is_used() -> None:
 
 
 # ports
+
+
+def test_who_listens_is_looked_up_once_and_only_for_a_new_port(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+    monkeypatch.setattr(sockets, "listening", lambda: looked.append("again") or {})
+    give = open_site(box.host).ports(box.project("one"))
+    assert not looked
+    assert give("a") != give("b")
+    assert looked == ["again"]
 
 
 def test_each_project_has_its_port_and_keeps_it(box: Box) -> None:

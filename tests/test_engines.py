@@ -34,6 +34,7 @@ ONLY = {  # what not every engine can do
     "test_grains_and_modules_of_an_earlier_sls": REAL,
     "test_states_of_an_earlier_sls_and_of_its_own": REAL,
     "test_grains_of_the_project_are_read_each_time": REAL,
+    "test_a_program_that_grains_ask_is_asked_again_once_it_changed": REAL,
     "test_the_minion_configuration_of_this_session": REAL,
     "test_what_an_sls_puts_into_its_environment_is_its_own": REAL,
     "test_includes_by_name_and_by_pattern": REAL,
@@ -408,6 +409,36 @@ def test_grains_of_the_project_are_read_each_time(world: World) -> None:
             (world.out / "c").write_text(colour)
             assert session.run(sls).states[0].comment == colour
         assert session.facts(None).grains["c"] == "blue"
+
+
+def test_a_program_that_grains_ask_is_asked_again_once_it_changed(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = tmp_path / "asked"
+
+    def program(name: str, version: int) -> None:
+        text = f"#!/bin/sh\necho {name} >> {asked}\necho systemd {version}\necho +FEATURE\n"
+        (tmp_path / "new").write_text(text)
+        (tmp_path / "new").chmod(0o755)
+        (tmp_path / "new").rename(tmp_path / name)
+
+    def known() -> tuple[str, bool]:
+        """Return the grain, and whether the program was asked for it."""
+        before = asked.read_text() if asked.exists() else ""
+        with world.session() as session:
+            return session.facts(None).grains["systemd"]["version"], asked.read_text() != before
+
+    program("systemctl", 1)
+    program("localectl", 1)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    worker = WarmEngine(Path(sys.executable), log=tmp_path / "log")
+    world = World(tmp_path / "world", worker if kind == "warm" else SaltCallEngine())
+    with contextlib.closing(world.engine):
+        assert known()[0] == "1"
+        if kind == "warm":
+            until(lambda: known() == ("1", False))
+        program("systemctl", 2)
+        assert known() == ("2", True)
 
 
 def test_the_minion_configuration_of_this_session(world: World) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from corpushooks.salt_worker import question
 from corpushooks.salt_worker import session as sessions
+from corpushooks.salt_worker.known import Answers
 from corpushooks.salt_worker.warm import Listings
 
 CACHE = "/var/cache/x"
@@ -79,7 +80,7 @@ class Stub:
 def test_a_question_that_comes_too_late_is_asked_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sessions, "Helper", Stub)
     monkeypatch.setattr(sessions.Session, "follow", lambda self, helper: Stub.answers.pop(0))
-    session = sessions.Session(None, None, "config")  # type: ignore[arg-type]
+    session = sessions.Session(None, None, None)  # type: ignore[arg-type]
     kept, touched, late = (question.ANSWERED << 8, True), (question.TOUCHED << 8, False), (None, False)
     Stub.answers[:] = [kept, kept, late, touched, kept]
     session.prepare()
@@ -93,7 +94,7 @@ def test_a_question_that_comes_too_late_is_asked_of_another(monkeypatch: pytest.
 def test_what_was_read_serves_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(question, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    desk = question.Desk(ValueError("no options"))
+    desk = question.Desk(ValueError("no options"), Answers())
     now[0] += question.FRESH
     assert not desk.is_stale
     now[0] += 0.1
@@ -160,11 +161,11 @@ def test_a_folder_that_changed_just_now_is_not_believed(loader: Any) -> None:
 
 ONCE = """
 import salt.utils.network
-from corpushooks.salt_worker import runner
+from corpushooks.salt_worker import known, runner
 asked, options = [], runner.read("/nowhere")
 original = salt.utils.network.interfaces
 salt.utils.network.interfaces = counted = lambda: asked.append(1) or original()
-grains = runner.Grains(options).opts["grains"]
+grains = runner.Grains(options, known.Answers()).opts["grains"]
 assert len(asked) == 1, asked
 assert grains["ip4_interfaces"]["lo"] == ["127.0.0.1"], grains["ip4_interfaces"]
 assert salt.utils.network.interfaces is counted
@@ -173,4 +174,57 @@ assert salt.utils.network.interfaces is counted
 
 def test_grains_ask_for_the_network_once_in_one_reading(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", ONCE], cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+CODES = """
+import importlib.util, sys, time
+from pathlib import Path
+from corpushooks.salt_worker import warm
+warm.TICK_NS, path = 0, Path("one.py")
+path.write_text("x = 1")
+codes = warm.Codes()
+codes.learn([path.absolute()])
+codes.install(Path.cwd())
+def run():
+    spec = importlib.util.spec_from_file_location("any", path.absolute())
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.x, codes.hits
+assert [run(), run()] == [(1, 1), (1, 2)]
+path.with_suffix(".new").write_text("x = 2")
+path.with_suffix(".new").rename(path)
+assert run() == (2, 2)
+"""
+
+
+def test_a_module_is_compiled_again_where_it_changed(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-B", "-c", CODES], cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+WARM = """
+import tempfile
+from pathlib import Path
+from corpushooks.salt import configuration
+from corpushooks.sls import Minion
+from corpushooks.salt_worker import runner, warm
+from corpushooks.salt_worker.known import Answers
+kept = []
+original = warm.Listings.__init__
+warm.Listings.__init__ = lambda self: (original(self), kept.append(self))[0]
+assert not warm.load_salt()
+warm.warm_up()
+folder = Path(tempfile.mkdtemp())
+minion = Minion("foo", folder / "minion", (folder / "states",), (folder / "pillar",), folder / "modules")
+configuration.prepare(minion)
+known = dict(kept[0]._known)
+runner.Runner(runner.Grains(runner.read(str(folder / "minion/minion")), Answers()))
+assert kept[0]._known == known, set(kept[0]._known) - set(known)
+"""
+
+
+def test_a_session_lists_no_folder_that_the_worker_has_listed(tmp_path: Path) -> None:
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", WARM], cwd=tmp_path, env=env, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()

@@ -55,7 +55,7 @@ DOORS = set(FLOORS["doors"].split())
 ROOMS = set(FLOORS["rooms behind a door"].split())
 
 ONLY_IN = {  # what is outside -> the modules that may import it
-    "subprocess": {"run", "salt_worker.commands", "salt_worker.runner"},
+    "subprocess": {"run", "salt_worker.commands", "salt_worker.known", "salt_worker.runner"},
     "multiprocessing": set(),
     "sqlite3": {"store"},
     "ldap3": {"directory"},

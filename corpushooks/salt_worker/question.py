@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from .commands import stream_commands
+from .known import Answers
 from .processes import fork
 from .runner import LOADER, Grains, Runner, read
 from .touch import Touch
@@ -36,9 +37,10 @@ class Desk:
 
     runner: Runner | BaseException
 
-    def __init__(self, options: Any) -> None:
+    def __init__(self, options: Any, answers: Answers) -> None:
         """Prepare for a minion with these options, if no exception came of them."""
-        self.runner = options if isinstance(options, BaseException) else attempt(lambda: Runner(Grains(options)))
+        failed = isinstance(options, BaseException)
+        self.runner = options if failed else attempt(lambda: Runner(Grains(options, answers)))
         self.read = time.monotonic()
         gc.freeze()  # else a collection in a child would copy all of our memory
 
@@ -75,7 +77,7 @@ class Desk:
         return time.monotonic() - self.read > FRESH
 
 
-def be_prepared(config: str, sock: socket.socket) -> NoReturn:
+def be_prepared(config: str, answers: Answers, sock: socket.socket) -> NoReturn:
     """Prepare when told to, then fork for each question that comes; what is prepared here is never used here.
 
     After a question goes {"done": its wait status, "keep": whether what is ready may serve for another}; where it came
@@ -85,7 +87,7 @@ def be_prepared(config: str, sock: socket.socket) -> NoReturn:
     said, options = lines(sock), attempt(partial(read, config))
     if not next(said, {}):
         os._exit(0)
-    desk = Desk(options)
+    desk = Desk(options, answers)
     for question in said:
         if question["do"] == "renew":
             desk.renew(question["cfg"])

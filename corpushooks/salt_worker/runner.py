@@ -13,13 +13,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .wire import Report
 
+if TYPE_CHECKING:
+    from .known import Answers
+
 Stamp = tuple[int, int, int]
+TICK_NS = 1_000_000_000  # what changed less than this before it was seen may change once more and bear the same time
 
 LOADER = Path(__file__).parents[1] / "loader"
+EXTENSION = Path(__file__).parents[1] / "salt_extension"
 
 
 def read(config: str) -> Any:
@@ -32,14 +37,14 @@ def read(config: str) -> Any:
 class Grains:
     """What is known of the host, as it was a moment ago, and the options with which it was asked."""
 
-    def __init__(self, options: Any) -> None:
+    def __init__(self, options: Any, answers: Answers) -> None:
         import salt.loader
 
         if packages() != LOADED:
             importlib.reload(site)  # a folder may be new to sys.path
             importlib.invalidate_caches()
         self.opts = options
-        with interfaces_once():
+        with interfaces_once(), answers.given():
             ahead = threading.Thread(target=ask_ahead)
             ahead.start()
             self.opts["grains"] = salt.loader.grains(self.opts)
@@ -186,7 +191,7 @@ def report_states(state: Any, report: Report) -> None:
 
 
 def stamp(path: str) -> Stamp | None:
-    """Return what changes whenever an entry of a folder does."""
+    """Return what changes whenever a file does, or an entry of a folder."""
     with suppress(OSError):
         st = os.stat(path)
         return st.st_dev, st.st_ino, st.st_ctime_ns

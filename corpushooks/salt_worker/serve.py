@@ -11,6 +11,7 @@ import socket
 import sys
 from typing import NoReturn
 
+from .known import Answers
 from .processes import CHUNK, fork, sweep, take_stdin, wake_on_child
 from .runner import LOADED, packages
 from .session import be_session
@@ -20,17 +21,16 @@ from .wire import encode
 
 def serve() -> None:
     """Load Salt once, then fork a child for each session that is asked for."""
-    control, wake = take_stdin(), wake_on_child()
+    control, wake, answers = take_stdin(), wake_on_child(), Answers()
     os.chdir("/")
     problem = load_salt()
-    cold = not problem
+    cold = late = not problem  # what is to be done while nobody waits
     children: dict[int, socket.socket | None] = {}  # our end of a session's socket, to tell how it died
     while True:
-        ready, _, _ = select.select([control, wake], [], [], 0 if cold else None)
-        if cold and not ready:
-            warm_up()
-            gc.freeze()  # else a collection in a child would copy all of our memory
-            cold = False
+        ready, _, _ = select.select([control, wake], [], [], 0 if cold or (late and not children) else None)
+        if not ready:
+            get_ready(answers, cold=cold)
+            cold = late = False
         if wake in ready:
             wake.recv(CHUNK)
             reap(children)
@@ -49,8 +49,17 @@ def serve() -> None:
                 for other in (control, wake, *children.values()):
                     if other:
                         other.close()
-                be_session(sock, json.loads(data))
+                be_session(sock, json.loads(data), answers)
             children[pid] = sock
+            late = late or bool(answers.unknown())
+
+
+def get_ready(answers: Answers, *, cold: bool) -> None:
+    """Do beforehand what sessions would do."""
+    if cold:
+        warm_up()
+    answers.learn()
+    gc.freeze()  # else a collection in a child would copy all of our memory
 
 
 def begin_anew(control: socket.socket) -> NoReturn:

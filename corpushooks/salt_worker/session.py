@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NoReturn
 
+from .known import Answers
 from .processes import CHUNK, Stopped, fork, stop_group, stop_on_term, wake_on_child
 from .question import ANSWERED, TOUCHED, about_syntax, be_prepared
 from .wire import encode, register
 
 
-def be_session(sock: socket.socket, given: dict[str, str]) -> NoReturn:
+def be_session(sock: socket.socket, given: dict[str, str], answers: Answers) -> NoReturn:
     """Be the child that owns one deployment's process group, to its end."""
     try:
         os.setsid()
@@ -28,7 +29,7 @@ def be_session(sock: socket.socket, given: dict[str, str]) -> NoReturn:
             os.environ[name] = value
         wake = wake_on_child()
         stop_on_term()
-        session = Session(sock, wake, given["config"])
+        session = Session(sock, wake, partial(be_prepared, given["config"], answers))
         session.converse(register(sock))
     except (Stopped, ConnectionError):
         stop_group(os.getpgid(0))
@@ -61,8 +62,10 @@ class Session:
     nothing was run or written. We ourselves never run anything, so whatever is prepared anew begins clean.
     """
 
-    def __init__(self, sock: socket.socket, wake: socket.socket, config: str) -> None:
-        self.sock, self.wake, self.config = sock, wake, config
+    def __init__(
+        self, sock: socket.socket, wake: socket.socket, be_helper: Callable[[socket.socket], NoReturn]
+    ) -> None:
+        self.sock, self.wake, self.be_helper = sock, wake, be_helper
         self.prepared: Helper | None = self.helper()  # it waits to be told, so that this takes no time then
         self.count = 0  # how often anything was prepared, and so grains were read
 
@@ -87,7 +90,7 @@ class Session:
 
     def helper(self) -> Helper:
         """Return somebody who has prepared nothing yet."""
-        return Helper(partial(be_prepared, self.config), self.sock, self.wake)
+        return Helper(self.be_helper, self.sock, self.wake)
 
     def prepare(self) -> Helper:
         """Return who has prepared, or does so now."""

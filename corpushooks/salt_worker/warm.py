@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import importlib.machinery
 import logging
 import os
 import sys
@@ -14,10 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .runner import LOADER, Stamp, stamp
+from .runner import EXTENSION, LOADER, TICK_NS, Stamp, stamp
 from .wire import LOG_LINE
 
-TICK_NS = 1_000_000_000  # what changed less than this before it was seen may change once more and bear the same time
 LISTING = ("cython_enable", "enable_zip_modules", "optimization_order")  # options on which a loader's list depends
 FIRST = "config loader pillar state template utils.jinja utils.timed_subprocess"  # what sessions use of Salt
 # What Salt imports when it first renders and runs something.
@@ -26,6 +26,9 @@ LATER = (
     " utils.dns utils.find utils.locales utils.nb_popen utils.package utils.pkg.rpm utils.validate.net utils.win_system"
     " utils.win_update utils.winapi"
 )
+# What Salt's loaders run again for each session, in its folder and in ours.
+AGAIN = ("grains/*.py", "fileserver/roots.py", "modules/config.py")
+OURS = ("_grains/*.py", "_pillar/*.py", "_renderers/*.py", "_modules/corpushooks.py")
 Stamps = dict[str, "Stamp | None"]
 
 
@@ -57,14 +60,16 @@ def warm_up() -> None:
     import salt.pillar
     import salt.state
 
+    Codes().install(Path(str(salt.config.__file__)).parents[1])
+    importlib.import_module("encodings.ascii")  # of which grains ask
     for name in LATER.split():
         with suppress(ImportError):
             importlib.import_module(f"salt.{name}")
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder, "minion")
         config.write_text(
-            f"{{id: warm, file_client: local, local: true, root_dir: {folder}, module_dirs: ['{LOADER}'],"
-            " log_level_logfile: quiet, cython_enable: false, enable_zip_modules: false}"
+            f"{{id: warm, file_client: local, local: true, root_dir: {folder}, log_level_logfile: quiet,"
+            f" module_dirs: ['{LOADER}', '{EXTENSION}'], cython_enable: false, enable_zip_modules: false}}"
         )
         opts = salt.config.minion_config(str(config))
         opts["grains"] = {}
@@ -127,6 +132,41 @@ class Listings:
         if all(was is None or was[2] < seen - TICK_NS for was in stamps.values()):
             self._known[key] = stamps, made
         return made
+
+
+class Codes:
+    """What was compiled of modules that Salt's loaders run again and again, as long as their files stay the same."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Stamp, Any]] = {}
+        self.hits = 0
+
+    def install(self, salt: Path) -> None:
+        """Compile them, and take the place of what reads them."""
+        loader: Any = importlib.machinery.SourceFileLoader
+        original = loader.get_code
+        self.learn(
+            [path for folder, names in ((salt, AGAIN), (LOADER, OURS)) for each in names for path in folder.glob(each)]
+        )
+
+        def get_code(module: Any, name: str) -> Any:
+            was, code = self._known.get(module.path, (None, None))
+            if was is None or stamp(module.path) != was:
+                return original(module, name)
+            self.hits += 1
+            return code
+
+        loader.get_code = get_code
+
+    def learn(self, paths: Sequence[Path]) -> None:
+        """Compile what has not changed just now."""
+        now = time.time_ns()
+        for path in paths:
+            was = stamp(str(path))
+            if was and was[2] < now - TICK_NS:
+                with suppress(SyntaxError):  # of another Python; whoever runs it is told
+                    code = importlib.machinery.SourceFileLoader(path.stem, str(path)).get_code(path.stem)
+                    self._known[str(path)] = was, code
 
 
 def _inner(folder: str) -> list[str]:
