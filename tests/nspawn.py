@@ -69,6 +69,21 @@ PRIVATE = (
 )  # fmt: skip
 
 
+# Waits until the other end of its stdin is closed, as whoever holds that ends, however they end; then ends what is left
+# in control groups, and removes these. Killing nspawn is not enough: its server would live on.
+GUARD = """\
+read -r _ || :
+for group; do test ! -e "$group/cgroup.kill" || echo 1 >"$group/cgroup.kill"; done
+for group; do
+    tries=600
+    until test ! -e "$group" || find "$group" -depth -type d -exec rmdir {} +; do
+        test $((tries -= 1)) -gt 0
+        sleep 0.1
+    done
+done
+"""
+
+
 # roots
 
 
@@ -259,14 +274,20 @@ def booted(root: Root, folder: Path, *, name: str = NAME, network: bool = False)
 
 @contextmanager
 def _control_groups() -> Iterator[list[Path]]:
-    """Make control groups of its own for a server; take them away again."""
+    """Make control groups of its own for a server; a guard takes them away again, also where we are killed."""
     found = [Path(place) for place in CONTROL_GROUPS if Path(place, "cgroup.procs").exists()]
     made = [Path(tempfile.mkdtemp(prefix="corpushooks-", dir=place)) for place in found]
+    mirrors = [place / group.name for place in found for group in made if group.parent != place]  # nspawn makes them
+    held, ours = os.pipe()
+    try:
+        guard = spawn(["sh", "-euc", GUARD, "guard", *made, *mirrors], stdin=held)
+    finally:
+        os.close(held)
     try:
         yield made
     finally:
-        for group in made:
-            group.rmdir()
+        os.close(ours)
+        assert guard.wait(80) == 0, f"there is something left in {made}"
 
 
 def _emptied(group: Path) -> bool:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from corpushooks.run import spawn
 from tests import nspawn
 from tests.host import until
 from tests.nspawn import Server
 
+TOP = Path(__file__).parents[1]
 pytestmark = pytest.mark.timeout(1800)
 
 
@@ -67,3 +70,25 @@ def test_two_run_at_once_and_nothing_is_left(tmp_path: Path) -> None:
     until(lambda: not any(os.path.exists(f"/proc/{leader}") for leader in leaders))
     assert Path("/proc/self/mounts").read_text() == mounts
     assert not (root.layers[-1] / "mine").exists()
+
+
+BOOTS = """\
+import signal, sys
+from pathlib import Path
+from tests import nspawn
+with nspawn.booted(nspawn.bare(), Path(sys.argv[1])) as server:
+    print(server.leader, *server.groups, flush=True)
+    signal.pause()
+"""
+
+
+def test_a_server_ends_with_the_process_that_booted_it_however_that_ends(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    booting = spawn([sys.executable, "-c", BOOTS, tmp_path / "server"], cwd=TOP, stdout=write)
+    os.close(write)
+    with open(read) as said:
+        leader, *groups = said.readline().split()
+    assert Path(f"/proc/{leader}/comm").read_text() == "systemd\n"
+    booting.kill()
+    booting.wait(20)
+    until(lambda: not os.path.exists(f"/proc/{leader}") and not any(map(os.path.exists, groups)), 60)
