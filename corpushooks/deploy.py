@@ -136,7 +136,7 @@ def _conclude(run: Run) -> None:
 
 def _goes_on(run: Run, step: Step, exc: Exception) -> bool:
     """Do what the table says of a step that failed; return whether the procedure goes on."""
-    if run.deployment.state == HELD:
+    if run.deployment.state == HELD or (step.name == HOLDS and run.deployment.confirmed):
         return _is_confirmed(run, exc)
     if not isinstance(exc, CorpusError):
         run.voice.tell(_trace(exc))
@@ -164,7 +164,7 @@ def _is_confirmed(run: Run, exc: Exception) -> bool:
     if not isinstance(exc, CorpusError):
         run.voice.tell(_trace(exc))
         exc = StepError(f"{HOLDS} failed", why=f"{type(exc).__name__}: {exc}")
-    if not hold.give_up(run, exc):
+    if run.deployment.confirmed or not hold.give_up(run, exc):
         return True
     roll_back(run, exc)
     return False

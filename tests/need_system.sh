@@ -30,6 +30,7 @@ need setfacl acl
 need borg borgbackup
 need rsync rsync
 need strace strace
+need nft nftables
 need ssh openssh-client
 need sshd openssh-server
 need systemd-analyze systemd

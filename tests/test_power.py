@@ -24,14 +24,20 @@ ARCHIVES = rf"{PROJECT}/archives\b"
 PACKS = r"/objects/pack/.*\.(pack|idx)\b"
 LOG = r"logs/hello/2\.log"
 RULES = {  # what is about to be written -> the paths that must be on the disk then
-    False: {
+    "deployed": {
         "enqueue": PACKS,
         "begin sync": rf"{ARCHIVES}|\.git/refs/corpus\b|{PACKS}",
         "begin publish": rf"{TREES}|{ARCHIVES}",
         "publish$": r"project\.git/(refs/heads\b|packed-refs)",
         "end$": LOG,
     },
-    True: {
+    "confirmed": {
+        "hold$": rf"{TREES}|{ARCHIVES}",
+        "confirm": rf"{TREES}|{ARCHIVES}",
+        "publish$": r"project\.git/(refs/heads\b|packed-refs)",
+        "end$": LOG,
+    },
+    "rolled back": {
         "begin sync": ARCHIVES,
         "move rolled_back": rf"{TREES}|{ARCHIVES}",
         "end$": LOG,
@@ -39,10 +45,14 @@ RULES = {  # what is about to be written -> the paths that must be on the disk t
 }
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["deployed", "rolled back"])
+@pytest.fixture(scope="module", params=list(RULES))
 def made(request: pytest.FixtureRequest) -> Iterator[Scenario]:
-    with recorded(fails=request.param) as scenario:
+    with recorded(fails=request.param == "rolled back", holds=request.param == "confirmed") as scenario:
         yield scenario
+
+
+def rules(made: Scenario) -> dict[str, str]:
+    return RULES["rolled back" if made.fails else "confirmed" if made.holds else "deployed"]
 
 
 def mark(made: Scenario, text: str) -> int:
@@ -58,7 +68,7 @@ def given(made: Scenario, name: str) -> int:
 
 
 def test_what_a_row_says_is_on_the_disk_before_it(made: Scenario) -> None:
-    for row, paths in RULES[made.fails].items():
+    for row, paths in rules(made).items():
         wanted = re.compile(paths)
         touched = [path for path, _ in made.disk.moment(mark(made, row)).paths() if wanted.search(path)]
         assert touched, f"nothing is called {paths}"
@@ -69,7 +79,8 @@ def test_what_a_row_says_is_on_the_disk_before_it(made: Scenario) -> None:
 def test_what_is_said_was_written(made: Scenario) -> None:
     """A number is told, and an outcome, when its row is on the disk."""
     outcome = "move rolled_back" if made.fails else "publish$"
-    for row, said in (("enqueue", 'said {"number": 2'), (outcome, 'said {"report"')):
+    confirmed = [("confirm", "said.*is confirmed")] if made.holds else []
+    for row, said in (("enqueue", 'said {"number": 2'), *confirmed, (outcome, 'said {"report"')):
         between = [done.change for done in made.disk.done[mark(made, row) : mark(made, said)]]
         synced = [i for i, c in enumerate(between) if isinstance(c, Sync) and c.path.endswith("/store.sqlite-wal")]
         assert synced and any(isinstance(c, Data) for c in between[: synced[0]]), f"{said} before the row {row!r}"
@@ -87,7 +98,7 @@ def some(made: Scenario) -> list[tuple[int, str, Callable[[Change], Choice]]]:
     remembered = model.remembered(made.disk)
     ways = [("lost", model.lost), ("zeros", model.zeros), ("kept", model.kept), ("names", model.names)]
     all_of_them = moments(made.disk)
-    few = {*all_of_them[:: max(1, len(all_of_them) // 7)], *(mark(made, row) for row in RULES[made.fails])}
+    few = {*all_of_them[:: max(1, len(all_of_them) // 7)], *(mark(made, row) for row in rules(made))}
     cuts = [(end, *ways[index % len(ways)]) for index, end in enumerate(sorted(few))]
     if made.fails:  # the checkout of the old release, which recovery must do once more
         cuts.append((mark(made, "begin undo rollback"), "remembered", remembered))

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from corpushooks.deploy import PROCEDURE, ROLL_BACK
-from corpushooks.deployment import DEPLOYED, FAILED, REFUSED, ROLLED_BACK
+from corpushooks import client
+from corpushooks.deploy import HOLDING, ROLL_BACK
+from corpushooks.deployment import DEPLOYED, FAILED, HELD, REFUSED, ROLLED_BACK
+from corpushooks.errors import NoDaemonError
 from corpushooks.run import Child, Output, spawn
 from tests.chaos.processes import VICTIMS, Process, cast, crew, kill, sockets
 from tests.chaos.promise import State, Wanted, broken_promises, state_of
@@ -24,9 +28,11 @@ from tests.sshd import Server
 
 PATIENCE = 180.0  # seconds until a push that has no end is a violation
 SEVERAL = ("client", "sshd", "command")  # parts that more than one process plays
+ANSWERS = ("confirm", "cancel", "nothing")  # what comes of what is held
+LEASES = {"confirm": 600, "cancel": 600, "nothing": 2}  # seconds
 CONNECTION = ("client", "sshd", "receive-pack", "hook")
 MOMENTS = (
-    "arriving", "queued", "checks", *dict.fromkeys(step.name for step in PROCEDURE.steps),
+    "arriving", "queued", "checks", *dict.fromkeys(step.name for step in HOLDING.steps),
     *(f"undo {step.name}" for step in ROLL_BACK.steps), "ended",
 )  # fmt: skip
 
@@ -43,6 +49,8 @@ class Plan:
     moment: float  # of the time that a deployment takes
     revive: bool  # start a daemon at once, where it is gone; else its start is left to the hook while that lives
     again: float | None  # kill the daemon once more, at this moment after it was started again
+    answer: str  # it is held, and this comes of it; nothing: it is not held
+    waits: float  # seconds that it is held until then
 
     @classmethod
     def roll(cls, dice: random.Random, number: int, victims: Sequence[str] = VICTIMS) -> Plan:
@@ -56,7 +64,14 @@ class Plan:
             moment=dice.uniform(0, 1.1),
             revive=dice.random() < 0.7,
             again=dice.uniform(0, 0.8) if dice.random() < 0.2 else None,
+            answer=dice.choice(ANSWERS) if dice.random() < 0.5 else "",
+            waits=dice.uniform(0, 1),
         )
+
+    def kills_after(self, took: float) -> float:
+        """Return after how many seconds the kill comes, where a deployment takes so long; what is held takes longer."""
+        held = LEASES["nothing"] if self.answer == "nothing" else self.waits + 0.2 if self.answer else 0.0
+        return self.moment * (took + (0.0 if self.fails else held))
 
     @property
     def fails(self) -> bool:
@@ -86,7 +101,8 @@ class Fate:
         way = "ssh " if self.plan.over_ssh else "path"
         hit = f"{self.victim}{' twice' if self.again else ''} in {self.moment}" if self.victim else "missed, too late"
         note = f", {self.orphans} checkouts of the dead daemon go on" if self.orphans else ""
-        return f"round {self.plan.number:>4} {way} {self.plan.kind:<10} {hit:<32} {self.outcome}{note}"
+        kind = f"{self.plan.kind}{self.plan.answer and f', held: {self.plan.answer}'}"
+        return f"round {self.plan.number:>4} {way} {kind:<26} {hit:<32} {self.outcome}{note}"
 
 
 @dataclass
@@ -108,26 +124,48 @@ class Scene:
             before = state_of(self.box)
         wanted, repo = self._commit(plan, before)
         begun = time.time()
-        push = self._push(repo, over_ssh=plan.over_ssh, deploy=repo == "pillar")
-        time.sleep(plan.moment * self.took[plan.fails])
+        options = [
+            *(["deploy"] if repo == "pillar" else []),
+            *([f"confirm={LEASES[plan.answer]}"] if plan.answer else []),
+        ]
+        push = self._push(repo, over_ssh=plan.over_ssh, options=options)
+        over = threading.Event()
+        answering = threading.Thread(target=self._answer, args=(plan, before.last + 1, over))
+        answering.start()
+        time.sleep(plan.kills_after(self.took[plan.fails]))
         killed = self._kill(plan, push)
         try:
             self._recover(plan, push, killed, fate)
         except AssertionError as exc:
             fate.wrong.append(f"no end: {exc}; alive: {self._names(push)}")
+        over.set()
+        answering.join()
         unmount_below(self.box.project().tree / "media")
         self._judge(fate, before, wanted, killed, push)
-        if not killed:  # how long it takes now: this machine may have other work than before
+        if not killed and not plan.answer:  # how long it takes now: this machine may have other work than before
             ended = rows(self.box.host.store, "SELECT ended FROM deployment WHERE number = ?", before.last + 1)
             self.took[plan.fails] = ended[0][0] - begun if ended and ended[0][0] else self.took[plan.fails]
         return fate
+
+    def _answer(self, plan: Plan, number: int, over: threading.Event) -> None:
+        """Confirm or cancel what is held, of whichever daemon there is, until that is said."""
+        while not over.wait(0.02):
+            state = rows(self.box.host.store, "SELECT state FROM deployment WHERE number = ?", number)
+            if not state or state[0][0] != HELD or plan.answer not in ("confirm", "cancel"):
+                continue
+            over.wait(plan.waits)
+            with contextlib.suppress(NoDaemonError, OSError), client.connect(self.box.host) as link:
+                link.settimeout(PATIENCE)
+                link.sendall(json.dumps({"op": plan.answer, "project": "hello", "number": number}).encode() + b"\n")
+                while link.recv(65536):
+                    pass
 
     def once(self, *, fails: bool) -> float:
         """Push one release, kill nobody, and return how long it took to its very end."""
         self.page += 1
         self.releases.code(self.page, fails=fails)
         last, start = state_of(self.box).last, time.monotonic()
-        push = self._push("project", over_ssh=True, deploy=False)
+        push = self._push("project", over_ssh=True, options=())
         assert (push.wait(PATIENCE) == 0) != fails, self._said(push).text
         self.box.ended(last + 1)
         unmount_below(self.box.project().tree / "media")
@@ -143,11 +181,11 @@ class Scene:
         commit = self.releases.code(self.page, fails=plan.fails)
         return Wanted(commit, None, plan.fails, given, f"r{self.page}\n".encode()), "project"
 
-    def _push(self, repo: str, *, over_ssh: bool, deploy: bool) -> Child[bytes]:
+    def _push(self, repo: str, *, over_ssh: bool, options: Sequence[str]) -> Child[bytes]:
         work = self.box.work(repo=repo)
         remote = self.server.url(work.remote) if over_ssh else work.remote
         words = ["git", "-C", work.path, "-c", f"core.sshCommand={self.server.command}", "push",
-                 *(["--push-option=deploy"] if deploy else []), remote, "HEAD:master"]  # fmt: skip
+                 *(f"--push-option={option}" for option in options), remote, "HEAD:master"]  # fmt: skip
         said = os.open(self.box.root / "push.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
             return spawn(words, stderr=said)
@@ -235,6 +273,7 @@ class Scene:
         fate.wrong += broken_promises(self.box, before, wanted)
         fate.wrong += self._exit_code(fate, state, push)
         fate.wrong += self._course(fate, state)
+        fate.wrong += self._decided(fate, before.last + 1)
 
     def _deployments(self) -> list[sqlite3.Row]:
         return rows(self.box.host.store, "SELECT number, state FROM deployment ORDER BY number")
@@ -250,21 +289,38 @@ class Scene:
         """What docs/procedure.md says of an interrupted deployment comes true."""
         dev, fails = self.environment == "dev", fate.plan.fails
         good = FAILED if fails and dev else ROLLED_BACK if fails else DEPLOYED
+        if not fails and fate.plan.answer in ("cancel", "nothing"):
+            good = ROLLED_BACK
         allowed = {good}
         if fate.victim == "daemon" and not fate.again:
             if fate.moment in ("checks", "archive"):
                 allowed = {REFUSED}
-            elif fate.moment == "sync" or fate.moment.startswith("undo"):
+            elif fate.moment in ("sync", "hold") or fate.moment.startswith("undo"):
                 allowed = {ROLLED_BACK}
             elif fate.moment in ("fixperms", "install"):
                 allowed = {FAILED if dev else ROLLED_BACK}
         elif fate.victim in ("daemon", "worker", "session", "prepared", "question", "command"):
             allowed = {good, REFUSED, ROLLED_BACK, *([FAILED] if dev else [])}
+        if fate.moment == "hold" and self._was_held():
+            allowed = {good}
         if state and state not in allowed:
             yield f"the deployment is {state}, which is none of {sorted(allowed)}"
         checked = fate.plan.kind.endswith("pillar") and fate.victim in ("session", "prepared", "question", "worker")
         if not state and fate.victim not in CONNECTION and not checked:  # a pillar is checked before it is queued
             yield "there is no deployment, though the client lived"
+
+    def _was_held(self) -> bool:
+        found = rows(self.box.host.store, "SELECT held FROM deployment ORDER BY number DESC LIMIT 1")
+        return bool(found and found[0][0])
+
+    def _decided(self, fate: Fate, number: int) -> Iterator[str]:
+        """What was confirmed is live, and of what was held nothing else."""
+        query = "SELECT state, held, confirmed, cancelled FROM deployment WHERE number = ?"
+        for state, held, confirmed, cancelled in rows(self.box.host.store, query, number):
+            if held and (state == DEPLOYED) != bool(confirmed):
+                yield f"it is {state}, confirmed by {confirmed}"
+            if confirmed and cancelled:
+                yield "it was confirmed and cancelled"
 
 
 def revive(box: Box) -> None:

@@ -1,4 +1,6 @@
-"""python -m tests.power [SEED]: cut the power at every moment of a deployment that succeeds, and of one that fails.
+"""python -m tests.power [SEED]: cut the power at every moment of a deployment.
+
+One succeeds, one fails, and one is held and confirmed.
 
 Prints what was violated where, and how many disks were looked at.
 """
@@ -36,13 +38,18 @@ def cut_everywhere(made: Scenario, seed: int) -> int:
 
 
 def main(seed: int) -> int:
-    """Do both deployments."""
+    """Do each kind of deployment."""
     print(f"seed {seed}")
     broken = 0
-    for fails in (False, True):
+    ways = {
+        "a deployment": {},
+        "one that fails and is rolled back": {"fails": True},
+        "one that is confirmed": {"holds": True},
+    }
+    for name, how in ways.items():
         begun = time.monotonic()
-        print("a deployment that fails and is rolled back:" if fails else "a deployment:", flush=True)
-        with recorded(fails=fails) as made:
+        print(f"{name}:", flush=True)
+        with recorded(**how) as made:
             broken += cut_everywhere(made, seed)
         print(f"{time.monotonic() - begun:.0f} s", flush=True)
     return broken

@@ -13,7 +13,7 @@ from corpushooks.history import History
 from tests import fake_daemon
 from tests.power.trace import MARK
 
-ROWS = ("enqueue", "aim", "begin", "move", "publish", "set_tree", "set_broken", "end")
+ROWS = ("enqueue", "aim", "begin", "move", "hold", "confirm", "publish", "set_tree", "set_broken", "end")
 
 
 def marked(name: str, act: Callable[..., Any]) -> Callable[..., Any]:

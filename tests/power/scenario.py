@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from corpushooks import client, daemon, tree
+from corpushooks import client, daemon, lease, tree
 from corpushooks.deployment import DEPLOYED, REFUSED
 from corpushooks.errors import NoDaemonError
 from corpushooks.history import History
@@ -38,6 +38,7 @@ class Scenario:
 
     box: Box
     fails: bool
+    holds: bool = False  # until somebody confirms it
     old: str = ""  # commits
     new: str = ""
     trees: dict[str, tuple[Tree, Tree, Tree]] = field(default_factory=dict)  # commit -> project, stage and pillar
@@ -50,13 +51,13 @@ class Scenario:
 
 
 @contextlib.contextmanager
-def recorded(*, fails: bool) -> Iterator[Scenario]:
+def recorded(*, fails: bool = False, holds: bool = False) -> Iterator[Scenario]:
     """Give a traced deployment; in memory, where this system has that: the disk of a replay need not be a disk."""
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="power-", dir=memory) as folder, world(Path(folder) / "home"):
         box = Box(Path(folder) / "box")
         box.root.mkdir()
-        yield record(box, fails=fails)
+        yield record(box, fails=fails, holds=holds)
 
 
 def contents(path: Path, times: bool = False) -> Tree:
@@ -64,9 +65,9 @@ def contents(path: Path, times: bool = False) -> Tree:
     return tree_of(path, times=times)
 
 
-def record(box: Box, *, fails: bool = False) -> Scenario:
+def record(box: Box, *, fails: bool = False, holds: bool = False) -> Scenario:
     """Deploy a release, trace the deployment of the next, and keep the disk as it was between them."""
-    made = Scenario(box, fails)
+    made = Scenario(box, fails, holds)
     made.old = _first(box)
     made.new = _second(box, fails)
     shutil.copytree(box.host.root, made.base, symlinks=True, copy_function=shutil.copy2, ignore=_sockets)
@@ -74,7 +75,15 @@ def record(box: Box, *, fails: bool = False) -> Scenario:
     trees = [contents(path, times=True) for path in _trees(box)]
     made.trees[made.old] = (trees[0], trees[1], trees[2])
     trace = box.root / "trace"
-    words = [sys.executable, "-m", "tests.power.driver", box.root, box.work().path, "HEAD:master"]
+    words = [
+        sys.executable,
+        "-m",
+        "tests.power.driver",
+        box.root,
+        box.work().path,
+        "HEAD:master",
+        *(["hold"] if holds else []),
+    ]
     done = run(strace(words, trace), cwd=Path(__file__).parent.parent.parent, check=False)
     assert done.code == (1 if fails else 0), done.stderr.decode()
     Reader(made.disk, str(Path(__file__).parent.parent.parent)).read(trace)
@@ -177,9 +186,20 @@ def moments(disk: Disk) -> list[int]:
 
 
 @contextlib.contextmanager
+def another_boot(box: Box) -> Iterator[None]:
+    """Have this be another boot of the machine."""
+    real, lease.BOOT = lease.BOOT, box.root / "boot"
+    lease.BOOT.write_text("another")
+    try:
+        yield
+    finally:
+        lease.BOOT = real
+
+
+@contextlib.contextmanager
 def daemon_of(box: Box) -> Iterator[History]:
-    """Run the daemon in a thread of ours: its start is most of what a replay takes."""
-    with box.interpreter(), contextlib.closing(History(box.host.store)) as store:
+    """Run the daemon in a thread of ours: its start is most of what a replay takes. The machine was started anew."""
+    with another_boot(box), box.interpreter(), contextlib.closing(History(box.host.store)) as store:
         site = Site(box.host, load_settings(box.host.config_file), store, FakeEngine())
         with daemon.listening(site) as listener:
             served = daemon.Daemon(site, listener)
@@ -217,7 +237,9 @@ def _was_queued(said: tuple[str, ...]) -> bool:
 
 
 def _verdict(said: tuple[str, ...]) -> str:
-    """Return what the hook was told of the deployment, if it was."""
+    """Return what the hook was told of the deployment, or who confirmed it, if they were."""
+    if any(text.startswith("said") and "is confirmed" in text for text in said):
+        return "ok"
     reports = [text for text in said if text.startswith("said") and '"report"' in text]
     return ("ok" if "ok refs" in reports[0] else "ng") if reports else ""
 
