@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from corpushooks import accounts, log, release, safe_files, services, units
+from corpushooks import accounts, log, release, release_cfg, safe_files, services, units
 from corpushooks.deployment import ProjectRow
 from corpushooks.errors import DoorError, RefusedError
 from corpushooks.hints import Hint
@@ -124,7 +124,7 @@ def show(site: Site, row: ProjectRow, wanted: Wanted, tell: Tell, check: Check) 
 
 def named(project: Project) -> services.Named:
     """Return what the configuration names that Salt had last; raise RefusedError where that is nothing."""
-    cfg = release.last_cfg(project)
+    cfg = release_cfg.last_cfg(project)
     found = services.of(cfg) if cfg else services.Named((), ())
     if not found.units and not found.files:
         what = f"{project.name} names no units and no log files" if cfg else f"{project.name} was never deployed"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from corpushooks import assigned, config, git, inspection, release, survey
+from corpushooks import assigned, config, git, inspection, release, release_cfg, survey
 from corpushooks.assigned import Change, Given, Put
 from corpushooks.checks.finding import Finding
 from corpushooks.deployment import REFUSED, Deployment, ProjectRow
@@ -43,7 +43,7 @@ class Below:
     settings: Settings
 
     def cfg(self, given: Given) -> config.Cfg:
-        return release.cfg_of(replace(self.layers, given=given), self.found, self.settings)
+        return release_cfg.cfg_of(replace(self.layers, given=given), self.found, self.settings)
 
 
 def given(site: Site, row: ProjectRow, commit: str | None) -> Given:

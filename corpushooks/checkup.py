@@ -7,7 +7,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from corpushooks import apt, assigned, claiming, claims, contents, edits, git, inspection, release, survey
+from corpushooks import (
+    apt,
+    assigned,
+    claiming,
+    claims,
+    contents,
+    edits,
+    git,
+    inspection,
+    release,
+    release_cfg,
+    release_checks,
+    survey,
+)
 from corpushooks import tree as trees
 from corpushooks.checks import sent
 from corpushooks.checks.finding import Finding, errors
@@ -57,11 +70,11 @@ def check_project(site: Site, row: ProjectRow, folder: Path) -> Checked:
     try:
         entries = git.listing(project.code_git, code)
         said = survey.of_tree(entries, git.attributes(project.code_git, code, entries), row.environment)
-        release.check_commit(project, row.environment, code, Request(), entries)
+        release_checks.check_commit(project, row.environment, code, Request(), entries)
         pillar = git.ref(project.pillar_git, head)
-        release.check_paths(project.code_git, code, entries)
+        release_checks.check_paths(project.code_git, code, entries)
         if pillar:
-            release.check_pillar_commit(project.pillar_git, pillar)
+            release_checks.check_pillar_commit(project.pillar_git, pillar)
         found = release.candidate(project, row.environment, folder, code, pillar)
         return _check(site, row, found, row.name, said, apt.Lists())
     except CorpusError as exc:
@@ -102,7 +115,7 @@ def _check_folder(site: Site, tree: Path, environment: str, folder: Path, lists:
     row = ProjectRow(project.name, environment, "master", 0.0)
     found = release.beside(project, environment, folder / "trees", salt, folder / "pillar")
     beside = [*found.states.iterdir(), found.salt / release.SAMPLE]
-    named = release.flaws({path.name: path.is_symlink() for path in beside})
+    named = release_checks.flaws({path.name: path.is_symlink() for path in beside})
     said += [Finding("name", ".salt", None, message, hint) for message, hint in sorted(named)]
     return _check(site, row, found, str(tree), said, lists)
 
@@ -138,7 +151,7 @@ def _name_in(sample: Path) -> str:
 
 
 def _links_out(folder: Path) -> list[str]:
-    """Name the links in the .salt of a plain folder that lead out of it, as `release.check_links` does in a commit."""
+    """Name the links in the .salt of a plain folder that lead out of it, as `check_links` does in a commit."""
     if all(entry.kind != "link" for _, entry in trees.scan(folder / ".salt").entries):
         return []
     links = {path: entry.target for path, entry in trees.scan(folder).entries if entry.kind == "link"}
@@ -204,7 +217,7 @@ def _compiled(session: Session, work: _Work, wrong: set[str]) -> list[Finding]:
 def _give_cfg(session: Session, work: _Work) -> Cfg:
     """Give a session the cfg of a release that is not deployed, and return it."""
     layers = inspection.layers(work.site, session, work.settings, work.found, work.redactor)
-    given = release.cfg_of(layers, work.found, work.settings)
+    given = release_cfg.cfg_of(layers, work.found, work.settings)
     session.configure(given.values, given.sample_defaults, given.above)
     return given
 

@@ -24,6 +24,7 @@ from corpushooks import (
     layout,
     prepare,
     release,
+    release_checks,
     restart,
     running,
     setting,
@@ -192,7 +193,7 @@ class Desk:
                 peer.send(say=f"      lacks {shown(line, 60)}")
             raise prepare.refusal(row, request, number)
         if request.repo == "project":
-            release.check_commit(project, row.environment, request.new, request)
+            release_checks.check_commit(project, row.environment, request.new, request)
 
     def _forced(self, repo: Path, deployment: Deployment) -> bool:
         old, new = (each.of(deployment.request.repo) for each in (deployment.old, deployment.new))

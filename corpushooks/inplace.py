@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 
-from corpushooks import claiming, edits, prepare, release, steps, survivors, wiring
+from corpushooks import claiming, edits, prepare, release, release_checks, steps, survivors, wiring
 from corpushooks.deployment import DONE
 from corpushooks.errors import BrokenError, CorpusError, DoorError, RefusedError, StepError, UsageError
 from corpushooks.events import NOTHING, Detail
@@ -78,7 +78,7 @@ def _edited(run: Run) -> Release:
     salt = edits.edited_salt(run.project, folder, run.deadline.patience())
     pillar = edits.edited_pillar(run.project, folder, run.deadline.patience())
     found = release.beside(run.project, run.row.environment, folder, salt, pillar)
-    for message, hint in release.flaws({path.name: path.is_symlink() for path in found.states.iterdir()}):
+    for message, hint in release_checks.flaws({path.name: path.is_symlink() for path in found.states.iterdir()}):
         raise RefusedError(f".salt/{message}", hint)
     return replace(found, minion_dir=run.project.minion_dir)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from corpushooks import assigned, config, git, hold, parts, release, view
+from corpushooks import assigned, config, git, hold, parts, release, release_cfg, view
 from corpushooks import tree as trees
 from corpushooks.deployment import DEPLOYING, HELD, Deployment, ProjectRow, Request
 from corpushooks.errors import CorpusError, Fault, GitError, LogError, SaltError
@@ -16,6 +16,7 @@ from corpushooks.hints import Hint, command
 from corpushooks.project import Project
 from corpushooks.redaction import Redactor
 from corpushooks.release import Release, Unheard
+from corpushooks.release_cfg import Inputs
 from corpushooks.salt import Session
 from corpushooks.settings import Settings
 from corpushooks.site import Site
@@ -131,7 +132,7 @@ def cfg(site: Site, row: ProjectRow, folder: Path, *, secrets: bool = False) -> 
     with site.engine.session(found.minion(settings), Unheard(redactor)) as session:
         try:
             read = layers(site, session, settings, found, redactor)
-            computed = release.cfg_of(read, found, settings)
+            computed = release_cfg.cfg_of(read, found, settings)
             origin = _origin(session, found, read, computed)
         except CorpusError as exc:
             raise exc.reworded(redactor.redact) from None
@@ -141,7 +142,7 @@ def cfg(site: Site, row: ProjectRow, folder: Path, *, secrets: bool = False) -> 
 def layers(site: Site, session: Session, settings: Settings, found: Release, redactor: Redactor) -> config.Layers:
     """Return what the cfg of a release is made of that is not deployed."""
     archive, port = found.project.archives / "none", site.ports(found.project)
-    return release.layers(session, found, settings, Request(), redactor, archive=archive, chrono="none", port=port)
+    return release_cfg.layers(session, Inputs(found, settings, Request(), redactor, port, archive, "none"))
 
 
 def _origin(session: Session, found: Release, read: config.Layers, cfg: config.Cfg) -> dict[str, dict[str, str]]:
@@ -169,7 +170,7 @@ def cfg_of(site: Site, row: ProjectRow, deployment: Deployment) -> dict[str, Any
         found = release.candidate(project, row.environment, at, deployment.new_code, deployment.new_pillar)
         with site.engine.session(found.minion(settings), Unheard(redactor)) as session:
             read = layers(site, session, settings, found, redactor)
-            computed = release.cfg_of(read, found, settings)
+            computed = release_cfg.cfg_of(read, found, settings)
     return masked(computed, read, redactor)
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from corpushooks import git, prepare, progress, release, view
+from corpushooks import git, prepare, progress, release, release_cfg, view
 from corpushooks.deployment import DONE
 from corpushooks.errors import CorpusError, ProcessError
 from corpushooks.events import Item, SlsBegan, listed
@@ -69,16 +69,12 @@ def _show_files(run: Run, changes: Sequence[Change]) -> None:
 
 def _states(run: Run, changes: Sequence[Change]) -> None:
     """Run every install SLS of the candidate in Salt's test mode."""
-    chrono = run.deployment.archive or ""
     with prepare.candidate(run) as found:
         cover = _cover(run, found, changes)
         minion = found.minion(replace(run.settings, minion={**run.settings.minion, **cover}))
         doubt = str(run.project.tree) if changes and not cover else ""
         session = run.salt.use(run.site.engine.session(minion, run.salt))
-        run.salt.cfg = cfg = release.compute(
-            session, found, run.settings, run.request, run.voice.redactor, archive=run.archive, chrono=chrono,
-            port=run.site.ports(run.project),
-        )  # fmt: skip
+        run.salt.cfg = cfg = release_cfg.compute(session, prepare.inputs(run, found, run.deployment.archive or ""))
         _show_cfg(run, cfg.values)
         stems = found.install(run.request.steps)
         prepare.foresee(run, session, found, stems)
@@ -106,10 +102,7 @@ def _show_cfg(run: Run, new: Mapping[str, Any]) -> None:
     folder.mkdir(parents=True)
     live = release.beside(project, run.row.environment, folder, project.stage / ".salt", project.pillar_stage)
     with run.site.engine.session(live.minion(run.settings), release.Unheard(run.voice.redactor)) as session:
-        old = release.compute(
-            session, live, run.settings, run.request, run.voice.redactor, archive=run.archive,
-            chrono=str(new["chrono"]), port=run.site.ports(run.project),
-        ).values  # fmt: skip
+        old = release_cfg.compute(session, prepare.inputs(run, live, str(new["chrono"]))).values
     lines = view.differences(run.voice.redactor.masked(old), run.voice.redactor.masked(new))
     if lines:
         run.voice.tell(listed("cfg", list(map(Item, lines))))

@@ -9,7 +9,20 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from corpushooks import apt, claiming, contents, edits, git, layout, release, survey, tree, view
+from corpushooks import (
+    apt,
+    claiming,
+    contents,
+    edits,
+    git,
+    layout,
+    release,
+    release_cfg,
+    release_checks,
+    survey,
+    tree,
+    view,
+)
 from corpushooks.checks.finding import Finding, errors, warnings
 from corpushooks.deployment import DEPLOYED, PILLAR, Deployment, ProjectRow, Request, Revision
 from corpushooks.errors import BrokenError, GitError, RefusedError, SaltError, UsageError
@@ -18,6 +31,7 @@ from corpushooks.hints import Hint, command
 from corpushooks.project import Project
 from corpushooks.push import NOW, PLAN, enabled, select
 from corpushooks.release import Release
+from corpushooks.release_cfg import Inputs
 from corpushooks.salt import Session
 from corpushooks.settings import Settings
 from corpushooks.site import Run, Site
@@ -80,7 +94,7 @@ def requested(site: Site, row: ProjectRow, request: Request) -> Request:
     if wanted.new:
         wanted = replace(wanted, new=git.resolve(project.code_git, wanted.new))
         if wanted.sort.releases:
-            release.check_commit(project, row.environment, wanted.new, wanted)
+            release_checks.check_commit(project, row.environment, wanted.new, wanted)
     return wanted
 
 
@@ -218,14 +232,14 @@ def check(run: Run) -> None:
     if changed and not enabled(run.request, "sync"):
         raise UsageError("only/skip leave out sync, but the commit is new", hint="leave sync in")
     entries = git.listing(run.project.code_git, new)
-    release.check_commit(run.project, run.row.environment, new, run.request, entries)
+    release_checks.check_commit(run.project, run.row.environment, new, run.request, entries)
     _check_edits(run, entries)
     if changed:
-        release.check_paths(run.project.code_git, new, entries)
+        release_checks.check_paths(run.project.code_git, new, entries)
         attributes = git.attributes(run.project.code_git, new, entries)
         tell(run, survey.of_tree(entries, attributes, run.row.environment))
         if pillar := run.deployment.new_pillar:  # pushed before, and maybe past our checks
-            release.check_pillar_commit(run.project.pillar_git, pillar)
+            release_checks.check_pillar_commit(run.project.pillar_git, pillar)
     if changed and not _was_checked(run, new, entries):
         run.foresees = True
         with run.site.effect("check syntax"), candidate(run, release.exported) as found:
@@ -241,11 +255,14 @@ def _claim(run: Run, found: Release) -> None:
     folder = found.minion_dir.parent / "claims"
     whole = release.beside(run.project, run.row.environment, folder, found.salt, found.pillar)
     with run.site.engine.session(whole.minion(run.settings), release.Unheard(run.voice.redactor)) as session:
-        read = release.layers(
-            session, whole, run.settings, run.request, run.voice.redactor, archive=run.archive, chrono="",
-            port=run.site.ports(run.project), timeout=run.deadline.left(),
-        )  # fmt: skip
-    claiming.claim(run, release.cfg_of(read, whole, run.settings).values)
+        read = release_cfg.layers(session, inputs(run, whole, "", run.deadline.left()))
+    claiming.claim(run, release_cfg.cfg_of(read, whole, run.settings).values)
+
+
+def inputs(run: Run, found: Release, chrono: str, timeout: float | None = None) -> Inputs:
+    """Return what the cfg of a release is computed from in a deployment."""
+    port = run.site.ports(run.project)
+    return Inputs(found, run.settings, run.request, run.voice.redactor, port, run.archive, chrono, timeout)
 
 
 def _has_cfg(path: str) -> bool:

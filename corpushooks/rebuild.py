@@ -13,7 +13,7 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from corpushooks import claims, git, layout, log, old_logs, release, tree, view
+from corpushooks import claims, git, layout, log, old_logs, release_cfg, tree, view
 from corpushooks.deployment import (
     BROKEN,
     DECIDES,
@@ -218,7 +218,7 @@ def _claim(store: History, project: Project) -> list[str]:
     if row is None or row.live is None:
         return []
     try:
-        cfg = release.last_cfg(project)
+        cfg = release_cfg.last_cfg(project)
         other = store.claim(project.name, row.live, claims.of(cfg)) if cfg else None
     except (KeyError, TypeError, CorpusError):
         return []  # the next deployment claims them

@@ -1,4 +1,4 @@
-"""A release as Salt sees it: where its SLS files and its pillar lie, which SLS files run, and its cfg.
+"""A release as Salt sees it: where its SLS files and its pillar are, which SLS files run, and what is secret in it.
 
 The live release is seen through the wiring; a candidate lies in a folder of its own, with a shadow of Salt's
 roots in which only this project's part is replaced.
@@ -8,32 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from corpushooks import assigned, claims, config, disk, git, health, hostname, services, tree, wiring
-from corpushooks.deployment import Request
-from corpushooks.errors import ConfigError, Place, RefusedError, UsageError
-from corpushooks.hints import Hint, command
-from corpushooks.paths import flaw, strays
-from corpushooks.project import Project, install_stems, task_names
+from corpushooks import assigned, disk, git, hostname, wiring
+from corpushooks.errors import ConfigError, UsageError
+from corpushooks.project import Project, install_stems
 from corpushooks.redaction import Redactor
 from corpushooks.salt import Session
 from corpushooks.settings import Settings
-from corpushooks.sls import CFG, Minion, Problem, State, key_line, text_of
-from corpushooks.text import shown
+from corpushooks.sls import Minion, Problem, State, text_of
 
 SAMPLE = "PILLAR.sample"
-FIRST = Hint("add .salt/00_install.sls: ", command("help", "first-project"))
 PILLAR_FILE = 1 << 20  # bytes of a pillar's file that is searched for secrets
 SECRETS = "secrets.json"  # in a project's minion_dir
-STEM = re.compile(r"[A-Za-z0-9_.+-]+")
-SKIPS = {"sync": "release_sync", "rotate": "rotate_archives"}  # the flags of cfg have the names of the original
 
 
 @dataclass(frozen=True)
@@ -159,79 +148,7 @@ def _own_top(project: Project, folder: Path, *, wanted: bool | None) -> None:
         (folder / "top.sls").write_text(text)
 
 
-# what can be said before anything runs
-
-
-def check_commit(
-    project: Project, environment: str, code: str, request: Request, entries: git.Listing | None = None
-) -> None:
-    """Raise where a commit cannot be deployed as it lies in the repository; `entries` are what it has."""
-    repo = project.code_git
-    entries = git.listing_below(repo, code, ".salt") if entries is None else entries
-    names = git.folder(entries, ".salt")
-    if names is None:
-        pillar = "init.sls" in (git.folder(git.listing(repo, code), "") or {})
-        raise RefusedError(
-            f"{code[:7]} has no .salt folder",
-            hint=f"this looks like a pillar: push it to pillar.git (over ssh: {project.name}.pillar)"
-            if pillar
-            else FIRST,
-        )
-    own = git.folder(entries, f".salt/{environment}") or {}
-    read = own if any(name.endswith(".sls") for name in own) else names
-    for message, hint in flaws(
-        {name: mode == git.LINK for name, mode in {**read, SAMPLE: names.get(SAMPLE, 0)}.items()}
-    ):
-        raise RefusedError(f".salt/{message}", hint)
-    if any(mode == git.LINK and path.startswith(".salt/") for mode, _, path in entries):
-        check_links(repo, code, ".salt/")
-    stems = install_stems(list(read))
-    if not stems:
-        raise RefusedError("no install SLS in .salt", hint=FIRST)
-    unknown = [step for step in request.steps if step not in stems]
-    if unknown:
-        raise UsageError(f"steps={unknown[0]}: no such install SLS", hint=f"there are: {' '.join(stems)}")
-
-
-def flaws(names: Mapping[str, bool]) -> Iterator[tuple[str, str]]:
-    """Say what is wrong with the files beside the SLS files, and what helps: name -> whether it is a link."""
-    for name, is_link in names.items():
-        if is_link and (name == SAMPLE or name.endswith(".sls")):
-            yield f"{shown(name)} is a symbolic link", "it is not followed: put the file itself"
-        elif not STEM.fullmatch(name) and name.endswith(".sls"):
-            yield f"{shown(name)}: no name for an SLS", "use letters, digits, - and _"
-    for stem in install_stems(list(names)):
-        if "." in stem:
-            yield f"{shown(stem)}.sls: Salt reads a dot in the name as a folder", "rename it without the dot"
-
-
-def check_links(repo: Path, commit: str, where: str) -> None:
-    """Refuse a commit with links below `where` (".salt/", "": anywhere) by which Salt would read what is not in it."""
-    out = strays(git.links(repo, git.listing(repo, commit)), where)
-    if out:
-        raise RefusedError(f"{shown(out[0])} is a link that leads out of the commit", hint="put the file itself")
-
-
-def check_paths(repo: Path, commit: str, entries: git.Listing) -> None:
-    """Refuse a commit that cannot be checked out as it is, before anything is touched."""
-    wrong = git.refusal(repo, commit) or flaw((path for _, _, path in entries), tree.DEPTH)
-    if wrong:
-        raise RefusedError(f"{commit[:7]} cannot be checked out: {shown(wrong)}", hint="git fsck tells more")
-
-
-def check_pillar_commit(repo: Path, commit: str) -> git.Listing:
-    """Refuse a commit of pillar.git that cannot be checked out as it is, or leads out of itself; return what it has."""
-    entries = git.listing(repo, commit)
-    check_paths(repo, commit, entries)
-    check_links(repo, commit, "")
-    return entries
-
-
-def check_task(names: list[str], task: str) -> None:
-    """Raise UsageError where there is no such task."""
-    known = task_names(names)
-    if task not in known:
-        raise UsageError(f"there is no task {task!r}", hint=f"tasks: {' '.join(known) or 'none'}")
+# what is read of one
 
 
 def files(release: Release) -> list[Path]:
@@ -320,93 +237,3 @@ def remember(project: Project, redactor: Redactor, *, live: bool = False) -> Non
     if values != redactor.earlier:
         with contextlib.suppress(OSError):  # a full disk: the next deployment knows less, this one goes on
             disk.write_file(path, json.dumps(sorted(values)).encode())
-
-
-# cfg
-
-
-def last_cfg(project: Project) -> Mapping[str, Any] | None:
-    """Return the configuration of a project that Salt had last; None where there is none that can be read."""
-    for name, read in ((CFG, json.loads), ("minion", lambda text: yaml.safe_load(text)["ms_project"])):
-        with contextlib.suppress(OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
-            cfg = read((project.minion_dir / name).read_text())  # older versions wrote `minion` alone
-            return cfg if isinstance(cfg, Mapping) else None
-    return None
-
-
-def compute(
-    session: Session,
-    release: Release,
-    settings: Settings,
-    request: Request,
-    redactor: Redactor,
-    *,
-    archive: Path,
-    chrono: str,
-    port: claims.Give,
-    timeout: float | None = None,
-) -> config.Cfg:
-    """Compute the cfg of a release from its sample, its pillar and this host, and give it to the session.
-
-    The redactor learns the pillar's secrets before anything that Salt said is passed on. Raise ConfigError with layer,
-    key and place.
-    """
-    read = layers(
-        session, release, settings, request, redactor, archive=archive, chrono=chrono, port=port, timeout=timeout
-    )
-    cfg = cfg_of(read, release, settings)
-    session.configure(cfg.values, cfg.sample_defaults, cfg.above)
-    return cfg
-
-
-def layers(
-    session: Session,
-    release: Release,
-    settings: Settings,
-    request: Request,
-    redactor: Redactor,
-    *,
-    archive: Path,
-    chrono: str,
-    port: claims.Give,
-    timeout: float | None = None,
-) -> config.Layers:
-    """Return what the cfg of a release is made of."""
-    look_for_secrets(release, redactor)
-    facts = session.facts(release.sample, timeout=timeout)
-    redactor.learn(facts.pillar)
-    fqdn = hostname.fqdn(str(facts.grains.get("fqdn") or ""))
-    said: Mapping[str, Any] = {
-        **({"only": list(request.only)} if request.only else {}),
-        **({"only_steps": list(request.steps)} if request.steps else {}),
-        **{f"skip_{SKIPS.get(step, step)}": True for step in request.skip},
-    }
-    builtin = config.builtin(
-        release.project, release.environment, minion_id=str(facts.grains.get("id") or fqdn), fqdn=fqdn,
-        archive_dir=archive, chrono=chrono, keep_archives=settings.keep_archives,
-    )  # fmt: skip
-    return config.Layers(
-        builtin, facts.sample, facts.pillar, facts.grains, settings.minion, said, facts.odd, port, given_of(release)
-    )
-
-
-def cfg_of(read: config.Layers, release: Release, settings: Settings) -> config.Cfg:
-    """Compute a cfg; raise ConfigError with layer, key and place."""
-    try:
-        cfg = config.compute(read, name=release.project.name, env_defaults_win=settings.env_defaults_win)
-        health.checks(cfg.values["health"])  # now, and not when all is installed
-        claims.of(cfg.values)
-        services.of(cfg.values)
-        return cfg
-    except ConfigError as exc:
-        raise ConfigError(exc.what, exc.hint, exc.where, at=_place(release, *map(str, exc.where[:2]))) from exc
-
-
-def _place(release: Release, layer: str = "", key: str = "") -> Place | None:
-    """Return where a layer has a key, as far as that can be told: file and line."""
-    config_file = release.project.host.config_file
-    files = {"PILLAR.sample": release.salt / SAMPLE, "pillar": release.pillar / "init.sls", "minion": config_file,
-             assigned.LAYER: release.pillar / assigned.FILE}  # fmt: skip
-    if layer in files and (line := key_line(text_of(files[layer]), key)):
-        return Place(str(config_file) if layer == "minion" else files[layer].name, line)
-    return Place(f"the pillar of the host, {release.project.host.pillar_dir}") if layer == "pillar" else None

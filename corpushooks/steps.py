@@ -20,6 +20,7 @@ from corpushooks import (
     pillars,
     prepare,
     release,
+    release_cfg,
     tree,
     trees,
     wiring,
@@ -93,11 +94,8 @@ def open_session(run: Run, found: Release | None = None) -> Release:
     """Open a session of Salt on the live trees, or another release, with the cfg of that."""
     found = found or release.live(run.project, run.row.environment)
     session = run.salt.open(found)
-    chrono = run.deployment.archive or ""
-    run.salt.cfg = release.compute(
-        session, found, run.settings, run.request, run.voice.redactor, archive=run.archive, chrono=chrono,
-        port=run.site.ports(run.project), timeout=run.deadline.left(),
-    )  # fmt: skip
+    given = prepare.inputs(run, found, run.deployment.archive or "", run.deadline.left())
+    run.salt.cfg = release_cfg.compute(session, given)
     release.remember(run.project, run.voice.redactor)
     values = run.salt.cfg.values
     run.voice.warn(*accounts.make_groups(run.project.host, values["groups"]))

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from corpushooks import apt, assigned, config, git, release
+from corpushooks import apt, assigned, config, git, release, release_checks
 from corpushooks.checks import keys, packages, sent, states, texts
 from corpushooks.checks.finding import Finding, ordered
 from corpushooks.contents import Texts, named, read
@@ -223,7 +223,7 @@ def carried(found: Release, read_: Texts, odd: Iterable[tuple[str, str, str]]) -
 
 def check_pillar(project: Project, environment: str, settings: Settings, engine: Engine, commit: str) -> list[Finding]:
     """Return what is worth knowing of a commit of pillar.git; raise RefusedError where it cannot be used."""
-    names = git.folder(release.check_pillar_commit(project.pillar_git, commit), "") or {}
+    names = git.folder(release_checks.check_pillar_commit(project.pillar_git, commit), "") or {}
     if "init.sls" not in names:
         code = f"this looks like the project's code: push it to project.git (over ssh: {project.name})"
         hint = code if ".salt" in names else Hint("add init.sls: ", command("help", "first-project"))

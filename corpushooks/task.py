@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from corpushooks import edits, release, steps, survivors
+from corpushooks import edits, release_checks, steps, survivors
 from corpushooks.deployment import DONE
 from corpushooks.errors import CorpusError, RefusedError
 from corpushooks.events import SlsBegan
@@ -17,7 +17,7 @@ def task(run: Run) -> None:
         if run.row.tree_code is None:
             raise RefusedError("nothing is deployed yet", hint="git push first")
         found = steps.open_session(run)
-        release.check_task(found.names(), name)
+        release_checks.check_task(found.names(), name)
         _run(run, name)
     except CorpusError as exc:
         survivors.after(run, exc)

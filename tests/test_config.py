@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpushooks import config, release
+from corpushooks import config, release_cfg
 from corpushooks.config import Cfg, Layers, compute, default_env, merge, sources
 from corpushooks.errors import ConfigError
 from corpushooks.project import Host
@@ -775,7 +775,7 @@ def test_a_wrong_value_is_refused_with_file_and_line(tmp_path: Path, said: Any, 
         Host(tmp_path).project("foo"), "dev", tmp_path / "salt", tmp_path / "pillar", (), (), nowhere, nowhere
     )
     with pytest.raises(ConfigError) as caught:
-        release.cfg_of(layers(**said), found, Settings())
+        release_cfg.cfg_of(layers(**said), found, Settings())
     assert caught.value.message == message.replace("CONFIG", f"{tmp_path}/etc/corpushooks/config.yaml").replace(
         "ROOT", str(tmp_path)
     )

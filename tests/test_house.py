@@ -27,7 +27,8 @@ FLOORS = {
     " doctor.patient doctor.soundness doctor.privacy desk freezing gate lookup reports follower watches pulse lanes"
     " hold acts deploy procedure archives plan inplace task prepare reruns steps trees pillars survivors announce"
     " running setting",
-    "assemblies": "site session deadline voice release contents survey edits layout installer setup.accounts"
+    "assemblies": "site session deadline voice release release_cfg release_checks contents survey edits layout"
+    " installer setup.accounts"
     " setup.actions",
     "doors": "git salt wiring tree outside health history accounts keyring directory authorized_keys log client peer"
     " systemd units machine apt notify watch ran terminal backup",  # one thing each
