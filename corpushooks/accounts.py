@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import grp
 import os
@@ -112,6 +113,18 @@ def account_ids(host: Host, user: str, group: str) -> tuple[int | None, int | No
         return pwd.getpwnam(user).pw_uid, grp.getgrnam(group).gr_gid
     except KeyError:
         return None, None
+
+
+def names(uids: Iterable[int], gids: Iterable[int]) -> dict[str, dict[str, str]]:
+    """Return the names of users and groups by their numbers, as texts; those that have none are not in it."""
+    users, groups = {}, {}
+    for uid in uids:
+        with contextlib.suppress(KeyError):
+            users[str(uid)] = pwd.getpwuid(uid).pw_name
+    for gid in gids:
+        with contextlib.suppress(KeyError):
+            groups[str(gid)] = grp.getgrgid(gid).gr_name
+    return {"users": users, "groups": groups}
 
 
 def of_application(project: Project) -> Account:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from corpushooks import deploy, inplace, plan, restart, task
+from corpushooks import deploy, inplace, plan, restart, saving, task
 from corpushooks.deployment import KINDS
 from corpushooks.lanes import Act
 
@@ -15,6 +15,7 @@ ACTS: Mapping[str, Act] = {
     "restart": restart.restart,
     "plan": plan.plan,
     "repair": deploy.repair,
+    "backup": saving.backup,
     "edit": inplace.edit,
 }
 assert ACTS.keys() == KINDS.keys()

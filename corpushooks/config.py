@@ -95,7 +95,7 @@ def builtin(
         **dict.fromkeys(("only", "only_steps", "deploy_summary")),
         **dict.fromkeys((*FLAGS, *SKIPS, "force_reload"), False),
         **dict.fromkeys(("skip_notify", "cfg_is_prepared", "cfg_is_loaded"), True),
-        **{key: {} for key in (*MAPPINGS, "deploy_ret", "sls_default_pillar")},
+        **{key: {} for key in (*MAPPINGS, "backup", "deploy_ret", "sls_default_pillar")},
         "env_defaults": {"prod": {}, "dev": {}, "qa": {}},
         "ignored_keys": [],
         **{key: [] for key in ("health", "urls", "ports", "units", "logs")},  # ours alone
@@ -309,6 +309,7 @@ def _wanted(key: str, value: Any) -> str:
         (("groups",), "a list of names", names),
         (("urls", "ports"), "a list", isinstance(value, (list, str, int)) and not isinstance(value, bool)),
         (("units", "logs"), "a list", isinstance(value, (list, str))),
+        (("backup",), "a mapping", isinstance(value, Mapping)),
         (("health",), "a mapping or a list of mappings", isinstance(value, (Mapping, list))),
         (
             ("only", "only_steps"),

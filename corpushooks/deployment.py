@@ -81,6 +81,7 @@ KINDS: Mapping[str, Kind] = {
         Kind("restart", restarts=True),  # of the same release, so also while it is frozen
         Kind("plan", dry=True),
         Kind("repair", repairs=True),
+        Kind("backup"),  # it changes nothing, so also while it is frozen
         Kind("edit", "deployment", edits=True, changes=True, asked=False),
     )
 }
@@ -111,7 +112,7 @@ class Revision(NamedTuple):
 class Request:
     """What somebody asks for; stored as it came."""
 
-    kind: str = "deploy"  # deploy, rollback, task, restart, plan, repair, edit
+    kind: str = "deploy"  # deploy, rollback, task, restart, plan, repair, backup, edit
     repo: str = "project"  # the repository that was pushed to: project or pillar
     ref: str = ""  # the ref as pushed; empty for a request of the command
     old: str = ""  # what the pushed ref was
@@ -246,6 +247,10 @@ class Deployment:
     def new(self) -> Revision:
         """What it deploys."""
         return Revision(self.new_code, self.new_pillar)
+
+    @property
+    def succeeded(self) -> bool:
+        return self.state in SUCCEEDED
 
     @property
     def final(self) -> bool:

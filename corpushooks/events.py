@@ -112,6 +112,18 @@ class UnitRestarted:
 
 
 @dataclass(frozen=True)
+class BackedUp:
+    """A backup is whole in the repository: bytes in all and those that are new there, and what it has."""
+
+    name: str
+    files: int
+    size: int
+    added: int
+    databases: int = 0
+    changed: int = 0  # files that changed while they were read
+
+
+@dataclass(frozen=True)
 class Listed:
     """Things were named, each of one sort (`what`). Of very many the first and the last 500 are kept."""
 
@@ -242,7 +254,8 @@ class Text:
 
 
 Event = (
-    Began | StepBegan | StepEnded | Held | HealthAsked | UnitRestarted | Listed | SlsBegan | Output | StateEnded
+    Began | StepBegan | StepEnded | Held | HealthAsked | UnitRestarted | BackedUp | Listed | SlsBegan | Output
+    | StateEnded
     | SlsEnded | Warned | Complained | Noted | Traced | Cut | Verdict | Text
 )  # fmt: skip
 
@@ -263,7 +276,8 @@ class Recorded:
 
 NAMES: dict[str, type[Any]] = {
     "began": Began, "step_began": StepBegan, "step": StepEnded, "held": Held, "health": HealthAsked,
-    "restart": UnitRestarted, "list": Listed, "sls_began": SlsBegan, "output": Output, "state": StateEnded,
+    "restart": UnitRestarted, "backup": BackedUp, "list": Listed, "sls_began": SlsBegan, "output": Output,
+    "state": StateEnded,
     "sls": SlsEnded, "warning": Warned, "error": Complained, "note": Noted, "trace": Traced, "cut": Cut,
     "verdict": Verdict, "text": Text,
 }  # fmt: skip

@@ -149,8 +149,25 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
         "ALTER TABLE deployment ADD COLUMN answered REAL",  # when it was no longer held
         "ALTER TABLE deployment ADD COLUMN confirmed TEXT",  # by whom
     ),
+    # backups that are whole in the repository
+    9: (
+        """CREATE TABLE backup (
+            project   TEXT NOT NULL,
+            number    INTEGER NOT NULL,           -- of the request that made it
+            name      TEXT NOT NULL UNIQUE,       -- in the repository
+            at        REAL NOT NULL,              -- when it began
+            code      TEXT,                       -- the commits that were live
+            pillar    TEXT,
+            files     INTEGER NOT NULL,
+            size      INTEGER NOT NULL,
+            added     INTEGER NOT NULL,           -- bytes that were new in the repository
+            changed   INTEGER NOT NULL,           -- files that changed while they were read
+            databases INTEGER NOT NULL,
+            PRIMARY KEY (project, number)
+        ) STRICT""",
+    ),
 }
 VERSION = max(MIGRATIONS)
 TABLES = (  # what is worth saving
-    "project", "deployment", "journal", "child", "key", "freeze", "claim", "command", "vitals",
+    "project", "deployment", "journal", "child", "key", "freeze", "claim", "command", "vitals", "backup",
 )  # fmt: skip

@@ -55,6 +55,11 @@ class Host:
         return self.state_dir / "scratch"
 
     @property
+    def backups_dir(self) -> Path:
+        """Where backups are put together, and what keeps them has its cache."""
+        return self.state_dir / "backups"
+
+    @property
     def locks_dir(self) -> Path:
         return self.state_dir / "locks"
 
@@ -164,6 +169,11 @@ class Project:
     def log_file(self, number: int) -> Path:
         """Return where the log of a deployment lies."""
         return self.logs / f"{number}.log"
+
+    @property
+    def backups(self) -> Path:
+        """Where backups of it are put together."""
+        return self.host.backups_dir / self.name
 
     @property
     def lock(self) -> Path:

@@ -16,6 +16,7 @@ from corpushooks import assigned, assigning, command, figures, git, hints, init,
 from corpushooks.deployment import Deployment, ProjectRow
 from corpushooks.errors import ConfigError, CorpusError, DoorError, Fault, LogError, UsageError
 from corpushooks.hints import Hint
+from corpushooks.kept import COLUMNS, Backups, Kept
 from corpushooks.keys import PUSH, READ
 from corpushooks.ran import Commands
 from corpushooks.site import Site
@@ -147,6 +148,25 @@ def _archive(site: Site, row: ProjectRow, path: Path, number: int) -> dict[str, 
     }
 
 
+def backups(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
+    """Tell which backups of a project there are, and which failed, the newest first: `limit` of them."""
+    (row,), limit = rows, _limit(options)
+    kept = {one.number: one for one in Backups(site.history).of(row.name)}
+    tried = [one for one in site.history.deployments(row.name, MOST) if one.request.kind == "backup" and one.final]
+    numbers = sorted({*kept, *(one.number for one in tried if not one.succeeded)}, reverse=True)[:limit]
+    ended = {one.number: one for one in tried}
+    found = [_backup(number, kept.get(number), ended.get(number)) for number in numbers]
+    return Report(found, [view.backup_row(one) for one in found] or [f"{row.name} has no backups"])
+
+
+def _backup(number: int, kept: Kept | None, ended: Deployment | None) -> dict[str, Any]:
+    """Return what JSON has of one backup: whole, or failed."""
+    about = kept.as_json() if kept else dict.fromkeys(COLUMNS)
+    said = {"at": ended.started or ended.queued, "project": ended.project} if ended and not kept else {}
+    reason = ended.reason if ended and not kept else ""
+    return {**about, **said, "number": number, "whole": kept is not None, "reason": reason}
+
+
 def stats(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
     """Tell of projects how often deployments succeed, how long they take, and which SLS files are slow."""
     found = []
@@ -213,6 +233,7 @@ REPORTS: Mapping[str, tuple[str, Tell]] = {  # what can be told, and the right t
     "config": (PUSH, config),
     "set": (PUSH, given),
     "archives": (READ, archives),
+    "backups": (READ, backups),
     "stats": (READ, stats),
     "metrics": (READ, metrics),
     "diff": (PUSH, diff),

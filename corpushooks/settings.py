@@ -15,6 +15,7 @@ import yaml
 
 from corpushooks.errors import ConfigError, NotAllowedError, UsageError
 from corpushooks.hints import Hint, command
+from corpushooks.keeping import Backup, backup
 from corpushooks.ldap import Directory, directory
 from corpushooks.notice import EVENTS, FAILURE, HEALTHY, HELD, INIT, RECOVERY, UNHEALTHY
 from corpushooks.project import check_branch, check_environment, check_name
@@ -67,6 +68,7 @@ PARTS = Kind(
 MAPPING = Kind("a mapping", is_mapping, lambda value: value or {})
 PROJECTS = Kind("a mapping", is_mapping, lambda value: _overrides(value or {}))
 LDAP = Kind("a mapping, or null", is_mapping, directory)
+BACKUP = Kind("a mapping, or null", is_mapping, backup)
 ADDRESS = Kind(
     "a host name, name:port, or null",
     lambda value: value is None or (isinstance(value, str) and bool(HOST_NAME.fullmatch(value))),
@@ -171,6 +173,7 @@ class Settings:
     )
     auth: str = _key("keys", AUTH, "Whose ssh keys are let in: those that were added, or those of a directory too.")
     ldap: Directory | None = _key(None, LDAP, "The directory, for auth: ldap; its keys: corpus help ldap.")  # noqa: RUF009
+    backup: Backup | None = _key(None, BACKUP, "Where backups are kept; its keys: corpus help backups.")  # noqa: RUF009
     minion: Mapping[str, Any] = _key({}, MAPPING, "Further configuration of the Salt minion.")
     projects: Mapping[str, Mapping[str, Any] | ConfigError] = _key(  # the error, where it is wrong: it is its own alone
         {}, PROJECTS, "What is different for a project, by its name; for example {hello: {keep_archives: 5}}."

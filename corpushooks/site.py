@@ -21,7 +21,7 @@ from corpushooks.hints import Advice, command
 from corpushooks.history import History, open_store
 from corpushooks.log import Log
 from corpushooks.project import Host, Project
-from corpushooks.run import Child, spawn, start_time
+from corpushooks.run import DEVNULL, Account, Child, spawn, start_time
 from corpushooks.salt import Engine, SaltCallEngine, WarmEngine
 from corpushooks.session import Salted
 from corpushooks.settings import Settings, load
@@ -159,9 +159,13 @@ class Run:
         """What all that this deployment starts has in its environment, also what leaves its process group."""
         return self.salt.mark
 
-    def start(self, words: Sequence[str]) -> Child[bytes]:
+    def start(
+        self, words: Sequence[str | Path], *, cwd: Path = Path("/"), env: Mapping[str, str] | None = None,
+        stdout: int = DEVNULL, stderr: int = DEVNULL, account: Account | None = None,
+    ) -> Child[bytes]:  # fmt: skip
         """Start a command of this deployment, which is found and stopped where we are killed; raise ProcessError."""
-        child = spawn(words, cwd=Path("/"), env=dict([self.mark.split("=", 1)]))
+        marked = {**(env or {}), **dict([self.mark.split("=", 1)])}
+        child = spawn(words, cwd=cwd, env=marked, stdout=stdout, stderr=stderr, account=account)
         self.salt.child(child.pid, start_time(child.pid) or 0, child.pid)
         return child
 

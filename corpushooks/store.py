@@ -155,6 +155,15 @@ class Store:
         aside.rename(kept)
         disk.flush_folder(kept.parent)
 
+    def copy(self, to: Path) -> None:
+        """Write a copy of the store as it is at one moment, to a file that is not there yet. Raise StoreError."""
+        try:
+            with closing(sqlite3.connect(self.path)) as source, closing(sqlite3.connect(to)) as copy:
+                to.chmod(0o600)
+                source.backup(copy)
+        except (sqlite3.Error, OSError) as exc:
+            raise StoreError(f"the store {self.path} cannot be copied: {exc}") from exc
+
     def check(self) -> None:
         """Read the whole store; raise LostStoreError where it is damaged."""
         for row in self.rows("PRAGMA quick_check(1)"):

@@ -70,6 +70,15 @@ def clock(at: float) -> str:
     return time.strftime("%H:%M:%S", time.localtime(at))
 
 
+def size(number: float) -> str:
+    """Return a number of bytes as people say it."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "B" or number >= 100 else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} TB"
+
+
 def ago(seconds: float) -> str:
     """Return a duration as people say it; none where the clock was set back meanwhile."""
     seconds = max(0.0, seconds)
@@ -171,6 +180,17 @@ def history_row(one: Deployment, *, live: bool) -> str:
     kind = "" if one.request.sort.usual else f"{one.request.kind} "
     left = f"{mark}{one.number:>5}  {when}  {outcome(one.state):<11} {took:>8}  {one.request.who:<10} {ways}"
     return f"{left}  {kind}{one.reason}".rstrip()
+
+
+def backup_row(one: Mapping[str, Any]) -> str:
+    """Return one line of `corpus backups`."""
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one["at"]))
+    if not one["whole"]:
+        return f"{one['number']:>5}  {when}  failed: {one['reason']}"
+    has = [count(one["files"], "file"), *([count(one["databases"], "database")] if one["databases"] else [])]
+    changed = f", {count(one['changed'], 'file')} changed meanwhile" if one["changed"] else ""
+    sizes = f"{size(one['size'])}, {size(one['added'])} new"
+    return f"{one['number']:>5}  {when}  at {short(one['code'])}  {', '.join(has)}, {sizes}{changed}"
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], where: str = "") -> list[str]:

@@ -14,6 +14,8 @@ from corpushooks.checks.finding import KINDS
 from corpushooks.cli import corpus
 from corpushooks.endpoint import WORDS
 from corpushooks.events import NAMES
+from corpushooks.keeping import Backup
+from corpushooks.schema import keys_of
 from corpushooks.settings import schema
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -32,6 +34,15 @@ def settings() -> str:
         default = json.dumps(list(key.default) if isinstance(key.default, tuple) else key.default)
         scope = " Also per project." if key.per_project else ""
         rows.append(f"| `{key.name}` | {key.kind.words} | `{default}` | {key.doc}{scope} |")
+    return "\n" + "\n".join(rows) + "\n\n"
+
+
+def backups() -> str:
+    """Return the table of the keys of `backup`."""
+    rows = ["| key | value | default | says |", "|---|---|---|---|"]
+    for key in keys_of(Backup).values():
+        default = f"`{json.dumps(key.default)}`" if key.default != "" else ""
+        rows.append(f"| `{key.name}` | {key.kind.words} | {default} | {key.doc} |")
     return "\n" + "\n".join(rows) + "\n\n"
 
 
@@ -93,6 +104,7 @@ def events() -> str:
 
 PARTS = (  # page, what is made, how
     ("settings.md", "table", settings),
+    ("backups.md", "table", backups),
     ("commands.md", "reference", commands),
     ("commands.md", "table", words),
     ("makina-states.md", "table of kinds", kinds),

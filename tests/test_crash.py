@@ -34,8 +34,8 @@ def parts() -> list[str]:
 
 FORWARD = [
     *STEPS,
-    *(label for label in parts() if not label.startswith(("undo ", "hold "))),
-]  # tests/test_hold_crash.py
+    *(label for label in parts() if not label.startswith(("undo ", "hold ", "backup "))),
+]  # tests/test_hold_crash.py, tests/test_backup.py
 BACK = [*UNDO, *(label for label in parts() if label.startswith("undo "))]
 WAYS = ("ENOSPC", "EIO", "EACCES", "bug")
 MOMENTS = ("before", "after")

@@ -20,25 +20,27 @@ HOOK = PACKAGE.parent / "hooks/proc-receive"
 
 # From the roof to the ground. A module imports from its own floor or from further down.
 FLOORS = {
-    "entry": "__main__ cli cli.assign cli.check cli.deployments cli.host cli.projects cli.looking cli.keys cli.notify"
-    " cli.run"
-    " cli.tables cli.base demo daemon shell resetperms",
+    "entry": "__main__ cli cli.assign cli.backups cli.check cli.deployments cli.host cli.projects cli.looking cli.keys"
+    " cli.notify cli.run cli.tables cli.base demo daemon shell resetperms",
     "procedures": "init app_log assigning beyond claiming inspection checkup parts rebuild restart setup doctor"
     " doctor.patient doctor.soundness doctor.privacy desk freezing gate lookup reports follower watches pulse lanes"
     " hold acts deploy procedure archives plan inplace task prepare reruns steps trees pillars survivors announce"
-    " running setting",
-    "assemblies": "site session deadline voice release release_cfg release_checks contents survey edits layout"
+    " running setting"
+    " saving dumps",
+    "assemblies": "vault"
+    " site session deadline voice release release_cfg release_checks contents survey edits layout"
     " installer setup.accounts"
     " setup.actions",
     "doors": "git salt wiring tree outside health history accounts keyring directory authorized_keys log client peer"
     " systemd units machine apt notify watch ran terminal backup",  # one thing each
     "rooms behind a door": "tree.drift tree.sync tree.snapshot tree.restore tree.permissions tree.scan tree.entries"
     " tree.differences tree.removal tree.flags tree.descriptors tree.report tree.acl tree.manifest tree.mounts"
+    " tree.fingerprint"
     " git.checkouts git.listings git.commits git.refs git.sharing git.bare git.worktrees git.access"
     " backup.borg backup.interface"
     " salt.warm salt.call salt.session salt.configuration salt.child salt.interface",
-    "process": "store claimed vitals held lease run disk locks obstacles patience leftovers safe_files sockets hostname"
-    " distribution become",
+    "process": "store kept claimed vitals held lease run disk locks obstacles patience leftovers safe_files sockets"
+    " hostname distribution become",
     "values": "screen screen.words screen.states screen.rows assigned claims services checks checks.finding"
     " checks.packages"
     " checks.programs checks.states checks.keys checks.sent checks.texts checks.fixes pages progress view failure"
@@ -257,7 +259,7 @@ NAMED = {  # texts that name a command and are not there to be pasted: module ->
     "demo": ("\n    corpus status ",),  # by an alias of its own
     "figures": ("What is missing or damaged",),  # the help of a metric
     "inspection": ("corpus init --env",),  # the origin of a value
-    "settings": ("How many commands of `corpus run`", "The directory, for auth: ldap"),  # what keys mean
+    "settings": ("How many commands of `corpus run`", "The directory, for auth: ldap", "Where backups are kept"),
     "sls": ("; see: corpus help makina-states",),
 }
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from corpushooks.errors import ConfigError
+from corpushooks.keeping import Backup
 from corpushooks.keys import Grant
 from corpushooks.ldap import Directory
 from corpushooks.settings import Settings, document, load, parse, schema
@@ -76,6 +77,7 @@ notify_on: [success]
 group: admins
 auth: ldap
 ldap: {uri: "ldaps://ldap.example.org/", base: "dc=example", groups: {ops: {right: admin}}}
+backup: {repository: /mnt/backup, rate: 100}
 minion: {log_level: debug}
 projects: {hello: {branch: main}}
 """
@@ -115,6 +117,7 @@ projects: {hello: {branch: main}}
         group="admins",
         auth="ldap",
         ldap=Directory(uri="ldaps://ldap.example.org", base="dc=example", groups={"ops": Grant("admin")}),
+        backup=Backup("/mnt/backup", rate=100),
         minion={"log_level": "debug"},
         projects={"hello": {"branch": "main"}},
     )

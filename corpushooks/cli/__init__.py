@@ -2,6 +2,7 @@
 
 deployments   ask for one, or for its end       deploy, rollback, watch, task, repair, cancel
 looking       look, and change nothing          status, history, log, diff, config, doctor, …
+backups       keep data, and bring it back      backup, backups
 check         would it deploy                   check
 run           run a command as the application   run
 assign        set variables                     set, unset
@@ -26,7 +27,7 @@ from pathlib import Path
 import click
 
 from corpushooks import __version__, project
-from corpushooks.cli import assign, check, deployments, host, keys, looking, notify, projects, run
+from corpushooks.cli import assign, backups, check, deployments, host, keys, looking, notify, projects, run
 from corpushooks.cli.base import Context, Output, of_system
 from corpushooks.client import ADMISSION
 from corpushooks.errors import CorpusError, NotAllowedError, UsageError
@@ -129,6 +130,6 @@ def _again(*flags: str, owner: str = "") -> str:
     return shlex.join([*become, "corpus", *flags, *named, *sys.argv[1:]])
 
 
-for room in (check, assign, deployments, run, looking, projects, keys, notify, host):
+for room in (check, assign, deployments, backups, run, looking, projects, keys, notify, host):
     for found in room.COMMANDS:
         corpus.add_command(found)

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import click
 
-from corpushooks import __version__, client, daemon, demo, pages, rebuild, setup
+from corpushooks import __version__, client, daemon, demo, pages, rebuild, setup, vault
 from corpushooks.cli.base import JSON, Context, show, starting
 from corpushooks.cli.looking import doctor_
-from corpushooks.errors import NoDaemonError, RefusedError
+from corpushooks.errors import CorpusError, NoDaemonError, RefusedError, UsageError
+from corpushooks.project import Host
+from corpushooks.settings import Settings
 from corpushooks.setup import manual
 from corpushooks.site import open_site
 
@@ -18,10 +20,17 @@ from corpushooks.site import open_site
 @click.command("setup")
 @click.option("--dry-run", is_flag=True, help="Say what would change; change nothing.")
 @click.option("--undo", is_flag=True, help="Take back what setup made; projects, history and logs stay.")
+@click.option("--backup", is_flag=True, help="Make the repository of backups that the settings name, instead.")
+@click.option("--exported", is_flag=True, help="With --backup: its passphrase is kept elsewhere, too.")
 @click.pass_context
-def setup_(context: click.Context, dry_run: bool, undo: bool) -> None:
+def setup_(context: click.Context, dry_run: bool, undo: bool, backup: bool, exported: bool) -> None:
     """Make this machine a host, or repair it: account, units, sshd, settings, logs; then ask doctor."""
     host, machine = context.obj.host, setup.machine_of(context.obj.host)
+    if backup or exported:
+        if not backup or dry_run or undo:
+            raise UsageError("--backup goes with --exported alone, and that with no other")
+        _set_up_backups(host, context.obj.settings(), exported=exported)
+        return
     manuals = manual.files(context.find_root().command, "corpus", __version__)
     if undo:
         lines = setup.undo(host, machine, dry=dry_run)
@@ -34,6 +43,18 @@ def setup_(context: click.Context, dry_run: bool, undo: bool) -> None:
     if undo or dry_run:
         sys.exit(1 if failed else 0)
     context.invoke(doctor_)
+
+
+def _set_up_backups(host: Host, settings: Settings, *, exported: bool) -> None:
+    """Make what backups need; it fails as long as nobody said that the passphrase is kept elsewhere."""
+    kept = vault.wanted(settings)
+    for line in vault.begin(host, settings):
+        click.echo(f"{'made':<10} {line}")
+    if exported:
+        vault.exported(host, kept)
+    if not vault.is_exported(host, kept):
+        raise CorpusError("without its passphrase nobody can read a backup, you neither", vault.advice(host, kept))
+    click.echo(f"{'right':<10} backups are kept in {kept.repository}")
 
 
 @click.command("daemon")

@@ -50,6 +50,11 @@ def _show(context: Context, kind: str, told: Report, as_json: bool) -> None:
     warn(told.warnings)
 
 
+def report(context: Context, kind: str, name: str, options: Mapping[str, Any], as_json: bool) -> None:
+    """Ask for a report and print it."""
+    _show(context, kind, _told(context, kind, name, options), as_json)
+
+
 @click.command("open")
 @NAME
 @JSON

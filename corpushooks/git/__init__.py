@@ -1,7 +1,7 @@
 """The door to git: bare repositories, refs, objects, checkouts.
 
     access      by the program git, or by dulwich in our process     version, check_version
-    bare        repositories and their configuration                 init_bare, init_work, maintain
+    bare        repositories and their configuration                 init_bare, init_work, maintain, bundle
     sharing     a group that pushes to them                          share, make_entrance, check_objects
     refs        read them, move them; pins                           ref, move_ref, update_refs, pin, unpin, pins
     commits     what is named, and what lies between two             commit, resolve, content, change, differing
@@ -18,6 +18,7 @@ from corpushooks.git.access import MINIMUM, check_version, version
 from corpushooks.git.bare import (
     FORMATS,
     bare_config,
+    bundle,
     distrust,
     empty_tree,
     flaw,
@@ -81,8 +82,8 @@ from corpushooks.git.worktrees import Worktree, worktree
 
 __all__ = [
     "FORMATS", "LINK", "MINIMUM", "SUBMODULE", "Change", "Listing", "Worktree", "attributes", "bare_config",
-    "blob_name", "change", "check_commit", "check_objects", "check_version", "checkout", "clear_locks", "commit",
-    "commit_files", "content", "counted", "differing", "distrust", "empty_tree", "export", "export_files",
+    "blob_name", "bundle", "change", "check_commit", "check_objects", "check_version", "checkout", "clear_locks",
+    "commit", "commit_files", "content", "counted", "differing", "distrust", "empty_tree", "export", "export_files",
     "export_part", "first_commit", "flaw", "flush_objects", "folder", "head_branch", "ignored", "init_bare",
     "init_work", "is_checked_out", "is_empty", "is_id", "links", "listing", "listing_below", "lost_commits",
     "maintain", "make_entrance", "move_ref", "object_format", "object_id", "pin", "pinned", "pins", "ref",

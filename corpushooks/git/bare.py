@@ -14,6 +14,7 @@ from dulwich.config import ConfigFile
 from corpushooks import disk
 from corpushooks.errors import GitError
 from corpushooks.git.access import PINS, call
+from corpushooks.patience import Check, endless
 from corpushooks.run import run
 
 SETTLED_NS = 2_000_000_000  # some filesystems count seconds only
@@ -224,6 +225,14 @@ def flush_objects(path: Path) -> None:
         disk.flush_folder(path / "objects/pack")
     except OSError as exc:
         raise GitError(f"{path} cannot be brought to the disk: {exc.strerror}") from exc
+
+
+def bundle(path: Path, to: Path, check: Check = endless) -> bool:
+    """Write all refs of a repository, and what they need, to one file that git can clone; return False for none."""
+    if not call(path, "for-each-ref", "--count=1", check=check).text:
+        return False
+    call(path, "bundle", "create", "--quiet", to, "--all", check=check)
+    return True
 
 
 def maintain(path: Path) -> None:

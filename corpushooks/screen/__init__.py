@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from corpushooks.events import (
+    BackedUp,
     Began,
     Complained,
     Cut,
@@ -216,6 +217,7 @@ SHOWN: Mapping[type[Any], Callable[[Screen, Any], list[Line]]] = {
     Held: _plain(words.held),
     HealthAsked: _plain(_health),
     UnitRestarted: _plain(_restart),
+    BackedUp: _plain(lambda one: both(words.backed_up(one))),
     Listed: _plain(words.things),
     SlsBegan: lambda screen, record: screen.began(record, record.event),
     Output: lambda screen, record: screen.output(record, record.event),

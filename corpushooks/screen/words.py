@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from corpushooks.deployment import state_of
-from corpushooks.events import ITEMS, Began, Detail, Held, Item, Listed, Verdict
+from corpushooks.events import ITEMS, BackedUp, Began, Detail, Held, Item, Listed, Verdict
 from corpushooks.screen.rows import FITS, NAMED, SCREEN, TERMINAL, Line, aside, both, complaint, ends, file_row
 from corpushooks.text import middle, shown
-from corpushooks.view import clock, count, course, lasting, outcome, short
+from corpushooks.view import clock, count, course, lasting, outcome, short, size
 
 EDITED = 3  # files that an edit names
 
@@ -47,6 +47,7 @@ OPENINGS: Mapping[str, tuple[str, Callable[[Began], str]]] = {  # kind -> its wo
     "restart": ("restart", lambda began: began.task or "its units"),
     "edit": ("edit", lambda began: edited(began.edited)),
     "repair": ("repair", lambda began: f"at {short(began.new)}"),
+    "backup": ("backup", lambda began: f"at {short(began.new)}"),
 }
 
 
@@ -54,6 +55,13 @@ def held(found: Held) -> list[Line]:
     """Say until when a deployment is held, and what confirms it."""
     until = f"      waiting for confirmation until {clock(found.until)} ({lasting(found.seconds)})"
     return both([until, f"      then it is rolled back; to keep it: {found.command}"])
+
+
+def backed_up(found: BackedUp) -> list[str]:
+    """Say what a backup has."""
+    has = [count(found.files, "file"), *([count(found.databases, "database")] if found.databases else [])]
+    sizes = f"{size(found.size)}, {size(found.added)} of it new"
+    return [f"      {found.name}: {', '.join(has)}, {sizes}"]
 
 
 # what is named
@@ -77,6 +85,7 @@ LISTS: Mapping[str, Sort] = {
     "edited": Sort(lambda one: f"      edited {shown(one.text, 60)}", 20),
     "replaced": Sort(lambda one: f"        replaced {one.text}", 0, SCREEN),
     "processes": Sort(lambda one: f"        pid {one.mark}: {one.text}", 0, SCREEN),
+    "changed": Sort(lambda one: f"        changed while it was read: {shown(one.text, NAMED)}", 5, ITEMS),
     "taken back": Sort(lambda one: f"      taken back: {one.text}", 5),
     "differs": Sort(lambda one: f"        {shown(one.text, NAMED)}", 5, ITEMS, lambda one: f"        {one.text}"),
 }

@@ -5,6 +5,7 @@
     restore     make it again what it was                    check_place, restore
     sync        bring a checkout into it                     sync
     differences in what it is not what a snapshot has     differences
+    fingerprint what is in it, with digests, for another's copy  Fingerprint, take, settle, compare, is_below
     drift       what of a checkout is no longer so in it     drift, content_at, kind_at
     permissions give it its owner and modes                  fix
     acl         access lists                                 Access, grant
@@ -22,6 +23,7 @@ from corpushooks.tree.acl import Access, grant
 from corpushooks.tree.descriptors import DEPTH
 from corpushooks.tree.differences import differences
 from corpushooks.tree.drift import Drift, content_at, drift, kind_at
+from corpushooks.tree.fingerprint import NOTHING, Fingerprint, compare, is_below, settle, take
 from corpushooks.tree.flags import loosen, loosen_all
 from corpushooks.tree.mounts import refuse_mounts
 from corpushooks.tree.permissions import fix
@@ -33,8 +35,8 @@ from corpushooks.tree.snapshot import cost, is_whole, place_in, rename, snapshot
 from corpushooks.tree.sync import sync
 
 __all__ = [
-    "ACL_GROUP", "ACL_USER", "DEPTH", "Access", "Drift", "Report", "Scan", "check_place", "content_at", "cost",
-    "differences", "drift", "fix", "grant", "is_whole", "kind_at",
-    "loosen", "loosen_all", "place_in", "refuse_mounts", "remove", "rename", "restore", "scan", "set_aside", "snapshot",
-    "sync",
+    "ACL_GROUP", "ACL_USER", "DEPTH", "NOTHING", "Access", "Drift", "Fingerprint", "Report", "Scan", "check_place",
+    "compare", "content_at", "cost", "differences", "drift", "fix", "grant", "is_below", "is_whole", "kind_at",
+    "loosen", "loosen_all", "place_in", "refuse_mounts", "remove", "rename", "restore", "scan", "set_aside",
+    "settle", "snapshot", "sync", "take",
 ]  # fmt: skip
