@@ -262,7 +262,8 @@ class Deployment:
         request = shown.pop("request")
         for internal in ("token", "boot", "until"):
             shown.pop(internal)
-        return {**shown, "kind": request["kind"], "by": request["who"], "key": request["key"], "via": request["via"]}
+        asked = {"kind": request["kind"], "by": request["who"], "key": request["key"], "via": request["via"]}
+        return {**shown, "took": self.took, **asked}
 
 
 def newest_tried(found: Iterable[Deployment], kinds: Set[str]) -> Deployment | None:

@@ -51,8 +51,8 @@ def check_connection(deployment: Deployment, connection: str) -> None:
     """Refuse to confirm a deployment over the connection that asked for it: that proves no way in."""
     if connection and connection == deployment.request.connection:
         raise RefusedError(
-            "this is the connection over which the deployment was asked for: whether a new one works is to be proved",
-            hint="connect anew; with a shared connection: ssh -o ControlPath=none …",
+            "not confirmed: the deployment was asked for over this very connection",
+            hint="confirm it over a new one, which proves the way in; where ssh shares them: -o ControlPath=none",
         )
 
 

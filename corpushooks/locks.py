@@ -64,7 +64,7 @@ class Semaphore:
         turn = threading.Lock()
         turn.acquire()
         with self._lock:
-            if self._free:
+            if self._free > 0:
                 self._free -= 1
                 return
             self._waiting.append(turn)

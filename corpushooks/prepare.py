@@ -79,7 +79,7 @@ def lease(settings: Settings, request: Request) -> float | None:
     if not request.sort.releases or not (request.confirm or settings.confirm):
         return None
     if request.confirm > settings.confirm_limit:
-        raise UsageError(f"confirm={request.confirm}: the longest is {settings.confirm_limit:g} s (confirm_limit)")
+        raise UsageError(f"confirm={request.confirm} exceeds the limit of {settings.confirm_limit:g} s (confirm_limit)")
     return min(float(request.confirm) if request.confirm > 0 else settings.confirm or HOLD, settings.confirm_limit)
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from corpushooks import app_log, services, units, view
-from corpushooks.deployment import DONE, ProjectRow, Request
+from corpushooks.deployment import DONE, HELD, ProjectRow, Request
 from corpushooks.errors import CorpusError, ProcessError, RefusedError, StepError, UsageError
 from corpushooks.events import UnitRestarted
 from corpushooks.hints import command
@@ -41,7 +41,7 @@ def check(site: Site, row: ProjectRow, request: Request) -> None:
     """Refuse a restart that cannot be, or that comes while a deployment runs: that restarts what it must itself."""
     there = [*site.history.unfinished(row.name), *site.history.queued(row.name)]
     if busy := [each for each in there if each.token != request.token]:  # it may be asked for again
-        state = "waits" if busy[0].started is None else "runs"
+        state = "is held" if busy[0].state == HELD else "waits" if busy[0].started is None else "runs"
         said = f"{view.named(busy[0].as_json())} of {row.name} {state}"
         raise RefusedError(f"{said}: nothing is restarted meanwhile", command("log", row.name, busy[0].number, "-f"))
     wanted(site, site.host.project(row.name), request.units)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -13,10 +15,16 @@ from typing import Any
 import pytest
 
 from corpushooks import lease
-from corpushooks.deployment import Deployment
+from corpushooks.acts import ACTS
+from corpushooks.deployment import Deployment, Request
 from corpushooks.errors import RefusedError, StateError, UsageError
 from corpushooks.history import History
+from corpushooks.lanes import Lanes
 from corpushooks.lease import Lease
+from corpushooks.run import run, start_time
+from corpushooks.settings import Settings
+from corpushooks.site import Site
+from tests.engines import FakeEngine
 from tests.host import FAILING, Box, tree_of, until
 from tests.test_command import corpus
 
@@ -172,10 +180,11 @@ def test_the_setting_holds_each_deployment_and_its_limit_bounds_what_is_asked_fo
     confirm(box, 1)
     box.work().commit({"index.html": "two"})
     assert (
-        box.work().push(options=("confirm=101",)).lines[0] == "error: confirm=101: the longest is 100 s (confirm_limit)"
+        box.work().push(options=("confirm=101",)).lines[0]
+        == "error: confirm=101 exceeds the limit of 100 s (confirm_limit)"
     )
     assert not box.exists(2)
-    with pytest.raises(UsageError, match="the longest is 100 s"):
+    with pytest.raises(UsageError, match="exceeds the limit of 100 s"):
         box.ask(op="request", project="hello", request={"token": "t", "confirm": 101})
     for wrong in ("confirm=", "confirm=0", "confirm=1.5", "confirm=-3", "confirm=soon", "confirm=1234567890"):
         assert "expected a number of seconds" in box.work().push(options=(wrong,)).text
@@ -403,3 +412,88 @@ def test_a_release_that_fails_is_not_held(live: Box) -> None:
     live.work().commit({".salt/10_broken.sls": FAILING})
     assert live.work().push(options=("confirm",)).rejected == "install 10_broken failed; rolled back"
     assert live.ended(2).held is None
+
+
+def test_what_an_sls_left_running_lives_on_through_a_hold_and_a_daemon_that_is_killed(live: Box) -> None:
+    pid = live.root / "pid"
+    left = f"left:\n  cmd.run:\n    - name: sleep 300 </dev/null >/dev/null 2>&1 & echo $! > {pid}\n"
+    notify = f"told:\n  cmd.run:\n    - name: echo told > {live.root}/told\n"
+    held(live, files={".salt/10_left.sls": left, ".salt/notify.sls": notify})
+    number = int(pid.read_text())
+    try:
+        live.kill()
+        live.start()
+        until(lambda: live.steps(2).count("hold") == 2)
+        confirm(live)
+        assert live.ended(2).state == "deployed"
+        assert start_time(number), "it was stopped"
+        assert (live.root / "told").read_text() == "told\n"
+    finally:
+        os.kill(number, signal.SIGKILL)
+
+
+def test_of_two_who_confirm_and_one_who_cancels_at_once_one_is_obeyed(live: Box) -> None:
+    for number in range(2, 7):
+        live.work().commit({"index.html": f"{number}"})
+        push = live.work().start_push("--push-option=confirm=600", "HEAD:master", "--force")
+        until(lambda number=number: live.exists(number) and live.deployment(number).state == "held")  # type: ignore[misc]
+        gate, told = threading.Barrier(3), list[tuple[str, str]]()
+
+        def ask(op: str, number: int = number, gate: threading.Barrier = gate, told: list[Any] = told) -> None:
+            gate.wait()
+            try:
+                told.append(
+                    (op, live.ask(op=op, project="hello", **({"number": number} if op == "confirm" else {}))["state"])
+                )
+            except RefusedError as exc:
+                told.append((op, exc.message))
+
+        asking = [threading.Thread(target=ask, args=(op,)) for op in ("confirm", "cancel", "confirm")]
+        for each in asking:
+            each.start()
+        for each in asking:
+            each.join(60)
+        done = live.ended(number)
+        deployed = done.state == "deployed"
+        assert push.wait(30) == (0 if deployed else 1)
+        assert (bool(done.confirmed), bool(done.cancelled)) == (deployed, not deployed), told
+        assert all((said == "deployed") == deployed for op, said in told if op == "confirm"), told
+        assert all((said == "rolled_back") != deployed for op, said in told if op == "cancel"), told
+
+
+def test_a_clock_that_is_set_changes_no_lease(live: Box) -> None:
+    """The daemon of this test has a wall clock of its own, which goes back and forth by years."""
+    live.stop()
+    live.work().commit({"index.html": "two"})
+    run(["git", "--git-dir", live.project().code_git, "fetch", "--quiet", live.work().path, "HEAD"])
+    shift, real = [0.0], time.time
+    with pytest.MonkeyPatch.context() as patch, closing(History(live.host.store)) as store:
+        patch.setattr(time, "time", lambda: real() + shift[0])
+        store.enqueue("hello", Request(token="t", new=live.work().head, confirm=4))
+        working = Lanes(Site(live.host, Settings(), store, FakeEngine()), ACTS)
+        working.wake("hello")
+        until(lambda: store.deployment("hello", 2).state == "held")
+        begun = time.monotonic()
+        for years in (10, -10, 1, -40):
+            shift[0] = years * 31e6
+            held_for = time.monotonic() - begun
+            assert store.deployment("hello", 2).state == "held" or held_for > 4
+            time.sleep(0.3)
+        until(lambda: not working.busy())
+        assert store.deployment("hello", 2).reason == "not confirmed within 4 s"
+        assert time.monotonic() - begun > 3.5
+
+
+def test_a_setting_that_was_lowered_meanwhile_counts_for_the_next(new_box: Callable[..., Box]) -> None:
+    box = new_box()
+    box.settings("confirm: 500\n")
+    box.init()
+    box.start()
+    box.app().push(options=("nowait",))
+    until(lambda: box.exists(1) and box.deployment(1).state == "held")
+    box.stop()
+    box.settings("")
+    box.start()
+    assert confirm(box, 1)["state"] == "deployed"
+    assert box.deployment(1).lease == 500
+    assert box.app("two").push().code == 0

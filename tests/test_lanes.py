@@ -108,6 +108,32 @@ def test_a_place_is_given_back_where_something_fails() -> None:
         pass
 
 
+def test_who_leaves_for_a_while_comes_back_without_waiting() -> None:
+    places, gate, inside = Semaphore(1), threading.Event(), list[str]()
+
+    def come() -> None:
+        with places:
+            inside.append("other")
+            gate.wait(20)
+
+    other = threading.Thread(target=come)
+    with places:
+        with places.left():
+            other.start()
+            until(lambda: inside)
+        assert places._free == -1, "more are inside than there is room for"
+        with places.at_once():
+            assert places._free == -2
+        later = threading.Thread(target=come)
+        later.start()
+        until(lambda: waiting(places) == 1)
+        gate.set()
+        other.join()
+        assert waiting(places) == 1, "one is still too many"
+    later.join(20)
+    assert (inside, places._free) == (["other", "other"], 1)
+
+
 @pytest.fixture
 def here(new_box: Callable[..., Box]) -> Iterator[tuple[Lanes, list[str]]]:
     """Return the lanes of a host with `hello` and `other`, one place, and tasks that only say that they ran."""

@@ -198,6 +198,21 @@ def test_success_is_told_where_a_project_wants_that(new_box: Callable[..., Box],
     assert [(one["path"], one["title"]) for one in hook.got] == [("/own", "deployed: hello (prod), deployment 1")]
 
 
+def test_what_waits_for_confirmation_is_told(new_box: Callable[..., Box], hook: Receiver) -> None:
+    box = new_box()
+    box.settings(settings(hook.url(), notify_on=["held"]))
+    box.init()
+    box.start()
+    assert box.app().push(options=("confirm=600", "nowait")).code == 0
+    until(lambda: hook.got)
+    assert hook.titles == ["confirm: hello (prod), deployment 1"]
+    said = hook.got[0]["message"]
+    until_then = r"^It waits for confirmation until \d+-\d+-\d+ \d+:\d+:\d+ [+-]\d+, then it is rolled back.$"
+    assert re.search(until_then, said, re.MULTILINE), said
+    assert re.search(r"^Confirm it:  corpus --root \S+ confirm hello 1$", said, re.MULTILINE), said
+    box.ask(op="confirm", project="hello", number=1)
+
+
 def test_a_push_may_leave_it_out_and_a_broken_project_is_told(notified: Box, hook: Receiver) -> None:
     box = notified
     assert box.app().push().code == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import secrets
 import sys
 from dataclasses import asdict, replace
@@ -18,6 +19,7 @@ from corpushooks.deployment import AS_SET, Request
 from corpushooks.errors import BrokenError
 from corpushooks.hints import Advice, Hint, command
 from corpushooks.lanes import Lanes
+from corpushooks.run import came_by
 
 
 def _ask(context: Context, name: str, request: Request, as_json: bool, instead: Advice = "") -> None:
@@ -55,8 +57,17 @@ def _words(text: str | None) -> tuple[str, ...]:
 
 
 FORCE = click.option("--force", is_flag=True, help="Also over what was edited on the server.")
+
+
+class Lease(click.IntRange):
+    """A number of seconds, or nothing: as the settings say."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        return AS_SET if value == "" else int(super().convert(value, param, ctx))
+
+
 CONFIRM = click.option(
-    "--confirm", type=click.IntRange(min=AS_SET), default=0, metavar="[=SECONDS]",
+    "--confirm", type=Lease(min=1), default=None, metavar="[=SECONDS]",
     help="Hold it before it is final, until somebody confirms it; else it is rolled back.",
 )  # fmt: skip
 INSIST = click.option("--insist", is_flag=True, help="Also where it is frozen; for root and the host's group.")
@@ -66,7 +77,7 @@ class Confirmable(click.Command):
     """A command whose --confirm may have a value, after a =."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, [f"{each}={AS_SET}" if each == "--confirm" else each for each in args])
+        return super().parse_args(ctx, ["--confirm=" if each == "--confirm" else each for each in args])
 
 
 @click.command(cls=Confirmable)
@@ -85,12 +96,12 @@ class Confirmable(click.Command):
 @click.pass_obj
 def deploy(
     context: Context, name: str, rev: str, only: str | None, skip: str | None, steps: str | None,
-    dry_run: bool, nowait: bool, here: bool, confirm: int, force: bool, insist: bool, as_json: bool,
+    dry_run: bool, nowait: bool, here: bool, confirm: int | None, force: bool, insist: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Deploy a commit of project.git; without REV the live one again, with the newest pillar."""
     request = Request(
         kind="plan" if dry_run else "deploy", new=rev, only=_words(only), skip=_words(skip),
-        steps=_words(steps), nowait=nowait, confirm=confirm, force=force, insist=insist,
+        steps=_words(steps), nowait=nowait, confirm=confirm or 0, force=force, insist=insist,
         token=secrets.token_hex(16),
     )  # fmt: skip
     if here:
@@ -109,7 +120,13 @@ def _deploy_here(context: Context, name: str, request: Request, as_json: bool) -
             prepare.requested(
                 site,
                 row,
-                replace(request, via="command", who=getpass.getuser(), insist=request.force or request.insist),
+                replace(
+                    request,
+                    via="command",
+                    who=getpass.getuser(),
+                    insist=request.force or request.insist,
+                    connection=came_by(os.getpid()),
+                ),
             ),
         )
         Lanes(site, ACTS).work_off(name)
@@ -130,11 +147,11 @@ def _deploy_here(context: Context, name: str, request: Request, as_json: bool) -
 @JSON
 @click.pass_obj
 def rollback(
-    context: Context, name: str, number: int, confirm: int, force: bool, insist: bool, as_json: bool
+    context: Context, name: str, number: int, confirm: int | None, force: bool, insist: bool, as_json: bool
 ) -> None:  # fmt: skip
     """Return to the result of deployment NUMBER (code, pillar and its install SLS); default: the one before."""
     request = Request(
-        kind="rollback", target=number, confirm=confirm, force=force, insist=insist, token=secrets.token_hex(16)
+        kind="rollback", target=number, confirm=confirm or 0, force=force, insist=insist, token=secrets.token_hex(16)
     )
     _ask(context, name, request, as_json)
 

@@ -99,11 +99,10 @@ def _history(rows: Sequence[Mapping[str, Any]]) -> Table:
     table = _table(">number", "when", "outcome", ">took", "+who", "+from -> to")
     for one in rows:
         live, number = one.get("live"), one["number"]
-        took = max(0.0, one["decided"] - one["started"]) if one["decided"] and one["started"] else None
         table.add_row(
             _text(f"{'* ' if live else ''}{number}", "bold green" if live else ""),
             _text(time.strftime("%Y-%m-%d %H:%M", time.localtime(one["queued"]))),
-            _word(one["state"]), _text(_seconds(took)), _text(one["by"]), _lines(_ways(one)),
+            _word(one["state"]), _text(_seconds(one["took"])), _text(one["by"]), _lines(_ways(one)),
         )  # fmt: skip
     return table
 
