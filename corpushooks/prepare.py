@@ -42,7 +42,7 @@ CHOICE = 100  # deployments of which those are named that can be returned to
 
 def aim(run: Run) -> None:
     """Record from where to where a deployment goes, pin its commits, say so; have Salt get ready."""
-    run.salt.open(release.live(run.project, run.row.environment))  # Salt prepares meanwhile
+    run.salt.begin(release.live(run.project, run.row.environment))  # Salt prepares meanwhile
     head = f"refs/heads/{run.row.branch}"
     old = Revision(git.ref(run.project.code_git, head), git.ref(run.project.pillar_git, head))
     _check_unmoved(run, head, old)
@@ -245,6 +245,7 @@ def check(run: Run) -> None:
         with run.site.effect("check syntax"), candidate(run, release.exported) as found:
             check_syntax(run, found)
             _claim(run, found)
+    _ = run.salt.session  # where Salt cannot be had nothing was touched yet
 
 
 def _claim(run: Run, found: Release) -> None:

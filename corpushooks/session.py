@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from concurrent.futures import Future
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 
 from corpushooks.config import Cfg
 from corpushooks.deadline import Deadline
+from corpushooks.errors import CorpusError
+from corpushooks.patience import beside
 from corpushooks.progress import Progress
 from corpushooks.redaction import Redactor
 from corpushooks.release import Release
 from corpushooks.salt import Engine, Session
 from corpushooks.settings import Settings
-from corpushooks.sls import Result, State, redacted
+from corpushooks.sls import Minion, Result, State, redacted
 from corpushooks.voice import Voice
 
 Register = Callable[[int, int, int], None]  # pid, start, group
@@ -29,39 +32,60 @@ class Salted:
     voice: Voice
     deadline: Deadline
     register: Register
-    session: Session | None = None
     release: Release | None = None
     cfg: Cfg | None = None
     progress: Progress | None = None  # the SLS that runs
     touched: set[str] = field(default_factory=set)  # paths that states say they changed
     again: list[str] = field(default_factory=list)  # SLS that ran since the tree was restored
+    _session: Session | None = None
+    _opening: Future[Session] | None = None
     _sessions: ExitStack = field(default_factory=ExitStack)
 
-    def open(self, release: Release) -> Session:
-        """Return the session in which SLS run, which sees the live trees as they are now."""
+    @property
+    def session(self) -> Session | None:
+        """The session, if one was opened: it is awaited. Raise what came of that."""
+        opening, self._opening = self._opening, None
+        if opening:
+            self.use(opening.result())
+        return self._session
+
+    def begin(self, release: Release) -> None:
+        """Have a session opened, in which SLS run and which sees the live trees as they are now; do not wait for it."""
         self.release, self.cfg = release, None
-        if self.session is None:
+        if self._session is None and self._opening is None:
             minion = replace(release.minion(self.settings), mark=self.mark)
-            self.use(self.engine.session(minion, self)).prepare()
-        assert self.session is not None
-        return self.session
+            self._opening = beside(lambda: self._opened(minion))
+
+    def open(self, release: Release) -> Session:
+        """Return such a session."""
+        self.begin(release)
+        session = self.session
+        assert session is not None
+        return session
+
+    def _opened(self, minion: Minion) -> Session:
+        session = self.engine.session(minion, self)
+        session.prepare()
+        return session
 
     def use(self, session: Session) -> Session:
         """Make a session ours: it is stopped with us, also where that was asked for before it was there."""
-        self.session = self._sessions.enter_context(session)
+        self._session = self._sessions.enter_context(session)
         if self.deadline.cuts:
             session.stop()
         return session
 
     def stop(self) -> None:
         """Stop what runs in the session, from another thread."""
-        session = self.session
+        session = self._session
         if session is not None:
             session.stop()
 
     def close(self) -> None:
         """Let the session go: the trees it has seen change, or nothing is left to do."""
-        self.session = self.cfg = self.release = None
+        with suppress(CorpusError):  # what is not there need not be let go
+            _ = self.session
+        self._session = self.cfg = self.release = None
         self._sessions.close()
 
     # what a session reports

@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 import stat
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from corpushooks import git, release
-from corpushooks.deployment import Request
+from corpushooks.deployment import REFUSED, Request
 from corpushooks.lanes import Lanes
 from corpushooks.run import spawn
 from corpushooks.settings import Settings
@@ -129,7 +130,12 @@ class Stoppable:
 
     stopped = False
 
+    def __init__(self) -> None:
+        self.may_open = threading.Event()
+        self.may_open.set()
+
     def session(self, minion: object, listener: object) -> Stoppable:
+        assert self.may_open.wait(20)
         return self
 
     def __enter__(self) -> Stoppable:
@@ -155,6 +161,34 @@ def test_cancelling_before_there_is_a_session_stops_the_one_that_comes(box: Box,
         run.salt.open(release.live(run.project, "prod"))
         assert engine.stopped
     site.history.close()
+
+
+def test_cancelling_while_a_session_opens_beside_stops_it_too(box: Box) -> None:
+    engine = Stoppable()
+    site = Site(box.host, Settings(), box.history, engine)  # type: ignore[arg-type]
+    deployment = site.history.enqueue("hello", Request(token="t", kind="task"))
+    engine.may_open.clear()
+    with Lanes(site, {}).opened(deployment) as run:
+        run.salt.begin(release.live(run.project, "prod"))
+        run.cancel()
+        engine.may_open.set()
+        assert run.salt.session
+        assert engine.stopped
+    site.history.close()
+
+
+def test_without_salt_a_push_is_refused_before_anything_is_touched(new_box: Callable[..., Box]) -> None:
+    box = new_box(salt=True)
+    box.init()
+    box.start()
+    assert box.app().push().code == 0
+    box.stop()
+    box.settings("salt_python: /bin/false\n")
+    box.start()
+    box.work().commit({"other": "x"})
+    push = box.work().push()
+    assert (push.code, "the Salt worker d" in push.text) == (1, True), push.text  # it died, or does not start
+    assert (box.ended(2).state, box.steps(2)) == (REFUSED, [])
 
 
 def test_a_daemon_that_starts_leaves_a_deployment_of_the_command_alone(new_box: Callable[..., Box]) -> None:
