@@ -7,8 +7,10 @@ import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from dulwich import pack as pack_files
 
 from corpushooks import git
 from corpushooks.errors import GitError, UsageError
@@ -355,6 +357,44 @@ def test_files_that_stay_take_the_form_of_new_attributes(bring: Bring, place: Pl
     assert ((place[1] / "a.txt").read_bytes(), (place[1] / "in/b.txt").read_bytes()) == (b"one\n", b"two\r\n")
     git.checkout(*place, bring({"in/.gitattributes": "# none\n"}))
     assert (place[1] / "in/b.txt").read_bytes() == b"two\n"
+
+
+def test_of_many_packs_only_those_are_read_in_which_something_is(
+    repo: Path, bring: Bring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest first: what is asked for is mostly what was pushed last."""
+    run(["git", "--git-dir", repo, "config", "fetch.unpackLimit", "1"])
+    commits = [bring({"a": str(number), "in/same": "x"}) for number in range(5)]
+    for age, commit in enumerate(reversed(commits)):
+        for pack in (repo / "objects/pack").glob("*.pack"):
+            packed = run(["git", "--git-dir", repo, "show-index"], stdin=pack.with_suffix(".idx").read_bytes()).text
+            if commit in packed:
+                os.utime(pack, (1_000_000 - age, 1_000_000 - age))
+    read: list[str] = []
+    real = pack_files.load_pack_index
+
+    def load_pack_index(path: str, *words: Any, **given: Any) -> Any:
+        read.append(path)
+        return real(path, *words, **given)
+
+    monkeypatch.setattr(pack_files, "load_pack_index", load_pack_index)
+    assert git.commit(repo, commits[-1]) == commits[-1]
+    assert len(read) == 1
+    assert git.object_id(repo, commits[-1], "in") == git.object_id(repo, commits[-2], "in")
+    assert len(read) == 4  # of both commits; the folder itself lies in the first, where nobody looks
+    assert git.commit(repo, commits[0]) == commits[0]
+
+
+def test_the_configuration_of_a_repository_is_parsed_again_where_it_changed(repo: Path) -> None:
+    def said() -> list[bytes]:
+        with access.opened(repo) as found:
+            return [found.get_config().get(("corpus",), name) for name in (b"one", b"two")]
+
+    run(["git", "--git-dir", repo, "config", "corpus.one", "1"])
+    run(["git", "--git-dir", repo, "config", "corpus.two", "1"])
+    assert said() == [b"1", b"1"]
+    run(["git", "--git-dir", repo, "config", "corpus.two", "2"])
+    assert said() == [b"1", b"2"]
 
 
 def test_what_a_checkout_of_other_attributes_left_is_made_anew(bring: Bring, place: Place) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import struct
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dulwich.config import ConfigFile
 from dulwich.errors import ApplyDeltaError, ChecksumMismatch, FileFormatException, NotGitRepository
+from dulwich.object_store import DiskObjectStore
+from dulwich.pack import Pack
 from dulwich.refs import SymrefLoop
 from dulwich.repo import Repo
 
@@ -21,6 +26,7 @@ from corpushooks.run import Output, run
 from corpushooks.text import one_line
 
 MINIMUM = (2, 30)
+SETTLED_NS = 2_000_000_000  # some filesystems count seconds only
 PINS = "refs/corpus"  # hidden from those who push
 DAMAGE = (  # what dulwich raises where it reads something that git never wrote; the last is of an empty packed-refs
     FileFormatException, ChecksumMismatch, ApplyDeltaError, SymrefLoop, zlib.error, struct.error, EOFError, ValueError,
@@ -77,12 +83,62 @@ def complaint(git_dir: Path, *words: str | Path, stdin: bytes) -> str:
     return re.sub("^((fatal|error|prepare|commit): )+", "", found) if done.code else ""
 
 
+def stamp(path: Path) -> tuple[int, ...]:
+    """Return what changes with a file, or the time where it has changed so lately that it may again unseen."""
+    now = time.time_ns()
+    try:
+        st = path.stat()
+    except FileNotFoundError:
+        return (now,)
+    return (st.st_dev, st.st_ino, st.st_size, st.st_ctime_ns) if now - st.st_ctime_ns > SETTLED_NS else (now,)
+
+
+@functools.lru_cache(maxsize=256)
+def _configuration(path: Path, _stamp: tuple[int, ...]) -> ConfigFile:
+    return ConfigFile.from_path(str(path))
+
+
+class _Objects(DiskObjectStore):
+    """Looks into the newest packs first: there is what was pushed last, and each that is opened costs something."""
+
+    def _update_pack_cache(self) -> list[Pack]:
+        found = super()._update_pack_cache()
+        if found:
+            newest = sorted(self._pack_cache, key=lambda name: _changed(f"{self.pack_dir}/{name}.pack"), reverse=True)
+            self._pack_cache = {name: self._pack_cache[name] for name in newest}
+        return found
+
+
+def _changed(file: str) -> int:
+    """Return when a file changed; 0 for one that is gone by now."""
+    try:
+        return os.stat(file).st_mtime_ns
+    except OSError:
+        return 0
+
+
+class _Repo(Repo):
+    """A repository whose configuration is parsed again only where it has changed."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path / "config"
+        objects = _Objects.from_config(str(path / "objects"), self.get_config())
+        super().__init__(str(path), objects)
+
+    def get_config(self) -> ConfigFile:
+        """Return what nobody here changes."""
+        try:
+            return _configuration(self._file, stamp(self._file))
+        except FileNotFoundError:
+            return ConfigFile()
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[Repo]:
     """Open a repository and close it; raise GitError where it, or what is read of it, is missing or damaged."""
     with told(path):
         try:
-            repo = Repo(str(path))
+            repo = _Repo(path)
         except NotGitRepository as exc:
             raise no_repository(path) from exc
         try:

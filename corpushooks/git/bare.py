@@ -6,18 +6,15 @@ import contextlib
 import functools
 import os
 import re
-import time
 from pathlib import Path
 
 from dulwich.config import ConfigFile
 
 from corpushooks import disk
 from corpushooks.errors import GitError
-from corpushooks.git.access import PINS, call
+from corpushooks.git.access import PINS, call, stamp
 from corpushooks.patience import Check, endless
 from corpushooks.run import run
-
-SETTLED_NS = 2_000_000_000  # some filesystems count seconds only
 
 FORMATS = ("sha1", "sha256")  # the first is what projects have unless told otherwise, whatever git's default is
 LONG_ID = re.compile(rb"^[0-9a-f]{64}\b", re.MULTILINE)
@@ -62,7 +59,7 @@ VITAL = (
 
 def object_format(path: Path) -> str:
     """Return by which hash a repository names its objects; where its configuration is damaged its refs say so."""
-    said = _configuration(path / "config", _stamp(path / "config")).get("extensions.objectformat")
+    said = _configuration(path / "config", stamp(path / "config")).get("extensions.objectformat")
     if said in FORMATS:
         return said
     for file in (path / "packed-refs", *sorted((path / "refs/heads").glob("*"))):
@@ -105,7 +102,7 @@ def flaw(path: Path, branch: str) -> str:
             return f"{path / name} is missing"
     if _head(path) != _head_text(branch):
         return f"{path / 'HEAD'} does not name {branch}"
-    found = _configuration(path / "config", _stamp(path / "config"))
+    found = _configuration(path / "config", stamp(path / "config"))
     wanted = {**bare_config(path), **_format_config(path)}
     wrong = [key for key in wanted if key.lower() in VITAL and found.get(key.lower()) != wanted[key]]
     return f"{path / 'config'} is damaged: {wrong[0]} is not {wanted[wrong[0]]}" if wrong else ""
@@ -136,7 +133,7 @@ def _point_head(path: Path, branch: str) -> bool:
 
 def _configure(path: Path, wanted: dict[str, str]) -> bool:
     """Make the configuration of a repository what it should be; return whether it was not."""
-    found = _configuration(path / "config", _stamp(path / "config"))
+    found = _configuration(path / "config", stamp(path / "config"))
     wrong = {key: value for key, value in wanted.items() if found.get(key.lower()) != value}
     if wrong:  # aside: git does not fsync it, and where it is empty a push is stored without a deployment
         aside = path / "config.wanted"
@@ -167,16 +164,6 @@ def _sound(file: Path) -> bytes:
 def _git_config(file: Path, *words: str) -> None:
     """Run git on a configuration file alone: where that of its repository is damaged, it would do nothing there."""
     call(Path(os.devnull), "config", "--file", file, *words)
-
-
-def _stamp(path: Path) -> tuple[int, ...]:
-    """Return what changes with a file, or the time where it has changed so lately that it may again unseen."""
-    now = time.time_ns()
-    try:
-        st = path.stat()
-    except FileNotFoundError:
-        return (now,)
-    return (st.st_dev, st.st_ino, st.st_size, st.st_ctime_ns) if now - st.st_ctime_ns > SETTLED_NS else (now,)
 
 
 @functools.lru_cache(maxsize=1024)

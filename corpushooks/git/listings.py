@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from dulwich.objects import Blob, ObjectID, Tree
+from dulwich.objects import ObjectID, Tree
 from dulwich.repo import Repo
 
 from corpushooks.errors import GitError
@@ -52,9 +52,13 @@ def _tree(repo: Repo, sha: bytes) -> Tree:
 
 def object_id(path: Path, name: str, where: str) -> str | None:
     """Return the object id of a file or folder of a commit: where it is the same, all in it is the same."""
+    above, _, last = where.rpartition("/")
     with opened(path) as repo:
-        found = entry(repo, commit_of(repo, name), where)
-        return found.id.decode() if isinstance(found, Tree | Blob) else None
+        found = entry(repo, commit_of(repo, name), above)
+        if not isinstance(found, Tree) or os.fsencode(last) not in found:
+            return None
+        mode, sha = found[os.fsencode(last)]  # it need not be read, and may lie in an old pack
+        return sha.decode() if stat.S_ISDIR(mode) or stat.S_ISREG(mode) else None
 
 
 def folder(entries: Listing, where: str) -> dict[str, int] | None:
