@@ -25,7 +25,8 @@ def bring(run: Run) -> int:
     gone = [path for letter, path in changes if letter == "D"]
     fresh = frozenset(path for letter, path in changes if letter == "A")
     with run.site.effect("checkout stage"):
-        checkout(project, project.stage, new, run.deadline.patience())
+        since = (run.row.tree_code, changes) if run.row.tree_code else None
+        checkout(project, project.stage, new, run.deadline.patience(), since)
     with run.site.effect("checkout pillar"):
         checkout(project, project.pillar_stage, run.deployment.new_pillar, run.deadline.patience())
     with run.site.effect("sync pillar"):
@@ -50,11 +51,13 @@ def _name_replaced(run: Run, paths: tuple[str, ...]) -> None:
         run.voice.tell(listed("replaced", list(map(Item, names))))
 
 
-def checkout(project: Project, folder: Path, commit: str | None, check: Check = endless) -> None:
+def checkout(
+    project: Project, folder: Path, commit: str | None, check: Check = endless, since: git.Since | None = None
+) -> None:
     """Make a folder of ours exactly a commit, but never write into a mount, or empty one, as git would."""
     tree.refuse_mounts(folder)
     try:
-        git.checkout(project.work_git, folder, commit, check)
+        git.checkout(project.work_git, folder, commit, check, since)
     except (GitError, PermissionError):
         if not tree.loosen_all(folder, project.work_git):
             raise

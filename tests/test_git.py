@@ -14,8 +14,8 @@ from dulwich import pack as pack_files
 
 from corpushooks import git
 from corpushooks.errors import GitError, UsageError
-from corpushooks.git import access
-from corpushooks.run import run
+from corpushooks.git import access, checkouts
+from corpushooks.run import Output, run
 from tests.host import Work, tree_of
 from tests.test_disk import Disk
 
@@ -395,6 +395,55 @@ def test_the_configuration_of_a_repository_is_parsed_again_where_it_changed(repo
     assert said() == [b"1", b"1"]
     run(["git", "--git-dir", repo, "config", "corpus.two", "2"])
     assert said() == [b"1", b"2"]
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the commands of git that checkouts start from now on."""
+    found: list[str] = []
+    real = checkouts.call
+
+    def call(work: Path, *words: str, **given: Any) -> Output:
+        found.append(words[0])
+        return real(work, *words, **given)
+
+    monkeypatch.setattr(checkouts, "call", call)
+    return found
+
+
+def test_a_checkout_asks_only_what_is_not_known(bring: Bring, place: Place, started: list[str]) -> None:
+    one = bring({"a.txt": "one\n", "in/b.txt": "two\n"})
+    two, three = bring({"a.txt": "new\n"}), bring({"in/.gitattributes": "*.txt eol=crlf\n"})
+    git.checkout(*place, one)
+    assert started == ["read-tree"]
+    git.checkout(*place, two, since=(one, [("M", "a.txt")]))
+    assert started == ["read-tree"] * 2
+    git.checkout(*place, three, since=(two, [("A", "in/.gitattributes")]))
+    assert started == ["read-tree"] * 3
+    assert (place[1] / "in/b.txt").read_bytes() == b"two\r\n"
+
+
+def test_a_checkout_asks_where_something_else_was_checked_out(bring: Bring, place: Place, started: list[str]) -> None:
+    one, two = bring({"b.txt": "two\n"}), bring({".gitattributes": "*.txt eol=crlf\n"})
+    git.checkout(*place, one)
+    git.checkout(*place, two, since=(two, []))
+    assert started == ["read-tree", "diff-index", "read-tree"]
+    assert (place[1] / "b.txt").read_bytes() == b"two\r\n"
+    run(["git", "--git-dir", place[0], "read-tree", one], env={"GIT_INDEX_FILE": str(place[0] / "stage.index")})
+    git.checkout(*place, two, since=(two, []))
+    assert started[3:] == ["diff-index", "read-tree"]
+
+
+@pytest.mark.parametrize("more", ["file", "empty/folder/", "in/link"])
+def test_what_is_not_of_the_commit_is_cleaned_away(bring: Bring, place: Place, started: list[str], more: str) -> None:
+    one = bring({"a": "x", "in/b": "x"})
+    git.checkout(*place, one)
+    path = place[1] / more
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.mkdir() if more.endswith("/") else path.symlink_to("b") if more == "in/link" else path.touch()
+    git.checkout(*place, one)
+    assert started[-1] == "clean"
+    assert sorted(str(p.relative_to(place[1])) for p in place[1].rglob("*")) == ["a", "in", "in/b"]
 
 
 def test_what_a_checkout_of_other_attributes_left_is_made_anew(bring: Bring, place: Place) -> None:

@@ -29,6 +29,7 @@ from corpushooks.git.bare import (
     object_format,
 )
 from corpushooks.git.checkouts import (
+    Since,
     blob_name,
     checkout,
     commit_files,
@@ -81,7 +82,7 @@ from corpushooks.git.sharing import check_objects, make_entrance, share
 from corpushooks.git.worktrees import Worktree, worktree
 
 __all__ = [
-    "FORMATS", "LINK", "MINIMUM", "SUBMODULE", "Change", "Listing", "Worktree", "attributes", "bare_config",
+    "FORMATS", "LINK", "MINIMUM", "SUBMODULE", "Change", "Listing", "Since", "Worktree", "attributes", "bare_config",
     "blob_name", "bundle", "change", "check_commit", "check_objects", "check_version", "checkout", "clear_locks",
     "commit", "commit_files", "content", "counted", "differing", "distrust", "empty_tree", "export", "export_files",
     "export_part", "first_commit", "flaw", "flush_objects", "folder", "head_branch", "ignored", "init_bare",

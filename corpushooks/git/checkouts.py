@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dulwich.ignore import IgnoreFilterManager
@@ -19,6 +19,9 @@ from corpushooks.git.refs import is_empty, move_ref
 from corpushooks.patience import Check, endless
 from corpushooks.run import stop_carrying
 
+Since = tuple[str, Sequence[tuple[str, str]]]  # a commit, and what of it another changes: (status letter, path)
+
+SMALL = 2000  # files of a commit that are counted as quickly as git starts
 CHECKOUT = "CORPUS_CHECKOUT"  # in the environment of a checkout, so that it is found when its daemon was killed
 
 
@@ -63,8 +66,11 @@ def commit_files(path: Path, parent: str | None, files: Mapping[str, bytes | Non
     return made
 
 
-def checkout(work: Path, tree: Path, name: str | None, check: Check = endless) -> None:
-    """Make the folder `tree` exactly the commit `name` (None: empty). `work` is our git dir, under its lane's lock."""
+def checkout(work: Path, tree: Path, name: str | None, check: Check = endless, since: Since | None = None) -> None:
+    """Make the folder `tree` exactly the commit `name` (None: empty). `work` is our git dir, under its lane's lock.
+
+    `since` is another commit and how this one differs from it, for whoever knows.
+    """
     tree.mkdir(parents=True, exist_ok=True)
     index = work / f"{tree.name}.index"
     lock = Path(f"{index}.lock")
@@ -72,7 +78,7 @@ def checkout(work: Path, tree: Path, name: str | None, check: Check = endless) -
     if name is None and not any(tree.iterdir()):
         return
     env = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(tree), CHECKOUT: str(tree)}
-    if index.exists() and _converts_anew(work, name or empty_tree(work), env, check):
+    if index.exists() and _converts_anew(work, index, name or empty_tree(work), env, check, since):
         index.unlink(missing_ok=True)
     try:
         call(work, "read-tree", "-u", "--reset", name or empty_tree(work), env=env, check=check)
@@ -80,16 +86,60 @@ def checkout(work: Path, tree: Path, name: str | None, check: Check = endless) -
         index.unlink(missing_ok=True)
         lock.unlink(missing_ok=True)
         call(work, "read-tree", "-u", "--reset", name or empty_tree(work), env=env, check=check)
-    call(work, "clean", "--quiet", "-d", "-x", "--force", "--force", env=env, check=check)
+    if not _has_no_more(tree, index):
+        call(work, "clean", "--quiet", "-d", "-x", "--force", "--force", env=env, check=check)
+    if name:
+        _note(index).write_text(f"{name} {_stat(index)}")
 
 
-def _converts_anew(work: Path, name: str, env: dict[str, str], check: Check) -> bool:
+def _converts_anew(work: Path, index: Path, name: str, env: dict[str, str], check: Check, since: Since | None) -> bool:
     """Say whether a .gitattributes differs: files that stay the same may be checked out in another form."""
+    if since and _is_of(index, since[0]):
+        return any(path.rpartition("/")[2] == ".gitattributes" for _, path in since[1])
     try:
         words = ("diff-index", "--cached", "--name-only", name, "--", ":(glob)**/.gitattributes")
         return bool(call(work, *words, env=env, check=check).stdout)
     except GitError:  # an index that is torn
         return True
+
+
+def _note(index: Path) -> Path:
+    """Return the file that says of which commit an index is."""
+    return index.with_name(f"{index.name}.commit")
+
+
+def _is_of(index: Path, name: str) -> bool:
+    """Say whether an index is known to be that of a commit, checked out to its end."""
+    try:
+        return _note(index).read_text() == f"{name} {_stat(index)}"
+    except (OSError, ValueError):
+        return False
+
+
+def _stat(index: Path) -> str:
+    """Return what changes with an index, which git writes aside."""
+    st = index.stat()
+    return f"{st.st_dev} {st.st_ino} {st.st_size} {st.st_ctime_ns}"
+
+
+def _has_no_more(tree: Path, index: Path) -> bool:
+    """Say whether a folder, in which all of a small index was just checked out, has nothing else to be cleaned away."""
+    with index.open("rb") as file:
+        head = file.read(12)
+    wanted = int.from_bytes(head[8:12], "big")
+    return wanted <= SMALL and _count(tree) == wanted
+
+
+def _count(folder: Path | str) -> int:
+    """Return how many files a folder has; -1 for an empty one in it, or more than are counted."""
+    found = 0
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            inner = _count(entry.path) if entry.is_dir(follow_symlinks=False) else 1
+            if inner < 1 or found > SMALL:
+                return -1
+            found += inner
+    return found
 
 
 def is_checked_out(work: Path, tree: Path) -> bool:
