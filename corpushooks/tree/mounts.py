@@ -75,9 +75,11 @@ def refuse_mounts(folder: Path) -> None:
 
     Source: proc(5).
     """
+    real = os.fsencode(folder.resolve())
     lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
-    found = [Path(os.fsdecode(_OCTAL.sub(_character, line.split()[4]))) for line in lines]
-    if mounted := sorted({path for path in found if path.is_relative_to(folder.resolve())}):
+    found = {_OCTAL.sub(_character, line.split()[4]) for line in lines}
+    below = [path for path in found if path == real or path.startswith(real.rstrip(b"/") + b"/")]
+    if mounted := sorted(Path(os.fsdecode(path)) for path in below):
         raise TreeError(f"a filesystem is mounted on {shown(str(mounted[-1]))}", hint=umount(*reversed(mounted)))
 
 
