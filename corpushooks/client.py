@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from corpushooks.answers import VERSION, request, understood
 from corpushooks.errors import BrokenError, CorpusError, NoDaemonError, NotAllowedError, RefusedError, UsageError
 from corpushooks.hints import Advice, command
+from corpushooks.operations.asks import Follow, Nothing
 from corpushooks.patience import Check, endless
 from corpushooks.project import Host
 from corpushooks.run import PIPE, spawn
@@ -26,9 +28,8 @@ UNITS = (  # under a host's root: where `corpus setup` was, or the package of De
     "etc/systemd/system/corpushooks.socket",
     "usr/lib/systemd/system/corpushooks.socket",
 )
+RESTART = "on the host, restart the daemon: systemctl restart corpushooks"
 PATIENCE = 20  # connections that may end without a word
-WORDS = {"say": str, "note": str, "end": str, "number": int, "offset": int, "result": dict, "error": str, "hint": str,
-         "code": int, "denied": bool, "ready": bool, "event": dict}  # fmt: skip
 ERRORS = {2: UsageError, 3: RefusedError, 4: BrokenError}
 
 Say = Callable[[str], None]
@@ -118,7 +119,7 @@ def ping(host: Host, patience: float = SILENCE) -> int:
     """Return the pid of the daemon; raise NoDaemonError where none answers, which may take `patience` seconds."""
     with connect(host) as link:
         link.settimeout(patience)
-        for said in _answers(link, {"op": "ping"}):
+        for said in _answers(link, request("ping", Nothing())):
             if "error" in said:
                 raise _complaint(said)
             return int(said["result"]["pid"])
@@ -126,10 +127,10 @@ def ping(host: Host, patience: float = SILENCE) -> int:
 
 
 def ask(
-    host: Host, request: dict[str, Any], say: Say, rewrite: Say | None = None, hear: Hear | None = None, *,
+    host: Host, name: str, asked: Any, say: Say, rewrite: Say | None = None, hear: Hear | None = None, *,
     note: Say | None = None, check: Check = endless,
 ) -> dict[str, Any]:  # fmt: skip
-    """Send a request, relay what is said, return the result; raise the error that the daemon answers.
+    """Ask for an operation, relay what is said, return the result; raise the error that the daemon answers.
 
     `rewrite` is given lines that the next one replaces, `hear` the events of a request for them, `note` what is not
     part of what was asked for. `check` is asked with each word, and may raise.
@@ -137,9 +138,10 @@ def ask(
     When the daemon goes away after it gave a number, the deployment is followed from there on the next one.
     """
     failures = numbered = 0
+    wanted = request(name, asked)
     while failures < PATIENCE:
         with reach(host) as link:
-            for said in _answers(link, request):
+            for said in _answers(link, wanted):
                 check()
                 if note and "note" in said:
                     note(said["note"])
@@ -150,10 +152,11 @@ def ask(
                 failures = failures if "error" in said else 0
                 if "number" in said:
                     numbered = 1
-                    request = {"op": "follow", "project": request["project"], "number": said["number"],
-                               "progress": rewrite is not None}  # fmt: skip
+                    project, number = wanted["project"], said["number"]
+                    again = Follow(project=project, number=number, progress=rewrite is not None)
+                    wanted = request("log", again)
                 if "offset" in said:
-                    request["offset"] = said["offset"]
+                    wanted["offset"] = said["offset"]
                 if "result" in said:
                     return dict(said["result"])
                 if "error" in said and not numbered:
@@ -164,14 +167,14 @@ def ask(
 
 
 @contextlib.contextmanager
-def conversation(host: Host, request: dict[str, Any]) -> Iterator[tuple[socket.socket, Iterator[dict[str, Any]]]]:
-    """Send a request; give the connection, which goes on as long as it takes, and what is answered.
+def conversation(host: Host, name: str, asked: Any) -> Iterator[tuple[socket.socket, Iterator[dict[str, Any]]]]:
+    """Ask for an operation; give the connection, which goes on as long as it takes, and what is answered.
 
     An error that the daemon answers is raised.
     """
 
     def answers(link: socket.socket) -> Iterator[dict[str, Any]]:
-        for said in _answers(link, request):
+        for said in _answers(link, request(name, asked)):
             if "error" in said:
                 raise _complaint(said)
             yield said
@@ -192,20 +195,24 @@ def _admitted() -> dict[str, str]:
     return {"admission": os.environ[ADMISSION]} if os.environ.get(ADMISSION) else {}
 
 
-def _understood(said: object) -> bool:
-    return isinstance(said, dict) and all(type(said[key]) is kind for key, kind in WORDS.items() if key in said)
-
-
-def _answers(link: socket.socket, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _answers(link: socket.socket, wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Send a request and yield what is answered, until the daemon ends the connection in whatever way."""
     with contextlib.suppress(OSError):  # whom it refuses it need not hear to the end: what it says is read
-        link.sendall(json.dumps({**request, **_admitted()}).encode() + b"\n")
+        link.sendall(json.dumps({**wanted, **_admitted()}).encode() + b"\n")
     try:
         with link.makefile("rb") as file:
+            version = None
             while (line := file.readline(LINE_LIMIT)).endswith(b"\n"):
                 said = json.loads(line)
-                if not _understood(said):
+                if not understood(said):
                     return
-                yield said
+                version = said.get("v", 0) if version is None else version
+                yield said if version == VERSION or "error" not in said else _of_another_version(said, version)
     except (OSError, ValueError, RecursionError):
         return
+
+
+def _of_another_version(said: dict[str, Any], version: int) -> dict[str, Any]:
+    """Return an error of a daemon that is of another version, which may be why."""
+    what = f"the daemon is {'older' if version < VERSION else 'newer'} than this command"
+    return {**said, "error": f"{what}, and says: {said['error']}", "hint": said.get("hint") or RESTART}

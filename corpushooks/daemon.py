@@ -23,20 +23,21 @@ import structlog
 
 from corpushooks import deploy, layout, rebuild, running, tree
 from corpushooks.acts import ACTS
-from corpushooks.desk import Desk
-from corpushooks.errors import CorpusError, NotAllowedError, RefusedError
-from corpushooks.hints import Hint, command
-from corpushooks.lanes import Lanes, going_back
-from corpushooks.locks import alone, is_free
-from corpushooks.peer import (
+from corpushooks.connection import (
     WAIT,
     Connection,
     Limits,
     PeerGone,
-    Places,
+    Semaphores,
     accounts,
     listen,
 )
+from corpushooks.errors import CorpusError, NotAllowedError, RefusedError
+from corpushooks.hints import Hint, command
+from corpushooks.lanes import Lanes, going_back
+from corpushooks.locks import alone, is_free
+from corpushooks.operations.call import Work
+from corpushooks.operations.serving import Server
 from corpushooks.pulse import Pulse
 from corpushooks.rights import Rights
 from corpushooks.setting import Turns
@@ -59,7 +60,7 @@ class Daemon:
     embedded: bool = False
     supervisor: Supervisor = field(default_factory=Supervisor)
     limits: Limits = field(default_factory=Limits)
-    places: Places = field(default_factory=Places)
+    semaphores: Semaphores = field(default_factory=Semaphores)
     turns: Turns = field(default_factory=Turns)
     rights: Rights = field(init=False)
     lanes: Lanes = field(init=False)
@@ -118,7 +119,7 @@ class Daemon:
 
     def _idle(self) -> bool:
         with self._lock:
-            if self.places.busy() or self.lanes.busy() or self._watching:
+            if self.semaphores.busy() or self.lanes.busy() or self._watching:
                 self._active = time.monotonic()
             return self.embedded and time.monotonic() - self._active > self.site.settings.idle_timeout
 
@@ -129,7 +130,7 @@ class Daemon:
 
     def _tidy(self) -> None:
         """Do maintenance where nothing has been asked for a while, and let Salt go after a long one."""
-        if self.places.busy() or self.lanes.busy():  # since we last looked
+        if self.semaphores.busy() or self.lanes.busy():  # since we last looked
             return
         idle = time.monotonic() - self._active
         if self.lanes.untidy and idle > QUIET:
@@ -139,57 +140,59 @@ class Daemon:
 
     # a connection
 
-    def _admit(self, peer: Connection) -> None:
+    def _admit(self, connection: Connection) -> None:
         """Give a caller a place and a thread; where it has too many already, say so."""
         try:
-            if self.places.take(peer.uid, own=self.rights.is_own(peer.uid)):
-                threading.Thread(target=self._talk, args=(peer,), daemon=True).start()
+            if self.semaphores.take(connection.uid, own=self.rights.is_own(connection.uid)):
+                threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
                 return
-            self._refuse(peer, RefusedError("too many connections at once", hint=WAIT))
+            self._refuse(connection, RefusedError("too many connections at once", hint=WAIT))
         except RuntimeError as exc:  # no thread is to be had: those who talk will give some back
-            self.places.leave(peer.uid, own=self.rights.is_own(peer.uid))
+            self.semaphores.leave(connection.uid, own=self.rights.is_own(connection.uid))
             structlog.get_logger().error("cannot answer", exc_info=exc)
         except PeerGone:
             pass
-        peer.link.close()
+        connection.link.close()
 
-    def _talk(self, peer: Connection) -> None:
+    def _talk(self, connection: Connection) -> None:
         try:
-            with peer.link:
-                self._answer(peer)
+            with connection.link:
+                self._answer(connection)
         except PeerGone:
             pass
         finally:
-            self.places.leave(peer.uid, own=self.rights.is_own(peer.uid))
+            self.semaphores.leave(connection.uid, own=self.rights.is_own(connection.uid))
 
-    def _answer(self, peer: Connection) -> None:
+    def _answer(self, connection: Connection) -> None:
         try:
-            self._act(peer)
+            self._act(connection)
         except PeerGone:
             raise
         except CorpusError as exc:
-            self._refuse(peer, exc)
+            self._refuse(connection, exc)
         except Exception as exc:  # the edge of a connection
             structlog.get_logger().error("connection failed", exc_info=exc)
-            self._refuse(peer, CorpusError(f"internal error: {type(exc).__name__}", "see the log of the daemon"))
+            self._refuse(connection, CorpusError(f"internal error: {type(exc).__name__}", "see the log of the daemon"))
 
-    def _refuse(self, peer: Connection, exc: CorpusError) -> None:
+    def _refuse(self, connection: Connection, exc: CorpusError) -> None:
         """Answer with an error; it is logged, but of a flood only some."""
         if time.monotonic() - self._noted > PAUSE:
-            structlog.get_logger().warning("refused", uid=peer.uid, error=one_line(exc.message), more=self._unnoted)
+            uid, error = connection.uid, one_line(exc.message)
+            structlog.get_logger().warning("refused", uid=uid, error=error, more=self._unnoted)
             self._noted, self._unnoted = time.monotonic(), 0
         else:
             self._unnoted += 1
-        hint = clean(self.site.spell(exc.hint, ssh=peer.keyed or self.rights.is_account(peer.caller)))
+        hint = clean(self.site.spell(exc.hint, ssh=connection.keyed or self.rights.is_account(connection.caller)))
         denied = {"denied": True} if isinstance(exc, NotAllowedError) else {}
-        peer.send(error=one_line(exc.message), hint=hint, code=exc.exit_code, **denied)
+        connection.send(error=one_line(exc.message), hint=hint, code=exc.exit_code, **denied)
 
-    def _act(self, peer: Connection) -> None:
+    def _act(self, connection: Connection) -> None:
         """Hear a request and do what it asks for; who may do nothing is not even heard."""
-        desk = Desk(self.site, self.lanes, self.watches, self.places, self.rights, self.turns)
-        if not self.rights.anything(peer.caller) and not self.rights.is_account(peer.caller):
-            raise desk.not_allowed()
-        desk.serve(peer, peer.read())
+        work = Work(self.lanes, self.watches, self.semaphores, self.turns)
+        server = Server(self.site, self.rights, work)
+        if not self.rights.anything(connection.caller) and not self.rights.is_account(connection.caller):
+            raise server.not_allowed()
+        server.serve(connection, connection.read())
 
 
 # starting
@@ -311,10 +314,10 @@ def turn_away(given: socket.socket, exc: CorpusError) -> None:
     with contextlib.suppress(OSError):  # nobody more
         while True:
             link, _ = given.accept()
-            peer = Connection(link)
-            why = f": {one_line(exc.message)}" if peer.uid == 0 else ""
+            connection = Connection(link)
+            why = f": {one_line(exc.message)}" if connection.uid == 0 else ""
             with link, contextlib.suppress(PeerGone):
-                peer.send(
+                connection.send(
                     error=f"the deployment daemon cannot start{why}",
                     hint=str(Hint("on the host: ", command("doctor"))),
                     code=3,

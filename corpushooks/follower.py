@@ -13,9 +13,9 @@ from typing import Any
 
 from corpushooks import hold, log, screen, view
 from corpushooks.app_log import Line, Wanted
+from corpushooks.connection import Connection, PeerGone
 from corpushooks.deployment import HELD, Deployment
 from corpushooks.lanes import Lanes
-from corpushooks.peer import Connection, PeerGone
 from corpushooks.screen.rows import heartbeat
 from corpushooks.site import Site
 from corpushooks.text import clean, middle
@@ -31,7 +31,7 @@ BEAT = 1.0  # seconds between signs of life to who follows an application: with 
 
 def follow(
     lanes: Lanes,
-    peer: Connection,
+    connection: Connection,
     deployment: Deployment,
     offset: int,
     *,
@@ -55,29 +55,29 @@ def follow(
         for record in log.read(path, read):
             read, silent, lines = record.offset, time.monotonic(), shown.lines(record)
             if read > offset and not quiet:
-                _feed(peer, screen.Shown(record, tuple(lines)), typed=typed)
+                _feed(connection, screen.Shown(record, tuple(lines)), typed=typed)
             if record.end and read > offset:
                 return site.history.deployment(deployment.project, deployment.number)
         if now.ended:  # the last line was read on an earlier connection
             return now
-        peer.check()
-        waiting = "" if typed else _say_waiting(lanes, peer, deployment, waiting)
+        connection.check()
+        waiting = "" if typed else _say_waiting(lanes, connection, deployment, waiting)
         if not (quiet or typed) and time.monotonic() - silent > (TICK if progress else HEARTBEAT):
             silent = time.monotonic()
-            peer.send(say=_heartbeat(lanes, now), end="\r" if progress else "\n")
+            connection.send(say=_heartbeat(lanes, now), end="\r" if progress else "\n")
         _wait_for_more(lanes, deployment, read)
 
 
-def _feed(peer: Connection, shown: screen.Shown, *, typed: bool) -> None:
+def _feed(connection: Connection, shown: screen.Shown, *, typed: bool) -> None:
     """Send an event: its lines, or, where that is wanted, its fields too."""
     if typed:
-        peer.send(event=_fitting(shown.as_json()), offset=shown.record.offset)
+        connection.send(event=_fitting(shown.as_json()), offset=shown.record.offset)
         return
     *first, last = _parcels(shown.lines)
     for text in first:
-        peer.send(say=text)
+        connection.send(say=text)
     if last:
-        peer.send(say=last, offset=shown.record.offset)
+        connection.send(say=last, offset=shown.record.offset)
 
 
 def _parcels(lines: Sequence[str]) -> list[str]:
@@ -113,7 +113,7 @@ def _less(value: Any, characters: int, items: int) -> Any:
 class Feed:
     """Who reads what an application writes. One that comes again, to the next daemon, goes on from the time we said."""
 
-    peer: Connection
+    connection: Connection
     site: Site
     wanted: Wanted
     still: Callable[[], object]  # raises where they can no longer read it
@@ -128,21 +128,21 @@ class Feed:
         """Send a line, or a note."""
         if line.note:
             self.notes += 1
-            self.peer.send(note=line.shown(named=True))
+            self.connection.send(note=line.shown(named=True))
             return
         self.lines += 1
         self._newest = max(self._newest, line.at or 0)
         text = json.dumps(line.as_json(), ensure_ascii=False) if self.as_json else line.shown(named=self.wanted.several)
-        self.peer.send(say=text, offset=self._newest)
+        self.connection.send(say=text, offset=self._newest)
 
     def check(self) -> None:
         """Raise PeerGone where nobody reads any more, or who follows has to come again: we stop."""
-        self.peer.check()
+        self.connection.check()
         if self.wanted.follow and self.site.stopping:
             raise PeerGone
         if time.monotonic() - self._said > BEAT:
             self._said = time.monotonic()
-            self.peer.send(offset=self._newest)
+            self.connection.send(offset=self._newest)
         if time.monotonic() - self._judged > AGAIN:
             self._judged = time.monotonic()
             self.still()
@@ -155,24 +155,24 @@ def _wait_for_more(lanes: Lanes, deployment: Deployment, offset: int) -> None:
         lanes.await_change(0.2)
 
 
-def _say_waiting(lanes: Lanes, peer: Connection, deployment: Deployment, said: str) -> str:
+def _say_waiting(lanes: Lanes, connection: Connection, deployment: Deployment, said: str) -> str:
     """Say behind whom a deployment waits, when that changes."""
     if lanes.at_work(deployment):
         return said
     ahead = lanes.site.history.ahead(deployment)
     if ahead is None:
-        return _say_no_place(lanes, peer, said)
+        return _say_no_place(lanes, connection, said)
     text = f"waiting for deployment {ahead.number} by {ahead.request.who}"
     if ahead.state == HELD:
         text += ", which waits for confirmation"
     if text != said:
         until = f" until {view.clock(time.time() + hold.lease_of(ahead).left())}" if ahead.state == HELD else ""
         since = time.time() - (ahead.started or ahead.queued)
-        peer.send(say=f"{text}{until}, {view.ago(since)}")
+        connection.send(say=f"{text}{until}, {view.ago(since)}")
     return text
 
 
-def _say_no_place(lanes: Lanes, peer: Connection, said: str) -> str:
+def _say_no_place(lanes: Lanes, connection: Connection, said: str) -> str:
     """Say that a deployment waits for others of the host to end, where as many run as may."""
     count = sum(run.deployment.state != HELD for run in list(lanes.running.values()))
     if count < lanes.site.settings.max_parallel:
@@ -180,7 +180,7 @@ def _say_no_place(lanes: Lanes, peer: Connection, said: str) -> str:
     runs = "1 deployment runs" if count == 1 else f"{count} deployments run"
     text = f"waiting for a place: {runs} (max_parallel)"
     if text != said:
-        peer.send(say=text)
+        connection.send(say=text)
     return text
 
 

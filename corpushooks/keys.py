@@ -18,8 +18,9 @@ from dataclasses import dataclass, replace
 from corpushooks.errors import RefusedError, UsageError
 from corpushooks.hints import Hint, command
 from corpushooks.project import check_name
+from corpushooks.text import shown
 
-READ, PUSH, ADMIN = RIGHTS = ("read", "push", "admin")  # each may what those before it may
+READ, PUSH, ADMIN, HOST = RIGHTS = ("read", "push", "admin", "host")  # each may what those before it may
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
 PRINCIPAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]*")
 KINDS = frozenset({
@@ -280,6 +281,32 @@ def check_key_name(name: str) -> str:
     if not NAME.fullmatch(name):
         raise UsageError(f"{name!r} is no name for a key: letters, digits and . _ @ + -, at most 64")
     return name
+
+
+def check_right(right: str) -> str:
+    """Return `right` if it is one; raise UsageError."""
+    if right not in RIGHTS:
+        raise UsageError(f"{shown(right, 40)!r} is not a right", hint=f"the rights are: {' '.join(RIGHTS)}")
+    return right
+
+
+def check_grants(key: Key) -> None:
+    """Raise UsageError where a key has a right on some projects that is about the whole host."""
+    for grant in key.grants:
+        if grant.right == HOST and grant.projects:
+            raise UsageError("the right host is about the whole host, not about projects", hint="leave out --project")
+
+
+def check_within(own: Key, given: Key) -> None:
+    """Raise RefusedError where a key would get what the one that gives it does not have, or for longer."""
+    had = levels(own)
+    for project, level in levels(given).items():
+        if level > max(had.get(project, -1), had.get(ANY, -1)):
+            on = project or "every project"
+            raise RefusedError(f"you cannot give {RIGHTS[level]} on {on}: your key may {own.may}")
+    if own.expires is not None and (given.expires is None or given.expires > own.expires):
+        until = command("key", "set", given.name, "--expires", last_day(own.expires))
+        raise RefusedError(f"you cannot give more time than your key has: it expires on {own.told['expiry']}", until)
 
 
 def check_projects(names: Sequence[str]) -> tuple[str, ...]:

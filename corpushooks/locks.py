@@ -9,23 +9,36 @@ import contextlib
 import fcntl
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 
 from corpushooks.errors import NoDaemonError
+from corpushooks.patience import TICK, Check, endless
 from corpushooks.project import Host, Project
 
 
 @contextlib.contextmanager
-def locked(project: Project) -> Iterator[None]:
-    """Hold a project's lock, once nobody else does."""
+def locked(project: Project, check: Check = endless) -> Iterator[None]:
+    """Hold a project's lock, once nobody else does. `check` is asked meanwhile, and may raise."""
     project.host.locks_dir.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(project.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _await(descriptor, check)
         yield
     finally:
         os.close(descriptor)
+
+
+def _await(descriptor: int, check: Check) -> None:
+    if check is endless:
+        return fcntl.flock(descriptor, fcntl.LOCK_EX)
+    while True:
+        check()
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(TICK)
 
 
 def is_free(project: Project) -> bool:

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from corpushooks import assigned, assigning, command, figures, git, hints, init, inspection, log, parts, tree, view
+from corpushooks import assigned, assigning, command, figures, git, hints, inspection, log, parts, projects, tree, view
 from corpushooks.deployment import Deployment, ProjectRow
 from corpushooks.errors import ConfigError, CorpusError, DoorError, Fault, LogError, UsageError
-from corpushooks.hints import Hint
+from corpushooks.hints import Advice, Hint
 from corpushooks.kept import COLUMNS, Backups, Kept
-from corpushooks.keys import PUSH, READ
 from corpushooks.ran import Commands
 from corpushooks.site import Site
 from corpushooks.text import shown
 
+NONE = Hint("no projects: ", hints.command("init", "NAME"))
 MOST = 1_000_000  # deployments that are told of
 STATS, LOGS = 500, 50  # deployments that are counted, and whose logs are read
 
-Options = Mapping[str, Any]  # a missing one is as false
+Spell = Callable[[Advice], str]  # how whoever asks types a command
 
 
 @dataclass(frozen=True)
@@ -35,80 +36,73 @@ class Report:
     value: Any
     lines: Sequence[str]
     warnings: tuple[Fault, ...] = ()
+    hint: str = ""  # what to do beside it, as whoever asks types it
+
+    @property
+    def plain(self) -> Any:
+        """What is told, as JSON has it."""
+        return json.loads(json.dumps(self.value, default=_plain))
 
 
-def status(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
-    """Tell what is live, and what runs or waits; with `urls` where to push and where it answers; `one`: one project.
+def _plain(value: Any) -> Any:
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
 
-    Commands are as one types them: on this host, or with `ssh` over that.
-    """
-    urls, one = bool(options.get("urls")), bool(options.get("one"))
-    found, lines, ssh = [], [], bool(options.get("ssh"))
+
+def status(site: Site, rows: Sequence[ProjectRow], spell: Spell, *, urls: bool, one: bool) -> Report:
+    """Tell what is live, and what runs or waits; with `urls` where to push and where it answers; `one`: one project."""
+    found, lines = [], []
     for row in rows:
-        places = init.urls(site.host.project(row.name), site.settings) if urls else {}
+        places = projects.urls(site.host.project(row.name), site.settings) if urls else {}
         seen = inspection.status(site, row)
         for fault in seen["faults"]:
-            fault["repair"] = site.spell(fault["repair"], ssh=ssh)
+            fault["repair"] = spell(fault["repair"])
         answers = site.history.addresses(row.name) if urls else []
         found.append({**seen, **places, **({"urls": answers} if urls else {})})
-        said = (site.spell(line, ssh=ssh) for line in view.status(found[-1], time.time()))
+        said = (spell(line) for line in view.status(found[-1], time.time()))
         lines += [*said, *(f"  {place}" for place in [*places.values(), *answers])]
-    return Report(found[0] if one else found, lines or [_none(site, options)])
+    return Report(found[0] if one else found, lines or [spell(NONE)])
 
 
-def _none(site: Site, options: Options) -> str:
-    return site.spell(Hint("no projects: ", hints.command("init", "NAME")), ssh=bool(options.get("ssh")))
-
-
-def addresses(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
+def addresses(site: Site, row: ProjectRow, *, needed: bool) -> Report:
     """Tell where a project answers; where addresses are `needed` it is an error that there are none."""
-    (row,) = rows
     found = site.history.addresses(row.name)
-    if options.get("needed") and not found:
+    if needed and not found:
         what = f"{row.name} has no addresses" if row.live else f"nothing is live in {row.name}: it has no addresses"
         raise CorpusError(what, hint=Hint("name them as `urls` beside data: ", hints.command("help", "claims")))
     return Report({"project": row.name, "urls": found}, found)
 
 
-def history(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
+def history(site: Site, row: ProjectRow, limit: int) -> Report:
     """Tell of the deployments of a project, the newest first: `limit` of them."""
-    (row,) = rows
-    found = site.history.deployments(row.name, _limit(options))
+    found = site.history.deployments(row.name, min(limit, MOST))
     lines = [view.history_row(each, live=each.number == row.live) for each in found]
     value = [{**each.as_json(), "live": each.number == row.live} for each in found]
     return Report(value, lines or [f"{row.name} was never deployed"])
 
 
-def _limit(options: Options) -> int:
-    """Return how many are wanted, as a number that a store takes."""
-    limit = options.get("limit")
-    return min(limit, MOST) if type(limit) is int and limit > 0 else 20
-
-
-def commands(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
+def commands(site: Site, row: ProjectRow, limit: int) -> Report:
     """Tell of the commands that were run by hand as the application, the newest first: `limit` of them."""
-    (row,) = rows
-    found = Commands(site.history).newest(row.name, _limit(options))
+    found = Commands(site.history).newest(row.name, min(limit, MOST))
     lines = [command.row(each) for each in found]
     return Report([each.as_json() for each in found], lines or [f"no command was run in {row.name}"])
 
 
-def config(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
+def config(site: Site, row: ProjectRow, *, origin: bool, secrets: bool) -> Report:
     """Tell the cfg of a project; with `origin` where each value is from, with `secrets` also what is masked."""
     with tempfile.TemporaryDirectory(prefix="corpus-") as folder:
-        cfg = inspection.cfg(site, rows[0], Path(folder), secrets=bool(options.get("secrets")))
-    if not options.get("origin"):
+        cfg = inspection.cfg(site, row, Path(folder), secrets=secrets)
+    if not origin:
         return Report(cfg.values, _own_first(cfg))
     columns = [(path, each["layer"], each["file"]) for path, each in cfg.origin.items()]
     paths, layers = (max(len(column[place]) for column in columns) for place in (0, 1))
     return Report(cfg.origin, [f"{path:<{paths}}  {layer:<{layers}}  {file}".rstrip() for path, layer, file in columns])
 
 
-def given(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
+def variables(site: Site, row: ProjectRow, spell: Spell) -> Report:
     """Tell what `corpus set` gave a project, in the newest commit of its pillar; secrets are masked."""
-    data = assigning.listed(site, rows[0])
-    nothing = Hint("nothing is set: ", hints.command("set", rows[0].name, "KEY=VALUE"))
-    return Report(data, list(assigned.lines(data)) or [site.spell(nothing, ssh=bool(options.get("ssh")))])
+    data = assigning.listed(site, row)
+    nothing = Hint("nothing is set: ", hints.command("set", row.name, "KEY=VALUE"))
+    return Report(data, list(assigned.lines(data)) or [spell(nothing)])
 
 
 def _own_first(cfg: inspection.Seen) -> list[str]:
@@ -120,9 +114,9 @@ def _own_first(cfg: inspection.Seen) -> list[str]:
     return ["\n\n# names, paths and flags\n".join(texts)]
 
 
-def archives(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
+def archives(site: Site, row: ProjectRow) -> Report:
     """Tell which archives of a project there are, the newest first: what was before a deployment, and what failed."""
-    (row,), found = rows, []
+    found = []
     for number, path in parts.numbered(site.host.project(row.name)):
         found.append(_archive(site, row, path, number))
     found.sort(key=lambda one: -one["number"])
@@ -148,9 +142,8 @@ def _archive(site: Site, row: ProjectRow, path: Path, number: int) -> dict[str, 
     }
 
 
-def backups(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
+def backups(site: Site, row: ProjectRow, limit: int) -> Report:
     """Tell which backups of a project there are, and which failed, the newest first: `limit` of them."""
-    (row,), limit = rows, _limit(options)
     kept = {one.number: one for one in Backups(site.history).of(row.name)}
     tried = [one for one in site.history.deployments(row.name, MOST) if one.request.kind == "backup" and one.final]
     numbers = sorted({*kept, *(one.number for one in tried if not one.succeeded)}, reverse=True)[:limit]
@@ -167,7 +160,7 @@ def _backup(number: int, kept: Kept | None, ended: Deployment | None) -> dict[st
     return {**about, **said, "number": number, "whole": kept is not None, "reason": reason}
 
 
-def stats(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
+def stats(site: Site, rows: Sequence[ProjectRow], spell: Spell) -> Report:
     """Tell of projects how often deployments succeed, how long they take, and which SLS files are slow."""
     found = []
     for row in rows:
@@ -175,7 +168,7 @@ def stats(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
         took = [pair for one in deployments[:LOGS] for pair in _install_times(site, one)]
         found.append(figures.figures(row.name, deployments, took))
     lines = [line for one in found for line in figures.lines(one)]
-    return Report([one.as_json() for one in found], lines or [_none(site, options)])
+    return Report([one.as_json() for one in found], lines or [spell(NONE)])
 
 
 def _install_times(site: Site, deployment: Deployment) -> list[tuple[str, float]]:
@@ -185,17 +178,16 @@ def _install_times(site: Site, deployment: Deployment) -> list[tuple[str, float]
     return []
 
 
-def metrics(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
+def metrics(site: Site, rows: Sequence[ProjectRow]) -> Report:
     """Tell of projects as Prometheus reads it."""
     found = [(inspection.status(site, row), site.history.deployments(row.name)) for row in rows]
     lines = figures.metrics(found)
     return Report({"text": "".join(f"{line}\n" for line in lines)}, lines)
 
 
-def diff(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
-    """Tell what differs, in files and cfg, between the results of two deployments: `from` and `to`."""
-    (row,) = rows
-    old, new = _two(site, row, options)
+def diff(site: Site, row: ProjectRow, first: int, second: int) -> Report:
+    """Tell what differs, in files and cfg, between the results of two deployments; 0: by default."""
+    old, new = _two(site, row, first, second)
     project = site.host.project(row.name)
     files = git.differing(project.work_git, old.new_code, new.new_code or git.empty_tree(project.work_git))
     cfgs = inspection.cfg_of(site, row, old), inspection.cfg_of(site, row, new)
@@ -207,14 +199,13 @@ def diff(site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
     return Report(value, lines)
 
 
-def _two(site: Site, row: ProjectRow, options: Options) -> tuple[Deployment, Deployment]:
+def _two(site: Site, row: ProjectRow, first: int, second: int) -> tuple[Deployment, Deployment]:
     """Return the deployments to compare; the first is by default what was live before the second."""
-    last = options.get("to") or row.live
-    if type(last) is not int:
+    last = second or row.live
+    if last is None:
         raise UsageError(f"nothing is live in {row.name}", hint="git push first")
     new = site.history.deployment(row.name, last)
-    first = options.get("from")
-    old = site.history.deployment(row.name, first) if type(first) is int and first else None
+    old = site.history.deployment(row.name, first) if first else None
     old = old or site.history.before(new)
     if old is None:
         raise UsageError(f"nothing was live before deployment {last}", hint=hints.command("history", row.name))
@@ -224,37 +215,10 @@ def _two(site: Site, row: ProjectRow, options: Options) -> tuple[Deployment, Dep
     return old, new
 
 
-Tell = Callable[[Site, Sequence[ProjectRow], Options], Report]
-REPORTS: Mapping[str, tuple[str, Tell]] = {  # what can be told, and the right that it needs
-    "status": (READ, status),
-    "open": (READ, addresses),
-    "history": (READ, history),
-    "commands": (PUSH, commands),
-    "config": (PUSH, config),
-    "set": (PUSH, given),
-    "archives": (READ, archives),
-    "backups": (READ, backups),
-    "stats": (READ, stats),
-    "metrics": (READ, metrics),
-    "diff": (PUSH, diff),
-}
-EVERY = ("status", "stats", "metrics")  # what can be told of all projects at once
-OF_FAULTS = ("status", "metrics")  # what tells of them itself
-
-
-def tell(kind: str, site: Site, rows: Sequence[ProjectRow], options: Options) -> Report:
-    """Tell of projects, and what is wrong with their files; raise CorpusError where that keeps them from being told."""
-    with naming(site, rows):
-        told = REPORTS[kind][1](site, rows, options)
-    if kind in OF_FAULTS:
-        return told
-    return replace(told, warnings=tuple(warnings(site, rows, ssh=bool(options.get("ssh")))))
-
-
-def warnings(site: Site, rows: Sequence[ProjectRow], *, ssh: bool = False) -> list[Fault]:
+def warnings(site: Site, rows: Sequence[ProjectRow], spell: Spell) -> list[Fault]:
     """Return what is wrong with the files of some projects, each with its name, and commands as one types them."""
     found = ((row.name, each) for row in rows for each in inspection.faults(site, row))
-    return [Fault(f"{name}: {each.what}", site.spell(each.repair, ssh=ssh)) for name, each in found]
+    return [Fault(f"{name}: {each.what}", spell(each.repair)) for name, each in found]
 
 
 @contextmanager

@@ -23,9 +23,10 @@ from typing import Any
 
 from corpushooks import accounts, become, command, hints, release, safe_files
 from corpushooks.command import Account, Ran, Wanted
+from corpushooks.connection import Connection, PeerGone
 from corpushooks.deployment import ProjectRow
 from corpushooks.errors import CorpusError, ProcessError, RefusedError, StoreError, UsageError
-from corpushooks.peer import Asked, Connection, PeerGone
+from corpushooks.operations.asks import Run
 from corpushooks.project import Host
 from corpushooks.ran import Commands
 from corpushooks.run import reap, spawn
@@ -51,15 +52,14 @@ class Caller:
     still: Callable[[], object]
 
 
-def wanted(asked: Asked) -> Wanted:
+def wanted(asked: Run) -> Wanted:
     """Return what is asked for; raise UsageError."""
-    words = asked.words("words")
-    if not words:
+    if not asked.words:
         raise UsageError("expected a command", hint=hints.command("help", "commands"))
-    return Wanted(tuple(words), asked.text("term"), asked.text("lang"))
+    return Wanted(asked.words, asked.term, asked.lang)
 
 
-def run(site: Site, peer: Connection, row: ProjectRow, asked: Wanted, caller: Caller) -> None:
+def run(site: Site, connection: Connection, row: ProjectRow, asked: Wanted, caller: Caller) -> None:
     """Run a command to its end and tell its exit code; it ends where the caller leaves or may no longer."""
     project = site.host.project(row.name)
     account = accounts.of_application(project)
@@ -71,15 +71,15 @@ def run(site: Site, peer: Connection, row: ProjectRow, asked: Wanted, caller: Ca
         programs = [name for name in command.PROGRAMS if os.path.isdir(f"/proc/self/fd/{folder}/{name}")]
         env = command.environment(asked, account, project.tree, programs)
         for note in _notes(site, row, account):
-            peer.send(say=f"note: {note}")
-        peer.send(ready=True)
-        streams = _streams(peer, held)
+            connection.send(say=f"note: {note}")
+        connection.send(ready=True)
+        streams = _streams(connection, held)
         ran = Commands(site.history).begin(row.name, caller.who, caller.key, words)
         plan = _plan(asked, account, env, folder, streams, become.make_group(f"{_prefix(site.host)}{ran.number}.scope"))
         with _recorded(site, ran) as result, _started(plan) as link:
             held.close()
-            result.update(_attend(site, peer, link, caller))
-    peer.send(result=result)
+            result.update(_attend(site, connection, link, caller))
+    connection.send(result=result)
 
 
 def _notes(site: Site, row: ProjectRow, account: Account) -> Iterator[str]:
@@ -102,14 +102,14 @@ def _opened(path: Path, name: str, held: contextlib.ExitStack) -> int:
     return folder
 
 
-def _streams(peer: Connection, held: contextlib.ExitStack) -> list[int]:
+def _streams(connection: Connection, held: contextlib.ExitStack) -> list[int]:
     """Take the ends of what a caller has made for a command: pipes and terminals, and nothing else."""
-    found = peer.descriptors(STREAMS)
+    found = connection.descriptors(STREAMS)
     for each in found:
         held.callback(os.close, each)
     for st in map(os.fstat, found):
         fits = stat.S_ISFIFO(st.st_mode) or (stat.S_ISCHR(st.st_mode) and os.major(st.st_rdev) in PTS)
-        if not fits or st.st_uid != peer.uid:  # the application's user is made their owner
+        if not fits or st.st_uid != connection.uid:  # the application's user is made their owner
             raise UsageError("a command takes pipes or a terminal that its caller made")
     return found
 
@@ -177,17 +177,17 @@ def _started(plan: become.Plan) -> Iterator[socket.socket]:
             reap(child, ENDING)
 
 
-def _attend(site: Site, peer: Connection, link: socket.socket, caller: Caller) -> dict[str, Any]:
+def _attend(site: Site, connection: Connection, link: socket.socket, caller: Caller) -> dict[str, Any]:
     """Await the end of a command; raise what ends it before: the caller left, or may no longer, or we are to stop."""
     poll, asked = select.poll(), time.monotonic()
-    for each in (link, peer.link):
+    for each in (link, connection.link):
         poll.register(each, select.POLLIN)
     while True:
         ready = {fd for fd, _ in poll.poll(TICK)}
         if link.fileno() in ready:
             return _result(link)
-        if peer.link.fileno() in ready:
-            _pass_on(peer, link)
+        if connection.link.fileno() in ready:
+            _pass_on(connection, link)
         if site.stopping:
             raise RefusedError("the daemon stops, and the command with it", hint="run it again")
         if time.monotonic() - asked > AGAIN:
@@ -203,10 +203,10 @@ def _result(link: socket.socket) -> dict[str, Any]:
     return dict(json.loads(line))
 
 
-def _pass_on(peer: Connection, link: socket.socket) -> None:
+def _pass_on(connection: Connection, link: socket.socket) -> None:
     """Pass on what a caller sends: numbers of signals; raise PeerGone where it left."""
     try:
-        data = peer.link.recv(64)
+        data = connection.link.recv(64)
     except OSError as exc:
         raise PeerGone from exc
     if not data:

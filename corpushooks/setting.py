@@ -10,12 +10,12 @@ from typing import Any
 
 from corpushooks import assigning, view
 from corpushooks.assigned import Change
+from corpushooks.connection import Connection
 from corpushooks.deployment import DEPLOYED, Deployment, ProjectRow, Request
 from corpushooks.errors import RefusedError
 from corpushooks.follower import follow
 from corpushooks.hints import command
 from corpushooks.lanes import Lanes
-from corpushooks.peer import Connection
 from corpushooks.screen.rows import complaint
 from corpushooks.site import Site
 
@@ -31,18 +31,18 @@ class Turns:
     locks: dict[str, threading.Lock] = field(default_factory=dict)
 
     @contextmanager
-    def of(self, lanes: Lanes, peer: Connection, name: str) -> Iterator[ProjectRow]:
+    def of(self, lanes: Lanes, connection: Connection, name: str) -> Iterator[ProjectRow]:
         """Be the only one who sets something in a project, when nothing else will move its pillar.git."""
         site = lanes.site
         lock, waiting = self.locks.setdefault(name, threading.Lock()), 0
         while not lock.acquire(timeout=0.5):
-            peer.check()
+            connection.check()
         try:
             while found := assigning.ahead(site, site.known(name)):
-                peer.check()
+                connection.check()
                 if found.number != waiting:
                     waiting = found.number
-                    peer.send(say=f"waiting for deployment {waiting}, of a pillar")
+                    connection.send(say=f"waiting for deployment {waiting}, of a pillar")
                 lanes.await_change(0.2)
             yield site.known(name)
         finally:
@@ -54,7 +54,7 @@ class Call:
     """What somebody wants set, and who hears what comes of it."""
 
     lanes: Lanes
-    peer: Connection
+    connection: Connection
     request: Request  # who asks, and how what comes of it is deployed
     change: Change
     still: Callable[[], object]  # raises where they can no longer do so
@@ -68,7 +68,7 @@ class Call:
         """Set it, and follow its deployment where there is to be one; return what came of it."""
         self.site.engine.warm()  # it loads while we wait for our turn
         for text in assigning.remarks(self.site, self.site.known(name), self.change.puts):
-            self.peer.send(say=f"warning: {text}")
+            self.connection.send(say=f"warning: {text}")
         for turn in range(AGAIN):
             if result := self._once(name, enqueue, turns, turn):
                 return result
@@ -76,22 +76,22 @@ class Call:
 
     def _once(self, name: str, enqueue: Enqueue | None, turns: Turns, turn: int) -> dict[str, Any] | None:
         """Do so on top of the branch as it is now; return None where that was moved meanwhile."""
-        with turns.of(self.lanes, self.peer, name) as row:
+        with turns.of(self.lanes, self.connection, name) as row:
             made = assigning.make(self.site, row, self.change, self.request.who)
             if made is None:
                 return self._unchanged(row)
             for finding in made.findings:
-                self.peer.send(say=complaint("warning", finding.text))
+                self.connection.send(say=complaint("warning", finding.text))
             self.still()
             if enqueue is None:
                 return self._keep(row, made)
             deployment = enqueue(name, self._of(made, turn))
-        self.peer.send(say=f"pillar {view.short(made.commit)}: {made.message}", number=deployment.number)
-        deployment = follow(self.lanes, self.peer, deployment, 0, progress=self.request.progress)
+        self.connection.send(say=f"pillar {view.short(made.commit)}: {made.message}", number=deployment.number)
+        deployment = follow(self.lanes, self.connection, deployment, 0, progress=self.request.progress)
         if assigning.was_overtaken(self.site, row, made, deployment):
             return None
         if deployment.state != DEPLOYED:
-            self.peer.send(say="hint: nothing was set; --no-deploy sets it without a deployment")
+            self.connection.send(say="hint: nothing was set; --no-deploy sets it without a deployment")
         return deployment.as_json()
 
     def _of(self, made: assigning.Made, turn: int) -> Request:
@@ -100,9 +100,9 @@ class Call:
 
     def _unchanged(self, row: ProjectRow) -> dict[str, Any]:
         head = assigning.head(self.site, row)[1]
-        self.peer.send(say="nothing changed")
+        self.connection.send(say="nothing changed")
         if row.code and head != row.pillar:
-            self.peer.send(say=f"hint: the pillar is not deployed yet: {self._deploying(row)}")
+            self.connection.send(say=f"hint: the pillar is not deployed yet: {self._deploying(row)}")
         return {"state": "unchanged", "commit": head}
 
     def _keep(self, row: ProjectRow, made: assigning.Made) -> dict[str, Any] | None:
@@ -111,9 +111,9 @@ class Call:
             if assigning.head(self.site, row)[1] == made.base:
                 raise RefusedError(f"pillar.git cannot be moved: {why}")
             return None
-        self.peer.send(say=f"pillar {view.short(made.commit)}: {made.message}")
+        self.connection.send(say=f"pillar {view.short(made.commit)}: {made.message}")
         when = f"the next deployment, or now with: {self._deploying(row)}" if row.code else "the first deployment"
-        self.peer.send(say=f"stored; it takes effect with {when}")
+        self.connection.send(say=f"stored; it takes effect with {when}")
         return {"state": "stored", "commit": made.commit}
 
     def _deploying(self, row: ProjectRow) -> str:

@@ -19,16 +19,16 @@ from typing import Any, NoReturn
 
 from corpushooks import hostname, keys
 from corpushooks.client import ADMISSION, ask
-from corpushooks.endpoint import GIVEN, Wanted, called, help_lines, parse, spelling
 from corpushooks.errors import CorpusError, NoDaemonError
 from corpushooks.hints import Hint, Spelling, command
 from corpushooks.history import History
 from corpushooks.keyring import Keyring
 from corpushooks.keys import Key
+from corpushooks.operations import asks
 from corpushooks.project import Host
+from corpushooks.ssh_commands import GIVEN, PROGRAM, Wanted, called, forced, help_lines, parse, spelling
 from corpushooks.text import one_line
 
-PROGRAM = "corpus-shell"
 SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PASSED = {  # what of the client's environment is passed on, and how it must look
     "GIT_PROTOCOL": re.compile(r"version=[0-9](:version=[0-9])*"),
@@ -103,14 +103,6 @@ def _of_directory(host: Host, ring: Keyring, kind: str, blob: str) -> Key | None
     return lookup.look_up(ring, load(host.config_file), kind, blob, _warn)
 
 
-def forced(host: Host, key: Key, certificate: str = "") -> list[str]:
-    """Return the command that a key may run, and nothing else."""
-    root = ["--root", str(host.root)] if host.embedded else []
-    shown = re.sub(r"[^A-Za-z0-9._@+-]", "_", certificate)[:64]
-    program = Path(sys.executable).with_name(PROGRAM)
-    return [str(program), *root, "serve", "--mark", key.mark, key.name, *([f"--certificate={shown}"] if shown else [])]
-
-
 # what it opens
 
 
@@ -131,9 +123,11 @@ def serve(host: Host, key: str, certificate: str, environ: Mapping[str, str], ma
 
 
 def _admit(host: Host, key: str, mark: str, certificate: str, wanted: Wanted) -> dict[str, Any]:
-    asked = {"key": key, "mark": mark, "certificate": certificate, "right": wanted.right, "project": wanted.project}
+    asked = asks.Admit(
+        key=key, mark=mark, certificate=certificate, right=wanted.right, project=wanted.project, repo=wanted.repo
+    )
     try:
-        return ask(host, {"op": "admit", **asked, "repo": wanted.repo}, print)
+        return ask(host, "admit", asked, print)
     except NoDaemonError as exc:
         hint = Hint("whoever runs this server finds out why: ", command("doctor"))
         raise NoDaemonError(f"the deployment daemon does not answer: {exc.message}", hint) from exc

@@ -14,7 +14,6 @@ from corpushooks import claims, hostname, sockets
 from corpushooks.checks.finding import Finding
 from corpushooks.deadline import Deadline
 from corpushooks.deployment import FAILED, REFUSED, ChildRow, Deployment, ProjectRow, Request
-from corpushooks.endpoint import called, spelling
 from corpushooks.errors import CorpusError, RefusedError, StepError, UsageError
 from corpushooks.events import Began, Verdict
 from corpushooks.hints import Advice, command
@@ -25,6 +24,7 @@ from corpushooks.run import DEVNULL, Account, Child, spawn, start_time
 from corpushooks.salt import Engine, SaltCallEngine, WarmEngine
 from corpushooks.session import Salted
 from corpushooks.settings import Settings, load
+from corpushooks.ssh_commands import called, spelling
 from corpushooks.text import one_line
 from corpushooks.voice import Voice
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from corpushooks import layout
+from corpushooks.answers import VERSION
 from corpushooks.project import Host
 from corpushooks.run import PIPE, Child, spawn
 from tests.host import until
@@ -68,11 +69,13 @@ Turn = Callable[[socket.socket, dict[str, Any]], None]  # what it does with one 
 
 
 def says(*lines: Any) -> Turn:
-    """Return a turn that sends each line: a value as JSON, bytes as they are."""
+    """Return a turn that sends each line: a value as JSON, of which the first has the version, bytes as they are."""
 
     def turn(link: socket.socket, request: dict[str, Any]) -> None:
-        for line in lines:
-            link.sendall(line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n")
+        for place, line in enumerate(lines):
+            first = {"v": VERSION} if place == 0 and isinstance(line, dict) else {}
+            data = b"" if isinstance(line, bytes) else json.dumps({**first, **line} if first else line).encode()
+            link.sendall(line if isinstance(line, bytes) else data + b"\n")
 
     return turn
 
@@ -85,7 +88,7 @@ def refuses(link: socket.socket, request: dict[str, Any]) -> None:
     """Refuse whoever calls, and be gone before the request is read."""
 
 
-NOT_ALLOWED = b'{"error": "not allowed", "hint": "so it is", "code": 3}\n'
+NOT_ALLOWED = b'{"v": 1, "error": "not allowed", "hint": "so it is", "code": 3}\n'
 
 
 def accepts(*refs: str) -> Turn:
@@ -227,3 +230,9 @@ def await_end(child: Child[bytes]) -> int:
     until(lambda: child.poll() is not None)
     assert child.returncode is not None
     return child.returncode
+
+
+def plain(said: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what a daemon answered without the version, which its first line has and no other."""
+    assert [one.get("v") for one in said] == [VERSION, *[None] * (len(said) - 1)][: len(said)]
+    return [{key: value for key, value in one.items() if key != "v"} for one in said]

@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from corpushooks import client, git, init, log, screen
+from corpushooks import client, git, log, projects, screen
 from corpushooks.deployment import Deployment, ProjectRow
 from corpushooks.errors import NoDaemonError
 from corpushooks.history import History, open_store
+from corpushooks.operations.table import OPERATIONS
 from corpushooks.project import Host, Project
 from corpushooks.run import Child, Output, run, spawn, start_time
 from corpushooks.settings import load
@@ -150,7 +151,7 @@ class Box:
         """Make a project."""
         store = open_store(self.host)
         with self.interpreter():
-            init.init(self.host, load(self.host.config_file), store, name, env, None, hashed=hashed)
+            projects.init(self.host, load(self.host.config_file), store, name, env, None, hashed=hashed)
         store.close()
         return self.project(name)
 
@@ -233,9 +234,9 @@ class Box:
         """Kill the daemon as a power cut would."""
         self.stop(signal.SIGKILL)
 
-    def ask(self, **request: Any) -> dict[str, Any]:
-        """Ask the daemon, and return the result."""
-        return client.ask(self.host, request, lambda line: None)
+    def ask(self, op: str, **fields: Any) -> dict[str, Any]:
+        """Ask the daemon for an operation, and return the result."""
+        return client.ask(self.host, op, OPERATIONS[op].asks(**fields), lambda line: None)
 
     # people
 

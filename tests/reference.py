@@ -12,11 +12,11 @@ import click
 
 from corpushooks.checks.finding import KINDS
 from corpushooks.cli import corpus
-from corpushooks.endpoint import WORDS
 from corpushooks.events import NAMES
 from corpushooks.keeping import Backup
 from corpushooks.schema import keys_of
 from corpushooks.settings import schema
+from corpushooks.ssh_commands import DOES, OPERATIONS, WORDS
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -81,7 +81,9 @@ def _option(option: click.Option) -> str:
 def words() -> str:
     """Return the table of what may be asked over ssh."""
     rows = ["| word | needs a key that may | does |", "|---|---|---|"]
-    rows += [f"| `{f'{name} {word.usage}'.strip()}` | {word.right or 'anything'} | {word.does} |"
+    rights = {name: row.right for name, row in OPERATIONS.items()}
+    does = {**DOES, **{name: row.does for name, row in OPERATIONS.items()}}
+    rows += [f"| `{f'{name} {word.usage}'.strip()}` | {rights.get(name, 'anything')} | {does[name]} |"
              for name, word in WORDS.items()]  # fmt: skip
     return "\n" + "\n".join(rows) + "\n\n"
 

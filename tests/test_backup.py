@@ -229,7 +229,7 @@ def test_fifty_dumps_that_fail_are_none(kept: Box, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     kept.start()
     for _ in range(50):
-        kept.ask(op="request", project="hello", request={"kind": "backup", "token": os.urandom(8).hex()})
+        kept.ask(op="backup", project="hello", token=os.urandom(8).hex())
     assert (tmp_path / "n").read_text().strip() == "50"
     assert rows(kept) == [] and names(kept) == []
     store = kept.history

@@ -444,7 +444,7 @@ def held(box: Box, pushed: Work) -> Iterator[Callable[[], None]]:
     """Hold the lane's lock, so that what is asked for waits; return what lets go."""
     lock = os.open(box.project().lock, os.O_RDWR | os.O_CREAT)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    box.ask(op="request", project="hello", request={"new": pushed.head, "token": "t", "nowait": True})
+    box.ask(op="deploy", project="hello", rev=pushed.head, token="t", nowait=True)
     yield lambda: fcntl.flock(lock, fcntl.LOCK_UN)
     os.close(lock)
 

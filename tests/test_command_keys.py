@@ -33,7 +33,9 @@ def test_keys_are_added_listed_tried_and_removed(box: Box, pub: Path) -> None:
     made = asked(box, "key", "add", "alice", str(pub), "--read", "--project", "hello", "--expires", "30d")
     assert (made["right"], made["projects"], made["by"]) == ("read", ["hello"], ME)
     assert asked(box, "key", "list") == [{key: value for key, value in made.items() if key != "before"}]
-    assert asked(box, "key", "test", "alice", "hello") == {"read": True, "push": False, "admin": False}
+    assert asked(box, "key", "test", "alice", "hello") == {
+        "read": True, "push": False, "admin": False, "host": False,
+    }  # fmt: skip
     listed = corpus(box, "key", "list").text
     assert listed.startswith("alice            read   hello, until ") and made["fingerprint"] in listed
     assert corpus(box, "key", "test", "alice", "hello").text.splitlines()[1] == "push   no: it may read, not push"

@@ -156,7 +156,7 @@ def test_roll_back_that_fails_breaks_the_project_until_it_is_repaired(box: Box, 
     refused = box.work().push(flags=("--force",))
     assert refused.code == 1
     assert "corpus repair hello" in "\n".join(refused.lines)
-    assert box.ask(op="request", project="hello", request={"kind": "repair", "token": "r"})["state"] == "done"
+    assert box.ask(op="repair", project="hello", token="r")["state"] == "done"
     assert tree_of(box.project().tree) == before
     check_whole(box, 2)
 
@@ -354,6 +354,6 @@ def test_any_effect_of_a_roll_back_fails(busy: Box, label: str) -> None:
         assert busy.work().push(flags=("--force",)).code == 1
         assert busy.ended(number).state == "broken"
         number += 1
-        assert busy.ask(op="request", project="hello", request={"kind": "repair", "token": when})["state"] == "done"
+        assert busy.ask(op="repair", project="hello", token=when)["state"] == "done"
         assert tree_of(busy.project().tree) == before
     go_on(busy, number + 1)

@@ -17,19 +17,22 @@ from typing import Any
 import pytest
 
 from corpushooks import client, daemon, log
+from corpushooks.answers import VERSION
+from corpushooks.answers import request as request_for
+from corpushooks.connection import Semaphores
 from corpushooks.deployment import Deployment, Request
 from corpushooks.errors import NoDaemonError, RefusedError, UsageError
 from corpushooks.events import Verdict
 from corpushooks.follower import follow
 from corpushooks.history import History
 from corpushooks.lanes import Lanes
-from corpushooks.peer import Places
+from corpushooks.operations.asks import Deploy, Follow
 from corpushooks.project import Host
 from corpushooks.run import run
 from corpushooks.settings import Settings
 from corpushooks.site import Site
 from tests.engines import FakeEngine
-from tests.hook_peers import daemon_of, says, unread
+from tests.hook_peers import daemon_of, plain, says, unread
 from tests.host import Box, until
 from tests.shared import shared_box
 
@@ -69,11 +72,11 @@ def tell(box: Box, data: bytes, patience: float = PATIENCE) -> list[Any]:
     with connected(box, patience) as link:
         with suppress(ConnectionError):
             link.sendall(data)
-        return [json.loads(line) for line in heard(link).splitlines()]
+        return plain([json.loads(line) for line in heard(link).splitlines()])
 
 
 def request(**asked: Any) -> bytes:
-    return json.dumps(asked).encode() + b"\n"
+    return json.dumps({"v": VERSION, **asked}).encode() + b"\n"
 
 
 def serves(box: Box) -> bool:
@@ -103,11 +106,11 @@ NOT_UNDERSTOOD = {
     "null": b"null\n",
     "two values": b'{"op": "ping"} {"op": "ping"}\n',
     "two lines": b'{"op": "ping"}\n{"op": "ping"}\n',
-    "no operation": b"{}\n",
-    "an unknown operation": b'{"op": "explode"}\n',
-    "an operation of another type": b'{"op": ["ping"]}\n',
-    "a method that is no operation": b'{"op": "serve"}\n',
-    "a private one": b'{"op": "_enqueue"}\n',
+    "no operation": b'{"v": 1}\n',
+    "an unknown operation": b'{"v": 1, "op": "explode"}\n',
+    "an operation of another type": b'{"v": 1, "op": ["ping"]}\n',
+    "a method that is no operation": b'{"v": 1, "op": "serve"}\n',
+    "a private one": b'{"v": 1, "op": "_enqueue"}\n',
     "a huge number": b'{"op": ' + b"9" * 10_000 + b"}\n",
 }
 
@@ -157,7 +160,7 @@ def test_deep_nesting_ends_the_connection_only(live: Box) -> None:
 PUSH = {
     "op": "push", "project": "hello", "repo": "project", "commands": [], "options": [], "atomic": False, "token": "t",
 }  # fmt: skip
-DEPLOY = {"kind": "deploy", "token": "wrong"}
+DEPLOY = {"op": "deploy", "project": "hello", "token": "wrong"}
 WRONG: dict[str, dict[str, Any]] = {
     "push, nothing": {"op": "push"},
     "push, commands are numbers": {**PUSH, "commands": [1, 2, 3]},
@@ -180,38 +183,30 @@ WRONG: dict[str, dict[str, Any]] = {
         "commands": [["1" * 40, "2" * 40, "refs/heads/topic"]],
     },
     "push, no such repository": {**PUSH, "repo": "../../x", "commands": [["1" * 40, "2" * 40, "refs/deploy/now"]]},
-    "request, nothing": {"op": "request"},
-    "request, no request": {"op": "request", "project": "hello"},
-    "request, a list": {"op": "request", "project": "hello", "request": []},
-    "request, a word": {"op": "request", "project": "hello", "request": "deploy"},
-    "request, an unknown revision": {"op": "request", "project": "hello", "request": {**DEPLOY, "new": "nowhere"}},
-    "request, an option as revision": {"op": "request", "project": "hello", "request": {**DEPLOY, "new": "--all"}},
-    "request, the revision is a number": {"op": "request", "project": "hello", "request": {**DEPLOY, "new": 5}},
-    "request, the target is huge": {
-        "op": "request",
-        "project": "hello",
-        "request": {"kind": "rollback", "target": 10**30, "token": "huge"},
-    },
-    "request, the target is negative": {
-        "op": "request",
-        "project": "hello",
-        "request": {"kind": "rollback", "target": -1, "token": "negative"},
-    },
-    "request, only is a word": {"op": "request", "project": "hello", "request": {**DEPLOY, "only": "sync"}},
-    "request, skip is a list of numbers": {"op": "request", "project": "hello", "request": {**DEPLOY, "skip": [1]}},
-    "request, steps is a list of lists": {"op": "request", "project": "hello", "request": {**DEPLOY, "steps": [[]]}},
-    "request, the token is a list": {"op": "request", "project": "hello", "request": {**DEPLOY, "token": []}},
-    "request, the token is null": {"op": "request", "project": "hello", "request": {**DEPLOY, "token": None}},
-    "follow, nothing": {"op": "follow"},
-    "follow, no number": {"op": "follow", "project": "hello"},
-    "follow, the number is a word": {"op": "follow", "project": "hello", "number": "one"},
-    "follow, the number is null": {"op": "follow", "project": "hello", "number": None},
-    "follow, no such number": {"op": "follow", "project": "hello", "number": 999},
-    "follow, a number that no store takes": {"op": "follow", "project": "hello", "number": 10**30},
-    "follow, the number is infinite": {"op": "follow", "project": "hello", "number": float("inf")},
-    "follow, the offset is negative": {"op": "follow", "project": "hello", "number": 1, "offset": -5},
-    "follow, the offset is a word": {"op": "follow", "project": "hello", "number": 1, "offset": "x"},
-    "follow, the offset is huge": {"op": "follow", "project": "hello", "number": 1, "offset": 10**30},
+    "deploy, nothing": {"op": "deploy"},
+    "deploy, no project": {"op": "deploy", "rev": ""},
+    "deploy, an unknown revision": {**DEPLOY, "rev": "nowhere"},
+    "deploy, an option as revision": {**DEPLOY, "rev": "--all"},
+    "deploy, the revision is a number": {**DEPLOY, "rev": 5},
+    "deploy, force is a number": {**DEPLOY, "force": 1},
+    "rollback, the number is huge": {"op": "rollback", "project": "hello", "number": 10**30},
+    "rollback, the number is negative": {"op": "rollback", "project": "hello", "number": -1},
+    "rollback, the number is a truth": {"op": "rollback", "project": "hello", "number": True},
+    "task, no task": {"op": "task", "project": "hello"},
+    "deploy, only is a word": {**DEPLOY, "only": "sync"},
+    "deploy, skip is a list of numbers": {**DEPLOY, "skip": [1]},
+    "deploy, steps is a list of lists": {**DEPLOY, "steps": [[]]},
+    "deploy, the token is a list": {**DEPLOY, "token": []},
+    "deploy, the token is null": {**DEPLOY, "token": None},
+    "log, nothing": {"op": "log"},
+    "log, the number is a word": {"op": "log", "project": "hello", "number": "one"},
+    "log, the number is null": {"op": "log", "project": "hello", "number": None},
+    "log, no such number": {"op": "log", "project": "hello", "number": 999},
+    "log, a number that no store takes": {"op": "log", "project": "hello", "number": 10**30},
+    "log, the number is infinite": {"op": "log", "project": "hello", "number": float("inf")},
+    "log, the offset is negative": {"op": "log", "project": "hello", "number": 1, "offset": -5},
+    "log, the offset is a word": {"op": "log", "project": "hello", "number": 1, "offset": "x"},
+    "log, the offset is huge": {"op": "log", "project": "hello", "number": 1, "offset": 10**30},
     "cancel, nothing": {"op": "cancel"},
     "cancel, no such project": {"op": "cancel", "project": "nobody"},
     "cancel, nothing runs": {"op": "cancel", "project": "hello"},
@@ -230,19 +225,8 @@ def test_wrong_fields_deploy_nothing(live: Box, name: str) -> None:
     assert serves(live)
 
 
-def asks(box: Box, wanted: dict[str, Any], patience: float) -> list[Any]:
-    """Ask for a deployment of one's own project, so that nothing else is in its lane."""
-    return tell(box, request(op="request", project="hello", request=wanted), patience)
-
-
-@pytest.mark.parametrize("kind", ["explode", {}])
-def test_an_unknown_kind_is_refused(box: Box, kind: Any) -> None:
-    said = asks(box, {"kind": kind, "token": "x"}, 2)
-    assert "error" in said[-1] or said[-1]["result"]["state"] in ("refused", "failed")
-
-
 def test_a_request_without_a_token_is_a_request_of_its_own(box: Box) -> None:
-    said = [asks(box, {"kind": "task", "task": task}, PATIENCE) for task in ("one", "two")]
+    said = [tell(box, request(op="task", project="hello", task=task)) for task in ("one", "two")]
     numbers = [answer[-1].get("result", {}).get("number") for answer in said]
     assert numbers in ([1, 2], [None, None])  # or refused, both
 
@@ -276,12 +260,12 @@ def many_descriptors(count: int) -> Iterator[None]:
 
 
 TOO_MANY = {
-    "error": "too many connections at once", "hint": "wait for some of them to end", "code": 3,
+    "v": VERSION, "error": "too many connections at once", "hint": "wait for some of them to end", "code": 3,
 }  # fmt: skip
 
 
 def test_of_a_thousand_connections_the_last_are_refused_at_once(live: Box) -> None:
-    before, places = most_memory(live), Places().own
+    before, places = most_memory(live), Semaphores().own
     with many_descriptors(1500), ExitStack() as stack:
         links = [stack.enter_context(connected(live)) for _ in range(1000)]
         assert all(json.loads(heard(link)) == TOO_MANY for link in links[places:])
@@ -316,7 +300,7 @@ def test_without_a_thread_nobody_is_answered_and_the_daemon_goes_on(
         monkeypatch.setattr(daemon.threading, "Thread", no_thread)
         serving._admit(daemon.Connection(ours))
         assert heard(theirs) == b""
-        assert not serving.places.busy()
+        assert not serving.semaphores.busy()
     history.close()
 
 
@@ -347,7 +331,7 @@ def test_anybody_may_connect_since_the_kernel_says_who_it_is(live: Box) -> None:
 
 
 def test_the_kernel_says_who_asks(box: Box) -> None:
-    asks(box, {"kind": "task", "task": "x", "token": "t", "who": "somebody else", "via": "push"}, PATIENCE)
+    tell(box, request(op="task", project="hello", task="x", token="t", who="somebody else", via="push"))
     found = box.deployment(1).request
     assert (found.who, found.via) == (run(["id", "-un"]).text, "command")
 
@@ -373,14 +357,14 @@ def test_a_long_root_is_no_obstacle(new_box: Callable[..., Box]) -> None:
 
 def offsets(box: Box) -> list[int]:
     """Return where the lines begin that a follower of the first deployment gets."""
-    said = tell(box, request(op="follow", project="hello", number=1))
+    said = tell(box, request(op="log", project="hello", number=1))
     return [line["offset"] for line in said if "offset" in line]
 
 
 def test_following_from_the_middle_gives_the_rest(live: Box) -> None:
-    whole = tell(live, request(op="follow", project="hello", number=1))
+    whole = tell(live, request(op="log", project="hello", number=1))
     for index, line in enumerate(whole[:-1]):
-        rest = tell(live, request(op="follow", project="hello", number=1, offset=line["offset"]))
+        rest = tell(live, request(op="log", project="hello", number=1, offset=line["offset"]))
         assert [line for line in rest if line in whole] == whole[index + 1 :]
         assert index == len(whole) - 2 or rest == whole[index + 1 :]  # what came after the verdict is told, too
     assert whole[-1]["result"]["state"] == "deployed"
@@ -388,8 +372,8 @@ def test_following_from_the_middle_gives_the_rest(live: Box) -> None:
 
 
 def test_the_whole_log_is_more(live: Box) -> None:
-    short = tell(live, request(op="follow", project="hello", number=1))
-    whole = tell(live, request(op="follow", project="hello", number=1, whole=True))
+    short = tell(live, request(op="log", project="hello", number=1))
+    whole = tell(live, request(op="log", project="hello", number=1, whole=True))
     few, all_of_it = (
         [text for one in told if "say" in one for text in one["say"].split("\n")] for told in (short, whole)
     )
@@ -399,12 +383,12 @@ def test_the_whole_log_is_more(live: Box) -> None:
 
 @pytest.mark.parametrize("beyond", [0, 10**9])
 def test_a_follower_that_has_seen_the_end_is_told_the_outcome(live: Box, beyond: int) -> None:
-    said = tell(live, request(op="follow", project="hello", number=1, offset=max(offsets(live)) + beyond))
+    said = tell(live, request(op="log", project="hello", number=1, offset=max(offsets(live)) + beyond))
     assert said[-1].get("result", {}).get("state") == "deployed"
 
 
 def test_an_offset_within_a_line_ends_the_connection_only(live: Box) -> None:
-    said = tell(live, request(op="follow", project="hello", number=1, offset=3))
+    said = tell(live, request(op="log", project="hello", number=1, offset=3))
     assert not [line for line in said if "say" in line or "result" in line]
     assert serves(live)
 
@@ -415,10 +399,10 @@ def test_a_follower_that_leaves_is_not_missed(box: Box) -> None:
     until(lambda: box.exists(1) and box.deployment(1).state == "running")
     for _ in range(5):
         with connected(box) as link:
-            link.sendall(request(op="follow", project="hello", number=1))
+            link.sendall(request(op="log", project="hello", number=1))
             assert link.recv(100)
     with connected(box) as stays:
-        stays.sendall(request(op="follow", project="hello", number=1))
+        stays.sendall(request(op="log", project="hello", number=1))
         stays.recv(1)
         (box.root / "gate").touch()
         assert json.loads(heard(stays).splitlines()[-1])["result"]["state"] == "deployed"
@@ -428,7 +412,7 @@ def test_a_follower_that_leaves_is_not_missed(box: Box) -> None:
 def test_a_follower_that_does_not_read_holds_nothing_up(box: Box) -> None:
     noise = "noise:\n  cmd.run:\n    - name: yes " + "x" * 70 + " | head -n 20000; exit 1\n"
     work = box.app(files={".salt/10_noise.sls": noise})
-    asked = request(op="request", project="hello", request={"kind": "task", "task": "none", "token": "t"})
+    asked = request(op="task", project="hello", task="none", token="t")
     with connected(box) as link:
         link.sendall(asked)
         heard(link)
@@ -436,7 +420,7 @@ def test_a_follower_that_does_not_read_holds_nothing_up(box: Box) -> None:
         lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
         pushing = work.start_push()
         until(lambda: box.exists(2))
-        lazy.sendall(request(op="follow", project="hello", number=2, whole=True))
+        lazy.sendall(request(op="log", project="hello", number=2, whole=True))
         assert pushing.wait(60) == 1
         assert box.ended(2).state == "rolled_back"
 
@@ -474,7 +458,7 @@ def test_stopping_lets_what_runs_end_and_keeps_what_waits(box: Box) -> None:
     work = box.app(files={".salt/10_gate.sls": GATE.format(box.root)})
     assert work.push("HEAD:topic").code == 0
     for token in ("one", "two"):
-        box.ask(op="request", project="hello", request={"new": work.head, "token": token, "nowait": True})
+        box.ask(op="deploy", project="hello", rev=work.head, token=token, nowait=True)
     until(lambda: box.deployment(1).state == "running")
     assert box.daemon
     leaving, box.daemon = box.daemon, None
@@ -495,7 +479,7 @@ def test_stopping_lets_what_runs_end_and_keeps_what_waits(box: Box) -> None:
 
 def ask(host: Host, say: list[str] | None = None) -> dict[str, Any]:
     said = say if say is not None else []
-    return client.ask(host, {"op": "request", "project": "hello", "request": {}}, said.append)
+    return client.ask(host, "deploy", Deploy(project="hello"), said.append)
 
 
 @pytest.mark.parametrize(("code", "error"), [(2, UsageError), (3, RefusedError)])
@@ -512,7 +496,7 @@ def test_what_has_a_number_is_followed_on_the_next_connection(tmp_path: Path) ->
     with daemon_of(Host(tmp_path), first, says({"say": "two", "offset": 20}, {"result": {"state": "done"}})) as peer:
         assert ask(Host(tmp_path), said) == {"state": "done"}
     assert said == ["one", "two"]
-    assert peer.asked[1] == {"op": "follow", "project": "hello", "number": 7, "offset": 10, "progress": False}
+    assert peer.asked[1] == {**request_for("log", Follow(project="hello", number=7, offset=10))}
 
 
 def test_a_daemon_that_ends_before_its_number_is_none(tmp_path: Path) -> None:

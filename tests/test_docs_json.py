@@ -48,6 +48,8 @@ SHOWN = {  # section of the page: commands that print such a mapping, or a list 
     "corpus doctor": ["doctor"],
     "corpus init": ["init hello"],
     "corpus remove": ["!init other", "remove other"],
+    "corpus link": ["link hello", "unlink hello", "!link hello"],
+    "corpus rename-branch": ["!init moved", "rename-branch moved main", "!remove moved --purge"],
     "corpus key add": ["key add jo KEY", "key set jo --read"],
     "corpus key list": ["key list", "key remove jo"],
     "corpus key test": ["!key add ann KEY", "key test ann hello", "!key remove ann"],
@@ -144,6 +146,7 @@ def test_every_command_that_reports_is_on_the_page() -> None:
         "key remove",
         "key set",
         "unset",
+        "unlink",
     }  # told in others
     commands = dict(corpus.commands)
     group = commands.pop("key")

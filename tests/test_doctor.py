@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from corpushooks import client, doctor, git, layout, peer, setup
+from corpushooks import client, connection, doctor, git, layout, setup
 from corpushooks.doctor import privacy, soundness
 from corpushooks.doctor.patient import admit
 from corpushooks.errors import Fault
@@ -208,7 +208,7 @@ def test_something_else_in_the_place_of_the_socket(bare: Box) -> None:
 def test_a_daemon_that_does_not_answer(bare: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     assert faults(bare) == {}  # a push would start one
     monkeypatch.setattr(soundness, "PATIENCE", 0.05)
-    with peer.listen(bare.host.socket):
+    with connection.listen(bare.host.socket):
         ((fault,),) = faults(bare).values()
     assert fault.what == "it listens, but does not answer: the daemon ended the connection"
 

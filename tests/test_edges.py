@@ -32,7 +32,7 @@ def deploy_broken(box: Box, label: str) -> None:
 
 
 def repair(box: Box, token: str) -> str:
-    return str(box.ask(op="request", project="hello", request={"kind": "repair", "token": token})["state"])
+    return str(box.ask(op="repair", project="hello", token=token)["state"])
 
 
 def test_repair_undoes_the_deployment_that_broke_the_project_and_no_older_one(box: Box) -> None:

@@ -7,32 +7,33 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import endpoint
-from corpushooks.endpoint import WORDS, can_ask, parse
+from corpushooks import ssh_commands
 from corpushooks.errors import CorpusError, Fault, UsageError
 from corpushooks.hints import Hint, Spelling, command
+from corpushooks.keys import HOST
 from corpushooks.obstacles import away
 from corpushooks.project import Host
+from corpushooks.ssh_commands import OPERATIONS, WORDS, can_ask, parse
 
 ADDRESS = "corpus@example.org"
 ODD = ["a b", "it's", 'a "b"', "a;rm -rf b", "$(id)", "a\nb", "", "-x", "ä", "*"]
 LOG = command("log", "hello", 3)
-REPAIR = Hint(LOG, ", then ", command("repair", "hello"))
+AGAIN = Hint(LOG, ", then ", command("init", "hello"))
 SPELT = {  # a door, and what is read there
-    "host": (Host().spell, "corpus log hello 3, then corpus repair hello"),
-    "root": (Host(Path("/x")).spell, "corpus --root /x log hello 3, then corpus --root /x repair hello"),
+    "host": (Host().spell, "corpus log hello 3, then corpus init hello"),
+    "root": (Host(Path("/x")).spell, "corpus --root /x log hello 3, then corpus --root /x init hello"),
     "root with a space": (
         Host(Path("/my servers/x")).spell,
-        "corpus --root '/my servers/x' log hello 3, then corpus --root '/my servers/x' repair hello",
+        "corpus --root '/my servers/x' log hello 3, then corpus --root '/my servers/x' init hello",
     ),
-    "ssh": (endpoint.spelling(Host(), ADDRESS), "ssh corpus@example.org log hello 3, then corpus repair hello"),
+    "ssh": (ssh_commands.spelling(Host(), ADDRESS), "ssh corpus@example.org log hello 3, then corpus init hello"),
     "ssh at a port": (
-        endpoint.spelling(Host(), endpoint.called("corpus", "example.org:2222")),
-        "ssh -p 2222 corpus@example.org log hello 3, then corpus repair hello",
+        ssh_commands.spelling(Host(), ssh_commands.called("corpus", "example.org:2222")),
+        "ssh -p 2222 corpus@example.org log hello 3, then corpus init hello",
     ),
     "ssh to a host in a folder": (
-        endpoint.spelling(Host(Path("/a b")), ADDRESS),
-        "ssh corpus@example.org log hello 3, then corpus --root '/a b' repair hello",
+        ssh_commands.spelling(Host(Path("/a b")), ADDRESS),
+        "ssh corpus@example.org log hello 3, then corpus --root '/a b' init hello",
     ),
 }
 
@@ -40,7 +41,7 @@ SPELT = {  # a door, and what is read there
 @pytest.mark.parametrize("door", SPELT)
 def test_each_door_spells_the_same_hint(door: str) -> None:
     spell, read = SPELT[door]
-    assert spell(CorpusError("what", REPAIR).hint) == read
+    assert spell(CorpusError("what", AGAIN).hint) == read
 
 
 def test_a_text_is_never_searched_for_commands() -> None:
@@ -57,14 +58,14 @@ def test_words_are_quoted_for_a_shell(odd: str) -> None:
 
 @pytest.mark.parametrize("odd", [f"k={odd}" for odd in ODD])
 def test_words_over_ssh_are_quoted_for_both_shells(odd: str) -> None:
-    typed = endpoint.spelling(Host(), ADDRESS)(command("set", "hello", odd))
+    typed = ssh_commands.spelling(Host(), ADDRESS)(command("set", "hello", odd))
     ssh, address, *sent = shlex.split(typed)
     assert (ssh, address) == ("ssh", ADDRESS)
     assert parse(" ".join(sent)).given == (odd,)  # as ssh puts its arguments together
 
 
 def test_what_cannot_be_asked_over_ssh_is_the_command_of_the_host() -> None:
-    spell = endpoint.spelling(Host(), ADDRESS)
+    spell = ssh_commands.spelling(Host(), ADDRESS)
     for words in (
         ["config", "hello", "--show-secrets"],
         ["deploy", "hello", "--nowait"],
@@ -75,7 +76,10 @@ def test_what_cannot_be_asked_over_ssh_is_the_command_of_the_host() -> None:
         assert spell(command(*words)) == f"corpus {' '.join(words)}"
 
 
-@pytest.mark.parametrize("name", sorted(set(WORDS) - {"plan"}))
+SPELT_THERE = [name for name in WORDS if name != "plan" and (name not in OPERATIONS or OPERATIONS[name].right != HOST)]
+
+
+@pytest.mark.parametrize("name", SPELT_THERE)
 def test_what_is_spelt_for_ssh_is_taken_there(name: str) -> None:
     some = {
         "PROJECT": "hello",
@@ -87,9 +91,11 @@ def test_what_is_spelt_for_ssh_is_taken_there(name: str) -> None:
         "TOPIC": "x",
         "UNIT": "web",
         "REASON": "a b",
+        "OLD": "3",
+        "NEW": "4",
     }
     words = [name, *(some[called] for called, _ in WORDS[name].takes), *(["ls", "-l"] if WORDS[name].rest else [])]
-    typed = endpoint.spelling(Host(), ADDRESS)(command(*words))
+    typed = ssh_commands.spelling(Host(), ADDRESS)(command(*words))
     assert typed.startswith(f"ssh {ADDRESS} {name}")
     assert parse(" ".join(shlex.split(typed)[2:]))
 
@@ -100,7 +106,7 @@ def test_hints_are_put_together_without_becoming_text(tmp_path: Path) -> None:
     assert Host(Path("/x")).spell(moved) == (
         f"mv {quoted} {shlex.quote(str(tmp_path / 'a b.aside'))} && corpus --root /x init hello"
     )
-    assert Hint(Hint(LOG, ", then "), command("repair", "hello")) == REPAIR
+    assert Hint(Hint(LOG, ", then "), command("init", "hello")) == AGAIN
     assert not Hint() and not Hint("") and not CorpusError("what").hint
     assert UsageError("what", "do it").hint == Hint("do it")
     assert Fault("what", LOG) == Fault("what", command("log", "hello", "3"))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from corpushooks import reports
 from corpushooks.deployment import (
     BROKEN,
     CANCELLED,
@@ -30,7 +31,7 @@ from corpushooks.deployment import (
 from corpushooks.errors import StoreError, UsageError
 from corpushooks.history import History
 from corpushooks.migrations import VERSION
-from corpushooks.reports import tell
+from corpushooks.reports import Report
 from corpushooks.site import open_site
 from tests.host import Box
 
@@ -215,10 +216,9 @@ def test_a_number_that_no_store_takes_is_one_that_is_not_there(store: History, n
         store.deployment("hello", number)
 
 
-@pytest.mark.parametrize("kind", ["history", "commands"])
-def test_a_limit_that_no_store_takes_is_everything(box: Box, kind: str) -> None:
-    site = open_site(box.host)
-    assert tell(kind, site, [box.row()], {"limit": 10**30}).value == []
+@pytest.mark.parametrize("tell", [reports.history, reports.commands])
+def test_a_limit_that_no_store_takes_is_everything(box: Box, tell: Callable[..., Report]) -> None:
+    assert tell(open_site(box.host), box.row(), 10**30).value == []
 
 
 def test_a_project_can_change_its_environment(store: History) -> None:

@@ -185,12 +185,12 @@ def test_the_setting_holds_each_deployment_and_its_limit_bounds_what_is_asked_fo
     )
     assert not box.exists(2)
     with pytest.raises(UsageError, match="exceeds the limit of 100 s"):
-        box.ask(op="request", project="hello", request={"token": "t", "confirm": 101})
+        box.ask(op="deploy", project="hello", token="t", confirm=101)
     for wrong in ("confirm=", "confirm=0", "confirm=1.5", "confirm=-3", "confirm=soon", "confirm=1234567890"):
         assert "expected a number of seconds" in box.work().push(options=(wrong,)).text
-    box.ask(op="request", project="hello", request={"kind": "plan", "token": "p"})
+    box.ask(op="plan", project="hello", token="p")
     assert box.ended(2).state == "done", "a plan has nothing to hold"
-    box.ask(op="request", project="hello", request={"kind": "rollback", "target": 1, "token": "r", "nowait": True})
+    box.ask(op="rollback", project="hello", number=1, token="r", nowait=True)
     until(lambda: box.deployment(3).state == "held")
     box.ask(op="cancel", project="hello")
 

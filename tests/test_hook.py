@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from corpushooks.answers import VERSION
 from corpushooks.history import History
 from corpushooks.project import Host
 from corpushooks.run import run
@@ -63,7 +64,7 @@ def test_versions_and_features_are_agreed_on(hook: Hook) -> None:
     asked = peer.asked[0]
     assert re.fullmatch("[0-9a-f]{32}", asked.pop("token"))
     assert asked == {
-        "op": "push", "project": "hello", "repo": "project", "commands": [[OLD, NEW, MASTER]],
+        "v": VERSION, "op": "push", "project": "hello", "repo": "project", "commands": [[OLD, NEW, MASTER]],
         "options": ["only=install", "a b\nc"], "atomic": True, "admission": "",
     }  # fmt: skip
 

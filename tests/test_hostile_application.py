@@ -192,7 +192,7 @@ def besiege(box: Box, victim: Path, period: int) -> int:
 def repair(box: Box, token: str) -> None:
     """Repair the project where an application that never rests broke its roll back."""
     if box.row().broken:
-        box.ask(op="request", project="hello", request={"kind": "repair", "token": token})
+        box.ask(op="repair", project="hello", token=token)
 
 
 def test_a_folder_that_is_swapped_for_a_link_at_any_moment_leads_nowhere(box: Box, victim: Path) -> None:

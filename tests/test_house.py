@@ -13,7 +13,7 @@ import pytest
 
 import corpushooks
 from corpushooks.cli import corpus
-from corpushooks.endpoint import WORDS
+from corpushooks.ssh_commands import WORDS
 
 PACKAGE = Path(corpushooks.__file__).parent
 HOOK = PACKAGE.parent / "hooks/proc-receive"
@@ -21,9 +21,11 @@ HOOK = PACKAGE.parent / "hooks/proc-receive"
 # From the roof to the ground. A module imports from its own floor or from further down.
 FLOORS = {
     "entry": "__main__ cli cli.assign cli.backups cli.check cli.deployments cli.host cli.projects cli.looking cli.keys"
-    " cli.notify cli.run cli.tables cli.base demo daemon shell resetperms",
-    "procedures": "init app_log assigning beyond claiming inspection checkup parts rebuild restart setup doctor"
-    " doctor.patient doctor.soundness doctor.privacy desk freezing gate lookup reports follower watches pulse lanes"
+    " cli.notify cli.run cli.tables cli.base cli.made demo daemon shell resetperms",
+    "procedures": "operations.serving operations.pushes operations.requests operations.hosting operations.call"
+    " projects app_log assigning beyond claiming inspection checkup parts rebuild restart setup doctor"
+    " doctor.patient doctor.soundness doctor.privacy freezing authentication lookup reports follower watches"
+    " pulse lanes"
     " hold acts deploy procedure archives plan inplace task prepare reruns steps trees pillars survivors announce"
     " running setting"
     " saving dumps",
@@ -31,7 +33,8 @@ FLOORS = {
     " site session deadline voice release release_cfg release_checks contents survey edits layout"
     " installer setup.accounts"
     " setup.actions",
-    "doors": "git salt wiring tree outside health history accounts keyring directory authorized_keys log client peer"
+    "doors": "git salt wiring tree outside health history accounts keyring directory authorized_keys log client"
+    " connection"
     " systemd units machine apt notify watch ran terminal backup",  # one thing each
     "rooms behind a door": "tree.drift tree.sync tree.snapshot tree.restore tree.permissions tree.scan tree.entries"
     " tree.differences tree.removal tree.flags tree.descriptors tree.report tree.acl tree.manifest tree.mounts"
@@ -46,7 +49,8 @@ FLOORS = {
     " checks.programs checks.states checks.keys checks.sent checks.texts checks.fixes pages progress view failure"
     " migrations"
     " figures old_logs events records push setup.manual sls deployment config references settings ldap schema"
-    " notice keeping command endpoint keys rights project paths redaction text errors hints",
+    " notice keeping command ssh_commands operations"
+    " operations.table operations.asks answers wire keys rights project paths redaction text errors hints",
 }
 WORKER = {
     f"salt_worker.{path.stem}" for path in PACKAGE.glob("salt_worker/*.py") if path.stem != "__init__"
@@ -71,7 +75,20 @@ ONLY_IN = {  # what is outside -> the modules that may import it
 }
 FILES = [
     path
-    for folder in (".", "backup", "checks", "cli", "doctor", "git", "salt", "screen", "setup", "tree", "salt_worker")
+    for folder in (
+        ".",
+        "backup",
+        "checks",
+        "cli",
+        "doctor",
+        "git",
+        "operations",
+        "salt",
+        "screen",
+        "setup",
+        "tree",
+        "salt_worker",
+    )
     for path in (PACKAGE / folder).glob("*.py")
     if path != PACKAGE / "__init__.py"
 ]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import checkup, git, init, installer
+from corpushooks import checkup, git, installer, projects
 from corpushooks.cli.projects import init_
 from corpushooks.errors import ProcessError, UsageError
 from corpushooks.git import checkouts
@@ -50,10 +50,10 @@ def own(folder: Path, **files: str) -> Path:
     return folder
 
 
-def init_hello(box: Box, installed_by: str, name: str = "hello") -> init.Made:
+def init_hello(box: Box, installed_by: str, name: str = "hello") -> projects.Made:
     store = open_store(box.host)
     try:
-        return init.init(box.host, load(box.host.config_file), store, name, None, None, installed_by)
+        return projects.init(box.host, load(box.host.config_file), store, name, None, None, installed_by)
     finally:
         store.close()
 

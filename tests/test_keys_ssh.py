@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from corpushooks import client, keys, shell
-from corpushooks.endpoint import parse
 from corpushooks.keyring import Keyring
 from corpushooks.keys import Key
 from corpushooks.project import Host
 from corpushooks.run import PIPE, Child, Output, run, spawn, start_time
+from corpushooks.ssh_commands import parse
 from tests.host import FAILING, Box, Work, until
 from tests.seat import heard, sitting
 from tests.sshd import Server, serving

@@ -195,7 +195,7 @@ def gated(new_box: Callable[..., Box], settings: str) -> Box:
     box.ended(1)
     box.work().commit({"index.html": "two", ".salt/10_gate.sls": GATE.format(box.root)})
     assert box.work().push(options=("nowait",)).code == 0
-    box.ask(op="request", project="hello", request={"token": "t", "nowait": True})
+    box.ask(op="deploy", project="hello", token="t", nowait=True)
     until((box.root / "begun").exists)
     return box
 
@@ -406,7 +406,7 @@ def test_a_disk_that_takes_nothing_more_refuses_and_is_survived(box: Box) -> Non
     opened = Path(f"/proc/{box.daemon.pid}/fd")
     until(lambda: not [fd for fd in opened.iterdir() if os.path.lexists(fd) and "/2.log" in os.readlink(fd)])
     with pytest.raises(CorpusError, match=r"the store .* disk"):
-        box.ask(op="request", project="hello", request={"token": "t"})
+        box.ask(op="deploy", project="hello", token="t")
     assert not box.deployment(2).final
     resource.prlimit(box.daemon.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     assert pushing.wait(60) == 1

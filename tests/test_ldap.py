@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from corpushooks import directory, distribution, lookup, shell
+from corpushooks.authentication import Visitor
 from corpushooks.errors import ConfigError, DoorError, RefusedError
-from corpushooks.gate import Visitor
 from corpushooks.history import open_store
 from corpushooks.keyring import Keyring
 from corpushooks.keys import Grant, Key

@@ -158,7 +158,7 @@ def test_a_cancel_stops_it_too(box: Box, kind: str) -> None:
         box.work().commit(files)
         assert box.work().push().code == 0
         box.ended(2)
-        box.ask(op="request", project="hello", request={"kind": "task", "task": "it", "token": "t", "nowait": True})
+        box.ask(op="task", project="hello", task="it", token="t", nowait=True)
     else:
         box.work().commit(files)
         push = box.work().start_push()

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from corpushooks import init
+from corpushooks import projects
 from corpushooks.run import run
 from tests.host import FAILING, Box, Push, tree_of
 from tests.mounts import Mount, mount_dead, mounting, mounts_below, unmount_below
@@ -59,7 +59,7 @@ def good(box: Box) -> Push:
 
 
 def repair(box: Box) -> str:
-    return str(box.ask(op="request", project="hello", request={"kind": "repair", "token": uuid4().hex})["state"])
+    return str(box.ask(op="repair", project="hello", token=uuid4)["state"])
 
 
 @as_root
@@ -213,7 +213,7 @@ def test_a_purge_leaves_what_is_mounted(site: Box, share: Path, mount: Mount) ->
     mount(project.tree / "media", share)
     mount(project.archives, share)
     store = site.history
-    left = init.remove(project, store, purge=True)
+    left = projects.remove(project, store, purge=True)
     store.close()
     assert left[0] == str(project.data)
     assert [line.partition(" ")[0] for line in left[1:]] in (

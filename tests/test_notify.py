@@ -31,10 +31,10 @@ from corpushooks.doctor import privacy
 from corpushooks.doctor.patient import Patient
 from corpushooks.errors import ConfigError, CorpusError, UsageError
 from corpushooks.history import open_store
-from corpushooks.init import init
 from corpushooks.lanes import Lanes
 from corpushooks.notice import Notice, Template, render
 from corpushooks.project import Host
+from corpushooks.projects import init
 from corpushooks.run import Output, run
 from corpushooks.settings import load, parse
 from corpushooks.site import Site
@@ -309,9 +309,9 @@ def test_without_apprise_a_line_says_so(new_box: Callable[..., Box], monkeypatch
 def test_who_recovers_after_a_typing_error_is_told_once(notified: Box, hook: Receiver) -> None:
     fail(notified)
     until(lambda: len(hook.got) == 1)
-    for wrong in ({"kind": "rollback", "target": 1}, {"kind": "task", "task": "clena"}):
+    for op, wrong in (("rollback", {"number": 1}), ("task", {"task": "clena"})):
         with contextlib.suppress(CorpusError):
-            notified.ask(op="request", project="hello", request=wrong)
+            notified.ask(op, project="hello", **wrong)
     with closing(notified.history) as history:
         assert [each.state for each in history.deployments("hello", 1)] == ["refused"]
     mend(notified)

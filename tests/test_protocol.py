@@ -19,12 +19,16 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from corpushooks import client, daemon, desk, layout, log, peer
+from corpushooks import client, connection, daemon, layout, log
+from corpushooks.answers import VERSION
 from corpushooks.deployment import Request
 from corpushooks.errors import NoDaemonError, RefusedError
 from corpushooks.events import Item, Noted, SlsBegan, SlsEnded, StateEnded, Verdict, listed
 from corpushooks.hints import Hint
 from corpushooks.history import History
+from corpushooks.operations import pushes
+from corpushooks.operations.asks import OfProject
+from corpushooks.operations.call import Conversation
 from corpushooks.project import Host
 from corpushooks.run import Child
 from corpushooks.settings import Settings
@@ -45,6 +49,7 @@ from tests.hook_peers import (
     options,
     packet,
     packets,
+    plain,
     refuses,
     says,
 )  # fmt: skip
@@ -52,6 +57,7 @@ from tests.host import until
 
 MASTER = "refs/heads/master"
 PUSH = hello() + commands(MASTER)
+CANCEL = OfProject(project="hello")
 WHOLE = hello("push-options") + commands(MASTER) + options("nowait")
 NO_DAEMON = "the deployment daemon cannot be reached"
 LITTLE = 64 << 20  # bytes of data that a hook may have, whatever is sent to it: by itself it has some 10 MiB
@@ -445,7 +451,7 @@ def test_whatever_the_daemon_says_the_command_gets_a_result_or_an_error(
     host = Host(tmp_path_factory.mktemp("command"))
     with daemon_of(host, says(*said)):
         try:
-            assert isinstance(client.ask(host, {"op": "cancel", "project": "hello"}, str), dict)
+            assert isinstance(client.ask(host, "cancel", CANCEL, str), dict)
         except client.CorpusError as exc:
             assert isinstance(exc.message, str) and isinstance(exc.hint, Hint)
 
@@ -454,12 +460,12 @@ def test_whatever_the_daemon_says_the_command_gets_a_result_or_an_error(
 def test_a_daemon_that_lies_is_none_to_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lie: bytes) -> None:
     monkeypatch.setattr(client, "PATIENCE", 1)
     with daemon_of(Host(tmp_path), says(lie)), pytest.raises(NoDaemonError):
-        client.ask(Host(tmp_path), {"op": "cancel", "project": "hello"}, str)
+        client.ask(Host(tmp_path), "cancel", CANCEL, str)
 
 
 def test_a_command_that_is_refused_unread_is_told_why(tmp_path: Path) -> None:
     with daemon_of(Host(tmp_path), refuses), pytest.raises(RefusedError, match="not allowed") as caught:
-        client.ask(Host(tmp_path), {"op": "cancel", "project": "x" * 1_000_000}, str)
+        client.ask(Host(tmp_path), "cancel", OfProject(project="x" * 1_000_000), str)
     assert str(caught.value.hint) == "so it is"
 
 
@@ -469,7 +475,7 @@ def test_a_daemon_that_says_nothing_is_none_to_the_command(tmp_path: Path, monke
     monkeypatch.setattr(client, "PATIENCE", 1)
     with daemon_of(Host(tmp_path), hangs_until(over)):
         with pytest.raises(NoDaemonError):
-            client.ask(Host(tmp_path), {"op": "cancel", "project": "hello"}, str)
+            client.ask(Host(tmp_path), "cancel", CANCEL, str)
         over.set()
 
 
@@ -492,7 +498,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[daemon.Daemon]
     history.close()
 
 
-FAST = peer.Limits(hello=0.3, answer=0.3)
+FAST = connection.Limits(hello=0.3, answer=0.3)
 
 
 def answer(serving: daemon.Daemon, data: bytes, *, leaves: bool = True) -> list[dict[str, Any]]:
@@ -504,10 +510,10 @@ def answer(serving: daemon.Daemon, data: bytes, *, leaves: bool = True) -> list[
         theirs.sendall(data)
         if leaves:
             theirs.shutdown(socket.SHUT_WR)
-        with suppress(peer.PeerGone):
-            serving._answer(peer.Connection(ours, serving.limits))
+        with suppress(connection.PeerGone):
+            serving._answer(connection.Connection(ours, serving.limits))
         ours.shutdown(socket.SHUT_RDWR)
-        return [json.loads(line) for line in theirs.makefile("rb")]
+        return plain([json.loads(line) for line in theirs.makefile("rb")])
 
 
 def heard(serving: daemon.Daemon, data: bytes) -> list[dict[str, Any]]:
@@ -515,14 +521,14 @@ def heard(serving: daemon.Daemon, data: bytes) -> list[dict[str, Any]]:
     ours, theirs = socket.socketpair()
     with ours, theirs, ThreadPoolExecutor() as pool:
         theirs.sendall(data)
-        reading = pool.submit(lambda: [json.loads(line) for line in theirs.makefile("rb")])
-        serving._answer(peer.Connection(ours, serving.limits))
+        reading = pool.submit(lambda: plain([json.loads(line) for line in theirs.makefile("rb")]))
+        serving._answer(connection.Connection(ours, serving.limits))
         ours.shutdown(socket.SHUT_RDWR)
         return reading.result(60)
 
 
 def line(**asked: Any) -> bytes:
-    return json.dumps(asked).encode() + b"\n"
+    return json.dumps({"v": VERSION, **asked}).encode() + b"\n"
 
 
 PUSHED: dict[str, Any] = {
@@ -531,8 +537,8 @@ PUSHED: dict[str, Any] = {
 }  # fmt: skip
 ASKED: tuple[dict[str, Any], ...] = (
     PUSHED,
-    {"op": "request", "project": "hello", "request": {"kind": "task", "task": "x", "token": "u", "new": ""}},
-    {"op": "follow", "project": "hello", "number": 1, "offset": 0, "whole": True},
+    {"op": "task", "project": "hello", "task": "x", "token": "u", "force": False},
+    {"op": "log", "project": "hello", "number": 1, "offset": 0, "whole": True},
     {"op": "cancel", "project": "hello"},
     {"op": "ping"},
 )
@@ -597,7 +603,7 @@ def test_a_request_byte_by_byte_is_not_awaited_for_ever(serving: daemon.Daemon) 
     with ours, theirs:
         dripper = threading.Thread(target=drip)
         dripper.start()
-        serving._answer(peer.Connection(ours, FAST))
+        serving._answer(connection.Connection(ours, FAST))
         over.set()
         dripper.join()
         assert b"no request came in time" in theirs.recv(1000)
@@ -611,8 +617,8 @@ def test_who_does_not_read_is_left(serving: daemon.Daemon) -> None:
         with suppress(BlockingIOError):
             while True:
                 ours.send(b"x" * 4096)
-        with pytest.raises(peer.PeerGone):
-            serving._answer(peer.Connection(ours, FAST))
+        with pytest.raises(connection.PeerGone):
+            serving._answer(connection.Connection(ours, FAST))
 
 
 @pytest.mark.parametrize("size", [1 << 20, 3 << 20, 8 << 20])
@@ -627,7 +633,7 @@ def test_a_line_without_an_end_is_closed(serving: daemon.Daemon, size: int) -> N
         flooder = threading.Thread(target=flood)
         flooder.start()
         with ours:
-            serving._answer(peer.Connection(ours, FAST))
+            serving._answer(connection.Connection(ours, FAST))
         flooder.join()
         said = json.loads(theirs.recv(1000))["error"]
     assert said == ("the request is too long" if size > FAST.line else "no request came in time")
@@ -644,7 +650,7 @@ def test_a_line_of_a_deployment_is_never_longer_than_a_follower_takes(serving: d
         writer.tell(Verdict("refused", "deploy", "hello", number, reason="the end"))
         writer.close()
         said, told = (
-            heard(serving, line(op="follow", project="hello", number=number, whole=True, events=events))
+            heard(serving, line(op="log", project="hello", number=number, whole=True, events=events))
             for events in (False, True)
         )
     assert said[0]["say"].startswith("ä" * 1000) and said[-2]["say"] == "error: the end"
@@ -681,14 +687,14 @@ def test_a_request_of_too_many_values_is_not_even_parsed(
     with ours, theirs:
         sender = threading.Thread(target=theirs.sendall, args=(data,))
         sender.start()
-        serving._answer(peer.Connection(ours))
+        serving._answer(connection.Connection(ours))
         sender.join()
         assert b"the request is too long" in theirs.recv(1000)
 
 
 @pytest.mark.parametrize("depth", [10, 500, 900, 950, 980, 1000, 5000, 100_000])
 def test_no_depth_is_an_internal_error(serving: daemon.Daemon, depth: int) -> None:
-    nested = b'{"op": "request", "project": "hello", "request": {"x": ' + b"[" * depth + b"]" * depth + b"}}\n"
+    nested = b'{"v": 1, "op": "deploy", "project": "hello", "only": ' + b"[" * depth + b"]" * depth + b"}\n"
     said = answer(serving, nested)
     assert "internal error" not in str(said)
 
@@ -698,12 +704,12 @@ STRANGE = ("\ud83d", "a\ud83d", "\0", "a\0b", "\udcff", "\n", "x" * 60_000, "--u
 
 @pytest.mark.parametrize("word", STRANGE, ids=range(len(STRANGE)))
 def test_no_word_is_an_internal_error(serving: daemon.Daemon, word: str) -> None:
-    for key in ("new", "task", "token", "kind"):
-        wanted = {"kind": "deploy", "token": f"{key} {word}", "nowait": True, key: word}
-        said = answer(serving, line(op="request", project="hello", request=wanted))
+    for key in ("rev", "token"):
+        wanted = {"token": f"{key} {word}", "nowait": True, key: word}
+        said = answer(serving, line(op="deploy", project="hello", **wanted))
         assert said and "internal error" not in str(said), key
     for key, values in (("only", [word]), ("skip", [word]), ("steps", [word])):
-        said = answer(serving, line(op="request", project="hello", request={"token": word, key: values}))
+        said = answer(serving, line(op="deploy", project="hello", token=word, **{key: values}))
         assert said and "internal error" not in str(said), key
         said = answer(serving, line(**{**PUSHED, "options": [f"{key}={word}"]}))
         assert said and "internal error" not in str(said), key
@@ -728,10 +734,10 @@ def test_a_number_of_its_own_making_spares_nobody_the_checks(
     serving: daemon.Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checked: list[str] = []
-    monkeypatch.setattr(desk.git, "commit", lambda repo, name: name)
-    monkeypatch.setattr(desk.Desk, "_check_now", lambda *_: checked.append("now"))
-    monkeypatch.setattr(desk.Desk, "_check_pillar", lambda *_: checked.append("pillar"))
-    monkeypatch.setattr(desk.Desk, "_enqueue", lambda *_: pytest.fail("queued") if not checked else _stop())
+    monkeypatch.setattr(pushes.git, "commit", lambda repo, name: name)
+    monkeypatch.setattr(pushes, "_check_now", lambda *_: checked.append("now"))
+    monkeypatch.setattr(pushes, "_check_pillar", lambda *_: checked.append("pillar"))
+    monkeypatch.setattr(Conversation, "enqueue", lambda *_: pytest.fail("queued") if not checked else _stop())
     for repo in ("project", "pillar"):
         answer(serving, line(**{**PUSHED, "repo": repo, "options": ["deploy"], "token": "new", "number": 1}))
     assert checked == ["now", "pillar", "now"]
@@ -742,8 +748,8 @@ def _stop() -> None:
 
 
 def test_a_token_goes_on_with_its_own_push_only(serving: daemon.Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(desk.git, "commit", lambda repo, name: name)
-    monkeypatch.setattr(desk.Desk, "_check_now", lambda *_: None)
+    monkeypatch.setattr(pushes.git, "commit", lambda repo, name: name)
+    monkeypatch.setattr(pushes, "_check_now", lambda *_: None)
     me = pwd.getpwuid(os.geteuid()).pw_name
     mine = {"repo": "project", "ref": MASTER, "old": OLD, "new": NEW, "who": me, "via": "push", "token": "mine"}
     stolen = "the token is that of another request"
@@ -756,8 +762,8 @@ def test_a_token_goes_on_with_its_own_push_only(serving: daemon.Daemon, monkeypa
 
 
 def test_a_command_says_nothing_of_refs(serving: daemon.Daemon) -> None:
-    given = {"kind": "task", "task": "x", "token": "refs", "repo": "../x", "ref": MASTER, "old": OLD, "via": "push"}
-    number = answer(serving, line(op="request", project="hello", request=given))[0]["number"]
+    given = {"task": "x", "token": "refs", "repo": "../x", "ref": MASTER, "old": OLD, "via": "push"}
+    number = answer(serving, line(op="task", project="hello", **given))[0]["number"]
     found = serving.site.history.deployment("hello", number)
     assert (found.request.repo, found.request.ref, found.request.old) == ("project", "", "")
     assert found.request.via == "command"

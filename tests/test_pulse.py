@@ -57,7 +57,7 @@ def awaited(box: Box, state: str, times: int = 0, name: str = "hello") -> Vital:
 
 
 def said(box: Box) -> list[str]:
-    return box.ask(op="report", report="status", project="hello", options={})["lines"]
+    return box.ask(op="status", project="hello")["lines"]
 
 
 @contextlib.contextmanager
@@ -88,7 +88,7 @@ def test_a_change_is_shown_and_told_once_and_nothing_is_rolled_back(
     assert line.startswith("    failing for ") and line.endswith(f"): command test -e {flag}: exited with 1")
     until(lambda: "unhealthy: hello (prod)" in hook.titles)
     assert (box.row().live, [each.number for each in box.history.deployments("hello")]) == (1, [1])
-    metrics = box.ask(op="report", report="metrics", project="", options={})["lines"]
+    metrics = box.ask(op="metrics", project="")["lines"]
     assert 'corpushooks_healthy{project="hello"} 0' in metrics
     box.kill()  # the next daemon knows what was told
     box.start()
@@ -201,7 +201,7 @@ def test_the_checks_are_those_of_the_release_that_is_live(box: Box) -> None:
     assert work.push().code == 0
     with closing(box.history) as history:
         assert history.vital("hello") is None and history.health("hello") is None
-    box.ask(op="request", project="hello", request={"kind": "rollback"})
+    box.ask(op="rollback", project="hello")
     assert box.ended(4)
     with closing(box.history) as history:
         assert "true" in (history.vital("hello") or Vital("", "")).checks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from corpushooks import git, init
+from corpushooks import git, projects
 from corpushooks.run import run
 from tests.host import Box, until
 from tests.test_command import corpus, said
@@ -56,12 +56,12 @@ def test_asked_for_again_after_an_interruption_it_comes_to_its_end(box: Box, mon
     box.app().push()
     box.ended(1)
     history, project = box.history, box.project()
-    for place, name in ((type(history), "add_project"), (init.layout, "make")):
+    for place, name in ((type(history), "add_project"), (projects.layout, "make")):
         with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
             broken.setattr(place, name, interrupted)
-            init.rename_branch(project, history, box.row(), "main")
+            projects.rename_branch(project, history, box.row(), "main")
         assert box.ref(ref="refs/heads/main") == box.row().code
-    init.rename_branch(project, history, box.row(), "main")
+    projects.rename_branch(project, history, box.row(), "main")
     history.close()
     assert git.head_branch(project.code_git) == "main" and box.work().push("HEAD:refs/deploy/now").code == 0
 

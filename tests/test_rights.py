@@ -20,7 +20,8 @@ from typing import Any
 
 import pytest
 
-from corpushooks import cli, daemon, peer
+from corpushooks import cli, connection, daemon
+from corpushooks.answers import VERSION
 from corpushooks.errors import RefusedError, UsageError
 from corpushooks.history import History
 from corpushooks.project import Host
@@ -101,7 +102,7 @@ def test_what_is_no_project_is_nobodys(name: str) -> None:
 
 
 def test_the_accounts_of_this_machine() -> None:
-    here = peer.accounts()
+    here = connection.accounts()
     me, mine = pwd.getpwuid(os.geteuid()), grp.getgrgid(os.getegid())
     assert (here.user(me.pw_name), here.group(mine.gr_name)) == (me.pw_uid, mine.gr_gid)
     assert here.group_name(mine.gr_gid) == mine.gr_name
@@ -111,7 +112,7 @@ def test_the_accounts_of_this_machine() -> None:
 
 
 def test_places_are_counted() -> None:
-    places = peer.Places(own=3, each=2, others=3)
+    places = connection.Semaphores(own=3, each=2, others=3)
     assert [places.take(0, own=True) for _ in range(4)] == [True] * 3 + [False]
     assert [places.take(7, own=False) for _ in range(3)] == [True, True, False]
     assert [places.take(8, own=False) for _ in range(2)] == [True, False]  # all the others together
@@ -128,7 +129,7 @@ def test_places_are_counted() -> None:
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
 NOT_ALLOWED = {
-    "error": "not allowed", "code": 3, "denied": True,
+    "v": VERSION, "error": "not allowed", "code": 3, "denied": True,
     "hint": "who may: root, the group corpus, for its project the group NAME-deploy, and keys by ssh",
 }  # fmt: skip
 # Becomes somebody else when all is loaded: the interpreter may lie where only root can read.
@@ -175,14 +176,14 @@ def serving(open_folder: Path) -> Iterator[daemon.Daemon]:
     history = History(host.store)
     for name in ("hello", "other"):
         history.add_project(name, "prod", "master")
-    made = daemon.Daemon(Site(host, Settings(), history, FakeEngine()), peer.listen(host.socket))
+    made = daemon.Daemon(Site(host, Settings(), history, FakeEngine()), connection.listen(host.socket))
     made.rights = Rights(os.geteuid(), "corpus", ACCOUNTS, "ssh")
     thread = threading.Thread(target=made.serve)
     thread.start()
     yield made
     made.stop()
     thread.join()
-    until(lambda: not made.places.busy())
+    until(lambda: not made.semaphores.busy())
     history.close()
 
 
@@ -193,7 +194,7 @@ def somebody(uid: int, gid: int, groups: Sequence[int], path: Path, lines: Seque
 
 
 def line(**asked: Any) -> str:
-    return json.dumps(asked) + "\n"
+    return json.dumps({"v": VERSION, **asked}) + "\n"
 
 
 def everything_about(project: Any) -> list[str]:
@@ -201,8 +202,8 @@ def everything_about(project: Any) -> list[str]:
     push = {"op": "push", "repo": "project", "commands": [[OLD, NEW, "refs/heads/master"]], "token": "t", "options": []}
     asked: list[dict[str, Any]] = [
         push,
-        {"op": "request", "request": {"kind": "task", "task": "x", "token": "r"}},
-        {"op": "follow", "number": 1},
+        {"op": "task", "task": "x", "token": "r"},
+        {"op": "log", "number": 1},
         {"op": "cancel"},
         {"op": "app-log", "lines": 1},
         {"op": "freeze", "reason": "why"},
@@ -248,7 +249,7 @@ def test_members_may_whatever_their_group_came_by(serving: daemon.Daemon, gid: s
     answers = dict(zip([*(json.loads(each)["op"] for each in asked)], told, strict=True))
     refused = {name for name, answer in answers.items() if "not allowed" in answer}
     assert refused == (set() if of_the_host else {"freeze", "thaw"}), "which need more than a project's group"
-    assert '"result"' in answers["request"] and '"result"' in answers["ping"] and "only in dev" in answers["watch"]
+    assert '"result"' in answers["task"] and '"result"' in answers["ping"] and "only in dev" in answers["watch"]
     found = serving.site.history.deployment("hello", 1)
     assert (found.request.who, found.request.via) == ("61001", "command")  # there is no such account
 
@@ -263,14 +264,14 @@ def test_who_has_more_groups_than_can_be_asked_for_has_those_of_the_account(serv
 
 @needs_root
 def test_one_caller_keeps_no_other_out(serving: daemon.Daemon) -> None:
-    serving.places = peer.Places(own=4, each=3, others=5)
+    serving.semaphores = connection.Semaphores(own=4, each=3, others=5)
     path = serving.site.host.socket
     with ExitStack() as stack:
         for uid, count in ((61001, 10), (0, 10)):
             given = json.dumps([uid, 61001, [GIDS["corpus"]], str(path), [""] * count, True])
             holder = stack.enter_context(spawn([sys.executable, "-ISc", SOMEBODY, given], stdin=-1, stdout=-1))
             assert holder.stdout and holder.stdout.readline() == b"connected\n"
-        until(lambda: serving.places._taken == {61001: 3, 0: 4, -1: 3})
+        until(lambda: serving.semaphores._taken == {61001: 3, 0: 4, -1: 3})
         full = somebody(61001, 61001, [GIDS["corpus"]], path, [line(op="ping")])
         assert json.loads(full[0])["error"] == "too many connections at once"
         assert '"result"' in somebody(61002, 61002, [GIDS["corpus"]], path, [line(op="ping")])[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from corpushooks import init
+from corpushooks import projects
 from corpushooks.acts import ACTS
 from corpushooks.deployment import Request
 from corpushooks.lanes import Lanes
@@ -116,7 +116,7 @@ def test_failing_rollback_sls_breaks_the_project(box: Box) -> None:
     work.commit({".salt/10_broken.sls": None})
     assert "is broken" in work.push().rejected
     gate.touch()
-    assert box.ask(op="request", project="hello", request={"kind": "repair", "token": "t"})["state"] == "done"
+    assert box.ask(op="repair", project="hello", token="t")["state"] == "done"
     assert box.ref() == good
     assert work.push().code == 0
 
@@ -157,7 +157,7 @@ def test_rollback_command_returns_code_and_pillar(box: Box) -> None:
     pillar.push()
     work.commit({"index.html": "two"})
     work.push()
-    result = box.ask(op="request", project="hello", request={"kind": "rollback", "target": 1, "token": "t"})
+    result = box.ask(op="rollback", project="hello", number=1, token="t")
     assert result["state"] == "deployed"
     row = box.row()
     assert (row.code, row.pillar) == first
@@ -172,7 +172,7 @@ def test_rollback_to_a_deployment_that_was_never_live_is_refused(box: Box) -> No
     work.push()
     work.commit({".salt/10_broken.sls": FAILING})
     work.push()
-    result = box.ask(op="request", project="hello", request={"kind": "rollback", "target": 2, "token": "t"})
+    result = box.ask(op="rollback", project="hello", number=2, token="t")
     assert (result["state"], result["reason"]) == ("refused", "deployment 2 was never live")
 
 
@@ -263,7 +263,7 @@ def test_project_that_was_removed_and_made_again_goes_on(box: Box) -> None:
     box.ended(1)
     before = tree_of(box.project().tree)
     store = box.history
-    init.remove(box.project(), store, purge=False)
+    projects.remove(box.project(), store, purge=False)
     assert store.project("hello") is None
     store.close()
     box.init()
@@ -279,7 +279,7 @@ def test_what_waits_in_a_project_that_is_removed_is_cancelled(box: Box) -> None:
     box.stop()
     store = box.history
     waiting = store.enqueue("hello", Request(kind="task", task="x", token="t"))
-    init.remove(box.project(), store, purge=False)
+    projects.remove(box.project(), store, purge=False)
     done = store.deployment("hello", waiting.number)
     assert (done.state, done.reason) == ("cancelled", "the project was removed")
     assert done.ended
@@ -333,7 +333,7 @@ def test_any_deployment_with_an_archive_can_be_returned_to_and_one_without_says_
         work.commit({"index.html": page})
         assert work.push(flags=("--force",)).code == 0
         box.ended(int(page))
-    done = box.ask(op="request", project="hello", request={"kind": "rollback", "target": 3, "token": "a"})
+    done = box.ask(op="rollback", project="hello", number=3, token="a")
     assert (done["state"], done["number"], done["kind"]) == ("deployed", 6, "rollback")
     assert (box.project().tree / "index.html").read_text() == "3"
     assert (box.row().live, box.ref()) == (6, box.deployment(3).new_code)
@@ -341,7 +341,7 @@ def test_any_deployment_with_an_archive_can_be_returned_to_and_one_without_says_
     code = box.project().code_git
     run(["git", "--git-dir", code, "reflog", "expire", "--expire=now", "--all"])
     run(["git", "--git-dir", code, "gc", "--quiet", "--prune=now"])
-    done = box.ask(op="request", project="hello", request={"kind": "rollback", "target": 1, "token": "b"})
+    done = box.ask(op="rollback", project="hello", number=1, token="b")
     assert (done["state"], done["reason"]) == (
         "refused", "the commits of deployment 1 are gone: its archive was rotated away"
     )  # fmt: skip

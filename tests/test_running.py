@@ -20,8 +20,9 @@ import pytest
 
 from corpushooks import accounts, become, client, command, running
 from corpushooks.command import Account, Ran, Wanted
+from corpushooks.connection import Connection, Semaphores
 from corpushooks.errors import RefusedError, StoreError, UsageError
-from corpushooks.peer import Connection, Places
+from corpushooks.operations.asks import Run
 from corpushooks.ran import Commands
 from corpushooks.redaction import MARK, Redactor
 from corpushooks.run import PIPE, Child, Output, run, spawn, start_time
@@ -68,7 +69,7 @@ def ran(box: Box, *given: str, stdin: bytes = b"") -> Output:
 
 def recorded(box: Box) -> dict[str, Any]:
     """Return what is recorded of the newest command."""
-    return dict(box.ask(op="report", report="commands", project="hello", options={"limit": 1})["value"][0])
+    return dict(box.ask(op="commands", project="hello", limit=1)["value"][0])
 
 
 def started(box: Box, *given: str, stdout: int = PIPE) -> Child[bytes]:
@@ -192,7 +193,7 @@ def test_a_terminal_is_one(host: Box) -> None:
 
 SIZES = """
 import os, signal
-signal.signal(signal.SIGWINCH, lambda *_: print(*reversed(os.get_terminal_size()), flush=True))
+signal.signal(signal.SIGWINCH, lambda *_: os.write(1, "{1} {0}\\n".format(*os.get_terminal_size()).encode()))
 print("go", flush=True)
 while True:
     signal.pause()
@@ -327,8 +328,10 @@ def test_the_environment_takes_little_of_the_client() -> None:
 def test_only_what_the_caller_made_is_taken(host: Box, kind: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     opened = [os.open("/dev/null" if kind == "terminal" else tmp_path / "file", os.O_RDWR) for _ in range(3)]
-    asked = {"op": "run", "project": "hello", "words": ["true"], "term": "", "lang": ""}
-    with pytest.raises(UsageError), client.conversation(host.host, asked) as (link, answers):
+    with (
+        pytest.raises(UsageError),
+        client.conversation(host.host, "run", Run(project="hello", words=("true",))) as (link, answers),
+    ):
         until(lambda: next(answers).get("ready"))
         if kind == "none":
             link.sendall(b"\0")
@@ -369,7 +372,7 @@ def test_what_is_asked_must_be_a_command(host: Box) -> None:
 
 
 def test_places_for_commands_are_given_back() -> None:
-    places = Places()
+    places = Semaphores()
     with places.of_command(1), pytest.raises(RefusedError), places.of_command(1):
         pass
     with places.of_command(1):

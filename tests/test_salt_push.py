@@ -289,6 +289,5 @@ shown:
     assert pillar.push().code == 0
     assert work.push().code == 0
     odd = "{{ 7 * 7 }} {name} {% if x %}"
-    asked = {"op": "set", "project": "hello", "set": [["odd", odd, ""]], "unset": [], "deploy": True, "token": "t"}
-    assert salted.ask(**asked)["state"] == "deployed"
+    assert salted.ask("set", project="hello", pairs=[["odd", odd, ""]], token="t")["state"] == "deployed"
     assert (salted.project().data / "shown").read_text() == f"{odd}|42|{odd}|42\n"

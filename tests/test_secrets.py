@@ -15,6 +15,7 @@ from corpushooks.acts import ACTS
 from corpushooks.deployment import Request
 from corpushooks.history import History
 from corpushooks.lanes import Lanes
+from corpushooks.operations.asks import Task
 from corpushooks.redaction import MARK
 from corpushooks.run import run
 from corpushooks.settings import load
@@ -188,7 +189,7 @@ def test_differences_failures_and_a_roll_back_show_no_secret(salted: Box) -> Non
     check_hidden(box, pushed, FIRST, SECOND)
     assert f"a: {MARK}" in pushed.text, "the excerpt of what was rendered"
 
-    said = box.ask(op="request", project="hello", request={"kind": "rollback", "target": 1, "token": "t"})
+    said = box.ask(op="rollback", project="hello", number=1, token="t")
     assert said["state"] == "deployed"
     check_hidden(box, pushed, FIRST, SECOND)
     assert f"+colour=chartreuse password={MARK}" in box.log(5), "a roll back shows the secrets of both releases"
@@ -406,8 +407,7 @@ def test_a_task_and_a_plan_show_no_secret(box: Box) -> None:
     assert plan.code == 0 and "would" in plan.text and "hunter2" not in plan.text + box.log(1)
     assert work.push().code == 0
     said: list[str] = []
-    asked = {"op": "request", "project": "hello", "request": {"kind": "task", "task": "echo", "token": "t"}}
-    client.ask(box.host, asked, said.append)
+    client.ask(box.host, "task", Task(project="hello", task="echo"), said.append)
     assert f"        it is {MARK} of chartreuse" in "\n".join(said).splitlines() and "hunter2" not in box.log(3)
 
 

@@ -16,9 +16,9 @@ import pytest
 
 from corpushooks import accounts, app_log, follower, restart, services, units
 from corpushooks.app_log import Line, Wanted
+from corpushooks.connection import Connection
 from corpushooks.errors import ConfigError, DoorError, RefusedError
 from corpushooks.follower import Feed
-from corpushooks.peer import Connection
 from corpushooks.project import Host
 from corpushooks.run import run, start_time
 from corpushooks.services import Named, Origin

@@ -48,7 +48,7 @@ def value(box: Box) -> str:
 def sets(box: Box, *pairs: str, unset: tuple[str, ...] = (), deploy: bool = True, source: str = "") -> dict[str, Any]:
     """Ask the daemon as the command does."""
     rows = [[*pair.split("=", 1), source] for pair in pairs]
-    return box.ask(op="set", project="hello", set=rows, unset=list(unset), deploy=deploy, token=os.urandom(8).hex())
+    return box.ask(op="set", project="hello", pairs=rows, keys=tuple(unset), deploy=deploy, token=os.urandom(8).hex())
 
 
 def data(box: Box) -> dict[str, Any]:

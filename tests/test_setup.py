@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from corpushooks import peer, setup
+from corpushooks import connection, setup
 from corpushooks.cli import corpus as command
 from corpushooks.doctor import soundness
 from corpushooks.doctor.patient import Patient
@@ -448,9 +448,9 @@ def check_units(host: Host) -> None:
 def test_the_socket_is_as_the_daemon_makes_it(host: Host) -> None:
     unit = dict(re.findall(r"^(\w+)=(.*)$", plan(host).template("corpushooks.socket"), re.MULTILINE))
     assert unit["ListenStream"] == str(host.socket)
-    assert int(unit["Backlog"]) == peer.BACKLOG
+    assert int(unit["Backlog"]) == connection.BACKLOG
     host.socket.parent.mkdir(parents=True)
-    peer.listen(host.socket).close()
+    connection.listen(host.socket).close()
     assert int(unit["SocketMode"], 8) == host.socket.stat().st_mode & 0o777
 
 

@@ -240,11 +240,11 @@ def see_daemon_tells(box: Box) -> None:
     """See that the daemon starts, and answers as the command does."""
     box.start()
     for word in ("status", "stats", "metrics"):
-        assert "b" in json.dumps(box.ask(op="report", report=word, project="", options={})["value"])
+        assert "b" in json.dumps(box.ask(op=word, project="")["value"])
     for word in ("status", "history", "archives"):
         text = ""
         with contextlib.suppress(CorpusError):
-            text = json.dumps(box.ask(op="report", report=word, project="a", options={"one": True}))
+            text = json.dumps(box.ask(op=word, project="a"))
         assert "internal" not in text
 
 
@@ -349,4 +349,4 @@ def test_a_log_that_is_gone_is_said_to_be(box: Box) -> None:
     assert corpus(box, "log", "b").code == 0
     box.start()
     with pytest.raises(CorpusError, match="the log of deployment 2 of a is missing"):
-        box.ask(op="follow", project="a", number=2, whole=True)
+        box.ask(op="log", project="a", number=2, whole=True)

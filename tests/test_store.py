@@ -133,7 +133,7 @@ def test_a_store_that_is_gone_is_made_anew_from_the_disk(three: Box) -> None:
     pushed = three.work().push()
     assert (pushed.code, three.row().live) == (0, 4)
     three.ended(4)
-    assert three.ask(op="request", project="hello", request={"kind": "rollback", "target": 2})["state"] == "deployed"
+    assert three.ask(op="rollback", project="hello", number=2)["state"] == "deployed"
     assert (three.project().tree / "index.html").read_text() == "page 2"
 
 
@@ -163,7 +163,7 @@ def test_a_broken_project_stays_broken_until_it_is_repaired(box: Box) -> None:
     told(box)
     box.start()
     assert "corpus repair hello" in box.work().push(flags=("--force",)).text
-    assert box.ask(op="request", project="hello", request={"kind": "repair", "token": "r"})["state"] == "done"
+    assert box.ask(op="repair", project="hello", token="r")["state"] == "done"
     assert tree_of(box.project().tree) == before
 
 

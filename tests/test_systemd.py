@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from corpushooks import client, peer
+from corpushooks import client, connection
 from corpushooks.errors import NoDaemonError
 from corpushooks.run import PIPE, Child, spawn
 from tests.host import Box, until
@@ -76,7 +76,7 @@ def told(cold: Box) -> str:
 
 
 def test_a_socket_that_is_given_is_used_and_stays(cold: Box, launch: Launch) -> None:
-    with peer.listen(cold.host.socket) as listener:
+    with connection.listen(cold.host.socket) as listener:
         made = cold.host.socket.lstat().st_ino
         with client.connect(cold.host):  # somebody came before the daemon was there
             child = launch(listener.fileno())
@@ -123,7 +123,7 @@ def test_what_is_meant_for_another_process_is_not_taken(cold: Box, monkeypatch: 
 
 
 def test_it_says_that_it_is_ready_lives_and_stops(cold: Box, launch: Launch, ear: socket.socket) -> None:
-    with peer.listen(cold.host.socket) as listener:
+    with connection.listen(cold.host.socket) as listener:
         child = launch(listener.fileno(), NOTIFY_SOCKET=address(ear), WATCHDOG_USEC="300000")
         assert [ear.recv(100) for _ in range(4)] == [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1", b"WATCHDOG=1"]
         child.terminate()
@@ -132,7 +132,7 @@ def test_it_says_that_it_is_ready_lives_and_stops(cold: Box, launch: Launch, ear
 
 
 def test_what_it_starts_is_not_told_of_the_supervisor(cold: Box, launch: Launch, ear: socket.socket) -> None:
-    with peer.listen(cold.host.socket) as listener:
+    with connection.listen(cold.host.socket) as listener:
         launch(listener.fileno(), NOTIFY_SOCKET=address(ear), WATCHDOG_USEC="9000000")
         work = cold.app(files={".salt/10_env.sls": "say:\n  cmd.run:\n    - name: env\n"})
         assert work.push().code == 0
@@ -141,7 +141,7 @@ def test_what_it_starts_is_not_told_of_the_supervisor(cold: Box, launch: Launch,
 
 
 def test_who_gives_no_sign_of_life_says_where_it_hung(cold: Box, launch: Launch, ear: socket.socket) -> None:
-    with peer.listen(cold.host.socket) as listener:
+    with connection.listen(cold.host.socket) as listener:
         child = launch(listener.fileno(), NOTIFY_SOCKET=address(ear), WATCHDOG_USEC="300000")
         assert [ear.recv(100) for _ in range(2)] == [b"READY=1", b"WATCHDOG=1"]
         threads = Path(f"/proc/{child.pid}/task")
@@ -173,7 +173,7 @@ def test_who_waits_for_a_daemon_that_cannot_start_is_told_so(cold: Box) -> None:
     """Else systemd would start it for them again at once, until it refuses to start it at all."""
     cold.host.config_file.parent.mkdir(parents=True)
     cold.host.config_file.write_text("stop_timeout: soon\n")
-    with peer.listen(cold.host.socket) as listener:
+    with connection.listen(cold.host.socket) as listener:
         asked = [client.connect(cold.host) for _ in range(3)]
         words = [
             sys.executable,

@@ -262,7 +262,7 @@ def test_a_daemon_whose_store_was_made_newer_writes_no_more(box: Box) -> None:
         db.execute(f"PRAGMA user_version = {VERSION + 1}")
         (box.root / "gate").touch()
         with pytest.raises(Exception, match="of a newer corpushooks"):
-            box.ask(op="request", project="hello", request={"token": "t"})
+            box.ask(op="deploy", project="hello", token="t")
         box.kill()
         db.execute(f"PRAGMA user_version = {VERSION}")  # stands for the newer daemon, which knows this version
     box.revive()

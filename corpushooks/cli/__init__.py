@@ -6,7 +6,8 @@ backups       keep data, and bring it back      backup, backups
 check         would it deploy                   check
 run           run a command as the application   run
 assign        set variables                     set, unset
-projects      make and remove them              init, link, unlink, remove
+projects      make and remove them              init, remove
+made          made from the table of operations  archives, stats, link, …
 keys          say who may                       key, freeze, thaw
 notify        try a notification out            notify
 host          what a host needs                 setup, daemon, rebuild, help, demo
@@ -27,7 +28,7 @@ from pathlib import Path
 import click
 
 from corpushooks import __version__, project
-from corpushooks.cli import assign, backups, check, deployments, host, keys, looking, notify, projects, run
+from corpushooks.cli import assign, backups, check, deployments, host, keys, looking, made, notify, projects, run
 from corpushooks.cli.base import Context, Output, of_system
 from corpushooks.client import ADMISSION
 from corpushooks.errors import CorpusError, NotAllowedError, UsageError
@@ -133,3 +134,4 @@ def _again(*flags: str, owner: str = "") -> str:
 for room in (check, assign, deployments, backups, run, looking, projects, keys, notify, host):
     for found in room.COMMANDS:
         corpus.add_command(found)
+made.complete(corpus)

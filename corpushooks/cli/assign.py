@@ -12,11 +12,12 @@ import click
 
 from corpushooks import client
 from corpushooks.assigned import VALUE_LIMIT, of_input
-from corpushooks.cli.base import JSON, NAME, Context, Screen, check_outside, show
+from corpushooks.cli.base import JSON, NAME, Context, Screen, check_outside, tell
 from corpushooks.cli.deployments import finish
-from corpushooks.endpoint import GIVEN
 from corpushooks.errors import UsageError
 from corpushooks.hints import command
+from corpushooks.operations import asks
+from corpushooks.ssh_commands import GIVEN
 from corpushooks.text import shown
 
 NO_DEPLOY = click.option("--no-deploy", is_flag=True, help="Only commit it: it takes effect with the next deployment.")
@@ -39,9 +40,7 @@ def set_(context: Context, name: str, pairs: Sequence[str], no_deploy: bool, as_
     if pairs:
         _ask(context, name, _given(pairs), [], no_deploy=no_deploy, as_json=as_json)
     else:
-        asked = {"op": "report", "report": "set", "project": name, "options": {}}
-        told = client.ask(context.host, asked, click.echo)
-        show(as_json, told["value"], told["lines"])
+        tell(context.told("variables", asks.OfProject(project=name)), as_json)
 
 
 @click.command()
@@ -59,17 +58,23 @@ def unset(context: Context, name: str, keys: Sequence[str], no_deploy: bool, as_
 
 
 def _ask(
-    context: Context, name: str, pairs: Sequence[Sequence[str]], keys: Sequence[str], *, no_deploy: bool, as_json: bool
-) -> None:
+    context: Context,
+    name: str,
+    pairs: Sequence[tuple[str, str, str]],
+    keys: Sequence[str],
+    *,
+    no_deploy: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
     context.row(name)
     if not no_deploy:
         check_outside(context, name, "with --no-deploy it takes effect with the next deployment")
     screen = Screen(err=as_json, lasting=True)
-    asked = {
-        "op": "set", "project": name, "set": [list(pair) for pair in pairs], "unset": list(keys),
-        "deploy": not no_deploy, "token": secrets.token_hex(16), "progress": screen.rewrites,
-    }  # fmt: skip
-    finish(context, name, screen, asked, as_json=as_json)
+    asked = asks.Assign(
+        project=name, pairs=tuple(pairs), keys=tuple(keys), deploy=not no_deploy, token=secrets.token_hex(16),
+        progress=screen.rewrites,
+    )  # fmt: skip
+    finish(context, name, screen, "set" if pairs else "unset", asked, as_json=as_json)
 
 
 def _passed() -> list[str]:

@@ -6,16 +6,14 @@ import json
 import secrets
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
 from typing import Any
 
 import click
 
-from corpushooks.cli.base import JSON, Context, Screen, check_outside, exit_code
-from corpushooks.cli.looking import report
-from corpushooks.deployment import Request
+from corpushooks.cli.base import JSON, Context, Screen, check_outside, exit_code, report
 from corpushooks.errors import UsageError
 from corpushooks.hints import Hint, command
+from corpushooks.operations import asks
 
 EVERY = click.option("--all", "every", is_flag=True, help="Every project, one after the other.")
 
@@ -29,8 +27,7 @@ EVERY = click.option("--all", "every", is_flag=True, help="Every project, one af
 def backup(context: Context, name: str | None, every: bool, nowait: bool, as_json: bool) -> None:
     """Keep data/, the databases, the repositories and the history of a project in the backup repository."""
     names = _named(context, name, every=every)
-    requests = {each: Request(kind="backup", nowait=nowait, token=secrets.token_hex(16)) for each in names}
-    results = [_ask(context, each, request, as_json=as_json) for each, request in requests.items()]
+    results = [_ask(context, each, nowait=nowait, as_json=as_json) for each in names]
     if as_json:
         click.echo(json.dumps(results if every else results[0], indent=2))
     sys.exit(max((exit_code(each["state"]) for each in results), default=0))
@@ -46,14 +43,14 @@ def _named(context: Context, name: str | None, *, every: bool) -> Sequence[str]:
     return [row.name for row in context.history().projects()]
 
 
-def _ask(context: Context, name: str, request: Request, *, as_json: bool) -> dict[str, Any]:
+def _ask(context: Context, name: str, *, nowait: bool, as_json: bool) -> dict[str, Any]:
     """Ask the daemon and show what it says; return what came of it."""
-    if not request.nowait:
+    if not nowait:
         check_outside(context, name, Hint("with --nowait it is queued: ", command("backup", name, "--nowait")))
     screen = Screen(err=as_json, lasting=True)
-    asked = {"op": "request", "project": name, "request": asdict(replace(request, progress=screen.rewrites))}
+    asked = asks.OfRequest(project=name, nowait=nowait, token=secrets.token_hex(16), progress=screen.rewrites)
     try:
-        return screen.ask(context.host, asked)
+        return screen.ask(context.host, "backup", asked)
     except KeyboardInterrupt:
         see = Hint("the backup goes on; see: ", command("log", name, "-f"), ", ", command("cancel", name))
         click.echo(context.host.spell(see), err=True)
@@ -67,7 +64,7 @@ def _ask(context: Context, name: str, request: Request, *, as_json: bool) -> dic
 @click.pass_obj
 def backups(context: Context, name: str, limit: int, as_json: bool) -> None:
     """List the backups of a project, and those that failed, the newest first."""
-    report(context, "backups", name, {"limit": limit}, as_json)
+    report(context, "backups", context.told("backups", asks.History(project=name, limit=limit)), as_json)
 
 
 COMMANDS = (backup, backups)

@@ -15,10 +15,14 @@ from typing import Any
 import click
 
 from corpushooks import client, project, rebuild, view
+from corpushooks.cli import tables
 from corpushooks.deployment import ProjectRow, state_of
 from corpushooks.errors import CorpusError, Fault, NoDaemonError, NotAllowedError, RefusedError, UsageError
 from corpushooks.hints import Advice, Hint, command
 from corpushooks.history import History, open_store
+from corpushooks.operations import serving
+from corpushooks.operations.table import HOST_ITSELF, OPERATIONS
+from corpushooks.reports import Report
 from corpushooks.settings import Settings, load
 from corpushooks.site import MARK, Site, open_site
 from corpushooks.store import is_ours
@@ -76,6 +80,21 @@ class Context:
         except OSError as exc:
             return isinstance(exc, PermissionError)
         return not os.access(self.host.store, os.R_OK | os.W_OK)
+
+    def told(self, name: str, asked: Any) -> Report:
+        """Ask for an operation that needs no conversation: here, or the daemon where only that may use the store."""
+        if self.far:
+            found = client.ask(self.host, name, asked, click.echo)
+            faults = tuple(Fault(**each) for each in found["warnings"])
+            return Report(found["value"], found["lines"], faults, found["hint"])
+        operation = OPERATIONS[name]
+        if operation.about != HOST_ITSELF and asked.project:
+            self.known(asked.project)  # says more of one that is not
+        site = open_site(self.host) if operation.begins else self.site()
+        try:
+            return serving.here(site, name, asked)
+        finally:
+            site.engine.close()
 
     def row(self, name: str) -> ProjectRow | None:
         """Return a project, or None where only the daemon may read the store: it knows who may ask for what."""
@@ -174,9 +193,24 @@ class Screen:
             with suppress(OSError):
                 click.echo(f"warning: the output cannot be written: {exc.strerror}; the deployment goes on", err=True)
 
-    def ask(self, host: project.Host, request: dict[str, Any]) -> dict[str, Any]:
-        """Ask the daemon and show what it says."""
-        return client.ask(host, request, self.say, self.rewrite if self.rewrites else None)
+    def ask(self, host: project.Host, name: str, asked: Any) -> dict[str, Any]:
+        """Ask the daemon for an operation and show what it says."""
+        return client.ask(host, name, asked, self.say, self.rewrite if self.rewrites else None)
+
+
+def tell(told: Report, as_json: bool) -> None:
+    """Print a report as JSON or as lines, and what is wrong beside it."""
+    show(as_json, told.plain, told.lines)
+    warn(told.warnings)
+    if told.hint and not as_json:
+        click.echo(f"hint: {told.hint}", err=True)
+
+
+def report(context: Context, name: str, told: Report, as_json: bool) -> None:
+    """Print what an operation tells: as JSON, as a table where a terminal is, else as plain lines."""
+    if as_json or not sys.stdout.isatty() or not tables.show(name, told.plain, told.lines, context.host.spell):
+        show(as_json, told.plain, told.lines)
+    warn(told.warnings)
 
 
 def show(as_json: bool, value: Any, lines: Sequence[str]) -> None:

@@ -75,7 +75,7 @@ def _project(context: Context, name: str, folder: Path, *, alone: bool) -> Check
     site = context.site()
     with naming(site, [row]):
         checked = checkup.check_project(site, row, folder)
-    warn(warnings_of(site, [row]))
+    warn(warnings_of(site, [row], context.host.spell))
     return checked
 
 

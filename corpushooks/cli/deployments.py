@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -15,28 +15,30 @@ import click
 from corpushooks import client, log, prepare, screen
 from corpushooks.acts import ACTS
 from corpushooks.cli.base import JSON, NAME, Context, Screen, check_outside, exit_code, outcome, show
-from corpushooks.deployment import AS_SET, Request
 from corpushooks.errors import BrokenError
 from corpushooks.hints import Advice, Hint, command
 from corpushooks.lanes import Lanes
+from corpushooks.operations import asks
+from corpushooks.operations.requests import deploying
 from corpushooks.run import came_by
 
 
-def _ask(context: Context, name: str, request: Request, as_json: bool, instead: Advice = "") -> None:
+def _ask(context: Context, operation: str, asked: asks.OfRequest, as_json: bool, instead: Advice = "") -> None:
     """Ask the daemon, show what it says, exit with what came of it; `instead` helps within a deployment."""
+    name = asked.project
     context.row(name)
-    if not request.nowait:
+    if not asked.nowait:
         queued = Hint("with --nowait it is queued: ", command("deploy", name, "--nowait"))
         check_outside(context, name, instead or queued)
     screen = Screen(err=as_json, lasting=True)
-    asked = {"op": "request", "project": name, "request": asdict(replace(request, progress=screen.rewrites))}
-    finish(context, name, screen, asked, as_json=as_json)
+    asked = replace(asked, progress=screen.rewrites, token=secrets.token_hex(16))
+    finish(context, name, screen, operation, asked, as_json=as_json)
 
 
-def finish(context: Context, name: str, screen: Screen, asked: dict[str, Any], *, as_json: bool) -> None:
+def finish(context: Context, name: str, screen: Screen, operation: str, asked: Any, *, as_json: bool) -> None:
     """Ask the daemon for what may become a deployment, show what it says, exit with what came of it."""
     try:
-        result = screen.ask(context.host, asked)
+        result = screen.ask(context.host, operation, asked)
     except KeyboardInterrupt:
         see = Hint("the deployment goes on; see: ", command("log", name, "-f"), ", ", command("cancel", name))
         click.echo(context.host.spell(see), err=True)
@@ -63,7 +65,7 @@ class Lease(click.IntRange):
     """A number of seconds, or nothing: as the settings say."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        return AS_SET if value == "" else int(super().convert(value, param, ctx))
+        return 0 if value == "" else int(super().convert(value, param, ctx))
 
 
 CONFIRM = click.option(
@@ -99,18 +101,19 @@ def deploy(
     dry_run: bool, nowait: bool, here: bool, confirm: int | None, force: bool, insist: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Deploy a commit of project.git; without REV the live one again, with the newest pillar."""
-    request = Request(
-        kind="plan" if dry_run else "deploy", new=rev, only=_words(only), skip=_words(skip),
-        steps=_words(steps), nowait=nowait, confirm=confirm or 0, force=force, insist=insist,
-        token=secrets.token_hex(16),
+    asked = asks.Deploy(
+        project=name, rev=rev, only=_words(only), skip=_words(skip), steps=_words(steps), nowait=nowait, force=force,
+        insist=insist, confirm=confirm,
     )  # fmt: skip
     if here:
-        _deploy_here(context, name, request, as_json)
-    _ask(context, name, request, as_json)
+        _deploy_here(context, asked, "plan" if dry_run else "deploy", as_json)
+    _ask(context, "plan" if dry_run else "deploy", asked, as_json)
 
 
-def _deploy_here(context: Context, name: str, request: Request, as_json: bool) -> None:
+def _deploy_here(context: Context, asked: asks.Deploy, kind: str, as_json: bool) -> None:
     """Be the lane: the project's lock keeps the daemon out meanwhile."""
+    name = asked.project
+    request = replace(deploying(asked, kind), token=secrets.token_hex(16))
     _, row = context.known(name)
     check_outside(context, name, Hint("without --here it can be queued: ", command("deploy", name, "--nowait")))
     site = context.site()
@@ -150,10 +153,8 @@ def rollback(
     context: Context, name: str, number: int, confirm: int | None, force: bool, insist: bool, as_json: bool
 ) -> None:  # fmt: skip
     """Return to the result of deployment NUMBER (code, pillar and its install SLS); default: the one before."""
-    request = Request(
-        kind="rollback", target=number, confirm=confirm or 0, force=force, insist=insist, token=secrets.token_hex(16)
-    )
-    _ask(context, name, request, as_json)
+    asked = asks.Rollback(project=name, number=number, confirm=confirm, force=force, insist=insist)
+    _ask(context, "rollback", asked, as_json)
 
 
 @click.command("watch")
@@ -167,7 +168,8 @@ def watch_(context: Context, name: str, steps: str | None) -> None:
     """
     context.row(name)
     screen = Screen()
-    screen.ask(context.host, {"op": "watch", "project": name, "steps": _words(steps), "progress": screen.rewrites})
+    asked = asks.Watch(project=name, steps=_words(steps), progress=screen.rewrites)
+    screen.ask(context.host, "watch", asked)
 
 
 @click.command()
@@ -177,7 +179,7 @@ def watch_(context: Context, name: str, steps: str | None) -> None:
 @click.pass_obj
 def task(context: Context, name: str, task_name: str, as_json: bool) -> None:
     """Run task_TASK.sls of the live release: no archive, no roll back."""
-    _ask(context, name, Request(kind="task", task=task_name, token=secrets.token_hex(16)), as_json)
+    _ask(context, "task", asks.Task(project=name, task=task_name), as_json)
 
 
 @click.command()
@@ -187,8 +189,8 @@ def task(context: Context, name: str, task_name: str, as_json: bool) -> None:
 @click.pass_obj
 def restart(context: Context, name: str, units: tuple[str, ...], as_json: bool) -> None:
     """Restart the units of systemd that a project names, or those of them that are given, and see that they run."""
-    request = Request(kind="restart", units=units, token=secrets.token_hex(16))
-    _ask(context, name, request, as_json, instead="a state of an SLS file can restart a unit")
+    asked = asks.Restart(project=name, units=units)
+    _ask(context, "restart", asked, as_json, instead="a state of an SLS file can restart a unit")
 
 
 @click.command()
@@ -197,7 +199,7 @@ def restart(context: Context, name: str, units: tuple[str, ...], as_json: bool) 
 @click.pass_obj
 def repair(context: Context, name: str, as_json: bool) -> None:
     """Repair a project whose roll back failed: do it again."""
-    _ask(context, name, Request(kind="repair", token=secrets.token_hex(16)), as_json)
+    _ask(context, "repair", asks.OfRequest(project=name), as_json)
 
 
 @click.command()
@@ -207,8 +209,8 @@ def repair(context: Context, name: str, as_json: bool) -> None:
 def cancel(context: Context, name: str, as_json: bool) -> None:
     """Cancel what runs in a project (it rolls back), else what waits next."""
     context.row(name)
-    asked = {"op": "cancel", "project": name}
-    result = client.ask(context.host, asked, lambda line: click.echo(line, err=True))
+    asked = asks.OfProject(project=name)
+    result = client.ask(context.host, "cancel", asked, lambda line: click.echo(line, err=True))
     show(
         as_json,
         result,
@@ -226,7 +228,7 @@ def confirm(context: Context, name: str, number: int, as_json: bool) -> None:
     context.row(name)
     check_outside(context, name, "it cannot confirm itself")
     screen = Screen(err=True, lasting=True)
-    result = screen.ask(context.host, {"op": "confirm", "project": name, "number": number})
+    result = screen.ask(context.host, "confirm", asks.Confirm(project=name, number=number))
     show(as_json, result, [f"deployment {number} of {name}: {outcome(result['state'], result['reason'])}"])
     sys.exit(exit_code(result["state"]))
 

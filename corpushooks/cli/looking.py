@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 import click
 
 from corpushooks import app_log, client, doctor, inspection, log, screen, setup
-from corpushooks.cli import tables
-from corpushooks.cli.base import JSON, NAME, Context, Output, Screen, exit_code, show, warn
+from corpushooks.cli.base import JSON, NAME, Context, Output, Screen, exit_code, report, show, tell, warn
 from corpushooks.doctor import patient
-from corpushooks.errors import Fault
-from corpushooks.reports import Report, naming, tell, warnings
+from corpushooks.operations import asks
+from corpushooks.reports import naming, warnings
 
 
 @click.command()
@@ -24,35 +22,7 @@ from corpushooks.reports import Report, naming, tell, warnings
 @click.pass_obj
 def status(context: Context, name: str | None, urls: bool, as_json: bool) -> None:
     """Say what is live in each project, and what runs or waits."""
-    told = _told(context, "status", name, {"urls": urls, "one": bool(name)})
-    _show(context, "status", told, as_json)
-
-
-def _told(context: Context, kind: str, name: str | None, options: Mapping[str, Any]) -> Report:
-    """Return a report: our own, or the daemon's where only that may read the store."""
-    if context.far:
-        asked = {"op": "report", "report": kind, "project": name or "", "options": dict(options)}
-        found = client.ask(context.host, asked, click.echo)
-        warnings = (Fault(each["what"], each["repair"]) for each in found.get("warnings", ()))
-        return Report(found["value"], found["lines"], tuple(warnings))
-    site = context.site()
-    try:
-        rows = [context.known(name)[1]] if name else site.history.projects()
-        return tell(kind, site, rows, options)
-    finally:
-        site.engine.close()
-
-
-def _show(context: Context, kind: str, told: Report, as_json: bool) -> None:
-    """Print a report: as JSON, as a table where a terminal is, else as plain lines."""
-    if as_json or not sys.stdout.isatty() or not tables.show(kind, told.value, told.lines, context.host.spell):
-        show(as_json, told.value, told.lines)
-    warn(told.warnings)
-
-
-def report(context: Context, kind: str, name: str, options: Mapping[str, Any], as_json: bool) -> None:
-    """Ask for a report and print it."""
-    _show(context, kind, _told(context, kind, name, options), as_json)
+    report(context, "status", context.told("status", asks.Status(project=name or "", urls=urls)), as_json)
 
 
 @click.command("open")
@@ -61,9 +31,7 @@ def report(context: Context, kind: str, name: str, options: Mapping[str, Any], a
 @click.pass_obj
 def open_(context: Context, name: str, as_json: bool) -> None:
     """Print the addresses where a project answers."""
-    told = _told(context, "open", name, {"needed": not as_json})
-    show(as_json, told.value, told.lines)
-    warn(told.warnings)
+    tell(context.told("open", asks.Open(project=name, needed=not as_json)), as_json)
 
 
 @click.command("history")
@@ -75,36 +43,7 @@ def open_(context: Context, name: str, as_json: bool) -> None:
 def history_(context: Context, name: str, limit: int, commands: bool, as_json: bool) -> None:
     """List the deployments of a project, the newest first."""
     kind = "commands" if commands else "history"
-    _show(context, kind, _told(context, kind, name, {"limit": limit}), as_json)
-
-
-@click.command("archives")
-@NAME
-@JSON
-@click.pass_obj
-def archives(context: Context, name: str, as_json: bool) -> None:
-    """List the archives of a project: what was before each deployment, and what failed."""
-    told = _told(context, "archives", name, {})
-    _show(context, "archives", told, as_json)
-
-
-@click.command()
-@click.argument("name", required=False)
-@JSON
-@click.pass_obj
-def stats(context: Context, name: str | None, as_json: bool) -> None:
-    """Say how often deployments succeed, how long they take, and which SLS files are slow."""
-    told = _told(context, "stats", name, {})
-    _show(context, "stats", told, as_json)
-
-
-@click.command()
-@JSON
-@click.pass_obj
-def metrics(context: Context, as_json: bool) -> None:
-    """Print what Prometheus reads: for a textfile collector, or any scrape that can run a command."""
-    told = _told(context, "metrics", None, {})
-    _show(context, "metrics", told, as_json)
+    report(context, kind, context.told(kind, asks.History(project=name, limit=limit)), as_json)
 
 
 @click.command()
@@ -115,8 +54,7 @@ def metrics(context: Context, as_json: bool) -> None:
 @click.pass_obj
 def diff(context: Context, name: str, a: int, b: int, as_json: bool) -> None:
     """Say what differs between deployments A and B, files and cfg; default: the live one, and what it replaced."""
-    told = _told(context, "diff", name, {"from": a, "to": b})
-    _show(context, "diff", told, as_json)
+    report(context, "diff", context.told("diff", asks.Diff(project=name, old=a, new=b)), as_json)
 
 
 @click.command("log")
@@ -134,8 +72,8 @@ def log_(context: Context, name: str, number: int | None, follow: bool, short: b
     history, row = context.known(name)
     deployment = history.deployment(name, number) if number else history.last(name)
     if follow and not deployment.ended:
-        asked = {"op": "follow", "project": name, "number": deployment.number, "whole": not short}
-        result = Screen().ask(context.host, {**asked, "progress": Screen().rewrites})
+        asked = asks.Follow(project=name, number=deployment.number, whole=not short, progress=Screen().rewrites)
+        result = Screen().ask(context.host, "log", asked)
         sys.exit(exit_code(result["state"]))
     project = context.host.project(name)
     path = project.log_file(deployment.number)
@@ -144,7 +82,7 @@ def log_(context: Context, name: str, number: int | None, follow: bool, short: b
         inspection.check_log(project, deployment)
         found = list(screen.show(log.read(path), whole=not short))
     show(as_json, [one.as_json() for one in found], [text for one in found for text in one.lines])
-    warn(warnings(site, [row]))
+    warn(warnings(site, [row], context.host.spell))
     if follow:
         sys.exit(exit_code(deployment.state))
 
@@ -155,13 +93,15 @@ def _ignore(text: str) -> None:
 
 def _far_log(context: Context, name: str, number: int | None, *, follow: bool, whole: bool, as_json: bool) -> None:
     """Show a log as the daemon feeds it, which is to its end."""
-    asked = {"op": "follow", "project": name, "number": number or 0, "whole": whole}
+    asked = asks.Follow(
+        project=name, number=number or 0, whole=whole, events=as_json, progress=Screen().rewrites and not as_json
+    )
     if as_json:
         told: list[dict[str, Any]] = []
-        result = client.ask(context.host, {**asked, "events": True}, _ignore, hear=told.append)
+        result = client.ask(context.host, "log", asked, _ignore, hear=told.append)
         show(as_json, told, [])
     else:
-        result = Screen().ask(context.host, {**asked, "progress": Screen().rewrites})
+        result = Screen().ask(context.host, "log", asked)
     if follow:
         sys.exit(exit_code(result["state"]))
 
@@ -177,11 +117,11 @@ def _far_log(context: Context, name: str, number: int | None, *, follow: bool, w
 def app_log_(context: Context, name: str, follow: bool, lines: int, as_json: bool) -> None:
     """Show what the application writes: the journal of its units and its log files, as `units` and `logs` name them."""
     context.row(name)
-    asked = {"op": "app-log", "project": name, "follow": follow, "lines": lines, "json": as_json}
+    asked = asks.AppLog(project=name, follow=follow, lines=lines, json=as_json)
     found: list[str] = []
     screen, keeps = Screen(), as_json and not follow
     told = client.ask(
-        context.host, asked, found.append if keeps else screen.say, check=_is_read,
+        context.host, "app-log", asked, found.append if keeps else screen.say, check=_is_read,
         note=lambda text: click.echo(f"warning: {text}", err=True),
     )  # fmt: skip
     if keeps:
@@ -203,8 +143,12 @@ def _is_read() -> None:
 @click.pass_obj
 def config_(context: Context, name: str, origin: bool, show_secrets: bool, as_json: bool) -> None:
     """Print the configuration (cfg) that the SLS files of a project see."""
-    told = _told(context, "config", name, {"origin": origin, "secrets": show_secrets})
-    _show(context, "config", told, as_json)
+    report(
+        context,
+        "config",
+        context.told("config", asks.Config(project=name, origin=origin, secrets=show_secrets)),
+        as_json,
+    )
 
 
 @click.command("doctor")
@@ -217,4 +161,4 @@ def doctor_(context: Context, as_json: bool) -> None:
     sys.exit(1 if any(each.faults for each in found) else 0)
 
 
-COMMANDS = (status, open_, history_, archives, stats, metrics, diff, log_, app_log_, config_, doctor_)
+COMMANDS = (status, open_, history_, diff, log_, app_log_, config_, doctor_)

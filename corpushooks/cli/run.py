@@ -15,6 +15,7 @@ from corpushooks import client, terminal
 from corpushooks.cli.base import NAME, Context
 from corpushooks.errors import CorpusError, NoDaemonError, UsageError
 from corpushooks.hints import command
+from corpushooks.operations.asks import Run
 from corpushooks.text import clean
 
 
@@ -29,10 +30,10 @@ def run(context: Context, name: str, words: tuple[str, ...]) -> None:
     you have one. It ends with your connection, and so does everything that it started. No shell reads it: for pipes
     and variables use sh -c 'COMMAND'.
     """
-    asked = {"op": "run", "project": name, "words": _command(name, words), **_about_us()}
+    asked = Run(project=name, words=_command(name, words), **_about_us())
     context.row(name)
     relay = terminal.relay()
-    with client.conversation(context.host, asked) as (link, answers):
+    with client.conversation(context.host, "run", asked) as (link, answers):
         try:
             result = _run(relay, link, answers)
         except terminal.Left as left:
@@ -42,7 +43,7 @@ def run(context: Context, name: str, words: tuple[str, ...]) -> None:
     sys.exit(result["code"])
 
 
-def _command(name: str, words: tuple[str, ...]) -> list[str]:
+def _command(name: str, words: tuple[str, ...]) -> tuple[str, ...]:
     """Return the command; raise UsageError where there is none, or where an option of ours may have been meant."""
     if words[:1] == ("--",):
         words = words[1:]
@@ -50,7 +51,7 @@ def _command(name: str, words: tuple[str, ...]) -> list[str]:
         raise UsageError(f"{words[0]!r} is not a command; if it is: after --", command("run", name, "--", words[0]))
     if not words:
         raise UsageError("expected a command", command("run", name, "sh"))
-    return list(words)
+    return words
 
 
 def _about_us() -> dict[str, str]:

@@ -17,6 +17,7 @@ from corpushooks.settings import Settings
 from corpushooks.text import differences
 
 URLS = ("code_url", "pillar_url")
+DEFAULT_FORMAT = git.FORMATS[0]
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from corpushooks.answers import VERSION
 from corpushooks.errors import RefusedError, UsageError
 from corpushooks.rights import Accounts, Caller
+from corpushooks.wire import Asked, not_understood
 
 T = TypeVar("T")
 
@@ -29,7 +31,6 @@ BACKLOG = 1024
 PEER_GROUPS = 59  # SO_PEERGROUPS of Linux, which Python has no name for
 OTHERS = -1  # no uid
 WAIT = "wait for some of them to end"
-NUMBER_LIMIT = 1 << 62  # what a store or a file takes
 
 
 class PeerGone(Exception):
@@ -48,7 +49,7 @@ class Limits:
 
 
 @dataclass
-class Places:
+class Semaphores:
     """The connections that callers hold at once: so many that no caller keeps others out, or takes all descriptors."""
 
     own: int = 256  # for root, and as many for whom the daemon runs as
@@ -107,72 +108,6 @@ class Places:
             return bool(self._taken)
 
 
-@dataclass(frozen=True)
-class Asked:
-    """A request as it came: a mapping of which nothing is believed until it is taken out by its type."""
-
-    values: dict[str, Any]
-    limits: Limits = Limits()
-
-    def text(self, key: str) -> str:
-        return self._short(key, _readable(key, self._take(key, str), "strict"))
-
-    def flag(self, key: str) -> bool:
-        return self._take(key, bool, False)
-
-    def number(self, key: str, default: int | None = None) -> int:
-        """Return a whole number that a store or a file takes."""
-        found = self._take(key, int, default)
-        if not 0 <= found < NUMBER_LIMIT:
-            raise not_understood(key)
-        return found
-
-    def words(self, key: str) -> list[str]:
-        words = [_readable(key, word) for word in self._take(key, list)]
-        self._short(key, "".join(words))
-        return words
-
-    def rows(self, key: str, width: int) -> list[list[str]]:
-        """Return a list of so many words each."""
-        rows = self._take(key, list)
-        if not all(type(row) is list and len(row) == width for row in rows):
-            raise not_understood(key)
-        return [[_readable(key, word) for word in row] for row in rows]
-
-    def json(self, key: str) -> str:
-        """Return a mapping as text."""
-        try:
-            text = json.dumps(self._take(key, dict), ensure_ascii=False)
-        except RecursionError:
-            raise not_understood(key) from None
-        return self._short(key, _readable(key, text.replace(r"\u0000", "\0"), "strict"))
-
-    def _take(self, key: str, kind: type[T], default: T | None = None) -> T:
-        found = self.values.get(key, default)
-        if type(found) is not kind:  # true is an int to Python, but not to us
-            raise not_understood(key)
-        return found
-
-    def _short(self, key: str, text: str) -> str:
-        if len(text) > self.limits.text:
-            raise UsageError(f"the request is too long: {key}")
-        return text
-
-
-def _readable(key: str, word: object, errors: str = "surrogateescape") -> str:
-    """Return a word that can be written as bytes: what git hands us need not be UTF-8, but has no NUL."""
-    try:
-        if isinstance(word, str) and b"\0" not in word.encode("utf-8", errors):
-            return word
-    except UnicodeEncodeError:
-        pass
-    raise not_understood(key)
-
-
-def not_understood(what: str = "") -> UsageError:
-    return UsageError("the request is not understood" + (f": {what}" if what else ""))
-
-
 @dataclass
 class Connection:
     """One peer. Who it is says the kernel."""
@@ -180,6 +115,7 @@ class Connection:
     link: socket.socket
     limits: Limits = Limits()
     keyed: bool = False  # it came by ssh, with a key
+    _answered: bool = False
 
     @cached_property
     def uid(self) -> int:
@@ -225,7 +161,7 @@ class Connection:
             if len(data) > self.limits.line:
                 raise UsageError("the request is too long")
         self.link.settimeout(self.limits.answer)
-        return Asked(self._parsed(data), self.limits)
+        return Asked(self._parsed(data), self.limits.text)
 
     def _receive(self, seconds: float) -> bytes:
         try:
@@ -250,9 +186,11 @@ class Connection:
         return found
 
     def send(self, **said: Any) -> None:
-        """Send one line; raise PeerGone where nobody takes it."""
+        """Send one line, the first with the version of the protocol; raise PeerGone where nobody takes it."""
+        first = {} if self._answered else {"v": VERSION}
+        self._answered = True
         try:
-            self.link.sendall(json.dumps(said).encode() + b"\n")
+            self.link.sendall(json.dumps({**first, **said}).encode() + b"\n")
         except OSError as exc:
             raise PeerGone from exc
 

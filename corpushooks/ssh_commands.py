@@ -1,129 +1,34 @@
-"""What may be asked over ssh: git's three programs, and a few words. Values only."""
+"""What may be asked over ssh: git's three programs, and operations by their words. Values only."""
 
 from __future__ import annotations
 
 import re
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 
 from corpushooks.errors import UsageError
 from corpushooks.hints import Spelling, command
-from corpushooks.keys import ADMIN, PUSH, READ
+from corpushooks.keys import HOST, PUSH, READ, Key
+from corpushooks.operations.table import ALL, SSH, TOPIC, Word, by_door
 from corpushooks.project import NAME, NAME_LIMIT, Host
-from corpushooks.services import UNIT
 
+PROGRAM = "corpus-shell"
 GIT = {"receive-pack": PUSH, "upload-pack": READ, "upload-archive": READ}  # git's programs and what they need
 PATH = re.compile(r"/?([a-z0-9][a-z0-9_-]*?)(\.pillar)?(?:\.git)?/?")
-REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./~^-]*")
-NUMBER = re.compile(r"[0-9]{1,9}")
-TOPIC = re.compile(r"[a-z][a-z-]{0,30}")
-TASK = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
-REASON = re.compile(r".*\S.*")
-PAIR = re.compile(r"[^-].*", re.DOTALL)  # whether it is one the command says
-KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 LIMIT = 1000  # characters that a command may have
 FREE_LIMIT = 60_000  # and one that is passed on
 FREE = re.compile(r"\s*([a-z]+)\s+([a-z0-9][a-z0-9_-]*)\s+(?:--\s+)?(\S.*)", re.DOTALL)
 GIVES, GIVES_LIMIT = re.compile(r"(un)?set\s"), 64 << 10  # one that gives values, and its limit
 HELP = command("help")
 GIVEN = "CORPUS_GIVEN"  # in the environment of the command: words that others shall not see among its arguments
-ALL = "--all"  # in the place of a project
 
-
-@dataclass(frozen=True)
-class Word:
-    """One word that may be asked: what it needs, what may follow it, and what it does."""
-
-    right: str
-    takes: tuple[tuple[str, re.Pattern[str]], ...]  # (what people call it, what it looks like)
-    needs: int  # how many of these must be there
-    flags: frozenset[str]
-    does: str
-    more: tuple[str, ...] = ()  # of the command that does it
-    rest: str = ""  # what people call all that follows, which is the caller's own: nothing in it is ours to judge
-    many: bool = False  # of the last of these any number, and nobody else sees them
-    again: bool = False  # of the last of these any number
-    text: bool = False  # the last that it takes is all the rest of the line: ssh passes on no quotes
-    values: Mapping[str, tuple[str, re.Pattern[str]]] = field(default_factory=dict)  # of flags that have one
-
-    @property
-    def usage(self) -> str:
-        names = [name if place < self.needs else f"[{name}]" for place, (name, _) in enumerate(self.takes)]
-        if ALL in self.flags:
-            names[0] = f"{names[0]}|{ALL}"
-        names[-1:] = [f"{name}..." if self.many or self.again else name for name in names[-1:]]
-        given = [f"[{flag} {value}]" for flag, (value, _) in self.values.items() if flag not in self.flags]
-        rest = [self.rest] if self.rest else []
-        flags = (f"[{flag}]" for flag in sorted(self.flags - {"--json", "--no-deploy", ALL, *self.values}))
-        return " ".join([*names, *flags, *given, *rest])
-
-
-PROJECT = ("PROJECT", NAME)
-JSON = frozenset({"--json"})
-WORDS: Mapping[str, Word] = {
-    "help": Word("", (("TOPIC", TOPIC),), 0, frozenset(), "this, or a page of the documentation"),
-    "whoami": Word("", (), 0, frozenset(), "your key, and what it may"),
-    "status": Word(READ, (PROJECT,), 0, JSON, "what is live, and what runs"),
-    "history": Word(
-        READ, (PROJECT,), 1, JSON | {"--commands"}, "the deployments of a project, or what was run in it (right: push)"
-    ),
-    "open": Word(READ, (PROJECT,), 1, JSON, "the addresses where a project answers"),
-    "log": Word(READ, (PROJECT, ("NUMBER", NUMBER)), 1, JSON | {"-f"}, "the log of a deployment; -f follows it"),
-    "app-log": Word(
-        PUSH,
-        (PROJECT,),
-        1,
-        JSON | {"-f"},
-        "what the application writes; -f follows it",
-        values={"-n": ("LINES", NUMBER)},
-    ),
-    "restart": Word(
-        PUSH, (PROJECT, ("UNIT", UNIT)), 1, JSON, "restart the units of a project, or some of them", again=True
-    ),
-    "deploy": Word(
-        PUSH,
-        (PROJECT, ("REV", REVISION)),
-        1,
-        JSON | {"--confirm"},
-        "deploy what is live again, or a commit (--confirm: hold it)",
-        values={"--confirm": ("SECONDS", NUMBER)},
-    ),
-    "plan": Word(PUSH, (PROJECT, ("REV", REVISION)), 1, JSON, "what would change", ("deploy", "--dry-run")),
-    "rollback": Word(
-        PUSH,
-        (PROJECT, ("NUMBER", NUMBER)),
-        1,
-        JSON | {"--confirm"},
-        "return to an earlier deployment (--confirm: hold it)",
-        values={"--confirm": ("SECONDS", NUMBER)},
-    ),
-    "confirm": Word(PUSH, (PROJECT, ("NUMBER", NUMBER)), 2, JSON, "confirm a deployment that is held"),
-    "cancel": Word(PUSH, (PROJECT,), 1, JSON, "stop what runs or waits"),
-    "config": Word(PUSH, (PROJECT,), 1, JSON | {"--origin"}, "the configuration that SLS files see"),
-    "set": Word(
-        PUSH,
-        (PROJECT, ("KEY=VALUE", PAIR)),
-        1,
-        JSON | {"--no-deploy"},
-        "set variables and deploy (--no-deploy: not yet), or list them",
-        many=True,
-    ),
-    "unset": Word(
-        PUSH,
-        (PROJECT, ("KEY", KEY)),
-        2,
-        JSON | {"--no-deploy"},
-        "take that back, and deploy (--no-deploy: not yet)",
-        many=True,
-    ),
-    "task": Word(PUSH, (PROJECT, ("TASK", TASK)), 2, JSON, "run a task"),
-    "run": Word(
-        ADMIN, (PROJECT,), 1, frozenset(), "run a command as the application; a terminal: ssh -t", rest="COMMAND..."
-    ),
-    "freeze": Word(ADMIN, (PROJECT, ("REASON", REASON)), 2, JSON | {ALL}, "refuse to deploy until it thaws", text=True),
-    "thaw": Word(ADMIN, (PROJECT,), 1, JSON | {ALL}, "deploy again"),
-}
+OWN: Mapping[str, Word] = {"help": Word((("TOPIC", TOPIC),)), "whoami": Word()}  # what needs no right
+DOES = {"help": "this, or a page of the documentation", "whoami": "your key, and what it may"}
+OPERATIONS = by_door(SSH)
+WORDS: Mapping[str, Word] = {**OWN, **{name: row.word for name, row in OPERATIONS.items()}}
 
 
 @dataclass(frozen=True)
@@ -155,7 +60,14 @@ def parse(command: str) -> Wanted:
     program = words[0].removeprefix("git-")
     if program != words[0] and program in GIT:
         return _git(program, words[1:])
-    return _word(words[0], *_apart(words[1:], WORDS.get(words[0])))
+    size = 2 if " ".join(words[:2]) in WORDS else 1
+    name = " ".join(words[:size])
+    return _word(name, *_apart(words[size:], WORDS.get(name)))
+
+
+def _right(name: str) -> str:
+    """Return the right that a word needs."""
+    return OPERATIONS[name].right if name in OPERATIONS else ""
 
 
 def _free(command: str) -> Wanted | None:
@@ -170,7 +82,7 @@ def _free(command: str) -> Wanted | None:
         raise UsageError(f"the command cannot be split into words: {exc}".lower(), hint="quote it twice") from None
     if len(command) > FREE_LIMIT or len(found[2]) > NAME_LIMIT or rest in ([], ["--"]):
         raise UsageError(f"usage: {found[1]} {word.usage}", hint=HELP)
-    return Wanted(word.right, found[2], words=(found[1], found[2], "--", *rest))
+    return Wanted(_right(found[1]), found[2], words=(found[1], found[2], "--", *rest))
 
 
 def _split(command: str) -> list[str]:
@@ -192,7 +104,7 @@ def _apart(given: list[str], word: Word | None) -> tuple[list[str], list[str]]:
     flags, plain, left = list[str](), list[str](), given[::-1]
     while left:
         each = left.pop()
-        (flags if each.startswith("-") else plain).append(each)
+        (flags if each.startswith("-") and each != "-" else plain).append(each)
         if (
             word
             and each in word.values
@@ -248,13 +160,13 @@ def _word(name: str, flags: list[str], plain: list[str]) -> Wanted:
     fits = needs <= len(plain) <= len(takes) and known and not word.rest
     if not fits or not all(like.fullmatch(each) for each, (_, like) in zip(plain, takes, strict=False)):
         raise UsageError(f"usage: {name} {word.usage}".rstrip(), hint=HELP)
-    project = plain[0] if plain and takes[0] == PROJECT else ""
+    project = plain[0] if plain and takes[0] == ("PROJECT", NAME) else ""
     if len(project) > NAME_LIMIT:
         raise UsageError("this is no name of a project")
     if word.many:
-        return Wanted(word.right, project, words=(name, *flags, "--", *plain[:1]), given=tuple(plain[1:]))
+        return Wanted(_right(name), project, words=(name, *flags, "--", *plain[:1]), given=tuple(plain[1:]))
     end = ["--"] if word.text else []
-    return Wanted(word.right, project, words=(*(word.more or (name,)), *_for_click(flags), *end, *plain))
+    return Wanted(_right(name), project, words=(*(word.more or name.split()), *_for_click(flags), *end, *plain))
 
 
 def _is_flag(word: Word, flag: str) -> bool:
@@ -269,10 +181,11 @@ def _for_click(flags: list[str]) -> list[str]:
 
 def help_lines() -> list[str]:
     """Return what `help` says."""
-    uses = {name: f"{name} {word.usage}".rstrip() for name, word in WORDS.items()}
+    uses = {name: f"{name} {word.short}".rstrip() for name, word in WORDS.items()}
     width = max(map(len, uses.values()))
     git = "and git push, fetch and clone: ACCOUNT@HOST:PROJECT, its pillar ACCOUNT@HOST:PROJECT.pillar"
-    return [*(f"{uses[name]:<{width}}  {word.does}" for name, word in WORDS.items()), git]
+    does = {**DOES, **{name: row.does for name, row in OPERATIONS.items()}}
+    return [*(f"{use:<{width}}  {does[name]}" for name, use in uses.items()), git]
 
 
 def called(account: str, address: str) -> str:
@@ -282,9 +195,10 @@ def called(account: str, address: str) -> str:
 
 
 def can_ask(words: Sequence[str]) -> bool:
-    """Say whether a command of the host can be given over ssh as it is."""
+    """Say whether a command of the host can be given over ssh as it is, by most who come that way."""
     try:
-        return parse(shlex.join(words)).words != ()
+        found = parse(shlex.join(words))
+        return found.words != () and found.right != HOST
     except UsageError:
         return False
 
@@ -292,3 +206,11 @@ def can_ask(words: Sequence[str]) -> bool:
 def spelling(host: Host, address: str) -> Spelling:
     """Return how commands are typed by whoever comes over ssh; those that cannot be asked there as on the host."""
     return Spelling(str(host.root) if host.embedded else "", address, can_ask)
+
+
+def forced(host: Host, key: Key, certificate: str = "") -> list[str]:
+    """Return the command that a key may run, and nothing else."""
+    root = ["--root", str(host.root)] if host.embedded else []
+    shown = re.sub(r"[^A-Za-z0-9._@+-]", "_", certificate)[:64]
+    program = Path(sys.executable).with_name(PROGRAM)
+    return [str(program), *root, "serve", "--mark", key.mark, key.name, *([f"--certificate={shown}"] if shown else [])]

@@ -58,11 +58,20 @@ def ask(
 
 
 def admit(key: str = "alice", project: str = "hello", right: str = "read", **more: str) -> dict[str, Any]:
-    return {"op": "admit", "key": key, "certificate": "", "right": right, "project": project, "repo": "project", **more}
+    return {
+        "v": 1,
+        "op": "admit",
+        "key": key,
+        "certificate": "",
+        "right": right,
+        "project": project,
+        "repo": "project",
+        **more,
+    }
 
 
-FOLLOW = {"op": "follow", "project": "hello", "number": 0}
-HISTORY = {"op": "report", "report": "history", "project": "hello", "options": {}}
+FOLLOW = {"v": 1, "op": "log", "project": "hello", "number": 0}
+HISTORY = {"v": 1, "op": "history", "project": "hello"}
 
 
 @pytest.fixture
@@ -87,7 +96,7 @@ def test_the_account_may_nothing_without_a_key(gate: daemon.Daemon) -> None:
 def test_a_session_may_what_its_key_may_with_its_project(gate: daemon.Daemon) -> None:
     *told, token = ask(
         gate, admit(), FOLLOW, {**FOLLOW, "project": "other"}, {"op": "cancel", "project": "hello"},
-        {"op": "report", "report": "config", "project": "hello", "options": {}}, HISTORY,
+        {"op": "config", "project": "hello"}, HISTORY,
     )  # fmt: skip
     assert told[0]["result"]["who"] == "alice" and len(token) == 32
     assert told[1]["error"] == "hello was never deployed"  # it was asked, and answered
@@ -162,12 +171,12 @@ def test_one_key_leaves_room_for_others(gate: daemon.Daemon) -> None:
     ask(gate, admit())  # it serves: its lanes were woken
     until(lambda: not gate.lanes.busy())
     history.enqueue("hello", Request())  # and nobody wakes one now: it never ends
-    follow = {"op": "follow", "project": "hello", "number": 1, "progress": True}
-    given = json.dumps([SSH, str(gate.site.host.socket), admit(), follow, gate.places.key])
+    follow = {"op": "log", "project": "hello", "number": 1, "progress": True}
+    given = json.dumps([SSH, str(gate.site.host.socket), admit(), follow, gate.semaphores.key])
     *told, last = json.loads(run([sys.executable, "-ISc", MANY, given]).text)
     assert all("say" in one for one in told)
     assert last["error"] == "too many connections at once with the key alice"
-    until(lambda: not gate.places._keys)
+    until(lambda: not gate.semaphores._keys)
 
 
 @needs_root

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from corpushooks import endpoint
-from corpushooks.endpoint import Wanted, parse
+from corpushooks import ssh_commands
 from corpushooks.errors import UsageError
 from corpushooks.hints import Hint, command
 from corpushooks.project import Host
+from corpushooks.ssh_commands import Wanted, parse
 
 TAKEN = {
     "": Wanted("", words=("help",)),
@@ -56,10 +56,32 @@ TAKEN = {
         "push", "hello", words=("set", "--", "hello"), given=("a=1\n2", "b=" + "x" * 2000)
     ),
     "unset hello a.b c": Wanted("push", "hello", words=("unset", "--", "hello"), given=("a.b", "c")),
+    "repair hello": Wanted("push", "hello", words=("repair", "hello")),
+    "diff hello 3 4": Wanted("push", "hello", words=("diff", "hello", "3", "4")),
+    "archives hello": Wanted("read", "hello", words=("archives", "hello")),
+    "metrics": Wanted("read", words=("metrics",)),
+    "init hello --env prod --installer=php --ssh-key": Wanted(
+        "host", "hello", words=("init", "--env=prod", "--installer=php", "--ssh-key", "hello")
+    ),
+    "remove hello --purge": Wanted("host", "hello", words=("remove", "--purge", "hello")),
+    "rename-branch hello main": Wanted("host", "hello", words=("rename-branch", "hello", "main")),
+    "key list --json": Wanted("host", words=("key", "list", "--json")),
+    "key add jo - --read --project a --project b --expires 90d": Wanted(
+        "host",
+        words=("key", "add", "--read", "--project=a", "--project=b", "--expires=90d", "jo", "-"),
+    ),
+    "key set jo --every-project --expires never": Wanted(
+        "host", words=("key", "set", "--every-project", "--expires=never", "jo")
+    ),
+    "key remove jo": Wanted("host", words=("key", "remove", "jo")),
+    "key test jo hello": Wanted("host", words=("key", "test", "jo", "hello")),
     "task hello backup": Wanted("push", "hello", words=("task", "hello", "backup")),
 }
 REFUSED = [
-    "sh", "bash -c id", "init hello", "remove hello --purge", "daemon", "key list", "corpus status", "Status",
+    "sh", "bash -c id", "init", "init Hello", "init hello --x", "init hello --installer ../x", "remove", "daemon",
+    "key",
+    "key list x", "key add jo", "key add jo /etc/shadow", "key add jo - --expires soon", "rebuild",
+    "corpus status", "Status",
     "git-receive-pack", "git-receive-pack hello other", "git-receive-pack --help", "git-upload-pack --strict hello",
     "git-upload-pack '../hello'", "git-upload-pack '/srv/projects/hello/git/project.git'", "git-upload-pack '~/hello'",
     "git-upload-pack 'hello;id'", "git-upload-pack hello\nid", "git-shell hello", "git status", "git",
@@ -93,16 +115,16 @@ def test_nothing_else_may_be_asked(command: str) -> None:
 
 
 def test_every_word_is_in_help() -> None:
-    text = "\n".join(endpoint.help_lines())
-    assert all(f"\n{name} " in f"\n{text}" for name in endpoint.WORDS)
+    text = "\n".join(ssh_commands.help_lines())
+    assert all(f"\n{name} " in f"\n{text}" for name in ssh_commands.WORDS)
     assert "log PROJECT [NUMBER] [-f]" in text
-    assert all(len(line) <= 100 for line in endpoint.help_lines())
+    assert all(len(line) <= 100 for line in ssh_commands.help_lines())
 
 
 def test_commands_in_hints_are_those_of_ssh() -> None:
-    said = Hint(command("log", "hello", 2), "; then ", command("repair", "hello"), ", ", command("status"))
-    typed = endpoint.spelling(Host(), "corpus@example.org")(said)
-    assert typed == "ssh corpus@example.org log hello 2; then corpus repair hello, ssh corpus@example.org status"
+    said = Hint(command("log", "hello", 2), "; then ", command("init", "hello"), ", ", command("status"))
+    typed = ssh_commands.spelling(Host(), "corpus@example.org")(said)
+    assert typed == "ssh corpus@example.org log hello 2; then corpus init hello, ssh corpus@example.org status"
 
 
 RUN = {

@@ -1,4 +1,4 @@
-"""The gate: who a caller of the daemon is, and whom sshd let in with which key.
+"""Authentication: who a caller of the daemon is, and whom sshd let in with which key.
 
 All keys share one account, so its uid says nothing. A session of ssh is admitted by what sshd started for its key; the
 token that it gets is bound to key, project and that process, and what the process starts presents it.
@@ -14,12 +14,13 @@ from typing import Any
 import structlog
 
 from corpushooks import git, layout, lookup
+from corpushooks.connection import Connection
 from corpushooks.errors import CorpusError, GitError, RefusedError, UsageError
 from corpushooks.hints import command
 from corpushooks.history import History
 from corpushooks.keyring import Keyring
-from corpushooks.keys import ADMIN, ANY, RIGHTS, Key, levels
-from corpushooks.peer import Asked, Connection
+from corpushooks.keys import ADMIN, ANY, HOST, RIGHTS, Key, levels
+from corpushooks.operations.asks import Admit
 from corpushooks.project import Host
 from corpushooks.rights import Caller, Rights
 from corpushooks.run import ancestors, start_time
@@ -31,7 +32,7 @@ ENDED = RefusedError("this session is over, or its key is no longer here", hint=
 
 
 @dataclass(frozen=True)
-class Visitor:
+class Principal:
     """Who asks: an account of this machine, or whoever came with a key."""
 
     who: str
@@ -41,28 +42,27 @@ class Visitor:
     project: str = ""  # a key's session is for one, or asks of all
 
     def may(self, project: str, right: str) -> bool:
-        """Say whether a visitor has a right on a project, which need not exist."""
+        """Say whether a principal has a right on a project, which need not exist."""
         if self.key:
             return self.project in ("", project) and not self.key.refusal(right, project)
+        if right in (ADMIN, HOST):
+            return self.rights.everything(self.caller)
         return self.rights.may(self.caller, project)
 
     def admin(self, project: str) -> bool:
-        """Say whether a visitor may insist where a project is frozen, and see its secrets."""
-        if self.key:
-            return self.may(project, ADMIN)
-        return self.rights.everything(self.caller)
+        """Say whether a principal may insist where a project is frozen, and see its secrets."""
+        return self.may(project, ADMIN)
 
-    def admin_of_all(self) -> bool:
-        """Say whether a visitor is that of every project, also of those that are yet to be made."""
+    def may_all(self, right: str) -> bool:
+        """Say whether a principal has a right on every project, also on those that are yet to be made."""
         if self.key:
-            return (
-                self.project == "" and not self.key.refusal(ADMIN) and levels(self.key).get(ANY) == RIGHTS.index(ADMIN)
-            )
+            general = levels(self.key).get(ANY, -1)
+            return self.project == "" and not self.key.refusal(right) and general >= RIGHTS.index(right)
         return self.rights.everything(self.caller)
 
 
 @dataclass(frozen=True)
-class Gate:
+class Authentication:
     """Who comes in at a host."""
 
     host: Host
@@ -70,49 +70,50 @@ class Gate:
     rights: Rights
     settings: Settings
 
-    def visitor(self, peer: Connection, asked: Asked) -> Visitor:
+    def principal(self, connection: Connection, admission: str) -> Principal:
         """Return who asks. A session of ssh is its key, whatever else its account may."""
-        token = asked.text("admission") if "admission" in asked.values else ""
-        if not token:
-            return Visitor(peer.who, self.rights, peer.caller)
-        peer.keyed = True
+        if not admission:
+            return Principal(connection.who, self.rights, connection.caller)
+        connection.keyed = True
         keyring = Keyring(self.history)
-        found = keyring.admission(token)
+        found = keyring.admission(admission)
         key = keyring.key(found.key) if found else None
-        if not found or not key or (found.pid, found.start) not in ancestors(peer.pid) or key.refusal(found.right):
+        if not found or not key or key.refusal(found.right):
             raise ENDED
-        return Visitor(found.who, self.rights, peer.caller, key, found.project)
+        if (found.pid, found.start) not in ancestors(connection.pid):
+            raise ENDED
+        return Principal(found.who, self.rights, connection.caller, key, found.project)
 
-    def admit(self, peer: Connection, asked: Asked) -> dict[str, Any]:
+    def admit(self, connection: Connection, asked: Admit) -> dict[str, Any]:
         """Let in what sshd started for a key; raise RefusedError, which tells no secret: a project that is not there
         and one that is not for this key are the same."""
-        if not (self.rights.is_account(peer.caller) or self.rights.is_own(peer.uid)):
+        if not (self.rights.is_account(connection.caller) or self.rights.is_own(connection.uid)):
             raise RefusedError("only the account of ssh is let in with a key")
-        peer.keyed = True
-        right, project, start = asked.text("right"), asked.text("project"), start_time(peer.pid)
+        connection.keyed = True
+        right, project, start = asked.right, asked.project, start_time(connection.pid)
         ring = Keyring(self.history)
-        key = ring.key(asked.text("key"))
-        mark = asked.text("mark") if "mark" in asked.values else ""  # none: a line of a file that an older one wrote
-        if key is None or start is None or mark not in ("", key.mark):  # a connection may outlive the key it came with
+        key = ring.key(asked.key)
+        # No mark: a line of a file that an older version wrote. A connection may outlive the key it came with.
+        if key is None or start is None or asked.mark not in ("", key.mark):
             raise ENDED
         key = lookup.still(ring, self.settings, key, _warn)  # so may it outlive what the directory says of its person
         if key is None:
             raise ENDED
         if right not in ("", *RIGHTS):
             raise UsageError("the request is not understood: right")
-        who = "/".join([key.who, *filter(None, [re.sub(r"[^A-Za-z0-9._@+-]", "_", asked.text("certificate"))[:64]])])
+        who = "/".join([key.who, *filter(None, [re.sub(r"[^A-Za-z0-9._@+-]", "_", asked.certificate)[:64]])])
         needed = right or RIGHTS[0]
         self._check(key, needed, project)
         _forget_the_dead(ring)
-        made = ring.admit(key, who, needed, project, (peer.pid, start))
+        made = ring.admit(key, who, needed, project, (connection.pid, start))
         told = {"admission": made.token, "who": who, "may": key.may, "expires": key.expires}
         return {**told, **self._paths(project, asked)}
 
-    def _paths(self, project: str, asked: Asked) -> dict[str, str]:
+    def _paths(self, project: str, asked: Admit) -> dict[str, str]:
         """Return where git reads a repository, where it pushes to it, and what to say before the first push."""
         if not project:
             return {}
-        found, repo = self.host.project(project), asked.text("repo")
+        found, repo = self.host.project(project), asked.repo
         path = layout.repo_path(found, repo)
         note = _of_first_push(project, path)
         return {"path": str(path), "entrance": str(layout.entrance(found, repo)), "note": note}

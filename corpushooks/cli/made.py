@@ -1,0 +1,41 @@
+"""The commands that are made from the table of operations: those that need no words of their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from corpushooks.cli.base import Context, check_outside, report
+from corpushooks.operations.table import COMMAND, JSON, Operation, by_door
+
+
+def complete(group: click.Group) -> None:
+    """Give a group a command for each operation that has this door and none yet; one of two words is in a subgroup."""
+    for name, row in by_door(COMMAND).items():
+        first, _, second = name.partition(" ")
+        inner = group.commands.get(first)
+        if second and isinstance(inner, click.Group) and second not in inner.commands:
+            inner.add_command(command_of(row, second))
+        elif not second and inner is None and not row.part_of:
+            group.add_command(command_of(row, name))
+
+
+def command_of(row: Operation, name: str) -> click.Command:
+    """Return the command that asks for an operation: its words and flags are the fields of what is asked."""
+
+    def act(context: Context, as_json: bool, **given: Any) -> None:
+        found = {field: value for field, value in given.items() if value is not None}
+        if row.alone:
+            check_outside(context, found["project"], "ask again when it has ended")
+        report(context, row.name, context.told(row.name, row.asks(**found)), as_json)
+
+    word = row.word
+    params: list[click.Parameter] = [
+        click.Argument([called.lower()], metavar=called, required=place < word.needs)
+        for place, (called, _) in enumerate(word.takes)
+    ]
+    params += [click.Option([flag], is_flag=True) for flag in sorted(word.flags - {JSON})]
+    params.append(click.Option([JSON, "as_json"], is_flag=True, help="Print JSON."))
+    text = f"{row.does[0].upper()}{row.does[1:]}."
+    return click.Command(name, params=params, callback=click.pass_obj(act), help=text)

@@ -1,0 +1,12 @@
+"""All that can be asked of a host, once: with its right, what it asks and gives, and by which doors.
+
+table     the operations: name, right, what they ask and give, doors, words over ssh
+asks      what each asks, field by field
+call      one operation that is asked for
+serving   judges who asks, and does what is asked; answers over the socket, or in this process
+pushes    what git's hook asks
+requests  deployments and all that has their log: ask for one, follow it, cancel it, set, watch, run
+hosting   keys, projects, freezes: what concerns the host
+
+The table and what is asked are values: whoever asks loads no more. What is done is bound in `serving`.
+"""

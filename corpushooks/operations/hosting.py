@@ -1,0 +1,282 @@
+"""What concerns the host: its projects, the keys that are let in, and what is frozen."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from typing import Any
+
+from corpushooks import authorized_keys, freezing, hints, keys, lookup, projects
+from corpushooks.errors import CorpusError, Fault, RefusedError, UsageError
+from corpushooks.hints import Hint, command
+from corpushooks.keyring import Keyring
+from corpushooks.keys import Grant, Key
+from corpushooks.locks import locked
+from corpushooks.operations import asks
+from corpushooks.operations.call import Call
+from corpushooks.reports import Report
+from corpushooks.ssh_commands import forced
+from corpushooks.text import differences
+
+LIST = command("key", "list")
+NO_KEYS = Hint("no keys: ", command("key", "add", "NAME", "FILE"))
+
+
+# what is frozen
+
+
+def freeze(call: Call[asks.Freeze]) -> Report:
+    """Refuse to deploy a project, or the whole host."""
+    project = call.asked.project
+    found = freezing.freeze(call.site.history, project, call.asked.reason, call.principal.who)
+    call.site.event("freeze", {"project": project, "by": call.principal.who})
+    return Report(found.as_json(), found.lines())
+
+
+def thaw(call: Call[asks.OfProjects]) -> Report:
+    """Deploy it again."""
+    project = call.asked.project
+    found = freezing.thaw(call.site.history, project)
+    call.site.event("thaw", {"project": project, "by": call.principal.who})
+    return Report(found.as_json(), found.lines())
+
+
+# projects
+
+
+@contextmanager
+def _alone(call: Call[Any], name: str) -> Iterator[None]:
+    """Hold the lock of a project."""
+    with locked(call.site.host.project(name), call.check):
+        yield
+
+
+def init(call: Call[asks.Init]) -> Report:
+    """Make a project, or repair one."""
+    asked, site = call.asked, call.site
+    site.host.project(asked.project)
+    if "/" in asked.installer and not call.here:
+        raise UsageError("an installer of your own is a folder of the host", "on the host, as root, it can be named")
+    with _alone(call, asked.project):
+        made = projects.init(
+            site.host, site.settings, site.history, asked.project, asked.env or None, asked.branch or None,
+            asked.installer or None, own_key=asked.ssh_key, hashed=asked.object_format or None,
+        )  # fmt: skip
+    _note(call, made.project, "made" if made.new else "repaired")
+    lines = [f"{'made' if made.new else 'repaired'} {made.project} ({made.environment}, deploys {made.branch})"]
+    lines += [f"changed {change}" for change in made.changes]
+    lines += [f"note: {note}" for note in made.notes]
+    access = ["Its configuration and secrets:", f"    git clone {made.pillar_url}"]
+    return Report(made, [*lines, "", *_next(call, made), "", *access])
+
+
+def _note(call: Call[Any], project: str, what: str) -> None:
+    """Tell whoever runs the host."""
+    call.site.event("project", {"project": project, "what": what, "by": call.principal.who})
+
+
+def _next(call: Call[asks.Init], made: projects.Made) -> list[str]:
+    """Return what a developer types next."""
+    push = [f"git config remote.{made.environment}.push HEAD:refs/deploy/now", f"git push {made.environment}"]
+    if not made.commit:
+        return [*_other_hash(made), "In your working copy:", f"    git remote add {made.environment} {made.code_url}",
+                *(f"    {line}" for line in push)]  # fmt: skip
+    return [
+        f"Its first commit, {made.commit[:7]}, can be deployed as it is:",
+        f"    {call.spell(command('deploy', made.project))}",
+        "",
+        "Your working copy of it; add your files, commit, push:",
+        f"    git clone --origin {made.environment} {made.code_url} {made.project}",
+        f"    cd {made.project}",
+        *(f"    {line}" for line in push),
+    ]
+
+
+def _other_hash(made: projects.Made) -> list[str]:
+    """Return how a repository is made that can push to one whose hash is not git's default."""
+    if made.object_format == projects.DEFAULT_FORMAT:
+        return []
+    return [f"Its commits are {made.object_format}. A working copy that can push them:",
+            f"    git init --object-format={made.object_format}"]  # fmt: skip
+
+
+def link(call: Call[asks.OfProject]) -> Report:
+    """Let Salt see a project."""
+    name = call.row.name
+    with _alone(call, name):
+        projects.link(call.site.host.project(name), call.site.history)
+    return Report({"project": name, "linked": True}, [f"linked {name}"])
+
+
+def unlink(call: Call[asks.OfProject]) -> Report:
+    """Take a project out of Salt's sight."""
+    name = call.row.name
+    with _alone(call, name):
+        projects.unlink(call.site.host.project(name))
+    return Report({"project": name, "linked": False}, [f"unlinked {name}; its next deployment links it again"])
+
+
+def remove(call: Call[asks.Remove]) -> Report:
+    """Forget a project."""
+    name = call.row.name
+    with _alone(call, name):
+        left = projects.remove(call.site.host.project(name), call.site.history, purge=call.asked.purge)
+    _note(call, name, "purged" if call.asked.purge else "removed")
+    return Report({"project": name, "left": left}, [f"removed {name}", *(f"left: {path}" for path in left)])
+
+
+def rename_branch(call: Call[asks.RenameBranch]) -> Report:
+    """Rename the branch that deploys."""
+    site, name = call.site, call.row.name
+    projects.check_idle(site.history, name)  # else it would wait for its lock
+    with _alone(call, name):
+        row = site.known(name)
+        lines = projects.rename_branch(site.host.project(name), site.history, row, call.asked.branch)
+    return Report({"project": name, "before": row.branch, "branch": call.asked.branch}, lines)
+
+
+# keys
+
+
+def key_list(call: Call[asks.Nothing]) -> Report:
+    """Tell which keys are let in."""
+    found = _ring(call).all()
+    return Report([told(key) for key in found], [_line(key) for key in found] or [call.spell(NO_KEYS)])
+
+
+def key_add(call: Call[asks.KeyAdd]) -> Report:
+    """Add a key; one that is here gets these rights as well."""
+    asked, ring = call.asked, _ring(call)
+    kind, blob, _ = keys.parse(asked.key)
+    if asked.principals and not asked.authority:
+        raise UsageError("--principal is for the key of an authority", hint="give --authority too")
+    end = keys.expiry(asked.expires, time.time()) if asked.expires else None
+    wanted = Key(
+        keys.check_key_name(asked.name), kind, blob, keys.check_right(asked.right),
+        keys.check_projects(asked.projects), end, asked.authority, keys.check_principals(asked.principals),
+        by=call.principal.who,
+    )  # fmt: skip
+    ring.check(wanted)  # before the file is written: there it would open in the name of another
+    before = ring.holding(blob)
+    after = keys.gained(before, wanted) if before else wanted
+    report = _put(call, ring, before, after)
+    if before and keys.levels(wanted) != keys.levels(after):
+        only = Hint("for these rights only: ", command("key", "set", asked.name, *_words(wanted)))
+        return replace(report, hint=call.spell(only))
+    return report
+
+
+def _words(key: Key) -> list[str]:
+    """Return the options that ask for the first right of a key."""
+    named = [word for each in key.projects for word in ("--project", each)]
+    return [f"--{key.right}", *(named or ["--every-project"])]
+
+
+def key_set(call: Call[asks.KeySet]) -> Report:
+    """Change what a key may; what is not given stays as it is."""
+    asked, ring = call.asked, _ring(call)
+    before = _known(ring, asked.name)
+    if asked.principals and not before.authority:
+        raise UsageError(f"{asked.name} is not an authority's key: it has no principals", hint=LIST)
+    if asked.every_project and asked.projects:
+        raise UsageError("give --project or --every-project, not both")
+    named = keys.check_projects(asked.projects) if asked.projects or asked.every_project else None
+    after = _rights(before, keys.check_right(asked.right) if asked.right else None, named)
+    if asked.expires:
+        end = None if asked.expires == "never" else keys.expiry(asked.expires, time.time())
+        after = replace(after, expires=end)
+    principals = keys.check_principals(asked.principals) or after.principals
+    return _put(call, ring, before, replace(after, by=call.principal.who, principals=principals))
+
+
+def _rights(key: Key, right: str | None, projects: tuple[str, ...] | None) -> Key:
+    """Return a key with another right, on other projects; where it has several, both must be said."""
+    if right is None and projects is None and not key.source:
+        return key
+    if (key.more or key.source) and (right is None or projects is None):
+        hint = Hint(command("key", "set", key.name, f"--{right or key.right}", "--every-project"), ", or --project P")
+        raise UsageError(f"give a right and projects: {key.name} has {key.may}", hint)
+    own = replace(key, source="", person="", seen=None, more=())  # by hand, where it was of a directory
+    return replace(own, right=right or key.right, projects=key.projects if projects is None else projects)
+
+
+def _put(call: Call[Any], ring: Keyring, before: Key | None, after: Key) -> Report:
+    """Record a key, and say what changed. Nobody gives more than they have, nor to a time when they have it no more."""
+    keys.check_grants(after)
+    if call.principal.key:
+        keys.check_within(call.principal.key, after)
+    _write_file(call, [*(key for key in ring.all() if key.name != after.name), after])
+    made, was = ring.add(after), told(before) if before else None
+    call.site.event("key", {"key": made.name, "may": made.may, "by": call.principal.who})
+    if before is None:
+        lines = [_line(made)]
+    elif changes := differences({"name": before.name, **before.told}, {"name": made.name, **made.told}):
+        lines = [f"changed {made.name}", *changes]
+    else:
+        lines = [f"unchanged: {_line(made)}"]
+    return Report({**told(made), "before": was}, lines)
+
+
+def key_remove(call: Call[asks.OfKey]) -> Report:
+    """Revoke a key."""
+    ring, name = _ring(call), call.asked.name
+    key = ring.key(name)
+    if key and key.source and call.site.settings.auth == key.source:
+        raise RefusedError(f"{name} is the directory's", hint="take it out there, or its person out of the groups")
+    found = ring.remove(name)
+    _write_file(call, ring.all())
+    call.site.event("key", {"key": name, "may": "", "by": call.principal.who})
+    return Report(told(found), [f"revoked {name}: {found.may}"])
+
+
+def key_test(call: Call[asks.KeyTest]) -> Report:
+    """Tell what a key may do with a project, and why; of one of a directory, what that says now."""
+    ring, name, warned = _ring(call), call.asked.name, list[CorpusError]()
+    found = lookup.still(ring, call.site.settings, _known(ring, name), warned.append)
+    if found is None:
+        raise RefusedError(f"the directory no longer admits {name}", hint=LIST)
+    project = call.site.known(call.asked.project).name
+    why = {right: found.refusal(right, project) for right in keys.RIGHTS}
+    lines = [f"{right:<6} {'no: ' + refusal if refusal else 'yes'}" for right, refusal in why.items()]
+    faults = tuple(Fault(exc.message, exc.hint or hints.command("doctor")) for exc in warned)
+    return Report({right: not refusal for right, refusal in why.items()}, lines, faults)
+
+
+def _known(ring: Keyring, name: str) -> Key:
+    found = ring.key(name)
+    if found is None:
+        raise UsageError(f"unknown key {name!r}", hint=LIST)
+    return found
+
+
+def _ring(call: Call[Any]) -> Keyring:
+    return Keyring(call.site.history)
+
+
+def _write_file(call: Call[Any], found: list[Key]) -> None:
+    """Write the keys where sshd reads them, on a host whose sshd does not ask: those of a directory are asked for."""
+    settings = call.site.settings
+    if path := settings.authorized_keys:
+        taken = (key for key in found if not key.source and not key.refusal(keys.READ))
+        lines = [key.line(forced(call.site.host, key), settings.account) for key in taken]
+        authorized_keys.write(path, lines)
+
+
+def told(key: Key) -> dict[str, Any]:
+    """Return a key as --json shows it."""
+    return {**asdict(key), "fingerprint": key.fingerprint}
+
+
+def _line(key: Key) -> str:
+    end = f", until {keys.day(key.expires)} UTC" if key.expires else ""
+    kind = f"authority of {' '.join(key.principals) or 'the account'}" if key.authority else key.kind
+    source = f", of {key.source}, seen {keys.day(key.seen)} UTC" if key.source and key.seen else ""
+    first, *more = key.grants
+    may = "; ".join([_granted(first), *map(str, more)])
+    return f"{key.name:<16} {may}{end}  {key.fingerprint} ({kind}{source})"
+
+
+def _granted(grant: Grant) -> str:
+    return f"{grant.right:<6} {' '.join(grant.projects) or 'every project'}"

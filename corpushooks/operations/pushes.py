@@ -1,0 +1,130 @@
+"""A push, as git's hook hands it over: judged, stored where it deploys nothing, else deployed and followed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from corpushooks import git, hints, layout, prepare, release_checks, survey, view
+from corpushooks.checks.finding import Finding
+from corpushooks.deployment import DEPLOYED, Deployment, Request
+from corpushooks.follower import follow
+from corpushooks.operations import asks
+from corpushooks.operations.call import Conversation
+from corpushooks.operations.requests import signed
+from corpushooks.push import Command, Judgement, hint, judge, report
+from corpushooks.screen.rows import complaint
+from corpushooks.text import clean, one_line, shown
+from corpushooks.wire import not_understood
+
+ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+Call = Conversation[asks.Push]
+
+
+def push(call: Call) -> None:
+    """Answer git's hook."""
+    site, row, asked = call.site, call.row, call.asked
+    site.engine.warm()  # it may have left: it loads while we check
+    repo, commands = _repo(asked), _commands(asked)
+    settings = site.settings_of(row)
+    path = layout.repo_path(site.host.project(row.name), repo)
+    git.check_objects(path)
+    git.flush_objects(path)
+    verdict = judge(
+        repo, row.branch, commands, asked.options, atomic=asked.atomic, deploy_pillar=settings.deploy_on_pillar_push
+    )
+    if verdict.accept:
+        for finding in _check_pillar(call, verdict.accept.new):
+            call.connection.send(say=complaint("warning", finding.text))
+    before = site.history.asked(row.name, asked.token)
+    stored = _stored(path, verdict, atomic=asked.atomic)
+    for text in _hints(call, verdict, stored) if before is None else ():
+        call.connection.send(say=f"hint: {clean(text)}")
+    reports = [f"ng {each.ref} {why}" if why else f"ok {each.ref}" for each, why in stored.items()]
+    if verdict.request:
+        reports += _deploy(call, verdict, verdict.request, new=before is None)
+    call.connection.send(report=reports)
+
+
+def _repo(asked: asks.Push) -> str:
+    if asked.repo not in layout.REPOS:
+        raise not_understood("repo")
+    return asked.repo
+
+
+def _commands(asked: asks.Push) -> list[Command]:
+    commands = [Command(*row) for row in asked.commands]
+    if not all(ID.fullmatch(name) for command in commands for name in (command.old, command.new)):
+        raise not_understood("commands")
+    return commands
+
+
+def _stored(path: Path, verdict: Judgement, *, atomic: bool) -> dict[Command, str]:
+    """Store what deploys nothing; say of each ref of a push that does not why it was not, or nothing.
+
+    git itself moves no ref: where it could, those who push could too, past us.
+    """
+    wanted = [*verdict.stored, *([verdict.accept] if verdict.accept else [])]
+    wrong = git.update_refs(path, [(each.ref, each.old, each.new) for each in wanted], atomic=atomic)
+    return {**dict(verdict.refused), **{each: one_line(wrong.get(each.ref, "")) for each in wanted}}
+
+
+def _hints(call: Call, verdict: Judgement, stored: Mapping[Command, str]) -> list[str]:
+    """Return what to tell of the refs of a push that were stored and deploy nothing."""
+    row = call.row
+    found = [hint(call.asked.repo, each, row.branch) for each in verdict.stored if not stored[each]]
+    if verdict.accept and not stored[verdict.accept] and row.code:
+        now = call.spell(hints.command("deploy", row.name))
+        found.append(f"stored; it takes effect with the next deployment, or now with: {now}")
+    return [each for each in found if each]
+
+
+def _check_pillar(call: Call, name: str) -> list[Finding]:
+    project, row = call.site.host.project(call.row.name), call.row
+    commit = git.commit(project.pillar_git, name)
+    return survey.check_pillar(project, row.environment, call.site.settings_of(row), call.site.engine, commit)
+
+
+def _deploy(call: Call, verdict: Judgement, wanted: Request, *, new: bool) -> list[str]:
+    """Queue what was pushed, unless it was before the daemon went away, and follow it."""
+    site, row, asked = call.site, call.row, call.asked
+    repo = layout.repo_path(site.host.project(row.name), wanted.repo)
+    prepare.lease(site.settings_of(row), wanted)  # must be right
+    commit = git.commit(repo, wanted.new)
+    if new and wanted.repo == "pillar":
+        _check_pillar(call, commit)
+    request = replace(signed(call, wanted), new=commit, via="push", token=asked.token)
+    if new:
+        call.check_frozen(request)
+        _check_now(call, request)
+    deployment = call.enqueue(row.name, request)
+    call.connection.send(number=deployment.number)
+    if not request.nowait:
+        deployment = follow(call.work.lanes, call.connection, deployment, asked.offset, progress=request.progress)
+    else:
+        see = call.spell(hints.command("log", row.name, deployment.number, "-f"))
+        call.connection.send(say=f"queued as deployment {deployment.number}: {see}")
+    forced = _forced(repo, deployment)
+    return report(deployment, verdict.deploying, row.branch, forced=forced, reason=view.reason(deployment))
+
+
+def _check_now(call: Call, request: Request) -> None:
+    """Refuse at once what need not wait for its turn."""
+    row, project = call.row, call.site.host.project(call.row.name)
+    number, named = prepare.lost(project, row, request)
+    if number and not request.force and request.sort.releases:
+        for line in named:
+            call.connection.send(say=f"      lacks {shown(line, 60)}")
+        raise prepare.refusal(row, request, number)
+    if request.repo == "project":
+        release_checks.check_commit(project, row.environment, request.new, request)
+
+
+def _forced(repo: Path, deployment: Deployment) -> bool:
+    old, new = (each.of(deployment.request.repo) for each in (deployment.old, deployment.new))
+    if deployment.state != DEPLOYED or not old or not new or old == new:
+        return False
+    return git.change(repo, old, new).lost > 0

@@ -1,0 +1,194 @@
+"""Deployments, and what has to do with one: ask for it, follow its log, cancel it; set variables, watch, run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from corpushooks import app_log, assigned, hold, inspection, prepare, release, restart, running, setting, watches
+from corpushooks.app_log import Wanted
+from corpushooks.deployment import AS_SET, QUEUED, Request
+from corpushooks.errors import RefusedError
+from corpushooks.follower import Feed, follow
+from corpushooks.operations import asks
+from corpushooks.operations.call import Conversation
+from corpushooks.reports import naming
+from corpushooks.run import came_by
+
+Assigning = Conversation[asks.Assign]
+
+
+def signed(call: Conversation[asks.Push] | Conversation[asks.OfRequest] | Assigning, request: Request) -> Request:
+    """Return a request as that of its caller; only who may insist does so, also where a freeze comes while it waits."""
+    principal, admin = call.principal, call.principal.admin(call.row.name)
+    if request.insist and not admin:
+        raise RefusedError("only root, the host's group and admin keys can insist", hint="leave out insist")
+    key, insist = principal.key.name if principal.key else "", (request.force or request.insist) and admin
+    return replace(request, who=principal.who, key=key, insist=insist, connection=came_by(call.connection.pid))
+
+
+# what is asked for
+
+
+def of(asked: asks.OfRequest) -> Request:
+    """Return what every request of a command says of itself."""
+    return Request(token=asked.token, nowait=asked.nowait, progress=asked.progress, force=asked.force,
+                   insist=asked.insist, confirm=_held(asked))  # fmt: skip
+
+
+def _held(asked: asks.OfRequest) -> int:
+    """Return for how long a request is held, as a request says it."""
+    wanted = asked.confirm if isinstance(asked, asks.OfRelease) else None
+    return 0 if wanted is None else wanted or AS_SET
+
+
+def deploy(call: Conversation[asks.Deploy]) -> None:
+    """Deploy a commit."""
+    _ask(call, deploying(call.asked, "deploy"))
+
+
+def plan(call: Conversation[asks.Deploy]) -> None:
+    """Say what a deployment would change."""
+    _ask(call, deploying(call.asked, "plan"))
+
+
+def deploying(asked: asks.Deploy, kind: str) -> Request:
+    """Return the request for a deployment, or for a plan of it."""
+    return replace(of(asked), kind=kind, new=asked.rev, only=asked.only, skip=asked.skip, steps=asked.steps)
+
+
+def rollback(call: Conversation[asks.Rollback]) -> None:
+    """Return to the result of a deployment."""
+    _ask(call, replace(of(call.asked), kind="rollback", target=call.asked.number))
+
+
+def task(call: Conversation[asks.Task]) -> None:
+    """Run a task."""
+    _ask(call, replace(of(call.asked), kind="task", task=call.asked.task))
+
+
+def restarted(call: Conversation[asks.Restart]) -> None:
+    """Restart units."""
+    _ask(call, replace(of(call.asked), kind="restart", units=call.asked.units))
+
+
+def repair(call: Conversation[asks.OfRequest]) -> None:
+    """Repair a project."""
+    _ask(call, replace(of(call.asked), kind="repair"))
+
+
+def backup(call: Conversation[asks.OfRequest]) -> None:
+    """Keep the data of a project."""
+    _ask(call, replace(of(call.asked), kind="backup"))
+
+
+def _ask(call: Conversation[asks.OfRequest], wanted: Request) -> None:
+    """Queue what a command asks for and follow it to its end."""
+    site, row = call.site, call.row
+    site.settings_of(row)  # must be right
+    request = prepare.requested(site, row, replace(signed(call, wanted), via="command"))
+    call.check_frozen(request)
+    if request.sort.restarts:
+        restart.check(site, row, request)
+    deployment = call.enqueue(row.name, request)
+    call.connection.send(number=deployment.number)
+    if not request.nowait:
+        deployment = follow(call.work.lanes, call.connection, deployment, 0, progress=request.progress)
+    call.connection.send(result=deployment.as_json())
+
+
+def assign(call: Assigning) -> None:
+    """Commit to the pillar what is to be set and unset, and deploy that, unless it is only to be stored."""
+    site, row, asked = call.site, call.row, call.asked
+    change, deploys = assigned.change(asked.pairs, asked.keys), asked.deploy and bool(row.code)
+    before = site.history.asked(row.name, asked.token)
+    if before:  # the daemon went away meanwhile
+        call.connection.send(number=before.number)
+        done = follow(call.work.lanes, call.connection, before, 0, progress=asked.progress)
+        call.connection.send(result=done.as_json())
+        return
+    request = signed(call, Request(repo="pillar", via="set", token=asked.token, progress=asked.progress))
+    if deploys:
+        call.check_frozen(request)
+    ask = setting.Call(
+        call.work.lanes, call.connection, request, change, call.still, ssh=call.principal.key is not None
+    )
+    result = ask.answer(row.name, call.enqueue if deploys else None, call.work.turns)
+    call.connection.send(result=result)
+
+
+def cancel(call: Conversation[asks.OfProject]) -> None:
+    """Cancel what runs or waits in a project."""
+    row, who = call.row, call.principal.who
+    deployment = call.work.lanes.cancel(row.name, who)
+    if deployment is None:
+        raise RefusedError(f"nothing runs or waits in {row.name}")
+    if deployment.state != QUEUED:
+        said = f"deployment {deployment.number} of {row.name} is cancelled; what it did is taken back"
+        call.connection.send(say=said)
+        deployment = follow(call.work.lanes, call.connection, deployment, 0, quiet=True)
+    call.connection.send(result={**deployment.as_json(), "cancelled": who})
+
+
+def confirm(call: Conversation[asks.Confirm]) -> None:
+    """Confirm what is held, and follow it to its end."""
+    row, number, connection = call.row, call.asked.number, call.connection
+    hold.check_connection(call.site.history.deployment(row.name, number), came_by(connection.pid))
+    deployment = call.work.lanes.confirm(row.name, number, call.principal.who)
+    call.site.event("confirm", {"project": row.name, "deployment": number, "by": deployment.confirmed})
+    connection.send(number=number)
+    connection.send(say=f"deployment {number} of {row.name} is confirmed")
+    deployment = follow(call.work.lanes, connection, deployment, 0, quiet=True)
+    connection.send(result=deployment.as_json())
+
+
+# what is followed
+
+
+def log(call: Conversation[asks.Follow]) -> None:
+    """Feed a log from an offset on, to its end."""
+    site, row, asked, history = call.site, call.row, call.asked, call.site.history
+    deployment = history.deployment(row.name, asked.number) if asked.number else history.last(row.name)
+    with naming(site, [row]):
+        inspection.check_log(site.host.project(row.name), deployment)
+    deployment = follow(call.work.lanes, call.connection, deployment, asked.offset,
+        whole=asked.whole, progress=asked.progress, typed=asked.events,
+    )  # fmt: skip
+    call.connection.send(result=deployment.as_json())
+
+
+def watch(call: Conversation[asks.Watch]) -> None:
+    """Deploy what is edited in a project as it is saved, and show that, until the caller leaves."""
+    site, row, connection, history = call.site, call.row, call.connection, call.site.history
+    watches.check(row)
+    release.live(site.host.project(row.name), row.environment).install(call.asked.steps)
+    shown = history.newest(row.name)
+    with call.work.watches.hold(row, call.asked.steps, call.principal.who) as watched:
+        said = f"watching project/ and pillar/ of {row.name}: what is saved there is deployed; Ctrl-C ends it"
+        connection.send(say=said)
+        while not site.stopping:
+            connection.check()
+            watched.check()
+            for deployment in history.edits_since(row.name, shown):
+                follow(call.work.lanes, connection, deployment, 0, progress=call.asked.progress)
+                shown = deployment.number
+            call.work.lanes.await_change(0.2)
+
+
+def application_log(call: Conversation[asks.AppLog]) -> None:
+    """Feed what an application writes; followed, until the caller leaves."""
+    site, row, asked = call.site, call.row, call.asked
+    named = app_log.named(site.host.project(row.name))
+    wanted = Wanted(named, min(asked.lines, app_log.MOST), asked.follow, asked.offset)
+    feed = Feed(call.connection, site, wanted, call.still, as_json=asked.json)
+    with naming(site, [row]):
+        app_log.show(site, row, wanted, feed.tell, feed.check)
+    call.connection.send(result={"lines": feed.lines, "notes": feed.notes})
+
+
+def run(call: Conversation[asks.Run]) -> None:
+    """Run a command as the application of a project, while the caller stays and may."""
+    call.still()
+    key = call.principal.key
+    caller = running.Caller(call.principal.who, key.name if key else "", call.still)
+    with call.work.semaphores.of_command(call.site.settings.max_commands):
+        running.run(call.site, call.connection, call.row, running.wanted(call.asked), caller)
