@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from corpushooks import directory, distribution, lookup, shell
-from corpushooks.authentication import Visitor
+from corpushooks.authentication import Principal
 from corpushooks.errors import ConfigError, DoorError, RefusedError
 from corpushooks.history import open_store
 from corpushooks.keyring import Keyring
@@ -133,9 +133,9 @@ def test_a_session_for_one_project_has_no_right_of_another() -> None:
     key = Key("x", KIND, "x", "admin", ("shop",), more=(Grant("push", ("hello",)),))
     rights = Rights(0, "corpus", Accounts(lambda _: None, lambda _: None, lambda _: None))
     for project, admin in (("shop", True), ("hello", False)):
-        visitor = Visitor("x", rights, Caller(1000, "corpus", frozenset()), key, project)
+        visitor = Principal("x", rights, Caller(1000, "corpus", frozenset()), key, project)
         assert (visitor.admin(project), visitor.may(project, "push")) == (admin, True)
-    of_all = Visitor("x", rights, Caller(1000, "corpus", frozenset()), key)
+    of_all = Principal("x", rights, Caller(1000, "corpus", frozenset()), key)
     assert (of_all.admin("shop"), of_all.admin("hello")) == (True, False)
 
 

@@ -133,7 +133,8 @@ def test_an_account_may_what_its_groups_say(
 
 def example(kind: type[Any]) -> Any:
     """Return something that can be asked."""
-    some = {each.name: "hello" for each in fields(kind) if each.default is MISSING and each.default_factory is MISSING}
+    needed = [each for each in fields(kind) if each.default is MISSING]
+    some = {each.name: 1 if each.type == "int" else "hello" for each in needed}
     return kind(**some)
 
 
