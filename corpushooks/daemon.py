@@ -21,7 +21,7 @@ from typing import TextIO
 
 import structlog
 
-from corpushooks import deploy, layout, rebuild, running, tree
+from corpushooks import layout, rebuild, recovery, running, tree
 from corpushooks.acts import ACTS
 from corpushooks.connection import (
     WAIT,
@@ -224,7 +224,7 @@ def settle(site: Site) -> None:
     for row in site.history.projects():
         try:
             for deployment in site.history.unfinished(row.name) if is_free(site.host.project(row.name)) else ():
-                deploy.stop_children(site, deployment)
+                recovery.stop_children(site, deployment)
         except OSError as exc:  # of its lock: its lane says so again, the other projects go on
             structlog.get_logger().error("cannot settle", project=row.name, error=str(exc))
 

@@ -1,4 +1,4 @@
-"""The procedure: the table of steps, the roll back, and what is done after a crash.
+"""The procedure: the table of steps, and the rollback.
 
 A step is journaled before it runs. What is interrupted before the journal's row `publish` goes back, what is
 interrupted after it goes forward. Every function here can run twice.
@@ -6,7 +6,6 @@ interrupted after it goes forward. Every function here can run twice.
 
 from __future__ import annotations
 
-import os
 import time
 import traceback
 from collections.abc import Sequence
@@ -38,7 +37,6 @@ from corpushooks.deployment import (
     REFUSED,
     ROLLED_BACK,
     ROLLING_BACK,
-    RUNNING,
     TOUCHES,
     Deployment,
 )
@@ -54,13 +52,11 @@ from corpushooks.errors import (
 )
 from corpushooks.events import Complained, Noted, Traced, Warned
 from corpushooks.hints import Advice, Hint, command
-from corpushooks.procedure import OnFailure, Procedure, Step, decided, touched
+from corpushooks.procedure import OnFailure, Procedure, Step
 from corpushooks.progress import NOWHERE
-from corpushooks.run import start_time, stop_group
-from corpushooks.site import Run, Site
+from corpushooks.site import Run
 from corpushooks.text import one_line
 
-INTERRUPTED = "the daemon was stopped or the host went down"
 PROCEDURE = Procedure(
     (
         Step("archive", steps.archive, OnFailure.REFUSE),
@@ -107,7 +103,7 @@ def deploy(run: Run) -> None:
         run.voice.tell(_trace(exc))
         refuse(run, RefusedError(f"internal error: {type(exc).__name__}: {exc}"))
     else:
-        _go_on(run, procedure_of(run).steps)
+        go_on(run, procedure_of(run).steps)
 
 
 def procedure_of(run: Run) -> Procedure:
@@ -115,7 +111,7 @@ def procedure_of(run: Run) -> Procedure:
     return HOLDING if run.deployment.lease else PROCEDURE
 
 
-def _go_on(run: Run, rows: tuple[Step, ...]) -> None:
+def go_on(run: Run, rows: tuple[Step, ...]) -> None:
     """Run rows of the procedure until one ends it."""
     for step in rows:
         decides = step.name == DECIDES
@@ -126,7 +122,7 @@ def _go_on(run: Run, rows: tuple[Step, ...]) -> None:
             if not _goes_on(run, step, exc):
                 return
         if decides:
-            _say_live(run)
+            say_live(run)
 
 
 def _conclude(run: Run) -> None:
@@ -186,34 +182,36 @@ def _trace(exc: Exception) -> Traced:
 
 def _fail(run: Run, exc: CorpusError, *, stays: bool) -> None:
     """Roll back; in dev the failed tree stays for the developer, where it is the tree of one commit."""
-    if stays and _may_stay(run):
-        _leave(run, exc)
+    if stays and may_stay(run):
+        leave(run, exc)
     else:
         roll_back(run, exc)
 
 
-def _may_stay(run: Run) -> bool:
+def may_stay(run: Run) -> bool:
     """Say whether the tree of a deployment that failed may be left as it is."""
     return run.in_dev and run.settings.rollback != "always"
 
 
-def _leave(run: Run, why: CorpusError) -> None:
+def leave(run: Run, why: CorpusError) -> None:
+    """End a deployment that failed, and leave its tree for the developer."""
     done = run.deployment
     steps.conclude(run)
     run.site.history.set_tree(run.project.name, done.new_code, done.new_pillar)
     run.move(FAILED, why)
     said = run.verdict(why.message, see_log=True)
     run.voice.tell(replace(said, how="left", commit=done.new_code, live=done.old_code))
-    _afterwards(run)
+    after_failure(run)
 
 
-def _say_live(run: Run) -> None:
+def say_live(run: Run) -> None:
+    """Tell that a deployment is live."""
     done, took = run.deployment, time.monotonic() - run.deadline.since
     urls = tuple(run.site.history.addresses(done.project))
     run.voice.tell(replace(run.verdict(), commit=done.new_code, seconds=took, urls=urls))
 
 
-def _afterwards(run: Run, begun: Sequence[str] = ()) -> None:
+def after_failure(run: Run, begun: Sequence[str] = ()) -> None:
     """Rotate and notify after a failure too; what fails in that is in the log."""
     run.salt.close()  # one that was stopped answers nothing more
     for step in PROCEDURE.after_the_outcome(begun):
@@ -248,7 +246,7 @@ def roll_back(run: Run, why: CorpusError) -> None:
     run.move(ROLLED_BACK)
     kept = tree.is_whole(run.archive / "project.failed")
     run.voice.tell(replace(run.verdict(run.deployment.reason, see_log=True), kept=kept))
-    _afterwards(run)
+    after_failure(run)
 
 
 def _undo_though_killed(run: Run) -> None:
@@ -311,79 +309,3 @@ def _undo_again(run: Run, broken: Deployment) -> None:
         undo(again)
     finally:
         again.salt.close()
-
-
-# after a crash
-
-
-def stop_children(site: Site, deployment: Deployment) -> None:
-    """Stop what a daemon that was killed left running, before anything is restored."""
-    for child in site.history.children(deployment):
-        if start_time(child.pid) == child.start and child.pid != os.getpid():
-            stop_group(child.pgid)
-    project = site.host.project(deployment.project)
-    for checkout in (project.stage, project.pillar_stage):
-        git.stop_checkout(checkout)
-
-
-def recover(run: Run) -> None:
-    """Bring a deployment that was interrupted to its end, forward or back; this may be interrupted too."""
-    stop_children(run.site, run.deployment)
-    prepare.clear_left(run)
-    begun = run.site.history.steps(run.deployment)
-    if run.deployment.state == RUNNING:
-        _recover_running(run, begun)
-    elif run.deployment.state == HELD:
-        if not hold.lease_of(run.deployment).survived:
-            git.distrust(run.project.work_git)
-        _go_on(run, HOLDING.from_step(HOLDS))
-    elif run.deployment.state == ROLLING_BACK:
-        git.distrust(run.project.work_git)
-        roll_back(run, StepError(run.deployment.reason))
-    else:
-        _recover_ended(run, begun)
-
-
-def _recover_running(run: Run, begun: list[str]) -> None:
-    interrupted = StepError("interrupted", why=INTERRUPTED)
-    if not run.request.sort.releases:
-        run.move(FAILED, interrupted)
-        run.voice.tell(run.verdict(interrupted.message, f"ask for the {run.request.kind} again"))
-    elif decided(begun):
-        run.voice.tell(Warned("interrupted while it was published; going on"))
-        _go_on(run, procedure_of(run).from_the_decision())
-    elif touched(begun):
-        _fail_interrupted(run, begun[-1], interrupted)
-    else:
-        refuse(run, RefusedError(f"{interrupted.message}; nothing was touched", hint="push again"))
-
-
-def _fail_interrupted(run: Run, step: str, why: CorpusError) -> None:
-    """Roll back what was interrupted, for all we know by a power cut: in dev the files that it spoilt come again."""
-    stays = _may_stay(run) and procedure_of(run).stays_in(step)
-    if stays:
-        steps.keep_edited(run)  # what was saved since
-    git.distrust(run.project.work_git)
-    if not stays:
-        roll_back(run, why)
-        return
-    try:
-        trees.bring(run)
-    except CorpusError as exc:
-        roll_back(run, StepError("interrupted", why=f"{INTERRUPTED}; {exc.message}"))
-    else:
-        _leave(run, why)
-
-
-def _recover_ended(run: Run, begun: list[str]) -> None:
-    """The outcome stands; say it where that was missed, and do what comes after it."""
-    done = run.deployment
-    if done.state == DEPLOYED:
-        if not run.voice.log.ended:
-            _say_live(run)
-        _go_on(run, procedure_of(run).after_the_outcome(begun))
-        return
-    if not run.voice.log.ended:
-        run.voice.tell(replace(run.verdict(done.reason), how="late"))
-    if done.state in (ROLLED_BACK, FAILED) and touched(begun):
-        _afterwards(run, begun)

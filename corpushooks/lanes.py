@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from corpushooks import deploy, git, hold, log, pillars, release, tree
+from corpushooks import deploy, git, hold, log, pillars, recovery, release, tree
 from corpushooks.deployment import (
     BROKEN,
     CANCELLED,
@@ -184,7 +184,7 @@ class Lanes:
             for deployment in history.unfinished(name):
                 place = self._places.at_once() if deployment.state == HELD else self._places
                 with place, self.opened(deployment, needs_log=False) as run:
-                    at_edge(run, deploy.recover)
+                    at_edge(run, recovery.recover)
             if row := history.project(name):
                 with contextlib.suppress(CorpusError, OSError):  # what is wrong there, the next deployment says
                     pillars.stage(project, row)

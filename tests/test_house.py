@@ -26,8 +26,8 @@ FLOORS = {
     " projects app_log assigning beyond claiming inspection checkup parts rebuild restart setup doctor"
     " doctor.patient doctor.soundness doctor.privacy freezing authentication lookup reports follower watches"
     " pulse lanes"
-    " hold acts deploy procedure archives plan inplace task prepare reruns steps trees pillars survivors announce"
-    " running setting"
+    " hold acts deploy recovery procedure archives plan inplace task prepare reruns steps trees pillars survivors"
+    " announce running setting"
     " saving dumps",
     "assemblies": "vault"
     " site session deadline voice release release_cfg release_checks contents survey edits layout"
