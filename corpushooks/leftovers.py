@@ -12,60 +12,19 @@ import contextlib
 import os
 import re
 import signal
-import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-UNIT = re.compile(r"[^/]+\.(?:service|scope)(?=/|$)")
+from corpushooks import proc
+from corpushooks.proc import Named, Process
+
 LOGIN = re.compile(r"session-[^/]*\.scope")  # of somebody who logged in: no service
-NUMBER = re.compile(rb"\s*(\d{1,10})\s")
 GRACE, KILLING = 3.0, 5.0  # seconds between TERM and KILL, and after that
 WATCH = 0.5  # seconds in which it is seen what opens a file only now and then
 TICK = 0.02
 HALTED = "TtD"  # states of what does not go on: halted, traced, in the hands of the kernel
-PID_FILES, PID_DEPTH = 5000, 4  # that are looked at below a folder
-TEXT = 1 << 23  # bytes of a file of /proc
-
-
-class Named(NamedTuple):
-    """What people are told of a process, also when it is gone."""
-
-    pid: int
-    command: str
-
-
-@dataclass(frozen=True)
-class Process:
-    """A process as /proc has it."""
-
-    pid: int
-    start: int  # clock ticks since boot
-    parent: int
-    session: int
-    state: str
-    thread: int = 0  # one that goes on, where the first has ended: then /proc says nothing of that
-
-    @property
-    def place(self) -> int:
-        """Return whose files of /proc tell of it."""
-        return self.thread or self.pid
-
-    @property
-    def key(self) -> tuple[int, int]:
-        return self.pid, self.start
-
-    @property
-    def named(self) -> Named:
-        """Return it as people are told of it."""
-        return Named(
-            self.pid, " ".join(os.fsdecode(word) for word in _read(self.place, "cmdline").split(b"\0") if word)
-        )
-
-
-Table = Mapping[int, Process]
 
 
 @dataclass(frozen=True)
@@ -133,7 +92,7 @@ def _send(process: Process, number: signal.Signals) -> None:
     with contextlib.suppress(OSError):  # it is gone, or not ours
         handle = os.pidfd_open(process.pid)
         try:
-            found = _process(process.pid)
+            found = proc.process(process.pid)
             if found and found.key == process.key:
                 signal.pidfd_send_signal(handle, number)
         finally:
@@ -145,35 +104,35 @@ class _Seen:
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        self._table = processes()
-        mine = _ancestors(self._table, os.getpid())
-        self._own_unit = _unit(os.getpid())
+        self._table = proc.processes()
+        mine = proc.ancestors(self._table, os.getpid())
+        self._own_unit = proc.unit(os.getpid())
         mark = os.fsencode(work.mark)
         self._foreign = {pid: p for pid, p in self._table.items() if pid not in mine and p.state not in "ZX"}
         self._marked = self._with_descendants(
-            {pid for pid, p in self._foreign.items() if mark in _environment(p.place)}
+            {pid for pid, p in self._foreign.items() if mark in proc.environment(p.place)}
         )
         self._since = self._begun_since()
         self._services = self._protected()
 
     def _with_descendants(self, pids: set[int]) -> dict[int, Process]:
-        return {pid: p for pid, p in self._foreign.items() if pids & _ancestors(self._foreign, pid)}
+        return {pid: p for pid, p in self._foreign.items() if pids & proc.ancestors(self._foreign, pid)}
 
     def _begun_since(self) -> dict[int, Process]:
         """Return what began since the deployment did."""
-        first = (self._work.since - _boot_time() - 1) * os.sysconf("SC_CLK_TCK")
+        first = (self._work.since - proc.boot_time() - 1) * os.sysconf("SC_CLK_TCK")
         return {pid: p for pid, p in self._foreign.items() if p.start >= first}
 
     def _protected(self) -> set[int]:
         """Return the pids of services among what began since, or is marked."""
-        named = set().union(*map(pids_of_files, self._work.runs))
+        named = set().union(*map(proc.pids_of_files, self._work.runs))
         among = {**self._since, **self._marked}
         services = {pid for pid in among if pid in named or self._has_unit(among[pid].place)}
-        return {pid for pid in among if services & _ancestors(among, pid)}
+        return {pid for pid in among if services & proc.ancestors(among, pid)}
 
     def _has_unit(self, pid: int) -> bool:
         """Say whether a process is in a unit of its own: neither ours, nor the session of somebody who logged in."""
-        unit = _unit(pid)
+        unit = proc.unit(pid)
         return unit not in ("", self._own_unit) and not LOGIN.fullmatch(unit)
 
     def at_work(self) -> list[Process]:
@@ -187,7 +146,7 @@ class _Seen:
     def _ours(self) -> dict[int, Process]:
         """Return what the deployment started: what is marked, or descends from that, or is in our own unit since."""
         service = self._own_unit.endswith(".service")
-        besides = {pid: p for pid, p in self._since.items() if service and _unit(p.place) == self._own_unit}
+        besides = {pid: p for pid, p in self._since.items() if service and proc.unit(p.place) == self._own_unit}
         found = {**self._marked, **besides}
         return {pid: p for pid, p in found.items() if pid not in self._services}
 
@@ -202,187 +161,13 @@ class _Seen:
     def others(self) -> Iterator[Process]:
         """Give what writes in the folder since, is no service, and carries no mark: it may be somebody's editor."""
         for pid, p in sorted(self._since.items()):
-            if pid not in self._marked and pid not in self._services and _writes(p.place, str(self._work.folder)):
+            if pid not in self._marked and pid not in self._services and proc.writes(p.place, str(self._work.folder)):
                 yield p
 
     def _works(self, pid: int) -> bool:
         folder = str(self._work.folder)
-        if self._work.uid is not None and self._work.uid in _uids(pid):
+        if self._work.uid is not None and self._work.uid in proc.uids(pid):
             return True
-        if any(_inside(_link(pid, name), folder) for name in ("cwd", "root")):
+        if any(proc.inside(proc.link(pid, name), folder) for name in ("cwd", "root")):
             return True
-        return _writes(pid, folder) or _holds_folder(pid, folder) or _names(pid, folder)
-
-
-# what /proc says
-
-
-def processes() -> dict[int, Process]:
-    """Return all processes by pid."""
-    found = (_process(int(name)) for name in os.listdir("/proc") if name.isdigit())
-    return {each.pid: each for each in found if each}
-
-
-def _process(pid: int) -> Process | None:
-    """Return a process; None where it is gone. Source: proc(5), stat."""
-    fields = _read(pid, "stat").rpartition(b")")[2].split()
-    if len(fields) < 20:
-        return None
-    thread, state = (0, fields[0]) if fields[0] != b"Z" or fields[17] == b"1" else _living(pid)
-    return Process(pid, int(fields[19]), int(fields[1]), int(fields[3]), state.decode(), thread)
-
-
-def _living(pid: int) -> tuple[int, bytes]:
-    """Return a thread that goes on of a process whose first has ended, and its state."""
-    for name in _names_in(pid, "task"):
-        state = _read(pid, f"task/{name}/stat").rpartition(b")")[2].split()[:1]
-        if state and state[0] not in b"ZX":
-            return int(name), state[0]
-    return 0, b"Z"
-
-
-def _ancestors(table: Table, pid: int) -> set[int]:
-    """Return a process and all that it descends from, as far as a table has them."""
-    found: set[int] = set()
-    while pid in table and pid not in found:
-        found.add(pid)
-        pid = table[pid].parent
-    return found
-
-
-def _environment(pid: int) -> set[bytes]:
-    return set(_read(pid, "environ").split(b"\0"))
-
-
-def _uids(pid: int) -> set[int]:
-    """Return the real, effective, saved and filesystem uid of a process."""
-    for line in _read(pid, "status").splitlines():
-        if line.startswith(b"Uid:"):
-            return {int(number) for number in line.split()[1:]}
-    return set()
-
-
-def _unit(pid: int) -> str:
-    """Return the innermost unit of systemd that a process is in; nothing where it is in none."""
-    for line in os.fsdecode(_read(pid, "cgroup")).splitlines():
-        number, _, rest = line.partition(":")
-        if number == "0" or rest.startswith("name=systemd:"):
-            found = UNIT.findall(rest.partition(":")[2])
-            if found:
-                return str(found[-1])
-    return ""
-
-
-def _writes(pid: int, folder: str) -> bool:
-    """Say whether a process has a file in a folder open, or mapped, for writing."""
-    for number in _names_in(pid, "fd"):
-        if _inside(_link(pid, f"fd/{number}"), folder) and _is_writable(pid, number):
-            return True
-    inner = os.fsencode(folder) + b"/"
-    for line in _read(pid, "maps").splitlines():
-        fields = line.split(None, 5)
-        if len(fields) == 6 and fields[1][1:2] == b"w" and fields[1][3:4] == b"s" and fields[5].startswith(inner):
-            return True
-    return False
-
-
-def _holds_folder(pid: int, folder: str) -> bool:
-    """Say whether a process has a folder in a folder open: it can write there by name, wherever it works.
-
-    What lies on another mount is not looked at: nobody may answer for that.
-    """
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
-        try:
-            mount = _mount(os.getpid(), str(handle))
-        finally:
-            os.close(handle)
-        held = (number for number in _names_in(pid, "fd") if _inside(_link(pid, f"fd/{number}"), folder))
-        return any(_mount(pid, number) == mount and os.path.isdir(f"/proc/{pid}/fd/{number}") for number in held)
-    return False
-
-
-def _mount(pid: int, number: str) -> bytes:
-    """Return the number of the mount that a descriptor of a process lies in."""
-    lines = _read(pid, f"fdinfo/{number}").splitlines()
-    return next((line.split()[1] for line in lines if line.startswith(b"mnt_id:")), b"")
-
-
-def _is_writable(pid: int, number: str) -> bool:
-    for line in _read(pid, f"fdinfo/{number}").splitlines():
-        if line.startswith(b"flags:"):
-            return int(line.split()[1], 8) & os.O_ACCMODE != os.O_RDONLY
-    return False
-
-
-def _names(pid: int, folder: str) -> bool:
-    """Say whether the command line of a process has a path in a folder."""
-    return re.search(re.escape(os.fsencode(folder)) + rb"(?![^/\0\s'\";:,)&|>])", _read(pid, "cmdline")) is not None
-
-
-def _inside(path: str, folder: str) -> bool:
-    return path.startswith(f"{folder}/") or path.removesuffix(" (deleted)") == folder
-
-
-def _names_in(pid: int, name: str) -> list[str]:
-    with contextlib.suppress(OSError):
-        return os.listdir(f"/proc/{pid}/{name}")
-    return []
-
-
-def _link(pid: int, name: str) -> str:
-    with contextlib.suppress(OSError):
-        return os.readlink(f"/proc/{pid}/{name}")
-    return ""
-
-
-def _read(pid: int, name: str) -> bytes:
-    """Return a file of /proc; nothing where the process is gone, or is not ours to look at."""
-    try:
-        with open(f"/proc/{pid}/{name}", "rb") as file:
-            return file.read(TEXT)
-    except OSError:
-        return b""
-
-
-def _boot_time() -> float:
-    """Return when the machine was started, in seconds since the epoch."""
-    with open("/proc/stat", "rb") as file:
-        return next((float(line.split()[1]) for line in file if line.startswith(b"btime ")), 0.0)
-
-
-# pid files
-
-
-def pids_of_files(folder: Path) -> set[int]:
-    """Return the pids that the pid files below a folder name; no link is followed, and no other mount looked into."""
-    found: set[int] = set()
-    with contextlib.suppress(OSError):
-        device, left = os.stat(folder).st_dev, PID_FILES
-        for at, folders, files in os.walk(folder):
-            deep = at.count("/") - str(folder).count("/") >= PID_DEPTH
-            folders[:] = [] if deep else [name for name in folders if _is_on(os.path.join(at, name), device)]
-            for name in files if left > 0 else ():
-                left -= 1
-                if name.endswith("pid"):
-                    found |= _pid_in(os.path.join(at, name))
-    return found
-
-
-def _is_on(path: str, device: int) -> bool:
-    with contextlib.suppress(OSError):
-        st = os.lstat(path)
-        return stat.S_ISDIR(st.st_mode) and st.st_dev == device
-    return False
-
-
-def _pid_in(path: str) -> set[int]:
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return set()
-    try:
-        found = NUMBER.match(os.read(handle, 64) + b"\n") if stat.S_ISREG(os.fstat(handle).st_mode) else None
-        return {int(found[1])} if found else set()
-    finally:
-        os.close(handle)
+        return proc.writes(pid, folder) or proc.holds_folder(pid, folder) or proc.names_path(pid, folder)

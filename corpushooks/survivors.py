@@ -9,7 +9,7 @@ import os
 import re
 from pathlib import Path
 
-from corpushooks import accounts, leftovers
+from corpushooks import accounts, leftovers, proc
 from corpushooks.errors import CancelledError, CorpusError, SaltError
 from corpushooks.events import NOTHING, Detail, Item, listed
 from corpushooks.progress import NOWHERE, Mark
@@ -48,7 +48,7 @@ def after(run: Run, exc: CorpusError) -> None:
         settle(run)
 
 
-def _say(run: Run, what: str, processes: tuple[leftovers.Named, ...]) -> None:
+def _say(run: Run, what: str, processes: tuple[proc.Named, ...]) -> None:
     """Name processes, each once: in a few words, and whole in the log."""
     fresh = [each for each in processes if (what, each.pid) not in run.named]
     run.named |= {(what, each.pid) for each in fresh}

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from corpushooks import leftovers
+from corpushooks import leftovers, proc
 from corpushooks.run import Child, carrying, group_alive, spawn, start_time
 from tests.host import FAILING, Box, tree_of, until
 
@@ -85,7 +85,7 @@ def at_work(box: Box) -> set[int]:
     """Return the pids of what works in project/, whatever its environment is."""
     tree = str(box.project().tree)
     found = set()
-    for pid in leftovers.processes():
+    for pid in proc.processes():
         with contextlib.suppress(OSError):
             words = Path(f"/proc/{pid}/cmdline").read_bytes()
             names = (tree, *(str(box.root / name) for name in ("holds", "mapped", "beside", "opens")))
@@ -283,8 +283,8 @@ UNITS = {
 
 @pytest.mark.parametrize("text", UNITS)
 def test_the_unit_of_a_process_is_read_from_its_control_group(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leftovers, "_read", lambda pid, name: text.encode())
-    assert leftovers._unit(1) == UNITS[text]
+    monkeypatch.setattr(proc, "_read", lambda pid, name: text.encode())
+    assert proc.unit(1) == UNITS[text]
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,7 @@ def test_what_is_in_a_unit_of_its_own_is_left(
 ) -> None:
     child = started("import time; time.sleep(1000)", tmp_path)
     until(lambda: carrying(MARK))
-    monkeypatch.setattr(leftovers, "_unit", lambda pid: unit if pid == child.pid else "ours.service")
+    monkeypatch.setattr(proc, "unit", lambda pid: unit if pid == child.pid else "ours.service")
     found = leftovers.stop(work(tmp_path, since=time.time() + 60))
     assert [each.pid for each in (found.left if is_left else found.stopped)] == [child.pid]
 
@@ -307,7 +307,7 @@ def test_what_cleared_its_environment_is_known_by_our_own_unit(
     """Nobody but the daemon starts anything there."""
     child = started("import time; time.sleep(1000)", tmp_path, {})
     units = {os.getpid(): "ours.service", child.pid: "ours.service"}
-    monkeypatch.setattr(leftovers, "_unit", lambda pid: units.get(pid, "other.service"))
+    monkeypatch.setattr(proc, "unit", lambda pid: units.get(pid, "other.service"))
     assert leftovers.stop(work(tmp_path, since=time.time() + 60)).stopped == ()
     assert [each.pid for each in leftovers.stop(work(tmp_path, since=time.time() - 60)).stopped] == [child.pid]
 
@@ -331,9 +331,9 @@ def test_a_pid_that_belongs_to_another_process_by_now_gets_no_signal(
     child = started("import time; time.sleep(1000)")
     begun = start_time(child.pid)
     assert begun
-    leftovers._send(leftovers.Process(child.pid, begun - 1, 1, 1, "S"), signal.SIGKILL)
+    leftovers._send(proc.Process(child.pid, begun - 1, 1, 1, "S"), signal.SIGKILL)
     assert sent == []
-    leftovers._send(leftovers.Process(child.pid, begun, 1, 1, "S"), signal.SIGKILL)
+    leftovers._send(proc.Process(child.pid, begun, 1, 1, "S"), signal.SIGKILL)
     assert sent == [signal.SIGKILL]
 
 
@@ -348,5 +348,5 @@ def test_pid_files_are_read_without_following_links(tmp_path: Path) -> None:
     (tmp_path / "run/link.pid").symlink_to(tmp_path / "outside.pid")
     (tmp_path / "run/folder").symlink_to(tmp_path)
     os.mkfifo(tmp_path / "run/fifo.pid")
-    assert leftovers.pids_of_files(tmp_path / "run") == {11, 12, 13}
-    assert leftovers.pids_of_files(tmp_path / "nowhere") == set()
+    assert proc.pids_of_files(tmp_path / "run") == {11, 12, 13}
+    assert proc.pids_of_files(tmp_path / "nowhere") == set()
