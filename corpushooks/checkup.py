@@ -29,13 +29,13 @@ from corpushooks.deployment import ProjectRow, Request
 from corpushooks.errors import ConfigError, CorpusError, GitError, SourceError, UsageError
 from corpushooks.hints import command
 from corpushooks.paths import strays
+from corpushooks.problems import text_of
 from corpushooks.project import NAME, NAME_LIMIT, Host
 from corpushooks.redaction import Redactor
 from corpushooks.release import Release, Unheard
 from corpushooks.salt import Session
 from corpushooks.settings import Settings
 from corpushooks.site import Site, open_site
-from corpushooks.sls import text_of
 from corpushooks.text import shown
 
 

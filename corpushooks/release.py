@@ -14,11 +14,12 @@ from pathlib import Path
 
 from corpushooks import assigned, disk, git, hostname, wiring
 from corpushooks.errors import ConfigError, UsageError
+from corpushooks.problems import Problem, text_of
 from corpushooks.project import Project, install_stems
 from corpushooks.redaction import Redactor
 from corpushooks.salt import Session
 from corpushooks.settings import Settings
-from corpushooks.sls import Minion, Problem, State, text_of
+from corpushooks.sls import Minion, State
 
 SAMPLE = "PILLAR.sample"
 PILLAR_FILE = 1 << 20  # bytes of a pillar's file that is searched for secrets

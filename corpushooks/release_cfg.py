@@ -14,12 +14,13 @@ import yaml
 from corpushooks import assigned, claims, config, health, hostname, services
 from corpushooks.deployment import Request
 from corpushooks.errors import ConfigError, Place
+from corpushooks.problems import key_line, text_of
 from corpushooks.project import Project
 from corpushooks.redaction import Redactor
 from corpushooks.release import SAMPLE, Release, given_of, look_for_secrets
 from corpushooks.salt import Session
 from corpushooks.settings import Settings
-from corpushooks.sls import CFG, key_line, text_of
+from corpushooks.sls import CFG
 
 SKIPS = {"sync": "release_sync", "rotate": "rotate_archives"}  # the flags of cfg have the names of the original
 

@@ -20,12 +20,13 @@ from corpushooks.checks.finding import Finding, ordered
 from corpushooks.contents import Texts, named, read
 from corpushooks.errors import ConfigError, CorpusError, RefusedError, SaltError, SourceError
 from corpushooks.hints import Hint, command
+from corpushooks.problems import Problem, id_line, key_line, unsupported
 from corpushooks.project import Project
 from corpushooks.redaction import Redactor
 from corpushooks.release import SAMPLE, Release
 from corpushooks.salt import STATES, Engine, Session
 from corpushooks.settings import Settings
-from corpushooks.sls import Compiled, Planned, Problem, id_line, key_line, unsupported
+from corpushooks.sls import Compiled, Planned
 from corpushooks.text import clean, shown
 
 PILLAR_LIMIT = 60.0  # seconds that a pillar may take to compile when it is pushed

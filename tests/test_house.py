@@ -48,7 +48,7 @@ FLOORS = {
     " checks.packages"
     " checks.programs checks.states checks.keys checks.sent checks.texts checks.fixes pages progress view failure"
     " migrations"
-    " figures old_logs events records push setup.manual sls deployment config references settings ldap schema"
+    " figures old_logs events records push setup.manual sls problems deployment config references settings ldap schema"
     " notice keeping command ssh_commands operations"
     " operations.table operations.asks answers wire keys rights project paths redaction text errors hints",
 }
@@ -234,7 +234,7 @@ def test_the_rules_can_be_broken(tmp_path: Path) -> None:
 
 TAKING_APART = {"split", "rsplit", "splitlines", "partition", "rpartition", "startswith", "endswith", "removeprefix"}
 READING = {  # what others say, who have no fields: Salt, git, PyYAML, apprise
-    "sls": "Salt", "settings": "PyYAML", "notify": "apprise", "directory": "ldap3",
+    "problems": "Salt", "settings": "PyYAML", "notify": "apprise", "directory": "ldap3",
 }  # fmt: skip
 
 
@@ -277,7 +277,7 @@ NAMED = {  # texts that name a command and are not there to be pasted: module ->
     "figures": ("What is missing or damaged",),  # the help of a metric
     "inspection": ("corpus init --env",),  # the origin of a value
     "settings": ("How many commands of `corpus run`", "The directory, for auth: ldap", "Where backups are kept"),
-    "sls": ("; see: corpus help makina-states",),
+    "problems": ("; see: corpus help makina-states",),
 }
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from corpushooks import view
 from corpushooks.deployment import TRANSITIONS, Deployment, Request
-from corpushooks.sls import Problem, Result, State
+from corpushooks.problems import Problem
+from corpushooks.sls import Result, State
 
 ONE, TWO = "1" * 40, "2" * 40
 DONE = Deployment("hello", 42, "t", "deployed", Request(who="me"), ONE, TWO, queued=1.0, started=10.0, decided=12.5)

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from corpushooks.problems import Problem
 from corpushooks.redaction import Redactor
-from corpushooks.sls import Compiled, Facts, Minion, Problem, Result, State
+from corpushooks.sls import Compiled, Facts, Minion, Result, State
 
 
 class Listener(Protocol):

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from corpushooks.errors import SaltError
+from corpushooks.problems import Problem, source
 from corpushooks.salt.child import Child, death, ignore
 from corpushooks.salt.configuration import configuration, private, write_configuration
 from corpushooks.salt.interface import Listener, Session
-from corpushooks.sls import Compiled, Facts, Minion, Problem, Result, compiled_of, facts_of, redacted, result_of, source
+from corpushooks.sls import Compiled, Facts, Minion, Result, compiled_of, facts_of, redacted, result_of
 from corpushooks.text import clean, excerpt, lines, shortened
 
 SAID_LINES = 100  # of one message of Salt's log that are kept
