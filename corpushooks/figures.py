@@ -12,6 +12,7 @@ from typing import Any
 from corpushooks import old_logs
 from corpushooks.deployment import DEPLOYING, FAILURES, HELD, SUCCEEDED, TRIED, Deployment, newest_tried
 from corpushooks.events import Event, SlsEnded, Text
+from corpushooks.operations.gives import Status
 
 
 @dataclass(frozen=True)
@@ -92,14 +93,14 @@ METRICS: Mapping[str, tuple[str, str]] = {
 }
 
 
-def metrics(rows: Sequence[tuple[Mapping[str, Any], Sequence[Deployment]]]) -> list[str]:
+def metrics(rows: Sequence[tuple[Status, Sequence[Deployment]]]) -> list[str]:
     """Return the text that Prometheus reads, of each project's status and deployments.
 
     Source: the text format, version 0.0.4.
     """
     samples: dict[str, list[str]] = {name: [] for name in METRICS}
     for status, deployments in rows:
-        label = f'project="{status["project"]}"'
+        label = f'project="{status.project}"'
         for outcome, number in sorted(Counter(one.state for one in deployments if one.final).items()):
             samples["deployments_total"].append(f'{{{label},outcome="{outcome}"}} {number}')
         for name, value in _gauges(status, deployments).items():
@@ -113,19 +114,19 @@ def metrics(rows: Sequence[tuple[Mapping[str, Any], Sequence[Deployment]]]) -> l
     return found
 
 
-def _gauges(status: Mapping[str, Any], deployments: Sequence[Deployment]) -> dict[str, float]:
+def _gauges(status: Status, deployments: Sequence[Deployment]) -> dict[str, float]:
     newest = newest_tried(deployments, DEPLOYING)
     found: dict[str, float] = {
-        "open": len(status["open"]), "held": sum(one["state"] == HELD for one in status["open"]),
-        "broken": bool(status["broken"]), "frozen": bool(status["frozen"]),
-        "faults": len(status["faults"]), "last_failed": bool(newest and newest.state in FAILURES),
+        "open": len(status.open), "held": sum(one.state == HELD for one in status.open),
+        "broken": bool(status.broken), "frozen": bool(status.frozen),
+        "faults": len(status.faults), "last_failed": bool(newest and newest.state in FAILURES),
     }  # fmt: skip
-    if status["drift"] is not None:
-        found["drift_files"] = len(status["drift"])
-    if status["health"]:
-        found["healthy"] = not status["health"]["times"]
-    if status["since"]:
-        found["last_success_timestamp_seconds"] = status["since"]
+    if status.drift is not None:
+        found["drift_files"] = len(status.drift)
+    if status.health:
+        found["healthy"] = not status.health.times
+    if status.since:
+        found["last_success_timestamp_seconds"] = status.since
     if newest and newest.took is not None:
         found["last_duration_seconds"] = newest.took
     return found

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from corpushooks.deployment import Freeze
 from corpushooks.errors import RefusedError, UsageError
@@ -20,9 +18,6 @@ class Frozen:
     freeze: Freeze
     before: Freeze | None
 
-    def as_json(self) -> Mapping[str, Any]:
-        return {**asdict(self.freeze), "before": self.before and asdict(self.before)}
-
     def lines(self) -> list[str]:
         return [str(self.freeze), *([f"before: {self.before}"] if self.before else [])]
 
@@ -33,9 +28,6 @@ class Thawed:
 
     project: str
     still: Freeze | None
-
-    def as_json(self) -> Mapping[str, Any]:
-        return {"thawed": self.project or "--all", "still": self.still and asdict(self.still)}
 
     def lines(self) -> list[str]:
         warning = [f"warning: {self.still}"] if self.still else []

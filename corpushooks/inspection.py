@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,8 @@ from corpushooks import assigned, config, git, hold, parts, release, release_cfg
 from corpushooks import tree as trees
 from corpushooks.deployment import DEPLOYING, HELD, Deployment, ProjectRow, Request
 from corpushooks.errors import CorpusError, Fault, GitError, LogError, SaltError
-from corpushooks.hints import Hint, command
+from corpushooks.hints import Advice, Hint, command
+from corpushooks.operations import gives
 from corpushooks.project import Project
 from corpushooks.redaction import Redactor
 from corpushooks.release import Release, Unheard
@@ -29,7 +31,7 @@ def faults(site: Site, row: ProjectRow) -> list[Fault]:
     return parts.faults(site.host.project(row.name), row, site.settings, number)
 
 
-def status(site: Site, row: ProjectRow) -> dict[str, Any]:
+def status(site: Site, row: ProjectRow, spell: Callable[[Advice], str]) -> gives.Status:
     """Return what is live in a project, what runs or waits, and what is wrong with its files."""
     history, found = site.history, faults(site, row)
     last, failed, frozen = history.deployments(row.name, 1), history.failed(row.name), history.frozen(row.name)
@@ -40,35 +42,39 @@ def status(site: Site, row: ProjectRow) -> dict[str, Any]:
     busy = [_open(d) for d in [*history.unfinished(row.name), *history.queued(row.name)] if not d.final]
     drift = _drift(site.host.project(row.name), found) if row.live and not busy else []
     ahead = _pillar_ahead(site.host.project(row.name), row)
-    return {
-        "project": row.name,
-        "environment": row.environment,
-        "branch": row.branch,
-        "live": row.live,
-        "since": live.decided if live else None,
-        "by": live.request.who if live else None,
-        "commit": row.code,
-        "branch_at": branch,
-        "branch_moved": not found and branch not in (row.code, now.code) and not busy,
-        "tree": row.tree_code,
-        "pillar": row.pillar,
-        "pillar_ahead": ahead,
-        "broken": row.broken,
-        "frozen": str(frozen) if frozen else None,
-        "open": busy,
-        "last": last[0].as_json() if last else None,
-        "last_deployment": tried.as_json() if tried else None,
-        "last_failure": failed.as_json() if failed else None,
-        "drift": drift,
-        "health": _health(site, row),
-        "faults": [{"what": each.what, "repair": each.repair} for each in found],
-    }
+    return gives.Status(
+        project=row.name,
+        environment=row.environment,
+        branch=row.branch,
+        live=row.live,
+        since=live.decided if live else None,
+        by=live.request.who if live else None,
+        commit=row.code,
+        branch_at=branch,
+        branch_moved=not found and branch not in (row.code, now.code) and not busy,
+        tree=row.tree_code,
+        pillar=row.pillar,
+        pillar_ahead=ahead,
+        broken=row.broken,
+        frozen=str(frozen) if frozen else None,
+        open=busy,
+        last=_shown(last[0] if last else None),
+        last_deployment=_shown(tried),
+        last_failure=_shown(failed),
+        drift=drift,
+        health=_health(site, row),
+        faults=[gives.Fault(what=each.what, repair=spell(each.repair)) for each in found],
+    )
 
 
-def _open(deployment: Deployment) -> dict[str, Any]:
+def _shown(deployment: Deployment | None) -> gives.Deployment | None:
+    return gives.Deployment(**deployment.as_json()) if deployment else None
+
+
+def _open(deployment: Deployment) -> gives.Open:
     """Return a deployment that has not ended; of one that is held, how many seconds are left to confirm it."""
     left = hold.lease_of(deployment).left() if deployment.state == HELD else None
-    return {**deployment.as_json(), "left": left}
+    return gives.Open(**deployment.as_json(), left=left)
 
 
 def _drift(project: Project, found: list[Fault]) -> list[str] | None:
@@ -81,12 +87,12 @@ def _drift(project: Project, found: list[Fault]) -> list[str] | None:
     return None
 
 
-def _health(site: Site, row: ProjectRow) -> dict[str, Any] | None:
+def _health(site: Site, row: ProjectRow) -> gives.Health | None:
     """Return how the live release was when it was last asked; None where nobody asks it."""
     found = site.history.health(row.name)
     if not found or not site.settings.sound(row.name).health_every or row.broken or row.tree_code != row.code:
         return None
-    return {"state": found.state, "since": found.since, "times": found.times, "reason": found.reason}
+    return gives.Health(state=found.state, since=found.since, times=found.times, reason=found.reason)
 
 
 def _branch(project: Project, row: ProjectRow) -> str | None:

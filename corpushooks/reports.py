@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,17 @@ from corpushooks.deployment import Deployment, ProjectRow
 from corpushooks.errors import ConfigError, CorpusError, DoorError, Fault, LogError, UsageError
 from corpushooks.hints import Advice, Hint
 from corpushooks.kept import COLUMNS, Backups, Kept
+from corpushooks.operations.gives import (
+    Addresses,
+    Archive,
+    Backup,
+    Command,
+    Difference,
+    Metrics,
+    OfHistory,
+    Statistics,
+    plain,
+)
 from corpushooks.ran import Commands
 from corpushooks.site import Site
 from corpushooks.text import shown
@@ -41,11 +51,7 @@ class Report:
     @property
     def plain(self) -> Any:
         """What is told, as JSON has it."""
-        return json.loads(json.dumps(self.value, default=_plain))
-
-
-def _plain(value: Any) -> Any:
-    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
+        return plain(self.value)
 
 
 def status(site: Site, rows: Sequence[ProjectRow], spell: Spell, *, urls: bool, one: bool) -> Report:
@@ -53,12 +59,11 @@ def status(site: Site, rows: Sequence[ProjectRow], spell: Spell, *, urls: bool, 
     found, lines = [], []
     for row in rows:
         places = projects.urls(site.host.project(row.name), site.settings) if urls else {}
-        seen = inspection.status(site, row)
-        for fault in seen["faults"]:
-            fault["repair"] = spell(fault["repair"])
         answers = site.history.addresses(row.name) if urls else []
-        found.append({**seen, **places, **({"urls": answers} if urls else {})})
-        said = (spell(line) for line in view.status(found[-1], time.time()))
+        seen = inspection.status(site, row, spell)
+        code, pillar = places.get("code_url"), places.get("pillar_url")
+        found.append(replace(seen, code_url=code, pillar_url=pillar, urls=answers) if urls else seen)
+        said = (spell(line) for line in view.status(plain(found[-1]), time.time()))
         lines += [*said, *(f"  {place}" for place in [*places.values(), *answers])]
     return Report(found[0] if one else found, lines or [spell(NONE)])
 
@@ -69,14 +74,14 @@ def addresses(site: Site, row: ProjectRow, *, needed: bool) -> Report:
     if needed and not found:
         what = f"{row.name} has no addresses" if row.live else f"nothing is live in {row.name}: it has no addresses"
         raise CorpusError(what, hint=Hint("name them as `urls` beside data: ", hints.command("help", "claims")))
-    return Report({"project": row.name, "urls": found}, found)
+    return Report(Addresses(project=row.name, urls=found), found)
 
 
 def history(site: Site, row: ProjectRow, limit: int) -> Report:
     """Tell of the deployments of a project, the newest first: `limit` of them."""
     found = site.history.deployments(row.name, min(limit, MOST))
     lines = [view.history_row(each, live=each.number == row.live) for each in found]
-    value = [{**each.as_json(), "live": each.number == row.live} for each in found]
+    value = [OfHistory(**each.as_json(), live=each.number == row.live) for each in found]
     return Report(value, lines or [f"{row.name} was never deployed"])
 
 
@@ -84,7 +89,7 @@ def commands(site: Site, row: ProjectRow, limit: int) -> Report:
     """Tell of the commands that were run by hand as the application, the newest first: `limit` of them."""
     found = Commands(site.history).newest(row.name, min(limit, MOST))
     lines = [command.row(each) for each in found]
-    return Report([each.as_json() for each in found], lines or [f"no command was run in {row.name}"])
+    return Report([Command(**each.as_json()) for each in found], lines or [f"no command was run in {row.name}"])
 
 
 def config(site: Site, row: ProjectRow, *, origin: bool, secrets: bool) -> Report:
@@ -119,27 +124,27 @@ def archives(site: Site, row: ProjectRow) -> Report:
     found = []
     for number, path in parts.numbered(site.host.project(row.name)):
         found.append(_archive(site, row, path, number))
-    found.sort(key=lambda one: -one["number"])
+    found.sort(key=lambda one: -one.number)
     lines = [
-        f"{one['number']:>5}  {one['name']}  before: {view.short(one['commit'])}"
-        f"{'  failed tree: ' + view.short(one['failed']) if one['failed'] else ''}"
-        f"{'' if one['whole'] else '  cannot be restored'}"
+        f"{one.number:>5}  {one.name}  before: {view.short(one.commit)}"
+        f"{'  failed tree: ' + view.short(one.failed) if one.failed else ''}"
+        f"{'' if one.whole else '  cannot be restored'}"
         for one in found
     ]
     return Report(found, lines or [f"{row.name} has no archives"])
 
 
-def _archive(site: Site, row: ProjectRow, path: Path, number: int) -> dict[str, Any]:
+def _archive(site: Site, row: ProjectRow, path: Path, number: int) -> Archive:
     deployment = site.history.deployment(row.name, number) if number <= site.history.newest(row.name) else None
     failed = (path / "project.failed").exists()
-    return {
-        "number": number,
-        "name": path.name,
-        "path": str(path),
-        "whole": tree.is_whole(path / "project"),
-        "commit": deployment.old_code if deployment else None,
-        "failed": deployment.new_code if deployment and failed else None,
-    }
+    return Archive(
+        number=number,
+        name=path.name,
+        path=str(path),
+        whole=tree.is_whole(path / "project"),
+        commit=deployment.old_code if deployment else None,
+        failed=deployment.new_code if deployment and failed else None,
+    )
 
 
 def backups(site: Site, row: ProjectRow, limit: int) -> Report:
@@ -149,15 +154,15 @@ def backups(site: Site, row: ProjectRow, limit: int) -> Report:
     numbers = sorted({*kept, *(one.number for one in tried if not one.succeeded)}, reverse=True)[:limit]
     ended = {one.number: one for one in tried}
     found = [_backup(number, kept.get(number), ended.get(number)) for number in numbers]
-    return Report(found, [view.backup_row(one) for one in found] or [f"{row.name} has no backups"])
+    return Report(found, [view.backup_row(plain(one)) for one in found] or [f"{row.name} has no backups"])
 
 
-def _backup(number: int, kept: Kept | None, ended: Deployment | None) -> dict[str, Any]:
+def _backup(number: int, kept: Kept | None, ended: Deployment | None) -> Backup:
     """Return what JSON has of one backup: whole, or failed."""
     about = kept.as_json() if kept else dict.fromkeys(COLUMNS)
     said = {"at": ended.started or ended.queued, "project": ended.project} if ended and not kept else {}
     reason = ended.reason if ended and not kept else ""
-    return {**about, **said, "number": number, "whole": kept is not None, "reason": reason}
+    return Backup(**{**about, **said, "number": number, "whole": kept is not None, "reason": reason})
 
 
 def stats(site: Site, rows: Sequence[ProjectRow], spell: Spell) -> Report:
@@ -168,7 +173,7 @@ def stats(site: Site, rows: Sequence[ProjectRow], spell: Spell) -> Report:
         took = [pair for one in deployments[:LOGS] for pair in _install_times(site, one)]
         found.append(figures.figures(row.name, deployments, took))
     lines = [line for one in found for line in figures.lines(one)]
-    return Report([one.as_json() for one in found], lines or [spell(NONE)])
+    return Report([Statistics(**one.as_json()) for one in found], lines or [spell(NONE)])
 
 
 def _install_times(site: Site, deployment: Deployment) -> list[tuple[str, float]]:
@@ -180,9 +185,9 @@ def _install_times(site: Site, deployment: Deployment) -> list[tuple[str, float]
 
 def metrics(site: Site, rows: Sequence[ProjectRow]) -> Report:
     """Tell of projects as Prometheus reads it."""
-    found = [(inspection.status(site, row), site.history.deployments(row.name)) for row in rows]
+    found = [(inspection.status(site, row, str), site.history.deployments(row.name)) for row in rows]
     lines = figures.metrics(found)
-    return Report({"text": "".join(f"{line}\n" for line in lines)}, lines)
+    return Report(Metrics(text="".join(f"{line}\n" for line in lines)), lines)
 
 
 def diff(site: Site, row: ProjectRow, first: int, second: int) -> Report:
@@ -195,8 +200,7 @@ def diff(site: Site, row: ProjectRow, first: int, second: int) -> Report:
     head = f"deployment {old.number} -> {new.number}: "
     head += view.course(old.new_code, new.new_code, old.new_pillar, new.new_pillar, 0)
     lines = [head, *(f"  {letter} {shown(path)}" for letter, path in files), *(f"  cfg {line}" for line in changed)]
-    value = {"from": old.number, "to": new.number, "files": [list(pair) for pair in files], "cfg": changed}
-    return Report(value, lines)
+    return Report(Difference(old=old.number, new=new.number, files=list(files), cfg=list(changed)), lines)
 
 
 def _two(site: Site, row: ProjectRow, first: int, second: int) -> tuple[Deployment, Deployment]:

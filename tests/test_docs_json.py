@@ -16,10 +16,13 @@ import click
 import pytest
 
 import corpushooks
+from corpushooks import records
 from corpushooks.cli import corpus
 from corpushooks.cli.base import Context
 from corpushooks.errors import CorpusError
 from corpushooks.events import NAMES
+from corpushooks.operations import gives
+from corpushooks.operations.table import OPERATIONS
 from corpushooks.run import run
 from tests.host import FAILING, Box
 from tests.shared import shared_box, world
@@ -111,10 +114,69 @@ def test_a_command_prints_the_keys_of_the_page(live: Box, section: str) -> None:
         assert found, words
 
 
+GIVEN = {  # section of the page -> what has its keys; those of another that it names are not said again
+    "A deployment": (gives.Deployment, None), "corpus status": (gives.Status, None),
+    "corpus open": (gives.Addresses, None),
+    "corpus history": (gives.OfHistory, gives.Deployment), "corpus history --commands": (gives.Command, None),
+    "corpus archives": (gives.Archive, None), "corpus backups": (gives.Backup, None),
+    "corpus diff": (gives.Difference, None), "corpus stats": (gives.Statistics, None),
+    "corpus metrics": (gives.Metrics, None), "corpus set": (gives.Stored, None), "corpus init": (gives.Made, None),
+    "corpus remove": (gives.Removed, None), "corpus link": (gives.Linked, None),
+    "corpus rename-branch": (gives.Renamed, None), "corpus key add": (gives.Changed, gives.Key),
+    "corpus key list": (gives.Key, None), "corpus key test": (gives.Rights, None),
+    "corpus freeze": (gives.Frozen, None),
+    "corpus thaw": (gives.Thawed, None),
+}  # fmt: skip
+WORDS = {"str": "text", "int": "number", "bool": "truth", "list": "list", "None": "null"}
+
+
+def as_page(kind: str) -> set[str]:
+    """Return how the page may write a type: what is not known by a word is a mapping."""
+    parts = [part.strip() for part in kind.split("|")]
+    said = [WORDS.get(part.partition("[")[0], "mapping") for part in parts]
+    if "float" not in kind or "list" in kind:
+        return {" or ".join(said)}
+    return {" or ".join([word, *said[1:]]) for word in ("time", "number")}
+
+
+@pytest.mark.parametrize("section", GIVEN)
+def test_the_page_has_the_keys_that_are_given(section: str) -> None:
+    kind, other = GIVEN[section]
+    given = {key: each for key, each in gives.keys(kind).items() if other is None or key not in gives.keys(other)}
+    told = sections()[section]
+    assert set(told) == set(given)
+    assert {key: told[key] in as_page(each) for key, each in given.items()} == dict.fromkeys(given, True)
+
+
+def test_every_kind_of_answer_is_on_the_page() -> None:
+    small = {gives.Nothing, gives.Daemon, gives.Admitted, gives.Lines, gives.Ended, dict}  # not printed as they are
+    assert {row.gives for row in OPERATIONS.values()} - small <= {kind for kind, _ in GIVEN.values()}
+
+
+ASKED = {
+    "status": {}, "history": {"project": "hello"}, "commands": {"project": "hello"}, "open": {"project": "hello"},
+    "archives": {"project": "hello"}, "backups": {"project": "hello"}, "stats": {}, "metrics": {},
+    "deploy": {"project": "hello"}, "plan": {"project": "hello"}, "log": {"project": "hello"}, "key list": {},
+    "key test": {"name": "of-operations", "project": "hello"}, "link": {"project": "hello"}, "ping": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_what_the_daemon_answers_is_what_the_table_says(live: Box, name: str) -> None:
+    row = OPERATIONS[name]
+    printed(live, "!key add of-operations KEY")
+    found = live.ask(name, **ASKED[name])
+    printed(live, "!key remove of-operations")
+    value = found["value"] if "value" in found and name != "ping" else found
+    kind: Any = list[row.gives] if row.several else row.gives  # type: ignore[name-defined]
+    assert json.loads(json.dumps(records.plain(records.typed(value, kind)))) == value
+
+
 def test_status_has_what_it_should_and_within_it_deployments(live: Box) -> None:
     told = sections()
     found = printed(live, "status hello")
-    assert set(told["corpus status"]) - set(found) == {"code_url", "pillar_url", "urls"}
+    assert set(told["corpus status"]) == set(found)
+    assert (found["code_url"], found["pillar_url"], found["urls"]) == (None, None, None)
     agrees(found["last_failure"], told["A deployment"])
     assert found["last_failure"]["number"] == 3
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
 from corpushooks import figures
 from corpushooks.deployment import Deployment, Request
 from corpushooks.events import SlsEnded, Text
+from corpushooks.operations import gives
 from tests.host import FAILING, Box
 from tests.test_command import asked, corpus
 
@@ -53,11 +54,19 @@ def test_times_are_read_from_the_rows_of_older_logs() -> None:
     assert figures.install_times(map(Text, lines)) == [("00_a", 1.3), ("10_b", 0.0)]
 
 
+QUIET = gives.Status(
+    project="hello", environment="prod", branch="master", live=None, since=None, by=None, commit=None, branch_at=None,
+    branch_moved=False, tree=None, pillar=None, pillar_ahead=False, broken=None, frozen=None, open=[], last=None,
+    last_deployment=None, last_failure=None, drift=[], health=None, faults=[],
+)  # fmt: skip
+
+
 def test_metrics_are_what_prometheus_reads() -> None:
-    status: dict[str, Any] = {
-        "project": "hello", "open": [{"state": "held"}], "broken": None, "frozen": "so", "drift": ["a", "b"],
-        "since": 1700000000.5, "health": {"times": 3}, "faults": [{"what": "so", "repair": "do"}],
-    }  # fmt: skip
+    status = replace(
+        QUIET, open=[gives.Open(**one(3, "held").as_json(), left=5.0)], frozen="so", drift=["a", "b"],
+        since=1700000000.5, health=gives.Health(state="failing", since=1.0, times=3, reason=""),
+        faults=[gives.Fault(what="so", repair="do")],
+    )  # fmt: skip
     text = figures.metrics([(status, [one(2, "rolled_back", 2.5), one(1, "deployed")])])
     assert 'corpushooks_deployments_total{project="hello",outcome="rolled_back"} 1' in text
     assert 'corpushooks_last_success_timestamp_seconds{project="hello"} 1700000000.500' in text
@@ -109,10 +118,7 @@ def test_what_is_told_of_a_host(box: Box) -> None:
     [("refused", "rollback"), ("refused", "task"), ("done", "task"), ("done", "plan"), ("cancelled", "deploy")],
 )
 def test_what_did_not_deploy_clears_no_alarm(state: str, kind: str) -> None:
-    status: dict[str, Any] = {
-        "project": "hello", "open": [], "broken": None, "frozen": None, "drift": None, "since": None, "faults": [],
-        "health": None,
-    }  # fmt: skip
+    status = replace(QUIET, drift=None)
     text = figures.metrics([(status, [one(3, state, kind=kind), one(2, "rolled_back"), one(1, "deployed")])])
     assert 'corpushooks_last_failed{project="hello"} 1' in text
     assert not [line for line in text if line.startswith("corpushooks_drift_files{")]

@@ -50,7 +50,8 @@ FLOORS = {
     " migrations"
     " figures old_logs events records push setup.manual sls problems deployment config references settings ldap schema"
     " notice keeping command ssh_commands operations"
-    " operations.table operations.asks answers wire keys rights project paths redaction text errors hints",
+    " operations.table operations.asks operations.gives answers wire"
+    " keys rights project paths redaction text errors hints",
 }
 WORKER = {
     f"salt_worker.{path.stem}" for path in PACKAGE.glob("salt_worker/*.py") if path.stem != "__init__"

@@ -20,7 +20,7 @@ from corpushooks.errors import CorpusError, NotAllowedError, RefusedError, Usage
 from corpushooks.history import History
 from corpushooks.keyring import Keyring
 from corpushooks.keys import ADMIN, ANY, HOST, PUSH, READ, RIGHTS, Grant, Key, check_grants, check_within
-from corpushooks.operations import asks, serving
+from corpushooks.operations import asks, gives, serving
 from corpushooks.operations.call import Call
 from corpushooks.operations.table import (
     CALLER,
@@ -170,7 +170,7 @@ def test_a_row_names_what_is_asked_and_what_it_is_about() -> None:
 
 
 def test_only_the_socket_leads_to_a_row_that_names_no_door() -> None:
-    assert Operation("x", READ, asks.Nothing, "x").doors == frozenset()
+    assert Operation("x", READ, asks.Nothing, gives.Nothing, "x").doors == frozenset()
     assert not set(by_door(SSH)) & {"push", "watch", "ping", "admit", "variables", "commands"}
     for name in ("push", "watch hello", "ping", "admit", "variables hello", "commands hello"):
         with pytest.raises(UsageError):
@@ -204,7 +204,9 @@ def test_a_row_that_is_added_has_all_doors_at_once(monkeypatch: pytest.MonkeyPat
     from corpushooks.cli import made
     from corpushooks.cli.base import Context
 
-    row = Operation("size", READ, asks.OfProject, "how large a project is", doors=frozenset({SSH, COMMAND}))
+    row = Operation(
+        "size", READ, asks.OfProject, gives.Metrics, "how large a project is", doors=frozenset({SSH, COMMAND})
+    )
     monkeypatch.setitem(OPERATIONS, "size", row)  # type: ignore[arg-type]
     tell = {"size": lambda call: reports.Report({"project": call.row.name, "bytes": 5}, ["5 bytes"])}
     monkeypatch.setattr(serving, "LOOKS", {**serving.LOOKS, **tell})

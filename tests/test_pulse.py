@@ -17,6 +17,7 @@ import pytest
 from corpushooks import figures, inspection, pulse, view
 from corpushooks.deployment import Request
 from corpushooks.history import History
+from corpushooks.operations import gives
 from corpushooks.pulse import Pulse
 from corpushooks.run import carrying
 from corpushooks.settings import Settings, parse
@@ -166,7 +167,7 @@ def test_of_many_failures_few_are_written(box: Box) -> None:
         assert before == site.history.rows("PRAGMA data_version")[0][0]
         last = site.history.health("hello")
         assert last and last.times == 64
-        lines = view.status(inspection.status(site, box.row()), time.time())
+        lines = view.status(gives.plain(inspection.status(site, box.row(), str)), time.time())
         assert "    failing for 0 s (over 64 times): no answer" in lines
 
 
@@ -322,7 +323,7 @@ def test_it_can_be_switched_off_for_all_and_for_one(box: Box) -> None:
         with asking(box) as (site, one):
             assert bool(one._wanted()) == asked
             one._ask("hello")
-            assert bool(inspection.status(site, box.row())["health"]) == asked
+            assert bool(inspection.status(site, box.row(), str).health) == asked
 
 
 # many of them
@@ -413,8 +414,8 @@ def test_status_and_metrics_say_nothing_of_who_is_not_asked(box: Box) -> None:
     settings(box)
     with asking(box) as (site, one):
         one._ask("hello")
-        assert "    healthy for 0 s" in view.status(inspection.status(site, box.row()), time.time())
+        assert "    healthy for 0 s" in view.status(gives.plain(inspection.status(site, box.row(), str)), time.time())
         site.history.set_broken("hello", "why", 1)
-        found = inspection.status(site, box.row())
-    assert not any("healthy" in str(line) for line in view.status(found, time.time()))
+        found = inspection.status(site, box.row(), str)
+    assert not any("healthy" in str(line) for line in view.status(gives.plain(found), time.time()))
     assert not any(line.startswith("corpushooks_healthy{") for line in figures.metrics([(found, [])]))

@@ -2,11 +2,12 @@
 
 table     the operations: name, right, what they ask and give, doors, words over ssh
 asks      what each asks, field by field
+gives     what each gives, key by key
 call      one operation that is asked for
 serving   judges who asks, and does what is asked; answers over the socket, or in this process
 pushes    what git's hook asks
 requests  deployments and all that has their log: ask for one, follow it, cancel it, set, watch, run
 hosting   keys, projects, freezes: what concerns the host
 
-The table and what is asked are values: whoever asks loads no more. What is done is bound in `serving`.
+The table, what is asked and what is given are values: whoever asks loads no more. What is done is bound in `serving`.
 """

@@ -14,7 +14,7 @@ from corpushooks.hints import Hint, command
 from corpushooks.keyring import Keyring
 from corpushooks.keys import Grant, Key
 from corpushooks.locks import locked
-from corpushooks.operations import asks
+from corpushooks.operations import asks, gives
 from corpushooks.operations.call import Call
 from corpushooks.reports import Report
 from corpushooks.ssh_commands import forced
@@ -32,7 +32,8 @@ def freeze(call: Call[asks.Freeze]) -> Report:
     project = call.asked.project
     found = freezing.freeze(call.site.history, project, call.asked.reason, call.principal.who)
     call.site.event("freeze", {"project": project, "by": call.principal.who})
-    return Report(found.as_json(), found.lines())
+    before = gives.Freeze(**asdict(found.before)) if found.before else None
+    return Report(gives.Frozen(**asdict(found.freeze), before=before), found.lines())
 
 
 def thaw(call: Call[asks.OfProjects]) -> Report:
@@ -40,7 +41,8 @@ def thaw(call: Call[asks.OfProjects]) -> Report:
     project = call.asked.project
     found = freezing.thaw(call.site.history, project)
     call.site.event("thaw", {"project": project, "by": call.principal.who})
-    return Report(found.as_json(), found.lines())
+    still = gives.Freeze(**asdict(found.still)) if found.still else None
+    return Report(gives.Thawed(thawed=project or "--all", still=still), found.lines())
 
 
 # projects
@@ -69,7 +71,7 @@ def init(call: Call[asks.Init]) -> Report:
     lines += [f"changed {change}" for change in made.changes]
     lines += [f"note: {note}" for note in made.notes]
     access = ["Its configuration and secrets:", f"    git clone {made.pillar_url}"]
-    return Report(made, [*lines, "", *_next(call, made), "", *access])
+    return Report(gives.Made(**asdict(made)), [*lines, "", *_next(call, made), "", *access])
 
 
 def _note(call: Call[Any], project: str, what: str) -> None:
@@ -107,7 +109,7 @@ def link(call: Call[asks.OfProject]) -> Report:
     name = call.row.name
     with _alone(call, name):
         projects.link(call.site.host.project(name), call.site.history)
-    return Report({"project": name, "linked": True}, [f"linked {name}"])
+    return Report(gives.Linked(project=name, linked=True), [f"linked {name}"])
 
 
 def unlink(call: Call[asks.OfProject]) -> Report:
@@ -115,7 +117,7 @@ def unlink(call: Call[asks.OfProject]) -> Report:
     name = call.row.name
     with _alone(call, name):
         projects.unlink(call.site.host.project(name))
-    return Report({"project": name, "linked": False}, [f"unlinked {name}; its next deployment links it again"])
+    return Report(gives.Linked(project=name, linked=False), [f"unlinked {name}; its next deployment links it again"])
 
 
 def remove(call: Call[asks.Remove]) -> Report:
@@ -124,7 +126,10 @@ def remove(call: Call[asks.Remove]) -> Report:
     with _alone(call, name):
         left = projects.remove(call.site.host.project(name), call.site.history, purge=call.asked.purge)
     _note(call, name, "purged" if call.asked.purge else "removed")
-    return Report({"project": name, "left": left}, [f"removed {name}", *(f"left: {path}" for path in left)])
+    return Report(
+        gives.Removed(project=name, left=[str(path) for path in left]),
+        [f"removed {name}", *(f"left: {path}" for path in left)],
+    )
 
 
 def rename_branch(call: Call[asks.RenameBranch]) -> Report:
@@ -134,7 +139,7 @@ def rename_branch(call: Call[asks.RenameBranch]) -> Report:
     with _alone(call, name):
         row = site.known(name)
         lines = projects.rename_branch(site.host.project(name), site.history, row, call.asked.branch)
-    return Report({"project": name, "before": row.branch, "branch": call.asked.branch}, lines)
+    return Report(gives.Renamed(project=name, before=row.branch, branch=call.asked.branch), lines)
 
 
 # keys
@@ -216,7 +221,7 @@ def _put(call: Call[Any], ring: Keyring, before: Key | None, after: Key) -> Repo
         lines = [f"changed {made.name}", *changes]
     else:
         lines = [f"unchanged: {_line(made)}"]
-    return Report({**told(made), "before": was}, lines)
+    return Report(gives.Changed(**_about(made), before=was), lines)
 
 
 def key_remove(call: Call[asks.OfKey]) -> Report:
@@ -241,7 +246,7 @@ def key_test(call: Call[asks.KeyTest]) -> Report:
     why = {right: found.refusal(right, project) for right in keys.RIGHTS}
     lines = [f"{right:<6} {'no: ' + refusal if refusal else 'yes'}" for right, refusal in why.items()]
     faults = tuple(Fault(exc.message, exc.hint or hints.command("doctor")) for exc in warned)
-    return Report({right: not refusal for right, refusal in why.items()}, lines, faults)
+    return Report(gives.Rights(**{right: not refusal for right, refusal in why.items()}), lines, faults)
 
 
 def _known(ring: Keyring, name: str) -> Key:
@@ -264,9 +269,13 @@ def _write_file(call: Call[Any], found: list[Key]) -> None:
         authorized_keys.write(path, lines)
 
 
-def told(key: Key) -> dict[str, Any]:
+def _about(key: Key) -> dict[str, Any]:
+    return {**asdict(key), "more": [gives.Grant(**asdict(each)) for each in key.more], "fingerprint": key.fingerprint}
+
+
+def told(key: Key) -> gives.Key:
     """Return a key as --json shows it."""
-    return {**asdict(key), "fingerprint": key.fingerprint}
+    return gives.Key(**_about(key))
 
 
 def _line(key: Key) -> str:

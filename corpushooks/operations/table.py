@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from corpushooks.keys import ADMIN, HOST, PUSH, READ
-from corpushooks.operations import asks
+from corpushooks.operations import asks, gives
 from corpushooks.project import NAME
 from corpushooks.services import UNIT
 
@@ -87,12 +87,14 @@ class Operation:
     name: str
     right: str
     asks: type[Any]
+    gives: type[Any]
     does: str
     about: str = PROJECT
     doors: frozenset[str] = frozenset()
     word: Word = _OF_PROJECT
     begins: bool = False  # also on a host that has nothing yet
     alone: bool = False  # it waits until nothing else is at work in the project
+    several: bool = False  # it gives a list of these
     part_of: str = ""  # the command that asks for it with a flag, or for want of something
 
 
@@ -104,33 +106,48 @@ OPERATIONS: Mapping[str, Operation] = {
     row.name: row
     for row in (
         # the connection
-        Operation("ping", "", asks.Nothing, "whether the daemon answers", CALLER),
-        Operation("admit", "", asks.Admit, "let a session of ssh in", CALLER),
+        Operation("ping", "", asks.Nothing, gives.Daemon, "whether the daemon answers", CALLER),
+        Operation("admit", "", asks.Admit, gives.Admitted, "let a session of ssh in", CALLER),
         # what git's hook asks
-        Operation("push", PUSH, asks.Push, "judge a push, and deploy it"),
+        Operation("push", PUSH, asks.Push, gives.Nothing, "judge a push, and deploy it"),
         # look
-        Operation("status", READ, asks.Status, "what is live, and what runs", PROJECTS, BOTH, _OF_PROJECTS),
+        Operation(
+            "status",
+            READ,
+            asks.Status,
+            gives.Status,
+            "what is live, and what runs",
+            PROJECTS,
+            BOTH,
+            _OF_PROJECTS,
+            several=True,
+        ),
         Operation(
             "history",
             READ,
             asks.History,
+            gives.OfHistory,
             "the deployments of a project, or what was run in it (right: push)",
             doors=BOTH,
             word=Word((_PROJECT,), 1, _flags("--commands")),
+            several=True,
         ),
         Operation(
             "commands",
             PUSH,
             asks.History,
+            gives.Command,
             "the commands that were run in a project",
             doors=frozenset({COMMAND}),
             part_of="history",
+            several=True,
         ),
-        Operation("open", READ, asks.Open, "the addresses where a project answers", doors=BOTH),
+        Operation("open", READ, asks.Open, gives.Addresses, "the addresses where a project answers", doors=BOTH),
         Operation(
             "log",
             READ,
             asks.Follow,
+            gives.Deployment,
             "the log of a deployment; -f follows it",
             doors=BOTH,
             word=Word((_PROJECT, ("NUMBER", _NUMBER)), 1, _flags("-f")),
@@ -139,28 +156,43 @@ OPERATIONS: Mapping[str, Operation] = {
             "app-log",
             PUSH,
             asks.AppLog,
+            gives.Lines,
             "what the application writes; -f follows it",
             doors=BOTH,
             word=Word((_PROJECT,), 1, _flags("-f"), values={"-n": ("LINES", _NUMBER)}),
         ),
-        Operation("archives", READ, asks.OfProject, "list the archives of a project", doors=BOTH),
-        Operation("backups", READ, asks.History, "list the backups of a project", doors=BOTH),
+        Operation(
+            "archives", READ, asks.OfProject, gives.Archive, "list the archives of a project", doors=BOTH, several=True
+        ),
+        Operation(
+            "backups", READ, asks.History, gives.Backup, "list the backups of a project", doors=BOTH, several=True
+        ),
         Operation(
             "stats",
             READ,
             asks.OfProjects,
+            gives.Statistics,
             "say how often deployments succeed, and how long they take",
             PROJECTS,
             BOTH,
             _OF_PROJECTS,
+            several=True,
         ),
         Operation(
-            "metrics", READ, asks.OfProjects, "print what Prometheus reads", PROJECTS, BOTH, Word((), 0, _flags())
+            "metrics",
+            READ,
+            asks.OfProjects,
+            gives.Metrics,
+            "print what Prometheus reads",
+            PROJECTS,
+            BOTH,
+            Word((), 0, _flags()),
         ),
         Operation(
             "config",
             PUSH,
             asks.Config,
+            dict,
             "the configuration that SLS files see",
             doors=BOTH,
             word=Word((_PROJECT,), 1, _flags("--origin")),
@@ -169,6 +201,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "diff",
             PUSH,
             asks.Diff,
+            gives.Difference,
             "what differs between two deployments",
             doors=BOTH,
             word=Word((_PROJECT, ("OLD", _NUMBER), ("NEW", _NUMBER)), 1, _flags()),
@@ -177,6 +210,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "variables",
             PUSH,
             asks.OfProject,
+            dict,
             "what is set in a project",
             doors=frozenset({COMMAND}),
             part_of="set",
@@ -186,6 +220,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "deploy",
             PUSH,
             asks.Deploy,
+            gives.Deployment,
             "deploy what is live again, or a commit (--confirm: hold it)",
             doors=BOTH,
             word=Word((_PROJECT, ("REV", _REVISION)), 1, _flags("--confirm"), values=_HELD),
@@ -194,6 +229,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "plan",
             PUSH,
             asks.Deploy,
+            gives.Deployment,
             "what would change",
             doors=BOTH,
             word=Word((_PROJECT, ("REV", _REVISION)), 1, _flags(), more=("deploy", "--dry-run")),
@@ -203,6 +239,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "rollback",
             PUSH,
             asks.Rollback,
+            gives.Deployment,
             "return to an earlier deployment (--confirm: hold it)",
             doors=BOTH,
             word=Word((_PROJECT, ("NUMBER", _NUMBER)), 1, _flags("--confirm"), values=_HELD),
@@ -211,6 +248,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "task",
             PUSH,
             asks.Task,
+            gives.Deployment,
             "run a task",
             doors=BOTH,
             word=Word((_PROJECT, ("TASK", _TASK)), 2, _flags()),
@@ -219,26 +257,33 @@ OPERATIONS: Mapping[str, Operation] = {
             "restart",
             PUSH,
             asks.Restart,
+            gives.Deployment,
             "restart the units of a project, or some of them",
             doors=BOTH,
             word=Word((_PROJECT, ("UNIT", UNIT)), 1, _flags(), again=True),
         ),
-        Operation("backup", PUSH, asks.OfRequest, "keep the data of a project", doors=BOTH),
-        Operation("repair", PUSH, asks.OfRequest, "repair a project whose roll back failed", doors=BOTH),
+        Operation("backup", PUSH, asks.OfRequest, gives.Deployment, "keep the data of a project", doors=BOTH),
+        Operation(
+            "repair", PUSH, asks.OfRequest, gives.Deployment, "repair a project whose roll back failed", doors=BOTH
+        ),
         Operation(
             "confirm",
             PUSH,
             asks.Confirm,
+            gives.Deployment,
             "confirm a deployment that is held",
             doors=BOTH,
             word=Word((_PROJECT, ("NUMBER", _NUMBER)), 2, _flags()),
         ),
-        Operation("cancel", PUSH, asks.OfProject, "stop what runs or waits", doors=BOTH),
-        Operation("watch", PUSH, asks.Watch, "deploy what is edited in place", doors=frozenset({COMMAND})),
+        Operation("cancel", PUSH, asks.OfProject, gives.Deployment, "stop what runs or waits", doors=BOTH),
+        Operation(
+            "watch", PUSH, asks.Watch, gives.Nothing, "deploy what is edited in place", doors=frozenset({COMMAND})
+        ),
         Operation(
             "set",
             PUSH,
             asks.Assign,
+            gives.Deployment,
             "set variables and deploy (--no-deploy: not yet), or list them",
             doors=BOTH,
             word=Word((_PROJECT, ("KEY=VALUE", _PAIR)), 1, _flags("--no-deploy"), many=True),
@@ -247,6 +292,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "unset",
             PUSH,
             asks.Assign,
+            gives.Deployment,
             "take that back, and deploy (--no-deploy: not yet)",
             doors=BOTH,
             word=Word((_PROJECT, ("KEY", _KEY)), 2, _flags("--no-deploy"), many=True),
@@ -255,6 +301,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "run",
             ADMIN,
             asks.Run,
+            gives.Ended,
             "run a command as the application; a terminal: ssh -t",
             doors=BOTH,
             word=Word((_PROJECT,), 1, rest="COMMAND..."),
@@ -263,6 +310,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "freeze",
             ADMIN,
             asks.Freeze,
+            gives.Frozen,
             "refuse to deploy until it thaws",
             PROJECT_OR_HOST,
             BOTH,
@@ -272,6 +320,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "thaw",
             ADMIN,
             asks.OfProjects,
+            gives.Thawed,
             "deploy again",
             PROJECT_OR_HOST,
             BOTH,
@@ -282,6 +331,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "init",
             HOST,
             asks.Init,
+            gives.Made,
             "make a project, or repair one; print where to push",
             HOST_ITSELF,
             BOTH,
@@ -302,15 +352,17 @@ OPERATIONS: Mapping[str, Operation] = {
             "remove",
             HOST,
             asks.Remove,
+            gives.Removed,
             "forget a project; --purge removes its files too, but data/",
             doors=BOTH,
             word=Word((_PROJECT,), 1, _flags("--purge")),
         ),
-        Operation("link", HOST, asks.OfProject, "let Salt see a project", doors=BOTH, alone=True),
+        Operation("link", HOST, asks.OfProject, gives.Linked, "let Salt see a project", doors=BOTH, alone=True),
         Operation(
             "unlink",
             HOST,
             asks.OfProject,
+            gives.Linked,
             "take a project out of Salt's sight, until it is deployed",
             doors=BOTH,
             alone=True,
@@ -319,18 +371,28 @@ OPERATIONS: Mapping[str, Operation] = {
             "rename-branch",
             HOST,
             asks.RenameBranch,
+            gives.Renamed,
             "rename the branch that deploys",
             doors=BOTH,
             alone=True,
             word=Word((_PROJECT, ("BRANCH", _REVISION)), 2, _flags()),
         ),
         Operation(
-            "key list", HOST, asks.Nothing, "list the keys that are let in", HOST_ITSELF, BOTH, Word((), 0, _flags())
+            "key list",
+            HOST,
+            asks.Nothing,
+            gives.Key,
+            "list the keys that are let in",
+            HOST_ITSELF,
+            BOTH,
+            Word((), 0, _flags()),
+            several=True,
         ),
         Operation(
             "key add",
             HOST,
             asks.KeyAdd,
+            gives.Changed,
             "add the public key that is typed in (-)",
             HOST_ITSELF,
             BOTH,
@@ -345,6 +407,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "key set",
             HOST,
             asks.KeySet,
+            gives.Changed,
             "change what a key may",
             HOST_ITSELF,
             BOTH,
@@ -359,6 +422,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "key remove",
             HOST,
             asks.OfKey,
+            gives.Key,
             "revoke a key; its running deployments continue",
             HOST_ITSELF,
             BOTH,
@@ -368,6 +432,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "key test",
             HOST,
             asks.KeyTest,
+            gives.Rights,
             "what a key may with a project, and why",
             HOST_ITSELF,
             BOTH,
