@@ -248,7 +248,7 @@ def test_its_place_is_for_others_and_those_of_the_project_wait(new_box: Callable
     box.init()
     box.init("other")
     box.start()
-    box.app().push()
+    box.app(files={".salt/notify.sls": "told:\n  test.nop: []\n"}).push()
     held(box)
     assert box.app(name="other").push().code == 0, "it has the one place"
     behind = box.work().start_push("HEAD:refs/deploy/now")
@@ -269,6 +269,21 @@ def test_a_stop_leaves_it_to_the_next_daemon(live: Box) -> None:
     live.start()
     until(lambda: live.log(2).count("waiting for confirmation") == 2)
     assert confirm(live)["state"] == "deployed"
+
+
+def test_a_stop_that_waits_for_nothing_cancels_none_that_is_held(live: Box) -> None:
+    live.stop()
+    live.work().commit({"index.html": "two"})
+    run(["git", "--git-dir", live.project().code_git, "fetch", "--quiet", live.work().path, "HEAD"])
+    with closing(History(live.host.store)) as store:
+        store.enqueue("hello", Request(token="t", new=live.work().head, confirm=600))
+        working = Lanes(Site(live.host, Settings(), store, FakeEngine()), ACTS)
+        working.wake("hello")
+        until(lambda: store.deployment("hello", 2).state == "held")
+        working.site.stopping = True
+        assert working.stop(0.0) == []
+        until(lambda: not working.busy())
+        assert (store.deployment("hello", 2).state, store.deployment("hello", 2).cancelled) == ("held", None)
 
 
 def test_a_daemon_that_was_killed_is_held_on_and_keeps_the_lease(live: Box) -> None:
@@ -414,7 +429,14 @@ def test_a_release_that_fails_is_not_held(live: Box) -> None:
     assert live.ended(2).held is None
 
 
-def test_what_an_sls_left_running_lives_on_through_a_hold_and_a_daemon_that_is_killed(live: Box) -> None:
+@pytest.mark.parametrize("salt", [False, True], ids=["fake", "warm"])
+def test_what_an_sls_left_running_lives_on_through_a_hold_and_a_daemon_that_is_killed(
+    new_box: Callable[..., Box], salt: bool
+) -> None:
+    live = new_box(salt=salt)
+    live.init()
+    live.start()
+    assert live.app().push().code == 0
     pid = live.root / "pid"
     left = f"left:\n  cmd.run:\n    - name: sleep 300 </dev/null >/dev/null 2>&1 & echo $! > {pid}\n"
     notify = f"told:\n  cmd.run:\n    - name: echo told > {live.root}/told\n"

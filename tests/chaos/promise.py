@@ -196,8 +196,8 @@ def _outcome(
         if (after.row.code, after.row.tree_code) != (before.row.code, before.row.tree_code):
             yield f"the store has moved on to {after.row.code}"
         trees = before.tree, after.tree
-        if before.row.tree_code != before.row.code:  # in dev: the SLS of what failed ran again, which set flags
-            trees = _without_flags(before.tree), _without_flags(after.tree)
+        if before.row.tree_code != before.row.code:  # in dev: the SLS of what had failed ran again
+            trees = _unmanaged(before.tree), _unmanaged(after.tree)
         yield from _differences(*trees, "the tree is not the old one")
         return
     if wanted.fails and done.state == DEPLOYED:
@@ -210,8 +210,9 @@ def _outcome(
     yield from _new_release(before.tree, after.tree, old, new, wanted, left=done.state == FAILED)
 
 
-def _without_flags(tree: Tree) -> Tree:
-    return {name: entry._replace(flags=0) for name, entry in tree.items()}
+def _unmanaged(tree: Tree) -> Tree:
+    """Return a tree without what SLS files write and set."""
+    return {name: entry._replace(flags=0) for name, entry in tree.items() if name != MANAGED}
 
 
 def _differences(old: Tree, new: Tree, what: str) -> Iterator[str]:
