@@ -10,7 +10,7 @@ import pwd
 import re
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -125,6 +125,21 @@ def names(uids: Iterable[int], gids: Iterable[int]) -> dict[str, dict[str, str]]
         with contextlib.suppress(KeyError):
             groups[str(gid)] = grp.getgrgid(gid).gr_name
     return {"users": users, "groups": groups}
+
+
+def here(named: Mapping[str, Mapping[str, str]]) -> Callable[[int, int], tuple[int, int]]:
+    """Return what gives the numbers that users and groups have here, of those that `names` gave elsewhere."""
+    users, groups = named.get("users", {}), named.get("groups", {})
+
+    def owner(uid: int, gid: int) -> tuple[int, int]:
+        own = (uid, gid)
+        with contextlib.suppress(KeyError):
+            own = (pwd.getpwnam(users[str(uid)]).pw_uid, own[1])
+        with contextlib.suppress(KeyError):
+            own = (own[0], grp.getgrnam(groups[str(gid)]).gr_gid)
+        return own
+
+    return owner
 
 
 def of_application(project: Project) -> Account:

@@ -68,6 +68,7 @@ class Kind:
     dry: bool = False  # it only tells what would change: what would be refused is a warning
     repairs: bool = False  # what is broken is whole after it
     restarts: bool = False  # units, and nothing else
+    restores: bool = False  # what is kept elsewhere comes back: interrupted, it goes forward or back by itself
     changes: bool = False  # it changes what runs: refused while a project is frozen
     asked: bool = True  # by a command or a push; else the daemon itself asks
 
@@ -82,6 +83,7 @@ KINDS: Mapping[str, Kind] = {
         Kind("plan", dry=True),
         Kind("repair", repairs=True),
         Kind("backup"),  # it changes nothing, so also while it is frozen
+        Kind("restore", restores=True, changes=True),
         Kind("edit", "deployment", edits=True, changes=True, asked=False),
     )
 }
@@ -112,7 +114,7 @@ class Revision(NamedTuple):
 class Request:
     """What somebody asks for; stored as it came."""
 
-    kind: str = "deploy"  # deploy, rollback, task, restart, plan, repair, backup, edit
+    kind: str = "deploy"  # deploy, rollback, task, restart, plan, repair, backup, restore, edit
     repo: str = "project"  # the repository that was pushed to: project or pillar
     ref: str = ""  # the ref as pushed; empty for a request of the command
     old: str = ""  # what the pushed ref was
@@ -123,7 +125,10 @@ class Request:
     token: str = ""
     task: str = ""
     units: tuple[str, ...] = ()  # restart: none named: all of the project
-    target: int = 0  # rollback: the deployment whose result returns
+    target: int = 0  # rollback: the deployment whose result returns; restore: the backup (0: the newest)
+    parts: tuple[str, ...] = ()  # restore: data, pillar, database:NAME
+    to: str = ""  # restore: into this folder, instead of the places that things had
+    dry: bool = False  # restore: a plan only
     only: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
     steps: tuple[str, ...] = ()
@@ -152,6 +157,9 @@ class Request:
                 one.task,
                 one.units,
                 one.target,
+                one.parts,
+                one.to,
+                one.dry,
                 one.via == "push" and one.new,
             )
             for one in (self, other)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import pwd
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
 from corpushooks import accounts, safe_files, tree
 from corpushooks.errors import DoorError, ProcessError, RefusedError
 from corpushooks.keeping import MYSQL, POSTGRESQL, SQLITE, Database
-from corpushooks.patience import Check
+from corpushooks.patience import Check, endless
 from corpushooks.project import Project
 from corpushooks.run import DEVNULL, Account, attend
 from corpushooks.site import Run
@@ -172,14 +173,74 @@ def _take(path: Path, to: Path, check: Check) -> None:
         os.fsync(file.fileno())
 
 
-def _run(run: Run, program: Program, cwd: Path, stdout: int, limit: float, check: Check) -> None:
+def _run(
+    run: Run, program: Program, cwd: Path, stdout: int, limit: float, check: Check, stdin: int = DEVNULL
+) -> None:  # fmt: skip
     """Run a program to its end; raise ProcessError with what it complains of."""
     with tempfile.TemporaryFile() as errors:
         child = run.start(
-            program.words, cwd=cwd, env=program.env, stdout=stdout, stderr=errors.fileno(), account=program.account
+            program.words,
+            cwd=cwd,
+            env=program.env,
+            stdout=stdout,
+            stderr=errors.fileno(),
+            account=program.account,
+            stdin=stdin,
         )
         attend(child, limit, check)
         errors.seek(0)
         said = errors.read(1 << 16).decode("utf-8", "replace").strip().splitlines()
     if child.returncode:
         raise ProcessError(f"{program.words[0]}: {said[-1] if said else f'exit code {child.returncode}'}")
+
+
+def digest(path: Path, check: Check) -> str:
+    """Return the SHA-256 of a dump of ours."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while data := file.read(1 << 20):
+            check()
+            found.update(data)
+    return found.hexdigest()
+
+
+# back
+
+
+def load(run: Run, one: Database, path: Path, before: Path, limit: float) -> None:
+    """Load a dump into its database; where that fails it is as it was, of which `before` is the dump.
+
+    PostgreSQL does that in one transaction. MariaDB has none for tables: there `before` is loaded again. Nobody cancels
+    it. Raise DoorError.
+    """
+    try:
+        _load(run, one, path, limit)
+    except ProcessError as exc:
+        failed = DoorError(f"{one.label} is as it was: {exc.message}")
+        if one.kind == MYSQL:
+            try:
+                _load(run, one, before, limit)
+            except ProcessError as again:
+                raise DoorError(
+                    f"{one.label} is half restored: {again.message}; what was in it is in {before}"
+                ) from exc
+        raise failed from exc
+
+
+RESTORING = ("--clean", "--if-exists", "--single-transaction", "--exit-on-error", "--no-password")
+
+
+def _load(run: Run, one: Database, path: Path, limit: float) -> None:
+    with path.open("rb") as file:
+        if one.kind == POSTGRESQL:
+            program = _postgresql(run.project, one)
+            words = ["pg_restore", *RESTORING, f"--dbname={one.name}"]
+            _run(run, replace(program, words=words), Path("/"), DEVNULL, limit, endless, file.fileno())
+            return
+        with _options(one, path.parent) as options:
+            words = [_client(), f"--defaults-file={options}", "--default-character-set=utf8mb4", "--", one.name]
+            _run(run, Program(words, {}), Path("/"), DEVNULL, limit, endless, file.fileno())
+
+
+def _client() -> str:
+    return next((name for name in ("mariadb", "mysql") if shutil.which(name)), "mysql")

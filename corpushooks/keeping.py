@@ -161,6 +161,11 @@ FILES = "+files"
 CALLED = re.compile(r"([a-z0-9][a-z0-9_-]*)\.([1-9][0-9]{0,17})\.([0-9]{8}T[0-9]{6}Z)(\+files)?@([A-Za-z0-9.-]+)")
 
 
+def host_name(host: str) -> str:
+    """Return the name of a host as that of a backup has it."""
+    return re.sub(r"[^A-Za-z0-9.-]", "-", host) or "localhost"
+
+
 class Name(NamedTuple):
     """What a backup is called in the repository. It is whole where there is a copy of that name.
 
@@ -175,8 +180,7 @@ class Name(NamedTuple):
     @classmethod
     def new(cls, project: str, number: int, at: float, host: str) -> Name:
         """Return the name of a backup that begins `at` a time, in seconds since the epoch."""
-        kept = re.sub(r"[^A-Za-z0-9.-]", "-", host) or "localhost"
-        return cls(project, number, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(at)), kept)
+        return cls(project, number, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(at)), host_name(host))
 
     @classmethod
     def read(cls, text: str) -> tuple[Name, bool] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from corpushooks import deploy, git, hold, prepare, steps, trees
+from corpushooks import deploy, git, hold, prepare, restoring, steps, trees
 from corpushooks.deployment import DEPLOYED, FAILED, HELD, HOLDS, ROLLED_BACK, ROLLING_BACK, RUNNING, Deployment
 from corpushooks.errors import CorpusError, RefusedError, StepError
 from corpushooks.events import Warned
@@ -46,7 +46,9 @@ def recover(run: Run) -> None:
 
 def _recover_running(run: Run, begun: list[str]) -> None:
     interrupted = StepError("interrupted", why=INTERRUPTED)
-    if not run.request.sort.releases:
+    if run.request.sort.restores:
+        restoring.recover(run)
+    elif not run.request.sort.releases:
         run.move(FAILED, interrupted)
         run.voice.tell(run.verdict(interrupted.message, f"ask for the {run.request.kind} again"))
     elif decided(begun):

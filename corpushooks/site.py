@@ -161,11 +161,11 @@ class Run:
 
     def start(
         self, words: Sequence[str | Path], *, cwd: Path = Path("/"), env: Mapping[str, str] | None = None,
-        stdout: int = DEVNULL, stderr: int = DEVNULL, account: Account | None = None,
+        stdin: int = DEVNULL, stdout: int = DEVNULL, stderr: int = DEVNULL, account: Account | None = None,
     ) -> Child[bytes]:  # fmt: skip
         """Start a command of this deployment, which is found and stopped where we are killed; raise ProcessError."""
         marked = {**(env or {}), **dict([self.mark.split("=", 1)])}
-        child = spawn(words, cwd=cwd, env=marked, stdout=stdout, stderr=stderr, account=account)
+        child = spawn(words, cwd=cwd, env=marked, stdin=stdin, stdout=stdout, stderr=stderr, account=account)
         self.salt.child(child.pid, start_time(child.pid) or 0, child.pid)
         return child
 
@@ -200,7 +200,7 @@ class Run:
         done, asked = self.deployment, self.request
         return Began(
             done.project, self.row.environment, done.number, asked.kind, asked.who if asked.key else "",
-            new=self.row.tree_code, task=asked.task or " ".join(asked.units), edited=asked.edited,
+            new=self.row.tree_code, task=asked.task or " ".join(asked.units or asked.parts), edited=asked.edited,
         )  # fmt: skip
 
     def spell(self, said: Advice) -> str:

@@ -201,6 +201,7 @@ def test_every_command_that_reports_is_on_the_page() -> None:
         "task",
         "repair",
         "backup",
+        "restore",
         "cancel",
         "confirm",
         "restart",

@@ -28,7 +28,7 @@ FLOORS = {
     " pulse lanes"
     " hold acts deploy recovery procedure archives plan inplace task prepare reruns steps trees pillars survivors"
     " announce running setting"
-    " saving dumps",
+    " saving dumps restoring",
     "assemblies": "vault"
     " site session deadline voice release release_cfg release_checks contents survey edits layout"
     " installer setup.accounts"
@@ -38,7 +38,7 @@ FLOORS = {
     " systemd units machine apt notify watch ran terminal backup",  # one thing each
     "rooms behind a door": "tree.drift tree.sync tree.snapshot tree.restore tree.permissions tree.scan tree.entries"
     " tree.differences tree.removal tree.flags tree.descriptors tree.report tree.acl tree.manifest tree.mounts"
-    " tree.fingerprint"
+    " tree.fingerprint tree.exchange"
     " git.checkouts git.listings git.commits git.refs git.sharing git.bare git.worktrees git.access"
     " backup.borg backup.interface"
     " salt.warm salt.call salt.session salt.configuration salt.child salt.interface",

@@ -6,6 +6,7 @@ import json
 import secrets
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -27,7 +28,8 @@ EVERY = click.option("--all", "every", is_flag=True, help="Every project, one af
 def backup(context: Context, name: str | None, every: bool, nowait: bool, as_json: bool) -> None:
     """Keep data/, the databases, the repositories and the history of a project in the backup repository."""
     names = _named(context, name, every=every)
-    results = [_ask(context, each, nowait=nowait, as_json=as_json) for each in names]
+    asked = [asks.OfRequest(project=each, nowait=nowait) for each in names]
+    results = [_ask(context, "backup", each, as_json=as_json) for each in asked]
     if as_json:
         click.echo(json.dumps(results if every else results[0], indent=2))
     sys.exit(max((exit_code(each["state"]) for each in results), default=0))
@@ -43,18 +45,49 @@ def _named(context: Context, name: str | None, *, every: bool) -> Sequence[str]:
     return [row.name for row in context.history().projects()]
 
 
-def _ask(context: Context, name: str, *, nowait: bool, as_json: bool) -> dict[str, Any]:
+def _ask(context: Context, operation: str, asked: asks.OfRequest, *, as_json: bool) -> dict[str, Any]:
     """Ask the daemon and show what it says; return what came of it."""
-    if not nowait:
+    name = asked.project
+    if not asked.nowait:
         check_outside(context, name, Hint("with --nowait it is queued: ", command("backup", name, "--nowait")))
     screen = Screen(err=as_json, lasting=True)
-    asked = asks.OfRequest(project=name, nowait=nowait, token=secrets.token_hex(16), progress=screen.rewrites)
     try:
-        return screen.ask(context.host, "backup", asked)
+        given = replace(asked, token=secrets.token_hex(16), progress=screen.rewrites)
+        return screen.ask(context.host, operation, given)
     except KeyboardInterrupt:
-        see = Hint("the backup goes on; see: ", command("log", name, "-f"), ", ", command("cancel", name))
+        see = Hint(f"the {operation} goes on; see: ", command("log", name, "-f"), ", ", command("cancel", name))
         click.echo(context.host.spell(see), err=True)
         raise
+
+
+@click.command()
+@click.argument("name")
+@click.argument("number", metavar="BACKUP", type=int, required=False, default=0)
+@click.option("--data", is_flag=True, help="data/, in the place of what is there.")
+@click.option("--database", "databases", multiple=True, metavar="DATABASE", help="A database that cfg names.")
+@click.option("--pillar", is_flag=True, help="The branch of pillar.git.")
+@click.option("--to", metavar="FOLDER", default="", help="Write it to a new folder instead; nothing named: all of it.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing.")
+@click.option("--force", is_flag=True, help="Also over what is there, which is kept aside.")
+@click.option("--insist", is_flag=True, help="Also where it is frozen; for root and the host's group.")
+@JSON
+@click.pass_obj
+def restore(
+    context: Context, name: str, number: int, data: bool, databases: tuple[str, ...], pillar: bool, to: str,
+    dry_run: bool, force: bool, insist: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Bring back what a backup has, by its number, else the newest: compared with what it was, before it is used."""
+    context.row(name)
+    asked = asks.Restore(
+        project=name, number=number, data=data, pillar=pillar, databases=databases, to=to, dry=dry_run, force=force,
+        insist=insist,
+    )  # fmt: skip
+    if not (asked.parts or to):
+        raise UsageError("say what is to be restored", hint="--data, --database, --pillar, or --to a folder")
+    result = _ask(context, "restore", asked, as_json=as_json)
+    if as_json:
+        click.echo(json.dumps(result, indent=2))
+    sys.exit(exit_code(result["state"]))
 
 
 @click.command()
@@ -67,4 +100,4 @@ def backups(context: Context, name: str, limit: int, as_json: bool) -> None:
     report(context, "backups", context.told("backups", asks.History(project=name, limit=limit)), as_json)
 
 
-COMMANDS = (backup, backups)
+COMMANDS = (backup, backups, restore)

@@ -1,7 +1,7 @@
 """The door to git: bare repositories, refs, objects, checkouts.
 
     access      by the program git, or by dulwich in our process     version, check_version
-    bare        repositories and their configuration                 init_bare, init_work, maintain, bundle
+    bare        repositories and their configuration                 init_bare, init_work, maintain, bundle, unbundle
     sharing     a group that pushes to them                          share, make_entrance, check_objects
     refs        read them, move them; pins                           ref, move_ref, update_refs, pin, unpin, pins
     commits     what is named, and what lies between two             commit, resolve, content, change, differing
@@ -27,6 +27,7 @@ from corpushooks.git.bare import (
     init_work,
     maintain,
     object_format,
+    unbundle,
 )
 from corpushooks.git.checkouts import (
     Since,
@@ -88,5 +89,6 @@ __all__ = [
     "export_part", "first_commit", "flaw", "flush_objects", "folder", "head_branch", "ignored", "init_bare",
     "init_work", "is_checked_out", "is_empty", "is_id", "links", "listing", "listing_below", "lost_commits",
     "maintain", "make_entrance", "move_ref", "object_format", "object_id", "pin", "pinned", "pins", "ref",
-    "refusal", "resolve", "share", "stop_checkout", "take_back_ref", "unpin", "update_refs", "version", "worktree",
+    "refusal", "resolve", "share", "stop_checkout", "take_back_ref", "unbundle", "unpin", "update_refs", "version",
+    "worktree",
 ]  # fmt: skip

@@ -222,6 +222,15 @@ def bundle(path: Path, to: Path, check: Check = endless) -> bool:
     return True
 
 
+def unbundle(path: Path, bundle: Path, ref: str, to: str, check: Check = endless) -> str | None:
+    """Bring a ref of a bundle, and what it needs, into a repository as `to`; return its commit, None for none."""
+    named = call(path, "bundle", "list-heads", bundle, ref, check=check).text.split()
+    if not named:
+        return None
+    call(path, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", bundle, f"+{ref}:{to}", check=check)
+    return named[0]
+
+
 def maintain(path: Path) -> None:
     """Collect what nothing needs any more; for an idle daemon."""
     call(path, "-c", "gc.auto=2000", "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet")

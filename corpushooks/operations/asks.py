@@ -112,6 +112,24 @@ class Restart(OfRequest):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Restore(OfRequest):
+    """Bring back parts of a backup (0: the newest), in place or to a new folder; `dry`: say what that would do."""
+
+    number: int = 0
+    data: bool = False
+    pillar: bool = False
+    databases: tuple[str, ...] = ()
+    to: str = ""
+    dry: bool = False
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What is asked for, as a request has it."""
+        databases = (f"database:{name}" for name in self.databases)
+        return (*(["data"] * self.data), *(["pillar"] * self.pillar), *databases)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Confirm(OfProject):
     """The deployment that is confirmed."""
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 from corpushooks import app_log, assigned, hold, inspection, prepare, release, restart, running, setting, watches
 from corpushooks.app_log import Wanted
 from corpushooks.deployment import AS_SET, QUEUED, Request
-from corpushooks.errors import RefusedError
+from corpushooks.errors import NotAllowedError, RefusedError
 from corpushooks.follower import Feed, follow
+from corpushooks.keys import HOST
 from corpushooks.operations import asks
 from corpushooks.operations.call import Conversation
 from corpushooks.reports import naming
@@ -79,6 +80,15 @@ def repair(call: Conversation[asks.OfRequest]) -> None:
 def backup(call: Conversation[asks.OfRequest]) -> None:
     """Keep the data of a project."""
     _ask(call, replace(of(call.asked), kind="backup"))
+
+
+def restore(call: Conversation[asks.Restore]) -> None:
+    """Bring back what a backup has."""
+    asked = call.asked
+    if asked.to and not call.principal.may_all(HOST):  # a folder anywhere on the host
+        raise NotAllowedError("not allowed: a folder of the host needs the right host", hint="leave out --to")
+    wanted = replace(of(asked), kind="restore", target=asked.number, parts=asked.parts, to=asked.to, dry=asked.dry)
+    _ask(call, wanted)
 
 
 def _ask(call: Conversation[asks.OfRequest], wanted: Request) -> None:

@@ -264,6 +264,14 @@ OPERATIONS: Mapping[str, Operation] = {
         ),
         Operation("backup", PUSH, asks.OfRequest, gives.Deployment, "keep the data of a project", doors=BOTH),
         Operation(
+            "restore",
+            ADMIN,
+            asks.Restore,
+            gives.Deployment,
+            "bring back what a backup has",
+            doors=frozenset({COMMAND}),
+        ),
+        Operation(
             "repair", PUSH, asks.OfRequest, gives.Deployment, "repair a project whose roll back failed", doors=BOTH
         ),
         Operation(

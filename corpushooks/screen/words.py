@@ -48,6 +48,7 @@ OPENINGS: Mapping[str, tuple[str, Callable[[Began], str]]] = {  # kind -> its wo
     "edit": ("edit", lambda began: edited(began.edited)),
     "repair": ("repair", lambda began: f"at {short(began.new)}"),
     "backup": ("backup", lambda began: f"at {short(began.new)}"),
+    "restore": ("restore", lambda began: began.task or "all of it, to a folder"),
 }
 
 

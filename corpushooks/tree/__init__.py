@@ -9,6 +9,7 @@
     drift       what of a checkout is no longer so in it     drift, content_at, kind_at
     permissions give it its owner and modes                  fix
     acl         access lists                                 Access, grant
+    exchange    two of them change places                exchange
     removal     take it away, or aside                       remove, set_aside
     flags       immutable and append-only                    loosen, loosen_all
     mounts      tell them, and leave them                    refuse_mounts
@@ -23,7 +24,8 @@ from corpushooks.tree.acl import Access, grant
 from corpushooks.tree.descriptors import DEPTH
 from corpushooks.tree.differences import differences
 from corpushooks.tree.drift import Drift, content_at, drift, kind_at
-from corpushooks.tree.fingerprint import NOTHING, Fingerprint, compare, is_below, settle, take
+from corpushooks.tree.exchange import exchange
+from corpushooks.tree.fingerprint import NOTHING, Fingerprint, Owner, compare, is_below, settle, take
 from corpushooks.tree.flags import loosen, loosen_all
 from corpushooks.tree.mounts import refuse_mounts
 from corpushooks.tree.permissions import fix
@@ -35,8 +37,8 @@ from corpushooks.tree.snapshot import cost, is_whole, place_in, rename, snapshot
 from corpushooks.tree.sync import sync
 
 __all__ = [
-    "ACL_GROUP", "ACL_USER", "DEPTH", "NOTHING", "Access", "Drift", "Fingerprint", "Report", "Scan", "check_place",
-    "compare", "content_at", "cost", "differences", "drift", "fix", "grant", "is_below", "is_whole", "kind_at",
-    "loosen", "loosen_all", "place_in", "refuse_mounts", "remove", "rename", "restore", "scan", "set_aside",
-    "settle", "snapshot", "sync", "take",
+    "ACL_GROUP", "ACL_USER", "DEPTH", "NOTHING", "Access", "Drift", "Fingerprint", "Owner", "Report", "Scan",
+    "check_place", "compare", "content_at", "cost", "differences", "drift", "exchange", "fix", "grant", "is_below",
+    "is_whole", "kind_at", "loosen", "loosen_all", "place_in", "refuse_mounts", "remove", "rename", "restore",
+    "scan", "set_aside", "settle", "snapshot", "sync", "take",
 ]  # fmt: skip

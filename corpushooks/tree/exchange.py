@@ -1,0 +1,42 @@
+"""Let two entries of folders change places at one moment: whoever looks sees one of them at each place, always."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from pathlib import Path
+
+from corpushooks import safe_files
+from corpushooks.errors import TreeError
+from corpushooks.text import shown
+from corpushooks.tree.descriptors import closing, told
+
+_RENAMEAT2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # not in every libc
+_EXCHANGE = 2  # RENAME_EXCHANGE of linux/fs.h
+CANNOT = (errno.EINVAL, errno.ENOSYS, errno.EXDEV, errno.EBUSY)
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Let two entries change places, of folders in which only we can write; raise TreeError where they did not."""
+    with (
+        told("exchange of", other),
+        closing(safe_files.open_folder(one.parent)) as left,
+        closing(safe_files.open_folder(other.parent)) as right,
+    ):
+        try:
+            _exchange(left, one.name, right, other.name)
+        except OSError as exc:
+            if exc.errno not in CANNOT:
+                raise
+            raise TreeError(f"{shown(str(other))} is a filesystem of its own, or in one that cannot exchange") from exc
+        os.fsync(left)
+        os.fsync(right)
+
+
+def _exchange(left: int, one: str, right: int, other: str) -> None:
+    if _RENAMEAT2 is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if _RENAMEAT2(left, os.fsencode(one), right, os.fsencode(other), _EXCHANGE):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), other)
