@@ -22,9 +22,14 @@ def known() -> list[str]:
     return sorted(path.name for path in BUILT_IN.iterdir() if (path / ".salt").is_dir())
 
 
+def is_folder(installer: str) -> bool:
+    """Say whether an installer is named by the path of a folder."""
+    return "/" in installer or installer in (".", "..")
+
+
 def find(installer: str) -> Path:
     """Return the folder of an installer: one that is built in, or the path of one; raise UsageError."""
-    if "/" not in installer and installer not in (".", ".."):
+    if not is_folder(installer):
         if installer not in known():
             raise UsageError(
                 f"there is no installer {shown(installer)!r}",

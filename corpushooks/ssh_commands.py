@@ -12,7 +12,7 @@ from pathlib import Path
 from corpushooks.errors import UsageError
 from corpushooks.hints import Spelling, command
 from corpushooks.keys import HOST, PUSH, READ, Key
-from corpushooks.operations.table import ALL, SSH, TOPIC, Word, by_door
+from corpushooks.operations.table import ALL, HOST_ITSELF, SSH, TOPIC, Word, by_door
 from corpushooks.project import NAME, NAME_LIMIT, Host
 
 PROGRAM = "corpus-shell"
@@ -63,6 +63,11 @@ def parse(command: str) -> Wanted:
     size = 2 if " ".join(words[:2]) in WORDS else 1
     name = " ".join(words[:size])
     return _word(name, *_apart(words[size:], WORDS.get(name)))
+
+
+def _is_of_host(name: str) -> bool:
+    """Say whether a word is about the host, also where it names a project that need not be there yet."""
+    return name in OPERATIONS and OPERATIONS[name].about == HOST_ITSELF
 
 
 def _right(name: str) -> str:
@@ -160,7 +165,7 @@ def _word(name: str, flags: list[str], plain: list[str]) -> Wanted:
     fits = needs <= len(plain) <= len(takes) and known and not word.rest
     if not fits or not all(like.fullmatch(each) for each, (_, like) in zip(plain, takes, strict=False)):
         raise UsageError(f"usage: {name} {word.usage}".rstrip(), hint=HELP)
-    project = plain[0] if plain and takes[0] == ("PROJECT", NAME) else ""
+    project = plain[0] if plain and takes[0] == ("PROJECT", NAME) and not _is_of_host(name) else ""
     if len(project) > NAME_LIMIT:
         raise UsageError("this is no name of a project")
     if word.many:

@@ -7,6 +7,7 @@ import getpass
 import json
 import os
 import shlex
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -280,6 +281,37 @@ def test_who_follows_an_application_and_leaves_leaves_nothing(door: Door) -> Non
         ssh.wait(10)
         until(lambda: not carrying("app-log", "hello", "-f"))  # that sshd started: nobody writes to it
         until(lambda: not carrying(f"--pid={pid_of(door)}"))
+
+
+def test_a_key_of_the_host_makes_projects_and_lets_keys_in_and_an_admin_key_does_not(door: Door) -> None:
+    end = time.time() + 30 * keys.DAY
+    door.add("boss", "host", expires=end)
+    for right in ("push", "admin"):
+        door.add(right, right)
+    door.add("new")
+    door.remove("new")
+    public = (door.folder / "new.pub").read_bytes()
+    for right in ("push", "admin"):
+        for command in ("key list", "key add new - --read", "init fresh", "remove hello", "key remove boss"):
+            told = door.ssh(right, command, stdin=public)
+            assert told.code == 3 and "not host" in said(told), command
+    made = door.ssh("boss", "init fresh --env staging --branch main")
+    assert made.code == 0 and "made fresh (staging, deploys main)" in made.text
+    assert json.loads(door.ssh("boss", "init fresh --json").stdout)["new"] is False
+    longer = door.ssh("boss", "key add new - --push --project fresh", stdin=public)
+    assert (longer.code, "you cannot give more time than your key has" in said(longer)) == (3, True)
+    assert door.ssh("new", "whoami").code == 255, "sshd knows no such key"
+    added = door.ssh("boss", "key add new - --push --project fresh --expires 7d", stdin=public)
+    assert added.code == 0 and door.ssh("new", "whoami").text.startswith("new: may push fresh")
+    (found,) = (each for each in json.loads(door.ssh("boss", "key list --json").stdout) if each["name"] == "new")
+    assert (found["by"], found["projects"]) == ("boss", ["fresh"])
+    assert door.ssh("boss", "key set new --read").code == 0 and "may read" in door.ssh("new", "whoami").text
+    assert door.ssh("boss", "key test new fresh").text.startswith("read   yes\npush   no: it may read, not push")
+    assert door.ssh("boss", "key remove new").code == 0 and door.ssh("new", "whoami").code == 255
+    assert door.ssh("boss", "remove fresh --purge").code == 0
+    assert "unknown project 'fresh'" in said(door.ssh("boss", "status fresh"))
+    log = (door.box.root / "daemon.log").read_text()
+    assert '"event": "key"' in log and '"event": "project"' in log
 
 
 def pid_of(door: Door) -> int:

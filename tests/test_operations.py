@@ -165,7 +165,8 @@ def test_a_row_names_what_is_asked_and_what_it_is_about() -> None:
         names = {each.name for each in fields(row.asks)}
         required = {each.name for each in fields(row.asks) if each.default is MISSING}
         assert ("project" in names) or row.about in (HOST_ITSELF, CALLER), row.name
-        assert ("project" in required) == (row.about == PROJECT) or row.about in (HOST_ITSELF, CALLER), row.name
+        said = row.about in (PROJECT, PROJECT_OR_HOST)  # what is about all of the host is never meant by leaving it out
+        assert ("project" in required) == said or row.about in (HOST_ITSELF, CALLER), row.name
         assert (row.right in RIGHTS) == (row.about != CALLER), row.name
 
 
@@ -184,8 +185,8 @@ def test_every_row_of_the_ssh_door_is_a_word_that_needs_its_right(name: str) -> 
     given = [some.get(called, "3") for called, _ in word.takes]
     found = parse(" ".join([name, *given, *(["ls"] if word.rest else [])]))
     assert found.right == OPERATIONS[name].right
-    assert found.project == ("hello" if ("PROJECT", "hello") in zip([c for c, _ in word.takes[:1]], given, strict=False)
-                             else "")  # fmt: skip
+    named = [called for called, _ in word.takes[:1]] == ["PROJECT"] and OPERATIONS[name].about != HOST_ITSELF
+    assert found.project == ("hello" if named else "")
     assert set(WORDS) == {*by_door(SSH), *OWN}
 
 
@@ -269,8 +270,9 @@ def test_a_key_of_the_host_adds_keys_and_is_named_as_who_did(serving_here: daemo
             with pytest.raises(RefusedError, match="more time"):
                 serving.told("key add", call)
             assert ring.key("new") is None
-    with pytest.raises(UsageError, match="a folder of the host"):
-        serving.told("init", Call(site=site, principal=mine, asked=asks.Init(project="x", installer="/etc/x")))
+    for folder in ("/etc/x", ".", "..", "x/"):
+        with pytest.raises(UsageError, match="a folder of the host"):
+            serving.told("init", Call(site=site, principal=mine, asked=asks.Init(project="x", installer=folder)))
 
 
 def test_levels_know_the_fourth_right() -> None:

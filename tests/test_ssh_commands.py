@@ -61,7 +61,7 @@ TAKEN = {
     "archives hello": Wanted("read", "hello", words=("archives", "hello")),
     "metrics": Wanted("read", words=("metrics",)),
     "init hello --env prod --installer=php --ssh-key": Wanted(
-        "host", "hello", words=("init", "--env=prod", "--installer=php", "--ssh-key", "hello")
+        "host", words=("init", "--env=prod", "--installer=php", "--ssh-key", "hello")
     ),
     "remove hello --purge": Wanted("host", "hello", words=("remove", "--purge", "hello")),
     "rename-branch hello main": Wanted("host", "hello", words=("rename-branch", "hello", "main")),

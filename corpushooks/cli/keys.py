@@ -115,7 +115,7 @@ def thaw(context: Context, name: str | None, every: bool, as_json: bool) -> None
     """Deploy NAME, or --all, again."""
     if bool(name) == every:
         raise UsageError("which project?", hint=Hint(command("thaw", "NAME"), ", or: ", command("thaw", "--all")))
-    tell(context.told("thaw", asks.OfProjects(project=name or "")), as_json)
+    tell(context.told("thaw", asks.OfProjectOrHost(project=name or "")), as_json)
 
 
 COMMANDS = (key_, freeze, thaw)

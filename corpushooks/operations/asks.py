@@ -223,8 +223,15 @@ class Diff(OfProject):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Freeze(OfProjects):
-    """Why a project, or ("") the whole host, is frozen."""
+class OfProjectOrHost:
+    """One project, or ("") the whole host; which one is always said."""
+
+    project: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Freeze(OfProjectOrHost):
+    """Why that is frozen."""
 
     reason: str
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
-from corpushooks import authorized_keys, freezing, hints, keys, lookup, projects
+from corpushooks import authorized_keys, freezing, hints, installer, keys, lookup, projects
 from corpushooks.errors import CorpusError, Fault, RefusedError, UsageError
 from corpushooks.hints import Hint, command
 from corpushooks.keyring import Keyring
@@ -36,7 +36,7 @@ def freeze(call: Call[asks.Freeze]) -> Report:
     return Report(gives.Frozen(**asdict(found.freeze), before=before), found.lines())
 
 
-def thaw(call: Call[asks.OfProjects]) -> Report:
+def thaw(call: Call[asks.OfProjectOrHost]) -> Report:
     """Deploy it again."""
     project = call.asked.project
     found = freezing.thaw(call.site.history, project)
@@ -59,7 +59,7 @@ def init(call: Call[asks.Init]) -> Report:
     """Make a project, or repair one."""
     asked, site = call.asked, call.site
     site.host.project(asked.project)
-    if "/" in asked.installer and not call.here:
+    if installer.is_folder(asked.installer) and not call.here:
         raise UsageError("an installer of your own is a folder of the host", "on the host, as root, it can be named")
     with _alone(call, asked.project):
         made = projects.init(

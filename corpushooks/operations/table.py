@@ -327,7 +327,7 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation(
             "thaw",
             ADMIN,
-            asks.OfProjects,
+            asks.OfProjectOrHost,
             gives.Thawed,
             "deploy again",
             PROJECT_OR_HOST,
