@@ -216,6 +216,30 @@ class Connection:
             raise PeerGone
 
 
+class Bell:
+    """Wakes who waits for callers; from a signal handler, too."""
+
+    def __init__(self) -> None:
+        self.wire = -1
+        self._rung = False
+
+    def __enter__(self) -> Bell:
+        self.wire = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        if self._rung:
+            self.ring()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        wire, self.wire = self.wire, -1
+        os.close(wire)
+
+    def ring(self) -> None:
+        """Wake who waits; whoever waits later does not wait."""
+        self._rung = True
+        if self.wire >= 0:
+            os.eventfd_write(self.wire, 1)
+
+
 def accounts() -> Accounts:
     """Return the accounts of this machine."""
     return Accounts(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import os
+import select
 import signal
 import socket
 import sys
@@ -25,6 +26,7 @@ from corpushooks import layout, rebuild, recovery, running, tree
 from corpushooks.acts import ACTS
 from corpushooks.connection import (
     WAIT,
+    Bell,
     Connection,
     Limits,
     PeerGone,
@@ -47,6 +49,8 @@ from corpushooks.text import clean, one_line
 from corpushooks.watches import Watches
 
 QUIET = 60.0  # seconds without work until maintenance
+GLANCE, REST = 0.5, 30.0  # seconds until we look around, where something goes on and where nothing does
+MOMENT = 0.01  # seconds: no clock is so exact that a wait ends just when something is due
 MARGIN = 5.0  # seconds that all but the lanes may take to stop
 PAUSE = 1.0  # seconds between lines of our log about those who are refused: a flood of them must not fill the disk
 
@@ -73,6 +77,7 @@ class Daemon:
     _unnoted: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stop: threading.Event = field(default_factory=threading.Event)
+    _bell: Bell = field(default_factory=Bell)
     _active: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -86,22 +91,16 @@ class Daemon:
         """Answer until told to stop or, embedded, until nobody has needed us for a while."""
         for row in self.site.history.projects():
             self.lanes.wake(row.name)
-        self.listener.settimeout(min(0.5, self.supervisor.every))
+        self.listener.setblocking(False)
         self.supervisor.say("READY=1")
         if not self.embedded:  # that one leaves after a while: who relies on being told must have one that stays
             self.pulse.start()
-        while not self._stop.is_set() and not self._idle():
-            self.supervisor.alive()  # said by who accepts: that another thread lives would say nothing
-            try:
-                link, _ = self.listener.accept()
-            except TimeoutError:
-                self._look_around()
-                continue
-            except OSError as exc:  # out of descriptors: those who talk will give some back
-                structlog.get_logger().error("cannot accept", exc_info=exc)
-                self._stop.wait(0.1)
-                continue
-            self._admit(Connection(link, self.limits))
+        with self._bell:
+            while not self._stop.is_set() and not self._idle():
+                self.supervisor.alive()  # said by who accepts: that another thread lives would say nothing
+                calls = self.listener.fileno()
+                ready, _, _ = select.select([calls, self._bell.wire], [], [], self._pause())
+                self._accept() if calls in ready else self._look_around()
         self.supervisor.say("STOPPING=1")
         self.listener.close()
         self.pulse.stop()
@@ -110,12 +109,35 @@ class Daemon:
             self.left = True
         self.pulse.wait()
 
+    def _accept(self) -> None:
+        """Let in who connects."""
+        try:
+            link, _ = self.listener.accept()
+        except BlockingIOError:  # gone again
+            return
+        except OSError as exc:  # out of descriptors: those who talk will give some back
+            structlog.get_logger().error("cannot accept", exc_info=exc)
+            self._stop.wait(0.1)
+            return
+        self._admit(Connection(link, self.limits))
+
+    def _pause(self) -> float:
+        """Return how long to wait for callers until something else may be due: long, where nothing goes on."""
+        if self.places.busy() or self.lanes.busy() or self.watches.wanted:
+            return min(GLANCE, self.supervisor.every)
+        settings, idle = self.site.settings, time.monotonic() - self._active
+        due = [settings.worker_idle_timeout, *([QUIET] if self.lanes.untidy else [])]
+        due += [settings.idle_timeout] if self.embedded else []
+        left = [each - idle for each in due if each > idle]
+        return min([REST, self.supervisor.every, *(each + MOMENT for each in left)])
+
     def stop(self) -> None:
         """Stop listening; what runs may come to its end, what waits stays queued. Asked again: what runs rolls back."""
         if self._stop.is_set():
             self.lanes.hurry()
         self.site.stopping = self.lanes.stopping = True
         self._stop.set()
+        self._bell.ring()
 
     def _idle(self) -> bool:
         with self._lock:

@@ -25,7 +25,7 @@ from corpushooks.vitals import FAILING, HEALTHY, Vital
 
 MOST = 8  # releases that are asked at once
 LONGEST = 60.0  # seconds that one check may take here, whatever it says: it must not keep a place for ever
-GLANCE = 5.0  # seconds until we look which releases there are
+GLANCE = 10.0  # seconds until we look which releases there are
 LEAST = 0.05  # seconds between two looks
 MARK = "CORPUS_HEALTH"  # in the environment of the commands of checks: those of a daemon that was killed are found
 EACH = 8  # so many failures in a row are recorded one by one, then the 16th, the 32nd …

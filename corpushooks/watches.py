@@ -186,10 +186,15 @@ class Watches:
                 watched.end()
                 del self._watched[watched.project.name]
 
+    @property
+    def wanted(self) -> bool:
+        """Whether the settings have any project watched."""
+        settings = self.site.settings
+        return settings.watch or any(own.get("watch") for own in settings.own.values())
+
     def keep(self) -> bool:
         """Watch what the settings say; return whether there is anything."""
-        settings = self.site.settings
-        if not settings.watch and not any(own.get("watch") for own in settings.own.values()):
+        if not self.wanted:
             return False
         try:
             rows = {row.name: row for row in self.site.history.projects() if self._wanted(row)}

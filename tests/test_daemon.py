@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import select
 import signal
 import socket
 import stat
@@ -301,6 +302,27 @@ def test_without_a_thread_nobody_is_answered_and_the_daemon_goes_on(
         serving._admit(daemon.Connection(ours))
         assert heard(theirs) == b""
         assert not serving.semaphores.busy()
+    history.close()
+
+
+def test_a_daemon_with_nothing_to_do_waits_long_and_yet_stops_at_once(tmp_path: Path) -> None:
+    history = History(Host(tmp_path).store)
+    history.add_project("hello", "prod", "master")
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        serving = daemon.Daemon(Site(Host(tmp_path), Settings(), history, FakeEngine()), ours)
+        assert serving._pause() == daemon.REST >= 10
+        serving.places.take(1, own=True)
+        assert serving._pause() == daemon.GLANCE
+        serving.places.leave(1, own=True)
+        serving.lanes.untidy.add("hello")
+        serving._active -= daemon.QUIET - 1
+        assert 0 < serving._pause() < 2
+        serving._active -= 2
+        assert serving._pause() == daemon.REST
+        with serving._bell:
+            serving.stop()
+            assert select.select([serving._bell.wire], [], [], 0)[0]
     history.close()
 
 
