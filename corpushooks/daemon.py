@@ -22,7 +22,7 @@ from typing import TextIO
 
 import structlog
 
-from corpushooks import layout, rebuild, recovery, running, tree
+from corpushooks import layout, pillars, rebuild, recovery, running, tree
 from corpushooks.acts import ACTS
 from corpushooks.connection import (
     WAIT,
@@ -89,8 +89,8 @@ class Daemon:
 
     def serve(self) -> None:
         """Answer until told to stop or, embedded, until nobody has needed us for a while."""
-        for row in self.site.history.projects():
-            self.lanes.wake(row.name)
+        for name in lanes_to_wake(self.site):
+            self.lanes.wake(name)
         self.listener.setblocking(False)
         self.supervisor.say("READY=1")
         if not self.embedded:  # that one leaves after a while: who relies on being told must have one that stays
@@ -123,7 +123,7 @@ class Daemon:
 
     def _pause(self) -> float:
         """Return how long to wait for callers until something else may be due: long, where nothing goes on."""
-        if self.places.busy() or self.lanes.busy() or self.watches.wanted:
+        if self.semaphores.busy() or self.lanes.busy() or self.watches.wanted:
             return min(GLANCE, self.supervisor.every)
         settings, idle = self.site.settings, time.monotonic() - self._active
         due = [settings.worker_idle_timeout, *([QUIET] if self.lanes.untidy else [])]
@@ -243,12 +243,19 @@ def settle(site: Site) -> None:
     rebuild.check(site.host, site.history)
     tree.remove(site.host.scratch)
     running.settle(site)
-    for row in site.history.projects():
+    for name in sorted(site.history.open_projects()):
         try:
-            for deployment in site.history.unfinished(row.name) if is_free(site.host.project(row.name)) else ():
+            for deployment in site.history.unfinished(name) if is_free(site.host.project(name)) else ():
                 recovery.stop_children(site, deployment)
         except OSError as exc:  # of its lock: its lane says so again, the other projects go on
-            structlog.get_logger().error("cannot settle", project=row.name, error=str(exc))
+            structlog.get_logger().error("cannot settle", project=name, error=str(exc))
+
+
+def lanes_to_wake(site: Site) -> list[str]:
+    """Return the projects in which something is left to do: interrupted, waiting, or to be upgraded."""
+    left = site.history.open_projects()
+    rows = site.history.projects()
+    return [row.name for row in rows if row.name in left or pillars.is_missing(site.host.project(row.name), row)]
 
 
 class _OwnLogger(structlog.WriteLogger):

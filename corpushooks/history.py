@@ -222,6 +222,10 @@ class History(Held):
         """Return the number of the newest deployment; 0 where there is none."""
         return int(self.rows("SELECT coalesce(max(number), 0) FROM deployment WHERE project = ?", project)[0][0])
 
+    def open_projects(self) -> set[str]:
+        """Return the projects with deployments that have not ended: those that began, and those that wait."""
+        return {row[0] for row in self.rows("SELECT DISTINCT project FROM deployment WHERE ended IS NULL")}
+
     def unfinished(self, project: str) -> list[Deployment]:
         """Return those that started and have not ended, the oldest first."""
         return self._read("project = ? AND ended IS NULL AND state != ? ORDER BY number", project, QUEUED)

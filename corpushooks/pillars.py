@@ -18,9 +18,14 @@ def lay(project: Project, check: Check = endless) -> None:
     tree.sync(project.pillar_stage, project.pillar, (), project.pillar_stamps, check)
 
 
+def is_missing(project: Project, row: ProjectRow) -> bool:
+    """Say whether Salt has no pillar, since an older version had it in pillar/ only."""
+    return bool(row.tree_pillar) and not git.is_checked_out(project.work_git, project.pillar_stage)
+
+
 def stage(project: Project, row: ProjectRow) -> None:
-    """Check the pillar out for Salt where an older version had it in pillar/ only."""
-    if row.tree_pillar and not git.is_checked_out(project.work_git, project.pillar_stage):
+    """Check the pillar out for Salt where it is missing."""
+    if row.tree_pillar and is_missing(project, row):
         layout.make(project, row.branch)
         git.checkout(project.work_git, project.pillar_stage, row.tree_pillar)
         wiring.wire(project, row.environment)

@@ -21,7 +21,7 @@ from corpushooks import client, daemon, log
 from corpushooks.answers import VERSION
 from corpushooks.answers import request as request_for
 from corpushooks.connection import Semaphores
-from corpushooks.deployment import Deployment, Request
+from corpushooks.deployment import CANCELLED, Deployment, Request
 from corpushooks.errors import NoDaemonError, RefusedError, UsageError
 from corpushooks.events import Verdict
 from corpushooks.follower import follow
@@ -312,9 +312,9 @@ def test_a_daemon_with_nothing_to_do_waits_long_and_yet_stops_at_once(tmp_path: 
     with ours, theirs:
         serving = daemon.Daemon(Site(Host(tmp_path), Settings(), history, FakeEngine()), ours)
         assert serving._pause() == daemon.REST >= 10
-        serving.places.take(1, own=True)
+        serving.semaphores.take(1, own=True)
         assert serving._pause() == daemon.GLANCE
-        serving.places.leave(1, own=True)
+        serving.semaphores.leave(1, own=True)
         serving.lanes.untidy.add("hello")
         serving._active -= daemon.QUIET - 1
         assert 0 < serving._pause() < 2
@@ -323,6 +323,19 @@ def test_a_daemon_with_nothing_to_do_waits_long_and_yet_stops_at_once(tmp_path: 
         with serving._bell:
             serving.stop()
             assert select.select([serving._bell.wire], [], [], 0)[0]
+    history.close()
+
+
+def test_only_the_lanes_in_which_something_is_left_are_begun(tmp_path: Path) -> None:
+    """With hundreds of projects a start would else begin as many threads, and have git collect in all of them."""
+    history = History(Host(tmp_path).store)
+    for name in ("ended", "waits", "new", "old"):
+        history.add_project(name, "prod", "master")
+    done = history.enqueue("ended", Request())
+    history.end(history.move(done, CANCELLED))
+    history.enqueue("waits", Request())
+    history.set_tree("old", "a" * 40, "b" * 40)  # by a version that checked out no pillar for Salt
+    assert daemon.lanes_to_wake(Site(Host(tmp_path), Settings(), history, FakeEngine())) == ["old", "waits"]
     history.close()
 
 

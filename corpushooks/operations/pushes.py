@@ -33,6 +33,7 @@ def push(call: Call) -> None:
     path = layout.repo_path(site.host.project(row.name), repo)
     git.check_objects(path)
     git.flush_objects(path)
+    call.work.lanes.untidy.add(row.name)
     verdict = judge(
         repo, row.branch, commands, asked.options, atomic=asked.atomic, deploy_pillar=settings.deploy_on_pillar_push
     )
