@@ -62,7 +62,7 @@ class Supervisor:
     def alive(self) -> None:
         """Give a sign of life where one is due."""
         now = time.monotonic()
-        if now - self._said >= self.every:
+        if self.watches and now - self._said >= self.every:
             self._said = now
             self.say("WATCHDOG=1")
 

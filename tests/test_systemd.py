@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
 import stat
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,9 @@ from typing import Any
 import pytest
 
 from corpushooks import client, connection
-from corpushooks.errors import NoDaemonError
+from corpushooks.errors import NoDaemonError, UsageError
 from corpushooks.run import PIPE, Child, spawn
+from corpushooks.systemd import Supervisor, supervisor
 from tests.host import Box, until
 
 TOP = Path(__file__).parent.parent
@@ -194,3 +197,64 @@ def test_who_waits_for_a_daemon_that_cannot_start_is_told_so(cold: Box) -> None:
         listener.settimeout(0)
         with pytest.raises(BlockingIOError):
             listener.accept()
+
+
+# what is said by the environment
+
+
+OF_ANOTHER = str(os.getpid() + 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "every", "sockets"),
+    [
+        ({"WATCHDOG_USEC": "3000000"}, 1.0, 0),
+        ({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": str(os.getpid())}, 1.0, 0),
+        ({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": OF_ANOTHER}, math.inf, 0),
+        ({"WATCHDOG_USEC": "soon"}, math.inf, 0),
+        ({"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())}, math.inf, 1),
+        ({"LISTEN_FDS": "1", "LISTEN_PID": OF_ANOTHER}, math.inf, 0),
+        ({"LISTEN_FDS": "1"}, math.inf, 0),
+        ({}, math.inf, 0),
+    ],
+)
+def test_only_what_is_meant_for_us_counts_and_nothing_we_start_sees_it(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], every: float, sockets: int
+) -> None:
+    names = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"NOTIFY_SOCKET": "@there", "LISTEN_FDNAMES": "x", **given}.items():
+        monkeypatch.setenv(name, value)
+    found = supervisor()
+    assert (found.every, found.sockets, found.address, found.watches) == (every, sockets, "\0there", every < math.inf)
+    assert not set(names) & os.environ.keys()
+
+
+def test_a_sign_of_life_is_given_when_one_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    said, now = list[str](), [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    found = Supervisor(every=10.0)
+    monkeypatch.setattr(found, "say", said.append)
+    for moment in (100.0, 109.0, 110.0, 115.0, 121.0):
+        now[0] = moment
+        found.alive()
+    assert said == ["WATCHDOG=1"] * 3
+    quiet = Supervisor()
+    monkeypatch.setattr(quiet, "say", said.append)
+    quiet.alive()
+    assert len(said) == 3
+
+
+def test_nobody_who_hears_us_is_no_fault(tmp_path: Path) -> None:
+    Supervisor(address=str(tmp_path / "nobody")).say("READY=1")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
+        ear.bind(str(tmp_path / "ear"))
+        Supervisor(address=str(tmp_path / "ear")).say("READY=1")
+        assert ear.recv(100) == b"READY=1"
+
+
+def test_more_than_one_socket_is_refused() -> None:
+    assert Supervisor().listener() is None
+    with pytest.raises(UsageError, match="2 sockets were handed over"):
+        Supervisor(sockets=2).listener()
