@@ -507,15 +507,17 @@ def test_a_clock_that_is_set_changes_no_lease(live: Box) -> None:
 
 
 def test_a_setting_that_was_lowered_meanwhile_counts_for_the_next(new_box: Callable[..., Box]) -> None:
+    """The push, which comes again to the next daemon, is told what came of it."""
     box = new_box()
-    box.settings("confirm: 500\n")
+    box.settings("")
     box.init()
     box.start()
-    box.app().push(options=("nowait",))
+    push = box.app().start_push("--push-option=confirm=500", "HEAD:master")
     until(lambda: box.exists(1) and box.deployment(1).state == "held")
     box.stop()
-    box.settings("")
+    box.settings("confirm_limit: 100\n")
     box.start()
     assert confirm(box, 1)["state"] == "deployed"
     assert box.deployment(1).lease == 500
+    assert push.wait(60) == 0
     assert box.app("two").push().code == 0

@@ -93,7 +93,6 @@ def _deploy(call: Call, verdict: Judgement, wanted: Request, *, new: bool) -> li
     """Queue what was pushed, unless it was before the daemon went away, and follow it."""
     site, row, asked = call.site, call.row, call.asked
     repo = layout.repo_path(site.host.project(row.name), wanted.repo)
-    prepare.lease(site.settings_of(row), wanted)  # must be right
     commit = git.commit(repo, wanted.new)
     if new and wanted.repo == "pillar":
         _check_pillar(call, commit)
@@ -115,6 +114,7 @@ def _deploy(call: Call, verdict: Judgement, wanted: Request, *, new: bool) -> li
 def _check_now(call: Call, request: Request) -> None:
     """Refuse at once what need not wait for its turn."""
     row, project = call.row, call.site.host.project(call.row.name)
+    prepare.lease(call.site.settings_of(row), request)  # must be right
     number, named = prepare.lost(project, row, request)
     if number and not request.force and request.sort.releases:
         for line in named:

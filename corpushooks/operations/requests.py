@@ -24,7 +24,9 @@ def signed(call: Conversation[asks.Push] | Conversation[asks.OfRequest] | Assign
     if request.insist and not admin:
         raise RefusedError("only root, the host's group and admin keys can insist", hint="leave out insist")
     key, insist = principal.key.name if principal.key else "", (request.force or request.insist) and admin
-    return replace(request, who=principal.who, key=key, insist=insist, connection=came_by(call.connection.pid))
+    holds = request.confirm or call.site.settings_of(call.row).confirm
+    connection = came_by(call.connection.pid) if holds else ""
+    return replace(request, who=principal.who, key=key, insist=insist, connection=connection)
 
 
 # what is asked for
