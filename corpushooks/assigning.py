@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from corpushooks import assigned, config, git, inspection, release, release_cfg, survey
+from corpushooks import assigned, cfg_keys, config, git, inspection, release, release_cfg, survey
 from corpushooks.assigned import Change, Given, Put
 from corpushooks.checks.finding import Finding
 from corpushooks.deployment import REFUSED, Deployment, ProjectRow
@@ -146,7 +146,7 @@ def refuse_misfits(name: str, puts: Sequence[Put], below: Below) -> None:
 def _not_a_variable(each: Put) -> UsageError:
     first = each.path[0]
     other = f"a variable of that name is data.{each.key}"
-    if first in config.FIXED:
+    if first in cfg_keys.FIXED:
         return UsageError(f"{first} is the host's and cannot be set", hint=other)
     hint = f"set it in init.sls of pillar.git, beside data; {other}"
     return UsageError(f"{first} is a key of cfg, not a variable of the project", hint)

@@ -5,23 +5,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from corpushooks import assigned, claims
+from corpushooks.cfg_keys import FIXED, MAPPINGS, SHORT_FORM, TABLES, check, shown_kind
 from corpushooks.errors import ConfigError, UsageError
-from corpushooks.project import Project, check_environment
+from corpushooks.project import check_environment
 from corpushooks.references import resolve
-from corpushooks.schema import plain, shown
-
-STEPS = ("deploy", "archive", "release_sync", "install", "rotate_archives", "rollback", "fixperms", "notify")
-TABLES = ("env_defaults", "os_defaults")
-MAPPINGS = ("data", "defaults", *TABLES)
-TEXTS = ("default_env", "fqdn", "group", "installer", "remote_host", "user")
-FLAGS = ("no_user", "no_default_includes", "raw_console_return", "rollback")
-SKIPS = tuple(f"skip_{step}" for step in STEPS)
-SHORT_FORM = ("keep_archives", "no_user", "no_default_includes")
-FIXED = ("name", "project_dir", "project_root", "data_root", "archives_root", "current_archive_dir", "chrono")
+from corpushooks.schema import plain
 
 Body = dict[str, Any]
 Stack = list[tuple[str, Body]]
@@ -31,7 +22,7 @@ Stack = list[tuple[str, Body]]
 class Layers:
     """What cfg is made of, from low to high."""
 
-    builtin: Mapping[str, Any]  # made by builtin()
+    builtin: Mapping[str, Any]  # made by cfg_keys.builtin()
     sample: Mapping[str, Any]  # PILLAR.sample, rendered, whole
     pillar: Mapping[str, Any]  # the compiled pillar, whole
     grains: Mapping[str, Any]
@@ -58,77 +49,6 @@ class Cfg:
     above: dict[str, Any] = field(default_factory=dict)  # what lies over the pillar
 
 
-def builtin(
-    project: Project,
-    environment: str,
-    *,
-    minion_id: str,
-    fqdn: str,
-    archive_dir: Path,
-    chrono: str,
-    keep_archives: int = 3,
-) -> dict[str, Any]:
-    """Return the lowest layer: every key that projects of the original may read.
-
-    `environment` and `keep_archives` are the host's; `archive_dir` is what this deployment archives to, and
-    `chrono` the name of that folder.
-    """
-    return {
-        "name": project.name,
-        "minion_id": minion_id,
-        "fqdn": fqdn,
-        "default_env": environment,
-        "user": project.user,
-        "group": project.group,
-        "groups": [project.group],
-        "keep_archives": keep_archives,
-        "chrono": chrono,
-        "current_archive_dir": str(archive_dir),
-        **_builtin_paths(project),
-        "this_host": fqdn,
-        "this_localhost": fqdn,
-        "this_port": 22,
-        "remote_host": "{fqdn}",
-        "remote_less": False,  # every project has its two repositories here
-        "api_version": "2",
-        "installer": "generic",
-        **dict.fromkeys(("only", "only_steps", "deploy_summary")),
-        **dict.fromkeys((*FLAGS, *SKIPS, "force_reload"), False),
-        **dict.fromkeys(("skip_notify", "cfg_is_prepared", "cfg_is_loaded"), True),
-        **{key: {} for key in (*MAPPINGS, "backup", "deploy_ret", "sls_default_pillar")},
-        "env_defaults": {"prod": {}, "dev": {}, "qa": {}},
-        "ignored_keys": [],
-        **{key: [] for key in ("health", "urls", "ports", "units", "logs")},  # ours alone
-    }
-
-
-def _builtin_paths(project: Project) -> dict[str, Any]:
-    remote_projects = project.host.projects_dir.with_name("remote-projects")
-    paths = {
-        "projects_dir": project.host.projects_dir,
-        "project_dir": project.dir,
-        "project_root": project.tree,
-        "pillar_root": project.pillar,
-        "data_root": project.data,
-        "archives_root": project.archives,
-        "git_root": project.git_dir,
-        "salt_root": project.tree / ".salt",
-        "project_git_root": project.code_git,
-        "pillar_git_root": project.pillar_git,
-        "git_deploy_hook": project.code_git / "hooks/proc-receive",
-        "deploy_marker": project.tree / ".tmp_deploy",
-        "wired_salt_root": project.wired_salt,
-        "wired_pillar_root": project.wired_pillar,
-        "installer_path": project.host.salt_dir / "makina-states/projects/{api_version}/{installer}",
-        "remote_projects_dir": remote_projects,
-        "remote_pillar_dir": remote_projects / "{remote_host}" / project.name / "pillar",
-        "remote_project_dir": remote_projects / "{remote_host}" / project.name / "project",
-        "push_pillar_url": f"ssh://root@{{this_host}}:{{this_port}}{project.pillar_git}",
-        "push_salt_url": f"ssh://root@{{this_host}}:{{this_port}}{project.code_git}",
-    }
-    return {key: str(path) for key, path in paths.items()}
-
-
 def compute(layers: Layers, *, name: str, env_defaults_win: bool = False) -> Cfg:
     """Return the configuration of the project `name`; raise ConfigError with layer and key.
 
@@ -138,7 +58,7 @@ def compute(layers: Layers, *, name: str, env_defaults_win: bool = False) -> Cfg
     stack.append(_group(stack))
     merged = functools.reduce(merge, (body for _, body in stack), Body())
     values = assigned.unguarded(_resolve_cfg(claims.given(merged, layers.port)))
-    _check("cfg", values)  # a reference may have put a list where a text belongs
+    check("cfg", values)  # a reference may have put a list where a text belongs
     group = values["group"]
     values["groups"] = [group, *(other for other in values["groups"] if other != group)]
     above = assigned.laid_over(layers.given, layers.pillar, name)
@@ -191,7 +111,7 @@ def default_env(layers: Layers, name: str) -> tuple[str, str]:
         found += [(layer, said) for layer, source in layers.host for said in reversed([*_under(source, path)])]
     found.append(("built-in", layers.builtin["default_env"]))
     layer, environment = next((layer, said) for layer, said in found if said)
-    _check(layer, {"default_env": environment})
+    check(layer, {"default_env": environment})
     try:
         return check_environment(environment), layer
     except UsageError as exc:
@@ -271,7 +191,7 @@ def _nested(path: list[str], value: Any) -> Any:
 def _mapping(value: Any, *where: str) -> Body:
     """Return a plain copy of a mapping, of nothing an empty one; raise ConfigError."""
     if value is not None and not isinstance(value, Mapping):
-        raise ConfigError(f"expected a mapping, got {_shown(value)}", where=where)
+        raise ConfigError(f"expected a mapping, got {shown_kind(value)}", where=where)
     found: Body = plain(value or {})
     return found
 
@@ -283,45 +203,12 @@ def _body(layer: str, said: Body) -> Body:
             raise ConfigError("is the host's and cannot be set", where=(layer, key))
     body = {key: {} if value is None and key in MAPPINGS else value for key, value in said.items()}
     body.pop("default_env", None)
-    _check(layer, body)
+    check(layer, body)
     for table in TABLES:
         if table in body:
             items = body[table].items()
             body[table] = {key: _mapping(value, layer, f"{table}.{key}") for key, value in items}
     return body
-
-
-def _check(layer: str, body: Body) -> None:
-    """Raise ConfigError for the first value that is not of its key's type."""
-    for key, value in body.items():
-        if wanted := _wanted(key, value):
-            raise ConfigError(f"expected {wanted}, got {_shown(value)}", where=(layer, key))
-
-
-def _wanted(key: str, value: Any) -> str:
-    """Return in words what the value of `key` must be, or nothing if it is that."""
-    names = isinstance(value, list) and all(isinstance(name, str) for name in value)
-    rules = (
-        (MAPPINGS, "a mapping", isinstance(value, Mapping)),
-        (TEXTS, "text", isinstance(value, str) and value != ""),
-        (FLAGS + SKIPS, "true or false", isinstance(value, bool)),
-        (("keep_archives",), "a positive whole number", type(value) is int and value > 0),
-        (("groups",), "a list of names", names),
-        (("urls", "ports"), "a list", isinstance(value, (list, str, int)) and not isinstance(value, bool)),
-        (("units", "logs"), "a list", isinstance(value, (list, str))),
-        (("backup",), "a mapping", isinstance(value, Mapping)),
-        (("health",), "a mapping or a list of mappings", isinstance(value, (Mapping, list))),
-        (
-            ("only", "only_steps"),
-            "a name or a list of names",
-            value is None or isinstance(value, str) or names,
-        ),
-    )
-    return next((words for keys, words, fits in rules if key in keys and not fits), "")
-
-
-def _shown(value: Any) -> str:
-    return "text" if isinstance(value, str) and value else shown(value)  # text may be a secret
 
 
 def merge(low: Mapping[Any, Any], high: Mapping[Any, Any]) -> dict[Any, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from corpushooks import assigned, claims, config, health, hostname, services
+from corpushooks import assigned, cfg_keys, claims, config, health, hostname, services
 from corpushooks.deployment import Request
 from corpushooks.errors import ConfigError, Place
 from corpushooks.problems import key_line, text_of
@@ -70,7 +70,7 @@ def layers(session: Session, given: Inputs) -> config.Layers:
         **({"only_steps": list(request.steps)} if request.steps else {}),
         **{f"skip_{SKIPS.get(step, step)}": True for step in request.skip},
     }
-    builtin = config.builtin(
+    builtin = cfg_keys.builtin(
         release.project, release.environment, minion_id=str(facts.grains.get("id") or fqdn), fqdn=fqdn,
         archive_dir=given.archive, chrono=given.chrono, keep_archives=settings.keep_archives,
     )  # fmt: skip

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from corpushooks import apt, assigned, config, git, release, release_checks
+from corpushooks import apt, assigned, cfg_keys, git, release, release_checks
 from corpushooks.checks import keys, packages, sent, states, texts
 from corpushooks.checks.finding import Finding, ordered
 from corpushooks.contents import Texts, named, read
@@ -75,7 +75,7 @@ def _is_sls(root: Path, name: str) -> bool:
 def unread(found: Release, read_: Texts, *, sample: bool = True) -> list[Finding]:
     """Name the keys of the sample and of the pillar that nobody reads."""
     name, defaults, pillar = found.project.name, f".salt/{SAMPLE}", "pillar/init.sls"
-    builtin = config.builtin(
+    builtin = cfg_keys.builtin(
         found.project, found.environment, minion_id="", fqdn="", archive_dir=Path(), chrono=""
     )  # fmt: skip
     data = keys.data_keys(read_.text(defaults))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpushooks import assigned, config
+from corpushooks import assigned, cfg_keys, config
 from corpushooks.assigned import Change, Given, Put
 from corpushooks.errors import ConfigError, UsageError
 from corpushooks.project import Host
@@ -163,7 +163,7 @@ PILLAR = {"makina-projects.foo": {"data": {"v": "pillar"}}, "makina-projects.foo
 
 def cfg(data: dict[str, Any], *, env_wins: bool = False, pillar: dict[str, Any] | None = None) -> config.Cfg:
     project = Host(Path("/")).project("foo")
-    low = config.builtin(project, "prod", minion_id="m", fqdn="f.example.org", archive_dir=Path("/a"), chrono="c")
+    low = cfg_keys.builtin(project, "prod", minion_id="m", fqdn="f.example.org", archive_dir=Path("/a"), chrono="c")
     minion = {"makina-projects.foo": {"data": {"v": "minion"}}}
     read = config.Layers(
         low, SAMPLE, PILLAR if pillar is None else pillar, {}, minion, {"v2": "request"}, given=Given(data)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpushooks import config, release_cfg
+from corpushooks import cfg_keys, release_cfg
 from corpushooks.config import Cfg, Layers, compute, default_env, merge, sources
 from corpushooks.errors import ConfigError
 from corpushooks.project import Host
@@ -27,7 +27,7 @@ UBUNTU = {"os": "Ubuntu", "os_family": "Debian"}
 
 
 def builtin(environment: str = "dev", keep_archives: int = 3) -> dict[str, Any]:
-    return config.builtin(
+    return cfg_keys.builtin(
         PROJECT,
         environment,
         minion_id="m1",
@@ -196,7 +196,7 @@ def test_a_default(key: str, value: Any) -> None:
 
 def test_the_paths_are_those_of_an_embedded_host(tmp_path: Path) -> None:
     project = Host(tmp_path).project("foo")
-    made = config.builtin(project, "dev", minion_id="m", fqdn="f", archive_dir=project.archives / "x", chrono="x")
+    made = cfg_keys.builtin(project, "dev", minion_id="m", fqdn="f", archive_dir=project.archives / "x", chrono="x")
     for key in ("project_root", "archives_root", "wired_salt_root", "remote_projects_dir", "installer_path"):
         assert made[key].startswith(f"{tmp_path}/"), key
 

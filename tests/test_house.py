@@ -48,7 +48,8 @@ FLOORS = {
     " checks.packages"
     " checks.programs checks.states checks.keys checks.sent checks.texts checks.fixes pages progress view failure"
     " migrations"
-    " figures old_logs events records push setup.manual sls problems deployment config references settings ldap schema"
+    " figures old_logs events records push setup.manual sls problems deployment config cfg_keys references"
+    " settings ldap schema"
     " notice keeping command ssh_commands operations"
     " operations.table operations.asks operations.gives answers wire"
     " keys rights project paths redaction text errors hints",
