@@ -137,26 +137,15 @@ def ask(
 
     When the daemon goes away after it gave a number, the deployment is followed from there on the next one.
     """
-    failures = numbered = 0
-    wanted = request(name, asked)
+    failures, numbered, wanted = 0, False, request(name, asked)
     while failures < PATIENCE:
         with reach(host) as link:
             for said in _answers(link, wanted):
                 check()
-                if note and "note" in said:
-                    note(said["note"])
-                if "say" in said:
-                    (rewrite if rewrite and said.get("end") == "\r" else say)(said["say"])
-                if "event" in said and hear:
-                    hear(said["event"])
+                _relay(said, say, rewrite, hear, note)
                 failures = failures if "error" in said else 0
-                if "number" in said:
-                    numbered = 1
-                    project, number = wanted["project"], said["number"]
-                    again = Follow(project=project, number=number, progress=rewrite is not None)
-                    wanted = request("log", again)
-                if "offset" in said:
-                    wanted["offset"] = said["offset"]
+                numbered = numbered or "number" in said
+                wanted = _going_on(wanted, said, progress=rewrite is not None)
                 if "result" in said:
                     return dict(said["result"])
                 if "error" in said and not numbered:
@@ -164,6 +153,23 @@ def ask(
         failures += 1
         time.sleep(0.1)
     raise NoDaemonError("the daemon ends the connection again and again", hint="see its log")
+
+
+def _going_on(wanted: dict[str, Any], said: dict[str, Any], *, progress: bool) -> dict[str, Any]:
+    """Return what to ask for where the daemon goes away now: what has a number is followed, from where we are."""
+    if "number" in said:
+        wanted = request("log", Follow(project=wanted["project"], number=said["number"], progress=progress))
+    return {**wanted, "offset": said["offset"]} if "offset" in said else wanted
+
+
+def _relay(said: dict[str, Any], say: Say, rewrite: Say | None, hear: Hear | None, note: Say | None) -> None:
+    """Give on what the daemon says, to whom it is meant for."""
+    if note and "note" in said:
+        note(said["note"])
+    if "say" in said:
+        (rewrite if rewrite and said.get("end") == "\r" else say)(said["say"])
+    if "event" in said and hear:
+        hear(said["event"])
 
 
 @contextlib.contextmanager

@@ -57,6 +57,11 @@ def aim(run: Run) -> None:
         for path, commit in zip((run.project.code_git, run.project.pillar_git), new, strict=True):
             if commit:
                 git.pin(path, run.deployment.number, commit)
+    _tell_aim(run, old, new)
+
+
+def _tell_aim(run: Run, old: Revision, new: Revision) -> None:
+    """Say from where to where a deployment goes, and what is not as it was left."""
     if run.row.live and old.code != run.row.code:
         at = f"{view.short(old.code)}, which is not" if old.code else "gone, and not"
         run.voice.warn(

@@ -69,11 +69,7 @@ def run(
     cannot be started, is late, or (with `check`) exits with an error. Where `patience` raises it is killed.
     """
     words = [os.fspath(word) for word in argv]
-    try:
-        child = subprocess.Popen(words, cwd=cwd, env=clean_env(env), stdin=PIPE, stdout=PIPE, stderr=PIPE)
-    except OSError as exc:
-        raise ProcessError(f"{words[0]}: {exc.strerror}") from exc
-    with child:
+    with _piped(words, cwd, env) as child:
         try:
             output = _ended(child, stdin, timeout, patience)
         except TimeoutError:
@@ -87,6 +83,14 @@ def run(
         failed.said = output.complaint
         raise failed
     return output
+
+
+def _piped(words: list[str], cwd: Path | None, env: Mapping[str, str] | None) -> Child[bytes]:
+    """Start a program, with pipes; raise ProcessError."""
+    try:
+        return subprocess.Popen(words, cwd=cwd, env=clean_env(env), stdin=PIPE, stdout=PIPE, stderr=PIPE)
+    except OSError as exc:
+        raise ProcessError(f"{words[0]}: {exc.strerror}") from exc
 
 
 def _ended(child: Child[bytes], stdin: bytes, timeout: float | None, patience: Check) -> Output:

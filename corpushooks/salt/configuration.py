@@ -21,6 +21,23 @@ STATES = Path(__file__).parents[1] / "states"  # what SLS files written for maki
 DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
+SAME: Mapping[str, Any] = {  # of every minion
+    "file_client": "local",
+    "local": True,  # else each refresh of modules waits a second for a master
+    "master_type": "disable",
+    "log_level_logfile": "quiet",  # it would have secrets: what SLS files render and run
+    "__fs_update": True,  # else all state roots are walked again and again, for events that nobody hears
+    "fileserver_list_cache_time": 0,  # else files that a deployment changed are not seen for 20 s
+    "lazy_loader_strict_matching": True,  # else an unknown state function costs a second
+    "pillar_safe_render_error": False,  # say what is wrong, it is our own pillar
+    "cython_enable": False,  # modules are Python; to look for others takes time
+    "enable_zip_modules": False,
+    "enable_fqdns_grains": False,  # no name service
+    "enable_gpu_grains": False,
+    "autoload_dynamic_modules": False,
+}
+
+
 def configuration(
     minion: Minion, cfg: Mapping[str, Any] | None, defaults: Mapping[str, Any], above: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
@@ -29,41 +46,34 @@ def configuration(
     `defaults` lie under the pillar, `above` lies over it.
     """
     own: dict[str, Any] = {
+        **SAME,
         "id": minion.id or hostname.fqdn(),
-        "file_client": "local",
-        "local": True,  # else each refresh of modules waits a second for a master
-        "master_type": "disable",
         "root_dir": str(minion.dir),
         "cachedir": str(minion.dir / "cache"),
         "pki_dir": str(minion.dir / "pki"),
         "sock_dir": str(minion.dir / "run"),
         "log_file": str(minion.dir / "log/minion"),
-        "log_level_logfile": "quiet",  # it would have secrets: what SLS files render and run
         "extension_modules": str(minion.dir / "cache/extmods"),
         "file_roots": {"base": [str(path) for path in (*minion.states, STATES)]},
         "pillar_roots": {"base": [str(path) for path in minion.pillars]},
         "module_dirs": [str(minion.modules), str(LOADER), str(EXTENSION)],
-        "__fs_update": True,  # else all state roots are walked again and again, for events that nobody hears
-        "fileserver_list_cache_time": 0,  # else files that a deployment changed are not seen for 20 s
-        "lazy_loader_strict_matching": True,  # else an unknown state function costs a second
-        "pillar_safe_render_error": False,  # say what is wrong, it is our own pillar
-        "cython_enable": False,  # modules are Python; to look for others takes time
-        "enable_zip_modules": False,
-        "enable_fqdns_grains": False,  # no name service
-        "enable_gpu_grains": False,
-        "autoload_dynamic_modules": False,
-        "corpushooks": {  # for loader/_modules
-            "passwords": str(minion.passwords or ""),
-            "writes": minion.writes,
-            "outside": str(minion.dir / "outside") if minion.writes else "",
-            "resetperms": str(Path(sys.executable).with_name("resetperms")),
-        },
+        "corpushooks": _for_loader(minion),
     }
     if cfg is not None:
         own |= {"ms_project": cfg, "ms_project_name": minion.name}
         under_and_over = [defaults, *([above] if above else [])]
         own["ext_pillar"] = [{"corpushooks": under_and_over}, *minion.config.get("ext_pillar", [])]
     return _plain({**minion.config, **own})
+
+
+def _for_loader(minion: Minion) -> dict[str, Any]:
+    """Return what our own files in loader/ read."""
+    return {
+        "passwords": str(minion.passwords or ""),
+        "writes": minion.writes,
+        "outside": str(minion.dir / "outside") if minion.writes else "",
+        "resetperms": str(Path(sys.executable).with_name("resetperms")),
+    }
 
 
 def _plain(content: Mapping[str, Any]) -> dict[str, Any]:

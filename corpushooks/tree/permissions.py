@@ -121,20 +121,7 @@ def _fix_entry(job: _Fix, folder: str, name: str, entry: Entry) -> None:
             at(path),
             closing(os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=job.tree.fd(folder))) as handle,
         ):
-            st = os.fstat(handle)
-            if mount_of(handle) != job.tree.mount:
-                job.tally.warn(path, LEFT)
-            elif (st.st_ino, KINDS[stat.S_IFMT(st.st_mode)]) != (entry.ino, entry.kind):
-                job.tally.warn(path, "left alone, it changed meanwhile")
-            elif not listed and (st.st_uid, st.st_gid, stat.S_IMODE(st.st_mode)) == (
-                wanted.uid, wanted.gid, wanted.mode,
-            ):  # fmt: skip
-                pass  # by another name of the same file
-            elif _is_foreign(job, entry, st):
-                job.foreign.append(path)
-            else:
-                way = f"/proc/self/fd/{handle}"
-                job.tally.changed += set_owner(way, st, wanted) | _grant(job, way, path, wanted)
+            _correct(job, path, handle, entry, wanted, listed=listed)
     except PermissionError:
         fixed = flags_at(job.tree.fd(folder), name)
         job.tally.warn(path, "left alone, it is immutable or append-only" if fixed else "left alone, it is not ours")
@@ -143,6 +130,22 @@ def _fix_entry(job: _Fix, folder: str, name: str, entry: Entry) -> None:
     except OSError as exc:
         if exc.errno not in RACES:
             raise
+
+
+def _correct(job: _Fix, path: str, handle: int, entry: Entry, wanted: Entry, *, listed: bool) -> None:
+    """Correct what is open at `handle`, if it is still what the scan saw; `listed`: it has an access list, too."""
+    st = os.fstat(handle)
+    if mount_of(handle) != job.tree.mount:
+        job.tally.warn(path, LEFT)
+    elif (st.st_ino, KINDS[stat.S_IFMT(st.st_mode)]) != (entry.ino, entry.kind):
+        job.tally.warn(path, "left alone, it changed meanwhile")
+    elif not listed and (st.st_uid, st.st_gid, stat.S_IMODE(st.st_mode)) == (wanted.uid, wanted.gid, wanted.mode):
+        pass  # by another name of the same file
+    elif _is_foreign(job, entry, st):
+        job.foreign.append(path)
+    else:
+        way = f"/proc/self/fd/{handle}"
+        job.tally.changed += set_owner(way, st, wanted) | _grant(job, way, path, wanted)
 
 
 def _grant(job: _Fix, way: str, path: str, wanted: Entry) -> bool:

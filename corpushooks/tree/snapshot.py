@@ -252,14 +252,8 @@ def _earlier_fd(job: _Snapshot, folder: str) -> int | None:
 
 def _save(job: _Snapshot, folder: str, name: str, entry: Entry) -> Entry | None:
     """Bring one entry into the snapshot; return it as it was then, None where it is left out."""
-    if entry.group in job.leaders:
-        lead, first = job.leaders[entry.group]
-        try:
-            hard_link(job.leads.fd(lead), first, job.target.fd(folder), name)
-            return job.kept[lead][first]
-        except OSError as exc:
-            if exc.errno != errno.EMLINK:
-                raise
+    if linked := _save_as_link(job, folder, name, entry):
+        return linked
     for _ in range(TRIES):
         try:
             _save_as_it_is(job, folder, name, entry)
@@ -281,6 +275,20 @@ def _save(job: _Snapshot, folder: str, name: str, entry: Entry) -> Entry | None:
             return job.kept[folder][name]
     job.leave(join(folder, name))
     return None
+
+
+def _save_as_link(job: _Snapshot, folder: str, name: str, entry: Entry) -> Entry | None:
+    """Bring one more name of a file that is there already; None where it has none, or takes no more."""
+    if entry.group not in job.leaders:
+        return None
+    lead, first = job.leaders[entry.group]
+    try:
+        hard_link(job.leads.fd(lead), first, job.target.fd(folder), name)
+    except OSError as exc:
+        if exc.errno != errno.EMLINK:
+            raise
+        return None
+    return job.kept[lead][first]
 
 
 def _save_as_it_is(job: _Snapshot, folder: str, name: str, entry: Entry) -> None:

@@ -50,22 +50,30 @@ def delivered(
             copy = Path(scratch, "file")
             _lay(copy, was)
             options = {"mode": mode, "user": user, "group": group, "show_changes": show_changes}
-            sources = Path(scratch, "sources")
-            read = {key: _guarded(given[key], sources, given) for key in SOURCES if given.get(key)}
-            told = __states__["file.managed"](str(copy), **options, **{**given, **read, "backup": ""})
-            comment = str(told["comment"]).replace(str(copy), name).replace(str(sources), "")
-            told = {**told, "name": name, "comment": comment}
+            told = _managed(copy, name, options, given)
             if told["result"] is None and not was:
                 told["changes"] = {"newfile": name}
             if told["result"] and told["changes"]:
-                st = copy.stat()
-                make = FOLDERS if makedirs else None
-                __salt__["mc_files.write"](
-                    name, copy.read_bytes(), st.st_mode & 0o7777, st.st_uid, st.st_gid, follow=True, make=make
-                )
+                _bring(copy, name, makedirs=makedirs)
             return told
     except CommandExecutionError as exc:
         return {**ended, "comment": str(exc)}
+
+
+def _managed(copy: Path, name: str, options: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Have file.managed work on a copy; return what it tells, as of the file itself."""
+    sources = copy.with_name("sources")
+    read = {key: _guarded(given[key], sources, given) for key in SOURCES if given.get(key)}
+    told = __states__["file.managed"](str(copy), **options, **{**given, **read, "backup": ""})
+    comment = str(told["comment"]).replace(str(copy), name).replace(str(sources), "")
+    return {**told, "name": name, "comment": comment}
+
+
+def _bring(copy: Path, name: str, *, makedirs: bool) -> None:
+    """Bring a copy into place, with its mode and owner."""
+    st, make = copy.stat(), FOLDERS if makedirs else None
+    owner = st.st_uid, st.st_gid
+    __salt__["mc_files.write"](name, copy.read_bytes(), st.st_mode & 0o7777, *owner, follow=True, make=make)
 
 
 def _guarded(source: Any, folder: Path, given: Mapping[str, Any]) -> Any:
