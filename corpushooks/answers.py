@@ -25,8 +25,8 @@ ANSWERS = {  # the fields of an answer, and their types
 
 
 def request(name: str, asked: Any) -> dict[str, Any]:
-    """Return the request for an operation with what it asks, a dataclass of `operations.asks`."""
-    return {"v": VERSION, "op": name, **asdict(asked)}
+    """Return the request for an operation with what it asks: a dataclass of `operations.asks`, or a mapping like it."""
+    return {"v": VERSION, "op": name, **(asked if isinstance(asked, dict) else asdict(asked))}
 
 
 def understood(said: object) -> bool:

@@ -15,7 +15,6 @@ from typing import Any
 from corpushooks.answers import VERSION, request, understood
 from corpushooks.errors import BrokenError, CorpusError, NoDaemonError, NotAllowedError, RefusedError, UsageError
 from corpushooks.hints import Advice, command
-from corpushooks.operations.asks import Follow, Nothing
 from corpushooks.patience import Check, endless
 from corpushooks.project import Host
 from corpushooks.run import PIPE, spawn
@@ -119,7 +118,7 @@ def ping(host: Host, patience: float = SILENCE) -> int:
     """Return the pid of the daemon; raise NoDaemonError where none answers, which may take `patience` seconds."""
     with connect(host) as link:
         link.settimeout(patience)
-        for said in _answers(link, request("ping", Nothing())):
+        for said in _answers(link, request("ping", {})):
             if "error" in said:
                 raise _complaint(said)
             return int(said["result"]["pid"])
@@ -158,7 +157,7 @@ def ask(
 def _going_on(wanted: dict[str, Any], said: dict[str, Any], *, progress: bool) -> dict[str, Any]:
     """Return what to ask for where the daemon goes away now: what has a number is followed, from where we are."""
     if "number" in said:
-        wanted = request("log", Follow(project=wanted["project"], number=said["number"], progress=progress))
+        wanted = request("log", {"project": wanted["project"], "number": said["number"], "progress": progress})
     return {**wanted, "offset": said["offset"]} if "offset" in said else wanted
 
 

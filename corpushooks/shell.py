@@ -24,7 +24,6 @@ from corpushooks.hints import Hint, Spelling, command
 from corpushooks.history import History
 from corpushooks.keyring import Keyring
 from corpushooks.keys import Key
-from corpushooks.operations import asks
 from corpushooks.project import Host
 from corpushooks.ssh_commands import GIVEN, PROGRAM, Wanted, called, forced, help_lines, parse, spelling
 from corpushooks.text import one_line
@@ -123,9 +122,10 @@ def serve(host: Host, key: str, certificate: str, environ: Mapping[str, str], ma
 
 
 def _admit(host: Host, key: str, mark: str, certificate: str, wanted: Wanted) -> dict[str, Any]:
-    asked = asks.Admit(
-        key=key, mark=mark, certificate=certificate, right=wanted.right, project=wanted.project, repo=wanted.repo
-    )
+    asked = {
+        "key": key, "mark": mark, "certificate": certificate, "right": wanted.right, "project": wanted.project,
+        "repo": wanted.repo,
+    }  # fmt: skip
     try:
         return ask(host, "admit", asked, print)
     except NoDaemonError as exc:

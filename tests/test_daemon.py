@@ -27,7 +27,7 @@ from corpushooks.events import Verdict
 from corpushooks.follower import follow
 from corpushooks.history import History
 from corpushooks.lanes import Lanes
-from corpushooks.operations.asks import Deploy, Follow
+from corpushooks.operations.asks import Deploy
 from corpushooks.project import Host
 from corpushooks.run import run
 from corpushooks.settings import Settings
@@ -531,7 +531,7 @@ def test_what_has_a_number_is_followed_on_the_next_connection(tmp_path: Path) ->
     with daemon_of(Host(tmp_path), first, says({"say": "two", "offset": 20}, {"result": {"state": "done"}})) as peer:
         assert ask(Host(tmp_path), said) == {"state": "done"}
     assert said == ["one", "two"]
-    assert peer.asked[1] == {**request_for("log", Follow(project="hello", number=7, offset=10))}
+    assert peer.asked[1] == request_for("log", {"project": "hello", "number": 7, "progress": False, "offset": 10})
 
 
 def test_a_daemon_that_ends_before_its_number_is_none(tmp_path: Path) -> None:

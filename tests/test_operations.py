@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import MISSING, fields, replace
@@ -20,7 +21,7 @@ from corpushooks.errors import CorpusError, NotAllowedError, RefusedError, Usage
 from corpushooks.history import History
 from corpushooks.keyring import Keyring
 from corpushooks.keys import ADMIN, ANY, HOST, PUSH, READ, RIGHTS, Grant, Key, check_grants, check_within
-from corpushooks.operations import asks, gives, serving
+from corpushooks.operations import asks, serving
 from corpushooks.operations.call import Call
 from corpushooks.operations.table import (
     CALLER,
@@ -36,6 +37,7 @@ from corpushooks.operations.table import (
 )
 from corpushooks.project import Host
 from corpushooks.rights import Rights
+from corpushooks.run import run
 from corpushooks.settings import Settings
 from corpushooks.site import Site
 from corpushooks.ssh_commands import OWN, WORDS, parse
@@ -160,6 +162,14 @@ def test_what_is_asked_passes_the_wire_as_it_is(name: str) -> None:
                 Asked({**sent, each.name: str(wrong) if wrong is object and each.type == "int" else wrong}).typed(kind)
 
 
+def test_who_reads_the_table_loads_no_more() -> None:
+    """What sshd starts does, each time that somebody comes."""
+    loaded = run([sys.executable, "-c", "import sys, corpushooks.shell, corpushooks.client; print(*sys.modules)"]).text
+    assert "corpushooks.operations.table" in loaded.split()
+    heavy = {"asks", "gives", "serving"} & {name.removeprefix("corpushooks.operations.") for name in loaded.split()}
+    assert not heavy and "msgspec" not in loaded.split()
+
+
 def test_a_row_names_what_is_asked_and_what_it_is_about() -> None:
     for row in OPERATIONS.values():
         names = {each.name for each in fields(row.asks)}
@@ -171,7 +181,7 @@ def test_a_row_names_what_is_asked_and_what_it_is_about() -> None:
 
 
 def test_only_the_socket_leads_to_a_row_that_names_no_door() -> None:
-    assert Operation("x", READ, asks.Nothing, gives.Nothing, "x").doors == frozenset()
+    assert Operation("x", READ, "Nothing", "Nothing", "x").doors == frozenset()
     assert not set(by_door(SSH)) & {"push", "watch", "ping", "admit", "variables", "commands"}
     for name in ("push", "watch hello", "ping", "admit", "variables hello", "commands hello"):
         with pytest.raises(UsageError):
@@ -205,9 +215,7 @@ def test_a_row_that_is_added_has_all_doors_at_once(monkeypatch: pytest.MonkeyPat
     from corpushooks.cli import made
     from corpushooks.cli.base import Context
 
-    row = Operation(
-        "size", READ, asks.OfProject, gives.Metrics, "how large a project is", doors=frozenset({SSH, COMMAND})
-    )
+    row = Operation("size", READ, "OfProject", "Metrics", "how large a project is", doors=frozenset({SSH, COMMAND}))
     monkeypatch.setitem(OPERATIONS, "size", row)  # type: ignore[arg-type]
     tell = {"size": lambda call: reports.Report({"project": call.row.name, "bytes": 5}, ["5 bytes"])}
     monkeypatch.setattr(serving, "LOOKS", {**serving.LOOKS, **tell})

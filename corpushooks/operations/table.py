@@ -6,13 +6,13 @@ A row is all that an operation needs to be asked: over the socket by its name, o
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from corpushooks.keys import ADMIN, HOST, PUSH, READ
-from corpushooks.operations import asks, gives
 from corpushooks.project import NAME
 from corpushooks.services import UNIT
 
@@ -86,8 +86,8 @@ class Operation:
 
     name: str
     right: str
-    asks: type[Any]
-    gives: type[Any]
+    asked: str  # a type of `operations.asks`, by its name: most who read the table do not need it, and it takes time
+    given: str  # one of `operations.gives`, or a mapping
     does: str
     about: str = PROJECT
     doors: frozenset[str] = frozenset()
@@ -96,6 +96,21 @@ class Operation:
     alone: bool = False  # it waits until nothing else is at work in the project
     several: bool = False  # it gives a list of these
     part_of: str = ""  # the command that asks for it with a flag, or for want of something
+
+    @property
+    def asks(self) -> type[Any]:
+        """What it asks."""
+        return _type("asks", self.asked)
+
+    @property
+    def gives(self) -> type[Any]:
+        """What it gives."""
+        return dict if self.given == "dict" else _type("gives", self.given)
+
+
+def _type(module: str, name: str) -> type[Any]:
+    found: type[Any] = getattr(importlib.import_module(f"corpushooks.operations.{module}"), name)
+    return found
 
 
 def _flags(*names: str) -> frozenset[str]:
@@ -106,16 +121,16 @@ OPERATIONS: Mapping[str, Operation] = {
     row.name: row
     for row in (
         # the connection
-        Operation("ping", "", asks.Nothing, gives.Daemon, "whether the daemon answers", CALLER),
-        Operation("admit", "", asks.Admit, gives.Admitted, "let a session of ssh in", CALLER),
+        Operation("ping", "", "Nothing", "Daemon", "whether the daemon answers", CALLER),
+        Operation("admit", "", "Admit", "Admitted", "let a session of ssh in", CALLER),
         # what git's hook asks
-        Operation("push", PUSH, asks.Push, gives.Nothing, "judge a push, and deploy it"),
+        Operation("push", PUSH, "Push", "Nothing", "judge a push, and deploy it"),
         # look
         Operation(
             "status",
             READ,
-            asks.Status,
-            gives.Status,
+            "Status",
+            "Status",
             "what is live, and what runs",
             PROJECTS,
             BOTH,
@@ -125,8 +140,8 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation(
             "history",
             READ,
-            asks.History,
-            gives.OfHistory,
+            "History",
+            "OfHistory",
             "the deployments of a project, or what was run in it (right: push)",
             doors=BOTH,
             word=Word((_PROJECT,), 1, _flags("--commands")),
@@ -135,19 +150,19 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation(
             "commands",
             PUSH,
-            asks.History,
-            gives.Command,
+            "History",
+            "Command",
             "the commands that were run in a project",
             doors=frozenset({COMMAND}),
             part_of="history",
             several=True,
         ),
-        Operation("open", READ, asks.Open, gives.Addresses, "the addresses where a project answers", doors=BOTH),
+        Operation("open", READ, "Open", "Addresses", "the addresses where a project answers", doors=BOTH),
         Operation(
             "log",
             READ,
-            asks.Follow,
-            gives.Deployment,
+            "Follow",
+            "Deployment",
             "the log of a deployment; -f follows it",
             doors=BOTH,
             word=Word((_PROJECT, ("NUMBER", _NUMBER)), 1, _flags("-f")),
@@ -155,23 +170,19 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation(
             "app-log",
             PUSH,
-            asks.AppLog,
-            gives.Lines,
+            "AppLog",
+            "Lines",
             "what the application writes; -f follows it",
             doors=BOTH,
             word=Word((_PROJECT,), 1, _flags("-f"), values={"-n": ("LINES", _NUMBER)}),
         ),
-        Operation(
-            "archives", READ, asks.OfProject, gives.Archive, "list the archives of a project", doors=BOTH, several=True
-        ),
-        Operation(
-            "backups", READ, asks.History, gives.Backup, "list the backups of a project", doors=BOTH, several=True
-        ),
+        Operation("archives", READ, "OfProject", "Archive", "list the archives of a project", doors=BOTH, several=True),
+        Operation("backups", READ, "History", "Backup", "list the backups of a project", doors=BOTH, several=True),
         Operation(
             "stats",
             READ,
-            asks.OfProjects,
-            gives.Statistics,
+            "OfProjects",
+            "Statistics",
             "say how often deployments succeed, and how long they take",
             PROJECTS,
             BOTH,
@@ -181,8 +192,8 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation(
             "metrics",
             READ,
-            asks.OfProjects,
-            gives.Metrics,
+            "OfProjects",
+            "Metrics",
             "print what Prometheus reads",
             PROJECTS,
             BOTH,
@@ -191,8 +202,8 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation(
             "config",
             PUSH,
-            asks.Config,
-            dict,
+            "Config",
+            "dict",
             "the configuration that SLS files see",
             doors=BOTH,
             word=Word((_PROJECT,), 1, _flags("--origin")),
@@ -200,8 +211,8 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation(
             "diff",
             PUSH,
-            asks.Diff,
-            gives.Difference,
+            "Diff",
+            "Difference",
             "what differs between two deployments",
             doors=BOTH,
             word=Word((_PROJECT, ("OLD", _NUMBER), ("NEW", _NUMBER)), 1, _flags()),
@@ -209,8 +220,8 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation(
             "variables",
             PUSH,
-            asks.OfProject,
-            dict,
+            "OfProject",
+            "dict",
             "what is set in a project",
             doors=frozenset({COMMAND}),
             part_of="set",
@@ -219,8 +230,8 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation(
             "deploy",
             PUSH,
-            asks.Deploy,
-            gives.Deployment,
+            "Deploy",
+            "Deployment",
             "deploy what is live again, or a commit (--confirm: hold it)",
             doors=BOTH,
             word=Word((_PROJECT, ("REV", _REVISION)), 1, _flags("--confirm"), values=_HELD),
@@ -228,8 +239,8 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation(
             "plan",
             PUSH,
-            asks.Deploy,
-            gives.Deployment,
+            "Deploy",
+            "Deployment",
             "what would change",
             doors=BOTH,
             word=Word((_PROJECT, ("REV", _REVISION)), 1, _flags(), more=("deploy", "--dry-run")),
@@ -238,8 +249,8 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation(
             "rollback",
             PUSH,
-            asks.Rollback,
-            gives.Deployment,
+            "Rollback",
+            "Deployment",
             "return to an earlier deployment (--confirm: hold it)",
             doors=BOTH,
             word=Word((_PROJECT, ("NUMBER", _NUMBER)), 1, _flags("--confirm"), values=_HELD),
@@ -247,8 +258,8 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation(
             "task",
             PUSH,
-            asks.Task,
-            gives.Deployment,
+            "Task",
+            "Deployment",
             "run a task",
             doors=BOTH,
             word=Word((_PROJECT, ("TASK", _TASK)), 2, _flags()),
@@ -256,42 +267,38 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation(
             "restart",
             PUSH,
-            asks.Restart,
-            gives.Deployment,
+            "Restart",
+            "Deployment",
             "restart the units of a project, or some of them",
             doors=BOTH,
             word=Word((_PROJECT, ("UNIT", UNIT)), 1, _flags(), again=True),
         ),
-        Operation("backup", PUSH, asks.OfRequest, gives.Deployment, "keep the data of a project", doors=BOTH),
+        Operation("backup", PUSH, "OfRequest", "Deployment", "keep the data of a project", doors=BOTH),
         Operation(
             "restore",
             ADMIN,
-            asks.Restore,
-            gives.Deployment,
+            "Restore",
+            "Deployment",
             "bring back what a backup has",
             doors=frozenset({COMMAND}),
         ),
-        Operation(
-            "repair", PUSH, asks.OfRequest, gives.Deployment, "repair a project whose roll back failed", doors=BOTH
-        ),
+        Operation("repair", PUSH, "OfRequest", "Deployment", "repair a project whose roll back failed", doors=BOTH),
         Operation(
             "confirm",
             PUSH,
-            asks.Confirm,
-            gives.Deployment,
+            "Confirm",
+            "Deployment",
             "confirm a deployment that is held",
             doors=BOTH,
             word=Word((_PROJECT, ("NUMBER", _NUMBER)), 2, _flags()),
         ),
-        Operation("cancel", PUSH, asks.OfProject, gives.Deployment, "stop what runs or waits", doors=BOTH),
-        Operation(
-            "watch", PUSH, asks.Watch, gives.Nothing, "deploy what is edited in place", doors=frozenset({COMMAND})
-        ),
+        Operation("cancel", PUSH, "OfProject", "Deployment", "stop what runs or waits", doors=BOTH),
+        Operation("watch", PUSH, "Watch", "Nothing", "deploy what is edited in place", doors=frozenset({COMMAND})),
         Operation(
             "set",
             PUSH,
-            asks.Assign,
-            gives.Deployment,
+            "Assign",
+            "Deployment",
             "set variables and deploy (--no-deploy: not yet), or list them",
             doors=BOTH,
             word=Word((_PROJECT, ("KEY=VALUE", _PAIR)), 1, _flags("--no-deploy"), many=True),
@@ -299,8 +306,8 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation(
             "unset",
             PUSH,
-            asks.Assign,
-            gives.Deployment,
+            "Assign",
+            "Deployment",
             "take that back, and deploy (--no-deploy: not yet)",
             doors=BOTH,
             word=Word((_PROJECT, ("KEY", _KEY)), 2, _flags("--no-deploy"), many=True),
@@ -308,8 +315,8 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation(
             "run",
             ADMIN,
-            asks.Run,
-            gives.Ended,
+            "Run",
+            "Ended",
             "run a command as the application; a terminal: ssh -t",
             doors=BOTH,
             word=Word((_PROJECT,), 1, rest="COMMAND..."),
@@ -317,8 +324,8 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation(
             "freeze",
             ADMIN,
-            asks.Freeze,
-            gives.Frozen,
+            "Freeze",
+            "Frozen",
             "refuse to deploy until it thaws",
             PROJECT_OR_HOST,
             BOTH,
@@ -327,8 +334,8 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation(
             "thaw",
             ADMIN,
-            asks.OfProjectOrHost,
-            gives.Thawed,
+            "OfProjectOrHost",
+            "Thawed",
             "deploy again",
             PROJECT_OR_HOST,
             BOTH,
@@ -338,8 +345,8 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation(
             "init",
             HOST,
-            asks.Init,
-            gives.Made,
+            "Init",
+            "Made",
             "make a project, or repair one; print where to push",
             HOST_ITSELF,
             BOTH,
@@ -359,18 +366,18 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation(
             "remove",
             HOST,
-            asks.Remove,
-            gives.Removed,
+            "Remove",
+            "Removed",
             "forget a project; --purge removes its files too, but data/",
             doors=BOTH,
             word=Word((_PROJECT,), 1, _flags("--purge")),
         ),
-        Operation("link", HOST, asks.OfProject, gives.Linked, "let Salt see a project", doors=BOTH, alone=True),
+        Operation("link", HOST, "OfProject", "Linked", "let Salt see a project", doors=BOTH, alone=True),
         Operation(
             "unlink",
             HOST,
-            asks.OfProject,
-            gives.Linked,
+            "OfProject",
+            "Linked",
             "take a project out of Salt's sight, until it is deployed",
             doors=BOTH,
             alone=True,
@@ -378,8 +385,8 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation(
             "rename-branch",
             HOST,
-            asks.RenameBranch,
-            gives.Renamed,
+            "RenameBranch",
+            "Renamed",
             "rename the branch that deploys",
             doors=BOTH,
             alone=True,
@@ -388,8 +395,8 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation(
             "key list",
             HOST,
-            asks.Nothing,
-            gives.Key,
+            "Nothing",
+            "Key",
             "list the keys that are let in",
             HOST_ITSELF,
             BOTH,
@@ -399,8 +406,8 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation(
             "key add",
             HOST,
-            asks.KeyAdd,
-            gives.Changed,
+            "KeyAdd",
+            "Changed",
             "add the public key that is typed in (-)",
             HOST_ITSELF,
             BOTH,
@@ -414,8 +421,8 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation(
             "key set",
             HOST,
-            asks.KeySet,
-            gives.Changed,
+            "KeySet",
+            "Changed",
             "change what a key may",
             HOST_ITSELF,
             BOTH,
@@ -429,8 +436,8 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation(
             "key remove",
             HOST,
-            asks.OfKey,
-            gives.Key,
+            "OfKey",
+            "Key",
             "revoke a key; its running deployments continue",
             HOST_ITSELF,
             BOTH,
@@ -439,8 +446,8 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation(
             "key test",
             HOST,
-            asks.KeyTest,
-            gives.Rights,
+            "KeyTest",
+            "Rights",
             "what a key may with a project, and why",
             HOST_ITSELF,
             BOTH,
