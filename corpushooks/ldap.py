@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from corpushooks.errors import ConfigError
-from corpushooks.keys import RIGHTS, Grant, check_projects
+from corpushooks.keys import HOST, RIGHTS, Grant, check_projects
 from corpushooks.schema import (
     BOOLEAN,
     PROGRAM,
@@ -122,5 +122,9 @@ def groups(body: Mapping[Any, Any]) -> dict[str, Grant]:
         given = Granted(**taken(keys_of(Granted), said, f"{above}."))
         if "right" not in said:
             raise ConfigError("right is missing", where=(above,))
+        if given.right == HOST and given.projects:
+            raise ConfigError(
+                "the right host is about the whole host, not about projects", where=(f"{above}.projects",)
+            )
         result[name] = Grant(given.right, given.projects)
     return result

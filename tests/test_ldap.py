@@ -386,7 +386,8 @@ BAD = [
     ({"groups": {}}, "ldap.groups: expected a mapping of groups, got a mapping"),
     ({"groups": {"a": "push"}}, 'ldap.groups.a: expected a mapping, got "push"'),
     ({"groups": {"a": {}}}, "ldap.groups.a: right is missing"),
-    ({"groups": {"a": {"right": "all"}}}, 'ldap.groups.a.right: expected read or push or admin, got "all"'),
+    ({"groups": {"a": {"right": "all"}}}, 'ldap.groups.a.right: expected read or push or admin or host, got "all"'),
+    ({"groups": {"a": {"right": "host", "projects": ["x"]}}}, "ldap.groups.a.projects: the right host is"),
     ({"groups": {"a": {"right": "push", "projects": []}}}, "ldap.groups.a.projects: expected a list of names that is"),
     ({"groups": {"a": {"right": "push", "project": ["x"]}}}, 'unknown key "project"; did you mean "projects"?'),
     ({"groups": {"a": {"right": "push", "projects": ["UP"]}}}, "ldap.groups.a.projects: 'UP' is no project name"),
@@ -443,7 +444,9 @@ def _keys(box: Box) -> list[Key]:
 def _commands_know_it(box: Box, name: str) -> None:
     listed = corpus(box, "key", "list").text
     assert re.search(r"push   hello  SHA256:\S+ \(ssh-ed25519, of ldap, seen \S+ \S+ UTC\)", listed)
-    assert asked(box, "key", "test", name, "hello") == {"read": True, "push": True, "admin": False}
+    assert asked(box, "key", "test", name, "hello") == {
+        "read": True, "push": True, "admin": False, "host": False,
+    }  # fmt: skip
     refused = corpus(box, "key", "remove", name)
     assert (refused.code, f"error: {name} is the directory's" in refused.stderr.decode()) == (3, True)
 
