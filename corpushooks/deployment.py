@@ -68,6 +68,7 @@ class Kind:
     dry: bool = False  # it only tells what would change: what would be refused is a warning
     repairs: bool = False  # what is broken is whole after it
     restarts: bool = False  # units, and nothing else
+    keeps: bool = False  # a copy of what it has, elsewhere
     restores: bool = False  # what is kept elsewhere comes back: interrupted, it goes forward or back by itself
     changes: bool = False  # it changes what runs: refused while a project is frozen
     asked: bool = True  # by a command or a push; else the daemon itself asks
@@ -82,7 +83,7 @@ KINDS: Mapping[str, Kind] = {
         Kind("restart", restarts=True),  # of the same release, so also while it is frozen
         Kind("plan", dry=True),
         Kind("repair", repairs=True),
-        Kind("backup"),  # it changes nothing, so also while it is frozen
+        Kind("backup", keeps=True),  # it changes nothing, so also while it is frozen
         Kind("restore", restores=True, changes=True),
         Kind("edit", "deployment", edits=True, changes=True, asked=False),
     )

@@ -150,7 +150,7 @@ def _archive(site: Site, row: ProjectRow, path: Path, number: int) -> Archive:
 def backups(site: Site, row: ProjectRow, limit: int) -> Report:
     """Tell which backups of a project there are, and which failed, the newest first: `limit` of them."""
     kept = {one.number: one for one in Backups(site.history).of(row.name)}
-    tried = [one for one in site.history.deployments(row.name, MOST) if one.request.kind == "backup" and one.final]
+    tried = [one for one in site.history.deployments(row.name, MOST) if one.request.sort.keeps and one.final]
     numbers = sorted({*kept, *(one.number for one in tried if not one.succeeded)}, reverse=True)[:limit]
     ended = {one.number: one for one in tried}
     found = [_backup(number, kept.get(number), ended.get(number)) for number in numbers]

@@ -269,6 +269,30 @@ def test_a_text_that_is_taken_apart_is_found(tmp_path: Path) -> None:
     assert list(taken_apart(bad)) == [2, 3, 4]
 
 
+def kinds_compared(path: Path) -> Iterator[int]:
+    """Yield the line of each place that compares the kind of a request, or of what came of one, with a name."""
+    for node in parsed(path):
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            named = any(isinstance(each, ast.Constant) for side in sides for each in ast.walk(side))
+            if named and any(re.search(r"\brequest\.kind$", ast.unparse(side)) for side in sides):
+                yield node.lineno
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_kind_is_asked_what_it_means(name: str) -> None:
+    assert not list(kinds_compared(source(name))), "its row in KINDS says what it means: request.sort"
+
+
+def test_a_kind_that_is_compared_is_found(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.py"
+    bad.write_text(
+        "A = run.request.kind == 'plan'\nB = request.kind in ('a', 'b')\nC = request.kind in KINDS\n"
+        "D = entry.kind == 'file'\n"
+    )
+    assert list(kinds_compared(bad)) == [1, 2]
+
+
 NAMED = {  # texts that name a command and are not there to be pasted: module -> what these begin with
     "assigned": ("corpus set", '# Written by "corpus set"', ' and "corpus unset"'),  # who writes a file
     "assigning": (" in pillar.git was not written by corpus set", " was not set by corpus set"),

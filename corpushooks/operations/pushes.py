@@ -34,19 +34,19 @@ def push(call: Call) -> None:
     git.check_objects(path)
     git.flush_objects(path)
     call.work.lanes.untidy.add(row.name)
-    verdict = judge(
+    judgement = judge(
         repo, row.branch, commands, asked.options, atomic=asked.atomic, deploy_pillar=settings.deploy_on_pillar_push
     )
-    if verdict.accept:
-        for finding in _check_pillar(call, verdict.accept.new):
+    if judgement.accept:
+        for finding in _check_pillar(call, judgement.accept.new):
             call.connection.send(say=complaint("warning", finding.text))
     before = site.history.asked(row.name, asked.token)
-    stored = _stored(path, verdict, atomic=asked.atomic)
-    for text in _hints(call, verdict, stored) if before is None else ():
+    stored = _stored(path, judgement, atomic=asked.atomic)
+    for text in _hints(call, judgement, stored) if before is None else ():
         call.connection.send(say=f"hint: {clean(text)}")
     reports = [f"ng {each.ref} {why}" if why else f"ok {each.ref}" for each, why in stored.items()]
-    if verdict.request:
-        reports += _deploy(call, verdict, verdict.request, new=before is None)
+    if judgement.request:
+        reports += _deploy(call, judgement, judgement.request, new=before is None)
     call.connection.send(report=reports)
 
 
@@ -63,21 +63,21 @@ def _commands(asked: asks.Push) -> list[Command]:
     return commands
 
 
-def _stored(path: Path, verdict: Judgement, *, atomic: bool) -> dict[Command, str]:
+def _stored(path: Path, judgement: Judgement, *, atomic: bool) -> dict[Command, str]:
     """Store what deploys nothing; say of each ref of a push that does not why it was not, or nothing.
 
     git itself moves no ref: where it could, those who push could too, past us.
     """
-    wanted = [*verdict.stored, *([verdict.accept] if verdict.accept else [])]
+    wanted = [*judgement.stored, *([judgement.accept] if judgement.accept else [])]
     wrong = git.update_refs(path, [(each.ref, each.old, each.new) for each in wanted], atomic=atomic)
-    return {**dict(verdict.refused), **{each: one_line(wrong.get(each.ref, "")) for each in wanted}}
+    return {**dict(judgement.refused), **{each: one_line(wrong.get(each.ref, "")) for each in wanted}}
 
 
-def _hints(call: Call, verdict: Judgement, stored: Mapping[Command, str]) -> list[str]:
+def _hints(call: Call, judgement: Judgement, stored: Mapping[Command, str]) -> list[str]:
     """Return what to tell of the refs of a push that were stored and deploy nothing."""
     row = call.row
-    found = [hint(call.asked.repo, each, row.branch) for each in verdict.stored if not stored[each]]
-    if verdict.accept and not stored[verdict.accept] and row.code:
+    found = [hint(call.asked.repo, each, row.branch) for each in judgement.stored if not stored[each]]
+    if judgement.accept and not stored[judgement.accept] and row.code:
         now = call.spell(hints.command("deploy", row.name))
         found.append(f"stored; it takes effect with the next deployment, or now with: {now}")
     return [each for each in found if each]
@@ -89,7 +89,7 @@ def _check_pillar(call: Call, name: str) -> list[Finding]:
     return survey.check_pillar(project, row.environment, call.site.settings_of(row), call.site.engine, commit)
 
 
-def _deploy(call: Call, verdict: Judgement, wanted: Request, *, new: bool) -> list[str]:
+def _deploy(call: Call, judgement: Judgement, wanted: Request, *, new: bool) -> list[str]:
     """Queue what was pushed, unless it was before the daemon went away, and follow it."""
     site, row, asked = call.site, call.row, call.asked
     repo = layout.repo_path(site.host.project(row.name), wanted.repo)
@@ -108,7 +108,7 @@ def _deploy(call: Call, verdict: Judgement, wanted: Request, *, new: bool) -> li
         see = call.spell(hints.command("log", row.name, deployment.number, "-f"))
         call.connection.send(say=f"queued as deployment {deployment.number}: {see}")
     forced = _forced(repo, deployment)
-    return report(deployment, verdict.deploying, row.branch, forced=forced, reason=view.reason(deployment))
+    return report(deployment, judgement.deploying, row.branch, forced=forced, reason=view.reason(deployment))
 
 
 def _check_now(call: Call, request: Request) -> None:
