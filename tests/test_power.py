@@ -80,7 +80,7 @@ def test_what_is_said_was_written(made: Scenario) -> None:
     """A number is told, and an outcome, when its row is on the disk."""
     outcome = "move rolled_back" if made.fails else "publish$"
     confirmed = [("confirm", "said.*is confirmed")] if made.holds else []
-    for row, said in (("enqueue", 'said {"number": 2'), *confirmed, (outcome, 'said {"report"')):
+    for row, said in (("enqueue", 'said {("v": 1, )?"number": 2'), *confirmed, (outcome, 'said {"report"')):
         between = [done.change for done in made.disk.done[mark(made, row) : mark(made, said)]]
         synced = [i for i, c in enumerate(between) if isinstance(c, Sync) and c.path.endswith("/store.sqlite-wal")]
         assert synced and any(isinstance(c, Data) for c in between[: synced[0]]), f"{said} before the row {row!r}"

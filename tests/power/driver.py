@@ -15,6 +15,7 @@ from corpushooks import client
 from corpushooks.deployment import HELD
 from corpushooks.errors import NoDaemonError
 from corpushooks.history import History
+from corpushooks.operations import asks
 from corpushooks.project import Host
 from tests.host import until
 
@@ -31,7 +32,7 @@ def confirm(host: Host) -> None:
     """Confirm the deployment once it is held."""
     with closing(History(host.store)) as store:
         until(lambda: any(each.state == HELD for each in store.deployments("hello")), 60)
-    client.ask(host, {"op": "confirm", "project": "hello", "number": 2}, lambda line: None)
+    client.ask(host, "confirm", asks.Confirm(project="hello", number=2), lambda line: None)
 
 
 def main(box: Path, work: Path, refspec: str, *, holds: bool) -> int:
