@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from corpushooks import deploy, inplace, plan, restart, restoring, saving, task
+from corpushooks import deploy, drilling, inplace, plan, restart, restoring, saving, task
 from corpushooks.deployment import KINDS
 from corpushooks.lanes import Act
 
@@ -16,6 +16,7 @@ ACTS: Mapping[str, Act] = {
     "plan": plan.plan,
     "repair": deploy.repair,
     "backup": saving.backup,
+    "drill": drilling.drill,
     "restore": restoring.restore,
     "edit": inplace.edit,
 }

@@ -84,6 +84,7 @@ KINDS: Mapping[str, Kind] = {
         Kind("plan", dry=True),
         Kind("repair", repairs=True),
         Kind("backup", keeps=True),  # it changes nothing, so also while it is frozen
+        Kind("drill"),  # it changes nothing either
         Kind("restore", restores=True, changes=True),
         Kind("edit", "deployment", edits=True, changes=True, asked=False),
     )
@@ -115,7 +116,7 @@ class Revision(NamedTuple):
 class Request:
     """What somebody asks for; stored as it came."""
 
-    kind: str = "deploy"  # deploy, rollback, task, restart, plan, repair, backup, restore, edit
+    kind: str = "deploy"  # deploy, rollback, task, restart, plan, repair, backup, drill, restore, edit
     repo: str = "project"  # the repository that was pushed to: project or pillar
     ref: str = ""  # the ref as pushed; empty for a request of the command
     old: str = ""  # what the pushed ref was
@@ -126,7 +127,7 @@ class Request:
     token: str = ""
     task: str = ""
     units: tuple[str, ...] = ()  # restart: none named: all of the project
-    target: int = 0  # rollback: the deployment whose result returns; restore: the backup (0: the newest)
+    target: int = 0  # rollback: the deployment whose result returns; restore, drill: the backup (0: the newest)
     parts: tuple[str, ...] = ()  # restore: data, pillar, database:NAME
     to: str = ""  # restore: into this folder, instead of the places that things had
     dry: bool = False  # restore: a plan only

@@ -124,6 +124,16 @@ class BackedUp:
 
 
 @dataclass(frozen=True)
+class Drilled:
+    """A backup was brought back aside, compared with what it was, and its dumps were loaded."""
+
+    name: str
+    files: int
+    databases: int = 0
+    tables: int = 0
+
+
+@dataclass(frozen=True)
 class Listed:
     """Things were named, each of one sort (`what`). Of very many the first and the last 500 are kept."""
 
@@ -254,9 +264,8 @@ class Text:
 
 
 Event = (
-    Began | StepBegan | StepEnded | Held | HealthAsked | UnitRestarted | BackedUp | Listed | SlsBegan | Output
-    | StateEnded
-    | SlsEnded | Warned | Complained | Noted | Traced | Cut | Verdict | Text
+    Began | StepBegan | StepEnded | Held | HealthAsked | UnitRestarted | BackedUp | Drilled | Listed | SlsBegan
+    | Output | StateEnded | SlsEnded | Warned | Complained | Noted | Traced | Cut | Verdict | Text
 )  # fmt: skip
 
 
@@ -276,10 +285,9 @@ class Recorded:
 
 NAMES: dict[str, type[Any]] = {
     "began": Began, "step_began": StepBegan, "step": StepEnded, "held": Held, "health": HealthAsked,
-    "restart": UnitRestarted, "backup": BackedUp, "list": Listed, "sls_began": SlsBegan, "output": Output,
-    "state": StateEnded,
-    "sls": SlsEnded, "warning": Warned, "error": Complained, "note": Noted, "trace": Traced, "cut": Cut,
-    "verdict": Verdict, "text": Text,
+    "restart": UnitRestarted, "backup": BackedUp, "drill": Drilled, "list": Listed, "sls_began": SlsBegan,
+    "output": Output, "state": StateEnded, "sls": SlsEnded, "warning": Warned, "error": Complained, "note": Noted,
+    "trace": Traced, "cut": Cut, "verdict": Verdict, "text": Text,
 }  # fmt: skip
 NAME_OF = {kind: name for name, kind in NAMES.items()}
 

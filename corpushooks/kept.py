@@ -24,6 +24,8 @@ class Kept:
     added: int  # bytes that were new in the repository
     changed: int  # files that changed while they were read
     databases: int
+    drilled: float | None = None  # when it was last brought back to prove that it can be
+    wrong: str = ""  # why it could not
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -52,6 +54,11 @@ class Backups:
             f"SELECT {', '.join(COLUMNS)} FROM backup WHERE project = ? ORDER BY number DESC", project
         )
         return [Kept(**row) for row in rows]
+
+    def drilled(self, name: str, at: float, wrong: str) -> None:
+        """Record that a backup came back, or what was wrong."""
+        with self.store.change() as db:
+            db.execute("UPDATE backup SET drilled = ?, wrong = ? WHERE name = ?", (at, wrong, name))
 
     def forget(self, names: Collection[str]) -> None:
         """Forget backups that are in the repository no more."""

@@ -166,6 +166,11 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
             PRIMARY KEY (project, number)
         ) STRICT""",
     ),
+    # when a backup was last brought back to prove that it can be, and why it could not
+    10: (
+        "ALTER TABLE backup ADD COLUMN drilled REAL",
+        "ALTER TABLE backup ADD COLUMN wrong TEXT NOT NULL DEFAULT ''",
+    ),
 }
 VERSION = max(MIGRATIONS)
 TABLES = (  # what is worth saving

@@ -85,7 +85,7 @@ class Restoring:
     def look(self, run: Run, mark: Mark) -> Detail:
         """See what the backup is, and say what would be done; raise RefusedError where that may not be."""
         self.engine.bring(str(self.name), self.work, [saving.ABOUT, saving.CONTENTS], self.check)
-        self.about, self.contents = _read(self.work, self.name)
+        self.about, self.contents = read(self.work, self.name)
         for line in self._plan():
             run.voice.tell(Noted(f"      {line}"))
         if not run.request.dry:
@@ -106,7 +106,7 @@ class Restoring:
 
     def verify(self, run: Run, mark: Mark) -> Detail:
         """Compare what was written with what it was when it was kept."""
-        _check_dumps(self.place if self.to else self.work, self.about, self.check)
+        check_dumps(self.place if self.to else self.work, self.about, self.check)
         if not self.wants(DATA):
             return Detail(note="dumps only")
         owner = accounts.here(self.about["accounts"])
@@ -289,7 +289,7 @@ def kept_aside(project: Project, number: int) -> Path:
     return project.dir / "replaced" / str(number)
 
 
-def _read(work: Path, name: keeping.Name) -> tuple[dict[str, Any], Fingerprint]:
+def read(work: Path, name: keeping.Name) -> tuple[dict[str, Any], Fingerprint]:
     """Return what a backup says of itself, and of data/; raise DoorError."""
     try:
         about = json.loads((work / saving.ABOUT).read_text())
@@ -320,7 +320,7 @@ def _it_has(labels: Sequence[str]) -> str:
     return f"it has: {', '.join(labels)}" if labels else "it has none"
 
 
-def _check_dumps(folder: Path, about: dict[str, Any], check: Check) -> None:
+def check_dumps(folder: Path, about: dict[str, Any], check: Check) -> None:
     for one in about["databases"]:
         if dumps.digest(folder / one["file"], check) != one["digest"]:
             raise DoorError(f"the dump of {one['name']} is not as when it was kept")

@@ -190,7 +190,15 @@ def backup_row(one: Mapping[str, Any]) -> str:
     has = [count(one["files"], "file"), *([count(one["databases"], "database")] if one["databases"] else [])]
     changed = f", {count(one['changed'], 'file')} changed meanwhile" if one["changed"] else ""
     sizes = f"{size(one['size'])}, {size(one['added'])} new"
-    return f"{one['number']:>5}  {when}  at {short(one['code'])}  {', '.join(has)}, {sizes}{changed}"
+    return f"{one['number']:>5}  {when}  at {short(one['code'])}  {', '.join(has)}, {sizes}{changed}{_drilled(one)}"
+
+
+def _drilled(one: Mapping[str, Any]) -> str:
+    """Say whether a backup was brought back, and when."""
+    if one["drilled"] is None:
+        return ""
+    when = time.strftime("%Y-%m-%d", time.localtime(one["drilled"]))
+    return f"; drill {when}: {one['wrong'] or 'it comes back'}"
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], where: str = "") -> list[str]:

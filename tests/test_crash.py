@@ -34,7 +34,7 @@ def parts() -> list[str]:
 
 FORWARD = [
     *STEPS,
-    *(label for label in parts() if not label.startswith(("undo ", "hold ", "backup ", "restore "))),
+    *(label for label in parts() if not label.startswith(("undo ", "hold ", "backup ", "restore ", "drill "))),
 ]  # tests/test_hold_crash.py, tests/test_backup.py
 BACK = [*UNDO, *(label for label in parts() if label.startswith("undo "))]
 WAYS = ("ENOSPC", "EIO", "EACCES", "bug")

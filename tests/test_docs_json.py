@@ -202,6 +202,7 @@ def test_every_command_that_reports_is_on_the_page() -> None:
         "repair",
         "backup",
         "restore",
+        "drill",
         "cancel",
         "confirm",
         "restart",

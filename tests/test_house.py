@@ -28,7 +28,7 @@ FLOORS = {
     " pulse lanes"
     " hold acts deploy recovery procedure archives plan inplace task prepare reruns steps trees pillars survivors"
     " announce running setting"
-    " saving dumps restoring",
+    " saving dumps restoring drilling servers",
     "assemblies": "vault"
     " site session deadline voice release release_cfg release_checks contents survey edits layout"
     " installer setup.accounts"

@@ -2,7 +2,7 @@
 
 deployments   ask for one, or for its end       deploy, rollback, watch, task, repair, cancel
 looking       look, and change nothing          status, history, log, diff, config, doctor, …
-backups       keep data, and bring it back      backup, backups, restore
+backups       keep data, and bring it back      backup, backups, drill, restore
 check         would it deploy                   check
 run           run a command as the application   run
 assign        set variables                     set, unset

@@ -7,7 +7,7 @@ import secrets
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -28,8 +28,12 @@ EVERY = click.option("--all", "every", is_flag=True, help="Every project, one af
 def backup(context: Context, name: str | None, every: bool, nowait: bool, as_json: bool) -> None:
     """Keep data/, the databases, the repositories and the history of a project in the backup repository."""
     names = _named(context, name, every=every)
-    asked = [asks.OfRequest(project=each, nowait=nowait) for each in names]
-    results = [_ask(context, "backup", each, as_json=as_json) for each in asked]
+    _all(context, "backup", [asks.OfRequest(project=each, nowait=nowait) for each in names], every, as_json)
+
+
+def _all(context: Context, operation: str, asked: Sequence[asks.OfRequest], every: bool, as_json: bool) -> NoReturn:
+    """Ask for one after the other; exit with the worst of what came of them."""
+    results = [_ask(context, operation, each, as_json=as_json) for each in asked]
     if as_json:
         click.echo(json.dumps(results if every else results[0], indent=2))
     sys.exit(max((exit_code(each["state"]) for each in results), default=0))
@@ -58,6 +62,19 @@ def _ask(context: Context, operation: str, asked: asks.OfRequest, *, as_json: bo
         see = Hint(f"the {operation} goes on; see: ", command("log", name, "-f"), ", ", command("cancel", name))
         click.echo(context.host.spell(see), err=True)
         raise
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.argument("number", metavar="BACKUP", type=int, required=False, default=0)
+@EVERY
+@click.option("--nowait", is_flag=True, help="Queue it and return.")
+@JSON
+@click.pass_obj
+def drill(context: Context, name: str | None, number: int, every: bool, nowait: bool, as_json: bool) -> None:
+    """Prove that the newest backup comes back, or that of a number: bring it aside, compare it, load its dumps."""
+    names = _named(context, name, every=every)
+    _all(context, "drill", [asks.Drill(project=each, number=number, nowait=nowait) for each in names], every, as_json)
 
 
 @click.command()
@@ -100,4 +117,4 @@ def backups(context: Context, name: str, limit: int, as_json: bool) -> None:
     report(context, "backups", context.told("backups", asks.History(project=name, limit=limit)), as_json)
 
 
-COMMANDS = (backup, backups, restore)
+COMMANDS = (backup, backups, drill, restore)

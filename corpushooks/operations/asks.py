@@ -112,6 +112,13 @@ class Restart(OfRequest):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Drill(OfRequest):
+    """Bring a backup (0: the newest) back aside."""
+
+    number: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Restore(OfRequest):
     """Bring back parts of a backup (0: the newest), in place or to a new folder; `dry`: say what that would do."""
 

@@ -187,6 +187,8 @@ class Backup:
     size: int | None
     added: int | None
     changed: int | None
+    drilled: float | None
+    wrong: str | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -84,6 +84,11 @@ def backup(call: Conversation[asks.OfRequest]) -> None:
     _ask(call, replace(of(call.asked), kind="backup"))
 
 
+def drill(call: Conversation[asks.Drill]) -> None:
+    """Prove that a backup comes back."""
+    _ask(call, replace(of(call.asked), kind="drill", target=call.asked.number))
+
+
 def restore(call: Conversation[asks.Restore]) -> None:
     """Bring back what a backup has."""
     asked = call.asked

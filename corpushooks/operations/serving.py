@@ -70,6 +70,7 @@ TALKS: Mapping[str, Callable[[Conversation[Any]], None]] = {  # what goes on for
     "restart": requests.restarted,
     "repair": requests.repair,
     "backup": requests.backup,
+    "drill": requests.drill,
     "restore": requests.restore,
     "set": requests.assign,
     "unset": requests.assign,

@@ -275,6 +275,15 @@ OPERATIONS: Mapping[str, Operation] = {
         ),
         Operation("backup", PUSH, "OfRequest", "Deployment", "keep the data of a project", doors=BOTH),
         Operation(
+            "drill",
+            PUSH,
+            "Drill",
+            "Deployment",
+            "prove that the newest backup comes back, or another",
+            doors=BOTH,
+            word=Word((_PROJECT, ("NUMBER", _NUMBER)), 1, _flags()),
+        ),
+        Operation(
             "restore",
             ADMIN,
             "Restore",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from corpushooks.deployment import state_of
-from corpushooks.events import ITEMS, BackedUp, Began, Detail, Held, Item, Listed, Verdict
+from corpushooks.events import ITEMS, BackedUp, Began, Detail, Drilled, Held, Item, Listed, Verdict
 from corpushooks.screen.rows import FITS, NAMED, SCREEN, TERMINAL, Line, aside, both, complaint, ends, file_row
 from corpushooks.text import middle, shown
 from corpushooks.view import clock, count, course, lasting, outcome, short, size
@@ -48,6 +48,7 @@ OPENINGS: Mapping[str, tuple[str, Callable[[Began], str]]] = {  # kind -> its wo
     "edit": ("edit", lambda began: edited(began.edited)),
     "repair": ("repair", lambda began: f"at {short(began.new)}"),
     "backup": ("backup", lambda began: f"at {short(began.new)}"),
+    "drill": ("drill", lambda began: "the newest backup" if not began.task else f"backup {began.task}"),
     "restore": ("restore", lambda began: began.task or "all of it, to a folder"),
 }
 
@@ -56,6 +57,12 @@ def held(found: Held) -> list[Line]:
     """Say until when a deployment is held, and what confirms it."""
     until = f"      waiting for confirmation until {clock(found.until)} ({lasting(found.seconds)})"
     return both([until, f"      then it is rolled back; to keep it: {found.command}"])
+
+
+def drilled(found: Drilled) -> list[str]:
+    """Say what of a backup came back."""
+    loaded = f", {count(found.databases, 'database')} with {count(found.tables, 'table')}" if found.databases else ""
+    return [f"      {found.name} comes back: {count(found.files, 'file')}{loaded}"]
 
 
 def backed_up(found: BackedUp) -> list[str]:
