@@ -89,12 +89,17 @@ METRICS: Mapping[str, tuple[str, str]] = {
     "frozen": ("gauge", "Whether a project is frozen."),
     "drift_files": ("gauge", "Files of project/ that are no longer as they were deployed."),
     "healthy": ("gauge", "Whether the live release passed its health checks when it was last asked."),
+    "backup_age_seconds": ("gauge", "How old the newest backup is that is whole."),
+    "backup_size_bytes": ("gauge", "What it has, in bytes."),
+    "drill_age_seconds": ("gauge", "How long ago a backup was last brought back, and all was right."),
     "faults": ("gauge", "What is missing or damaged of a project: corpus status names it."),
 }
 
 
-def metrics(rows: Sequence[tuple[Status, Sequence[Deployment]]]) -> list[str]:
-    """Return the text that Prometheus reads, of each project's status and deployments.
+def metrics(
+    rows: Sequence[tuple[Status, Sequence[Deployment]]], more: Mapping[str, Mapping[str, float]] | None = None
+) -> list[str]:
+    """Return the text that Prometheus reads, of each project's status and deployments, and `more` gauges of some.
 
     Source: the text format, version 0.0.4.
     """
@@ -103,7 +108,7 @@ def metrics(rows: Sequence[tuple[Status, Sequence[Deployment]]]) -> list[str]:
         label = f'project="{status.project}"'
         for outcome, number in sorted(Counter(one.state for one in deployments if one.final).items()):
             samples["deployments_total"].append(f'{{{label},outcome="{outcome}"}} {number}')
-        for name, value in _gauges(status, deployments).items():
+        for name, value in {**_gauges(status, deployments), **(more or {}).get(status.project, {})}.items():
             samples[name].append(f"{{{label}}} {value:g}" if value < 1e6 else f"{{{label}}} {value:.3f}")
         for task, failed in _tasks(deployments).items():
             samples["last_task_failed"].append(f'{{{label},task="{task}"}} {failed:d}')

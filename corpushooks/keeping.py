@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from corpushooks.errors import ConfigError
 from corpushooks.hints import command
-from corpushooks.schema import PROGRAM, SECONDS, Kind, is_whole, keys_of, one_of, setting, shown, taken
+from corpushooks.schema import PROGRAM, SECONDS, Kind, is_positive, is_whole, keys_of, one_of, setting, shown, taken
 
 PLACE = re.compile(r"/[^:\s]*[^:\s/]|ssh://[A-Za-z0-9_.-]+@[A-Za-z0-9.-]+(:[0-9]{1,5})?/[^:\s]+")
 COMPRESSION = re.compile(r"none|lz4|(zstd|zlib|lzma)(,[0-9]{1,2})?|auto,(lz4|(zstd|zlib|lzma)(,[0-9]{1,2})?)")
@@ -20,6 +20,8 @@ REPOSITORY = Kind(
     "the path of a folder, or ssh://USER@HOST/PATH",
     lambda value: isinstance(value, str) and bool(PLACE.fullmatch(value)),
 )
+HOURS = Kind("a positive number of hours", is_positive)
+DAYS = Kind("a positive number of days", is_positive)
 RATE = Kind("a whole number of KiB per second, or 0", lambda value: is_whole(value) and value >= 0)
 CODEC = Kind(
     "none, lz4, or zstd, zlib or lzma with a level (zstd,3)",
@@ -42,6 +44,8 @@ class Backup:
     rate: int = setting(0, RATE, "How fast they are sent to another host at most; 0: any.")
     timeout: float = setting(21600, SECONDS, "How long one run of the program may take.")
     dump_timeout: float = setting(3600, SECONDS, "How long the dump of one database may take.")
+    overdue: float = setting(36, HOURS, "After how many hours doctor calls the newest backup of a project old.")
+    drill_overdue: float = setting(40, DAYS, "After how many days without a drill doctor says so.")
     lock_wait: float = setting(600, SECONDS, "How long it waits for another that uses the repository.")
 
 

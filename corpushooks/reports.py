@@ -186,8 +186,16 @@ def _install_times(site: Site, deployment: Deployment) -> list[tuple[str, float]
 def metrics(site: Site, rows: Sequence[ProjectRow]) -> Report:
     """Tell of projects as Prometheus reads it."""
     found = [(inspection.status(site, row, str), site.history.deployments(row.name)) for row in rows]
-    lines = figures.metrics(found)
+    lines = figures.metrics(found, {row.name: _ages(Backups(site.history).of(row.name), time.time()) for row in rows})
     return Report(Metrics(text="".join(f"{line}\n" for line in lines)), lines)
+
+
+def _ages(found: Sequence[Kept], now: float) -> dict[str, float]:
+    """Return the gauges of the backups of a project, the newest first."""
+    drills = [one.drilled for one in found if one.drilled and not one.wrong]
+    ages = {"drill_age_seconds": max(0.0, now - max(drills))} if drills else {}
+    newest = {"backup_age_seconds": max(0.0, now - found[0].at), "backup_size_bytes": found[0].size} if found else {}
+    return {**ages, **newest}
 
 
 def diff(site: Site, row: ProjectRow, first: int, second: int) -> Report:

@@ -24,8 +24,8 @@ FLOORS = {
     " cli.notify cli.run cli.tables cli.base cli.made demo daemon shell resetperms",
     "procedures": "operations.serving operations.pushes operations.requests operations.hosting operations.call"
     " projects app_log assigning beyond claiming inspection checkup parts rebuild restart setup doctor"
-    " doctor.patient doctor.soundness doctor.privacy freezing authentication lookup reports follower watches"
-    " pulse lanes"
+    " doctor.patient doctor.backups doctor.soundness doctor.privacy freezing authentication lookup reports follower"
+    " watches pulse lanes"
     " hold acts deploy recovery procedure archives plan inplace task prepare reruns steps trees pillars survivors"
     " announce running setting"
     " saving dumps restoring drilling servers",

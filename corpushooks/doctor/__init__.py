@@ -1,6 +1,7 @@
 """What can be wrong with a host, as a table of checks: each finds what is wrong and which command repairs it.
 
     soundness   what a host must have
+    backups     whether backups are kept, and come back
     privacy     what others must not be able to read
     patient     the host that is looked at, and what may be found
 
@@ -14,11 +15,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from corpushooks.doctor import privacy, soundness
+from corpushooks.doctor import backups, privacy, soundness
 from corpushooks.doctor.patient import Check, Finding, Patient
 from corpushooks.errors import CorpusError, Fault
 
-CHECKS = (*soundness.CHECKS, *privacy.CHECKS)
+CHECKS = (*soundness.CHECKS, *backups.CHECKS, *privacy.CHECKS)
 
 
 @dataclass(frozen=True)

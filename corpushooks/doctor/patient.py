@@ -12,6 +12,7 @@ from corpushooks.deployment import ProjectRow
 from corpushooks.errors import ConfigError, Fault, NotAllowedError, StoreError, UsageError
 from corpushooks.hints import command
 from corpushooks.history import open_store
+from corpushooks.kept import Backups, Kept
 from corpushooks.machine import Machine
 from corpushooks.obstacles import editing
 from corpushooks.project import Host, Project
@@ -28,6 +29,7 @@ class Patient:
     busy: Mapping[str, int] = field(default_factory=dict)  # the projects at work, with the number of what has not ended
     machine: Machine | None = None
     unread: tuple[Fault, ...] = ()  # what could not even be read
+    kept: Mapping[str, tuple[Kept, ...]] = field(default_factory=dict)  # the backups of each project
 
     @property
     def projects(self) -> tuple[Project, ...]:
@@ -52,18 +54,19 @@ def admit(host: Host, machine: Machine | None) -> Patient:
     settings = Settings()
     rows: tuple[ProjectRow, ...] = ()
     busy: dict[str, int] = {}
+    kept: dict[str, tuple[Kept, ...]] = {}
     try:
         settings = load(host.config_file)
     except ConfigError as exc:
         unread.append(Fault(exc.message, editing(host.config_file)))
     try:
         unread += _open_to_others(host.store)
-        rows, busy = _told(host)
+        rows, busy, kept = _told(host)
     except PermissionError:
         raise NotAllowedError("this account cannot examine this host") from None
     except StoreError as exc:
         unread.append(Fault(exc.message, exc.hint or f"ls -la {shlex.quote(str(host.state_dir))}"))
-    return Patient(host, settings, rows, busy, machine, tuple(unread))
+    return Patient(host, settings, rows, busy, machine, tuple(unread), kept)
 
 
 def _open_to_others(store: Path) -> list[Fault]:
@@ -72,17 +75,18 @@ def _open_to_others(store: Path) -> list[Fault]:
     return [Fault(f"{store} had mode {mode:04o}: others may use it", f"chmod go= {store}")] if mode & 0o077 else []
 
 
-def _told(host: Host) -> tuple[tuple[ProjectRow, ...], dict[str, int]]:
-    """Return the projects that the store knows, and those of them that are at work."""
+def _told(host: Host) -> tuple[tuple[ProjectRow, ...], dict[str, int], dict[str, tuple[Kept, ...]]]:
+    """Return the projects that the store knows, those of them that are at work, and the backups of each."""
     if not host.projects_dir.exists() and not host.store.exists():
         raise UsageError(f"no project was ever made under {host.root}", hint=command("init", "NAME"))
     if not host.store.exists() and not any(host.projects_dir.glob("*/git/project.git")):
-        return (), {}  # to open the store would make it
+        return (), {}, {}  # to open the store would make it
     history = open_store(host)
     try:
         history.check()
         rebuild.check(host, history)
         rows = tuple(history.projects())
-        return rows, {row.name: running[0].number for row in rows if (running := history.unfinished(row.name))}
+        busy = {row.name: running[0].number for row in rows if (running := history.unfinished(row.name))}
+        return rows, busy, {row.name: tuple(Backups(history).of(row.name)) for row in rows}
     finally:
         history.close()
