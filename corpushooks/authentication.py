@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import structlog
-
-from corpushooks import git, layout, lookup
+from corpushooks import daemon_log, git, layout, lookup
 from corpushooks.connection import Connection
 from corpushooks.errors import CorpusError, GitError, RefusedError, UsageError
 from corpushooks.hints import command
@@ -140,7 +138,7 @@ def _of_first_push(project: str, path: Path) -> str:
 
 
 def _warn(exc: CorpusError) -> None:
-    structlog.get_logger().warning("directory", error=one_line(exc.message))
+    daemon_log.warning("directory", error=one_line(exc.message))
 
 
 def _forget_the_dead(ring: Keyring) -> None:
