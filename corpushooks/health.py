@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import math
 import shlex
 import socket
-import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from corpushooks.errors import ConfigError, ProcessError
@@ -19,6 +17,9 @@ from corpushooks.hints import command
 from corpushooks.patience import within
 from corpushooks.run import Child, attend, spawn
 from corpushooks.text import clean, shortened
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 KINDS = ("http", "tcp", "command")
 NUMBERS = {"status": 200, "retries": 10, "timeout": 5, "delay": 1}  # by default; seconds
@@ -140,7 +141,7 @@ class _Line:
         self._socket: socket.socket | None = None
         self._is_cut = False
 
-    def connect(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> socket.socket:
+    def connect(self, host: str, port: int, tls: SSLContext | None = None) -> socket.socket:
         """Return a connected socket; raise OSError."""
         wrong = OSError("no address")
         for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
@@ -174,6 +175,9 @@ class _Line:
 
 def _ask_http(check: Check, line: _Line) -> str:
     """Ask over http, directly; a redirection is an answer, too."""
+    import http.client  # here: these take a daemon 5 MB, and a command time, which mostly asks nobody so
+    import ssl
+
     try:
         url = urlsplit(check.what)
         tls = ssl.create_default_context() if url.scheme == "https" else None
