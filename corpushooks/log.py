@@ -41,6 +41,7 @@ from corpushooks.redaction import Redactor
 from corpushooks.text import bounded, clean, shortened, shown
 
 LIMIT = 32 << 20  # bytes of a log from which on what only the whole log shows is counted and not kept
+TOGETHER = 0.01  # seconds in which events are passed on together
 UNREADABLE = "(this line cannot be read)"
 
 
@@ -133,9 +134,14 @@ class Log:
                 os.ftruncate(self._file, self._size)
 
     def wait(self, offset: int, seconds: float) -> None:
-        """Wait until the log is longer than `offset` or closed, at most `seconds`."""
+        """Wait until the log is longer than `offset` or closed, at most `seconds`.
+
+        What comes with it is awaited for a moment, but not after the outcome: each time that somebody is woken, others
+        are, to whom it is passed on.
+        """
         with self._grown:
-            self._grown.wait_for(lambda: self._closed or self._size > offset, seconds)
+            if self._grown.wait_for(lambda: self._closed or self._size > offset, seconds):
+                self._grown.wait_for(lambda: self._closed or self.ended, TOGETHER)
 
     def flush(self) -> None:
         """Bring the log to the disk; where that fails, the deployment does not: its outcome stands in the store."""

@@ -161,6 +161,22 @@ def test_a_follower_is_woken(path: Path) -> None:
     assert not closed.is_alive()
 
 
+def test_a_follower_gets_what_comes_together_and_the_outcome_at_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("corpushooks.log.TOGETHER", 30.0)
+    log, woken = Log(path), list[list[str]]()
+    follower = threading.Thread(target=lambda: (log.wait(0, 30), woken.append(lines(path))))
+    follower.start()
+    log.tell(Noted("one"))
+    log.tell(Noted("two"))
+    assert not woken
+    log.tell(END)
+    follower.join(10)
+    assert woken and len(woken[0]) == 3
+    log.close()
+
+
 def test_a_write_that_the_disk_cuts_short_spoils_no_later_line(path: Path) -> None:
     log = Log(path)
     log.tell(Noted("one"))
