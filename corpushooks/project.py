@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ class Host:
 
     root: Path = Path("/")
 
-    @property
+    @functools.cached_property
     def embedded(self) -> bool:
         """Say whether this host lives in a folder: no system users, no units, nothing outside touched."""
         return self.root != Path("/")
@@ -37,51 +38,51 @@ class Host:
         """Return advice as text, with the commands in it as one types them for this host."""
         return Spelling(str(self.root) if self.embedded else "")(said)
 
-    @property
+    @functools.cached_property
     def config_file(self) -> Path:
         return self.root / "etc/corpushooks/config.yaml"
 
-    @property
+    @functools.cached_property
     def state_dir(self) -> Path:
         """Where the store, the logs, the locks and Salt's caches lie."""
         return self.root / "var/lib/corpushooks"
 
-    @property
+    @functools.cached_property
     def store(self) -> Path:
         return self.state_dir / "store.sqlite"
 
-    @property
+    @functools.cached_property
     def scratch(self) -> Path:
         return self.state_dir / "scratch"
 
-    @property
+    @functools.cached_property
     def backups_dir(self) -> Path:
         """Where backups are put together, and what keeps them has its cache."""
         return self.state_dir / "backups"
 
-    @property
+    @functools.cached_property
     def locks_dir(self) -> Path:
         return self.state_dir / "locks"
 
-    @property
+    @functools.cached_property
     def socket(self) -> Path:
         return self.root / "run/corpushooks/corpushooks.sock"
 
-    @property
+    @functools.cached_property
     def projects_dir(self) -> Path:
         return self.root / "srv/projects"
 
-    @property
+    @functools.cached_property
     def ballast(self) -> Path:
         """Room that a roll back may have when the disk is full."""
         return self.projects_dir / ".ballast"
 
-    @property
+    @functools.cached_property
     def pillar_dir(self) -> Path:
         """Salt's pillar root, shared by all projects."""
         return self.root / "srv/pillar"
 
-    @property
+    @functools.cached_property
     def salt_dir(self) -> Path:
         """Salt's state root, shared by all projects."""
         return self.root / "srv/salt"
@@ -98,71 +99,71 @@ class Project:
     host: Host
     name: str
 
-    @property
+    @functools.cached_property
     def dir(self) -> Path:
         return self.host.projects_dir / self.name
 
-    @property
+    @functools.cached_property
     def git_dir(self) -> Path:
         return self.dir / "git"
 
-    @property
+    @functools.cached_property
     def code_git(self) -> Path:
         return self.git_dir / "project.git"
 
-    @property
+    @functools.cached_property
     def pillar_git(self) -> Path:
         return self.git_dir / "pillar.git"
 
-    @property
+    @functools.cached_property
     def work_git(self) -> Path:
         """The git dir of the stage: its configuration is ours alone."""
         return self.git_dir / "work.git"
 
-    @property
+    @functools.cached_property
     def stamps(self) -> Path:
         """What the last sync knows of the files of the stage and of project/."""
         return self.work_git / "stamps"
 
-    @property
+    @functools.cached_property
     def stage(self) -> Path:
         """The deployed commit exactly as git has it."""
         return self.git_dir / "stage"
 
-    @property
+    @functools.cached_property
     def tree(self) -> Path:
         """The tree that runs: the stage's files, and what the application made beside them."""
         return self.dir / "project"
 
-    @property
+    @functools.cached_property
     def pillar_stage(self) -> Path:
         """The deployed commit of pillar.git exactly as git has it, which Salt reads: only root can write it."""
         return self.git_dir / "pillar-stage"
 
-    @property
+    @functools.cached_property
     def pillar(self) -> Path:
         """The same files for people and SLS files, which may give them to others."""
         return self.dir / "pillar"
 
-    @property
+    @functools.cached_property
     def pillar_stamps(self) -> Path:
         """What the last sync knows of the files of pillar_stage and of pillar/."""
         return self.work_git / "pillar-stamps"
 
-    @property
+    @functools.cached_property
     def data(self) -> Path:
         return self.dir / "data"
 
-    @property
+    @functools.cached_property
     def archives(self) -> Path:
         return self.dir / "archives"
 
-    @property
+    @functools.cached_property
     def salt_link(self) -> Path:
         """.salt, what Salt reads: a link into the stage."""
         return self.dir / ".salt"
 
-    @property
+    @functools.cached_property
     def logs(self) -> Path:
         return self.host.state_dir / "logs" / self.name
 
@@ -170,37 +171,37 @@ class Project:
         """Return where the log of a deployment lies."""
         return self.logs / f"{number}.log"
 
-    @property
+    @functools.cached_property
     def backups(self) -> Path:
         """Where backups of it are put together."""
         return self.host.backups_dir / self.name
 
-    @property
+    @functools.cached_property
     def lock(self) -> Path:
         return self.host.locks_dir / f"{self.name}.lock"
 
-    @property
+    @functools.cached_property
     def minion_dir(self) -> Path:
         """Salt's generated configuration, cache and module folders of this project."""
         return self.host.state_dir / "salt" / self.name
 
-    @property
+    @functools.cached_property
     def wired_salt(self) -> Path:
         return self.host.salt_dir / "makina-projects" / self.name
 
-    @property
+    @functools.cached_property
     def wired_pillar(self) -> Path:
         return self.host.pillar_dir / "makina-projects" / self.name
 
-    @property
+    @functools.cached_property
     def user(self) -> str:
         return f"{self.name}-user"
 
-    @property
+    @functools.cached_property
     def group(self) -> str:
         return f"{self.name}-grp"
 
-    @property
+    @functools.cached_property
     def deploy_group(self) -> str:
         """People who may push."""
         return f"{self.name}-deploy"
