@@ -16,7 +16,7 @@ from benchmarks.rivals import Rival, emptied, rsync
 from corpushooks import tree
 from corpushooks.deployment import DEPLOYED
 from corpushooks.history import History
-from corpushooks.run import DEVNULL, spawn
+from corpushooks.run import DEVNULL, run, spawn
 from tests.hook_peers import Hook, accepts, commands, daemon_of, hello
 from tests.host import Box, Work, until
 
@@ -28,6 +28,7 @@ EMPTY = {".salt/00_state.sls": "{}\n"}
 FILES, FOLDERS, CHANGED = 50_000, 500, 100
 PROJECTS = 20
 MANY = 10_000
+ESTATE, EACH = 500, 200
 
 
 @contextmanager
@@ -317,32 +318,71 @@ def history(folder: Path, rounds: int) -> list[Row]:
             deployed(box, ONE)
         for _ in range(9):
             committed(few.work(), lambda: push(few))
+        many.stop()
         remember(many, MANY)
+        many.start()
         sides = [lambda box=box: committed(box.work(), lambda: push(box)) for box in (many, few)]
         ours, theirs = in_turn(2 * rounds, *sides)
     return [within(f"push, {MANY} deployments recorded", ours, "10 recorded", theirs, 1.1)]
 
 
-def remember(box: Box, count: int) -> None:
-    """Record deployments that never were."""
-    box.stop()
+def remember(box: Box, count: int, name: str = "hello") -> None:
+    """Record deployments that never were, beside the one that was."""
     store = History(box.host.store)
-    row = store.deployment("hello", 1)
+    code = row.code if (row := store.project(name)) else None
     with store.change() as db:
         db.executemany(
             "INSERT INTO deployment (project, number, token, state, request, old_code, new_code, queued, started,"
-            " decided, ended) VALUES ('hello', ?, ?, ?, ?, ?, ?, 1, 2, 3, 4)",
+            " decided, ended) VALUES (?, ?, ?, ?, ?, ?, ?, 1, 2, 3, 4)",
             [
-                (number, f"token{number}", DEPLOYED, '{"kind": "deploy"}', row.new_code, row.new_code)
+                (name, number, f"token{number}", DEPLOYED, '{"kind": "deploy"}', code, code)
                 for number in range(2, count)
             ],
         )
         db.executemany(
-            "INSERT INTO journal VALUES ('hello', ?, ?, 'archive', 1)",
-            [(number, seq) for number in range(2, count) for seq in range(1, 9)],
+            "INSERT INTO journal VALUES (?, ?, ?, 'archive', 1)",
+            [(name, number, seq) for number in range(2, count) for seq in range(1, 9)],
         )
     store.close()
-    box.start()
+
+
+def estates(folder: Path, rounds: int) -> list[Row]:
+    """A host of many projects with a long history, against one of a few with a short one."""
+    with estate(folder / "few", 5, 10) as few, estate(folder / "many", ESTATE, EACH) as many:
+        starts = in_turn(rounds, *(lambda box=box: restarted(box) for box in (many, few)))
+        looks = in_turn(rounds, *(lambda box=box: timed(lambda: status(box)) for box in (many, few)))
+        sides = [lambda box=box: committed(box.work(), lambda: push(box)) for box in (many, few)]
+        pushes = in_turn(4 * rounds, *sides)
+    what, against = f"{ESTATE} projects, {ESTATE * EACH} deployments: ", "5 projects, 50"
+    return [
+        within(f"{what}start", *between(starts, against), 3),
+        within(f"{what}status", *between(looks, against), 20),
+        plain(f"{what}push", *between(pushes, against)),
+    ]
+
+
+@contextmanager
+def estate(folder: Path, projects: int, each: int) -> Iterator[Box]:
+    """Be a host with so many projects, of which one is deployed, and so many recorded deployments of each."""
+    with host(folder) as box:
+        deployed(box, ONE)
+        box.stop()
+        for number in range(1, projects):
+            box.init(f"app{number}")
+            remember(box, each, f"app{number}")
+        remember(box, each)
+        box.start()
+        yield box
+
+
+def restarted(box: Box) -> float:
+    """Return how long a daemon takes to listen."""
+    box.stop()
+    return timed(box.start)
+
+
+def status(box: Box) -> None:
+    assert run([sys.executable, "-m", "corpushooks", "--root", box.host.root, "status"]).stdout
 
 
 ROWS: dict[str, Callable[[Path, int], list[Row]]] = {
@@ -354,4 +394,5 @@ ROWS: dict[str, Callable[[Path, int], list[Row]]] = {
     "at-once": at_once,
     "memory": memory,
     "history": history,
+    "estates": estates,
 }
