@@ -254,7 +254,8 @@ class Scene:
         table = crew(self.box, self.server, push)
         parts = cast(table, push)
         stay = {each.pid for part in ("daemon", "worker") for each in parts[part]}
-        return not table.keys() - stay and not self._heard(parts["daemon"])
+        heard = table.keys() - stay or self._heard(parts["daemon"])
+        return not heard and not self._open()  # what the last who was heard asked for
 
     def _heard(self, daemons: list[Process]) -> bool:
         """Say whether a daemon still talks to somebody: what a dead hook asked for may yet be queued."""
