@@ -12,7 +12,8 @@ from pathlib import Path
 from corpushooks.errors import UsageError
 from corpushooks.hints import Spelling, command
 from corpushooks.keys import HOST, PUSH, READ, Key
-from corpushooks.operations.table import ALL, HOST_ITSELF, SSH, TOPIC, Word, by_door
+from corpushooks.operations.table import HOST_ITSELF, SSH, by_door
+from corpushooks.operations.words import ALL, TOPIC, Word
 from corpushooks.project import NAME, NAME_LIMIT, Host
 
 PROGRAM = "corpus-shell"

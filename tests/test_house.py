@@ -51,7 +51,7 @@ FLOORS = {
     " figures old_logs events records push setup.manual sls problems deployment config cfg_keys references"
     " settings ldap schema"
     " notice keeping command ssh_commands operations"
-    " operations.table operations.asks operations.gives answers wire"
+    " operations.table operations.words operations.asks operations.gives answers wire"
     " keys rights project paths redaction text errors hints",
 }
 WORKER = {

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from corpushooks.cli.base import Context, check_outside, report
-from corpushooks.operations.table import COMMAND, JSON, Operation, by_door
+from corpushooks.operations.table import COMMAND, Operation, by_door
+from corpushooks.operations.words import JSON
 
 
 def complete(group: click.Group) -> None:

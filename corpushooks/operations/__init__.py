@@ -1,6 +1,7 @@
 """All that can be asked of a host, once: with its right, what it asks and gives, and by which doors.
 
 table     the operations: name, right, what they ask and give, doors, words over ssh
+words     how they are asked for in words
 asks      what each asks, field by field
 gives     what each gives, key by key
 call      one operation that is asked for

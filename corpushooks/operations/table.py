@@ -7,12 +7,13 @@ A row is all that an operation needs to be asked: over the socket by its name, o
 from __future__ import annotations
 
 import importlib
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from corpushooks.keys import ADMIN, HOST, PUSH, READ
+from corpushooks.operations import words
+from corpushooks.operations.words import ALL, JSON, Word
 from corpushooks.project import NAME
 from corpushooks.services import UNIT
 
@@ -27,58 +28,6 @@ PROJECT_OR_HOST = "project or host"  # one, or all: for who has the right on eve
 HOST_ITSELF = "host"  # the host
 CALLER = "caller"  # the caller: anybody may ask
 
-SHORT = 32  # characters of a usage in a list
-ALL = "--all"  # in the place of a project
-
-TOPIC = re.compile(r"[a-z][a-z-]{0,30}")
-_REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./~^-]*")
-_NUMBER = re.compile(r"[0-9]{1,9}")
-_TASK = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
-_REASON = re.compile(r".*\S.*")
-_PAIR = re.compile(r"[^-].*", re.DOTALL)  # whether it is one the command says
-_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*")
-_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{1,5}d|never")
-_STDIN = re.compile("-")
-
-
-@dataclass(frozen=True)
-class Word:
-    """How an operation is asked for in words: what may follow its name, and what that looks like."""
-
-    takes: tuple[tuple[str, re.Pattern[str]], ...] = ()  # what people call it (the field, in capitals), and its look
-    needs: int = 0  # how many of these must be there
-    flags: frozenset[str] = frozenset()
-    more: tuple[str, ...] = ()  # the command that does it, where that is not its name
-    rest: str = ""  # what people call all that follows, which is the caller's own: nothing in it is ours to judge
-    many: bool = False  # of the last of these any number, and nobody else sees them
-    again: bool = False  # of the last of these any number
-    text: bool = False  # the last that it takes is all the rest of the line: ssh passes on no quotes
-    values: Mapping[str, tuple[str, re.Pattern[str]]] = field(default_factory=dict)  # of flags that have one
-
-    @property
-    def short(self) -> str:
-        """How it is used, in a list of all."""
-        return self.usage if len(self.usage) <= SHORT else f"{' '.join(name for name, _ in self.takes)} [OPTION...]"
-
-    @property
-    def usage(self) -> str:
-        names = [name if place < self.needs else f"[{name}]" for place, (name, _) in enumerate(self.takes)]
-        if ALL in self.flags:
-            names[0] = f"{names[0]}|{ALL}"
-        names[-1:] = [f"{name}..." if self.many or self.again else name for name in names[-1:]]
-        given = [f"[{flag} {value}]" for flag, (value, _) in self.values.items() if flag not in self.flags]
-        rest = [self.rest] if self.rest else []
-        flags = (f"[{flag}]" for flag in sorted(self.flags - {JSON, "--no-deploy", ALL, *self.values}))
-        return " ".join([*names, *flags, *given, *rest])
-
-
-JSON = "--json"
-_PROJECT = ("PROJECT", NAME)
-_OF_PROJECT = Word((_PROJECT,), 1, frozenset({JSON}))
-_HELD = {"--confirm": ("SECONDS", _NUMBER)}
-_OF_PROJECTS = Word((_PROJECT,), 0, frozenset({JSON}))
-
 
 @dataclass(frozen=True)
 class Operation:
@@ -91,7 +40,7 @@ class Operation:
     does: str
     about: str = PROJECT
     doors: frozenset[str] = frozenset()
-    word: Word = _OF_PROJECT
+    word: Word = words.OF_PROJECT
     begins: bool = False  # also on a host that has nothing yet
     alone: bool = False  # it waits until nothing else is at work in the project
     several: bool = False  # it gives a list of these
@@ -134,7 +83,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "what is live, and what runs",
             PROJECTS,
             BOTH,
-            _OF_PROJECTS,
+            words.OF_PROJECTS,
             several=True,
         ),
         Operation(
@@ -144,7 +93,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "OfHistory",
             "the deployments of a project, or what was run in it (right: push)",
             doors=BOTH,
-            word=Word((_PROJECT,), 1, _flags("--commands")),
+            word=Word((words.A_PROJECT,), 1, _flags("--commands")),
             several=True,
         ),
         Operation(
@@ -165,7 +114,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "Deployment",
             "the log of a deployment; -f follows it",
             doors=BOTH,
-            word=Word((_PROJECT, ("NUMBER", _NUMBER)), 1, _flags("-f")),
+            word=Word((words.A_PROJECT, ("NUMBER", words.NUMBER)), 1, _flags("-f")),
         ),
         Operation(
             "app-log",
@@ -174,7 +123,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "Lines",
             "what the application writes; -f follows it",
             doors=BOTH,
-            word=Word((_PROJECT,), 1, _flags("-f"), values={"-n": ("LINES", _NUMBER)}),
+            word=Word((words.A_PROJECT,), 1, _flags("-f"), values={"-n": ("LINES", words.NUMBER)}),
         ),
         Operation("archives", READ, "OfProject", "Archive", "list the archives of a project", doors=BOTH, several=True),
         Operation("backups", READ, "History", "Backup", "list the backups of a project", doors=BOTH, several=True),
@@ -186,7 +135,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "say how often deployments succeed, and how long they take",
             PROJECTS,
             BOTH,
-            _OF_PROJECTS,
+            words.OF_PROJECTS,
             several=True,
         ),
         Operation(
@@ -206,7 +155,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "dict",
             "the configuration that SLS files see",
             doors=BOTH,
-            word=Word((_PROJECT,), 1, _flags("--origin")),
+            word=Word((words.A_PROJECT,), 1, _flags("--origin")),
         ),
         Operation(
             "diff",
@@ -215,7 +164,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "Difference",
             "what differs between two deployments",
             doors=BOTH,
-            word=Word((_PROJECT, ("OLD", _NUMBER), ("NEW", _NUMBER)), 1, _flags()),
+            word=Word((words.A_PROJECT, ("OLD", words.NUMBER), ("NEW", words.NUMBER)), 1, _flags()),
         ),
         Operation(
             "variables",
@@ -234,7 +183,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "Deployment",
             "deploy what is live again, or a commit (--confirm: hold it)",
             doors=BOTH,
-            word=Word((_PROJECT, ("REV", _REVISION)), 1, _flags("--confirm"), values=_HELD),
+            word=Word((words.A_PROJECT, ("REV", words.REVISION)), 1, _flags("--confirm"), values=words.HELD),
         ),
         Operation(
             "plan",
@@ -243,7 +192,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "Deployment",
             "what would change",
             doors=BOTH,
-            word=Word((_PROJECT, ("REV", _REVISION)), 1, _flags(), more=("deploy", "--dry-run")),
+            word=Word((words.A_PROJECT, ("REV", words.REVISION)), 1, _flags(), more=("deploy", "--dry-run")),
             part_of="deploy",
         ),
         Operation(
@@ -253,7 +202,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "Deployment",
             "return to an earlier deployment (--confirm: hold it)",
             doors=BOTH,
-            word=Word((_PROJECT, ("NUMBER", _NUMBER)), 1, _flags("--confirm"), values=_HELD),
+            word=Word((words.A_PROJECT, ("NUMBER", words.NUMBER)), 1, _flags("--confirm"), values=words.HELD),
         ),
         Operation(
             "task",
@@ -262,7 +211,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "Deployment",
             "run a task",
             doors=BOTH,
-            word=Word((_PROJECT, ("TASK", _TASK)), 2, _flags()),
+            word=Word((words.A_PROJECT, ("TASK", words.TASK)), 2, _flags()),
         ),
         Operation(
             "restart",
@@ -271,7 +220,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "Deployment",
             "restart the units of a project, or some of them",
             doors=BOTH,
-            word=Word((_PROJECT, ("UNIT", UNIT)), 1, _flags(), again=True),
+            word=Word((words.A_PROJECT, ("UNIT", UNIT)), 1, _flags(), again=True),
         ),
         Operation("backup", PUSH, "OfRequest", "Deployment", "keep the data of a project", doors=BOTH),
         Operation(
@@ -281,7 +230,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "Deployment",
             "prove that the newest backup comes back, or another",
             doors=BOTH,
-            word=Word((_PROJECT, ("NUMBER", _NUMBER)), 1, _flags()),
+            word=Word((words.A_PROJECT, ("NUMBER", words.NUMBER)), 1, _flags()),
         ),
         Operation(
             "restore",
@@ -299,7 +248,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "Deployment",
             "confirm a deployment that is held",
             doors=BOTH,
-            word=Word((_PROJECT, ("NUMBER", _NUMBER)), 2, _flags()),
+            word=Word((words.A_PROJECT, ("NUMBER", words.NUMBER)), 2, _flags()),
         ),
         Operation("cancel", PUSH, "OfProject", "Deployment", "stop what runs or waits", doors=BOTH),
         Operation("watch", PUSH, "Watch", "Nothing", "deploy what is edited in place", doors=frozenset({COMMAND})),
@@ -310,7 +259,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "Deployment",
             "set variables and deploy (--no-deploy: not yet), or list them",
             doors=BOTH,
-            word=Word((_PROJECT, ("KEY=VALUE", _PAIR)), 1, _flags("--no-deploy"), many=True),
+            word=Word((words.A_PROJECT, ("KEY=VALUE", words.PAIR)), 1, _flags("--no-deploy"), many=True),
         ),
         Operation(
             "unset",
@@ -319,7 +268,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "Deployment",
             "take that back, and deploy (--no-deploy: not yet)",
             doors=BOTH,
-            word=Word((_PROJECT, ("KEY", _KEY)), 2, _flags("--no-deploy"), many=True),
+            word=Word((words.A_PROJECT, ("KEY", words.KEY)), 2, _flags("--no-deploy"), many=True),
         ),
         Operation(
             "run",
@@ -328,7 +277,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "Ended",
             "run a command as the application; a terminal: ssh -t",
             doors=BOTH,
-            word=Word((_PROJECT,), 1, rest="COMMAND..."),
+            word=Word((words.A_PROJECT,), 1, rest="COMMAND..."),
         ),
         Operation(
             "freeze",
@@ -338,7 +287,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "refuse to deploy until it thaws",
             PROJECT_OR_HOST,
             BOTH,
-            Word((_PROJECT, ("REASON", _REASON)), 2, _flags(ALL), text=True),
+            Word((words.A_PROJECT, ("REASON", words.REASON)), 2, _flags(ALL), text=True),
         ),
         Operation(
             "thaw",
@@ -348,7 +297,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "deploy again",
             PROJECT_OR_HOST,
             BOTH,
-            Word((_PROJECT,), 1, _flags(ALL)),
+            Word((words.A_PROJECT,), 1, _flags(ALL)),
         ),
         # the host
         Operation(
@@ -360,12 +309,12 @@ OPERATIONS: Mapping[str, Operation] = {
             HOST_ITSELF,
             BOTH,
             Word(
-                (_PROJECT,),
+                (words.A_PROJECT,),
                 1,
                 _flags("--ssh-key"),
                 values={
-                    "--env": ("ENV", _NAME),
-                    "--branch": ("BRANCH", _REVISION),
+                    "--env": ("ENV", words.CALLED),
+                    "--branch": ("BRANCH", words.REVISION),
                     "--installer": ("INSTALLER", NAME),
                     "--object-format": ("FORMAT", NAME),
                 },
@@ -379,7 +328,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "Removed",
             "forget a project; --purge removes its files too, but data/",
             doors=BOTH,
-            word=Word((_PROJECT,), 1, _flags("--purge")),
+            word=Word((words.A_PROJECT,), 1, _flags("--purge")),
         ),
         Operation("link", HOST, "OfProject", "Linked", "let Salt see a project", doors=BOTH, alone=True),
         Operation(
@@ -399,7 +348,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "rename the branch that deploys",
             doors=BOTH,
             alone=True,
-            word=Word((_PROJECT, ("BRANCH", _REVISION)), 2, _flags()),
+            word=Word((words.A_PROJECT, ("BRANCH", words.REVISION)), 2, _flags()),
         ),
         Operation(
             "key list",
@@ -421,10 +370,14 @@ OPERATIONS: Mapping[str, Operation] = {
             HOST_ITSELF,
             BOTH,
             Word(
-                (("NAME", _NAME), ("FILE", _STDIN)),
+                (("NAME", words.CALLED), ("FILE", words.STDIN)),
                 2,
                 _flags("--read", "--push", "--admin", "--host", "--authority"),
-                values={"--project": ("P", NAME), "--expires": ("DAY", _DAY), "--principal": ("PRINCIPAL", _NAME)},
+                values={
+                    "--project": ("P", NAME),
+                    "--expires": ("DAY", words.DAY),
+                    "--principal": ("PRINCIPAL", words.CALLED),
+                },
             ),
         ),
         Operation(
@@ -436,10 +389,14 @@ OPERATIONS: Mapping[str, Operation] = {
             HOST_ITSELF,
             BOTH,
             Word(
-                (("NAME", _NAME),),
+                (("NAME", words.CALLED),),
                 1,
                 _flags("--read", "--push", "--admin", "--host", "--every-project"),
-                values={"--project": ("P", NAME), "--expires": ("DAY", _DAY), "--principal": ("PRINCIPAL", _NAME)},
+                values={
+                    "--project": ("P", NAME),
+                    "--expires": ("DAY", words.DAY),
+                    "--principal": ("PRINCIPAL", words.CALLED),
+                },
             ),
         ),
         Operation(
@@ -450,7 +407,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "revoke a key; its running deployments continue",
             HOST_ITSELF,
             BOTH,
-            Word((("NAME", _NAME),), 1, _flags()),
+            Word((("NAME", words.CALLED),), 1, _flags()),
         ),
         Operation(
             "key test",
@@ -460,7 +417,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "what a key may with a project, and why",
             HOST_ITSELF,
             BOTH,
-            Word((("NAME", _NAME), _PROJECT), 2, _flags()),
+            Word((("NAME", words.CALLED), words.A_PROJECT), 2, _flags()),
         ),
     )
 }

@@ -1,0 +1,62 @@
+"""How operations are asked for in words, over ssh and by the command: what may follow a name. Values only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from corpushooks.project import NAME
+
+JSON = "--json"
+SHORT = 32  # characters of a usage in a list
+ALL = "--all"  # in the place of a project
+
+TOPIC = re.compile(r"[a-z][a-z-]{0,30}")
+REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./~^-]*")
+NUMBER = re.compile(r"[0-9]{1,9}")
+TASK = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
+REASON = re.compile(r".*\S.*")
+PAIR = re.compile(r"[^-].*", re.DOTALL)  # whether it is one the command says
+KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+CALLED = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*")
+DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{1,5}d|never")
+STDIN = re.compile("-")
+
+
+@dataclass(frozen=True)
+class Word:
+    """How an operation is asked for in words: what may follow its name, and what that looks like."""
+
+    takes: tuple[tuple[str, re.Pattern[str]], ...] = ()  # what people call it (the field, in capitals), and its look
+    needs: int = 0  # how many of these must be there
+    flags: frozenset[str] = frozenset()
+    more: tuple[str, ...] = ()  # the command that does it, where that is not its name
+    rest: str = ""  # what people call all that follows, which is the caller's own: nothing in it is ours to judge
+    many: bool = False  # of the last of these any number, and nobody else sees them
+    again: bool = False  # of the last of these any number
+    text: bool = False  # the last that it takes is all the rest of the line: ssh passes on no quotes
+    values: Mapping[str, tuple[str, re.Pattern[str]]] = field(default_factory=dict)  # of flags that have one
+
+    @property
+    def short(self) -> str:
+        """How it is used, in a list of all."""
+        return self.usage if len(self.usage) <= SHORT else f"{' '.join(name for name, _ in self.takes)} [OPTION...]"
+
+    @property
+    def usage(self) -> str:
+        names = [name if place < self.needs else f"[{name}]" for place, (name, _) in enumerate(self.takes)]
+        if ALL in self.flags:
+            names[0] = f"{names[0]}|{ALL}"
+        names[-1:] = [f"{name}..." if self.many or self.again else name for name in names[-1:]]
+        given = [f"[{flag} {value}]" for flag, (value, _) in self.values.items() if flag not in self.flags]
+        rest = [self.rest] if self.rest else []
+        flags = (f"[{flag}]" for flag in sorted(self.flags - {JSON, "--no-deploy", ALL, *self.values}))
+        return " ".join([*names, *flags, *given, *rest])
+
+
+A_PROJECT = ("PROJECT", NAME)
+OF_PROJECT = Word((A_PROJECT,), 1, frozenset({JSON}))
+OF_KEY = {"--project": ("P", NAME), "--expires": ("DAY", DAY), "--principal": ("PRINCIPAL", CALLED)}
+HELD = {"--confirm": ("SECONDS", NUMBER)}
+OF_PROJECTS = Word((A_PROJECT,), 0, frozenset({JSON}))
