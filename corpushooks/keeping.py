@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +22,8 @@ REPOSITORY = Kind(
 )
 HOURS = Kind("a positive number of hours", is_positive)
 DAYS = Kind("a positive number of days", is_positive)
+NUMBER = Kind("a whole number", lambda value: is_whole(value) and value >= 0)
+YES_NO = Kind("true, false or null", lambda value: value is None or isinstance(value, bool))
 RATE = Kind("a whole number of KiB per second, or 0", lambda value: is_whole(value) and value >= 0)
 CODEC = Kind(
     "none, lz4, or zstd, zlib or lzma with a level (zstd,3)",
@@ -44,9 +46,20 @@ class Backup:
     rate: int = setting(0, RATE, "How fast they are sent to another host at most; 0: any.")
     timeout: float = setting(21600, SECONDS, "How long one run of the program may take.")
     dump_timeout: float = setting(3600, SECONDS, "How long the dump of one database may take.")
+    keep_daily: int = setting(7, NUMBER, "Of how many days the last backup of each is kept.")
+    keep_weekly: int = setting(4, NUMBER, "Of how many weeks.")
+    keep_monthly: int = setting(6, NUMBER, "Of how many months.")
+    prune: bool | None = setting(
+        None, YES_NO, "Whether this host removes what is older; null: where the repository is a folder."
+    )
     overdue: float = setting(36, HOURS, "After how many hours doctor calls the newest backup of a project old.")
     drill_overdue: float = setting(40, DAYS, "After how many days without a drill doctor says so.")
     lock_wait: float = setting(600, SECONDS, "How long it waits for another that uses the repository.")
+
+    @property
+    def prunes(self) -> bool:
+        """Whether this host removes what is old: elsewhere its key should not be able to."""
+        return self.repository.startswith("/") if self.prune is None else self.prune
 
 
 def backup(body: Mapping[Any, Any] | None) -> Backup | None:
@@ -199,3 +212,20 @@ class Name(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.project}.{self.number}.{self.at}@{self.host}"
+
+
+def retained(names: Collection[Name], settings: Backup) -> set[Name]:
+    """Return which backups of one project and host are kept: the newest, and the last of days, weeks and months."""
+    newest = sorted(names, key=lambda name: (name.at, name.number), reverse=True)
+    rules: tuple[tuple[int, Callable[[time.struct_time], str]], ...] = (
+        (settings.keep_daily, lambda at: time.strftime("%Y-%j", at)),
+        (settings.keep_weekly, lambda at: time.strftime("%G-%V", at)),
+        (settings.keep_monthly, lambda at: time.strftime("%Y-%m", at)),
+    )
+    kept = set(newest[:1])
+    for number, period in rules:
+        last: dict[str, Name] = {}
+        for name in newest:
+            last.setdefault(period(time.strptime(name.at, "%Y%m%dT%H%M%SZ")), name)
+        kept |= set(list(last.values())[:number])
+    return kept

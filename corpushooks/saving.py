@@ -31,7 +31,7 @@ from corpushooks import (
 )
 from corpushooks import backup as door
 from corpushooks.deployment import DONE
-from corpushooks.errors import CorpusError, DoorError, RefusedError, UsageError
+from corpushooks.errors import CorpusError, DoorError, ProcessError, RefusedError, UsageError
 from corpushooks.events import BackedUp, Detail, Item, listed
 from corpushooks.kept import Backups, Kept
 from corpushooks.patience import Check
@@ -124,6 +124,35 @@ class Saving:
         run.voice.tell(BackedUp(row.name, row.files, row.size, row.added, row.databases, row.changed))
         return Detail(note=f"{time.monotonic() - run.deadline.since:.1f} s in all")
 
+    def rotate(self, run: Run, mark: Mark) -> Detail:
+        """Remove what is old, and what earlier backups that came to nothing left; it fails nothing."""
+        kept = vault.wanted(run.settings)
+        if not kept.prunes:
+            return Detail(note="nothing is removed by this host")
+        old, left = self._old(kept)
+        try:
+            Backups(run.site.history).forget([str(name) for name in old])
+            with run.site.effect("backup forgotten"):  # what makes each whole goes first
+                self.engine.forget([*map(str, old), *(name.files for name in old), *left], self.check)
+        except ProcessError as exc:
+            run.voice.warn(f"old backups are not removed: {exc.message}")
+            return Detail()
+        return Detail(len(old), "old backup", note="removed") if old else Detail()
+
+    def _old(self, kept: keeping.Backup) -> tuple[list[keeping.Name], list[str]]:
+        """Return the backups of this project and host that are not kept any longer, and copies that belong to none."""
+        there = {copy.name for copy in self.engine.copies(self.check)}
+        read = [found for found in map(keeping.Name.read, sorted(there)) if found]
+        own = [
+            (name, files) for name, files in read if (name.project, name.host) == (self.name.project, self.name.host)
+        ]
+        whole = {name for name, files in own if not files and name.files in there}
+        rows = Backups(self.run.site.history).of(self.name.project)
+        proved = next((row.name for row in rows if row.drilled and not row.wrong), "")
+        stays = {self.name, *keeping.retained(whole, kept), *(name for name in whole if str(name) == proved)}
+        left = [name.files for name, files in own if files and name not in whole and name.number < self.name.number]
+        return sorted(whole - stays, key=lambda name: name.at), left
+
     def _see(self) -> None:
         """See that both copies are in the repository, and forget which backups are no longer."""
         found = {copy.name for copy in self.engine.copies(self.check)}
@@ -169,6 +198,7 @@ def backup(run: Run) -> None:
                     Step("dump", job.dump),
                     Step("keep", job.keep),
                     Step("record", job.record),
+                    Step("rotate", job.rotate),
                 ),
                 "backup",
             )

@@ -21,7 +21,7 @@ from tests.databases import mariadb, mysql, postgresql, psql
 from tests.host import Box, Work, until
 from tests.test_docs_json import agrees, sections
 
-SETTINGS = "backup: {{repository: {repository}, lock_wait: 5}}\n"
+SETTINGS = "backup: {{repository: {repository}, lock_wait: 5, prune: {prune}}}\n"
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="servers of databases have accounts of their own")
 
 
@@ -33,7 +33,7 @@ def corpus(box: Box, *words: str) -> Output:
 def kept(new_box: Callable[..., Box]) -> Box:
     """Return a host that keeps backups, with a deployed project and data."""
     box = new_box()
-    box.settings(SETTINGS.format(repository=box.root / "repository"))
+    box.settings(SETTINGS.format(repository=box.root / "repository", prune="false"))
     box.init()
     assert corpus(box, "setup", "--backup").code == 1
     assert corpus(box, "setup", "--backup", "--exported").code == 0
@@ -304,7 +304,7 @@ def test_one_that_is_cancelled_is_none(kept: Box) -> None:
 
 
 EFFECTS = [
-    "backup collect", "backup dump", "backup keep", "backup record", "backup kept", "backup recorded",
+    "backup collect", "backup dump", "backup keep", "backup record", "backup kept", "backup recorded", "backup rotate",
 ]  # fmt: skip
 
 
@@ -393,3 +393,47 @@ def test_a_repository_of_somebody_else_is_left_alone(kept: Box) -> None:
         vault.wanted(load(kept.root / "nowhere"))
     done = corpus(kept, "setup", "--backup")
     assert done.code == 1 and "backup repository" in done.stderr.decode()
+
+
+# how long they are kept
+
+
+def test_the_last_of_days_weeks_and_months_are_kept() -> None:
+    day = 86400.0
+    names = [keeping.Name.new("hello", number, 1.7e9 + number * day / 2, "a") for number in range(1, 800)]
+    few = keeping.Backup("/r", keep_daily=3, keep_weekly=2, keep_monthly=2)
+    kept = sorted(keeping.retained(names, few), key=lambda name: name.number)
+    assert [name.at[:8] for name in kept] == ["20241130", "20241215", "20241216", "20241217", "20241218"]
+    assert all(name == max(each for each in names if each.at[:8] == name.at[:8]) for name in kept)
+    none = keeping.Backup("/r", keep_daily=0, keep_weekly=0, keep_monthly=0)
+    assert keeping.retained(names, none) == {names[-1]}
+    assert keeping.retained([], none) == set()
+    assert keeping.Backup("/r").prunes and not keeping.Backup("ssh://a@b/c").prunes
+    assert not keeping.Backup("/r", prune=False).prunes and keeping.Backup("ssh://a@b/c", prune=True).prunes
+
+
+def test_what_is_old_goes_and_what_a_drill_proved_stays(kept: Box) -> None:
+    """All were made on the same day; those of others stay whatever they are."""
+    kept.stop()
+    kept.settings(SETTINGS.format(repository=kept.root / "repository", prune="null"))
+    kept.start()
+    engine = vault.engine(kept.host, load(kept.host.config_file), vault.alone)
+    (kept.root / "other").mkdir()
+    for name in ("somebody's own", "hello.1.20200101T000000Z@elsewhere", "other.1.20200101T000000Z+files@elsewhere"):
+        engine.keep(name, kept.root, ["other"])
+    corpus(kept, "backup", "hello")
+    proved = rows(kept)[0]
+    assert corpus(kept, "drill", "hello").code == 0
+    half = keeping.Name.read(proved.name)[0]._replace(number=1).files  # type: ignore[index]
+    engine.keep(half, kept.root, ["other"])
+    corpus(kept, "backup", "hello")
+    second = rows(kept)[0]
+    assert corpus(kept, "backup", "hello").code == 0
+    third = rows(kept)[0]
+    assert [row.name for row in rows(kept)] == [third.name, proved.name]
+    left = set(names(kept))
+    assert {third.name, proved.name, "somebody's own", "hello.1.20200101T000000Z@elsewhere"} < left
+    assert second.name not in left and half not in left
+    assert keeping.Name.read(second.name)[0].files not in left  # type: ignore[index]
+    assert len(left) == 7
+    assert corpus(kept, "restore", "hello", str(proved.number), "--to", str(kept.root / "back")).code == 0
