@@ -38,6 +38,7 @@ ONLY = {  # what not every engine can do
     "test_the_minion_configuration_of_this_session": REAL,
     "test_what_an_sls_puts_into_its_environment_is_its_own": REAL,
     "test_includes_by_name_and_by_pattern": REAL,
+    "test_the_pillar_of_a_host_is_found_by_name_and_by_pattern": REAL,
     "test_modules_of_the_project": REAL,
     "test_modules_see_the_pillar_unmasked": REAL,
     "test_salt_dies": REAL,
@@ -468,6 +469,27 @@ def test_pillar_that_came_after_the_session_was_opened(world: World) -> None:
         assert session.run(write).ok
         assert session.run(show).ok
         assert world.read("x") == "blue"
+
+
+def test_the_pillar_of_a_host_is_found_by_name_and_by_pattern(world: World) -> None:
+    """Also where an include is relative, and its name is that of another file."""
+    root = world.root / "pillar"
+    (root / "top.sls").write_text("base:\n  '*': [one, 'many.*', deep]\n")
+    for name, text in {
+        "one.sls": "include: [two, many.a]\none: 1\n", "two.sls": "two: 2\n", "many/a.sls": "a: 1\n",
+        "many/b.sls": "b: 2\n", "deep/init.sls": "include: [.inner, '.p*']\ndeep: 1\n",
+        "deep/inner.sls": "inner: here\n", "deep/part.sls": "part: 1\n", "unnamed.sls": "unnamed: 1\n",
+    }.items():  # fmt: skip
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text(text)
+    with world.session() as session:
+        first = session.facts(None).pillar
+        assert first == {"one": 1, "two": 2, "a": 1, "b": 2, "deep": 1, "inner": "here", "part": 1}
+        (root / "inner.sls").write_text("inner: above\nabove: 1\n")
+        assert session.facts(None).pillar.get("above") == 1  # Salt includes that one, too
+        (root / "two.sls").unlink()
+        with pytest.raises(SaltError, match="two"):
+            session.facts(None)
 
 
 def test_what_an_sls_puts_into_its_environment_is_its_own(world: World) -> None:

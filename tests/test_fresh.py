@@ -15,6 +15,7 @@ import pytest
 from corpushooks.salt_worker import question
 from corpushooks.salt_worker import session as sessions
 from corpushooks.salt_worker.known import Answers
+from corpushooks.salt_worker.pillars import Names, filtered
 from corpushooks.salt_worker.warm import Listings
 
 CACHE = "/var/cache/x"
@@ -210,6 +211,7 @@ from corpushooks.salt import configuration
 from corpushooks.sls import Minion
 from corpushooks.salt_worker import runner, warm
 from corpushooks.salt_worker.known import Answers
+from corpushooks.salt_worker.pillars import Names, filtered
 kept = []
 original = warm.Listings.__init__
 warm.Listings.__init__ = lambda self: (original(self), kept.append(self))[0]
@@ -228,3 +230,23 @@ def test_a_session_lists_no_folder_that_the_worker_has_listed(tmp_path: Path) ->
     env = {**os.environ, "TMPDIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", WARM], cwd=tmp_path, env=env, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
+
+
+def test_a_pillar_is_listed_only_for_a_pattern(tmp_path: Path) -> None:
+    (tmp_path / "many/deep").mkdir(parents=True)
+    for name in ("one.sls", "many/a.sls", "many/deep/init.sls"):
+        (tmp_path / name).touch()
+    listed: list[int] = []
+    names = Names([str(tmp_path)], lambda: listed.append(1) or ["one", "many.a", "many.deep"])  # type: ignore[func-returns-value]
+    found = {each: filtered(names, each) for each in ("one", "many.a", "many.deep", "many", "many.b", "a")}
+    assert found == {
+        "one": ["one"],
+        "many.a": ["many.a"],
+        "many.deep": ["many.deep"],
+        "many": [],
+        "many.b": [],
+        "a": [],
+    }
+    assert not listed
+    assert filtered(names, "many.*") == filtered(names, "m[a]ny.?*") == ["many.a", "many.deep"]
+    assert listed == [1]

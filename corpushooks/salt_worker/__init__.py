@@ -16,6 +16,6 @@ services that states started live on.
 
 `serve` and `keep` are the two modes. A `session` has a process that has prepared everything (`runner`) and forks for
 each `question`; `touch` notices when that must be prepared anew, `known` has what programs answered that grains
-ask, and `warm` is what a worker does once. `commands` follows what states run, `wire` speaks, `processes` forks and
-stops.
+ask, `pillars` keeps Salt from listing those of all projects, and `warm` is what a worker does once. `commands` follows
+what states run, `wire` speaks, `processes` forks and stops.
 """

@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from . import pillars
 from .runner import EXTENSION, LOADER, TICK_NS, Stamp, stamp
 from .wire import LOG_LINE
 
@@ -48,6 +49,7 @@ def load_salt() -> str:
     logging.getLogger().handlers[:] = [handler]  # Salt's own keep what they saw, and repeat it in each child
     logging.disable(logging.INFO)  # nobody would hear it
     Listings().install()
+    pillars.install()
     _say_truth_at_once()
     return ""
 
