@@ -78,7 +78,7 @@ class Saving:
         run.site.history.copy(self.work / "store.sqlite")
         with contextlib.suppress(FileNotFoundError):
             shutil.copyfile(host.config_file, self.work / host.config_file.name)
-        return Detail(sum(found), "repository" if sum(found) == 1 else "repositories", note=f"of {project.name}")
+        return Detail(sum(found), "repository", note=f"of {project.name}")
 
     def dump(self, run: Run, mark: Mark) -> Detail:
         """Dump the databases."""

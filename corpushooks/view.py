@@ -13,7 +13,7 @@ from corpushooks.sls import Result
 from corpushooks.text import middle, one_line, shortened, shown
 
 NAMED = 48  # columns of a name in an error
-PLURALS = {"process": "processes"}
+PLURALS = {"process": "processes", "repository": "repositories"}
 
 
 def outcome(state: str) -> str:

@@ -85,6 +85,7 @@ def test_a_backup_has_all_that_a_project_is(kept: Box) -> None:
     (row,) = rows(kept)
     assert (row.number, row.code, row.files, row.changed, row.databases) == (2, kept.row().code, 3, 0, 0)
     assert f"{row.name}: 3 files" in done.text
+    assert "1 repository of hello" in done.text and "repositoriess" not in kept.log(2)
     assert done.text.splitlines()[-1] == "success: backup is done"
     files = brought(kept, keeping.Name.read(row.name)[0].files)  # type: ignore[index]
     assert (files / "data/uploads/photo").read_text() == "precious"
