@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from corpushooks import daemon_log, git, layout, lookup
+import structlog
+
+from corpushooks import git, layout, lookup
 from corpushooks.connection import Connection
 from corpushooks.errors import CorpusError, GitError, RefusedError, UsageError
 from corpushooks.hints import command
@@ -138,7 +140,7 @@ def _of_first_push(project: str, path: Path) -> str:
 
 
 def _warn(exc: CorpusError) -> None:
-    daemon_log.warning("directory", error=one_line(exc.message))
+    structlog.get_logger().warning("directory", error=one_line(exc.message))
 
 
 def _forget_the_dead(ring: Keyring) -> None:

@@ -20,7 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-from corpushooks import daemon_log, layout, pillars, rebuild, recovery, running, tree
+import structlog
+
+from corpushooks import layout, pillars, rebuild, recovery, running, tree
 from corpushooks.acts import ACTS
 from corpushooks.connection import (
     WAIT,
@@ -103,7 +105,7 @@ class Daemon:
         self.listener.close()
         self.pulse.stop()
         if left := self.lanes.stop(self.site.settings.stop_timeout):
-            daemon_log.warning("left to the next daemon", projects=left)
+            structlog.get_logger().warning("left to the next daemon", projects=left)
             self.left = True
         self.pulse.wait()
 
@@ -114,7 +116,7 @@ class Daemon:
         except BlockingIOError:  # gone again
             return
         except OSError as exc:  # out of descriptors: those who talk will give some back
-            daemon_log.error("cannot accept", exc=exc)
+            structlog.get_logger().error("cannot accept", exc_info=exc)
             self._stop.wait(0.1)
             return
         self._admit(Connection(link, self.limits))
@@ -169,7 +171,7 @@ class Daemon:
             self._refuse(connection, RefusedError("too many connections at once", hint=WAIT))
         except RuntimeError as exc:  # no thread is to be had: those who talk will give some back
             self.semaphores.leave(connection.uid, own=self.rights.is_own(connection.uid))
-            daemon_log.error("cannot answer", exc=exc)
+            structlog.get_logger().error("cannot answer", exc_info=exc)
         except PeerGone:
             pass
         connection.link.close()
@@ -191,14 +193,14 @@ class Daemon:
         except CorpusError as exc:
             self._refuse(connection, exc)
         except Exception as exc:  # the edge of a connection
-            daemon_log.error("connection failed", exc=exc)
+            structlog.get_logger().error("connection failed", exc_info=exc)
             self._refuse(connection, CorpusError(f"internal error: {type(exc).__name__}", "see the log of the daemon"))
 
     def _refuse(self, connection: Connection, exc: CorpusError) -> None:
         """Answer with an error; it is logged, but of a flood only some."""
         if time.monotonic() - self._noted > PAUSE:
             uid, error = connection.uid, one_line(exc.message)
-            daemon_log.warning("refused", uid=uid, error=error, more=self._unnoted)
+            structlog.get_logger().warning("refused", uid=uid, error=error, more=self._unnoted)
             self._noted, self._unnoted = time.monotonic(), 0
         else:
             self._unnoted += 1
@@ -246,7 +248,7 @@ def settle(site: Site) -> None:
             for deployment in site.history.unfinished(name) if is_free(site.host.project(name)) else ():
                 recovery.stop_children(site, deployment)
         except OSError as exc:  # of its lock: its lane says so again, the other projects go on
-            daemon_log.error("cannot settle", project=name, error=str(exc))
+            structlog.get_logger().error("cannot settle", project=name, error=str(exc))
 
 
 def lanes_to_wake(site: Site) -> list[str]:
@@ -256,8 +258,31 @@ def lanes_to_wake(site: Site) -> list[str]:
     return [row.name for row in rows if row.name in left or pillars.is_missing(site.host.project(row.name), row)]
 
 
+class _OwnLogger(structlog.WriteLogger):
+    """A logger whose disk may be full: whoever says something must not fail over it."""
+
+    def msg(self, message: str) -> None:
+        with contextlib.suppress(OSError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = error = critical = msg
+
+
+def _log_to(file: TextIO) -> None:
+    """Write the daemon's own log as JSON lines."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=lambda *_: _OwnLogger(file),
+    )
+
+
 def _tell(event: str, about: Mapping[str, object]) -> None:
-    daemon_log.info(event, **about)
+    structlog.get_logger().info(event, **about)
 
 
 def _own_log(path: Path) -> TextIO:
@@ -285,7 +310,7 @@ def _serve(site: Site, given: socket.socket | None, above: Supervisor, *, embedd
     if above.watches:
         faulthandler.enable()  # who gives no sign of life is aborted: the log then says where each thread hung
     with listening(site, given) as listener:
-        daemon_log.write_to(_own_log(site.host.state_dir / "daemon.log") if embedded else sys.stderr)
+        _log_to(_own_log(site.host.state_dir / "daemon.log") if embedded else sys.stderr)
         site.event = _tell
         daemon = Daemon(site, listener, embedded, above)
         for number in (signal.SIGTERM, signal.SIGINT):

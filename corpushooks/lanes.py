@@ -8,7 +8,9 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from corpushooks import daemon_log, deploy, git, hold, log, pillars, recovery, release, tree
+import structlog
+
+from corpushooks import deploy, git, hold, log, pillars, recovery, release, tree
 from corpushooks.deployment import (
     BROKEN,
     CANCELLED,
@@ -88,10 +90,10 @@ def at_edge(run: Run, act: Callable[[Run], None]) -> None:
 
 
 def _internal_error(run: Run, exc: Exception) -> None:
+    about = {"project": run.project.name, "deployment": run.deployment.number}
     failed = StepError("internal error", why=str(exc))
     trace = "".join(traceback.format_exception(exc)).rstrip()
-    name, number = run.project.name, run.deployment.number
-    daemon_log.error("internal error", exception=run.voice.hide(trace), project=name, deployment=number)
+    structlog.get_logger().error("internal error", exception=run.voice.hide(trace), **about)
     run.voice.tell(Traced(trace))
     run.deployment = run.site.history.deployment(run.project.name, run.deployment.number)
     touched = TOUCHES in run.site.history.steps(run.deployment)
@@ -237,7 +239,7 @@ class Lanes:
                 if self._leaves(name):
                     return
             except Exception as exc:  # the edge of a lane
-                daemon_log.error("lane failed", exc=exc, project=name)
+                structlog.get_logger().error("lane failed", exc_info=exc, project=name)
                 failures += 1
                 if self._halt.wait(min(60.0, 0.1 * 2**failures)):
                     self._leave(name)

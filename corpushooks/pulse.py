@@ -14,7 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from corpushooks import announce, daemon_log, health, release
+import structlog
+
+from corpushooks import announce, health, release
 from corpushooks.errors import CancelledError
 from corpushooks.run import Child, spawn, stop_carrying
 from corpushooks.site import Site
@@ -168,13 +170,13 @@ class Pulse:
         told = _to_tell(now, self.site.settings.sound(row.project).health_failures)
         if told != now.told:
             if problem := announce.health(self.site, now):
-                daemon_log.warning("not notified", project=now.project, error=problem)
+                structlog.get_logger().warning("not notified", project=now.project, error=problem)
             self.site.history.record_vital(replace(now, told=told))
 
     def _say(self, name: str, exc: Exception) -> None:
         if self._said.get(name) != str(exc):
             self._said[name] = str(exc)
-            daemon_log.error("health cannot be asked", project=name, exc=exc)
+            structlog.get_logger().error("health cannot be asked", project=name, exc_info=exc)
 
 
 def _checks(row: Vital) -> list[health.Check]:

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from corpushooks import daemon_log, edits
+import structlog
+
+from corpushooks import edits
 from corpushooks.deployment import ProjectRow, Request
 from corpushooks.errors import CorpusError, DoorError, RefusedError, StoreError, UsageError, WatchError
 from corpushooks.hints import Hint, command
@@ -71,7 +73,7 @@ class _Watched:
                     self._go(watch)
                 watch = self._anew()
         except Exception as exc:  # the edge of a watch
-            daemon_log.error("watch failed", exc=exc, project=self.project.name)
+            structlog.get_logger().error("watch failed", exc_info=exc, project=self.project.name)
             self._over.set()
 
     def _anew(self) -> Watch | None:
@@ -92,7 +94,7 @@ class _Watched:
                     continue
                 self._deploy(seen)
             except DoorError as exc:  # somebody writes there just now, or the store cannot be read
-                daemon_log.warning("edits cannot be read", error=exc.message, project=self.project.name)
+                structlog.get_logger().warning("edits cannot be read", error=exc.message, project=self.project.name)
                 self._over.wait(PATIENCE)
                 continue
             first = False
@@ -218,11 +220,11 @@ class Watches:
         except CorpusError as exc:
             self._say(row.name, exc)
         except Exception as exc:  # the edge of a thread
-            daemon_log.error("watch failed", exc=exc, project=row.name)
+            structlog.get_logger().error("watch failed", exc_info=exc, project=row.name)
         finally:
             self._starting.pop(row.name, None)
 
     def _say(self, name: str, exc: CorpusError) -> None:
         if self._failed.get(name) != exc.message:
             self._failed[name] = exc.message
-            daemon_log.error("not watched", project=name, error=exc.message, hint=str(exc.hint))
+            structlog.get_logger().error("not watched", project=name, error=exc.message, hint=str(exc.hint))

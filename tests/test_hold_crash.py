@@ -11,6 +11,7 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from corpushooks import client, deploy
 from corpushooks.acts import ACTS
@@ -178,7 +179,7 @@ def test_a_store_that_is_locked_while_it_holds_changes_nothing(live: Box) -> Non
     live.work().commit({"index.html": "two"})
     run(["git", "--git-dir", live.project().code_git, "fetch", "--quiet", live.work().path, "HEAD"])
     other = sqlite3.connect(live.host.store, isolation_level=None)
-    with closing(History(live.host.store, patience=0.05)) as store:
+    with capture_logs(), closing(History(live.host.store, patience=0.05)) as store:
         store.enqueue("hello", Request(token="t", new=live.work().head, confirm=600))
         working = Lanes(Site(live.host, Settings(), store, FakeEngine()), ACTS)
         working.wake("hello")

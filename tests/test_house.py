@@ -43,7 +43,7 @@ FLOORS = {
     " backup.borg backup.interface"
     " salt.warm salt.call salt.session salt.configuration salt.child salt.interface",
     "process": "store kept claimed vitals held lease run disk locks obstacles patience leftovers proc safe_files"
-    " sockets hostname distribution become daemon_log",
+    " sockets hostname distribution become",
     "values": "screen screen.words screen.states screen.rows assigned claims services checks checks.finding"
     " checks.packages"
     " checks.programs checks.states checks.keys checks.sent checks.texts checks.fixes pages progress view failure"
