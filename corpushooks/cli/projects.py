@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from corpushooks import git, installer
+from corpushooks import git
 from corpushooks.cli.base import JSON, NAME, Context, check_outside, tell
 from corpushooks.operations import asks
 
@@ -18,7 +16,7 @@ AGAIN = "ask again when it has ended"
 @click.option("--env", help="dev, staging, prod or another name; only dev behaves differently.")
 @click.option("--branch", help="The branch that deploys (default: master).")
 @click.option(
-    "--installer", "named", metavar="NAME|PATH",
+    "--installer", metavar="NAME|PATH",
     help="Begin with a first commit: generic, node, php, python, static, or the path of a folder of your own.",
 )  # fmt: skip
 @click.option(
@@ -28,21 +26,16 @@ AGAIN = "ask again when it has ended"
 @JSON
 @click.pass_obj
 def init_(
-    context: Context, name: str, env: str | None, branch: str | None, named: str | None, hashed: str | None,
+    context: Context, name: str, env: str | None, branch: str | None, installer: str | None, hashed: str | None,
     own_key: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Make a project, or repair one; print where to push."""
     check_outside(context, name, AGAIN)
     asked = asks.Init(
-        project=name, env=env or "", branch=branch or "", installer=_whole(named or ""),
+        project=name, env=env or "", branch=branch or "", installer=installer or "",
         object_format=hashed or "", ssh_key=own_key,
     )  # fmt: skip
     tell(context.told("init", asked), as_json)
-
-
-def _whole(given: str) -> str:
-    """Return an installer as it is found from anywhere: where it is a folder, by its whole path."""
-    return str(Path(given).resolve()) if installer.is_folder(given) else given
 
 
 @click.command()
