@@ -119,7 +119,10 @@ def test_status() -> None:
         **FOUND, "broken": "why", "tree": ONE, "branch_moved": True, "branch_at": ONE,
         "pillar_ahead": True, "frozen": "hello is frozen by me: it moves",
         "drift": ["a", "b", "c\n", "d"],
-        "open": [{"state": "running", "number": 43, "by": "me"}, {"state": "queued", "number": 44, "by": "her"}],
+        "open": [
+            {"state": "running", "number": 43, "by": "me", "left": None},
+            {"state": "queued", "number": 44, "by": "her", "left": None},
+        ],
         "last": {"state": "refused", "number": 46, "reason": "not so", "kind": "task"},
         "last_deployment": {"state": "rolled_back", "number": 44, "reason": "so", "kind": "rollback"},
         "faults": [{"what": "data/ is missing", "repair": "corpus init hello"}],
