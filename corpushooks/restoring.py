@@ -349,20 +349,20 @@ def _say_aside(run: Run) -> None:
     run.voice.tell(Noted("      what runs may still use that: restart it"))
 
 
-def _has_swapped(run: Run) -> bool:
-    """Say whether data/ is the one that this restore wrote."""
+def _has_swapped(run: Run) -> bool | None:
+    """Say whether data/ is the one that this restore wrote; None where that cannot be seen."""
     rows = [step.partition(" ") for step in run.site.history.steps(run.deployment)]
     inodes = {value for word, _, value in rows if word == SWAP}
     try:
-        return str(run.project.data.lstat().st_ino) in inodes
-    except FileNotFoundError:
-        return False
+        return bool(inodes) and str(run.project.data.lstat().st_ino) in inodes
+    except OSError:
+        return None
 
 
 def clear(run: Run) -> None:
     """Remove what a restore that did not come to its end wrote aside; never what was in data/. Raise TreeError."""
     place = kept_aside(run.project, run.deployment.number)
-    if not _has_swapped(run):
+    if _has_swapped(run) is False:  # else it is, or may be, all that there is
         tree.remove(place / saving.DATA)
     for folder in (place, place.parent):
         with contextlib.suppress(OSError):  # something is kept there

@@ -70,7 +70,9 @@ def test_what_a_key_may() -> None:
     assert reader.refusal("push", "hello", now=0.0) == "it may read, not push"
     assert reader.refusal("read", "other", now=0.0) == "it is for hello shop"
     assert reader.refusal("read", "hello", now=86400.0) == "it expired on 1970-01-02 00:00"
-    assert [KEY.refusal(right, "any") for right in keys.RIGHTS] == ["", "", "it may push, not admin"]
+    assert [KEY.refusal(right, "any") for right in keys.RIGHTS] == [
+        "", "", "it may push, not admin", "it may push, not host",
+    ]  # fmt: skip
     assert replace(KEY, right="admin").refusal("admin", "any") == ""
 
 
