@@ -59,7 +59,7 @@ def good(box: Box) -> Push:
 
 
 def repair(box: Box) -> str:
-    return str(box.ask(op="repair", project="hello", token=uuid4)["state"])
+    return str(box.ask(op="repair", project="hello", token=uuid4().hex)["state"])
 
 
 @as_root
