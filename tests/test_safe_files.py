@@ -117,11 +117,15 @@ OPERATIONS: dict[str, Callable[[Path], Any]] = {  # what is done to way/file or 
     "snapshot of": lambda path: tree.snapshot(tree.scan(path / "tree"), path.parents[1] / "kept", None),
     "loosen": lambda path: tree.loosen(path / "tree"),
     "check_place": lambda path: tree.check_place(None, path / "tree"),
+    "take": lambda path: tree.take(path / "tree"),
+    "settle": lambda path: tree.settle(tree.take(saved(path)), path / "tree"),
+    "compare": lambda path: tree.compare(tree.take(saved(path)), path / "tree"),
     "tree.remove": lambda path: tree.remove(path / "tree"),
 }
 INNER = {"spot", "look", "open_file", "check_file", "change", "at", "error"}  # what these are made of
-TREE = {  # of archives and stages, which only root reaches, of what is open already, and of the list of mounts
+TREE = {  # of archives, stages and folders that only root reaches, of what is open already, and of the list of mounts
     "refuse_mounts", "cost", "is_whole", "rename", "grant", "place_in", "loosen_all", "set_aside",
+    "exchange", "is_below",
 }  # fmt: skip
 
 
