@@ -357,7 +357,7 @@ def estates(folder: Path, rounds: int) -> list[Row]:
     return [
         within(f"{what}start", *between(starts, against), 3),
         within(f"{what}status", *between(looks, against), 20),
-        plain(f"{what}push", *between(pushes, against)),
+        within(f"{what}push", *between(pushes, against), 1.1),
     ]
 
 
