@@ -29,6 +29,7 @@ need git git
 need setfacl acl
 need borg borgbackup
 need rsync rsync
+need sqlite3 sqlite3
 need strace strace
 need nft nftables
 need ssh openssh-client
