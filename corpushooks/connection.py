@@ -234,7 +234,7 @@ class Bell:
         os.close(wire)
 
     def ring(self) -> None:
-        """Wake who waits; whoever waits later does not wait."""
+        """Wake the thread that waits; a later wait returns at once."""
         self._rung = True
         if self.wire >= 0:
             os.eventfd_write(self.wire, 1)

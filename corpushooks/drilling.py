@@ -1,7 +1,7 @@
 """A drill: the newest backup is brought back aside, all of it, compared with what it was, and its dumps are loaded.
 
 A dump is the application's code. It is loaded into a server of its own, which ends with the drill: without network,
-with the rights of the application and no more, in a folder of that.
+with only the rights of the application, in a folder that belongs to it.
 """
 
 from __future__ import annotations
@@ -131,14 +131,8 @@ def _drilling(run: Run) -> Iterator[Drill]:
     engine = vault.engine(run.project.host, run.settings, run.start, run.project.name)
     name = restoring.chosen(engine.copies(check), run.project.name, run.request.target, hostname.fqdn())
     job = Drill(run, engine, name, check)
-    _clear(run)
-    try:
-        job.work.mkdir(mode=0o700, parents=True)
+    with saving.working(job.work, lambda: _clear(run)):
         yield job
-    except OSError as exc:
-        raise DoorError(f"{exc.filename or job.work}: {exc.strerror}") from exc
-    finally:
-        _clear(run)
 
 
 def prefix(project: Project) -> str:

@@ -157,6 +157,6 @@ class _Asking:
         return ""
 
     def _go_on(self) -> None:
-        """Raise CancelledError where it matters no more what is answered."""
+        """Raise CancelledError where the answer no longer matters."""
         if self.run.answered.is_set() or self.run.site.stopping or not is_held(self.run.look()):
             raise CancelledError("it is held no longer")

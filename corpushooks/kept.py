@@ -61,6 +61,6 @@ class Backups:
             db.execute("UPDATE backup SET drilled = ?, wrong = ? WHERE name = ?", (at, wrong, name))
 
     def forget(self, names: Collection[str]) -> None:
-        """Forget backups that are in the repository no more."""
+        """Forget backups that are no longer in the repository."""
         with self.store.change() as db:
             db.executemany("DELETE FROM backup WHERE name = ?", [(name,) for name in names])

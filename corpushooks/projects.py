@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from corpushooks import accounts, announce, disk, git, hostname, installer, layout, outside, rebuild, tree, wiring
@@ -12,28 +11,13 @@ from corpushooks.deployment import ProjectRow
 from corpushooks.errors import GitError, RefusedError, TreeError, UsageError
 from corpushooks.hints import Hint, command
 from corpushooks.history import History
+from corpushooks.operations.gives import Made
 from corpushooks.project import Host, Project, check_branch, check_environment
 from corpushooks.settings import Settings
 from corpushooks.text import differences
 
 URLS = ("code_url", "pillar_url")
 DEFAULT_FORMAT = git.FORMATS[0]
-
-
-@dataclass(frozen=True)
-class Made:
-    """What init did, and what to tell whoever asked for it."""
-
-    project: str
-    environment: str
-    branch: str
-    code_url: str
-    pillar_url: str
-    new: bool
-    notes: tuple[str, ...]
-    object_format: str = git.FORMATS[0]
-    changes: tuple[str, ...] = ()  # of a project that was there
-    commit: str = ""  # the first one, where an installer made it
 
 
 def init(
@@ -76,9 +60,11 @@ def init(
     places = urls(project, settings)
     if row is None and (wrong := announce.made(mine, history, project, env, head, places)):
         notes = [*notes, wrong]
-    changes = tuple(differences(_told(row.environment, row.branch), _told(env, head))) if row else ()
-    return Made(name, env, head, **places, new=row is None, notes=tuple(notes), commit=commit or "", changes=changes,
-                object_format=git.object_format(project.code_git))  # fmt: skip
+    changes = differences(_told(row.environment, row.branch), _told(env, head)) if row else []
+    return Made(
+        project=name, environment=env, branch=head, **places, new=row is None, notes=list(notes), commit=commit or "",
+        changes=changes, object_format=git.object_format(project.code_git),
+    )  # fmt: skip
 
 
 def _check_format(project: Project, hashed: str | None) -> None:

@@ -249,14 +249,10 @@ def _restoring(run: Run) -> Iterator[Restoring]:
     _check_parts(run)
     name = chosen(engine.copies(check), run.project.name, run.request.target, hostname.fqdn())
     job = Restoring(run, engine, name, check)
-    saving.clear(run)
     try:
-        job.work.mkdir(mode=0o700, parents=True)
-        yield job
-    except OSError as exc:
-        raise DoorError(f"{exc.filename or job.work}: {exc.strerror}") from exc
+        with saving.working(job.work, lambda: saving.clear(run)):
+            yield job
     finally:
-        saving.clear(run)
         clear(run)
 
 

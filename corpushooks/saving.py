@@ -11,7 +11,7 @@ import contextlib
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -223,14 +223,21 @@ def _saving(run: Run) -> Iterator[Saving]:
     engine = vault.engine(run.project.host, run.settings, run.start, run.project.name)
     wanted = keeping.of(release_cfg.last_cfg(run.project) or {"data_root": str(run.project.data)})
     job = Saving(run, engine, wanted, name, _check(run), began)
-    clear(run)
-    try:
-        job.work.mkdir(mode=0o700, parents=True)
+    with working(job.work, lambda: clear(run)):
         yield job
+
+
+@contextlib.contextmanager
+def working(folder: Path, clear: Callable[[], None]) -> Iterator[None]:
+    """Make a folder to work in, and clear it before and after; raise DoorError for what the system refuses."""
+    clear()
+    try:
+        folder.mkdir(mode=0o700, parents=True)
+        yield
     except OSError as exc:
-        raise DoorError(f"{exc.filename or job.work}: {exc.strerror}") from exc
+        raise DoorError(f"{exc.filename or folder}: {exc.strerror}") from exc
     finally:
-        clear(run)
+        clear()
 
 
 def clear(run: Run) -> None:

@@ -14,6 +14,7 @@ from corpushooks.cli.projects import init_
 from corpushooks.errors import ProcessError, UsageError
 from corpushooks.git import checkouts
 from corpushooks.history import open_store
+from corpushooks.operations.gives import Made
 from corpushooks.run import run
 from corpushooks.settings import load
 from corpushooks.site import open_site
@@ -50,7 +51,7 @@ def own(folder: Path, **files: str) -> Path:
     return folder
 
 
-def init_hello(box: Box, installed_by: str, name: str = "hello") -> projects.Made:
+def init_hello(box: Box, installed_by: str, name: str = "hello") -> Made:
     store = open_store(box.host)
     try:
         return projects.init(box.host, load(box.host.config_file), store, name, None, None, installed_by)

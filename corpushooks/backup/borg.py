@@ -110,7 +110,7 @@ class Borg:
             "BORG_BASE_DIR": str(self.state),
             "BORG_EXIT_CODES": LEGACY,
             "BORG_FILES_CACHE_SUFFIX": self.purpose,  # else the files of one project are forgotten over many others
-            "BORG_HOSTNAME_IS_UNIQUE": "yes",  # a lock that a dead process of this host left is taken away
+            "BORG_HOSTNAME_IS_UNIQUE": "yes",  # borg removes stale locks of dead processes on this host
             "BORG_PASSCOMMAND": shlex.join(["cat", str(self.passphrase)]),
             "BORG_RELOCATED_REPO_ACCESS_IS_OK": "no",
             "BORG_RSH": shlex.join(ssh),

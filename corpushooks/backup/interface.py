@@ -33,7 +33,7 @@ class Kept:
 
 
 class Start(Protocol):
-    """Starts a program in a session of its own; whoever gives it knows how to find that once we are killed."""
+    """Starts a program in a session of its own. Its caller can find that session after this process was killed."""
 
     def __call__(
         self, words: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str], stdout: int, stderr: int

@@ -69,7 +69,7 @@ def commit_files(path: Path, parent: str | None, files: Mapping[str, bytes | Non
 def checkout(work: Path, tree: Path, name: str | None, check: Check = endless, since: Since | None = None) -> None:
     """Make the folder `tree` exactly the commit `name` (None: empty). `work` is our git dir, under its lane's lock.
 
-    `since` is another commit and how this one differs from it, for whoever knows.
+    `since` is another commit and how this one differs from it, where the caller knows that.
     """
     tree.mkdir(parents=True, exist_ok=True)
     index = work / f"{tree.name}.index"

@@ -10,5 +10,6 @@ pushes    what git's hook asks
 requests  deployments and all that has their log: ask for one, follow it, cancel it, set, watch, run
 hosting   keys, projects, freezes: what concerns the host
 
-The table, what is asked and what is given are values: whoever asks loads no more. What is done is bound in `serving`.
+The table and the types of requests and results are plain values, and all that a client loads. `serving` binds each
+operation to the code that carries it out.
 """

@@ -71,7 +71,7 @@ def init(call: Call[asks.Init]) -> Report:
     lines += [f"changed {change}" for change in made.changes]
     lines += [f"note: {note}" for note in made.notes]
     access = ["Its configuration and secrets:", f"    git clone {made.pillar_url}"]
-    return Report(gives.Made(**asdict(made)), [*lines, "", *_next(call, made), "", *access])
+    return Report(made, [*lines, "", *_next(call, made), "", *access])
 
 
 def _note(call: Call[Any], project: str, what: str) -> None:
@@ -79,7 +79,7 @@ def _note(call: Call[Any], project: str, what: str) -> None:
     call.site.event("project", {"project": project, "what": what, "by": call.principal.who})
 
 
-def _next(call: Call[asks.Init], made: projects.Made) -> list[str]:
+def _next(call: Call[asks.Init], made: gives.Made) -> list[str]:
     """Return what a developer types next."""
     push = [f"git config remote.{made.environment}.push HEAD:refs/deploy/now", f"git push {made.environment}"]
     if not made.commit:
@@ -96,7 +96,7 @@ def _next(call: Call[asks.Init], made: projects.Made) -> list[str]:
     ]
 
 
-def _other_hash(made: projects.Made) -> list[str]:
+def _other_hash(made: gives.Made) -> list[str]:
     """Return how a repository is made that can push to one whose hash is not git's default."""
     if made.object_format == projects.DEFAULT_FORMAT:
         return []

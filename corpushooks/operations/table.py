@@ -373,11 +373,7 @@ OPERATIONS: Mapping[str, Operation] = {
                 (("NAME", words.CALLED), ("FILE", words.STDIN)),
                 2,
                 _flags("--read", "--push", "--admin", "--host", "--authority"),
-                values={
-                    "--project": ("P", NAME),
-                    "--expires": ("DAY", words.DAY),
-                    "--principal": ("PRINCIPAL", words.CALLED),
-                },
+                values=words.OF_KEY,
             ),
         ),
         Operation(
@@ -392,11 +388,7 @@ OPERATIONS: Mapping[str, Operation] = {
                 (("NAME", words.CALLED),),
                 1,
                 _flags("--read", "--push", "--admin", "--host", "--every-project"),
-                values={
-                    "--project": ("P", NAME),
-                    "--expires": ("DAY", words.DAY),
-                    "--principal": ("PRINCIPAL", words.CALLED),
-                },
+                values=words.OF_KEY,
             ),
         ),
         Operation(
