@@ -6,63 +6,72 @@ import contextlib
 import grp
 import time
 from collections import deque
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from corpushooks import hostname, log, notify, screen, view
-from corpushooks.deployment import FAILURES, RELEASING, Deployment
+from corpushooks.deployment import FAILURES, RELEASING, Deployment, ProjectRow, enabled
 from corpushooks.errors import CorpusError, LogError, UsageError
 from corpushooks.hints import command
 from corpushooks.history import History
 from corpushooks.keyring import Keyring
-from corpushooks.keys import PUSH
 from corpushooks.notice import FAILURE, HEALTHY, HELD, INIT, RECOVERY, SUCCESS, TEST, UNHEALTHY, Notice
 from corpushooks.project import Host, Project
-from corpushooks.push import enabled
+from corpushooks.rights import PUSH
 from corpushooks.settings import Settings
-from corpushooks.site import Run, Site
+from corpushooks.site import Site
 from corpushooks.vitals import FAILING, Vital
 
 LINES = 20  # of the log that are sent
 TEMPLATE = "notify.jinja"  # in .salt, and beside the host's settings
 
 
-def ended(run: Run) -> int:
-    """Tell how a deployment ended, where somebody wants to know; what is in the way of that is a warning.
+@dataclass(frozen=True)
+class Subject:
+    """A deployment that people are told of."""
 
-    Return how many were told.
-    """
-    if not run.settings.notify or not enabled(run.request, "notify"):
-        return 0
+    site: Site
+    settings: Settings
+    row: ProjectRow
+    deployment: Deployment
+    log: Path
+
+    @property
+    def project(self) -> Project:
+        return self.site.host.project(self.row.name)
+
+    @property
+    def is_wanted(self) -> bool:
+        return bool(self.settings.notify) and enabled(self.deployment.request, "notify")
+
+
+def ended(subject: Subject) -> tuple[int, str]:
+    """Tell how a deployment ended; return how many were told, and what was in the way of that, or nothing."""
     try:
-        event = _event(run)
+        event = _event(subject) if subject.is_wanted else None
         if event is None:
-            return 0
-        parcel = pack(run.settings, run.project, _told(run, event))
-        with run.site.effect("hand over a notice"):
-            wrong = _lacking() or _sent(run.project.host, parcel)
+            return 0, ""
+        parcel = pack(subject.settings, subject.project, _told(subject, event))
+        with subject.site.effect("hand over a notice"):
+            wrong = _lacking() or _sent(subject.site.host, parcel)
     except CorpusError as exc:
         wrong = exc.message
-    if wrong:
-        run.voice.warn(wrong)
-        return 0
-    return len(run.settings.notify)
+    return 0 if wrong else len(subject.settings.notify), wrong
 
 
-def held(run: Run) -> None:
-    """Tell that a deployment waits for confirmation; what is in the way of that is a warning."""
-    if not run.settings.notify or not enabled(run.request, "notify") or HELD not in run.settings.notify_on:
-        return
-    done = run.deployment
+def held(subject: Subject) -> str:
+    """Tell that a deployment waits for confirmation; return what was in the way of that, or nothing."""
+    if not subject.is_wanted or HELD not in subject.settings.notify_on:
+        return ""
+    done = subject.deployment
     until = time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(time.time() + (done.lease or 0)))
-    confirm = run.site.spell(command("confirm", done.project, done.number))
+    confirm = subject.site.spell(command("confirm", done.project, done.number))
     try:
-        said = replace(_told(run, HELD), log=(), command=confirm, until=until)
-        with run.site.effect("hold notice"):
-            wrong = _lacking() or _sent(run.project.host, pack(run.settings, run.project, said))
+        said = replace(_told(subject, HELD), log=(), command=confirm, until=until)
+        with subject.site.effect("hold notice"):
+            return _lacking() or _sent(subject.site.host, pack(subject.settings, subject.project, said))
     except CorpusError as exc:
-        wrong = exc.message
-    if wrong:
-        run.voice.warn(wrong)
+        return exc.message
 
 
 def _lacking() -> str:
@@ -76,12 +85,12 @@ def _sent(host: Host, parcel: notify.Parcel) -> str:
     return ""
 
 
-def _event(run: Run) -> str | None:
+def _event(subject: Subject) -> str | None:
     """Return what the end of a deployment is for those who are told, or None where they do not want to know."""
-    wanted = run.settings.notify_on
-    if run.deployment.state in FAILURES:
+    wanted = subject.settings.notify_on
+    if subject.deployment.state in FAILURES:
         return FAILURE if FAILURE in wanted else None
-    if RECOVERY in wanted and _recovered(run.site.history, run.deployment):
+    if RECOVERY in wanted and _recovered(subject.site.history, subject.deployment):
         return RECOVERY
     return SUCCESS if SUCCESS in wanted else None
 
@@ -92,18 +101,19 @@ def _recovered(history: History, done: Deployment) -> bool:
     return last is not None and last.state in FAILURES
 
 
-def _told(run: Run, event: str) -> Notice:
+def _told(subject: Subject, event: str) -> Notice:
     """Return what there is to tell of a deployment; its log and its reason hold no secret."""
-    done, first, last = run.deployment, "", deque[str](maxlen=LINES)
+    done, first, last = subject.deployment, "", deque[str](maxlen=LINES)
     with contextlib.suppress(LogError, OSError):
-        for text in screen.texts(log.read(run.voice.log.path), whole=False):
+        for text in screen.texts(log.read(subject.log), whole=False):
             first = first or text
             last.append(text)
     return Notice(
-        event=event, host=_host(run.settings), project=done.project, environment=run.row.environment,
+        event=event, host=_host(subject.settings), project=done.project, environment=subject.row.environment,
         number=done.number, outcome=view.outcome(done.state), what=first, who=done.request.who, key=done.request.key,
         via=done.request.via, seconds=done.took or 0.0, reason=done.reason,
-        log=tuple(last), command=run.site.spell(command("log", done.project, done.number)), branch=run.row.branch,
+        log=tuple(last), command=subject.site.spell(command("log", done.project, done.number)),
+        branch=subject.row.branch,
     )  # fmt: skip
 
 

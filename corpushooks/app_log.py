@@ -19,10 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from corpushooks import accounts, log, release, release_cfg, safe_files, services, units
+from corpushooks import accounts, app_units, log, release, safe_files, services, units
 from corpushooks.deployment import ProjectRow
 from corpushooks.errors import DoorError, RefusedError
-from corpushooks.hints import Hint
 from corpushooks.patience import Check
 from corpushooks.project import Project
 from corpushooks.redaction import Redactor
@@ -122,47 +121,17 @@ def show(site: Site, row: ProjectRow, wanted: Wanted, tell: Tell, check: Check) 
             _pump(some, secrets, tell, check, None if wanted.follow else LIMIT)
 
 
-def named(project: Project) -> services.Named:
-    """Return what the configuration names that Salt had last; raise RefusedError where that is nothing."""
-    cfg = release_cfg.last_cfg(project)
-    found = services.of(cfg) if cfg else services.Named((), ())
-    if not found.units and not found.files:
-        what = f"{project.name} names no units and no log files" if cfg else f"{project.name} was never deployed"
-        example = f'`units: [{project.name}.service]`, `logs: ["{{data_root}}/app.log"]`'
-        raise RefusedError(
-            what, hint=Hint(f"add {example} beside data, and deploy: ", services.HINT) if cfg else "git push first"
-        )
-    return found
-
-
-def is_supervised(project: Project) -> bool:
-    """Say whether units of a project can be asked for: systemd runs, and the host is the whole machine."""
-    return units.supervised() and not project.host.embedded
-
-
-def judged(site: Site, project: Project, names: Sequence[str]) -> Iterator[tuple[units.Unit, str]]:
-    """Yield units, and why each is not the project's, or nothing. Raise ProcessError."""
-    projects = [each.name for each in site.history.projects()]
-    for name in names:
-        unit = units.look(name)
-        if unit.loaded == "not-found":
-            yield unit, "there is no such unit"
-        else:
-            origin = services.Origin(unit.name, unit.file, unit.user)
-            yield unit, services.foreign(origin, project.user, project.name, projects)
-
-
 # where it comes from
 
 
 def _sources(site: Site, project: Project, wanted: Wanted, stack: ExitStack) -> tuple[list[Source], list[Line]]:
     """Return what is to be read, and notes on what is not."""
     names, notes, found = wanted.named.units, list[Line](), list[Source]()
-    if names and not is_supervised(project):
+    if names and not app_units.is_supervised(project):
         what = "on this host" if project.host.embedded else "here"
         notes += [Line(name, f"systemd does not run {what}: there is no journal of it", note=True) for name in names]
     elif names:
-        units_of = list(judged(site, project, names))
+        units_of = list(app_units.judged(site, project, names))
         notes += [Line(unit.name, f"it is not shown: {why}", note=True) for unit, why in units_of if why]
         if own := [unit.name for unit, why in units_of if not why]:
             found.append(_journal(own, wanted))

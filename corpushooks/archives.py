@@ -6,14 +6,13 @@ import shutil
 from pathlib import Path
 
 from corpushooks import git, tree
-from corpushooks.deployment import ProjectRow
+from corpushooks.deploying import Run
+from corpushooks.deployment import ProjectRow, enabled
 from corpushooks.errors import ProcessError, RefusedError
 from corpushooks.events import LEFT_OUT, NOTHING, Detail
 from corpushooks.progress import Mark
 from corpushooks.project import Project
-from corpushooks.push import enabled
 from corpushooks.run import attend
-from corpushooks.site import Run
 
 ENLARGE_LIMIT = 600.0  # seconds that the command which makes room may take
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from corpushooks import assigned, cfg_keys, config, git, inspection, release, release_cfg, survey
+from corpushooks import assigned, cfg_keys, config, git, inspection, release, release_cfg, survey, variables
 from corpushooks.assigned import Change, Given, Put
 from corpushooks.checks.finding import Finding
 from corpushooks.deployment import REFUSED, Deployment, ProjectRow
-from corpushooks.errors import ConfigError, CorpusError, RefusedError, UsageError
+from corpushooks.errors import ConfigError, CorpusError, UsageError
 from corpushooks.hints import command
-from corpushooks.project import Project
 from corpushooks.redaction import LEAST
 from corpushooks.release import Release, Unheard
 from corpushooks.settings import Settings
@@ -46,36 +44,13 @@ class Below:
         return release_cfg.cfg_of(replace(self.layers, given=given), self.found, self.settings)
 
 
-def given(site: Site, row: ProjectRow, commit: str | None) -> Given:
-    """Return what is set in a commit of pillar.git; raise CorpusError where its file is not ours, or damaged."""
-    project = site.host.project(row.name)
-    content = git.content(project.pillar_git, commit, assigned.FILE) if commit else None
-    other = content is None and commit and assigned.FILE in _names(project, commit)  # a folder, a link
-    if other or (content is not None and not assigned.is_ours(content)):
-        raise RefusedError(
-            f"{assigned.FILE} in pillar.git was not written by corpus set",
-            hint=f"rename it there; or, if it was, restore its first line: git log -p {assigned.FILE}",
-        )
-    return assigned.load(content)
-
-
-def _names(project: Project, commit: str) -> Iterable[str]:
-    return git.folder(git.listing(project.pillar_git, commit), "") or ()
-
-
-def head(site: Site, row: ProjectRow) -> tuple[str, str | None]:
-    """Return the branch of pillar.git, and the commit that it names."""
-    ref = f"refs/heads/{row.branch}"
-    return ref, git.ref(site.host.project(row.name).pillar_git, ref)
-
-
 def make(site: Site, row: ProjectRow, change: Change, who: str) -> Made | None:
     """Make the commit that a change asks for, on top of the branch; return None where nothing would differ.
 
     Raise CorpusError where a pushed one would be refused.
     """
-    project, (ref, base) = site.host.project(row.name), head(site, row)
-    old = given(site, row, base)
+    project, (ref, base) = site.host.project(row.name), variables.head(site, row)
+    old = variables.given(site, row, base)
     missing = [drop for drop in change.drops if not assigned.is_there(old.data, drop)]
     if missing or change.puts:
         new = _judged(site, row, base, old, change, missing)
@@ -167,7 +142,7 @@ def store(site: Site, row: ProjectRow, made: Made) -> str:
 
 def was_overtaken(site: Site, row: ProjectRow, made: Made, deployment: Deployment) -> bool:
     """Say whether a commit was refused since the branch was moved meanwhile."""
-    return deployment.state == REFUSED and head(site, row)[1] not in (made.base, made.commit)
+    return deployment.state == REFUSED and variables.head(site, row)[1] not in (made.base, made.commit)
 
 
 def ahead(site: Site, row: ProjectRow) -> Deployment | None:
@@ -187,10 +162,3 @@ def remarks(site: Site, row: ProjectRow, puts: Sequence[Put]) -> list[str]:
         elif text and each.secret and len(each.value) < LEAST:
             said.append(f"{each.key} has fewer than {LEAST} characters: it is not removed from logs")
     return said
-
-
-def listed(site: Site, row: ProjectRow) -> Mapping[str, Any]:
-    """Return what is set in the newest commit of pillar.git, for people: secrets are masked."""
-    found = given(site, row, head(site, row)[1])
-    redactor = release.redactor_of(site.settings_of(row))
-    return dict(redactor.masked(found.masked(found.data)))

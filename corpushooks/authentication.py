@@ -8,57 +8,27 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import structlog
 
-from corpushooks import git, layout, lookup
+from corpushooks import lookup
 from corpushooks.connection import Connection
-from corpushooks.errors import CorpusError, GitError, RefusedError, UsageError
+from corpushooks.errors import CorpusError, RefusedError, UsageError
 from corpushooks.hints import command
 from corpushooks.history import History
 from corpushooks.keyring import Keyring
-from corpushooks.keys import ADMIN, ANY, HOST, RIGHTS, Key, levels
+from corpushooks.keys import Key
 from corpushooks.operations.asks import Admit
+from corpushooks.principal import Principal
 from corpushooks.project import Host
-from corpushooks.rights import Caller, Rights
+from corpushooks.rights import RIGHTS, Rights
 from corpushooks.run import ancestors, start_time
 from corpushooks.settings import Settings
 from corpushooks.text import one_line
 
 WHOAMI = command("whoami")
 ENDED = RefusedError("this session is over, or its key is no longer here", hint="connect again")
-
-
-@dataclass(frozen=True)
-class Principal:
-    """Who asks: an account of this machine, or whoever came with a key."""
-
-    who: str
-    rights: Rights
-    caller: Caller
-    key: Key | None = None
-    project: str = ""  # a key's session is for one, or asks of all
-
-    def may(self, project: str, right: str) -> bool:
-        """Say whether a principal has a right on a project, which need not exist."""
-        if self.key:
-            return self.project in ("", project) and not self.key.refusal(right, project)
-        if right in (ADMIN, HOST):
-            return self.rights.everything(self.caller)
-        return self.rights.may(self.caller, project)
-
-    def admin(self, project: str) -> bool:
-        """Say whether a principal may insist where a project is frozen, and see its secrets."""
-        return self.may(project, ADMIN)
-
-    def may_all(self, right: str) -> bool:
-        """Say whether a principal has a right on every project, also on those that are yet to be made."""
-        if self.key:
-            general = levels(self.key).get(ANY, -1)
-            return self.project == "" and not self.key.refusal(right) and general >= RIGHTS.index(right)
-        return self.rights.everything(self.caller)
 
 
 @dataclass(frozen=True)
@@ -106,17 +76,7 @@ class Authentication:
         self._check(key, needed, project)
         _forget_the_dead(ring)
         made = ring.admit(key, who, needed, project, (connection.pid, start))
-        told = {"admission": made.token, "who": who, "may": key.may, "expires": key.expires}
-        return {**told, **self._paths(project, asked)}
-
-    def _paths(self, project: str, asked: Admit) -> dict[str, str]:
-        """Return where git reads a repository, where it pushes to it, and what to say before the first push."""
-        if not project:
-            return {}
-        found, repo = self.host.project(project), asked.repo
-        path = layout.repo_path(found, repo)
-        note = _of_first_push(project, path)
-        return {"path": str(path), "entrance": str(layout.entrance(found, repo)), "note": note}
+        return {"admission": made.token, "who": who, "may": key.may, "expires": key.expires}
 
     def _check(self, key: Key, right: str, project: str) -> None:
         if project and (key.refusal(RIGHTS[0], project) or self.history.project(project) is None):
@@ -125,18 +85,6 @@ class Authentication:
             raise RefusedError(f"unknown project {project!r} for the key {key.name}", hint=WHOAMI)
         if why := key.refusal(right, project):
             raise RefusedError(f"the key {key.name}: {why}", hint=WHOAMI)
-
-
-def _of_first_push(project: str, path: Path) -> str:
-    """Say by which hash the commits of an empty repository are to be named: what git says there helps nobody.
-
-    The client fails before it says anything of its own, so it is said to everybody.
-    """
-    try:
-        hashed = git.object_format(path) if git.is_empty(path) else ""
-    except GitError:
-        return ""
-    return hashed and f'note: {project} is {hashed}; a "protocol error" means that your repository is not'
 
 
 def _warn(exc: CorpusError) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from corpushooks import outside
+from corpushooks.deploying import Run
 from corpushooks.events import NOTHING, Detail, Item, listed
 from corpushooks.progress import Mark
-from corpushooks.site import Run
 from corpushooks.text import shown
 
 

@@ -11,21 +11,18 @@ from corpushooks.claims import PORT, Claim, Held
 from corpushooks.errors import RefusedError
 from corpushooks.hints import Hint, command
 from corpushooks.project import Project
-from corpushooks.site import Run, Site
+from corpushooks.site import Site
 
 
-def claim(run: Run, cfg: Mapping[str, Any]) -> None:
-    """Claim what a cfg names; raise RefusedError where something of it is not free. A plan only says so."""
+def claim(site: Site, project: Project, number: int, cfg: Mapping[str, Any], *, dry: bool) -> RefusedError | None:
+    """Claim what a cfg names for a deployment, unless it is `dry`; return why something of it is not free, or None."""
     wanted = claims.of(cfg)
-    refused = refusal(run.site, run.project, cfg, wanted)
-    if refused is None and not run.request.sort.dry:
-        with run.site.effect("claim"):
-            other = run.site.history.claim(run.project.name, run.deployment.number, wanted)
-        refused = _refused(run.project, cfg, other) if other else None
-    if refused and run.request.sort.dry:
-        run.voice.warn(f"{refused.message}: a push is refused")
-    elif refused:
-        raise refused
+    refused = refusal(site, project, cfg, wanted)
+    if refused or dry:
+        return refused
+    with site.effect("claim"):
+        other = site.history.claim(project.name, number, wanted)
+    return _refused(project, cfg, other) if other else None
 
 
 def refusal(

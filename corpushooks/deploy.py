@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from corpushooks import (
-    announce,
     archives,
     beyond,
     git,
@@ -26,6 +25,7 @@ from corpushooks import (
     trees,
     wiring,
 )  # fmt: skip
+from corpushooks.deploying import Run
 from corpushooks.deployment import (
     BROKEN,
     DECIDES,
@@ -54,7 +54,6 @@ from corpushooks.events import Complained, Noted, Traced, Warned
 from corpushooks.hints import Advice, Hint, command
 from corpushooks.procedure import OnFailure, Procedure, Step
 from corpushooks.progress import NOWHERE
-from corpushooks.site import Run
 from corpushooks.text import one_line
 
 PROCEDURE = Procedure(
@@ -273,7 +272,7 @@ def _break(run: Run, why: str, help_first: Advice) -> None:
     run.move(BROKEN)
     said = Hint(help_first or command("log", name, number), ", then ", command("repair", name))
     run.voice.tell(run.verdict(why, said))
-    announce.ended(run)
+    run.announce()
 
 
 def repair(run: Run) -> None:

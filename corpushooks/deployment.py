@@ -301,3 +301,8 @@ class ChildRow:
     pid: int
     start: int
     pgid: int
+
+
+def enabled(request: Request, step: str) -> bool:
+    """Say whether a request wants a step."""
+    return (not request.only or step in request.only) and step not in request.skip

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from corpushooks import accounts, announce, archives, hostname, keeping, restoring, saving, servers, tree, vault
+from corpushooks import accounts, archives, hostname, keeping, restoring, saving, servers, tree, vault
 from corpushooks import backup as door
+from corpushooks.deploying import Run
 from corpushooks.deployment import DONE
 from corpushooks.errors import CancelledError, CorpusError, DoorError, RefusedError, UsageError
 from corpushooks.events import Detail, Drilled, Item, listed
@@ -27,7 +28,6 @@ from corpushooks.procedure import Procedure, Step
 from corpushooks.progress import Mark
 from corpushooks.project import Project
 from corpushooks.run import Account
-from corpushooks.site import Run
 from corpushooks.tree import Fingerprint
 
 PLACES = Path("/var/tmp")
@@ -119,7 +119,7 @@ def _fail(run: Run, name: keeping.Name | None, cause: CorpusError) -> None:
     if not isinstance(cause, CancelledError):
         Backups(run.site.history).drilled(str(name), time.time(), run.voice.hide(cause.message))
     run.fail(cause)
-    announce.ended(run)
+    run.announce()
 
 
 @contextlib.contextmanager

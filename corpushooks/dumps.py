@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import quote
 
 from corpushooks import accounts, safe_files, tree
@@ -18,14 +19,25 @@ from corpushooks.errors import DoorError, ProcessError, RefusedError
 from corpushooks.keeping import MYSQL, POSTGRESQL, SQLITE, Database
 from corpushooks.patience import Check, endless
 from corpushooks.project import Project
-from corpushooks.run import DEVNULL, Account, attend
-from corpushooks.site import Run
+from corpushooks.run import DEVNULL, Account, Child, attend
 
 SERVER = "postgres"  # the account that PostgreSQL knows without a password
 HEADS = {POSTGRESQL: b"PGDMP", SQLITE: b"SQLite format 3\0"}
 ENDS = {MYSQL: b"-- Dump completed"}  # the last line, or the dump was cut off
 TAIL = 4096
 BUSY = 60_000  # milliseconds that SQLite waits for who writes
+
+
+class Starter(Protocol):
+    """A deployment that starts programs, which are found and stopped where it is killed."""
+
+    @property
+    def project(self) -> Project: ...
+
+    def start(
+        self, words: Sequence[str | Path], *, cwd: Path = ..., env: Mapping[str, str] | None = None,
+        stdin: int = DEVNULL, stdout: int = DEVNULL, stderr: int = DEVNULL, account: Account | None = None,
+    ) -> Child[bytes]: ...  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,7 +50,7 @@ class Program:
     writes: bool = False
 
 
-def dump(run: Run, one: Database, to: Path, limit: float, check: Check) -> None:
+def dump(run: Starter, one: Database, to: Path, limit: float, check: Check) -> None:
     """Write the dump of a database to a new file of ours; raise DoorError, or what `check` raises, and leave none."""
     try:
         with _program(run.project, one, to.parent) as program:
@@ -130,7 +142,7 @@ def _sqlite(project: Project, one: Database) -> Program:
     return Program(["sqlite3", "-batch", "-bail", where, f".timeout {BUSY}", ".backup dump"], {}, account, writes=True)
 
 
-def _to_file(run: Run, program: Program, to: Path, limit: float, check: Check) -> None:
+def _to_file(run: Starter, program: Program, to: Path, limit: float, check: Check) -> None:
     with open(to, "xb", opener=_private) as file:
         _run(run, program, Path("/"), file.fileno(), limit, check)
         os.fsync(file.fileno())
@@ -140,7 +152,7 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
-def _in_folder(run: Run, program: Program, to: Path, limit: float, check: Check) -> None:
+def _in_folder(run: Starter, program: Program, to: Path, limit: float, check: Check) -> None:
     """Run what writes a file itself, as another account, in a folder that only that and we can enter."""
     place = folder_of(run.project)
     tree.remove(place, check)
@@ -174,7 +186,7 @@ def _take(path: Path, to: Path, check: Check) -> None:
 
 
 def _run(
-    run: Run, program: Program, cwd: Path, stdout: int, limit: float, check: Check, stdin: int = DEVNULL
+    run: Starter, program: Program, cwd: Path, stdout: int, limit: float, check: Check, stdin: int = DEVNULL
 ) -> None:  # fmt: skip
     """Run a program to its end; raise ProcessError with what it complains of."""
     with tempfile.TemporaryFile() as errors:
@@ -207,7 +219,7 @@ def digest(path: Path, check: Check) -> str:
 # back
 
 
-def load(run: Run, one: Database, path: Path, before: Path, limit: float) -> None:
+def load(run: Starter, one: Database, path: Path, before: Path, limit: float) -> None:
     """Load a dump into its database; where that fails it is as it was, of which `before` is the dump.
 
     PostgreSQL does that in one transaction. MariaDB has none for tables: there `before` is loaded again. Nobody cancels
@@ -230,7 +242,7 @@ def load(run: Run, one: Database, path: Path, before: Path, limit: float) -> Non
 RESTORING = ("--clean", "--if-exists", "--single-transaction", "--exit-on-error", "--no-password")
 
 
-def _load(run: Run, one: Database, path: Path, limit: float) -> None:
+def _load(run: Starter, one: Database, path: Path, limit: float) -> None:
     with path.open("rb") as file:
         if one.kind == POSTGRESQL:
             program = _postgresql(run.project, one)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from corpushooks import hold, log, screen, view
+from corpushooks import lease, log, screen, view
 from corpushooks.app_log import Line, Wanted
 from corpushooks.connection import Connection, PeerGone
 from corpushooks.deployment import HELD, Deployment
@@ -166,7 +166,7 @@ def _say_waiting(lanes: Lanes, connection: Connection, deployment: Deployment, s
     if ahead.state == HELD:
         text += ", which waits for confirmation"
     if text != said:
-        until = f" until {view.clock(time.time() + hold.lease_of(ahead).left())}" if ahead.state == HELD else ""
+        until = f" until {view.clock(time.time() + lease.lease_of(ahead).left())}" if ahead.state == HELD else ""
         since = time.time() - (ahead.started or ahead.queued)
         connection.send(say=f"{text}{until}, {view.ago(since)}")
     return text
@@ -187,7 +187,7 @@ def _say_no_place(lanes: Lanes, connection: Connection, said: str) -> str:
 def _heartbeat(lanes: Lanes, now: Deployment) -> str:
     """Say what runs, for how long, and what it wrote last."""
     if now.state == HELD:
-        return heartbeat(view.outcome(HELD), f"{view.lasting(hold.lease_of(now).left())} left to confirm it", "")
+        return heartbeat(view.outcome(HELD), f"{view.lasting(lease.lease_of(now).left())} left to confirm it", "")
     steps = lanes.site.history.steps(now)
     since = view.lasting(time.time() - (now.started or now.queued))
     run = lanes.at_work(now)

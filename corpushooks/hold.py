@@ -12,24 +12,19 @@ import time
 from dataclasses import dataclass, field
 
 from corpushooks import announce, health, steps
+from corpushooks.deploying import Run
 from corpushooks.deployment import HELD, QUEUED, ROLLING_BACK, RUNNING, Deployment, state_of
 from corpushooks.errors import CancelledError, CorpusError, RefusedError, StateError, StepError, StoppingError
 from corpushooks.events import Detail, HealthAsked, Held
 from corpushooks.hints import command
-from corpushooks.lease import Lease
+from corpushooks.lease import Lease, lease_of
 from corpushooks.progress import Mark
-from corpushooks.site import Run
 from corpushooks.text import shortened
 from corpushooks.view import count
 
 LOOK = 0.5  # seconds after which it is looked what was said, where nobody wakes us
 EVERY = 10.0  # seconds between two rounds of health checks, unless `health_every` is less
 LONGEST = 60.0  # seconds that one of them may take
-
-
-def lease_of(deployment: Deployment) -> Lease:
-    """Return how long a deployment is held."""
-    return Lease(deployment.lease or 0.0, deployment.boot or "", deployment.until or 0.0)
 
 
 def is_held(deployment: Deployment) -> bool:
@@ -63,7 +58,8 @@ def hold(run: Run, mark: Mark) -> Detail:
         steps.conclude(run, run.deadline.patience())
         with run.site.effect("hold record"):
             _record(run)
-        announce.held(run)
+        if wrong := announce.held(run.subject):
+            run.voice.warn(wrong)
     confirm = command("confirm", run.project.name, run.deployment.number)
     left = lease_of(run.deployment).left()
     run.voice.tell(Held(math.ceil(left), round(time.time() + left, 3), run.spell(confirm)))

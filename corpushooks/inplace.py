@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 
-from corpushooks import claiming, edits, prepare, release, release_checks, steps, survivors, wiring
+from corpushooks import edits, prepare, release, release_checks, steps, survivors, wiring
+from corpushooks.deploying import Run
 from corpushooks.deployment import DONE
 from corpushooks.errors import BrokenError, CorpusError, DoorError, RefusedError, StepError, UsageError
 from corpushooks.events import NOTHING, Detail
@@ -16,7 +17,6 @@ from corpushooks.hints import Hint, command
 from corpushooks.procedure import Procedure, Step
 from corpushooks.progress import Mark
 from corpushooks.release import Release
-from corpushooks.site import Run
 
 EDITED = "edited"  # in a project's minion_dir: what Salt reads
 
@@ -67,7 +67,7 @@ def _wire(run: Run, mark: Mark) -> Detail:
     run.salt.open(found)
     prepare.check_syntax(run, found, hint="mend it, and save it again")
     steps.open_session(run, found)
-    claiming.claim(run, run.salt.cfg.values if run.salt.cfg else {})
+    prepare.claim(run, run.salt.cfg.values if run.salt.cfg else {})
     run.foresees = True
     return NOTHING
 

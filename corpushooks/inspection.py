@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from corpushooks import assigned, config, git, hold, parts, release, release_cfg, view
+from corpushooks import assigned, config, git, lease, parts, release, release_cfg, view
 from corpushooks import tree as trees
 from corpushooks.deployment import DEPLOYING, HELD, Deployment, ProjectRow, Request
 from corpushooks.errors import CorpusError, Fault, GitError, LogError, SaltError
@@ -73,7 +73,7 @@ def _shown(deployment: Deployment | None) -> gives.Deployment | None:
 
 def _open(deployment: Deployment) -> gives.Open:
     """Return a deployment that has not ended; of one that is held, how many seconds are left to confirm it."""
-    left = hold.lease_of(deployment).left() if deployment.state == HELD else None
+    left = lease.lease_of(deployment).left() if deployment.state == HELD else None
     return gives.Open(**deployment.as_json(), left=left)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from corpushooks.errors import UsageError
 from corpushooks.hints import Hint, command
-from corpushooks.keys import Grant, Key
+from corpushooks.keys import Key
+from corpushooks.rights import Grant
 from corpushooks.store import Connection, Row, Store
 
 

@@ -17,10 +17,8 @@ from dataclasses import dataclass, replace
 
 from corpushooks.errors import RefusedError, UsageError
 from corpushooks.hints import Hint, command
-from corpushooks.project import check_name
-from corpushooks.text import shown
+from corpushooks.rights import HOST, PUSH, RIGHTS, Grant
 
-READ, PUSH, ADMIN, HOST = RIGHTS = ("read", "push", "admin", "host")  # each may what those before it may
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
 PRINCIPAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]*")
 KINDS = frozenset({
@@ -31,21 +29,6 @@ RSA_BITS = 2048  # at least
 CERTIFICATE = "-cert-v01@openssh.com"
 PARTS_BEFORE_SERIAL = {"ssh-rsa": 2, "ssh-ed25519": 1}  # of a public key within a certificate; else 2, 3 for sk-ecdsa
 DAY = 86400.0
-
-
-@dataclass(frozen=True)
-class Grant:
-    """A right, on some projects or on all."""
-
-    right: str
-    projects: tuple[str, ...] = ()  # none named: all
-
-    def covers(self, project: str) -> bool:
-        """Say whether this is about a project; "" is any."""
-        return not project or not self.projects or project in self.projects
-
-    def __str__(self) -> str:
-        return f"{self.right} {' '.join(self.projects) or 'every project'}"
 
 
 @dataclass(frozen=True)
@@ -283,13 +266,6 @@ def check_key_name(name: str) -> str:
     return name
 
 
-def check_right(right: str) -> str:
-    """Return `right` if it is one; raise UsageError."""
-    if right not in RIGHTS:
-        raise UsageError(f"{shown(right, 40)!r} is not a right", hint=f"the rights are: {' '.join(RIGHTS)}")
-    return right
-
-
 def check_grants(key: Key) -> None:
     """Raise UsageError where a key has a right on some projects that is about the whole host."""
     for grant in key.grants:
@@ -307,11 +283,6 @@ def check_within(own: Key, given: Key) -> None:
     if own.expires is not None and (given.expires is None or given.expires > own.expires):
         until = command("key", "set", given.name, "--expires", last_day(own.expires))
         raise RefusedError(f"you cannot give more time than your key has: it expires on {own.told['expiry']}", until)
-
-
-def check_projects(names: Sequence[str]) -> tuple[str, ...]:
-    """Return names of projects, each once; raise UsageError. A project need not exist yet."""
-    return tuple(dict.fromkeys(map(check_name, names)))
 
 
 def check_principals(names: Sequence[str]) -> tuple[str, ...]:

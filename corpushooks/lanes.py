@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from corpushooks import deploy, git, hold, log, pillars, recovery, release, tree
+from corpushooks.deploying import Run
 from corpushooks.deployment import (
     BROKEN,
     CANCELLED,
@@ -36,7 +37,7 @@ from corpushooks.errors import (
 from corpushooks.events import Traced, Verdict
 from corpushooks.hints import command
 from corpushooks.locks import Semaphore, locked
-from corpushooks.site import Run, Site
+from corpushooks.site import Site
 from corpushooks.text import one_line
 
 STOPPED = "the daemon, which was told to stop"  # who cancelled a deployment

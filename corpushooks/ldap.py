@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from corpushooks.errors import ConfigError
-from corpushooks.keys import HOST, RIGHTS, Grant, check_projects
+from corpushooks.rights import HOST, RIGHTS, Grant, check_projects
 from corpushooks.schema import (
     BOOLEAN,
     PROGRAM,

@@ -9,6 +9,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from corpushooks.deployment import Deployment
+
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -43,3 +45,8 @@ def boot() -> str:
 def now() -> float:
     """Return the seconds since that."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def lease_of(deployment: Deployment) -> Lease:
+    """Return how long a deployment is held."""
+    return Lease(deployment.lease or 0.0, deployment.boot or "", deployment.until or 0.0)

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from corpushooks import git, projects, tree
+from corpushooks import address, git, tree
 from corpushooks.deployment import ProjectRow
 from corpushooks.errors import ConfigError, CorpusError, Fault, GitError
 from corpushooks.hints import Advice, Hint, command
@@ -201,7 +201,7 @@ def _bring(patient: Patient, repo: str, live: str, empty: bool, exc: GitError) -
         return f"chmod -R u+rwX {shlex.quote(str(path))}"
     if not empty:
         return away(path, command("init", patient.row.name))
-    url = projects.url(patient.project, repo, patient.settings)
+    url = address.url(patient.project, repo, patient.settings)
     return f"git push {shlex.quote(url)} {live}:refs/heads/{patient.row.branch}"
 
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from corpushooks import git, prepare, progress, release, release_cfg, view
+from corpushooks.deploying import Run
 from corpushooks.deployment import DONE
 from corpushooks.errors import CorpusError, ProcessError
 from corpushooks.events import Item, SlsBegan, listed
 from corpushooks.release import Release
 from corpushooks.run import run as run_program
-from corpushooks.site import Run
 from corpushooks.sls import Result
 from corpushooks.text import clean, shown
 

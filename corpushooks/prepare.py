@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from corpushooks import (
     apt,
@@ -24,17 +25,18 @@ from corpushooks import (
     view,
 )
 from corpushooks.checks.finding import Finding, errors, warnings
-from corpushooks.deployment import DEPLOYED, PILLAR, Deployment, ProjectRow, Request, Revision
+from corpushooks.deploying import Run
+from corpushooks.deployment import DEPLOYED, PILLAR, Deployment, ProjectRow, Request, Revision, enabled
 from corpushooks.errors import BrokenError, GitError, RefusedError, SaltError, UsageError
 from corpushooks.events import Complained, Item, listed
 from corpushooks.hints import Hint, command
 from corpushooks.project import Project
-from corpushooks.push import NOW, PLAN, enabled, select
+from corpushooks.push import NOW, PLAN, select
 from corpushooks.release import Release
 from corpushooks.release_cfg import Inputs
 from corpushooks.salt import Session
 from corpushooks.settings import Settings
-from corpushooks.site import Run, Site
+from corpushooks.site import Site
 
 HOLD = 300.0  # seconds that a deployment is held where neither request nor settings say how long
 CHOICE = 100  # deployments of which those are named that can be returned to
@@ -262,7 +264,17 @@ def _claim(run: Run, found: Release) -> None:
     whole = release.beside(run.project, run.row.environment, folder, found.salt, found.pillar)
     with run.site.engine.session(whole.minion(run.settings), release.Unheard(run.voice.redactor)) as session:
         read = release_cfg.layers(session, inputs(run, whole, "", run.deadline.left()))
-    claiming.claim(run, release_cfg.cfg_of(read, whole, run.settings).values)
+    claim(run, release_cfg.cfg_of(read, whole, run.settings).values)
+
+
+def claim(run: Run, cfg: Mapping[str, Any]) -> None:
+    """Claim what a cfg names; raise RefusedError where something of it is not free. A plan only says so."""
+    dry = run.request.sort.dry
+    refused = claiming.claim(run.site, run.project, run.deployment.number, cfg, dry=dry)
+    if refused and not dry:
+        raise refused
+    if refused:
+        run.voice.warn(f"{refused.message}: a push is refused")
 
 
 def inputs(run: Run, found: Release, chrono: str, timeout: float | None = None) -> Inputs:

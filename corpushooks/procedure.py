@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from corpushooks.deploying import Run
 from corpushooks.deployment import DECIDES, RUNNING, TOUCHES
 from corpushooks.events import Detail, StepBegan, StepEnded
 from corpushooks.progress import NOWHERE, Mark
-from corpushooks.site import Run
 
 
 class OnFailure(Enum):

@@ -6,7 +6,20 @@ import shlex
 import tempfile
 from pathlib import Path
 
-from corpushooks import accounts, announce, disk, git, hostname, installer, layout, outside, rebuild, tree, wiring
+from corpushooks import (
+    accounts,
+    address,
+    announce,
+    disk,
+    git,
+    hostname,
+    installer,
+    layout,
+    outside,
+    rebuild,
+    tree,
+    wiring,
+)
 from corpushooks.deployment import ProjectRow
 from corpushooks.errors import GitError, RefusedError, TreeError, UsageError
 from corpushooks.hints import Hint, command
@@ -16,7 +29,6 @@ from corpushooks.project import Host, Project, check_branch, check_environment
 from corpushooks.settings import Settings
 from corpushooks.text import differences
 
-URLS = ("code_url", "pillar_url")
 DEFAULT_FORMAT = git.FORMATS[0]
 
 
@@ -57,7 +69,7 @@ def init(
         notes = [*notes, f"ssh key of {project.user}: {accounts.make_key(project, hostname.fqdn())}"]
     wiring.wire(project, env)
     disk.flush_all(host.state_dir, project.dir, host.salt_dir, host.pillar_dir)
-    places = urls(project, settings)
+    places = address.urls(project, settings)
     if row is None and (wrong := announce.made(mine, history, project, env, head, places)):
         notes = [*notes, wrong]
     changes = differences(_told(row.environment, row.branch), _told(env, head)) if row else []
@@ -98,19 +110,6 @@ def _first_tree(project: Project, environment: str, branch: str, installed_by: s
     if not sample.exists():  # where cfg.installer is from
         sample.write_text(f"makina-projects.{project.name}:\n  installer: {found.name}\n")
     return made
-
-
-def url(project: Project, repo: str, settings: Settings) -> str:
-    """Return where to push a repository of a project."""
-    if project.host.embedded:
-        return str(layout.repo_path(project, repo))
-    end = ".pillar" if repo == "pillar" else ""
-    return f"ssh://{settings.account}@{settings.address or hostname.fqdn()}/{project.name}{end}"
-
-
-def urls(project: Project, settings: Settings) -> dict[str, str]:
-    """Return where to push the code and the pillar of a project."""
-    return dict(zip(URLS, (url(project, repo, settings) for repo in layout.REPOS), strict=True))
 
 
 def rename_branch(project: Project, history: History, row: ProjectRow, branch: str) -> list[str]:

@@ -113,11 +113,6 @@ def _steps(names: Sequence[str], option: str) -> tuple[str, ...]:
     return tuple(known)
 
 
-def enabled(request: Request, step: str) -> bool:
-    """Say whether a request wants a step."""
-    return (not request.only or step in request.only) and step not in request.skip
-
-
 def judge(
     repo: str, branch: str, commands: Sequence[Command], given: Sequence[str], *, atomic: bool,
     deploy_pillar: bool = False,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from corpushooks import deploy, git, hold, prepare, restoring, steps, trees
+from corpushooks import deploy, git, lease, prepare, restoring, steps, trees
+from corpushooks.deploying import Run
 from corpushooks.deployment import DEPLOYED, FAILED, HELD, HOLDS, ROLLED_BACK, ROLLING_BACK, RUNNING, Deployment
 from corpushooks.errors import CorpusError, RefusedError, StepError
 from corpushooks.events import Warned
 from corpushooks.procedure import decided, touched
 from corpushooks.run import start_time, stop_group
-from corpushooks.site import Run, Site
+from corpushooks.site import Site
 
 INTERRUPTED = "the daemon was stopped or the host went down"
 
@@ -34,7 +35,7 @@ def recover(run: Run) -> None:
     if run.deployment.state == RUNNING:
         _recover_running(run, begun)
     elif run.deployment.state == HELD:
-        if not hold.lease_of(run.deployment).survived:
+        if not lease.lease_of(run.deployment).survived:
             git.distrust(run.project.work_git)
         deploy.go_on(run, deploy.HOLDING.from_step(HOLDS))
     elif run.deployment.state == ROLLING_BACK:

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from corpushooks import assigned, assigning, command, figures, git, hints, inspection, log, parts, projects, tree, view
+from corpushooks import address, assigned, command, figures, git, hints, inspection, log, parts, tree, view
 from corpushooks.deployment import Deployment, ProjectRow
 from corpushooks.errors import ConfigError, CorpusError, DoorError, Fault, LogError, UsageError
 from corpushooks.hints import Advice, Hint
@@ -31,6 +31,7 @@ from corpushooks.operations.gives import (
 from corpushooks.ran import Commands
 from corpushooks.site import Site
 from corpushooks.text import shown
+from corpushooks.variables import listed
 
 NONE = Hint("no projects: ", hints.command("init", "NAME"))
 MOST = 1_000_000  # deployments that are told of
@@ -58,7 +59,7 @@ def status(site: Site, rows: Sequence[ProjectRow], spell: Spell, *, urls: bool, 
     """Tell what is live, and what runs or waits; with `urls` where to push and where it answers; `one`: one project."""
     found, lines = [], []
     for row in rows:
-        places = projects.urls(site.host.project(row.name), site.settings) if urls else {}
+        places = address.urls(site.host.project(row.name), site.settings) if urls else {}
         answers = site.history.addresses(row.name) if urls else []
         seen = inspection.status(site, row, spell)
         code, pillar = places.get("code_url"), places.get("pillar_url")
@@ -105,7 +106,7 @@ def config(site: Site, row: ProjectRow, *, origin: bool, secrets: bool) -> Repor
 
 def variables(site: Site, row: ProjectRow, spell: Spell) -> Report:
     """Tell what `corpus set` gave a project, in the newest commit of its pillar; secrets are masked."""
-    data = assigning.listed(site, row)
+    data = listed(site, row)
     nothing = Hint("nothing is set: ", hints.command("set", row.name, "KEY=VALUE"))
     return Report(data, list(assigned.lines(data)) or [spell(nothing)])
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from corpushooks import steps, tree
+from corpushooks.deploying import Run
 from corpushooks.errors import CorpusError
 from corpushooks.events import NOTHING, Detail, Item, SlsBegan, Warned, listed
 from corpushooks.progress import Mark
-from corpushooks.site import Run
 from corpushooks.text import shown
 from corpushooks.view import count
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from corpushooks import app_log, services, units, view
+from corpushooks import app_units, services, units, view
+from corpushooks.deploying import Run
 from corpushooks.deployment import DONE, HELD, ProjectRow, Request
 from corpushooks.errors import CorpusError, ProcessError, RefusedError, StepError, UsageError
 from corpushooks.events import UnitRestarted
 from corpushooks.hints import command
 from corpushooks.project import Project
 from corpushooks.run import attend
-from corpushooks.site import Run, Site
+from corpushooks.site import Site
 from corpushooks.units import Unit
 
 LIMIT = 120.0  # seconds until systemd has restarted a unit; more than its own TimeoutStartSec and TimeoutStopSec
@@ -23,15 +24,15 @@ TICK = 0.1
 
 def wanted(site: Site, project: Project, names: Sequence[str]) -> list[Unit]:
     """Return the units to restart, by default all that cfg names; raise UsageError or RefusedError."""
-    named = app_log.named(project).units
+    named = app_units.named(project).units
     asked = [services.unit(name) for name in names]
     if unknown := [name for name in asked if name not in named]:
         raise UsageError(f"{project.name} names no unit {unknown[0]}", hint=f"it names: {' '.join(named) or 'none'}")
     if not named:
         raise RefusedError(f"{project.name} names no units", hint=services.HINT)
-    if not app_log.is_supervised(project):
+    if not app_units.is_supervised(project):
         raise RefusedError("systemd does not run on this host: there is nothing to restart", hint=services.HINT)
-    found = list(app_log.judged(site, project, asked or named))
+    found = list(app_units.judged(site, project, asked or named))
     if wrong := next(((unit, why) for unit, why in found if why), None):
         raise RefusedError(f"{wrong[0].name} is not restarted: {wrong[1]}", hint=services.HINT)
     return [unit for unit, _ in found]

@@ -31,6 +31,7 @@ from corpushooks import (
     view,
 )
 from corpushooks import backup as door
+from corpushooks.deploying import Run
 from corpushooks.deployment import DONE, FAILED
 from corpushooks.errors import CorpusError, DoorError, RefusedError, StepError, UsageError
 from corpushooks.events import Detail, Item, Noted, listed
@@ -39,7 +40,6 @@ from corpushooks.patience import Check
 from corpushooks.procedure import Procedure, Step
 from corpushooks.progress import Mark
 from corpushooks.project import Project
-from corpushooks.site import Run
 from corpushooks.tree import Fingerprint
 
 DATA, PILLAR, DATABASE = "data", "pillar", "database:"  # parts that can be asked for

@@ -6,11 +6,14 @@ account of ssh: who comes through it is known by a key.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from corpushooks.project import NAME, NAME_LIMIT
+from corpushooks.errors import UsageError
+from corpushooks.project import NAME, NAME_LIMIT, check_name
+from corpushooks.text import shown
 
+READ, PUSH, ADMIN, HOST = RIGHTS = ("read", "push", "admin", "host")  # each may what those before it may
 USER, GROUP, DEPLOY = "-user", "-grp", "-deploy"
 
 
@@ -84,3 +87,30 @@ class Rights:
         if name != group and self.accounts.user(name + USER) is not None:
             return False
         return self.accounts.group(group) in caller.groups
+
+
+@dataclass(frozen=True)
+class Grant:
+    """A right, on some projects or on all."""
+
+    right: str
+    projects: tuple[str, ...] = ()  # none named: all
+
+    def covers(self, project: str) -> bool:
+        """Say whether this is about a project; "" is any."""
+        return not project or not self.projects or project in self.projects
+
+    def __str__(self) -> str:
+        return f"{self.right} {' '.join(self.projects) or 'every project'}"
+
+
+def check_right(right: str) -> str:
+    """Return `right` if it is one; raise UsageError."""
+    if right not in RIGHTS:
+        raise UsageError(f"{shown(right, 40)!r} is not a right", hint=f"the rights are: {' '.join(RIGHTS)}")
+    return right
+
+
+def check_projects(names: Sequence[str]) -> tuple[str, ...]:
+    """Return names of projects, each once; raise UsageError. A project need not exist yet."""
+    return tuple(dict.fromkeys(map(check_name, names)))

@@ -19,7 +19,6 @@ from typing import Any
 from corpushooks import (
     __version__,
     accounts,
-    announce,
     disk,
     dumps,
     git,
@@ -30,6 +29,7 @@ from corpushooks import (
     vault,
 )
 from corpushooks import backup as door
+from corpushooks.deploying import Run
 from corpushooks.deployment import DONE
 from corpushooks.errors import CorpusError, DoorError, ProcessError, RefusedError, UsageError
 from corpushooks.events import BackedUp, Detail, Item, listed
@@ -37,7 +37,6 @@ from corpushooks.kept import Backups, Kept
 from corpushooks.patience import Check
 from corpushooks.procedure import Procedure, Step
 from corpushooks.progress import Mark
-from corpushooks.site import Run
 from corpushooks.tree import Fingerprint
 
 DATA = "data"
@@ -207,7 +206,7 @@ def backup(run: Run) -> None:
     except CorpusError as exc:  # it was to be, so whatever is in its way is a failure, which people are told of
         cause = run.deadline.cause(exc)
         run.fail(DoorError(cause.message, cause.hint) if isinstance(cause, (RefusedError, UsageError)) else cause)
-        announce.ended(run)
+        run.announce()
     else:
         run.move(DONE)
         run.voice.tell(run.verdict())

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from corpushooks import safe_files
+from corpushooks.dumps import Starter
 from corpushooks.errors import DoorError, ProcessError
 from corpushooks.keeping import MYSQL, POSTGRESQL, SQLITE
 from corpushooks.patience import Check
 from corpushooks.run import DEVNULL, Account, Child, attend, reap, stop_group
-from corpushooks.site import Run
 
 LIMIT = 3600.0  # seconds that one program may take
 START = 60.0  # seconds until a server answers
@@ -50,7 +50,7 @@ def _version(path: Path) -> float:
     return float(found[0]) if found else 0.0
 
 
-def load(run: Run, kind: str, dump: Path, place: Path, account: Account | None, check: Check) -> int:
+def load(run: Starter, kind: str, dump: Path, place: Path, account: Account | None, check: Check) -> int:
     """Load a dump in an empty folder of an account's; return how many tables there are. Raise DoorError."""
     job = Job(run, place, account, check)
     try:
@@ -65,7 +65,7 @@ def load(run: Run, kind: str, dump: Path, place: Path, account: Account | None, 
 class Job:
     """What loads one dump."""
 
-    def __init__(self, run: Run, place: Path, account: Account | None, check: Check) -> None:
+    def __init__(self, run: Starter, place: Path, account: Account | None, check: Check) -> None:
         self.run, self.place, self.account, self.check = run, place, account, check
 
     def words(self, words: Sequence[str]) -> list[str]:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from corpushooks import assigning, view
+from corpushooks import assigning, variables, view
 from corpushooks.assigned import Change
 from corpushooks.connection import Connection
 from corpushooks.deployment import DEPLOYED, Deployment, ProjectRow, Request
@@ -99,7 +99,7 @@ class Call:
         return replace(self.request, ref=made.ref, old=made.base or "", new=made.commit, token=token)
 
     def _unchanged(self, row: ProjectRow) -> dict[str, Any]:
-        head = assigning.head(self.site, row)[1]
+        head = variables.head(self.site, row)[1]
         self.connection.send(say="nothing changed")
         if row.code and head != row.pillar:
             self.connection.send(say=f"hint: the pillar is not deployed yet: {self._deploying(row)}")
@@ -108,7 +108,7 @@ class Call:
     def _keep(self, row: ProjectRow, made: assigning.Made) -> dict[str, Any] | None:
         """Store a commit without a deployment; return None where the branch was moved meanwhile."""
         if why := assigning.store(self.site, row, made):
-            if assigning.head(self.site, row)[1] == made.base:
+            if variables.head(self.site, row)[1] == made.base:
                 raise RefusedError(f"pillar.git cannot be moved: {why}")
             return None
         self.connection.send(say=f"pillar {view.short(made.commit)}: {made.message}")

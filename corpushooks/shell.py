@@ -17,7 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from corpushooks import hostname, keys
+from corpushooks import hostname, keys, rights
+from corpushooks.address import called
 from corpushooks.client import ADMISSION, ask
 from corpushooks.errors import CorpusError, NoDaemonError
 from corpushooks.hints import Hint, Spelling, command
@@ -25,7 +26,7 @@ from corpushooks.history import History
 from corpushooks.keyring import Keyring
 from corpushooks.keys import Key
 from corpushooks.project import Host
-from corpushooks.ssh_commands import GIVEN, PROGRAM, Wanted, called, forced, help_lines, parse, spelling
+from corpushooks.ssh_commands import GIVEN, PROGRAM, Wanted, forced, help_lines, parse, spelling
 from corpushooks.text import one_line
 
 SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -90,7 +91,7 @@ def known(host: Host, kind: str, blob: str, user: str) -> list[str]:
             found = _of_directory(host, ring, kind, blob)
     finally:
         history.close()
-    if found is None or found.authority != bool(authority) or found.refusal(keys.READ):
+    if found is None or found.authority != bool(authority) or found.refusal(rights.READ):
         return []
     return [found.line(forced(host, found, certificate), user)]
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from corpushooks.errors import UsageError
 from corpushooks.hints import Spelling, command
-from corpushooks.keys import HOST, PUSH, READ, Key
+from corpushooks.keys import Key
 from corpushooks.operations.table import HOST_ITSELF, SSH, by_door
 from corpushooks.operations.words import ALL, TOPIC, Word
 from corpushooks.project import NAME, NAME_LIMIT, Host
+from corpushooks.rights import HOST, PUSH, READ
 
 PROGRAM = "corpus-shell"
 GIT = {"receive-pack": PUSH, "upload-pack": READ, "upload-archive": READ}  # git's programs and what they need
@@ -192,12 +193,6 @@ def help_lines() -> list[str]:
     git = "and git push, fetch and clone: ACCOUNT@HOST:PROJECT, its pillar ACCOUNT@HOST:PROJECT.pillar"
     does = {**DOES, **{name: row.does for name, row in OPERATIONS.items()}}
     return [*(f"{use:<{width}}  {does[name]}" for name, use in uses.items()), git]
-
-
-def called(account: str, address: str) -> str:
-    """Return how ssh is told of an account at a host: name or name:port."""
-    name, _, port = address.partition(":")
-    return f"{f'-p {port} ' if port else ''}{account}@{name}"
 
 
 def can_ask(words: Sequence[str]) -> bool:

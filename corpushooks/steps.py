@@ -7,10 +7,8 @@ from pathlib import Path
 
 from corpushooks import (
     accounts,
-    announce,
     archives,
     beyond,
-    claiming,
     disk,
     edits,
     git,
@@ -25,14 +23,13 @@ from corpushooks import (
     trees,
     wiring,
 )  # fmt: skip
-from corpushooks.deployment import DECIDES, PILLAR
+from corpushooks.deploying import Run
+from corpushooks.deployment import DECIDES, PILLAR, enabled
 from corpushooks.errors import CancelledError, CorpusError, SaltError, StepError
 from corpushooks.events import LEFT_OUT, NOTHING, Detail, HealthAsked, SlsBegan
 from corpushooks.patience import Check, endless
 from corpushooks.progress import NOWHERE, Mark, Progress
-from corpushooks.push import enabled
 from corpushooks.release import Release
-from corpushooks.site import Run
 from corpushooks.sls import Result
 from corpushooks.text import middle, shortened
 from corpushooks.view import NAMED, failed_ids, short
@@ -87,7 +84,7 @@ def _rewire(run: Run) -> None:
         wiring.wire(run.project, run.row.environment)
     with run.site.effect("compute cfg"):
         open_session(run)
-    claiming.claim(run, run.salt.cfg.values if run.salt.cfg else {})
+    prepare.claim(run, run.salt.cfg.values if run.salt.cfg else {})
 
 
 def open_session(run: Run, found: Release | None = None) -> Release:
@@ -204,7 +201,7 @@ def notify(run: Run, mark: Mark) -> Detail:
     """Tell who wants to know: whom the settings name, and notify.sls where the project has one."""
     if not enabled(run.request, "notify"):
         return LEFT_OUT
-    told = announce.ended(run)
+    told = run.announce()
     ran = "notify.sls" if _run_special(run, "notify") else ""
     if told:
         return Detail(told, "notification", note=f", {ran}" if ran else "")

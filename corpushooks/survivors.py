@@ -10,11 +10,11 @@ import re
 from pathlib import Path
 
 from corpushooks import accounts, leftovers, proc
+from corpushooks.deploying import Run
 from corpushooks.errors import CancelledError, CorpusError, SaltError
 from corpushooks.events import NOTHING, Detail, Item, listed
 from corpushooks.progress import NOWHERE, Mark
 from corpushooks.screen.rows import FITS
-from corpushooks.site import Run
 from corpushooks.text import clean, middle, shortened
 
 WHOLE = 4000  # characters of a command in the log

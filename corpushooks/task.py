@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from corpushooks import edits, release_checks, steps, survivors
+from corpushooks.deploying import Run
 from corpushooks.deployment import DONE
 from corpushooks.errors import CorpusError, RefusedError
 from corpushooks.events import SlsBegan
-from corpushooks.site import Run
 
 
 def task(run: Run) -> None:

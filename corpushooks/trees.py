@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from corpushooks import git, layout, pillars, tree
+from corpushooks.deploying import Run
 from corpushooks.errors import GitError
 from corpushooks.events import Item, Noted, listed
 from corpushooks.hints import Hint, command
 from corpushooks.patience import Check, endless
 from corpushooks.project import Project
-from corpushooks.site import Run
 from corpushooks.text import shortened, shown
 from corpushooks.view import count
 

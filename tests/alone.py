@@ -7,12 +7,13 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from corpushooks.deploying import Run
 from corpushooks.deployment import RUNNING, Request, Revision
 from corpushooks.history import History
 from corpushooks.lanes import Lanes
 from corpushooks.run import run as run_program
 from corpushooks.settings import Settings
-from corpushooks.site import Run, Site
+from corpushooks.site import Site
 from tests.engines import FakeEngine
 from tests.host import Box
 

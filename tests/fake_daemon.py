@@ -23,6 +23,7 @@ from corpushooks.history import open_store
 from corpushooks.project import Host
 from corpushooks.settings import load
 from corpushooks.site import Probe, Site
+from corpushooks.ssh_commands import can_ask
 from tests.engines import FakeEngine
 from tests.host import until
 
@@ -59,7 +60,7 @@ def main(root: Path, *, embedded: bool) -> None:
     host = Host(root)
     sys.executable = str(root.parent / "python")  # what a repair writes into the hooks
     with starting(host, embedded=embedded):
-        site = Site(host, load(host.config_file), open_store(host), FakeEngine(), probe_of(root))
+        site = Site(host, load(host.config_file), open_store(host), FakeEngine(), probe_of(root), by_ssh=can_ask)
         daemon.run(lambda: site, embedded=embedded)
 
 

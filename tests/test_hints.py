@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import ssh_commands
+from corpushooks import address, ssh_commands
 from corpushooks.errors import CorpusError, Fault, UsageError
 from corpushooks.hints import Hint, Spelling, command
-from corpushooks.keys import HOST
 from corpushooks.obstacles import away
 from corpushooks.project import Host
+from corpushooks.rights import HOST
 from corpushooks.ssh_commands import OPERATIONS, WORDS, can_ask, parse
 
 ADDRESS = "corpus@example.org"
@@ -28,7 +28,7 @@ SPELT = {  # a door, and what is read there
     ),
     "ssh": (ssh_commands.spelling(Host(), ADDRESS), "ssh corpus@example.org log hello 3, then corpus init hello"),
     "ssh at a port": (
-        ssh_commands.spelling(Host(), ssh_commands.called("corpus", "example.org:2222")),
+        ssh_commands.spelling(Host(), address.called("corpus", "example.org:2222")),
         "ssh -p 2222 corpus@example.org log hello 3, then corpus init hello",
     ),
     "ssh to a host in a folder": (

@@ -23,17 +23,17 @@ FLOORS = {
     "entry": "__main__ cli cli.assign cli.backups cli.check cli.deployments cli.host cli.projects cli.looking cli.keys"
     " cli.notify cli.run cli.tables cli.base cli.made demo daemon shell resetperms",
     "procedures": "operations.serving operations.pushes operations.requests operations.hosting operations.call"
-    " projects app_log assigning beyond claiming inspection checkup parts rebuild restart setup doctor"
+    " projects app_log assigning beyond inspection checkup parts rebuild restart setup doctor"
     " doctor.patient doctor.backups doctor.soundness doctor.privacy freezing authentication lookup reports follower"
     " watches pulse lanes"
     " hold acts deploy recovery procedure archives plan inplace task prepare reruns steps trees pillars survivors"
-    " announce running setting"
+    " running setting"
     " saving dumps restoring drilling servers",
     "assemblies": "vault"
-    " site session deadline voice release release_cfg release_checks contents survey edits layout"
+    " site address deploying claiming announce app_units variables session deadline voice release release_cfg release_checks contents survey edits layout"
     " installer setup.accounts"
     " setup.actions",
-    "doors": "git salt wiring tree outside health history accounts keyring directory authorized_keys log client"
+    "doors": "principal git salt wiring tree outside health history accounts keyring directory authorized_keys log client"
     " connection"
     " systemd units machine apt notify watch ran terminal backup",  # one thing each
     "rooms behind a door": "tree.drift tree.sync tree.snapshot tree.restore tree.permissions tree.scan tree.entries"
@@ -295,7 +295,8 @@ def test_a_kind_that_is_compared_is_found(tmp_path: Path) -> None:
 
 NAMED = {  # texts that name a command and are not there to be pasted: module -> what these begin with
     "assigned": ("corpus set", '# Written by "corpus set"', ' and "corpus unset"'),  # who writes a file
-    "assigning": (" in pillar.git was not written by corpus set", " was not set by corpus set"),
+    "assigning": (" was not set by corpus set",),
+    "variables": (" in pillar.git was not written by corpus set",),
     "authorized_keys": ("# corpushooks: keys below are written by `corpus key`",),
     "checks.states": ("see: corpus help makina-states",),  # a page is the same on every host
     "cli.looking": ("List what was run with `corpus run`",),  # help

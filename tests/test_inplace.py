@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from corpushooks import edits, inplace
+from corpushooks.deploying import Run
 from corpushooks.errors import BrokenError, CorpusError, DoorError, RefusedError, StepError, UsageError
-from corpushooks.site import Run
 from tests.alone import at_work
 from tests.host import Box
 

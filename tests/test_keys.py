@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import keys
+from corpushooks import keys, rights
 from corpushooks.errors import CorpusError, UsageError
 from corpushooks.history import History
 from corpushooks.keyring import Keyring
@@ -70,7 +70,7 @@ def test_what_a_key_may() -> None:
     assert reader.refusal("push", "hello", now=0.0) == "it may read, not push"
     assert reader.refusal("read", "other", now=0.0) == "it is for hello shop"
     assert reader.refusal("read", "hello", now=86400.0) == "it expired on 1970-01-02 00:00"
-    assert [KEY.refusal(right, "any") for right in keys.RIGHTS] == [
+    assert [KEY.refusal(right, "any") for right in rights.RIGHTS] == [
         "", "", "it may push, not admin", "it may push, not host",
     ]  # fmt: skip
     assert replace(KEY, right="admin").refusal("admin", "any") == ""
@@ -103,10 +103,10 @@ def test_names_that_could_be_more_than_names_are_refused() -> None:
             keys.check_key_name(name)
     for names in (["UP"], ["a b"], [""]):
         with pytest.raises(UsageError):
-            keys.check_projects(names)
+            rights.check_projects(names)
     with pytest.raises(UsageError):
         keys.check_principals(["a,b"])
-    assert keys.check_projects(["b", "a", "b"]) == ("b", "a")
+    assert rights.check_projects(["b", "a", "b"]) == ("b", "a")
 
 
 # in the store

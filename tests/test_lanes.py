@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 
 from corpushooks import git
 from corpushooks.acts import ACTS
+from corpushooks.deploying import Run
 from corpushooks.deployment import DONE, Deployment, Request
 from corpushooks.errors import CorpusError, StoreError
 from corpushooks.history import History
@@ -24,7 +25,7 @@ from corpushooks.lanes import Lanes
 from corpushooks.locks import Semaphore, locked
 from corpushooks.run import run
 from corpushooks.settings import Settings
-from corpushooks.site import Probe, Run, Site
+from corpushooks.site import Probe, Site
 from tests.engines import FakeEngine
 from tests.host import FAILING, Box, tree_of, until
 

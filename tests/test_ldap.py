@@ -15,14 +15,14 @@ import pytest
 import yaml
 
 from corpushooks import directory, distribution, lookup, shell
-from corpushooks.authentication import Principal
 from corpushooks.errors import ConfigError, DoorError, RefusedError
 from corpushooks.history import open_store
 from corpushooks.keyring import Keyring
-from corpushooks.keys import Grant, Key
+from corpushooks.keys import Key
 from corpushooks.ldap import Directory, Granted
+from corpushooks.principal import Principal
 from corpushooks.project import Host
-from corpushooks.rights import Accounts, Caller, Rights
+from corpushooks.rights import Accounts, Caller, Grant, Rights
 from corpushooks.run import run
 from corpushooks.schema import keys_of
 from corpushooks.settings import load, parse

@@ -16,11 +16,10 @@ import pytest
 
 import corpushooks.cli
 from corpushooks import answers, client, connection, daemon, operations, reports
-from corpushooks.authentication import Principal
 from corpushooks.errors import CorpusError, NotAllowedError, RefusedError, UsageError
 from corpushooks.history import History
 from corpushooks.keyring import Keyring
-from corpushooks.keys import ADMIN, ANY, HOST, PUSH, READ, RIGHTS, Grant, Key, check_grants, check_within
+from corpushooks.keys import ANY, Key, check_grants, check_within
 from corpushooks.operations import asks, serving
 from corpushooks.operations.call import Call
 from corpushooks.operations.table import (
@@ -35,8 +34,9 @@ from corpushooks.operations.table import (
     Operation,
     by_door,
 )
+from corpushooks.principal import Principal
 from corpushooks.project import Host
-from corpushooks.rights import Rights
+from corpushooks.rights import ADMIN, HOST, PUSH, READ, RIGHTS, Grant, Rights
 from corpushooks.run import run
 from corpushooks.settings import Settings
 from corpushooks.site import Site

@@ -9,10 +9,10 @@ import pytest
 
 from corpushooks import git, prepare
 from corpushooks.checks.finding import Finding
+from corpushooks.deploying import Run
 from corpushooks.deployment import Request, Revision
 from corpushooks.errors import RefusedError, UsageError
 from corpushooks.push import NOW
-from corpushooks.site import Run
 from tests.alone import at_work, commit
 from tests.host import Box
 

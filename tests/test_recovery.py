@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from corpushooks import deploy, git, recovery
+from corpushooks.deploying import Run
 from corpushooks.deployment import DECIDES, TOUCHES, ChildRow
 from corpushooks.run import spawn, start_time
-from corpushooks.site import Run
 from tests.alone import at_work
 from tests.host import Box
 

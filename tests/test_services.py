@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import accounts, app_log, follower, restart, services, units
+from corpushooks import accounts, app_log, app_units, follower, restart, services, units
 from corpushooks.app_log import Line, Wanted
 from corpushooks.connection import Connection
 from corpushooks.errors import ConfigError, DoorError, RefusedError
@@ -184,7 +184,7 @@ def shown(site: Site, lines: int = 100) -> tuple[list[str], list[str]]:
     found: list[Line] = []
     row = site.history.project("hello")
     assert row is not None
-    named = app_log.named(site.host.project("hello"))
+    named = app_units.named(site.host.project("hello"))
     app_log.show(site, row, Wanted(named, lines, follow=False), found.append, nobody_asks)
     return [each.shown(named=True) for each in found if not each.note], [
         each.shown(named=True) for each in found if each.note
@@ -290,19 +290,19 @@ def test_an_account_with_the_rights_of_root_reads_nothing(
 
 def test_nothing_named_is_one_clear_line(box: Box) -> None:
     with pytest.raises(RefusedError, match="hello was never deployed"):
-        app_log.named(box.project())
+        app_units.named(box.project())
     box.app().push()
     with pytest.raises(RefusedError, match="hello names no units and no log files") as caught:
-        app_log.named(box.project())
+        app_units.named(box.project())
     assert "`units: [hello.service]`" in str(caught.value.hint) and "corpus help services" in str(caught.value.hint)
 
 
 def test_what_is_named_is_known_while_the_next_deployment_prepares_and_after_it_failed_early(box: Box) -> None:
     box.app(files={".salt/PILLAR.sample": "makina-projects.hello: {logs: [/var/log/x.log]}\n"}).push()
-    assert app_log.named(box.project()).files == ("/var/log/x.log",)
+    assert app_units.named(box.project()).files == ("/var/log/x.log",)
     box.work().commit({".salt/PILLAR.sample": "{{ broken\n"})
     assert box.work().push().code == 1
-    assert app_log.named(box.project()).files == ("/var/log/x.log",)
+    assert app_units.named(box.project()).files == ("/var/log/x.log",)
 
 
 def test_a_host_in_a_folder_has_no_journal(box: Box) -> None:
@@ -327,7 +327,7 @@ def test_who_follows_is_judged_again(site: Site, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(follower, "AGAIN", 0.0)
     monkeypatch.setattr(app_log, "TICK", 0.01)
     (site.host.project("hello").data / "app.log").write_text("one\n")
-    row, wanted = site.known("hello"), Wanted(app_log.named(site.host.project("hello")), 10, follow=True)
+    row, wanted = site.known("hello"), Wanted(app_units.named(site.host.project("hello")), 10, follow=True)
     ours, theirs = socket.socketpair()
 
     def still() -> None:
@@ -364,7 +364,7 @@ def test_a_reader_that_leaves_leaves_nothing_behind(site: Site) -> None:
             raise Gone
 
     def follow() -> None:
-        named = app_log.named(site.host.project("hello"))
+        named = app_units.named(site.host.project("hello"))
         with pytest.raises(Gone):
             app_log.show(site, row, Wanted(named, 10, follow=True), found.append, check)
 

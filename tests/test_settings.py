@@ -11,8 +11,8 @@ import yaml
 
 from corpushooks.errors import ConfigError
 from corpushooks.keeping import Backup
-from corpushooks.keys import Grant
 from corpushooks.ldap import Directory
+from corpushooks.rights import Grant
 from corpushooks.settings import Settings, document, load, parse, schema
 
 

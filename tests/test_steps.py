@@ -8,13 +8,13 @@ from typing import Any, cast
 import pytest
 
 from corpushooks import git, steps
+from corpushooks.deploying import Run
 from corpushooks.deployment import DECIDES, DEPLOYED, RUNNING
 from corpushooks.errors import CancelledError, SaltError, StepError
 from corpushooks.events import SlsBegan
 from corpushooks.progress import NOWHERE
 from corpushooks.release import Release
 from corpushooks.salt import Session
-from corpushooks.site import Run
 from corpushooks.sls import Result, State
 from tests.alone import aimed, at_work, commit
 from tests.host import Box

@@ -16,6 +16,7 @@ import click
 
 from corpushooks import client, project, rebuild, view
 from corpushooks.cli import tables
+from corpushooks.deploying import MARK
 from corpushooks.deployment import ProjectRow, state_of
 from corpushooks.errors import CorpusError, Fault, NoDaemonError, NotAllowedError, RefusedError, UsageError
 from corpushooks.hints import Advice, Hint, command
@@ -24,7 +25,8 @@ from corpushooks.operations import serving
 from corpushooks.operations.table import HOST_ITSELF, OPERATIONS
 from corpushooks.reports import Report
 from corpushooks.settings import Settings, load
-from corpushooks.site import MARK, Site, open_site
+from corpushooks.site import Site, open_site
+from corpushooks.ssh_commands import can_ask
 from corpushooks.store import is_ours
 from corpushooks.text import whole
 
@@ -57,7 +59,7 @@ class Context:
 
     def site(self) -> Site:
         self.history().close()
-        return open_site(self.host)
+        return open_site(self.host, can_ask)
 
     def known(self, name: str) -> tuple[History, ProjectRow]:
         """Return the store and a project of it; raise UsageError where there is no such project."""
@@ -90,7 +92,7 @@ class Context:
         operation = OPERATIONS[name]
         if operation.about != HOST_ITSELF and asked.project:
             self.known(asked.project)  # says more of one that is not
-        site = open_site(self.host) if operation.begins else self.site()
+        site = open_site(self.host, can_ask) if operation.begins else self.site()
         try:
             return serving.here(site, name, asked)
         finally:

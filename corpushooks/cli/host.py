@@ -15,6 +15,7 @@ from corpushooks.project import Host
 from corpushooks.settings import Settings
 from corpushooks.setup import manual
 from corpushooks.site import open_site
+from corpushooks.ssh_commands import can_ask
 
 
 @click.command("setup")
@@ -63,7 +64,7 @@ def _set_up_backups(host: Host, settings: Settings, *, exported: bool) -> None:
 def daemon_(context: Context, embedded: bool) -> None:
     """Be the daemon: run deployments until told to stop (SIGTERM)."""
     with starting(context.host, embedded=embedded):
-        daemon.run(lambda: open_site(context.host), embedded=embedded)
+        daemon.run(lambda: open_site(context.host, can_ask), embedded=embedded)
 
 
 @click.command("rebuild")

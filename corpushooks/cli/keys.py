@@ -7,7 +7,7 @@ from typing import IO
 
 import click
 
-from corpushooks import keys
+from corpushooks import rights
 from corpushooks.cli.base import JSON, NAME, Context, tell
 from corpushooks.errors import UsageError
 from corpushooks.hints import Hint, command
@@ -25,10 +25,10 @@ def key_() -> None:
 @key_.command("add")
 @NAME
 @click.argument("file", type=click.File("r", encoding="utf-8", errors="replace"))
-@click.option("--read", "right", flag_value=keys.READ, help="It may fetch, and see status, history and logs.")
-@click.option("--push", "right", flag_value=keys.PUSH, default=True, help="It may deploy, too (the default).")
-@click.option("--admin", "right", flag_value=keys.ADMIN, help="It may also freeze and thaw, and deploy what is frozen.")
-@click.option("--host", "right", flag_value=keys.HOST, help="It may also make projects, and say which keys may what.")
+@click.option("--read", "right", flag_value=rights.READ, help="It may fetch, and see status, history and logs.")
+@click.option("--push", "right", flag_value=rights.PUSH, default=True, help="It may deploy, too (the default).")
+@click.option("--admin", "right", flag_value=rights.ADMIN, help="It may also freeze and thaw, and deploy while frozen.")
+@click.option("--host", "right", flag_value=rights.HOST, help="It may also make projects, and say which keys may what.")
 @click.option("--project", "projects", multiple=True, metavar="P", help="Only this project; may be given again.")
 @click.option("--expires", metavar="DAY", help="Until when: 2030-12-31, or 90d from now.")
 @click.option("--authority", is_flag=True, help="It is that of an authority, whose certificates are let in.")
@@ -54,10 +54,10 @@ def add(
 
 @key_.command("set")
 @NAME
-@click.option("--read", "right", flag_value=keys.READ, help="Only fetch, and see status, history and logs.")
-@click.option("--push", "right", flag_value=keys.PUSH, help="Also deploy.")
-@click.option("--admin", "right", flag_value=keys.ADMIN, help="Also freeze and thaw, and deploy what is frozen.")
-@click.option("--host", "right", flag_value=keys.HOST, help="Also make projects, and say which keys may what.")
+@click.option("--read", "right", flag_value=rights.READ, help="Only fetch, and see status, history and logs.")
+@click.option("--push", "right", flag_value=rights.PUSH, help="Also deploy.")
+@click.option("--admin", "right", flag_value=rights.ADMIN, help="Also freeze and thaw, and deploy what is frozen.")
+@click.option("--host", "right", flag_value=rights.HOST, help="Also make projects, and say which keys may what.")
 @click.option("--project", "projects", multiple=True, metavar="P", help="Only this project; may be given again.")
 @click.option("--every-project", is_flag=True, help="Every project of this host.")
 @click.option("--expires", metavar="DAY", help="Until when: 2030-12-31, 90d from now, or never.")

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from corpushooks import hints
-from corpushooks.authentication import Principal
 from corpushooks.connection import Connection, Semaphores
 from corpushooks.deployment import Deployment, ProjectRow, Request
 from corpushooks.errors import RefusedError, UsageError
 from corpushooks.hints import Advice
 from corpushooks.lanes import Lanes
 from corpushooks.patience import Check, endless
+from corpushooks.principal import Principal
 from corpushooks.setting import Turns
 from corpushooks.site import Site
 from corpushooks.watches import Watches

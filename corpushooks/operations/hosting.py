@@ -8,15 +8,16 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
-from corpushooks import authorized_keys, freezing, hints, installer, keys, lookup, projects
+from corpushooks import authorized_keys, freezing, hints, installer, keys, lookup, projects, rights
 from corpushooks.errors import CorpusError, Fault, RefusedError, UsageError
 from corpushooks.hints import Hint, command
 from corpushooks.keyring import Keyring
-from corpushooks.keys import Grant, Key
+from corpushooks.keys import Key
 from corpushooks.locks import locked
 from corpushooks.operations import asks, gives
 from corpushooks.operations.call import Call
 from corpushooks.reports import Report
+from corpushooks.rights import Grant
 from corpushooks.ssh_commands import forced
 from corpushooks.text import differences
 
@@ -159,8 +160,8 @@ def key_add(call: Call[asks.KeyAdd]) -> Report:
         raise UsageError("--principal is for the key of an authority", hint="give --authority too")
     end = keys.expiry(asked.expires, time.time()) if asked.expires else None
     wanted = Key(
-        keys.check_key_name(asked.name), kind, blob, keys.check_right(asked.right),
-        keys.check_projects(asked.projects), end, asked.authority, keys.check_principals(asked.principals),
+        keys.check_key_name(asked.name), kind, blob, rights.check_right(asked.right),
+        rights.check_projects(asked.projects), end, asked.authority, keys.check_principals(asked.principals),
         by=call.principal.who,
     )  # fmt: skip
     ring.check(wanted)  # before the file is written: there it would open in the name of another
@@ -187,8 +188,8 @@ def key_set(call: Call[asks.KeySet]) -> Report:
         raise UsageError(f"{asked.name} is not an authority's key: it has no principals", hint=LIST)
     if asked.every_project and asked.projects:
         raise UsageError("give --project or --every-project, not both")
-    named = keys.check_projects(asked.projects) if asked.projects or asked.every_project else None
-    after = _rights(before, keys.check_right(asked.right) if asked.right else None, named)
+    named = rights.check_projects(asked.projects) if asked.projects or asked.every_project else None
+    after = _rights(before, rights.check_right(asked.right) if asked.right else None, named)
     if asked.expires:
         end = None if asked.expires == "never" else keys.expiry(asked.expires, time.time())
         after = replace(after, expires=end)
@@ -243,7 +244,7 @@ def key_test(call: Call[asks.KeyTest]) -> Report:
     if found is None:
         raise RefusedError(f"the directory no longer admits {name}", hint=LIST)
     project = call.site.known(call.asked.project).name
-    why = {right: found.refusal(right, project) for right in keys.RIGHTS}
+    why = {right: found.refusal(right, project) for right in rights.RIGHTS}
     lines = [f"{right:<6} {'no: ' + refusal if refusal else 'yes'}" for right, refusal in why.items()]
     faults = tuple(Fault(exc.message, exc.hint or hints.command("doctor")) for exc in warned)
     return Report(gives.Rights(**{right: not refusal for right, refusal in why.items()}), lines, faults)
@@ -264,7 +265,7 @@ def _write_file(call: Call[Any], found: list[Key]) -> None:
     """Write the keys where sshd reads them, on a host whose sshd does not ask: those of a directory are asked for."""
     settings = call.site.settings
     if path := settings.authorized_keys:
-        taken = (key for key in found if not key.source and not key.refusal(keys.READ))
+        taken = (key for key in found if not key.source and not key.refusal(rights.READ))
         lines = [key.line(forced(call.site.host, key), settings.account) for key in taken]
         authorized_keys.write(path, lines)
 

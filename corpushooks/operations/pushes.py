@@ -10,10 +10,12 @@ from pathlib import Path
 from corpushooks import git, hints, layout, prepare, release_checks, survey, view
 from corpushooks.checks.finding import Finding
 from corpushooks.deployment import DEPLOYED, Deployment, Request
+from corpushooks.errors import GitError
 from corpushooks.follower import follow
 from corpushooks.operations import asks
 from corpushooks.operations.call import Conversation
 from corpushooks.operations.requests import signed
+from corpushooks.project import Host
 from corpushooks.push import Command, Judgement, hint, judge, report
 from corpushooks.screen.rows import complaint
 from corpushooks.text import clean, one_line, shown
@@ -129,3 +131,25 @@ def _forced(repo: Path, deployment: Deployment) -> bool:
     if deployment.state != DEPLOYED or not old or not new or old == new:
         return False
     return git.change(repo, old, new).lost > 0
+
+
+def paths(host: Host, asked: asks.Admit) -> dict[str, str]:
+    """Return where git reads a repository, where it pushes to it, and what to say before the first push."""
+    if not asked.project:
+        return {}
+    found = host.project(asked.project)
+    path = layout.repo_path(found, asked.repo)
+    note = _of_first_push(asked.project, path)
+    return {"path": str(path), "entrance": str(layout.entrance(found, asked.repo)), "note": note}
+
+
+def _of_first_push(project: str, path: Path) -> str:
+    """Say by which hash the commits of an empty repository are to be named: what git says there helps nobody.
+
+    The client fails before it says anything of its own, so it is said to everybody.
+    """
+    try:
+        hashed = git.object_format(path) if git.is_empty(path) else ""
+    except GitError:
+        return ""
+    return hashed and f'note: {project} is {hashed}; a "protocol error" means that your repository is not'

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from corpushooks import app_log, assigned, hold, inspection, prepare, release, restart, running, setting, watches
+from corpushooks import (
+    app_log,
+    app_units,
+    assigned,
+    hold,
+    inspection,
+    prepare,
+    release,
+    restart,
+    running,
+    setting,
+    watches,
+)
 from corpushooks.app_log import Wanted
 from corpushooks.deployment import AS_SET, QUEUED, Request
 from corpushooks.errors import NotAllowedError, RefusedError
 from corpushooks.follower import Feed, follow
-from corpushooks.keys import HOST
 from corpushooks.operations import asks
 from corpushooks.operations.call import Conversation
 from corpushooks.reports import naming
+from corpushooks.rights import HOST
 from corpushooks.run import came_by
 
 Assigning = Conversation[asks.Assign]
@@ -194,7 +206,7 @@ def watch(call: Conversation[asks.Watch]) -> None:
 def application_log(call: Conversation[asks.AppLog]) -> None:
     """Feed what an application writes; followed, until the caller leaves."""
     site, row, asked = call.site, call.row, call.asked
-    named = app_log.named(site.host.project(row.name))
+    named = app_units.named(site.host.project(row.name))
     wanted = Wanted(named, min(asked.lines, app_log.MOST), asked.follow, asked.offset)
     feed = Feed(call.connection, site, wanted, call.still, as_json=asked.json)
     with naming(site, [row]):

@@ -10,11 +10,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from corpushooks import reports
-from corpushooks.authentication import Authentication, Principal
+from corpushooks.authentication import Authentication
 from corpushooks.connection import Connection, accounts
 from corpushooks.deployment import ProjectRow
 from corpushooks.errors import NotAllowedError, RefusedError
-from corpushooks.keys import ADMIN, HOST
 from corpushooks.operations import hosting, pushes, requests
 from corpushooks.operations.call import Call, Conversation, Work
 from corpushooks.operations.table import (
@@ -26,8 +25,9 @@ from corpushooks.operations.table import (
     PROJECTS,
     Operation,
 )
+from corpushooks.principal import Principal
 from corpushooks.reports import Report, naming
-from corpushooks.rights import Caller, Rights
+from corpushooks.rights import ADMIN, HOST, Caller, Rights
 from corpushooks.site import Site
 from corpushooks.wire import Asked
 
@@ -141,7 +141,8 @@ class Server:
 
     def _of_caller(self, operation: Operation, connection: Connection, asked: Asked) -> dict[str, Any]:
         if operation.name == "admit":
-            return self._authentication.admit(connection, asked.typed(operation.asks))
+            wanted = asked.typed(operation.asks)
+            return {**self._authentication.admit(connection, wanted), **pushes.paths(self.site.host, wanted)}
         return {"pid": os.getpid(), "busy": self.work.lanes.busy()}
 
     def _answer(self, operation: Operation, principal: Principal, connection: Connection, asked: Asked) -> None:

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from corpushooks.keys import ADMIN, HOST, PUSH, READ
 from corpushooks.operations import words
 from corpushooks.operations.words import ALL, JSON, Word
 from corpushooks.project import NAME
+from corpushooks.rights import ADMIN, HOST, PUSH, READ
 from corpushooks.services import UNIT
 
 # doors, beside the socket, which leads to all
