@@ -24,13 +24,14 @@ from email.utils import formatdate
 from importlib import metadata
 from pathlib import Path
 
-from corpushooks import __version__, setup
-from corpushooks.cli import corpus
-from corpushooks.errors import CorpusError
-from corpushooks.project import Host
-from corpushooks.run import run
-from corpushooks.settings import Settings
-from corpushooks.setup import manual
+from corpushooks import __version__
+from corpushooks.admin import setup
+from corpushooks.admin.setup import manual
+from corpushooks.cli.main import corpus
+from corpushooks.core.errors import CorpusError
+from corpushooks.core.project import Host
+from corpushooks.core.settings import Settings
+from corpushooks.system.process import run
 
 HERE = Path(__file__).parent
 TOP = HERE.parent

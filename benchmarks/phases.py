@@ -14,12 +14,12 @@ import time
 from pathlib import Path
 
 from benchmarks.rows import STATE, pushed
-from corpushooks import daemon
-from corpushooks.history import open_store
-from corpushooks.project import Host
-from corpushooks.run import spawn
-from corpushooks.settings import load
-from corpushooks.site import Site, make_engine
+from corpushooks.core.project import Host
+from corpushooks.core.settings import load
+from corpushooks.daemon import server
+from corpushooks.host.site import Site, make_engine
+from corpushooks.store.history import open_store
+from corpushooks.system.process import spawn
 from tests.host import Box, until
 from tests.shared import world
 
@@ -48,7 +48,7 @@ def serve(root: Path) -> None:
     def probe(label: str, when: str) -> None:
         notes.write(f"{time.perf_counter()}\t{label}\t{when}\n")
 
-    daemon.run(lambda: Site(host, settings, open_store(host), make_engine(host, settings), probe), embedded=False)
+    server.run(lambda: Site(host, settings, open_store(host), make_engine(host, settings), probe), embedded=False)
 
 
 def measure(folder: Path, sls: int, pushes: int) -> list[list[float]]:

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from corpushooks.run import run
+from corpushooks.system.process import run
 from tests.host import Work
 
 SALT_CALL = Path(sys.executable).with_name("salt-call")

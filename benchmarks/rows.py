@@ -14,9 +14,9 @@ from pathlib import Path
 from benchmarks.measure import Row, faster, in_turn, plain, smaller, timed, within
 from benchmarks.rivals import Rival, emptied, rsync
 from corpushooks import tree
-from corpushooks.deployment import DEPLOYED
-from corpushooks.history import History
-from corpushooks.run import DEVNULL, run, spawn
+from corpushooks.core.deployment import DEPLOYED
+from corpushooks.store.history import History
+from corpushooks.system.process import DEVNULL, run, spawn
 from tests.hook_peers import Hook, accepts, commands, daemon_of, hello
 from tests.host import Box, Work, until
 

@@ -26,10 +26,10 @@ def main() -> None:
     interrupt = signal.getsignal(signal.SIGINT)
     if interrupt is signal.default_int_handler:  # else whoever started us in the background wants none
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from corpushooks import cli
+    from corpushooks.cli.main import main as command
 
     signal.signal(signal.SIGINT, interrupt)
-    cli.main()
+    command()
 
 
 if __name__ == "__main__":

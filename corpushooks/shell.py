@@ -17,17 +17,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from corpushooks import hostname, keys, rights
-from corpushooks.address import called
-from corpushooks.client import ADMISSION, ask
-from corpushooks.errors import CorpusError, NoDaemonError
-from corpushooks.hints import Hint, Spelling, command
-from corpushooks.history import History
-from corpushooks.keyring import Keyring
-from corpushooks.keys import Key
-from corpushooks.project import Host
-from corpushooks.ssh_commands import GIVEN, PROGRAM, Wanted, forced, help_lines, parse, spelling
-from corpushooks.text import one_line
+from corpushooks.access import keys
+from corpushooks.access.keyring import Keyring
+from corpushooks.access.keys import Key
+from corpushooks.core import rights
+from corpushooks.core.errors import CorpusError, NoDaemonError
+from corpushooks.core.hints import Hint, Spelling, command
+from corpushooks.core.project import Host
+from corpushooks.core.text import one_line
+from corpushooks.host.address import called
+from corpushooks.operations.ssh_commands import GIVEN, PROGRAM, Wanted, forced, help_lines, parse, spelling
+from corpushooks.protocol.client import ADMISSION, ask
+from corpushooks.store.history import History
+from corpushooks.system import hostname
 
 SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PASSED = {  # what of the client's environment is passed on, and how it must look
@@ -38,7 +40,7 @@ PASSED = {  # what of the client's environment is passed on, and how it must loo
 }
 OWN = ("LOGNAME", "USER")  # sshd's own words
 GIT_HOME = (
-    Path(__file__).parent / "host_files/git_home"
+    Path(__file__).parent / "share/host/git_home"
 )  # a file since git before 2.38 takes safe.directory from no other
 
 
@@ -97,8 +99,10 @@ def known(host: Host, kind: str, blob: str, user: str) -> list[str]:
 
 
 def _of_directory(host: Host, ring: Keyring, kind: str, blob: str) -> Key | None:
-    from corpushooks import lookup  # here, since a key that was added by hand needs neither these nor the settings
-    from corpushooks.settings import load
+    from corpushooks.access import (
+        lookup,  # here, since a key that was added by hand needs neither these nor the settings
+    )
+    from corpushooks.core.settings import load
 
     return lookup.look_up(ring, load(host.config_file), kind, blob, _warn)
 
@@ -136,7 +140,7 @@ def _admit(host: Host, key: str, mark: str, certificate: str, wanted: Wanted) ->
 
 def _called(host: Host) -> str:
     """Return how people call this host in ssh."""
-    from corpushooks.settings import Settings, load  # here, since what succeeds needs neither
+    from corpushooks.core.settings import Settings, load  # here, since what succeeds needs neither
 
     try:
         settings = load(host.config_file)
@@ -147,7 +151,7 @@ def _called(host: Host) -> str:
 
 def _help(topic: str = "") -> Sequence[str]:
     """Return a page of the documentation, or what can be asked and which pages there are."""
-    from corpushooks import pages  # here, since nothing else needs it
+    from corpushooks.cli import pages  # here, since nothing else needs it
 
     if topic:
         return pages.page(topic).splitlines()

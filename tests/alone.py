@@ -7,13 +7,13 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from corpushooks.deploying import Run
-from corpushooks.deployment import RUNNING, Request, Revision
-from corpushooks.history import History
-from corpushooks.lanes import Lanes
-from corpushooks.run import run as run_program
-from corpushooks.settings import Settings
-from corpushooks.site import Site
+from corpushooks.core.deployment import RUNNING, Request, Revision
+from corpushooks.core.settings import Settings
+from corpushooks.deploy.lanes import Lanes
+from corpushooks.deploy.run import Run
+from corpushooks.host.site import Site
+from corpushooks.store.history import History
+from corpushooks.system.process import run as run_program
 from tests.engines import FakeEngine
 from tests.host import Box
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from corpushooks.run import run
+from corpushooks.system.process import run
 
 CONFIG = """\
 Dir "{root}";

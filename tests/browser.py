@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from corpushooks.run import run
+from corpushooks.system.process import run
 from tests import nspawn
 
 WORDS = (

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from corpushooks.run import start_time
+from corpushooks.system.process import start_time
 from tests.host import until
 
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1]

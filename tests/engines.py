@@ -23,11 +23,10 @@ import jinja2
 import yaml
 
 from corpushooks import salt
-from corpushooks.errors import SaltError
-from corpushooks.problems import source
+from corpushooks.core.errors import SaltError
+from corpushooks.salt import Minion, source
 from corpushooks.salt.call import CallSession
 from corpushooks.salt.configuration import prepare
-from corpushooks.sls import Minion
 
 JINJA = re.compile(r"{[{%#]")
 Ended = tuple["bool | None", dict[str, Any], str]  # result, changes, comment

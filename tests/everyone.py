@@ -107,8 +107,8 @@ def ascii_only() -> None:
 
 def no_salt() -> None:
     """Have an engine that fails at once: what is looked at is what else is said."""
-    from corpushooks import site
-    from corpushooks.doctor import soundness
+    from corpushooks.admin.doctor import soundness
+    from corpushooks.host import site
     from corpushooks.salt import SaltCallEngine
 
     site.make_engine = soundness.make_engine = lambda host, settings: SaltCallEngine(Path("/bin/false"))

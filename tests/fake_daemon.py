@@ -17,13 +17,13 @@ import signal
 import sys
 from pathlib import Path
 
-from corpushooks import daemon
 from corpushooks.cli.base import starting
-from corpushooks.history import open_store
-from corpushooks.project import Host
-from corpushooks.settings import load
-from corpushooks.site import Probe, Site
-from corpushooks.ssh_commands import can_ask
+from corpushooks.core.project import Host
+from corpushooks.core.settings import load
+from corpushooks.daemon import server
+from corpushooks.host.site import Probe, Site
+from corpushooks.operations.ssh_commands import can_ask
+from corpushooks.store.history import open_store
 from tests.engines import FakeEngine
 from tests.host import until
 
@@ -61,7 +61,7 @@ def main(root: Path, *, embedded: bool) -> None:
     sys.executable = str(root.parent / "python")  # what a repair writes into the hooks
     with starting(host, embedded=embedded):
         site = Site(host, load(host.config_file), open_store(host), FakeEngine(), probe_of(root), by_ssh=can_ask)
-        daemon.run(lambda: site, embedded=embedded)
+        server.run(lambda: site, embedded=embedded)
 
 
 if __name__ == "__main__":

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from corpushooks import layout
-from corpushooks.answers import VERSION
-from corpushooks.project import Host
-from corpushooks.run import PIPE, Child, spawn
+from corpushooks.core.project import Host
+from corpushooks.host import layout
+from corpushooks.protocol.answers import VERSION
+from corpushooks.system.process import PIPE, Child, spawn
 from tests.host import until
 
 OLD, NEW, ZERO = "1" * 40, "2" * 40, "0" * 40

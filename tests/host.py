@@ -15,14 +15,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from corpushooks import client, git, log, projects, screen
-from corpushooks.deployment import Deployment, ProjectRow
-from corpushooks.errors import NoDaemonError
-from corpushooks.history import History, open_store
+from corpushooks import git, screen
+from corpushooks.admin import projects
+from corpushooks.core.deployment import Deployment, ProjectRow
+from corpushooks.core.errors import NoDaemonError
+from corpushooks.core.project import Host, Project
+from corpushooks.core.settings import load
 from corpushooks.operations.table import OPERATIONS
-from corpushooks.project import Host, Project
-from corpushooks.run import Child, Output, run, spawn, start_time
-from corpushooks.settings import load
+from corpushooks.protocol import client
+from corpushooks.store import log
+from corpushooks.store.history import History, open_store
+from corpushooks.system.process import Child, Output, run, spawn, start_time
 
 T = TypeVar("T")
 

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from corpushooks.run import Child, Output, run, spawn
+from corpushooks.system.process import Child, Output, run, spawn
 from tests.host import until
 
 TOP = Path(__file__).parent.parent

@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from corpushooks.errors import CorpusError
-from corpushooks.run import run
+from corpushooks.core.errors import CorpusError
+from corpushooks.system.process import run
 from tests import nspawn
 
 TOP = Path(__file__).parent.parent

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from corpushooks.run import run
+from corpushooks.system.process import run
 
 Mount = Callable[..., None]
 

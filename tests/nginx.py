@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from corpushooks.run import start_time
+from corpushooks.system.process import start_time
 from tests.host import until
 
 CONF = """\

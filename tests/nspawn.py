@@ -43,7 +43,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from corpushooks.run import Child, Output, run, spawn
+from corpushooks.system.process import Child, Output, run, spawn
 from tests.host import until
 
 NAME = "server.example.org"

@@ -11,12 +11,12 @@ from pathlib import Path
 import click
 
 from corpushooks.checks.finding import KINDS
-from corpushooks.cli import corpus
-from corpushooks.events import NAMES
-from corpushooks.keeping import Backup
-from corpushooks.schema import keys_of
-from corpushooks.settings import schema
-from corpushooks.ssh_commands import DOES, OPERATIONS, WORDS
+from corpushooks.cli.main import corpus
+from corpushooks.core.backups import Backup
+from corpushooks.core.events import NAMES
+from corpushooks.core.schema import keys_of
+from corpushooks.core.settings import schema
+from corpushooks.operations.ssh_commands import DOES, OPERATIONS, WORDS
 
 DOCS = Path(__file__).parent.parent / "docs"
 

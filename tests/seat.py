@@ -13,7 +13,7 @@ import termios
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from corpushooks.run import Child, spawn
+from corpushooks.system.process import Child, spawn
 
 ENTER = "import os, sys, fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])"
 

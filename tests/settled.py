@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from corpushooks.run import Output
+from corpushooks.system.process import Output
 from tests import machine
 from tests.host import Push
 from tests.machine import CHECKOUT, NAME, PACKAGES, Machine

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from corpushooks import cli, site
-from corpushooks.doctor import soundness
-from corpushooks.run import Output
+from corpushooks import cli
+from corpushooks.admin.doctor import soundness
+from corpushooks.host import site
+from corpushooks.system.process import Output
 from tests.engines import FakeEngine
 from tests.host import Box
 

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from ldap3.utils.dn import escape_rdn
 
-from corpushooks.run import Child, run, spawn
+from corpushooks.system.process import Child, run, spawn
 from tests.host import until
 
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"

@@ -8,7 +8,7 @@ from itertools import count
 
 import pytest
 
-from corpushooks.run import Output
+from corpushooks.system.process import Output
 from tests import machine
 from tests.host import Push
 from tests.machine import NAME

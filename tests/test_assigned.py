@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpushooks import assigned, cfg_keys, config
-from corpushooks.assigned import Change, Given, Put
-from corpushooks.errors import ConfigError, UsageError
-from corpushooks.project import Host
+from corpushooks.core.errors import ConfigError, UsageError
+from corpushooks.core.project import Host
+from corpushooks.release import assigned, config
+from corpushooks.release import keys as cfg_keys
+from corpushooks.release.assigned import Change, Given, Put
 
 VALUES = {
     "true": True, "false": False, "null": None, "8000": 8000, "-3": -3, "0": 0, "1.5": 1.5,

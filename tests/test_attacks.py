@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks.history import History
-from corpushooks.keyring import Keyring
-from corpushooks.run import run, spawn, stop_group
+from corpushooks.access.keyring import Keyring
+from corpushooks.store.history import History
+from corpushooks.system.process import run, spawn, stop_group
 from tests.host import Box, until
 from tests.test_command import asked, corpus
 from tests.test_keys import ED25519, KEY, OTHER

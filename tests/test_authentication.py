@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from corpushooks import daemon
-from corpushooks.deployment import Request
-from corpushooks.keyring import Keyring
-from corpushooks.keys import Key
-from corpushooks.run import ancestors, run
+from corpushooks.access.keyring import Keyring
+from corpushooks.access.keys import Key
+from corpushooks.core.deployment import Request
+from corpushooks.daemon import server
+from corpushooks.system.process import ancestors, run
 from tests.host import until
 from tests.test_keys import ED25519
 from tests.test_rights import (
@@ -50,7 +50,7 @@ print(json.dumps(token))
 
 
 def ask(
-    serving: daemon.Daemon, *asked: dict[str, Any], uid: int = SSH, groups: Sequence[int] = (), token: str = ""
+    serving: server.Daemon, *asked: dict[str, Any], uid: int = SSH, groups: Sequence[int] = (), token: str = ""
 ) -> list[Any]:
     """Ask as an account; return the answers, and last the token."""
     given = json.dumps([uid, list(groups), str(serving.site.host.socket), asked, token])
@@ -75,14 +75,14 @@ HISTORY = {"v": 1, "op": "history", "project": "hello"}
 
 
 @pytest.fixture
-def gate(serving: daemon.Daemon) -> Iterator[daemon.Daemon]:
+def gate(serving: server.Daemon) -> Iterator[server.Daemon]:
     Keyring(serving.site.history).add(KEY)
     serving.site.history.add_project("third", "prod", "master")
     yield serving
 
 
 @needs_root
-def test_the_account_may_nothing_without_a_key(gate: daemon.Daemon) -> None:
+def test_the_account_may_nothing_without_a_key(gate: server.Daemon) -> None:
     asked = [{**json.loads(text), "shows": False} for text in everything_about("hello")]
     told = ask(gate, *asked, {**HISTORY, "shows": False}, groups=list(GIDS.values()))[:-1]
     assert told == [NOT_ALLOWED] * len(told)
@@ -93,7 +93,7 @@ def test_the_account_may_nothing_without_a_key(gate: daemon.Daemon) -> None:
 
 
 @needs_root
-def test_a_session_may_what_its_key_may_with_its_project(gate: daemon.Daemon) -> None:
+def test_a_session_may_what_its_key_may_with_its_project(gate: server.Daemon) -> None:
     *told, token = ask(
         gate, admit(), FOLLOW, {**FOLLOW, "project": "other"}, {"op": "cancel", "project": "hello"},
         {"op": "config", "project": "hello"}, HISTORY,
@@ -108,7 +108,7 @@ def test_a_session_may_what_its_key_may_with_its_project(gate: daemon.Daemon) ->
 
 
 @needs_root
-def test_only_admin_keys_freeze_and_only_those_of_every_project_all_of_it(gate: daemon.Daemon) -> None:
+def test_only_admin_keys_freeze_and_only_those_of_every_project_all_of_it(gate: server.Daemon) -> None:
     why, ring = {"op": "freeze", "reason": "moving"}, Keyring(gate.site.history)
     hello, other, every = ({**why, "project": project} for project in ("hello", "other", ""))
     thaw = {"op": "thaw", "project": ""}
@@ -133,7 +133,7 @@ def test_only_admin_keys_freeze_and_only_those_of_every_project_all_of_it(gate: 
 
 
 @needs_root
-def test_who_is_let_in(gate: daemon.Daemon) -> None:
+def test_who_is_let_in(gate: server.Daemon) -> None:
     unknown = {"unknown project 'other' for the key alice", "unknown project 'nowhere' for the key alice"}
     told = ask(gate, *(admit(project=name) for name in ("other", "nowhere")), admit(key="bob"), admit(right="push"),
                admit(right="root"), admit(project="../x"), admit(project="", right=""))[:-1]  # fmt: skip
@@ -166,7 +166,7 @@ print(json.dumps([*told, json.loads(ask(asked)[0].readline())]))
 
 
 @needs_root
-def test_one_key_leaves_room_for_others(gate: daemon.Daemon) -> None:
+def test_one_key_leaves_room_for_others(gate: server.Daemon) -> None:
     history = gate.site.history
     ask(gate, admit())  # it serves: its lanes were woken
     until(lambda: not gate.lanes.busy())
@@ -180,7 +180,7 @@ def test_one_key_leaves_room_for_others(gate: daemon.Daemon) -> None:
 
 
 @needs_root
-def test_a_key_that_is_gone_or_less_ends_its_sessions(gate: daemon.Daemon) -> None:
+def test_a_key_that_is_gone_or_less_ends_its_sessions(gate: server.Daemon) -> None:
     ring = Keyring(gate.site.history)
     token = ask(gate, admit())[-1]
     mine = ring.admission(token)

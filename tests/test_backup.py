@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from corpushooks import keeping, vault
-from corpushooks.errors import ConfigError, RefusedError
-from corpushooks.kept import Backups, Kept
-from corpushooks.run import Output, carrying, run, spawn
-from corpushooks.settings import load
+from corpushooks.backup import vault
+from corpushooks.core import backups
+from corpushooks.core.errors import ConfigError, RefusedError
+from corpushooks.core.settings import load
+from corpushooks.store.kept import Backups, Kept
+from corpushooks.system.process import Output, carrying, run, spawn
 from tests.databases import mariadb, mysql, postgresql, psql
 from tests.host import Box, Work, until
 from tests.test_docs_json import agrees, sections
@@ -87,7 +88,7 @@ def test_a_backup_has_all_that_a_project_is(kept: Box) -> None:
     assert f"{row.name}: 3 files" in done.text
     assert "1 repository of hello" in done.text and "repositoriess" not in kept.log(2)
     assert done.text.splitlines()[-1] == "success: backup is done"
-    files = brought(kept, keeping.Name.read(row.name)[0].files)  # type: ignore[index]
+    files = brought(kept, backups.Name.read(row.name)[0].files)  # type: ignore[index]
     assert (files / "data/uploads/photo").read_text() == "precious"
     assert os.readlink(files / "data/link") == "/etc/passwd"
     about = brought(kept, row.name)
@@ -126,7 +127,7 @@ def test_what_cfg_excludes_is_not_kept(kept: Box) -> None:
     assert corpus(kept, "backup", "hello").code == 0
     (row,) = rows(kept)
     assert row.files == 2
-    files = brought(kept, keeping.Name.read(row.name)[0].files)  # type: ignore[index]
+    files = brought(kept, backups.Name.read(row.name)[0].files)  # type: ignore[index]
     assert not (files / "data/uploads").exists()
 
 
@@ -162,7 +163,7 @@ def test_a_database_of_sqlite_is_dumped_while_it_is_written(kept: Box, sqlite: P
     (row,) = rows(kept)
     assert row.databases == 1
     assert run(["sqlite3", brought(kept, row.name) / "dumps/0", "select count(*) from t"]).text == "3"
-    files = brought(kept, keeping.Name.read(row.name)[0].files)  # type: ignore[index]
+    files = brought(kept, backups.Name.read(row.name)[0].files)  # type: ignore[index]
     assert not list((files / "data").glob("app.sqlite3*"))
 
 
@@ -321,7 +322,7 @@ def test_a_daemon_that_is_killed_leaves_no_half_backup(kept: Box, label: str, wh
     done = kept.ended(2)
     assert done.state == "failed" and done.reason.startswith("interrupted")
     there = names(kept)
-    assert all(row.name in there and keeping.Name.read(row.name)[0].files in there for row in rows(kept))  # type: ignore[index]
+    assert all(row.name in there and backups.Name.read(row.name)[0].files in there for row in rows(kept))  # type: ignore[index]
     assert corpus(kept, "backup", "hello").code == 0
     assert not (kept.project().backups / "work").exists()
     assert rows(kept)[0].number == 3
@@ -348,10 +349,10 @@ def test_an_error_at_any_effect_is_a_failure(kept: Box, label: str) -> None:
 
 def test_what_a_cfg_names() -> None:
     cfg = {"data_root": "/d", "backup": {"exclude": ["a/b"], "databases": [{"kind": "sqlite", "file": "/d/x/y.db"}]}}
-    found = keeping.of(cfg)
+    found = backups.of(cfg)
     assert found.databases[0].file == found.databases[0].label == "x/y.db"
     assert found.without == ("a/b", "x/y.db", "x/y.db-wal", "x/y.db-shm", "x/y.db-journal")
-    assert keeping.of({"data_root": "/d"}) == keeping.Wanted()
+    assert backups.of({"data_root": "/d"}) == backups.Wanted()
 
 
 @pytest.mark.parametrize(
@@ -370,22 +371,22 @@ def test_what_a_cfg_names() -> None:
 )  # fmt: skip
 def test_what_no_cfg_can_say(body: Any) -> None:
     with pytest.raises(ConfigError, match="cfg: backup"):
-        keeping.of({"data_root": "/d", "backup": body})
+        backups.of({"data_root": "/d", "backup": body})
 
 
 def test_a_password_is_shown_by_no_error() -> None:
     with pytest.raises(ConfigError) as caught:
-        keeping.of({"data_root": "/d", "backup": {"databases": [{"kind": "mysql", "name": "a", "password": 12345}]}})
+        backups.of({"data_root": "/d", "backup": {"databases": [{"kind": "mysql", "name": "a", "password": 12345}]}})
     assert "12345" not in caught.value.message
 
 
 def test_names_are_read_as_they_were_made() -> None:
-    name = keeping.Name.new("hello-2", 17, 0.0, "web 1.example.org")
+    name = backups.Name.new("hello-2", 17, 0.0, "web 1.example.org")
     assert str(name) == "hello-2.17.19700101T000000Z@web-1.example.org"
-    assert keeping.Name.read(str(name)) == (name, False)
-    assert keeping.Name.read(name.files) == (name, True)
-    assert keeping.Name.read("hello-2.17.19700101T000000Z") is None
-    assert keeping.Name.read("somebody's own") is None
+    assert backups.Name.read(str(name)) == (name, False)
+    assert backups.Name.read(name.files) == (name, True)
+    assert backups.Name.read("hello-2.17.19700101T000000Z") is None
+    assert backups.Name.read("somebody's own") is None
 
 
 def test_a_repository_of_somebody_else_is_left_alone(kept: Box) -> None:
@@ -401,16 +402,16 @@ def test_a_repository_of_somebody_else_is_left_alone(kept: Box) -> None:
 
 def test_the_last_of_days_weeks_and_months_are_kept() -> None:
     day = 86400.0
-    names = [keeping.Name.new("hello", number, 1.7e9 + number * day / 2, "a") for number in range(1, 800)]
-    few = keeping.Backup("/r", keep_daily=3, keep_weekly=2, keep_monthly=2)
-    kept = sorted(keeping.retained(names, few), key=lambda name: name.number)
+    names = [backups.Name.new("hello", number, 1.7e9 + number * day / 2, "a") for number in range(1, 800)]
+    few = backups.Backup("/r", keep_daily=3, keep_weekly=2, keep_monthly=2)
+    kept = sorted(backups.retained(names, few), key=lambda name: name.number)
     assert [name.at[:8] for name in kept] == ["20241130", "20241215", "20241216", "20241217", "20241218"]
     assert all(name == max(each for each in names if each.at[:8] == name.at[:8]) for name in kept)
-    none = keeping.Backup("/r", keep_daily=0, keep_weekly=0, keep_monthly=0)
-    assert keeping.retained(names, none) == {names[-1]}
-    assert keeping.retained([], none) == set()
-    assert keeping.Backup("/r").prunes and not keeping.Backup("ssh://a@b/c").prunes
-    assert not keeping.Backup("/r", prune=False).prunes and keeping.Backup("ssh://a@b/c", prune=True).prunes
+    none = backups.Backup("/r", keep_daily=0, keep_weekly=0, keep_monthly=0)
+    assert backups.retained(names, none) == {names[-1]}
+    assert backups.retained([], none) == set()
+    assert backups.Backup("/r").prunes and not backups.Backup("ssh://a@b/c").prunes
+    assert not backups.Backup("/r", prune=False).prunes and backups.Backup("ssh://a@b/c", prune=True).prunes
 
 
 def test_what_is_old_goes_and_what_a_drill_proved_stays(kept: Box) -> None:
@@ -425,7 +426,7 @@ def test_what_is_old_goes_and_what_a_drill_proved_stays(kept: Box) -> None:
     corpus(kept, "backup", "hello")
     proved = rows(kept)[0]
     assert corpus(kept, "drill", "hello").code == 0
-    half = keeping.Name.read(proved.name)[0]._replace(number=1).files  # type: ignore[index]
+    half = backups.Name.read(proved.name)[0]._replace(number=1).files  # type: ignore[index]
     engine.keep(half, kept.root, ["other"])
     corpus(kept, "backup", "hello")
     second = rows(kept)[0]
@@ -435,6 +436,6 @@ def test_what_is_old_goes_and_what_a_drill_proved_stays(kept: Box) -> None:
     left = set(names(kept))
     assert {third.name, proved.name, "somebody's own", "hello.1.20200101T000000Z@elsewhere"} < left
     assert second.name not in left and half not in left
-    assert keeping.Name.read(second.name)[0].files not in left  # type: ignore[index]
+    assert backups.Name.read(second.name)[0].files not in left  # type: ignore[index]
     assert len(left) == 7
     assert corpus(kept, "restore", "hello", str(proved.number), "--to", str(kept.root / "back")).code == 0

@@ -14,9 +14,9 @@ import pytest
 
 from corpushooks.backup import Borg
 from corpushooks.backup.borg import _Done
-from corpushooks.errors import CancelledError, ConfigError, ProcessError
-from corpushooks.keeping import Backup, backup
-from corpushooks.run import Child, group_alive, run, spawn
+from corpushooks.core.backups import Backup, backup
+from corpushooks.core.errors import CancelledError, ConfigError, ProcessError
+from corpushooks.system.process import Child, group_alive, run, spawn
 from tests.host import tree_of, until
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from corpushooks.errors import RefusedError
-from corpushooks.run import carrying, group_alive
+from corpushooks.core.errors import RefusedError
+from corpushooks.system.process import carrying, group_alive
 from tests.host import FAILING, Box, tree_of, until
 
 DEAF = """\

@@ -138,7 +138,7 @@ def test_options_of_resetperms_that_it_does_not_have() -> None:
 
 
 def test_the_options_known_here_are_those_of_the_program() -> None:
-    from corpushooks.resetperms import parser
+    from corpushooks.makina.resetperms import parser
 
     made = parser().option_list
     assert {name for option in made for name in option._long_opts} == {*texts.VALUED, *texts.FLAGS}

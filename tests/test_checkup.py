@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import apt
-from corpushooks.run import run
+from corpushooks.system import apt
+from corpushooks.system.process import run
 from tests.aptlists import apt_with
 from tests.host import Box
 from tests.test_command import asked, corpus

@@ -9,11 +9,13 @@ from contextlib import closing
 
 import pytest
 
-from corpushooks import claims, rebuild, sockets
-from corpushooks.claims import CHOICE, Claim
-from corpushooks.errors import ConfigError
-from corpushooks.settings import load
-from corpushooks.site import open_site
+from corpushooks.admin import rebuild
+from corpushooks.core import claims
+from corpushooks.core.claims import CHOICE, Claim
+from corpushooks.core.errors import ConfigError
+from corpushooks.core.settings import load
+from corpushooks.host.site import open_site
+from corpushooks.system import sockets
 from tests.host import FAILING, Box, Push, Work
 from tests.test_command import asked, corpus, said
 

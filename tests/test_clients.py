@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks.locks import locked
-from corpushooks.run import Child
+from corpushooks.system.locks import locked
+from corpushooks.system.process import Child
 from tests.host import Box, Work, until
 from tests.sshd import Server, over_ssh
 

@@ -18,8 +18,8 @@ import pytest
 import yaml
 
 from corpushooks import __version__
-from corpushooks.deployment import Request
-from corpushooks.run import PIPE, Child, Output, run, spawn
+from corpushooks.core.deployment import Request
+from corpushooks.system.process import PIPE, Child, Output, run, spawn
 from tests.host import FAILING, SLS, Box, Work, tree_of, until
 from tests.shared import shared_box, world
 

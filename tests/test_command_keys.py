@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import authorized_keys, keys
-from corpushooks.errors import RefusedError
-from corpushooks.keyring import Keyring
-from corpushooks.keys import Key
-from corpushooks.run import run, spawn
+from corpushooks.access import authorized_keys, keys
+from corpushooks.access.keyring import Keyring
+from corpushooks.access.keys import Key
+from corpushooks.core.errors import RefusedError
+from corpushooks.system.process import run, spawn
 from tests.host import Box, until
 from tests.test_command import ME, asked, corpus
 from tests.test_keys import ED25519, OTHER

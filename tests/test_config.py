@@ -13,13 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpushooks import cfg_keys, release_cfg
-from corpushooks.config import Cfg, Layers, compute, default_env, merge, sources
-from corpushooks.errors import ConfigError
-from corpushooks.project import Host
-from corpushooks.references import resolve
-from corpushooks.release import Release
-from corpushooks.settings import Settings
+from corpushooks.core.errors import ConfigError
+from corpushooks.core.project import Host
+from corpushooks.core.settings import Settings
+from corpushooks.release import cfg as release_cfg
+from corpushooks.release import keys as cfg_keys
+from corpushooks.release.config import Cfg, Layers, compute, default_env, merge, sources
+from corpushooks.release.references import resolve
+from corpushooks.release.release import Release
 
 PROJECT = Host().project("foo")
 DEBIAN = {"os": "Debian", "os_family": "Debian"}

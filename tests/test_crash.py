@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import corpushooks
-from corpushooks import deploy
-from corpushooks.deployment import Deployment
-from corpushooks.run import carrying
+from corpushooks.core.deployment import Deployment
+from corpushooks.deploy import deploy
+from corpushooks.system.process import carrying
 from tests.host import FAILING, Box, tree_of, until
 
 STEPS = [f"{index} {step.name}" for index, step in enumerate(deploy.PROCEDURE.steps, 1)]
@@ -24,7 +24,7 @@ COMMIT_POINT = EFFECTS.index("move ref")
 def parts() -> list[str]:
     """Return the labels of the effects within steps, as the package's source has them: a new one is covered at once."""
     found = []
-    for path in sorted(Path(corpushooks.__file__).parent.glob("*.py")):
+    for path in sorted(Path(corpushooks.__file__).parent.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "effect":
                 assert isinstance(node.args[0], (ast.Constant, ast.JoinedStr))

@@ -17,21 +17,23 @@ from typing import Any
 
 import pytest
 
-from corpushooks import client, daemon, log
-from corpushooks.answers import VERSION
-from corpushooks.answers import request as request_for
-from corpushooks.connection import Semaphores
-from corpushooks.deployment import CANCELLED, Deployment, Request
-from corpushooks.errors import NoDaemonError, RefusedError, UsageError
-from corpushooks.events import Verdict
-from corpushooks.follower import follow
-from corpushooks.history import History
-from corpushooks.lanes import Lanes
-from corpushooks.operations.asks import Deploy
-from corpushooks.project import Host
-from corpushooks.run import run
-from corpushooks.settings import Settings
-from corpushooks.site import Site
+from corpushooks.core.deployment import CANCELLED, Deployment, Request
+from corpushooks.core.errors import NoDaemonError, RefusedError, UsageError
+from corpushooks.core.events import Verdict
+from corpushooks.core.project import Host
+from corpushooks.core.settings import Settings
+from corpushooks.daemon import server
+from corpushooks.deploy.lanes import Lanes
+from corpushooks.host.site import Site
+from corpushooks.operations.follower import follow
+from corpushooks.protocol import client
+from corpushooks.protocol.answers import VERSION
+from corpushooks.protocol.answers import request as request_for
+from corpushooks.protocol.asks import Deploy
+from corpushooks.protocol.connection import Semaphores
+from corpushooks.store import log
+from corpushooks.store.history import History
+from corpushooks.system.process import run
 from tests.engines import FakeEngine
 from tests.hook_peers import daemon_of, plain, says, unread
 from tests.host import Box, until
@@ -297,9 +299,9 @@ def test_without_a_thread_nobody_is_answered_and_the_daemon_goes_on(
         raise RuntimeError("can't start new thread")
 
     with ours, theirs:
-        serving = daemon.Daemon(Site(Host(tmp_path), Settings(), history, FakeEngine()), ours)
-        monkeypatch.setattr(daemon.threading, "Thread", no_thread)
-        serving._admit(daemon.Connection(ours))
+        serving = server.Daemon(Site(Host(tmp_path), Settings(), history, FakeEngine()), ours)
+        monkeypatch.setattr(server.threading, "Thread", no_thread)
+        serving._admit(server.Connection(ours))
         assert heard(theirs) == b""
         assert not serving.semaphores.busy()
     history.close()
@@ -310,16 +312,16 @@ def test_a_daemon_with_nothing_to_do_waits_long_and_yet_stops_at_once(tmp_path: 
     history.add_project("hello", "prod", "master")
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        serving = daemon.Daemon(Site(Host(tmp_path), Settings(), history, FakeEngine()), ours)
-        assert serving._pause() == daemon.REST >= 10
+        serving = server.Daemon(Site(Host(tmp_path), Settings(), history, FakeEngine()), ours)
+        assert serving._pause() == server.REST >= 10
         serving.semaphores.take(1, own=True)
-        assert serving._pause() == daemon.GLANCE
+        assert serving._pause() == server.GLANCE
         serving.semaphores.leave(1, own=True)
         serving.lanes.untidy.add("hello")
-        serving._active -= daemon.QUIET - 1
+        serving._active -= server.QUIET - 1
         assert 0 < serving._pause() < 2
         serving._active -= 2
-        assert serving._pause() == daemon.REST
+        assert serving._pause() == server.REST
         with serving._bell:
             serving.stop()
             assert select.select([serving._bell.wire], [], [], 0)[0]
@@ -335,7 +337,7 @@ def test_only_the_lanes_in_which_something_is_left_are_begun(tmp_path: Path) -> 
     history.end(history.move(done, CANCELLED))
     history.enqueue("waits", Request())
     history.set_tree("old", "a" * 40, "b" * 40)  # by a version that checked out no pillar for Salt
-    assert daemon.lanes_to_wake(Site(Host(tmp_path), Settings(), history, FakeEngine())) == ["old", "waits"]
+    assert server.lanes_to_wake(Site(Host(tmp_path), Settings(), history, FakeEngine())) == ["old", "waits"]
     history.close()
 
 
@@ -479,7 +481,7 @@ def test_a_verdict_that_falls_between_two_looks_is_told(tmp_path: Path, monkeypa
     ours, theirs = socket.socketpair()
     with ours, theirs:
         site = Site(host, Settings(), history, FakeEngine())
-        assert follow(Lanes(site, {}), daemon.Connection(ours), queued, 0).state == "cancelled"
+        assert follow(Lanes(site, {}), server.Connection(ours), queued, 0).state == "cancelled"
         ours.close()
         assert b"error: cancelled" in heard(theirs)
     writer.close()

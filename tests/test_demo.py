@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import client, demo
-from corpushooks.errors import NoDaemonError, UsageError
-from corpushooks.project import Host
-from corpushooks.run import Child, run, spawn, stop_carrying
+from corpushooks.cli import demo
+from corpushooks.core.errors import NoDaemonError, UsageError
+from corpushooks.core.project import Host
+from corpushooks.protocol import client
+from corpushooks.system.process import Child, run, spawn, stop_carrying
 from tests.host import until
 
 PAGES = [

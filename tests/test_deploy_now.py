@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks.run import run
+from corpushooks.system.process import run
 from tests.host import Box, Work, until
 from tests.test_command import asked
 

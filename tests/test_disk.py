@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from corpushooks import disk, tree
-from corpushooks.disk import FEW, Writes
+from corpushooks import tree
+from corpushooks.system import disk
+from corpushooks.system.disk import FEW, Writes
 from tests.host import Box
 from tests.test_tree import age, interrupted, picture, snap, write
 

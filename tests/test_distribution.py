@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import distribution, hostname
+from corpushooks.system import distribution, hostname
 
 PIP = f"{sys.executable} -m pip install --no-deps --require-hashes -r"
 

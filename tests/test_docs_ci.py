@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from corpushooks.run import Output, run
+from corpushooks.system.process import Output, run
 from tests.host import FAILING, Box
 from tests.sshd import serving
 from tests.test_keys_ssh import Door

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import pytest
 
-from corpushooks.run import Output
+from corpushooks.system.process import Output
 from tests import machine
 from tests.machine import CHECKOUT, PACKAGES, Machine
 from tests.test_package import HOME, SOURCES

@@ -16,14 +16,14 @@ import click
 import pytest
 
 import corpushooks
-from corpushooks import records
-from corpushooks.cli import corpus
 from corpushooks.cli.base import Context
-from corpushooks.errors import CorpusError
-from corpushooks.events import NAMES
-from corpushooks.operations import gives
+from corpushooks.cli.main import corpus
+from corpushooks.core import records
+from corpushooks.core.errors import CorpusError
+from corpushooks.core.events import NAMES
 from corpushooks.operations.table import OPERATIONS
-from corpushooks.run import run
+from corpushooks.protocol import gives
+from corpushooks.system.process import run
 from tests.host import FAILING, Box
 from tests.shared import shared_box, world
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks.figures import METRICS
-from corpushooks.run import run
+from corpushooks.reports.statistics import METRICS
+from corpushooks.system.process import run
 from tests.host import FAILING, Box, DaemonDiedError, tree_of
 
 PAGE = (Path(__file__).parent.parent / "docs/operating.md").read_text()

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import yaml
 
-from corpushooks import health
-from corpushooks.notice import Template, render
-from corpushooks.project import MODULE_KINDS, PROCEDURES
-from corpushooks.run import run
+from corpushooks.core.notification import Template, render
+from corpushooks.core.project import MODULE_KINDS, PROCEDURES
+from corpushooks.system import health
+from corpushooks.system.process import run
 from tests.host import Box, Push
 from tests.test_notify import FAILURE
 

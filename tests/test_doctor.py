@@ -14,14 +14,17 @@ from typing import Any
 
 import pytest
 
-from corpushooks import client, connection, doctor, git, layout, setup
-from corpushooks.doctor import privacy, soundness
-from corpushooks.doctor.patient import admit
-from corpushooks.errors import Fault
-from corpushooks.history import History
-from corpushooks.machine import Machine, Unit
-from corpushooks.run import Output, run
-from corpushooks.settings import Settings
+from corpushooks import git
+from corpushooks.admin import doctor, setup
+from corpushooks.admin.doctor import privacy, soundness
+from corpushooks.admin.doctor.patient import admit
+from corpushooks.core.errors import Fault
+from corpushooks.core.settings import Settings
+from corpushooks.host import layout
+from corpushooks.protocol import client, connection
+from corpushooks.store.history import History
+from corpushooks.system.machine import Machine, Unit
+from corpushooks.system.process import Output, run
 from tests.host import Box
 from tests.shared import shared_box, world
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from corpushooks import figures
-from corpushooks.doctor.backups import of_project
-from corpushooks.errors import Fault
-from corpushooks.keeping import Backup
-from corpushooks.kept import Kept
+from corpushooks.admin.doctor.backups import of_project
+from corpushooks.core.backups import Backup
+from corpushooks.core.errors import Fault
+from corpushooks.reports import statistics
+from corpushooks.store.kept import Kept
 from tests.host import Box
 from tests.test_backup import corpus, kept
 
@@ -65,4 +65,4 @@ def test_doctor_says_what_is_wrong(kept: Box) -> None:
 
 
 def test_each_gauge_is_explained() -> None:
-    assert {"backup_age_seconds", "backup_size_bytes", "drill_age_seconds"} <= set(figures.METRICS)
+    assert {"backup_age_seconds", "backup_size_bytes", "drill_age_seconds"} <= set(statistics.METRICS)

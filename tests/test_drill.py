@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import drilling, servers
-from corpushooks.run import carrying, run
+from corpushooks.backup import servers
+from corpushooks.deploy import drilling
+from corpushooks.system.process import carrying, run
 from tests.databases import mariadb, mysql, postgresql, psql
 from tests.host import Box, tree_of, until
 from tests.test_backup import corpus, deployed, kept, needs_root, rows

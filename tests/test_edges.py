@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import git, release
-from corpushooks.deployment import REFUSED, Request
-from corpushooks.lanes import Lanes
-from corpushooks.run import spawn
-from corpushooks.settings import Settings
-from corpushooks.site import Site
+from corpushooks import git
+from corpushooks.core.deployment import REFUSED, Request
+from corpushooks.core.settings import Settings
+from corpushooks.deploy.lanes import Lanes
+from corpushooks.host.site import Site
+from corpushooks.release import release
+from corpushooks.system.process import spawn
 from tests.host import FAILING, Box, until
 
 

@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from corpushooks import run, salt
-from corpushooks.errors import SaltError
-from corpushooks.redaction import Redactor
-from corpushooks.salt import SaltCallEngine, Session, WarmEngine
+from corpushooks import salt
+from corpushooks.core.errors import SaltError
+from corpushooks.core.redaction import Redactor
+from corpushooks.salt import Minion, Result, SaltCallEngine, Session, State, WarmEngine
 from corpushooks.salt.configuration import configuration
 from corpushooks.salt.warm import WarmSession
-from corpushooks.sls import Minion, Result, State
+from corpushooks.system import process
 from tests.engines import FakeEngine
 
 KINDS = ("warm", "salt-call", "fake")
@@ -80,7 +80,7 @@ class Recorder:
         self.before: Callable[[], None] = lambda: None
 
     def child(self, pid: int, start: int, group: int) -> None:
-        assert run.start_time(pid) == start
+        assert process.start_time(pid) == start
         assert os.getpgid(pid) == group
         self.before()
         self.groups.append(group)
@@ -554,7 +554,7 @@ def test_modules_see_the_pillar_unmasked(world: World) -> None:
 
 def test_packages_of_an_earlier_sls(tmp_path: Path) -> None:
     """Salt's own environment is a copy here, since it is written to."""
-    run.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"])
+    process.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"])
     site = next((tmp_path / "venv/lib").glob("python3*/site-packages"))
     (site / "ours.pth").write_text("\n".join(p for p in sys.path if p.endswith("site-packages")))
     engine = WarmEngine(tmp_path / "venv/bin/python", log=tmp_path / "log")
@@ -635,7 +635,7 @@ def test_stop(world: World, sleeping: str) -> None:
         until(lambda: written(world.out / "pid"))
         session.stop()
         assert running.message() == "Salt was stopped"
-        assert not any(run.group_alive(group) for group in world.listener.groups)
+        assert not any(process.group_alive(group) for group in world.listener.groups)
         with pytest.raises(SaltError, match="stopped"):
             session.run(sleeping)
         session.stop()  # again is no error
@@ -644,7 +644,7 @@ def test_stop(world: World, sleeping: str) -> None:
 def test_timeout(world: World, sleeping: str) -> None:
     with world.session() as session, pytest.raises(SaltError, match=r"no end after 2\.5 s"):
         session.run(sleeping, timeout=2.5)
-    assert not any(run.group_alive(group) for group in world.listener.groups)
+    assert not any(process.group_alive(group) for group in world.listener.groups)
 
 
 def test_a_command_that_is_deaf_is_killed(world: World) -> None:
@@ -654,7 +654,7 @@ def test_a_command_that_is_deaf_is_killed(world: World) -> None:
         until(lambda: written(world.out / "pid"))
         session.stop()
         assert running.message() == "Salt was stopped"
-    assert not run.group_alive(world.listener.groups[0])
+    assert not process.group_alive(world.listener.groups[0])
 
 
 @pytest.mark.parametrize("sent", ["KILL", "TERM"])
@@ -664,7 +664,7 @@ def test_salt_dies(world: World, sent: str) -> None:
     sls = world.sls("die", f"a:\n  cmd.run:\n    - name: {name}\n")
     with world.session() as session, pytest.raises(SaltError, match=r"signal 9|signal 15|exit code 0"):
         session.run(sls)
-    assert not any(run.group_alive(group) for group in world.listener.groups)
+    assert not any(process.group_alive(group) for group in world.listener.groups)
 
 
 def test_the_leader_of_the_group_is_killed(world: World, sleeping: str) -> None:
@@ -673,15 +673,14 @@ def test_the_leader_of_the_group_is_killed(world: World, sleeping: str) -> None:
         until(lambda: written(world.out / "pid"))
         os.kill(world.listener.groups[0], signal.SIGKILL)
         assert running.message().startswith("the Salt worker died")
-    assert not run.group_alive(world.listener.groups[0])
+    assert not process.group_alive(world.listener.groups[0])
 
 
 OWNER = """
 import sys
 from pathlib import Path
-from corpushooks.redaction import Redactor
-from corpushooks.salt import SaltCallEngine, WarmEngine
-from corpushooks.sls import Minion
+from corpushooks.core.redaction import Redactor
+from corpushooks.salt import Minion, SaltCallEngine, WarmEngine
 class Deaf:
     redactor = Redactor()
     def child(self, pid, start, group): Path(sys.argv[2], "out/group").write_text(str(group))
@@ -696,13 +695,13 @@ with engine.session(minion, Deaf()) as session:
 
 
 def test_the_owner_is_killed(world: World, sleeping: str) -> None:
-    owner = run.spawn([sys.executable, "-c", OWNER, world_kind(world), world.root], cwd=Path(__file__).parents[1])
+    owner = process.spawn([sys.executable, "-c", OWNER, world_kind(world), world.root], cwd=Path(__file__).parents[1])
     until(lambda: written(world.out / "pid"))
     group = written(world.out / "group")
-    assert run.group_alive(group)
+    assert process.group_alive(group)
     owner.kill()
     owner.wait()
-    until(lambda: not run.group_alive(group))
+    until(lambda: not process.group_alive(group))
 
 
 def world_kind(world: World) -> str:
@@ -732,7 +731,7 @@ def test_the_worker_ends_with_its_owner(tmp_path: Path) -> None:
     with world.session():
         worker = parent(world.listener.groups[0])
     engine.close()
-    assert run.start_time(worker) is None
+    assert process.start_time(worker) is None
 
 
 def test_two_projects_at_once(warm: WarmEngine, tmp_path: Path) -> None:
@@ -755,7 +754,7 @@ def test_a_service_survives_the_session(world: World) -> None:
     with world.session() as session:
         assert session.run(world.sls("service", f"a:\n  cmd.run:\n    - name: {name}\n")).ok
     pid = written(world.out / "pid")
-    assert run.start_time(pid)
+    assert process.start_time(pid)
     os.kill(pid, signal.SIGKILL)
 
 
@@ -827,12 +826,12 @@ def test_the_command_by_hand(world: World) -> None:
     assert (world.minion.dir / "minion").stat().st_mode & 0o777 == 0o600
     assert world.minion.dir.stat().st_mode & 0o777 == 0o700
     if world_kind(world) == "warm":  # it is the same for both
-        run.run(command.split())
+        process.run(command.split())
         assert world.read("x") == "5 1 3"
 
 
 def engines_without_salt(folder: Path) -> Sequence[salt.Engine]:
-    run.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"])
+    process.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"])
     python = folder / "venv/bin/python"
     nowhere = WarmEngine(folder / "nowhere/python", log=folder / "log")
     return WarmEngine(python, log=folder / "log"), SaltCallEngine(folder / "venv/bin/salt-call"), nowhere

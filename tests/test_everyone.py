@@ -18,8 +18,8 @@ from pathlib import Path
 import click
 import pytest
 
-from corpushooks.cli import corpus
-from corpushooks.run import run
+from corpushooks.cli.main import corpus
+from corpushooks.system.process import run
 from tests import everyone, machine
 from tests.host import Box
 from tests.machine import CHECKOUT, PACKAGES, Machine

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from corpushooks.failure import condensed, exit_of, failure
-from corpushooks.progress import told
+from corpushooks.deploy.progress import told
+from corpushooks.salt import State
 from corpushooks.screen import states as shown
-from corpushooks.sls import State
+from corpushooks.screen.failure import condensed, exit_of, failure
 
 FIRST_CALL = '  File "app.py", line 1, in <module>\n    main()\n    ~~~~^^\n'
 STATE = State("app", "app", "cmd.run", False, {}, 'Command "exit 3" run', 0.04, "10_app", 12)

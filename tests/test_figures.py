@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from corpushooks import figures
-from corpushooks.deployment import Deployment, Request
-from corpushooks.events import SlsEnded, Text
-from corpushooks.operations import gives
+from corpushooks.core.deployment import Deployment, Request
+from corpushooks.core.events import SlsEnded, Text
+from corpushooks.protocol import gives
+from corpushooks.reports import statistics
 from tests.host import FAILING, Box
 from tests.test_command import asked, corpus
 
@@ -21,17 +21,17 @@ def one(number: int, state: str, took: float = 1.0, kind: str = "deploy") -> Dep
 
 def test_rates_count_what_was_tried() -> None:
     found = [one(4, "refused"), one(3, "done", kind="task"), one(2, "rolled_back", 9.0), one(1, "deployed", 2.0)]
-    told = figures.figures("hello", found, [("00_a", 1.0), ("00_a", 3.0), ("10_b", 5.0)])
+    told = statistics.figures("hello", found, [("00_a", 1.0), ("00_a", 3.0), ("10_b", 5.0)])
     assert (told.deployments, told.succeeded, told.rate) == (2, 1, 0.5)
     assert (told.median, told.p95) == (2.0, 2.0)
     assert told.slowest == [("10_b", 5.0), ("00_a", 2.0)]
-    assert figures.lines(told)[0] == "hello            1 of 2 succeeded (50 %), 2.0 s median, 2.0 s p95"
-    assert figures.lines(figures.figures("x", [], [])) == ["x                never deployed"]
+    assert statistics.lines(told)[0] == "hello            1 of 2 succeeded (50 %), 2.0 s median, 2.0 s p95"
+    assert statistics.lines(statistics.figures("x", [], [])) == ["x                never deployed"]
 
 
 @pytest.mark.parametrize(("count", "wanted"), [(0, None), (1, 1), (19, 19), (20, 19), (100, 95)])
 def test_the_95th_percentile_is_a_value_that_was_there(count: int, wanted: float | None) -> None:
-    assert figures.percentile(list(range(1, count + 1)), 0.95) == wanted
+    assert statistics.percentile(list(range(1, count + 1)), 0.95) == wanted
 
 
 def test_times_are_those_of_install_sls_that_went_well() -> None:
@@ -41,7 +41,7 @@ def test_times_are_those_of_install_sls_that_went_well() -> None:
         SlsEnded("fixperms", "hook", True, seconds=1.0),
         SlsEnded("00_c", "plan", True),
     ]
-    assert figures.install_times(told) == [("00_a", 1.26)]
+    assert statistics.install_times(told) == [("00_a", 1.26)]
 
 
 def test_times_are_read_from_the_rows_of_older_logs() -> None:
@@ -51,7 +51,7 @@ def test_times_are_read_from_the_rows_of_older_logs() -> None:
         "      install 20_c",
         "        changed  install x.y 1.0 s",
     ]
-    assert figures.install_times(map(Text, lines)) == [("00_a", 1.3), ("10_b", 0.0)]
+    assert statistics.install_times(map(Text, lines)) == [("00_a", 1.3), ("10_b", 0.0)]
 
 
 QUIET = gives.Status(
@@ -67,7 +67,7 @@ def test_metrics_are_what_prometheus_reads() -> None:
         since=1700000000.5, health=gives.Health(state="failing", since=1.0, times=3, reason=""),
         faults=[gives.Fault(what="so", repair="do")],
     )  # fmt: skip
-    text = figures.metrics([(status, [one(2, "rolled_back", 2.5), one(1, "deployed")])])
+    text = statistics.metrics([(status, [one(2, "rolled_back", 2.5), one(1, "deployed")])])
     assert 'corpushooks_deployments_total{project="hello",outcome="rolled_back"} 1' in text
     assert 'corpushooks_last_success_timestamp_seconds{project="hello"} 1700000000.500' in text
     assert 'corpushooks_last_duration_seconds{project="hello"} 2.5' in text
@@ -119,7 +119,7 @@ def test_what_is_told_of_a_host(box: Box) -> None:
 )
 def test_what_did_not_deploy_clears_no_alarm(state: str, kind: str) -> None:
     status = replace(QUIET, drift=None)
-    text = figures.metrics([(status, [one(3, state, kind=kind), one(2, "rolled_back"), one(1, "deployed")])])
+    text = statistics.metrics([(status, [one(3, state, kind=kind), one(2, "rolled_back"), one(1, "deployed")])])
     assert 'corpushooks_last_failed{project="hello"} 1' in text
     assert not [line for line in text if line.startswith("corpushooks_drift_files{")]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks.errors import CancelledError
-from corpushooks.run import run
+from corpushooks.core.errors import CancelledError
+from corpushooks.system.process import run
 from corpushooks.tree import Fingerprint, compare, settle, take
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="owners are set")

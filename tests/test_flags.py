@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from corpushooks import tree
-from corpushooks.errors import TreeError
-from corpushooks.run import run
+from corpushooks.core.errors import TreeError
+from corpushooks.system.process import run
 from corpushooks.tree import descriptors, flags
 from tests.host import FAILING, Box, tree_of
 from tests.test_misbehaviour import command, live  # noqa: F401 (a fixture)

@@ -208,7 +208,7 @@ WARM = """
 import tempfile
 from pathlib import Path
 from corpushooks.salt import configuration
-from corpushooks.sls import Minion
+from corpushooks.salt import Minion
 from corpushooks.salt_worker import runner, warm
 from corpushooks.salt_worker.known import Answers
 from corpushooks.salt_worker.pillars import Names, filtered

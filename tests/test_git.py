@@ -13,9 +13,9 @@ import pytest
 from dulwich import pack as pack_files
 
 from corpushooks import git
-from corpushooks.errors import GitError, UsageError
+from corpushooks.core.errors import GitError, UsageError
 from corpushooks.git import access, checkouts
-from corpushooks.run import Output, run
+from corpushooks.system.process import Output, run
 from tests.host import Work, tree_of
 from tests.test_disk import Disk
 

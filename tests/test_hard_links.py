@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
-from corpushooks import edits, resetperms, tree
-from corpushooks.project import Host
+from corpushooks import tree
+from corpushooks.core.project import Host
+from corpushooks.makina import resetperms
+from corpushooks.release import edits
 from corpushooks.tree.manifest import manifest_path
 from tests.host import tree_of
 

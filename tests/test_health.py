@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from corpushooks import health
-from corpushooks.errors import CancelledError, ConfigError
+from corpushooks.core.errors import CancelledError, ConfigError
+from corpushooks.system import health
 from tests.host import Box
 
 NOTHING: Callable[[], None] = lambda: None  # noqa: E731

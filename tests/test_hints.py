@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import address, ssh_commands
-from corpushooks.errors import CorpusError, Fault, UsageError
-from corpushooks.hints import Hint, Spelling, command
-from corpushooks.obstacles import away
-from corpushooks.project import Host
-from corpushooks.rights import HOST
-from corpushooks.ssh_commands import OPERATIONS, WORDS, can_ask, parse
+from corpushooks.core.errors import CorpusError, Fault, UsageError
+from corpushooks.core.hints import Hint, Spelling, command
+from corpushooks.core.project import Host
+from corpushooks.core.rights import HOST
+from corpushooks.host import address
+from corpushooks.operations import ssh_commands
+from corpushooks.operations.ssh_commands import OPERATIONS, WORDS, can_ask, parse
+from corpushooks.system.obstacles import away
 
 ADDRESS = "corpus@example.org"
 ODD = ["a b", "it's", 'a "b"', "a;rm -rf b", "$(id)", "a\nb", "", "-x", "ä", "*"]

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import reports
-from corpushooks.deployment import (
+from corpushooks.core.deployment import (
     BROKEN,
     CANCELLED,
     DEPLOYED,
@@ -28,11 +27,12 @@ from corpushooks.deployment import (
     Request,
     Revision,
 )
-from corpushooks.errors import StoreError, UsageError
-from corpushooks.history import History
-from corpushooks.migrations import VERSION
-from corpushooks.reports import Report
-from corpushooks.site import open_site
+from corpushooks.core.errors import StoreError, UsageError
+from corpushooks.host.site import open_site
+from corpushooks.reports import reports
+from corpushooks.reports.reports import Report
+from corpushooks.store.history import History
+from corpushooks.store.migrations import VERSION
 from tests.host import Box
 
 STATES = (QUEUED, RUNNING, ROLLING_BACK, DEPLOYED, DONE, REFUSED, CANCELLED, FAILED, ROLLED_BACK, BROKEN)

@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 
-from corpushooks import lease
-from corpushooks.acts import ACTS
-from corpushooks.deployment import Deployment, Request
-from corpushooks.errors import RefusedError, StateError, UsageError
-from corpushooks.history import History
-from corpushooks.lanes import Lanes
-from corpushooks.lease import Lease
-from corpushooks.run import run, start_time
-from corpushooks.settings import Settings
-from corpushooks.site import Site
+from corpushooks.core.deployment import Deployment, Request
+from corpushooks.core.errors import RefusedError, StateError, UsageError
+from corpushooks.core.settings import Settings
+from corpushooks.deploy.lanes import Lanes
+from corpushooks.host.site import Site
+from corpushooks.operations.acts import ACTS
+from corpushooks.store import lease
+from corpushooks.store.history import History
+from corpushooks.store.lease import Lease
+from corpushooks.system.process import run, start_time
 from tests.engines import FakeEngine
 from tests.host import FAILING, Box, tree_of, until
 from tests.test_command import corpus

@@ -13,15 +13,16 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from corpushooks import client, deploy
-from corpushooks.acts import ACTS
-from corpushooks.deployment import Request
-from corpushooks.errors import CorpusError, NoDaemonError
-from corpushooks.history import History
-from corpushooks.lanes import Lanes
-from corpushooks.run import Child, run
-from corpushooks.settings import Settings
-from corpushooks.site import Site
+from corpushooks.core.deployment import Request
+from corpushooks.core.errors import CorpusError, NoDaemonError
+from corpushooks.core.settings import Settings
+from corpushooks.deploy import deploy
+from corpushooks.deploy.lanes import Lanes
+from corpushooks.host.site import Site
+from corpushooks.operations.acts import ACTS
+from corpushooks.protocol import client
+from corpushooks.store.history import History
+from corpushooks.system.process import Child, run
 from tests.engines import FakeEngine
 from tests.host import Box, tree_of, until
 from tests.test_crash import MOMENTS, parts

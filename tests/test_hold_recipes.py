@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks.run import Child, Output, run, spawn
+from corpushooks.system.process import Child, Output, run, spawn
 from tests.host import Box, Push, Work, until
 from tests.sshd import ONE_KEY, SSHD, Server, start
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks.run import came_by, run
+from corpushooks.system.process import came_by, run
 from tests.host import until
 from tests.test_keys_ssh import Door, door, said
 

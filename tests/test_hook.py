@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from corpushooks.answers import VERSION
-from corpushooks.history import History
-from corpushooks.project import Host
-from corpushooks.run import run
+from corpushooks.core.project import Host
+from corpushooks.protocol.answers import VERSION
+from corpushooks.store.history import History
+from corpushooks.system.process import run
 from tests.hook_peers import (
     FLUSH,
     NEW,

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import accounts, daemon
-from corpushooks.history import History
-from corpushooks.run import Child, run, spawn
-from corpushooks.settings import load
-from corpushooks.site import Site
+from corpushooks.core.settings import load
+from corpushooks.daemon import server
+from corpushooks.host import accounts
+from corpushooks.host.site import Site
+from corpushooks.store.history import History
+from corpushooks.system.process import Child, run, spawn
 from corpushooks.tree import descriptors
 from tests.engines import FakeEngine
 from tests.host import FAILING, Box, tree_of, until
@@ -76,8 +77,8 @@ def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Besieged]:
     box.init()
     monkeypatch.setattr(accounts, "account_ids", lambda *_: (APP, APP) if ROOT else (None, None))
     box.site = Site(box.host, load(box.host.config_file), History(box.host.store), FakeEngine())
-    with daemon.listening(box.site) as listener:
-        served = daemon.Daemon(box.site, listener)
+    with server.listening(box.site) as listener:
+        served = server.Daemon(box.site, listener)
         thread = threading.Thread(target=served.serve)
         thread.start()
         try:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import paths
-from corpushooks.run import Output, run
+from corpushooks.release import paths
+from corpushooks.system.process import Output, run
 from tests.host import FAILING, Box, Work, tree_of
 from tests.shared import shared_box
 

@@ -12,90 +12,52 @@ from pathlib import Path
 import pytest
 
 import corpushooks
-from corpushooks.cli import corpus
-from corpushooks.ssh_commands import WORDS
+from corpushooks.cli.main import corpus
+from corpushooks.operations.ssh_commands import WORDS
 
 PACKAGE = Path(corpushooks.__file__).parent
 HOOK = PACKAGE.parent / "hooks/proc-receive"
 
-# From the roof to the ground. A module imports from its own floor or from further down.
-FLOORS = {
-    "entry": "__main__ cli cli.assign cli.backups cli.check cli.deployments cli.host cli.projects cli.looking cli.keys"
-    " cli.notify cli.run cli.tables cli.base cli.made demo daemon shell resetperms",
-    "procedures": "operations.serving operations.pushes operations.requests operations.hosting operations.call"
-    " projects app_log assigning beyond inspection checkup parts rebuild restart setup doctor"
-    " doctor.patient doctor.backups doctor.soundness doctor.privacy freezing authentication lookup reports follower"
-    " watches pulse lanes"
-    " hold acts deploy recovery procedure archives plan inplace task prepare reruns steps trees pillars survivors"
-    " running setting"
-    " saving dumps restoring drilling servers",
-    "assemblies": "vault"
-    " site address deploying claiming announce app_units variables session deadline voice release release_cfg release_checks contents survey edits layout"
-    " installer setup.accounts"
-    " setup.actions",
-    "doors": "principal git salt wiring tree outside health history accounts keyring directory authorized_keys log client"
-    " connection"
-    " systemd units machine apt notify watch ran terminal backup",  # one thing each
-    "rooms behind a door": "tree.drift tree.sync tree.snapshot tree.restore tree.permissions tree.scan tree.entries"
-    " tree.differences tree.removal tree.flags tree.descriptors tree.report tree.acl tree.manifest tree.mounts"
-    " tree.fingerprint tree.exchange"
-    " git.checkouts git.listings git.commits git.refs git.sharing git.bare git.worktrees git.access"
-    " backup.borg backup.interface"
-    " salt.warm salt.call salt.session salt.configuration salt.child salt.interface",
-    "process": "store kept claimed vitals held lease run disk locks obstacles patience leftovers proc safe_files"
-    " sockets hostname distribution become",
-    "values": "screen screen.words screen.states screen.rows assigned claims services checks checks.finding"
-    " checks.packages"
-    " checks.programs checks.states checks.keys checks.sent checks.texts checks.fixes pages progress view failure"
-    " migrations"
-    " figures old_logs events records push setup.manual sls problems deployment config cfg_keys references"
-    " settings ldap schema"
-    " notice keeping command ssh_commands operations"
-    " operations.table operations.words operations.asks operations.gives answers wire"
-    " keys rights project paths redaction text errors hints",
-}
-WORKER = {
-    f"salt_worker.{path.stem}" for path in PACKAGE.glob("salt_worker/*.py") if path.stem != "__init__"
-}  # runs under another interpreter, with nothing of ours
-ALONE = {"salt_worker", *WORKER}
-STANDARD = ("safe_files", "sockets", "become")  # Salt loads the first two, the last is a program of its own
-PLACE = {name: floor for floor, names in enumerate(FLOORS.values()) for name in names.split()}
-DOORS = set(FLOORS["doors"].split())
-ROOMS = set(FLOORS["rooms behind a door"].split())
+# What a wing holds is said in its __init__. A wing imports from wings of lower ranks, never from one of its own.
+RANKS = (
+    "core",  # values without effects
+    "system",  # the kernel and programs
+    "git tree salt store protocol",  # doors, what outlives the daemon, what goes over its socket
+    "checks host access screen",
+    "release notify backup",
+    "deploy reports admin",
+    "operations",  # all that can be asked
+    "daemon",
+    "cli",
+    "shell __main__",  # what is started
+)
+BESIDE = {"makina": {"core", "system", "tree"}}  # what SLS files call: nothing of ours imports it, this is what it may
+RANK = {wing: rank for rank, wings in enumerate(RANKS) for wing in wings.split()}
+DOORS = {"git", "tree", "salt"}  # entered by their __init__ only
+ALONE = "salt_worker"  # runs under another interpreter, with nothing of ours
+STANDARD = ("system.safe_files", "system.sockets", "system.become")  # Salt loads two of them, one is a program
 
 ONLY_IN = {  # what is outside -> the modules that may import it
-    "subprocess": {"run", "salt_worker.commands", "salt_worker.known", "salt_worker.runner"},
+    "subprocess": {"system.process", "salt_worker.commands", "salt_worker.known", "salt_worker.runner"},
     "multiprocessing": set(),
-    "sqlite3": {"store"},
-    "ldap3": {"directory"},
-    "salt": WORKER,
-    "dulwich": {room for room in ROOMS if room.startswith("git.")},
-    "watchdog": {"watch"},
-    "apprise": {"notify"},
+    "sqlite3": {"store.database"},
+    "ldap3": {"access.ldap"},
+    "salt": {"salt_worker."},
+    "dulwich": {"git."},
+    "watchdog": {"system.watch"},
+    "apprise": {"notify.send"},
     "rich": {"cli.tables"},
-    "msgspec": {"records"},
+    "msgspec": {"core.records"},
 }
+NOT_OURS_TO_IMPORT = ("salt/loader", "makina/loader", "makina/extension", "makina/states", "share")
+LOADER = sorted(path for folder in NOT_OURS_TO_IMPORT[:3] for path in (PACKAGE / folder).rglob("*.py"))
 FILES = [
     path
-    for folder in (
-        ".",
-        "backup",
-        "checks",
-        "cli",
-        "doctor",
-        "git",
-        "operations",
-        "salt",
-        "screen",
-        "setup",
-        "tree",
-        "salt_worker",
-    )
-    for path in (PACKAGE / folder).glob("*.py")
-    if path != PACKAGE / "__init__.py"
-]
+    for path in PACKAGE.rglob("*.py")
+    if not any(path.is_relative_to(PACKAGE / folder) for folder in NOT_OURS_TO_IMPORT) and path.parent != PACKAGE
+] + [PACKAGE / "shell.py", PACKAGE / "__main__.py"]
 MODULES = sorted(".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__") for path in FILES)
-LOADER = sorted([*PACKAGE.glob("loader/*/*.py"), *PACKAGE.glob("salt_extension/**/*.py")])
+WORKER = {name for name in MODULES if name.partition(".")[0] == ALONE}
 
 
 def parsed(path: Path) -> list[ast.AST]:
@@ -119,9 +81,16 @@ def imports(path: Path) -> Iterator[str]:
 
 def ours(path: Path) -> set[str]:
     """Return the modules of the package that a file imports."""
-    parts = [name.split(".") for name in imports(path)]
-    named = [words[1:] for words in parts if words[0] == "corpushooks" and words[1] != "__version__"]
-    return {".".join(words[:2]) if ".".join(words[:2]) in MODULES else words[0] for words in named}
+    found = set()
+    for words in (name.split(".") for name in imports(path)):
+        if words[0] == "corpushooks" and words[1] != "__version__":
+            known = [".".join(words[1:end]) for end in range(len(words), 1, -1)]
+            found.add(next((name for name in known if name in MODULES), words[1]))
+    return found
+
+
+def wing(name: str) -> str:
+    return name.partition(".")[0]
 
 
 def outside(path: Path) -> set[str]:
@@ -129,16 +98,31 @@ def outside(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_imports_point_down(name: str) -> None:
-    if name in ALONE:
-        assert not ours(source(name))
+def test_a_wing_imports_from_lower_ranks(name: str) -> None:
+    own = wing(name)
+    others = {other for other in ours(source(name)) if wing(other) != own}
+    if own == ALONE:
+        assert not others
         return
-    assert name in PLACE, f"give {name} a place in FLOORS"
-    above = {other for other in ours(source(name)) if PLACE[other] < PLACE[name]}
-    assert not above, f"{name} imports from above"
-    assert name not in DOORS or not ours(source(name)) & DOORS, f"the door {name} opens another door"
-    past = {room for room in ours(source(name)) & ROOMS if room.partition(".")[0] != name.partition(".")[0]}
+    if own in BESIDE:
+        assert set(map(wing, others)) <= BESIDE[own]
+        return
+    assert own in RANK, f"give {own} a rank in RANKS"
+    above = {other for other in others if RANK.get(wing(other), len(RANKS)) >= RANK[own]}
+    assert not above, f"{name} imports from above, or sideways"
+    past = {other for other in others if wing(other) in DOORS and "." in other}
     assert not past, f"{name} enters {past} past the door"
+
+
+def test_each_wing_says_what_is_in_it() -> None:
+    for name in {wing(name) for name in MODULES} - {"shell", "__main__", "salt_worker"}:
+        told = ast.get_docstring(ast.parse(source(name).read_text())) or ""
+        parts = {each.removeprefix(f"{name}.").partition(".")[0] for each in MODULES if each.startswith(f"{name}.")}
+        assert not [part for part in parts if not re.search(rf"\b{part}\b", told)], name
+
+
+def test_the_root_has_what_must_start_fast() -> None:
+    assert {path.name for path in PACKAGE.glob("*.py")} == {"__init__.py", "__main__.py", "shell.py"}
 
 
 def test_no_imports_go_round() -> None:
@@ -148,15 +132,16 @@ def test_no_imports_go_round() -> None:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_each_outside_thing_has_one_owner(name: str) -> None:
-    foreign = [thing for thing in outside(source(name)) if name not in ONLY_IN.get(thing, {name})]
+    may = {name, f"{wing(name)}."}
+    foreign = [thing for thing in outside(source(name)) if not may & ONLY_IN.get(thing, may)]
     assert not foreign, f"{name} imports {foreign}"
 
 
 def test_what_stands_alone_imports_nothing_of_ours() -> None:
-    for path in (HOOK, *map(source, ALONE), *LOADER, *map(source, STANDARD)):
+    for path in (HOOK, *map(source, WORKER), *LOADER, *map(source, STANDARD)):
         assert not ours(path), path
     assert outside(HOOK).union(*map(outside, map(source, STANDARD))) <= sys.stdlib_module_names
-    for name in ALONE:
+    for name in WORKER:
         assert outside(source(name)) - {"salt", "jinja2"} <= sys.stdlib_module_names, name
 
 
@@ -165,12 +150,12 @@ def test_the_hook_imports_little_at_once() -> None:
     assert [alias.name for node in begins for alias in node.names] == ["os", "_json", "_socket"]
 
 
-PRINTING = {name for name in FLOORS["entry"].split() if name.startswith("cli") and name != "cli.projects"} | {
-    "demo", "shell", "resetperms", "become", *WORKER,
+PRINTING = {name for name in MODULES if wing(name) == "cli" and name not in ("cli.projects", "cli.pages")} | {
+    "shell", "makina.resetperms", "system.become", *WORKER,
 }  # fmt: skip
 ENDING = {"print", "exit", "quit", "sys.exit", "sys.stdout.write", "sys.stderr.write", "click.echo"}
 FORKING = {"os.fork", "os.forkpty", "os.system", "os.popen", "os.execv", "os.execve", "os.execvp", "os.posix_spawn"}
-ALSO_FORKING = {"become"}  # a program with one thread, which the daemon starts
+ALSO_FORKING = {"system.become"}  # a program with one thread, which the daemon starts
 
 
 def calls(path: Path) -> set[str]:
@@ -201,22 +186,15 @@ def wide_handlers(path: Path) -> Iterator[tuple[int, str]]:
 
 
 EDGES = {
-    "cli",
-    "daemon",
-    "deploy",
-    "lanes",
-    "notify",
-    "patience",
-    "pulse",
-    "watches",
-    "session",
-    "question",
-}  # the last two of the worker
+    "cli.main", "daemon.server", "daemon.pulse", "deploy.deploy", "deploy.lanes", "deploy.watches", "notify.send",
+    "system.patience", "salt_worker.session", "salt_worker.question",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("path", [*map(source, MODULES), HOOK, *LOADER], ids=lambda path: path.stem)
 def test_everything_is_caught_at_the_edges_only(path: Path) -> None:
-    name = path.parent.name if path.stem == "__init__" else path.stem
+    inside = path.is_relative_to(PACKAGE)
+    name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts) if inside else path.name
     for number, line in wide_handlers(path):
         assert name in EDGES and "edge" in line, f"{path.name}:{number} catches everything"
 
@@ -224,11 +202,11 @@ def test_everything_is_caught_at_the_edges_only(path: Path) -> None:
 def test_the_rules_can_be_broken(tmp_path: Path) -> None:
     bad = tmp_path / "bad.py"
     bad.write_text(
-        "import salt.state\nfrom corpushooks import cli\nfrom corpushooks.deploy import deploy\n"
+        "import salt.state\nfrom corpushooks import cli\nfrom corpushooks.deploy.steps import sync\n"
         "def f():\n    import subprocess\n    try:\n        print(os.system('x'))\n    except (OSError, Exception):\n"
         "        pass\n"
     )
-    assert ours(bad) == {"cli", "deploy"}
+    assert ours(bad) == {"cli", "deploy.steps"}
     assert outside(bad) == {"salt", "subprocess"}
     assert calls(bad) == {"print", "os.system"}
     assert [number for number, _ in wide_handlers(bad)] == [8]
@@ -236,7 +214,7 @@ def test_the_rules_can_be_broken(tmp_path: Path) -> None:
 
 TAKING_APART = {"split", "rsplit", "splitlines", "partition", "rpartition", "startswith", "endswith", "removeprefix"}
 READING = {  # what others say, who have no fields: Salt, git, PyYAML, apprise
-    "problems": "Salt", "settings": "PyYAML", "notify": "apprise", "directory": "ldap3",
+    "salt.problems": "Salt", "core.settings": "PyYAML", "notify.send": "apprise", "access.ldap": "ldap3",
 }  # fmt: skip
 
 
@@ -294,17 +272,17 @@ def test_a_kind_that_is_compared_is_found(tmp_path: Path) -> None:
 
 
 NAMED = {  # texts that name a command and are not there to be pasted: module -> what these begin with
-    "assigned": ("corpus set", '# Written by "corpus set"', ' and "corpus unset"'),  # who writes a file
-    "assigning": (" was not set by corpus set",),
-    "variables": (" in pillar.git was not written by corpus set",),
-    "authorized_keys": ("# corpushooks: keys below are written by `corpus key`",),
+    "release.assigned": ("corpus set", '# Written by "corpus set"', ' and "corpus unset"'),  # who writes a file
+    "operations.assigning": (" was not set by corpus set",),
+    "reports.variables": (" in pillar.git was not written by corpus set",),
+    "access.authorized_keys": ("# corpushooks: keys below are written by `corpus key`",),
     "checks.states": ("see: corpus help makina-states",),  # a page is the same on every host
     "cli.looking": ("List what was run with `corpus run`",),  # help
-    "demo": ("\n    corpus status ",),  # by an alias of its own
-    "figures": ("What is missing or damaged",),  # the help of a metric
-    "inspection": ("corpus init --env",),  # the origin of a value
-    "settings": ("How many commands of `corpus run`", "The directory, for auth: ldap", "Where backups are kept"),
-    "problems": ("; see: corpus help makina-states",),
+    "cli.demo": ("\n    corpus status ",),  # by an alias of its own
+    "reports.statistics": ("What is missing or damaged",),  # the help of a metric
+    "reports.inspection": ("corpus init --env",),  # the origin of a value
+    "core.settings": ("How many commands of `corpus run`", "The directory, for auth: ldap", "Where backups are kept"),
+    "salt.problems": ("; see: corpus help makina-states",),
 }
 
 
@@ -335,7 +313,13 @@ def flattened(path: Path) -> Iterator[int]:
             yield node.lineno
 
 
-SHOWING = {"cli.base", "doctor", "screen.words", "demo", "announce"}  # where it is spelt already, or names none of ours
+SHOWING = {
+    "cli.base",
+    "admin.doctor",
+    "screen.words",
+    "cli.demo",
+    "notify.announce",
+}  # where it is spelt already, or names none of ours
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from corpushooks import edits, inplace
-from corpushooks.deploying import Run
-from corpushooks.errors import BrokenError, CorpusError, DoorError, RefusedError, StepError, UsageError
+from corpushooks.core.errors import BrokenError, CorpusError, DoorError, RefusedError, StepError, UsageError
+from corpushooks.deploy import inplace
+from corpushooks.deploy.run import Run
+from corpushooks.release import edits
 from tests.alone import at_work
 from tests.host import Box
 

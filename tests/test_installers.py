@@ -9,15 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import checkup, git, installer, projects
+from corpushooks import git
+from corpushooks.admin import installer, projects
 from corpushooks.cli.projects import init_
-from corpushooks.errors import ProcessError, UsageError
+from corpushooks.core.errors import ProcessError, UsageError
+from corpushooks.core.settings import load
 from corpushooks.git import checkouts
-from corpushooks.history import open_store
-from corpushooks.operations.gives import Made
-from corpushooks.run import run
-from corpushooks.settings import load
-from corpushooks.site import open_site
+from corpushooks.host.site import open_site
+from corpushooks.protocol.gives import Made
+from corpushooks.reports import checkup
+from corpushooks.store.history import open_store
+from corpushooks.system.process import run
 from tests.host import Box
 from tests.test_command import asked, complains, corpus, said
 

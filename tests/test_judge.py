@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpushooks.deployment import Deployment, Request, enabled
-from corpushooks.errors import UsageError
-from corpushooks.push import NOW, PLAN, STEPS, ZERO, Command, Judgement, hint, judge, options, report, select
+from corpushooks.core.deployment import Deployment, Request, enabled
+from corpushooks.core.errors import UsageError
+from corpushooks.deploy.push import NOW, PLAN, STEPS, ZERO, Command, Judgement, hint, judge, options, report, select
 
 ONE, TWO = "1" * 40, "2" * 40
 HEAD = "refs/heads/master"

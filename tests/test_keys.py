@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import keys, rights
-from corpushooks.errors import CorpusError, UsageError
-from corpushooks.history import History
-from corpushooks.keyring import Keyring
-from corpushooks.keys import Key
-from corpushooks.run import run
+from corpushooks.access import keys
+from corpushooks.access.keyring import Keyring
+from corpushooks.access.keys import Key
+from corpushooks.core import rights
+from corpushooks.core.errors import CorpusError, UsageError
+from corpushooks.store.history import History
+from corpushooks.system.process import run
 
 KINDS = {"ed25519": [], "ecdsa": ["-b", "384"], "rsa": ["-b", "2048"]}
 ED25519 = "AAAAC3NzaC1lZDI1NTE5AAAAIJ8Jsa6XAwCtvJko/jmcewlsn79y+t7dfBXNGgUctNLc"

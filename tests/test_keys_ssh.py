@@ -14,12 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import client, keys, shell
-from corpushooks.keyring import Keyring
-from corpushooks.keys import Key
-from corpushooks.project import Host
-from corpushooks.run import PIPE, Child, Output, run, spawn, start_time
-from corpushooks.ssh_commands import parse
+from corpushooks import shell
+from corpushooks.access import keys
+from corpushooks.access.keyring import Keyring
+from corpushooks.access.keys import Key
+from corpushooks.core.project import Host
+from corpushooks.operations.ssh_commands import parse
+from corpushooks.protocol import client
+from corpushooks.system.process import PIPE, Child, Output, run, spawn, start_time
 from tests.host import FAILING, Box, Work, until
 from tests.seat import heard, sitting
 from tests.sshd import Server, serving

@@ -16,16 +16,16 @@ import pytest
 from structlog.testing import capture_logs
 
 from corpushooks import git
-from corpushooks.acts import ACTS
-from corpushooks.deploying import Run
-from corpushooks.deployment import DONE, Deployment, Request
-from corpushooks.errors import CorpusError, StoreError
-from corpushooks.history import History
-from corpushooks.lanes import Lanes
-from corpushooks.locks import Semaphore, locked
-from corpushooks.run import run
-from corpushooks.settings import Settings
-from corpushooks.site import Probe, Site
+from corpushooks.core.deployment import DONE, Deployment, Request
+from corpushooks.core.errors import CorpusError, StoreError
+from corpushooks.core.settings import Settings
+from corpushooks.deploy.lanes import Lanes
+from corpushooks.deploy.run import Run
+from corpushooks.host.site import Probe, Site
+from corpushooks.operations.acts import ACTS
+from corpushooks.store.history import History
+from corpushooks.system.locks import Semaphore, locked
+from corpushooks.system.process import run
 from tests.engines import FakeEngine
 from tests.host import FAILING, Box, tree_of, until
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import accounts, layout
-from corpushooks.errors import RefusedError
-from corpushooks.project import Host, Project
-from corpushooks.run import run
+from corpushooks.core.errors import RefusedError
+from corpushooks.core.project import Host, Project
+from corpushooks.host import accounts, layout
+from corpushooks.system.process import run
 from tests.host import Box
 
 

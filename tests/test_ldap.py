@@ -14,18 +14,20 @@ from pathlib import Path
 import pytest
 import yaml
 
-from corpushooks import directory, distribution, lookup, shell
-from corpushooks.errors import ConfigError, DoorError, RefusedError
-from corpushooks.history import open_store
-from corpushooks.keyring import Keyring
-from corpushooks.keys import Key
-from corpushooks.ldap import Directory, Granted
-from corpushooks.principal import Principal
-from corpushooks.project import Host
-from corpushooks.rights import Accounts, Caller, Grant, Rights
-from corpushooks.run import run
-from corpushooks.schema import keys_of
-from corpushooks.settings import load, parse
+from corpushooks import shell
+from corpushooks.access import ldap, lookup
+from corpushooks.access.keyring import Keyring
+from corpushooks.access.keys import Key
+from corpushooks.access.principal import Principal
+from corpushooks.core.directory import Directory, Granted
+from corpushooks.core.errors import ConfigError, DoorError, RefusedError
+from corpushooks.core.project import Host
+from corpushooks.core.rights import Accounts, Caller, Grant, Rights
+from corpushooks.core.schema import keys_of
+from corpushooks.core.settings import load, parse
+from corpushooks.store.history import open_store
+from corpushooks.system import distribution
+from corpushooks.system.process import run
 from tests import sshd
 from tests.host import Box
 from tests.slapd import BASE, READER, Slapd, new_blob, serving
@@ -145,17 +147,17 @@ def test_a_key_is_found_whatever_the_directory_can_compare(slapd: Slapd, key: st
     plain, noted, optional = new_blob(), new_blob(), new_blob()
     slapd.person("alice", f"{KIND} {plain}", f"{KIND} {noted} a comment", f"no-pty {KIND} {optional}", key=key)
     asked = where(slapd, key=key)
-    assert directory.find(asked, KIND, plain) == directory.find(asked, KIND, noted) == directory.Person("alice", ())
-    assert directory.find(asked, KIND, optional) is None  # we cannot keep what it says
-    assert directory.find(asked, KIND, noted[:-8]) is None
+    assert ldap.find(asked, KIND, plain) == ldap.find(asked, KIND, noted) == ldap.Person("alice", ())
+    assert ldap.find(asked, KIND, optional) is None  # we cannot keep what it says
+    assert ldap.find(asked, KIND, noted[:-8]) is None
 
 
 def test_more_entries_than_one_page_are_read(slapd: Slapd, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(directory, "PAGE", 2)
+    monkeypatch.setattr(ldap, "PAGE", 2)
     blobs = [new_blob() for _ in range(5)]
     for number, blob in enumerate(blobs):
         slapd.person(f"p{number}", f"{KIND} {blob} x")
-    found = [directory.find(where(slapd), KIND, blob) for blob in blobs]
+    found = [ldap.find(where(slapd), KIND, blob) for blob in blobs]
     assert [person and person.uid for person in found] == ["p0", "p1", "p2", "p3", "p4"]
 
 
@@ -183,7 +185,7 @@ def test_what_is_no_key_is_not_asked_for(
 @pytest.mark.parametrize("blob", ["*", "AAAA*", "x)(uid=*", "\\2a", "\0"])
 def test_a_filter_takes_a_key_as_it_is(slapd: Slapd, blob: str) -> None:
     slapd.person("alice", f"{KIND} {new_blob()}")
-    assert directory.find(where(slapd), KIND, blob) is None
+    assert ldap.find(where(slapd), KIND, blob) is None
 
 
 def test_a_name_that_could_be_more_than_a_name_is_refused(
@@ -285,7 +287,7 @@ def test_a_directory_that_says_nothing_is_down(slapd: Slapd) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         deaf = where(slapd, uri=f"ldap://127.0.0.1:{silent.getsockname()[1]}", timeout=0.1)
         with pytest.raises(DoorError, match=r"has not answered within 0\.1 s"):
-            directory.find(deaf, KIND, new_blob())
+            ldap.find(deaf, KIND, new_blob())
 
 
 def test_keys_of_a_directory_that_is_no_longer_asked_open_nothing(desk: Desk, slapd: Slapd) -> None:
@@ -332,9 +334,9 @@ def test_what_is_wrong_with_a_directory_is_said_in_one_line(slapd: Slapd, what: 
     slapd.person("alice", f"{KIND} {new_blob()}")
     other = {key: value.replace("PORT", str(slapd.port)) if isinstance(value, str) else value
              for key, value in given.items()}  # fmt: skip
-    wrong = directory.check(where(slapd, **other))
+    wrong = ldap.check(where(slapd, **other))
     assert words.replace("PORT", str(slapd.port)) in wrong and "\n" not in wrong
-    assert directory.check(where(slapd)) == ""
+    assert ldap.check(where(slapd)) == ""
 
 
 @pytest.mark.parametrize("socket_file", [True, False])
@@ -342,7 +344,7 @@ def test_a_directory_can_be_asked_without_a_network_or_tls(slapd: Slapd, socket_
     blob = new_blob()
     slapd.person("alice", f"{KIND} {blob}")
     other = {"uri": f"ldapi://{slapd.socket}"} if socket_file else {"starttls": False}
-    found = directory.find(where(slapd, **other, ca_file=None), KIND, blob)
+    found = ldap.find(where(slapd, **other, ca_file=None), KIND, blob)
     assert found and found.uid == "alice"
 
 
@@ -356,7 +358,7 @@ def test_a_password_that_others_can_read_is_not_used(
         desk.settings(slapd, bind_password_file=str(path))
         assert not desk.opens(new_blob())
         assert f"error: {path}: {words}" in capsys.readouterr().err
-    assert "cannot be read" in directory.check(where(slapd, bind_password_file=str(tmp_path / "absent")))
+    assert "cannot be read" in ldap.check(where(slapd, bind_password_file=str(tmp_path / "absent")))
 
 
 def test_a_host_without_the_library_is_told_what_to_install(
@@ -365,7 +367,7 @@ def test_a_host_without_the_library_is_told_what_to_install(
     import corpushooks
 
     monkeypatch.setitem(sys.modules, "ldap3", None)
-    monkeypatch.delitem(sys.modules, "corpushooks.directory")
+    monkeypatch.delitem(sys.modules, "corpushooks.access.ldap")
     monkeypatch.delattr(corpushooks, "directory")
     assert not desk.opens(new_blob())
     assert capsys.readouterr().err.splitlines() == [

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from corpushooks import leftovers, proc
-from corpushooks.run import Child, carrying, group_alive, spawn, start_time
+from corpushooks.system import leftovers, proc
+from corpushooks.system.process import Child, carrying, group_alive, spawn, start_time
 from tests.host import FAILING, Box, tree_of, until
 
 ROOT = os.geteuid() == 0

@@ -17,10 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import history, log, rebuild, screen
-from corpushooks.deployment import Deployment, Request, Revision
-from corpushooks.history import History
-from corpushooks.run import run
+from corpushooks import screen
+from corpushooks.admin import rebuild
+from corpushooks.core.deployment import Deployment, Request, Revision
+from corpushooks.store import history, log
+from corpushooks.store.history import History
+from corpushooks.system.process import run
 from tests.host import FAILING, Box, tree_of, until
 
 FULL = os.environ.get("LOAD_SIZE") == "full"

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpushooks.events import VERSION, Cut, Item, Noted, SlsBegan, StateEnded, Text, Traced, Verdict, listed
-from corpushooks.log import Log, clean, has_end, read
-from corpushooks.redaction import MARK, Redactor
-from corpushooks.text import LINE, PART, ROWS, bounded
+from corpushooks.core.events import VERSION, Cut, Item, Noted, SlsBegan, StateEnded, Text, Traced, Verdict, listed
+from corpushooks.core.redaction import MARK, Redactor
+from corpushooks.core.text import LINE, PART, ROWS, bounded
+from corpushooks.store.log import Log, clean, has_end, read
 from tests.test_disk import Disk
 
 END = Verdict("deployed", "deploy", "hello", 1, reason="the outcome")
@@ -164,7 +164,7 @@ def test_a_follower_is_woken(path: Path) -> None:
 def test_a_follower_gets_what_comes_together_and_the_outcome_at_once(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("corpushooks.log.TOGETHER", 30.0)
+    monkeypatch.setattr("corpushooks.store.log.TOGETHER", 30.0)
     log, woken = Log(path), list[list[str]]()
     follower = threading.Thread(target=lambda: (log.wait(0, 30), woken.append(lines(path))))
     follower.start()
@@ -287,7 +287,7 @@ def test_a_bounded_text_is_its_two_ends(parts: list[str], part: int, rows: int) 
     text = "".join(parts)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (("PART", part), ("ROWS", rows), ("LINE", 5)):
-            patch.setattr(f"corpushooks.text.{name}", value)
+            patch.setattr(f"corpushooks.core.text.{name}", value)
         found = bounded(text)
     if found != text:
         head, gap, tail = re.split(r"\n(… \d+ lines, \d+ bytes, are left out …)\n", found, maxsplit=1)
@@ -299,7 +299,7 @@ def test_a_bounded_text_is_its_two_ends(parts: list[str], part: int, rows: int) 
 
 
 def test_a_log_that_is_too_long_keeps_what_the_terminal_shows(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("corpushooks.log.LIMIT", 10_000)
+    monkeypatch.setattr("corpushooks.store.log.LIMIT", 10_000)
     log = Log(path)
     for number in range(1000):
         log.tell(Traced(f"detail {number}\nof it"))
@@ -326,7 +326,7 @@ def test_a_log_that_is_too_long_keeps_what_the_terminal_shows(path: Path, monkey
 
 
 def test_what_was_not_kept_after_the_outcome_is_said_too(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("corpushooks.log.LIMIT", 10)
+    monkeypatch.setattr("corpushooks.store.log.LIMIT", 10)
     log = Log(path)
     log.tell(END)
     log.tell(Traced("a detail"))

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import run, salt
-from corpushooks.salt import SaltCallEngine, WarmEngine
-from corpushooks.sls import Result
+from corpushooks import salt
+from corpushooks.salt import Result, SaltCallEngine, WarmEngine
+from corpushooks.system import process
 from tests.host import Box
 from tests.test_engines import World
 
@@ -176,11 +176,11 @@ def test_users_of_a_web_server(world: World) -> None:
 
 def test_a_checkout_that_follows_a_branch(world: World) -> None:
     source = world.root / "source"
-    run.run(["git", "init", "--quiet", "--initial-branch=master", source])
+    process.run(["git", "init", "--quiet", "--initial-branch=master", source])
     for number in ("1", "2"):
         (source / "file").write_text(number)
-        run.run(["git", "-C", source, "add", "file"])
-        run.run(["git", "-C", source, "commit", "--quiet", "-m", number])
+        process.run(["git", "-C", source, "add", "file"])
+        process.run(["git", "-C", source, "commit", "--quiet", "-m", number])
         text = f"{source}:\n  mc_git.latest:\n    - target: OUT/checkout\n    - rev: master\n"
         result = run_one(world, text)
         assert result.ok, result
@@ -228,25 +228,25 @@ def test_resetperms_as_fixperms_files_call_it(tree: Path) -> None:
     flags = ["-q", "--no-acls", "--reset-acls", "--users", "root", "--users", "www-data", "--groups", "editor"]
     owner = ["--user", "root", "--group", "root"] if os.geteuid() == 0 else []
     modes_of = ["--dmode", "0771", "--fmode", "0640"]
-    done = run.run([RESETPERMS, *flags, *owner, *modes_of, "--paths", tree / "in", f"--paths={tree}/alone"])
+    done = process.run([RESETPERMS, *flags, *owner, *modes_of, "--paths", tree / "in", f"--paths={tree}/alone"])
     assert done.stderr == b""
     assert modes(tree) == {"alone": "640", "in": "771", "in/file": "640", "in/run": "750", "link": "777"}
-    run.run([RESETPERMS, "-n", "--no-recursive", "--dmode", "0700", "--paths", tree / "in"])
+    process.run([RESETPERMS, "-n", "--no-recursive", "--dmode", "0700", "--paths", tree / "in"])
     assert modes(tree)["in"], modes(tree)["in/file"] == ("700", "640")
-    run.run([RESETPERMS, "-n", "--fmode", "0600", "--excludes=.*/ru.+", "--paths", tree / "in"])
+    process.run([RESETPERMS, "-n", "--fmode", "0600", "--excludes=.*/ru.+", "--paths", tree / "in"])
     assert (modes(tree)["in/file"], modes(tree)["in/run"]) == ("600", "750")
-    run.run([RESETPERMS, "-n", "--dmode", "0700", "--no-recursive", "--paths", tree / "in"])
-    run.run([RESETPERMS, "--only-acls", "--dmode", "0777", "--paths", tree / "in"])
+    process.run([RESETPERMS, "-n", "--dmode", "0700", "--no-recursive", "--paths", tree / "in"])
+    process.run([RESETPERMS, "--only-acls", "--dmode", "0777", "--paths", tree / "in"])
     assert f"{(tree / 'in').stat().st_mode & 0o707:o}" == "700"  # the middle is what its access list lets through
 
 
 def test_resetperms_follows_no_link_and_says_so(tree: Path) -> None:
-    done = run.run([RESETPERMS, "--paths", tree / "link", "--paths", tree / "none"])
+    done = process.run([RESETPERMS, "--paths", tree / "link", "--paths", tree / "none"])
     assert done.stderr.decode().splitlines() == [
         f"{tree}/link: no file and no folder", f"{tree}/none: No such file or directory",
     ]  # fmt: skip
     os.link(tree / "alone", tree / "other")
-    done = run.run([RESETPERMS, "--paths", tree / "alone"])
+    done = process.run([RESETPERMS, "--paths", tree / "alone"])
     assert "it has other names" in done.stderr.decode()
     assert modes(tree)["alone"] == "600"
 
@@ -258,7 +258,7 @@ def test_resetperms_names_what_is_wrong(tree: Path) -> None:
         (["--dmode", "rwx"], "invalid mode 'rwx'"),
         (["--excludes", "("], "invalid regular expression '('"),
     ):
-        done = run.run([RESETPERMS, *words, "--paths", tree], check=False)
+        done = process.run([RESETPERMS, *words, "--paths", tree], check=False)
         assert (done.code, said in done.stderr.decode()) == (1, True)
 
 

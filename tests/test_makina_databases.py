@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from corpushooks.salt import WarmEngine
-from corpushooks.sls import Result
+from corpushooks.salt import Result, WarmEngine
 from tests.databases import mariadb, mysql, postgresql, psql
 from tests.test_engines import World
 from tests.test_makina_states import run_one

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from corpushooks import run, salt
-from corpushooks.salt import WarmEngine
-from corpushooks.sls import Result
+from corpushooks import salt
+from corpushooks.salt import Result, WarmEngine
+from corpushooks.system import process
 from tests.host import Box
 from tests.test_engines import World
 
@@ -189,7 +189,7 @@ def test_another_version_of_node(world: World) -> None:
     name, site = f"node-v0.10.28-linux-{machine}", world.root / "site/v0.10.28"
     (site / name / "bin").mkdir(parents=True)
     (site / name / "bin/node").touch(0o755)
-    run.run(["tar", "-C", site, "-czf", site / f"{name}.tar.gz", name])
+    process.run(["tar", "-C", site, "-czf", site / f"{name}.tar.gz", name])
     data = (site / f"{name}.tar.gz").read_bytes()
     (site / "SHASUMS256.txt").write_text(f"{hashlib.sha256(data).hexdigest()}  {name}.tar.gz\n")
     settings = {"url": f"file://{site.parent}", "prefix": str(world.out)}
@@ -229,17 +229,17 @@ def test_the_web_server_may_read_a_new_file_of_users(world: World) -> None:
 
 def test_a_checkout_of_a_tag_makes_no_branch(world: World) -> None:
     source = world.root / "source"
-    run.run(["git", "init", "--quiet", "--initial-branch=master", source])
+    process.run(["git", "init", "--quiet", "--initial-branch=master", source])
     for number in ("1", "2"):
         (source / "file").write_text(number)
-        run.run(["git", "-C", source, "add", "file"])
-        run.run(["git", "-C", source, "commit", "--quiet", "-m", number])
-    run.run(["git", "-C", source, "tag", "first", "HEAD~"])
+        process.run(["git", "-C", source, "add", "file"])
+        process.run(["git", "-C", source, "commit", "--quiet", "-m", number])
+    process.run(["git", "-C", source, "tag", "first", "HEAD~"])
     text = f"{source}:\n  mc_git.latest:\n    - target: OUT/checkout\n    - rev: REV\n"
     for rev, content in (("first", "1"), ("master", "2")):
         assert run_one(world, text.replace("REV", rev)).ok
         assert world.read("checkout/file") == content
-    branches = run.run(["git", "-C", world.out / "checkout", "branch", "--format=%(refname:short)"]).text
+    branches = process.run(["git", "-C", world.out / "checkout", "branch", "--format=%(refname:short)"]).text
     assert "first" not in branches.splitlines()
     missing = run_one(world, text.replace(str(source), str(world.root / "none")))
     assert "does not appear to be a git repository" in missing.states[0].comment
@@ -247,7 +247,7 @@ def test_a_checkout_of_a_tag_makes_no_branch(world: World) -> None:
 
 def test_a_php_site_with_a_module_of_its_own_compiles(new_box: Callable[..., Box]) -> None:
     words = [sys.executable, "-m", "corpushooks", "--root", new_box(salt=True).host.root, "check", PROJECTS / "php"]
-    done = run.run(words, check=False)
+    done = process.run(words, check=False)
     assert (done.code, done.stderr) == (0, b""), done
 
 

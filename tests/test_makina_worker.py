@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from corpushooks import run
+from corpushooks.system import process
 from tests.host import Box
 
 PROJECTS = Path(__file__).parent / "projects"
@@ -85,10 +85,10 @@ def test_a_python_application_with_a_worker(new_box: Callable[..., Box]) -> None
         "86400",
     )
     if shutil.which("systemd-analyze"):
-        checked = run.run(["systemd-analyze", "verify", "--man=no", unit], check=False)
+        checked = process.run(["systemd-analyze", "verify", "--man=no", unit], check=False)
         assert str(unit) not in checked.stderr.decode(), checked.stderr
     words = shlex.split(start.replace("%%", "%").replace("$$", "$").replace("$", "\\$"))
-    shown = json.loads(run.run(words, cwd=project.tree).text)
+    shown = json.loads(process.run(words, cwd=project.tree).text)
     assert shown["arguments"] == ["--port", "8081", "a b", "100%", "$HOME"]
 
     before = unit.read_text()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks.run import carrying, run
+from corpushooks.system.process import carrying, run
 from tests.host import FAILING, Box, tree_of, until
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from corpushooks import tree
-from corpushooks.errors import TreeError
+from corpushooks.core.errors import TreeError
 from corpushooks.tree import descriptors, manifest, mounts, removal
 from corpushooks.tree.descriptors import TEMP
 from tests.mounts import Mount, mount_dead, mounting, unmount_below

@@ -10,8 +10,8 @@ from uuid import uuid4
 
 import pytest
 
-from corpushooks import projects
-from corpushooks.run import run
+from corpushooks.admin import projects
+from corpushooks.system.process import run
 from tests.host import FAILING, Box, Push, tree_of
 from tests.mounts import Mount, mount_dead, mounting, mounts_below, unmount_below
 from tests.test_misbehaviour import command, live  # noqa: F401 (a fixture)

@@ -24,20 +24,23 @@ import apprise
 import pytest
 from aiosmtpd.controller import Controller
 
-from corpushooks import announce, distribution, notice, notify, prepare
-from corpushooks.acts import ACTS
-from corpushooks.deployment import Request
-from corpushooks.doctor import privacy
-from corpushooks.doctor.patient import Patient
-from corpushooks.errors import ConfigError, CorpusError, UsageError
-from corpushooks.history import open_store
-from corpushooks.lanes import Lanes
-from corpushooks.notice import Notice, Template, render
-from corpushooks.project import Host
-from corpushooks.projects import init
-from corpushooks.run import Output, run
-from corpushooks.settings import load, parse
-from corpushooks.site import Site
+from corpushooks.admin.doctor import privacy
+from corpushooks.admin.doctor.patient import Patient
+from corpushooks.admin.projects import init
+from corpushooks.core import notification
+from corpushooks.core.deployment import Request
+from corpushooks.core.errors import ConfigError, CorpusError, UsageError
+from corpushooks.core.notification import Notice, Template, render
+from corpushooks.core.project import Host
+from corpushooks.core.settings import load, parse
+from corpushooks.deploy import prepare
+from corpushooks.deploy.lanes import Lanes
+from corpushooks.host.site import Site
+from corpushooks.notify import announce, send
+from corpushooks.operations.acts import ACTS
+from corpushooks.store.history import open_store
+from corpushooks.system import distribution
+from corpushooks.system.process import Output, run
 from tests.engines import FakeEngine
 from tests.host import FAILING, Box, until
 
@@ -283,9 +286,9 @@ def test_what_fails_is_in_a_log_without_what_is_secret(new_box: Callable[..., Bo
 
 
 def test_the_log_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notify, "LOG_SIZE", 1000)
+    monkeypatch.setattr(send, "LOG_SIZE", 1000)
     for index in range(100):
-        notify.write(tmp_path / "notify.log", [f"problem {index}"])
+        send.write(tmp_path / "notify.log", [f"problem {index}"])
     kept = sorted(tmp_path.glob("notify*"))
     assert [path.name for path in kept] == ["notify.log", "notify.log.1"]
     assert all(path.stat().st_size < 1100 for path in kept) and "problem 99" in kept[0].read_text()
@@ -294,7 +297,7 @@ def test_the_log_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_without_apprise_a_line_says_so(new_box: Callable[..., Box], monkeypatch: pytest.MonkeyPatch) -> None:
     box = new_box()
     box.settings(settings("json://127.0.0.1:1", notify_on=["init", "success"]))
-    monkeypatch.setattr(notify, "find_spec", lambda name: None)
+    monkeypatch.setattr(send, "find_spec", lambda name: None)
     with contextlib.closing(open_store(box.host)) as store:
         made = init(box.host, load(box.host.config_file), store, "hello", None, None)
         row, work = store.project("hello"), box.app()
@@ -359,19 +362,19 @@ def test_a_project_may_say_it_in_its_own_words(notified: Box, hook: Receiver) ->
     ],
 )
 def test_a_wrong_template_is_named_and_another_used(text: str, wrong: str) -> None:
-    letter, said = notify._letter(notify.Parcel(FAILURE, [], Template("T", text)), 20)
+    letter, said = send._letter(send.Parcel(FAILURE, [], Template("T", text)), 20)
     assert (said, letter) == (wrong, render(FAILURE))
 
 
 def test_nothing_waits_for_a_template_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
     over = threading.Event()
 
-    def rendered(said: Notice, template: Template | None = None, host: Template | None = None) -> notice.Letter:
+    def rendered(said: Notice, template: Template | None = None, host: Template | None = None) -> notification.Letter:
         assert template is None or over.wait(60)
         return render(said)
 
-    monkeypatch.setattr(notify, "render", rendered)
-    found = notify._letter(notify.Parcel(FAILURE, [], Template("T", "")), 0.01)
+    monkeypatch.setattr(send, "render", rendered)
+    found = send._letter(send.Parcel(FAILURE, [], Template("T", "")), 0.01)
     over.set()
     assert found == (render(FAILURE), "T: no end in time")
 
@@ -380,14 +383,14 @@ def test_a_template_is_a_small_file_that_is_no_link(tmp_path: Path) -> None:
     (tmp_path / "real").write_text("x" * 100_000)
     (tmp_path / "link").symlink_to("real")
     os.mkfifo(tmp_path / "pipe")
-    found = notify.template_in(tmp_path / "real")
+    found = send.template_in(tmp_path / "real")
     assert found and len(found.text) == 64 << 10
-    assert [notify.template_in(tmp_path / name) for name in ("link", "absent")] == [None, None]
-    notify.template_in(tmp_path / "pipe")  # waits for nobody
+    assert [send.template_in(tmp_path / name) for name in ("link", "absent")] == [None, None]
+    send.template_in(tmp_path / "pipe")  # waits for nobody
 
 
 def test_a_subject_is_one_line_and_every_event_has_a_text() -> None:
-    for event in (*notice.EVENTS, notice.TEST):
+    for event in (*notification.EVENTS, notification.TEST):
         letter = render(Notice(event, "host", "he\nllo", "prod", may_push=("ann",), log=("l",)))
         assert letter.subject and "\n" not in letter.subject and letter.body.strip()
     assert render(FAILURE, Template("T", "\n")).subject == FAILURE.subject
@@ -466,6 +469,6 @@ def test_the_examples_of_the_page_are_read() -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # see above
 def test_what_is_secret_in_a_url_is_hidden_in_whatever_is_said_of_it() -> None:
     parts = ("ge%40heim-1", "ge@heim-1", "/hook/tok-abc123", "tok-abc123", "header-1")
-    one = notify._Addressee(apprise, 7, "json://ann:ge%40heim-1@127.0.0.1:81/hook/tok-abc123?+X=header-1")
+    one = send._Addressee(apprise, 7, "json://ann:ge%40heim-1@127.0.0.1:81/hook/tok-abc123?+X=header-1")
     assert one.shown == "URL 7 (json://127.0.0.1:81)"
     assert one.hide("at 127.0.0.1:81: " + " ".join(parts)) == "at 127.0.0.1:81: " + " ".join(["********"] * 5)

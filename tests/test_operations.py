@@ -14,14 +14,20 @@ from typing import Any
 
 import pytest
 
-import corpushooks.cli
-from corpushooks import answers, client, connection, daemon, operations, reports
-from corpushooks.errors import CorpusError, NotAllowedError, RefusedError, UsageError
-from corpushooks.history import History
-from corpushooks.keyring import Keyring
-from corpushooks.keys import ANY, Key, check_grants, check_within
-from corpushooks.operations import asks, serving
+import corpushooks.cli.main
+from corpushooks import operations
+from corpushooks.access.keyring import Keyring
+from corpushooks.access.keys import ANY, Key, check_grants, check_within, levels
+from corpushooks.access.principal import Principal
+from corpushooks.core.errors import CorpusError, NotAllowedError, RefusedError, UsageError
+from corpushooks.core.project import Host
+from corpushooks.core.rights import ADMIN, HOST, PUSH, READ, RIGHTS, Grant, Rights
+from corpushooks.core.settings import Settings
+from corpushooks.daemon import server as daemon
+from corpushooks.host.site import Site
+from corpushooks.operations import serving
 from corpushooks.operations.call import Call
+from corpushooks.operations.ssh_commands import OWN, WORDS, parse
 from corpushooks.operations.table import (
     CALLER,
     COMMAND,
@@ -34,14 +40,11 @@ from corpushooks.operations.table import (
     Operation,
     by_door,
 )
-from corpushooks.principal import Principal
-from corpushooks.project import Host
-from corpushooks.rights import ADMIN, HOST, PUSH, READ, RIGHTS, Grant, Rights
-from corpushooks.run import run
-from corpushooks.settings import Settings
-from corpushooks.site import Site
-from corpushooks.ssh_commands import OWN, WORDS, parse
-from corpushooks.wire import Asked
+from corpushooks.protocol import answers, asks, client, connection
+from corpushooks.protocol.messages import Asked
+from corpushooks.reports import reports
+from corpushooks.store.history import History
+from corpushooks.system.process import run
 from tests.engines import FakeEngine
 from tests.hook_peers import daemon_of, plain, says
 from tests.test_keys import ED25519
@@ -164,9 +167,11 @@ def test_what_is_asked_passes_the_wire_as_it_is(name: str) -> None:
 
 def test_who_reads_the_table_loads_no_more() -> None:
     """What sshd starts does, each time that somebody comes."""
-    loaded = run([sys.executable, "-c", "import sys, corpushooks.shell, corpushooks.client; print(*sys.modules)"]).text
+    loaded = run(
+        [sys.executable, "-c", "import sys, corpushooks.shell, corpushooks.protocol.client; print(*sys.modules)"]
+    ).text
     assert "corpushooks.operations.table" in loaded.split()
-    heavy = {"asks", "gives", "serving"} & {name.removeprefix("corpushooks.operations.") for name in loaded.split()}
+    heavy = {"asks", "gives", "serving"} & {name.rpartition(".")[2] for name in loaded.split()}
     assert not heavy and "msgspec" not in loaded.split()
 
 
@@ -202,7 +207,7 @@ def test_every_row_of_the_ssh_door_is_a_word_that_needs_its_right(name: str) -> 
 
 @pytest.mark.parametrize("name", by_door(COMMAND))
 def test_every_row_of_the_command_door_has_a_command(name: str) -> None:
-    found: Any = corpushooks.cli.corpus
+    found: Any = corpushooks.cli.main.corpus
     for word in (OPERATIONS[name].part_of or name).split():
         found = found.commands[word]
     assert any("--json" in option.opts for option in found.params) or name in ("run", "watch")
@@ -284,7 +289,7 @@ def test_a_key_of_the_host_adds_keys_and_is_named_as_who_did(serving_here: daemo
 
 
 def test_levels_know_the_fourth_right() -> None:
-    assert corpushooks.keys.levels(MINE) == {ANY: 3}
+    assert levels(MINE) == {ANY: 3}
 
 
 # versions

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import log, progress, screen
+from corpushooks import screen
+from corpushooks.core.text import LINE
+from corpushooks.deploy import progress
 from corpushooks.salt_worker import commands
-from corpushooks.text import LINE
+from corpushooks.store import log
 from tests.host import Box, Push
 
 PRINTS = """\

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks.run import run
+from corpushooks.system.process import run
 
 ROOT = Path(__file__).parent.parent
 HOME = str(re.findall(r"^ +Homepage = (\S+)$", (ROOT / "setup.cfg").read_text(), re.MULTILINE)[0])
@@ -69,7 +69,7 @@ def test_the_package_has_everything_that_runs(package: Path) -> None:
     assert {
         "corpushooks/salt_worker/__main__.py",
         "corpushooks/py.typed",
-        "corpushooks/loader/_modules/corpushooks.py",
+        "corpushooks/salt/loader/_modules/corpushooks.py",
     } < wanted
     assert wanted - files(package) == set() and "corpushooks/renamed.py" not in files(package)
     shipped = package / "corpushooks/hooks/proc-receive"
@@ -112,7 +112,7 @@ def test_where_the_project_is_at_home_is_said_in_few_places() -> None:
 def test_the_package_works_without_the_checkout(package: Path, tmp_path: Path) -> None:
     script = (
         "import sys; sys.path.insert(0, sys.argv.pop(1)); import corpushooks; print(corpushooks.__file__, flush=True);"
-        "from corpushooks.cli import main; main()"
+        "from corpushooks.cli.main import main; main()"
     )
     done = run([sys.executable, "-I", "-c", script, package, "--root", tmp_path / "host", "init", "hello"])
     first, second = done.text.splitlines()[:2]

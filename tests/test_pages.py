@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import pages
-from corpushooks.cli import corpus
-from corpushooks.errors import UsageError
-from corpushooks.project import Host
-from corpushooks.run import Output, run
+from corpushooks.cli import pages
+from corpushooks.cli.main import corpus
+from corpushooks.core.errors import UsageError
+from corpushooks.core.project import Host
 from corpushooks.shell import serve
+from corpushooks.system.process import Output, run
 
 DOCS = Path(__file__).parent.parent / "docs"
 

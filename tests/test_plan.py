@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import plan
+from corpushooks.deploy import plan
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="makes a device")
 

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import run, salt
+from corpushooks import salt
 from corpushooks.salt import WarmEngine
+from corpushooks.system import process
 from tests.host import tree_of
 from tests.test_engines import World
 from tests.test_safe_files import SECRET
@@ -119,8 +120,8 @@ def functions(path: Path) -> Iterator[str]:
 
 
 def test_all_that_is_shipped_has_a_row() -> None:
-    files = [*PACKAGE.glob("loader/_states/*.py"), *PACKAGE.glob("loader/_modules/*.py"),
-             *PACKAGE.glob("salt_extension/modules/*.py")]  # fmt: skip
+    files = [*PACKAGE.glob("*/loader/_states/*.py"), *PACKAGE.glob("*/loader/_modules/*.py"),
+             *PACKAGE.glob("makina/extension/modules/*.py")]  # fmt: skip
     shipped = {name for path in files for name in functions(path)}
     shipped = {name for name in shipped if name.partition(".")[0] not in OURS | TEXTS | COMMANDS}
     assert (
@@ -132,7 +133,7 @@ def test_all_that_is_shipped_has_a_row() -> None:
 
 
 def test_all_macros_have_a_row() -> None:
-    states, missing = PACKAGE / "states/makina-states", set()
+    states, missing = PACKAGE / "makina/states/makina-states", set()
     for path in [*states.rglob("*.sls"), *states.rglob("*.jinja")]:
         for name in re.findall(r"{%-? *macro (\w+)\(", path.read_text()):
             words = {path.stem, *path.relative_to(states).parts}
@@ -154,11 +155,11 @@ def world(worker: WarmEngine, tmp_path: Path) -> World:
     world = World(tmp_path, worker)
     (world.folder / "t").write_text("new {{ data }}\n")
     source = tmp_path / "source"
-    run.run(["git", "init", "--quiet", "--initial-branch=master", source])
+    process.run(["git", "init", "--quiet", "--initial-branch=master", source])
     (source / "config").write_text("new")
-    run.run(["git", "-C", source, "add", "config"])
-    run.run(["git", "-C", source, "commit", "--quiet", "-m", "1"])
-    run.run(["git", "-C", source, "tag", "first"])
+    process.run(["git", "-C", source, "add", "config"])
+    process.run(["git", "-C", source, "commit", "--quiet", "-m", "1"])
+    process.run(["git", "-C", source, "tag", "first"])
     return world
 
 

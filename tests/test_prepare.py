@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from corpushooks import git, prepare
+from corpushooks import git
 from corpushooks.checks.finding import Finding
-from corpushooks.deploying import Run
-from corpushooks.deployment import Request, Revision
-from corpushooks.errors import RefusedError, UsageError
-from corpushooks.push import NOW
+from corpushooks.core.deployment import Request, Revision
+from corpushooks.core.errors import RefusedError, UsageError
+from corpushooks.deploy import prepare
+from corpushooks.deploy.push import NOW
+from corpushooks.deploy.run import Run
 from tests.alone import at_work, commit
 from tests.host import Box
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from corpushooks.checks.finding import KINDS
-from corpushooks.problems import problem
+from corpushooks.salt import problem
 
 SAID = {
     "Specified SLS a.b in saltenv base is not available on the salt master or through a configured fileserver": (

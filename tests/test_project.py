@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import errors
-from corpushooks.errors import ConfigError, CorpusError, Place, SourceError, StepError, UsageError
-from corpushooks.project import (
+from corpushooks.core import errors
+from corpushooks.core.errors import ConfigError, CorpusError, Place, SourceError, StepError, UsageError
+from corpushooks.core.project import (
     Host,
     Project,
     check_branch,

@@ -19,20 +19,23 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from corpushooks import client, connection, daemon, layout, log
-from corpushooks.answers import VERSION
-from corpushooks.deployment import Request
-from corpushooks.errors import NoDaemonError, RefusedError
-from corpushooks.events import Item, Noted, SlsBegan, SlsEnded, StateEnded, Verdict, listed
-from corpushooks.hints import Hint
-from corpushooks.history import History
+from corpushooks.core.deployment import Request
+from corpushooks.core.errors import NoDaemonError, RefusedError
+from corpushooks.core.events import Item, Noted, SlsBegan, SlsEnded, StateEnded, Verdict, listed
+from corpushooks.core.hints import Hint
+from corpushooks.core.project import Host
+from corpushooks.core.settings import Settings
+from corpushooks.daemon import server
+from corpushooks.host import layout
+from corpushooks.host.site import Site
 from corpushooks.operations import pushes
-from corpushooks.operations.asks import OfProject
 from corpushooks.operations.call import Conversation
-from corpushooks.project import Host
-from corpushooks.run import Child
-from corpushooks.settings import Settings
-from corpushooks.site import Site
+from corpushooks.protocol import client, connection
+from corpushooks.protocol.answers import VERSION
+from corpushooks.protocol.asks import OfProject
+from corpushooks.store import log
+from corpushooks.store.history import History
+from corpushooks.system.process import Child
 from tests.engines import FakeEngine
 from tests.hook_peers import (
     FLUSH,
@@ -483,7 +486,7 @@ def test_a_daemon_that_says_nothing_is_none_to_the_command(tmp_path: Path, monke
 
 
 @pytest.fixture(scope="module")
-def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[daemon.Daemon]:
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.Daemon]:
     """Return a daemon that nobody has started, with one ended deployment; it is asked through a pair of sockets."""
     host = Host(tmp_path_factory.mktemp("serving"))
     history = History(host.store)
@@ -492,7 +495,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[daemon.Daemon]
     history.end(history.move(history.enqueue("hello", Request(token="t", who="x")), "cancelled"))
     listener, other = socket.socketpair()
     with listener, other:
-        made = daemon.Daemon(Site(host, Settings(), history, FakeEngine()), listener, limits=FAST)
+        made = server.Daemon(Site(host, Settings(), history, FakeEngine()), listener, limits=FAST)
         made.lanes.stopping = True  # what is queued stays so
         yield made
     history.close()
@@ -501,7 +504,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[daemon.Daemon]
 FAST = connection.Limits(hello=0.3, answer=0.3)
 
 
-def answer(serving: daemon.Daemon, data: bytes, *, leaves: bool = True) -> list[dict[str, Any]]:
+def answer(serving: server.Daemon, data: bytes, *, leaves: bool = True) -> list[dict[str, Any]]:
     """Have a daemon answer somebody who sends bytes, then leaves, at least with one half."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -516,7 +519,7 @@ def answer(serving: daemon.Daemon, data: bytes, *, leaves: bool = True) -> list[
         return plain([json.loads(line) for line in theirs.makefile("rb")])
 
 
-def heard(serving: daemon.Daemon, data: bytes) -> list[dict[str, Any]]:
+def heard(serving: server.Daemon, data: bytes) -> list[dict[str, Any]]:
     """Have a daemon answer somebody who reads while it speaks."""
     ours, theirs = socket.socketpair()
     with ours, theirs, ThreadPoolExecutor() as pool:
@@ -571,7 +574,7 @@ def wrong(draw: st.DrawFn) -> bytes:
 
 @settings(FUZZ, max_examples=400)
 @given(st.one_of(wrong(), wrong(), st.binary(max_size=200), JUNK.map(lambda junk: json.dumps(junk).encode() + b"\n")))
-def test_whatever_is_asked_is_answered_or_closed(serving: daemon.Daemon, data: bytes) -> None:
+def test_whatever_is_asked_is_answered_or_closed(serving: server.Daemon, data: bytes) -> None:
     said = answer(serving, data)
     assert "internal error" not in str(said)
     assert all(set(one) <= {"say", "offset", "number", "end"} for one in said[:-1])
@@ -579,20 +582,20 @@ def test_whatever_is_asked_is_answered_or_closed(serving: daemon.Daemon, data: b
     assert answer(serving, line(op="ping"))[0]["result"]["pid"] == os.getpid()
 
 
-def test_every_byte_of_a_request_may_be_the_last(serving: daemon.Daemon) -> None:
+def test_every_byte_of_a_request_may_be_the_last(serving: server.Daemon) -> None:
     whole = line(**PUSHED)
     for cut in range(len(whole)):
         assert answer(serving, whole[:cut]) == []
     assert answer(serving, whole)[-1]["error"]
 
 
-def test_half_a_request_is_not_awaited_for_ever(serving: daemon.Daemon) -> None:
+def test_half_a_request_is_not_awaited_for_ever(serving: server.Daemon) -> None:
     for cut in (0, 1, 30):
         said = answer(serving, line(**PUSHED)[:cut], leaves=False)
         assert said == [{"error": "no request came in time", "hint": "", "code": 3}]
 
 
-def test_a_request_byte_by_byte_is_not_awaited_for_ever(serving: daemon.Daemon) -> None:
+def test_a_request_byte_by_byte_is_not_awaited_for_ever(serving: server.Daemon) -> None:
     ours, theirs = socket.socketpair()
     over = threading.Event()
 
@@ -609,7 +612,7 @@ def test_a_request_byte_by_byte_is_not_awaited_for_ever(serving: daemon.Daemon) 
         assert b"no request came in time" in theirs.recv(1000)
 
 
-def test_who_does_not_read_is_left(serving: daemon.Daemon) -> None:
+def test_who_does_not_read_is_left(serving: server.Daemon) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.sendall(line(op="ping"))
@@ -622,7 +625,7 @@ def test_who_does_not_read_is_left(serving: daemon.Daemon) -> None:
 
 
 @pytest.mark.parametrize("size", [1 << 20, 3 << 20, 8 << 20])
-def test_a_line_without_an_end_is_closed(serving: daemon.Daemon, size: int) -> None:
+def test_a_line_without_an_end_is_closed(serving: server.Daemon, size: int) -> None:
     ours, theirs = socket.socketpair()
 
     def flood() -> None:
@@ -639,7 +642,7 @@ def test_a_line_without_an_end_is_closed(serving: daemon.Daemon, size: int) -> N
     assert said == ("the request is too long" if size > FAST.line else "no request came in time")
 
 
-def test_a_line_of_a_deployment_is_never_longer_than_a_follower_takes(serving: daemon.Daemon) -> None:
+def test_a_line_of_a_deployment_is_never_longer_than_a_follower_takes(serving: server.Daemon) -> None:
     with queued(serving, token="long") as number:
         writer = log.Log(serving.site.host.project("hello").log_file(number))
         writer.tell(Noted("ä" * 5_000_000))
@@ -678,7 +681,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_request_of_too_many_values_is_not_even_parsed(
-    serving: daemon.Daemon, name: str, monkeypatch: pytest.MonkeyPatch
+    serving: server.Daemon, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = BOMBS[name]()
     assert len(data) < FAST.line
@@ -693,7 +696,7 @@ def test_a_request_of_too_many_values_is_not_even_parsed(
 
 
 @pytest.mark.parametrize("depth", [10, 500, 900, 950, 980, 1000, 5000, 100_000])
-def test_no_depth_is_an_internal_error(serving: daemon.Daemon, depth: int) -> None:
+def test_no_depth_is_an_internal_error(serving: server.Daemon, depth: int) -> None:
     nested = b'{"v": 1, "op": "deploy", "project": "hello", "only": ' + b"[" * depth + b"]" * depth + b"}\n"
     said = answer(serving, nested)
     assert "internal error" not in str(said)
@@ -703,7 +706,7 @@ STRANGE = ("\ud83d", "a\ud83d", "\0", "a\0b", "\udcff", "\n", "x" * 60_000, "--u
 
 
 @pytest.mark.parametrize("word", STRANGE, ids=range(len(STRANGE)))
-def test_no_word_is_an_internal_error(serving: daemon.Daemon, word: str) -> None:
+def test_no_word_is_an_internal_error(serving: server.Daemon, word: str) -> None:
     for key in ("rev", "token"):
         wanted = {"token": f"{key} {word}", "nowait": True, key: word}
         said = answer(serving, line(op="deploy", project="hello", **wanted))
@@ -724,14 +727,14 @@ def test_no_word_is_an_internal_error(serving: daemon.Daemon, word: str) -> None
 
 
 @contextmanager
-def queued(serving: daemon.Daemon, **request: Any) -> Iterator[int]:
+def queued(serving: server.Daemon, **request: Any) -> Iterator[int]:
     found = serving.site.history.enqueue("hello", Request(**request))
     yield found.number
     serving.site.history.end(serving.site.history.move(found, "cancelled"))
 
 
 def test_a_number_of_its_own_making_spares_nobody_the_checks(
-    serving: daemon.Daemon, monkeypatch: pytest.MonkeyPatch
+    serving: server.Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checked: list[str] = []
     monkeypatch.setattr(pushes.git, "commit", lambda repo, name: name)
@@ -747,7 +750,7 @@ def _stop() -> None:
     raise RefusedError("far enough")
 
 
-def test_a_token_goes_on_with_its_own_push_only(serving: daemon.Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_goes_on_with_its_own_push_only(serving: server.Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pushes.git, "commit", lambda repo, name: name)
     monkeypatch.setattr(pushes, "_check_now", lambda *_: None)
     me = pwd.getpwuid(os.geteuid()).pw_name
@@ -761,7 +764,7 @@ def test_a_token_goes_on_with_its_own_push_only(serving: daemon.Daemon, monkeypa
         assert answer(serving, line(**{**PUSHED, "token": "theirs"}))[-1]["error"] == stolen
 
 
-def test_a_command_says_nothing_of_refs(serving: daemon.Daemon) -> None:
+def test_a_command_says_nothing_of_refs(serving: server.Daemon) -> None:
     given = {"task": "x", "token": "refs", "repo": "../x", "ref": MASTER, "old": OLD, "via": "push"}
     number = answer(serving, line(op="task", project="hello", **given))[0]["number"]
     found = serving.site.history.deployment("hello", number)

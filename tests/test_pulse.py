@@ -14,15 +14,17 @@ from typing import Any
 
 import pytest
 
-from corpushooks import figures, inspection, pulse, view
-from corpushooks.deployment import Request
-from corpushooks.history import History
-from corpushooks.operations import gives
-from corpushooks.pulse import Pulse
-from corpushooks.run import carrying
-from corpushooks.settings import Settings, parse
-from corpushooks.site import Site
-from corpushooks.vitals import FAILING, HEALTHY, Vital
+from corpushooks.core.deployment import Request
+from corpushooks.core.settings import Settings, parse
+from corpushooks.daemon import pulse
+from corpushooks.daemon.pulse import Pulse
+from corpushooks.host.site import Site
+from corpushooks.protocol import gives
+from corpushooks.reports import inspection, statistics
+from corpushooks.screen import view
+from corpushooks.store.history import History
+from corpushooks.store.vitals import FAILING, HEALTHY, Vital
+from corpushooks.system.process import carrying
 from tests.engines import FakeEngine
 from tests.host import Box, Work, until
 from tests.test_notify import Receiver, hook  # noqa: F401 (a fixture)
@@ -418,4 +420,4 @@ def test_status_and_metrics_say_nothing_of_who_is_not_asked(box: Box) -> None:
         site.history.set_broken("hello", "why", 1)
         found = inspection.status(site, box.row(), str)
     assert not any("healthy" in str(line) for line in view.status(gives.plain(found), time.time()))
-    assert not any(line.startswith("corpushooks_healthy{") for line in figures.metrics([(found, [])]))
+    assert not any(line.startswith("corpushooks_healthy{") for line in statistics.metrics([(found, [])]))

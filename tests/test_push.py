@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks.run import spawn
+from corpushooks.system.process import spawn
 from tests.host import FAILING, Box, tree_of, until
 
 SUCCESS = """\

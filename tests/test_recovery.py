@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from corpushooks import deploy, git, recovery
-from corpushooks.deploying import Run
-from corpushooks.deployment import DECIDES, TOUCHES, ChildRow
-from corpushooks.run import spawn, start_time
+from corpushooks import git
+from corpushooks.core.deployment import DECIDES, TOUCHES, ChildRow
+from corpushooks.deploy import deploy, recovery
+from corpushooks.deploy.run import Run
+from corpushooks.system.process import spawn, start_time
 from tests.alone import at_work
 from tests.host import Box
 

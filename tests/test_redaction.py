@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpushooks.redaction import LEAST, MARK, Redactor
-from corpushooks.settings import SECRET_KEYS
+from corpushooks.core.redaction import LEAST, MARK, Redactor
+from corpushooks.core.settings import SECRET_KEYS
 
 SECRET = "hunter2-secret"
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from corpushooks.run import run
+from corpushooks.system.process import run
 from tests.host import Box, Push
 
 ALONE = {

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from corpushooks import git, projects
-from corpushooks.run import run
+from corpushooks import git
+from corpushooks.admin import projects
+from corpushooks.system.process import run
 from tests.host import Box, until
 from tests.test_command import corpus, said
 

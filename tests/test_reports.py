@@ -8,9 +8,9 @@ from pathlib import Path
 
 import yaml
 
-from corpushooks import reports
-from corpushooks.inspection import Seen
-from corpushooks.reports import Report
+from corpushooks.reports import reports
+from corpushooks.reports.inspection import Seen
+from corpushooks.reports.reports import Report
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks.run import Output, run
+from corpushooks.system.process import Output, run
 from corpushooks.tree import acl
 
 RESETPERMS = Path(sys.executable).with_name("resetperms")

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import keeping, restoring
 from corpushooks.backup import Copy
-from corpushooks.errors import UsageError
-from corpushooks.run import run
+from corpushooks.core import backups
+from corpushooks.core.errors import UsageError
+from corpushooks.deploy import restoring
+from corpushooks.system.process import run
 from corpushooks.tree import exchange
 from tests.databases import mariadb, mysql, postgresql, psql
 from tests.host import Box, tree_of, until
@@ -284,12 +285,12 @@ def test_the_pillar_comes_back(kept: Box) -> None:
 
 
 def test_the_newest_whole_backup_is_chosen_and_one_of_this_host_first() -> None:
-    def copies(*found: keeping.Name) -> list[Copy]:
+    def copies(*found: backups.Name) -> list[Copy]:
         return [Copy(name, 0) for one in found for name in (str(one), one.files)]
 
-    old, new = keeping.Name.new("hello", 2, 1e9, "a"), keeping.Name.new("hello", 4, 1.1e9, "a")
-    other, longer = keeping.Name.new("hello", 4, 1.2e9, "b"), keeping.Name.new("hello-2", 9, 1.3e9, "a")
-    half = Copy(keeping.Name.new("hello", 8, 1.4e9, "a").files, 0)
+    old, new = backups.Name.new("hello", 2, 1e9, "a"), backups.Name.new("hello", 4, 1.1e9, "a")
+    other, longer = backups.Name.new("hello", 4, 1.2e9, "b"), backups.Name.new("hello-2", 9, 1.3e9, "a")
+    half = Copy(backups.Name.new("hello", 8, 1.4e9, "a").files, 0)
     found = [*copies(old, new, other, longer), half, Copy("somebody's own", 0)]
     assert restoring.chosen(found, "hello", 0, "a") == new
     assert restoring.chosen(found, "hello", 4, "a") == new

@@ -20,15 +20,17 @@ from typing import Any
 
 import pytest
 
-from corpushooks import cli, connection, daemon
-from corpushooks.answers import VERSION
-from corpushooks.errors import RefusedError, UsageError
-from corpushooks.history import History
-from corpushooks.project import Host
-from corpushooks.rights import Accounts, Caller, Rights
-from corpushooks.run import run, spawn
-from corpushooks.settings import Settings
-from corpushooks.site import Site
+from corpushooks import cli
+from corpushooks.core.errors import RefusedError, UsageError
+from corpushooks.core.project import Host
+from corpushooks.core.rights import Accounts, Caller, Rights
+from corpushooks.core.settings import Settings
+from corpushooks.daemon import server
+from corpushooks.host.site import Site
+from corpushooks.protocol import connection
+from corpushooks.protocol.answers import VERSION
+from corpushooks.store.history import History
+from corpushooks.system.process import run, spawn
 from tests.engines import FakeEngine
 from tests.hook_peers import NEW, OLD
 from tests.host import Box, until
@@ -169,14 +171,14 @@ def open_folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def serving(open_folder: Path) -> Iterator[daemon.Daemon]:
+def serving(open_folder: Path) -> Iterator[server.Daemon]:
     """Return a daemon at work in a thread of ours, on a machine with the groups of the table."""
     host = Host(open_folder)
     host.socket.parent.mkdir(parents=True)
     history = History(host.store)
     for name in ("hello", "other"):
         history.add_project(name, "prod", "master")
-    made = daemon.Daemon(Site(host, Settings(), history, FakeEngine()), connection.listen(host.socket))
+    made = server.Daemon(Site(host, Settings(), history, FakeEngine()), connection.listen(host.socket))
     made.rights = Rights(os.geteuid(), "corpus", ACCOUNTS, "ssh")
     thread = threading.Thread(target=made.serve)
     thread.start()
@@ -214,7 +216,7 @@ def everything_about(project: Any) -> list[str]:
 
 
 @needs_root
-def test_strangers_learn_nothing(serving: daemon.Daemon) -> None:
+def test_strangers_learn_nothing(serving: server.Daemon) -> None:
     asked = [*everything_about("hello"), *everything_about("nowhere"), *everything_about("../x"), *everything_about(5),
              line(op="ping"), line(op="x"), "garbage\n", "half", "x" * 100_000]  # fmt: skip
     told = somebody(61001, 61001, [GIDS["users"], GIDS["hello-grp"]], serving.site.host.socket, asked)
@@ -225,7 +227,7 @@ def test_strangers_learn_nothing(serving: daemon.Daemon) -> None:
 
 
 @needs_root
-def test_members_of_one_project_learn_nothing_of_others(serving: daemon.Daemon) -> None:
+def test_members_of_one_project_learn_nothing_of_others(serving: server.Daemon) -> None:
     asked = [*everything_about("other"), *everything_about("nowhere"), *everything_about("../x")]
     told = somebody(61001, 61001, [GIDS["hello-deploy"]], serving.site.host.socket, asked)
     of_other, of_none, of_nonsense = (
@@ -242,7 +244,7 @@ def test_members_of_one_project_learn_nothing_of_others(serving: daemon.Daemon) 
     ("gid", "groups"),
     [("hello-deploy", []), ("users", ["hello-deploy"]), ("corpus", []), ("users", ["users", "corpus"])],
 )
-def test_members_may_whatever_their_group_came_by(serving: daemon.Daemon, gid: str, groups: list[str]) -> None:
+def test_members_may_whatever_their_group_came_by(serving: server.Daemon, gid: str, groups: list[str]) -> None:
     asked = [*everything_about("hello"), line(op="ping")]
     freezing = [each for each in asked if json.loads(each)["op"] in ("freeze", "thaw")]
     asked = [*(each for each in asked if each not in freezing), *freezing]
@@ -259,7 +261,7 @@ def test_members_may_whatever_their_group_came_by(serving: daemon.Daemon, gid: s
 
 
 @needs_root
-def test_who_has_more_groups_than_can_be_asked_for_has_those_of_the_account(serving: daemon.Daemon) -> None:
+def test_who_has_more_groups_than_can_be_asked_for_has_those_of_the_account(serving: server.Daemon) -> None:
     many = [*range(70_000, 70_400), GIDS["corpus"]]
     assert json.loads(somebody(61001, 61001, many, serving.site.host.socket, [line(op="ping")])[0]) == NOT_ALLOWED
     primary = somebody(61001, GIDS["corpus"], many, serving.site.host.socket, [line(op="ping")])
@@ -267,7 +269,7 @@ def test_who_has_more_groups_than_can_be_asked_for_has_those_of_the_account(serv
 
 
 @needs_root
-def test_one_caller_keeps_no_other_out(serving: daemon.Daemon) -> None:
+def test_one_caller_keeps_no_other_out(serving: server.Daemon) -> None:
     serving.semaphores = connection.Semaphores(own=4, each=3, others=5)
     path = serving.site.host.socket
     with ExitStack() as stack:
@@ -283,7 +285,7 @@ def test_one_caller_keeps_no_other_out(serving: daemon.Daemon) -> None:
 
 
 @needs_root
-def test_a_thousand_strangers_do_not_keep_root_waiting(serving: daemon.Daemon) -> None:
+def test_a_thousand_strangers_do_not_keep_root_waiting(serving: server.Daemon) -> None:
     told = somebody(61001, 61001, [], serving.site.host.socket, [line(op="ping")] * 900)
     errors = {json.loads(one)["error"] for one in told}
     assert errors <= {"not allowed", "too many connections at once"} and "not allowed" in errors

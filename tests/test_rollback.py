@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from corpushooks import projects
-from corpushooks.acts import ACTS
-from corpushooks.deployment import Request
-from corpushooks.lanes import Lanes
-from corpushooks.project import Project
-from corpushooks.run import run
-from corpushooks.settings import Settings
-from corpushooks.site import Site
+from corpushooks.admin import projects
+from corpushooks.core.deployment import Request
+from corpushooks.core.project import Project
+from corpushooks.core.settings import Settings
+from corpushooks.deploy.lanes import Lanes
+from corpushooks.host.site import Site
+from corpushooks.operations.acts import ACTS
+from corpushooks.system.process import run
 from tests.engines import FakeEngine
 from tests.host import FAILING, Box, tree_of, until
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks.errors import ProcessError
-from corpushooks.run import PIPE, Child, clean_env, group_alive, run, spawn, start_time, stop_group
+from corpushooks.core.errors import ProcessError
+from corpushooks.system.process import PIPE, Child, clean_env, group_alive, run, spawn, start_time, stop_group
 from tests.host import until
 
 

@@ -18,15 +18,19 @@ from typing import Any
 
 import pytest
 
-from corpushooks import accounts, become, client, command, running
-from corpushooks.command import Account, Ran, Wanted
-from corpushooks.connection import Connection, Semaphores
-from corpushooks.errors import RefusedError, StoreError, UsageError
-from corpushooks.operations.asks import Run
-from corpushooks.ran import Commands
-from corpushooks.redaction import MARK, Redactor
-from corpushooks.run import PIPE, Child, Output, run, spawn, start_time
-from corpushooks.site import open_site
+from corpushooks.core import command
+from corpushooks.core.command import Account, Ran, Wanted
+from corpushooks.core.errors import RefusedError, StoreError, UsageError
+from corpushooks.core.redaction import MARK, Redactor
+from corpushooks.host import accounts
+from corpushooks.host.site import open_site
+from corpushooks.operations import running
+from corpushooks.protocol import client
+from corpushooks.protocol.asks import Run
+from corpushooks.protocol.connection import Connection, Semaphores
+from corpushooks.store.ran import Commands
+from corpushooks.system import become
+from corpushooks.system.process import PIPE, Child, Output, run, spawn, start_time
 from tests.host import Box, until
 from tests.seat import heard, resize, sitting
 from tests.shared import world

@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 
-from corpushooks import resetperms, safe_files, tree
-from corpushooks.errors import CorpusError
+from corpushooks import tree
+from corpushooks.core.errors import CorpusError
+from corpushooks.makina import resetperms
+from corpushooks.system import safe_files
 from tests.host import tree_of
 
 ROOT = os.geteuid() == 0

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from corpushooks.run import Output, run
 from corpushooks.salt.configuration import EXTENSION
+from corpushooks.system.process import Output, run
 from tests.host import FAILING, Box
 
 SALT_CALL = Path(sys.executable).with_name("salt-call")

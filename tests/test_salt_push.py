@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks.run import run
+from corpushooks.system.process import run
 from tests.host import Box, tree_of, until
 
 INSTALL = """\

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpushooks import progress, screen
-from corpushooks.deployment import TRANSITIONS
-from corpushooks.events import (
+from corpushooks import screen
+from corpushooks.core.deployment import TRANSITIONS
+from corpushooks.core.events import (
     NAMES,
     Began,
     Cut,
@@ -30,11 +30,12 @@ from corpushooks.events import (
     listed,
     of_record,
 )
-from corpushooks.progress import OUTPUT, Progress
+from corpushooks.core.text import excerpt
+from corpushooks.deploy import progress
+from corpushooks.deploy.progress import OUTPUT, Progress
+from corpushooks.salt import Result, State
 from corpushooks.screen import Screen, rows, words
 from corpushooks.screen import states as sls
-from corpushooks.sls import Result, State
-from corpushooks.text import excerpt
 from tests.host import Box, until
 
 ONE, TWO = "1" * 40, "2" * 40

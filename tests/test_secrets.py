@@ -10,17 +10,18 @@ from pathlib import Path
 import pytest
 import structlog
 
-from corpushooks import client, tree
-from corpushooks.acts import ACTS
-from corpushooks.deployment import Request
-from corpushooks.history import History
-from corpushooks.lanes import Lanes
-from corpushooks.operations.asks import Task
-from corpushooks.redaction import MARK
-from corpushooks.run import run
-from corpushooks.settings import load
-from corpushooks.site import Site
-from corpushooks.sls import Minion, result_of
+from corpushooks import tree
+from corpushooks.core.deployment import Request
+from corpushooks.core.redaction import MARK
+from corpushooks.core.settings import load
+from corpushooks.deploy.lanes import Lanes
+from corpushooks.host.site import Site
+from corpushooks.operations.acts import ACTS
+from corpushooks.protocol import client
+from corpushooks.protocol.asks import Task
+from corpushooks.salt import Minion, result_of
+from corpushooks.store.history import History
+from corpushooks.system.process import run
 from tests.engines import FakeEngine
 from tests.host import FAILING, Box, Push, until
 

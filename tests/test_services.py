@@ -14,16 +14,22 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import accounts, app_log, app_units, follower, restart, services, units
-from corpushooks.app_log import Line, Wanted
-from corpushooks.connection import Connection
-from corpushooks.errors import ConfigError, DoorError, RefusedError
-from corpushooks.follower import Feed
-from corpushooks.project import Host
-from corpushooks.run import run, start_time
-from corpushooks.services import Named, Origin
-from corpushooks.site import Site, open_site
-from corpushooks.units import Unit
+from corpushooks.core import services
+from corpushooks.core.errors import ConfigError, DoorError, RefusedError
+from corpushooks.core.project import Host
+from corpushooks.core.services import Named, Origin
+from corpushooks.deploy import restart
+from corpushooks.host import accounts
+from corpushooks.host.site import Site, open_site
+from corpushooks.operations import follower
+from corpushooks.operations.follower import Feed
+from corpushooks.protocol.connection import Connection
+from corpushooks.release import app_units
+from corpushooks.reports import app_log
+from corpushooks.reports.app_log import Line, Wanted
+from corpushooks.system import units
+from corpushooks.system.process import run, start_time
+from corpushooks.system.units import Unit
 from tests.host import Box, until
 
 CFG = {"project_root": "/srv/projects/hello/project", "data_root": "/srv/projects/hello/data"}

@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
-from corpushooks import assigned, git, setting
-from corpushooks.errors import CorpusError
-from corpushooks.run import Output, run, spawn
+from corpushooks import git
+from corpushooks.core.errors import CorpusError
+from corpushooks.operations import setting
+from corpushooks.release import assigned
+from corpushooks.system.process import Output, run, spawn
 from tests.host import FAILING, Box, Work, until
 from tests.shared import shared_box, world
 from tests.test_command import GATE, asked, corpus, plain, said, words

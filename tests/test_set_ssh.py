@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks.run import Output
+from corpushooks.system.process import Output
 from tests.host import until
 from tests.test_keys_ssh import Door, door, said
 from tests.test_set import FILES, GATED, at_a_terminal, commits, everywhere, git_data, value

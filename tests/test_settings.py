@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from corpushooks.errors import ConfigError
-from corpushooks.keeping import Backup
-from corpushooks.ldap import Directory
-from corpushooks.rights import Grant
-from corpushooks.settings import Settings, document, load, parse, schema
+from corpushooks.core.backups import Backup
+from corpushooks.core.directory import Directory
+from corpushooks.core.errors import ConfigError
+from corpushooks.core.rights import Grant
+from corpushooks.core.settings import Settings, document, load, parse, schema
 
 
 def test_a_missing_file_says_nothing(tmp_path: Path) -> None:

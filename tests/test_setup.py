@@ -14,16 +14,17 @@ from typing import Any
 
 import pytest
 
-from corpushooks import connection, setup
-from corpushooks.cli import corpus as command
-from corpushooks.doctor import soundness
-from corpushooks.doctor.patient import Patient
-from corpushooks.errors import DoorError, ProcessError, RefusedError
-from corpushooks.machine import Machine, Unit, hidden, weak
-from corpushooks.project import Host
-from corpushooks.run import Output, run
-from corpushooks.settings import Settings
-from corpushooks.setup import actions, manual
+from corpushooks.admin import setup
+from corpushooks.admin.doctor import soundness
+from corpushooks.admin.doctor.patient import Patient
+from corpushooks.admin.setup import actions, manual
+from corpushooks.cli.main import corpus as command
+from corpushooks.core.errors import DoorError, ProcessError, RefusedError
+from corpushooks.core.project import Host
+from corpushooks.core.settings import Settings
+from corpushooks.protocol import connection
+from corpushooks.system.machine import Machine, Unit, hidden, weak
+from corpushooks.system.process import Output, run
 from tests.host import Box, tree_of
 
 MANUALS = manual.files(command, "corpus", "0")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from corpushooks import git
-from corpushooks.run import run
+from corpushooks.system.process import run
 from tests.host import FAILING, Box, Work
 from tests.test_command import asked, complains, corpus, said
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import layout
-from corpushooks.run import run
+from corpushooks.host import layout
+from corpushooks.system.process import run
 from tests.host import Box, Push, Work
 
 NOW = "HEAD:refs/deploy/now"

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks.errors import CorpusError
-from corpushooks.project import Project
-from corpushooks.run import run
+from corpushooks.core.errors import CorpusError
+from corpushooks.core.project import Project
+from corpushooks.system.process import run
 from tests.host import Box
 from tests.shared import asked, corpus, harmless, world
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks.run import Child, run
+from corpushooks.system.process import Child, run
 from tests.host import FAILING, Box, Work, until
 from tests.sshd import Server, over_ssh
 

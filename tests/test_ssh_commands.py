@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from corpushooks import ssh_commands
-from corpushooks.errors import UsageError
-from corpushooks.hints import Hint, command
-from corpushooks.project import Host
-from corpushooks.ssh_commands import Wanted, parse
+from corpushooks.core.errors import UsageError
+from corpushooks.core.hints import Hint, command
+from corpushooks.core.project import Host
+from corpushooks.operations import ssh_commands
+from corpushooks.operations.ssh_commands import Wanted, parse
 
 TAKEN = {
     "": Wanted("", words=("help",)),

@@ -7,15 +7,15 @@ from typing import Any, cast
 
 import pytest
 
-from corpushooks import git, steps
-from corpushooks.deploying import Run
-from corpushooks.deployment import DECIDES, DEPLOYED, RUNNING
-from corpushooks.errors import CancelledError, SaltError, StepError
-from corpushooks.events import SlsBegan
-from corpushooks.progress import NOWHERE
-from corpushooks.release import Release
-from corpushooks.salt import Session
-from corpushooks.sls import Result, State
+from corpushooks import git
+from corpushooks.core.deployment import DECIDES, DEPLOYED, RUNNING
+from corpushooks.core.errors import CancelledError, SaltError, StepError
+from corpushooks.core.events import SlsBegan
+from corpushooks.deploy import steps
+from corpushooks.deploy.progress import NOWHERE
+from corpushooks.deploy.run import Run
+from corpushooks.release.release import Release
+from corpushooks.salt import Result, Session, State
 from tests.alone import aimed, at_work, commit
 from tests.host import Box
 

@@ -13,14 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import migrations, rebuild
-from corpushooks.deployment import Deployment, Request
-from corpushooks.errors import LostStoreError, NoDaemonError, StoreError, UsageError
-from corpushooks.hints import command
-from corpushooks.history import History, open_store
-from corpushooks.project import Host
-from corpushooks.run import run
-from corpushooks.settings import Settings
+from corpushooks.admin import rebuild
+from corpushooks.core.deployment import Deployment, Request
+from corpushooks.core.errors import LostStoreError, NoDaemonError, StoreError, UsageError
+from corpushooks.core.hints import command
+from corpushooks.core.project import Host
+from corpushooks.core.settings import Settings
+from corpushooks.store import migrations
+from corpushooks.store.history import History, open_store
+from corpushooks.system.process import run
 from tests.host import FAILING, Box, DaemonDiedError, tree_of
 from tests.shared import shared_box
 
@@ -35,7 +36,7 @@ def refuses(box: Box) -> str:
     with pytest.raises(DaemonDiedError) as caught:
         box.start()
     lines = str(caught.value).splitlines()
-    assert "corpushooks.errors.LostStoreError: " in lines[-1]
+    assert "corpushooks.core.errors.LostStoreError: " in lines[-1]
     (box.root / "daemon.log").write_text("")
     return lines[-1]
 

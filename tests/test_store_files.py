@@ -19,12 +19,12 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import rebuild
-from corpushooks.errors import StoreError
-from corpushooks.hints import command
-from corpushooks.history import open_store
-from corpushooks.run import run
-from corpushooks.settings import Settings
+from corpushooks.admin import rebuild
+from corpushooks.core.errors import StoreError
+from corpushooks.core.hints import command
+from corpushooks.core.settings import Settings
+from corpushooks.store.history import open_store
+from corpushooks.system.process import run
 from tests.host import Box
 from tests.mounts import mounting
 from tests.shared import corpus, harmless, shared_box

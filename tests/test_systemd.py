@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from corpushooks import client, connection
-from corpushooks.errors import NoDaemonError, UsageError
-from corpushooks.run import PIPE, Child, spawn
-from corpushooks.systemd import Supervisor, supervisor
+from corpushooks.core.errors import NoDaemonError, UsageError
+from corpushooks.protocol import client, connection
+from corpushooks.system.process import PIPE, Child, spawn
+from corpushooks.system.supervisor import Supervisor, supervisor
 from tests.host import Box, until
 
 TOP = Path(__file__).parent.parent
@@ -30,7 +30,7 @@ os.set_inheritable(3, True)
 os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=sys.argv[2])
 os.execv(sys.executable, [sys.executable, *sys.argv[3:]])
 """
-ASK = "from corpushooks.systemd import supervisor; supervisor().listener()"
+ASK = "from corpushooks.system.supervisor import supervisor; supervisor().listener()"
 Launch = Callable[..., Child[bytes]]
 
 

@@ -15,9 +15,9 @@ from fcntl import ioctl
 
 import pytest
 
-from corpushooks import view
-from corpushooks.deployment import FAILED, RUNNING, Request
-from corpushooks.run import run, spawn
+from corpushooks.core.deployment import FAILED, RUNNING, Request
+from corpushooks.screen import view
+from corpushooks.system.process import run, spawn
 from tests.host import FAILING, Box
 from tests.shared import shared_box, world
 
@@ -117,7 +117,7 @@ def test_where_nothing_is_to_be_told_the_line_says_so(live: Box) -> None:
 
 
 def test_a_pipe_does_without_rich(live: Box) -> None:
-    code = "import sys; sys.modules['rich'] = None; from corpushooks.cli import main; main()"
+    code = "import sys; sys.modules['rich'] = None; from corpushooks.cli.main import main; main()"
     piped = run([sys.executable, "-c", code, *words(live, "stats")[3:]])
     assert piped.stdout == run(words(live, "stats")).stdout
 

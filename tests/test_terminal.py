@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from corpushooks.cli import base
-from corpushooks.run import run
 from corpushooks.screen import rows
+from corpushooks.system.process import run
 from tests.host import Box, Push, until
 
 CONF = """\

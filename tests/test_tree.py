@@ -17,9 +17,10 @@ from typing import Any
 
 import pytest
 
-from corpushooks import safe_files, tree
-from corpushooks import text as texts
-from corpushooks.errors import TreeError
+from corpushooks import tree
+from corpushooks.core import text as texts
+from corpushooks.core.errors import TreeError
+from corpushooks.system import safe_files
 from corpushooks.tree import descriptors, entries, manifest
 
 ROOT = os.geteuid() == 0

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import store, view
-from corpushooks.deployment import Deployment, Request
-from corpushooks.errors import StoreError
-from corpushooks.history import History
-from corpushooks.migrations import MIGRATIONS, SCHEMA, VERSION
-from corpushooks.run import run, spawn
+from corpushooks.core.deployment import Deployment, Request
+from corpushooks.core.errors import StoreError
+from corpushooks.screen import view
+from corpushooks.store import database as store
+from corpushooks.store.history import History
+from corpushooks.store.migrations import MIGRATIONS, SCHEMA, VERSION
+from corpushooks.system.process import run, spawn
 from tests.host import Box, until
 
 GATE = "gate:\n  cmd.run:\n    - name: touch {0}/begun; while ! test -e {0}/gate; do sleep 0.05; done\n"

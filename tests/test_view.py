@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpushooks import view
-from corpushooks.deployment import TRANSITIONS, Deployment, Request
-from corpushooks.problems import Problem
-from corpushooks.sls import Result, State
+from corpushooks.core.deployment import TRANSITIONS, Deployment, Request
+from corpushooks.salt import Problem, Result, State
+from corpushooks.screen import view
 
 ONE, TWO = "1" * 40, "2" * 40
 DONE = Deployment("hello", 42, "t", "deployed", Request(who="me"), ONE, TWO, queued=1.0, started=10.0, decided=12.5)

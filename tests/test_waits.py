@@ -18,9 +18,11 @@ from typing import Any
 import pytest
 
 import corpushooks
-from corpushooks import health, tree
-from corpushooks.patience import Check, within
-from corpushooks.run import attend, group_alive, run, spawn
+from corpushooks import tree
+from corpushooks.core.errors import TreeError
+from corpushooks.system import health
+from corpushooks.system.patience import Check, within
+from corpushooks.system.process import attend, group_alive, run, spawn
 from tests.host import Box, until
 
 LONG = 1000.0
@@ -271,7 +273,7 @@ def test_a_full_disk_is_an_error_in_a_file_with_holes_too(tmp_path: Path, monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "copy_file_range", full)
-    with pytest.raises(corpushooks.errors.TreeError, match="No space left"):
+    with pytest.raises(TreeError, match="No space left"):
         tree.snapshot(tree.scan(tmp_path / "live"), tmp_path / "saved", None)
 
 
@@ -350,7 +352,7 @@ def test_no_deployment_walks_a_tree_that_nobody_can_end() -> None:
     """A roll back ends by itself; what stands below is no deployment's."""
     allowed = {("steps", "tree.fix"), ("resetperms", "tree.fix")}  # of one folder alone; of a program of its own
     bare = set()
-    for path in Path(corpushooks.__file__).parent.glob("*.py"):
+    for path in Path(corpushooks.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in {f"tree.{name}" for name in SCANNED}:
                 given = [*node.args, *(word.value for word in node.keywords)]

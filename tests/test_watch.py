@@ -15,14 +15,16 @@ from typing import cast
 
 import pytest
 
-from corpushooks import edits, git, tree, watches
-from corpushooks.deployment import Request
-from corpushooks.errors import StoreError, WatchError
-from corpushooks.lanes import Lanes
-from corpushooks.run import Child, run, spawn
-from corpushooks.settings import Settings
-from corpushooks.site import Site
-from corpushooks.watch import Watch
+from corpushooks import git, tree
+from corpushooks.core.deployment import Request
+from corpushooks.core.errors import StoreError, WatchError
+from corpushooks.core.settings import Settings
+from corpushooks.deploy import watches
+from corpushooks.deploy.lanes import Lanes
+from corpushooks.host.site import Site
+from corpushooks.release import edits
+from corpushooks.system.process import Child, run, spawn
+from corpushooks.system.watch import Watch
 from tests.host import SLS, Box, tree_of, until
 
 PAGE = SLS.replace("PAGE", "{{ cfg.data.get('word', 'none') }}")

@@ -12,9 +12,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpushooks import wiring
-from corpushooks.errors import DoorError
-from corpushooks.project import Host, Project
+from corpushooks.core.errors import DoorError
+from corpushooks.core.project import Host, Project
+from corpushooks.host import wiring
 from tests.host import tree_of
 
 ENTRY = "makina-projects.hello"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks.run import run
+from corpushooks.system.process import run
 from tests import nspawn
 from tests.walk_package import RELEASES, TOP
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks.run import run
+from corpushooks.system.process import run
 from tests import browser
 
 TOP = Path(__file__).parent.parent

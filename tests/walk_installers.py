@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from corpushooks import installer
+from corpushooks.admin import installer
 from tests import browser, nspawn
 from tests.nspawn import Server
 from tests.walk_package import INSTALL, NEEDS, Built, built

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks.run import spawn
+from corpushooks.system.process import spawn
 from tests import nspawn
 from tests.host import until
 from tests.nspawn import Server

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks.run import run
+from corpushooks.system.process import run
 from tests import nspawn
 from tests.host import until
 from tests.nspawn import Server

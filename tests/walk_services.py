@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from corpushooks.run import Output
+from corpushooks.system.process import Output
 from tests import nspawn
 from tests.host import until
 from tests.nspawn import Server

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks.run import Output, run
+from corpushooks.system.process import Output, run
 from tests import nspawn
 from tests.host import until
 from tests.nspawn import Server

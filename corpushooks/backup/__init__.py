@@ -2,8 +2,11 @@
 
     interface   what an engine of backups can do, and what came of it     Engine, Copy, Kept, Start
     borg        the one that there is                                     Borg
+    vault       the repository of a host, and its passphrase
+    dumps       dumps of databases, each by the program of its server
+    servers     servers of databases of our own, to try a dump
 
-What a backup is made of, when it is good and how it comes back is not known here: see `saving` and `restoring`.
+What a backup is made of, when it is good and how it comes back is not known here: see deploy/.
 """
 
 from corpushooks.backup.borg import Borg

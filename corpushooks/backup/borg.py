@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from corpushooks.backup.interface import Copy, Kept, Start
-from corpushooks.errors import ProcessError
-from corpushooks.hints import Advice, Hint
-from corpushooks.keeping import Backup
-from corpushooks.patience import Check, endless
-from corpushooks.run import attend
+from corpushooks.core.backups import Backup
+from corpushooks.core.errors import ProcessError
+from corpushooks.core.hints import Advice, Hint
+from corpushooks.system.patience import Check, endless
+from corpushooks.system.process import attend
 
 ROOT = Path("/")
 GRACE = 20.0  # seconds that borg has to take its lock away when it is stopped

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from corpushooks.patience import Check, endless
-from corpushooks.run import Child
+from corpushooks.system.patience import Check, endless
+from corpushooks.system.process import Child
 
 
 @dataclass(frozen=True)

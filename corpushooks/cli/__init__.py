@@ -1,137 +1,18 @@
 """The command `corpus`: parse, ask, print, exit. Nothing else in the package prints or exits.
 
-deployments   ask for one, or for its end       deploy, rollback, watch, task, repair, cancel
-looking       look, and change nothing          status, history, log, diff, config, doctor, …
-backups       keep data, and bring it back      backup, backups, drill, restore
-check         would it deploy                   check
-run           run a command as the application   run
-assign        set variables                     set, unset
-projects      make and remove them              init, remove
-made          made from the table of operations  archives, stats, link, …
-keys          say who may                       key, freeze, thaw
-notify        try a notification out            notify
-host          what a host needs                 setup, daemon, rebuild, help, demo
+main          the command itself, and its errors
+deployments   ask for one, or for its end            deploy, rollback, watch, task, repair, cancel
+looking       look, and change nothing               status, history, log, diff, config, doctor, …
+backups       keep data, and bring it back           backup, backups, drill, restore
+check         would it deploy                        check
+run           run a command as the application       run
+assign        set variables                          set, unset
+projects      make and remove them                   init, remove
+made          made from the table of operations      archives, stats, link, …
+keys          say who may                            key, freeze, thaw
+notify        try a notification out                 notify
+host          what a host needs                      setup, daemon, rebuild, help, demo
+demo, pages   the demo, the pages of the documentation
+tables        reports as tables, where there is a terminal
 base          what all of these share
 """
-
-from __future__ import annotations
-
-import errno
-import os
-import pwd
-import shlex
-import sys
-import traceback
-from contextlib import suppress
-from pathlib import Path
-
-import click
-
-from corpushooks import __version__, project
-from corpushooks.cli import assign, backups, check, deployments, host, keys, looking, made, notify, projects, run
-from corpushooks.cli.base import Context, Output, of_system
-from corpushooks.client import ADMISSION
-from corpushooks.errors import CorpusError, NotAllowedError, UsageError
-from corpushooks.text import one_line
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--root", type=click.Path(path_type=Path, file_okay=False, readable=False), default="/", envvar="CORPUS_ROOT",
-    help="Put every path under this folder (for a host that is not the whole machine).",
-)  # fmt: skip
-@click.option("-v", "--verbose", is_flag=True, help="Show a traceback with an error.")
-@click.version_option(__version__, prog_name="corpus")
-@click.pass_context
-def corpus(context: click.Context, root: Path, verbose: bool) -> None:
-    """Deploy projects on this server with git push."""
-    context.ensure_object(Context).host = project.Host(root.absolute())
-
-
-def main() -> None:
-    """Run the command and exit with its code."""
-    os.umask(0o022)
-    out, err = Output(1, sys.stdout.encoding), Output(2, sys.stderr.encoding)
-    sys.stdout, sys.stderr = out, err
-    context = Context()
-    code = _run(context, out)
-    if lost := out.unwritten():
-        code = code or 1
-        if lost.errno != errno.EPIPE:
-            _complain(CorpusError(f"the output cannot be written: {lost.strerror}"), context.host)
-    for stream in (out, err):
-        if stream.unwritten():
-            stream.silence()  # else Python complains at its end
-    sys.exit(code)
-
-
-def _run(context: Context, out: Output) -> int:
-    """Run the command; return its exit code. Say what went wrong, in a line or two."""
-    try:
-        return _code(corpus.main(prog_name="corpus", standalone_mode=False, obj=context))
-    except SystemExit as exc:
-        return _code(exc.code)
-    except (click.exceptions.Abort, KeyboardInterrupt):
-        return 130
-    except click.ClickException as exc:
-        return _wrong_usage(exc, context.host)
-    except CorpusError as exc:
-        return _complain(exc, context.host)
-    except OSError as exc:
-        return 1 if out.unwritten() else _complain(of_system(exc), context.host, exc)
-    except UnicodeEncodeError as exc:  # an argument of bytes that are no text
-        return _complain(UsageError(f"not text in UTF-8: {exc.object!r}"), context.host)
-    except Exception as exc:  # the edge of the command
-        return _complain(CorpusError(f"internal error: {type(exc).__name__}: {one_line(str(exc))}",
-                                     f"for a traceback: {_again('-v')}"), context.host, exc)  # fmt: skip
-
-
-def _code(found: object) -> int:
-    return found if isinstance(found, int) else 0
-
-
-def _wrong_usage(exc: click.ClickException, where: project.Host) -> int:
-    """Say what was wrong in how the command was called, and how one sees what is right; return the exit code."""
-    message, context = exc.format_message(), getattr(exc, "ctx", None)
-    if "\n" in message:  # its help, where no command was named
-        with suppress(OSError):
-            exc.show()
-        return 2
-    return _complain(UsageError(message, f"{context.command_path} --help" if context else ""), where)
-
-
-def _complain(exc: CorpusError, where: project.Host, cause: BaseException | None = None) -> int:
-    """Say what went wrong and what helps; return the exit code."""
-    hint = where.spell(exc.hint)
-    owner = _owner(where)
-    if isinstance(exc, NotAllowedError) and owner != os.geteuid() and not os.environ.get(ADMISSION):
-        hint = "; or ".join(filter(None, [hint, _again(owner=pwd.getpwuid(owner).pw_name)]))
-    with suppress(OSError):  # nobody reads it
-        if {"-v", "--verbose"} & set(sys.argv):
-            traceback.print_exception(cause or exc)
-        click.echo(f"error: {exc.message}", err=True)
-        if hint:
-            click.echo(f"hint: {hint}", err=True)
-    return exc.exit_code
-
-
-def _owner(where: project.Host) -> int:
-    """Return whose a host is, as far as one can see."""
-    try:
-        return where.root.stat().st_uid
-    except OSError:
-        return 0
-
-
-def _again(*flags: str, owner: str = "") -> str:
-    """Return this very command, as its owner, with more flags."""
-    root = os.environ.get("CORPUS_ROOT")
-    named = ["--root", root] if root and "--root" not in sys.argv else []
-    become = ["sudo", *(["-u", owner] if owner != "root" else [])] if owner else []
-    return shlex.join([*become, "corpus", *flags, *named, *sys.argv[1:]])
-
-
-for room in (check, assign, deployments, backups, run, looking, projects, keys, notify, host):
-    for found in room.COMMANDS:
-        corpus.add_command(found)
-made.complete(corpus)

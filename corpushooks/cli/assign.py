@@ -10,15 +10,14 @@ from collections.abc import Sequence
 
 import click
 
-from corpushooks import client
-from corpushooks.assigned import VALUE_LIMIT, of_input
 from corpushooks.cli.base import JSON, NAME, Context, Screen, check_outside, tell
 from corpushooks.cli.deployments import finish
-from corpushooks.errors import UsageError
-from corpushooks.hints import command
-from corpushooks.operations import asks
-from corpushooks.ssh_commands import GIVEN
-from corpushooks.text import shown
+from corpushooks.core.errors import UsageError
+from corpushooks.core.hints import command
+from corpushooks.core.text import shown
+from corpushooks.operations.ssh_commands import GIVEN
+from corpushooks.protocol import asks, client
+from corpushooks.release.assigned import VALUE_LIMIT, of_input
 
 NO_DEPLOY = click.option("--no-deploy", is_flag=True, help="Only commit it: it takes effect with the next deployment.")
 QUOTES = "a value with spaces needs quotes: KEY='a b'; over ssh twice: \"KEY='a b'\""

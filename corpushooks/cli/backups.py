@@ -12,9 +12,9 @@ from typing import Any, NoReturn
 import click
 
 from corpushooks.cli.base import JSON, Context, Screen, check_outside, exit_code, report
-from corpushooks.errors import UsageError
-from corpushooks.hints import Hint, command
-from corpushooks.operations import asks
+from corpushooks.core.errors import UsageError
+from corpushooks.core.hints import Hint, command
+from corpushooks.protocol import asks
 
 EVERY = click.option("--all", "every", is_flag=True, help="Every project, one after the other.")
 

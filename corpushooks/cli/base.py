@@ -14,21 +14,24 @@ from typing import Any
 
 import click
 
-from corpushooks import client, project, rebuild, view
+from corpushooks.admin import rebuild
 from corpushooks.cli import tables
-from corpushooks.deploying import MARK
-from corpushooks.deployment import ProjectRow, state_of
-from corpushooks.errors import CorpusError, Fault, NoDaemonError, NotAllowedError, RefusedError, UsageError
-from corpushooks.hints import Advice, Hint, command
-from corpushooks.history import History, open_store
+from corpushooks.core import project
+from corpushooks.core.deployment import ProjectRow, state_of
+from corpushooks.core.errors import CorpusError, Fault, NoDaemonError, NotAllowedError, RefusedError, UsageError
+from corpushooks.core.hints import Advice, Hint, command
+from corpushooks.core.settings import Settings, load
+from corpushooks.core.text import whole
+from corpushooks.deploy.run import MARK
+from corpushooks.host.site import Site, open_site
 from corpushooks.operations import serving
+from corpushooks.operations.ssh_commands import can_ask
 from corpushooks.operations.table import HOST_ITSELF, OPERATIONS
-from corpushooks.reports import Report
-from corpushooks.settings import Settings, load
-from corpushooks.site import Site, open_site
-from corpushooks.ssh_commands import can_ask
-from corpushooks.store import is_ours
-from corpushooks.text import whole
+from corpushooks.protocol import client
+from corpushooks.reports.reports import Report
+from corpushooks.screen import view
+from corpushooks.store.database import is_ours
+from corpushooks.store.history import History, open_store
 
 UNDEPLOYED = frozenset({"stored", "unchanged"})  # what `set` can come to beside the states of a deployment
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

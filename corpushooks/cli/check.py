@@ -12,15 +12,17 @@ from typing import Any
 
 import click
 
-from corpushooks import apt, checkup, contents, disk
 from corpushooks.checks import fixes, packages
 from corpushooks.checks.finding import Finding, errors, warnings
-from corpushooks.checkup import Checked
 from corpushooks.cli.base import JSON, Context, show, warn
-from corpushooks.errors import CorpusError, UsageError
-from corpushooks.hints import Advice, Hint, command
-from corpushooks.reports import naming
-from corpushooks.reports import warnings as warnings_of
+from corpushooks.core.errors import CorpusError, UsageError
+from corpushooks.core.hints import Advice, Hint, command
+from corpushooks.release import contents
+from corpushooks.reports import checkup
+from corpushooks.reports.checkup import Checked
+from corpushooks.reports.reports import naming
+from corpushooks.reports.reports import warnings as warnings_of
+from corpushooks.system import apt, disk
 
 
 @click.command()

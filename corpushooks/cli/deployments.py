@@ -12,15 +12,17 @@ from typing import Any
 
 import click
 
-from corpushooks import client, log, prepare, screen
-from corpushooks.acts import ACTS
+from corpushooks import screen
 from corpushooks.cli.base import JSON, NAME, Context, Screen, check_outside, exit_code, outcome, show
-from corpushooks.errors import BrokenError
-from corpushooks.hints import Advice, Hint, command
-from corpushooks.lanes import Lanes
-from corpushooks.operations import asks
+from corpushooks.core.errors import BrokenError
+from corpushooks.core.hints import Advice, Hint, command
+from corpushooks.deploy import prepare
+from corpushooks.deploy.lanes import Lanes
+from corpushooks.operations.acts import ACTS
 from corpushooks.operations.requests import deploying
-from corpushooks.run import came_by
+from corpushooks.protocol import asks, client
+from corpushooks.store import log
+from corpushooks.system.process import came_by
 
 
 def _ask(context: Context, operation: str, asked: asks.OfRequest, as_json: bool, instead: Advice = "") -> None:

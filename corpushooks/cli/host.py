@@ -7,15 +7,20 @@ from pathlib import Path
 
 import click
 
-from corpushooks import __version__, client, daemon, demo, pages, rebuild, setup, vault
+from corpushooks import __version__
+from corpushooks.admin import rebuild, setup
+from corpushooks.admin.setup import manual
+from corpushooks.backup import vault
+from corpushooks.cli import demo, pages
 from corpushooks.cli.base import JSON, Context, show, starting
 from corpushooks.cli.looking import doctor_
-from corpushooks.errors import CorpusError, NoDaemonError, RefusedError, UsageError
-from corpushooks.project import Host
-from corpushooks.settings import Settings
-from corpushooks.setup import manual
-from corpushooks.site import open_site
-from corpushooks.ssh_commands import can_ask
+from corpushooks.core.errors import CorpusError, NoDaemonError, RefusedError, UsageError
+from corpushooks.core.project import Host
+from corpushooks.core.settings import Settings
+from corpushooks.daemon import server
+from corpushooks.host.site import open_site
+from corpushooks.operations.ssh_commands import can_ask
+from corpushooks.protocol import client
 
 
 @click.command("setup")
@@ -64,7 +69,7 @@ def _set_up_backups(host: Host, settings: Settings, *, exported: bool) -> None:
 def daemon_(context: Context, embedded: bool) -> None:
     """Be the daemon: run deployments until told to stop (SIGTERM)."""
     with starting(context.host, embedded=embedded):
-        daemon.run(lambda: open_site(context.host, can_ask), embedded=embedded)
+        server.run(lambda: open_site(context.host, can_ask), embedded=embedded)
 
 
 @click.command("rebuild")

@@ -7,11 +7,11 @@ from typing import IO
 
 import click
 
-from corpushooks import rights
 from corpushooks.cli.base import JSON, NAME, Context, tell
-from corpushooks.errors import UsageError
-from corpushooks.hints import Hint, command
-from corpushooks.operations import asks
+from corpushooks.core import rights
+from corpushooks.core.errors import UsageError
+from corpushooks.core.hints import Hint, command
+from corpushooks.protocol import asks
 
 FREEZE = Hint(command("freeze", "NAME"), ' "why"')
 KEY_LIMIT = 60_000  # characters of a file with a key

@@ -8,11 +8,14 @@ from typing import Any
 
 import click
 
-from corpushooks import app_log, client, doctor, inspection, log, screen, setup
+from corpushooks import screen
+from corpushooks.admin import doctor, setup
+from corpushooks.admin.doctor import patient
 from corpushooks.cli.base import JSON, NAME, Context, Output, Screen, exit_code, report, show, tell, warn
-from corpushooks.doctor import patient
-from corpushooks.operations import asks
-from corpushooks.reports import naming, warnings
+from corpushooks.protocol import asks, client
+from corpushooks.reports import app_log, inspection
+from corpushooks.reports.reports import naming, warnings
+from corpushooks.store import log
 
 
 @click.command()

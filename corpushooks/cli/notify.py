@@ -7,9 +7,9 @@ from dataclasses import asdict
 
 import click
 
-from corpushooks import announce
 from corpushooks.cli.base import JSON, Context, show
-from corpushooks.notice import EVENTS, TEST
+from corpushooks.core.notification import EVENTS, TEST
+from corpushooks.notify import announce
 
 
 @click.group("notify")

@@ -6,7 +6,7 @@ import click
 
 from corpushooks import git
 from corpushooks.cli.base import JSON, NAME, Context, check_outside, tell
-from corpushooks.operations import asks
+from corpushooks.protocol import asks
 
 AGAIN = "ask again when it has ended"
 

@@ -11,12 +11,13 @@ from typing import Any
 
 import click
 
-from corpushooks import client, terminal
 from corpushooks.cli.base import NAME, Context
-from corpushooks.errors import CorpusError, NoDaemonError, UsageError
-from corpushooks.hints import command
-from corpushooks.operations.asks import Run
-from corpushooks.text import clean
+from corpushooks.core.errors import CorpusError, NoDaemonError, UsageError
+from corpushooks.core.hints import command
+from corpushooks.core.text import clean
+from corpushooks.protocol import client
+from corpushooks.protocol.asks import Run
+from corpushooks.system import terminal
 
 
 @click.command("run", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

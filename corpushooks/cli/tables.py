@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from corpushooks import view
-from corpushooks.deployment import kind_of
-from corpushooks.hints import Advice
-from corpushooks.text import clean, shown
+from corpushooks.core.deployment import kind_of
+from corpushooks.core.hints import Advice
+from corpushooks.core.text import clean, shown
+from corpushooks.screen import view
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -19,11 +19,11 @@ from dulwich.pack import Pack
 from dulwich.refs import SymrefLoop
 from dulwich.repo import Repo
 
-from corpushooks.errors import GitError, ProcessError
-from corpushooks.hints import Hint, command
-from corpushooks.patience import Check, endless
-from corpushooks.run import Output, run
-from corpushooks.text import one_line
+from corpushooks.core.errors import GitError, ProcessError
+from corpushooks.core.hints import Hint, command
+from corpushooks.core.text import one_line
+from corpushooks.system.patience import Check, endless
+from corpushooks.system.process import Output, run
 
 MINIMUM = (2, 30)
 SETTLED_NS = 2_000_000_000  # some filesystems count seconds only

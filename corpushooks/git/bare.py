@@ -10,11 +10,11 @@ from pathlib import Path
 
 from dulwich.config import ConfigFile
 
-from corpushooks import disk
-from corpushooks.errors import GitError
+from corpushooks.core.errors import GitError
 from corpushooks.git.access import PINS, call, stamp
-from corpushooks.patience import Check, endless
-from corpushooks.run import run
+from corpushooks.system import disk
+from corpushooks.system.patience import Check, endless
+from corpushooks.system.process import run
 
 FORMATS = ("sha1", "sha256")  # the first is what projects have unless told otherwise, whatever git's default is
 LONG_ID = re.compile(rb"^[0-9a-f]{64}\b", re.MULTILINE)

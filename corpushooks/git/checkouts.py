@@ -11,13 +11,13 @@ from pathlib import Path
 
 from dulwich.ignore import IgnoreFilterManager
 
-from corpushooks import disk
-from corpushooks.errors import GitError
+from corpushooks.core.errors import GitError
 from corpushooks.git.access import call
 from corpushooks.git.bare import empty_tree
 from corpushooks.git.refs import is_empty, move_ref
-from corpushooks.patience import Check, endless
-from corpushooks.run import stop_carrying
+from corpushooks.system import disk
+from corpushooks.system.patience import Check, endless
+from corpushooks.system.process import stop_carrying
 
 Since = tuple[str, Sequence[tuple[str, str]]]  # a commit, and what of it another changes: (status letter, path)
 

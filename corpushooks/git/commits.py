@@ -11,7 +11,7 @@ from pathlib import Path
 from dulwich.objects import Blob, Commit, ObjectID, Tag, Tree
 from dulwich.repo import Repo
 
-from corpushooks.errors import GitError, UsageError
+from corpushooks.core.errors import GitError, UsageError
 from corpushooks.git.access import call, opened
 from corpushooks.git.bare import empty_tree
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from dulwich.objects import ObjectID, Tree
 from dulwich.repo import Repo
 
-from corpushooks.errors import GitError
+from corpushooks.core.errors import GitError
 from corpushooks.git.access import call, opened
 from corpushooks.git.commits import commit_of, content, entry
 

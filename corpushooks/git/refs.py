@@ -14,10 +14,10 @@ from dulwich.file import FileLocked
 from dulwich.objects import ObjectID
 from dulwich.refs import DiskRefsContainer, Ref
 
-from corpushooks import disk
-from corpushooks.errors import GitError
+from corpushooks.core.errors import GitError
+from corpushooks.core.hints import command
 from corpushooks.git.access import PINS, complaint, no_repository, opened, told
-from corpushooks.hints import command
+from corpushooks.system import disk
 
 T = TypeVar("T")
 Update = tuple[str, str, str]  # a ref, what it is, what it shall be; zeros: it is not there

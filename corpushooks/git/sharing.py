@@ -14,8 +14,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from corpushooks import disk
-from corpushooks.errors import GitError
+from corpushooks.core.errors import GitError
+from corpushooks.system import disk
 
 SHARED = 0o2750  # the mode of what the group reads
 WRITABLE = 0o3770  # of the folders where it adds objects: each member removes only its own

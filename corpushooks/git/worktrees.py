@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from corpushooks.errors import ProcessError
-from corpushooks.run import Output, run
+from corpushooks.core.errors import ProcessError
+from corpushooks.system.process import Output, run
 
 # Nothing that the configuration of that repository names is run, and its index stays as it is.
 LIMIT = 60.0  # seconds that git may take

@@ -6,17 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from corpushooks import hints
-from corpushooks.connection import Connection, Semaphores
-from corpushooks.deployment import Deployment, ProjectRow, Request
-from corpushooks.errors import RefusedError, UsageError
-from corpushooks.hints import Advice
-from corpushooks.lanes import Lanes
-from corpushooks.patience import Check, endless
-from corpushooks.principal import Principal
-from corpushooks.setting import Turns
-from corpushooks.site import Site
-from corpushooks.watches import Watches
+from corpushooks.access.principal import Principal
+from corpushooks.core import hints
+from corpushooks.core.deployment import Deployment, ProjectRow, Request
+from corpushooks.core.errors import RefusedError, UsageError
+from corpushooks.core.hints import Advice
+from corpushooks.deploy.lanes import Lanes
+from corpushooks.deploy.watches import Watches
+from corpushooks.host.site import Site
+from corpushooks.operations.setting import Turns
+from corpushooks.protocol.connection import Connection, Semaphores
+from corpushooks.system.patience import Check, endless
 
 Asked = TypeVar("Asked", covariant=True)
 

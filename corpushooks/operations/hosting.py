@@ -8,18 +8,20 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
-from corpushooks import authorized_keys, freezing, hints, installer, keys, lookup, projects, rights
-from corpushooks.errors import CorpusError, Fault, RefusedError, UsageError
-from corpushooks.hints import Hint, command
-from corpushooks.keyring import Keyring
-from corpushooks.keys import Key
-from corpushooks.locks import locked
-from corpushooks.operations import asks, gives
+from corpushooks.access import authorized_keys, keys, lookup
+from corpushooks.access.keyring import Keyring
+from corpushooks.access.keys import Key
+from corpushooks.admin import freezing, installer, projects
+from corpushooks.core import hints, rights
+from corpushooks.core.errors import CorpusError, Fault, RefusedError, UsageError
+from corpushooks.core.hints import Hint, command
+from corpushooks.core.rights import Grant
+from corpushooks.core.text import differences
 from corpushooks.operations.call import Call
-from corpushooks.reports import Report
-from corpushooks.rights import Grant
-from corpushooks.ssh_commands import forced
-from corpushooks.text import differences
+from corpushooks.operations.ssh_commands import forced
+from corpushooks.protocol import asks, gives
+from corpushooks.reports.reports import Report
+from corpushooks.system.locks import locked
 
 LIST = command("key", "list")
 NO_KEYS = Hint("no keys: ", command("key", "add", "NAME", "FILE"))

@@ -7,19 +7,24 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from corpushooks import git, hints, layout, prepare, release_checks, survey, view
+from corpushooks import git
 from corpushooks.checks.finding import Finding
-from corpushooks.deployment import DEPLOYED, Deployment, Request
-from corpushooks.errors import GitError
-from corpushooks.follower import follow
-from corpushooks.operations import asks
+from corpushooks.core import hints
+from corpushooks.core.deployment import DEPLOYED, Deployment, Request
+from corpushooks.core.errors import GitError
+from corpushooks.core.project import Host
+from corpushooks.core.text import clean, one_line, shown
+from corpushooks.deploy import prepare
+from corpushooks.deploy.push import Command, Judgement, hint, judge, report
+from corpushooks.host import layout
 from corpushooks.operations.call import Conversation
+from corpushooks.operations.follower import follow
 from corpushooks.operations.requests import signed
-from corpushooks.project import Host
-from corpushooks.push import Command, Judgement, hint, judge, report
+from corpushooks.protocol import asks
+from corpushooks.protocol.messages import not_understood
+from corpushooks.release import commits, survey
+from corpushooks.screen import view
 from corpushooks.screen.rows import complaint
-from corpushooks.text import clean, one_line, shown
-from corpushooks.wire import not_understood
 
 ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
@@ -123,7 +128,7 @@ def _check_now(call: Call, request: Request) -> None:
             call.connection.send(say=f"      lacks {shown(line, 60)}")
         raise prepare.refusal(row, request, number)
     if request.repo == "project":
-        release_checks.check_commit(project, row.environment, request.new, request)
+        commits.check_commit(project, row.environment, request.new, request)
 
 
 def _forced(repo: Path, deployment: Deployment) -> bool:

@@ -4,28 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from corpushooks import (
-    app_log,
-    app_units,
-    assigned,
-    hold,
-    inspection,
-    prepare,
-    release,
-    restart,
-    running,
-    setting,
-    watches,
-)
-from corpushooks.app_log import Wanted
-from corpushooks.deployment import AS_SET, QUEUED, Request
-from corpushooks.errors import NotAllowedError, RefusedError
-from corpushooks.follower import Feed, follow
-from corpushooks.operations import asks
+from corpushooks.core.deployment import AS_SET, QUEUED, Request
+from corpushooks.core.errors import NotAllowedError, RefusedError
+from corpushooks.core.rights import HOST
+from corpushooks.deploy import hold, prepare, restart, watches
+from corpushooks.operations import running, setting
 from corpushooks.operations.call import Conversation
-from corpushooks.reports import naming
-from corpushooks.rights import HOST
-from corpushooks.run import came_by
+from corpushooks.operations.follower import Feed, follow
+from corpushooks.protocol import asks
+from corpushooks.release import app_units, assigned, release
+from corpushooks.reports import app_log, inspection
+from corpushooks.reports.app_log import Wanted
+from corpushooks.reports.reports import naming
+from corpushooks.system.process import came_by
 
 Assigning = Conversation[asks.Assign]
 

@@ -9,11 +9,12 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from corpushooks import reports
-from corpushooks.authentication import Authentication
-from corpushooks.connection import Connection, accounts
-from corpushooks.deployment import ProjectRow
-from corpushooks.errors import NotAllowedError, RefusedError
+from corpushooks.access.authentication import Authentication
+from corpushooks.access.principal import Principal
+from corpushooks.core.deployment import ProjectRow
+from corpushooks.core.errors import NotAllowedError, RefusedError
+from corpushooks.core.rights import ADMIN, HOST, Caller, Rights
+from corpushooks.host.site import Site
 from corpushooks.operations import hosting, pushes, requests
 from corpushooks.operations.call import Call, Conversation, Work
 from corpushooks.operations.table import (
@@ -25,11 +26,10 @@ from corpushooks.operations.table import (
     PROJECTS,
     Operation,
 )
-from corpushooks.principal import Principal
-from corpushooks.reports import Report, naming
-from corpushooks.rights import ADMIN, HOST, Caller, Rights
-from corpushooks.site import Site
-from corpushooks.wire import Asked
+from corpushooks.protocol.connection import Connection, accounts
+from corpushooks.protocol.messages import Asked
+from corpushooks.reports import reports
+from corpushooks.reports.reports import Report, naming
 
 LOOKS: Mapping[str, Callable[[Call[Any]], Report]] = {  # what tells of projects, and changes nothing
     "status": lambda call: reports.status(

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from corpushooks.core.project import NAME
+from corpushooks.core.rights import ADMIN, HOST, PUSH, READ
+from corpushooks.core.services import UNIT
 from corpushooks.operations import words
 from corpushooks.operations.words import ALL, JSON, Word
-from corpushooks.project import NAME
-from corpushooks.rights import ADMIN, HOST, PUSH, READ
-from corpushooks.services import UNIT
 
 # doors, beside the socket, which leads to all
 SSH, COMMAND = "ssh", "command"
@@ -58,7 +58,7 @@ class Operation:
 
 
 def _type(module: str, name: str) -> type[Any]:
-    found: type[Any] = getattr(importlib.import_module(f"corpushooks.operations.{module}"), name)
+    found: type[Any] = getattr(importlib.import_module(f"corpushooks.protocol.{module}"), name)
     return found
 
 

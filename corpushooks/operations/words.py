@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from corpushooks.project import NAME
+from corpushooks.core.project import NAME
 
 JSON = "--json"
 SHORT = 32  # characters of a usage in a list

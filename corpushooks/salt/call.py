@@ -10,13 +10,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from corpushooks import distribution, run
-from corpushooks.errors import SaltError
+from corpushooks.core.errors import SaltError
 from corpushooks.salt.child import WORKER, Child, ending, spawn
 from corpushooks.salt.configuration import prepare
 from corpushooks.salt.interface import Listener, Session
+from corpushooks.salt.results import Minion
 from corpushooks.salt.session import AnySession
-from corpushooks.sls import Minion
+from corpushooks.system import distribution
+from corpushooks.system import process as run
 
 KEEPER = 15.0  # seconds that a keeper may take to stop its group
 SAID = 1 << 16  # bytes of what salt-call says beside its answer that are kept

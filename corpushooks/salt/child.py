@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from corpushooks import distribution, run
-from corpushooks.errors import ProcessError, SaltError
+from corpushooks.core.errors import ProcessError, SaltError
 from corpushooks.salt.interface import Listener
+from corpushooks.system import distribution, process
 
 WORKER = Path(__file__).parents[1] / "salt_worker"
 OPEN_LIMIT = 60.0  # seconds that a process may take to load Salt and register
@@ -74,7 +74,7 @@ class Child:
 
     def stop(self) -> None:
         """Stop the group."""
-        run.stop_group(self.group)
+        process.stop_group(self.group)
 
 
 def _message(line: bytes) -> dict[str, Any]:
@@ -99,12 +99,12 @@ def ending(status: int) -> str:
     return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
-def spawn(argv: Sequence[str | Path], sock: socket.socket, log: int, mark: str = "") -> run.Child[bytes]:
+def spawn(argv: Sequence[str | Path], sock: socket.socket, log: int, mark: str = "") -> process.Child[bytes]:
     """Start salt_worker with `sock` as its descriptor 0 and `mark` in its environment; raise SaltError."""
     name, _, value = mark.partition("=")
     try:
         # a module that was removed would still load from its bytecode
         env = {"PYTHONDONTWRITEBYTECODE": "1", **({name: value} if name else {})}
-        return run.spawn(argv, cwd=Path("/"), env=env, stdin=sock.fileno(), stdout=log, stderr=log)
+        return process.spawn(argv, cwd=Path("/"), env=env, stdin=sock.fileno(), stdout=log, stderr=log)
     except ProcessError as exc:
         raise SaltError(exc.message) from exc

@@ -12,12 +12,13 @@ from typing import Any
 
 import yaml
 
-from corpushooks import hostname, safe_files
-from corpushooks.sls import CFG, Minion
+from corpushooks.salt.results import CFG, Minion
+from corpushooks.system import hostname, safe_files
 
-LOADER = Path(__file__).parents[1] / "loader"
-EXTENSION = Path(__file__).parents[1] / "salt_extension"  # what stock Salt loads of us, too
-STATES = Path(__file__).parents[1] / "states"  # what SLS files written for makina-states include
+PACKAGE = Path(__file__).parents[1]
+LOADERS = (PACKAGE / "salt/loader", PACKAGE / "makina/loader")
+EXTENSION = PACKAGE / "makina/extension"  # what stock Salt loads of us, too
+STATES = PACKAGE / "makina/states"  # what SLS files written for makina-states include
 DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
@@ -56,7 +57,7 @@ def configuration(
         "extension_modules": str(minion.dir / "cache/extmods"),
         "file_roots": {"base": [str(path) for path in (*minion.states, STATES)]},
         "pillar_roots": {"base": [str(path) for path in minion.pillars]},
-        "module_dirs": [str(minion.modules), str(LOADER), str(EXTENSION)],
+        "module_dirs": [str(minion.modules), *map(str, LOADERS), str(EXTENSION)],
         "corpushooks": _for_loader(minion),
     }
     if cfg is not None:

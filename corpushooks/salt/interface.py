@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from corpushooks.problems import Problem
-from corpushooks.redaction import Redactor
-from corpushooks.sls import Compiled, Facts, Minion, Result, State
+from corpushooks.core.redaction import Redactor
+from corpushooks.salt.problems import Problem
+from corpushooks.salt.results import Compiled, Facts, Minion, Result, State
 
 
 class Listener(Protocol):

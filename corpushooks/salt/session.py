@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from corpushooks.errors import SaltError
-from corpushooks.problems import Problem, source
+from corpushooks.core.errors import SaltError
+from corpushooks.core.text import clean, excerpt, lines, shortened
 from corpushooks.salt.child import Child, death, ignore
 from corpushooks.salt.configuration import configuration, private, write_configuration
 from corpushooks.salt.interface import Listener, Session
-from corpushooks.sls import Compiled, Facts, Minion, Result, compiled_of, facts_of, redacted, result_of
-from corpushooks.text import clean, excerpt, lines, shortened
+from corpushooks.salt.problems import Problem, source
+from corpushooks.salt.results import Compiled, Facts, Minion, Result, compiled_of, facts_of, redacted, result_of
 
 SAID_LINES = 100  # of one message of Salt's log that are kept
 
@@ -105,7 +105,7 @@ class AnySession:
             file.write(f"{kept}\n" if kept else "")
 
     def _ask(self, function: str, argument: Any, timeout: float | None = None) -> Any:
-        """Return what a function of loader/_modules/corpushooks.py answers."""
+        """Return what a function of salt/loader/_modules/corpushooks.py answers."""
         raise NotImplementedError
 
     def _run(self, sls: str, test: bool, timeout: float | None) -> tuple[Any, set[str]]:

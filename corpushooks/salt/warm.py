@@ -10,13 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from corpushooks import run
-from corpushooks.errors import SaltError
+from corpushooks.core.errors import SaltError
 from corpushooks.salt.child import WORKER, Child, ignore, spawn
 from corpushooks.salt.configuration import prepare, private
 from corpushooks.salt.interface import Listener, Session
+from corpushooks.salt.results import Minion, state_of
 from corpushooks.salt.session import AnySession
-from corpushooks.sls import Minion, state_of
+from corpushooks.system import process
 
 ENDING = 5.0  # seconds that the worker has to end
 CFG = ("ms_project", "ms_project_name", "ext_pillar")  # what a configuration has more when cfg is known
@@ -30,7 +30,7 @@ class WarmEngine:
         self._log = log
         self._lock = threading.Lock()
         self._control: socket.socket | None = None
-        self._process: run.Child[bytes] | None = None
+        self._process: process.Child[bytes] | None = None
 
     def session(self, minion: Minion, listener: Listener) -> Session:
         prepare(minion)
@@ -86,7 +86,7 @@ class WarmEngine:
             self._control.close()
         if self._process:
             self._process.terminate()
-            run.reap(self._process, ENDING)
+            process.reap(self._process, ENDING)
         self._control = self._process = None
 
 

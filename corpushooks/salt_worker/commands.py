@@ -1,4 +1,4 @@
-"""Follow the commands that Salt runs. Also loaded alone, by loader/_grains/corpushooks.py in a salt-call."""
+"""Follow the commands that Salt runs. Also loaded alone, by salt/loader/_grains/corpushooks.py in a salt-call."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEEP = 4 << 20  # bytes of a command's output that are kept, half of it from eac
 def stream_commands(sink: Callable[[bytes], None] | None) -> None:
     """Make every command of Salt's give its output to `sink`, unless the state asked for quiet, and keep it bounded.
 
-    With no sink it is only that: so does salt-call, for which loader/_grains/corpushooks.py calls us.
+    With no sink it is only that: so does salt-call, for which salt/loader/_grains/corpushooks.py calls us.
     """
     from salt.utils.timed_subprocess import TimedProc
 

@@ -180,7 +180,7 @@ def asked(runner: Runner, question: dict[str, Any], report: Report) -> Any:
 
 
 def ask(runner: Runner, question: dict[str, Any]) -> Any:
-    """Return what a function of loader/_modules/corpushooks.py answers."""
+    """Return what a function of salt/loader/_modules/corpushooks.py answers."""
     return json.loads(runner.state.functions[question["function"]](*question["args"]))
 
 

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 Stamp = tuple[int, int, int]
 TICK_NS = 1_000_000_000  # what changed less than this before it was seen may change once more and bear the same time
 
-LOADER = Path(__file__).parents[1] / "loader"
-EXTENSION = Path(__file__).parents[1] / "salt_extension"
+PACKAGE = Path(__file__).parents[1]
+LOADER = PACKAGE / "salt/loader"
+EXTENSIONS = (PACKAGE / "makina/loader", PACKAGE / "makina/extension")
 
 
 def read(config: str) -> Any:

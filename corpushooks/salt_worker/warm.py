@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from . import pillars
-from .runner import EXTENSION, LOADER, TICK_NS, Stamp, stamp
+from .runner import EXTENSIONS, LOADER, TICK_NS, Stamp, stamp
 from .wire import LOG_LINE
 
 LISTING = ("cython_enable", "enable_zip_modules", "optimization_order")  # options on which a loader's list depends
@@ -71,7 +71,7 @@ def warm_up() -> None:
         config = Path(folder, "minion")
         config.write_text(
             f"{{id: warm, file_client: local, local: true, root_dir: {folder}, log_level_logfile: quiet,"
-            f" module_dirs: ['{LOADER}', '{EXTENSION}'], cython_enable: false, enable_zip_modules: false}}"
+            f" module_dirs: {[*map(str, (LOADER, *EXTENSIONS))]}, cython_enable: false, enable_zip_modules: false}}"
         )
         opts = salt.config.minion_config(str(config))
         opts["grains"] = {}

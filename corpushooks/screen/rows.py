@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from corpushooks.text import excerpt, lines, middle, shortened, shown
+from corpushooks.core.text import excerpt, lines, middle, shortened, shown
 
 LABEL, WIDTH = 29, 66  # columns; git puts "remote: " in front, and terminals have 80
 NAMED = 48  # columns of a name in an error

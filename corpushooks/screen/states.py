@@ -6,11 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from corpushooks.events import SlsEnded, StateEnded
-from corpushooks.failure import condensed, failure
+from corpushooks.core.events import SlsEnded, StateEnded
+from corpushooks.core.text import lines, middle, one_line
+from corpushooks.screen.failure import condensed, failure
 from corpushooks.screen.rows import FITS, SCREEN, WIDTH, cut, indent, tail
-from corpushooks.text import lines, middle, one_line
-from corpushooks.view import count
+from corpushooks.screen.view import count
 
 REQUIRED = re.compile(r"requisites? failed: (.*)", re.S)  # as Salt says why a state was not run
 COMMENT_LINES = 12  # of what a state says

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from corpushooks.deployment import state_of
-from corpushooks.events import ITEMS, BackedUp, Began, Detail, Drilled, Held, Item, Listed, Verdict
+from corpushooks.core.deployment import state_of
+from corpushooks.core.events import ITEMS, BackedUp, Began, Detail, Drilled, Held, Item, Listed, Verdict
+from corpushooks.core.text import middle, shown
 from corpushooks.screen.rows import FITS, NAMED, SCREEN, TERMINAL, Line, aside, both, complaint, ends, file_row
-from corpushooks.text import middle, shown
-from corpushooks.view import clock, count, course, lasting, outcome, short, size
+from corpushooks.screen.view import clock, count, course, lasting, outcome, short, size
 
 EDITED = 3  # files that an edit names
 

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from corpushooks import safe_files
-from corpushooks.errors import TreeError
-from corpushooks.patience import TICK, Check, endless
-from corpushooks.text import shown
+from corpushooks.core.errors import TreeError
+from corpushooks.core.text import shown
+from corpushooks.system import safe_files
+from corpushooks.system.patience import TICK, Check, endless
 from corpushooks.tree.manifest import Entry, entry_of
 from corpushooks.tree.mounts import MountedError, is_mounted, mount_of
 

@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from corpushooks.errors import TreeError
-from corpushooks.patience import Check, endless
-from corpushooks.text import shown
+from corpushooks.core.errors import TreeError
+from corpushooks.core.text import shown
+from corpushooks.system.patience import Check, endless
 from corpushooks.tree.descriptors import Folders, closing, open_file, open_live, told
 from corpushooks.tree.entries import same_content
 from corpushooks.tree.manifest import Entry, Manifest, manifest_path, read_manifest

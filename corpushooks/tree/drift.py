@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from corpushooks.patience import Check, endless
+from corpushooks.system.patience import Check, endless
 from corpushooks.tree.descriptors import Folders, closing, look, open_file, open_live, stamp_of, told
 from corpushooks.tree.entries import same_content
 from corpushooks.tree.manifest import Entry, join

@@ -13,10 +13,10 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from corpushooks import safe_files
-from corpushooks.errors import TreeError
-from corpushooks.patience import Check, endless
-from corpushooks.text import shown
+from corpushooks.core.errors import TreeError
+from corpushooks.core.text import shown
+from corpushooks.system import safe_files
+from corpushooks.system.patience import Check, endless
 from corpushooks.tree.descriptors import TEMP, closing
 from corpushooks.tree.flags import freed, lifted, set_flags
 from corpushooks.tree.manifest import KINDS, Entry

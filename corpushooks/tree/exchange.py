@@ -7,9 +7,9 @@ import errno
 import os
 from pathlib import Path
 
-from corpushooks import safe_files
-from corpushooks.errors import TreeError
-from corpushooks.text import shown
+from corpushooks.core.errors import TreeError
+from corpushooks.core.text import shown
+from corpushooks.system import safe_files
 from corpushooks.tree.descriptors import closing, told
 
 _RENAMEAT2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # not in every libc

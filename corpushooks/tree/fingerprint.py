@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from corpushooks.patience import Check, endless
+from corpushooks.system.patience import Check, endless
 from corpushooks.tree.descriptors import Folders, SwappedError, at, closing, open_file, stamp_of, told
 from corpushooks.tree.entries import CHUNK, LABELS, xattrs_of
 from corpushooks.tree.flags import flags_of

@@ -17,7 +17,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
-from corpushooks import safe_files
+from corpushooks.system import safe_files
 from corpushooks.tree.descriptors import closing, open_file, open_folder
 
 T = TypeVar("T")

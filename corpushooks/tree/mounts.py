@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from corpushooks import safe_files
-from corpushooks.errors import TreeError
-from corpushooks.text import shown
+from corpushooks.core.errors import TreeError
+from corpushooks.core.text import shown
+from corpushooks.system import safe_files
 
 LEFT = "left as it is, a filesystem is mounted there"
 NAMED = 5  # paths of ours below a mount that a warning names

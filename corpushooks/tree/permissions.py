@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from corpushooks.patience import Check, endless
-from corpushooks.text import shown
+from corpushooks.core.text import shown
+from corpushooks.system.patience import Check, endless
 from corpushooks.tree.acl import NONE_HERE, Access, grant
 from corpushooks.tree.descriptors import RACES, Folders, at, closing, told
 from corpushooks.tree.entries import set_owner

@@ -11,10 +11,10 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
-from corpushooks import safe_files
-from corpushooks.errors import TreeError
-from corpushooks.patience import Check, endless
-from corpushooks.text import shown
+from corpushooks.core.errors import TreeError
+from corpushooks.core.text import shown
+from corpushooks.system import safe_files
+from corpushooks.system.patience import Check, endless
 from corpushooks.tree.descriptors import DEPTH, RACES, TEMP, TRIES, closing, open_folder, told, unlock
 from corpushooks.tree.flags import freed, kept
 from corpushooks.tree.manifest import join, manifest_path

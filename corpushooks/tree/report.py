@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from corpushooks.text import shown
+from corpushooks.core.text import shown
 
 WARNINGS = 50  # more than these nobody reads
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
 
-from corpushooks.disk import Writes
-from corpushooks.errors import TreeError
-from corpushooks.text import shown
+from corpushooks.core.errors import TreeError
+from corpushooks.core.text import shown
+from corpushooks.system.disk import Writes
 from corpushooks.tree.descriptors import (
     TEMP,
     Folders,

@@ -9,8 +9,8 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from corpushooks.patience import Check, endless
-from corpushooks.text import shown
+from corpushooks.core.text import shown
+from corpushooks.system.patience import Check, endless
 from corpushooks.tree.descriptors import DEPTH, RACES, TEMP, Folders, at, told
 from corpushooks.tree.manifest import Entry, Folder, Manifest, entry_of, join
 from corpushooks.tree.mounts import LEFT, MountedError, is_mounted, mount_at, place_of

@@ -12,9 +12,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from corpushooks import safe_files
-from corpushooks.disk import Writes, write_file
-from corpushooks.patience import Check, endless
+from corpushooks.system import safe_files
+from corpushooks.system.disk import Writes, write_file
+from corpushooks.system.patience import Check, endless
 from corpushooks.tree.descriptors import (
     RACES,
     TRIES,

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from corpushooks.disk import Writes, write_file
-from corpushooks.errors import TreeError
-from corpushooks.patience import Check, endless
-from corpushooks.text import shown
+from corpushooks.core.errors import TreeError
+from corpushooks.core.text import shown
+from corpushooks.system.disk import Writes, write_file
+from corpushooks.system.patience import Check, endless
 from corpushooks.tree.descriptors import (
     DEPTH,
     TEMP,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from corpushooks.run import Child, start_time
+from corpushooks.system.process import Child, start_time
 from tests.host import Box
 from tests.sshd import Server
 

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from corpushooks import log
-from corpushooks.deployment import DEPLOYED, FAILED, REFUSED, ROLLED_BACK, Deployment, ProjectRow
-from corpushooks.run import run
+from corpushooks.core.deployment import DEPLOYED, FAILED, REFUSED, ROLLED_BACK, Deployment, ProjectRow
+from corpushooks.store import log
+from corpushooks.system.process import run
 from corpushooks.tree.descriptors import closing
 from corpushooks.tree.flags import flags_of
 from tests.chaos.releases import ASIDE, MANAGED, share_of

@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from corpushooks.run import run
+from corpushooks.system.process import run
 from tests.chaos.processes import COMMAND
 from tests.host import FAILING, Box, Work
 from tests.mounts import mounts_below

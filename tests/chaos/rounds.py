@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from corpushooks import client
-from corpushooks.deploy import HOLDING, ROLL_BACK
-from corpushooks.deployment import DEPLOYED, FAILED, HELD, REFUSED, ROLLED_BACK
-from corpushooks.errors import NoDaemonError
-from corpushooks.run import Child, Output, spawn
+from corpushooks.core.deployment import DEPLOYED, FAILED, HELD, REFUSED, ROLLED_BACK
+from corpushooks.core.errors import NoDaemonError
+from corpushooks.deploy.deploy import HOLDING, ROLL_BACK
+from corpushooks.protocol import client
+from corpushooks.system.process import Child, Output, spawn
 from tests.chaos.processes import VICTIMS, Process, cast, crew, kill, sockets
 from tests.chaos.promise import State, Wanted, broken_promises, state_of
 from tests.chaos.releases import Releases

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from corpushooks.history import History
+from corpushooks.store.history import History
 from tests import fake_daemon
 from tests.power.trace import MARK
 

@@ -11,12 +11,11 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from corpushooks import client
-from corpushooks.deployment import HELD
-from corpushooks.errors import NoDaemonError
-from corpushooks.history import History
-from corpushooks.operations import asks
-from corpushooks.project import Host
+from corpushooks.core.deployment import HELD
+from corpushooks.core.errors import NoDaemonError
+from corpushooks.core.project import Host
+from corpushooks.protocol import asks, client
+from corpushooks.store.history import History
 from tests.host import until
 
 

@@ -13,13 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from corpushooks import client, daemon, hold, lease, tree
-from corpushooks.deployment import DEPLOYED, REFUSED
-from corpushooks.errors import NoDaemonError, StateError
-from corpushooks.history import History
-from corpushooks.run import run
-from corpushooks.settings import load as load_settings
-from corpushooks.site import Site
+from corpushooks import tree
+from corpushooks.core.deployment import DEPLOYED, REFUSED
+from corpushooks.core.errors import NoDaemonError, StateError
+from corpushooks.core.settings import load as load_settings
+from corpushooks.daemon import server
+from corpushooks.deploy import hold
+from corpushooks.host.site import Site
+from corpushooks.protocol import client
+from corpushooks.store import lease
+from corpushooks.store.history import History
+from corpushooks.system.process import run
 from corpushooks.tree.manifest import EMPTY, manifest_path, read_manifest
 from tests.engines import FakeEngine
 from tests.host import FAILING, Box, tree_of, until
@@ -201,8 +205,8 @@ def daemon_of(box: Box) -> Iterator[History]:
     """Run the daemon in a thread of ours: its start is most of what a replay takes. The machine was started anew."""
     with another_boot(box), box.interpreter(), contextlib.closing(History(box.host.store)) as store:
         site = Site(box.host, load_settings(box.host.config_file), store, FakeEngine())
-        with daemon.listening(site) as listener:
-            served = daemon.Daemon(site, listener)
+        with server.listening(site) as listener:
+            served = server.Daemon(site, listener)
             thread = threading.Thread(target=served.serve)
             thread.start()
             try:

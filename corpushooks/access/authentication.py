@@ -1,0 +1,97 @@
+"""Authentication: who a caller of the daemon is, and whom sshd let in with which key.
+
+All keys share one account, so its uid says nothing. A session of ssh is admitted by what sshd started for its key; the
+token that it gets is bound to key, project and that process, and what the process starts presents it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from corpushooks.access import lookup
+from corpushooks.access.keyring import Keyring
+from corpushooks.access.keys import Key
+from corpushooks.access.principal import Principal
+from corpushooks.core.errors import CorpusError, RefusedError, UsageError
+from corpushooks.core.hints import command
+from corpushooks.core.project import Host
+from corpushooks.core.rights import RIGHTS, Rights
+from corpushooks.core.settings import Settings
+from corpushooks.core.text import one_line
+from corpushooks.protocol.asks import Admit
+from corpushooks.protocol.connection import Connection
+from corpushooks.store.history import History
+from corpushooks.system.process import ancestors, start_time
+
+WHOAMI = command("whoami")
+ENDED = RefusedError("this session is over, or its key is no longer here", hint="connect again")
+
+
+@dataclass(frozen=True)
+class Authentication:
+    """Who comes in at a host."""
+
+    host: Host
+    history: History
+    rights: Rights
+    settings: Settings
+
+    def principal(self, connection: Connection, admission: str) -> Principal:
+        """Return who asks. A session of ssh is its key, whatever else its account may."""
+        if not admission:
+            return Principal(connection.who, self.rights, connection.caller)
+        connection.keyed = True
+        keyring = Keyring(self.history)
+        found = keyring.admission(admission)
+        key = keyring.key(found.key) if found else None
+        if not found or not key or key.refusal(found.right):
+            raise ENDED
+        if (found.pid, found.start) not in ancestors(connection.pid):
+            raise ENDED
+        return Principal(found.who, self.rights, connection.caller, key, found.project)
+
+    def admit(self, connection: Connection, asked: Admit) -> dict[str, Any]:
+        """Let in what sshd started for a key; raise RefusedError, which tells no secret: a project that is not there
+        and one that is not for this key are the same."""
+        if not (self.rights.is_account(connection.caller) or self.rights.is_own(connection.uid)):
+            raise RefusedError("only the account of ssh is let in with a key")
+        connection.keyed = True
+        right, project, start = asked.right, asked.project, start_time(connection.pid)
+        ring = Keyring(self.history)
+        key = ring.key(asked.key)
+        # No mark: a line of a file that an older version wrote. A connection may outlive the key it came with.
+        if key is None or start is None or asked.mark not in ("", key.mark):
+            raise ENDED
+        key = lookup.still(ring, self.settings, key, _warn)  # so may it outlive what the directory says of its person
+        if key is None:
+            raise ENDED
+        if right not in ("", *RIGHTS):
+            raise UsageError("the request is not understood: right")
+        who = "/".join([key.who, *filter(None, [re.sub(r"[^A-Za-z0-9._@+-]", "_", asked.certificate)[:64]])])
+        needed = right or RIGHTS[0]
+        self._check(key, needed, project)
+        _forget_the_dead(ring)
+        made = ring.admit(key, who, needed, project, (connection.pid, start))
+        return {"admission": made.token, "who": who, "may": key.may, "expires": key.expires}
+
+    def _check(self, key: Key, right: str, project: str) -> None:
+        if project and (key.refusal(RIGHTS[0], project) or self.history.project(project) is None):
+            if why := key.refusal(RIGHTS[0]):
+                raise RefusedError(f"the key {key.name}: {why}")
+            raise RefusedError(f"unknown project {project!r} for the key {key.name}", hint=WHOAMI)
+        if why := key.refusal(right, project):
+            raise RefusedError(f"the key {key.name}: {why}", hint=WHOAMI)
+
+
+def _warn(exc: CorpusError) -> None:
+    structlog.get_logger().warning("directory", error=one_line(exc.message))
+
+
+def _forget_the_dead(ring: Keyring) -> None:
+    for each in ring.admissions():
+        if start_time(each.pid) != each.start:
+            ring.dismiss(each)

@@ -1,0 +1,311 @@
+"""ssh keys, and what whoever has one may do. Values only.
+
+A key is written as sshd reads it (sshd(8), AUTHORIZED_KEYS FILE FORMAT); what it may is ours to say.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import calendar
+import hashlib
+import re
+import struct
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from corpushooks.core.errors import RefusedError, UsageError
+from corpushooks.core.hints import Hint, command
+from corpushooks.core.rights import HOST, PUSH, RIGHTS, Grant
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
+PRINCIPAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]*")
+KINDS = frozenset({
+    "ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa",
+    "sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com",
+})  # fmt: skip
+RSA_BITS = 2048  # at least
+CERTIFICATE = "-cert-v01@openssh.com"
+PARTS_BEFORE_SERIAL = {"ssh-rsa": 2, "ssh-ed25519": 1}  # of a public key within a certificate; else 2, 3 for sk-ecdsa
+DAY = 86400.0
+
+
+@dataclass(frozen=True)
+class Key:
+    """A public key and what it may. One of an authority stands for every certificate that it has signed.
+
+    One of a directory has that as its `source`, was `seen` there last at a time, belongs to a `person`, and may have
+    `more` than one right, of several groups.
+    """
+
+    name: str
+    kind: str
+    blob: str  # base64
+    right: str = PUSH
+    projects: tuple[str, ...] = ()  # none named: all
+    expires: float | None = None  # seconds since the epoch
+    authority: bool = False
+    principals: tuple[str, ...] = ()  # those of a certificate that count; none: the account's name
+    added: float = 0.0
+    by: str = ""
+    source: str = ""  # none: added by hand
+    seen: float | None = None
+    person: str = ""
+    more: tuple[Grant, ...] = ()
+
+    @property
+    def who(self) -> str:
+        """Return who comes with this key, as deployments say it."""
+        return self.person or self.name
+
+    @property
+    def grants(self) -> tuple[Grant, ...]:
+        return (Grant(self.right, self.projects), *self.more)
+
+    @property
+    def may(self) -> str:
+        """Return what this key may, as people read it."""
+        return "; ".join(map(str, self.grants))
+
+    @property
+    def told(self) -> dict[str, str]:
+        """Return what can change in a key, as people read it."""
+        return {
+            "rights": self.may,
+            "expiry": f"{day(self.expires)} UTC" if self.expires else "none",
+            "principals": " ".join(self.principals) or "the account",
+            "source": self.source or "added by hand",
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.blob)
+
+    @property
+    def mark(self) -> str:
+        """Return what tells this key from others that have had or will have its name."""
+        return hashlib.sha256(self.blob.encode()).hexdigest()[:32]
+
+    def refusal(self, right: str, project: str = "", now: float | None = None) -> str:
+        """Return why this key may not do something (with a project), or nothing."""
+        if self.expires is not None and self.expires <= (time.time() if now is None else now):
+            return f"it expired on {day(self.expires)}"
+        rights = [grant.right for grant in self.grants if grant.covers(project)]
+        if not rights:
+            return f"it is for {' '.join(dict.fromkeys(name for grant in self.grants for name in grant.projects))}"
+        best = max(rights, key=RIGHTS.index)
+        return f"it may {best}, not {right}" if RIGHTS.index(best) < RIGHTS.index(right) else ""
+
+    def line(self, command: Sequence[str], account: str) -> str:
+        """Return this key as sshd reads it: it may run `command` and nothing else; a terminal shows its progress.
+
+        Where no principals are named, that of the `account` is: sshd would also take certificates that name none.
+        """
+        words = " ".join(command).replace("\\", "\\\\").replace('"', '\\"')
+        options = ["restrict", "pty", f'command="{words}"']
+        if self.expires is not None:
+            end = time.strftime("%Y%m%d%H%M%S", time.localtime(self.expires))  # UTC is known to newer ones only
+            options.append(f'expiry-time="{end}"')
+        if self.authority:
+            options.append("cert-authority")
+            options.append(f'principals="{",".join(self.principals or (account,))}"')
+        return f"{','.join(options)} {self.kind} {self.blob} {self.name}"
+
+
+def parse(text: str) -> tuple[str, str, str]:
+    """Return kind, base64 and comment of the one public key in a text; raise UsageError."""
+    if "PRIVATE KEY" in text:
+        raise UsageError("this is a private key", hint="give the public one, the file that ends in .pub")
+    lines = [line for line in map(str.strip, text.splitlines()) if line and not line.startswith("#")]
+    if len(lines) != 1:
+        raise UsageError(f"one public key is needed, on one line; here are {len(lines)}", hint="ssh-keygen makes one")
+    kind, _, rest = lines[0].partition(" ")
+    blob, _, comment = rest.strip().partition(" ")
+    if kind.endswith(CERTIFICATE):
+        raise UsageError("this is a certificate", hint="add the key of the authority, with --authority")
+    if kind not in KINDS:
+        raise UsageError(f"{kind[:40]!r} is no kind of key that is taken", hint=f"taken: {' '.join(sorted(KINDS))}")
+    _check_blob(kind, blob)
+    return kind, blob, comment.strip()
+
+
+def _check_blob(kind: str, blob: str) -> None:
+    try:
+        parts = fields(base64.b64decode(blob, validate=True))
+    except (binascii.Error, ValueError, struct.error):
+        parts = []
+    if len(parts) < 2 or parts[0] != kind.encode():
+        raise UsageError("the public key is damaged: was it copied whole?", hint="ssh-keygen -l -f FILE says more")
+    if kind == "ssh-rsa" and int.from_bytes(parts[2] if len(parts) > 2 else b"", "big").bit_length() < RSA_BITS:
+        raise UsageError(f"an RSA key of fewer than {RSA_BITS} bits is not taken", hint="ssh-keygen -t ed25519")
+
+
+def is_key(kind: str, blob: str) -> bool:
+    """Say whether this is a public key that is taken."""
+    try:
+        return parse(f"{kind} {blob}") == (kind, blob, "")
+    except UsageError:
+        return False
+
+
+def fields(data: bytes) -> list[bytes]:
+    """Return the strings that a key consists of; raise ValueError (RFC 4251, section 5)."""
+    found, place = [], 0
+    while place < len(data):
+        (size,) = struct.unpack_from(">I", data, place)
+        if place + 4 + size > len(data):
+            raise ValueError("shorter than it says")
+        found.append(data[place + 4 : place + 4 + size])
+        place += 4 + size
+    return found
+
+
+def certified(kind: str, blob: str) -> tuple[str, str]:
+    """Return the key id of a certificate and its authority's key; nothing where it is none that can be read.
+
+    Whether the certificate is good is sshd's to say. Source: PROTOCOL.certkeys of OpenSSH.
+    """
+    plain = kind.removesuffix(CERTIFICATE)
+    keys = PARTS_BEFORE_SERIAL.get(plain, 3 if plain.startswith("sk-ecdsa") else 2)
+    try:
+        data = base64.b64decode(blob, validate=True)
+        place = _after(data, 0, 2 + keys) + 8 + 4  # past kind, nonce, key, serial and type
+        name, place = _string(data, place)
+        place = _after(data, place, 1) + 16  # past the principals and the two times
+        authority, _ = _string(data, _after(data, place, 3))  # past options, extensions and what is reserved
+    except (binascii.Error, ValueError, struct.error):
+        return "", ""
+    return name.decode("utf-8", "replace"), base64.b64encode(authority).decode()
+
+
+def _string(data: bytes, place: int) -> tuple[bytes, int]:
+    (size,) = struct.unpack_from(">I", data, place)
+    if place + 4 + size > len(data):
+        raise ValueError("shorter than it says")
+    return data[place + 4 : place + 4 + size], place + 4 + size
+
+
+def _after(data: bytes, place: int, count: int) -> int:
+    for _ in range(count):
+        _, place = _string(data, place)
+    return place
+
+
+def fingerprint(blob: str) -> str:
+    """Return what ssh-keygen -l shows of a key."""
+    digest = hashlib.sha256(base64.b64decode(blob)).digest()
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+
+# what becomes of a key that is here
+
+ANY = ""  # in levels: every project that is not named
+
+
+def levels(key: Key) -> dict[str, int]:
+    """Return how far a key goes: the place of a right in RIGHTS, by project and by ANY."""
+    found: dict[str, int] = {}
+    for grant in key.grants:
+        for project in grant.projects or (ANY,):
+            found[project] = max(found.get(project, -1), RIGHTS.index(grant.right))
+    return found
+
+
+def with_levels(key: Key, found: Mapping[str, int]) -> Key:
+    """Return a key that goes as far as `found` says, and no further."""
+    general = found.get(ANY, -1)
+    grants = [Grant(RIGHTS[general])] if general >= 0 else []
+    for place, right in enumerate(RIGHTS):
+        if names := tuple(name for name, level in found.items() if name and level == place > general):
+            grants.append(Grant(right, names))
+    return replace(key, right=grants[0].right, projects=grants[0].projects, more=tuple(grants[1:]))
+
+
+def gained(old: Key, new: Key) -> Key:
+    """Return a key that is here with what `new` gives as well; raise RefusedError where something would be lost."""
+    had, given = levels(old), levels(new)
+    _refuse_loss(old, new, had, given)
+    if old.source:
+        return new
+    both = {name: max(had.get(name, -1), given.get(name, -1)) for name in {**had, **given}}
+    principals = tuple(dict.fromkeys((*old.principals, *new.principals)))
+    return with_levels(replace(old, expires=new.expires or old.expires, principals=principals, by=new.by), both)
+
+
+def _refuse_loss(old: Key, new: Key, had: Mapping[str, int], given: Mapping[str, int]) -> None:
+    """Refuse what adding cannot do: take something away, or give every project to a key that is for some."""
+    name, change = old.name, ("key", "set", old.name)
+    named = [word for each in new.projects or () for word in ("--project", each)]
+    everything = command(*change, f"--{new.right}", *(named or ["--every-project"]))
+    if old.authority != new.authority:
+        raise RefusedError(f"the key {name} is here{'' if old.authority else ', not'} as an authority's",
+                           hint=Hint(command("key", "remove", name), ", then add it again"))  # fmt: skip
+    if old.source and any(given.get(each, given.get(ANY, -1)) < level for each, level in had.items()):
+        raise RefusedError(f"the directory gives the key {name} more: {old.may}", hint=everything)
+    if ANY in given and ANY not in had:
+        raise RefusedError(f"no project was named, and the key {name} is for some: {old.may}", everything)
+    if new.principals and not old.principals and old.authority:
+        words = [word for each in new.principals for word in ("--principal", each)]
+        raise RefusedError(f"the key {name} is for the account's principal", hint=command(*change, *words))
+    if new.expires and not old.source and (old.expires is None or new.expires < old.expires):
+        end = f"expires on {old.told['expiry']}" if old.expires else "does not expire"
+        raise RefusedError(f"the key {name} {end}, for all that it may: {old.may}",
+                           hint=command(*change, "--expires", last_day(new.expires)))  # fmt: skip
+
+
+def last_day(end: float) -> str:
+    """Return the day that `expiry` understands as this end."""
+    return time.strftime("%Y-%m-%d", time.gmtime(end - 1))
+
+
+def check_key_name(name: str) -> str:
+    """Return `name` if a key may be called so; raise UsageError."""
+    if not NAME.fullmatch(name):
+        raise UsageError(f"{name!r} is no name for a key: letters, digits and . _ @ + -, at most 64")
+    return name
+
+
+def check_grants(key: Key) -> None:
+    """Raise UsageError where a key has a right on some projects that is about the whole host."""
+    for grant in key.grants:
+        if grant.right == HOST and grant.projects:
+            raise UsageError("the right host is about the whole host, not about projects", hint="leave out --project")
+
+
+def check_within(own: Key, given: Key) -> None:
+    """Raise RefusedError where a key would get what the one that gives it does not have, or for longer."""
+    had = levels(own)
+    for project, level in levels(given).items():
+        if level > max(had.get(project, -1), had.get(ANY, -1)):
+            on = project or "every project"
+            raise RefusedError(f"you cannot give {RIGHTS[level]} on {on}: your key may {own.may}")
+    if own.expires is not None and (given.expires is None or given.expires > own.expires):
+        until = command("key", "set", given.name, "--expires", last_day(own.expires))
+        raise RefusedError(f"you cannot give more time than your key has: it expires on {own.told['expiry']}", until)
+
+
+def check_principals(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the principals of a certificate that count; raise UsageError."""
+    for name in names:
+        if not PRINCIPAL.fullmatch(name):
+            raise UsageError(f"{name!r} is no principal: letters, digits and . _ @ + -")
+    return tuple(dict.fromkeys(names))
+
+
+def expiry(text: str, now: float) -> float:
+    """Return when a key ends: 30d from now, or a day (the whole of it counts, UTC); raise UsageError."""
+    if found := re.fullmatch(r"(\d{1,5})d", text):
+        return now + int(found[1]) * DAY
+    try:
+        end = calendar.timegm(time.strptime(text, "%Y-%m-%d")) + DAY
+    except (ValueError, OverflowError):
+        raise UsageError(f"{text!r} is no end for a key", hint="give a day like 2030-12-31, or days like 90d") from None
+    if end <= now:
+        raise UsageError(f"{text} is over", hint="give a day that is to come")
+    return end
+
+
+def day(when: float) -> str:
+    """Return a moment as people read it, UTC."""
+    return time.strftime("%Y-%m-%d %H:%M", time.gmtime(when))

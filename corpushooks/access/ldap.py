@@ -1,0 +1,241 @@
+"""The door to a directory (LDAP): whose an ssh key is, and in which groups that person is. The only user of ldap3.
+
+A directory answers, or DoorError is raised: an answer that is not whole is none. Import this where a directory is
+asked for only: without ldap3 that raises ConfigError.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import queue
+import re
+import ssl
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from corpushooks.core.directory import Directory
+from corpushooks.core.errors import ConfigError, CorpusError, DoorError, RefusedError
+from corpushooks.core.text import one_line
+from corpushooks.system import distribution
+
+try:
+    import ldap3
+    from ldap3.core.exceptions import LDAPException, LDAPOperationResult
+    from ldap3.utils.conv import escape_filter_chars as escaped
+except ImportError as exc:
+    raise ConfigError("ldap needs a library: ldap3", distribution.completing(), ("auth",)) from exc
+
+T = TypeVar("T")
+PAGE = 500  # entries that are asked for at once
+MORE = "1.2.840.113556.1.4.319"  # the control that says whether there are more (RFC 2696)
+PASSWORD_LIMIT = 4096
+
+
+@dataclass(frozen=True)
+class Person:
+    """Whose a key is, and the groups of that person by cn."""
+
+    uid: str
+    groups: tuple[str, ...]
+
+
+def find(where: Directory, kind: str, blob: str) -> Person | None:
+    """Return whose a public key is, or None where the directory answers that it is nobody's.
+
+    Raise RefusedError where its answer is not to be taken, DoorError where it does not answer, ConfigError where it
+    cannot be asked.
+    """
+    password = _password(where)
+
+    def ask() -> Person | None:
+        with _connected(where, password) as link:
+            return _person(where, link, kind, blob)
+
+    return _within(where.timeout, f"the directory {where.uri}", ask)
+
+
+def check(where: Directory) -> str:
+    """Try the directory; return what is wrong with it, or nothing."""
+    try:
+        password = _password(where)
+
+        def ask() -> None:
+            with _connected(where, password) as link:
+                for base in (where.base, where.group_base or where.base):
+                    _search(link, base, "(objectClass=*)", "1.1", scope=ldap3.BASE)
+                if not _people(where, link, f"({where.key}=*)", "1.1", limit=1):
+                    raise DoorError(f"the directory {where.uri} shows nobody with {where.key} and {where.filter}")
+
+        _within(where.timeout, f"the directory {where.uri}", ask)
+    except CorpusError as exc:
+        return exc.message
+    return ""
+
+
+def _within(seconds: float, what: str, ask: Callable[[], T]) -> T:
+    """Ask for no longer than some time: the library limits a single answer only, and looks names up without a limit."""
+    said: queue.SimpleQueue[Callable[[], T]] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            found = ask()
+            said.put(lambda: found)
+        except (LDAPException, OSError) as exc:
+            wrong = DoorError(f"{what}: {_words(exc)}")
+            said.put(lambda: _fail(wrong))
+        except CorpusError as exc:
+            known = exc
+            said.put(lambda: _fail(known))
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        return said.get(timeout=seconds)()
+    except queue.Empty:
+        raise DoorError(f"{what} has not answered within {seconds:g} s") from None
+
+
+def _fail(exc: CorpusError) -> Any:
+    raise exc
+
+
+def _words(exc: Exception) -> str:
+    """Return what the library says in one line: some of its exceptions are a tuple within a tuple."""
+    if isinstance(exc, LDAPOperationResult):
+        return one_line(" ".join(filter(None, (exc.description, exc.message))))
+    return one_line(re.sub(r"""^\((['"])(.*)\1,\)$""", r"\2", str(exc)))
+
+
+@contextmanager
+def _connected(where: Directory, password: str | None) -> Iterator[ldap3.Connection]:
+    """Give a connection that has said who we are, over TLS where there is a network between."""
+    seconds = math.ceil(where.timeout)
+    server = ldap3.Server(where.uri, get_info=ldap3.NONE, tls=_tls(where), connect_timeout=seconds)
+    link = ldap3.Connection(
+        server, where.bind_dn, password, receive_timeout=seconds, raise_exceptions=True, read_only=True,
+        check_names=False, auto_referrals=False, auto_bind=ldap3.AUTO_BIND_NONE,
+    )  # fmt: skip
+    try:
+        link.open()
+        if where.starttls and where.uri.startswith("ldap://"):
+            link.start_tls(read_server_info=False)
+        link.bind()
+        yield link
+    finally:
+        with suppress(LDAPException, OSError):
+            link.unbind()
+        if link.socket:  # of a connection that failed half way the library leaves it open
+            link.socket.close()
+
+
+def _tls(where: Directory) -> ldap3.Tls:
+    """Return how TLS is begun: as Python does by itself, which verifies the certificate and whose it is."""
+    if where.ca_file and not os.access(where.ca_file, os.R_OK):
+        raise ConfigError(f"{where.ca_file} cannot be read", where=("ldap.ca_file",))
+
+    class Verified(ldap3.Tls):
+        def wrap_socket(self, connection: Any, do_handshake: bool = False) -> None:
+            context = ssl.create_default_context(cafile=where.ca_file)
+            connection.socket = context.wrap_socket(connection.socket, server_hostname=connection.server.host)
+
+    return Verified(validate=ssl.CERT_REQUIRED)
+
+
+def _password(where: Directory) -> str | None:
+    """Return the password of the account that asks; refuse one that others can read."""
+    if where.bind_password_file is None:
+        return None
+    path = where.bind_password_file
+    try:
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            password = file.read(PASSWORD_LIMIT).decode().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"the password cannot be read: {exc}", where=(str(path),)) from exc
+    if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO) or found.st_uid not in (0, os.geteuid()):
+        raise ConfigError("others can read the password", f"chown root {path}; chmod 600 {path}", (str(path),))
+    if not password:
+        raise ConfigError("there is no password in it", where=(str(path),))
+    return password
+
+
+# what is asked
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry of the directory."""
+
+    dn: str
+    values: dict[str, list[bytes]]  # by the name of the attribute, in small letters
+
+    def texts(self, attribute: str) -> list[str]:
+        return [value.decode("utf-8", "replace") for value in self.values.get(attribute.lower(), [])]
+
+
+def _person(where: Directory, link: ldap3.Connection, kind: str, blob: str) -> Person | None:
+    holders = [entry for entry in _candidates(where, link, kind, blob) if _holds(where, entry, kind, blob)]
+    if not holders:
+        return None
+    if len(holders) > 1:
+        names = "; ".join(sorted(entry.dn for entry in holders))
+        raise RefusedError(f"one ssh key stands in {len(holders)} entries: {names}")
+    (entry,) = holders
+    uids = sorted(entry.texts(where.uid))
+    if not uids:
+        raise RefusedError(f"{entry.dn} has an ssh key and no {where.uid}")
+    about = {"{uid}": uids[0], "{dn}": entry.dn}
+    wanted = re.sub(r"\{uid\}|\{dn\}", lambda found: escaped(about[found[0]]), where.group_filter)
+    groups = _search(link, where.group_base or where.base, wanted, "cn")
+    return Person(uids[0], tuple(name for group in groups for name in group.texts("cn")))
+
+
+def _candidates(where: Directory, link: ldap3.Connection, kind: str, blob: str) -> Iterator[Entry]:
+    """Find the entries that may have a key.
+
+    Many schemas know no part of such a value (openssh-lpk has no SUBSTR rule): a filter for one then finds nothing,
+    which says nothing. Every key begins with AAAA, so whether one is found for that tells. Where none is, all are read.
+    """
+    attributes = (where.key, where.uid)
+    line, part = escaped(f"{kind} {blob}"), escaped(blob)
+    yield from (found := _people(where, link, f"(|({where.key}={line})({where.key}=*{part}*))", *attributes))
+    if not found and not _people(where, link, f"({where.key}=*AAAA*)", "1.1", limit=1):
+        yield from _people(where, link, f"({where.key}=*)", *attributes)
+
+
+def _people(where: Directory, link: ldap3.Connection, about: str, *attributes: str, limit: int = 0) -> list[Entry]:
+    return _search(link, where.base, f"(&{where.filter}{about})", *attributes, limit=limit)
+
+
+def _holds(where: Directory, entry: Entry, kind: str, blob: str) -> bool:
+    """Say whether an entry has a key: as kind and key, and a comment. One with options before it does not count."""
+    return any(line.split()[:2] == [kind, blob] for line in entry.texts(where.key))
+
+
+def _search(
+    link: ldap3.Connection, base: str, wanted: str, *names: str, scope: Any = ldap3.SUBTREE, limit: int = 0
+) -> list[Entry]:
+    """Return all entries that a filter finds, or at most `limit`; raise DoorError where these are not all."""
+    found: list[Entry] = []
+    page: Any = None
+    while True:
+        link.search(
+            base, wanted, scope, attributes=list(names), size_limit=limit, paged_size=None if limit else PAGE,
+            paged_cookie=page,
+        )  # fmt: skip
+        found += [_entry(each) for each in link.response or [] if each["type"] == "searchResEntry"]
+        if limit and found:
+            return found[:limit]
+        if link.result["result"] != 0:  # not all of these raise
+            raise DoorError(f"the directory did not answer whole: {link.result['description']}")
+        page = link.result.get("controls", {}).get(MORE, {}).get("value", {}).get("cookie")
+        if not page:
+            return found
+
+
+def _entry(said: dict[str, Any]) -> Entry:
+    return Entry(said["dn"], {name.lower(): list(values) for name, values in said["raw_attributes"].items()})

@@ -1,0 +1,63 @@
+"""A key looked up in the directory: what that says of it, kept for when it does not answer."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+
+from corpushooks.access import keys
+from corpushooks.access.keyring import Keyring
+from corpushooks.access.keys import Key
+from corpushooks.core.directory import Directory
+from corpushooks.core.errors import CorpusError, RefusedError
+from corpushooks.core.settings import Settings
+
+FRESH = 60.0  # seconds for which what a directory said of a key needs no question
+
+Warn = Callable[[CorpusError], None]
+
+
+def look_up(ring: Keyring, settings: Settings, kind: str, blob: str, warn: Warn) -> Key | None:
+    """Return a key as the directory has it now, or as it was where that does not answer for a while; None: nobody's."""
+    before = ring.holding(blob)
+    if settings.auth != "ldap" or settings.ldap is None or not keys.is_key(kind, blob):
+        return None
+    try:
+        found = _asked(settings.ldap, kind, blob)
+    except RefusedError as exc:  # it has answered
+        warn(exc)
+        found = None
+    except CorpusError as exc:
+        warn(exc)
+        return before if before and 0 <= time.time() - (before.seen or 0) < settings.ldap.cache else None
+    if found:
+        return ring.remember(found)
+    if before:
+        ring.forget(blob)
+    return None
+
+
+def still(ring: Keyring, settings: Settings, key: Key, warn: Warn) -> Key | None:
+    """Return what a key may now; one of a directory that was not asked for it lately is asked for: None, it is gone."""
+    if not key.source or 0 <= time.time() - (key.seen or 0) < FRESH:
+        return key
+    return look_up(ring, settings, key.kind, key.blob, warn)
+
+
+def _asked(where: Directory, kind: str, blob: str) -> Key | None:
+    """Ask the directory whose a key is and what its groups may; None where that is nobody or nothing."""
+    from corpushooks.access import ldap  # here, since hosts without one need no library for it
+
+    person = ldap.find(where, kind, blob)
+    grants = where.grants(person.groups) if person else ()
+    if not person or not grants:
+        return None
+    name = f"{person.uid}+{hashlib.sha256(blob.encode()).hexdigest()[:8]}"  # a person may have several keys
+    if not keys.NAME.fullmatch(name):
+        raise RefusedError(f"{person.uid[:40]!r} of {where.uri} is no name: letters, digits and . _ @ + -, at most 55")
+    first, *more = grants
+    return Key(
+        name, kind, blob, first.right, first.projects, source="ldap", seen=time.time(), person=person.uid,
+        more=tuple(more),
+    )  # fmt: skip

@@ -1,0 +1,52 @@
+"""Whether backups are kept and come back, as a check for doctor: the newest of each project, and its drills."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+
+from corpushooks.admin.doctor.patient import Check, Finding, Patient
+from corpushooks.backup import vault
+from corpushooks.core.backups import Backup
+from corpushooks.core.errors import Fault, RefusedError
+from corpushooks.core.hints import command
+from corpushooks.screen import view
+from corpushooks.store.kept import Kept
+
+HOUR, DAY = 3600.0, 86400.0
+
+
+def backups(patient: Patient) -> Iterator[Finding]:
+    """Find backups that are missing, overdue, or do not come back."""
+    kept = patient.settings.backup
+    if kept is None:
+        yield "none are kept"
+        return
+    try:
+        vault.engine(patient.host, patient.settings, vault.alone)
+    except RefusedError as exc:
+        yield Fault(exc.message, exc.hint)
+        return
+    if not vault.is_exported(patient.host, kept):
+        yield Fault("without their passphrase nobody can read the backups", vault.advice(patient.host, kept))
+    for row in patient.rows:
+        yield from of_project(row.name, patient.kept.get(row.name, ()), kept, time.time())
+
+
+def of_project(name: str, found: Sequence[Kept], settings: Backup, now: float) -> Iterator[Finding]:
+    """Find what is wrong with the backups of one project, the newest first."""
+    if not found:
+        yield Fault(f"{name} has no backup", command("backup", name))
+        return
+    if now - found[0].at > settings.overdue * HOUR:
+        yield Fault(f"the newest backup of {name} is {view.ago(now - found[0].at)} old", command("backup", name))
+    tried = sorted((one for one in found if one.drilled), key=lambda one: -(one.drilled or 0.0))
+    if tried and tried[0].wrong:
+        yield Fault(f"backup {tried[0].number} of {name} did not come back: {tried[0].wrong}", command("drill", name))
+        return
+    since = (tried[0].drilled or 0.0) if tried else found[-1].at
+    if now - since > settings.drill_overdue * DAY:
+        yield Fault(f"no backup of {name} was brought back for {view.ago(now - since)}", command("drill", name))
+
+
+CHECKS = (Check("backups", backups),)

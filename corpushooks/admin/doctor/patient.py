@@ -1,0 +1,92 @@
+"""A host that doctor looks at, and what may be found: what is wrong with the command that repairs it, or a note."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from corpushooks.admin import rebuild
+from corpushooks.core.deployment import ProjectRow
+from corpushooks.core.errors import ConfigError, Fault, NotAllowedError, StoreError, UsageError
+from corpushooks.core.hints import command
+from corpushooks.core.project import Host, Project
+from corpushooks.core.settings import Settings, load
+from corpushooks.store.history import open_store
+from corpushooks.store.kept import Backups, Kept
+from corpushooks.system.machine import Machine
+from corpushooks.system.obstacles import editing
+
+
+@dataclass(frozen=True)
+class Patient:
+    """A host that is looked at; `machine` is None where it lives in a folder."""
+
+    host: Host
+    settings: Settings
+    rows: tuple[ProjectRow, ...] = ()
+    busy: Mapping[str, int] = field(default_factory=dict)  # the projects at work, with the number of what has not ended
+    machine: Machine | None = None
+    unread: tuple[Fault, ...] = ()  # what could not even be read
+    kept: Mapping[str, tuple[Kept, ...]] = field(default_factory=dict)  # the backups of each project
+
+    @property
+    def projects(self) -> tuple[Project, ...]:
+        return tuple(self.host.project(row.name) for row in self.rows)
+
+
+Finding = Fault | str  # a str is a note: nothing is wrong
+Find = Callable[[Patient], Iterator[Finding]]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One row: what is looked at, and how."""
+
+    name: str
+    find: Find
+
+
+def admit(host: Host, machine: Machine | None) -> Patient:
+    """Read what a host says of itself, and make nothing; raise UsageError where it never was one."""
+    unread: list[Fault] = []
+    settings = Settings()
+    rows: tuple[ProjectRow, ...] = ()
+    busy: dict[str, int] = {}
+    kept: dict[str, tuple[Kept, ...]] = {}
+    try:
+        settings = load(host.config_file)
+    except ConfigError as exc:
+        unread.append(Fault(exc.message, editing(host.config_file)))
+    try:
+        unread += _open_to_others(host.store)
+        rows, busy, kept = _told(host)
+    except PermissionError:
+        raise NotAllowedError("this account cannot examine this host") from None
+    except StoreError as exc:
+        unread.append(Fault(exc.message, exc.hint or f"ls -la {shlex.quote(str(host.state_dir))}"))
+    return Patient(host, settings, rows, busy, machine, tuple(unread), kept)
+
+
+def _open_to_others(store: Path) -> list[Fault]:
+    """Return whether others may read the store: whoever opens it mends that, so it is seen before."""
+    mode = store.stat().st_mode & 0o7777 if store.exists() else 0
+    return [Fault(f"{store} had mode {mode:04o}: others may use it", f"chmod go= {store}")] if mode & 0o077 else []
+
+
+def _told(host: Host) -> tuple[tuple[ProjectRow, ...], dict[str, int], dict[str, tuple[Kept, ...]]]:
+    """Return the projects that the store knows, those of them that are at work, and the backups of each."""
+    if not host.projects_dir.exists() and not host.store.exists():
+        raise UsageError(f"no project was ever made under {host.root}", hint=command("init", "NAME"))
+    if not host.store.exists() and not any(host.projects_dir.glob("*/git/project.git")):
+        return (), {}, {}  # to open the store would make it
+    history = open_store(host)
+    try:
+        history.check()
+        rebuild.check(host, history)
+        rows = tuple(history.projects())
+        busy = {row.name: running[0].number for row in rows if (running := history.unfinished(row.name))}
+        return rows, busy, {row.name: tuple(Backups(history).of(row.name)) for row in rows}
+    finally:
+        history.close()

@@ -1,0 +1,328 @@
+"""Make a machine a host, and take that back: a table of actions, of which each that was done is noted before.
+
+    actions   one kind of thing each: is it so already, do it, take it back
+    accounts  the same for users and groups
+    manual    the man page and the completions of the command
+
+What was there before stays, also when all is taken back; so do projects, the store and the logs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import sys
+import sysconfig
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata, resources
+from pathlib import Path
+from string import Template
+
+from corpushooks.admin.setup.accounts import Group, Member, User
+from corpushooks.admin.setup.actions import (
+    Action,
+    File,
+    Folder,
+    Link,
+    Marks,
+    Mode,
+    SettingsFile,
+    Skipped,
+    Snippet,
+    Started,
+    UnitFile,
+)
+from corpushooks.core.errors import CorpusError, DoorError, NoDaemonError, NotAllowedError, RefusedError, UsageError
+from corpushooks.core.hints import Hint, command
+from corpushooks.core.project import Host, Project
+from corpushooks.core.settings import Settings, document
+from corpushooks.host import layout
+from corpushooks.protocol import client
+from corpushooks.system import disk
+from corpushooks.system.machine import Machine, hidden, weak
+
+KINDS: Mapping[str, type[Action]] = {
+    kind.kind: kind
+    for kind in (Folder, Mode, Link, File, SettingsFile, UnitFile, Snippet, Group, User, Member, Started)
+}  # fmt: skip
+UNITS = ("corpushooks.socket", "corpushooks.service")
+STEPS_SINCE = 254  # the version of systemd that knows RestartSteps
+RESTART = "RestartSec=2\nRestartSteps=6\nRestartMaxDelaySec=30"
+RESTART_OLDER = "RestartSec=10"  # it has but one pause: long enough that starting for ever costs little
+PROGRAMS = ("corpus", "corpus-shell")
+PAGE = command("help", "getting-started")
+INCLUDE = re.compile(r"^\s*include\s.*sshd_config\.d/\*\.conf", re.IGNORECASE | re.MULTILINE)
+MATCH = re.compile(r"^\s*match\s", re.IGNORECASE | re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Line:
+    """What became of one action: made, left, skipped, undone… `done` is false where it could not be done."""
+
+    status: str
+    what: str
+    done: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.status:<10} {self.what}"
+
+
+@dataclass
+class Record:
+    """What setup itself made, in the order in which it did; on the disk before it is done."""
+
+    path: Path
+    made: dict[tuple[str, str], Marks] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.path.exists():
+            try:
+                if not self.path.is_file():
+                    raise ValueError
+                found = json.loads(self.path.read_text())["made"]
+                self.made = {(row["kind"], row["name"]): tuple(row["marks"]) for row in found}
+            except (ValueError, KeyError, TypeError):
+                raise DoorError(f"{self.path} is damaged: it says what setup made", f"rm {self.path}") from None
+
+    def noted(self, action: Action) -> Marks:
+        return self.made.get((action.kind, action.name), ())
+
+    def note(self, action: Action) -> None:
+        before = [mark for mark in self.noted(action) if mark != action.mark()]
+        self.made[action.kind, action.name] = (action.mark(), *before)
+        self.write()
+
+    def forget(self, kind: str, name: str) -> None:
+        del self.made[kind, name]
+        self.write()
+
+    def write(self) -> None:
+        """Write what is known, once there is a folder to write it to."""
+        if self.made and self.path.parent.is_dir():
+            rows = [{"kind": kind, "name": name, "marks": marks} for (kind, name), marks in self.made.items()]
+            disk.write_file(self.path, json.dumps({"made": rows}, indent=1).encode())
+        else:
+            self.path.unlink(missing_ok=True)
+
+
+def record_of(host: Host) -> Record:
+    """Return what setup made on a host."""
+    return Record(host.state_dir / "setup.json")
+
+
+def machine_of(host: Host) -> Machine | None:
+    """Return the machine that a host is; a host in a folder is none."""
+    return None if host.embedded else Machine()
+
+
+def program(name: str) -> Path:
+    """Return where a program of ours is installed."""
+    return Path(sysconfig.get_path("scripts")) / name
+
+
+def packaged() -> bool:
+    """Say whether we came as a package of Debian: it has units, manuals and links of its own."""
+    try:
+        return (metadata.distribution("corpushooks").read_text("INSTALLER") or "").strip() == "debian"
+    except metadata.PackageNotFoundError:  # it runs from a folder that nobody installed
+        return False
+
+
+# the table
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be set up; `manuals` are the texts for people and shells, by their path below share.
+
+    `programs` is the folder of our programs; `systemd` is its version where there is no machine to ask.
+    """
+
+    host: Host
+    settings: Settings
+    machine: Machine | None
+    manuals: Mapping[str, str] = field(default_factory=dict)
+    programs: Path = field(default_factory=lambda: program("corpus").parent)
+    systemd: int = 0  # its version; 0 where that is not known
+
+    def table(self) -> list[Action]:
+        """Return what makes a host, in order."""
+        settings = SettingsFile(self.host.config_file, document())
+        files, sshd, link = [settings, *self.files()], self._sshd(), self._link()
+        if packaged() and not self.host.embedded:
+            files, link = [settings], []
+        paths = [action.path for action in (*files, *sshd, *link) if isinstance(action, (File, Link))]
+        modes = layout.host_folders(self.host)
+        shared = _above(self.host.root, [*(path for path, _ in modes), *paths])
+        first = [path for path in shared if path in self.host.state_dir.parents]  # there it is noted what is made
+        return [
+            *map(Folder, first),
+            Folder(self.host.state_dir, 0o700),
+            *(Folder(path) for path in shared if path not in first),
+            *(Folder(path, mode) for path, mode in modes if path != self.host.state_dir),
+            *(Mode(path, mode) for path, mode in modes),
+            *self._accounts(),
+            *files,
+            *link,
+            *sshd,
+            *self._units(),
+        ]
+
+    def _accounts(self) -> list[Action]:
+        machine, account = self.machine, self.settings.account
+        if machine is None:
+            return [Skipped("accounts", "a host in a folder has none")]
+        groups = dict.fromkeys((self.settings.group, account))
+        members = [Member(account, project.deploy_group, machine) for project in self._projects()]
+        return [*(Group(name, machine) for name in groups), User(account, machine), *members]
+
+    def _projects(self) -> Iterator[Project]:
+        """Yield the projects that are there already: init has let in the account that was there then."""
+        for path in sorted(self.host.projects_dir.glob("*/git/project.git")):
+            with contextlib.suppress(UsageError):  # somebody else's folder
+                yield self.host.project(path.parts[-3])
+
+    def files(self) -> list[File]:
+        """Return the files that a package can bring as well."""
+        root = self.host.root
+        return [
+            File(root / "etc/logrotate.d/corpushooks", self.template("logrotate.conf")),
+            *(File(root / "usr/local/share" / path, text) for path, text in self.manuals.items()),
+            *(UnitFile(root / "etc/systemd/system" / unit, self.template(unit), self.machine) for unit in UNITS),
+        ]
+
+    def _link(self) -> list[Action]:
+        link = Link(self.host.root / "usr/local/bin/corpus", self.programs / "corpus")
+        return [] if link.path == link.target else [link]
+
+    def _sshd(self) -> list[Action]:
+        if self.machine and not self.machine.sshd():
+            return [Skipped("ssh", "no sshd is installed: apt-get install openssh-server, and setup again")]
+        path = self.host.root / "etc/ssh/sshd_config.d/corpushooks.conf"
+        skipped = [] if self.machine else [Skipped("sshd", "it is not asked about a host in a folder")]
+        return [Snippet(path, self.template("sshd.conf"), self.machine), *skipped]
+
+    def _units(self) -> list[Action]:
+        if self.machine is None:
+            return [Skipped("units", "they are not started for a host in a folder")]
+        if not self.machine.supervised():
+            wanted = Hint("systemd does not run here: have another supervisor run `", command("daemon"), "`")
+            return [Skipped("units", self.host.spell(wanted))]
+        return [Started(UNITS, self.machine)]
+
+    def template(self, name: str) -> str:
+        """Return a file of the system as this host needs it."""
+        text = (resources.files("corpushooks") / "share/host" / name).read_text()
+        root = f" --root {self.host.root}" if self.host.embedded else ""
+        version = self.machine.systemd_version() if self.machine else self.systemd
+        corpus, endpoint = (f"{self.programs / name}{root}" for name in PROGRAMS)
+        return Template(text).substitute(
+            user=self.settings.account, keys=self.settings.authorized_keys or "none",
+            corpus=corpus, endpoint=endpoint, socket=self.host.socket,
+            projects=self.host.projects_dir, state=self.host.state_dir,
+            restart=RESTART if version >= STEPS_SINCE else RESTART_OLDER,
+        )  # fmt: skip
+
+
+def _above(root: Path, paths: Sequence[Path]) -> list[Path]:
+    """Return the folders above some paths, from the root on."""
+    found = {folder for path in paths for folder in path.parents if root in folder.parents or folder == root}
+    return sorted(found - set(paths))
+
+
+# doing it
+
+
+def setup(plan: Plan, *, dry: bool = False) -> Iterator[Line]:
+    """Make a host, or repair it: whatever is so already stays. Yield what is done, as it is; raise CorpusError."""
+    if plan.machine:
+        check(plan.host, plan.machine)
+    record, right = record_of(plan.host), 0
+    for action in plan.table():
+        look = action.look(record.noted(action))
+        what = f"{action.kind} {action.name}"
+        if look.todo:
+            if not dry:
+                record.note(action)
+                action.do()
+            verb = ("would change", "changed") if look.change else ("would make", "made")
+            yield Line(verb[not dry], f"{what}: {look.change}" if look.change else what)
+        elif look.left:
+            yield Line("skipped" if isinstance(action, Skipped) else "left", f"{action.name}: {look.left}")
+        else:
+            right += 1
+    if right:
+        yield Line("right", f"{right} more, already")
+
+
+def check(host: Host, machine: Machine) -> None:
+    """Raise RefusedError where this machine cannot be a host as it is, before anything changes."""
+    if os.geteuid() != 0:
+        raise NotAllowedError("only root may set up this machine")
+    for path in map(program, PROGRAMS):
+        if wrong := misplaced(path):
+            raise RefusedError(
+                wrong, hint=Hint("install it where only root may write, as ", PAGE, " says: /opt/corpushooks")
+            )
+    config = host.root / "etc/ssh/sshd_config"
+    if machine.sshd() and not includes(config.read_text() if config.exists() else ""):
+        raise RefusedError(
+            f"{config} does not read /etc/ssh/sshd_config.d",
+            hint="let this be its first line: Include /etc/ssh/sshd_config.d/*.conf",
+        )
+    _refuse_other_daemon(host, machine)
+
+
+def misplaced(path: Path) -> str:
+    """Return why a program of ours cannot be run by sshd and by who logs in; nothing where it can."""
+    if not path.is_file():
+        return f"there is no {path}: not all of corpushooks is installed"
+    if why := weak(path):
+        return f"sshd runs {path} only where nobody but root can change it: {why}"
+    for needed in (path, Path(sys.executable)):
+        if why := hidden(needed):
+            return f"{needed} is to be run by who logs in: {why}"
+    return ""
+
+
+def includes(text: str) -> bool:
+    """Say whether an sshd_config reads the folder of snippets for everybody: before any Match."""
+    return INCLUDE.search(MATCH.split(text, maxsplit=1)[0]) is not None
+
+
+def _refuse_other_daemon(host: Host, machine: Machine) -> None:
+    """Raise RefusedError where a daemon runs that systemd did not start: ours could not begin."""
+    if not machine.supervised() or machine.unit(UNITS[0]).active:
+        return
+    try:
+        pid = client.ping(host)
+    except NoDaemonError:
+        return
+    raise RefusedError(f"a daemon runs already that no unit started (pid {pid})", hint=f"stop it first: kill {pid}")
+
+
+# taking it back
+
+
+def undo(host: Host, machine: Machine | None, *, dry: bool = False) -> Iterator[Line]:
+    """Take back what setup made, the last thing first; yield what becomes of each. What cannot be is noted further."""
+    if machine and os.geteuid() != 0:
+        raise NotAllowedError("only root may change this machine")
+    record = record_of(host)
+    for (kind, name), marks in reversed(list(record.made.items())):
+        what = f"{kind} {name}"
+        if dry:
+            yield Line("would undo", what)
+            continue
+        if Path(name) == record.path.parent and all(each == Folder.kind for each, _ in record.made):
+            record.path.unlink(missing_ok=True)  # it stands in this folder, and nothing else of ours does
+        try:
+            left = KINDS[kind].undo(name, marks, machine)
+        except (CorpusError, OSError) as exc:
+            yield Line("failed", f"{what}: {exc}", done=False)
+            continue
+        record.forget(kind, name)
+        yield Line("left", f"{what}: {left}") if left else Line("undone", what)

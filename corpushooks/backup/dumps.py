@@ -1,0 +1,260 @@
+"""Dumps of databases, each by the program of its own server. One that fails, or ends before it is whole, is none."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import pwd
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import quote
+
+from corpushooks import tree
+from corpushooks.core.backups import MYSQL, POSTGRESQL, SQLITE, Database
+from corpushooks.core.errors import DoorError, ProcessError, RefusedError
+from corpushooks.core.project import Project
+from corpushooks.host import accounts
+from corpushooks.system import safe_files
+from corpushooks.system.patience import Check, endless
+from corpushooks.system.process import DEVNULL, Account, Child, attend
+
+SERVER = "postgres"  # the account that PostgreSQL knows without a password
+HEADS = {POSTGRESQL: b"PGDMP", SQLITE: b"SQLite format 3\0"}
+ENDS = {MYSQL: b"-- Dump completed"}  # the last line, or the dump was cut off
+TAIL = 4096
+BUSY = 60_000  # milliseconds that SQLite waits for who writes
+
+
+class Starter(Protocol):
+    """A deployment that starts programs, which are found and stopped where it is killed."""
+
+    @property
+    def project(self) -> Project: ...
+
+    def start(
+        self, words: Sequence[str | Path], *, cwd: Path = ..., env: Mapping[str, str] | None = None,
+        stdin: int = DEVNULL, stdout: int = DEVNULL, stderr: int = DEVNULL, account: Account | None = None,
+    ) -> Child[bytes]: ...  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Program:
+    """What dumps a database to its standard output, or to a file called `dump` where it is started."""
+
+    words: Sequence[str]
+    env: Mapping[str, str]
+    account: Account | None = None
+    writes: bool = False
+
+
+def dump(run: Starter, one: Database, to: Path, limit: float, check: Check) -> None:
+    """Write the dump of a database to a new file of ours; raise DoorError, or what `check` raises, and leave none."""
+    try:
+        with _program(run.project, one, to.parent) as program:
+            if program.writes:
+                _in_folder(run, program, to, limit, check)
+            else:
+                _to_file(run, program, to, limit, check)
+        check_whole(one.kind, to)
+    except ProcessError as exc:
+        to.unlink(missing_ok=True)
+        raise DoorError(f"no dump of {one.label}: {exc.message}", exc.hint) from exc
+    except BaseException:
+        to.unlink(missing_ok=True)
+        raise
+
+
+def check_whole(kind: str, path: Path) -> None:
+    """Raise ProcessError where a dump does not begin or end as a whole one."""
+    with path.open("rb") as file:
+        head = file.read(16)
+        file.seek(max(0, path.stat().st_size - TAIL))
+        tail = file.read()
+    if not head.startswith(HEADS.get(kind, b"")) or ENDS.get(kind, b"") not in tail:
+        raise ProcessError("what was written is not a whole dump")
+
+
+@contextlib.contextmanager
+def _program(project: Project, one: Database, scratch: Path) -> Iterator[Program]:
+    """Give what dumps a database; raise RefusedError where nobody can."""
+    if one.kind == POSTGRESQL:
+        yield _postgresql(project, one)
+    elif one.kind == SQLITE:
+        yield _sqlite(project, one)
+    else:
+        with _options(one, scratch) as file:
+            yield Program([_mysqldump(), f"--defaults-file={file}", *MYSQLDUMP, "--", one.name], {})
+
+
+def _postgresql(project: Project, one: Database) -> Program:
+    said = {"PGHOST": one.host, "PGPORT": str(one.port or ""), "PGUSER": one.user, "PGPASSWORD": one.password}
+    words = ["pg_dump", "--format=custom", "--compress=0", "--no-password", f"--dbname={one.name}"]
+    local = not (one.user or one.password or project.host.embedded or os.geteuid())
+    return Program(words, {key: text for key, text in said.items() if text}, _account(SERVER) if local else None)
+
+
+def _account(name: str) -> Account:
+    """Return an account of the system; raise RefusedError where there is none."""
+    try:
+        found = pwd.getpwnam(name)
+    except KeyError:
+        raise RefusedError(f"there is no account {name}: is the server of the database elsewhere?") from None
+    return Account(found.pw_uid, found.pw_gid, tuple(os.getgrouplist(name, found.pw_gid)))
+
+
+MYSQLDUMP = (
+    "--single-transaction", "--quick", "--routines", "--triggers", "--events", "--hex-blob",
+    "--default-character-set=utf8mb4", "--skip-lock-tables",
+)  # fmt: skip
+
+
+def _mysqldump() -> str:
+    """Return what the program is called here: newer MariaDBs have but the first name."""
+    return next((name for name in ("mariadb-dump", "mysqldump") if shutil.which(name)), "mysqldump")
+
+
+@contextlib.contextmanager
+def _options(one: Database, scratch: Path) -> Iterator[Path]:
+    """Give a file of options, which no other account can read: a password is no argument."""
+    server = {"socket": one.host} if one.host.startswith("/") else {"host": one.host}
+    said = {**server, "port": str(one.port or ""), "user": one.user, "password": one.password}
+    path = scratch / "options.cnf"
+    lines = [f'{key}="{_escaped(text)}"\n' for key, text in said.items() if text]
+    safe_files.write(path, "".join(["[client]\n", *lines]).encode(), flush=False)
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _sqlite(project: Project, one: Database) -> Program:
+    """Return what copies a database of SQLite, as its application: whatever it made of the file."""
+    found = accounts.of_application(project)
+    account = Account(found.uid, found.gid or found.uid, found.groups) if found.uid else None
+    where = f"file:{quote(str(project.data / one.file))}?mode=rw"  # else a new one would be made where there is none
+    return Program(["sqlite3", "-batch", "-bail", where, f".timeout {BUSY}", ".backup dump"], {}, account, writes=True)
+
+
+def _to_file(run: Starter, program: Program, to: Path, limit: float, check: Check) -> None:
+    with open(to, "xb", opener=_private) as file:
+        _run(run, program, Path("/"), file.fileno(), limit, check)
+        os.fsync(file.fileno())
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+
+
+def _in_folder(run: Starter, program: Program, to: Path, limit: float, check: Check) -> None:
+    """Run what writes a file itself, as another account, in a folder that only that and we can enter."""
+    place = folder_of(run.project)
+    tree.remove(place, check)
+    place.mkdir(mode=0o700)
+    try:
+        if program.account:
+            os.chown(place, program.account.uid, program.account.gid)
+        _run(run, program, place, DEVNULL, limit, check)
+        _take(place / "dump", to, check)
+    finally:
+        tree.remove(place)
+
+
+def folder_of(project: Project) -> Path:
+    """Return the folder in which an application writes a dump: it cannot enter ours."""
+    return project.dir / "dump"
+
+
+def _take(path: Path, to: Path, check: Check) -> None:
+    """Copy what another account wrote: a file, no link."""
+    with (
+        safe_files.spot(path) as at,
+        open(safe_files.open_file(at), "rb") as source,
+        open(to, "xb", opener=_private) as file,
+    ):
+        while data := source.read(1 << 20):
+            check()
+            file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _run(
+    run: Starter, program: Program, cwd: Path, stdout: int, limit: float, check: Check, stdin: int = DEVNULL
+) -> None:  # fmt: skip
+    """Run a program to its end; raise ProcessError with what it complains of."""
+    with tempfile.TemporaryFile() as errors:
+        child = run.start(
+            program.words,
+            cwd=cwd,
+            env=program.env,
+            stdout=stdout,
+            stderr=errors.fileno(),
+            account=program.account,
+            stdin=stdin,
+        )
+        attend(child, limit, check)
+        errors.seek(0)
+        said = errors.read(1 << 16).decode("utf-8", "replace").strip().splitlines()
+    if child.returncode:
+        raise ProcessError(f"{program.words[0]}: {said[-1] if said else f'exit code {child.returncode}'}")
+
+
+def digest(path: Path, check: Check) -> str:
+    """Return the SHA-256 of a dump of ours."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while data := file.read(1 << 20):
+            check()
+            found.update(data)
+    return found.hexdigest()
+
+
+# back
+
+
+def load(run: Starter, one: Database, path: Path, before: Path, limit: float) -> None:
+    """Load a dump into its database; where that fails it is as it was, of which `before` is the dump.
+
+    PostgreSQL does that in one transaction. MariaDB has none for tables: there `before` is loaded again. Nobody cancels
+    it. Raise DoorError.
+    """
+    try:
+        _load(run, one, path, limit)
+    except ProcessError as exc:
+        failed = DoorError(f"{one.label} is as it was: {exc.message}")
+        if one.kind == MYSQL:
+            try:
+                _load(run, one, before, limit)
+            except ProcessError as again:
+                raise DoorError(
+                    f"{one.label} is half restored: {again.message}; what was in it is in {before}"
+                ) from exc
+        raise failed from exc
+
+
+RESTORING = ("--clean", "--if-exists", "--single-transaction", "--exit-on-error", "--no-password")
+
+
+def _load(run: Starter, one: Database, path: Path, limit: float) -> None:
+    with path.open("rb") as file:
+        if one.kind == POSTGRESQL:
+            program = _postgresql(run.project, one)
+            words = ["pg_restore", *RESTORING, f"--dbname={one.name}"]
+            _run(run, replace(program, words=words), Path("/"), DEVNULL, limit, endless, file.fileno())
+            return
+        with _options(one, path.parent) as options:
+            words = [_client(), f"--defaults-file={options}", "--default-character-set=utf8mb4", "--", one.name]
+            _run(run, Program(words, {}), Path("/"), DEVNULL, limit, endless, file.fileno())
+
+
+def _client() -> str:
+    return next((name for name in ("mariadb", "mysql") if shutil.which(name)), "mysql")

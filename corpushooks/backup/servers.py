@@ -1,0 +1,182 @@
+"""Servers of databases of our own, for one dump each: on a Unix socket, without network and rights."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from corpushooks.backup.dumps import Starter
+from corpushooks.core.backups import MYSQL, POSTGRESQL, SQLITE
+from corpushooks.core.errors import DoorError, ProcessError
+from corpushooks.system import safe_files
+from corpushooks.system.patience import Check
+from corpushooks.system.process import DEVNULL, Account, Child, attend, reap, stop_group
+
+LIMIT = 3600.0  # seconds that one program may take
+START = 60.0  # seconds until a server answers
+TICK = 0.05
+PLACES = Path("/usr/lib/postgresql")  # where Debian has its servers
+NAME = "drill"
+PACKAGES = {POSTGRESQL: "postgresql", MYSQL: "mariadb-server", SQLITE: "sqlite3"}
+ALONE = ("unshare", "--net", "--")  # a network of its own, which has nothing
+TABLES = (
+    "select count(*) from information_schema.tables where table_type = 'BASE TABLE'"
+    " and table_schema not in ('pg_catalog', 'information_schema')"
+)
+
+
+def programs(kind: str) -> list[str]:
+    """Return the programs that load a dump; raise DoorError where there are none."""
+    if kind == POSTGRESQL:
+        found = sorted(PLACES.glob("*/bin"), key=_version)
+        if not found:
+            raise DoorError("no server of PostgreSQL is installed", hint="apt-get install postgresql")
+        return [str(found[-1] / name) for name in ("initdb", "postgres", "psql", "pg_restore")]
+    wanted = ("mariadb-install-db", "mariadbd", "mariadb") if kind == MYSQL else ("sqlite3",)
+    for name in wanted:
+        if shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin") is None:
+            raise DoorError(f"{name} is not installed", hint=f"apt-get install {PACKAGES[kind]}")
+    return [str(shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")) for name in wanted]
+
+
+def _version(path: Path) -> float:
+    found = re.fullmatch(r"[0-9]+(\.[0-9]+)?", path.parent.name)
+    return float(found[0]) if found else 0.0
+
+
+def load(run: Starter, kind: str, dump: Path, place: Path, account: Account | None, check: Check) -> int:
+    """Load a dump in an empty folder of an account's; return how many tables there are. Raise DoorError."""
+    job = Job(run, place, account, check)
+    try:
+        words = programs(kind)
+        if kind == POSTGRESQL:
+            return _postgresql(job, words, dump)
+        return _mysql(job, words, dump) if kind == MYSQL else _sqlite(job, words[0], dump)
+    except ProcessError as exc:
+        raise DoorError(f"a dump of {kind} does not load: {exc.message}") from exc
+
+
+class Job:
+    """What loads one dump."""
+
+    def __init__(self, run: Starter, place: Path, account: Account | None, check: Check) -> None:
+        self.run, self.place, self.account, self.check = run, place, account, check
+
+    def words(self, words: Sequence[str]) -> list[str]:
+        """Return how a program is started: as an account that has no other rights, and gets none."""
+        if self.account is None:
+            return list(words)
+        ids = [f"--reuid={self.account.uid}", f"--regid={self.account.gid}", "--clear-groups"]
+        less = ["--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", "--reset-env"]
+        return [*ALONE, "setpriv", *ids, *less, "--", *words]
+
+    def start(self, words: Sequence[str], stdin: int, stdout: int, stderr: int) -> Child[bytes]:
+        env = {"HOME": str(self.place), "TMPDIR": str(self.place)}
+        return self.run.start(
+            self.words(words), cwd=self.place, env=env, stdin=stdin, stdout=stdout, stderr=stderr
+        )  # fmt: skip
+
+    def do(self, *words: str, stdin: int = DEVNULL) -> str:
+        """Run a program to its end; return what it wrote. Raise ProcessError with what it complains of."""
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            child = self.start(words, stdin, out.fileno(), err.fileno())
+            attend(child, LIMIT, self.check)
+            out.seek(0)
+            err.seek(0)
+            told, said = (file.read(1 << 20).decode("utf-8", "replace").strip() for file in (out, err))
+        if child.returncode:
+            lines = (said or told).splitlines()
+            raise ProcessError(f"{Path(words[0]).name}: {lines[-1] if lines else f'exit code {child.returncode}'}")
+        return told
+
+    @contextlib.contextmanager
+    def server(self, words: Sequence[str], *asks: str) -> Iterator[None]:
+        """Run a server that answers what it is asked; stop it at the end."""
+        with tempfile.TemporaryFile() as out:
+            child = self.start(words, DEVNULL, out.fileno(), out.fileno())
+            try:
+                self._await(child, asks, out.fileno())
+                yield
+            finally:
+                stop_group(child.pid, grace=20.0)
+                reap(child, 5.0)
+
+    def _await(self, child: Child[bytes], asks: Sequence[str], out: int) -> None:
+        end = time.monotonic() + START
+        while True:
+            self.check()
+            with contextlib.suppress(ProcessError):
+                self.do(*asks)
+                return
+            if child.poll() is not None or time.monotonic() > end:
+                lines = os.pread(out, 1 << 16, 0).decode("utf-8", "replace").strip().splitlines()
+                raise ProcessError(f"the server does not answer: {lines[-1] if lines else 'it says nothing'}")
+            time.sleep(TICK)
+
+
+def _postgresql(job: Job, words: Sequence[str], dump: Path) -> int:
+    initdb, postgres, psql, pg_restore = words
+    data, place = str(job.place / "data"), str(job.place)
+    job.do(initdb, "--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-locale", "-D", data)
+    ask = [psql, "-X", "-h", place, "-U", "postgres", "-qAtc"]
+    options = ["-c", "listen_addresses=", "-c", f"unix_socket_directories={place}", "-c", "fsync=off"]
+    with job.server([postgres, "-D", data, *options], *ask, "select 1"):
+        job.do(*ask, f"create database {NAME}")
+        loading = ["--exit-on-error", "--no-owner", "--no-privileges", "-h", place, "-U", "postgres", "-d", NAME]
+        with dump.open("rb") as file:
+            job.do(pg_restore, *loading, stdin=file.fileno())
+        with dump.open("rb") as file:
+            listed = job.do(pg_restore, "--list", stdin=file.fileno())
+        there = int(job.do(psql, "-X", "-h", place, "-U", "postgres", "-d", NAME, "-qAtc", TABLES))
+        return _all(there, len(re.findall(r"^\d+; \d+ \d+ TABLE (?!DATA)(?!ATTACH)", listed, re.MULTILINE)))
+
+
+def _mysql(job: Job, words: Sequence[str], dump: Path) -> int:
+    install, server, client = words
+    data, socket = str(job.place / "data"), str(job.place / "socket")
+    job.do(install, "--no-defaults", f"--datadir={data}", "--skip-test-db", "--auth-root-authentication-method=normal")
+    ask = [client, "--no-defaults", "--default-character-set=utf8mb4", f"--socket={socket}", "--user=root", "-N", "-B"]
+    options = [f"--datadir={data}", f"--socket={socket}", f"--pid-file={job.place}/pid", "--skip-networking"]
+    with job.server([server, "--no-defaults", *options, "--innodb-flush-log-at-trx-commit=0"], *ask, "-e", "select 1"):
+        job.do(*ask, "-e", f"create database {NAME}")
+        with dump.open("rb") as file:
+            job.do(*ask, NAME, stdin=file.fileno())
+        counted = f"select count(*) from information_schema.tables where table_schema = '{NAME}'"
+        there = int(job.do(*ask, "-e", f"{counted} and table_type = 'BASE TABLE'"))
+    with dump.open("rb") as file:
+        wanted = sum(line.startswith(b"CREATE TABLE `") for line in file)
+    return _all(there, wanted)
+
+
+def _give(source: Path, to: Path, account: Account | None, check: Check) -> None:
+    """Copy a file into a folder of an account, which could have made a link of it by now."""
+    with safe_files.spot(to) as at, source.open("rb") as file:
+        fd = os.open(at.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=at.fd)
+        with open(fd, "wb") as copy:
+            while data := file.read(1 << 20):
+                check()
+                copy.write(data)
+            if account:
+                os.fchown(fd, account.uid, account.gid)
+
+
+def _all(there: int, wanted: int) -> int:
+    """Return how many tables there are; raise ProcessError where the dump has more of them."""
+    if there < wanted:
+        raise ProcessError(f"{there} tables of {wanted} are there")
+    return there
+
+
+def _sqlite(job: Job, sqlite: str, dump: Path) -> int:
+    copy = job.place / "database"
+    _give(dump, copy, job.account, job.check)
+    said = job.do(sqlite, "-batch", "-bail", str(copy), "pragma integrity_check")
+    if said != "ok":
+        raise ProcessError(f"sqlite3: {said.splitlines()[0] if said else 'it says nothing'}")
+    return int(job.do(sqlite, "-batch", "-bail", str(copy), "select count(*) from sqlite_master where type = 'table'"))

@@ -1,0 +1,149 @@
+"""What is told of a deployment, or of a new project, to people who are not there; and the templates that say it.
+
+Values only. A template gives one text: its first line is the subject, what follows is the body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from corpushooks.core.text import one_line
+
+FAILURE, RECOVERY, SUCCESS, INIT, TEST = "failure", "recovery", "success", "init", "test"
+HELD = "held"  # until somebody confirms it
+UNHEALTHY, HEALTHY = "unhealthy", "healthy"  # between deployments
+EVENTS = (FAILURE, RECOVERY, SUCCESS, HELD, INIT, UNHEALTHY, HEALTHY)  # what `notify_on` may name
+BUILT_IN = "built-in"
+SUBJECTS = {  # an event that is not here is a test
+    FAILURE: "{outcome}: {project} ({environment}), deployment {number}",
+    RECOVERY: "works again: {project} ({environment}), deployment {number}",
+    SUCCESS: "{outcome}: {project} ({environment}), deployment {number}",
+    HELD: "confirm: {project} ({environment}), deployment {number}",
+    INIT: "new project: {project} ({environment})",
+    UNHEALTHY: "unhealthy: {project} ({environment})",
+    HEALTHY: "healthy again: {project} ({environment})",
+}
+TEXT = """\
+{% block subject %}{{ subject }}{% endblock %}
+
+{% block body -%}
+{% if event == "init" -%}
+{{ project }} ({{ environment }}) was made on {{ host }}; it deploys {{ branch }}.
+
+Push the code to          {{ code_url }}
+Push the configuration to {{ pillar_url }}
+
+Who may push:
+{% for one in may_push %}- {{ one }}
+{% endfor %}
+{%- elif event == "test" -%}
+This is a test: notifications of {{ project or "every project" }} on {{ host }} arrive here.
+{% elif event == "held" -%}
+What:    {{ what }}
+Host:    {{ host }}
+Who:     {{ who }}{% if key %} (key {{ key }}){% endif %}
+It waits for confirmation until {{ until }}, then it is rolled back.
+
+Confirm it:  {{ command }}
+{% elif event in ("unhealthy", "healthy") -%}
+What:    {{ what }}
+Host:    {{ host }}
+{% if reason %}Reason:  {{ reason }}
+{% endif %}
+Nothing was rolled back. More: {{ command }}
+{% else -%}
+What:    {{ what }}
+Host:    {{ host }}
+Who:     {{ who }}{% if key %} (key {{ key }}){% endif %}
+Outcome: {{ outcome }}, after {{ "%.1f"|format(seconds) }} s
+{% if reason %}Reason:  {{ reason }}
+{% endif %}
+{%- if log %}
+The last lines of its log:
+{% for line in log %}    {{ line }}
+{% endfor %}
+{%- endif %}
+The whole log: {{ command }}
+{% endif %}
+{%- endblock %}
+"""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """What happened. The names of the fields, and `subject`, are those that a template knows."""
+
+    event: str
+    host: str = ""
+    project: str = ""
+    environment: str = ""
+    number: int = 0
+    outcome: str = ""
+    what: str = ""  # the first line of the log: from which commit to which
+    who: str = ""
+    key: str = ""  # the ssh key that it came with
+    via: str = ""  # push or command
+    seconds: float = 0.0
+    reason: str = ""
+    log: Sequence[str] = ()  # its last lines, without secrets
+    command: str = ""  # what shows the whole log, or confirms what is held
+    until: str = ""  # when that is over
+    branch: str = ""
+    code_url: str = ""
+    pillar_url: str = ""
+    may_push: Sequence[str] = ()
+
+    @property
+    def subject(self) -> str:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return SUBJECTS.get(self.event, "test: notifications of {host}").format_map(values)
+
+
+@dataclass(frozen=True)
+class Template:
+    """A template that somebody wrote; `name` is the path of its file."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Letter:
+    """What is sent."""
+
+    subject: str
+    body: str
+
+
+def render(notice: Notice, template: Template | None = None, host: Template | None = None) -> Letter:
+    """Return what a template says of a notice; None: the one that is built in.
+
+    It may extend "built-in", and "host", the one of the host. What a wrong one raises is not ours to know: anything.
+    """
+    import jinja2.sandbox  # here: no command and no daemon needs its time and memory
+
+    known = {BUILT_IN: Template(BUILT_IN, TEXT), "host": host or Template(BUILT_IN, TEXT)}
+    known["wanted"] = template or known[BUILT_IN]
+
+    def find(name: str) -> tuple[str, str, Any] | None:
+        return (known[name].text, known[name].name, None) if name in known else None
+
+    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
+        loader=jinja2.FunctionLoader(find), undefined=jinja2.StrictUndefined
+    )
+    text = environment.get_template("wanted").render(**asdict(notice), subject=notice.subject)
+    subject, _, body = text.strip().partition("\n")
+    return Letter(one_line(subject) or notice.subject, body.strip() + "\n")
+
+
+def complaint(exc: BaseException, template: Template) -> str:
+    """Return what is wrong with a template: file, line and why."""
+    name, line = getattr(exc, "filename", None) or template.name, getattr(exc, "lineno", None)
+    trace = exc.__traceback__
+    while trace and line is None:  # the frames of a template have its name and its lines
+        if trace.tb_frame.f_code.co_filename == template.name:
+            name, line = template.name, trace.tb_lineno
+        trace = trace.tb_next
+    return one_line(f"{name}{f' line {line}' if line else ''}: {exc or type(exc).__name__}")

@@ -1,0 +1,116 @@
+"""Who may: root, who runs the daemon, and the host's group everything; the group NAME-deploy its project. Values only.
+
+Rights are of people. An application is none: what NAME-user and NAME-grp are put into gives them nothing. Nor is the
+account of ssh: who comes through it is known by a key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from corpushooks.core.errors import UsageError
+from corpushooks.core.project import NAME, NAME_LIMIT, check_name
+from corpushooks.core.text import shown
+
+READ, PUSH, ADMIN, HOST = RIGHTS = ("read", "push", "admin", "host")  # each may what those before it may
+USER, GROUP, DEPLOY = "-user", "-grp", "-deploy"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who calls, as the kernel says: its groups are those of the process, the primary one too."""
+
+    uid: int
+    name: str
+    groups: frozenset[int]
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """The accounts of this machine, asked each time: they may be made while we run."""
+
+    user: Callable[[str], int | None]  # the uid of a name
+    group: Callable[[str], int | None]  # the gid of a name
+    group_name: Callable[[int], str | None]  # the name of a gid
+
+
+@dataclass(frozen=True)
+class Rights:
+    """The rights of a host whose daemon runs as `owner`, and whose group `group` may do everything.
+
+    `account` is that which ssh lets keys in as.
+    """
+
+    owner: int
+    group: str
+    accounts: Accounts
+    account: str = ""
+
+    def everything(self, caller: Caller) -> bool:
+        """Say whether a caller may do everything."""
+        return self.is_own(caller.uid) or (self._person(caller) and self._in(caller, self.group))
+
+    def may(self, caller: Caller, project: str) -> bool:
+        """Say whether a caller may do everything with a project, which need not exist."""
+        if self.everything(caller):
+            return True
+        if not NAME.fullmatch(project) or len(project) > NAME_LIMIT or caller.name == project + USER:
+            return False
+        return self._person(caller) and self._in(caller, project + DEPLOY)
+
+    def anything(self, caller: Caller) -> bool:
+        """Say whether a caller may do anything at all, be it with a project that does not exist."""
+        if self.everything(caller):
+            return True
+        names = (self.accounts.group_name(gid) or "" for gid in sorted(caller.groups))
+        return any(self.may(caller, name.removesuffix(DEPLOY)) for name in names if name.endswith(DEPLOY))
+
+    def is_own(self, uid: int) -> bool:
+        """Say whether a uid is root's or the daemon's own."""
+        return uid in (0, self.owner)
+
+    def is_account(self, caller: Caller) -> bool:
+        """Say whether a caller is the account that ssh lets keys in as."""
+        return bool(self.account) and not self.is_own(caller.uid) and self.accounts.user(self.account) == caller.uid
+
+    def _person(self, caller: Caller) -> bool:
+        """Say whether a caller is neither an application (it has a user NAME-user and a group NAME-grp) nor ssh's."""
+        if self.is_account(caller):
+            return False
+        name = caller.name.removesuffix(USER)
+        return name == caller.name or self.accounts.group(name + GROUP) is None
+
+    def _in(self, caller: Caller, group: str) -> bool:
+        """Say whether a caller is in a group that is no application's."""
+        name = group.removesuffix(GROUP)
+        if name != group and self.accounts.user(name + USER) is not None:
+            return False
+        return self.accounts.group(group) in caller.groups
+
+
+@dataclass(frozen=True)
+class Grant:
+    """A right, on some projects or on all."""
+
+    right: str
+    projects: tuple[str, ...] = ()  # none named: all
+
+    def covers(self, project: str) -> bool:
+        """Say whether this is about a project; "" is any."""
+        return not project or not self.projects or project in self.projects
+
+    def __str__(self) -> str:
+        return f"{self.right} {' '.join(self.projects) or 'every project'}"
+
+
+def check_right(right: str) -> str:
+    """Return `right` if it is one; raise UsageError."""
+    if right not in RIGHTS:
+        raise UsageError(f"{shown(right, 40)!r} is not a right", hint=f"the rights are: {' '.join(RIGHTS)}")
+    return right
+
+
+def check_projects(names: Sequence[str]) -> tuple[str, ...]:
+    """Return names of projects, each once; raise UsageError. A project need not exist yet."""
+    return tuple(dict.fromkeys(map(check_name, names)))

@@ -1,0 +1,5 @@
+"""The daemon.
+
+server       listen, have callers served, wake the lanes
+pulse        ask live releases whether they are healthy
+"""

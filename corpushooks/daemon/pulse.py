@@ -1,0 +1,207 @@
+"""The pulse: asks live releases between deployments whether they are healthy, as `health` of their cfg says.
+
+What changes is recorded, and told to people; nothing is ever rolled back for it.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import structlog
+
+from corpushooks.core.errors import CancelledError
+from corpushooks.core.text import one_line, shortened
+from corpushooks.host.site import Site
+from corpushooks.notify import announce
+from corpushooks.release import release
+from corpushooks.store.vitals import FAILING, HEALTHY, Vital
+from corpushooks.system import health
+from corpushooks.system.process import Child, spawn, stop_carrying
+
+MOST = 8  # releases that are asked at once
+LONGEST = 60.0  # seconds that one check may take here, whatever it says: it must not keep a place for ever
+GLANCE = 10.0  # seconds until we look which releases there are
+LEAST = 0.05  # seconds between two looks
+MARK = "CORPUS_HEALTH"  # in the environment of the commands of checks: those of a daemon that was killed are found
+EACH = 8  # so many failures in a row are recorded one by one, then the 16th, the 32nd …
+
+
+@dataclass
+class Pulse:
+    """A thread that knows when to ask which release, and a few that ask."""
+
+    site: Site
+    deploys: Callable[[str], bool]  # whether a project is deployed just now: then it is not asked
+    _due: dict[str, float] = field(default_factory=dict)  # when to ask, by the clock that nobody sets
+    _times: dict[str, int] = field(default_factory=dict)  # failures in a row, also those that are not recorded
+    _waiting: deque[str] = field(default_factory=deque)
+    _open: set[str] = field(default_factory=set)  # those that wait or are asked
+    _askers: int = 0
+    _said: dict[str, str] = field(default_factory=dict)  # what went wrong: it is tried again, and said once
+    _thread: threading.Thread | None = None
+    _over: threading.Event = field(default_factory=threading.Event)
+    _lock: threading.Condition = field(default_factory=threading.Condition)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread = threading.Thread(target=self._work, name="health", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask nobody any more; what is being asked is cut off."""
+        self._over.set()
+
+    def wait(self) -> None:
+        """Wait a moment until what was cut off has ended: it holds the store open."""
+        with self._lock:
+            self._lock.wait_for(lambda: not self._askers, 2 * health.GRACE)
+        if self._thread:
+            self._thread.join(health.GRACE)
+
+    @property
+    def _mark(self) -> str:
+        return str(self.site.host.state_dir)
+
+    def _work(self) -> None:
+        stop_carrying(f"{MARK}={self._mark}", grace=health.GRACE)
+        pause = 0.0
+        while not self._over.wait(pause):
+            pause = GLANCE
+            try:
+                pause = self._look()
+            except Exception as exc:  # the edge of a thread
+                self._say("", exc)
+
+    def _look(self) -> float:
+        """See that what is due is asked; return how long until the next look."""
+        now, wanted = time.monotonic(), self._wanted()
+        for gone in self._due.keys() - wanted.keys():
+            del self._due[gone]
+            self._times.pop(gone, None)
+        for name, every in wanted.items():
+            # the first time at some moment of the interval, so that those of a whole host do not come together
+            due = self._due.setdefault(name, now + random.uniform(0, every))
+            if due <= now and name not in self._open:
+                self._due[name] = now + every * random.uniform(0.9, 1.1)
+                self._open.add(name)
+                self._waiting.append(name)
+        self._engage()
+        soonest = min([*self._due.values(), now + self._glance()])
+        return max(LEAST, soonest - now)
+
+    def _glance(self) -> float:
+        return min(GLANCE, self.site.settings.health_every or GLANCE)
+
+    def _wanted(self) -> dict[str, float]:
+        """Return who is to be asked, and how often."""
+        settings = self.site.settings
+        if not settings.health_every and not any(own.get("health_every") for own in settings.own.values()):
+            return {}
+        every = {row.project: settings.sound(row.project).health_every for row in self.site.history.vitals()}
+        return {name: seconds for name, seconds in every.items() if seconds}
+
+    def _engage(self) -> None:
+        with self._lock:
+            while self._askers < min(MOST, len(self._waiting)):
+                threading.Thread(target=self._ask_waiting, name="health", daemon=True).start()
+                self._askers += 1
+
+    def _ask_waiting(self) -> None:
+        """Ask one after the other until nobody waits."""
+        while True:
+            with self._lock:
+                if not self._waiting or self._over.is_set():
+                    self._askers -= 1
+                    self._lock.notify_all()
+                    return
+                name = self._waiting.popleft()
+            try:
+                self._ask(name)
+                self._said.pop(name, None)
+            except CancelledError:
+                pass
+            except Exception as exc:  # the edge of a thread
+                self._say(name, exc)
+            finally:
+                self._open.discard(name)
+
+    def _ask(self, name: str) -> None:
+        row = self.site.history.vital(name)
+        if row is None:  # it is deployed just now, or gone
+            return
+        wrong = self._wrong(row)
+        if wrong:
+            redactor = release.redactor_of(self.site.settings.sound(name))
+            release.recall(self.site.host.project(name), redactor)
+            wrong = one_line(redactor.redact(wrong))
+        self._settle(row, wrong)
+
+    def _wrong(self, row: Vital) -> str:
+        """Return what does not answer and why, or nothing; raise CancelledError where it is deployed meanwhile."""
+
+        def tell() -> None:
+            if self._over.is_set() or self.deploys(row.project):
+                raise CancelledError("it is deployed")
+
+        for check in _checks(row):
+            if wrong := health.await_answer(check, tell, self._spawn):
+                return f"{shortened(str(check))}: {wrong}"
+        return ""
+
+    def _spawn(self, words: Sequence[str]) -> Child[bytes]:
+        return spawn(words, cwd=Path("/"), env={MARK: self._mark})
+
+    def _settle(self, row: Vital, wrong: str) -> None:
+        """Record what is new, then tell people: what they were told of is recorded once they were."""
+        now = _after(row, wrong, max(row.times, self._times.get(row.project, 0)) + 1, time.time())
+        self._times[row.project] = now.times
+        changed = now.state != row.state
+        if changed or _is_recorded(now.times):
+            if not self.site.history.record_vital(now):
+                return
+            if changed:
+                about = {"state": now.state, **({"reason": now.reason} if now.reason else {})}
+                self.site.event("health", {"project": now.project, **about})
+        told = _to_tell(now, self.site.settings.sound(row.project).health_failures)
+        if told != now.told:
+            if problem := announce.health(self.site, now):
+                structlog.get_logger().warning("not notified", project=now.project, error=problem)
+            self.site.history.record_vital(replace(now, told=told))
+
+    def _say(self, name: str, exc: Exception) -> None:
+        if self._said.get(name) != str(exc):
+            self._said[name] = str(exc)
+            structlog.get_logger().error("health cannot be asked", project=name, exc_info=exc)
+
+
+def _checks(row: Vital) -> list[health.Check]:
+    """Return what to ask a release: once, since what fails is asked again before people are told."""
+    try:
+        return health.once(json.loads(row.checks), LONGEST)
+    except ValueError:  # of another version
+        return []
+
+
+def _after(row: Vital, wrong: str, times: int, now: float) -> Vital:
+    """Return how a release is after it was asked; `times`: failures in a row with this one, if it is one."""
+    state = FAILING if wrong else HEALTHY
+    since = row.since if row.state == state else now
+    return replace(row, state=state, since=since, times=times if wrong else 0, reason=wrong)
+
+
+def _is_recorded(times: int) -> bool:
+    return 0 < times <= EACH or (times > EACH and times & (times - 1) == 0)
+
+
+def _to_tell(now: Vital, failures: int) -> str:
+    """Return of which state people are to know: of failures only after so many in a row."""
+    if now.state == HEALTHY:
+        return ""
+    return FAILING if now.times >= failures else now.told

@@ -1,0 +1,348 @@
+"""The daemon: listens, judges and queues what is asked for, feeds those who follow.
+
+A connection is one line of JSON and then lines of JSON back: {"say": …, "offset": …} to show, {"number": …} when a
+request is queued, and last {"report": …} to a hook, {"result": …} to the command, or {"error": …} to either.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TextIO
+
+import structlog
+
+from corpushooks import tree
+from corpushooks.admin import rebuild
+from corpushooks.core.errors import CorpusError, NotAllowedError, RefusedError
+from corpushooks.core.hints import Hint, command
+from corpushooks.core.rights import Rights
+from corpushooks.core.text import clean, one_line
+from corpushooks.daemon.pulse import Pulse
+from corpushooks.deploy import pillars, recovery
+from corpushooks.deploy.lanes import Lanes, going_back
+from corpushooks.deploy.watches import Watches
+from corpushooks.host import layout
+from corpushooks.host.site import Site
+from corpushooks.operations import running
+from corpushooks.operations.acts import ACTS
+from corpushooks.operations.call import Work
+from corpushooks.operations.serving import Server
+from corpushooks.operations.setting import Turns
+from corpushooks.protocol.connection import WAIT, Bell, Connection, Limits, PeerGone, Semaphores, accounts, listen
+from corpushooks.system.locks import alone, is_free
+from corpushooks.system.supervisor import Supervisor, supervisor
+
+QUIET = 60.0  # seconds without work until maintenance
+GLANCE, REST = 0.5, 30.0  # seconds until we look around, where something goes on and where nothing does
+MOMENT = 0.01  # seconds: no clock is so exact that a wait ends just when something is due
+MARGIN = 5.0  # seconds that all but the lanes may take to stop
+PAUSE = 1.0  # seconds between lines of our log about those who are refused: a flood of them must not fill the disk
+
+
+@dataclass
+class Daemon:
+    """The listening daemon of one host."""
+
+    site: Site
+    listener: socket.socket
+    embedded: bool = False
+    supervisor: Supervisor = field(default_factory=Supervisor)
+    limits: Limits = field(default_factory=Limits)
+    semaphores: Semaphores = field(default_factory=Semaphores)
+    turns: Turns = field(default_factory=Turns)
+    rights: Rights = field(init=False)
+    lanes: Lanes = field(init=False)
+    watches: Watches = field(init=False)
+    pulse: Pulse = field(init=False)
+    left: bool = False  # whether deployments are left to the next daemon
+    told: int = 0  # how often we were told to stop
+    _watching: bool = False  # as the settings want it
+    _noted: float = 0.0  # when a refusal was last logged, and how many were not since
+    _unnoted: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _bell: Bell = field(default_factory=Bell)
+    _active: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.lanes = Lanes(self.site, ACTS)
+        self.watches = Watches(self.site, self.lanes)
+        self.pulse = Pulse(self.site, self.lanes.works_in)
+        settings = self.site.settings
+        self.rights = Rights(os.geteuid(), settings.group, accounts(), settings.account)
+
+    def serve(self) -> None:
+        """Answer until told to stop or, embedded, until nobody has needed us for a while."""
+        for name in lanes_to_wake(self.site):
+            self.lanes.wake(name)
+        self.listener.setblocking(False)
+        self.supervisor.say("READY=1")
+        if not self.embedded:  # that one leaves after a while: who relies on being told must have one that stays
+            self.pulse.start()
+        with self._bell:
+            while not self._stop.is_set() and not self._idle():
+                self.supervisor.alive()  # said by who accepts: that another thread lives would say nothing
+                calls = self.listener.fileno()
+                ready, _, _ = select.select([calls, self._bell.wire], [], [], self._pause())
+                self._accept() if calls in ready else self._look_around()
+        self.supervisor.say("STOPPING=1")
+        self.listener.close()
+        self.pulse.stop()
+        if left := self.lanes.stop(self.site.settings.stop_timeout):
+            structlog.get_logger().warning("left to the next daemon", projects=left)
+            self.left = True
+        self.pulse.wait()
+
+    def _accept(self) -> None:
+        """Let in who connects."""
+        try:
+            link, _ = self.listener.accept()
+        except BlockingIOError:  # gone again
+            return
+        except OSError as exc:  # out of descriptors: those who talk will give some back
+            structlog.get_logger().error("cannot accept", exc_info=exc)
+            self._stop.wait(0.1)
+            return
+        self._admit(Connection(link, self.limits))
+
+    def _pause(self) -> float:
+        """Return how long to wait for callers until something else may be due: long, where nothing goes on."""
+        if self.semaphores.busy() or self.lanes.busy() or self.watches.wanted:
+            return min(GLANCE, self.supervisor.every)
+        settings, idle = self.site.settings, time.monotonic() - self._active
+        due = [settings.worker_idle_timeout, *([QUIET] if self.lanes.untidy else [])]
+        due += [settings.idle_timeout] if self.embedded else []
+        left = [each - idle for each in due if each > idle]
+        return min([REST, self.supervisor.every, *(each + MOMENT for each in left)])
+
+    def stop(self) -> None:
+        """Stop listening; what runs may come to its end, what waits stays queued. Asked again: what runs rolls back."""
+        if self._stop.is_set():
+            self.lanes.hurry()
+        self.site.stopping = self.lanes.stopping = True
+        self._stop.set()
+        self._bell.ring()
+
+    def _idle(self) -> bool:
+        with self._lock:
+            if self.semaphores.busy() or self.lanes.busy() or self._watching:
+                self._active = time.monotonic()
+            return self.embedded and time.monotonic() - self._active > self.site.settings.idle_timeout
+
+    def _look_around(self) -> None:
+        """Do what is to be done while nobody asks for anything."""
+        self._watching = self.watches.keep()
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Do maintenance where nothing has been asked for a while, and let Salt go after a long one."""
+        if self.semaphores.busy() or self.lanes.busy():  # since we last looked
+            return
+        idle = time.monotonic() - self._active
+        if self.lanes.untidy and idle > QUIET:
+            threading.Thread(target=self.lanes.tidy, daemon=True).start()
+        if idle > self.site.settings.worker_idle_timeout:
+            self.site.engine.close()
+
+    # a connection
+
+    def _admit(self, connection: Connection) -> None:
+        """Give a caller a place and a thread; where it has too many already, say so."""
+        try:
+            if self.semaphores.take(connection.uid, own=self.rights.is_own(connection.uid)):
+                threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
+                return
+            self._refuse(connection, RefusedError("too many connections at once", hint=WAIT))
+        except RuntimeError as exc:  # no thread is to be had: those who talk will give some back
+            self.semaphores.leave(connection.uid, own=self.rights.is_own(connection.uid))
+            structlog.get_logger().error("cannot answer", exc_info=exc)
+        except PeerGone:
+            pass
+        connection.link.close()
+
+    def _talk(self, connection: Connection) -> None:
+        try:
+            with connection.link:
+                self._answer(connection)
+        except PeerGone:
+            pass
+        finally:
+            self.semaphores.leave(connection.uid, own=self.rights.is_own(connection.uid))
+
+    def _answer(self, connection: Connection) -> None:
+        try:
+            self._act(connection)
+        except PeerGone:
+            raise
+        except CorpusError as exc:
+            self._refuse(connection, exc)
+        except Exception as exc:  # the edge of a connection
+            structlog.get_logger().error("connection failed", exc_info=exc)
+            self._refuse(connection, CorpusError(f"internal error: {type(exc).__name__}", "see the log of the daemon"))
+
+    def _refuse(self, connection: Connection, exc: CorpusError) -> None:
+        """Answer with an error; it is logged, but of a flood only some."""
+        if time.monotonic() - self._noted > PAUSE:
+            uid, error = connection.uid, one_line(exc.message)
+            structlog.get_logger().warning("refused", uid=uid, error=error, more=self._unnoted)
+            self._noted, self._unnoted = time.monotonic(), 0
+        else:
+            self._unnoted += 1
+        hint = clean(self.site.spell(exc.hint, ssh=connection.keyed or self.rights.is_account(connection.caller)))
+        denied = {"denied": True} if isinstance(exc, NotAllowedError) else {}
+        connection.send(error=one_line(exc.message), hint=hint, code=exc.exit_code, **denied)
+
+    def _act(self, connection: Connection) -> None:
+        """Hear a request and do what it asks for; who may do nothing is not even heard."""
+        work = Work(self.lanes, self.watches, self.semaphores, self.turns)
+        server = Server(self.site, self.rights, work)
+        if not self.rights.anything(connection.caller) and not self.rights.is_account(connection.caller):
+            raise server.not_allowed()
+        server.serve(connection, connection.read())
+
+
+# starting
+
+
+@contextlib.contextmanager
+def listening(site: Site, given: socket.socket | None = None) -> Iterator[socket.socket]:
+    """Be the only daemon of this host and listen; raise NoDaemonError where there is one.
+
+    A socket that was given listens already, also before us and after us: it stays.
+    """
+    layout.make_host(site.host)
+    with alone(site.host):
+        settle(site)
+        listener = given or listen(site.host.socket)
+        try:
+            yield listener
+        finally:
+            if given is None:
+                site.host.socket.unlink(missing_ok=True)
+
+
+def settle(site: Site) -> None:
+    """Stop what deployments that were interrupted left running, before anybody is listened to."""
+    site.history.check()
+    rebuild.check(site.host, site.history)
+    tree.remove(site.host.scratch)
+    running.settle(site)
+    for name in sorted(site.history.open_projects()):
+        try:
+            for deployment in site.history.unfinished(name) if is_free(site.host.project(name)) else ():
+                recovery.stop_children(site, deployment)
+        except OSError as exc:  # of its lock: its lane says so again, the other projects go on
+            structlog.get_logger().error("cannot settle", project=name, error=str(exc))
+
+
+def lanes_to_wake(site: Site) -> list[str]:
+    """Return the projects in which something is left to do: interrupted, waiting, or to be upgraded."""
+    left = site.history.open_projects()
+    rows = site.history.projects()
+    return [row.name for row in rows if row.name in left or pillars.is_missing(site.host.project(row.name), row)]
+
+
+class _OwnLogger(structlog.WriteLogger):
+    """A logger whose disk may be full: whoever says something must not fail over it."""
+
+    def msg(self, message: str) -> None:
+        with contextlib.suppress(OSError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = error = critical = msg
+
+
+def _log_to(file: TextIO) -> None:
+    """Write the daemon's own log as JSON lines."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=lambda *_: _OwnLogger(file),
+    )
+
+
+def _tell(event: str, about: Mapping[str, object]) -> None:
+    structlog.get_logger().info(event, **about)
+
+
+def _own_log(path: Path) -> TextIO:
+    """Give an embedded daemon a log file: it has no journal, and whoever started it leaves."""
+    file = open(path, "a", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600))  # noqa: SIM115
+    os.dup2(file.fileno(), 1)
+    os.dup2(file.fileno(), 2)
+    return file
+
+
+def run(opened: Callable[[], Site], *, embedded: bool) -> None:
+    """Run the daemon of the opened host until it is told to stop."""
+    os.umask(0o022)
+    above = supervisor()
+    given = above.listener()
+    try:
+        _serve(opened(), given, above, embedded=embedded)
+    except CorpusError as exc:
+        if given:
+            turn_away(given, exc)
+        raise
+
+
+def _serve(site: Site, given: socket.socket | None, above: Supervisor, *, embedded: bool) -> None:
+    if above.watches:
+        faulthandler.enable()  # who gives no sign of life is aborted: the log then says where each thread hung
+    with listening(site, given) as listener:
+        _log_to(_own_log(site.host.state_dir / "daemon.log") if embedded else sys.stderr)
+        site.event = _tell
+        daemon = Daemon(site, listener, embedded, above)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: _end(daemon))
+        site.engine.warm()
+        try:
+            daemon.serve()
+        finally:
+            site.engine.close()
+    if daemon.left:  # a thread may hang where nothing ends it; what it does is as if we were killed
+        os._exit(0)
+
+
+def _end(daemon: Daemon) -> None:
+    """Have a daemon stop, and its process end, in whatever it hangs: then its log says where."""
+    limit = daemon.site.settings.stop_timeout
+    waits = limit if daemon.told == 0 else 0.0
+    if daemon.told < 2 and waits is not None:
+        faulthandler.dump_traceback_later(waits + going_back(limit) + MARGIN, exit=True)
+    daemon.told += 1
+    daemon.stop()
+
+
+def turn_away(given: socket.socket, exc: CorpusError) -> None:
+    """Tell all who wait for a daemon that it cannot start: systemd would start it again for them at once.
+
+    Root is told why; others might not be meant to read what is quoted of the settings.
+    """
+    given.settimeout(0)
+    with contextlib.suppress(OSError):  # nobody more
+        while True:
+            link, _ = given.accept()
+            connection = Connection(link)
+            why = f": {one_line(exc.message)}" if connection.uid == 0 else ""
+            with link, contextlib.suppress(PeerGone):
+                connection.send(
+                    error=f"the deployment daemon cannot start{why}",
+                    hint=str(Hint("on the host: ", command("doctor"))),
+                    code=3,
+                )

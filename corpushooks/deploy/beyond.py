@@ -1,0 +1,36 @@
+"""What states of ours wrote outside of the project: taken back with a release that did not live."""
+
+from __future__ import annotations
+
+from corpushooks.core.events import NOTHING, Detail, Item, listed
+from corpushooks.core.text import shown
+from corpushooks.deploy.progress import Mark
+from corpushooks.deploy.run import Run
+from corpushooks.host import outside
+
+
+def begin(run: Run) -> None:
+    """Before the install SLS of a release that is returned to: take back what only later ones wrote."""
+    if run.undoing:
+        return
+    with run.site.effect("shed outside"):
+        if run.request.sort.returns:
+            _say(run, outside.take_back_later(run.project, run.request.target, run.voice.warn))
+
+
+def take_back(run: Run, mark: Mark) -> Detail:
+    """Make what the failed release wrote outside what it was."""
+    with run.site.effect("undo outside"):
+        found = outside.take_back(run.project, run.voice.warn)
+    _say(run, found)
+    return Detail(len(found), "file") if found else NOTHING
+
+
+def reload(run: Run, mark: Mark) -> Detail:
+    """Have services read what was taken back."""
+    return Detail(note=", ".join(outside.reload(run.project, run.voice.warn)))
+
+
+def _say(run: Run, paths: list[str]) -> None:
+    if paths:
+        run.voice.tell(listed("taken back", [Item(shown(path)) for path in paths]))

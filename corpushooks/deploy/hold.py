@@ -1,0 +1,160 @@
+"""The step that holds a deployment just before it is final, until it is confirmed, cancelled, or its lease is over.
+
+All is installed and on the disk, refs have not moved. The store says which of the three came first; the row that
+decides is written together with the confirmation. What waits here is a lane: its place is for others meanwhile, and a
+daemon that stops leaves it to the next one.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+
+from corpushooks.core.deployment import HELD, QUEUED, ROLLING_BACK, RUNNING, Deployment, state_of
+from corpushooks.core.errors import CancelledError, CorpusError, RefusedError, StateError, StepError, StoppingError
+from corpushooks.core.events import Detail, HealthAsked, Held
+from corpushooks.core.hints import command
+from corpushooks.core.text import shortened
+from corpushooks.deploy import steps
+from corpushooks.deploy.progress import Mark
+from corpushooks.deploy.run import Run
+from corpushooks.notify import announce
+from corpushooks.screen.view import count
+from corpushooks.store.lease import Lease, lease_of
+from corpushooks.system import health
+
+LOOK = 0.5  # seconds after which it is looked what was said, where nobody wakes us
+EVERY = 10.0  # seconds between two rounds of health checks, unless `health_every` is less
+LONGEST = 60.0  # seconds that one of them may take
+
+
+def is_held(deployment: Deployment) -> bool:
+    """Say whether a deployment can be confirmed now."""
+    return deployment.state == HELD and lease_of(deployment).left() > 0
+
+
+def refusal(deployment: Deployment) -> RefusedError:
+    """Return why a deployment cannot be confirmed."""
+    name, number, state = deployment.project, deployment.number, deployment.state
+    if state in (QUEUED, RUNNING):
+        holds = "is not held yet" if deployment.lease or state == QUEUED else "is not held"
+        return RefusedError(f"deployment {number} of {name} {holds}", hint=command("log", name, number, "-f"))
+    late = "its time is over" if state == HELD else f"it is {state_of(state).word}: {deployment.reason}".rstrip(": ")
+    return RefusedError(f"deployment {number} of {name} cannot be confirmed: {late}", hint=command("log", name, number))
+
+
+def check_connection(deployment: Deployment, connection: str) -> None:
+    """Refuse to confirm a deployment over the connection that asked for it: that proves no way in."""
+    if connection and connection == deployment.request.connection:
+        raise RefusedError(
+            "not confirmed: the deployment was asked for over this very connection",
+            hint="confirm it over a new one, which proves the way in; where ssh shares them: -o ControlPath=none",
+        )
+
+
+def hold(run: Run, mark: Mark) -> Detail:
+    """Hold a deployment until it is confirmed; raise StepError where it goes back, StoppingError where we stop."""
+    if run.deployment.state != HELD:  # else a daemon before us held it
+        run.salt.close()  # nothing of it is needed, for an hour maybe
+        steps.conclude(run, run.deadline.patience())
+        with run.site.effect("hold record"):
+            _record(run)
+        if wrong := announce.held(run.subject):
+            run.voice.warn(wrong)
+    confirm = command("confirm", run.project.name, run.deployment.number)
+    left = lease_of(run.deployment).left()
+    run.voice.tell(Held(math.ceil(left), round(time.time() + left, 3), run.spell(confirm)))
+    began = time.monotonic()
+    try:
+        with run.apart():
+            _await(run)
+    finally:
+        run.deadline.since += time.monotonic() - began  # no time of ours
+    if run.deployment.state == ROLLING_BACK:
+        kind = CancelledError if run.deployment.cancelled else StepError
+        raise kind(run.deployment.reason)
+    return Detail(note=f"confirmed by {run.deployment.confirmed}")
+
+
+def _record(run: Run) -> None:
+    history = run.site.history
+    try:
+        history.hold(run.deployment, Lease.begin(run.deployment.lease or 0.0))
+    except StateError:
+        run.deadline.check()  # it was cancelled in this moment
+        raise
+    run.look()
+    run.event("state", {"state": HELD, "kind": run.request.kind, "by": run.request.who})
+
+
+def _await(run: Run) -> None:
+    """Wait until the state says what was decided."""
+    asking = _Asking(run)
+    while run.look().state == HELD:
+        if run.site.stopping:
+            raise StoppingError("the daemon stops; the next one goes on holding it")
+        lease = lease_of(run.deployment)
+        if not lease.survived:
+            give_up(run, StepError("not confirmed", why="the host was started again"))
+        elif not (left := lease.left()):
+            give_up(run, StepError(f"not confirmed within {lease.seconds:g} s"))
+        elif wrong := asking.wrong():
+            give_up(run, wrong)
+        else:
+            run.answered.wait(min(LOOK, left))
+            run.answered.clear()
+
+
+def give_up(run: Run, why: CorpusError) -> bool:
+    """Take back what is held, unless somebody was faster; return whether it goes back."""
+    try:
+        with run.site.effect("hold back"):
+            run.move(ROLLING_BACK, why)
+    except StateError:
+        run.look()
+    return run.deployment.state == ROLLING_BACK
+
+
+@dataclass
+class _Asking:
+    """Asks again and again whether what was installed answers."""
+
+    run: Run
+    checks: list[health.Check] = field(init=False)
+    every: float = field(init=False)
+    due: float = field(init=False)
+    failures: int = 0  # in a row
+
+    def __post_init__(self) -> None:
+        done = self.run.deployment
+        wanted = self.run.site.history.checks_of(done.project, done.number)
+        self.checks, self.every = health.once(wanted, LONGEST), min(EVERY, self.run.settings.health_every or EVERY)
+        self.due = time.monotonic() + self.every
+
+    def wrong(self) -> StepError | None:
+        """Ask where it is time to; return what fails, where it has failed too often in a row."""
+        if not self.checks or time.monotonic() < self.due:
+            return None
+        try:
+            found = self._ask()
+        except CancelledError:
+            return None
+        self.due = time.monotonic() + self.every
+        self.failures = self.failures + 1 if found else 0
+        if not found or self.failures < self.run.settings.health_failures:
+            return None
+        return StepError(f"health check failed {count(self.failures, 'time')} while it was held", why=found)
+
+    def _ask(self) -> str:
+        for check in self.checks:
+            began = time.monotonic()
+            if wrong := health.await_answer(check, self._go_on, self.run.start):
+                self.run.voice.tell(HealthAsked(shortened(str(check)), time.monotonic() - began, wrong))
+                return f"{shortened(str(check))}: {wrong}"
+        return ""
+
+    def _go_on(self) -> None:
+        """Raise CancelledError where the answer no longer matters."""
+        if self.run.answered.is_set() or self.run.site.stopping or not is_held(self.run.look()):
+            raise CancelledError("it is held no longer")

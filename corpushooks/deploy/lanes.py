@@ -1,0 +1,338 @@
+"""The lanes: one queue for each project, worked off under its lock; the edge where any exception ends."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from corpushooks import git, tree
+from corpushooks.core.deployment import (
+    BROKEN,
+    CANCELLED,
+    DEPLOYED,
+    FAILED,
+    HELD,
+    QUEUED,
+    REFUSED,
+    ROLLING_BACK,
+    RUNNING,
+    TOUCHES,
+    Deployment,
+)
+from corpushooks.core.errors import (
+    ConfigError,
+    CorpusError,
+    LogError,
+    RefusedError,
+    StateError,
+    StepError,
+    StoreError,
+)
+from corpushooks.core.events import Traced, Verdict
+from corpushooks.core.hints import command
+from corpushooks.core.text import one_line
+from corpushooks.deploy import deploy, hold, pillars, recovery
+from corpushooks.deploy.run import Run
+from corpushooks.host.site import Site
+from corpushooks.release import release
+from corpushooks.store import log
+from corpushooks.system.locks import Semaphore, locked
+
+STOPPED = "the daemon, which was told to stop"  # who cancelled a deployment
+Act = Callable[[Run], None]  # what is done for a kind of request
+LEAST, MOST = 10.0, 60.0  # seconds that what a stop cancelled has to roll back: see `going_back`
+
+
+def going_back(limit: float | None) -> float:
+    """Return how long a stop waits for what it cancelled: as long as for what runs (`limit` seconds; None: any)."""
+    return MOST if limit is None else max(LEAST, limit)
+
+
+def _begins(run: Run) -> bool:
+    try:
+        run.move(RUNNING)
+    except StateError:  # cancelled in this moment
+        return False
+    return True
+
+
+def _is_frozen(run: Run) -> bool:
+    """Say whether a project was frozen while a request waited; one that insists was let in by whoever may."""
+    changes = run.request.sort.changes and not run.request.insist
+    return changes and run.site.history.frozen(run.project.name) is not None
+
+
+def _refuse_frozen(run: Run) -> None:
+    deploy.refuse(run, RefusedError(str(run.site.history.frozen(run.project.name) or "it was frozen")))
+
+
+def _refuse_unknown(run: Run) -> None:
+    """Refuse what a newer version may have queued."""
+    deploy.refuse(run, RefusedError(f"unknown request {run.request.kind!r}", hint="ask again"))
+
+
+def at_edge(run: Run, act: Callable[[Run], None]) -> None:
+    """Do something with a deployment; its outcome is in the store and in its log, never an exception.
+
+    But where the store fails nothing can be said of it: the lane goes on with it once the store is back.
+    """
+    try:
+        act(run)
+    except Exception as exc:  # the edge of a lane: a fault of our own must be said, and must not end the daemon
+        if isinstance(exc, StoreError) and not isinstance(exc, StateError):
+            raise
+        _internal_error(run, exc)
+    if run.deployment.final:
+        run.voice.log.flush()  # nobody completes the log of what has ended
+        with run.site.effect("end"):
+            run.site.history.end(run.deployment)
+
+
+def _internal_error(run: Run, exc: Exception) -> None:
+    about = {"project": run.project.name, "deployment": run.deployment.number}
+    failed = StepError("internal error", why=str(exc))
+    trace = "".join(traceback.format_exception(exc)).rstrip()
+    structlog.get_logger().error("internal error", exception=run.voice.hide(trace), **about)
+    run.voice.tell(Traced(trace))
+    run.deployment = run.site.history.deployment(run.project.name, run.deployment.number)
+    touched = TOUCHES in run.site.history.steps(run.deployment)
+    if run.deployment.state == RUNNING and not touched:
+        run.move(FAILED, failed)
+        run.voice.tell(run.verdict(failed.message))
+    elif run.deployment.state in (RUNNING, HELD, ROLLING_BACK):
+        if run.deployment.state != ROLLING_BACK:
+            run.move(ROLLING_BACK, failed)
+        run.site.history.set_broken(run.project.name, one_line(run.voice.hide(failed.message)), run.deployment.number)
+        run.move(BROKEN)
+        said = run.verdict(failed.message, command("repair", run.project.name))
+        run.voice.tell(replace(said, how="fault"))
+
+
+@dataclass
+class Lanes:
+    """A thread for each project that has work; at most `max_parallel` deployments at once.
+
+    `acts` says what is done for each kind of request.
+    """
+
+    site: Site
+    acts: Mapping[str, Act]
+    stopping: bool = False
+    running: dict[tuple[str, int], Run] = field(default_factory=dict)  # by project and number
+    _hurry: bool = False
+    _threads: dict[str, threading.Thread] = field(default_factory=dict)
+    untidy: set[str] = field(default_factory=set)  # projects that worked since git was last asked to collect
+    _lock: threading.Condition = field(default_factory=threading.Condition)  # told when a lane ends, or must hurry
+    _halt: threading.Event = field(default_factory=threading.Event)
+    _changed: threading.Condition = field(default_factory=threading.Condition)  # what runs or waits
+
+    def __post_init__(self) -> None:
+        self._places = Semaphore(self.site.settings.max_parallel)
+
+    def wake(self, name: str) -> None:
+        """See that what waits in a project is worked off."""
+        with self._lock:
+            if name not in self._threads and not self.stopping:
+                self._threads[name] = threading.Thread(
+                    target=self._work, args=(name,), name=f"lane {name}", daemon=True
+                )
+                self._threads[name].start()
+                self.untidy.add(name)
+
+    def tidy(self) -> None:
+        """Have git collect what nothing needs, in the projects that worked since the last time."""
+        with self._lock:
+            names, self.untidy = self.untidy, set()
+        for name in names:
+            project = self.site.host.project(name)
+            for path in (project.code_git, project.pillar_git):
+                with contextlib.suppress(CorpusError, OSError), locked(project):
+                    git.maintain(path)
+
+    def busy(self) -> bool:
+        """Say whether any project has work."""
+        with self._lock:
+            return bool(self._threads)
+
+    # what runs
+
+    def at_work(self, deployment: Deployment) -> Run | None:
+        """Return a deployment at work; nothing where it waits, has ended, or runs in another process."""
+        return self.running.get((deployment.project, deployment.number))
+
+    def works_in(self, name: str) -> bool:
+        """Say whether a deployment runs in a project."""
+        return any(project == name for project, _ in list(self.running))
+
+    def await_change(self, seconds: float) -> None:
+        """Wait until something begins, ends or is cancelled, but not for long."""
+        with self._changed:
+            self._changed.wait(seconds)
+
+    def _tell(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    # a lane
+
+    def work_off(self, name: str) -> None:
+        """Settle what was interrupted in a project, then run what waits, one after the other."""
+        project, history = self.site.host.project(name), self.site.history
+        with locked(project):
+            tree.remove(project.minion_dir / "candidate")
+            for deployment in history.unfinished(name):
+                place = self._places.at_once() if deployment.state == HELD else self._places
+                with place, self.opened(deployment, needs_log=False) as run:
+                    at_edge(run, recovery.recover)
+            if row := history.project(name):
+                with contextlib.suppress(CorpusError, OSError):  # what is wrong there, the next deployment says
+                    pillars.stage(project, row)
+            while not self.stopping and history.queued(name, 1):
+                with self._places:
+                    waiting = history.queued(name, 1)
+                    if waiting and not self.stopping:
+                        self._start(waiting[0])
+
+    def _start(self, deployment: Deployment) -> None:
+        try:
+            with self.opened(deployment) as run:
+                if _begins(run):
+                    act = self.acts.get(run.request.kind, _refuse_unknown)
+                    at_edge(run, _refuse_frozen if _is_frozen(run) else act)
+        except (LogError, ConfigError) as exc:
+            history = self.site.history
+            history.end(history.move(deployment, REFUSED, one_line(exc.message)))
+            self._tell()
+
+    @contextlib.contextmanager
+    def opened(self, deployment: Deployment, *, needs_log: bool = True) -> Iterator[Run]:
+        """Give a deployment what it needs to run, where followers and `cancel` find it; raise LogError."""
+        site = self.site
+        row, project = site.known(deployment.project), site.host.project(deployment.project)
+        settings = site.settings_of(row, needs_sound=needs_log)  # what was interrupted must come to its end
+        redactor = release.redactor_of(settings)
+        release.recall(project, redactor)
+        writer = log.Log(project.log_file(deployment.number), redactor, needed=needs_log)
+        run = Run.of(site, row, settings, deployment, writer)
+        run.apart = self._places.left
+        key = (deployment.project, deployment.number)
+        self.running[key] = run
+        self._tell()
+        try:
+            yield run
+        finally:
+            run.salt.close()
+            del self.running[key]
+            writer.close()
+            if run.deployment.state == DEPLOYED:
+                release.remember(project, redactor, live=True)
+            self._tell()
+
+    def _work(self, name: str) -> None:
+        """Be the lane of a project until nothing is left to do; what fails is tried again, ever more slowly."""
+        failures = 0
+        while True:
+            try:
+                self.work_off(name)
+                failures = 0
+                if self._leaves(name):
+                    return
+            except Exception as exc:  # the edge of a lane
+                structlog.get_logger().error("lane failed", exc_info=exc, project=name)
+                failures += 1
+                if self._halt.wait(min(60.0, 0.1 * 2**failures)):
+                    self._leave(name)
+                    return
+
+    def _leaves(self, name: str) -> bool:
+        with self._lock:
+            leaves = self.stopping or not self.site.history.queued(name, 1)
+            if leaves:
+                self._leave(name)
+            return leaves
+
+    def _leave(self, name: str) -> None:
+        with self._lock:
+            del self._threads[name]
+            self._lock.notify_all()
+
+    def stop(self, limit: float | None = None) -> list[str]:
+        """Start nothing more and wait for what runs; what still runs after `limit` seconds is rolled back.
+
+        Return the names of the projects in which a deployment has not ended after as long again.
+        """
+        with self._lock:
+            self.stopping = True
+        self._halt.set()
+        with self._lock:
+            self._lock.wait_for(lambda: self._hurry or not self._threads, limit)
+        for run in list(self.running.values()):
+            if not run.undoing and run.deployment.state != HELD:  # the next daemon holds it
+                with contextlib.suppress(StoreError):  # then its reason does not say who
+                    self.site.history.set_cancelled(run.deployment, STOPPED)
+                threading.Thread(target=run.cancel, daemon=True).start()  # what is deaf takes seconds to stop
+        with self._lock:  # a lane that runs nothing can but wait for a lock that another process holds
+            self._lock.wait_for(lambda: not self._threads or not self.running, going_back(limit))
+        return sorted({name for name, _ in list(self.running)})
+
+    def hurry(self) -> None:
+        """Have `stop` wait no longer. A signal handler may call this while `stop` waits."""
+        with self._lock:
+            self._hurry = True
+            self._lock.notify_all()
+
+    def cancel(self, name: str, who: str) -> Deployment | None:
+        """Cancel what runs in a project, else what waits next; return it. Raise RefusedError in a roll back."""
+        begun = self.site.history.unfinished(name)
+        for back in (d for d in begun if d.state == ROLLING_BACK):
+            raise RefusedError(f"deployment {back.number} is rolling back, which comes to its own end")
+        open_ones = [d for d in begun if d.state in (RUNNING, HELD)] + self.site.history.queued(name)
+        if not open_ones:
+            return None
+        if open_ones[0].state == QUEUED and self._drop(open_ones[0], who):
+            return self.site.history.deployment(name, open_ones[0].number)
+        try:
+            with self.site.effect("hold cancel"):
+                self.site.history.set_cancelled(open_ones[0], who)
+        except StateError as exc:
+            raise RefusedError(f"{exc.message}, and is published", hint=command("rollback", name)) from None
+        run = self.at_work(open_ones[0])
+        if run is not None:
+            run.answered.set()
+            threading.Thread(target=run.cancel, daemon=True).start()  # what is deaf takes seconds to stop
+        self.wake(name)
+        return open_ones[0]
+
+    def confirm(self, name: str, number: int, who: str) -> Deployment:
+        """Confirm a deployment that is held; one that was confirmed already stays so. Raise RefusedError."""
+        history = self.site.history
+        found = history.deployment(name, number)
+        if not found.confirmed and hold.is_held(found):
+            with contextlib.suppress(StateError), self.site.effect("hold confirm"):  # somebody was faster
+                history.confirm(found, who)
+            found = history.deployment(name, number)
+        if not found.confirmed:
+            raise hold.refusal(found)
+        if run := self.at_work(found):
+            run.answered.set()
+        self.wake(name)
+        return found
+
+    def _drop(self, waiting: Deployment, who: str) -> bool:
+        """Cancel what waits; return False where it began in this moment."""
+        try:
+            dropped = self.site.history.move(waiting, CANCELLED, f"cancelled by {who}")
+        except StoreError:
+            return False
+        writer = log.Log(self.site.host.project(waiting.project).log_file(waiting.number), needed=False)
+        why = f"cancelled by {who} before it ran"
+        writer.tell(Verdict(CANCELLED, dropped.request.kind, waiting.project, waiting.number, reason=why))
+        writer.close()
+        self.site.history.end(dropped)
+        self._tell()
+        return True

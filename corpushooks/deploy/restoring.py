@@ -1,0 +1,377 @@
+"""A restore: a backup is written aside and compared with what it was, and only then takes the place of what is there.
+
+data/ changes places with what was restored, at one moment, and what was there stays where that was, in replaced/NUMBER
+of the project. A restore that fails or is interrupted before that has changed nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from corpushooks import backup as door
+from corpushooks import git, tree
+from corpushooks.backup import dumps, vault
+from corpushooks.core import backups
+from corpushooks.core.deployment import DONE, FAILED
+from corpushooks.core.errors import CorpusError, DoorError, RefusedError, StepError, UsageError
+from corpushooks.core.events import Detail, Item, Noted, listed
+from corpushooks.core.hints import command
+from corpushooks.core.project import Project
+from corpushooks.deploy import archives, saving
+from corpushooks.deploy.procedure import Procedure, Step
+from corpushooks.deploy.progress import Mark
+from corpushooks.deploy.run import Run
+from corpushooks.host import accounts
+from corpushooks.release import cfg as release_cfg
+from corpushooks.screen import view
+from corpushooks.system import disk, hostname, safe_files
+from corpushooks.system.patience import Check
+from corpushooks.tree import Fingerprint
+
+DATA, PILLAR, DATABASE = "data", "pillar", "database:"  # parts that can be asked for
+SWAP, LOAD = "swap", "load"  # rows of the journal: with the inode of the new data/, with a database
+
+
+@dataclass
+class Restoring:
+    """One restore that is under way."""
+
+    run: Run
+    engine: door.Engine
+    name: backups.Name
+    check: Check
+    about: dict[str, Any] = field(default_factory=dict)
+    contents: Fingerprint = field(default_factory=lambda: tree.NOTHING)
+
+    @property
+    def work(self) -> Path:
+        return self.run.project.backups / saving.WORK
+
+    @property
+    def to(self) -> Path | None:
+        """The folder that was asked for, instead of the places that things had."""
+        return Path(self.run.request.to) if self.run.request.to else None
+
+    @property
+    def place(self) -> Path:
+        """Where it is written aside."""
+        return self.to or kept_aside(self.run.project, self.run.deployment.number)
+
+    def wants(self, part: str) -> bool:
+        return part in self.run.request.parts or bool(self.to and not self.run.request.parts)
+
+    @property
+    def databases(self) -> list[str]:
+        """The databases that are to be loaded."""
+        named = [part.removeprefix(DATABASE) for part in self.run.request.parts if part.startswith(DATABASE)]
+        return [] if self.to else named
+
+    # the steps
+
+    def look(self, run: Run, mark: Mark) -> Detail:
+        """See what the backup is, and say what would be done; raise RefusedError where that may not be."""
+        self.engine.bring(str(self.name), self.work, [saving.ABOUT, saving.CONTENTS], self.check)
+        self.about, self.contents = read(self.work, self.name)
+        for line in self._plan():
+            run.voice.tell(Noted(f"      {line}"))
+        if not run.request.dry:
+            self._check_may()
+            archives.check_room(run, self.contents.size + sum(one["size"] for one in self.about["databases"]))
+        return Detail(note=str(self.name))
+
+    def fetch(self, run: Run, mark: Mark) -> Detail:
+        """Write aside what is wanted of it."""
+        safe_files.folder(self.place, 0o700, make=0o700)
+        if self.wants(DATA):
+            self.engine.bring(self.name.files, self.place, [saving.DATA], self.check)
+        into = self.place if self.to else self.work
+        tree.remove(self.work)
+        self.work.mkdir(mode=0o700)
+        self.engine.bring(str(self.name), into, (), self.check)
+        return Detail(self.contents.manifest.files if self.wants(DATA) else 0, "file")
+
+    def verify(self, run: Run, mark: Mark) -> Detail:
+        """Compare what was written with what it was when it was kept."""
+        check_dumps(self.place if self.to else self.work, self.about, self.check)
+        if not self.wants(DATA):
+            return Detail(note="dumps only")
+        owner = accounts.here(self.about["accounts"])
+        found = tree.compare(self.contents, self.place / saving.DATA, owner, self.check)
+        if found:
+            run.voice.tell(listed("not as it was kept", [Item(f"data/{path}: it {what}") for path, what in found]))
+            raise DoorError(f"{view.count(len(found), 'path is', 'paths are')} not as when they were kept")
+        self._put_dumps(owner)
+        return Detail(self.contents.manifest.files, "file")
+
+    def put(self, run: Run, mark: Mark) -> Detail:
+        """Put in place what was asked for; data/ is the last."""
+        for label in self.databases:
+            self._load(label)
+        if self.wants(PILLAR) and not self.to:
+            self._bring_pillar()
+        if self.wants(DATA) and not self.to:
+            self._swap()
+        return Detail(note=str(self.to) if self.to else "")
+
+    # parts of them
+
+    def _plan(self) -> Iterator[str]:
+        row, when = self.about["project"], time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self.about["at"]))
+        yield f"backup {self.name.number} of {when}, made at {view.short(row['code'])} on {self.name.host}"
+        if self.wants(DATA):
+            size = f"{view.count(self.contents.manifest.files, 'file')}, {view.size(self.contents.size)}"
+            kept = "" if self.to or _is_empty(self.run.project.data) else f"; what is there is kept in {self.place}"
+            yield f"data/: {size}{kept}"
+        for label in self.databases:
+            yield f"database {label}: what is in it is kept in {self.place}"
+        if self.wants(PILLAR) and not self.to:
+            yield f"pillar.git: {self.run.row.branch} as it was then"
+        if self.to:
+            yield f"to {self.to}"
+
+    def _check_may(self) -> None:
+        if self.to:
+            _check_folder(self.to)
+        kept = {one["name"]: one for one in self.about["databases"]}
+        for label in self.databases:
+            if label not in kept:
+                raise UsageError(f"that backup has no database {label}", hint=_it_has(list(kept)))
+            self._server(label)
+        if self.run.request.force or self.to:
+            return
+        there = ["data/ is not empty"] if self.wants(DATA) and not _is_empty(self.run.project.data) else []
+        there += [f"what is in {label} would be replaced" for label in self.databases]
+        there += ["pillar.git would be set back"] if self.wants(PILLAR) else []
+        if there:
+            raise RefusedError(there[0], hint="what is there is kept aside with --force; or restore it --to a folder")
+
+    def _server(self, label: str) -> backups.Database:
+        """Return the database as cfg has it now; raise UsageError."""
+        cfg = release_cfg.last_cfg(self.run.project) or {"data_root": str(self.run.project.data)}
+        one = next((each for each in backups.of(cfg).databases if each.label == label), None)
+        if one is None:
+            raise UsageError(f"cfg names no database {label}", hint=backups.HINT)
+        if one.kind == backups.SQLITE:
+            raise UsageError(f"{label} is a file of data/", hint="restore it with --data")
+        return one
+
+    def _load(self, label: str) -> None:
+        """Load a dump into its database, whose own dump is kept aside before."""
+        run, one = self.run, self._server(label)
+        index = [each["name"] for each in self.about["databases"]].index(label)
+        aside, limit = self.place / f"{label}.dump", vault.wanted(run.settings).dump_timeout
+        dumps.dump(run, one, aside, limit, self.check)
+        disk.flush_folder(self.place)
+        run.site.history.begin(run.deployment, f"{LOAD} {label}")
+        with run.site.effect("restore load"):
+            dumps.load(run, one, self.work / "dumps" / str(index), aside, limit)
+        run.voice.tell(Noted(f"      {label} is as it was; what was in it: {aside}"))
+
+    def _bring_pillar(self) -> None:
+        """Set the branch of pillar.git to what it was; what it was before stays as a ref."""
+        run, path = self.run, self.run.project.pillar_git
+        ref, number = f"refs/heads/{run.row.branch}", run.deployment.number
+        bundle = self.work / "pillar.bundle"
+        new = git.unbundle(path, bundle, ref, f"refs/restored/{number}/new", self.check) if bundle.exists() else None
+        if new is None:
+            raise DoorError(f"that backup has no {run.row.branch} of pillar.git")
+        old = git.ref(path, ref)
+        moves = [(ref, old or "", new)] + ([(f"refs/restored/{number}/before", "", old)] if old else [])
+        with run.site.effect("restore pillar"):
+            wrong = git.update_refs(path, [each for each in moves if each[1] != each[2]], atomic=True)
+        if wrong:
+            raise DoorError(f"pillar.git: {next(iter(wrong.values()))}")
+        run.voice.tell(Noted(f"      pillar.git: {run.row.branch} {view.short(old)} -> {view.short(new)}"))
+
+    def _swap(self) -> None:
+        """Let the new data/ and the one that is there change places."""
+        run, new = self.run, self.place / saving.DATA
+        disk.flush_all(self.place)
+        run.deadline.check()
+        run.deadline.lifted = True  # what comes now is not ended by anybody
+        run.site.history.begin(run.deployment, f"{SWAP} {new.lstat().st_ino}")
+        with run.site.effect("restore swap"):
+            tree.exchange(new, run.project.data)
+        _say_aside(run)
+
+    def _put_dumps(self, owner: tree.Owner) -> None:
+        """Put the dumps of SQLite in the places of their files."""
+        source = self.place if self.to else self.work
+        for one in self.about["databases"]:
+            if one["kind"] == backups.SQLITE:
+                _put_file(source / one["file"], self.place / saving.DATA / one["name"], one, owner, self.check)
+
+
+def restore(run: Run) -> None:
+    """Restore a backup: what is asked for, or a plan of that only."""
+    run.voice.tell(run.began())
+    try:
+        with _restoring(run) as job:
+            steps = [Step("look", job.look)]
+            if not run.request.dry:
+                steps += [Step("fetch", job.fetch), Step("verify", job.verify), Step("put", job.put)]
+            procedure = Procedure(tuple(steps), "restore")
+            for step in procedure.steps:
+                procedure.perform(run, step)
+    except CorpusError as exc:
+        cause = run.deadline.cause(exc)
+        if _has_swapped(run):
+            cause = StepError(f"{cause.message}; but data/ is that of the backup already")
+        run.fail(cause)
+        return
+    if run.request.dry:
+        run.voice.tell(Noted("nothing was changed"))
+    run.move(DONE)
+    run.voice.tell(run.verdict())
+
+
+@contextlib.contextmanager
+def _restoring(run: Run) -> Iterator[Restoring]:
+    """Give a restore a folder, which is away at its end; raise CorpusError."""
+    kept = vault.wanted(run.settings)
+    run.deadline.whole, run.deadline.step = kept.timeout, None  # not those of a deployment
+    check = run.deadline.patience()
+    engine = vault.engine(run.project.host, run.settings, run.start, run.project.name)
+    _check_parts(run)
+    name = chosen(engine.copies(check), run.project.name, run.request.target, hostname.fqdn())
+    job = Restoring(run, engine, name, check)
+    try:
+        with saving.working(job.work, lambda: saving.clear(run)):
+            yield job
+    finally:
+        clear(run)
+
+
+def _check_parts(run: Run) -> None:
+    wrong = [part for part in run.request.parts if part not in (DATA, PILLAR) and not part.startswith(DATABASE)]
+    if wrong:
+        raise UsageError(f"unknown part {wrong[0]!r}")
+    if not run.request.parts and not run.request.to:
+        raise UsageError("say what is to be restored", hint="--data, --database, --pillar, or --to a folder")
+
+
+def chosen(copies: Sequence[door.Copy], project: str, number: int, host: str) -> backups.Name:
+    """Return the newest whole backup of a project, or the one with a number; one of this host comes first.
+
+    Raise UsageError where there is none.
+    """
+    there = {copy.name for copy in copies}
+    read = [backups.Name.read(name) for name in there]
+    whole = [one[0] for one in read if one and not one[1] and one[0].project == project and one[0].files in there]
+    found = [name for name in whole if not number or name.number == number]
+    if not found:
+        what = f"{project} has no backup {number}" if number else f"{project} has no backups"
+        raise UsageError(what, hint=command("backups", project))
+    own = [name for name in found if name.host == backups.host_name(host)]
+    return max(own or found, key=lambda name: (name.at, name.number))
+
+
+def kept_aside(project: Project, number: int) -> Path:
+    """Return where what a restore replaces is kept."""
+    return project.dir / "replaced" / str(number)
+
+
+def read(work: Path, name: backups.Name) -> tuple[dict[str, Any], Fingerprint]:
+    """Return what a backup says of itself, and of data/; raise DoorError."""
+    try:
+        about = json.loads((work / saving.ABOUT).read_text())
+        if about["version"] != saving.VERSION:
+            raise DoorError(f"{name} was made by a newer corpushooks ({about['corpushooks']})")
+        return about, Fingerprint.unpack((work / saving.CONTENTS).read_bytes())
+    except (ValueError, KeyError, TypeError) as exc:
+        raise DoorError(f"{name} is damaged: it does not say what it has") from exc
+
+
+def _check_folder(path: Path) -> None:
+    """Refuse a folder that is there already, or that others could lead elsewhere."""
+    if not path.is_absolute():
+        raise UsageError(f"{path} is not an absolute path")
+    if os.path.lexists(path):
+        raise RefusedError(f"{path} exists already", hint="name a folder that is not there yet")
+    if not safe_files.is_firm(path):
+        raise RefusedError(f"others can write in {path.parent}", hint="name a folder in one that is root's alone")
+
+
+def _is_empty(folder: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as names:
+        return next(names, None) is None
+    return True
+
+
+def _it_has(labels: Sequence[str]) -> str:
+    return f"it has: {', '.join(labels)}" if labels else "it has none"
+
+
+def check_dumps(folder: Path, about: dict[str, Any], check: Check) -> None:
+    for one in about["databases"]:
+        if dumps.digest(folder / one["file"], check) != one["digest"]:
+            raise DoorError(f"the dump of {one['name']} is not as when it was kept")
+
+
+def _put_file(source: Path, to: Path, one: dict[str, Any], owner: tree.Owner, check: Check) -> None:
+    """Copy a file into a restored tree, whose links lead nowhere for us."""
+    with safe_files.spot(to) as at, source.open("rb") as file:
+        fd = os.open(at.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=at.fd)
+        with open(fd, "wb") as copy:
+            while data := file.read(1 << 20):
+                check()
+                copy.write(data)
+            if os.geteuid() == 0:
+                os.fchown(fd, *owner(one["uid"], one["gid"]))
+            os.fchmod(fd, one["mode"])
+
+
+def _say_aside(run: Run) -> None:
+    """Say where what was in data/ is; an empty folder goes."""
+    aside = kept_aside(run.project, run.deployment.number) / saving.DATA
+    with contextlib.suppress(OSError):
+        aside.rmdir()
+        return
+    run.voice.tell(Noted(f"      what was in data/: {aside}"))
+    run.voice.tell(Noted("      what runs may still use that: restart it"))
+
+
+def _has_swapped(run: Run) -> bool | None:
+    """Say whether data/ is the one that this restore wrote; None where that cannot be seen."""
+    rows = [step.partition(" ") for step in run.site.history.steps(run.deployment)]
+    inodes = {value for word, _, value in rows if word == SWAP}
+    try:
+        return bool(inodes) and str(run.project.data.lstat().st_ino) in inodes
+    except OSError:
+        return None
+
+
+def clear(run: Run) -> None:
+    """Remove what a restore that did not come to its end wrote aside; never what was in data/. Raise TreeError."""
+    place = kept_aside(run.project, run.deployment.number)
+    if _has_swapped(run) is False:  # else it is, or may be, all that there is
+        tree.remove(place / saving.DATA)
+    for folder in (place, place.parent):
+        with contextlib.suppress(OSError):  # something is kept there
+            folder.rmdir()
+
+
+def recover(run: Run) -> None:
+    """Bring a restore that was interrupted to its end: data/ is the old or the new one, and all of it."""
+    swapped, steps = _has_swapped(run), run.site.history.steps(run.deployment)
+    saving.clear(run)
+    if swapped:
+        _say_aside(run)
+        clear(run)
+        run.move(DONE)
+        run.voice.tell(run.verdict())
+        return
+    clear(run)
+    loaded = [step.partition(" ")[2] for step in steps if step.startswith(f"{LOAD} ")]
+    where = kept_aside(run.project, run.deployment.number)
+    more = f"; what was in {loaded[-1]} is in {where}/{loaded[-1]}.dump" if loaded else "; data/ is as it was"
+    why = StepError("interrupted", why=f"the daemon was stopped or the host went down{more}")
+    run.move(FAILED, why)
+    run.voice.tell(run.verdict(why.message, command("backups", run.project.name)))

@@ -1,0 +1,175 @@
+"""One deployment at work on a host."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from corpushooks.checks.finding import Finding
+from corpushooks.core.deployment import FAILED, REFUSED, ChildRow, Deployment, ProjectRow, Request
+from corpushooks.core.errors import CorpusError, RefusedError, StepError, UsageError
+from corpushooks.core.events import Began, Verdict
+from corpushooks.core.hints import Advice, command
+from corpushooks.core.project import Project
+from corpushooks.core.settings import Settings
+from corpushooks.core.text import one_line
+from corpushooks.deploy.deadline import Deadline
+from corpushooks.deploy.session import Salted
+from corpushooks.deploy.voice import Voice
+from corpushooks.host.site import Site
+from corpushooks.notify import announce
+from corpushooks.notify.announce import Subject
+from corpushooks.store.log import Log
+from corpushooks.system.process import DEVNULL, Account, Child, spawn, start_time
+
+MARK = "CORPUS_DEPLOYMENT"  # in the environment of all that a deployment starts: the project's folder # its number
+
+
+@dataclass
+class Run:
+    """One deployment at work: what it is, and what it speaks with, must end by, and uses of Salt."""
+
+    site: Site
+    project: Project
+    settings: Settings
+    row: ProjectRow
+    deployment: Deployment
+    voice: Voice
+    deadline: Deadline
+    salt: Salted
+    owner: Deployment  # whose processes ours are: another deployment, where that repairs this one
+    apart: Callable[[], AbstractContextManager[None]] = nullcontext  # lets others have its place meanwhile
+    answered: threading.Event = field(default_factory=threading.Event)  # whoever holds it looks what was said
+    named: set[tuple[str, int]] = field(default_factory=set)  # what processes that it left were said to be, by pid
+    told: set[Finding] = field(default_factory=set)  # what was found and said already
+    foresees: bool = False  # its SLS files are new: what Salt has against them is said before the first of them runs
+    restored: Mapping[str, tuple[int, ...]] | None = None  # in dev: the edits that a roll back brought back
+
+    @classmethod
+    def of(
+        cls, site: Site, row: ProjectRow, settings: Settings, deployment: Deployment, log: Log,
+        owner: Deployment | None = None,
+    ) -> Run:  # fmt: skip
+        """Return a deployment with what it needs to run; with `owner`, the rollback of one that this repairs."""
+        project, mine = site.host.project(deployment.project), owner or deployment
+        voice = Voice(log)
+        deadline = Deadline(
+            site.history, project.name, deployment.number, settings.timeout, settings.step_timeout, owner is not None
+        )
+
+        def register(pid: int, start: int, group: int) -> None:
+            site.history.add_child(mine, ChildRow(pid, start, group))
+
+        mark = f"{MARK}={project.dir}#{deployment.number}"
+        salt = Salted(site.engine, settings, mark, voice, deadline, register)
+        return cls(site, project, settings, row, deployment, voice, deadline, salt, mine)
+
+    @property
+    def request(self) -> Request:
+        return self.deployment.request
+
+    @property
+    def in_dev(self) -> bool:
+        """Whether people edit the trees by hand here, and what fails stays."""
+        return self.row.environment == "dev"
+
+    @property
+    def undoing(self) -> bool:
+        """Whether it is rolled back."""
+        return self.deadline.lifted
+
+    @property
+    def archive(self) -> Path:
+        """The folder of this deployment's archive."""
+        return self.project.archives / (self.deployment.archive or "none")
+
+    @property
+    def saved(self) -> Path:
+        """The project tree as it was before this deployment."""
+        return self.archive / "project"
+
+    @property
+    def mark(self) -> str:
+        """What all that this deployment starts has in its environment, also what leaves its process group."""
+        return self.salt.mark
+
+    def start(
+        self, words: Sequence[str | Path], *, cwd: Path = Path("/"), env: Mapping[str, str] | None = None,
+        stdin: int = DEVNULL, stdout: int = DEVNULL, stderr: int = DEVNULL, account: Account | None = None,
+    ) -> Child[bytes]:  # fmt: skip
+        """Start a command of this deployment, which is found and stopped where we are killed; raise ProcessError."""
+        marked = {**(env or {}), **dict([self.mark.split("=", 1)])}
+        child = spawn(words, cwd=cwd, env=marked, stdin=stdin, stdout=stdout, stderr=stderr, account=account)
+        self.salt.child(child.pid, start_time(child.pid) or 0, child.pid)
+        return child
+
+    def cancel(self) -> None:
+        """Stop this deployment, from another thread: it rolls back."""
+        self.deadline.cancelled.set()
+        if self.deadline.cuts:
+            self.salt.stop()
+
+    def look(self) -> Deployment:
+        """Read anew what the store says of this deployment, and return that."""
+        self.deployment = self.site.history.deployment(self.project.name, self.deployment.number)
+        return self.deployment
+
+    # the outcome and what is said of it
+
+    def move(self, state: str, why: CorpusError | None = None) -> None:
+        """Change the state of the deployment; `why` says why it does not succeed."""
+        reason, summary = (
+            one_line(self.voice.hide(text)) for text in ((why.message, why.summary) if why else ("", ""))
+        )
+        self.deployment = self.site.history.move(self.deployment, state, reason, summary)
+        about = {"reason": self.deployment.reason} if self.deployment.reason else {}
+        self.event("state", {"state": state, "kind": self.request.kind, "by": self.request.who, **about})
+
+    def event(self, event: str, about: Mapping[str, object]) -> None:
+        """Tell whoever runs the host what happens in this deployment."""
+        self.site.event(event, {"project": self.project.name, "deployment": self.deployment.number, **about})
+
+    def began(self) -> Began:
+        """Return the first event of a log."""
+        done, asked = self.deployment, self.request
+        return Began(
+            done.project, self.row.environment, done.number, asked.kind, asked.who if asked.key else "",
+            new=self.row.tree_code, task=asked.task or " ".join(asked.units or asked.parts), edited=asked.edited,
+        )  # fmt: skip
+
+    def spell(self, said: Advice) -> str:
+        """Return advice as text, as whoever asked for the deployment types its commands."""
+        return self.site.spell(said, ssh=bool(self.request.key))
+
+    def verdict(self, reason: str = "", hint: Advice = "", *, see_log: bool = False) -> Verdict:
+        """Return the last event of a log: the outcome is final, and whoever follows stops here.
+
+        With `see_log` those who do not read the log now are told how.
+        """
+        done, asked = self.deployment, self.request
+        where = command("log", done.project, done.number) if see_log else ""
+        hint, where = self.spell(hint), self.spell(where)
+        return Verdict(
+            done.state, asked.kind, done.project, done.number, reason=reason, hint=hint, see_log=where,
+            commit=self.row.tree_code, branch=self.row.branch, task=asked.task,
+        )  # fmt: skip
+
+    def fail(self, exc: CorpusError) -> None:
+        """End a run that changed nothing which could be rolled back."""
+        self.move(REFUSED if isinstance(exc, (RefusedError, UsageError)) else FAILED, exc)
+        self.voice.tell(self.verdict(exc.message, exc.hint, see_log=isinstance(exc, StepError)))
+
+    @property
+    def subject(self) -> Subject:
+        """What people are told of this deployment who are not there."""
+        return Subject(self.site, self.settings, self.row, self.deployment, self.voice.log.path)
+
+    def announce(self) -> int:
+        """Tell people how it ended; return how many were told. What is in the way of that is a warning."""
+        told, wrong = announce.ended(self.subject)
+        if wrong:
+            self.voice.warn(wrong)
+        return told

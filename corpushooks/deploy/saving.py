@@ -1,0 +1,295 @@
+"""A backup of a project: what belongs together is kept in two copies, and counts once the second is there.
+
+The first copy is of data/. The second, which has the name of the backup, has what makes it whole: what data/ had in it
+at that time, the dumps of databases, the repositories, the store and the settings of the host. A backup that was
+interrupted has but the first, so that nobody takes it for one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from corpushooks import __version__, git, tree
+from corpushooks import backup as door
+from corpushooks.backup import dumps, vault
+from corpushooks.core import backups
+from corpushooks.core.deployment import DONE
+from corpushooks.core.errors import CorpusError, DoorError, ProcessError, RefusedError, UsageError
+from corpushooks.core.events import BackedUp, Detail, Item, listed
+from corpushooks.deploy.procedure import Procedure, Step
+from corpushooks.deploy.progress import Mark
+from corpushooks.deploy.run import Run
+from corpushooks.host import accounts
+from corpushooks.release import cfg as release_cfg
+from corpushooks.store.kept import Backups, Kept
+from corpushooks.system import disk, hostname
+from corpushooks.system.patience import Check
+from corpushooks.tree import Fingerprint
+
+DATA = "data"
+LAST, WORK = "last", "work"  # of a project's folder for backups: what was kept last, and what is put together
+CONTENTS, ABOUT = "contents", "backup.json"
+VERSION = 1
+
+
+@dataclass
+class Saving:
+    """One backup that is under way."""
+
+    run: Run
+    engine: door.Engine
+    wanted: backups.Wanted
+    name: backups.Name
+    check: Check
+    began: float
+    taken: Fingerprint = field(default_factory=lambda: tree.NOTHING)
+    kept: list[door.Kept] = field(default_factory=list)
+    dumped: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def limit(self) -> float:
+        """Seconds that one dump may take."""
+        return vault.wanted(self.run.settings).dump_timeout
+
+    @property
+    def work(self) -> Path:
+        return self.run.project.backups / WORK
+
+    # the steps
+
+    def collect(self, run: Run, mark: Mark) -> Detail:
+        """Put together what is not in data/: repositories, the store, the settings of the host."""
+        project, host = run.project, run.project.host
+        found = [git.bundle(path, self.work / f"{name}.bundle", self.check) for name, path in _repositories(run)]
+        run.site.history.copy(self.work / "store.sqlite")
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copyfile(host.config_file, self.work / host.config_file.name)
+        return Detail(sum(found), "repository", note=f"of {project.name}")
+
+    def dump(self, run: Run, mark: Mark) -> Detail:
+        """Dump the databases."""
+        (self.work / "dumps").mkdir(mode=0o700)
+        for index, one in enumerate(self.wanted.databases):
+            path = self.work / "dumps" / str(index)
+            dumps.dump(run, one, path, self.limit, self.check)
+            about = {
+                "kind": one.kind,
+                "name": one.label,
+                "file": f"dumps/{index}",
+                "size": path.stat().st_size,
+                "digest": dumps.digest(path, self.check),
+            }
+            self.dumped.append({**about, **_owner(run, one)})
+        return Detail(len(self.dumped), "database")
+
+    def keep(self, run: Run, mark: Mark) -> Detail:
+        """Keep data/, and find out what changed while it was read."""
+        data = run.project.data
+        without = self.wanted.without
+        self.taken = tree.take(data, last_contents(run), without, self.check)
+        outside = [f"{DATA}/{path}" for path in (*without, *sorted(self.taken.manifest.left))]
+        done = self.engine.keep(self.name.files, run.project.dir, [DATA], outside, self.check)
+        self.kept.append(done)
+        settled = tree.settle(self.taken, data, without, self.check)
+        self.taken = settled.unsure(_inside(done.changed))
+        _check_read(self.taken, _inside(done.unread))
+        _say_changed(run, self.taken)
+        return Detail(self.taken.manifest.files, "file")
+
+    def record(self, run: Run, mark: Mark) -> Detail:
+        """Keep what makes it whole, see that both copies are there, and record that."""
+        (self.work / CONTENTS).write_bytes(self.taken.pack())
+        (self.work / ABOUT).write_text(json.dumps(self.about(), indent=1))
+        self.kept.append(self.engine.keep(str(self.name), self.work, ["."], (), self.check))
+        with run.site.effect("backup kept"):
+            self._see()
+        row = self.row()
+        with run.site.effect("backup recorded"):
+            Backups(run.site.history).add(row)
+        disk.write_file(run.project.backups / LAST, self.taken.pack())
+        run.voice.tell(BackedUp(row.name, row.files, row.size, row.added, row.databases, row.changed))
+        return Detail(note=f"{time.monotonic() - run.deadline.since:.1f} s in all")
+
+    def rotate(self, run: Run, mark: Mark) -> Detail:
+        """Remove what is old, and what earlier backups that came to nothing left; it fails nothing."""
+        kept = vault.wanted(run.settings)
+        if not kept.prunes:
+            return Detail(note="nothing is removed by this host")
+        old, left = self._old(kept)
+        try:
+            Backups(run.site.history).forget([str(name) for name in old])
+            with run.site.effect("backup forgotten"):  # what makes each whole goes first
+                self.engine.forget([*map(str, old), *(name.files for name in old), *left], self.check)
+        except ProcessError as exc:
+            run.voice.warn(f"old backups are not removed: {exc.message}")
+            return Detail()
+        return Detail(len(old), "old backup", note="removed") if old else Detail()
+
+    def _old(self, kept: backups.Backup) -> tuple[list[backups.Name], list[str]]:
+        """Return the backups of this project and host that are not kept any longer, and copies that belong to none."""
+        there = {copy.name for copy in self.engine.copies(self.check)}
+        read = [found for found in map(backups.Name.read, sorted(there)) if found]
+        own = [
+            (name, files) for name, files in read if (name.project, name.host) == (self.name.project, self.name.host)
+        ]
+        whole = {name for name, files in own if not files and name.files in there}
+        rows = Backups(self.run.site.history).of(self.name.project)
+        proved = next((row.name for row in rows if row.drilled and not row.wrong), "")
+        stays = {self.name, *backups.retained(whole, kept), *(name for name in whole if str(name) == proved)}
+        left = [name.files for name, files in own if files and name not in whole and name.number < self.name.number]
+        return sorted(whole - stays, key=lambda name: name.at), left
+
+    def _see(self) -> None:
+        """See that both copies are in the repository, and forget which backups are no longer."""
+        found = {copy.name for copy in self.engine.copies(self.check)}
+        if missing := {str(self.name), self.name.files} - found:
+            raise DoorError(f"the repository lacks what was just kept: {sorted(missing)[0]}")
+        rows = Backups(self.run.site.history)
+        rows.forget([row.name for row in rows.of(self.run.project.name) if row.name not in found])
+
+    # what is said of it
+
+    def about(self) -> dict[str, Any]:
+        """Return what the backup says of itself."""
+        run = self.run
+        return {
+            "version": VERSION, "corpushooks": __version__, "name": self.name._asdict(), "at": self.began,
+            "project": asdict(run.row), "host": self.name.host, "files": self.name.files,
+            "databases": self.dumped, "accounts": _accounts(self.taken),
+        }  # fmt: skip
+
+    def row(self) -> Kept:
+        """Return what the store is to say of it."""
+        row = self.run.row
+        return Kept(
+            row.name, self.run.deployment.number, str(self.name), self.began, row.code, row.pillar,
+            self.taken.manifest.files, sum(one.size for one in self.kept), sum(one.added for one in self.kept),
+            len(self.taken.changed_files), len(self.dumped),
+        )  # fmt: skip
+
+
+def backup(run: Run) -> None:
+    """Keep what a project has; a backup that fails is none, and nothing of the project was touched."""
+    run.voice.tell(run.began())
+    try:
+        vault.wanted(run.settings)
+    except RefusedError as exc:
+        run.fail(exc)
+        return
+    try:
+        with _saving(run) as job:
+            procedure = Procedure(
+                (
+                    Step("collect", job.collect),
+                    Step("dump", job.dump),
+                    Step("keep", job.keep),
+                    Step("record", job.record),
+                    Step("rotate", job.rotate),
+                ),
+                "backup",
+            )
+            for step in procedure.steps:
+                procedure.perform(run, step)
+    except CorpusError as exc:  # it was to be, so whatever is in its way is a failure, which people are told of
+        cause = run.deadline.cause(exc)
+        run.fail(DoorError(cause.message, cause.hint) if isinstance(cause, (RefusedError, UsageError)) else cause)
+        run.announce()
+    else:
+        run.move(DONE)
+        run.voice.tell(run.verdict())
+
+
+@contextlib.contextmanager
+def _saving(run: Run) -> Iterator[Saving]:
+    """Give a backup a folder, which is away at its end; raise CorpusError."""
+    kept = vault.wanted(run.settings)
+    run.deadline.whole, run.deadline.step = kept.timeout, None  # not those of a deployment
+    began = time.time()
+    name = backups.Name.new(run.project.name, run.deployment.number, began, hostname.fqdn())
+    engine = vault.engine(run.project.host, run.settings, run.start, run.project.name)
+    wanted = backups.of(release_cfg.last_cfg(run.project) or {"data_root": str(run.project.data)})
+    job = Saving(run, engine, wanted, name, _check(run), began)
+    with working(job.work, lambda: clear(run)):
+        yield job
+
+
+@contextlib.contextmanager
+def working(folder: Path, clear: Callable[[], None]) -> Iterator[None]:
+    """Make a folder to work in, and clear it before and after; raise DoorError for what the system refuses."""
+    clear()
+    try:
+        folder.mkdir(mode=0o700, parents=True)
+        yield
+    except OSError as exc:
+        raise DoorError(f"{exc.filename or folder}: {exc.strerror}") from exc
+    finally:
+        clear()
+
+
+def clear(run: Run) -> None:
+    """Remove what a backup of a project left; raise TreeError."""
+    tree.remove(run.project.backups / WORK)
+    tree.remove(dumps.folder_of(run.project))
+
+
+def _check(run: Run) -> Check:
+    """Return what ends a backup: it is cancelled, or late, or takes the room that others need."""
+    patience, reserve = run.deadline.patience(), run.settings.reserve << 20
+
+    def check() -> None:
+        patience()
+        if shutil.disk_usage(run.project.host.state_dir).free < reserve:
+            raise RefusedError(f"the disk is too full for a backup: less than {reserve >> 20} MiB would be free")
+
+    return check
+
+
+def _repositories(run: Run) -> list[tuple[str, Path]]:
+    return [("project", run.project.code_git), ("pillar", run.project.pillar_git)]
+
+
+def last_contents(run: Run) -> Fingerprint:
+    """Return what data/ had in it when it was kept last, as far as that is known."""
+    with contextlib.suppress(OSError, ValueError):
+        return Fingerprint.unpack((run.project.backups / LAST).read_bytes())
+    return tree.NOTHING
+
+
+def _inside(paths: tuple[str, ...]) -> list[str]:
+    """Return paths of a copy as paths below data/."""
+    return ["" if path == DATA else path.removeprefix(f"{DATA}/") for path in paths]
+
+
+def _check_read(taken: Fingerprint, unread: list[str]) -> None:
+    """Raise DoorError where something is not in the copy that was there all the time."""
+    for path in unread:
+        if path not in taken.changed:
+            raise DoorError(f"{DATA}/{path} cannot be read")
+
+
+def _say_changed(run: Run, taken: Fingerprint) -> None:
+    if files := taken.changed_files:
+        run.voice.tell(listed("changed", [Item(f"{DATA}/{path}") for path in files]))
+    if left := sorted(taken.manifest.left):
+        run.voice.warn(*(f"{DATA}/{path}: not kept, it is mounted or linked from elsewhere" for path in left))
+
+
+def _owner(run: Run, one: backups.Database) -> dict[str, int]:
+    """Return whose the file of a database of SQLite is, and its mode: its dump takes its place."""
+    if one.kind != backups.SQLITE:
+        return {}
+    st = (run.project.data / one.file).lstat()
+    return {"uid": st.st_uid, "gid": st.st_gid, "mode": st.st_mode & 0o777}
+
+
+def _accounts(taken: Fingerprint) -> dict[str, dict[str, str]]:
+    """Return the names of the owners: another host has other numbers for them."""
+    entries = [taken.manifest.root, *(entry for _, entry in taken.manifest.entries)]
+    return accounts.names({entry.uid for entry in entries}, {entry.gid for entry in entries})

@@ -1,0 +1,206 @@
+"""The door to the accounts of a project: its user and groups, and an ssh key of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import grp
+import os
+import pwd
+import re
+import stat
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from corpushooks.core.command import Account
+from corpushooks.core.errors import ProcessError, RefusedError
+from corpushooks.core.hints import command
+from corpushooks.core.project import Host, Project
+from corpushooks.core.rights import USER
+from corpushooks.system import disk
+from corpushooks.system.process import run
+
+KEY = "id_ed25519"
+ACCOUNT = r"[a-z_][a-z0-9_-]{0,31}"  # a name of a user or a group
+PUBLIC_LIMIT = 4096  # bytes
+
+
+def make(project: Project, account: str) -> list[str]:
+    """Make the system user and groups of a project, as root on a real host; return what was made, or why not.
+
+    `account` is that of ssh: whoever comes through it pushes with the group of those who may.
+    """
+    if project.host.embedded or os.geteuid() != 0:
+        return ["no system users are made: not root, or a root of its own"]
+    made: list[str] = []
+    for name in (project.group, project.deploy_group):
+        if not _known(grp.getgrnam, name):
+            run(["groupadd", "--system", name])
+            made.append(f"group {name}")
+    if not _known(pwd.getpwnam, project.user):
+        _add_user(project, project.user, project.group)
+        made.append(f"user {project.user}")
+    if _known(pwd.getpwnam, account) and account not in grp.getgrnam(project.deploy_group).gr_mem:
+        run(["usermod", "--append", "--groups", project.deploy_group, account])
+        made.append(f"{account} in group {project.deploy_group}")
+    return made
+
+
+def make_groups(host: Host, names: Iterable[str]) -> list[str]:
+    """Make the groups that a cfg names and that do not exist, without members; return what could not be made.
+
+    One that exists is used as it is: nobody becomes a member of a group of the host by what a project says.
+    """
+    if host.embedded or os.geteuid() != 0:
+        return []
+    wrong = []
+    for name in names:
+        if not re.fullmatch(ACCOUNT, name):
+            wrong.append(f"group {name!r} is not made: not a name for a group")
+        elif not _known(grp.getgrnam, name):
+            try:
+                run(["groupadd", "--system", name])
+            except ProcessError as exc:
+                wrong.append(f"group {name} is not made: {exc}")
+    return wrong
+
+
+def make_user(project: Project, user: str, group: str) -> list[str]:
+    """Make the user that a cfg names and that does not exist, as `make` does; return what could not be made.
+
+    One that exists is used as it is. One that `init` would make for another project is left to that.
+    """
+    if project.host.embedded or os.geteuid() != 0 or _known(pwd.getpwnam, user):
+        return []
+    if not re.fullmatch(ACCOUNT, user):
+        return [f"user {user!r} is not made: not a name for a user"]
+    if user.endswith(USER):
+        return [f"user {user} is not made: it would be that of the project {user.removesuffix(USER)}"]
+    try:
+        _add_user(project, user, group)
+    except ProcessError as exc:
+        return [f"user {user} is not made: {exc}"]
+    return []
+
+
+def _add_user(project: Project, user: str, group: str) -> None:
+    run(["useradd", "--system", "--gid", group, "--home-dir", project.dir, "--no-create-home", "--shell", "/bin/bash",
+         user])  # fmt: skip
+
+
+def _known(lookup: object, name: str) -> bool:
+    try:
+        lookup(name)  # type: ignore[operator]
+    except KeyError:
+        return False
+    return True
+
+
+def group_id(host: Host, group: str) -> int | None:
+    """Return the gid of a group to share with; None where groups are not ours to give, or there is none."""
+    if host.embedded or os.geteuid() != 0 or not _known(grp.getgrnam, group):
+        return None
+    return grp.getgrnam(group).gr_gid
+
+
+def account_ids(host: Host, user: str, group: str) -> tuple[int | None, int | None]:
+    """Return the uid and gid to own files with; None where owners are not ours to set."""
+    if host.embedded or os.geteuid() != 0:
+        return None, None
+    try:
+        return pwd.getpwnam(user).pw_uid, grp.getgrnam(group).gr_gid
+    except KeyError:
+        return None, None
+
+
+def names(uids: Iterable[int], gids: Iterable[int]) -> dict[str, dict[str, str]]:
+    """Return the names of users and groups by their numbers, as texts; those that have none are not in it."""
+    users, groups = {}, {}
+    for uid in uids:
+        with contextlib.suppress(KeyError):
+            users[str(uid)] = pwd.getpwuid(uid).pw_name
+    for gid in gids:
+        with contextlib.suppress(KeyError):
+            groups[str(gid)] = grp.getgrgid(gid).gr_name
+    return {"users": users, "groups": groups}
+
+
+def here(named: Mapping[str, Mapping[str, str]]) -> Callable[[int, int], tuple[int, int]]:
+    """Return what gives the numbers that users and groups have here, of those that `names` gave elsewhere."""
+    users, groups = named.get("users", {}), named.get("groups", {})
+
+    def owner(uid: int, gid: int) -> tuple[int, int]:
+        own = (uid, gid)
+        with contextlib.suppress(KeyError):
+            own = (pwd.getpwnam(users[str(uid)]).pw_uid, own[1])
+        with contextlib.suppress(KeyError):
+            own = (own[0], grp.getgrnam(groups[str(gid)]).gr_gid)
+        return own
+
+    return owner
+
+
+def of_application(project: Project) -> Account:
+    """Return whom commands of a project run as: its user, or ourselves where accounts are not ours to use.
+
+    Raise RefusedError where it has none.
+    """
+    if project.host.embedded or os.geteuid() != 0:
+        own = pwd.getpwuid(os.geteuid())
+        return Account(own.pw_name, own.pw_dir, own.pw_shell)
+    hint = command("init", project.name)
+    try:
+        found = pwd.getpwnam(project.user)
+    except KeyError:
+        raise RefusedError(f"there is no account {project.user}", hint=hint) from None
+    groups = os.getgrouplist(project.user, found.pw_gid)
+    if found.pw_uid == 0 or 0 in groups:
+        raise RefusedError(f"{project.user} has the rights of root", hint=f"look at: id {project.user}")
+    return Account(project.user, found.pw_dir, found.pw_shell, found.pw_uid, found.pw_gid, tuple(groups))
+
+
+def make_key(project: Project, fqdn: str) -> str:
+    """Make or repair the ssh key pair of a project's user, in its home; return the public key. Raise RefusedError.
+
+    The folder is that user's, who is not trusted: no link in it is followed.
+    """
+    home, owner = project.dir / ".ssh", account_ids(project.host, project.user, project.group)
+    if not home.exists():
+        with tempfile.TemporaryDirectory(prefix=".ssh-", dir=project.dir) as folder:
+            made = Path(folder) / "made"
+            made.mkdir()
+            run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"{project.user}@{fqdn}", "-f", made / KEY])
+            disk.flush_folder(made)
+            made.rename(home)
+    try:
+        with _opened(home, None) as folder_fd:
+            _give(folder_fd, 0o700, owner)
+            with _opened(KEY, folder_fd) as private, _opened(f"{KEY}.pub", folder_fd) as public:
+                _give(private, 0o600, owner)
+                _give(public, 0o644, owner)
+                return os.read(public, PUBLIC_LIMIT).decode("utf-8", "replace").strip()
+    except OSError as exc:
+        raise RefusedError(
+            f"{home} holds no key pair as it was made: {exc}", f"look at it, then: rm -r {home}"
+        ) from exc
+
+
+@contextmanager
+def _opened(path: Path | str, folder: int | None) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        st = os.fstat(descriptor)
+        if not (stat.S_ISREG(st.st_mode) and st.st_nlink == 1) and not (folder is None and stat.S_ISDIR(st.st_mode)):
+            raise OSError(errno.EINVAL, "not a file of its own", str(path))
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _give(descriptor: int, mode: int, owner: tuple[int | None, int | None]) -> None:
+    uid, gid = owner
+    if uid is not None and gid is not None:
+        os.fchown(descriptor, uid, gid)
+    os.fchmod(descriptor, mode)

@@ -1,0 +1,68 @@
+"""Claims ports and addresses for a deployment, before it touches anything."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from corpushooks.core import claims
+from corpushooks.core.claims import PORT, Claim, Held
+from corpushooks.core.errors import RefusedError
+from corpushooks.core.hints import Hint, command
+from corpushooks.core.project import Project
+from corpushooks.host import accounts
+from corpushooks.host.site import Site
+from corpushooks.system import sockets
+
+
+def claim(site: Site, project: Project, number: int, cfg: Mapping[str, Any], *, dry: bool) -> RefusedError | None:
+    """Claim what a cfg names for a deployment, unless it is `dry`; return why something of it is not free, or None."""
+    wanted = claims.of(cfg)
+    refused = refusal(site, project, cfg, wanted)
+    if refused or dry:
+        return refused
+    with site.effect("claim"):
+        other = site.history.claim(project.name, number, wanted)
+    return _refused(project, cfg, other) if other else None
+
+
+def refusal(
+    site: Site, project: Project, cfg: Mapping[str, Any], wanted: Sequence[Claim], *, look: bool = True
+) -> RefusedError | None:
+    """Return why what is wanted cannot be claimed, or None; `look` at who listens on this host, too."""
+    held = {(each.claim.kind, each.claim.value): each for each in site.history.held()}
+    for each in wanted:
+        there = held.get((each.kind, each.value))
+        if there and there.project != project.name:
+            return _refused(project, cfg, Held(each, there.project, there.asked))
+    mine = {key for key, each in held.items() if each.project == project.name}
+    fresh = [each for each in wanted if each.kind == PORT and (each.kind, each.value) not in mine]
+    if not fresh or not look:
+        return None
+    listening = sockets.listening()
+    for each in fresh:
+        if who := _other(project, str(cfg["user"]), listening.get(int(each.value), {})):
+            return RefusedError(f"{each} is in use on this host, by {who}", claims.remedy(project.name, each, cfg))
+    return None
+
+
+def _refused(project: Project, cfg: Mapping[str, Any], other: Held) -> RefusedError:
+    remedy = claims.remedy(project.name, other.claim, cfg)
+    return RefusedError(
+        f"{other.claim} belongs to project {other.project}",
+        Hint(remedy, "; or, to release it: ", command("remove", other.project)),
+    )
+
+
+def _other(project: Project, user: str, found: Mapping[int, int]) -> str:
+    """Return who listens at a port that is not this project; nothing where nobody does."""
+    uid, _ = accounts.account_ids(project.host, user, project.group)
+    foreign = {inode for inode, owner in found.items() if uid is None or owner != uid}
+    if not foreign:
+        return ""
+    pids = sockets.holders(foreign)
+    others = [pid for pid in pids if not sockets.works_in(pid, project.dir)]
+    if pids and not others:
+        return ""
+    return sockets.described(others[0]) if others else f"another process{'' if os.geteuid() == 0 else ' (not yours)'}"

@@ -1,0 +1,132 @@
+# ruff: noqa: F821  (Salt fills in the names with underscores)
+"""Files, for states of ours: whatever they do as root to a path goes through here, where no planted link is followed.
+
+What is known of that is in safe_files.py of our package, which needs nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import pwd
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from salt.exceptions import CommandExecutionError
+
+__salt__: dict[str, Callable[..., Any]]  # Salt's loader fills it in
+
+Look = tuple[Any, ...]  # () nothing, (target,) a link, (data, mode, uid, gid) a file, (mode, uid, gid) a folder
+
+
+def _loaded() -> Any:
+    """Return safe_files.py as a module of this interpreter, which may not have our package."""
+    path = Path(__file__).parents[3] / "system/safe_files.py"
+    spec = importlib.util.spec_from_file_location("corpushooks_safe_files", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look there
+    spec.loader.exec_module(module)
+    return module
+
+
+SAFE: Any = _loaded()
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Turn an OSError into an error of one line."""
+    try:
+        yield
+    except OSError as exc:
+        raise CommandExecutionError(f"{exc.filename}: {exc.strerror}") from exc
+
+
+def look(path: str, follow: bool = False) -> Look:
+    """Return what lies at a path; with `follow` what a link of ours leads to."""
+    with _told():
+        try:
+            with SAFE.spot(path, follow=follow) as at:
+                st = SAFE.look(at)
+                if st is None:
+                    return ()
+                if stat.S_ISLNK(st.st_mode):
+                    return (os.readlink(at.name, dir_fd=at.fd),)
+                if stat.S_ISDIR(st.st_mode):
+                    return stat.S_IMODE(st.st_mode), st.st_uid, st.st_gid
+            data, st = SAFE.read(path, follow=follow)
+        except FileNotFoundError:
+            return ()
+    return data, stat.S_IMODE(st.st_mode), st.st_uid, st.st_gid
+
+
+def exists(path: str) -> bool:
+    """Say whether anything lies at a path, a link of ours followed."""
+    with _told(), contextlib.suppress(FileNotFoundError, NotADirectoryError), SAFE.spot(path, follow=True) as at:
+        return SAFE.look(at) is not None
+    return False
+
+
+def read(path: str) -> bytes:
+    """Return what a file has."""
+    with _told():
+        return bytes(SAFE.read(path)[0])
+
+
+def write(
+    path: str, data: bytes, mode: int, uid: int = -1, gid: int = -1, follow: bool = False, make: int | None = None
+) -> None:
+    """Write a file aside and rename it into place; with `make` missing folders are made, with that mode."""
+    __salt__["mc_outside.register"](path, follow)
+    with _told():
+        SAFE.write(path, data, mode, (uid, gid), follow=follow, make=make)
+
+
+def link(path: str, target: str) -> None:
+    """Make a symbolic link in the place of a file or a link."""
+    __salt__["mc_outside.register"](path)
+    with _told():
+        SAFE.link(path, target, make=0o755)
+
+
+def remove(path: str, follow: bool = False) -> None:
+    """Remove a file or a link, or nothing."""
+    __salt__["mc_outside.register"](path, follow)
+    with _told():
+        SAFE.remove(path, follow=follow)
+
+
+def folder(path: str, mode: int, uid: int = -1, gid: int = -1) -> bool:
+    """Have a folder with an owner and a mode; return whether it was not so."""
+    with _told():
+        return bool(SAFE.folder(path, mode, (uid, gid), make=0o755))
+
+
+def runner(path: str, user: str | None = None) -> str | None:
+    """Return who shall run a program in a folder: whoever can write there, where that is not only root.
+
+    None: this process may. Raise where nobody is known but root.
+    """
+    with _told():
+        uid = SAFE.owner_of(path)
+    if uid is None or os.geteuid() or (user and pwd.getpwnam(user).pw_uid):
+        return user
+    if uid == 0:
+        raise CommandExecutionError(f"{path}: others can write there: say as which user, not root, this shall run")
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        raise CommandExecutionError(
+            f"{path}: its owner, {uid}, has no account: say as which user this shall run"
+        ) from None
+
+
+def check_firm(path: str) -> None:
+    """Raise where others than root can change what lies at a path."""
+    with _told():
+        if os.geteuid() == 0 and not SAFE.is_firm(path):
+            raise CommandExecutionError(f"{path}: others than root can write there")

@@ -1,0 +1,191 @@
+"""Tell people who are not there: how a deployment ended, and that a project is there. It fails nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import time
+from collections import deque
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from corpushooks import screen
+from corpushooks.access.keyring import Keyring
+from corpushooks.core.deployment import FAILURES, RELEASING, Deployment, ProjectRow, enabled
+from corpushooks.core.errors import CorpusError, LogError, UsageError
+from corpushooks.core.hints import command
+from corpushooks.core.notification import FAILURE, HEALTHY, HELD, INIT, RECOVERY, SUCCESS, TEST, UNHEALTHY, Notice
+from corpushooks.core.project import Host, Project
+from corpushooks.core.rights import PUSH
+from corpushooks.core.settings import Settings
+from corpushooks.host.site import Site
+from corpushooks.notify import send
+from corpushooks.screen import view
+from corpushooks.store import log
+from corpushooks.store.history import History
+from corpushooks.store.vitals import FAILING, Vital
+from corpushooks.system import hostname
+
+LINES = 20  # of the log that are sent
+TEMPLATE = "notify.jinja"  # in .salt, and beside the host's settings
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A deployment that people are told of."""
+
+    site: Site
+    settings: Settings
+    row: ProjectRow
+    deployment: Deployment
+    log: Path
+
+    @property
+    def project(self) -> Project:
+        return self.site.host.project(self.row.name)
+
+    @property
+    def is_wanted(self) -> bool:
+        return bool(self.settings.notify) and enabled(self.deployment.request, "notify")
+
+
+def ended(subject: Subject) -> tuple[int, str]:
+    """Tell how a deployment ended; return how many were told, and what was in the way of that, or nothing."""
+    try:
+        event = _event(subject) if subject.is_wanted else None
+        if event is None:
+            return 0, ""
+        parcel = pack(subject.settings, subject.project, _told(subject, event))
+        with subject.site.effect("hand over a notice"):
+            wrong = _lacking() or _sent(subject.site.host, parcel)
+    except CorpusError as exc:
+        wrong = exc.message
+    return 0 if wrong else len(subject.settings.notify), wrong
+
+
+def held(subject: Subject) -> str:
+    """Tell that a deployment waits for confirmation; return what was in the way of that, or nothing."""
+    if not subject.is_wanted or HELD not in subject.settings.notify_on:
+        return ""
+    done = subject.deployment
+    until = time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(time.time() + (done.lease or 0)))
+    confirm = subject.site.spell(command("confirm", done.project, done.number))
+    try:
+        said = replace(_told(subject, HELD), log=(), command=confirm, until=until)
+        with subject.site.effect("hold notice"):
+            return _lacking() or _sent(subject.site.host, pack(subject.settings, subject.project, said))
+    except CorpusError as exc:
+        return exc.message
+
+
+def _lacking() -> str:
+    """Say what is missing for notices to be sent, and the command that installs it; or nothing."""
+    wrong = send.missing()
+    return f"{wrong.message}; {wrong.hint}" if wrong else ""
+
+
+def _sent(host: Host, parcel: send.Parcel) -> str:
+    send.hand_over(parcel, host.state_dir / "notify.log")
+    return ""
+
+
+def _event(subject: Subject) -> str | None:
+    """Return what the end of a deployment is for those who are told, or None where they do not want to know."""
+    wanted = subject.settings.notify_on
+    if subject.deployment.state in FAILURES:
+        return FAILURE if FAILURE in wanted else None
+    if RECOVERY in wanted and _recovered(subject.site.history, subject.deployment):
+        return RECOVERY
+    return SUCCESS if SUCCESS in wanted else None
+
+
+def _recovered(history: History, done: Deployment) -> bool:
+    """Say whether the last that was told of failed; of tasks, plans and edits nobody is told."""
+    last = history.tried(done.project, RELEASING, before=done.number)
+    return last is not None and last.state in FAILURES
+
+
+def _told(subject: Subject, event: str) -> Notice:
+    """Return what there is to tell of a deployment; its log and its reason hold no secret."""
+    done, first, last = subject.deployment, "", deque[str](maxlen=LINES)
+    with contextlib.suppress(LogError, OSError):
+        for text in screen.texts(log.read(subject.log), whole=False):
+            first = first or text
+            last.append(text)
+    return Notice(
+        event=event, host=_host(subject.settings), project=done.project, environment=subject.row.environment,
+        number=done.number, outcome=view.outcome(done.state), what=first, who=done.request.who, key=done.request.key,
+        via=done.request.via, seconds=done.took or 0.0, reason=done.reason,
+        log=tuple(last), command=subject.site.spell(command("log", done.project, done.number)),
+        branch=subject.row.branch,
+    )  # fmt: skip
+
+
+def made(
+    settings: Settings, history: History, project: Project, environment: str, branch: str, urls: dict[str, str]
+) -> str:
+    """Tell that a project is there, where to push and who may; return what was in the way of that, or nothing."""
+    if not settings.notify or INIT not in settings.notify_on:
+        return ""
+    said = Notice(
+        event=INIT, host=_host(settings), project=project.name, environment=environment, branch=branch,
+        may_push=_may_push(settings, history, project), code_url=urls["code_url"], pillar_url=urls["pillar_url"],
+    )  # fmt: skip
+    try:
+        return _lacking() or _sent(project.host, pack(settings, project, said))
+    except CorpusError as exc:
+        return exc.message
+
+
+def health(site: Site, found: Vital) -> str:
+    """Tell that a live release fails its checks, or answers again; return what was in the way of that, or nothing."""
+    event = UNHEALTHY if found.state == FAILING else HEALTHY
+    settings, row = site.settings.sound(found.project), site.history.project(found.project)
+    if row is None or not settings.notify or event not in settings.notify_on:
+        return ""
+    failed = f"failed its health checks {view.count(found.times, 'time')} in a row"
+    said = Notice(
+        event=event, host=_host(settings), project=row.name, environment=row.environment, number=row.live or 0,
+        outcome=event, what=f"deployment {row.live} {failed if found.reason else 'answers its health checks again'}",
+        reason=found.reason, command=site.spell(command("status", row.name)), branch=row.branch,
+    )  # fmt: skip
+    try:
+        return _lacking() or _sent(site.host, pack(settings, site.host.project(row.name), said))
+    except CorpusError as exc:
+        return exc.message
+
+
+def _may_push(settings: Settings, history: History, project: Project) -> tuple[str, ...]:
+    """Return who may push, in words."""
+    if project.host.embedded:
+        return (f"whoever may write in {project.host.root}",)
+    groups = {settings.group: "may do everything", project.deploy_group: "this project"}
+    found = ["root"]
+    for group, what in groups.items():
+        with contextlib.suppress(KeyError):
+            found += [f"{name} (group {group}: {what})" for name in grp.getgrnam(group).gr_mem]
+    account = f"{settings.account} (group "  # whom ssh lets in is known by a key
+    keys = [f"the ssh key {key.name}" for key in Keyring(history).all() if not key.refusal(PUSH, project.name)]
+    return tuple([one for one in found if not one.startswith(account)] + keys)
+
+
+def test(settings: Settings, host: Host, project: Project | None, event: str = TEST) -> send.Report:
+    """Send a test, and return what came of it; raise UsageError where nothing can be sent."""
+    if not settings.notify:
+        raise UsageError("nobody is to be notified: `notify` is empty", hint=f"name URLs in {host.config_file}")
+    if wrong := send.missing():
+        raise wrong
+    name = project.name if project else ""
+    said = Notice(event=event, host=_host(settings), project=name, environment=settings.environment, who="a test")
+    return send.deliver(pack(settings, project or host, said))
+
+
+def pack(settings: Settings, whose: Project | Host, said: Notice) -> send.Parcel:
+    """Return a notice with whom it is for, and the templates that count."""
+    host = whose.host if isinstance(whose, Project) else whose
+    own = send.template_in(whose.salt_link / TEMPLATE) if isinstance(whose, Project) else None
+    return send.Parcel(said, settings.notify, own, send.template_in(host.config_file.with_name(TEMPLATE)))
+
+
+def _host(settings: Settings) -> str:
+    return settings.address or hostname.fqdn()

@@ -1,0 +1,198 @@
+"""Followers: whoever reads what is said of a deployment while it runs, by offset, until its outcome is said.
+
+A follower that leaves is not missed, and one that comes again goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from corpushooks import screen
+from corpushooks.core.deployment import HELD, Deployment
+from corpushooks.core.text import clean, middle
+from corpushooks.deploy.lanes import Lanes
+from corpushooks.host.site import Site
+from corpushooks.protocol.connection import Connection, PeerGone
+from corpushooks.reports.app_log import Line, Wanted
+from corpushooks.screen import view
+from corpushooks.screen.rows import heartbeat
+from corpushooks.store import lease, log
+
+TICK = 1.0  # seconds between the lines that -o progress rewrites
+PARCEL = 1 << 18  # characters of lines in one message
+MESSAGE = 2 << 20  # bytes of an event in one message,
+LIMITS = ((1 << 16, 1000), (1 << 12, 200), (200, 100))  # and how much is kept of the texts and lists of a longer one
+HEARTBEAT = 15.0  # seconds of silence after which a follower is told that work goes on
+AGAIN = 5.0  # seconds after which who follows an application is judged again: a key can be revoked
+BEAT = 1.0  # seconds between signs of life to who follows an application: with each, its end sees whether it is needed
+
+
+def follow(
+    lanes: Lanes,
+    connection: Connection,
+    deployment: Deployment,
+    offset: int,
+    *,
+    whole: bool = False,
+    quiet: bool = False,
+    progress: bool = False,
+    typed: bool = False,
+) -> Deployment:
+    """Feed what is said of a deployment until its outcome is; return it with its outcome.
+
+    With `progress` there is a terminal that can rewrite a line; `typed` gives events beside their lines, and nothing
+    that is not in the log.
+    """
+    site = lanes.site
+    path = site.host.project(deployment.project).log_file(deployment.number)
+    shown, read = screen.Screen(whole), 0  # from the first event on: those before `offset` count
+    waiting, silent = "", time.monotonic()
+    next(log.read(path, offset), None)  # one that is none is refused
+    while True:
+        now = site.history.deployment(deployment.project, deployment.number)
+        for record in log.read(path, read):
+            read, silent, lines = record.offset, time.monotonic(), shown.lines(record)
+            if read > offset and not quiet:
+                _feed(connection, screen.Shown(record, tuple(lines)), typed=typed)
+            if record.end and read > offset:
+                return site.history.deployment(deployment.project, deployment.number)
+        if now.ended:  # the last line was read on an earlier connection
+            return now
+        connection.check()
+        waiting = "" if typed else _say_waiting(lanes, connection, deployment, waiting)
+        if not (quiet or typed) and time.monotonic() - silent > (TICK if progress else HEARTBEAT):
+            silent = time.monotonic()
+            connection.send(say=_heartbeat(lanes, now), end="\r" if progress else "\n")
+        _wait_for_more(lanes, deployment, read)
+
+
+def _feed(connection: Connection, shown: screen.Shown, *, typed: bool) -> None:
+    """Send an event: its lines, or, where that is wanted, its fields too."""
+    if typed:
+        connection.send(event=_fitting(shown.as_json()), offset=shown.record.offset)
+        return
+    *first, last = _parcels(shown.lines)
+    for text in first:
+        connection.send(say=text)
+    if last:
+        connection.send(say=last, offset=shown.record.offset)
+
+
+def _parcels(lines: Sequence[str]) -> list[str]:
+    """Return lines as texts that fit in a message."""
+    found, size = [""], 0
+    for line in lines:
+        if size and size + len(line) > PARCEL:
+            found, size = [*found, ""], 0
+        found[-1] += f"\n{line}" if size else line
+        size += len(line) + 1
+    return found
+
+
+def _fitting(event: dict[str, Any]) -> dict[str, Any]:
+    """Return an event that fits in a message: of long texts and lists in it the ends."""
+    for characters, items in LIMITS:
+        if len(json.dumps(event)) <= MESSAGE:
+            break
+        event = _less(event, characters, items)
+    return event
+
+
+def _less(value: Any, characters: int, items: int) -> Any:
+    if isinstance(value, dict):
+        return {key: _less(inner, characters, items) for key, inner in value.items()}
+    if isinstance(value, list):
+        kept = value if len(value) <= items else [*value[: items // 2], *value[-items // 2 :]]
+        return [_less(inner, characters, items) for inner in kept]
+    return middle(value, characters) if isinstance(value, str) else value
+
+
+@dataclass
+class Feed:
+    """Who reads what an application writes. One that comes again, to the next daemon, goes on from the time we said."""
+
+    connection: Connection
+    site: Site
+    wanted: Wanted
+    still: Callable[[], object]  # raises where they can no longer read it
+    as_json: bool = False
+    lines: int = 0
+    notes: int = 0
+    _newest: int = field(default_factory=lambda: int(time.time() * 1e6))
+    _said: float = field(default_factory=time.monotonic)
+    _judged: float = field(default_factory=time.monotonic)
+
+    def tell(self, line: Line) -> None:
+        """Send a line, or a note."""
+        if line.note:
+            self.notes += 1
+            self.connection.send(note=line.shown(named=True))
+            return
+        self.lines += 1
+        self._newest = max(self._newest, line.at or 0)
+        text = json.dumps(line.as_json(), ensure_ascii=False) if self.as_json else line.shown(named=self.wanted.several)
+        self.connection.send(say=text, offset=self._newest)
+
+    def check(self) -> None:
+        """Raise PeerGone where nobody reads any more, or who follows has to come again: we stop."""
+        self.connection.check()
+        if self.wanted.follow and self.site.stopping:
+            raise PeerGone
+        if time.monotonic() - self._said > BEAT:
+            self._said = time.monotonic()
+            self.connection.send(offset=self._newest)
+        if time.monotonic() - self._judged > AGAIN:
+            self._judged = time.monotonic()
+            self.still()
+
+
+def _wait_for_more(lanes: Lanes, deployment: Deployment, offset: int) -> None:
+    if run := lanes.at_work(deployment):
+        run.voice.log.wait(offset, 0.5)
+    else:
+        lanes.await_change(0.2)
+
+
+def _say_waiting(lanes: Lanes, connection: Connection, deployment: Deployment, said: str) -> str:
+    """Say behind whom a deployment waits, when that changes."""
+    if lanes.at_work(deployment):
+        return said
+    ahead = lanes.site.history.ahead(deployment)
+    if ahead is None:
+        return _say_no_place(lanes, connection, said)
+    text = f"waiting for deployment {ahead.number} by {ahead.request.who}"
+    if ahead.state == HELD:
+        text += ", which waits for confirmation"
+    if text != said:
+        until = f" until {view.clock(time.time() + lease.lease_of(ahead).left())}" if ahead.state == HELD else ""
+        since = time.time() - (ahead.started or ahead.queued)
+        connection.send(say=f"{text}{until}, {view.ago(since)}")
+    return text
+
+
+def _say_no_place(lanes: Lanes, connection: Connection, said: str) -> str:
+    """Say that a deployment waits for others of the host to end, where as many run as may."""
+    count = sum(run.deployment.state != HELD for run in list(lanes.running.values()))
+    if count < lanes.site.settings.max_parallel:
+        return said
+    runs = "1 deployment runs" if count == 1 else f"{count} deployments run"
+    text = f"waiting for a place: {runs} (max_parallel)"
+    if text != said:
+        connection.send(say=text)
+    return text
+
+
+def _heartbeat(lanes: Lanes, now: Deployment) -> str:
+    """Say what runs, for how long, and what it wrote last."""
+    if now.state == HELD:
+        return heartbeat(view.outcome(HELD), f"{view.lasting(lease.lease_of(now).left())} left to confirm it", "")
+    steps = lanes.site.history.steps(now)
+    since = view.lasting(time.time() - (now.started or now.queued))
+    run = lanes.at_work(now)
+    progress = run.salt.progress if run else None
+    last = run.voice.hide(clean(progress.last())) if run and progress else ""
+    return heartbeat(steps[-1] if steps else view.outcome(now.state), since, last)

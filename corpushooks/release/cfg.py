@@ -1,0 +1,103 @@
+"""The cfg of a release: computed from its sample, its pillar and this host, and the one that Salt had last."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from corpushooks.core import claims, services
+from corpushooks.core.deployment import Request
+from corpushooks.core.errors import ConfigError, Place
+from corpushooks.core.project import Project
+from corpushooks.core.redaction import Redactor
+from corpushooks.core.settings import Settings
+from corpushooks.release import assigned, config
+from corpushooks.release import keys as cfg_keys
+from corpushooks.release.release import SAMPLE, Release, given_of, look_for_secrets
+from corpushooks.salt import CFG, Session, key_line, text_of
+from corpushooks.system import health, hostname
+
+SKIPS = {"sync": "release_sync", "rotate": "rotate_archives"}  # the flags of cfg have the names of the original
+
+
+def last_cfg(project: Project) -> Mapping[str, Any] | None:
+    """Return the configuration of a project that Salt had last; None where there is none that can be read."""
+    for name, read in ((CFG, json.loads), ("minion", lambda text: yaml.safe_load(text)["ms_project"])):
+        with contextlib.suppress(OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+            cfg = read((project.minion_dir / name).read_text())  # older versions wrote `minion` alone
+            return cfg if isinstance(cfg, Mapping) else None
+    return None
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the cfg of a release is computed from, beside what Salt tells of it."""
+
+    release: Release
+    settings: Settings
+    request: Request
+    redactor: Redactor  # it learns the pillar's secrets before anything that Salt said is passed on
+    port: claims.Give
+    archive: Path
+    chrono: str
+    timeout: float | None = None
+
+
+def compute(session: Session, given: Inputs) -> config.Cfg:
+    """Compute the cfg of a release from its sample, its pillar and this host, and give it to the session.
+
+    Raise ConfigError with layer, key and place.
+    """
+    cfg = cfg_of(layers(session, given), given.release, given.settings)
+    session.configure(cfg.values, cfg.sample_defaults, cfg.above)
+    return cfg
+
+
+def layers(session: Session, given: Inputs) -> config.Layers:
+    """Return what the cfg of a release is made of."""
+    release, settings, request = given.release, given.settings, given.request
+    look_for_secrets(release, given.redactor)
+    facts = session.facts(release.sample, timeout=given.timeout)
+    given.redactor.learn(facts.pillar)
+    fqdn = hostname.fqdn(str(facts.grains.get("fqdn") or ""))
+    said: Mapping[str, Any] = {
+        **({"only": list(request.only)} if request.only else {}),
+        **({"only_steps": list(request.steps)} if request.steps else {}),
+        **{f"skip_{SKIPS.get(step, step)}": True for step in request.skip},
+    }
+    builtin = cfg_keys.builtin(
+        release.project, release.environment, minion_id=str(facts.grains.get("id") or fqdn), fqdn=fqdn,
+        archive_dir=given.archive, chrono=given.chrono, keep_archives=settings.keep_archives,
+    )  # fmt: skip
+    return config.Layers(
+        builtin, facts.sample, facts.pillar, facts.grains, settings.minion, said, facts.odd, given.port,
+        given_of(release),
+    )  # fmt: skip
+
+
+def cfg_of(read: config.Layers, release: Release, settings: Settings) -> config.Cfg:
+    """Compute a cfg; raise ConfigError with layer, key and place."""
+    try:
+        cfg = config.compute(read, name=release.project.name, env_defaults_win=settings.env_defaults_win)
+        health.checks(cfg.values["health"])  # now, and not when all is installed
+        claims.of(cfg.values)
+        services.of(cfg.values)
+        return cfg
+    except ConfigError as exc:
+        raise ConfigError(exc.what, exc.hint, exc.where, at=_place(release, *map(str, exc.where[:2]))) from exc
+
+
+def _place(release: Release, layer: str = "", key: str = "") -> Place | None:
+    """Return where a layer has a key, as far as that can be told: file and line."""
+    config_file = release.project.host.config_file
+    files = {"PILLAR.sample": release.salt / SAMPLE, "pillar": release.pillar / "init.sls", "minion": config_file,
+             assigned.LAYER: release.pillar / assigned.FILE}  # fmt: skip
+    if layer in files and (line := key_line(text_of(files[layer]), key)):
+        return Place(str(config_file) if layer == "minion" else files[layer].name, line)
+    return Place(f"the pillar of the host, {release.project.host.pillar_dir}") if layer == "pillar" else None

@@ -1,0 +1,91 @@
+"""Whether a commit can be deployed, as it is in the repository: said before anything runs or is touched."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from corpushooks import git, tree
+from corpushooks.core.deployment import Request
+from corpushooks.core.errors import RefusedError, UsageError
+from corpushooks.core.hints import Hint, command
+from corpushooks.core.project import Project, install_stems, task_names
+from corpushooks.core.text import shown
+from corpushooks.release.paths import flaw, strays
+from corpushooks.release.release import SAMPLE
+
+FIRST = Hint("add .salt/00_install.sls: ", command("help", "first-project"))
+STEM = re.compile(r"[A-Za-z0-9_.+-]+")
+
+
+def check_commit(
+    project: Project, environment: str, code: str, request: Request, entries: git.Listing | None = None
+) -> None:
+    """Raise where a commit cannot be deployed as it lies in the repository; `entries` are what it has."""
+    repo = project.code_git
+    entries = git.listing_below(repo, code, ".salt") if entries is None else entries
+    names = git.folder(entries, ".salt")
+    if names is None:
+        pillar = "init.sls" in (git.folder(git.listing(repo, code), "") or {})
+        raise RefusedError(
+            f"{code[:7]} has no .salt folder",
+            hint=f"this looks like a pillar: push it to pillar.git (over ssh: {project.name}.pillar)"
+            if pillar
+            else FIRST,
+        )
+    own = git.folder(entries, f".salt/{environment}") or {}
+    read = own if any(name.endswith(".sls") for name in own) else names
+    for message, hint in flaws(
+        {name: mode == git.LINK for name, mode in {**read, SAMPLE: names.get(SAMPLE, 0)}.items()}
+    ):
+        raise RefusedError(f".salt/{message}", hint)
+    if any(mode == git.LINK and path.startswith(".salt/") for mode, _, path in entries):
+        check_links(repo, code, ".salt/")
+    stems = install_stems(list(read))
+    if not stems:
+        raise RefusedError("no install SLS in .salt", hint=FIRST)
+    unknown = [step for step in request.steps if step not in stems]
+    if unknown:
+        raise UsageError(f"steps={unknown[0]}: no such install SLS", hint=f"there are: {' '.join(stems)}")
+
+
+def flaws(names: Mapping[str, bool]) -> Iterator[tuple[str, str]]:
+    """Say what is wrong with the files beside the SLS files, and what helps: name -> whether it is a link."""
+    for name, is_link in names.items():
+        if is_link and (name == SAMPLE or name.endswith(".sls")):
+            yield f"{shown(name)} is a symbolic link", "it is not followed: put the file itself"
+        elif not STEM.fullmatch(name) and name.endswith(".sls"):
+            yield f"{shown(name)}: no name for an SLS", "use letters, digits, - and _"
+    for stem in install_stems(list(names)):
+        if "." in stem:
+            yield f"{shown(stem)}.sls: Salt reads a dot in the name as a folder", "rename it without the dot"
+
+
+def check_links(repo: Path, commit: str, where: str) -> None:
+    """Refuse a commit with links below `where` (".salt/", "": anywhere) by which Salt would read what is not in it."""
+    out = strays(git.links(repo, git.listing(repo, commit)), where)
+    if out:
+        raise RefusedError(f"{shown(out[0])} is a link that leads out of the commit", hint="put the file itself")
+
+
+def check_paths(repo: Path, commit: str, entries: git.Listing) -> None:
+    """Refuse a commit that cannot be checked out as it is, before anything is touched."""
+    wrong = git.refusal(repo, commit) or flaw((path for _, _, path in entries), tree.DEPTH)
+    if wrong:
+        raise RefusedError(f"{commit[:7]} cannot be checked out: {shown(wrong)}", hint="git fsck tells more")
+
+
+def check_pillar_commit(repo: Path, commit: str) -> git.Listing:
+    """Refuse a commit of pillar.git that cannot be checked out as it is, or leads out of itself; return what it has."""
+    entries = git.listing(repo, commit)
+    check_paths(repo, commit, entries)
+    check_links(repo, commit, "")
+    return entries
+
+
+def check_task(names: list[str], task: str) -> None:
+    """Raise UsageError where there is no such task."""
+    known = task_names(names)
+    if task not in known:
+        raise UsageError(f"there is no task {task!r}", hint=f"tasks: {' '.join(known) or 'none'}")

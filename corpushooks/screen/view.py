@@ -1,0 +1,223 @@
+"""What people read of projects and deployments, in words and lines. Values only."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from corpushooks.core.deployment import FAILURES, SUCCEEDED, TRANSITIONS, Deployment, Request, kind_of, state_of
+from corpushooks.core.hints import Advice, Hint, command
+from corpushooks.core.text import middle, one_line, shortened, shown
+from corpushooks.salt import Result
+
+NAMED = 48  # columns of a name in an error
+PLURALS = {"process": "processes", "repository": "repositories"}
+
+
+def outcome(state: str) -> str:
+    """Return a state as people say it; one of a newer version as it is."""
+    return state_of(state).word
+
+
+def short(commit: str | None) -> str:
+    """Return a commit as people write it."""
+    return commit[:7] if commit else "nothing"
+
+
+def count(number: int, noun: str, nouns: str = "") -> str:
+    """Return a number with its noun: 1 file, 2 files."""
+    return f"{number} {noun if number == 1 else nouns or PLURALS.get(noun, noun + 's')}"
+
+
+def course(old: str | None, new: str | None, old_pillar: str | None, new_pillar: str | None, commits: int) -> str:
+    """Say from where to where a deployment goes."""
+    code = f"{short(old)} -> {short(new)}" if old != new else short(new)
+    parts = [code, *([count(commits, "commit")] if commits else [])]
+    if old_pillar != new_pillar:
+        parts.append(f"pillar {short(old_pillar)} -> {short(new_pillar)}")
+    return ", ".join(parts) if parts != [short(new)] else f"{short(new)} again"
+
+
+def failed_ids(result: Result) -> str:
+    """Name what failed in an SLS, for the one line that git shows."""
+    if result.errors:
+        return (result.errors[0].strip() or "it does not say why").splitlines()[0]
+    names = [middle(state.id, NAMED) for state in result.states if state.result is False and not state.skipped]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def reason(deployment: Deployment) -> str:
+    """Return why a push is rejected, as git shows it in brackets."""
+    tails = {"rolled_back": "; rolled back", "broken": "; THE ROLL BACK FAILED", "failed": "; left as it is"}
+    if deployment.state in tails and deployment.request.sort.releases:
+        return one_line(deployment.summary or deployment.reason) + tails[deployment.state]
+    return one_line(deployment.reason)
+
+
+def lasting(seconds: float) -> str:
+    """Return how long something has run, to the second."""
+    minutes, rest = divmod(int(max(0.0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def clock(at: float) -> str:
+    """Return a moment of today, as the clock of the host shows it."""
+    return time.strftime("%H:%M:%S", time.localtime(at))
+
+
+def size(number: float) -> str:
+    """Return a number of bytes as people say it."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "B" or number >= 100 else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} TB"
+
+
+def ago(seconds: float) -> str:
+    """Return a duration as people say it; none where the clock was set back meanwhile."""
+    seconds = max(0.0, seconds)
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def status(found: Mapping[str, Any], now: float) -> list[Advice]:
+    """Return what `corpus status` says of one project."""
+    live = "nothing is live yet"
+    if found["live"]:
+        by = f" by {found['by']}" if found["by"] else ""  # of a rebuilt store nobody knows
+        since = f", {ago(now - found['since'])} ago{by}" if found["since"] else ""
+        live = f"live: {short(found['commit'])}, deployment {found['live']}{since}"
+    lines: list[Advice] = [f"{found['project']:<16} {found['environment']:<9} {live}"]
+    if found["broken"]:
+        lines.append(Hint(f"    BROKEN: {found['broken']}; ", command("repair", found["project"])))
+    if found["frozen"]:
+        lines.append(f"    {found['frozen']}")
+    if found["tree"] != found["commit"]:
+        lines.append(f"    project/ holds the failed {short(found['tree'])}")
+    lines += _moved(found) if found["branch_moved"] else []
+    if found["pillar_ahead"]:
+        lines.append("    the pillar is ahead: it takes effect with the next deployment")
+    if drift := found["drift"]:
+        more = f" and {len(drift) - 3} more" if len(drift) > 3 else ""
+        lines.append(f"    project/ was changed since: {', '.join(map(shown, drift[:3]))}{more}")
+    lines += [_open(one, now) for one in found["open"]]
+    lines += [f"    {_health(found['health'], now)}"] if found["health"] else []
+    lines += [f"    wrong: {fault['what']}; {fault['repair']}" for fault in found["faults"]]
+    return [*lines, *_last(found, now)]
+
+
+def _open(one: Mapping[str, Any], now: float) -> Advice:
+    """Say what waits, runs or is held."""
+    said = f"    {outcome(one['state'])}: {named(one)} by {one['by']}"
+    if one["left"] is None:
+        return said
+    until = f" until {clock(now + one['left'])} ({lasting(one['left'])} left); "
+    return Hint(said, until, command("confirm", one["project"], one["number"]))
+
+
+def _health(found: Mapping[str, Any], now: float) -> str:
+    """Say how a live release was when it was last asked; of many failures not each is recorded."""
+    times = f"{'over ' if found['times'] > 8 else ''}{count(found['times'], 'time')}"
+    more = f" ({times}): {found['reason']}" if found["times"] else ""
+    return f"{found['state']} for {ago(now - found['since'])}{more}"
+
+
+def _last(found: Mapping[str, Any], now: float) -> list[str]:
+    """Say what failed last, and, where that is another, what came to nothing since."""
+    last, tried, failed = found["last"], found["last_deployment"], found["last_failure"]
+    lines = []
+    if tried and tried["state"] in FAILURES:
+        lines.append(f"    last: {_ended(tried)}")
+    if last and last["state"] not in (*SUCCEEDED, *TRANSITIONS) and not (tried and tried["number"] == last["number"]):
+        lines.append(f"    last: {_ended(last)}")
+    if failed and not lines:
+        when = ago(now - (failed["decided"] or failed["queued"]))
+        lines.append(f"    last failure, {when} ago: {named(failed)}{_because(failed)}")
+    return lines
+
+
+def _ended(one: Mapping[str, Any]) -> str:
+    return f"{named(one)} {outcome(one['state'])}{_because(one)}"
+
+
+def _because(one: Mapping[str, Any]) -> str:
+    return f": {one['reason']}" if one["reason"] else ""
+
+
+def _moved(found: Mapping[str, Any]) -> list[Advice]:
+    """Say of a branch that something without hooks moved what it is, and how it is what is live again."""
+    branch, at, deploy = found["branch"], short(found["branch_at"]), command("deploy", found["project"])
+    if not found["live"]:
+        return [Hint(f"    {branch} is at {at}, which is not deployed yet: ", deploy)]
+    if found["branch_at"] is None:
+        return [Hint(f"    {branch} is gone, though no push removed it; it comes back with: ", deploy)]
+    return [
+        f"    {branch} is at {at}, which is not what is live",
+        Hint("    deploy it: ", command("deploy", found["project"], branch), "; or take it back: ", deploy),
+    ]
+
+
+def named(one: Mapping[str, Any]) -> str:
+    """Return what people call a request: deployment 3, rollback 4, task 5."""
+    kind = kind_of(one.get("kind", Request.kind))
+    return f"{kind.noun or kind.name} {one['number']}"
+
+
+def history_row(one: Deployment, *, live: bool) -> str:
+    """Return one line of `corpus history`."""
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one.queued))
+    took = f"{one.took:.1f} s" if one.took is not None else ""
+    ways = course(one.old_code, one.new_code, one.old_pillar, one.new_pillar, 0) if one.new_code else ""
+    mark = "*" if live else " "
+    kind = "" if one.request.sort.usual else f"{one.request.kind} "
+    left = f"{mark}{one.number:>5}  {when}  {outcome(one.state):<11} {took:>8}  {one.request.who:<10} {ways}"
+    return f"{left}  {kind}{one.reason}".rstrip()
+
+
+def backup_row(one: Mapping[str, Any]) -> str:
+    """Return one line of `corpus backups`."""
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one["at"]))
+    if not one["whole"]:
+        return f"{one['number']:>5}  {when}  failed: {one['reason']}"
+    has = [count(one["files"], "file"), *([count(one["databases"], "database")] if one["databases"] else [])]
+    changed = f", {count(one['changed'], 'file')} changed meanwhile" if one["changed"] else ""
+    sizes = f"{size(one['size'])}, {size(one['added'])} new"
+    return f"{one['number']:>5}  {when}  at {short(one['code'])}  {', '.join(has)}, {sizes}{changed}{_drilled(one)}"
+
+
+def _drilled(one: Mapping[str, Any]) -> str:
+    """Say whether a backup was brought back, and when."""
+    if one["drilled"] is None:
+        return ""
+    when = time.strftime("%Y-%m-%d", time.localtime(one["drilled"]))
+    return f"; drill {when}: {one['wrong'] or 'it comes back'}"
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], where: str = "") -> list[str]:
+    """Return a line for each value that is not the same in two mappings."""
+    found: list[str] = []
+    for key in sorted({*old, *new}, key=str):
+        path = f"{where}{key}"
+        mine, theirs = old.get(key), new.get(key)
+        if isinstance(mine, Mapping) and isinstance(theirs, Mapping):
+            found += differences(mine, theirs, f"{path}.")
+        elif key not in old:
+            found.append(f"+ {path}: {_on_one_line(theirs)}")
+        elif key not in new:
+            found.append(f"- {path}: {_on_one_line(mine)}")
+        elif mine != theirs:
+            found.append(f"~ {path}: {_on_one_line(mine)} -> {_on_one_line(theirs)}")
+    return found
+
+
+def _on_one_line(value: Any) -> str:
+    """Return a value of cfg on one line."""
+    return shortened(json.dumps(value, default=str, ensure_ascii=False), 80)

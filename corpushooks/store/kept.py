@@ -1,0 +1,66 @@
+"""The backups of projects, in the store: a row is written once the backup is whole in the repository."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from corpushooks.store.database import Store
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A backup that is whole."""
+
+    project: str
+    number: int  # of the request that made it
+    name: str  # in the repository
+    at: float  # when it began, in seconds since the epoch
+    code: str | None  # the commits that were live
+    pillar: str | None
+    files: int
+    size: int  # bytes
+    added: int  # bytes that were new in the repository
+    changed: int  # files that changed while they were read
+    databases: int
+    drilled: float | None = None  # when it was last brought back to prove that it can be
+    wrong: str = ""  # why it could not
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+COLUMNS = tuple(Kept.__dataclass_fields__)
+
+
+@dataclass(frozen=True)
+class Backups:
+    """The backups of a host."""
+
+    store: Store
+
+    def add(self, kept: Kept) -> None:
+        """Record that a backup is whole."""
+        marks = ", ".join("?" * len(COLUMNS))
+        with self.store.change() as db:
+            db.execute(
+                f"INSERT INTO backup ({', '.join(COLUMNS)}) VALUES ({marks})", tuple(asdict(kept)[c] for c in COLUMNS)
+            )
+
+    def of(self, project: str) -> list[Kept]:
+        """Return the backups of a project, the newest first."""
+        rows = self.store.rows(
+            f"SELECT {', '.join(COLUMNS)} FROM backup WHERE project = ? ORDER BY number DESC", project
+        )
+        return [Kept(**row) for row in rows]
+
+    def drilled(self, name: str, at: float, wrong: str) -> None:
+        """Record that a backup came back, or what was wrong."""
+        with self.store.change() as db:
+            db.execute("UPDATE backup SET drilled = ?, wrong = ? WHERE name = ?", (at, wrong, name))
+
+    def forget(self, names: Collection[str]) -> None:
+        """Forget backups that are no longer in the repository."""
+        with self.store.change() as db:
+            db.executemany("DELETE FROM backup WHERE name = ?", [(name,) for name in names])

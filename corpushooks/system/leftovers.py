@@ -1,0 +1,173 @@
+"""What a deployment left running, outside of all that we started: found in /proc, stopped or named.
+
+It carries the mark of its deployment in its environment, or descends from what does. A service is left alone: what is
+in a unit of its own, or in a pid file below a `run` folder, with what descends from that.
+
+A pid means a process only together with its start time; signals go through a pidfd.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from corpushooks.system import proc
+from corpushooks.system.proc import Named, Process
+
+LOGIN = re.compile(r"session-[^/]*\.scope")  # of somebody who logged in: no service
+GRACE, KILLING = 3.0, 5.0  # seconds between TERM and KILL, and after that
+WATCH = 0.5  # seconds in which it is seen what opens a file only now and then
+TICK = 0.02
+HALTED = "TtD"  # states of what does not go on: halted, traced, in the hands of the kernel
+
+
+@dataclass(frozen=True)
+class Work:
+    """What processes must not go on with: writing in a folder, as an account."""
+
+    mark: str  # NAME=value in the environment
+    since: float  # seconds since the epoch: when the deployment began
+    folder: Path  # without a link in it
+    uid: int | None
+    runs: frozenset[Path]  # folders with pid files
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of it."""
+
+    stopped: tuple[Named, ...]
+    left: tuple[Named, ...]  # services, and what has nothing to do with the folder
+    deaf: tuple[Named, ...]  # what cannot be stopped
+    others: tuple[Named, ...]  # what writes in the folder since, and is not known to be the deployment's
+
+
+def stop(work: Work, *, grace: float = GRACE) -> Outcome:
+    """Stop what a deployment left at work in a folder, until nothing of it is left or some seconds are over."""
+    told: dict[tuple[int, int], Named] = {}
+    begun = time.monotonic()
+    while True:
+        seen = _Seen(work)
+        found = seen.at_work()
+        late = time.monotonic() - begun - grace
+        waits = not told and late < WATCH - grace and seen.doubtful()
+        if not (found or waits) or late > KILLING:
+            break
+        _signal(found, told, kill=late > 0)
+        time.sleep(TICK)
+    deaf = {each.key for each in found}
+    return Outcome(
+        stopped=tuple(named for key, named in told.items() if key not in deaf),
+        left=tuple(each.named for each in seen.left(deaf)),
+        deaf=tuple(each.named for each in found),
+        others=tuple(each.named for each in seen.others()),
+    )
+
+
+def _signal(found: list[Process], told: dict[tuple[int, int], Named], *, kill: bool) -> None:
+    """Ask processes to end, each once; or halt them all, so that none of them forks, and kill them then."""
+    fresh = [each for each in found if each.key not in told]
+    told.update({each.key: each.named for each in fresh})
+    moving = [each for each in found if each.state not in HALTED]
+    if not kill:
+        for each in fresh:
+            _send(each, signal.SIGTERM)
+            _send(each, signal.SIGCONT)  # what is halted hears nothing
+    elif moving:
+        for each in moving:
+            _send(each, signal.SIGSTOP)
+    else:
+        for each in found:
+            _send(each, signal.SIGKILL)
+
+
+def _send(process: Process, number: signal.Signals) -> None:
+    """Send a signal to a process, to no other that has its pid by now."""
+    with contextlib.suppress(OSError):  # it is gone, or not ours
+        handle = os.pidfd_open(process.pid)
+        try:
+            found = proc.process(process.pid)
+            if found and found.key == process.key:
+                signal.pidfd_send_signal(handle, number)
+        finally:
+            os.close(handle)
+
+
+class _Seen:
+    """One look at all processes."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._table = proc.processes()
+        mine = proc.ancestors(self._table, os.getpid())
+        self._own_unit = proc.unit(os.getpid())
+        mark = os.fsencode(work.mark)
+        self._foreign = {pid: p for pid, p in self._table.items() if pid not in mine and p.state not in "ZX"}
+        self._marked = self._with_descendants(
+            {pid for pid, p in self._foreign.items() if mark in proc.environment(p.place)}
+        )
+        self._since = self._begun_since()
+        self._services = self._protected()
+
+    def _with_descendants(self, pids: set[int]) -> dict[int, Process]:
+        return {pid: p for pid, p in self._foreign.items() if pids & proc.ancestors(self._foreign, pid)}
+
+    def _begun_since(self) -> dict[int, Process]:
+        """Return what began since the deployment did."""
+        first = (self._work.since - proc.boot_time() - 1) * os.sysconf("SC_CLK_TCK")
+        return {pid: p for pid, p in self._foreign.items() if p.start >= first}
+
+    def _protected(self) -> set[int]:
+        """Return the pids of services among what began since, or is marked."""
+        named = set().union(*map(proc.pids_of_files, self._work.runs))
+        among = {**self._since, **self._marked}
+        services = {pid for pid in among if pid in named or self._has_unit(among[pid].place)}
+        return {pid for pid in among if services & proc.ancestors(among, pid)}
+
+    def _has_unit(self, pid: int) -> bool:
+        """Say whether a process is in a unit of its own: neither ours, nor the session of somebody who logged in."""
+        unit = proc.unit(pid)
+        return unit not in ("", self._own_unit) and not LOGIN.fullmatch(unit)
+
+    def at_work(self) -> list[Process]:
+        """Return what is to be stopped: what works in the folder, its descendants, and the session that it leads."""
+        ours = self._ours()
+        first = {pid for pid, p in ours.items() if self._works(p.place)}
+        sessions = {ours[pid].session for pid in first} & ours.keys()
+        first |= {pid for pid, p in ours.items() if p.session in sessions}
+        return [p for pid, p in sorted(self._with_descendants(first).items()) if pid not in self._services]
+
+    def _ours(self) -> dict[int, Process]:
+        """Return what the deployment started: what is marked, or descends from that, or is in our own unit since."""
+        service = self._own_unit.endswith(".service")
+        besides = {pid: p for pid, p in self._since.items() if service and proc.unit(p.place) == self._own_unit}
+        found = {**self._marked, **besides}
+        return {pid: p for pid, p in found.items() if pid not in self._services}
+
+    def doubtful(self) -> bool:
+        """Say whether anything is marked that is no service: it may yet be seen at work."""
+        return bool(self._marked.keys() - self._services)
+
+    def left(self, known: set[tuple[int, int]]) -> Iterator[Process]:
+        """Give what is marked and was left alone."""
+        return (p for _, p in sorted(self._marked.items()) if p.key not in known)
+
+    def others(self) -> Iterator[Process]:
+        """Give what writes in the folder since, is no service, and carries no mark: it may be somebody's editor."""
+        for pid, p in sorted(self._since.items()):
+            if pid not in self._marked and pid not in self._services and proc.writes(p.place, str(self._work.folder)):
+                yield p
+
+    def _works(self, pid: int) -> bool:
+        folder = str(self._work.folder)
+        if self._work.uid is not None and self._work.uid in proc.uids(pid):
+            return True
+        if any(proc.inside(proc.link(pid, name), folder) for name in ("cwd", "root")):
+            return True
+        return proc.writes(pid, folder) or proc.holds_folder(pid, folder) or proc.names_path(pid, folder)

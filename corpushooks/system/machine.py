@@ -1,0 +1,168 @@
+"""The door to the machine itself: its accounts, the units of systemd, and sshd."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from corpushooks.system.process import Output, run
+
+T = TypeVar("T")
+
+NOBODY = "65534"  # the group of nobody, whatever it is called
+WRITABLE = 0o022  # by a group or by all
+SSHD_FOLDER = Path("/run/sshd")  # where sshd goes to be nobody; it tests no configuration without it
+SSH_UNITS = ("ssh.service", "sshd.service")  # as Debian and as others call it
+
+
+@dataclass(frozen=True)
+class Unit:
+    """How a unit is."""
+
+    active: bool
+    enabled: bool
+
+
+class Machine:
+    """This machine. What changes it needs root, and raises ProcessError where it fails."""
+
+    # accounts
+
+    def user(self, name: str) -> pwd.struct_passwd | None:
+        return _known(lambda: pwd.getpwnam(name))
+
+    def group(self, name: str) -> grp.struct_group | None:
+        return _known(lambda: grp.getgrnam(name))
+
+    def add_group(self, name: str) -> None:
+        self.do("groupadd", "--system", name)
+
+    def add_user(self, name: str) -> None:
+        """Make a system user whose group has its name, and whom no password lets in.
+
+        Its home is one that it can enter, since sshd complains of another to whoever pushes, and in which it can
+        write nothing. Its shell is real: sshd runs what it is forced to by that. `*` is a password that nobody has;
+        `!` would make it a locked account, whom sshd without PAM lets in by no key either.
+        """
+        self.do(
+            "useradd", "--system", "--gid", name, "--home-dir", "/", "--no-create-home", "--shell", "/bin/sh",
+            "--password", "*", name,
+        )  # fmt: skip
+
+    def drop_user(self, name: str) -> None:
+        """Remove a user, and not also the group of its name, as userdel would by itself."""
+        self.do("usermod", "--gid", NOBODY, name)
+        self.do("userdel", name)
+
+    def add_member(self, user: str, group: str) -> None:
+        self.do("usermod", "--append", "--groups", group, user)
+
+    def drop_member(self, user: str, group: str) -> None:
+        self.do("gpasswd", "--delete", user, group)
+
+    def drop_group(self, name: str) -> None:
+        self.do("groupdel", name)
+
+    # units
+
+    def supervised(self) -> bool:
+        """Say whether systemd runs here."""
+        return Path("/run/systemd/system").is_dir()
+
+    def systemd_version(self) -> int:
+        """Return the version of systemd; 0 where it does not say."""
+        found = re.match(r"systemd (\d+)", self.ask("systemctl", "--version").text) if self.supervised() else None
+        return int(found[1]) if found else 0
+
+    def unit(self, name: str) -> Unit:
+        said = self.ask("systemctl", "show", "--property=ActiveState,UnitFileState", name).text.splitlines()
+        return Unit(active="ActiveState=active" in said, enabled="UnitFileState=enabled" in said)
+
+    def read_units(self) -> None:
+        """Have systemd read the units anew."""
+        self.do("systemctl", "daemon-reload")
+
+    def start_units(self, *names: str) -> None:
+        """Start units, now and at each boot."""
+        self.do("systemctl", "enable", "--now", *names)
+
+    def stop_units(self, *names: str) -> None:
+        self.do("systemctl", "disable", "--now", *names)
+
+    # sshd
+
+    def sshd(self) -> str | None:
+        """Return the program, or None where there is none."""
+        return shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+
+    def sshd_version(self) -> tuple[int, ...]:
+        """Return the version of sshd; nothing where it does not say."""
+        asked = self.ask(self.sshd() or "sshd", "-V")  # older ones know no -V, and say it with their complaint
+        found = re.search(rb"OpenSSH_(\d+)\.(\d+)", asked.stdout + asked.stderr)
+        return tuple(map(int, found.groups())) if found else ()
+
+    def sshd_complaint(self) -> str:
+        """Return what sshd has against its configuration; nothing where it takes it."""
+        SSHD_FOLDER.mkdir(mode=0o755, exist_ok=True)
+        done = self.ask(self.sshd() or "sshd", "-t")
+        return done.complaint if done.code else ""
+
+    def sshd_for(self, user: str) -> dict[str, str]:
+        """Return the configuration that holds for a user, by small keys; what stands many times is one line of it."""
+        SSHD_FOLDER.mkdir(mode=0o755, exist_ok=True)
+        told: dict[str, str] = {}
+        done = self.do(self.sshd() or "sshd", "-T", "-C", f"user={user},host=localhost,addr=127.0.0.1")
+        for line in done.text.split("\n"):
+            key, _, value = line.partition(" ")
+            told[key] = f"{told[key]} {value}" if key in told else value
+        return told
+
+    def reload_sshd(self) -> None:
+        """Have sshd read its configuration anew, where it runs as a unit."""
+        for name in SSH_UNITS if self.supervised() else ():
+            if self.unit(name).active:
+                self.do("systemctl", "reload", name)
+                return
+
+    # how all that is done
+
+    def do(self, *words: str) -> Output:
+        return run(words)
+
+    def ask(self, *words: str) -> Output:
+        return run(words, check=False)
+
+
+def _known(look: Callable[[], T]) -> T | None:
+    try:
+        return look()
+    except KeyError:
+        return None
+
+
+def weak(program: Path) -> str:
+    """Return why sshd would not run a program for root: who else could change it. Nothing where nobody could."""
+    real = program.resolve()
+    for part in (real, *real.parents):
+        found = part.stat()
+        if found.st_uid:
+            return f"{part} belongs to uid {found.st_uid}"
+        if found.st_mode & WRITABLE:
+            return f"others can write to {part} (mode {found.st_mode & 0o7777:04o})"
+    return ""
+
+
+def hidden(program: Path) -> str:
+    """Return why others than root cannot run a program; nothing where they can."""
+    real = program.resolve()
+    for part in (*reversed(real.parents), real):
+        if not part.stat().st_mode & 0o001:
+            return f"others cannot enter {part} (mode {part.stat().st_mode & 0o7777:04o})"
+    return ""
