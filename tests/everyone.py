@@ -15,7 +15,7 @@ import traceback
 from pathlib import Path
 from typing import IO
 
-from corpushooks import __main__, cli  # noqa: F401
+from corpushooks import __main__
 
 SECONDS = 60  # that a command can take
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from corpushooks import cli
 from corpushooks.admin.doctor import soundness
+from corpushooks.cli import main
 from corpushooks.host import site
 from corpushooks.system.process import Output
 from tests.engines import FakeEngine
@@ -65,7 +65,7 @@ def corpus(box: Box, *words: str) -> Output:
         for module in (site, soundness):
             patch.setattr(module, "make_engine", lambda host, settings: FakeEngine())
         try:
-            cli.main()
+            main.main()
         except SystemExit as exc:
             code = int(exc.code or 0)
     return Output(code, bytes(out), bytes(err))

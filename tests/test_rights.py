@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from corpushooks import cli
+from corpushooks.cli import main
 from corpushooks.core.errors import RefusedError, UsageError
 from corpushooks.core.project import Host
 from corpushooks.core.rights import Accounts, Caller, Rights
@@ -349,16 +349,16 @@ def test_groups_that_are_made_while_the_daemon_runs_count(open_folder: Path) -> 
 def test_who_may_not_read_the_store_is_answered_by_the_daemon(
     box: Box, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def unreadable(self: cli.Context) -> History:
+    def unreadable(self: main.Context) -> History:
         raise RefusedError("the store is not yours to read")
 
-    monkeypatch.setattr(cli.Context, "history", unreadable)
-    monkeypatch.setattr(cli.Context, "far", True)
+    monkeypatch.setattr(main.Context, "history", unreadable)
+    monkeypatch.setattr(main.Context, "far", True)
     root = ["--root", str(box.host.root)]
     with pytest.raises(RefusedError, match="nothing runs or waits in hello"):
-        cli.corpus.main([*root, "cancel", "hello"], standalone_mode=False)
+        main.corpus.main([*root, "cancel", "hello"], standalone_mode=False)
     with pytest.raises(SystemExit) as left:
-        cli.corpus.main([*root, "task", "hello", "x"], standalone_mode=False)
+        main.corpus.main([*root, "task", "hello", "x"], standalone_mode=False)
     assert left.value.code == 3
     assert "error: nothing is deployed yet" in capsys.readouterr().out
     for words, wanted in (
@@ -366,7 +366,7 @@ def test_who_may_not_read_the_store_is_answered_by_the_daemon(
         ("history hello", "refused"),
         ("log hello", "error: nothing"),
     ):
-        cli.corpus.main([*root, *words.split()], standalone_mode=False)
+        main.corpus.main([*root, *words.split()], standalone_mode=False)
         assert wanted in capsys.readouterr().out
     with pytest.raises(UsageError, match="unknown project 'nothing'"):
-        cli.corpus.main([*root, "status", "nothing"], standalone_mode=False)
+        main.corpus.main([*root, "status", "nothing"], standalone_mode=False)
