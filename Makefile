@@ -49,23 +49,23 @@ lock: $(VENV)/.package
 	echo uv | $(LOCK) - -o .ci/uv.txt
 
 audit:
-	@$(PYTHON) -m tests.audit requirements.txt tests/requirements.txt .ci/uv.txt
+	@$(PYTHON) -m tests.support.audit requirements.txt tests/requirements.txt .ci/uv.txt
 
 walk: $(VENV)/.test
 	@sh tests/need_system.sh debootstrap systemd-nspawn lintian
-	$(BIN)/python -m pytest $(or $(ARGS),$(wildcard tests/walk_*.py))
+	$(BIN)/python -m pytest $(or $(ARGS),$(wildcard tests/walk/walk_*.py))
 
 matrix: $(VENV)/.test
 	@sh tests/need_system.sh debootstrap systemd-nspawn
-	$(BIN)/python -m tests.matrix $(ARGS)
+	$(BIN)/python -m tests.support.matrix $(ARGS)
 
 chaos: $(VENV)/.test
 	@sh tests/need_system.sh
-	$(BIN)/python -m tests.chaos $(or $(N),50) $(SEED) $(ARGS)
+	$(BIN)/python -m tests.faults.chaos $(or $(N),50) $(SEED) $(ARGS)
 
 power: $(VENV)/.test
 	@sh tests/need_system.sh
-	$(BIN)/python -m tests.power $(SEED)
+	$(BIN)/python -m tests.faults.power $(SEED)
 
 bench: $(VENV)/.test
 	@sh tests/need_system.sh rsync

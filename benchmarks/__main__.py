@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.measure import Row, load, save, table
 from benchmarks.rows import ROWS
-from tests.shared import world
+from tests.support.shared_box import world
 
 NEWEST = Path(__file__).with_name("newest.json")
 

@@ -20,8 +20,8 @@ from corpushooks.daemon import server
 from corpushooks.host.site import Site, make_engine
 from corpushooks.store.history import open_store
 from corpushooks.system.process import spawn
-from tests.host import Box, until
-from tests.shared import world
+from tests.support.box import Box, until
+from tests.support.shared_box import world
 
 # Each phase ends where the named effect begins or ends, in the order of the table. Every push has these effects.
 PHASES = (

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corpushooks.system.process import run
-from tests.host import Work
+from tests.support.box import Work
 
 SALT_CALL = Path(sys.executable).with_name("salt-call")
 

@@ -17,8 +17,8 @@ from corpushooks import tree
 from corpushooks.core.deployment import DEPLOYED
 from corpushooks.store.history import History
 from corpushooks.system.process import DEVNULL, run, spawn
-from tests.hook_peers import Hook, accepts, commands, daemon_of, hello
-from tests.host import Box, Work, until
+from tests.support.box import Box, Work, until
+from tests.support.hook_peers import Hook, accepts, commands, daemon_of, hello
 
 STATE = "nothing{}:\n  test.nop: []\n"
 EIGHT = {f".salt/{number:02d}_state.sls": STATE.format(number) for number in range(8)}

@@ -11,9 +11,18 @@ from typing import Any
 
 import pytest
 
-from tests.host import Box
-from tests.sshd import Server, serving
+from tests.support.box import Box
+from tests.support.sshd import Server, serving
 
+pytest_plugins = [  # what has fixtures of several files
+    "tests.support.backups",
+    "tests.support.callers",
+    "tests.support.deb",
+    "tests.support.door",
+    "tests.support.makina",
+    "tests.support.misbehaving",
+    "tests.support.receiver",
+]
 FORBIDDEN = (
     "/srv/projects",
     "/srv/pillar",

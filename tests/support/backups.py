@@ -1,0 +1,57 @@
+"""A host whose projects are backed up, and what is in its repository."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from corpushooks.store.kept import Backups, Kept
+from corpushooks.system.process import Output, run
+from tests.support.box import Box, Work
+
+SETTINGS = "backup: {{repository: {repository}, lock_wait: 5, prune: {prune}}}\n"
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="servers of databases have accounts of their own")
+
+
+def corpus(box: Box, *words: str) -> Output:
+    return run([sys.executable, "-m", "corpushooks", "--root", box.host.root, *words], check=False)
+
+
+@pytest.fixture
+def kept(new_box: Callable[..., Box]) -> Box:
+    """Return a host that keeps backups, with a deployed project and data."""
+    box = new_box()
+    box.settings(SETTINGS.format(repository=box.root / "repository", prune="false"))
+    box.init()
+    assert corpus(box, "setup", "--backup").code == 1
+    assert corpus(box, "setup", "--backup", "--exported").code == 0
+    box.start()
+    box.app().push()
+    box.ended(1)
+    data = box.project().data
+    (data / "uploads").mkdir()
+    (data / "uploads/photo").write_text("precious")
+    (data / "link").symlink_to("/etc/passwd")
+    return box
+
+
+def rows(box: Box) -> list[Kept]:
+    store = box.history
+    try:
+        return Backups(store).of("hello")
+    finally:
+        store.close()
+
+
+def deployed(box: Box, sample: str) -> Work:
+    """Deploy a sample of the configuration."""
+    work = box.work()
+    work.commit({".salt/PILLAR.sample": f"makina-projects.hello:\n{sample}"})
+    pushed = work.push()
+    assert pushed.code == 0, pushed.text
+    return work

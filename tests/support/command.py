@@ -1,0 +1,49 @@
+"""The command, as people call it: what it says and gives."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import Any
+
+from corpushooks.system.process import Output, run
+from tests.support.box import Box
+
+GATE = "gate:\n  cmd.run:\n    - name: while ! test -e {0}/gate; do sleep 0.05; done\n"
+
+
+ME = run(["id", "-un"]).text
+
+
+def words(box: Box, *given: str) -> list[str]:
+    return [sys.executable, "-m", "corpushooks", "--root", str(box.host.root), *given]
+
+
+def corpus(box: Box, *given: str, **env: str) -> Output:
+    """Run the command to its end."""
+    return run(words(box, *given), check=False, env=env, timeout=120)
+
+
+def plain(data: bytes) -> str:
+    """Return text in which a host in a folder is named as the real one."""
+    return re.sub(r"corpus --root \S+ ", "corpus ", data.decode())
+
+
+def said(output: Output) -> str:
+    return plain(output.stdout)
+
+
+def asked(box: Box, *given: str, code: int = 0) -> Any:
+    """Run the command with --json and return what it printed."""
+    output = corpus(box, *given, "--json")
+    assert output.code == code, output.stderr.decode()
+    return json.loads(output.stdout)
+
+
+def complains(output: Output, code: int, message: str, hint: str = "") -> None:
+    """See that a command failed as it should: one line that says what is wrong, one that helps."""
+    lines = plain(output.stderr).splitlines()
+    assert (output.code, output.stdout) == (code, b"")
+    assert re.fullmatch(f"error: {message}", lines[0])
+    assert lines[1:] == ([f"hint: {hint}"] if hint else [])

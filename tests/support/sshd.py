@@ -1,0 +1,113 @@
+"""A real sshd on loopback that lets one key in, or asks a host which."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from corpushooks.system.process import Child, run, spawn
+from tests.support.box import Work, until
+
+SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+CONFIG = """\
+Port {port}
+ListenAddress 127.0.0.1
+HostKey {folder}/host
+PidFile {folder}/pid
+{keys}
+StrictModes no
+UsePAM no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+PermitRootLogin prohibit-password
+PrintMotd no
+AcceptEnv *
+AllowTcpForwarding yes
+Subsystem sftp internal-sftp
+"""
+ONE_KEY = "AuthorizedKeysFile {folder}/key.pub"
+# sshd wants a program that only root can change: env is one
+ASK = """\
+AuthorizedKeysFile none
+AuthorizedKeysCommand /usr/bin/env {shell} --root {root} keys %u %t %k
+AuthorizedKeysCommandUser {user}"""
+
+
+@dataclass
+class Server:
+    """An sshd of our own that lets one key in, as whoever runs the tests."""
+
+    folder: Path
+    port: int
+    process: Child[bytes]
+
+    def url(self, path: str) -> str:
+        return f"ssh://{getpass.getuser()}@127.0.0.1:{self.port}{path}"
+
+    @property
+    def command(self) -> str:
+        return self.command_with(self.folder / "key")
+
+    def command_with(self, key: Path) -> str:
+        """Return the ssh command that reads nobody's configuration and knows no keys but one."""
+        given = {
+            "IdentityFile": key, "IdentitiesOnly": "yes", "BatchMode": "yes", "LogLevel": "ERROR",
+            "StrictHostKeyChecking": "no", "UserKnownHostsFile": "/dev/null",
+        }  # fmt: skip
+        return " ".join(["ssh", "-F", "none", *(f"-o {key}={value}" for key, value in given.items())])
+
+
+def listens(process: Child[bytes], port: int) -> bool:
+    """Say whether sshd listens; its end means that somebody else took the port."""
+    if process.poll() is not None:
+        return True
+    with socket.socket() as link:
+        return link.connect_ex(("127.0.0.1", port)) == 0
+
+
+def start(folder: Path, keys: str) -> Server:
+    """Start sshd on a free port."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    (folder / "config").write_text(CONFIG.format(port=port, folder=folder, keys=keys))
+    log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    assert SSHD is not None
+    process = spawn([SSHD, "-D", "-e", "-f", folder / "config"], stderr=log)
+    os.close(log)
+    until(lambda: listens(process, port))
+    return Server(folder, port, process)
+
+
+@contextlib.contextmanager
+def serving(folder: Path, root: Path | None = None) -> Iterator[Server]:
+    """Run an sshd whose keys and log lie in `folder`; with `root` it asks that host which keys open."""
+    shell = Path(sys.executable).with_name("corpus-shell")
+    asking = ASK.format(shell=shell, root=root, user=getpass.getuser())
+    keys = asking if root else ONE_KEY.format(folder=folder)
+    assert SSHD, "sshd is missing: sh tests/need_system.sh"
+    if os.geteuid() == 0:
+        os.makedirs("/run/sshd", mode=0o755, exist_ok=True)  # sshd insists on it for root
+    for name in ("host", "key"):
+        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name])
+    tries = (start(folder, keys) for _ in range(5))
+    found = next((server for server in tries if server.process.poll() is None), None)
+    assert found, (folder / "log").read_text()
+    try:
+        yield found
+    finally:
+        found.process.terminate()
+        found.process.wait(10)
+
+
+def over_ssh(work: Work, server: Server) -> Work:
+    """Let a working copy reach its repository over ssh."""
+    work.git("config", "core.sshCommand", server.command)
+    work.remote = server.url(work.remote)
+    return work
