@@ -17,5 +17,5 @@ services that states started live on.
 `serve` and `keep` are the two modes. A `session` has a process that has prepared everything (`runner`) and forks for
 each `question`; `touch` notices when that must be prepared anew, `known` has what programs answered that grains
 ask, `pillars` keeps Salt from listing those of all projects, and `warm` is what a worker does once. `commands` follows
-what states run, `wire` speaks, `processes` forks and stops.
+what states run, `wire` speaks, `processes` forks and stops, `stamps` tell whether files changed.
 """

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from .runner import TICK_NS, stamp
+from .stamps import TICK_NS, stamp
 
 PATIENCE = 5.0  # seconds that a program may take
 FOLDERS = "/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin"  # source: salt.utils.path.which

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import functools
 import importlib
-import os
 import site
 import subprocess
 import sys
@@ -13,15 +12,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from .known import Answers
+from .stamps import Stamp, stamp
 from .wire import Report
-
-if TYPE_CHECKING:
-    from .known import Answers
-
-Stamp = tuple[int, int, int]
-TICK_NS = 1_000_000_000  # what changed less than this before it was seen may change once more and bear the same time
 
 PACKAGE = Path(__file__).parents[1]
 LOADER = PACKAGE / "salt/loader"
@@ -186,17 +181,6 @@ def report_states(state: Any, report: Report) -> None:
         return result
 
     state.call_chunk = call_and_report
-
-
-# Folders
-
-
-def stamp(path: str) -> Stamp | None:
-    """Return what changes whenever a file does, or an entry of a folder."""
-    with suppress(OSError):
-        st = os.stat(path)
-        return st.st_dev, st.st_ino, st.st_ctime_ns
-    return None
 
 
 def packages() -> list[Stamp | None]:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from . import pillars
-from .runner import EXTENSIONS, LOADER, TICK_NS, Stamp, stamp
+from .runner import EXTENSIONS, LOADER
+from .stamps import TICK_NS, Stamp, stamp
 from .wire import LOG_LINE
 
 LISTING = ("cython_enable", "enable_zip_modules", "optimization_order")  # options on which a loader's list depends
