@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import secrets
 import shlex
 import shutil
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from corpushooks import backup
@@ -21,6 +24,7 @@ from corpushooks.system.process import Child, spawn
 PROGRAM, PACKAGE = "borg", "borgbackup"
 HINT = command("help", "backups")
 SETUP = command("setup", "--backup")
+CHECKED = ".checked"
 
 
 def wanted(settings: Settings) -> Backup:
@@ -80,6 +84,45 @@ def begin(host: Host, settings: Settings) -> list[str]:
     else:
         made.append(f"repository {kept.repository}")
     return made
+
+
+@dataclass(frozen=True)
+class Checked:
+    """When the repository was last checked, and what was wrong with it."""
+
+    at: float
+    wrong: str = ""
+
+
+def check(host: Host, settings: Settings) -> None:
+    """Read the whole repository, and record what came of that; raise ProcessError where it is damaged."""
+    found = engine(host, settings, alone)
+    try:
+        found.verify()
+    except ProcessError as exc:
+        _record(host, Checked(time.time(), exc.message))
+        raise
+    _record(host, Checked(time.time()))
+
+
+def _record(host: Host, found: Checked) -> None:
+    disk.write_file(host.backups_dir / CHECKED, json.dumps(asdict(found)).encode())
+
+
+def checked(host: Host) -> Checked | None:
+    """Return what came of the last check of the repository, as far as that is known."""
+    try:
+        return Checked(**json.loads((host.backups_dir / CHECKED).read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def since(host: Host, kept: Backup) -> float:
+    """Return from when on there can have been backups: since there is a passphrase."""
+    try:
+        return passphrase_file(host, kept).stat().st_mtime
+    except OSError:
+        return time.time()
 
 
 def is_exported(host: Host, kept: Backup) -> bool:

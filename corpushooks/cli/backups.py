@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 
 import click
 
-from corpushooks.cli.base import JSON, Context, Screen, check_outside, exit_code, report
+from corpushooks.backup import vault
+from corpushooks.cli.base import JSON, Context, Screen, check_outside, exit_code, report, show
 from corpushooks.core.errors import UsageError
 from corpushooks.core.hints import Hint, command
 from corpushooks.protocol import asks
@@ -108,13 +109,20 @@ def restore(
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", required=False)
 @click.option("-n", "--limit", type=click.IntRange(min=1), default=20, help="How many (default: 20).")
+@click.option("--check", is_flag=True, help="Read the whole repository instead, and see that nothing is damaged.")
 @JSON
 @click.pass_obj
-def backups(context: Context, name: str, limit: int, as_json: bool) -> None:
-    """List the backups of a project, and those that failed, the newest first."""
-    report(context, "backups", context.told("backups", asks.History(project=name, limit=limit)), as_json)
+def backups(context: Context, name: str | None, limit: int, check: bool, as_json: bool) -> None:
+    """List the backups of a project, and those that failed, the newest first; or check the repository."""
+    if check == bool(name):
+        raise UsageError("name one project, or check the repository with --check", hint=command("backups", "--help"))
+    if check:
+        vault.check(context.host, context.settings())
+        show(as_json, {"checked": True}, ["the backup repository is whole"])
+        return
+    report(context, "backups", context.told("backups", asks.History(project=name or "", limit=limit)), as_json)
 
 
 COMMANDS = (backup, backups, drill, restore)

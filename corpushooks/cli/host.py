@@ -15,8 +15,6 @@ from corpushooks.cli import demo, pages
 from corpushooks.cli.base import JSON, Context, show, starting
 from corpushooks.cli.looking import doctor_
 from corpushooks.core.errors import CorpusError, NoDaemonError, RefusedError, UsageError
-from corpushooks.core.project import Host
-from corpushooks.core.settings import Settings
 from corpushooks.daemon import server
 from corpushooks.host.site import open_site
 from corpushooks.operations.ssh_commands import can_ask
@@ -26,7 +24,9 @@ from corpushooks.protocol import client
 @click.command("setup")
 @click.option("--dry-run", is_flag=True, help="Say what would change; change nothing.")
 @click.option("--undo", is_flag=True, help="Take back what setup made; projects, history and logs stay.")
-@click.option("--backup", is_flag=True, help="Make the repository of backups that the settings name, instead.")
+@click.option(
+    "--backup", is_flag=True, help="Make the repository of backups that the settings name, and timers, instead."
+)
 @click.option("--exported", is_flag=True, help="With --backup: its passphrase is kept elsewhere, too.")
 @click.pass_context
 def setup_(context: click.Context, dry_run: bool, undo: bool, backup: bool, exported: bool) -> None:
@@ -35,7 +35,7 @@ def setup_(context: click.Context, dry_run: bool, undo: bool, backup: bool, expo
     if backup or exported:
         if not backup or dry_run or undo:
             raise UsageError("--backup goes with --exported alone, and that with no other")
-        _set_up_backups(host, context.obj.settings(), exported=exported)
+        _set_up_backups(setup.Plan(host, context.obj.settings(), machine), exported=exported)
         return
     manuals = manual.files(context.find_root().command, "corpus", __version__)
     if undo:
@@ -51,11 +51,13 @@ def setup_(context: click.Context, dry_run: bool, undo: bool, backup: bool, expo
     context.invoke(doctor_)
 
 
-def _set_up_backups(host: Host, settings: Settings, *, exported: bool) -> None:
+def _set_up_backups(plan: setup.Plan, *, exported: bool) -> None:
     """Make what backups need; it fails as long as nobody said that the passphrase is kept elsewhere."""
-    kept = vault.wanted(settings)
-    for line in vault.begin(host, settings):
-        click.echo(f"{'made':<10} {line}")
+    host, kept = plan.host, vault.wanted(plan.settings)
+    for made in vault.begin(host, plan.settings):
+        click.echo(f"{'made':<10} {made}")
+    for line in setup.schedule(plan):
+        click.echo(str(line))
     if exported:
         vault.exported(host, kept)
     if not vault.is_exported(host, kept):

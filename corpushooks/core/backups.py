@@ -65,6 +65,7 @@ class Backup:
     )
     overdue: float = setting(36, HOURS, "After how many hours doctor calls the newest backup of a project old.")
     drill_overdue: float = setting(40, DAYS, "After how many days without a drill doctor says so.")
+    check_overdue: float = setting(15, DAYS, "After how many days without a check of the repository doctor says so.")
     lock_wait: float = setting(600, SECONDS, "How long it waits for another that uses the repository.")
 
     @property

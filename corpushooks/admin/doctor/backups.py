@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 
+from corpushooks.admin import setup
 from corpushooks.admin.doctor.patient import Check, Finding, Patient
+from corpushooks.admin.setup.actions import Folder
 from corpushooks.backup import vault
 from corpushooks.core.backups import Backup
 from corpushooks.core.errors import Fault, RefusedError
@@ -29,8 +31,33 @@ def backups(patient: Patient) -> Iterator[Finding]:
         return
     if not vault.is_exported(patient.host, kept):
         yield Fault("without their passphrase nobody can read the backups", vault.advice(patient.host, kept))
+    yield from _of_repository(patient, kept)
+    yield from _of_jobs(patient)
     for row in patient.rows:
         yield from of_project(row.name, patient.kept.get(row.name, ()), kept, time.time())
+
+
+def _of_repository(patient: Patient, kept: Backup) -> Iterator[Finding]:
+    """Find out when the repository was checked, and what was wrong with it."""
+    found, again = vault.checked(patient.host), command("backups", "--check")
+    if found and found.wrong:
+        yield Fault(f"the last check of the repository failed: {found.wrong}", again)
+        return
+    since = time.time() - (found.at if found else vault.since(patient.host, kept))
+    if since > kept.check_overdue * DAY:
+        yield Fault(f"the repository was not checked for {view.ago(since)}", again)
+    elif found:
+        yield f"repository checked {view.ago(since)} ago"
+
+
+def _of_jobs(patient: Patient) -> Iterator[Finding]:
+    """Find what keeps a host from making backups by itself."""
+    record = setup.record_of(patient.host)
+    actions = setup.Plan(patient.host, patient.settings, patient.machine).jobs()
+    for action in actions:
+        if not isinstance(action, Folder) and action.look(record.noted(action)).todo:
+            yield Fault(f"{action.kind} {action.name} is not as setup makes it", vault.SETUP)
+            return
 
 
 def of_project(name: str, found: Sequence[Kept], settings: Backup, now: float) -> Iterator[Finding]:

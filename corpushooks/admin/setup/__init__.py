@@ -3,6 +3,7 @@
     actions   one kind of thing each: is it so already, do it, take it back
     accounts  the same for users and groups
     manual    the man page and the completions of the command
+    jobs      what a host does by itself for its backups
 
 What was there before stays, also when all is taken back; so do projects, the store and the logs.
 """
@@ -20,7 +21,9 @@ from dataclasses import dataclass, field
 from importlib import metadata, resources
 from pathlib import Path
 from string import Template
+from types import MappingProxyType
 
+from corpushooks.admin.setup import jobs
 from corpushooks.admin.setup.accounts import Group, Member, User
 from corpushooks.admin.setup.actions import (
     Action,
@@ -213,13 +216,34 @@ class Plan:
             return [Skipped("units", self.host.spell(wanted))]
         return [Started(UNITS, self.machine)]
 
-    def template(self, name: str) -> str:
-        """Return a file of the system as this host needs it."""
+    def jobs(self) -> list[Action]:
+        """Return what makes a host keep backups by itself."""
+        if self.machine is None:
+            return [Skipped("timers", "a host in a folder has none")]
+        if not self.machine.supervised():
+            path = self.host.root / "etc/cron.d" / jobs.CRON
+            text = self.template("jobs.cron", {"lines": jobs.lines(str(self.programs / "corpus"))})
+            return [*self._folders([path]), File(path, text)]
+        units = self.host.root / "etc/systemd/system"
+        files = [
+            UnitFile(units / unit, self.template(source, job.values), self.machine)
+            for job in jobs.JOBS
+            for unit, source in job.files.items()
+        ]
+        started = Started(tuple(job.timer for job in jobs.JOBS), self.machine)
+        return [*self._folders([file.path for file in files]), *files, started]
+
+    def _folders(self, paths: Sequence[Path]) -> list[Action]:
+        return [Folder(path) for path in _above(self.host.root, paths)]
+
+    def template(self, name: str, more: Mapping[str, str] = MappingProxyType({})) -> str:
+        """Return a file of the system as this host needs it; `more` is what only some of them have in them."""
         text = (resources.files("corpushooks") / "share/host" / name).read_text()
         root = f" --root {self.host.root}" if self.host.embedded else ""
         version = self.machine.systemd_version() if self.machine else self.systemd
         corpus, endpoint = (f"{self.programs / name}{root}" for name in PROGRAMS)
         return Template(text).substitute(
+            more,
             user=self.settings.account, keys=self.settings.authorized_keys or "none",
             corpus=corpus, endpoint=endpoint, socket=self.host.socket,
             projects=self.host.projects_dir, state=self.host.state_dir,
@@ -240,8 +264,19 @@ def setup(plan: Plan, *, dry: bool = False) -> Iterator[Line]:
     """Make a host, or repair it: whatever is so already stays. Yield what is done, as it is; raise CorpusError."""
     if plan.machine:
         check(plan.host, plan.machine)
-    record, right = record_of(plan.host), 0
-    for action in plan.table():
+    yield from _make(plan.host, plan.table(), dry=dry)
+
+
+def schedule(plan: Plan) -> Iterator[Line]:
+    """Have a host keep backups by itself; yield what is done, as it is. Raise CorpusError."""
+    if plan.machine and os.geteuid() != 0:
+        raise NotAllowedError("only root may change this machine")
+    yield from _make(plan.host, plan.jobs(), dry=False)
+
+
+def _make(host: Host, actions: Sequence[Action], *, dry: bool) -> Iterator[Line]:
+    record, right = record_of(host), 0
+    for action in actions:
         look = action.look(record.noted(action))
         what = f"{action.kind} {action.name}"
         if look.todo:

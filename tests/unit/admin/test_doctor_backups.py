@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from dataclasses import replace
 
 import pytest
 
+from corpushooks.admin.doctor import backups
 from corpushooks.admin.doctor.backups import of_project
+from corpushooks.admin.doctor.patient import Patient
 from corpushooks.core.backups import Backup
 from corpushooks.core.errors import Fault
+from corpushooks.core.settings import load
 from corpushooks.reports import statistics
 from corpushooks.store.kept import Kept
+from corpushooks.system.machine import Machine
 from tests.support.backups import corpus
 from tests.support.box import Box
 
@@ -61,6 +67,44 @@ def test_doctor_says_what_is_wrong(kept: Box) -> None:
     assert found() == ["without their passphrase nobody can read the backups"]
     kept.host.config_file.with_name("backup.passphrase").chmod(0o644)
     assert "others can read" in found()[0]
+
+
+def test_the_repository_is_checked_and_doctor_knows(kept: Box) -> None:
+    def found() -> list[str]:
+        told = json.loads(corpus(kept, "doctor", "--json").text)
+        return [fault["what"] for each in told if each["check"] == "backups" for fault in each["faults"]]
+
+    assert corpus(kept, "backup", "hello").code == 0
+    done = corpus(kept, "backups", "--check")
+    assert (done.code, done.text) == (0, "the backup repository is whole")
+    assert found() == []
+    assert "repository checked " in corpus(kept, "doctor").text
+    mark = kept.host.state_dir / "backups/.checked"
+    mark.write_text(json.dumps({"at": time.time() - 16 * DAY}))
+    assert found() == ["the repository was not checked for 16 d"]
+    segment = max((kept.root / "repository/data/0").iterdir(), key=lambda path: path.stat().st_size)
+    with segment.open("r+b") as file:
+        file.seek(segment.stat().st_size // 2)
+        byte = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte[0] ^ 1]))
+    done = corpus(kept, "backups", "--check")
+    assert done.code == 1 and done.stderr
+    (fault,) = found()
+    assert fault.startswith("the last check of the repository failed: ")
+
+
+def test_a_check_is_of_the_repository_and_not_of_a_project(kept: Box) -> None:
+    assert corpus(kept, "backups").code == corpus(kept, "backups", "hello", "--check").code == 2
+
+
+def test_timers_that_are_missing_are_named(kept: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine()
+    monkeypatch.setattr(machine, "supervised", lambda: False)
+    patient = Patient(kept.host, load(kept.host.config_file), machine=machine)
+    (fault,) = [each for each in backups.backups(patient) if isinstance(each, Fault)]
+    path = kept.host.root / "etc/cron.d/corpushooks"
+    assert (fault.what, str(fault.repair)) == (f"file {path} is not as setup makes it", "corpus setup --backup")
 
 
 def test_each_gauge_is_explained() -> None:

@@ -294,6 +294,64 @@ def test_the_names_of_the_settings_are_used(host: Host, machine: Pretended) -> N
     assert "Match User push\n" in given.template("sshd.conf")
 
 
+# jobs of backups
+
+
+def scheduled(host: Host, machine: Machine | None) -> list[str]:
+    return [str(line) for line in setup.schedule(plan(host, machine)) if line.status != "right"]
+
+
+def test_timers_are_made_and_taken_back(host: Host, machine: Pretended) -> None:
+    does(host, machine)
+    before = tree_of(host.root / "etc", times=False)
+    machine.asked.clear()
+    machine.running = False
+    scheduled(host, machine)
+    timers = "corpushooks-backup.timer corpushooks-drill.timer corpushooks-check.timer"
+    assert machine.asked == ["systemctl daemon-reload"] * 6 + [f"systemctl enable --now {timers}"]
+    assert scheduled(host, machine) == []
+    text = (host.root / "etc/systemd/system/corpushooks-drill.service").read_text()
+    assert f"ExecStart={setup.program('corpus')} --root {host.root} drill --all\n" in text
+    machine.asked.clear()
+    undone = undoes(host, machine)
+    assert not [line for line in undone if not line.startswith("undone")]
+    assert machine.asked[0] == f"systemctl disable --now {timers}"
+    assert tree_of(host.root / "etc", times=False) != before
+    assert not list(host.root.glob("etc/systemd/system/*"))
+
+
+def test_without_systemd_cron_does_it(host: Host, machine: Pretended, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "supervised", lambda: False)
+    does(host, machine)
+    table = host.root / "etc/cron.d/corpushooks"
+    assert f"made       file {table}" in scheduled(host, machine)
+    lines = [line.split(None, 6) for line in table.read_text().splitlines() if line[0].isdigit()]
+    corpus = str(setup.program("corpus"))
+    assert [(user, command) for *_, user, command in lines] == [
+        ("root", f"{corpus} {words} >/dev/null") for words in ("backup --all", "drill --all", "backups --check")
+    ]
+    assert machine.asked[-1] != "systemctl daemon-reload"
+    undoes(host, machine)
+    assert not table.exists()
+
+
+def test_a_host_in_a_folder_has_no_timers(host: Host) -> None:
+    assert scheduled(host, None) == ["skipped    timers: a host in a folder has none"]
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd-analyze")
+def test_systemd_takes_the_timers(host: Host, machine: Pretended) -> None:
+    scheduled(host, machine)
+    folder = host.root / "etc/systemd/system"
+    program = folder / "corpus"
+    for path in folder.glob("*.service"):
+        path.write_text(re.sub(r"^ExecStart=\S+", f"ExecStart={program}", path.read_text(), flags=re.M))
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    said = run(["systemd-analyze", "verify", "--man=no", *sorted(folder.glob("*.timer"))], check=False)
+    assert "corpushooks-" not in said.text + said.stderr.decode()
+
+
 def test_accounts_that_were_there_stay(host: Host, machine: Pretended) -> None:
     machine.users, machine.groups = {"corpus"}, {"corpus": []}
     does(host, machine)
