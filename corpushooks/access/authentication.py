@@ -1,7 +1,8 @@
 """Authentication: who a caller of the daemon is, and whom sshd let in with which key.
 
 All keys share one account, so its uid says nothing. A session of ssh is admitted by what sshd started for its key; the
-token that it gets is bound to key, project and that process, and what the process starts presents it.
+token that it gets is bound to key, project and that process, and what the process starts presents it. Of the API all
+share an account, too; each request presents a token of its own, which is bound to nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from corpushooks.access import lookup
 from corpushooks.access.keyring import Keyring
 from corpushooks.access.keys import Key
 from corpushooks.access.principal import Principal
-from corpushooks.core.errors import CorpusError, RefusedError, UsageError
+from corpushooks.access.tokens import Tokens
+from corpushooks.core.errors import CorpusError, CredentialError, RefusedError, UsageError
 from corpushooks.core.hints import command
 from corpushooks.core.project import Host
 from corpushooks.core.rights import RIGHTS, Rights
@@ -24,6 +26,7 @@ from corpushooks.core.settings import Settings
 from corpushooks.core.text import one_line
 from corpushooks.protocol.asks import Admit
 from corpushooks.protocol.connection import Connection
+from corpushooks.protocol.messages import Asked
 from corpushooks.store.history import History
 from corpushooks.system.process import ancestors, start_time
 
@@ -40,8 +43,11 @@ class Authentication:
     rights: Rights
     settings: Settings
 
-    def principal(self, connection: Connection, admission: str) -> Principal:
-        """Return who asks. A session of ssh is its key, whatever else its account may."""
+    def principal(self, connection: Connection, asked: Asked) -> Principal:
+        """Return who asks. A session of ssh is its key, and who presents a token that, whatever their account may."""
+        admission, bearer = asked.admission, asked.bearer
+        if bearer is not None:
+            return self._of_token(connection, bearer)
         if not admission:
             return Principal(connection.who, self.rights, connection.caller)
         connection.keyed = True
@@ -53,6 +59,13 @@ class Authentication:
         if (found.pid, found.start) not in ancestors(connection.pid):
             raise ENDED
         return Principal(found.who, self.rights, connection.caller, key, found.project)
+
+    def _of_token(self, connection: Connection, text: str) -> Principal:
+        """Return who presents a token; raise CredentialError."""
+        token = Tokens(self.history).presented(text)
+        if token is None or token.refusal(RIGHTS[0]):
+            raise CredentialError("invalid token: unknown, revoked or expired", hint=command("token", "list"))
+        return Principal(f"token {token.name}", self.rights, connection.caller, token)
 
     def admit(self, connection: Connection, asked: Admit) -> dict[str, Any]:
         """Let in what sshd started for a key; raise RefusedError, which tells no secret: a project that is not there

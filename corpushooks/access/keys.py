@@ -29,6 +29,7 @@ RSA_BITS = 2048  # at least
 CERTIFICATE = "-cert-v01@openssh.com"
 PARTS_BEFORE_SERIAL = {"ssh-rsa": 2, "ssh-ed25519": 1}  # of a public key within a certificate; else 2, 3 for sk-ecdsa
 DAY = 86400.0
+TOKEN = "token"  # in the place of a kind of key: a token for the API
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,10 @@ class Key:
     def who(self) -> str:
         """Return who comes with this key, as deployments say it."""
         return self.person or self.name
+
+    @property
+    def is_token(self) -> bool:
+        return self.kind == TOKEN
 
     @property
     def grants(self) -> tuple[Grant, ...]:

@@ -10,13 +10,18 @@ from corpushooks.core.rights import ADMIN, HOST, RIGHTS, Caller, Rights
 
 @dataclass(frozen=True)
 class Principal:
-    """Who asks: an account of this machine, or whoever came with a key."""
+    """Who asks: an account of this machine, or whoever came with a key or a token (which is a `key`, too)."""
 
     who: str
     rights: Rights
     caller: Caller
     key: Key | None = None
     project: str = ""  # a key's session is for one, or asks of all
+
+    @property
+    def ssh_key(self) -> str:
+        """The name of the ssh key that somebody came with, or nothing."""
+        return self.key.name if self.key and not self.key.is_token else ""
 
     def may(self, project: str, right: str) -> bool:
         """Say whether a principal has a right on a project, which need not exist."""

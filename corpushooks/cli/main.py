@@ -14,7 +14,20 @@ from pathlib import Path
 import click
 
 from corpushooks import __version__
-from corpushooks.cli import assign, backups, check, deployments, host, keys, looking, made, notify, projects, run
+from corpushooks.cli import (
+    assign,
+    backups,
+    check,
+    deployments,
+    host,
+    keys,
+    looking,
+    made,
+    notify,
+    projects,
+    run,
+    tokens,
+)
 from corpushooks.cli.base import Context, Output, of_system
 from corpushooks.core import project
 from corpushooks.core.errors import CorpusError, NotAllowedError, UsageError
@@ -118,7 +131,7 @@ def _again(*flags: str, owner: str = "") -> str:
     return shlex.join([*become, "corpus", *flags, *named, *sys.argv[1:]])
 
 
-for room in (check, assign, deployments, backups, run, looking, projects, keys, notify, host):
+for room in (check, assign, deployments, backups, run, looking, projects, keys, tokens, notify, host):
     for found in room.COMMANDS:
         corpus.add_command(found)
 made.complete(corpus)

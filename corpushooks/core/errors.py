@@ -16,9 +16,12 @@ CorpusError                    1
 │   ├── WatchError
 │   └── ProcessError
 ├── UsageError                 2  wrong usage or configuration
+│   ├── UnknownError           there is no such project, deployment, …
 │   └── ConfigError
 ├── RefusedError               3  refused: busy, frozen, not allowed, no daemon
 │   ├── NotAllowedError
+│   │   └── CredentialError    no valid credential was presented
+│   ├── BusyError              too many at once
 │   └── NoDaemonError
 └── BrokenError                4  the roll back failed; a person is needed
 """
@@ -61,6 +64,7 @@ class CorpusError(Exception):
     """
 
     exit_code = 1
+    kind = ""  # as the daemon answers it, where callers need to know more than the exit code
 
     def __init__(self, message: str, hint: Advice = "") -> None:
         super().__init__(message)
@@ -154,6 +158,12 @@ class UsageError(CorpusError):
     exit_code = 2
 
 
+class UnknownError(UsageError):
+    """There is no such project, deployment or token."""
+
+    kind = "unknown"
+
+
 class ConfigError(UsageError):
     """A configuration is wrong: `what` says how.
 
@@ -197,6 +207,18 @@ class RefusedError(CorpusError):
 
 class NotAllowedError(RefusedError):
     """Refused to this caller: another account has the right to do it."""
+
+
+class CredentialError(NotAllowedError):
+    """No valid credential was presented."""
+
+    kind = "credential"
+
+
+class BusyError(RefusedError):
+    """Too many of a kind at once; later it can work."""
+
+    kind = "busy"
 
 
 class NoDaemonError(RefusedError):

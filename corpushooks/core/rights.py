@@ -39,13 +39,14 @@ class Accounts:
 class Rights:
     """The rights of a host whose daemon runs as `owner`, and whose group `group` may do everything.
 
-    `account` is that which ssh lets keys in as.
+    `account` is that which ssh lets keys in as, `web` that of the pages and the API: both have no rights by themselves.
     """
 
     owner: int
     group: str
     accounts: Accounts
     account: str = ""
+    web: str = ""
 
     def everything(self, caller: Caller) -> bool:
         """Say whether a caller may do everything."""
@@ -74,9 +75,14 @@ class Rights:
         """Say whether a caller is the account that ssh lets keys in as."""
         return bool(self.account) and not self.is_own(caller.uid) and self.accounts.user(self.account) == caller.uid
 
+    def relays(self, caller: Caller) -> bool:
+        """Say whether a caller is an account that has no rights by itself, but relays those who have."""
+        relays_tokens = bool(self.web) and not self.is_own(caller.uid) and self.accounts.user(self.web) == caller.uid
+        return relays_tokens or self.is_account(caller)
+
     def _person(self, caller: Caller) -> bool:
-        """Say whether a caller is neither an application (it has a user NAME-user and a group NAME-grp) nor ssh's."""
-        if self.is_account(caller):
+        """Say whether a caller is neither an application (NAME-user with NAME-grp) nor an account that relays."""
+        if self.relays(caller):
             return False
         name = caller.name.removesuffix(USER)
         return name == caller.name or self.accounts.group(name + GROUP) is None

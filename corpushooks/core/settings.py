@@ -165,6 +165,7 @@ class Settings:
     )
     group: str = _key("corpus", GROUP, "The system group whose members may do everything.")
     account: str = _key("corpus", GROUP, "The account that ssh lets keys in as; it may nothing without one.")
+    web_account: str = _key("corpus-web", GROUP, "The account of `corpus web`; it has no rights without a token.")
     address: str | None = _key(
         None, ADDRESS, "What people call this host in ssh, a name or name:port; null is its own name."
     )

@@ -24,7 +24,7 @@ import structlog
 
 from corpushooks import tree
 from corpushooks.admin import rebuild
-from corpushooks.core.errors import CorpusError, NotAllowedError, RefusedError
+from corpushooks.core.errors import BusyError, CorpusError, NotAllowedError
 from corpushooks.core.hints import Hint, command
 from corpushooks.core.rights import Rights
 from corpushooks.core.text import clean, one_line
@@ -80,7 +80,7 @@ class Daemon:
         self.watches = Watches(self.site, self.lanes)
         self.pulse = Pulse(self.site, self.lanes.works_in)
         settings = self.site.settings
-        self.rights = Rights(os.geteuid(), settings.group, accounts(), settings.account)
+        self.rights = Rights(os.geteuid(), settings.group, accounts(), settings.account, settings.web_account)
 
     def serve(self) -> None:
         """Answer until told to stop or, embedded, until nobody has needed us for a while."""
@@ -163,7 +163,7 @@ class Daemon:
             if self.semaphores.take(connection.uid, own=self.rights.is_own(connection.uid)):
                 threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
                 return
-            self._refuse(connection, RefusedError("too many connections at once", hint=WAIT))
+            self._refuse(connection, BusyError("too many connections at once", hint=WAIT))
         except RuntimeError as exc:  # no thread is to be had: those who talk will give some back
             self.semaphores.leave(connection.uid, own=self.rights.is_own(connection.uid))
             structlog.get_logger().error("cannot answer", exc_info=exc)
@@ -201,13 +201,14 @@ class Daemon:
             self._unnoted += 1
         hint = clean(self.site.spell(exc.hint, ssh=connection.keyed or self.rights.is_account(connection.caller)))
         denied = {"denied": True} if isinstance(exc, NotAllowedError) else {}
-        connection.send(error=one_line(exc.message), hint=hint, code=exc.exit_code, **denied)
+        kind = {"kind": exc.kind} if exc.kind else {}
+        connection.send(error=one_line(exc.message), hint=hint, code=exc.exit_code, **denied, **kind)
 
     def _act(self, connection: Connection) -> None:
         """Hear a request and do what it asks for; who may do nothing is not even heard."""
         work = Work(self.lanes, self.watches, self.semaphores, self.turns)
         server = Server(self.site, self.rights, work)
-        if not self.rights.anything(connection.caller) and not self.rights.is_account(connection.caller):
+        if not (self.rights.anything(connection.caller) or self.rights.relays(connection.caller)):
             raise server.not_allowed()
         server.serve(connection, connection.read())
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from corpushooks.core import claims
 from corpushooks.core.deployment import ProjectRow
-from corpushooks.core.errors import UsageError
+from corpushooks.core.errors import UnknownError
 from corpushooks.core.hints import Advice, Spelling, command
 from corpushooks.core.project import Host, Project
 from corpushooks.core.settings import Settings, load
@@ -61,10 +61,10 @@ class Site:
         return Spelling(str(self.host.root) if self.host.embedded else "", address, self.by_ssh)(said)
 
     def known(self, name: str) -> ProjectRow:
-        """Return what the store says of a project; raise UsageError where there is none."""
+        """Return what the store says of a project; raise UnknownError where there is none."""
         row = self.history.project(self.host.project(name).name)
         if row is None:
-            raise UsageError(f"unknown project {name!r}", hint=command("init", name))
+            raise UnknownError(f"unknown project {name!r}", hint=command("init", name))
         return row
 
     def settings_of(self, row: ProjectRow, *, needs_sound: bool = True) -> Settings:

@@ -8,6 +8,7 @@ serving        judges who asks, and does what is asked; answers over the socket,
 call           one operation that is asked for
 pushes         what git's hook asks
 requests       deployments and all that has their log: ask for one, follow it, cancel it, set, watch, run
+tokens         tokens for the API
 hosting        keys, projects, freezes: what concerns the host
 acts           what is done for each kind of request; given to the lanes
 

@@ -39,7 +39,7 @@ class Call(Generic[Asked]):
 
     def spell(self, advice: Advice) -> str:
         """Return advice as the caller types it."""
-        return self.site.spell(advice, ssh=self.principal.key is not None)
+        return self.site.spell(advice, ssh=bool(self.principal.ssh_key))
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,14 @@ from corpushooks.reports.app_log import Line, Wanted
 from corpushooks.screen import view
 from corpushooks.screen.rows import heartbeat
 from corpushooks.store import lease, log
+from corpushooks.system.patience import endless
 
 TICK = 1.0  # seconds between the lines that -o progress rewrites
 PARCEL = 1 << 18  # characters of lines in one message
 MESSAGE = 2 << 20  # bytes of an event in one message,
 LIMITS = ((1 << 16, 1000), (1 << 12, 200), (200, 100))  # and how much is kept of the texts and lists of a longer one
 HEARTBEAT = 15.0  # seconds of silence after which a follower is told that work goes on
-AGAIN = 5.0  # seconds after which who follows an application is judged again: a key can be revoked
+AGAIN = 5.0  # seconds after which whoever follows is judged again
 BEAT = 1.0  # seconds between signs of life to who follows an application: with each, its end sees whether it is needed
 
 
@@ -41,16 +42,17 @@ def follow(
     quiet: bool = False,
     progress: bool = False,
     typed: bool = False,
+    still: Callable[[], object] = endless,
 ) -> Deployment:
     """Feed what is said of a deployment until its outcome is; return it with its outcome.
 
     With `progress` there is a terminal that can rewrite a line; `typed` gives events beside their lines, and nothing
-    that is not in the log.
+    that is not in the log. `still` raises where the caller can no longer read it.
     """
     site = lanes.site
     path = site.host.project(deployment.project).log_file(deployment.number)
     shown, read = screen.Screen(whole), 0  # from the first event on: those before `offset` count
-    waiting, silent = "", time.monotonic()
+    waiting, silent, again = "", time.monotonic(), Again(still)
     next(log.read(path, offset), None)  # one that is none is refused
     while True:
         now = site.history.deployment(deployment.project, deployment.number)
@@ -63,6 +65,7 @@ def follow(
         if now.ended:  # the last line was read on an earlier connection
             return now
         connection.check()
+        again.check()
         waiting = "" if typed else _say_waiting(lanes, connection, deployment, waiting)
         if not (quiet or typed) and time.monotonic() - silent > (TICK if progress else HEARTBEAT):
             silent = time.monotonic()
@@ -112,6 +115,20 @@ def _less(value: Any, characters: int, items: int) -> Any:
 
 
 @dataclass
+class Again:
+    """Judges whoever follows anew, every few seconds: a key can be revoked."""
+
+    still: Callable[[], object]
+    _judged: float = field(default_factory=time.monotonic)
+
+    def check(self) -> None:
+        """Raise what `still` raises."""
+        if time.monotonic() - self._judged > AGAIN:
+            self._judged = time.monotonic()
+            self.still()
+
+
+@dataclass
 class Feed:
     """Who reads what an application writes. One that comes again, to the next daemon, goes on from the time we said."""
 
@@ -124,7 +141,10 @@ class Feed:
     notes: int = 0
     _newest: int = field(default_factory=lambda: int(time.time() * 1e6))
     _said: float = field(default_factory=time.monotonic)
-    _judged: float = field(default_factory=time.monotonic)
+    _again: Again = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._again = Again(self.still)
 
     def tell(self, line: Line) -> None:
         """Send a line, or a note."""
@@ -145,9 +165,7 @@ class Feed:
         if time.monotonic() - self._said > BEAT:
             self._said = time.monotonic()
             self.connection.send(offset=self._newest)
-        if time.monotonic() - self._judged > AGAIN:
-            self._judged = time.monotonic()
-            self.still()
+        self._again.check()
 
 
 def _wait_for_more(lanes: Lanes, deployment: Deployment, offset: int) -> None:

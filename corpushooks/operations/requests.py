@@ -26,7 +26,7 @@ def signed(call: Conversation[asks.Push] | Conversation[asks.OfRequest] | Assign
     principal, admin = call.principal, call.principal.admin(call.row.name)
     if request.insist and not admin:
         raise RefusedError("only root, the host's group and admin keys can insist", hint="leave out insist")
-    key, insist = principal.key.name if principal.key else "", (request.force or request.insist) and admin
+    key, insist = principal.ssh_key, (request.force or request.insist) and admin
     holds = request.confirm or call.site.settings_of(call.row).confirm
     connection = came_by(call.connection.pid) if holds else ""
     return replace(request, who=principal.who, key=key, insist=insist, connection=connection)
@@ -129,9 +129,7 @@ def assign(call: Assigning) -> None:
     request = signed(call, Request(repo="pillar", via="set", token=asked.token, progress=asked.progress))
     if deploys:
         call.check_frozen(request)
-    ask = setting.Call(
-        call.work.lanes, call.connection, request, change, call.still, ssh=call.principal.key is not None
-    )
+    ask = setting.Call(call.work.lanes, call.connection, request, change, call.still, ssh=bool(call.principal.ssh_key))
     result = ask.answer(row.name, call.enqueue if deploys else None, call.work.turns)
     call.connection.send(result=result)
 
@@ -171,7 +169,7 @@ def log(call: Conversation[asks.Follow]) -> None:
     with naming(site, [row]):
         inspection.check_log(site.host.project(row.name), deployment)
     deployment = follow(call.work.lanes, call.connection, deployment, asked.offset,
-        whole=asked.whole, progress=asked.progress, typed=asked.events,
+        whole=asked.whole, progress=asked.progress, typed=asked.events, still=call.still,
     )  # fmt: skip
     call.connection.send(result=deployment.as_json())
 
@@ -208,7 +206,6 @@ def application_log(call: Conversation[asks.AppLog]) -> None:
 def run(call: Conversation[asks.Run]) -> None:
     """Run a command as the application of a project, while the caller stays and may."""
     call.still()
-    key = call.principal.key
-    caller = running.Caller(call.principal.who, key.name if key else "", call.still)
+    caller = running.Caller(call.principal.who, call.principal.ssh_key, call.still)
     with call.work.semaphores.of_command(call.site.settings.max_commands):
         running.run(call.site, call.connection, call.row, running.wanted(call.asked), caller)

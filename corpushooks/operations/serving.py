@@ -10,12 +10,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from corpushooks.access.authentication import Authentication
+from corpushooks.access.keys import Key
 from corpushooks.access.principal import Principal
 from corpushooks.core.deployment import ProjectRow
 from corpushooks.core.errors import NotAllowedError, RefusedError
 from corpushooks.core.rights import ADMIN, HOST, Caller, Rights
 from corpushooks.host.site import Site
-from corpushooks.operations import hosting, pushes, requests
+from corpushooks.operations import hosting, pushes, requests, tokens
 from corpushooks.operations.call import Call, Conversation, Work
 from corpushooks.operations.table import (
     CALLER,
@@ -60,6 +61,9 @@ DOES: Mapping[str, Callable[[Call[Any]], Report]] = {  # what is done at once
     "key set": hosting.key_set,
     "key remove": hosting.key_remove,
     "key test": hosting.key_test,
+    "token list": tokens.list_,
+    "token add": tokens.add,
+    "token revoke": tokens.revoke,
 }
 TALKS: Mapping[str, Callable[[Conversation[Any]], None]] = {  # what goes on for a while, and is heard meanwhile
     "push": pushes.push,
@@ -81,6 +85,10 @@ TALKS: Mapping[str, Callable[[Conversation[Any]], None]] = {  # what goes on for
     "confirm": requests.confirm,
     "run": requests.run,
 }
+
+
+def _named(key: Key) -> str:
+    return f"the {'token' if key.is_token else 'key'} {key.name}"
 
 
 def _secrets(call: Call[Any]) -> bool:
@@ -129,10 +137,10 @@ class Server:
         if operation.about == CALLER:
             connection.send(result=self._of_caller(operation, connection, asked))
             return
-        principal = self._authentication.principal(connection, asked.admission)
-        if principal.key is None and not self.rights.anything(principal.caller):  # the account of ssh, by itself
+        principal = self._authentication.principal(connection, asked)
+        if principal.key is None and not self.rights.anything(principal.caller):  # an account that relays, by itself
             raise self.not_allowed()
-        with self.work.semaphores.of_key(principal.key.name) if principal.key else nullcontext():
+        with self.work.semaphores.of_key(_named(principal.key)) if principal.key else nullcontext():
             self._answer(operation, principal, connection, asked)
 
     @property
@@ -143,6 +151,8 @@ class Server:
         if operation.name == "admit":
             wanted = asked.typed(operation.asks)
             return {**self._authentication.admit(connection, wanted), **pushes.paths(self.site.host, wanted)}
+        if operation.name == "whoami":
+            return tokens.whoami(self._authentication.principal(connection, asked))
         return {"pid": os.getpid(), "busy": self.work.lanes.busy()}
 
     def _answer(self, operation: Operation, principal: Principal, connection: Connection, asked: Asked) -> None:
@@ -151,7 +161,7 @@ class Server:
 
         def still() -> object:
             """Judge the caller anew: a key can be revoked meanwhile, and a project removed."""
-            again = self._authentication.principal(connection, asked.admission)
+            again = self._authentication.principal(connection, asked)
             return self._judged(operation, again, getattr(given, "project", ""))
 
         if operation.name in TALKS:

@@ -72,6 +72,7 @@ OPERATIONS: Mapping[str, Operation] = {
         # the connection
         Operation("ping", "", "Nothing", "Daemon", "whether the daemon answers", CALLER),
         Operation("admit", "", "Admit", "Admitted", "let a session of ssh in", CALLER),
+        Operation("whoami", "", "Nothing", "Whoami", "who asks, and their rights", CALLER),
         # what git's hook asks
         Operation("push", PUSH, "Push", "Nothing", "judge a push, and deploy it"),
         # look
@@ -410,6 +411,42 @@ OPERATIONS: Mapping[str, Operation] = {
             HOST_ITSELF,
             BOTH,
             Word((("NAME", words.CALLED), words.A_PROJECT), 2, _flags()),
+        ),
+        Operation(
+            "token list",
+            HOST,
+            "Nothing",
+            "Token",
+            "list the tokens of the API",
+            HOST_ITSELF,
+            BOTH,
+            Word((), 0, _flags()),
+            several=True,
+        ),
+        Operation(
+            "token add",
+            HOST,
+            "TokenAdd",
+            "NewToken",
+            "make a token for the API; it is shown once",
+            HOST_ITSELF,
+            BOTH,
+            Word(
+                (("NAME", words.CALLED),),
+                1,
+                _flags("--read", "--push", "--admin", "--host"),
+                values={flag: words.OF_KEY[flag] for flag in ("--project", "--expires")},
+            ),
+        ),
+        Operation(
+            "token revoke",
+            HOST,
+            "OfToken",
+            "Token",
+            "revoke a token; its running deployments continue",
+            HOST_ITSELF,
+            BOTH,
+            Word((("NAME", words.CALLED),), 1, _flags()),
         ),
     )
 }

@@ -20,7 +20,8 @@ ANSWERS = {  # the fields of an answer, and their types
     "error": str,  # or what went wrong,
     "hint": str,  # what helps,
     "code": int,  # the exit code,
-    "denied": bool,  # and whether it is for want of rights
+    "denied": bool,  # whether it is for want of rights,
+    "kind": str,  # and which error it is, where callers need to know more
 }
 
 

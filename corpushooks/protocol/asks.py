@@ -283,6 +283,23 @@ class KeyTest(OfKey):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TokenAdd:
+    """The name of a token, and its rights."""
+
+    name: str
+    right: str = "read"
+    projects: tuple[str, ...] = ()  # none: all
+    expires: str = ""  # a day, or 90d
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfToken:
+    """One token."""
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Init:
     """A project to make or to repair. What is not given stays as it is, or is as the settings say."""
 

@@ -12,7 +12,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from corpushooks.core.errors import BrokenError, CorpusError, NoDaemonError, NotAllowedError, RefusedError, UsageError
+from corpushooks.core.errors import (
+    BrokenError,
+    BusyError,
+    CorpusError,
+    CredentialError,
+    NoDaemonError,
+    NotAllowedError,
+    RefusedError,
+    UnknownError,
+    UsageError,
+)
 from corpushooks.core.hints import Advice, command
 from corpushooks.core.project import Host
 from corpushooks.protocol.answers import VERSION, request, understood
@@ -29,6 +39,7 @@ UNITS = (  # under a host's root: where `corpus setup` was, or the package of De
 )
 RESTART = "on the host, restart the daemon: systemctl restart corpushooks"
 PATIENCE = 20  # connections that may end without a word
+KINDS: dict[str, type[CorpusError]] = {each.kind: each for each in (CredentialError, UnknownError, BusyError)}
 ERRORS = {2: UsageError, 3: RefusedError, 4: BrokenError}
 
 Say = Callable[[str], None]
@@ -192,6 +203,7 @@ def conversation(host: Host, name: str, asked: Any) -> Iterator[tuple[socket.soc
 def _complaint(said: dict[str, Any]) -> CorpusError:
     """Return the error that the daemon answered."""
     kind = NotAllowedError if said.get("denied") else ERRORS.get(said.get("code", 0), CorpusError)
+    kind = KINDS.get(said.get("kind", ""), kind)
     return kind(said["error"], said.get("hint", ""))
 
 

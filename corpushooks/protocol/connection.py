@@ -20,7 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from corpushooks.core.errors import RefusedError, UsageError
+from corpushooks.core.errors import BusyError, RefusedError, UsageError
 from corpushooks.core.rights import Accounts, Caller
 from corpushooks.protocol.answers import VERSION
 from corpushooks.protocol.messages import Asked, not_understood
@@ -55,7 +55,7 @@ class Semaphores:
     own: int = 256  # for root, and as many for whom the daemon runs as
     each: int = 128  # for any other uid
     others: int = 192  # for all the others together
-    key: int = 32  # for one ssh key, since all of them share a uid
+    key: int = 32  # for one ssh key or token, since all of them share a uid
     commands: int = 0  # that run now
     _taken: Counter[int] = field(default_factory=Counter)
     _keys: Counter[str] = field(default_factory=Counter)
@@ -77,10 +77,10 @@ class Semaphores:
 
     @contextmanager
     def of_key(self, name: str) -> Iterator[None]:
-        """Count a connection as one of a key meanwhile; raise RefusedError where that has too many."""
+        """Count a connection as one of a key or token meanwhile; raise BusyError where that has too many."""
         with self._lock:
             if self._keys[name] >= self.key:
-                raise RefusedError(f"too many connections at once with the key {name}", hint=WAIT)
+                raise BusyError(f"too many connections at once with {name}", hint=WAIT)
             self._keys[name] += 1
         try:
             yield
@@ -91,10 +91,10 @@ class Semaphores:
 
     @contextmanager
     def of_command(self, limit: int) -> Iterator[None]:
-        """Count a command that runs meanwhile; raise RefusedError where there are too many."""
+        """Count a command that runs meanwhile; raise BusyError where there are too many."""
         with self._lock:
             if self.commands >= limit:
-                raise RefusedError(f"too many commands at once: {limit} (max_commands)", hint=WAIT)
+                raise BusyError(f"too many commands at once: {limit} (max_commands)", hint=WAIT)
             self.commands += 1
         try:
             yield

@@ -349,6 +349,35 @@ class Rights:
     host: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class Token:
+    """A token of the API, without its text."""
+
+    name: str
+    right: str
+    projects: list[str]
+    expires: float | None
+    added: float
+    by: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewToken(Token):
+    """A token that was made, and its text, which is shown once."""
+
+    token: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Whoami:
+    """Who asks, what they may as people read it, and when that ends."""
+
+    who: str
+    may: str
+    rights: list[Grant]
+    expires: float | None
+
+
 def keys(kind: type[Any]) -> dict[str, str]:
     """Return the keys of what is given, each with its type as it is written here."""
     return {each.metadata.get("key", each.name): str(each.type) for each in fields(kind)}

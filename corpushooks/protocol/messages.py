@@ -39,6 +39,13 @@ class Asked:
         """What shows that sshd let the caller in, or nothing."""
         return str(self._checked("admission", self.values.get("admission", ""), raw=False, long=False, kind=str))
 
+    @property
+    def bearer(self) -> str | None:
+        """The token that is presented, which may be empty; None: the caller is its account, or an admission."""
+        if "bearer" not in self.values:
+            return None
+        return str(self._checked("bearer", self.values["bearer"], raw=False, long=False, kind=str))
+
     def check_version(self) -> None:
         """Raise RefusedError for a caller that is newer than we are, UsageError where its version is none."""
         version = self.values.get("v", 0)

@@ -28,7 +28,7 @@ from corpushooks.core.deployment import (
     Revision,
     newest_tried,
 )
-from corpushooks.core.errors import LostStoreError, NotAllowedError, StoreError, UsageError
+from corpushooks.core.errors import LostStoreError, NotAllowedError, StoreError, UnknownError, UsageError
 from corpushooks.core.hints import command
 from corpushooks.core.project import Host
 from corpushooks.store.database import HINT, UNREADABLE, files, is_ours
@@ -165,7 +165,7 @@ class History(Held):
         """Return one deployment; raise UsageError where there is none of that number."""
         rows = self._read("project = ? AND number = ?", project, number) if abs(number) < NUMBERS else []
         if not rows:
-            raise UsageError(f"{project} has no deployment {number}", hint=command("history", project))
+            raise UnknownError(f"{project} has no deployment {number}", hint=command("history", project))
         return rows[0]
 
     def deployments(self, project: str, limit: int = -1) -> list[Deployment]:

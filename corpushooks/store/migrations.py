@@ -171,8 +171,20 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
         "ALTER TABLE backup ADD COLUMN drilled REAL",
         "ALTER TABLE backup ADD COLUMN wrong TEXT NOT NULL DEFAULT ''",
     ),
+    # tokens for the API
+    11: (
+        """CREATE TABLE token (
+            name     TEXT PRIMARY KEY,
+            hash     TEXT NOT NULL UNIQUE,
+            right    TEXT NOT NULL,
+            projects TEXT NOT NULL DEFAULT '',    -- none named: all
+            expires  REAL,
+            added    REAL NOT NULL,
+            by       TEXT NOT NULL DEFAULT ''
+        ) STRICT""",
+    ),
 }
 VERSION = max(MIGRATIONS)
 TABLES = (  # what is worth saving
-    "project", "deployment", "journal", "child", "key", "freeze", "claim", "command", "vitals", "backup",
+    "project", "deployment", "journal", "child", "key", "freeze", "claim", "command", "vitals", "backup", "token",
 )  # fmt: skip

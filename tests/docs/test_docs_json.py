@@ -52,11 +52,16 @@ SHOWN = {  # section of the page: commands that print such a mapping, or a list 
     "corpus key add": ["key add jo KEY", "key set jo --read", "!key remove jo"],
     "corpus key list": ["!key add jo KEY", "key list", "key remove jo"],
     "corpus key test": ["!key add ann KEY", "key test ann hello", "!key remove ann"],
+    "corpus token add": ["token add ci", "!token revoke ci"],
+    "corpus token list": ["!token add ci", "token list", "token revoke ci"],
     "corpus freeze": ["freeze hello why", "!thaw hello"],
     "corpus thaw": ["!freeze hello why", "thaw hello"],
 }
 
-BESIDE = {"corpus key add": "corpus key list"}  # section -> that which has the rest of its keys
+BESIDE = {
+    "corpus key add": "corpus key list",
+    "corpus token add": "corpus token list",
+}  # section -> that which has the rest of its keys
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +106,8 @@ GIVEN = {  # section of the page -> what has its keys; those of another that it 
     "corpus metrics": (gives.Metrics, None), "corpus set": (gives.Stored, None), "corpus init": (gives.Made, None),
     "corpus remove": (gives.Removed, None), "corpus link": (gives.Linked, None),
     "corpus rename-branch": (gives.Renamed, None), "corpus key add": (gives.Changed, gives.Key),
-    "corpus key list": (gives.Key, None), "corpus key test": (gives.Rights, None),
+    "corpus key list": (gives.Key, None), "corpus token list": (gives.Token, None),
+    "corpus token add": (gives.NewToken, gives.Token), "corpus key test": (gives.Rights, None),
     "corpus freeze": (gives.Frozen, None),
     "corpus thaw": (gives.Thawed, None),
 }  # fmt: skip
@@ -127,7 +133,15 @@ def test_the_page_has_the_keys_that_are_given(section: str) -> None:
 
 
 def test_every_kind_of_answer_is_on_the_page() -> None:
-    small = {gives.Nothing, gives.Daemon, gives.Admitted, gives.Lines, gives.Ended, dict}  # not printed as they are
+    small = {
+        gives.Nothing,
+        gives.Daemon,
+        gives.Admitted,
+        gives.Whoami,
+        gives.Lines,
+        gives.Ended,
+        dict,
+    }  # not printed as they are
     assert {row.gives for row in OPERATIONS.values()} - small <= {kind for kind, _ in GIVEN.values()}
 
 
@@ -187,13 +201,15 @@ def test_every_command_that_reports_is_on_the_page() -> None:
         "history",
         "key remove",
         "key set",
+        "token revoke",
         "unset",
         "unlink",
     }  # told in others
     commands = dict(corpus.commands)
-    group = commands.pop("key")
-    assert isinstance(group, click.Group)
-    commands |= {f"key {name}": command for name, command in group.commands.items()}
+    for two in ("key", "token"):
+        group = commands.pop(two)
+        assert isinstance(group, click.Group)
+        commands |= {f"{two} {name}": command for name, command in group.commands.items()}
     reporting = {name for name, each in commands.items() if any("--json" in option.opts for option in each.params)}
     assert {f"corpus {name}" for name in reporting - deploying} <= set(sections())
 

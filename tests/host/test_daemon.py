@@ -264,6 +264,7 @@ def many_descriptors(count: int) -> Iterator[None]:
 
 TOO_MANY = {
     "v": VERSION, "error": "too many connections at once", "hint": "wait for some of them to end", "code": 3,
+    "kind": "busy",
 }  # fmt: skip
 
 

@@ -43,6 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {  # command -> its arguments, and who mu
     "check": ("hello", STORE), "doctor": ("", STORE), "init": ("hello", ADMIN), "link": ("hello", ADMIN),
     "unlink": ("hello", ADMIN), "rename-branch": ("hello master", ADMIN), "help": ("", OWN),
     "key add": ("jo KEY", ADMIN), "key set": ("jo --read", ADMIN), "key list": ("", ADMIN),
+    "token add": ("ci", ADMIN), "token list": ("", ADMIN), "token revoke": ("ci", ADMIN),
     "key test": ("jo hello", ADMIN), "key remove": ("jo", ADMIN), "freeze": ("hello why", ADMIN),
     "thaw": ("hello", ADMIN), "run": ("hello true", ADMIN),
     "open": ("hello", DAEMON), "app-log": ("hello", DAEMON), "restart": ("hello", DAEMON),

@@ -26,7 +26,7 @@ from tests.support.engines import FakeEngine
 from tests.support.hook_peers import NEW, OLD
 
 UIDS = {"root": 0, "anna": 61001, "bob": 61002, "hello-user": 61003, "other-user": 61004, "test-user": 61005,
-        "ssh": 61006}  # fmt: skip
+        "ssh": 61006, "web": 61007}  # fmt: skip
 
 
 GIDS = {
@@ -72,7 +72,7 @@ def serving(open_folder: Path) -> Iterator[server.Daemon]:
     for name in ("hello", "other"):
         history.add_project(name, "prod", "master")
     made = server.Daemon(Site(host, Settings(), history, FakeEngine()), connection.listen(host.socket))
-    made.rights = Rights(os.geteuid(), "corpus", ACCOUNTS, "ssh")
+    made.rights = Rights(os.geteuid(), "corpus", ACCOUNTS, "ssh", "web")
     thread = threading.Thread(target=made.serve)
     thread.start()
     yield made

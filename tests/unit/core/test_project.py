@@ -148,7 +148,7 @@ def test_each_error_has_an_exit_code_and_takes_a_hint() -> None:
         assert str(error("what", "do").hint) == "do"
     assert {name: code for name, code in seen if code != 1} == {
         "UsageError": 2, "ConfigError": 2, "RefusedError": 3, "NotAllowedError": 3, "NoDaemonError": 3,
-        "BrokenError": 4,
+        "BrokenError": 4, "CredentialError": 3, "BusyError": 3, "UnknownError": 2,
     }  # fmt: skip
     drawn = errors.__doc__ or ""
     assert all(name in drawn for name, _ in seen)

@@ -55,6 +55,7 @@ env_defaults_win: true
 deploy_on_pillar_push: true
 watch: true
 account: git
+web_account: www
 authorized_keys: /var/lib/corpushooks/.ssh/authorized_keys
 address: deploy.example.org:2222
 enlarge: [lvextend, -L, +1G]
@@ -94,6 +95,7 @@ projects: {hello: {branch: main}}
         env_defaults_win=True,
         deploy_on_pillar_push=True,
         account="git",
+        web_account="www",
         authorized_keys=Path("/var/lib/corpushooks/.ssh/authorized_keys"),
         address="deploy.example.org:2222",
         watch=True,
