@@ -3,6 +3,7 @@
     interface   what an engine of backups can do, and what came of it     Engine, Copy, Kept, Start
     borg        the one that there is                                     Borg
     vault       the repository of a host, and its passphrase
+    standing    how old the backups of a project are, and what is overdue
     dumps       dumps of databases, each by the program of its server
     servers     servers of databases of our own, to try a dump
 

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 COLOURS = {
     "deployed": "green", "done": "green", "runs": "cyan", "waits": "cyan", "rolls back": "yellow",
     "rolled back": "red", "failed": "red", "refused": "yellow", "cancelled": "yellow", "broken": "bold red",
-    "BROKEN": "bold red", "last": "yellow", "last failure": "dim", "A": "green", "M": "yellow", "D": "red",
+    "BROKEN": "bold red", "backup OVERDUE": "bold red",
+    "drill OVERDUE": "bold red", "drill FAILED": "bold red",
+    "last": "yellow", "last failure": "dim", "A": "green", "M": "yellow", "D": "red",
     "+": "green", "~": "yellow", "-": "red",
 }  # fmt: skip
 

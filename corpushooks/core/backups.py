@@ -63,8 +63,8 @@ class Backup:
     prune: bool | None = setting(
         None, YES_NO, "Whether this host removes what is older; null: where the repository is a folder."
     )
-    overdue: float = setting(36, HOURS, "After how many hours doctor calls the newest backup of a project old.")
-    drill_overdue: float = setting(40, DAYS, "After how many days without a drill doctor says so.")
+    overdue: float = setting(36, HOURS, "After how many hours without a backup of a project it is overdue.")
+    drill_overdue: float = setting(40, DAYS, "After how many days without a drill that succeeded it is overdue.")
     check_overdue: float = setting(15, DAYS, "After how many days without a check of the repository doctor says so.")
     lock_wait: float = setting(600, SECONDS, "How long it waits for another that uses the repository.")
 

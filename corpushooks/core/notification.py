@@ -14,7 +14,8 @@ from corpushooks.core.text import one_line
 FAILURE, RECOVERY, SUCCESS, INIT, TEST = "failure", "recovery", "success", "init", "test"
 HELD = "held"  # until somebody confirms it
 UNHEALTHY, HEALTHY = "unhealthy", "healthy"  # between deployments
-EVENTS = (FAILURE, RECOVERY, SUCCESS, HELD, INIT, UNHEALTHY, HEALTHY)  # what `notify_on` may name
+OVERDUE = "overdue"  # a backup, or a drill
+EVENTS = (FAILURE, RECOVERY, SUCCESS, HELD, INIT, UNHEALTHY, HEALTHY, OVERDUE)  # what `notify_on` may name
 BUILT_IN = "built-in"
 SUBJECTS = {  # an event that is not here is a test
     FAILURE: "{outcome}: {project} ({environment}), deployment {number}",
@@ -24,6 +25,7 @@ SUBJECTS = {  # an event that is not here is a test
     INIT: "new project: {project} ({environment})",
     UNHEALTHY: "unhealthy: {project} ({environment})",
     HEALTHY: "healthy again: {project} ({environment})",
+    OVERDUE: "overdue: {outcome} of {project} ({environment})",
 }
 TEXT = """\
 {% block subject %}{{ subject }}{% endblock %}
@@ -53,6 +55,11 @@ Host:    {{ host }}
 {% if reason %}Reason:  {{ reason }}
 {% endif %}
 Nothing was rolled back. More: {{ command }}
+{% elif event == "overdue" -%}
+What: {{ what }}
+Host: {{ host }}
+
+Run it now: {{ command }}
 {% else -%}
 What:    {{ what }}
 Host:    {{ host }}

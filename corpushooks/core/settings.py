@@ -17,7 +17,7 @@ from corpushooks.core.backups import Backup, backup
 from corpushooks.core.directory import Directory, directory
 from corpushooks.core.errors import ConfigError, NotAllowedError, UsageError
 from corpushooks.core.hints import Hint, command
-from corpushooks.core.notification import EVENTS, FAILURE, HEALTHY, HELD, INIT, RECOVERY, UNHEALTHY
+from corpushooks.core.notification import EVENTS, FAILURE, HEALTHY, HELD, INIT, OVERDUE, RECOVERY, UNHEALTHY
 from corpushooks.core.project import check_branch, check_environment, check_name
 from corpushooks.core.schema import (
     BOOLEAN,
@@ -157,10 +157,10 @@ class Settings:
         (), URLS, "Who is notified: URLs as apprise has them. They may hold passwords, which nothing shows.", True
     )
     notify_on: tuple[str, ...] = _key(
-        (FAILURE, RECOVERY, HELD, INIT, UNHEALTHY, HEALTHY),
+        (FAILURE, RECOVERY, HELD, INIT, UNHEALTHY, HEALTHY, OVERDUE),
         HAPPENINGS,
         "Of what: failure, recovery (the first success after one), success, held (it waits for confirmation), init (a"
-        " new project), unhealthy and healthy (what health asks between deployments).",
+        " new project), unhealthy and healthy (what health asks between deployments), overdue (a backup or a drill).",
         True,
     )
     group: str = _key("corpus", GROUP, "The system group whose members may do everything.")

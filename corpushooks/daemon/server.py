@@ -28,6 +28,7 @@ from corpushooks.core.errors import BusyError, CorpusError, NotAllowedError
 from corpushooks.core.hints import Hint, command
 from corpushooks.core.rights import Rights
 from corpushooks.core.text import clean, one_line
+from corpushooks.daemon.overdue import Overdue
 from corpushooks.daemon.pulse import Pulse
 from corpushooks.deploy import pillars, recovery
 from corpushooks.deploy.lanes import Lanes, going_back
@@ -65,6 +66,7 @@ class Daemon:
     lanes: Lanes = field(init=False)
     watches: Watches = field(init=False)
     pulse: Pulse = field(init=False)
+    overdue: Overdue = field(init=False)
     left: bool = False  # whether deployments are left to the next daemon
     told: int = 0  # how often we were told to stop
     _watching: bool = False  # as the settings want it
@@ -79,6 +81,7 @@ class Daemon:
         self.lanes = Lanes(self.site, ACTS)
         self.watches = Watches(self.site, self.lanes)
         self.pulse = Pulse(self.site, self.lanes.works_in)
+        self.overdue = Overdue(self.site)
         settings = self.site.settings
         self.rights = Rights(os.geteuid(), settings.group, accounts(), settings.account, settings.web_account)
 
@@ -90,6 +93,7 @@ class Daemon:
         self.supervisor.say("READY=1")
         if not self.embedded:  # that one leaves after a while: who relies on being told must have one that stays
             self.pulse.start()
+            self.overdue.start()
         with self._bell:
             while not self._stop.is_set() and not self._idle():
                 self.supervisor.alive()  # said by who accepts: that another thread lives would say nothing
@@ -99,10 +103,12 @@ class Daemon:
         self.supervisor.say("STOPPING=1")
         self.listener.close()
         self.pulse.stop()
+        self.overdue.stop()
         if left := self.lanes.stop(self.site.settings.stop_timeout):
             structlog.get_logger().warning("left to the next daemon", projects=left)
             self.left = True
         self.pulse.wait()
+        self.overdue.wait()
 
     def _accept(self) -> None:
         """Let in who connects."""

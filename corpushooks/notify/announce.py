@@ -14,7 +14,18 @@ from corpushooks.access.keyring import Keyring
 from corpushooks.core.deployment import FAILURES, RELEASING, Deployment, ProjectRow, enabled
 from corpushooks.core.errors import CorpusError, LogError, UsageError
 from corpushooks.core.hints import command
-from corpushooks.core.notification import FAILURE, HEALTHY, HELD, INIT, RECOVERY, SUCCESS, TEST, UNHEALTHY, Notice
+from corpushooks.core.notification import (
+    FAILURE,
+    HEALTHY,
+    HELD,
+    INIT,
+    OVERDUE,
+    RECOVERY,
+    SUCCESS,
+    TEST,
+    UNHEALTHY,
+    Notice,
+)
 from corpushooks.core.project import Host, Project
 from corpushooks.core.rights import PUSH
 from corpushooks.core.settings import Settings
@@ -148,6 +159,22 @@ def health(site: Site, found: Vital) -> str:
         event=event, host=_host(settings), project=row.name, environment=row.environment, number=row.live or 0,
         outcome=event, what=f"deployment {row.live} {failed if found.reason else 'answers its health checks again'}",
         reason=found.reason, command=site.spell(command("status", row.name)), branch=row.branch,
+    )  # fmt: skip
+    try:
+        return _lacking() or _sent(site.host, pack(settings, site.host.project(row.name), said))
+    except CorpusError as exc:
+        return exc.message
+
+
+def overdue(site: Site, row: ProjectRow, what: str, last: float | None) -> str:
+    """Tell that a backup or a drill is overdue, and when the last was; return what was in the way, or nothing."""
+    settings = site.settings.sound(row.name)
+    if not settings.notify or OVERDUE not in settings.notify_on:
+        return ""
+    when = f"the last {what} that succeeded was {view.ago(time.time() - last)} ago" if last else f"no {what} succeeded"
+    said = Notice(
+        event=OVERDUE, host=_host(settings), project=row.name, environment=row.environment, number=row.live or 0,
+        outcome=what, what=when, command=site.spell(command(what, row.name)), branch=row.branch,
     )  # fmt: skip
     try:
         return _lacking() or _sent(site.host, pack(settings, site.host.project(row.name), said))

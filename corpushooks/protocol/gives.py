@@ -98,6 +98,16 @@ class Health:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How the backups of a project are."""
+
+    at: float | None
+    proved: float | None
+    wrong: str
+    overdue: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Fault:
     """What is wrong, and the command that repairs it."""
 
@@ -129,6 +139,7 @@ class Status:
     last_failure: Deployment | None
     drift: list[str] | None
     health: Health | None
+    backup: Standing | None
     faults: list[Fault]
     code_url: str | None = None
     pillar_url: str | None = None

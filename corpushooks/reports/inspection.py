@@ -11,6 +11,7 @@ from typing import Any
 
 from corpushooks import git
 from corpushooks import tree as trees
+from corpushooks.backup import standing
 from corpushooks.core.deployment import DEPLOYING, HELD, Deployment, ProjectRow, Request
 from corpushooks.core.errors import CorpusError, Fault, GitError, LogError, SaltError
 from corpushooks.core.hints import Advice, Hint, command
@@ -27,6 +28,7 @@ from corpushooks.release.release import Release, Unheard
 from corpushooks.salt import Session
 from corpushooks.screen import view
 from corpushooks.store import lease
+from corpushooks.store.kept import Backups
 
 
 def faults(site: Site, row: ProjectRow) -> list[Fault]:
@@ -68,6 +70,7 @@ def status(site: Site, row: ProjectRow, spell: Callable[[Advice], str]) -> gives
         last_failure=_shown(failed),
         drift=drift,
         health=_health(site, row),
+        backup=_backup(site, row),
         faults=[gives.Fault(what=each.what, repair=spell(each.repair)) for each in found],
     )
 
@@ -98,6 +101,15 @@ def _health(site: Site, row: ProjectRow) -> gives.Health | None:
     if not found or not site.settings.sound(row.name).health_every or row.broken or row.tree_code != row.code:
         return None
     return gives.Health(state=found.state, since=found.since, times=found.times, reason=found.reason)
+
+
+def _backup(site: Site, row: ProjectRow) -> gives.Standing | None:
+    """Return how the backups of a project are; None where this host keeps none."""
+    kept = site.settings.backup
+    if kept is None:
+        return None
+    found = standing.of_project(site.host, kept, row, Backups(site.history).of(row.name))
+    return gives.Standing(at=found.at, proved=found.proved, wrong=found.wrong, overdue=list(found.overdue))
 
 
 def _branch(project: Project, row: ProjectRow) -> str | None:

@@ -110,6 +110,7 @@ def status(found: Mapping[str, Any], now: float) -> list[Advice]:
         lines.append(f"    project/ was changed since: {', '.join(map(shown, drift[:3]))}{more}")
     lines += [_open(one, now) for one in found["open"]]
     lines += [f"    {_health(found['health'], now)}"] if found["health"] else []
+    lines += _backup(found, now)
     lines += [f"    wrong: {fault['what']}; {fault['repair']}" for fault in found["faults"]]
     return [*lines, *_last(found, now)]
 
@@ -128,6 +129,20 @@ def _health(found: Mapping[str, Any], now: float) -> str:
     times = f"{'over ' if found['times'] > 8 else ''}{count(found['times'], 'time')}"
     more = f" ({times}): {found['reason']}" if found["times"] else ""
     return f"{found['state']} for {ago(now - found['since'])}{more}"
+
+
+def _backup(found: Mapping[str, Any], now: float) -> list[Advice]:
+    """Say how old the newest backup is and when one was last proved to come back; of a host that keeps none nothing."""
+    one, name = found.get("backup"), found["project"]  # an older daemon says nothing
+    if not one:
+        return []
+    made = f"{ago(now - one['at'])} ago" if one["at"] else "none"
+    proved = f"{ago(now - one['proved'])} ago" if one["proved"] else "never"
+    said = {"backup": f"the newest: {made}", "drill": f"the last that succeeded: {proved}"}
+    lines: list[Advice] = [Hint(f"    {what} OVERDUE: {said[what]}; ", command(what, name)) for what in one["overdue"]]
+    if one["wrong"]:
+        lines.append(Hint(f"    drill FAILED: {one['wrong']}; ", command("drill", name)))
+    return lines or [f"    backup: {made}, drill: {proved}"]
 
 
 def _last(found: Mapping[str, Any], now: float) -> list[str]:

@@ -106,6 +106,7 @@ class History(Held):
             db.execute("DELETE FROM freeze WHERE project = ?", (name,))
             db.execute("DELETE FROM claim WHERE project = ?", (name,))
             db.execute("DELETE FROM vitals WHERE project = ?", (name,))
+            db.execute("DELETE FROM overdue WHERE project = ?", (name,))
             if purge:
                 for table in ("deployment", "journal", "child", "command"):
                     db.execute(f"DELETE FROM {table} WHERE project = ?", (name,))

@@ -60,6 +60,16 @@ class Backups:
         with self.store.change() as db:
             db.execute("UPDATE backup SET drilled = ?, wrong = ? WHERE name = ?", (at, wrong, name))
 
+    def overdue(self, project: str) -> set[str]:
+        """Return of what people were told that it is overdue in a project."""
+        return {row["what"] for row in self.store.rows("SELECT what FROM overdue WHERE project = ?", project)}
+
+    def note_overdue(self, project: str, told: Collection[str]) -> None:
+        """Record of what people were told; of anything else they are told again once it is overdue."""
+        with self.store.change() as db:
+            db.execute("DELETE FROM overdue WHERE project = ?", (project,))
+            db.executemany("INSERT INTO overdue (project, what) VALUES (?, ?)", [(project, what) for what in told])
+
     def forget(self, names: Collection[str]) -> None:
         """Forget backups that are no longer in the repository."""
         with self.store.change() as db:

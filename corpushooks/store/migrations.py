@@ -183,8 +183,17 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
             by       TEXT NOT NULL DEFAULT ''
         ) STRICT""",
     ),
+    # of which overdue backups and drills people were told
+    12: (
+        """CREATE TABLE overdue (
+            project TEXT NOT NULL,
+            what    TEXT NOT NULL,               -- backup or drill
+            PRIMARY KEY (project, what)
+        ) STRICT""",
+    ),
 }
 VERSION = max(MIGRATIONS)
 TABLES = (  # what is worth saving
     "project", "deployment", "journal", "child", "key", "freeze", "claim", "command", "vitals", "backup", "token",
+    "overdue",
 )  # fmt: skip

@@ -57,7 +57,7 @@ def test_times_are_read_from_the_rows_of_older_logs() -> None:
 QUIET = gives.Status(
     project="hello", environment="prod", branch="master", live=None, since=None, by=None, commit=None, branch_at=None,
     branch_moved=False, tree=None, pillar=None, pillar_ahead=False, broken=None, frozen=None, open=[], last=None,
-    last_deployment=None, last_failure=None, drift=[], health=None, faults=[],
+    last_deployment=None, last_failure=None, drift=[], health=None, backup=None, faults=[],
 )  # fmt: skip
 
 

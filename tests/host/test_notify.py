@@ -355,7 +355,8 @@ def test_a_subject_is_one_line_and_every_event_has_a_text() -> None:
         ),
         (
             "notify_on: [never]",
-            "F: notify_on: expected a list of failure, recovery, success, held, init, unhealthy, healthy, got a list",
+            "F: notify_on: expected a list of failure, recovery, success, held, init, unhealthy, healthy, overdue, got"
+            " a list",
         ),
     ],
 )

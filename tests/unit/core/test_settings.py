@@ -32,7 +32,10 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert (given.keep_archives, given.reserve, given.max_parallel) == (3, 64, 4)
     assert (given.idle_timeout, given.step_timeout, given.timeout) == (300, 3600, 7200)
     assert (given.rollback, given.rollback_install, given.group) == ("on_failure", True, "corpus")
-    assert (given.notify, given.notify_on) == ((), ("failure", "recovery", "held", "init", "unhealthy", "healthy"))
+    assert (given.notify, given.notify_on) == (
+        (),
+        ("failure", "recovery", "held", "init", "unhealthy", "healthy", "overdue"),
+    )
     assert (given.health_every, given.health_failures) == (60, 3)
     assert (given.env_defaults_win, given.deploy_on_pillar_push) == (False, False)
     assert (given.minion, given.projects, given.secret_pillar) == ({}, {}, False)

@@ -103,9 +103,26 @@ FOUND: dict[str, Any] = {
     "branch": "master", "branch_at": TWO, "branch_moved": False,
     "pillar_ahead": False, "open": [], "last": {"state": "deployed", "number": 42, "reason": ""},
     "since": 1000.0, "by": "alice", "frozen": None, "drift": [], "faults": [], "last_deployment": None,
-    "health": None,
+    "health": None, "backup": None,
     "last_failure": {"number": 40, "decided": 400.0, "queued": 300.0, "reason": "why not"},
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("backup", "said"),
+    [
+        ({"at": 1000.0, "proved": None, "wrong": "", "overdue": []}, ["    backup: 1 h ago, drill: never"]),
+        ({"at": None, "proved": None, "wrong": "", "overdue": ["backup", "drill"]},
+         ["    backup OVERDUE: the newest: none; corpus backup hello",
+          "    drill OVERDUE: the last that succeeded: never; corpus drill hello"]),
+        ({"at": 1000.0, "proved": 4000.0, "wrong": "data/a: it is gone", "overdue": ["backup"]},
+         ["    backup OVERDUE: the newest: 1 h ago; corpus backup hello",
+          "    drill FAILED: data/a: it is gone; corpus drill hello"]),
+    ],
+)  # fmt: skip
+def test_status_says_how_old_backups_are(backup: dict[str, Any], said: list[str]) -> None:
+    found = view.status({**FOUND, "backup": backup, "last_failure": None}, 4600.0)
+    assert [str(line) for line in found[1:]] == said
 
 
 def test_status() -> None:

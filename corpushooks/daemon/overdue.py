@@ -1,0 +1,72 @@
+"""Sees when a backup or a drill is overdue, and tells people once. A timer that does not run cannot tell them."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+import structlog
+
+from corpushooks.backup import standing
+from corpushooks.core.backups import Backup
+from corpushooks.core.deployment import ProjectRow
+from corpushooks.host.site import Site
+from corpushooks.notify import announce
+from corpushooks.store.kept import Backups
+
+EVERY = 600.0  # seconds between two looks; also until the first: after a boot the timers make up for what they missed
+LEAST = 0.1
+GRACE = 5.0
+
+
+@dataclass
+class Overdue:
+    """A thread that looks after the backups of all projects."""
+
+    site: Site
+    _said: str = ""  # what went wrong last: it is tried again, and said once
+    _thread: threading.Thread | None = None
+    _over: threading.Event = field(default_factory=threading.Event)
+
+    def start(self) -> None:
+        """Begin, where this host keeps backups."""
+        if self.site.settings.backup:
+            self._thread = threading.Thread(target=self._work, args=(self.site.settings.backup,), daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._over.set()
+
+    def wait(self) -> None:
+        """Wait a moment until the last look is over: it holds the store open."""
+        if self._thread:
+            self._thread.join(GRACE)
+
+    def _work(self, kept: Backup) -> None:
+        shortest = min(kept.overdue * standing.HOUR, kept.drill_overdue * standing.DAY)
+        while not self._over.wait(max(LEAST, min(EVERY, shortest))):
+            try:
+                self.look(kept)
+                self._said = ""
+            except Exception as exc:  # the edge of a thread
+                if self._said != str(exc):
+                    self._said = str(exc)
+                    structlog.get_logger().error("backups cannot be looked after", exc_info=exc)
+
+    def look(self, kept: Backup) -> None:
+        """Tell people of what is overdue by now; forget what no longer is."""
+        rows = Backups(self.site.history)
+        for row in self.site.history.projects():
+            found = standing.of_project(self.site.host, kept, row, rows.of(row.name))
+            told = rows.overdue(row.name)
+            for what in found.overdue:
+                if what not in told:
+                    self._tell(row, what, found)
+            if set(found.overdue) != told:
+                rows.note_overdue(row.name, found.overdue)
+
+    def _tell(self, row: ProjectRow, what: str, found: standing.Standing) -> None:
+        self.site.event("overdue", {"project": row.name, "what": what})
+        if problem := announce.overdue(self.site, row, what, found.at if what == standing.BACKUP else found.proved):
+            structlog.get_logger().warning("not notified", project=row.name, error=problem)
