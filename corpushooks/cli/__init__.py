@@ -1,6 +1,7 @@
 """The command `corpus`: parse, ask, print, exit. Nothing else in the package prints or exits.
 
 main          the command itself, and its errors
+commands      which file has which command
 deployments   ask for one, or for its end            deploy, rollback, watch, task, repair, cancel
 looking       look, and change nothing               status, history, log, diff, config, doctor, …
 backups       keep data, and bring it back           backup, backups, drill, restore

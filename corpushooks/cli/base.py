@@ -10,28 +10,26 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from corpushooks.admin import rebuild
-from corpushooks.cli import tables
 from corpushooks.core import project
-from corpushooks.core.deployment import ProjectRow, state_of
+from corpushooks.core.deployment import MARK, ProjectRow, state_of
 from corpushooks.core.errors import CorpusError, Fault, NoDaemonError, NotAllowedError, RefusedError, UsageError
 from corpushooks.core.hints import Advice, Hint, command
 from corpushooks.core.settings import Settings, load
 from corpushooks.core.text import whole
-from corpushooks.deploy.run import MARK
-from corpushooks.host.site import Site, open_site
-from corpushooks.operations import serving
 from corpushooks.operations.ssh_commands import can_ask
 from corpushooks.operations.table import HOST_ITSELF, OPERATIONS
 from corpushooks.protocol import client
-from corpushooks.reports.reports import Report
+from corpushooks.reports.report import Report
 from corpushooks.screen import view
 from corpushooks.store.database import is_ours
 from corpushooks.store.history import History, open_store
+
+if TYPE_CHECKING:
+    from corpushooks.host.site import Site
 
 UNDEPLOYED = frozenset({"stored", "unchanged"})  # what `set` can come to beside the states of a deployment
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -52,6 +50,8 @@ class Context:
         with suppress(PermissionError):  # to open the store says so
             if not self.host.store.exists() and not self.host.projects_dir.exists():
                 raise UsageError(f"no project was ever made under {self.host.root}", hint=command("init", "NAME"))
+        from corpushooks.admin import rebuild  # here and below: what is only asked for help needs none of it
+
         history = open_store(self.host)
         try:
             rebuild.check(self.host, history)
@@ -61,6 +61,8 @@ class Context:
         return history
 
     def site(self) -> Site:
+        from corpushooks.host.site import open_site
+
         self.history().close()
         return open_site(self.host, can_ask)
 
@@ -92,6 +94,9 @@ class Context:
             found = client.ask(self.host, name, asked, click.echo)
             faults = tuple(Fault(**each) for each in found["warnings"])
             return Report(found["value"], found["lines"], faults, found["hint"])
+        from corpushooks.host.site import open_site
+        from corpushooks.operations import serving
+
         operation = OPERATIONS[name]
         if operation.about != HOST_ITSELF and asked.project:
             self.known(asked.project)  # says more of one that is not
@@ -213,6 +218,8 @@ def tell(told: Report, as_json: bool) -> None:
 
 def report(context: Context, name: str, told: Report, as_json: bool) -> None:
     """Print what an operation tells: as JSON, as a table where a terminal is, else as plain lines."""
+    from corpushooks.cli import tables
+
     if as_json or not sys.stdout.isatty() or not tables.show(name, told.plain, told.lines, context.host.spell):
         show(as_json, told.plain, told.lines)
     warn(told.warnings)

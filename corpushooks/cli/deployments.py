@@ -12,7 +12,6 @@ from typing import Any
 
 import click
 
-from corpushooks import screen
 from corpushooks.cli.base import JSON, NAME, Context, Screen, check_outside, exit_code, outcome, show
 from corpushooks.core.errors import BrokenError
 from corpushooks.core.hints import Advice, Hint, command
@@ -21,6 +20,7 @@ from corpushooks.deploy.lanes import Lanes
 from corpushooks.operations.acts import ACTS
 from corpushooks.operations.requests import deploying
 from corpushooks.protocol import asks, client
+from corpushooks.screen import screen
 from corpushooks.store import log
 from corpushooks.system.process import came_by
 

@@ -101,7 +101,7 @@ def help_(context: click.Context, topic: str | None) -> None:
     """Show the help of a command or a page of the documentation; without TOPIC, what there is."""
     parent = context.parent
     assert parent is not None and isinstance(parent.command, click.Group)
-    command = parent.command.commands.get(topic or "")
+    command = parent.command.get_command(parent, topic) if topic else None
     if command:
         click.echo(command.get_help(click.Context(command, parent, info_name=topic)))
     elif topic:

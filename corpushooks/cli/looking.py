@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
-from corpushooks import screen
 from corpushooks.admin import doctor, setup
 from corpushooks.admin.doctor import patient
 from corpushooks.cli.base import JSON, NAME, Context, Output, Screen, exit_code, report, show, tell, warn
 from corpushooks.protocol import asks, client
 from corpushooks.reports import app_log, inspection
 from corpushooks.reports.reports import naming, warnings
+from corpushooks.screen import screen
 from corpushooks.store import log
 
 

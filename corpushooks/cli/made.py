@@ -11,14 +11,22 @@ from corpushooks.operations.table import COMMAND, Operation, by_door
 from corpushooks.operations.words import JSON
 
 
-def complete(group: click.Group) -> None:
-    """Give a group a command for each operation that has this door and none yet; one of two words is in a subgroup."""
+def short() -> dict[str, str]:
+    """Return what each of these commands does, by its name; those of two words are in a group."""
+    rows = {name: row for name, row in by_door(COMMAND).items() if not row.part_of and " " not in name}
+    return {name: f"{row.does[0].upper()}{row.does[1:]}" for name, row in rows.items()}
+
+
+def complete(group: click.Group, wanted: str, *, own: bool) -> None:
+    """Give a group the command of a name, unless it has one of its `own`; and that those of two words."""
     for name, row in by_door(COMMAND).items():
         first, _, second = name.partition(" ")
         inner = group.commands.get(first)
+        if first != wanted or row.part_of:
+            continue
         if second and isinstance(inner, click.Group) and second not in inner.commands:
             inner.add_command(command_of(row, second))
-        elif not second and inner is None and not row.part_of:
+        elif not second and inner is None and not own:
             group.add_command(command_of(row, name))
 
 

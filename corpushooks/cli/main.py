@@ -14,28 +14,15 @@ from pathlib import Path
 import click
 
 from corpushooks import __version__
-from corpushooks.cli import (
-    assign,
-    backups,
-    check,
-    deployments,
-    host,
-    keys,
-    looking,
-    made,
-    notify,
-    projects,
-    run,
-    tokens,
-)
 from corpushooks.cli.base import Context, Output, of_system
+from corpushooks.cli.commands import Commands
 from corpushooks.core import project
 from corpushooks.core.errors import CorpusError, NotAllowedError, UsageError
 from corpushooks.core.text import one_line
 from corpushooks.protocol.client import ADMISSION
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--root", type=click.Path(path_type=Path, file_okay=False, readable=False), default="/", envvar="CORPUS_ROOT",
     help="Put every path under this folder (for a host that is not the whole machine).",
@@ -129,9 +116,3 @@ def _again(*flags: str, owner: str = "") -> str:
     named = ["--root", root] if root and "--root" not in sys.argv else []
     become = ["sudo", *(["-u", owner] if owner != "root" else [])] if owner else []
     return shlex.join([*become, "corpus", *flags, *named, *sys.argv[1:]])
-
-
-for room in (check, assign, deployments, backups, run, looking, projects, keys, tokens, notify, host):
-    for found in room.COMMANDS:
-        corpus.add_command(found)
-made.complete(corpus)

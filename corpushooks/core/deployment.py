@@ -13,6 +13,7 @@ ROLLED_BACK, BROKEN = "rolled_back", "broken"
 # Two rows of the journal say how far a deployment came: before the first nothing was touched; before the second it goes
 # back when it is interrupted, from that on it goes forward.
 TOUCHES, HOLDS, DECIDES = "sync", "hold", "publish"
+MARK = "CORPUS_DEPLOYMENT"  # in the environment of all that a deployment starts: the project's folder # its number
 AS_SET = -1  # of a request to hold: as long as the settings say
 
 

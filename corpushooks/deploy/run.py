@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from corpushooks.checks.finding import Finding
-from corpushooks.core.deployment import FAILED, REFUSED, ChildRow, Deployment, ProjectRow, Request
+from corpushooks.core.deployment import FAILED, MARK, REFUSED, ChildRow, Deployment, ProjectRow, Request
 from corpushooks.core.errors import CorpusError, RefusedError, StepError, UsageError
 from corpushooks.core.events import Began, Verdict
 from corpushooks.core.hints import Advice, command
@@ -24,8 +24,6 @@ from corpushooks.notify import announce
 from corpushooks.notify.announce import Subject
 from corpushooks.store.log import Log
 from corpushooks.system.process import DEVNULL, Account, Child, spawn, start_time
-
-MARK = "CORPUS_DEPLOYMENT"  # in the environment of all that a deployment starts: the project's folder # its number
 
 
 @dataclass

@@ -9,7 +9,6 @@ from collections import deque
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from corpushooks import screen
 from corpushooks.access.keyring import Keyring
 from corpushooks.core.deployment import FAILURES, RELEASING, Deployment, ProjectRow, enabled
 from corpushooks.core.errors import CorpusError, LogError, UsageError
@@ -31,7 +30,7 @@ from corpushooks.core.rights import PUSH
 from corpushooks.core.settings import Settings
 from corpushooks.host.site import Site
 from corpushooks.notify import send
-from corpushooks.screen import view
+from corpushooks.screen import screen, view
 from corpushooks.store import log
 from corpushooks.store.history import History
 from corpushooks.store.vitals import FAILING, Vital

@@ -11,14 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from corpushooks import screen
 from corpushooks.core.deployment import HELD, Deployment
 from corpushooks.core.text import clean, middle
 from corpushooks.deploy.lanes import Lanes
 from corpushooks.host.site import Site
 from corpushooks.protocol.connection import Connection, PeerGone
 from corpushooks.reports.app_log import Line, Wanted
-from corpushooks.screen import view
+from corpushooks.screen import screen, view
 from corpushooks.screen.rows import heartbeat
 from corpushooks.store import lease, log
 from corpushooks.system.patience import endless

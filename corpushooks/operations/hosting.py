@@ -20,7 +20,7 @@ from corpushooks.core.text import differences
 from corpushooks.operations.call import Call
 from corpushooks.operations.ssh_commands import forced
 from corpushooks.protocol import asks, gives
-from corpushooks.reports.reports import Report
+from corpushooks.reports.report import Report
 from corpushooks.system.locks import locked
 
 LIST = command("key", "list")

@@ -30,7 +30,8 @@ from corpushooks.operations.table import (
 from corpushooks.protocol.connection import Connection, accounts
 from corpushooks.protocol.messages import Asked
 from corpushooks.reports import reports
-from corpushooks.reports.reports import Report, naming
+from corpushooks.reports.report import Report
+from corpushooks.reports.reports import naming
 
 LOOKS: Mapping[str, Callable[[Call[Any]], Report]] = {  # what tells of projects, and changes nothing
     "status": lambda call: reports.status(

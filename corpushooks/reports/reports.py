@@ -6,9 +6,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -33,6 +32,7 @@ from corpushooks.protocol.gives import (
 )
 from corpushooks.release import assigned
 from corpushooks.reports import inspection, statistics
+from corpushooks.reports.report import Report
 from corpushooks.reports.variables import listed
 from corpushooks.screen import view
 from corpushooks.store import log
@@ -44,21 +44,6 @@ MOST = 1_000_000  # deployments that are told of
 STATS, LOGS = 500, 50  # deployments that are counted, and whose logs are read
 
 Spell = Callable[[Advice], str]  # how whoever asks types a command
-
-
-@dataclass(frozen=True)
-class Report:
-    """What is told: as JSON has it, as people read it, and what else is wrong with the projects that are told of."""
-
-    value: Any
-    lines: Sequence[str]
-    warnings: tuple[Fault, ...] = ()
-    hint: str = ""  # what to do beside it, as whoever asks types it
-
-    @property
-    def plain(self) -> Any:
-        """What is told, as JSON has it."""
-        return plain(self.value)
 
 
 def status(site: Site, rows: Sequence[ProjectRow], spell: Spell, *, urls: bool, one: bool) -> Report:

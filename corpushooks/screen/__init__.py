@@ -7,7 +7,3 @@ words         how a deployment begins and ends, and what it names in between
 failure       why a state failed
 view          projects and deployments, in words and lines
 """
-
-from corpushooks.screen.screen import SHOWN, Screen, Shown, show, texts
-
-__all__ = ["SHOWN", "Screen", "Shown", "show", "texts"]

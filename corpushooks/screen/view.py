@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from corpushooks.core.deployment import FAILURES, SUCCEEDED, TRANSITIONS, Deployment, Request, kind_of, state_of
 from corpushooks.core.hints import Advice, Hint, command
 from corpushooks.core.text import middle, one_line, shortened, shown
-from corpushooks.salt import Result
+
+if TYPE_CHECKING:
+    from corpushooks.salt import Result
 
 NAMED = 48  # columns of a name in an error
 PLURALS = {"process": "processes", "repository": "repositories"}

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import corpushooks
+from corpushooks.cli.commands import whole
 from corpushooks.cli.main import corpus as command
 from corpushooks.core.settings import parse
 from corpushooks.deploy.push import options
@@ -174,7 +175,7 @@ def test_the_options_and_commands_of_the_readme_exist() -> None:
     listed = re.search(r"Commands on the server: (.*?);", text, re.DOTALL)
     assert listed
     names = {name.removeprefix("corpus ") for name in re.findall(r"`([\w ]+)`", listed[1])}
-    assert names <= set(command.commands)
+    assert names <= set(whole(command))
 
 
 def test_the_messages_that_are_explained_are_said() -> None:

@@ -17,6 +17,7 @@ import pytest
 
 import corpushooks
 from corpushooks.cli.base import Context
+from corpushooks.cli.commands import whole
 from corpushooks.cli.main import corpus
 from corpushooks.core import records
 from corpushooks.core.errors import CorpusError
@@ -205,7 +206,7 @@ def test_every_command_that_reports_is_on_the_page() -> None:
         "unset",
         "unlink",
     }  # told in others
-    commands = dict(corpus.commands)
+    commands = dict(whole(corpus))
     for two in ("key", "token"):
         group = commands.pop(two)
         assert isinstance(group, click.Group)

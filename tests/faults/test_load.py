@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import screen
 from corpushooks.admin import rebuild
 from corpushooks.core.deployment import Deployment, Request, Revision
+from corpushooks.screen import screen
 from corpushooks.store import history, log
 from corpushooks.store.history import History
 from corpushooks.system.process import run

@@ -18,6 +18,7 @@ from pathlib import Path
 import click
 import pytest
 
+from corpushooks.cli.commands import whole
 from corpushooks.cli.main import corpus
 from corpushooks.system.process import run
 from tests.support import everyone, machine
@@ -56,7 +57,7 @@ COMMANDS: dict[str, tuple[str, str]] = {  # command -> its arguments, and who mu
 
 def leaves(group: click.Group, above: str = "") -> Iterator[str]:
     """Yield every command that there is."""
-    for name, command in group.commands.items():
+    for name, command in (whole(group) if not above else group.commands).items():
         if isinstance(command, click.Group):
             yield from leaves(command, f"{above}{name} ")
         else:

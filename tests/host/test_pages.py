@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from corpushooks.cli import pages
+from corpushooks.cli.commands import whole
 from corpushooks.cli.main import corpus
 from corpushooks.core.errors import UsageError
 from corpushooks.core.project import Host
@@ -38,7 +39,7 @@ def test_the_help_of_a_command_is_found_there_too() -> None:
 
 def test_without_a_topic_both_are_listed() -> None:
     text = asked().text
-    assert all(f"  {name} " in text for name in [*corpus.commands, *pages.topics()])
+    assert all(f"  {name} " in text for name in [*whole(corpus), *pages.topics()])
 
 
 @pytest.mark.parametrize(("topic", "hint"), [("setings", "help settings"), ("x" * 20, "help"), ("../x", "help")])

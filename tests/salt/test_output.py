@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from corpushooks import screen
 from corpushooks.core.text import LINE
 from corpushooks.deploy import progress
 from corpushooks.salt_worker import commands
+from corpushooks.screen import screen
 from corpushooks.store import log
 from tests.support.box import Box, Push
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from corpushooks import git, screen
+from corpushooks import git
 from corpushooks.admin import projects
 from corpushooks.core.deployment import Deployment, ProjectRow
 from corpushooks.core.errors import NoDaemonError
@@ -23,6 +23,7 @@ from corpushooks.core.project import Host, Project
 from corpushooks.core.settings import load
 from corpushooks.operations.table import OPERATIONS
 from corpushooks.protocol import client
+from corpushooks.screen import screen
 from corpushooks.store import log
 from corpushooks.store.history import History, open_store
 from corpushooks.system.process import Child, Output, run, spawn, start_time

@@ -10,6 +10,7 @@ from dataclasses import MISSING, fields
 import click
 
 from corpushooks.checks.finding import KINDS
+from corpushooks.cli.commands import whole
 from corpushooks.cli.main import corpus
 from corpushooks.core.backups import Backup
 from corpushooks.core.events import NAMES
@@ -49,13 +50,14 @@ def backups() -> str:
 def commands() -> str:
     """Return the reference of the command, as click has it."""
     context = click.Context(corpus, info_name="corpus")
-    return "\n" + "".join(f"{line}\n" for name in sorted(corpus.commands) for line in _command(context, name)) + "\n"
+    return "\n" + "".join(f"{line}\n" for name in sorted(whole(corpus)) for line in _command(context, name)) + "\n"
 
 
 def _command(above: click.Context, name: str) -> Iterator[str]:
     group = above.command
     assert isinstance(group, click.Group)
-    command = group.commands[name]
+    command = group.get_command(above, name)
+    assert command
     context = click.Context(command, info_name=name, parent=above)
     if isinstance(command, click.Group):
         for each in command.commands:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import corpushooks
+from corpushooks.cli.commands import whole
 from corpushooks.cli.main import corpus
 from corpushooks.operations.ssh_commands import WORDS
 
@@ -325,7 +326,7 @@ SHOWING = {
 
 @pytest.mark.parametrize("name", MODULES)
 def test_commands_are_values_and_no_texts(name: str) -> None:
-    found = dict(commands_in(source(name), {*corpus.commands, *WORDS}))
+    found = dict(commands_in(source(name), {*whole(corpus), *WORDS}))
     wrong = {line: text for line, text in found.items() if not text.startswith(NAMED.get(name, ()))}
     assert not wrong, "what is to be typed is hints.command(...)"
     assert all(any(text.startswith(each) for text in found.values()) for each in NAMED.get(name, ()))

@@ -18,6 +18,7 @@ from corpushooks.admin import setup
 from corpushooks.admin.doctor import soundness
 from corpushooks.admin.doctor.patient import Patient
 from corpushooks.admin.setup import actions, manual
+from corpushooks.cli.commands import whole
 from corpushooks.cli.main import corpus as command
 from corpushooks.core.errors import DoorError, ProcessError, RefusedError
 from corpushooks.core.project import Host
@@ -586,7 +587,7 @@ def test_doctor_sees_what_sshd_has_against_it(line: str, said: str, host: Host, 
 
 def test_the_man_page_names_each_command_and_is_roff(tmp_path: Path) -> None:
     page = MANUALS["man/man1/corpus.1"]
-    shown = [name for name, each in command.commands.items() if not each.hidden]
+    shown = [name for name, each in whole(command).items() if not each.hidden]
     written = {name: name.replace("-", "\\-") for name in shown}  # as roff has a dash
     assert [name for name in shown if f".SS corpus {written[name]}" not in page] == []
     requests = {line.split()[0] for line in page.splitlines() if line.startswith((".", "'"))}
@@ -608,5 +609,5 @@ def test_the_commands_of_getting_started_exist() -> None:
     named = set(
         re.findall(r"\bcorpus (?!daemon)([a-z]+)", "\n".join(re.findall(r"^```sh\n(.*?)^```", page, re.M | re.S)))
     )
-    assert {"setup", "init", "key"} <= named <= set(command.commands)
+    assert {"setup", "init", "key"} <= named <= set(whole(command))
     assert " ".join(setup.UNITS) in page

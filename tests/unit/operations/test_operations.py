@@ -12,6 +12,7 @@ from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 import corpushooks.cli.main
@@ -42,7 +43,7 @@ from corpushooks.operations.table import (
 )
 from corpushooks.protocol import answers, asks, client, connection
 from corpushooks.protocol.messages import Asked
-from corpushooks.reports import reports
+from corpushooks.reports.report import Report
 from corpushooks.store.history import History
 from corpushooks.system.process import run
 from tests.support.callers import ACCOUNTS, caller
@@ -210,23 +211,20 @@ def test_every_row_of_the_ssh_door_is_a_word_that_needs_its_right(name: str) -> 
 def test_every_row_of_the_command_door_has_a_command(name: str) -> None:
     found: Any = corpushooks.cli.main.corpus
     for word in (OPERATIONS[name].part_of or name).split():
-        found = found.commands[word]
+        found = found.get_command(click.Context(found), word)
     assert any("--json" in option.opts for option in found.params) or name in ("run", "watch")
 
 
 def test_a_row_that_is_added_has_all_doors_at_once(monkeypatch: pytest.MonkeyPatch, box: Any, capsys: Any) -> None:
     """What docs/contributing.md says a stranger does: a row, and what is done."""
-    from click import Group
-
-    from corpushooks.cli import made
     from corpushooks.cli.base import Context
+    from corpushooks.cli.commands import Commands
 
     row = Operation("size", READ, "OfProject", "Metrics", "how large a project is", doors=frozenset({SSH, COMMAND}))
     monkeypatch.setitem(OPERATIONS, "size", row)  # type: ignore[arg-type]
-    tell = {"size": lambda call: reports.Report({"project": call.row.name, "bytes": 5}, ["5 bytes"])}
+    tell = {"size": lambda call: Report({"project": call.row.name, "bytes": 5}, ["5 bytes"])}
     monkeypatch.setattr(serving, "LOOKS", {**serving.LOOKS, **tell})
-    group = Group()
-    made.complete(group)
+    group = Commands()
     group.main(["size", "hello"], standalone_mode=False, obj=Context(box.host))
     group.main(["size", "hello", "--json"], standalone_mode=False, obj=Context(box.host))
     lines, shown = capsys.readouterr().out.split("\n", 1)

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpushooks import screen
 from corpushooks.core.deployment import TRANSITIONS
 from corpushooks.core.events import (
     NAMES,
@@ -34,8 +33,9 @@ from corpushooks.core.text import excerpt
 from corpushooks.deploy import progress
 from corpushooks.deploy.progress import OUTPUT, Progress
 from corpushooks.salt import Result, State
-from corpushooks.screen import Screen, rows, words
+from corpushooks.screen import rows, screen, words
 from corpushooks.screen import states as sls
+from corpushooks.screen.screen import Screen
 from tests.support.box import Box, until
 
 ONE, TWO = "1" * 40, "2" * 40

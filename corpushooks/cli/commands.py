@@ -1,0 +1,87 @@
+"""The commands of `corpus`: which file has each, loaded when it is asked for, and the line that says what it does."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+
+import click
+
+from corpushooks.cli import made
+from corpushooks.operations.table import COMMAND, by_door
+
+ROWS = {
+    "app-log": ("looking", "Show what the application writes"),
+    "backup": ("backups", "Back up a project"),
+    "backups": ("backups", "List the backups of a project"),
+    "cancel": ("deployments", "Cancel the running deployment, or the next one"),
+    "check": ("check", "Check whether projects or folders would deploy"),
+    "config": ("looking", "Print the configuration that SLS files see"),
+    "confirm": ("deployments", "Confirm a deployment that is held"),
+    "daemon": ("host", "Run the daemon"),
+    "demo": ("host", "Watch deployments on a host in a folder"),
+    "deploy": ("deployments", "Deploy a commit, or the live one again"),
+    "diff": ("looking", "Show what differs between two deployments"),
+    "doctor": ("looking", "Find what is wrong with this host"),
+    "drill": ("backups", "Prove that a backup can be restored"),
+    "freeze": ("keys", "Refuse deployments of a project"),
+    "help": ("host", "Show the help of a command, or a page"),
+    "history": ("looking", "List the deployments of a project"),
+    "init": ("projects", "Make or repair a project"),
+    "key": ("keys", "Manage ssh keys and their rights"),
+    "log": ("looking", "Show the log of a deployment"),
+    "notify": ("notify", "Test notifications"),
+    "open": ("looking", "Print the addresses of a project"),
+    "rebuild": ("host", "Rebuild a lost or damaged store"),
+    "remove": ("projects", "Remove a project"),
+    "repair": ("deployments", "Repeat a rollback that failed"),
+    "restart": ("deployments", "Restart the units of a project"),
+    "restore": ("backups", "Restore a backup"),
+    "rollback": ("deployments", "Return to an earlier deployment"),
+    "run": ("run", "Run a command as the application"),
+    "set": ("assign", "Set variables of a project"),
+    "setup": ("host", "Set up this machine as a host"),
+    "status": ("looking", "Show what is live in each project"),
+    "task": ("deployments", "Run a task of the live release"),
+    "thaw": ("keys", "Accept deployments of a project again"),
+    "token": ("tokens", "Manage tokens of programs, and their rights"),
+    "unset": ("assign", "Unset variables of a project"),
+    "watch": ("deployments", "Deploy files as they are saved, in dev"),
+}  # the others are made from the table of operations
+
+
+class Commands(click.Group):
+    """A group that loads the file of a command when that is asked for."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in ROWS and cmd_name not in self.commands:
+            file, short = ROWS[cmd_name]
+            found = next(each for each in _commands_in(file) if each.name == cmd_name)
+            found.short_help = short
+            self.add_command(found)
+        made.complete(self, cmd_name, own=cmd_name in ROWS)
+        return self.commands.get(cmd_name)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*ROWS, *made.short()})
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a line for each command, without loading it."""
+        known = {**made.short(), **{name: short for name, (_, short) in ROWS.items()}}
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, known[name]) for name in self.list_commands(ctx)])
+
+
+def whole(group: click.Group) -> Mapping[str, click.Command]:
+    """Return all commands of a group by their names, loaded."""
+    context = click.Context(group)
+    found = {name: group.get_command(context, name) for name in group.list_commands(context)}
+    return {name: each for name, each in found.items() if each}
+
+
+def _commands_in(file: str) -> tuple[click.Command, ...]:
+    found: tuple[click.Command, ...] = importlib.import_module(f"corpushooks.cli.{file}").COMMANDS
+    return found
+
+
+assert not ROWS.keys() & {name for name, row in by_door(COMMAND).items() if row.part_of}
