@@ -15,7 +15,7 @@ from corpushooks.core.hints import Hint, command
 from corpushooks.core.rights import HOST, Grant
 from corpushooks.operations.call import Call
 from corpushooks.protocol import asks, gives
-from corpushooks.reports.reports import Report
+from corpushooks.reports.report import Report
 
 NO_TOKENS = Hint("no tokens: ", command("token", "add", "NAME"))
 
