@@ -188,8 +188,8 @@ def wide_handlers(path: Path) -> Iterator[tuple[int, str]]:
 
 
 EDGES = {
-    "cli.main", "daemon.server", "daemon.overdue", "daemon.pulse", "deploy.deploy", "deploy.lanes", "deploy.watches", "notify.send",
-    "system.patience", "salt_worker.session", "salt_worker.question",
+    "cli.main", "daemon.server", "daemon.overdue", "daemon.pulse", "deploy.deploy", "deploy.lanes", "deploy.watches",
+    "notify.send", "system.patience", "salt_worker.session", "salt_worker.question",
 }  # fmt: skip
 
 
