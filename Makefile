@@ -1,4 +1,5 @@
 # make demo: see a push deploy.  make test: prove it.  Both set up all they need under .venv.
+# make quick: unit tests and some pushes, two minutes.
 # make docs: the pages as a site with search, served on this machine (PORT=8000).
 # make deb RELEASE=12: the package for Debian 12 (or 13), in dist/.  make wheel: for any Linux.
 # make lock: renew requirements.txt, what is installed, with hashes.  make audit: look for advisories against it.
@@ -16,7 +17,7 @@ LOCKED := $(UV) --require-hashes --requirements
 LOCK := $(BIN)/uv pip compile --upgrade --universal --python-version 3.10 --generate-hashes --quiet \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
-.PHONY: demo test check docs wheel deb lock audit walk matrix chaos power bench clean
+.PHONY: demo test quick check docs wheel deb lock audit walk matrix chaos power bench clean
 
 demo: $(VENV)/.package
 	@$(BIN)/corpus demo
@@ -24,6 +25,10 @@ demo: $(VENV)/.package
 test: $(VENV)/.test
 	@sh tests/need_system.sh
 	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+quick: $(VENV)/.test
+	@sh tests/need_system.sh
+	$(BIN)/python -m pytest -q -n 2 -m "not slow" tests/unit tests/host/test_push.py $(ARGS)
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -37,7 +37,7 @@ QUICK = (
     "unit/system/test_run",
     "unit/git/test_git",
     "host/test_refs",
-    "unit/store/test_history",
+    "host/test_history",
     "unit/store/test_log",
     "host/test_hook",
     "host/test_shallow",
