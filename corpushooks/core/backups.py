@@ -56,6 +56,7 @@ class Backup:
     compression: str = setting("zstd,3", CODEC, "How they are compressed.")
     rate: int = setting(0, RATE, "How fast they are sent to another host at most; 0: any.")
     timeout: float = setting(21600, SECONDS, "How long one run of the program may take.")
+    hold: float = setting(600, SECONDS, "How long deployments of a project wait for a backup of it at most.")
     dump_timeout: float = setting(3600, SECONDS, "How long the dump of one database may take.")
     keep_daily: int = setting(7, NUMBER, "Of how many days the last backup of each is kept.")
     keep_weekly: int = setting(4, NUMBER, "Of how many weeks.")

@@ -31,6 +31,7 @@ from corpushooks.deploy.run import Run
 from corpushooks.host import accounts
 from corpushooks.store.kept import Backups
 from corpushooks.system import hostname
+from corpushooks.system.locks import copying
 from corpushooks.system.patience import Check
 from corpushooks.system.process import Account
 from corpushooks.tree import Fingerprint
@@ -136,7 +137,7 @@ def _drilling(run: Run) -> Iterator[Drill]:
     engine = vault.engine(run.project.host, run.settings, run.start, run.project.name)
     name = restoring.chosen(engine.copies(check), run.project.name, run.request.target, hostname.fqdn())
     job = Drill(run, engine, name, check)
-    with saving.working(job.work, lambda: _clear(run)):
+    with copying(run.project, check), saving.working(job.work, lambda: _clear(run)):
         yield job
 
 

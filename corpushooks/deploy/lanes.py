@@ -41,10 +41,11 @@ from corpushooks.deploy.run import Run
 from corpushooks.host.site import Site
 from corpushooks.release import release
 from corpushooks.store import log
-from corpushooks.system.locks import Semaphore, locked
+from corpushooks.system.locks import Semaphore, is_copying, locked
 
 STOPPED = "the daemon, which was told to stop"  # who cancelled a deployment
 Act = Callable[[Run], None]  # what is done for a kind of request
+MOMENT = 0.1  # seconds
 LEAST, MOST = 10.0, 60.0  # seconds that what a stop cancelled has to roll back: see `going_back`
 
 
@@ -126,6 +127,7 @@ class Lanes:
     running: dict[tuple[str, int], Run] = field(default_factory=dict)  # by project and number
     _hurry: bool = False
     _threads: dict[str, threading.Thread] = field(default_factory=dict)
+    _beside: set[threading.Thread] = field(default_factory=set)  # backups, also those that a lane no longer waits for
     untidy: set[str] = field(default_factory=set)  # projects that worked since git was last asked to collect
     _lock: threading.Condition = field(default_factory=threading.Condition)  # told when a lane ends, or must hurry
     _halt: threading.Event = field(default_factory=threading.Event)
@@ -157,7 +159,10 @@ class Lanes:
     def busy(self) -> bool:
         """Say whether any project has work."""
         with self._lock:
-            return bool(self._threads)
+            return self._works()
+
+    def _works(self) -> bool:
+        return bool(self._threads or self._beside)
 
     # what runs
 
@@ -186,6 +191,8 @@ class Lanes:
         with locked(project):
             tree.remove(project.minion_dir / "candidate")
             for deployment in history.unfinished(name):
+                if self._goes_on(deployment):
+                    continue
                 place = self._places.at_once() if deployment.state == HELD else self._places
                 with place, self.opened(deployment, needs_log=False) as run:
                     at_edge(run, recovery.recover)
@@ -196,7 +203,38 @@ class Lanes:
                 with self._places:
                     waiting = history.queued(name, 1)
                     if waiting and not self.stopping:
-                        self._start(waiting[0])
+                        self._begin(waiting[0])
+
+    def _goes_on(self, deployment: Deployment) -> bool:
+        """Say whether it was not interrupted: it is a backup that no lane waits for any more."""
+        if not deployment.request.sort.keeps:
+            return False
+        return bool(self.at_work(deployment)) or is_copying(self.site.host.project(deployment.project))
+
+    def _begin(self, deployment: Deployment) -> None:
+        """Run what waited; a backup so long as others may wait for it, then beside them."""
+        kept = self.site.settings.backup
+        if not kept or not deployment.request.sort.keeps:
+            self._start(deployment)
+            return
+        thread = threading.Thread(target=self._start_beside, args=(deployment,), daemon=True)
+        with self._lock:
+            self._beside.add(thread)
+        thread.start()
+        thread.join(kept.hold)
+        while thread.is_alive() and deployment in self.site.history.queued(deployment.project, 1):  # it has not begun
+            thread.join(MOMENT)
+
+    def _start_beside(self, deployment: Deployment) -> None:
+        try:
+            self._start(deployment)
+        except Exception as exc:  # the edge of a lane: the next round of it settles what this leaves
+            structlog.get_logger().error("lane failed", exc_info=exc, project=deployment.project)
+        finally:
+            with self._lock:
+                self._beside.discard(threading.current_thread())
+                self._lock.notify_all()
+            self.wake(deployment.project)
 
     def _start(self, deployment: Deployment) -> None:
         try:
@@ -270,14 +308,14 @@ class Lanes:
             self.stopping = True
         self._halt.set()
         with self._lock:
-            self._lock.wait_for(lambda: self._hurry or not self._threads, limit)
+            self._lock.wait_for(lambda: self._hurry or not self._works(), limit)
         for run in list(self.running.values()):
             if not run.undoing and run.deployment.state != HELD:  # the next daemon holds it
                 with contextlib.suppress(StoreError):  # then its reason does not say who
                     self.site.history.set_cancelled(run.deployment, STOPPED)
                 threading.Thread(target=run.cancel, daemon=True).start()  # what is deaf takes seconds to stop
         with self._lock:  # a lane that runs nothing can but wait for a lock that another process holds
-            self._lock.wait_for(lambda: not self._threads or not self.running, going_back(limit))
+            self._lock.wait_for(lambda: not self._works() or not self.running, going_back(limit))
         return sorted({name for name, _ in list(self.running)})
 
     def hurry(self) -> None:
@@ -291,7 +329,8 @@ class Lanes:
         begun = self.site.history.unfinished(name)
         for back in (d for d in begun if d.state == ROLLING_BACK):
             raise RefusedError(f"deployment {back.number} is rolling back, which comes to its own end")
-        open_ones = [d for d in begun if d.state in (RUNNING, HELD)] + self.site.history.queued(name)
+        at_work = sorted((d for d in begun if d.state in (RUNNING, HELD)), key=lambda d: d.request.sort.keeps)
+        open_ones = at_work + self.site.history.queued(name)  # what a backup goes on beside comes before that
         if not open_ones:
             return None
         if open_ones[0].state == QUEUED and self._drop(open_ones[0], who):

@@ -32,6 +32,7 @@ from corpushooks.host import accounts
 from corpushooks.release import cfg as release_cfg
 from corpushooks.screen import view
 from corpushooks.system import disk, hostname, safe_files
+from corpushooks.system.locks import copying
 from corpushooks.system.patience import Check
 from corpushooks.tree import Fingerprint
 
@@ -243,7 +244,7 @@ def _restoring(run: Run) -> Iterator[Restoring]:
     name = chosen(engine.copies(check), run.project.name, run.request.target, hostname.fqdn())
     job = Restoring(run, engine, name, check)
     try:
-        with saving.working(job.work, lambda: saving.clear(run)):
+        with copying(run.project, check), saving.working(job.work, lambda: saving.clear(run)):
             yield job
     finally:
         clear(run)

@@ -30,6 +30,7 @@ from corpushooks.host import accounts
 from corpushooks.release import cfg as release_cfg
 from corpushooks.store.kept import Backups, Kept
 from corpushooks.system import disk, hostname
+from corpushooks.system.locks import copying
 from corpushooks.system.patience import Check
 from corpushooks.tree import Fingerprint
 
@@ -52,6 +53,7 @@ class Saving:
     taken: Fingerprint = field(default_factory=lambda: tree.NOTHING)
     kept: list[door.Kept] = field(default_factory=list)
     dumped: list[dict[str, Any]] = field(default_factory=list)
+    overtaken: int | None = None  # the deployment that began before data/ was read
 
     @property
     def limit(self) -> float:
@@ -99,8 +101,11 @@ class Saving:
         self.kept.append(done)
         settled = tree.settle(self.taken, data, without, self.check)
         self.taken = settled.unsure(_inside(done.changed))
+        self.overtaken = _overtaken(run)
         _check_read(self.taken, _inside(done.unread))
         _say_changed(run, self.taken)
+        if self.overtaken:
+            run.voice.warn(f"deployment {self.overtaken} began meanwhile: data/ may not be of the release that is kept")
         return Detail(self.taken.manifest.files, "file")
 
     def record(self, run: Run, mark: Mark) -> Detail:
@@ -162,7 +167,7 @@ class Saving:
         return {
             "version": VERSION, "corpushooks": __version__, "name": self.name._asdict(), "at": self.began,
             "project": asdict(run.row), "host": self.name.host, "files": self.name.files,
-            "databases": self.dumped, "accounts": _accounts(self.taken),
+            "databases": self.dumped, "overtaken": self.overtaken, "accounts": _accounts(self.taken),
         }  # fmt: skip
 
     def row(self) -> Kept:
@@ -171,7 +176,7 @@ class Saving:
         return Kept(
             row.name, self.run.deployment.number, str(self.name), self.began, row.code, row.pillar,
             self.taken.manifest.files, sum(one.size for one in self.kept), sum(one.added for one in self.kept),
-            len(self.taken.changed_files), len(self.dumped),
+            len(self.taken.changed_files), len(self.dumped), overtaken=self.overtaken,
         )  # fmt: skip
 
 
@@ -216,7 +221,7 @@ def _saving(run: Run) -> Iterator[Saving]:
     engine = vault.engine(run.project.host, run.settings, run.start, run.project.name)
     wanted = backups.of(release_cfg.last_cfg(run.project) or {"data_root": str(run.project.data)})
     job = Saving(run, engine, wanted, name, _check(run), began)
-    with working(job.work, lambda: clear(run)):
+    with copying(run.project, job.check), working(job.work, lambda: clear(run)):
         yield job
 
 
@@ -260,6 +265,12 @@ def last_contents(run: Run) -> Fingerprint:
     with contextlib.suppress(OSError, ValueError):
         return Fingerprint.unpack((run.project.backups / LAST).read_bytes())
     return tree.NOTHING
+
+
+def _overtaken(run: Run) -> int | None:
+    """Return the first deployment that began while this backup went on."""
+    later = [one for one in run.site.history.deployments(run.project.name) if one.number > run.deployment.number]
+    return min((one.number for one in later if one.started and one.request.sort.changes), default=None)
 
 
 def _inside(paths: tuple[str, ...]) -> list[str]:

@@ -200,6 +200,7 @@ class Backup:
     changed: int | None
     drilled: float | None
     wrong: str | None
+    overtaken: int | None
 
 
 @dataclass(frozen=True, kw_only=True)

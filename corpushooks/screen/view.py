@@ -206,6 +206,8 @@ def backup_row(one: Mapping[str, Any]) -> str:
         return f"{one['number']:>5}  {when}  failed: {one['reason']}"
     has = [count(one["files"], "file"), *([count(one["databases"], "database")] if one["databases"] else [])]
     changed = f", {count(one['changed'], 'file')} changed meanwhile" if one["changed"] else ""
+    if one["overtaken"]:
+        changed += f", deployment {one['overtaken']} came between"
     sizes = f"{size(one['size'])}, {size(one['added'])} new"
     return f"{one['number']:>5}  {when}  at {short(one['code'])}  {', '.join(has)}, {sizes}{changed}{_drilled(one)}"
 

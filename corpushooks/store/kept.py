@@ -26,6 +26,7 @@ class Kept:
     databases: int
     drilled: float | None = None  # when it was last brought back to prove that it can be
     wrong: str = ""  # why it could not
+    overtaken: int | None = None  # the deployment that began before data/ was read
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

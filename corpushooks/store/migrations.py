@@ -191,6 +191,8 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
             PRIMARY KEY (project, what)
         ) STRICT""",
     ),
+    # the deployment that began while a backup went on
+    13: ("ALTER TABLE backup ADD COLUMN overtaken INTEGER",),
 }
 VERSION = max(MIGRATIONS)
 TABLES = (  # what is worth saving

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from pathlib import Path
 
 from corpushooks.core.errors import NoDaemonError
 from corpushooks.core.project import Host, Project
@@ -41,9 +42,37 @@ def _await(descriptor: int, check: Check) -> None:
             time.sleep(TICK)
 
 
+@contextlib.contextmanager
+def copying(project: Project, check: Check = endless) -> Iterator[None]:
+    """Be alone with what of a project's backups is under way; a backup has this lock longer than that of the project.
+
+    `check` is asked while somebody else has it, and may raise.
+    """
+    project.host.locks_dir.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(_copies(project), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        _await(descriptor, check)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _copies(project: Project) -> Path:
+    return project.lock.with_suffix(".copies")
+
+
+def is_copying(project: Project) -> bool:
+    """Say whether a backup of a project is under way. Raise OSError."""
+    return not _is_free(_copies(project))
+
+
 def is_free(project: Project) -> bool:
     """Say whether nobody works in a project: no lane, and no `corpus deploy --here`. Raise OSError."""
-    descriptor = os.open(project.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    return _is_free(project.lock)
+
+
+def _is_free(path: Path) -> bool:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

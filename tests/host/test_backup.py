@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -259,6 +261,78 @@ def test_one_that_is_cancelled_is_none(kept: Box) -> None:
     lock.rmdir()
     assert names(kept) == [] == rows(kept)
     assert corpus(kept, "backup", "hello").code == 0
+
+
+# beside deployments
+
+
+@contextlib.contextmanager
+def held_up(box: Box, hold: float) -> Iterator[None]:
+    """Begin a backup, deployment 2, that waits for its repository until the end; then it goes on."""
+    box.stop()
+    repository = box.root / "repository"
+    box.settings(f"backup: {{repository: {repository}, lock_wait: 60, prune: false, hold: {hold}}}\n")
+    box.start()
+    lock = repository / "lock.exclusive"
+    lock.mkdir()
+    (lock / "elsewhere@1.4711-1").touch()
+    try:
+        assert corpus(box, "backup", "hello", "--nowait").code == 0
+        until(lambda: "keep" in box.steps(2))
+        yield
+    finally:
+        (lock / "elsewhere@1.4711-1").unlink()
+        lock.rmdir()
+
+
+def test_a_deployment_waits_for_a_backup(kept: Box) -> None:
+    with held_up(kept, 600):
+        kept.app("two")
+        pushed = kept.work().start_push()
+        until(lambda: kept.exists(3))
+        assert kept.steps(3) == []
+    assert kept.ended(2).state == "done"
+    assert kept.ended(3).state == "deployed"
+    pushed.wait(10)
+    assert rows(kept)[0].overtaken is None
+
+
+def test_a_backup_that_takes_long_goes_on_beside_deployments(kept: Box) -> None:
+    with held_up(kept, 0.2):
+        for page in ("two", "three"):  # the second one wakes the lane anew
+            assert kept.app(page).push().code == 0
+        assert kept.deployment(2).state == "running"
+    assert kept.ended(2).state == "done"
+    (row,) = rows(kept)
+    assert row.overtaken == 3 and row.code != kept.row().code
+    assert "deployment 3 began meanwhile" in kept.log(2)
+    assert "deployment 3 came between" in corpus(kept, "backups", "hello").text
+    assert corpus(kept, "drill", "hello").code == 0
+
+
+def test_a_daemon_that_dies_ends_a_backup_that_goes_on_beside(kept: Box) -> None:
+    with held_up(kept, 0.2):
+        assert kept.app("two").push().code == 0
+        kept.kill()
+        kept.start()
+        assert kept.ended(2).reason.startswith("interrupted")
+        assert not carrying(f"CORPUS_DEPLOYMENT={kept.project().dir}#2")
+    assert rows(kept) == []
+    assert corpus(kept, "backup", "hello").code == 0
+
+
+def test_cancel_means_the_deployment_and_then_the_backup_beside_it(kept: Box) -> None:
+    gate = "gate:\n  cmd.run:\n    - name: touch {0}/begun; while ! test -e {0}/gate; do sleep 0.05; done\n"
+    with held_up(kept, 0.2):
+        kept.work().commit({".salt/50_gate.sls": gate.format(kept.root)})
+        pushed = kept.work().start_push()
+        until((kept.root / "begun").exists)
+        assert corpus(kept, "cancel", "hello").code == 0
+        assert kept.ended(3).state == "rolled_back"
+        pushed.wait(10)
+        assert kept.deployment(2).state == "running"
+        assert corpus(kept, "cancel", "hello").code == 0
+        assert kept.ended(2).reason.startswith("cancelled by")
 
 
 EFFECTS = [
