@@ -95,14 +95,14 @@ class Context:
             faults = tuple(Fault(**each) for each in found["warnings"])
             return Report(found["value"], found["lines"], faults, found["hint"])
         from corpushooks.host.site import open_site
-        from corpushooks.operations import serving
+        from corpushooks.operations import looks
 
         operation = OPERATIONS[name]
         if operation.about != HOST_ITSELF and asked.project:
             self.known(asked.project)  # says more of one that is not
         site = open_site(self.host, can_ask) if operation.begins else self.site()
         try:
-            return serving.here(site, name, asked)
+            return looks.here(site, name, asked)
         finally:
             site.engine.close()
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from corpushooks.access.principal import Principal
 from corpushooks.core import hints
 from corpushooks.core.deployment import Deployment, ProjectRow, Request
 from corpushooks.core.errors import RefusedError, UsageError
 from corpushooks.core.hints import Advice
-from corpushooks.deploy.lanes import Lanes
-from corpushooks.deploy.watches import Watches
-from corpushooks.host.site import Site
-from corpushooks.operations.setting import Turns
 from corpushooks.protocol.connection import Connection, Semaphores
 from corpushooks.system.patience import Check, endless
+
+if TYPE_CHECKING:  # who only asks for a report loads none of it
+    from corpushooks.deploy.lanes import Lanes
+    from corpushooks.deploy.watches import Watches
+    from corpushooks.host.site import Site
+    from corpushooks.operations.setting import Turns
 
 Asked = TypeVar("Asked", covariant=True)
 

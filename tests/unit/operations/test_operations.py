@@ -26,7 +26,7 @@ from corpushooks.core.rights import ADMIN, HOST, PUSH, READ, RIGHTS, Grant, Righ
 from corpushooks.core.settings import Settings
 from corpushooks.daemon import server as daemon
 from corpushooks.host.site import Site
-from corpushooks.operations import serving
+from corpushooks.operations import does, looks, serving
 from corpushooks.operations.call import Call
 from corpushooks.operations.ssh_commands import OWN, WORDS, parse
 from corpushooks.operations.table import (
@@ -147,12 +147,12 @@ def example(kind: type[Any]) -> Any:
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_every_row_is_done_somewhere_once(name: str) -> None:
-    places = [name in table for table in (serving.LOOKS, serving.DOES, serving.TALKS)]
+    places = [name in table for table in (looks.LOOKS, does.DOES, serving.TALKS)]
     assert places.count(True) == (OPERATIONS[name].about != CALLER)
 
 
 def test_nothing_is_done_that_has_no_row() -> None:
-    assert {*serving.LOOKS, *serving.DOES, *serving.TALKS} == set(JUDGED)
+    assert {*looks.LOOKS, *does.DOES, *serving.TALKS} == set(JUDGED)
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -223,7 +223,7 @@ def test_a_row_that_is_added_has_all_doors_at_once(monkeypatch: pytest.MonkeyPat
     row = Operation("size", READ, "OfProject", "Metrics", "how large a project is", doors=frozenset({SSH, COMMAND}))
     monkeypatch.setitem(OPERATIONS, "size", row)  # type: ignore[arg-type]
     tell = {"size": lambda call: Report({"project": call.row.name, "bytes": 5}, ["5 bytes"])}
-    monkeypatch.setattr(serving, "LOOKS", {**serving.LOOKS, **tell})
+    monkeypatch.setattr(looks, "LOOKS", {**looks.LOOKS, **tell})
     group = Commands()
     group.main(["size", "hello"], standalone_mode=False, obj=Context(box.host))
     group.main(["size", "hello", "--json"], standalone_mode=False, obj=Context(box.host))
@@ -276,15 +276,15 @@ def test_a_key_of_the_host_adds_keys_and_is_named_as_who_did(serving_here: daemo
         asked = asks.KeyAdd(name="new", key=f"ssh-ed25519 {ED25519}", expires=expires)
         call = Call(site=site, principal=mine, asked=asked)
         if fits:
-            assert serving.told("key add", call).plain["by"] == "boss"
+            assert looks.told("key add", call).plain["by"] == "boss"
         else:
             ring.remove("new")
             with pytest.raises(RefusedError, match="more time"):
-                serving.told("key add", call)
+                looks.told("key add", call)
             assert ring.key("new") is None
     for folder in ("/etc/x", ".", "..", "x/"):
         with pytest.raises(UsageError, match="a folder of the host"):
-            serving.told("init", Call(site=site, principal=mine, asked=asks.Init(project="x", installer=folder)))
+            looks.told("init", Call(site=site, principal=mine, asked=asks.Init(project="x", installer=folder)))
 
 
 def test_levels_know_the_fourth_right() -> None:

@@ -1,0 +1,28 @@
+"""What is done at once, bound by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from corpushooks.operations import hosting, tokens
+from corpushooks.operations.call import Call
+from corpushooks.reports.report import Report
+
+DOES: Mapping[str, Callable[[Call[Any]], Report]] = {  # what is done at once
+    "freeze": hosting.freeze,
+    "thaw": hosting.thaw,
+    "init": hosting.init,
+    "remove": hosting.remove,
+    "link": hosting.link,
+    "unlink": hosting.unlink,
+    "rename-branch": hosting.rename_branch,
+    "key list": hosting.key_list,
+    "key add": hosting.key_add,
+    "key set": hosting.key_set,
+    "key remove": hosting.key_remove,
+    "key test": hosting.key_test,
+    "token list": tokens.list_,
+    "token add": tokens.add,
+    "token revoke": tokens.revoke,
+}

@@ -1,0 +1,69 @@
+"""What looks and changes nothing, bound by name; and an operation that is asked for in this process."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from corpushooks.access.principal import Principal
+from corpushooks.core.deployment import ProjectRow
+from corpushooks.core.errors import RefusedError
+from corpushooks.core.rights import Caller, Rights
+from corpushooks.host.site import Site
+from corpushooks.operations.call import Call
+from corpushooks.operations.table import HOST_ITSELF, OPERATIONS, PROJECT_OR_HOST
+from corpushooks.protocol.connection import accounts
+from corpushooks.reports import reports
+from corpushooks.reports.report import Report
+from corpushooks.reports.reports import naming
+
+LOOKS: Mapping[str, Callable[[Call[Any]], Report]] = {  # what tells of projects, and changes nothing
+    "status": lambda call: reports.status(
+        call.site, call.rows, call.spell, urls=call.asked.urls, one=bool(call.asked.project)
+    ),
+    "open": lambda call: reports.addresses(call.site, call.row, needed=call.asked.needed),
+    "history": lambda call: reports.history(call.site, call.row, call.asked.limit),
+    "commands": lambda call: reports.commands(call.site, call.row, call.asked.limit),
+    "archives": lambda call: reports.archives(call.site, call.row),
+    "backups": lambda call: reports.backups(call.site, call.row, call.asked.limit),
+    "stats": lambda call: reports.stats(call.site, call.rows, call.spell),
+    "metrics": lambda call: reports.metrics(call.site, call.rows),
+    "config": lambda call: reports.config(call.site, call.row, origin=call.asked.origin, secrets=_secrets(call)),
+    "variables": lambda call: reports.variables(call.site, call.row, call.spell),
+    "diff": lambda call: reports.diff(call.site, call.row, call.asked.old, call.asked.new),
+}
+OF_FAULTS = ("status", "metrics")  # what tells of faults itself
+
+
+def _secrets(call: Call[Any]) -> bool:
+    """Say whether secrets are wanted; raise RefusedError for whom they are not shown."""
+    if call.asked.secrets and not call.principal.admin(call.row.name):
+        raise RefusedError("secrets are shown to root, the host's group and keys that may admin")
+    return bool(call.asked.secrets)
+
+
+def told(name: str, call: Call[Any]) -> Report:
+    """Do what needs no conversation, and return what it tells."""
+    if name not in LOOKS:
+        from corpushooks.operations.does import DOES  # here: `corpus status` needs none of it
+
+        return DOES[name](call)
+    with naming(call.site, call.rows):
+        found = LOOKS[name](call)
+    if name in OF_FAULTS:
+        return found
+    return Report(found.value, found.lines, tuple(reports.warnings(call.site, call.rows, call.spell)))
+
+
+def here(site: Site, name: str, asked: Any) -> Report:
+    """Do what needs no conversation in the process of whoever asks, which can read the store and so may everything."""
+    account = Caller(os.geteuid(), getpass.getuser(), frozenset())
+    principal = Principal(account.name, Rights(account.uid, "", accounts()), account)
+    about, project = OPERATIONS[name].about, getattr(asked, "project", "")
+    if about == HOST_ITSELF or (about == PROJECT_OR_HOST and not project):
+        rows: Sequence[ProjectRow] = []
+    else:
+        rows = [site.known(project)] if project else site.history.projects()
+    return told(name, Call(site=site, principal=principal, asked=asked, rows=rows, here=True))
