@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from corpushooks import git, tree
-from corpushooks.admin import installer, rebuild
+from corpushooks.admin import installer
 from corpushooks.core.deployment import ProjectRow
 from corpushooks.core.errors import GitError, RefusedError, TreeError, UsageError
 from corpushooks.core.hints import Hint, command
@@ -17,6 +17,7 @@ from corpushooks.core.text import differences
 from corpushooks.host import accounts, address, layout, outside, wiring
 from corpushooks.notify import announce
 from corpushooks.protocol.gives import Made
+from corpushooks.store import lost
 from corpushooks.store.history import History
 from corpushooks.system import disk, hostname
 
@@ -40,7 +41,7 @@ def init(
     With `own_key` the project's user gets an ssh key pair; one that has it keeps it.
     """
     project, row = host.project(name), history.project(name)
-    rebuild.check(host, history)
+    lost.check(host, history)
     mine = settings.for_project(name)
     env = check_environment(environment or (row.environment if row else mine.environment))
     head = check_branch(branch or (row.branch if row else mine.branch))

@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -32,18 +32,17 @@ from corpushooks.core.deployment import (
 from corpushooks.core.errors import CorpusError, LostStoreError, NotAllowedError, UsageError
 from corpushooks.core.events import Began, Event, Text, Verdict
 from corpushooks.core.hints import Hint, command
-from corpushooks.core.project import NAME, Host, Project
+from corpushooks.core.project import Host, Project
 from corpushooks.core.settings import Settings
 from corpushooks.host import layout
 from corpushooks.release import cfg as release_cfg
 from corpushooks.screen import view
-from corpushooks.store import log, old_logs
-from corpushooks.store.database import HINT, UNREADABLE, Salvage, files, keep_aside, put, salvage
+from corpushooks.store import log, lost, old_logs
+from corpushooks.store.database import UNREADABLE, Salvage, files, keep_aside, put, salvage
 from corpushooks.store.history import History, open_store
 from corpushooks.store.migrations import TABLES
 from corpushooks.system.locks import alone, locked
 
-LOG = re.compile(r"(\d+)\.log")
 ARCHIVE = re.compile(r"\d{4}-\d\d-\d\d_\d\d_\d\d-\d\d_(\d+)")
 
 
@@ -59,31 +58,6 @@ class Told:
     last: float = 0.0
 
 
-def check(host: Host, store: History) -> None:
-    """Raise LostStoreError where logs tell of deployments, or of their ends, that the store does not know.
-
-    It is an older one then, as after a torn WAL. The store is written before the log is: what is in that, is in both.
-    """
-    for project in _projects(host):
-        name, told = project.name, 0
-        with suppress(OSError):  # what cannot be read tells nothing, and is said of the project
-            told = max(_numbers(project.logs, LOG), default=0)  # before the store is asked
-        if told > (known := store.newest(name)):
-            raise LostStoreError(
-                f"the store {host.store} has lost deployments of {name}: it knows {known}, there are {told}", HINT
-            )
-        for one in (*store.unfinished(name), *store.queued(name)):
-            if log.has_end(project.log_file(one.number)) and not store.deployment(name, one.number).final:
-                raise LostStoreError(
-                    f"the store {host.store} has lost the end of deployment {one.number} of {name}", HINT
-                )
-
-
-def _projects(host: Host) -> list[Project]:
-    names = sorted(path.parent.parent.name for path in host.projects_dir.glob("*/git/project.git"))
-    return [host.project(name) for name in names if NAME.fullmatch(name)]
-
-
 def rebuild(host: Host, settings: Settings) -> list[str]:
     """Make a lost store anew and keep what is left of the old one; return what was done, in lines.
 
@@ -91,19 +65,19 @@ def rebuild(host: Host, settings: Settings) -> list[str]:
     """
     if host.state_dir.exists() and not os.access(host.state_dir, os.R_OK | os.W_OK | os.X_OK):
         raise NotAllowedError(UNREADABLE)
-    projects = _projects(host)
+    projects = lost.projects(host)
     if not projects and not host.store.exists():
         raise UsageError(f"no project was ever made under {host.root}", hint=command("init", "NAME"))
     layout.make_host(host)
     with alone(host), ExitStack() as held:
         for project in projects:
             held.enter_context(locked(project))
-        lost = _lost(host)
-        if not lost:
+        missing = _lost(host)
+        if not missing:
             return ["the store is whole; nothing was changed"]
         new = host.store.with_name(f"{host.store.name}.rebuilt")
         made = [] if new.exists() and not host.store.exists() else _build(host, settings, projects, new)
-        return [lost, *made, *_replace(host, new)]
+        return [missing, *made, *_replace(host, new)]
 
 
 def _lost(host: Host) -> str:
@@ -111,7 +85,7 @@ def _lost(host: Host) -> str:
     try:
         with closing(open_store(host)) as store:
             store.check()
-            check(host, store)
+            lost.check(host, store)
     except LostStoreError as exc:
         return exc.message
     return ""
@@ -131,8 +105,8 @@ def _build(host: Host, settings: Settings, projects: Sequence[Project], new: Pat
             lines += _complete(store, project, settings, found.damaged)
             lines += _claim(store, project)
         if counts["key"] or counts["freeze"]:
-            lost = "keys and freezes are those of the old store; what was changed since is lost: "
-            lines.append(host.spell(Hint(lost, command("key", "list"))))
+            missing = "keys and freezes are those of the old store; what was changed since is lost: "
+            lines.append(host.spell(Hint(missing, command("key", "list"))))
     building.rename(new)
     return lines
 
@@ -161,20 +135,20 @@ def _replace(host: Host, new: Path) -> list[str]:
 def _complete(store: History, project: Project, settings: Settings, damaged: frozenset[str]) -> list[str]:
     """Add to the store what it lacks of a project; return what was added."""
     name, row = project.name, store.project(project.name)
-    archives = dict(_numbered(project.archives, ARCHIVE))
+    archives = dict(lost.numbered(project.archives, ARCHIVE))
     overtaken = _end_overtaken(store, project, archives)
     known = {one.number for one in store.deployments(name)}
-    numbers = {*_numbers(project.logs, LOG), *archives, *_pins(project)}
+    numbers = {*lost.numbers(project.logs, lost.LOG), *archives, *_pins(project)}
     told = {number: _told(project.log_file(number)) for number in numbers - known}
     told.update(_unlogged(project, [number for number in told if not told[number].began], archives))
     behind = max(told, default=0) > max(known, default=0)
-    lost = behind or (row is None and "project" in damaged)  # else one without a row was removed
-    lost = lost or (row is not None and overtaken)
-    if not lost and not told:
+    missing = behind or (row is None and "project" in damaged)  # else one without a row was removed
+    missing = missing or (row is not None and overtaken)
+    if not missing and not told:
         return []
     store.fill("deployment", (_as_row(_trace(project, n, told[n], archives.get(n))) for n in sorted(told)))
     lines = [f"{name}: {view.count(len(told), 'deployment')} from logs, archives and pins"] if told else []
-    if lost:
+    if missing:
         environments = [one.environment for _, one in sorted(told.items(), reverse=True) if one.environment]
         made = _project_row(store, project, row, [*environments, settings.sound(name).environment][0])
         store.forget_project_row(name)
@@ -201,7 +175,7 @@ def _unlogged(project: Project, numbers: Sequence[int], archives: Mapping[int, P
 
 def _end_overtaken(store: History, project: Project, archives: Mapping[int, Path]) -> bool:
     """Give those their end of which the store has lost it: nothing that is over may be taken back or begin again."""
-    newest, found = max(_numbers(project.logs, LOG), default=0), []
+    newest, found = max(lost.numbers(project.logs, lost.LOG), default=0), []
     for one in (*store.unfinished(project.name), *store.queued(project.name)):
         told = _told(project.log_file(one.number))
         if told.ended or one.number < newest:
@@ -228,16 +202,6 @@ def _claim(store: History, project: Project) -> list[str]:
     except (KeyError, TypeError, CorpusError):
         return []  # the next deployment claims them
     return [f"{project.name}: {other.claim} belongs to project {other.project}, too"] if other else []
-
-
-def _numbered(folder: Path, pattern: re.Pattern[str]) -> Iterator[tuple[int, Path]]:
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if found := pattern.fullmatch(path.name):
-            yield int(found[1]), path
-
-
-def _numbers(folder: Path, pattern: re.Pattern[str]) -> list[int]:
-    return [number for number, _ in _numbered(folder, pattern)]
 
 
 def _pins(project: Project) -> list[int]:

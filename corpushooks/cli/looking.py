@@ -8,8 +8,6 @@ from typing import Any
 
 import click
 
-from corpushooks.admin import doctor, setup
-from corpushooks.admin.doctor import patient
 from corpushooks.cli.base import JSON, NAME, Context, Output, Screen, exit_code, report, show, tell, warn
 from corpushooks.protocol import asks, client
 from corpushooks.reports import app_log, inspection
@@ -159,6 +157,9 @@ def config_(context: Context, name: str, origin: bool, show_secrets: bool, as_js
 @click.pass_obj
 def doctor_(context: Context, as_json: bool) -> None:
     """Say what is wrong with this host, and which command repairs it."""
+    from corpushooks.admin import doctor, setup  # here: they look at all there is
+    from corpushooks.admin.doctor import patient
+
     found = doctor.examine(patient.admit(context.host, setup.machine_of(context.host)))
     show(as_json, [each.as_json() for each in found], [line for each in found for line in each.lines()])
     sys.exit(1 if any(each.faults for each in found) else 0)

@@ -23,7 +23,6 @@ from typing import TextIO
 import structlog
 
 from corpushooks import tree
-from corpushooks.admin import rebuild
 from corpushooks.core.errors import BusyError, CorpusError, NotAllowedError
 from corpushooks.core.hints import Hint, command
 from corpushooks.core.rights import Rights
@@ -41,6 +40,7 @@ from corpushooks.operations.call import Work
 from corpushooks.operations.serving import Server
 from corpushooks.operations.setting import Turns
 from corpushooks.protocol.connection import WAIT, Bell, Connection, Limits, PeerGone, Semaphores, accounts, listen
+from corpushooks.store import lost
 from corpushooks.system.locks import alone, is_free
 from corpushooks.system.supervisor import Supervisor, supervisor
 
@@ -242,7 +242,7 @@ def listening(site: Site, given: socket.socket | None = None) -> Iterator[socket
 def settle(site: Site) -> None:
     """Stop what deployments that were interrupted left running, before anybody is listened to."""
     site.history.check()
-    rebuild.check(site.host, site.history)
+    lost.check(site.host, site.history)
     tree.remove(site.host.scratch)
     running.settle(site)
     for name in sorted(site.history.open_projects()):

@@ -5,5 +5,6 @@ history      projects, deployments, the journal           held         how state
 claimed      claims of all projects                       vitals       health of live releases
 kept         backups that are whole                       ran          commands run as applications
 lease        how long a deployment is held                log          the events of one deployment, in a file
+lost         whether the store has lost deployments
 old_logs     logs of older versions, whose lines are text
 """

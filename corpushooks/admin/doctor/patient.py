@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from corpushooks.admin import rebuild
 from corpushooks.core.deployment import ProjectRow
 from corpushooks.core.errors import ConfigError, Fault, NotAllowedError, StoreError, UsageError
 from corpushooks.core.hints import command
 from corpushooks.core.project import Host, Project
 from corpushooks.core.settings import Settings, load
+from corpushooks.store import lost
 from corpushooks.store.history import open_store
 from corpushooks.store.kept import Backups, Kept
 from corpushooks.system.machine import Machine
@@ -84,7 +84,7 @@ def _told(host: Host) -> tuple[tuple[ProjectRow, ...], dict[str, int], dict[str,
     history = open_store(host)
     try:
         history.check()
-        rebuild.check(host, history)
+        lost.check(host, history)
         rows = tuple(history.projects())
         busy = {row.name: running[0].number for row in rows if (running := history.unfinished(row.name))}
         return rows, busy, {row.name: tuple(Backups(history).of(row.name)) for row in rows}
