@@ -49,7 +49,7 @@ deb: $(VENV)/.package
 	@$(BIN)/python .debian/build.py --release $(RELEASE) --revision $(REVISION) --into $(DIST) $(ARCH:%=--arch %)
 
 lock: $(VENV)/.package
-	$(LOCK) setup.cfg --extra ldap --extra notify -o requirements.txt
+	$(LOCK) setup.cfg --extra ldap --extra notify --extra web -o requirements.txt
 	$(LOCK) setup.cfg --all-extras -c requirements.txt -o tests/requirements.txt
 	echo uv | $(LOCK) - -o .ci/uv.txt
 

@@ -12,6 +12,7 @@ projects      make and remove them                   init, remove
 made          made from the table of operations      archives, stats, link, …
 keys          say who may                            key, freeze, thaw
 tokens        make tokens of the API               token
+web           serve the API                         web
 notify        try a notification out                 notify
 host          what a host needs                      setup, daemon, rebuild, help, demo
 demo, pages   the demo, the pages of the documentation

@@ -47,6 +47,7 @@ ROWS = {
     "token": ("tokens", "Manage tokens of programs, and their rights"),
     "unset": ("assign", "Unset variables of a project"),
     "watch": ("deployments", "Deploy files as they are saved, in dev"),
+    "web": ("web", "Serve the API over HTTP"),
 }  # the others are made from the table of operations
 
 

@@ -1,6 +1,7 @@
 """All that can be asked of a host, once: with its right, what it asks and gives, and by which doors.
 
 table          the operations: name, right, what they ask and give, doors, words over ssh
+routes         where the API has them
 words          how they are asked for in words
 ssh_commands   what can be asked over ssh: the words of the table, and git's programs
 

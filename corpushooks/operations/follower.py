@@ -41,12 +41,13 @@ def follow(
     quiet: bool = False,
     progress: bool = False,
     typed: bool = False,
+    wait: bool = True,
     still: Callable[[], object] = endless,
 ) -> Deployment:
     """Feed what is said of a deployment until its outcome is; return it with its outcome.
 
     With `progress` there is a terminal that can rewrite a line; `typed` gives events beside their lines, and nothing
-    that is not in the log. `still` raises where the caller can no longer read it.
+    that is not in the log; without `wait` only what is there is fed. `still` raises where the caller no longer may.
     """
     site = lanes.site
     path = site.host.project(deployment.project).log_file(deployment.number)
@@ -61,7 +62,7 @@ def follow(
                 _feed(connection, screen.Shown(record, tuple(lines)), typed=typed)
             if record.end and read > offset:
                 return site.history.deployment(deployment.project, deployment.number)
-        if now.ended:  # the last line was read on an earlier connection
+        if now.ended or not wait:  # the last line may have been read on an earlier connection
             return now
         connection.check()
         again.check()

@@ -25,6 +25,7 @@ LOOKS: Mapping[str, Callable[[Call[Any]], Report]] = {  # what tells of projects
     ),
     "open": lambda call: reports.addresses(call.site, call.row, needed=call.asked.needed),
     "history": lambda call: reports.history(call.site, call.row, call.asked.limit),
+    "deployment": lambda call: reports.deployment(call.site, call.row, call.asked.number),
     "commands": lambda call: reports.commands(call.site, call.row, call.asked.limit),
     "archives": lambda call: reports.archives(call.site, call.row),
     "backups": lambda call: reports.backups(call.site, call.row, call.asked.limit),

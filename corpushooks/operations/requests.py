@@ -142,6 +142,7 @@ def cancel(call: Conversation[asks.OfProject]) -> None:
         raise RefusedError(f"nothing runs or waits in {row.name}")
     if deployment.state != QUEUED:
         said = f"deployment {deployment.number} of {row.name} is cancelled; what it did is taken back"
+        call.connection.send(number=deployment.number)
         call.connection.send(say=said)
         deployment = follow(call.work.lanes, call.connection, deployment, 0, quiet=True)
     call.connection.send(result={**deployment.as_json(), "cancelled": who})
@@ -169,7 +170,7 @@ def log(call: Conversation[asks.Follow]) -> None:
     with naming(site, [row]):
         inspection.check_log(site.host.project(row.name), deployment)
     deployment = follow(call.work.lanes, call.connection, deployment, asked.offset,
-        whole=asked.whole, progress=asked.progress, typed=asked.events, still=call.still,
+        whole=asked.whole, progress=asked.progress, typed=asked.events, wait=asked.follow, still=call.still,
     )  # fmt: skip
     call.connection.send(result=deployment.as_json())
 

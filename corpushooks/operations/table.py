@@ -18,7 +18,7 @@ from corpushooks.operations import words
 from corpushooks.operations.words import ALL, JSON, Word
 
 # doors, beside the socket, which leads to all
-SSH, COMMAND = "ssh", "command"
+SSH, COMMAND = "ssh", "command"  # that of the API is in `routes`
 BOTH = frozenset({SSH, COMMAND})
 
 # what an operation is about, and so who is asked for its right
@@ -27,6 +27,8 @@ PROJECTS = "projects"  # one, or all that the caller may see
 PROJECT_OR_HOST = "project or host"  # one, or all: for who has the right on every project
 HOST_ITSELF = "host"  # the host
 CALLER = "caller"  # the caller: anybody may ask
+
+TALKING = frozenset({"Deployment", "Lines", "Ended", "Nothing"})  # what is given when something has come to its end
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class Operation:
     word: Word = words.OF_PROJECT
     begins: bool = False  # also on a host that has nothing yet
     alone: bool = False  # it waits until nothing else is at work in the project
-    several: bool = False  # it gives a list of these
+    several: bool = False  # it gives a list of these,
+    named_gives_one: bool = False  # but one where a project is named
     part_of: str = ""  # the command that asks for it with a flag, or for want of something
 
     @property
@@ -55,6 +58,11 @@ class Operation:
     def gives(self) -> type[Any]:
         """What it gives."""
         return dict if self.given == "dict" else _type("gives", self.given)
+
+    @property
+    def talks(self) -> bool:
+        """Whether it goes on for a while and is heard meanwhile; the others are answered by a report."""
+        return self.given in TALKING
 
 
 def _type(module: str, name: str) -> type[Any]:
@@ -86,6 +94,7 @@ OPERATIONS: Mapping[str, Operation] = {
             BOTH,
             words.OF_PROJECTS,
             several=True,
+            named_gives_one=True,
         ),
         Operation(
             "history",
@@ -97,6 +106,7 @@ OPERATIONS: Mapping[str, Operation] = {
             word=Word((words.A_PROJECT,), 1, _flags("--commands")),
             several=True,
         ),
+        Operation("deployment", READ, "OfDeployment", "OfHistory", "one deployment of a project"),
         Operation(
             "commands",
             PUSH,

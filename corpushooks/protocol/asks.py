@@ -156,13 +156,21 @@ class Assign(OfProject):
 
 @dataclass(frozen=True, kw_only=True)
 class Follow(OfProject):
-    """Read the log of a deployment (0: the newest) from an offset on, to its end."""
+    """Read the log of a deployment (0: the newest) from an offset on, to its end, which may be to come."""
 
     number: int = 0
     offset: int = 0
     whole: bool = False  # also what the terminal of a push does not show
     events: bool = False  # with their fields
+    follow: bool = True  # else only what is there
     progress: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfDeployment(OfProject):
+    """One deployment (0: the newest)."""
+
+    number: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

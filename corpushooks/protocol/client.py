@@ -131,7 +131,7 @@ def ping(host: Host, patience: float = SILENCE) -> int:
         link.settimeout(patience)
         for said in _answers(link, request("ping", {})):
             if "error" in said:
-                raise _complaint(said)
+                raise complaint(said)
             return int(said["result"]["pid"])
     raise NoDaemonError("the daemon ended the connection", hint="ask again")
 
@@ -159,7 +159,7 @@ def ask(
                 if "result" in said:
                     return dict(said["result"])
                 if "error" in said and not numbered:
-                    raise _complaint(said)
+                    raise complaint(said)
         failures += 1
         time.sleep(0.1)
     raise NoDaemonError("the daemon ends the connection again and again", hint="see its log")
@@ -192,7 +192,7 @@ def conversation(host: Host, name: str, asked: Any) -> Iterator[tuple[socket.soc
     def answers(link: socket.socket) -> Iterator[dict[str, Any]]:
         for said in _answers(link, request(name, asked)):
             if "error" in said:
-                raise _complaint(said)
+                raise complaint(said)
             yield said
 
     with reach(host) as link:
@@ -200,7 +200,7 @@ def conversation(host: Host, name: str, asked: Any) -> Iterator[tuple[socket.soc
         yield link, answers(link)
 
 
-def _complaint(said: dict[str, Any]) -> CorpusError:
+def complaint(said: dict[str, Any]) -> CorpusError:
     """Return the error that the daemon answered."""
     kind = NotAllowedError if said.get("denied") else ERRORS.get(said.get("code", 0), CorpusError)
     kind = KINDS.get(said.get("kind", ""), kind)

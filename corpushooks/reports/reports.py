@@ -77,6 +77,13 @@ def history(site: Site, row: ProjectRow, limit: int) -> Report:
     return Report(value, lines or [f"{row.name} was never deployed"])
 
 
+def deployment(site: Site, row: ProjectRow, number: int) -> Report:
+    """Tell of one deployment of a project (0: the newest)."""
+    found = site.history.deployment(row.name, number) if number else site.history.last(row.name)
+    live = found.number == row.live
+    return Report(OfHistory(**found.as_json(), live=live), [view.history_row(found, live=live)])
+
+
 def commands(site: Site, row: ProjectRow, limit: int) -> Report:
     """Tell of the commands that were run by hand as the application, the newest first: `limit` of them."""
     found = Commands(site.history).newest(row.name, min(limit, MOST))

@@ -28,7 +28,7 @@ from corpushooks.core.deployment import (
     Revision,
     newest_tried,
 )
-from corpushooks.core.errors import LostStoreError, NotAllowedError, StoreError, UnknownError, UsageError
+from corpushooks.core.errors import LostStoreError, NotAllowedError, StoreError, UnknownError
 from corpushooks.core.hints import command
 from corpushooks.core.project import Host
 from corpushooks.store.database import HINT, UNREADABLE, files, is_ours
@@ -216,7 +216,7 @@ class History(Held):
         """Return the newest deployment; raise UsageError where there is none."""
         found = self.deployments(project, 1)
         if not found:
-            raise UsageError(f"{project} was never deployed", hint="git push first")
+            raise UnknownError(f"{project} was never deployed", hint="git push first")
         return found[0]
 
     def newest(self, project: str) -> int:

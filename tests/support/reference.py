@@ -16,7 +16,10 @@ from corpushooks.core.backups import Backup
 from corpushooks.core.events import NAMES
 from corpushooks.core.schema import keys_of
 from corpushooks.core.settings import schema
+from corpushooks.operations.routes import ROUTES
 from corpushooks.operations.ssh_commands import DOES, OPERATIONS, WORDS
+from corpushooks.operations.table import OPERATIONS as TABLE
+from corpushooks.web.asked import fillable
 from tests.support.places import TOP
 
 DOCS = TOP / "docs"
@@ -106,11 +109,23 @@ def events() -> str:
     return "\n" + "\n".join(rows) + "\n\n"
 
 
+def routes() -> str:
+    """Return the table of what the API has where."""
+    rows = ["| address | right | does | fields |", "|---|---|---|---|"]
+    for name, places in ROUTES.items():
+        row = TABLE[name]
+        for place in (re.sub(r":\w+", "", each) for each in places):
+            named = [f"`{each}`" for each in fillable(row) if f"{{{each}}}" not in place]
+            rows.append(f"| `{place}` | {row.right or 'any'} | {row.does} | {' '.join(named)} |")
+    return "\n" + "\n".join(rows) + "\n\n"
+
+
 PARTS = (  # page, what is made, how
     ("settings.md", "table", settings),
     ("backups.md", "table", backups),
     ("commands.md", "reference", commands),
     ("commands.md", "table", words),
+    ("web.md", "table", routes),
     ("makina-states.md", "table of kinds", kinds),
     ("json.md", "table of events", events),
 )

@@ -29,6 +29,7 @@ RANKS = (
     "deploy reports admin",
     "operations",  # all that can be asked
     "daemon",
+    "web",  # the table, asked over HTTP
     "cli",
     "shell __main__",  # what is started
 )
@@ -48,6 +49,8 @@ ONLY_IN = {  # what is outside -> the modules that may import it
     "watchdog": {"system.watch"},
     "apprise": {"notify.send"},
     "rich": {"cli.tables"},
+    "starlette": {"web."},
+    "uvicorn": {"web.server"},
     "msgspec": {"core.records"},
 }
 NOT_OURS_TO_IMPORT = ("salt/loader", "makina/loader", "makina/extension", "makina/states", "share")
@@ -114,6 +117,15 @@ def test_a_wing_imports_from_lower_ranks(name: str) -> None:
     assert not above, f"{name} imports from above, or sideways"
     past = {other for other in others if wing(other) in DOORS and "." in other}
     assert not past, f"{name} enters {past} past the door"
+
+
+WEB = {"operations.table", "operations.routes"}  # of what does operations: a second judge would be one too many
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if wing(name) == "web"])
+def test_the_web_knows_what_can_be_asked_and_not_how_it_is_done(name: str) -> None:
+    others = {other for other in ours(source(name)) if wing(other) not in ("web", "core", "protocol", "screen")}
+    assert others <= WEB
 
 
 def test_each_wing_says_what_is_in_it() -> None:
@@ -283,7 +295,12 @@ NAMED = {  # texts that name a command and are not there to be pasted: module ->
     "cli.demo": ("\n    corpus status ",),  # by an alias of its own
     "reports.statistics": ("What is missing or damaged",),  # the help of a metric
     "reports.inspection": ("corpus init --env",),  # the origin of a value
-    "core.settings": ("How many commands of `corpus run`", "The directory, for auth: ldap", "Where backups are kept"),
+    "core.settings": (
+        "How many commands of `corpus run`",
+        "The account of `corpus web`",
+        "The directory, for auth: ldap",
+        "Where backups are kept",
+    ),
     "salt.problems": ("; see: corpus help makina-states",),
 }
 

@@ -1,0 +1,30 @@
+"""The command that serves the API."""
+
+from __future__ import annotations
+
+import click
+
+from corpushooks.cli.base import Context
+from corpushooks.core.errors import UsageError
+from corpushooks.system import distribution
+
+PORT = 8040
+
+
+@click.command()
+@click.option("--address", default="127.0.0.1", show_default=True, help="Where to listen: TLS is for the web server.")
+@click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0: any that is free.")
+@click.pass_obj
+def web(context: Context, address: str, port: int) -> None:
+    """Serve the API over HTTP until told to stop (SIGTERM): it asks the daemon, with the token of each request."""
+    try:
+        from corpushooks.web import server
+    except ModuleNotFoundError as exc:
+        raise UsageError(f"a library is missing: {exc.name}", hint=distribution.completing()) from None
+    with server.listen(address, port) as listener:
+        shown = f"[{address}]" if ":" in address else address
+        click.echo(f"listening on http://{shown}:{listener.getsockname()[1]}")
+        server.run(context.host, listener)
+
+
+COMMANDS = (web,)

@@ -1,0 +1,177 @@
+"""The log of a deployment as it grows: as text, as JSON lines, or as server-sent events.
+
+The id of an event is its offset in the log, so that whoever comes again goes on where they were, also after a restart
+of the daemon or of this process. A client that takes nothing for a while is let go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Send
+
+from corpushooks.core.errors import CorpusError, NoDaemonError, UsageError
+from corpushooks.web.relay import Relay, Said, ended
+
+BEAT = 10.0  # seconds of silence until we see whether the client is still there
+FIRST = 0.5  # seconds to wait for a first line, or a refusal
+SLOW = 30.0  # seconds for a client to take what was sent
+PATIENCE, PAUSE = 60, 0.5  # how often a daemon is asked for the rest, and seconds between
+RETRY = 1000  # milliseconds until a browser comes again
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a log is written: an event, why it breaks off, its end, and what says that we are still there."""
+
+    media: str
+    event: Callable[[Said], str]
+    refused: Callable[[str], str]
+    end: Callable[[Any], str] = lambda value: ""
+    begin: str = ""
+    beat: str = ""
+
+
+def _text(said: Said) -> str:
+    text = said["event"]["text"]
+    return f"{text}\n" if text else ""
+
+
+def _sent(said: Said) -> str:
+    return f"id: {said['offset']}\nevent: log\ndata: {json.dumps(said['event'])}\n\n"
+
+
+def _named(name: str, value: Any) -> str:
+    return f"event: {name}\ndata: {json.dumps(value)}\n\n"
+
+
+FORMATS = {
+    each.media: each
+    for each in (
+        Format("text/plain", _text, lambda text: f"error: {text}\n"),
+        Format(
+            "application/jsonl", lambda said: json.dumps(said["event"]) + "\n",
+            lambda text: json.dumps({"error": text}) + "\n",
+        ),
+        Format(
+            "text/event-stream", _sent, lambda text: _named("refused", {"detail": text}),
+            lambda value: _named("end", value),
+            begin=f"retry: {RETRY}\n\n", beat=": \n\n",
+        ),
+    )
+}  # fmt: skip
+
+
+def format_of(request: Request) -> Format:
+    """Return the format that a client accepts; text where it says nothing that is known."""
+    wanted = [each.partition(";")[0].strip() for each in request.headers.get("accept", "").split(",")]
+    return next((FORMATS[each] for each in wanted if each in FORMATS), FORMATS["text/plain"])
+
+
+def offset_of(request: Request, offset: int) -> int:
+    """Return how far a client that comes again has read; raise UsageError."""
+    last = request.headers.get("last-event-id", "")
+    if not last:
+        return offset
+    if not (last.isascii() and last.isdigit() and len(last) < 19):
+        raise UsageError("the header Last-Event-ID is not an offset of this log")
+    return max(offset, int(last))
+
+
+class Patient(StreamingResponse):
+    """A stream that ends where its client takes nothing for a while."""
+
+    async def stream_response(self, send: Send) -> None:
+        async def patiently(message: Any) -> None:
+            await asyncio.wait_for(send(message), SLOW)
+
+        await super().stream_response(patiently)
+
+
+async def stream(request: Request, relay: Relay, asked: dict[str, Any], token: str) -> Response:
+    """Answer with a log from an offset on, to its end; raise what the daemon answers at once."""
+    form = format_of(request)
+    wanted = {"whole": True, **asked, "events": True, "offset": offset_of(request, asked.get("offset", 0))}
+    said = _whole(relay, wanted, token)
+    first = asyncio.ensure_future(_next(said))
+    try:
+        await asyncio.wait({first}, timeout=FIRST)
+        if first.done():
+            first.result()
+    except BaseException:
+        await _leave(said, first)
+        raise
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return Patient(_parts(request, form, said, first), media_type=form.media, headers=headers)
+
+
+async def _whole(relay: Relay, wanted: dict[str, Any], token: str) -> AsyncGenerator[Said, None]:
+    """Yield what is said of a deployment to the end of its log, by as many daemons as it takes, and last its result.
+
+    The daemon's answer ends with the outcome; what comes after that in the log is asked for again, until nothing does.
+    """
+    failures, begun = 0, False
+    while True:
+        seen, result = False, None
+        try:
+            async with relay.conversation("log", wanted, token) as said:
+                async for each in said:
+                    begun = True
+                    result = each if "result" in each else None
+                    if "event" in each:
+                        seen, failures, wanted = True, 0, {**wanted, "offset": each["offset"]}
+                        yield each
+        except NoDaemonError:
+            if not begun:
+                raise
+        if result and not seen:
+            yield result
+            return
+        if not result:
+            failures += 1
+            if failures > PATIENCE:
+                raise ended()
+            await asyncio.sleep(PAUSE)
+
+
+async def _next(said: AsyncGenerator[Said, None]) -> Said | None:
+    return await anext(said, None)
+
+
+async def _leave(said: AsyncGenerator[Said, None], task: asyncio.Task[Said | None]) -> None:
+    task.cancel()
+    await asyncio.wait({task})
+    await said.aclose()
+
+
+async def _parts(
+    request: Request, form: Format, said: AsyncGenerator[Said, None], task: asyncio.Task[Said | None]
+) -> AsyncIterator[str]:
+    """Yield a log piece by piece."""
+    try:
+        yield form.begin
+        while True:
+            await asyncio.wait({task}, timeout=BEAT)
+            if not task.done():
+                if await request.is_disconnected():
+                    return
+                yield form.beat
+                continue
+            each = task.result()
+            if each is None:
+                return
+            if "event" in each:
+                yield form.event(each)
+            else:
+                yield form.end(each["result"])
+            task = asyncio.ensure_future(_next(said))
+    except CorpusError as exc:  # the token was revoked meanwhile, say: it is too late for a status
+        yield form.refused(exc.message)
+    finally:
+        await _leave(said, task)
