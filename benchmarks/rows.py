@@ -385,10 +385,29 @@ def status(box: Box) -> None:
     assert run([sys.executable, "-m", "corpushooks", "--root", box.host.root, "status"]).stdout
 
 
+def command(folder: Path, rounds: int) -> list[Row]:
+    """The command: its help, and the status of one project; against Python's own start."""
+    box = Box(folder)
+    box.init()
+    corpus = [sys.executable, "-m", "corpushooks", "--root", box.host.root]
+    sides = ([*corpus, "--help"], [*corpus, "status", "hello"], [sys.executable, "-c", "pass"])
+
+    def ended(words: list[str | Path]) -> Callable[[], float]:
+        return lambda: timed(lambda: run(words))
+
+    shown, looked, begun = in_turn(2 * rounds, *map(ended, sides))
+    against = "python3 -c pass"
+    return [
+        within("corpus --help", shown, against, begun, 12),
+        within("corpus status of one project", looked, against, begun, 15),
+    ]
+
+
 ROWS: dict[str, Callable[[Path, int], list[Row]]] = {
     "pushes": pushes,
     "nothing": nothing_to_do,
     "hook": hook,
+    "command": command,
     "archives": archives,
     "cold": cold,
     "at-once": at_once,
