@@ -19,7 +19,7 @@ END = "# corpushooks: end of keys"
 def write(path: Path, lines: Sequence[str]) -> bool:
     """Make our block of a file these lines, and leave the others as they are; return whether it changed.
 
-    Raise RefusedError where a key stands outside the block too (it would open a shell), or somebody else wrote
+    Raise RefusedError if a key stands outside the block too (it would open a shell), or somebody else wrote
     meanwhile.
     """
     before = _read(path)
@@ -66,7 +66,7 @@ def _foreign(path: Path, text: str) -> list[tuple[int, str]]:
 
 
 def _fingerprint(line: str) -> str:
-    """Return the fingerprint of the key in a line, whatever options stand before it; nothing where there is none."""
+    """Return the fingerprint of the key in a line, whatever options stand before it; nothing if there is none."""
     words = line.split()
     for kind, blob in itertools.pairwise(words):
         if kind in KINDS and not line.lstrip().startswith("#"):

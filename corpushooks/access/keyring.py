@@ -48,7 +48,7 @@ class Keyring:
         return _key(rows[0]) if rows else None
 
     def check(self, key: Key) -> None:
-        """Raise UsageError where the name of a key, or the key itself, is another's."""
+        """Raise UsageError if the name of a key, or the key itself, is another's."""
         same, named = self.holding(key.blob), self.key(key.name)
         if same and same.name != key.name and not same.source:
             raise UsageError(f"this key is here as {same.name!r}", hint=command("key", "remove", same.name))
@@ -82,7 +82,7 @@ class Keyring:
             db.execute("DELETE FROM key WHERE blob = ? AND source != ''", (blob,))
 
     def remove(self, name: str) -> Key:
-        """Take a key out: from now on it opens nothing; raise UsageError where there is none.
+        """Take a key out: from now on it opens nothing; raise UsageError if there is none.
 
         Its sessions go too: the next key of its name must not find them.
         """

@@ -44,7 +44,7 @@ class Key:
     kind: str
     blob: str  # base64
     right: str = PUSH
-    projects: tuple[str, ...] = ()  # none named: all
+    projects: tuple[str, ...] = ()  # empty: all
     expires: float | None = None  # seconds since the epoch
     authority: bool = False
     principals: tuple[str, ...] = ()  # those of a certificate that count; none: the account's name
@@ -147,7 +147,7 @@ def _check_blob(kind: str, blob: str) -> None:
 
 
 def is_key(kind: str, blob: str) -> bool:
-    """Say whether this is a public key that is taken."""
+    """Return whether this is a public key that is taken."""
     try:
         return parse(f"{kind} {blob}") == (kind, blob, "")
     except UsageError:
@@ -167,7 +167,7 @@ def fields(data: bytes) -> list[bytes]:
 
 
 def certified(kind: str, blob: str) -> tuple[str, str]:
-    """Return the key id of a certificate and its authority's key; nothing where it is none that can be read.
+    """Return the key id of a certificate and its authority's key; nothing if it is none that can be read.
 
     Whether the certificate is good is sshd's to say. Source: PROTOCOL.certkeys of OpenSSH.
     """
@@ -228,7 +228,7 @@ def with_levels(key: Key, found: Mapping[str, int]) -> Key:
 
 
 def gained(old: Key, new: Key) -> Key:
-    """Return a key that is here with what `new` gives as well; raise RefusedError where something would be lost."""
+    """Return a key that is here with what `new` gives as well; raise RefusedError if something would be lost."""
     had, given = levels(old), levels(new)
     _refuse_loss(old, new, had, given)
     if old.source:
@@ -272,14 +272,14 @@ def check_key_name(name: str) -> str:
 
 
 def check_grants(key: Key) -> None:
-    """Raise UsageError where a key has a right on some projects that is about the whole host."""
+    """Raise UsageError if a key has a right on some projects that is about the whole host."""
     for grant in key.grants:
         if grant.right == HOST and grant.projects:
             raise UsageError("the right host is about the whole host, not about projects", hint="leave out --project")
 
 
 def check_within(own: Key, given: Key) -> None:
-    """Raise RefusedError where a key would get what the one that gives it does not have, or for longer."""
+    """Raise RefusedError if a key would get what the one that gives it does not have, or for longer."""
     had = levels(own)
     for project, level in levels(given).items():
         if level > max(had.get(project, -1), had.get(ANY, -1)):

@@ -45,9 +45,9 @@ class Person:
 
 
 def find(where: Directory, kind: str, blob: str) -> Person | None:
-    """Return whose a public key is, or None where the directory answers that it is nobody's.
+    """Return whose a public key is, or None if the directory answers that it is nobody's.
 
-    Raise RefusedError where its answer is not to be taken, DoorError where it does not answer, ConfigError where it
+    Raise RefusedError if its answer is not to be taken, DoorError if it does not answer, ConfigError if it
     cannot be asked.
     """
     password = _password(where)
@@ -212,7 +212,7 @@ def _people(where: Directory, link: ldap3.Connection, about: str, *attributes: s
 
 
 def _holds(where: Directory, entry: Entry, kind: str, blob: str) -> bool:
-    """Say whether an entry has a key: as kind and key, and a comment. One with options before it does not count."""
+    """Return whether an entry has a key: as kind and key, and a comment. One with options before it does not count."""
     return any(line.split()[:2] == [kind, blob] for line in entry.texts(where.key))
 
 

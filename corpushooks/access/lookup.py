@@ -46,7 +46,7 @@ def still(ring: Keyring, settings: Settings, key: Key, warn: Warn) -> Key | None
 
 
 def _asked(where: Directory, kind: str, blob: str) -> Key | None:
-    """Ask the directory whose a key is and what its groups may; None where that is nobody or nothing."""
+    """Ask the directory whose a key is and what its groups may; None if that is nobody or nothing."""
     from corpushooks.access import ldap  # here, since hosts without one need no library for it
 
     person = ldap.find(where, kind, blob)

@@ -24,7 +24,7 @@ class Principal:
         return self.key.name if self.key and not self.key.is_token else ""
 
     def may(self, project: str, right: str) -> bool:
-        """Say whether a principal has a right on a project, which need not exist."""
+        """Return whether a principal has a right on a project, which need not exist."""
         if self.key:
             return self.project in ("", project) and not self.key.refusal(right, project)
         if right in (ADMIN, HOST):
@@ -32,11 +32,11 @@ class Principal:
         return self.rights.may(self.caller, project)
 
     def admin(self, project: str) -> bool:
-        """Say whether a principal may insist where a project is frozen, and see its secrets."""
+        """Return whether a principal may insist where a project is frozen, and see its secrets."""
         return self.may(project, ADMIN)
 
     def may_all(self, right: str) -> bool:
-        """Say whether a principal has a right on every project, also on those that are yet to be made."""
+        """Return whether a principal has a right on every project, also on those that are yet to be made."""
         if self.key:
             general = levels(self.key).get(ANY, -1)
             return self.project == "" and not self.key.refusal(right) and general >= RIGHTS.index(right)

@@ -48,5 +48,5 @@ def _without_last(line: str, name: str) -> str:
 
 
 def _is_alone(line: str) -> bool:
-    """Say whether a line has one item of a list, and nothing else."""
+    """Return whether a line has one item of a list, and nothing else."""
     return bool(re.fullmatch(r"\s*-\s+['\"]?[\w.+:-]+['\"]?\s*(#.*)?\n?", line))

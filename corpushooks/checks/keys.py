@@ -52,7 +52,7 @@ def _keys(text: str) -> Iterator[Key]:
 
 
 def owned(key: Key) -> tuple[str, tuple[str, ...]] | None:
-    """Return the project that a key speaks of, and the path in its configuration; None where it speaks of none."""
+    """Return the project that a key speaks of, and the path in its configuration; None if it speaks of none."""
     first, *rest = key.path
     if first == PROJECTS:
         return (rest[0], tuple(rest[1:])) if rest else None
@@ -90,7 +90,7 @@ def unread(file: str, text: str, readers: Readers, *, any_project: bool) -> list
 
 
 def _slip(key: Key) -> bool:
-    """Say whether a first-level key looks like a misspelt makina-projects."""
+    """Return whether a first-level key looks like a misspelt makina-projects."""
     first = key.path[0].partition(".")[0]
     if first in (PROJECTS, STATES):
         return False

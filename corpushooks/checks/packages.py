@@ -148,12 +148,12 @@ def _declared(lines: list[str]) -> Iterator[Named]:
 
 
 def adds_sources(texts: Iterable[str]) -> bool:
-    """Say whether files of a project make packages available that the host's lists do not have yet."""
+    """Return whether files of a project make packages available that the host's lists do not have yet."""
     return any(_OTHER_SOURCE.search(uncommented(text)) for text in texts)
 
 
 def successor(name: str) -> str | None:
-    """Return what an old package is called in Debian 12: "" where it is gone, None where nothing is known of it."""
+    """Return what an old package is called in Debian 12: "" where it is gone, None if nothing is known of it."""
     for pattern, replacement in _RULES:
         if found := pattern.fullmatch(name):
             return found.expand(replacement)

@@ -78,7 +78,7 @@ def programs(script: str) -> list[str]:
 
 
 def _program(part: str) -> str:
-    """Return the program of one simple command; nothing where it is a builtin, a path, or made at run time."""
+    """Return the program of one simple command; nothing if it is a builtin, a path, or made at run time."""
     left = words(part.strip())
     while left:
         word = left.pop(0)

@@ -90,12 +90,12 @@ def _unquoted(line: str) -> str:
 
 
 def known(option: str) -> bool:
-    """Say whether an option of resetperms is one, or short for exactly one."""
+    """Return whether an option of resetperms is one, or short for exactly one."""
     return bool(whole(option))
 
 
 def whole(option: str) -> str:
-    """Return the whole name of an option of resetperms; nothing where there is none, or several."""
+    """Return the whole name of an option of resetperms; nothing if there is none, or several."""
     if not option.startswith("--"):
         return option if set(option[1:2]) <= SHORT else ""
     every = (*VALUED, *FLAGS)

@@ -1,12 +1,12 @@
-"""Values without effects, which everything else may import.
+"""Values without effects, which everything else can import.
 
 errors         the exception tree: exit codes, hints        hints          commands to run, spelled where they are shown
 text           foreign text, made harmless                  redaction      secrets, taken out of text
-records        values to JSON and back, by their types      schema         a mapping of settings, checked and documented
+records        values to JSON and back, by their types      schema         settings: types, checks, documentation
 project        names and paths of hosts and projects        deployment     requests, deployments, states, transitions
-events         what a deployment tells while it runs        rights         which account and which grant may do what
-settings       the settings of a host                       directory      what they say of a directory (LDAP)
-backups        what they say of backups                     notification   what people are told, and its template
-claims         ports and addresses that a project claims    services       units and log files that a cfg names
+events         the events of a running deployment           rights         the rights of accounts and grants
+settings       the settings of a host                       directory      the settings of a directory (LDAP)
+backups        the settings of backups                      notification   notifications and their templates
+claims         ports and addresses of a project             services       units and log files of a project
 command        a command run as an application
 """

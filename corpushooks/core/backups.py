@@ -1,4 +1,4 @@
-"""What the settings and a cfg say of backups: where and how they are kept, and what of a project. Values only."""
+"""The settings of backups, of a host (where and how) and of a project (what). Values only."""
 
 from __future__ import annotations
 
@@ -44,39 +44,39 @@ CODEC = Kind(
 
 @dataclass(frozen=True)
 class Backup:
-    """Where the backups of this host are kept, and how."""
+    """The `backup` settings of a host."""
 
-    repository: str = setting("", REPOSITORY, "Where they are kept: a folder, or another host over ssh.")
+    repository: str = setting("", REPOSITORY, "The repository of backups: a folder, or another host over ssh.")
     passphrase_file: Path | None = setting(  # noqa: RUF009
         None,
         PROGRAM,
-        "The file with the passphrase, which only root can read; null: backup.passphrase beside this one.",
+        "The file with the passphrase, readable by root only; null: backup.passphrase beside this file.",
     )
-    ssh_key: Path | None = setting(None, PROGRAM, "The key for ssh; null: those of root.")  # noqa: RUF009
-    compression: str = setting("zstd,3", CODEC, "How they are compressed.")
-    rate: int = setting(0, RATE, "How fast they are sent to another host at most; 0: any.")
-    timeout: float = setting(21600, SECONDS, "How long one run of the program may take.")
-    hold: float = setting(600, SECONDS, "How long deployments of a project wait for a backup of it at most.")
-    dump_timeout: float = setting(3600, SECONDS, "How long the dump of one database may take.")
-    keep_daily: int = setting(7, NUMBER, "Of how many days the last backup of each is kept.")
-    keep_weekly: int = setting(4, NUMBER, "Of how many weeks.")
-    keep_monthly: int = setting(6, NUMBER, "Of how many months.")
+    ssh_key: Path | None = setting(None, PROGRAM, "The ssh key; null: root's own.")  # noqa: RUF009
+    compression: str = setting("zstd,3", CODEC, "The compression.")
+    rate: int = setting(0, RATE, "The highest transfer rate to another host; 0: unlimited.")
+    timeout: float = setting(21600, SECONDS, "The timeout of one run of the program.")
+    hold: float = setting(600, SECONDS, "How long deployments of a project wait for its backup at most.")
+    dump_timeout: float = setting(3600, SECONDS, "The timeout of the dump of one database.")
+    keep_daily: int = setting(7, NUMBER, "How many daily backups are kept.")
+    keep_weekly: int = setting(4, NUMBER, "How many weekly backups are kept.")
+    keep_monthly: int = setting(6, NUMBER, "How many monthly backups are kept.")
     prune: bool | None = setting(
-        None, YES_NO, "Whether this host removes what is older; null: where the repository is a folder."
+        None, YES_NO, "Whether this host removes older backups; null: only if the repository is a folder."
     )
-    overdue: float = setting(36, HOURS, "After how many hours without a backup of a project it is overdue.")
-    drill_overdue: float = setting(40, DAYS, "After how many days without a drill that succeeded it is overdue.")
-    check_overdue: float = setting(15, DAYS, "After how many days without a check of the repository doctor says so.")
-    lock_wait: float = setting(600, SECONDS, "How long it waits for another that uses the repository.")
+    overdue: float = setting(36, HOURS, "The hours without a backup of a project after which it is overdue.")
+    drill_overdue: float = setting(40, DAYS, "The days without a successful drill after which it is overdue.")
+    check_overdue: float = setting(15, DAYS, "The days without a check of the repository after which doctor reports it.")
+    lock_wait: float = setting(600, SECONDS, "How long to wait for the lock of the repository.")
 
     @property
     def prunes(self) -> bool:
-        """Whether this host removes what is old: elsewhere its key should not be able to."""
+        """Whether this host removes old backups: its key should not be able to on another host."""
         return self.repository.startswith("/") if self.prune is None else self.prune
 
 
 def backup(body: Mapping[Any, Any] | None) -> Backup | None:
-    """Check what the settings say; an empty mapping says nothing. Raise ConfigError."""
+    """Check the settings; an empty mapping is none. Raise ConfigError."""
     if not body:
         return None
     found = Backup(**taken(keys_of(Backup), body, "backup."))
@@ -85,7 +85,7 @@ def backup(body: Mapping[Any, Any] | None) -> Backup | None:
     return found
 
 
-# what a cfg names
+# the settings of a project
 
 POSTGRESQL, MYSQL, SQLITE = "postgresql", "mysql", "sqlite"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.$-]{0,62}")  # neither an option nor a connection string
@@ -100,7 +100,7 @@ def _matches(pattern: re.Pattern[str], words: str) -> Kind:
 
 
 def _is_below(value: Any) -> bool:
-    """Say whether a value is the path of something below a folder, as it is written there."""
+    """Return whether a value is a normalized relative path that stays below its folder."""
     return isinstance(value, str) and value != "" and posixpath.normpath(value) == value and not (
         value.startswith(("/", "../")) or value in (".", "..") or "\0" in value
     )  # fmt: skip
@@ -120,38 +120,40 @@ DATABASES = Kind(
 
 @dataclass(frozen=True)
 class Database:
-    """A database whose dump is kept."""
+    """A database to dump."""
 
-    kind: str = setting("", one_of(POSTGRESQL, MYSQL, SQLITE), "What it is a database of.")
+    kind: str = setting("", one_of(POSTGRESQL, MYSQL, SQLITE), "The kind of database.")
     name: str = setting("", _matches(NAME, "the name of a database"), "Its name.")
-    file: str = setting("", Kind("a path", lambda value: isinstance(value, str)), "Of SQLite: its file, below data/.")
-    host: str = setting("", _matches(HOST, "a host, or the folder of a socket"), "Where its server is.")
-    port: int = setting(0, Kind("a port", lambda value: is_whole(value) and 0 < value < 65536), "The port there.")
-    user: str = setting("", _matches(LOGIN, "the name of a user"), "As whom it is dumped.")
+    file: str = setting("", Kind("a path", lambda value: isinstance(value, str)), "SQLite: its file, below data/.")
+    host: str = setting("", _matches(HOST, "a host, or the folder of a socket"), "The server's host.")
+    port: int = setting(
+        0, Kind("a port", lambda value: is_whole(value) and 0 < value < 65536), "The port of its server."
+    )
+    user: str = setting("", _matches(LOGIN, "the name of a user"), "The user that dumps it.")
     password: str = setting("", Kind("a text", lambda value: isinstance(value, str), secret=True), "The password.")
 
     @property
     def label(self) -> str:
-        """What people call it."""
+        """Its name for people."""
         return self.file if self.kind == SQLITE else self.name
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a cfg says of backups: what of data/ is not kept, and which databases are."""
+    """The `backup` of a cfg: which paths of data/ are excluded, and which databases are dumped."""
 
-    exclude: tuple[str, ...] = setting((), BELOW, "What of data/ is not kept.")
+    exclude: tuple[str, ...] = setting((), BELOW, "The paths of data/ that are excluded.")
     databases: tuple[Database, ...] = setting((), DATABASES, "The databases that are dumped.")
 
     @property
     def without(self) -> tuple[str, ...]:
-        """The paths below data/ that are not kept as they are: of a database of SQLite the dump is."""
+        """The excluded paths below data/, with the files of SQLite databases, which are dumped instead."""
         files = (f"{one.file}{end}" for one in self.databases if one.kind == SQLITE for end in SUFFIXES)
         return tuple(dict.fromkeys([*self.exclude, *files]))
 
 
 def of(cfg: Mapping[str, Any]) -> Wanted:
-    """Return what a cfg says by its `backup`; raise ConfigError."""
+    """Return the `backup` of a cfg; raise ConfigError."""
     try:
         body = cfg.get("backup") or {}
         if not isinstance(body, Mapping):
@@ -160,7 +162,7 @@ def of(cfg: Mapping[str, Any]) -> Wanted:
         databases = tuple(_placed(one, str(cfg["data_root"])) for one in found.databases)
         labels = [one.label for one in databases]
         if twice := next((label for label in labels if labels.count(label) > 1), ""):
-            raise ConfigError(f"{twice} is named twice", where=("databases",))
+            raise ConfigError(f"duplicate database {shown(twice)}", where=("databases",))
         return Wanted(found.exclude, databases)
     except ConfigError as exc:
         raise ConfigError.of(exc, "cfg", "backup", hint=HINT) from exc
@@ -176,7 +178,7 @@ def _database(above: str, body: Mapping[Any, Any]) -> Database:
 
 
 def _placed(one: Database, data: str) -> Database:
-    """Return a database of SQLite with the path of its file below data/."""
+    """Return an SQLite database with its path relative to data/."""
     if one.kind != SQLITE:
         return one
     path = one.file.removeprefix(f"{data}/")
@@ -185,21 +187,21 @@ def _placed(one: Database, data: str) -> Database:
     return replace(one, file=path)
 
 
-# what a backup is called
+# the names of backups
 
 FILES = "+files"
 CALLED = re.compile(r"([a-z0-9][a-z0-9_-]*)\.([1-9][0-9]{0,17})\.([0-9]{8}T[0-9]{6}Z)(\+files)?@([A-Za-z0-9.-]+)")
 
 
 def host_name(host: str) -> str:
-    """Return the name of a host as that of a backup has it."""
+    """Return the name of a host as used in the name of a backup."""
     return re.sub(r"[^A-Za-z0-9.-]", "-", host) or "localhost"
 
 
 class Name(NamedTuple):
-    """What a backup is called in the repository. It is whole where there is a copy of that name.
+    """The name of a backup in the repository. It is complete if an archive of that name exists.
 
-    Beside that there is one of its files, made before.
+    Another archive has its files, and is made first.
     """
 
     project: str
@@ -214,13 +216,13 @@ class Name(NamedTuple):
 
     @classmethod
     def read(cls, text: str) -> tuple[Name, bool] | None:
-        """Return the backup that a copy belongs to, and whether it is that of its files; None for any other copy."""
+        """Parse the name of an archive: its backup, and whether it is the one of its files; None for any other."""
         found = CALLED.fullmatch(text)
         return (cls(found[1], int(found[2]), found[3], found[5]), bool(found[4])) if found else None
 
     @property
     def files(self) -> str:
-        """What the copy of its files is called."""
+        """The name of the archive of its files."""
         return f"{self.project}.{self.number}.{self.at}{FILES}@{self.host}"
 
     def __str__(self) -> str:
@@ -228,7 +230,7 @@ class Name(NamedTuple):
 
 
 def retained(names: Collection[Name], settings: Backup) -> set[Name]:
-    """Return which backups of one project and host are kept: the newest, and the last of days, weeks and months."""
+    """Return the backups of one project and host to keep: the newest, and the last of days, weeks and months."""
     newest = sorted(names, key=lambda name: (name.at, name.number), reverse=True)
     rules: tuple[tuple[int, Callable[[time.struct_time], str]], ...] = (
         (settings.keep_daily, lambda at: time.strftime("%Y-%j", at)),

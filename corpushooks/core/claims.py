@@ -1,4 +1,4 @@
-"""What a project claims on its host: TCP ports, and the addresses where it answers. Values only."""
+"""The claims of a project on its host: TCP ports, and the addresses at which it answers. Values only."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from corpushooks.core.text import shown
 
 PORT, NAME = "port", "name"
 HINT = hints.command("help", "claims")
-AUTO = "auto"  # the value of a port that is chosen here
-CHOICE = range(20000, 30000)  # below those that the kernel gives to clients
+AUTO = "auto"  # the value of a port that we choose
+CHOICE = range(20000, 30000)  # below the ephemeral ports of the kernel
 SCHEMES = {"http": 80, "https": 443}
 HOST = re.compile(r"[^\s/@?#{}]+")
 
@@ -26,7 +26,7 @@ class Claim:
     """One port, or one address. `key` is the key of data that names the port, or the URL of the address."""
 
     kind: str
-    value: str  # 8000, or example.org:80 and a path where there is one
+    value: str  # 8000, or example.org:80 and possibly a path
     key: str
 
     def __str__(self) -> str:
@@ -37,7 +37,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Held:
-    """A claim, and whose it is."""
+    """A claim and the project that has it."""
 
     claim: Claim
     project: str
@@ -45,18 +45,18 @@ class Held:
 
 
 def given(cfg: Mapping[str, Any], give: Give) -> dict[str, Any]:
-    """Return a cfg in which every port that says `auto` has its number."""
+    """Return a cfg in which every port `auto` is replaced by its number."""
     data, keys = cfg["data"], [each for each in flat(cfg.get("ports")) if isinstance(each, str)]
     return {**cfg, "data": {**data, **{key: give(key) for key in keys if data.get(key) == AUTO}}}
 
 
 def first(key: str) -> int:
-    """Give a port where nothing is known of a host."""
+    """Give a port without knowledge of the host."""
     return CHOICE.start
 
 
 def giver(project: str, held: Sequence[Held], is_free: Callable[[int], bool]) -> Give:
-    """Return what gives a project its ports: those that it has, and free ones otherwise."""
+    """Return a function that gives a project its ports: those that it has, otherwise free ones."""
     own = {
         each.claim.key: int(each.claim.value)
         for each in sorted(held, key=lambda each: each.asked)
@@ -68,7 +68,7 @@ def giver(project: str, held: Sequence[Held], is_free: Callable[[int], bool]) ->
         if key not in own:
             free = (port for port in CHOICE if str(port) not in taken and is_free(port))
             if (port := next(free, None)) is None:
-                raise ConfigError(f"no port from {CHOICE.start} to {CHOICE.stop - 1} is free", where=("cfg", key))
+                raise ConfigError(f"no free port from {CHOICE.start} to {CHOICE.stop - 1}", where=("cfg", key))
             own[key] = port
             taken.add(str(port))
         return own[key]
@@ -77,13 +77,13 @@ def giver(project: str, held: Sequence[Held], is_free: Callable[[int], bool]) ->
 
 
 def of(cfg: Mapping[str, Any]) -> list[Claim]:
-    """Return what a cfg claims by its `ports` and `urls`; raise ConfigError."""
+    """Return the claims in the `ports` and `urls` of a cfg; raise ConfigError."""
     every = [*(_port(each, cfg["data"]) for each in flat(cfg.get("ports"))), *_names(flat(cfg.get("urls")))]
     return list({(each.kind, each.value): each for each in reversed(every)}.values())[::-1]
 
 
 def flat(value: Any) -> Iterator[Any]:
-    """Find the entries of a list, in which a reference may have put other lists."""
+    """Yield the entries of a list that can contain other lists, put there by references."""
     if isinstance(value, (list, tuple)):
         for inner in value:
             yield from flat(inner)
@@ -94,7 +94,7 @@ def flat(value: Any) -> Iterator[Any]:
 def _port(entry: Any, data: Mapping[str, Any]) -> Claim:
     key = "" if str(entry).isdigit() else str(entry)
     if key and key not in data:
-        raise ConfigError(f"data has no {shown(key)!r}", "name a key of data, or a number", ("cfg", "ports"))
+        raise ConfigError(f"unknown key of data {shown(key)!r}", "use a key of data, or a number", ("cfg", "ports"))
     number = data[key] if key else entry
     text = str(number)
     if isinstance(number, bool) or not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
@@ -104,12 +104,12 @@ def _port(entry: Any, data: Mapping[str, Any]) -> Claim:
 
 
 def _names(entries: Iterable[Any]) -> Iterator[Claim]:
-    """Read URLs; a name without scheme has the scheme and the port of the entry before it."""
+    """Parse URLs; a name without a scheme has the scheme and port of the entry before it."""
     scheme, port = "http", SCHEMES["http"]
     for entry in map(str, entries):
         head, found, rest = entry.partition("://")
         if found and head.lower() not in SCHEMES:
-            raise ConfigError(f"{shown(entry)!r} is not a URL of http or https", HINT, ("cfg", "urls"))
+            raise ConfigError(f"invalid URL {shown(entry)!r}: expected http:// or https://", HINT, ("cfg", "urls"))
         if found:
             scheme, port = head.lower(), SCHEMES[head.lower()]
         host, _, path = (rest if found else entry).partition("/")
@@ -118,13 +118,13 @@ def _names(entries: Iterable[Any]) -> Iterator[Claim]:
             host, port = name, int(number)
         host, path = host.lower().rstrip("."), f"/{path}".rstrip("/")
         if not HOST.fullmatch(host) or not 0 < port < 65536 or not HOST.fullmatch(path.replace("/", "-") or "-"):
-            raise ConfigError(f"{shown(entry)!r} is not a URL", HINT, ("cfg", "urls"))
+            raise ConfigError(f"invalid URL {shown(entry)!r}", HINT, ("cfg", "urls"))
         place = "" if port == SCHEMES[scheme] else f":{port}"
         yield Claim(NAME, f"{host}:{port}{path}", f"{scheme}://{host}{place}{path}")
 
 
 def remedy(project: str, claim: Claim, cfg: Mapping[str, Any]) -> str:
-    """Return which key to set where a claim is somebody else's."""
+    """Return which key to set if another project has a claim."""
     own = f"makina-projects.{project}"
     if claim.kind == PORT:
         what = f"{own}.data.{claim.key}: {AUTO}" if claim.key else f"another number in {own}.ports"

@@ -1,4 +1,4 @@
-"""A command that somebody runs as an application: its environment, and what is said of it afterwards. Values only."""
+"""A command run as an application (`corpus run`): its environment, and its record. Values only."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from corpushooks.core.redaction import MARK, Redactor
 from corpushooks.core.text import clean, shortened
 
 PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
-PROGRAMS = ("venv/bin", ".venv/bin", "node_modules/.bin", "vendor/bin")  # of project/, found first where they exist
-UMASK = 0o022  # as systemd gives services: a web server reads what is made
+PROGRAMS = ("venv/bin", ".venv/bin", "node_modules/.bin", "vendor/bin")  # of project/, first on PATH if they exist
+UMASK = 0o022  # as systemd gives services: a web server can read new files
 TERM = re.compile(r"[A-Za-z0-9_.+-]{1,40}")
 LANG = re.compile(r"[A-Za-z0-9_.@-]{1,40}")
-KEPT = 1000  # characters of a command that are recorded
+KEPT = 1000  # characters that are recorded of a command
 FLAG = re.compile(r"--?[A-Za-z][\w-]*")
-VALUE = r"""('[^']*'|"[^"]*"|[^\s;&|]+)"""  # of a shell, in a word that is a line for one
+VALUE = r"""('[^']*'|"[^"]*"|[^\s;&|]+)"""  # in an argument that is a shell command line
 INNER = (re.compile(rf"(?<![\w-])([\w-]+)={VALUE}"), re.compile(rf"(?<!\S)(--?[A-Za-z][\w-]*)\s+(?!-){VALUE}"))
 LOGIN = re.compile(r"(://[^/\s:@]*:)[^/\s@]+(?=@)")  # user and password in an address
 
 
 @dataclass(frozen=True)
 class Account:
-    """The account that a command runs as; without a uid, that of the daemon."""
+    """The account that a command runs as; without a uid, the daemon's."""
 
     name: str
     home: str
@@ -39,16 +39,16 @@ class Account:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be run, and from what kind of terminal."""
+    """The command to run, and the terminal it is run from."""
 
     words: tuple[str, ...]
-    term: str = ""  # none: it is not run from a terminal
+    term: str = ""  # empty: not from a terminal
     lang: str = ""
 
 
 @dataclass(frozen=True)
 class Ran:
-    """A command that was run, as the store has it."""
+    """A command in the store."""
 
     number: int
     project: str
@@ -57,7 +57,7 @@ class Ran:
     words: str  # without secrets
     started: float
     ended: float | None
-    code: int | None  # none: it was ended, and not by itself
+    code: int | None  # None: it was killed
     reason: str
 
     def as_json(self) -> dict[str, Any]:
@@ -65,7 +65,7 @@ class Ran:
 
 
 def environment(wanted: Wanted, account: Account, folder: Path, programs: Sequence[str]) -> dict[str, str]:
-    """Return the whole environment of a command: nothing of the daemon's, and little of the client's.
+    """Return the whole environment of a command: nothing of the daemon's and little of the client's.
 
     `programs` are those folders of PROGRAMS that exist.
     """
@@ -79,7 +79,7 @@ def environment(wanted: Wanted, account: Account, folder: Path, programs: Sequen
 
 
 def recorded(words: Sequence[str], redactor: Redactor) -> str:
-    """Return a command as it is recorded: without secrets, and what stands behind a flag or key of that kind."""
+    """Return a command as it is recorded: without secrets, and without the values of secret flags and keys."""
     kept, hidden = [], False
     for word in words:
         key, equals, value = word.partition("=")
@@ -93,7 +93,7 @@ def recorded(words: Sequence[str], redactor: Redactor) -> str:
 
 
 def _inner(word: str, redactor: Redactor) -> str:
-    """Return a word without what is secret in the middle of it: as in a line for a shell, or an address."""
+    """Return a word without the secrets inside it, as in a shell command line or a URL."""
 
     def hide(found: re.Match[str]) -> str:
         kept = found[0][: found.start(2) - found.start()]
@@ -105,7 +105,7 @@ def _inner(word: str, redactor: Redactor) -> str:
 
 
 def ending(found: Ran) -> Mapping[str, object]:
-    """Return what the log of the daemon says of the end of a command."""
+    """Return the fields that the daemon logs when a command ends."""
     reason = {"reason": found.reason} if found.reason else {}
     return {
         "state": "ended",
@@ -125,6 +125,6 @@ def row(found: Ran) -> str:
 
 
 def described(found: Ran) -> Mapping[str, object]:
-    """Return what the log of the daemon says of a command."""
+    """Return the fields that the daemon logs of a command."""
     key = {"key": found.key} if found.key else {}
     return {"project": found.project, "command": found.words, "by": found.who, "number": found.number, **key}

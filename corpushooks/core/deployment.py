@@ -1,4 +1,4 @@
-"""What is said of projects and deployments: requests, rows of the store, states and their transitions. Values only."""
+"""Projects and deployments as values: requests, rows of the store, states and their transitions. Values only."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Any, NamedTuple
 QUEUED, RUNNING, HELD, ROLLING_BACK = "queued", "running", "held", "rolling_back"
 DEPLOYED, DONE, REFUSED, CANCELLED, FAILED = "deployed", "done", "refused", "cancelled", "failed"
 ROLLED_BACK, BROKEN = "rolled_back", "broken"
-# Two rows of the journal say how far a deployment came: before the first nothing was touched; before the second it goes
-# back when it is interrupted, from that on it goes forward.
+# Two rows of the journal mark the progress of a deployment: before the first nothing was touched; interrupted before
+# the second it is rolled back, and from then on it is completed.
 TOUCHES, HOLDS, DECIDES = "sync", "hold", "publish"
-MARK = "CORPUS_DEPLOYMENT"  # in the environment of all that a deployment starts: the project's folder # its number
-AS_SET = -1  # of a request to hold: as long as the settings say
+MARK = "CORPUS_DEPLOYMENT"  # in the environment of all processes of a deployment: the project's folder # its number
+AS_SET = -1  # a request to hold: for the time in the settings
 
 
 @dataclass(frozen=True)
 class State:
-    """One state of a deployment: its word, the exit code of a command that ends in it, and what may follow it."""
+    """One state of a deployment: its word for people, the exit code of commands that end in it, and its successors."""
 
     name: str
     word: str
     exit: int = 1
-    next: frozenset[str] = frozenset()  # none: it is final
+    next: frozenset[str] = frozenset()  # empty: it is final
     succeeded: bool = False
-    failed: bool = False  # something was tried and did not work; a refusal tried nothing
+    failed: bool = False  # something was tried and failed; a refusal tried nothing
 
 
 STATES: Mapping[str, State] = {
@@ -34,7 +34,7 @@ STATES: Mapping[str, State] = {
     for state in (
         State(QUEUED, "waits", 0, frozenset({RUNNING, REFUSED, CANCELLED})),
         State(RUNNING, "runs", 1, frozenset({DEPLOYED, DONE, HELD, REFUSED, ROLLING_BACK, FAILED})),
-        State(HELD, "held", 1, frozenset({RUNNING, ROLLING_BACK})),  # nothing is final: it awaits a confirmation
+        State(HELD, "held", 1, frozenset({RUNNING, ROLLING_BACK})),  # it awaits a confirmation
         State(ROLLING_BACK, "rolls back", 1, frozenset({ROLLED_BACK, BROKEN})),
         State(DEPLOYED, "deployed", 0, succeeded=True),
         State(DONE, "done", 0, succeeded=True),
@@ -52,27 +52,27 @@ TRIED = tuple(each.name for each in STATES.values() if each.succeeded or each.fa
 
 
 def state_of(name: str) -> State:
-    """Return a state by its name; one of a newer version is called as it is."""
+    """Return a state by its name; the name of an unknown one (of a newer version) is shown as it is."""
     return STATES.get(name, State(name, name))
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of request: what it does to a project, and who may ask for it."""
+    """One kind of request: what it does to a project, and who can ask for it."""
 
     name: str
-    noun: str = ""  # what people call one, with its number; none: by its name
-    usual: bool = False  # what is meant where none is said
-    releases: bool = False  # another release goes live: it has an archive, and where it fails it is rolled back
-    returns: bool = False  # to the result of an earlier deployment, its target
-    edits: bool = False  # what was edited in place goes live
-    dry: bool = False  # it only tells what would change: what would be refused is a warning
-    repairs: bool = False  # what is broken is whole after it
-    restarts: bool = False  # units, and nothing else
-    keeps: bool = False  # a copy of what it has, elsewhere
-    restores: bool = False  # what is kept elsewhere comes back: interrupted, it goes forward or back by itself
-    changes: bool = False  # it changes what runs: refused while a project is frozen
-    asked: bool = True  # by a command or a push; else the daemon itself asks
+    noun: str = ""  # its name for people, before a number; empty: `name`
+    usual: bool = False  # the default kind
+    releases: bool = False  # another release goes live: it has an archive, and a failure is rolled back
+    returns: bool = False  # it restores the result of an earlier deployment, its target
+    edits: bool = False  # edits in place go live
+    dry: bool = False  # it only shows what would change; a refusal becomes a warning
+    repairs: bool = False  # it repairs a broken project
+    restarts: bool = False  # it restarts units and does nothing else
+    keeps: bool = False  # it makes a backup
+    restores: bool = False  # it restores a backup; interrupted, it completes or undoes that itself
+    changes: bool = False  # it changes what runs, so it is refused while a project is frozen
+    asked: bool = True  # it comes from a command or a push; otherwise from the daemon itself
 
 
 KINDS: Mapping[str, Kind] = {
@@ -81,11 +81,11 @@ KINDS: Mapping[str, Kind] = {
         Kind("deploy", "deployment", usual=True, releases=True, changes=True),
         Kind("rollback", releases=True, returns=True, changes=True),
         Kind("task", changes=True),
-        Kind("restart", restarts=True),  # of the same release, so also while it is frozen
+        Kind("restart", restarts=True),  # of the same release, so allowed while frozen
         Kind("plan", dry=True),
         Kind("repair", repairs=True),
-        Kind("backup", keeps=True),  # it changes nothing, so also while it is frozen
-        Kind("drill"),  # it changes nothing either
+        Kind("backup", keeps=True),  # it changes nothing, so allowed while frozen
+        Kind("drill"),  # likewise
         Kind("restore", restores=True, changes=True),
         Kind("edit", "deployment", edits=True, changes=True, asked=False),
     )
@@ -95,27 +95,27 @@ DEPLOYING = frozenset(kind.name for kind in KINDS.values() if kind.releases or k
 
 
 def kind_of(name: str) -> Kind:
-    """Return a kind of request by its name; of one that a newer version knows nothing is known."""
+    """Return a kind of request by its name; an unknown one (of a newer version) has no properties."""
     return KINDS.get(name, Kind(name, asked=False))
 
 
-PILLAR = "pillar"  # the repository of the configuration; the other one is that of the code
+PILLAR = "pillar"  # the repository of the configuration; the other one has the code
 
 
 class Revision(NamedTuple):
-    """What is deployed, wanted, archived or compared: a commit of the code and one of the pillar."""
+    """A commit of the code and one of the pillar: deployed, wanted, archived or compared."""
 
     code: str | None = None
     pillar: str | None = None
 
     def of(self, repo: str) -> str | None:
-        """Return the commit of one of the two repositories."""
+        """Return the commit of a repository."""
         return self.pillar if repo == PILLAR else self.code
 
 
 @dataclass(frozen=True)
 class Request:
-    """What somebody asks for; stored as it came."""
+    """A request, stored as it came."""
 
     kind: str = "deploy"  # deploy, rollback, task, restart, plan, repair, backup, drill, restore, edit
     repo: str = "project"  # the repository that was pushed to: project or pillar
@@ -127,29 +127,29 @@ class Request:
     via: str = ""  # push, command or watch
     token: str = ""
     task: str = ""
-    units: tuple[str, ...] = ()  # restart: none named: all of the project
-    target: int = 0  # rollback: the deployment whose result returns; restore, drill: the backup (0: the newest)
+    units: tuple[str, ...] = ()  # restart: empty: all of the project
+    target: int = 0  # rollback: the deployment whose result is restored; restore, drill: the backup (0: the newest)
     parts: tuple[str, ...] = ()  # restore: data, pillar, database:NAME
-    to: str = ""  # restore: into this folder, instead of the places that things had
+    to: str = ""  # restore: into this folder instead of the original places
     dry: bool = False  # restore: a plan only
     only: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
     steps: tuple[str, ...] = ()
-    edited: tuple[str, ...] = ()  # of an edit: the files that were seen to change
-    force: bool = False  # also over what was edited on the server, and over live commits
-    insist: bool = False  # also what is frozen, by somebody who may; force of theirs does too
-    confirm: int = 0  # so many seconds it is held, or AS_SET; 0: where the settings say so
-    connection: str = ""  # the process of sshd that it came by; none: it came by no ssh
+    edited: tuple[str, ...] = ()  # edit: the files that changed
+    force: bool = False  # overwrite edits on the server, and live commits
+    insist: bool = False  # override a freeze, with the right to; `force` does so too
+    confirm: int = 0  # how many seconds it is held, or AS_SET; 0: as in the settings
+    connection: str = ""  # the process of sshd that it came through; empty: not over ssh
     nowait: bool = False
     progress: bool = False
 
     @property
     def sort(self) -> Kind:
-        """What its kind means."""
+        """Its kind."""
         return kind_of(self.kind)
 
     def is_again(self, other: Request) -> bool:
-        """Say whether another request is this one, asked for again; of a push the commit is fixed, too."""
+        """Return whether another request repeats this one; of a push, for the same commit."""
         mine, theirs = (
             (
                 one.who,
@@ -171,11 +171,11 @@ class Request:
 
     @classmethod
     def load(cls, text: str) -> Request:
-        """Read a request; what a newer version wrote beside it is left out. Raise TypeError for a wrong type."""
+        """Read a request; unknown fields (of a newer version) are ignored. Raise TypeError for a wrong type."""
         found: dict[str, Any] = json.loads(text)
         values: dict[str, Any] = {}
         if not isinstance(found, dict):
-            raise TypeError("no mapping")
+            raise TypeError("not a mapping")
         for known in fields(cls):
             if known.name in found:
                 value = found[known.name]
@@ -188,7 +188,7 @@ class Request:
 
 @dataclass(frozen=True)
 class ProjectRow:
-    """What the store says of a project."""
+    """A project in the store."""
 
     name: str
     environment: str
@@ -204,18 +204,18 @@ class ProjectRow:
 
     @property
     def deployed(self) -> Revision:
-        """What is live."""
+        """The live revision."""
         return Revision(self.code, self.pillar)
 
     @property
     def tree(self) -> Revision:
-        """What is in the trees: in dev, also what failed."""
+        """The revision in the trees: in dev, possibly one that failed."""
         return Revision(self.tree_code, self.tree_pillar)
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """What the store says of one deployment."""
+    """A deployment in the store."""
 
     project: str
     number: int
@@ -234,16 +234,16 @@ class Deployment:
     reason: str = ""
     summary: str = ""  # the reason in a few words
     cancelled: str | None = None
-    lease: float | None = None  # how many seconds it is held before it is final
+    lease: float | None = None  # how many seconds it is held at most
     held: float | None = None  # since when
-    boot: str | None = None  # that, until when, by what only a reboot changes
+    boot: str | None = None  # the boot in which `until` counts
     until: float | None = None
-    answered: float | None = None  # when it was no longer held
+    answered: float | None = None  # when the hold ended
     confirmed: str | None = None  # by whom
 
     @property
     def took(self) -> float | None:
-        """How many seconds it worked, without those for which it was held; None: it has not worked, or works yet."""
+        """How many seconds it ran, without the hold; None: it has not started, or not ended."""
         if not self.decided or not self.started:
             return None
         waited = max(0.0, self.answered - self.held) if self.answered and self.held else 0.0
@@ -251,12 +251,12 @@ class Deployment:
 
     @property
     def old(self) -> Revision:
-        """What was live before."""
+        """The revision that was live before."""
         return Revision(self.old_code, self.old_pillar)
 
     @property
     def new(self) -> Revision:
-        """What it deploys."""
+        """The revision that it deploys."""
         return Revision(self.new_code, self.new_pillar)
 
     @property
@@ -268,7 +268,7 @@ class Deployment:
         return self.state not in TRANSITIONS
 
     def as_json(self) -> dict[str, Any]:
-        """Return what --json shows of a deployment."""
+        """Return a deployment as --json shows it."""
         shown = asdict(self)
         request = shown.pop("request")
         for internal in ("token", "boot", "until"):
@@ -278,13 +278,13 @@ class Deployment:
 
 
 def newest_tried(found: Iterable[Deployment], kinds: Set[str]) -> Deployment | None:
-    """Return the first of some kinds that began and ended; what was refused tried nothing and says nothing."""
+    """Return the first deployment of some kinds that ran to its end; one that was refused tried nothing."""
     return next((one for one in found if one.request.kind in kinds and one.state in TRIED), None)
 
 
 @dataclass(frozen=True)
 class Freeze:
-    """Why nothing is deployed for now, in one project or ("") in all, and who said so."""
+    """A freeze of one project, or ("") of all: why, and by whom."""
 
     project: str
     reason: str
@@ -297,7 +297,7 @@ class Freeze:
 
 @dataclass(frozen=True)
 class ChildRow:
-    """A process that a deployment started: its pid means it only together with its start time."""
+    """A process that a deployment started, identified by pid and start time."""
 
     pid: int
     start: int
@@ -305,5 +305,5 @@ class ChildRow:
 
 
 def enabled(request: Request, step: str) -> bool:
-    """Say whether a request wants a step."""
+    """Return whether a request includes a step."""
     return (not request.only or step in request.only) and step not in request.skip

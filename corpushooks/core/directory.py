@@ -1,4 +1,4 @@
-"""What the settings say of a directory: where it is, how it is asked, and what its groups may. Values only."""
+"""The settings of a directory (LDAP): its address, its queries, and the rights of its groups. Values only."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]*|[0-9]+(\.[0-9]+)+")
 
 
 def _is_filter(value: Any) -> bool:
-    """Say whether this looks like a filter of LDAP: what stands in it is for the directory to judge."""
+    """Return whether this looks like an LDAP filter; the directory checks its content."""
     if not isinstance(value, str) or not re.fullmatch(r"\(.+\)", value):
         return False
     depths = list(itertools.accumulate({"(": 1, ")": -1}.get(sign, 0) for sign in value))
@@ -49,56 +49,56 @@ URI = Kind(
     lambda value: value.rstrip("/"),
 )
 ATTRIBUTE = Kind("the name of an attribute", lambda value: isinstance(value, str) and bool(NAME.fullmatch(value)))
-FILTER = Kind("a filter in brackets", _is_filter)
+FILTER = Kind("a filter in parentheses", _is_filter)
 SPAN = Kind("a number of seconds", lambda value: is_positive(value) or (is_whole(value) and value == 0))
-NAMES = Kind("a list of names that is not empty", _is_names, check_projects)
+NAMES = Kind("a non-empty list of names", _is_names, check_projects)
 GROUPS = Kind("a mapping of groups", lambda value: isinstance(value, dict) and bool(value), lambda value: groups(value))
 
 
 @dataclass(frozen=True)
 class Granted:
-    """What the settings say of one group."""
+    """The settings of one group."""
 
-    right: str = setting("", one_of(*RIGHTS), "What its members may.")
-    projects: tuple[str, ...] = setting((), NAMES, "With which projects; not said: with every one.")
+    right: str = setting("", one_of(*RIGHTS), "The right of its members.")
+    projects: tuple[str, ...] = setting((), NAMES, "The projects for which; missing: all.")
 
 
 @dataclass(frozen=True)
 class Directory:
-    """What the settings say of a directory."""
+    """The `ldap` settings of a host."""
 
-    uri: str = setting("", URI, "Where it is.")
-    base: str = setting("", TEXT, "Below which entry people are looked for.")
-    bind_dn: str | None = setting(None, TEXT_OR_NONE, "As whom it is asked; null: as nobody.")
+    uri: str = setting("", URI, "The address of the directory.")
+    base: str = setting("", TEXT, "The entry below which people are searched.")
+    bind_dn: str | None = setting(None, TEXT_OR_NONE, "The entry to bind as; null: anonymous.")
     bind_password_file: Path | None = setting(  # noqa: RUF009
-        None, PROGRAM, "The file with the password for that, which only root may read."
+        None, PROGRAM, "The file with the password of bind_dn, readable by root only."
     )
-    filter: str = setting("(objectClass=posixAccount)", FILTER, "Which entries are people that may come.")
-    key: str = setting("sshPublicKey", ATTRIBUTE, "The attribute with the keys of a person.")
-    uid: str = setting("uid", ATTRIBUTE, "The attribute with the name of a person: deployments are by it.")
-    group_base: str | None = setting(None, TEXT_OR_NONE, "Below which entry groups are looked for; null: the same.")
+    filter: str = setting("(objectClass=posixAccount)", FILTER, "The filter for people who can log in.")
+    key: str = setting("sshPublicKey", ATTRIBUTE, "The attribute with the ssh keys of a person.")
+    uid: str = setting("uid", ATTRIBUTE, "The attribute with the name of a person, as shown with deployments.")
+    group_base: str | None = setting(None, TEXT_OR_NONE, "The entry below which groups are searched; null: the same.")
     group_filter: str = setting(
         "(|(memberUid={uid})(member={dn})(uniqueMember={dn}))",
         FILTER,
-        "Which groups a person is in, by name, {uid}, or by that of the entry, {dn}.",
+        "The filter for the groups of a person, by name, {uid}, or by entry, {dn}.",
     )
-    groups: Mapping[str, Grant] = setting({}, GROUPS, "What the members of a group may, by its cn.")
-    starttls: bool = setting(True, BOOLEAN, "Whether an ldap:// connection is encrypted before anything is said.")
+    groups: Mapping[str, Grant] = setting({}, GROUPS, "The rights of the members of groups, by cn.")
+    starttls: bool = setting(True, BOOLEAN, "Whether an ldap:// connection is encrypted with StartTLS.")
     ca_file: Path | None = setting(  # noqa: RUF009
-        None, PROGRAM, "The certificates of authorities that are trusted; null: those that the system trusts."
+        None, PROGRAM, "The certificates of trusted authorities; null: the system's."
     )
-    timeout: float = setting(3, SECONDS, "After how long a directory that has not answered is down.")
-    cache: float = setting(86400, SPAN, "For how long a key that was seen opens while the directory is down.")
+    timeout: float = setting(3, SECONDS, "The time after which a directory that does not answer counts as down.")
+    cache: float = setting(86400, SPAN, "How long a cached key is accepted while the directory is down.")
 
     def grants(self, found: Sequence[str]) -> tuple[Grant, ...]:
-        """Return what somebody who is in some groups may, the highest right first."""
+        """Return the grants of somebody who is in these groups, the highest right first."""
         names = {name.casefold() for name in found}
         given = dict.fromkeys(grant for group, grant in self.groups.items() if group.casefold() in names)
         return tuple(sorted(given, key=lambda grant: -RIGHTS.index(grant.right)))
 
 
 def directory(body: Mapping[Any, Any] | None) -> Directory | None:
-    """Check what the settings say; an empty mapping says nothing. Raise ConfigError."""
+    """Check the settings; an empty mapping is none. Raise ConfigError."""
     if not body:
         return None
     found = Directory(**taken(keys_of(Directory), body, "ldap."))
@@ -106,25 +106,23 @@ def directory(body: Mapping[Any, Any] | None) -> Directory | None:
         if name not in body:
             raise ConfigError(f"{name} is missing", where=("ldap",))
     if (found.bind_dn is None) != (found.bind_password_file is None):
-        raise ConfigError("bind_dn and bind_password_file need each other", where=("ldap",))
+        raise ConfigError("bind_dn and bind_password_file must be set together", where=("ldap",))
     return found
 
 
 def groups(body: Mapping[Any, Any]) -> dict[str, Grant]:
-    """Check what the settings say of groups; raise ConfigError."""
+    """Check the settings of groups; raise ConfigError."""
     result = {}
     for name, said in body.items():
         above = f"ldap.groups.{name}"
         if not isinstance(name, str):
-            raise ConfigError(f"expected a name, in quotes, got {shown(name)}", where=("ldap.groups",))
+            raise ConfigError(f"expected a quoted name, got {shown(name)}", where=("ldap.groups",))
         if not isinstance(said, dict):
             raise ConfigError(f"expected a mapping, got {shown(said)}", where=(above,))
         given = Granted(**taken(keys_of(Granted), said, f"{above}."))
         if "right" not in said:
             raise ConfigError("right is missing", where=(above,))
         if given.right == HOST and given.projects:
-            raise ConfigError(
-                "the right host is about the whole host, not about projects", where=(f"{above}.projects",)
-            )
+            raise ConfigError("the right host applies to the whole host, not to projects", where=(f"{above}.projects",))
         result[name] = Grant(given.right, given.projects)
     return result

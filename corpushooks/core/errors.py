@@ -1,9 +1,9 @@
 """The exception tree. Each error has an exit code and may carry a hint: the next command to run.
 
 CorpusError                    1
-├── StoppingError              1  the daemon stops: the next one goes on from here
+├── StoppingError              1  the daemon stops; the next one continues
 ├── StepError                  1  a step of a deployment failed
-│   └── CancelledError         1  somebody cancelled it, or its time was over
+│   └── CancelledError         1  it was cancelled or timed out
 ├── DoorError                  1  something outside failed
 │   ├── GitError
 │   ├── SaltError
@@ -23,7 +23,7 @@ CorpusError                    1
 │   │   └── CredentialError    no valid credential was presented
 │   ├── BusyError              too many at once
 │   └── NoDaemonError
-└── BrokenError                4  the roll back failed; a person is needed
+└── BrokenError                4  the rollback failed; a person is needed
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Error = TypeVar("Error", bound="CorpusError")
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that was found wrong, and the command that repairs it."""
+    """A problem, and the command that repairs it."""
 
     what: str
     repair: Advice
@@ -48,7 +48,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Place:
-    """Where something is written: a file as people call it, and the line where that is known."""
+    """A position in a file: the name shown to people, and the line if known."""
 
     file: str
     line: int | None = None
@@ -58,9 +58,9 @@ class Place:
 
 
 class CorpusError(Exception):
-    """Say what is wrong in one line, and in `hint` which command helps. `summary` says it in a few words, as git does.
+    """One line says what is wrong, `hint` which command helps; `summary` is a short form, for git.
 
-    That is the whole message, but where an error knows better.
+    The summary is the message unless an error sets its own.
     """
 
     exit_code = 1
@@ -72,13 +72,13 @@ class CorpusError(Exception):
         self.hint = Hint(hint)
 
     def within(self: Error, step: str) -> Error:
-        """Return the same error, of which it is said first in which step it was met."""
+        """Return the same error, prefixed with the step in which it occurred."""
         found = self.reworded(lambda text: f"{step}: {text}")
         found.summary = f"{step} failed"
         return found
 
     def reworded(self: Error, change: Callable[[str], str]) -> Error:
-        """Return the same error in other words, such as without secrets; what else it carries stays."""
+        """Return the same error with its text changed (secrets removed, say) and its other fields kept."""
         found = copy.copy(self)
         found.message, found.summary = change(self.message), change(self.summary)
         found.args = (found.message,)
@@ -86,11 +86,11 @@ class CorpusError(Exception):
 
 
 class StoppingError(CorpusError):
-    """The daemon stops: what is held is left to the next one."""
+    """The daemon stops; held deployments are left to the next one."""
 
 
 class StepError(CorpusError):
-    """A step of a deployment failed: `what` failed, and `why`."""
+    """A step of a deployment failed: `what`, and `why`."""
 
     def __init__(self, what: str, hint: Advice = "", *, why: str = "") -> None:
         super().__init__(f"{what}: {why}" if why else what, hint)
@@ -98,17 +98,17 @@ class StepError(CorpusError):
 
 
 class CancelledError(StepError):
-    """A deployment was cancelled, or its time was over."""
+    """A deployment was cancelled or timed out."""
 
 
 class DoorError(CorpusError):
     """Something outside failed: a program, a file, a store."""
 
-    said = ""  # the last words of a program, as it said them
+    said = ""  # the last line of output of the program
 
 
 class GitError(DoorError):
-    """git, or a repository, failed."""
+    """A git command failed, or a repository is unusable."""
 
 
 class SaltError(DoorError):
@@ -116,7 +116,7 @@ class SaltError(DoorError):
 
 
 class SourceError(SaltError):
-    """A file that Salt reads is wrong: `what` says how, and `at` where."""
+    """A file that Salt reads has an error: `what` it is, and `at` which position."""
 
     def __init__(self, what: str, hint: Advice = "", at: Place | None = None) -> None:
         super().__init__(f"{at}: {what}" if at else what, hint)
@@ -129,23 +129,23 @@ class StoreError(DoorError):
 
 
 class StateError(StoreError):
-    """A deployment cannot go from the state that it is in to the one that was asked for."""
+    """A deployment cannot change from its state to the requested one."""
 
 
 class LostStoreError(StoreError):
-    """The store is gone or damaged: `corpus rebuild` makes it anew, from what is left."""
+    """The store is missing or damaged: `corpus rebuild` recreates it from what is left."""
 
 
 class LogError(DoorError):
-    """The log of a deployment cannot be made."""
+    """The log of a deployment cannot be created."""
 
 
 class TreeError(DoorError):
-    """A tree of files cannot be read or made."""
+    """A tree of files cannot be read or written."""
 
 
 class WatchError(DoorError):
-    """What changes in a tree of files cannot be watched."""
+    """A tree of files cannot be watched for changes."""
 
 
 class ProcessError(DoorError):
@@ -165,10 +165,10 @@ class UnknownError(UsageError):
 
 
 class ConfigError(UsageError):
-    """A configuration is wrong: `what` says how.
+    """A configuration has an error: `what`.
 
-    `where` leads to it from the outside: a file or a layer of cfg, then keys. `at` is where that is written, once
-    somebody has looked.
+    `where` is the path to it, outermost first: a file or a layer of cfg, then keys. `at` is its position in a file,
+    once that has been looked up.
     """
 
     def __init__(
@@ -181,32 +181,32 @@ class ConfigError(UsageError):
 
     @classmethod
     def of(cls, exc: UsageError, *outer: str | Place, hint: Advice = "") -> ConfigError:
-        """Return an error as one of a configuration, within an outer place."""
+        """Return an error as a configuration error, within an outer place."""
         if isinstance(exc, ConfigError):
             return cls(exc.what, hint or exc.hint, (*outer, *exc.where), at=exc.at)
         return cls(exc.message, hint or exc.hint, outer)
 
     @property
     def line(self) -> int | None:
-        """Return the line of the file that it is about, where that is known."""
+        """Return the line of the file, if known."""
         places = (self.at, *self.where)
         return next((place.line for place in places if isinstance(place, Place)), None)
 
     @property
     def inner(self) -> str:
-        """Return what is said of it below the outermost place, which is shown beside it, with the line."""
+        """Return the message without the outermost place, which is shown beside it with the line."""
         far = f" ({self.at})" if self.at and not self.at.line else ""
         return ": ".join([*map(str, self.where[1:]), self.what]) + far
 
 
 class RefusedError(CorpusError):
-    """Refused as things are now: busy, frozen, not allowed."""
+    """Refused for now: busy, frozen, not allowed."""
 
     exit_code = 3
 
 
 class NotAllowedError(RefusedError):
-    """Refused to this caller: another account has the right to do it."""
+    """The caller lacks the right; another account has it."""
 
 
 class CredentialError(NotAllowedError):
@@ -226,6 +226,6 @@ class NoDaemonError(RefusedError):
 
 
 class BrokenError(CorpusError):
-    """The roll back of a project failed; pushes wait for `corpus repair`."""
+    """The rollback of a project failed; pushes are refused until `corpus repair`."""
 
     exit_code = 4

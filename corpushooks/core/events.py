@@ -1,7 +1,7 @@
-"""What a deployment tells while it runs: a closed list of events, each a value with fields.
+"""The events of a running deployment: a closed list, each a value with fields.
 
-The log keeps them, screen turns them into lines, and whoever counts or decides reads their fields. Names and fields
-are for good: logs are read by later versions, and programs read them over the API. What is added has a default.
+The log stores them, screen turns them into lines, and everything else reads their fields. Names and fields never
+change: later versions read old logs, and programs read them over the API. New fields have a default.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Any
 
 from corpushooks.core import records
 
-VERSION = 1  # of the log: it stands in the first line of each
-ITEMS = 1000  # of a list that are kept
+VERSION = 1  # of the log, in its first line
+ITEMS = 1000  # that are kept of a list
 
 
 @dataclass(frozen=True)
 class Detail:
-    """What came of a step: a number of things, of how many, and what else there is to say."""
+    """The result of a step: a number of things, of how many, and a note."""
 
     count: int | None = None
     noun: str = ""
@@ -30,7 +30,7 @@ class Detail:
 
 
 NOTHING = Detail()
-LEFT_OUT = Detail(note="left out")  # the request says so
+LEFT_OUT = Detail(note="skipped")  # as requested
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class Item:
 
 @dataclass(frozen=True)
 class Began:
-    """A deployment began: from which commits to which, or what was asked for."""
+    """A deployment began: from which commits to which, or what was requested."""
 
     project: str
     environment: str
     number: int
     kind: str
-    by: str = ""  # the ssh key that it came with
+    by: str = ""  # the ssh key that was used
     old: str | None = None
     new: str | None = None
     old_pillar: str | None = None
@@ -72,7 +72,7 @@ class StepBegan:
 
 @dataclass(frozen=True)
 class StepEnded:
-    """A step of the procedure ended well; `undo`: one of the rollback."""
+    """A step of the procedure succeeded; `undo`: one of the rollback."""
 
     step: str
     index: int = 0
@@ -84,16 +84,16 @@ class StepEnded:
 
 @dataclass(frozen=True)
 class Held:
-    """A deployment is held: all is installed, nothing is final, until somebody confirms it."""
+    """A deployment is held: everything is installed, nothing is final until it is confirmed."""
 
-    seconds: float  # that are left
-    until: float  # in seconds since the epoch, as the clock of the host is set
+    seconds: float  # left
+    until: float  # in seconds since the epoch, by the clock of the host
     command: str  # that confirms it
 
 
 @dataclass(frozen=True)
 class HealthAsked:
-    """A health check ended; `wrong` says what was not as it should be."""
+    """A health check ended; `wrong` says why it failed, if it did."""
 
     check: str
     seconds: float
@@ -102,7 +102,7 @@ class HealthAsked:
 
 @dataclass(frozen=True)
 class UnitRestarted:
-    """A unit of systemd was restarted, and how it is then; of one that does not run, what it wrote last."""
+    """A systemd unit was restarted, with its state after that; if it does not run, with its last output."""
 
     unit: str
     state: str
@@ -113,7 +113,7 @@ class UnitRestarted:
 
 @dataclass(frozen=True)
 class BackedUp:
-    """A backup is whole in the repository: bytes in all and those that are new there, and what it has."""
+    """A backup is complete in the repository: its size, how much of that is new there, and its content."""
 
     name: str
     files: int
@@ -125,7 +125,7 @@ class BackedUp:
 
 @dataclass(frozen=True)
 class Drilled:
-    """A backup was brought back aside, compared with what it was, and its dumps were loaded."""
+    """A backup was restored aside and compared, and its dumps were loaded."""
 
     name: str
     files: int
@@ -135,11 +135,11 @@ class Drilled:
 
 @dataclass(frozen=True)
 class Listed:
-    """Things were named, each of one sort (`what`). Of very many the first and the last 500 are kept."""
+    """A list of things of one sort (`what`). Of a very long one the first and last 500 are kept."""
 
     what: str
     items: tuple[Item, ...]
-    total: int  # how many there are
+    total: int  # with those that are not kept
     about: str = ""
 
 
@@ -156,21 +156,21 @@ class SlsBegan:
 
 @dataclass(frozen=True)
 class Output:
-    """A line that a command of a running state wrote."""
+    """A line of output of a command of a running state."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class StateEnded:
-    """A state ended; `result` None: it would change something."""
+    """A state ended; `result` None: it would make changes."""
 
     id: str
     function: str
     result: bool | None
     name: str = ""
     changed: bool = False
-    skipped: bool = False  # it did not run, since a requisite failed
+    skipped: bool = False  # a requisite failed
     comment: str = ""
     diff: str = ""
     output: str = ""  # of its command
@@ -178,12 +178,12 @@ class StateEnded:
     seconds: float = 0.0
     sls: str = ""
     line: int | None = None  # of its id in that file
-    unsure: bool = False  # of a plan: it looked at the old tree
+    unsure: bool = False  # in a plan: it was tested against the old tree
 
 
 @dataclass(frozen=True)
 class SlsEnded:
-    """An SLS ended; `errors` say why no state of it ran."""
+    """An SLS ended; `errors`: why none of its states ran."""
 
     sls: str
     role: str
@@ -192,12 +192,12 @@ class SlsEnded:
     changed: int = 0
     errors: tuple[str, ...] = ()
     seconds: float | None = None
-    command: str = ""  # by which a person runs it
+    command: str = ""  # that runs it by hand
 
 
 @dataclass(frozen=True)
 class Warned:
-    """Something is not as it should be, and the deployment goes on; `aside`: only in the whole log."""
+    """A warning; the deployment continues. `aside`: only in the whole log."""
 
     text: str
     aside: bool = False
@@ -205,28 +205,28 @@ class Warned:
 
 @dataclass(frozen=True)
 class Complained:
-    """Something is wrong; what comes of it follows."""
+    """An error; its consequences follow."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Noted:
-    """What else was done."""
+    """A note on what was done."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Traced:
-    """Where in our own code something went wrong."""
+    """A traceback of an internal error."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Cut:
-    """What was not kept, since the log is too long."""
+    """Output that was dropped because the log is too long."""
 
     lines: int
     characters: int
@@ -234,20 +234,20 @@ class Cut:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome is final: whoever follows stops here."""
+    """The final outcome: followers stop here."""
 
     state: str
     kind: str
     project: str
     number: int
-    how: str = ""  # left: the failed tree stays; late: said by a later daemon; fault: an error of our own
+    how: str = ""  # left: the failed tree stays; late: by a later daemon; fault: an internal error
     reason: str = ""
     hint: str = ""
-    see_log: str = ""  # the command that shows the whole log, for who does not read it
+    see_log: str = ""  # the command that shows the whole log
     commit: str | None = None  # that is in project/ now
     branch: str = ""
     task: str = ""
-    live: str | None = None  # left: what the branch names
+    live: str | None = None  # left: the commit of the branch
     kept: bool = False  # the failed tree is in the archive
     seconds: float | None = None
     urls: tuple[str, ...] = ()
@@ -255,7 +255,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Text:
-    """A line of a log that an older version wrote, or one that cannot be read."""
+    """A line of a log of an older version, or one that cannot be read."""
 
     text: str
     more: bool = False
@@ -271,7 +271,7 @@ Event = (
 
 @dataclass(frozen=True)
 class Recorded:
-    """An event as it is in a log; `at` in seconds since the epoch, `offset` is where the next one begins, in bytes."""
+    """An event in a log; `at` in seconds since the epoch, `offset`: where the next one begins, in bytes."""
 
     event: Event
     at: float
@@ -279,7 +279,7 @@ class Recorded:
 
     @property
     def end(self) -> bool:
-        """Whether the outcome is final with this one."""
+        """Whether this is the last event."""
         return isinstance(self.event, Verdict) or (isinstance(self.event, Text) and self.event.end)
 
 
@@ -293,18 +293,18 @@ NAME_OF = {kind: name for name, kind in NAMES.items()}
 
 
 def listed(what: str, items: Sequence[Item], *, about: str = "", total: int | None = None) -> Listed:
-    """Return a list as an event, of very many things the first and the last."""
+    """Return a list as an event; of a very long one the first and last."""
     kept = items if len(items) <= ITEMS else [*items[: ITEMS // 2], *items[-ITEMS // 2 :]]
     return Listed(what, tuple(kept), len(items) if total is None else total, about)
 
 
 def as_record(event: Event) -> dict[str, Any]:
-    """Return an event as the log has it: its name and what is not as by default."""
+    """Return an event as a record of the log: its name, and the fields without their default."""
     return {"event": NAME_OF[type(event)], **records.brief(event)}
 
 
 def of_record(record: dict[str, Any]) -> Event:
-    """Return an event from the log; raise ValueError where it is none that is known here."""
+    """Return the event of a record of the log; raise ValueError if it is unknown."""
     name = record.get("event")
     if not isinstance(name, str) or name not in NAMES:
         raise ValueError(f"unknown event {name!r}")

@@ -1,4 +1,4 @@
-"""What helps, as a value: advice, and in it commands of ours with their arguments. Whoever shows it spells it."""
+"""Hints as values: advice with commands of ours, which are spelled where they are shown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Command:
 
 
 class Hint:
-    """Advice: texts and commands in the order in which they are read. It never changes."""
+    """Advice: texts and commands, in order. Immutable."""
 
     def __init__(self, *parts: str | Command | Hint) -> None:
         flat: list[str | Command] = []
@@ -29,7 +29,7 @@ class Hint:
         return bool(self.parts)
 
     def __str__(self) -> str:
-        """Return it as one types it on a server; who knows of a folder or of ssh spells it by a Spelling."""
+        """Return it as typed on a server; for a host in a folder, or for ssh, use a Spelling."""
         return Spelling()(self)
 
     def __repr__(self) -> str:
@@ -42,11 +42,11 @@ class Hint:
         return hash(self.parts)
 
 
-Advice = str | Hint  # a str names no command of ours
+Advice = str | Hint  # a str contains none of our commands
 
 
 def command(*words: object) -> Hint:
-    """Return one command of ours, by its words: command("log", "hello", 3)."""
+    """Return one of our commands, from its words: command("log", "hello", 3)."""
     return Hint(Command(tuple(map(str, words))))
 
 
@@ -56,13 +56,13 @@ def never(words: Sequence[str]) -> bool:
 
 @dataclass(frozen=True)
 class Spelling:
-    """How commands are typed by whoever is told: on a server; with `root` for a host in a folder; with `ssh` from afar.
+    """How the reader types commands: on a server; with `root` for a host in a folder; with `ssh` from another machine.
 
-    What cannot be `asked` over ssh is spelt as one types it on the host.
+    Commands that cannot be `asked` over ssh are spelled as on the host.
     """
 
     root: str = ""
-    ssh: str = ""  # how ssh is told where: corpus@example.org
+    ssh: str = ""  # the destination: corpus@example.org
     asked: Callable[[Sequence[str]], bool] = never
 
     def __call__(self, said: Advice) -> str:
@@ -72,6 +72,6 @@ class Spelling:
         return "".join(part if isinstance(part, str) else self._typed(part.words) for part in said.parts)
 
     def _typed(self, words: Sequence[str]) -> str:
-        if self.ssh and self.asked(words):  # two shells read it: the one here, and what splits it there
+        if self.ssh and self.asked(words):  # quoted twice: for the local shell, and for the remote one
             return f"ssh {self.ssh} {shlex.join(map(shlex.quote, words))}"
         return shlex.join([PROGRAM, *(["--root", self.root] if self.root else []), *words])

@@ -1,6 +1,6 @@
-"""What is told of a deployment, or of a new project, to people who are not there; and the templates that say it.
+"""Notifications of deployments, of health and of new projects, and their templates.
 
-Values only. A template gives one text: its first line is the subject, what follows is the body.
+Values only. A template renders one text: its first line is the subject, the rest is the body.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Any
 from corpushooks.core.text import one_line
 
 FAILURE, RECOVERY, SUCCESS, INIT, TEST = "failure", "recovery", "success", "init", "test"
-HELD = "held"  # until somebody confirms it
+HELD = "held"  # until it is confirmed
 UNHEALTHY, HEALTHY = "unhealthy", "healthy"  # between deployments
 OVERDUE = "overdue"  # a backup, or a drill
-EVENTS = (FAILURE, RECOVERY, SUCCESS, HELD, INIT, UNHEALTHY, HEALTHY, OVERDUE)  # what `notify_on` may name
+EVENTS = (FAILURE, RECOVERY, SUCCESS, HELD, INIT, UNHEALTHY, HEALTHY, OVERDUE)  # the values of `notify_on`
 BUILT_IN = "built-in"
-SUBJECTS = {  # an event that is not here is a test
+SUBJECTS = {  # any other event is a test
     FAILURE: "{outcome}: {project} ({environment}), deployment {number}",
     RECOVERY: "works again: {project} ({environment}), deployment {number}",
     SUCCESS: "{outcome}: {project} ({environment}), deployment {number}",
@@ -32,12 +32,12 @@ TEXT = """\
 
 {% block body -%}
 {% if event == "init" -%}
-{{ project }} ({{ environment }}) was made on {{ host }}; it deploys {{ branch }}.
+{{ project }} ({{ environment }}) was created on {{ host }}; it deploys {{ branch }}.
 
 Push the code to          {{ code_url }}
 Push the configuration to {{ pillar_url }}
 
-Who may push:
+Who can push:
 {% for one in may_push %}- {{ one }}
 {% endfor %}
 {%- elif event == "test" -%}
@@ -80,7 +80,7 @@ The whole log: {{ command }}
 
 @dataclass(frozen=True)
 class Notice:
-    """What happened. The names of the fields, and `subject`, are those that a template knows."""
+    """What happened. Templates know the fields by these names, and `subject`."""
 
     event: str
     host: str = ""
@@ -95,8 +95,8 @@ class Notice:
     seconds: float = 0.0
     reason: str = ""
     log: Sequence[str] = ()  # its last lines, without secrets
-    command: str = ""  # what shows the whole log, or confirms what is held
-    until: str = ""  # when that is over
+    command: str = ""  # that shows the whole log, or confirms the deployment
+    until: str = ""  # the end of the hold
     branch: str = ""
     code_url: str = ""
     pillar_url: str = ""
@@ -110,7 +110,7 @@ class Notice:
 
 @dataclass(frozen=True)
 class Template:
-    """A template that somebody wrote; `name` is the path of its file."""
+    """A template; `name` is the path of its file."""
 
     name: str
     text: str
@@ -118,18 +118,18 @@ class Template:
 
 @dataclass(frozen=True)
 class Letter:
-    """What is sent."""
+    """A notification as it is sent."""
 
     subject: str
     body: str
 
 
 def render(notice: Notice, template: Template | None = None, host: Template | None = None) -> Letter:
-    """Return what a template says of a notice; None: the one that is built in.
+    """Render a notice by a template; None: the built-in one.
 
-    It may extend "built-in", and "host", the one of the host. What a wrong one raises is not ours to know: anything.
+    It can extend "built-in", and "host", the one of the host. A wrong one can raise anything.
     """
-    import jinja2.sandbox  # here: no command and no daemon needs its time and memory
+    import jinja2.sandbox  # here: commands and the daemon seldom need it, and it costs time and memory
 
     known = {BUILT_IN: Template(BUILT_IN, TEXT), "host": host or Template(BUILT_IN, TEXT)}
     known["wanted"] = template or known[BUILT_IN]
@@ -146,10 +146,10 @@ def render(notice: Notice, template: Template | None = None, host: Template | No
 
 
 def complaint(exc: BaseException, template: Template) -> str:
-    """Return what is wrong with a template: file, line and why."""
+    """Return the error of a template: file, line and reason."""
     name, line = getattr(exc, "filename", None) or template.name, getattr(exc, "lineno", None)
     trace = exc.__traceback__
-    while trace and line is None:  # the frames of a template have its name and its lines
+    while trace and line is None:  # the frames of a template have its name and lines
         if trace.tb_frame.f_code.co_filename == template.name:
             name, line = template.name, trace.tb_lineno
         trace = trace.tb_next

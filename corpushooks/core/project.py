@@ -1,4 +1,4 @@
-"""What a host and a project are called and where their files lie. Values only: nothing here touches a disk."""
+"""The names of a host and its projects, and the paths of their files. Values only: nothing here touches a disk."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ MODULE_KINDS = (
 
 @dataclass(frozen=True)
 class Host:
-    """One host: every path below hangs on `root` (/ on a server, a folder of its own elsewhere)."""
+    """One host: every path is below `root` (/ on a server, any folder otherwise)."""
 
     root: Path = Path("/")
 
     @functools.cached_property
     def embedded(self) -> bool:
-        """Say whether this host lives in a folder: no system users, no units, nothing outside touched."""
+        """Return whether this host is a folder: no system users, no units, nothing outside it changed."""
         return self.root != Path("/")
 
     def spell(self, said: Advice) -> str:
-        """Return advice as text, with the commands in it as one types them for this host."""
+        """Return advice as text, with its commands as typed for this host."""
         return Spelling(str(self.root) if self.embedded else "")(said)
 
     @functools.cached_property
@@ -44,7 +44,7 @@ class Host:
 
     @functools.cached_property
     def state_dir(self) -> Path:
-        """Where the store, the logs, the locks and Salt's caches lie."""
+        """The folder of the store, the logs, the locks and Salt's caches."""
         return self.root / "var/lib/corpushooks"
 
     @functools.cached_property
@@ -57,7 +57,7 @@ class Host:
 
     @functools.cached_property
     def backups_dir(self) -> Path:
-        """Where backups are put together, and what keeps them has its cache."""
+        """The folder in which backups are prepared, and of the cache of the backup program."""
         return self.state_dir / "backups"
 
     @functools.cached_property
@@ -74,7 +74,7 @@ class Host:
 
     @functools.cached_property
     def ballast(self) -> Path:
-        """Room that a roll back may have when the disk is full."""
+        """Space reserved for a rollback when the disk is full."""
         return self.projects_dir / ".ballast"
 
     @functools.cached_property
@@ -88,13 +88,13 @@ class Host:
         return self.root / "srv/salt"
 
     def project(self, name: str) -> Project:
-        """Return the project called `name`, which need not exist; raise UsageError where no project may."""
+        """Return the project `name`, which need not exist; raise UsageError if the name is invalid."""
         return Project(self, check_name(name))
 
 
 @dataclass(frozen=True)
 class Project:
-    """One project of a host, and where its parts lie."""
+    """One project of a host, and its paths."""
 
     host: Host
     name: str
@@ -122,7 +122,7 @@ class Project:
 
     @functools.cached_property
     def stamps(self) -> Path:
-        """What the last sync knows of the files of the stage and of project/."""
+        """What the last sync recorded of the files of the stage and of project/."""
         return self.work_git / "stamps"
 
     @functools.cached_property
@@ -132,7 +132,7 @@ class Project:
 
     @functools.cached_property
     def tree(self) -> Path:
-        """The tree that runs: the stage's files, and what the application made beside them."""
+        """The tree that runs: the files of the stage, and those that the application created."""
         return self.dir / "project"
 
     @functools.cached_property
@@ -142,12 +142,12 @@ class Project:
 
     @functools.cached_property
     def pillar(self) -> Path:
-        """The same files for people and SLS files, which may give them to others."""
+        """The same files for people and SLS files, which can give them to others."""
         return self.dir / "pillar"
 
     @functools.cached_property
     def pillar_stamps(self) -> Path:
-        """What the last sync knows of the files of pillar_stage and of pillar/."""
+        """What the last sync recorded of the files of pillar_stage and of pillar/."""
         return self.work_git / "pillar-stamps"
 
     @functools.cached_property
@@ -160,7 +160,7 @@ class Project:
 
     @functools.cached_property
     def salt_link(self) -> Path:
-        """.salt, what Salt reads: a link into the stage."""
+        """.salt, which Salt reads: a link into the stage."""
         return self.dir / ".salt"
 
     @functools.cached_property
@@ -168,12 +168,12 @@ class Project:
         return self.host.state_dir / "logs" / self.name
 
     def log_file(self, number: int) -> Path:
-        """Return where the log of a deployment lies."""
+        """Return the path of the log of a deployment."""
         return self.logs / f"{number}.log"
 
     @functools.cached_property
     def backups(self) -> Path:
-        """Where backups of it are put together."""
+        """The folder in which its backups are prepared."""
         return self.host.backups_dir / self.name
 
     @functools.cached_property
@@ -203,34 +203,34 @@ class Project:
 
     @functools.cached_property
     def deploy_group(self) -> str:
-        """People who may push."""
+        """The group of people who can push."""
         return f"{self.name}-deploy"
 
     def sls_id(self, stem: str) -> str:
-        """Return what Salt calls the SLS file `stem` of this project."""
+        """Return Salt's name of the SLS file `stem` of this project."""
         return f"makina-projects.{self.name}.{stem}"
 
 
 def check_name(name: str) -> str:
-    """Return `name` if a project may be called so; raise UsageError."""
+    """Return `name` if it is a valid project name; raise UsageError."""
     if not NAME.fullmatch(name):
-        raise UsageError(f"{name!r} is no project name: lower case letters and digits, after the first - and _ too")
+        raise UsageError(f"invalid project name {name!r}: use a-z, 0-9, - and _, starting with a letter or digit")
     if len(name) > NAME_LIMIT:
-        raise UsageError(f"{name!r} is too long: a project name has at most {NAME_LIMIT} characters")
+        raise UsageError(f"project name {name!r} is too long: use at most {NAME_LIMIT} characters")
     return name
 
 
 def check_environment(name: str) -> str:
-    """Return `name` if an environment may be called so; raise UsageError."""
+    """Return `name` if it is a valid environment; raise UsageError."""
     if not ENVIRONMENT.fullmatch(name):
-        raise UsageError(f"{name!r} is no environment: it must match {ENVIRONMENT.pattern}")
+        raise UsageError(f"invalid environment {name!r}: use a-z, 0-9, - and _, starting with a letter")
     return name
 
 
 def check_branch(name: str) -> str:
-    """Return `name` if a branch to deploy may be called so; raise UsageError."""
+    """Return `name` if it is a valid name of a branch to deploy; raise UsageError."""
     if not BRANCH.fullmatch(name) or re.search(r"\.\.|//|/\.|\.lock(/|$)|[/.]$", name):
-        raise UsageError(f"{name!r} is no branch name to deploy from")
+        raise UsageError(f"invalid branch name {name!r}")
     return name
 
 

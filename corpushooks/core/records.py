@@ -1,6 +1,6 @@
-"""Values to plain data and back, as their types say: what is kept in JSON, and what comes from elsewhere.
+"""Convert values to plain data and back by their types: for stored JSON and for input from outside.
 
-The only user of msgspec. What a newer version wrote beside what is known here is left out.
+The only user of msgspec. Unknown fields, such as those of a newer version, are ignored.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ Value = TypeVar("Value")
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON has it: mappings, lists, texts, numbers."""
+    """Return a value as JSON types: mappings, lists, strings, numbers."""
     return msgspec.to_builtins(value)
 
 
 def brief(value: Any) -> Any:
-    """Return a value as JSON has it, without the fields of dataclasses that are as they are by default."""
+    """Return a value as JSON types, without the fields of dataclasses that have their default."""
     if is_dataclass(value) and not isinstance(value, type):
         found = ((each, getattr(value, each.name)) for each in fields(value))
         return {each.name: brief(one) for each, one in found if each.default is MISSING or one != each.default}
@@ -29,5 +29,5 @@ def brief(value: Any) -> Any:
 
 
 def typed(data: Any, kind: type[Value]) -> Value:
-    """Return plain data as a value of a type; raise ValueError with the place of what does not fit."""
+    """Return plain data as a value of a type; raise ValueError that names the wrong field."""
     return msgspec.convert(data, kind)

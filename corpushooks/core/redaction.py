@@ -1,8 +1,8 @@
-"""Secrets, taken out of texts: what a pillar says under keys that look secret. Values only.
+"""Remove secrets from text: the values in a pillar whose keys look secret. Values only.
 
-A secret is hidden wherever its text stands, so one of fewer than six characters is not: it would hide ordinary
-words. Of a secret of several lines each line counts. Forms that an SLS file makes of it (base64, a hash, another
-quoting) are not known here.
+A secret is hidden wherever its text occurs. One of fewer than six characters is not, since that would hide ordinary
+words. Of a multi-line secret each line is hidden. Other forms of it (base64, a hash, another quoting) are not
+recognised.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-MARK = "********"  # whatever was hidden: not even its length shows
+MARK = "********"  # not even the length of a secret is shown
 LEAST = 6  # characters of a secret
-WIDTH = 8192  # characters of a written line that are looked at
+WIDTH = 8192  # characters of a line that are searched
 PAIR = re.compile(r"""(?<![\w.-])([\w.-]+)['"]?\s*[:=]\s*(?=("[^"]*"|'[^']*'|[^\s,}\]][^,}\]]*)?)""")  # key: value
-SIGILS = "!&*@%`|>"  # what makes a tag, an anchor, an alias, a block in YAML, or nothing that it allows
+SIGILS = "!&*@%`|>"  # in YAML: tag, anchor, alias, block, or reserved
 FLOW = re.compile(r"[\[\]{},]")
 CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 @dataclass
 class Redactor:
-    """What is known of one project's secrets: it learns, and hides what it knows."""
+    """The known secrets of one project: it learns them, and hides them."""
 
-    words: tuple[str, ...] = ()  # parts of the keys under which secrets stand
-    everything: bool = False  # every value that a pillar gives is one
-    values: frozenset[str] = frozenset()  # what was learnt here
-    earlier: frozenset[str] = frozenset()  # what others knew before
+    words: tuple[str, ...] = ()  # parts of secret keys
+    everything: bool = False  # every value of a pillar is secret
+    values: frozenset[str] = frozenset()  # learnt by this one
+    earlier: frozenset[str] = frozenset()  # learnt before
     _parts: tuple[str, ...] = field(init=False, repr=False)
-    _forms: list[str] = field(default_factory=list, repr=False)  # what is looked for, the longest first
+    _forms: list[str] = field(default_factory=list, repr=False)  # the texts to hide, the longest first
 
     def __post_init__(self) -> None:
         self._parts = tuple(map(_plain, self.words))
 
     def hides(self, key: object) -> bool:
-        """Say whether what stands under a key is secret."""
+        """Return whether the value of a key is secret."""
         name = _plain(str(key))
         return any(part in name for part in self._parts)
 
@@ -46,7 +46,7 @@ class Redactor:
         self.know(self._under(pillar, self.everything))
 
     def learn_text(self, text: str) -> None:
-        """Learn what can be seen in a pillar's file: it may be one that does not compile."""
+        """Learn the secrets in the text of a pillar file, which need not compile."""
         self.know(bare for found in self._written(text) for bare in _bare(found))
 
     def know(self, values: Iterable[str]) -> None:
@@ -57,7 +57,7 @@ class Redactor:
             self._prepare()
 
     def recall(self, values: Iterable[str]) -> None:
-        """Hide too what was known earlier."""
+        """Also hide values that were learnt earlier."""
         self.earlier |= frozenset(values)
         self._prepare()
 
@@ -66,7 +66,7 @@ class Redactor:
         self._forms = sorted(forms, key=lambda form: (-len(form), form))
 
     def redact(self, text: str) -> str:
-        """Return a text without the secrets; twice, since a mark may complete a secret that has asterisks."""
+        """Return a text without the secrets; repeatedly, since a mark can complete a secret with asterisks."""
         again = True
         while again:
             again = False
@@ -76,7 +76,7 @@ class Redactor:
         return text
 
     def within(self, value: Any) -> Any:
-        """Return a value with the secrets taken out of every text in it, and of the keys."""
+        """Return a value with the secrets removed from every text in it, keys included."""
         if not self._forms:
             return value
         if isinstance(value, Mapping):
@@ -88,7 +88,7 @@ class Redactor:
         return value if redacted == text else redacted
 
     def masked(self, value: Any, hidden: bool = False) -> Any:
-        """Return a configuration for people: what stands under a secret key is masked, however short it is."""
+        """Return a configuration for people: the value of a secret key is masked, however short."""
         if isinstance(value, Mapping):
             return {key: self.masked(inner, hidden or self.hides(key)) for key, inner in value.items()}
         if isinstance(value, (list, tuple)):
@@ -106,8 +106,8 @@ class Redactor:
             yield str(value)
 
     def _written(self, text: str) -> Iterator[str]:
-        """Yield what stands behind secret keys, and on the lines below them that are further in."""
-        below: int | None = None  # how far in the secret key above stands
+        """Yield the values of secret keys, and the indented lines below them."""
+        below: int | None = None  # the indentation of the secret key above
         for line in (line[:WIDTH] for line in text.splitlines()):
             depth = len(line) - len(line.lstrip(" \t#-"))
             if not line.strip() or (below is not None and depth <= below):
@@ -123,7 +123,7 @@ class Redactor:
 
 
 def _plain(key: str) -> str:
-    """Return a key as it is compared: apiKey, API-KEY and api_key are one."""
+    """Return a key in the form that is compared: apiKey, API-KEY and api_key are the same."""
     return re.sub(r"[\W_]+", "_", CAMEL.sub("_", key)).lower()
 
 
@@ -132,12 +132,12 @@ def _is_said(value: object) -> bool:
 
 
 def _counts(text: str) -> bool:
-    """Say whether a text is long enough to be hidden; one of asterisks only would be hidden by itself."""
+    """Return whether a text is long enough to be hidden; one of asterisks only would loop for ever."""
     return len(text.strip()) >= LEAST and bool(text.replace("*", "").strip())
 
 
 def _forms(value: str) -> Iterator[str]:
-    """Yield how a value may stand in a text: each of its lines, as it is and as JSON, repr and YAML quote it."""
+    """Yield the forms of a value in a text: each of its lines, plain and as quoted by JSON, repr and YAML."""
     for text in {value.strip(), *(line.strip() for line in value.splitlines())}:
         if _counts(text):
             yield from (text, text.replace("'", "''"), repr(text)[1:-1])
@@ -145,7 +145,7 @@ def _forms(value: str) -> Iterator[str]:
 
 
 def _bare(found: str) -> set[str]:
-    """Return what a written value may mean: without its comment, its quotes, its tag, anchor or alias."""
+    """Return the possible values of a text in YAML: without comment, quotes, tag, anchor or alias."""
     texts = {found.strip(), found.partition(" #")[0].strip(), found.lstrip(" \t#-").strip()}
     texts |= {word for text in texts if text[:1] in SIGILS for word in text.split()}
     texts |= {part.strip() for text in texts if text[:1] in "[{" for part in FLOW.split(text)}

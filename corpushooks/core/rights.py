@@ -1,7 +1,7 @@
-"""Who may: root, who runs the daemon, and the host's group everything; the group NAME-deploy its project. Values only.
+"""Rights: root, the daemon's user and the host's group have all; the group NAME-deploy has its project's. Values only.
 
-Rights are of people. An application is none: what NAME-user and NAME-grp are put into gives them nothing. Nor is the
-account of ssh: who comes through it is known by a key.
+Only people have rights. An application has none, whatever groups NAME-user and NAME-grp are put into. The account of
+ssh has none either: its callers are identified by their keys.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from corpushooks.core.errors import UsageError
 from corpushooks.core.project import NAME, NAME_LIMIT, check_name
 from corpushooks.core.text import shown
 
-READ, PUSH, ADMIN, HOST = RIGHTS = ("read", "push", "admin", "host")  # each may what those before it may
+READ, PUSH, ADMIN, HOST = RIGHTS = ("read", "push", "admin", "host")  # each includes those before it
 USER, GROUP, DEPLOY = "-user", "-grp", "-deploy"
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who calls, as the kernel says: its groups are those of the process, the primary one too."""
+    """The caller as reported by the kernel: the groups are those of the process, including the primary one."""
 
     uid: int
     name: str
@@ -28,7 +28,7 @@ class Caller:
 
 @dataclass(frozen=True)
 class Accounts:
-    """The accounts of this machine, asked each time: they may be made while we run."""
+    """The accounts of this machine, looked up each time: they can be created while we run."""
 
     user: Callable[[str], int | None]  # the uid of a name
     group: Callable[[str], int | None]  # the gid of a name
@@ -37,9 +37,9 @@ class Accounts:
 
 @dataclass(frozen=True)
 class Rights:
-    """The rights of a host whose daemon runs as `owner`, and whose group `group` may do everything.
+    """The rights on a host whose daemon runs as `owner`; the group `group` has all of them.
 
-    `account` is that which ssh lets keys in as, `web` that of the pages and the API: both have no rights by themselves.
+    `account` is the one that ssh keys log in as, `web` the one of the pages and the API: neither has rights of its own.
     """
 
     owner: int
@@ -49,11 +49,11 @@ class Rights:
     web: str = ""
 
     def everything(self, caller: Caller) -> bool:
-        """Say whether a caller may do everything."""
+        """Return whether a caller has every right."""
         return self.is_own(caller.uid) or (self._person(caller) and self._in(caller, self.group))
 
     def may(self, caller: Caller, project: str) -> bool:
-        """Say whether a caller may do everything with a project, which need not exist."""
+        """Return whether a caller has every right on a project, which need not exist."""
         if self.everything(caller):
             return True
         if not NAME.fullmatch(project) or len(project) > NAME_LIMIT or caller.name == project + USER:
@@ -61,34 +61,34 @@ class Rights:
         return self._person(caller) and self._in(caller, project + DEPLOY)
 
     def anything(self, caller: Caller) -> bool:
-        """Say whether a caller may do anything at all, be it with a project that does not exist."""
+        """Return whether a caller has any right at all, if only on a project that does not exist."""
         if self.everything(caller):
             return True
         names = (self.accounts.group_name(gid) or "" for gid in sorted(caller.groups))
         return any(self.may(caller, name.removesuffix(DEPLOY)) for name in names if name.endswith(DEPLOY))
 
     def is_own(self, uid: int) -> bool:
-        """Say whether a uid is root's or the daemon's own."""
+        """Return whether a uid is root's or the daemon's own."""
         return uid in (0, self.owner)
 
     def is_account(self, caller: Caller) -> bool:
-        """Say whether a caller is the account that ssh lets keys in as."""
+        """Return whether a caller is the account that ssh keys log in as."""
         return bool(self.account) and not self.is_own(caller.uid) and self.accounts.user(self.account) == caller.uid
 
     def relays(self, caller: Caller) -> bool:
-        """Say whether a caller is an account that has no rights by itself, but relays those who have."""
+        """Return whether a caller is an account without rights of its own that relays others."""
         relays_tokens = bool(self.web) and not self.is_own(caller.uid) and self.accounts.user(self.web) == caller.uid
         return relays_tokens or self.is_account(caller)
 
     def _person(self, caller: Caller) -> bool:
-        """Say whether a caller is neither an application (NAME-user with NAME-grp) nor an account that relays."""
+        """Return whether a caller is neither an application (NAME-user with NAME-grp) nor an account that relays."""
         if self.relays(caller):
             return False
         name = caller.name.removesuffix(USER)
         return name == caller.name or self.accounts.group(name + GROUP) is None
 
     def _in(self, caller: Caller, group: str) -> bool:
-        """Say whether a caller is in a group that is no application's."""
+        """Return whether a caller is in a group, unless it is an application's."""
         name = group.removesuffix(GROUP)
         if name != group and self.accounts.user(name + USER) is not None:
             return False
@@ -100,10 +100,10 @@ class Grant:
     """A right, on some projects or on all."""
 
     right: str
-    projects: tuple[str, ...] = ()  # none named: all
+    projects: tuple[str, ...] = ()  # empty: all
 
     def covers(self, project: str) -> bool:
-        """Say whether this is about a project; "" is any."""
+        """Return whether this applies to a project; "" is any."""
         return not project or not self.projects or project in self.projects
 
     def __str__(self) -> str:
@@ -111,12 +111,12 @@ class Grant:
 
 
 def check_right(right: str) -> str:
-    """Return `right` if it is one; raise UsageError."""
+    """Return `right` if it is valid; raise UsageError."""
     if right not in RIGHTS:
-        raise UsageError(f"{shown(right, 40)!r} is not a right", hint=f"the rights are: {' '.join(RIGHTS)}")
+        raise UsageError(f"invalid right {shown(right, 40)!r}", hint=f"use one of: {' '.join(RIGHTS)}")
     return right
 
 
 def check_projects(names: Sequence[str]) -> tuple[str, ...]:
-    """Return names of projects, each once; raise UsageError. A project need not exist yet."""
+    """Return project names without duplicates; raise UsageError. A project need not exist yet."""
     return tuple(dict.fromkeys(map(check_name, names)))

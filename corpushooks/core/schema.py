@@ -1,4 +1,4 @@
-"""A mapping of settings as a dataclass: its fields say what may stand there, how it is checked and what it is for."""
+"""A mapping of settings as a dataclass: its fields declare the keys, their checks and their documentation."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Kind:
-    """What a value must be: in words, as a test, and how it is then taken (which may raise UsageError)."""
+    """A type of values: in words, as a check, and as a conversion (which can raise UsageError)."""
 
     words: str
     accepts: Callable[[Any], bool]
     take: Callable[[Any], Any] = lambda value: value
-    secret: bool = False  # no error shows what it is
+    secret: bool = False  # errors do not show the value
 
 
 @dataclass(frozen=True)
 class Key:
-    """One key of a mapping; `per_project` where `projects.NAME` may say otherwise."""
+    """One key of a mapping; `per_project` if `projects.NAME` can override it."""
 
     name: str
     kind: Kind
@@ -39,7 +39,7 @@ class Key:
 
 
 def is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)  # to Python, true is an int
+    return isinstance(value, int) and not isinstance(value, bool)  # in Python, true is an int
 
 
 def is_positive(value: Any) -> bool:
@@ -64,7 +64,7 @@ PROGRAM = Kind(
 
 
 def setting(default: T, kind: Kind, doc: str, per_project: bool = False) -> T:
-    """Declare one key; what mypy takes for the default is a dataclass field."""
+    """Declare one key; mypy sees its default, Python a dataclass field."""
     about = {"kind": kind, "default": default, "doc": doc, "per_project": per_project}
     return dataclasses.field(default_factory=lambda: copy.deepcopy(default), metadata=about)
 
@@ -75,7 +75,7 @@ def keys_of(mapping: type) -> dict[str, Key]:
 
 
 def taken(keys: Mapping[str, Key], body: Mapping[Any, Any], above: str = "") -> dict[str, Any]:
-    """Check the values of a mapping, with the path `above` it, and return them as its dataclass holds them."""
+    """Check the values of a mapping, whose path is `above`, and return them converted."""
     return {name: _taken(keys, name, value, above) for name, value in body.items()}
 
 
@@ -86,18 +86,18 @@ def _taken(keys: Mapping[str, Key], name: Any, value: Any, above: str) -> Any:
         raise ConfigError(f"unknown key {shown(name)}{guess}", where=(above[:-1],) if above else ())
     kind = keys[name].kind
     if not kind.accepts(value):
-        got = "something else" if kind.secret else shown(value)
+        got = "another value" if kind.secret else shown(value)
         raise ConfigError(f"expected {kind.words}, got {got}", where=(f"{above}{name}",))
     try:
         return kind.take(value)
     except ConfigError:
-        raise  # it names its key already
+        raise  # it already names its key
     except UsageError as exc:
         raise ConfigError(exc.message, where=(f"{above}{name}",)) from exc
 
 
 def shown(value: Any) -> str:
-    """Return how an error message shows a wrong value."""
+    """Return a wrong value as error messages show it."""
     if isinstance(value, Mapping):
         return "a mapping"
     if isinstance(value, (list, tuple, set)):
@@ -107,7 +107,7 @@ def shown(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return a copy made of what JSON can hold; other things (dates) become text."""
+    """Return a copy of JSON types only; other values (dates) become text."""
     if isinstance(value, Mapping):
         return {key if isinstance(key, (str, int)) else str(key): plain(value[key]) for key in value}
     if isinstance(value, (list, tuple, set)):

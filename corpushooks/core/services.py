@@ -1,4 +1,4 @@
-"""What a cfg names of that which a project runs: units of systemd, and files to which it logs. Values only."""
+"""The services of a project, named by its cfg: units of systemd and log files. Values only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from corpushooks.core.text import shown
 SUFFIXES = (".service", ".socket", ".timer", ".path")
 UNIT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9:_.\\-]{0,199}(@[A-Za-z0-9:_.\\-]{1,50})?")  # no pattern, no template
 OWN = "corpushooks."  # units of ours
-MADE_HERE = ("/etc/systemd/system", "/run/systemd/system")  # files of units that no package brought
+MADE_HERE = ("/etc/systemd/system", "/run/systemd/system")  # unit files that belong to no package
 LOGS = "/var/log"
 HINT = command("help", "services")
 
@@ -30,7 +30,7 @@ class Named:
 
 
 def of(cfg: Mapping[str, Any]) -> Named:
-    """Return what a cfg names by its `units` and `logs`; raise ConfigError."""
+    """Return the `units` and `logs` of a cfg; raise ConfigError."""
     own = [str(cfg[key]) for key in ("project_root", "data_root")]
     units = (unit(str(each)) for each in flat(cfg.get("units")))
     files = (_file(str(each), own) for each in flat(cfg.get("logs")))
@@ -38,12 +38,12 @@ def of(cfg: Mapping[str, Any]) -> Named:
 
 
 def unit(name: str) -> str:
-    """Return the whole name of a unit; raise ConfigError."""
+    """Return the full name of a unit; raise ConfigError."""
     whole = name if name.endswith(SUFFIXES) else f"{name}.service"
     if not UNIT.fullmatch(whole.rpartition(".")[0]):
-        raise ConfigError(f"{shown(name, 100)!r} is not the name of a unit", HINT, ("cfg", "units"))
+        raise ConfigError(f"invalid unit name {shown(name, 100)!r}", HINT, ("cfg", "units"))
     if whole.startswith(OWN):
-        raise ConfigError(f"{shown(name)} is corpushooks itself", HINT, ("cfg", "units"))
+        raise ConfigError(f"{shown(name)} belongs to corpushooks itself", HINT, ("cfg", "units"))
     return whole
 
 
@@ -53,14 +53,14 @@ def _file(path: str, own: Sequence[str]) -> str:
     if not path.isprintable() or ".." in path.split("/") or not inside:
         where = "project/, data/ or /var/log"
         raise ConfigError(
-            f"{shown(path, 100)!r} is not the absolute path of a file below {where}", HINT, ("cfg", "logs")
+            f"invalid log file {shown(path, 100)!r}: expected an absolute path below {where}", HINT, ("cfg", "logs")
         )
     return clean
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Whose a unit is, as systemd says: its own name, where its file lies, and whom it runs as."""
+    """What systemd knows of the origin of a unit: its name, its file, and its user."""
 
     name: str
     file: str
@@ -68,20 +68,20 @@ class Origin:
 
 
 def foreign(found: Origin, user: str, project: str, projects: Iterable[str]) -> str:
-    """Return why a unit is not that of a project, whose account is `user`; nothing where it is.
+    """Return why a unit does not belong to a project, whose account is `user`; nothing if it does.
 
-    It is where it runs as that account, or where it has the name of the project and came with no package. `projects`
-    are all: what begins with the names of two is that of the longer one.
+    It does if it runs as that account, or if it has the name of the project and belongs to no package. `projects` are
+    all of them: a unit that matches two belongs to the longer name.
     """
     if found.name.startswith(OWN):
-        return "it is corpushooks itself"
+        return "it belongs to corpushooks itself"
     if found.user == user:
         return ""
     named = [each for each in projects if _is_called(found.name, each)]
     if posixpath.dirname(found.file) in MADE_HERE and max(named, key=len, default="") == project:
         return ""
     runs = f"runs as {shown(found.user, 40)}" if found.user else "runs as root"
-    return f"it {runs}, and is not called {project} or {project}-…"
+    return f"it {runs}, and its name is not {project} or {project}-…"
 
 
 def _is_called(name: str, project: str) -> bool:

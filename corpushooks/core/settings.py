@@ -78,7 +78,7 @@ ADDRESS = Kind(
 def _urls(found: list[str] | None) -> tuple[str, ...]:
     for index, url in enumerate(found or (), 1):
         if not URL.fullmatch(url):
-            raise UsageError(f"number {index} of the list is no URL: scheme://…")
+            raise UsageError(f"item {index} is not a URL: expected scheme://…")
     return tuple(found or ())
 
 
@@ -93,107 +93,111 @@ HAPPENINGS = Kind(
 
 @dataclass(frozen=True)
 class Settings:
-    """What the host says; the order of the fields is the order in the documentation."""
+    """The settings of a host; the order of the fields is the order in the documentation."""
 
     environment: str = _key("prod", ENVIRONMENT, "What kind of host this is; only dev is special.", True)
     branch: str = _key("master", BRANCH, "The branch whose pushes deploy.", True)
-    engine: str = _key("warm", ENGINE, "How Salt runs: in a process kept warm, or salt-call for each SLS.")
-    salt_python: Path | None = _key(None, PROGRAM, "The Python that has Salt; null: ours.")  # noqa: RUF009
-    salt_call: Path | None = _key(None, PROGRAM, "The salt-call program; null: found.")  # noqa: RUF009
+    engine: str = _key("warm", ENGINE, "How Salt runs: in a warm process, or as one salt-call for each SLS.")
+    salt_python: Path | None = _key(None, PROGRAM, "The Python that has Salt installed; null: the one of corpushooks.")  # noqa: RUF009
+    salt_call: Path | None = _key(None, PROGRAM, "The salt-call program; null: the one on PATH.")  # noqa: RUF009
     keep_archives: int = _key(3, COUNT, "How many archives of a project are kept.", True)
     rollback: str = _key(
-        "on_failure", ROLLBACK, "Whether a failed tree is left in place in dev, or rolled back always.", True
+        "on_failure",
+        ROLLBACK,
+        "In dev, whether a failed tree stays in place (on_failure) or is rolled back (always).",
+        True,
     )
     rollback_install: bool = _key(
-        True, BOOLEAN, "Whether a roll back runs the install SLS of the restored release again.", True
+        True, BOOLEAN, "Whether a rollback runs the install SLS of the restored release again.", True
     )
-    env_defaults_win: bool = _key(False, BOOLEAN, "Whether env_defaults win over the pillar's data.", True)
+    env_defaults_win: bool = _key(False, BOOLEAN, "Whether env_defaults override the data of the pillar.", True)
     deploy_on_pillar_push: bool = _key(
         False,
         BOOLEAN,
-        "Whether a push to pillar.git deploys at once, and not with the next deployment.",
+        "Whether a push to pillar.git deploys at once instead of with the next deployment.",
         True,
     )
     watch: bool = _key(
-        False, BOOLEAN, "Whether what is edited in project/ and pillar/ is deployed as it is saved, in dev.", True
+        False, BOOLEAN, "In dev, whether edits in project/ and pillar/ are deployed when they are saved.", True
     )
     enlarge: tuple[str, ...] = _key(
-        (), WORDS, "The program, with its arguments, that makes room when the disk is short; empty is none."
+        (), WORDS, "The command that makes room when the disk is nearly full, as a list; empty: none."
     )
-    reserve: int = _key(64, SIZE, "How much space must stay free on the disk.")
-    max_parallel: int = _key(4, COUNT, "How many projects of this host may be deployed at once.")
-    max_commands: int = _key(20, COUNT, "How many commands of `corpus run` may run on this host at once.")
+    reserve: int = _key(64, SIZE, "The disk space that must stay free.")
+    max_parallel: int = _key(4, COUNT, "How many projects of this host can be deployed at once.")
+    max_commands: int = _key(20, COUNT, "How many commands of `corpus run` can run on this host at once.")
     worker_idle_timeout: float = _key(
-        600, SECONDS, "After how long without work the process that has Salt loaded leaves, to give its memory back."
+        600, SECONDS, "The idle time after which the process that has Salt loaded exits, to free its memory."
     )
-    idle_timeout: float = _key(300, SECONDS, "After how long without work an embedded daemon leaves.")
+    idle_timeout: float = _key(300, SECONDS, "The idle time after which an embedded daemon exits.")
     stop_timeout: float | None = _key(
-        60, LIMIT, "How long a daemon that stops waits for what runs, before it rolls that back; null is no limit."
+        60, LIMIT, "How long a stopping daemon waits for running deployments before it rolls them back; null: no limit."
     )
-    step_timeout: float | None = _key(3600, LIMIT, "How long one step may take; null is no limit.", True)
-    timeout: float | None = _key(7200, LIMIT, "How long a deployment may take; null is no limit.", True)
+    step_timeout: float | None = _key(3600, LIMIT, "The timeout of one step; null: none.", True)
+    timeout: float | None = _key(7200, LIMIT, "The timeout of a deployment; null: none.", True)
     confirm: float = _key(
         0,
         INTERVAL,
-        "How long each deployment is held for somebody to confirm it, before it is rolled back; 0 is not at all.",
+        "How long each deployment is held for confirmation before it is rolled back; 0: it is not held.",
         True,
     )
-    confirm_limit: float = _key(3600, SECONDS, "The longest time that a request can ask for to be held.")
+    confirm_limit: float = _key(3600, SECONDS, "The longest hold that a request can ask for.")
     health_every: float = _key(
         60,
         INTERVAL,
-        "How often each live project is asked, between deployments, what its health says; 0 is never.",
+        "How often the health checks of each live project run between deployments; 0: never.",
         True,
     )
-    health_failures: int = _key(3, COUNT, "After how many failures of that in a row people are notified.", True)
+    health_failures: int = _key(3, COUNT, "How many health checks in a row must fail before a notification.", True)
     secret_keys: tuple[str, ...] = _key(
         SECRET_KEYS,
         PARTS,
-        "What is part of a key under which a secret stands in the pillar; - and _, small and capital are alike.",
+        "Words that mark a key of the pillar as secret where they are part of it; case, - and _ make no difference.",
         True,
     )
-    secret_pillar: bool = _key(False, BOOLEAN, "Whether every value of the pillar is hidden as a secret is.", True)
+    secret_pillar: bool = _key(False, BOOLEAN, "Whether every value of the pillar is hidden as a secret.", True)
     notify: tuple[str, ...] = _key(
-        (), URLS, "Who is notified: URLs as apprise has them. They may hold passwords, which nothing shows.", True
+        (), URLS, "Who is notified, as apprise URLs. Passwords in them are never shown.", True
     )
     notify_on: tuple[str, ...] = _key(
         (FAILURE, RECOVERY, HELD, INIT, UNHEALTHY, HEALTHY, OVERDUE),
         HAPPENINGS,
-        "Of what: failure, recovery (the first success after one), success, held (it waits for confirmation), init (a"
-        " new project), unhealthy and healthy (what health asks between deployments), overdue (a backup or a drill).",
+        "What is notified: failure, recovery (the first success after one), success, held (it waits for confirmation),"
+        " init (a new project), unhealthy and healthy (the health checks between deployments), overdue (a backup or a"
+        " drill).",
         True,
     )
-    group: str = _key("corpus", GROUP, "The system group whose members may do everything.")
-    account: str = _key("corpus", GROUP, "The account that ssh lets keys in as; it may nothing without one.")
+    group: str = _key("corpus", GROUP, "The system group whose members have every right.")
+    account: str = _key("corpus", GROUP, "The account that ssh keys log in as; it has no rights without a key.")
     web_account: str = _key("corpus-web", GROUP, "The account of `corpus web`; it has no rights without a token.")
     address: str | None = _key(
-        None, ADDRESS, "What people call this host in ssh, a name or name:port; null is its own name."
+        None, ADDRESS, "The address of this host for ssh, a name or name:port; null: its own name."
     )
     authorized_keys: Path | None = _key(  # noqa: RUF009
-        None, PROGRAM, "The file that keys are written to as well, where sshd cannot ask for them; null: none."
+        None, PROGRAM, "A file that keys are also written to, if sshd cannot ask for them; null: none."
     )
-    auth: str = _key("keys", AUTH, "Whose ssh keys are let in: those that were added, or those of a directory too.")
-    ldap: Directory | None = _key(None, LDAP, "The directory, for auth: ldap; its keys: corpus help ldap.")  # noqa: RUF009
-    backup: Backup | None = _key(None, BACKUP, "Where backups are kept; its keys: corpus help backups.")  # noqa: RUF009
+    auth: str = _key("keys", AUTH, "Which ssh keys are accepted: those that were added, or also those of a directory.")
+    ldap: Directory | None = _key(None, LDAP, "The directory for auth: ldap; see corpus help ldap.")  # noqa: RUF009
+    backup: Backup | None = _key(None, BACKUP, "The repository of backups; see corpus help backups.")  # noqa: RUF009
     minion: Mapping[str, Any] = _key({}, MAPPING, "Further configuration of the Salt minion.")
-    projects: Mapping[str, Mapping[str, Any] | ConfigError] = _key(  # the error, where it is wrong: it is its own alone
-        {}, PROJECTS, "What is different for a project, by its name; for example {hello: {keep_archives: 5}}."
+    projects: Mapping[str, Mapping[str, Any] | ConfigError] = _key(  # an error concerns that project alone
+        {}, PROJECTS, "Settings of single projects, by name; for example {hello: {keep_archives: 5}}."
     )
 
     def for_project(self, name: str) -> Settings:
-        """Return the settings as the project `name` has them; raise ConfigError where its own are wrong."""
+        """Return the settings of the project `name`; raise ConfigError if its own are wrong."""
         own = self.projects.get(name, {})
         if isinstance(own, ConfigError):
             raise ConfigError.of(own)
         return dataclasses.replace(self, **own)
 
     def sound(self, name: str) -> Settings:
-        """Return the settings as the project `name` has them, or the host's where its own are wrong."""
+        """Return the settings of the project `name`, or the host's if its own are wrong."""
         return self if isinstance(self.projects.get(name), ConfigError) else self.for_project(name)
 
     @property
     def own(self) -> dict[str, Mapping[str, Any]]:
-        """What is different for projects, without what is wrong."""
+        """The valid settings of single projects."""
         return {name: own for name, own in self.projects.items() if not isinstance(own, ConfigError)}
 
     @property
@@ -208,7 +212,7 @@ def schema() -> tuple[Key, ...]:
 
 
 def document() -> str:
-    """Return a configuration file in which every key stands commented out, explained, with its default."""
+    """Return a configuration file with every key explained and commented out, with its default."""
     blocks = ["\n".join(_comment(HEADER))]
     for key in schema():
         scope = "; also per project" if key.per_project else ""
@@ -224,9 +228,9 @@ def _comment(text: str) -> list[str]:
 
 
 def load(path: Path) -> Settings:
-    """Read the settings from `path`; a file that does not exist says nothing.
+    """Read the settings from `path`; if the file does not exist, all have their default.
 
-    Raise ConfigError for the first thing that is wrong, with the file and the key, or the line.
+    Raise ConfigError for the first error, with the file and the key or line.
     """
     try:
         if path.exists() and not (path.is_file() or path.is_dir()):
@@ -241,14 +245,14 @@ def load(path: Path) -> Settings:
 
 
 def parse(text: bytes | str, source: str) -> Settings:
-    """Return the settings that `text` gives; `source` is what errors call it. Raise ConfigError."""
+    """Return the settings in `text`; errors call it `source`. Raise ConfigError."""
     try:
         found = _yaml(text)
         if not is_mapping(found):
             raise ConfigError(f"expected a mapping of settings, got {shown(found)}")
         settings = Settings(**taken(keys_of(Settings), found or {}))
         if settings.auth == "ldap" and settings.ldap is None:
-            raise ConfigError("ldap needs the key ldap, which says where the directory is", where=("auth",))
+            raise ConfigError('"ldap" requires the key ldap with the address of the directory', where=("auth",))
         wrong = {name: ConfigError.of(exc, source, hint=HINT) for name, exc in settings.wrong.items()}
         return dataclasses.replace(settings, projects={**settings.projects, **wrong})
     except UsageError as exc:
@@ -256,7 +260,7 @@ def parse(text: bytes | str, source: str) -> Settings:
 
 
 def _yaml(text: bytes | str) -> Any:
-    """Read YAML, refusing a duplicate key, of which PyYAML would drop one without a word."""
+    """Read YAML and refuse duplicate keys, of which PyYAML would silently drop one."""
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
@@ -273,7 +277,7 @@ def _yaml(text: bytes | str) -> Any:
 
 
 def _twice(node: yaml.Node, seen: set[int]) -> Iterator[yaml.ScalarNode]:
-    """Find the keys that stand a second time in their mapping; `seen` are the nodes behind us (aliases)."""
+    """Find duplicate keys; `seen` are the nodes already visited (aliases)."""
     if id(node) in seen or isinstance(node, yaml.ScalarNode):
         return
     seen.add(id(node))
@@ -288,11 +292,11 @@ def _twice(node: yaml.Node, seen: set[int]) -> Iterator[yaml.ScalarNode]:
 
 
 def _overrides(projects: Mapping[Any, Any]) -> dict[str, dict[str, Any] | ConfigError]:
-    """Check what is said of single projects; what is wrong there is wrong for that project alone."""
+    """Check the settings of single projects; an error concerns that project alone."""
     result: dict[str, dict[str, Any] | ConfigError] = {}
     for project, body in projects.items():
         if not isinstance(project, str):  # 0123 would be project "83"
-            raise ConfigError(f"expected a name, in quotes, got {shown(project)}", where=("projects",))
+            raise ConfigError(f"expected a quoted name, got {shown(project)}", where=("projects",))
         try:
             result[check_name(project)] = _override(f"projects.{project}", body)
         except ConfigError as exc:
@@ -301,12 +305,12 @@ def _overrides(projects: Mapping[Any, Any]) -> dict[str, dict[str, Any] | Config
 
 
 def _override(above: str, body: Any) -> dict[str, Any]:
-    """Return what is said of one project; raise ConfigError."""
+    """Return the settings of one project; raise ConfigError."""
     keys = keys_of(Settings)
     own = {name: key for name, key in keys.items() if key.per_project}
     if not MAPPING.accepts(body):
         raise ConfigError(f"expected a mapping, got {shown(body)}", where=(above,))
     for name in body or {}:
         if name in keys and name not in own:
-            raise ConfigError("is a setting of the host, not of a project", where=(f"{above}.{name}",))
+            raise ConfigError("this setting applies to the whole host, not to a project", where=(f"{above}.{name}",))
     return taken(own, body or {}, f"{above}.")

@@ -1,17 +1,16 @@
 """The door to git: bare repositories, refs, objects, checkouts.
 
-    access      by the program git, or by dulwich in our process     version, check_version
+    access      the program git, and dulwich in our process          version, check_version
     bare        repositories and their configuration                 init_bare, init_work, maintain, bundle, unbundle
-    sharing     a group that pushes to them                          share, make_entrance, check_objects
+    sharing     repositories that a group pushes to                  share, make_entrance, check_objects
     refs        read them, move them; pins                           ref, move_ref, update_refs, pin, unpin, pins
-    commits     what is named, and what lies between two             commit, resolve, content, change, differing
-    listings    what a commit has in it                              listing, listing_below, folder, links, attributes
-    worktrees   somebody's working tree: what git would send         worktree
-    checkouts   trees of files made from commits, and back           commit_files, checkout, ignored, export, refusal
+    commits     look up commits, and compare two                     commit, resolve, content, change, differing
+    listings    the content of a commit                              listing, listing_below, folder, links, attributes
+    worktrees   a user's working tree: what git would send           worktree
+    checkouts   files from commits, and commits from files           commit_files, checkout, ignored, export, refusal
 
-Objects are read, and the refs of deployments moved, by dulwich; what else is pushed is stored by git, in the daemon.
-Checkouts are git's own, from a git dir that is ours alone (work.git), so that no configuration, hook or filter of
-anybody else is ever read.
+dulwich reads objects and moves the refs of deployments; git, run by the daemon, stores all other refs. git makes the
+checkouts, from a git dir that only we can write (work.git), so that no foreign configuration, hook or filter is read.
 """
 
 from corpushooks.git.access import MINIMUM, check_version, version

@@ -1,4 +1,4 @@
-"""How a repository is reached: by the program git, with no configuration but its own, or by dulwich in our process."""
+"""Access to repositories: by the program git, with only their own configuration, or by dulwich in our process."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from corpushooks.system.patience import Check, endless
 from corpushooks.system.process import Output, run
 
 MINIMUM = (2, 30)
-SETTLED_NS = 2_000_000_000  # some filesystems count seconds only
-PINS = "refs/corpus"  # hidden from those who push
-DAMAGE = (  # what dulwich raises where it reads something that git never wrote; the last is of an empty packed-refs
+SETTLED_NS = 2_000_000_000  # some filesystems have timestamps of whole seconds
+PINS = "refs/corpus"  # hidden from pushers
+DAMAGE = (  # what dulwich raises for damaged data; the last, for an empty packed-refs
     FileFormatException, ChecksumMismatch, ApplyDeltaError, SymrefLoop, zlib.error, struct.error, EOFError, ValueError,
     IndexError, AssertionError, StopIteration,
 )  # fmt: skip
 
 
 def version() -> tuple[int, ...]:
-    """Return git's version; raise GitError where there is no git."""
+    """Return git's version; raise GitError if git is missing."""
     try:
         text = run(["git", "version"]).text
     except ProcessError as exc:
@@ -44,7 +44,7 @@ def version() -> tuple[int, ...]:
 
 
 def check_version() -> None:
-    """Raise GitError where git is too old for the proc-receive hook."""
+    """Raise GitError if git is too old for the proc-receive hook."""
     found = version()
     if found < MINIMUM:
         raise GitError(f"git {'.'.join(map(str, found))} is too old", hint="install git 2.30 or newer")
@@ -61,7 +61,7 @@ def call(
     stdin: bytes = b"",
     check: Check = endless,
 ) -> Output:
-    """Run git on a git dir of ours, reading no configuration but the one in it; kill it where `check` raises."""
+    """Run git on a git dir of ours, with only the configuration in it; kill it if `check` raises."""
     quiet = {**QUIET, **(env or {})}
     try:
         return run(["git", "--git-dir", git_dir, *words], cwd=git_dir.parent, env=quiet, stdin=stdin, patience=check)
@@ -72,7 +72,7 @@ def call(
 
 
 def complaint(git_dir: Path, *words: str | Path, stdin: bytes) -> str:
-    """Run git so, and return the first line of what it has against that, or nothing."""
+    """Run git like `call`, and return the first line of its error, or nothing."""
     env = {**QUIET, **OURS}
     try:
         done = run(["git", "--git-dir", git_dir, *words], cwd=git_dir.parent, env=env, stdin=stdin, check=False)
@@ -84,7 +84,7 @@ def complaint(git_dir: Path, *words: str | Path, stdin: bytes) -> str:
 
 
 def stamp(path: Path) -> tuple[int, ...]:
-    """Return what changes with a file, or the time where it has changed so lately that it may again unseen."""
+    """Return a stamp that changes with a file; the time, if it changed too recently to notice another change."""
     now = time.time_ns()
     try:
         st = path.stat()
@@ -99,7 +99,7 @@ def _configuration(path: Path, _stamp: tuple[int, ...]) -> ConfigFile:
 
 
 class _Objects(DiskObjectStore):
-    """Looks into the newest packs first: there is what was pushed last, and each that is opened costs something."""
+    """Searches the newest packs first: they have the last push, and opening a pack takes time."""
 
     def _update_pack_cache(self) -> list[Pack]:
         found = super()._update_pack_cache()
@@ -110,7 +110,7 @@ class _Objects(DiskObjectStore):
 
 
 def _changed(file: str) -> int:
-    """Return when a file changed; 0 for one that is gone by now."""
+    """Return when a file changed; 0 if it is gone."""
     try:
         return os.stat(file).st_mtime_ns
     except OSError:
@@ -118,7 +118,7 @@ def _changed(file: str) -> int:
 
 
 class _Repo(Repo):
-    """A repository whose configuration is parsed again only where it has changed."""
+    """A repository whose configuration is parsed again only after a change."""
 
     def __init__(self, path: Path) -> None:
         self._file = path / "config"
@@ -126,7 +126,7 @@ class _Repo(Repo):
         super().__init__(str(path), objects)
 
     def get_config(self) -> ConfigFile:
-        """Return what nobody here changes."""
+        """Return the cached configuration, which must not be changed."""
         try:
             return _configuration(self._file, stamp(self._file))
         except FileNotFoundError:
@@ -135,7 +135,7 @@ class _Repo(Repo):
 
 @contextmanager
 def opened(path: Path) -> Iterator[Repo]:
-    """Open a repository and close it; raise GitError where it, or what is read of it, is missing or damaged."""
+    """Open a repository and close it; raise GitError if it, or an object read from it, is missing or damaged."""
     with told(path):
         try:
             repo = _Repo(path)
@@ -149,12 +149,12 @@ def opened(path: Path) -> Iterator[Repo]:
 
 @contextmanager
 def told(path: Path) -> Iterator[None]:
-    """Turn what reading a damaged repository raises into a GitError."""
+    """Turn the exceptions of reading a damaged repository into a GitError."""
     try:
         yield
     except OSError as exc:
-        raise GitError(f"{path} cannot be read: {exc.strerror or exc}", hint=_repair(path)) from exc
-    except KeyError as exc:  # of an object, which the one that names it has not found
+        raise GitError(f"cannot read {path}: {exc.strerror or exc}", hint=_repair(path)) from exc
+    except KeyError as exc:  # a missing object
         name = exc.args[0].decode(errors="replace") if exc.args and isinstance(exc.args[0], bytes) else str(exc)
         raise GitError(f"{path} is damaged: {name[:12]} is missing", hint=_repair(path)) from exc
     except DAMAGE as exc:
@@ -166,5 +166,5 @@ def no_repository(path: Path) -> GitError:
 
 
 def _repair(path: Path) -> Hint:
-    """Return the command that repairs a repository of a project: /…/NAME/git/project.git."""
+    """Return the command that repairs the repository /…/NAME/git/project.git of a project."""
     return command("init", path.parent.parent.name)

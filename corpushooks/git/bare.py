@@ -1,4 +1,4 @@
-"""Repositories: those that are pushed to, their configuration, and the git dir of checkouts."""
+"""Repositories for pushes, their configuration, and the git dir of checkouts."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ from corpushooks.system import disk
 from corpushooks.system.patience import Check, endless
 from corpushooks.system.process import run
 
-FORMATS = ("sha1", "sha256")  # the first is what projects have unless told otherwise, whatever git's default is
+FORMATS = ("sha1", "sha256")  # the first is the default of projects, whatever git's is
 LONG_ID = re.compile(rb"^[0-9a-f]{64}\b", re.MULTILINE)
 EMPTY_TREES = {
     "sha1": "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
     "sha256": "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321",
 }
 
-# Line ends, keywords and encodings are as .gitattributes has them; no program of a filter is run.
+# Line ends, keywords and encodings follow .gitattributes; no filter program is run.
 ATTRIBUTES = "* -filter\n"
 
 
 def bare_config(path: Path, *, shared: bool = False) -> dict[str, str]:
-    """Return the configuration that a repository for pushes must have; `shared` with a group that pushes."""
+    """Return the configuration of a repository for pushes; `shared`: a group pushes to it."""
     return {
         "core.sharedRepository": "0640" if shared else "umask",
         "core.bare": "true",
         "core.hooksPath": str(path / "hooks"),  # a global one would hide our hook
         "core.fsync": "committed,reference",  # by default git does not fsync a small push
         "core.logAllRefUpdates": "true",
-        "core.useReplaceRefs": "false",  # those that an older version stored
+        "core.useReplaceRefs": "false",  # an older version stored them
         "gc.auto": "0",
         "receive.advertisePushOptions": "true",
         "receive.autogc": "false",
         "receive.denyNonFastForwards": "false",
         "receive.procReceiveRefs": "refs",
         "receive.shallowUpdate": "false",
-        "receive.unpackLimit": "1",  # a push is one pack, in one folder, and not a file in each of many
+        "receive.unpackLimit": "1",  # a push is stored as one pack, not as many loose objects
         "transfer.hideRefs": PINS,
     }
 
 
-# without these a push deploys nothing
+# without these a push would not deploy
 VITAL = (
     "core.bare",
     "core.hookspath",
@@ -58,7 +58,7 @@ VITAL = (
 
 
 def object_format(path: Path) -> str:
-    """Return by which hash a repository names its objects; where its configuration is damaged its refs say so."""
+    """Return the hash of a repository's object ids, from its configuration or, if that is damaged, its refs."""
     said = _configuration(path / "config", stamp(path / "config")).get("extensions.objectformat")
     if said in FORMATS:
         return said
@@ -70,19 +70,19 @@ def object_format(path: Path) -> str:
 
 
 def empty_tree(path: Path) -> str:
-    """Return the tree that has nothing in it, as a repository names it."""
+    """Return the id of the empty tree in a repository."""
     return EMPTY_TREES[object_format(path)]
 
 
 def _format_config(path: Path) -> dict[str, str]:
-    """Return what the configuration of a repository must say of its hash; without it git reads nothing of it."""
+    """Return the configuration of a repository's hash, without which git cannot read it."""
     if object_format(path) == FORMATS[0]:
         return {}
     return {"core.repositoryFormatVersion": "1", "extensions.objectFormat": object_format(path)}
 
 
 def init_bare(path: Path, branch: str, *, shared: bool = False, hashed: str = "sha1") -> bool:
-    """Make or repair a bare repository; return whether anything was changed. One that is there keeps its hash."""
+    """Create or repair a bare repository; return whether anything changed. An existing one keeps its hash."""
     new = not any((path / name).exists() for name in ("HEAD", "objects", "refs"))
     if new:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,12 +96,12 @@ def init_bare(path: Path, branch: str, *, shared: bool = False, hashed: str = "s
 
 
 def flaw(path: Path, branch: str) -> str:
-    """Say why a push to a repository would deploy nothing, as far as `init_bare` mends that; nothing where it would."""
+    """Return why a push to a repository would not deploy, as far as `init_bare` repairs that; otherwise nothing."""
     for name in ("objects", "refs"):
         if not (path / name).is_dir():
             return f"{path / name} is missing"
     if _head(path) != _head_text(branch):
-        return f"{path / 'HEAD'} does not name {branch}"
+        return f"{path / 'HEAD'} does not point to {branch}"
     found = _configuration(path / "config", stamp(path / "config"))
     wanted = {**bare_config(path), **_format_config(path)}
     wrong = [key for key in wanted if key.lower() in VITAL and found.get(key.lower()) != wanted[key]]
@@ -113,7 +113,7 @@ def _head_text(branch: str) -> bytes:
 
 
 def _head(path: Path) -> bytes:
-    """Return what HEAD says; nothing where it cannot be read."""
+    """Return the content of HEAD; nothing if it cannot be read."""
     try:
         return (path / "HEAD").read_bytes()
     except OSError:
@@ -121,21 +121,21 @@ def _head(path: Path) -> bytes:
 
 
 def _point_head(path: Path, branch: str) -> bool:
-    """Have HEAD name a branch, by a file of our own: git does nothing where HEAD is damaged. Raise GitError."""
+    """Point HEAD to a branch by writing the file: git refuses to work if HEAD is damaged. Raise GitError."""
     if _head(path) == _head_text(branch):
         return False
     try:
         disk.write_file(path / "HEAD", _head_text(branch), 0o644)
     except OSError as exc:
-        raise GitError(f"{path / 'HEAD'} cannot be written: {exc.strerror}") from exc
+        raise GitError(f"cannot write {path / 'HEAD'}: {exc.strerror}") from exc
     return True
 
 
 def _configure(path: Path, wanted: dict[str, str]) -> bool:
-    """Make the configuration of a repository what it should be; return whether it was not."""
+    """Set the configuration of a repository; return whether anything changed."""
     found = _configuration(path / "config", stamp(path / "config"))
     wrong = {key: value for key, value in wanted.items() if found.get(key.lower()) != value}
-    if wrong:  # aside: git does not fsync it, and where it is empty a push is stored without a deployment
+    if wrong:  # written aside: git does not fsync it, and with an empty one a push would not deploy
         aside = path / "config.wanted"
         try:
             aside.write_bytes(_sound(path / "config"))
@@ -144,16 +144,16 @@ def _configure(path: Path, wanted: dict[str, str]) -> bool:
             disk.write_file(path / "config", aside.read_bytes(), 0o644)
             aside.unlink()
         except OSError as exc:
-            raise GitError(f"{path / 'config'} cannot be written: {exc.strerror}") from exc
+            raise GitError(f"cannot write {path / 'config'}: {exc.strerror}") from exc
     return bool(wrong)
 
 
 def _sound(file: Path) -> bytes:
-    """Return what a configuration says; of one that is damaged nothing, and it is kept as config.damaged."""
+    """Return the content of a configuration; if it is damaged, keep it as config.damaged and return nothing."""
     try:
         _git_config(file, "--list")
         with file.open("rb") as opened:
-            ConfigFile.from_file(opened)  # git passes over some lines that we do not
+            ConfigFile.from_file(opened)  # git ignores some lines that we do not
             return file.read_bytes()
     except (GitError, ValueError, OSError):
         with contextlib.suppress(FileNotFoundError):
@@ -162,13 +162,13 @@ def _sound(file: Path) -> bytes:
 
 
 def _git_config(file: Path, *words: str) -> None:
-    """Run git on a configuration file alone: where that of its repository is damaged, it would do nothing there."""
+    """Run git on a configuration file alone: in a repository with a damaged one it would refuse to work."""
     call(Path(os.devnull), "config", "--file", file, *words)
 
 
 @functools.lru_cache(maxsize=1024)
 def _configuration(file: Path, stamp: tuple[int, ...]) -> dict[str, str]:
-    """Return SECTION.NAME, in small letters, -> value of a file as it was at `stamp`; nothing where it is none."""
+    """Return section.name (lower case) -> value of a file at a `stamp`; nothing if it is invalid."""
     try:
         config = ConfigFile.from_path(str(file))
     except (OSError, ValueError):
@@ -182,7 +182,7 @@ def _configuration(file: Path, stamp: tuple[int, ...]) -> dict[str, str]:
 
 
 def init_work(path: Path, sources: list[Path]) -> None:
-    """Make or repair the git dir of the checkouts: it borrows the objects of the repositories `sources`."""
+    """Create or repair the git dir of the checkouts, which borrows the objects of the repositories `sources`."""
     if not (path / "HEAD").exists():
         hashed = object_format(sources[0]) if sources else FORMATS[0]
         run(["git", "init", "--quiet", "--bare", "--template=", f"--object-format={hashed}", path])
@@ -201,21 +201,21 @@ def init_work(path: Path, sources: list[Path]) -> None:
 
 
 def distrust(work: Path) -> None:
-    """Have the next checkouts write every file: their index may know what is not so, or no longer should be."""
+    """Remove the index files, so that the next checkouts write every file: an index can be outdated."""
     for index in work.glob("*.index"):
         index.unlink()
 
 
 def flush_objects(path: Path) -> None:
-    """Bring the names of the packs that were pushed to the disk: git brings only what is in them. Raise GitError."""
+    """Flush the names of pushed packs to the disk: git flushes only their content. Raise GitError."""
     try:
         disk.flush_folder(path / "objects/pack")
     except OSError as exc:
-        raise GitError(f"{path} cannot be brought to the disk: {exc.strerror}") from exc
+        raise GitError(f"cannot flush {path} to the disk: {exc.strerror}") from exc
 
 
 def bundle(path: Path, to: Path, check: Check = endless) -> bool:
-    """Write all refs of a repository, and what they need, to one file that git can clone; return False for none."""
+    """Write all refs of a repository and their objects to a bundle; return False if there are none."""
     if not call(path, "for-each-ref", "--count=1", check=check).text:
         return False
     call(path, "bundle", "create", "--quiet", to, "--all", check=check)
@@ -223,7 +223,7 @@ def bundle(path: Path, to: Path, check: Check = endless) -> bool:
 
 
 def unbundle(path: Path, bundle: Path, ref: str, to: str, check: Check = endless) -> str | None:
-    """Bring a ref of a bundle, and what it needs, into a repository as `to`; return its commit, None for none."""
+    """Fetch a ref of a bundle, with its objects, into a repository as `to`; return its commit, None if missing."""
     named = call(path, "bundle", "list-heads", bundle, ref, check=check).text.split()
     if not named:
         return None
@@ -232,5 +232,5 @@ def unbundle(path: Path, bundle: Path, ref: str, to: str, check: Check = endless
 
 
 def maintain(path: Path) -> None:
-    """Collect what nothing needs any more; for an idle daemon."""
+    """Collect garbage; for an idle daemon."""
     call(path, "-c", "gc.auto=2000", "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet")

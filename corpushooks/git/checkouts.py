@@ -1,4 +1,4 @@
-"""Trees of files made from commits, by git itself, and the first commit made from files."""
+"""Check commits out to trees of files with git, and make commits from files."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from corpushooks.system import disk
 from corpushooks.system.patience import Check, endless
 from corpushooks.system.process import stop_carrying
 
-Since = tuple[str, Sequence[tuple[str, str]]]  # a commit, and what of it another changes: (status letter, path)
+Since = tuple[str, Sequence[tuple[str, str]]]  # a commit, and the changes since: (status letter, path)
 
-SMALL = 2000  # files of a commit that are counted as quickly as git starts
-CHECKOUT = "CORPUS_CHECKOUT"  # in the environment of a checkout, so that it is found when its daemon was killed
+SMALL = 2000  # files that can be counted in the time in which git starts
+CHECKOUT = "CORPUS_CHECKOUT"  # in the environment of a checkout, to find it after its daemon was killed
 
 
 def first_commit(path: Path, branch: str, tree: Path, message: str) -> str | None:
-    """Make the files of `tree` the first commit of a repository that is empty; return it, or None where one is not.
+    """Make the files of `tree` the first commit of an empty repository; return it, or None if it is not empty.
 
-    All of it is on the disk before the branch names it.
+    All of it is flushed to the disk before the branch points to it.
     """
     if not is_empty(path):
         return None
@@ -43,9 +43,9 @@ def first_commit(path: Path, branch: str, tree: Path, message: str) -> str | Non
 
 
 def commit_files(path: Path, parent: str | None, files: Mapping[str, bytes | None], who: str, message: str) -> str:
-    """Return a new commit on top of `parent` (None: of nothing) in which some files are so (None: gone).
+    """Return a new commit on top of `parent` (or without one) with these contents of files (None: removed).
 
-    No ref names it. All of it is on the disk. The contents go by no command line.
+    No ref points to it. All of it is flushed to the disk. Contents are never passed on a command line.
     """
     name = re.sub(r"[^\w.@+/-]", "_", who) or "nobody"
     mail = name if "@" in name else f"{name}@localhost"
@@ -67,14 +67,14 @@ def commit_files(path: Path, parent: str | None, files: Mapping[str, bytes | Non
 
 
 def checkout(work: Path, tree: Path, name: str | None, check: Check = endless, since: Since | None = None) -> None:
-    """Make the folder `tree` exactly the commit `name` (None: empty). `work` is our git dir, under its lane's lock.
+    """Make the folder `tree` equal to the commit `name` (None: empty). `work` is our git dir, under its lane's lock.
 
-    `since` is another commit and how this one differs from it, where the caller knows that.
+    `since` is another commit and the changes from that to this one, if the caller knows them.
     """
     tree.mkdir(parents=True, exist_ok=True)
     index = work / f"{tree.name}.index"
     lock = Path(f"{index}.lock")
-    lock.unlink(missing_ok=True)  # only a dead one: the lane is ours
+    lock.unlink(missing_ok=True)  # a stale one, since we hold the lock of the lane
     if name is None and not any(tree.iterdir()):
         return
     env = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(tree), CHECKOUT: str(tree)}
@@ -82,7 +82,7 @@ def checkout(work: Path, tree: Path, name: str | None, check: Check = endless, s
         index.unlink(missing_ok=True)
     try:
         call(work, "read-tree", "-u", "--reset", name or empty_tree(work), env=env, check=check)
-    except GitError:  # something has torn it, or git was killed
+    except GitError:  # the index is damaged, or git was killed
         index.unlink(missing_ok=True)
         lock.unlink(missing_ok=True)
         call(work, "read-tree", "-u", "--reset", name or empty_tree(work), env=env, check=check)
@@ -93,23 +93,23 @@ def checkout(work: Path, tree: Path, name: str | None, check: Check = endless, s
 
 
 def _converts_anew(work: Path, index: Path, name: str, env: dict[str, str], check: Check, since: Since | None) -> bool:
-    """Say whether a .gitattributes differs: files that stay the same may be checked out in another form."""
+    """Return whether a .gitattributes differs, so that unchanged files can need another form in the checkout."""
     if since and _is_of(index, since[0]):
         return any(path.rpartition("/")[2] == ".gitattributes" for _, path in since[1])
     try:
         words = ("diff-index", "--cached", "--name-only", name, "--", ":(glob)**/.gitattributes")
         return bool(call(work, *words, env=env, check=check).stdout)
-    except GitError:  # an index that is torn
+    except GitError:  # a damaged index
         return True
 
 
 def _note(index: Path) -> Path:
-    """Return the file that says of which commit an index is."""
+    """Return the file that records the commit of an index."""
     return index.with_name(f"{index.name}.commit")
 
 
 def _is_of(index: Path, name: str) -> bool:
-    """Say whether an index is known to be that of a commit, checked out to its end."""
+    """Return whether an index is recorded as the complete checkout of a commit."""
     try:
         return _note(index).read_text() == f"{name} {_stat(index)}"
     except (OSError, ValueError):
@@ -117,13 +117,13 @@ def _is_of(index: Path, name: str) -> bool:
 
 
 def _stat(index: Path) -> str:
-    """Return what changes with an index, which git writes aside."""
+    """Return a stamp that changes with an index, which git replaces."""
     st = index.stat()
     return f"{st.st_dev} {st.st_ino} {st.st_size} {st.st_ctime_ns}"
 
 
 def _has_no_more(tree: Path, index: Path) -> bool:
-    """Say whether a folder, in which all of a small index was just checked out, has nothing else to be cleaned away."""
+    """Return whether a folder has no files but those of a small index that was just checked out."""
     with index.open("rb") as file:
         head = file.read(12)
     wanted = int.from_bytes(head[8:12], "big")
@@ -131,7 +131,7 @@ def _has_no_more(tree: Path, index: Path) -> bool:
 
 
 def _count(folder: Path | str) -> int:
-    """Return how many files a folder has; -1 for an empty one in it, or more than are counted."""
+    """Return how many files a folder has; -1 if it has an empty folder, or too many files."""
     found = 0
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -143,12 +143,12 @@ def _count(folder: Path | str) -> int:
 
 
 def is_checked_out(work: Path, tree: Path) -> bool:
-    """Say whether a commit was ever checked out to the folder `tree`, to its end."""
+    """Return whether a commit was ever completely checked out to the folder `tree`."""
     return tree.is_dir() and (work / f"{tree.name}.index").exists()
 
 
 def ignored(stage: Path, path: str) -> bool:
-    """Say whether the .gitignore files of a checkout leave out a path that it has not; what cannot be read does not."""
+    """Return whether the .gitignore files of a checkout ignore a path that is not in it; unreadable ones do not."""
     try:
         return bool(IgnoreFilterManager(str(stage), [], ignorecase=False).is_ignored(path))
     except (OSError, ValueError, re.error):
@@ -156,20 +156,20 @@ def ignored(stage: Path, path: str) -> bool:
 
 
 def blob_name(content: bytes, like: str) -> str:
-    """Return the name that git would give a content, in the format of the name `like`."""
+    """Return the object id of a content, in the format of the id `like`."""
     hashed = hashlib.sha1(usedforsecurity=False) if len(like) == 40 else hashlib.sha256()
     hashed.update(b"blob %d\0" % len(content) + content)
     return hashed.hexdigest()
 
 
 def stop_checkout(tree: Path) -> None:
-    """Stop a checkout of the folder `tree` that outlived the daemon that began it; raise GitError."""
+    """Stop a checkout of the folder `tree` that outlived its daemon; raise GitError."""
     if not stop_carrying(f"{CHECKOUT}={tree}"):
-        raise GitError(f"a git that writes to {tree} cannot be stopped")
+        raise GitError(f"cannot stop the git process that writes to {tree}")
 
 
 def refusal(path: Path, name: str) -> str:
-    """Say why git would not check out a commit (it has a .git in it, a path that leads out); nothing where it would."""
+    """Return why git refuses to check out a commit (it contains .git, or a path that leads out); otherwise nothing."""
     with tempfile.TemporaryDirectory(prefix="corpushooks-") as folder:
         try:
             call(path, "read-tree", "--dry-run", name, env={"GIT_INDEX_FILE": f"{folder}/index"})
@@ -179,7 +179,7 @@ def refusal(path: Path, name: str) -> str:
 
 
 def export(work: Path, tree: Path, name: str) -> None:
-    """Write a tree (COMMIT or COMMIT:FOLDER) into the empty folder `tree`, beside all checkouts."""
+    """Write a tree (COMMIT or COMMIT:FOLDER) into the empty folder `tree`, independently of the checkouts."""
     tree.mkdir(parents=True, exist_ok=True)
     index = tree.parent / f".{tree.name}.index"
     env = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(tree)}
@@ -190,7 +190,7 @@ def export(work: Path, tree: Path, name: str) -> None:
 
 
 def export_part(work: Path, tree: Path, name: str, folder: str) -> None:
-    """Write a folder of a commit, as a checkout of the whole would have it, into the folder `tree`."""
+    """Write a folder of a commit into the folder `tree`, with the attributes of a full checkout."""
     tree.mkdir(parents=True, exist_ok=True)
     index = tree.parent / f".{tree.name}.index"
     env = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(tree)}

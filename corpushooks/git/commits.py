@@ -1,4 +1,4 @@
-"""Commits: what is named, and what lies between two."""
+"""Look up commits, and compare two."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from corpushooks.git.bare import empty_tree
 
 @dataclass(frozen=True)
 class Change:
-    """What lies between two commits."""
+    """The difference between two commits."""
 
     added: int  # commits that only the new one has
     lost: int  # commits that only the old one has
 
 
 def commit(path: Path, name: str) -> str:
-    """Return the commit that an object id (a tag is followed) names; raise GitError."""
+    """Return the commit of an object id, also that of a tag; raise GitError."""
     with opened(path) as repo:
         return commit_of(repo, name).id.decode()
 
 
 def check_commit(path: Path, name: str) -> None:
-    """Raise GitError where a commit, or the tree that it names, is not there or cannot be read."""
+    """Raise GitError if a commit or its tree is missing or cannot be read."""
     with opened(path) as repo:
         repo[commit_of(repo, name).tree].check()
 
@@ -44,16 +44,16 @@ def commit_of(repo: Repo, name: str) -> Commit:
     except (KeyError, ValueError, AssertionError) as exc:
         raise GitError(f"{name[:12]} is not in the repository") from exc
     if not isinstance(found, Commit):
-        raise GitError(f"{name[:12]} is no commit but a {found.type_name.decode()}")
+        raise GitError(f"{name[:12]} is a {found.type_name.decode()}, not a commit")
     return found
 
 
 def resolve(path: Path, revision: str) -> str:
-    """Return the commit that a revision, as people write it, names; raise UsageError."""
+    """Return the commit of a revision as people write it; raise UsageError."""
     try:
         found = call(path, "rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}").text
     except GitError as exc:
-        raise UsageError(f"{revision!r} names no commit here") from exc
+        raise UsageError(f"unknown revision {revision!r}") from exc
     return found.splitlines()[-1]  # git before 2.43 echoes --end-of-options
 
 
@@ -70,32 +70,32 @@ def entry(repo: Repo, found: Commit, where: str) -> object:
 
 
 def content(path: Path, name: str, where: str) -> bytes | None:
-    """Return the content of a file in a commit; None where there is no such (regular) file."""
+    """Return the content of a regular file in a commit; None if it does not exist."""
     with opened(path) as repo:
         found = entry(repo, commit_of(repo, name), where)
         return found.as_raw_string() if isinstance(found, Blob) else None
 
 
-@functools.lru_cache(maxsize=64)  # commits never change, and a push asks before it and after it
+@functools.lru_cache(maxsize=64)  # commits never change, and a push asks twice
 def change(path: Path, old: str | None, new: str) -> Change:
     """Count the commits between two."""
     if old is None:
         return Change(int(call(path, "rev-list", "--count", new).text), 0)
     with opened(path) as repo:
-        if commit_of(repo, new).parents == [old.encode()]:  # the usual push, for which git need not be started
+        if commit_of(repo, new).parents == [old.encode()]:  # the usual push, without starting git
             return Change(1, 0)
     lost, added = call(path, "rev-list", "--count", "--left-right", f"{old}...{new}").text.split()
     return Change(int(added), int(lost))
 
 
 def lost_commits(path: Path, old: str, new: str | None, limit: int = 5) -> list[str]:
-    """Name commits of `old` that `new` lacks, the newest first."""
+    """List commits of `old` that `new` lacks, the newest first."""
     span = f"{new}..{old}" if new else old
     return call(path, "log", f"--max-count={limit}", "--format=%h %s", span).text.splitlines()
 
 
 def counted(work: Path, old: str | None, new: str) -> dict[str, str]:
-    """Say of each file that differs between two commits how many lines came and went: +3 -1; nothing of binary ones."""
+    """Count the added and removed lines of each file that differs between two commits: +3 -1, or binary."""
     listed = call(
         work, "diff-tree", "-r", "-z", "--numstat", "--no-renames", "--no-ext-diff", old or empty_tree(work), new
     )

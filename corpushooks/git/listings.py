@@ -1,4 +1,4 @@
-"""What a commit has in it."""
+"""The content of a commit."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ LINK, SUBMODULE = 0o120000, 0o160000  # modes in a tree
 
 
 def listing(path: Path, name: str) -> Listing:
-    """Return what a commit has, folders too, as a checkout has it."""
+    """Return the files and folders of a commit."""
     listed = os.fsdecode(call(path, "ls-tree", "-r", "-t", "-z", "--full-tree", name).stdout)
     entries = [entry.partition("\t")[::2] for entry in listed.split("\0") if entry]
     return [(int(head.split()[0], 8), head.split()[2], where) for head, where in entries]
 
 
 def listing_below(path: Path, name: str, where: str) -> Listing:
-    """Return what a commit has in one folder, and the folder itself; for a small one that is quicker than git."""
+    """Return one folder of a commit and its content; for a small one this is faster than git."""
     with opened(path) as repo:
         found = entry(repo, commit_of(repo, name), where)
         if not isinstance(found, Tree):
@@ -51,18 +51,18 @@ def _tree(repo: Repo, sha: bytes) -> Tree:
 
 
 def object_id(path: Path, name: str, where: str) -> str | None:
-    """Return the object id of a file or folder of a commit: where it is the same, all in it is the same."""
+    """Return the object id of a file or folder of a commit: the same id means the same content."""
     above, _, last = where.rpartition("/")
     with opened(path) as repo:
         found = entry(repo, commit_of(repo, name), above)
         if not isinstance(found, Tree) or os.fsencode(last) not in found:
             return None
-        mode, sha = found[os.fsencode(last)]  # it need not be read, and may lie in an old pack
+        mode, sha = found[os.fsencode(last)]  # not read: it can be in an old pack
         return sha.decode() if stat.S_ISDIR(mode) or stat.S_ISREG(mode) else None
 
 
 def folder(entries: Listing, where: str) -> dict[str, int] | None:
-    """Return name -> mode of what lies in a folder ("": the commit itself); None where there is no such folder."""
+    """Return name -> mode of the entries of a folder ("": the top); None if it does not exist."""
     if where and not any(path == where and stat.S_ISDIR(mode) for mode, _, path in entries):
         return None
     start = f"{where}/" if where else ""

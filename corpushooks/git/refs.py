@@ -1,4 +1,4 @@
-"""Refs: read, moved by compare-and-swap, and the locks that a killed git leaves. Pins keep commits of deployments."""
+"""Read refs, move them by compare-and-swap, and break stale locks. Pins keep the commits of deployments."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from corpushooks.git.access import PINS, complaint, no_repository, opened, told
 from corpushooks.system import disk
 
 T = TypeVar("T")
-Update = tuple[str, str, str]  # a ref, what it is, what it shall be; zeros: it is not there
+Update = tuple[str, str, str]  # a ref, its old and its new value; zeros: it does not exist
 
 ZERO = "0" * 40
 ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-PATIENCE = 5.0  # seconds until a lock is stale
+PATIENCE = 5.0  # seconds after which a lock is stale
 
 
 def ref(path: Path, name: str) -> str | None:
-    """Return the object that a ref names, or None where there is no such ref."""
+    """Return the object id of a ref, or None if it does not exist."""
     with told(path):
         try:
             found = refs_of(path)[_ref(name)].decode()
         except KeyError:
             return None
         if not ID.fullmatch(found):
-            raise ValueError(f"{name} names no object")
+            raise ValueError(f"{name} has no valid object id")
         return found
 
 
 def is_id(text: bytes) -> bool:
-    """Say whether the file of a ref names an object."""
+    """Return whether the content of a ref file is an object id."""
     return bool(ID.fullmatch(text.decode("ascii", "replace").strip()))
 
 
@@ -49,14 +49,14 @@ def _ref(name: str) -> Ref:
 
 
 def refs_of(path: Path) -> DiskRefsContainer:
-    """Return the refs of a repository, to be read under `told`: for that nothing else need be opened."""
+    """Return the refs of a repository, to be read under `told`, without opening anything else."""
     if not (path / "HEAD").exists():
         raise no_repository(path)
     return DiskRefsContainer(str(path))
 
 
 def head_branch(path: Path) -> str:
-    """Return the branch that a bare repository was made with."""
+    """Return the branch of HEAD of a bare repository."""
     try:
         return (path / "HEAD").read_text(errors="replace").strip().removeprefix("ref: refs/heads/")
     except OSError as exc:
@@ -65,14 +65,14 @@ def head_branch(path: Path) -> str:
 
 
 def is_empty(path: Path) -> bool:
-    """Say whether nothing was ever pushed to a repository."""
+    """Return whether nothing was ever pushed to a repository."""
     with told(path):
         return not refs_of(path).keys(base=Ref(b"refs"))
 
 
 def move_ref(path: Path, name: str, old: str | None, new: str, *, patience: float = PATIENCE) -> bool:
-    """Move a ref from `old` (None: it must not exist) to `new`; return whether it was `old`."""
-    if len(new) > len(ZERO):  # dulwich writes short zeros into the log of a ref, which git cannot read beside long ids
+    """Move a ref from `old` (None: it must not exist) to `new`; return whether it was at `old`."""
+    if len(new) > len(ZERO):  # dulwich writes 40 zeros into the reflog, which git cannot read with sha256
         return _move_by_git(path, name, old, new, patience)
     folder = (path / name).parent
     made = [each for each in (folder, *folder.parents) if not each.exists()]
@@ -88,34 +88,34 @@ def move_ref(path: Path, name: str, old: str | None, new: str, *, patience: floa
             for each in (folder, *(new.parent for new in made)):
                 disk.flush_folder(each)
         except OSError as exc:
-            raise GitError(f"{name} of {path} cannot be moved: {exc}") from exc
+            raise GitError(f"cannot move {name} of {path}: {exc}") from exc
     return bool(moved)
 
 
 def _move_by_git(path: Path, name: str, old: str | None, new: str, patience: float) -> bool:
-    """Move a ref by the program git, which has its files on the disk when it ends."""
+    """Move a ref with the program git, which flushes it to the disk."""
     lock, end = path / f"{name}.lock", time.monotonic() + patience
     while lock.exists() and time.monotonic() < end:
         time.sleep(0.02)
     lock.unlink(missing_ok=True)
     if wrong := _update(path, [(name, old or "0" * len(new), new)]):
         if ref(path, name) == old:
-            raise GitError(f"{name} of {path} cannot be moved: {wrong}")
+            raise GitError(f"cannot move {name} of {path}: {wrong}")
         return False
     return True
 
 
 def _remove_ref(path: Path, name: str, old: str | None, patience: float = PATIENCE) -> None:
-    """Remove a ref if it is `old` (None: whatever it is)."""
+    """Remove a ref if it is at `old` (None: in any case)."""
     wanted = ObjectID(old.encode()) if old else None
     with opened(path) as repo:
         _though_locked(lambda: repo.refs.remove_if_equals(Ref(name.encode()), wanted), patience)
 
 
 def update_refs(path: Path, updates: Sequence[Update], *, atomic: bool = False) -> dict[str, str]:
-    """Make, move and delete refs as git would for a push; return ref -> why it is not what it should be.
+    """Create, move and delete refs as git would for a push; return ref -> error for those that failed.
 
-    With `atomic` all of them or none.
+    With `atomic`, all of them or none.
     """
     left = _not_done(path, updates)
     for name in ("HEAD", "packed-refs", *(name for name, _, _ in left)):
@@ -127,9 +127,9 @@ def update_refs(path: Path, updates: Sequence[Update], *, atomic: bool = False) 
 
 
 def _not_done(path: Path, updates: Sequence[Update]) -> list[Update]:
-    """Return the refs that are not what they should be: a push is asked for again where a daemon went away meanwhile.
+    """Return the updates that are still to do: after the end of a daemon the same push can come again.
 
-    What is deleted comes first, and makes room, as with git.
+    Deletions come first, to make room for new names, as in git.
     """
     with told(path):
         found = refs_of(path)
@@ -138,20 +138,20 @@ def _not_done(path: Path, updates: Sequence[Update]) -> list[Update]:
 
 
 def _name(wanted: str) -> bytes:
-    """Return an object id as a ref has it: nothing where the ref shall not be there."""
+    """Return an object id as stored in a ref; nothing for zeros."""
     return b"" if set(wanted) == {"0"} else wanted.encode()
 
 
 def _update(path: Path, updates: Sequence[Update]) -> str:
-    """Have git do it in one transaction; return what it has against that."""
+    """Run the updates in one transaction of git; return its error."""
     lines = "".join(f"update {name}\0{new}\0{old}\0" for name, old, new in updates)
     return complaint(path, "update-ref", "--no-deref", "--stdin", "-z", "-m", "push", stdin=os.fsencode(lines))
 
 
 def _though_locked(act: Callable[[], T], patience: float) -> T:
-    """Do what needs a lock of git's.
+    """Run an act that needs a lock of git's.
 
-    One that stays for `patience` seconds is stale (git holds one for milliseconds) and removed.
+    A lock that stays for `patience` seconds is stale (git holds one for milliseconds) and removed.
     """
     end = time.monotonic() + patience
     while True:
@@ -165,7 +165,7 @@ def _though_locked(act: Callable[[], T], patience: float) -> T:
 
 
 def take_back_ref(path: Path, name: str, new: str, old: str | None) -> None:
-    """Move a ref from `new` back to `old` (None: remove it); one that is elsewhere stays there."""
+    """Move a ref from `new` back to `old` (None: remove it); leave it alone if it is elsewhere."""
     if old is not None:
         move_ref(path, name, new, old)
     elif ref(path, name) == new:
@@ -173,25 +173,25 @@ def take_back_ref(path: Path, name: str, new: str, old: str | None) -> None:
 
 
 def pin(path: Path, number: int, commit: str) -> None:
-    """Keep the commit of a deployment from being collected."""
+    """Protect the commit of a deployment from garbage collection."""
     name = f"{PINS}/{number}"
-    move_ref(path, name, ref(path, name), commit, patience=0)  # only the lane moves pins: who held a lock is dead
+    move_ref(path, name, ref(path, name), commit, patience=0)  # only the lane moves pins, so any lock is stale
 
 
 def unpin(path: Path, number: int, *, patience: float = PATIENCE) -> None:
-    """Let the commit of a deployment go, and its reflog, which would keep it too."""
+    """Remove the pin of a deployment and its reflog, which would keep the commit too."""
     _remove_ref(path, f"{PINS}/{number}", None, patience)
     (path / "logs" / PINS / str(number)).unlink(missing_ok=True)
 
 
 def clear_locks(path: Path) -> None:
-    """Remove the locks of pins that a killed daemon left: nobody else pins, and never without the lane's lock."""
+    """Remove the locks of pins that a killed daemon left: only the holder of the lane's lock writes pins."""
     for lock in (path / PINS).glob("*.lock"):
         lock.unlink(missing_ok=True)
 
 
 def break_lock(path: Path, name: str) -> None:
-    """Remove a stale lock: else no push would ever move what it locks again."""
+    """Remove a stale lock, which would block all further pushes."""
     lock = path / f"{name}.lock"
     with contextlib.suppress(OSError):
         if time.time() - lock.stat().st_mtime > PATIENCE:
@@ -199,11 +199,11 @@ def break_lock(path: Path, name: str) -> None:
 
 
 def pinned(path: Path, number: int) -> str | None:
-    """Return the commit that is kept for a deployment."""
+    """Return the pinned commit of a deployment."""
     return ref(path, f"{PINS}/{number}")
 
 
 def pins(path: Path) -> list[int]:
-    """Return the numbers of the deployments whose commits are kept."""
+    """Return the numbers of the deployments with pinned commits."""
     with told(path):
         return sorted(int(name) for name in refs_of(path).keys(base=Ref(PINS.encode())) if name.isdigit())

@@ -1,6 +1,6 @@
-"""Who else may write to a repository: a group adds objects; refs, hooks and configuration are the daemon's alone.
+"""Shared repositories: a group can add objects; only the daemon writes refs, hooks and configuration.
 
-What a member of the group may have made is never followed.
+Links that a member of the group could have made are never followed.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from pathlib import Path
 from corpushooks.core.errors import GitError
 from corpushooks.system import disk
 
-SHARED = 0o2750  # the mode of what the group reads
-WRITABLE = 0o3770  # of the folders where it adds objects: each member removes only its own
-LOOSE = re.compile("[0-9a-f]{2}")  # folders of objects that are in no pack
+SHARED = 0o2750  # folders that the group reads
+WRITABLE = 0o3770  # folders where it adds objects; members can only remove their own
+LOOSE = re.compile("[0-9a-f]{2}")  # folders of loose objects
 
 
 def share(path: Path, gid: int) -> None:
-    """Let a group read a repository and add objects to it, and nothing else. What git makes there keeps the group."""
+    """Allow a group to read a repository and add objects to it, and nothing else. New files inherit the group."""
     for name in ("refs", "logs", "objects/pack", "objects/info"):
         (path / name).mkdir(parents=True, exist_ok=True)
     with _folder(path) as top:
@@ -36,13 +36,13 @@ def share(path: Path, gid: int) -> None:
             _give_file(file, top, gid)
         with _folder("objects", top) as objects:
             _share_objects(objects, gid, new=os.fstat(top).st_gid != gid)
-        _give(top, gid, SHARED)  # the last: it says that all is done
+        _give(top, gid, SHARED)  # last: it marks the work as complete
 
 
 def make_entrance(path: Path, repo: Path, gid: int) -> None:
-    """Make or repair the folder from which a group pushes to a repository: a git dir in which all is that of `repo`.
+    """Create or repair the git dir through which a group pushes to `repo`, whose content it shares.
 
-    For a push from a shallow clone git writes a file into its git dir, and in `repo` only the daemon may.
+    For a push from a shallow clone git writes a file into its git dir, which only the daemon can do in `repo`.
     """
     texts = {"HEAD": (repo / "HEAD").read_text(), "commondir": f"{repo}\n"}
     if path.is_dir() and all(_own_text(path, name) == text for name, text in texts.items()):
@@ -61,7 +61,7 @@ def make_entrance(path: Path, repo: Path, gid: int) -> None:
 
 
 def _own_text(path: Path, name: str) -> str:
-    """Return what a small file of ours says; nothing of somebody else's, or of what is no file."""
+    """Return the content of a small file of ours; nothing if it is someone else's or not a file."""
     with contextlib.suppress(OSError), _folder(path) as folder:
         descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
         with open(descriptor, "rb") as file:
@@ -72,7 +72,7 @@ def _own_text(path: Path, name: str) -> str:
 
 
 def _share_objects(objects: int, gid: int, *, new: bool) -> None:
-    """Share a folder of objects; where that is `new` with all that is in it."""
+    """Share a folder of objects; if that is `new`, with everything in it."""
     for name in os.listdir(objects):
         if name in ("info", "pack") or LOOSE.fullmatch(name):
             with _folder(name, objects) as folder:
@@ -92,7 +92,7 @@ def _folder(name: Path | str, above: int | None = None) -> Iterator[int]:
 
 
 def _give(descriptor: int, gid: int, mode: int) -> None:
-    """Make a folder ours, with a group and a mode; a descriptor of it stays what it is, whatever is renamed."""
+    """Set owner (us), group and mode of a folder, by its descriptor, which renames cannot affect."""
     found, wanted = os.fstat(descriptor), (os.geteuid(), gid)
     if (found.st_uid, found.st_gid) != wanted:
         os.fchown(descriptor, *wanted)
@@ -101,7 +101,7 @@ def _give(descriptor: int, gid: int, mode: int) -> None:
 
 
 def _give_file(name: str, folder: int, gid: int) -> None:
-    """Make a file ours, that a group may read and not write; what is no file of its own is left alone."""
+    """Make a file ours, readable but not writable for a group; anything but a plain file is left alone."""
     with contextlib.suppress(FileNotFoundError):
         found = os.stat(name, dir_fd=folder, follow_symlinks=False)
         if (found.st_uid, found.st_gid, found.st_mode & 0o060) == (os.geteuid(), gid, 0o040):
@@ -117,17 +117,17 @@ def _give_file(name: str, folder: int, gid: int) -> None:
 
 
 def check_objects(path: Path) -> None:
-    """Raise GitError where among the objects of a repository is what git would wait for, or be led away by."""
+    """Raise GitError if the objects of a repository include a FIFO or a link, which git would wait for or follow."""
     try:
         for name in os.listdir(path / "objects"):
             if name == "pack" or LOOSE.fullmatch(name):
                 _check_files(path / "objects" / name)
     except OSError as exc:
-        raise GitError(f"the objects of {path} cannot be read: {exc.strerror}") from exc
+        raise GitError(f"cannot read the objects of {path}: {exc.strerror}") from exc
 
 
 def _check_files(path: Path) -> None:
-    """Raise GitError for what is in a folder and no file."""
+    """Raise GitError if a folder has anything but regular files."""
     with _folder(path) as folder, os.scandir(folder) as entries:
         odd = next((entry.name for entry in entries if not entry.is_file(follow_symlinks=False)), None)
     if odd is not None:

@@ -1,4 +1,4 @@
-"""The working tree of somebody: what of it git would send."""
+"""A user's working tree: what git would send of it."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from pathlib import Path
 from corpushooks.core.errors import ProcessError
 from corpushooks.system.process import Output, run
 
-# Nothing that the configuration of that repository names is run, and its index stays as it is.
-LIMIT = 60.0  # seconds that git may take
+# No program in the configuration of that repository is run, and its index is not written.
+LIMIT = 60.0  # seconds
 QUIET = ("--no-optional-locks", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false")
 
 
 @dataclass(frozen=True)
 class Worktree:
-    """What git knows of a folder."""
+    """The state of a folder in git."""
 
     prefix: str  # its path in the repository; empty: it is the top
-    modes: dict[str, int]  # path -> mode, of what is in the index
+    modes: dict[str, int]  # path -> mode, of the index
     untracked: tuple[str, ...]
     ignored: tuple[str, ...]
     changed: tuple[str, ...]  # since the last commit
 
 
 def worktree(folder: Path, below: str) -> Worktree | None:
-    """Return what git knows of a folder, and how what lies below one of its folders differs; None outside of git."""
+    """Return the state of a folder in git, with the changes below one of its folders; None outside a repository."""
     try:
         prefix = _git(folder, "rev-parse", "--show-prefix")
         staged = _git(folder, "ls-files", "--stage", "-z")

@@ -145,7 +145,7 @@ def here(named: Mapping[str, Mapping[str, str]]) -> Callable[[int, int], tuple[i
 def of_application(project: Project) -> Account:
     """Return whom commands of a project run as: its user, or ourselves where accounts are not ours to use.
 
-    Raise RefusedError where it has none.
+    Raise RefusedError if it has none.
     """
     if project.host.embedded or os.geteuid() != 0:
         own = pwd.getpwuid(os.geteuid())

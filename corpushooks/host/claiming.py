@@ -56,7 +56,7 @@ def _refused(project: Project, cfg: Mapping[str, Any], other: Held) -> RefusedEr
 
 
 def _other(project: Project, user: str, found: Mapping[int, int]) -> str:
-    """Return who listens at a port that is not this project; nothing where nobody does."""
+    """Return who listens at a port that is not this project; nothing if nobody does."""
     uid, _ = accounts.account_ids(project.host, user, project.group)
     foreign = {inode for inode, owner in found.items() if uid is None or owner != uid}
     if not foreign:

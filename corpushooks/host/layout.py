@@ -107,7 +107,7 @@ def replaced(project: Project) -> list[Path]:
 
 
 def is_there(project: Project) -> bool:
-    """Say whether project/ is a folder, and no link to one."""
+    """Return whether project/ is a folder, and no link to one."""
     return project.tree.is_dir() and not project.tree.is_symlink()
 
 

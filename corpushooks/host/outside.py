@@ -130,7 +130,7 @@ def _restore(
 
 
 def _differs(project: Project, each: Record, warn: Callable[[str], None]) -> bool:
-    """Say whether a path is to be restored; what another project has, too, is not removed."""
+    """Return whether a path is to be restored; what another project has, too, is not removed."""
     try:
         if _look(each) == each.was:
             return False
@@ -142,7 +142,7 @@ def _differs(project: Project, each: Record, warn: Callable[[str], None]) -> boo
 
 
 def _ends(each: Record) -> bool:
-    """Say whether a path is the unit of a service that was not there before."""
+    """Return whether a path is the unit of a service that was not there before."""
     return not each.was and each.path == f"{UNITS}{each.service}.service"
 
 

@@ -31,7 +31,7 @@ def no_event(event: str, about: Mapping[str, object]) -> None:
 
 
 def no_probe(label: str, when: str) -> None:
-    """Do nothing where a crash test would."""
+    """Do nothing if a crash test would."""
 
 
 def on_the_host_only(words: Sequence[str]) -> bool:
@@ -61,7 +61,7 @@ class Site:
         return Spelling(str(self.host.root) if self.host.embedded else "", address, self.by_ssh)(said)
 
     def known(self, name: str) -> ProjectRow:
-        """Return what the store says of a project; raise UnknownError where there is none."""
+        """Return what the store says of a project; raise UnknownError if there is none."""
         row = self.history.project(self.host.project(name).name)
         if row is None:
             raise UnknownError(f"unknown project {name!r}", hint=command("init", name))

@@ -64,7 +64,7 @@ def _shared(host: Host) -> Iterator[None]:
 
 
 def link(path: Path, target: Path) -> bool:
-    """Make `path` a link to `target`; return whether it was not. Raise DoorError where it is no link."""
+    """Make `path` a link to `target`; return whether it was not. Raise DoorError if it is no link."""
     if path.is_symlink() and os.readlink(path) == str(target):
         return False
     if path.exists() and not path.is_symlink():
@@ -80,7 +80,7 @@ def link(path: Path, target: Path) -> bool:
 def top_text(text: str, name: str, *, wanted: bool) -> str:
     """Return the text of a top.sls with or without the line of a project; what others wrote there stays.
 
-    Our lines stand under a target of our own, '**', which matches what '*' matches. Raise DoorError where the file
+    Our lines stand under a target of our own, '**', which matches what '*' matches. Raise DoorError if the file
     is written so that there is no place for it.
     """
     lines = [line for line in text.splitlines() if line.strip() != _entry(name)]
@@ -184,7 +184,7 @@ def link_modules(name: str, states: Path, target: Path) -> dict[str, set[str]]:
 
 
 def _foreign(path: Path) -> bool:
-    """Say whether a module stands there that is no project's: it is somebody's own, and stays."""
+    """Return whether a module stands there that is no project's: it is somebody's own, and stays."""
     return os.path.lexists(path) and not (path.is_symlink() and "/.salt/" in os.readlink(path))
 
 

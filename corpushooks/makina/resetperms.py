@@ -39,7 +39,7 @@ class Wanted:
 
     @property
     def run(self) -> int:
-        """What a file that could be run gets too: nothing where a mode says itself who may."""
+        """What a file that could be run gets too: nothing if a mode says itself who may."""
         return 0 if self.files is None or self.files & 0o111 else 0o110
 
     def excluded(self, path: str) -> bool:

@@ -31,5 +31,5 @@ def request(name: str, asked: Any) -> dict[str, Any]:
 
 
 def understood(said: object) -> bool:
-    """Say whether a line is an answer: a mapping whose known fields are of their types."""
+    """Return whether a line is an answer: a mapping whose known fields are of their types."""
     return isinstance(said, dict) and all(type(said[key]) is kind for key, kind in ANSWERS.items() if key in said)

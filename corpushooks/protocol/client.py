@@ -76,7 +76,7 @@ def _join(link: socket.socket, address: str) -> None:
 
 
 def is_supervised(host: Host) -> bool:
-    """Say whether systemd runs here and starts the daemon, so that nobody else shall."""
+    """Return whether systemd runs here and starts the daemon, so that nobody else shall."""
     return (host.root / "run/systemd/system").is_dir() and any((host.root / unit).exists() for unit in UNITS)
 
 
@@ -86,7 +86,7 @@ def starting(host: Host) -> Advice:
 
 
 def _may_start(host: Host) -> bool:
-    """Say whether a daemon is ours to start: the store belongs to us, and systemd does not do that here."""
+    """Return whether a daemon is ours to start: the store belongs to us, and systemd does not do that here."""
     try:
         return not is_supervised(host) and host.state_dir.stat().st_uid == os.geteuid()
     except OSError:
@@ -126,7 +126,7 @@ def _unstarted(said: bytes, host: Host) -> CorpusError:
 
 
 def ping(host: Host, patience: float = SILENCE) -> int:
-    """Return the pid of the daemon; raise NoDaemonError where none answers, which may take `patience` seconds."""
+    """Return the pid of the daemon; raise NoDaemonError if none answers, which may take `patience` seconds."""
     with connect(host) as link:
         link.settimeout(patience)
         for said in _answers(link, request("ping", {})):

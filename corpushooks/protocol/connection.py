@@ -62,7 +62,7 @@ class Semaphores:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self, uid: int, *, own: bool) -> bool:
-        """Take a place; return False where there is none."""
+        """Take a place; return False if there is none."""
         with self._lock:
             if self._taken[uid] >= (self.own if own else self.each) or (not own and self._taken[OTHERS] >= self.others):
                 return False
@@ -77,7 +77,7 @@ class Semaphores:
 
     @contextmanager
     def of_key(self, name: str) -> Iterator[None]:
-        """Count a connection as one of a key or token meanwhile; raise BusyError where that has too many."""
+        """Count a connection as one of a key meanwhile; raise BusyError if that has too many."""
         with self._lock:
             if self._keys[name] >= self.key:
                 raise BusyError(f"too many connections at once with {name}", hint=WAIT)
@@ -91,7 +91,7 @@ class Semaphores:
 
     @contextmanager
     def of_command(self, limit: int) -> Iterator[None]:
-        """Count a command that runs meanwhile; raise BusyError where there are too many."""
+        """Count a command that runs meanwhile; raise BusyError if there are too many."""
         with self._lock:
             if self.commands >= limit:
                 raise BusyError(f"too many commands at once: {limit} (max_commands)", hint=WAIT)
@@ -103,7 +103,7 @@ class Semaphores:
                 self.commands -= 1
 
     def busy(self) -> bool:
-        """Say whether anybody has a place."""
+        """Return whether anybody has a place."""
         with self._lock:
             return bool(self._taken)
 
@@ -151,7 +151,7 @@ class Connection:
         return list(struct.unpack(f"{len(data) // 4}I", data))
 
     def read(self) -> Asked:
-        """Return the request; raise UsageError where it is none."""
+        """Return the request; raise UsageError if it is none."""
         end, data = time.monotonic() + self.limits.hello, bytearray()
         while not data.endswith(b"\n"):
             chunk = self._receive(end - time.monotonic())

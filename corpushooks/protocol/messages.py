@@ -47,7 +47,7 @@ class Asked:
         return str(self._checked("bearer", self.values["bearer"], raw=False, long=False, kind=str))
 
     def check_version(self) -> None:
-        """Raise RefusedError for a caller that is newer than we are, UsageError where its version is none."""
+        """Raise RefusedError for a caller that is newer than we are, UsageError if its version is none."""
         version = self.values.get("v", 0)
         if type(version) is not int or version < 0:
             raise not_understood("v")

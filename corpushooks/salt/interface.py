@@ -53,7 +53,7 @@ class Session(Protocol):
         """Give every SLS from now on `cfg`, and a pillar under which `pillar_defaults` lie, and `above` over it."""
 
     def run(self, sls: str, *, test: bool = False, timeout: float | None = None) -> Result:
-        """Run one SLS; `timeout` is in seconds. Raise SaltError where its end is not known."""
+        """Run one SLS; `timeout` is in seconds. Raise SaltError if its end is not known."""
 
     def check(self, sls: Sequence[str], *, timeout: float | None = None) -> list[list[Problem]]:
         """Render and compile SLS files, within `timeout` seconds, and run no state; say of each what is wrong in it."""
@@ -72,7 +72,7 @@ class Engine(Protocol):
     """A way to run Salt."""
 
     def session(self, minion: Minion, listener: Listener) -> Session:
-        """Open a session; raise SaltError where Salt cannot be had."""
+        """Open a session; raise SaltError if Salt cannot be had."""
 
     def warm(self) -> None:
         """Get ready in the background."""

@@ -134,7 +134,7 @@ def _mention(text: str, name: str) -> int | None:
 
 
 def _may_be(word: str, name: str) -> bool:
-    """Say whether a word of an SLS file can become a name, whatever the expressions of Jinja in it are; but not all."""
+    """Return whether a word of an SLS file with Jinja expressions, but not only these, can render to a name."""
     parts = _EXPRESSION.split(word)
     return any(parts) and bool(re.fullmatch(".+".join(map(re.escape, parts)), name))
 
@@ -191,7 +191,7 @@ def key_line(text: str, key: str) -> int | None:
 
 
 def text_of(file: Path) -> str:
-    """Return what a file says, as far as it is text, of a very large one the beginning; nothing where it is no file."""
+    """Return what a file says, as far as it is text, of a very large one the beginning; nothing if it is no file."""
     try:
         with open(file, "rb", opener=_opened) as opened:
             return (

@@ -59,7 +59,7 @@ class Kept:
         head = head[: head.rfind(b"\n", len(head) - CHUNK) + 1 or None]
         tail = tail[tail.find(b"\n", 0, CHUNK) + 1 :]
         lost = self.lost + len(self.head) - len(head) + len(self.tail) - len(tail)
-        return head + b"\n[... %d bytes are left out ...]\n" % lost + tail
+        return head + b"\n[... %d bytes omitted ...]\n" % lost + tail
 
 
 def follow(proc: Any, sink: Callable[[bytes], None]) -> int:

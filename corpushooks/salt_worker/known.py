@@ -58,7 +58,7 @@ class Network:
                 self._told.recv(1 << 16)
 
     def has_changed(self) -> bool:
-        """Say whether anything may have changed; what was told stays there, to be heard again."""
+        """Return whether anything may have changed; what was told stays there, to be heard again."""
         try:
             if self._told:
                 self._told.recv(1, socket.MSG_PEEK)
@@ -83,7 +83,7 @@ class Answer:
         self._network = network
 
     def holds(self) -> bool:
-        """Say whether what it answered from is what it was."""
+        """Return whether what it answered from is what it was."""
         if self._network and self._network.has_changed():
             return False
         return all(stamp(path) == was for path, was in self.stamps.items())

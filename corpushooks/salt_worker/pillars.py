@@ -27,7 +27,7 @@ class Names:
         return iter(self._names)
 
     def has(self, name: str) -> bool:
-        """Say whether there is an SLS of this name."""
+        """Return whether there is an SLS of this name."""
         path = name.replace(".", "/")
         return any(Path(root, each).is_file() for root in self._roots for each in (f"{path}.sls", f"{path}/init.sls"))
 

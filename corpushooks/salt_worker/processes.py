@@ -26,7 +26,7 @@ def start_time(pid: int) -> int:
 
 
 def others(group: int) -> bool:
-    """Say whether a process group has a living member besides us."""
+    """Return whether a process group has a living member besides us."""
     for name in os.listdir("/proc"):
         if name.isdigit() and int(name) != os.getpid():
             with contextlib.suppress(OSError):

@@ -185,7 +185,7 @@ def ask(runner: Runner, question: dict[str, Any]) -> Any:
 
 
 def runs_nothing(question: dict[str, Any]) -> bool:
-    """Say whether a question needs no process of its own: facts, where the sample is YAML and no program."""
+    """Return whether a question needs no process of its own: facts, where the sample is YAML and no program."""
     if question.get("function") != "corpushooks.facts":
         return False
     sample = question["args"][0]

@@ -160,7 +160,7 @@ class Avail:
 
 
 def has_own(grains: Any) -> bool:
-    """Say whether a loader has grains from anywhere but Salt and us: what they depend on nobody knows."""
+    """Return whether a loader has grains from anywhere but Salt and us: what they depend on nobody knows."""
     import salt.loader
 
     ours = (f"{LOADER}/", f"{Path(salt.loader.__file__).parents[1]}/grains/")

@@ -26,7 +26,7 @@ def failure(state: StateEnded) -> str:
 
 
 def exit_of(code: int | None) -> str:
-    """Return how a command that failed ended, as people say it; nothing where that is not known."""
+    """Return how a command that failed ended, as people say it; nothing if that is not known."""
     if not code:
         return ""
     number = -code if code < 0 else code - 128  # a shell reports a signal so

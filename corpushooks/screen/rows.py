@@ -78,7 +78,7 @@ def ends(texts: Sequence[str], limit: int, total: int) -> list[str]:
     if total <= limit:
         return list(texts)
     half = limit // 2
-    return [*texts[:half], f"… {total - 2 * half} lines are left out …", *texts[-half:]]
+    return [*texts[:half], f"… {total - 2 * half} lines omitted …", *texts[-half:]]
 
 
 def tail(text: str, limit: int) -> list[str]:

@@ -62,7 +62,7 @@ def _limit(word: str) -> int:
 
 
 def _word(state: StateEnded, test: bool) -> str:
-    """Say what became of a state; nothing where nothing did."""
+    """Say what became of a state; nothing if nothing did."""
     if state.skipped:
         return "not run"
     if state.result is False or (state.result is None and not test):
@@ -85,7 +85,7 @@ def _said(word: str, state: StateEnded) -> list[str]:
 
 
 def _says_more(state: StateEnded) -> bool:
-    """Say whether the name of a state says which of several it is; a command is seen by what it writes."""
+    """Return whether the name of a state says which of several it is; a command is seen by what it writes."""
     return state.name != state.id and (not state.output or not state.function.startswith("cmd."))
 
 
@@ -106,7 +106,7 @@ def all_states(found: Sequence[StateEnded]) -> list[str]:
 
 
 def _is_shown_whole(state: StateEnded) -> bool:
-    """Say whether all that is known of a failure is on the terminal."""
+    """Return whether all that is known of a failure is on the terminal."""
     known = [line for text in (failure(state), state.diff) for line in lines(text)]
     return set(known) <= set(_said("FAILED", state))
 

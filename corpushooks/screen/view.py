@@ -213,7 +213,7 @@ def backup_row(one: Mapping[str, Any]) -> str:
 
 
 def _drilled(one: Mapping[str, Any]) -> str:
-    """Say whether a backup was brought back, and when."""
+    """Return whether a backup was brought back, and when."""
     if one["drilled"] is None:
         return ""
     when = time.strftime("%Y-%m-%d", time.localtime(one["drilled"]))

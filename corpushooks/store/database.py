@@ -39,7 +39,7 @@ def files(path: Path) -> list[Path]:
 
 
 def is_ours(folder: Path) -> bool:
-    """Say whether the store in a folder is for us to use: the folder is ours, or we are root."""
+    """Return whether the store in a folder is for us to use: the folder is ours, or we are root."""
     try:
         return os.geteuid() in (0, folder.stat().st_uid)
     except OSError:
@@ -165,7 +165,7 @@ class Store:
             raise StoreError(f"the store {self.path} cannot be copied: {exc}") from exc
 
     def check(self) -> None:
-        """Read the whole store; raise LostStoreError where it is damaged."""
+        """Read the whole store; raise LostStoreError if it is damaged."""
         for row in self.rows("PRAGMA quick_check(1)"):
             if row[0] != "ok":
                 raise LostStoreError(f"the store {self.path} is damaged: {' '.join(str(row[0]).split())}", HINT)

@@ -46,7 +46,7 @@ class Held(Vitals):
         )
 
     def hold(self, deployment: Deployment, lease: Lease) -> None:
-        """Record that a deployment is held; raise StateError where somebody cancelled it."""
+        """Record that a deployment is held; raise StateError if somebody cancelled it."""
         key = (deployment.project, deployment.number)
         with self.change() as db:
             (cancelled,) = db.execute(f"SELECT cancelled FROM deployment {OF_ONE}", key).fetchone()

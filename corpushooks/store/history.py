@@ -67,7 +67,7 @@ class History(Held):
         return [ProjectRow(**row) for row in self.rows("SELECT * FROM project ORDER BY name")]
 
     def project(self, name: str) -> ProjectRow | None:
-        """Return one project, or None where there is none of that name."""
+        """Return one project, or None if there is none of that name."""
         rows = self.rows("SELECT * FROM project WHERE name = ?", name)
         return ProjectRow(**rows[0]) if rows else None
 
@@ -163,7 +163,7 @@ class History(Held):
         return [Deployment(**{**dict(row), "request": _request(row["request"])}) for row in rows]
 
     def deployment(self, project: str, number: int) -> Deployment:
-        """Return one deployment; raise UsageError where there is none of that number."""
+        """Return one deployment; raise UsageError if there is none of that number."""
         rows = self._read("project = ? AND number = ?", project, number) if abs(number) < NUMBERS else []
         if not rows:
             raise UnknownError(f"{project} has no deployment {number}", hint=command("history", project))
@@ -213,14 +213,14 @@ class History(Held):
         return [each for each in found if each.request.sort.edits]
 
     def last(self, project: str) -> Deployment:
-        """Return the newest deployment; raise UsageError where there is none."""
+        """Return the newest deployment; raise UsageError if there is none."""
         found = self.deployments(project, 1)
         if not found:
             raise UnknownError(f"{project} was never deployed", hint="git push first")
         return found[0]
 
     def newest(self, project: str) -> int:
-        """Return the number of the newest deployment; 0 where there is none."""
+        """Return the number of the newest deployment; 0 if there is none."""
         return int(self.rows("SELECT coalesce(max(number), 0) FROM deployment WHERE project = ?", project)[0][0])
 
     def open_projects(self) -> set[str]:

@@ -181,7 +181,7 @@ def _spared(event: Event) -> tuple[Event | None, str]:
 
 
 def read(path: Path, offset: int = 0) -> Iterator[Recorded]:
-    """Yield the events of a log from `offset` on; nothing where there is no log. Raise LogError."""
+    """Yield the events of a log from `offset` on; nothing if there is no log. Raise LogError."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, offset - 1))
@@ -199,7 +199,7 @@ def read(path: Path, offset: int = 0) -> Iterator[Recorded]:
 
 
 def has_end(path: Path) -> bool:
-    """Say whether a log has the line behind which the outcome is final; one that cannot be read has not."""
+    """Return whether a log has the line behind which the outcome is final; one that cannot be read has not."""
     try:
         with path.open("rb") as file:
             return any(raw.endswith(b'"end": true}\n') for raw in file)  # in a text the quotes would be escaped

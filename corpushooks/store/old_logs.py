@@ -29,7 +29,7 @@ def opening(line: str) -> tuple[str, str] | None:
 
 
 def ending(line: str) -> str:
-    """Return the state that a line tells of; nothing where it tells of none."""
+    """Return the state that a line tells of; nothing if it tells of none."""
     return next((state for begin, within, state in ENDINGS if line.startswith(begin) and within in line), "")
 
 

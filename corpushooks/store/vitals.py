@@ -43,12 +43,12 @@ class Vitals(Claimed):
         return [Vital(**row) for row in self.rows(ASKED)]
 
     def vital(self, project: str) -> Vital | None:
-        """Return one release, or None where it is not to be asked now."""
+        """Return one release, or None if it is not to be asked now."""
         rows = self.rows(f"{ASKED} AND vitals.project = ?", project)
         return Vital(**rows[0]) if rows else None
 
     def health(self, project: str) -> Vital | None:
-        """Return how a release was when it was last asked, also where it is not asked now; None where it never was."""
+        """Return how a release was when it was last asked, also where it is not asked now; None if it never was."""
         query = (
             "SELECT project, checks, state, since, times, reason, told FROM vitals WHERE project = ? AND state != ''"
         )
@@ -85,7 +85,7 @@ class Vitals(Claimed):
         )
 
     def record_vital(self, found: Vital) -> bool:
-        """Record what came of asking; return False where a deployment began meanwhile, and it means nothing."""
+        """Record what came of asking; return False if a deployment began meanwhile, and it means nothing."""
         with self.change() as db:
             done = db.execute(
                 "UPDATE vitals SET state = ?, since = ?, times = ?, reason = ?, told = ? WHERE project = ?"

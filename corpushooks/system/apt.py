@@ -1,4 +1,4 @@
-"""The door to apt: which packages this host could install, as its lists have them now."""
+"""The door to apt: which packages this host can install, by its current lists."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from corpushooks.system.process import run
 
 PROGRAM = "apt-cache"
 MANY = 400  # names in one question
-LIMIT = 30.0  # seconds that an answer may take
+LIMIT = 30.0  # seconds to wait for an answer
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]*")
 
 
 class Lists:
-    """What can be installed here, as far as it was asked; a question can be asked ahead, and each name only once."""
+    """A cache of the packages that can be installed here; names can be looked up in advance."""
 
     def __init__(self) -> None:
         self._asked: set[str] = set()
         self._found: set[str] = set()
-        self._none = False  # there are no lists
+        self._none = False  # apt has no lists
         self._ahead: threading.Thread | None = None
 
     def ask_ahead(self, names: Collection[str]) -> None:
-        """Begin to ask, and do not wait for the answer."""
+        """Start to look up names without waiting for the answer."""
         self._end()
         self._ahead = threading.Thread(target=self._ask, args=(names,), daemon=True)
         self._ahead.start()
 
     def candidates(self, names: Collection[str]) -> set[str] | None:
-        """Return those of `names` that can be installed; None where there are no lists."""
+        """Return those of `names` that can be installed; None if apt has no lists."""
         self._end()
         self._ask(names)
         return None if self._none else self._found & set(names)
@@ -53,7 +53,7 @@ class Lists:
 
 
 def candidates(names: Collection[str]) -> set[str] | None:
-    """Return those of `names` that can be installed, or are provided by another; None where there are no lists."""
+    """Return those of `names` that can be installed or are provided by another; None if apt has no lists."""
     asked = sorted(name for name in names if _NAME.fullmatch(name))
     try:
         if not any("_Packages" in name for name in os.listdir(_lists())):
@@ -73,9 +73,9 @@ def _lists() -> str:
 
 
 def _installable(names: list[str]) -> set[str]:
-    """Return the names that the lists have, that are installed, or that apt-get takes for another's.
+    """Return the names that are in the lists or installed, or that apt-get resolves to another package.
 
-    That is where one package provides them, or one that is installed. Source: apt-cache(8), showpkg.
+    It does if exactly one package provides the name, or an installed one. Source: apt-cache(8), showpkg.
     """
     said = run([PROGRAM, "showpkg", *names], check=False, timeout=LIMIT).text
     found, doubtful = set[str](), dict[str, set[str]]()

@@ -1,16 +1,16 @@
-"""Run one command with the rights of an application: what the daemon starts for `corpus run`, beside itself.
+"""Run one command with the rights of an application: the helper process that the daemon starts for `corpus run`.
 
     python -I -S become.py FD
 
-FD is a socket to the daemon. From it come the length of a plan in eight bytes, the plan in JSON, and then bytes, each
-the number of a signal for the command; when it closes, everything ends. One line of JSON goes back:
-{"code": N}, with "wrong" where the command could not be started.
+FD is a socket to the daemon. It sends the length of a plan in eight bytes, the plan in JSON, and then bytes, each the
+number of a signal for the command; when it closes, everything is stopped. The answer is one line of JSON,
+{"code": N}, with "wrong" if the command could not be started.
 
-This process only waits: its child gives up all rights and becomes the command. No process of the command outlives it.
-They are found in their control group and, since orphans are handed to this process, among its descendants: a session
-of their own hides none of them.
+This process only waits: its child drops all privileges and becomes the command. No process of the command outlives
+it: they are found in their control group and, since this process adopts orphans, among its descendants, even in
+sessions of their own.
 
-Standard library only, and nothing of ours. The daemon has threads and must not fork; this has one thread and may.
+Standard library only, and nothing of ours. The daemon has threads and must not fork; this has one thread and can.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from typing import NoReturn
 
 GRACE, KILLING = 3.0, 5.0  # seconds between TERM and KILL, and after that
 TICK = 0.02
-REAP = 1000  # milliseconds after which orphans that ended are looked for
-NOT_FOUND, NOT_RUN = 127, 126  # as a shell has it
+REAP = 1000  # milliseconds between looks for ended orphans
+NOT_FOUND, NOT_RUN = 127, 126  # as in a shell
 FORWARDED = frozenset({signal.SIGINT, signal.SIGQUIT})
 # Source: linux/prctl.h, linux/capability.h
 SET_PDEATHSIG, CAPBSET_DROP, SET_CHILD_SUBREAPER, SET_NO_NEW_PRIVS = 1, 24, 36, 38
@@ -59,7 +59,7 @@ class Plan:
 
 
 def main() -> None:
-    """Run what the daemon asks for."""
+    """Run the command that the daemon asks for."""
     link = socket.socket(fileno=int(sys.argv[1]))
     link.set_inheritable(False)
     plan = Plan(**json.loads(_exactly(link, int.from_bytes(_exactly(link, 8), "big"))))
@@ -78,21 +78,21 @@ def _exactly(link: socket.socket, size: int) -> bytes:
     return data
 
 
-# the one that waits
+# the parent, which waits
 
 
 def supervise(link: socket.socket, plan: Plan) -> dict[str, object]:
-    """Run a command to its end, or to that of the connection; end what it left; return what to tell of it."""
+    """Run a command until it or the connection ends; stop what it left; return the answer."""
     _prctl(SET_CHILD_SUBREAPER, 1)
     if plan.account:
-        for each in plan.streams:  # so that it can open /dev/stdout and the name of its terminal
+        for each in plan.streams:  # so that it can open /dev/stdout and its terminal
             os.fchown(each, plan.account[0], -1)
     report, reporting = os.pipe()
     pid = os.fork()
     if pid == 0:
         _child(plan, reporting)
     for each in (*plan.streams, plan.folder, reporting):
-        with contextlib.suppress(OSError):  # one descriptor may be there more than once
+        with contextlib.suppress(OSError):  # a descriptor can occur more than once
             os.close(each)
     wrong = _attend(link, pid, report)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) if _has_ended(pid) else -signal.SIGKILL
@@ -103,7 +103,7 @@ def supervise(link: socket.socket, plan: Plan) -> dict[str, object]:
 
 
 def _attend(link: socket.socket, pid: int, report: int) -> bytes:
-    """Pass signals on until the command, or the connection, ends; return why the command was not started."""
+    """Forward signals until the command or the connection ends; return why the command was not started."""
     handle, wrong = os.pidfd_open(pid), b""
     poll = select.poll()
     for each in (handle, report, link.fileno()):
@@ -123,7 +123,7 @@ def _attend(link: socket.socket, pid: int, report: int) -> bytes:
 
 
 def _pass_on(link: socket.socket, pid: int) -> bool:
-    """Send the signals that came to the command; return whether the connection goes on."""
+    """Forward received signals to the command; return whether the connection is open."""
     try:
         numbers = link.recv(64)
     except OSError:
@@ -140,7 +140,7 @@ def _has_ended(pid: int) -> bool:
 
 
 def _reap(but: int) -> None:
-    """Let ended orphans go, but not a process whose exit code is yet to be asked for."""
+    """Reap ended orphans, but not the process whose exit code is still needed."""
     with contextlib.suppress(ChildProcessError):
         while (found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and found.si_pid != but:
             os.waitpid(found.si_pid, 0)
@@ -156,15 +156,15 @@ def _told(wrong: bytes, word: str) -> dict[str, object]:
     return {"code": NOT_RUN, "wrong": f"{what}: {os.strerror(int(number))}"}
 
 
-# the one that becomes the command
+# the child, which becomes the command
 
 
 def _child(plan: Plan, report: int) -> NoReturn:
-    """Become the command, or say which step failed."""
+    """Become the command, or report which step failed."""
     parent, step = os.getppid(), "terminal"
     try:
         if plan.group:
-            with contextlib.suppress(OSError):  # as where there is none
+            with contextlib.suppress(OSError):  # run without it
                 Path(plan.group, "cgroup.procs").write_text("0")
         os.setsid()
         _take(plan.streams, {report, plan.folder})
@@ -172,7 +172,7 @@ def _child(plan: Plan, report: int) -> NoReturn:
         os.umask(plan.umask)
         _restore_signals()
         drop(plan.account, plan.groups)
-        _prctl(SET_PDEATHSIG, signal.SIGKILL)  # lost with the rights, so only now
+        _prctl(SET_PDEATHSIG, signal.SIGKILL)  # reset by the change of user, so only now
         if os.getppid() != parent:
             os._exit(NOT_RUN)
         step = "project/"
@@ -182,14 +182,14 @@ def _child(plan: Plan, report: int) -> NoReturn:
         if not plan.words[0]:
             raise FileNotFoundError(errno.ENOENT, "no name")
         os.execvpe(plan.words[0], plan.words, plan.env)
-    except (OSError, ValueError) as exc:  # ValueError: what cannot be given to a program
+    except (OSError, ValueError) as exc:  # ValueError: an argument with a NUL
         os.write(report, f"{step} {getattr(exc, 'errno', 0) or errno.EINVAL}".encode())
     finally:
         os._exit(NOT_RUN)
 
 
 def _take(streams: list[int], kept: set[int]) -> None:
-    """Have three descriptors as standard streams and close all others but a few; a terminal becomes our own."""
+    """Use three descriptors as standard streams and close all but a few others; take over the terminal if it is one."""
     for place, each in enumerate(streams):
         os.dup2(each, place)
     for name in os.listdir("/proc/self/fd"):
@@ -201,7 +201,7 @@ def _take(streams: list[int], kept: set[int]) -> None:
 
 
 def _restore_signals() -> None:
-    """Have every signal do what it does by itself, and hold back none."""
+    """Reset all signals to their defaults and unblock them."""
     for number in signal.valid_signals():
         with contextlib.suppress(OSError, ValueError):
             signal.signal(number, signal.SIG_DFL)
@@ -209,7 +209,7 @@ def _restore_signals() -> None:
 
 
 def drop(account: list[int] | None, groups: list[int]) -> None:
-    """Give up all rights but those of an account, for good; raise OSError where anything of them would be left."""
+    """Drop all privileges but those of an account, for good; raise OSError if any would remain."""
     privileged = os.geteuid() == 0
     if privileged:
         _drop_bounding()
@@ -247,7 +247,7 @@ def _prctl(option: int, value: int) -> None:
 
 
 def _check(account: list[int] | None, none: list[str]) -> None:
-    """Raise OSError where the kernel says that something is left."""
+    """Raise OSError if the kernel reports remaining privileges."""
     lines = Path("/proc/self/status").read_text().splitlines()
     said = {key: value.split() for key, _, value in (line.partition(":") for line in lines)}
     wrong = [key for key in none if int(said[key][0], 16)]
@@ -256,26 +256,26 @@ def _check(account: list[int] | None, none: list[str]) -> None:
         wrong += [key for key, number in (("Uid", uid), ("Gid", gid)) if set(said[key]) != {str(number)}]
         wrong += ["root"] if uid == 0 or gid == 0 else []
     if wrong or said["NoNewPrivs"] != ["1"]:
-        raise OSError(errno.EPERM, f"still there: {' '.join(wrong)}")
+        raise OSError(errno.EPERM, f"not dropped: {' '.join(wrong)}")
 
 
-# what a command leaves
+# the processes of a command
 
 
 def make_group(name: str) -> str | None:
-    """Make a control group beside ours; return its folder, or None where this machine gives us none."""
+    """Create a control group beside ours; return its folder, or None if that is not possible here."""
     home = _group_home()
     try:
         if home is None:
             return None
         (home / name).mkdir(exist_ok=True)
-    except OSError:  # not ours to make, or a container that shows them only
+    except OSError:  # not allowed, or a container that has them read-only
         return None
     return str(home / name)
 
 
 def groups_of(prefix: str) -> list[str]:
-    """Return the control groups beside ours whose name begins so."""
+    """Return the control groups beside ours with a prefix."""
     home = _group_home()
     return [str(each) for each in home.glob(f"{prefix}*") if each.is_dir()] if home else []
 
@@ -299,7 +299,7 @@ def _lines(path: str) -> list[str]:
 
 
 def end(group: str | None, parent: int = 0) -> None:
-    """End all that is in a control group or descends from a process: it is asked to, then killed."""
+    """Stop all processes in a control group or below a process: terminate, then kill."""
     begun = time.monotonic()
     told: set[tuple[int, int]] = set()
     while left := _left(group, parent):
@@ -307,7 +307,7 @@ def end(group: str | None, parent: int = 0) -> None:
         if late > KILLING:
             break
         if late > 0:
-            with contextlib.suppress(OSError):  # before Linux 5.14 there is no such file
+            with contextlib.suppress(OSError):  # this file exists since Linux 5.14
                 Path(group or "/nowhere", "cgroup.kill").write_text("1")
         for each in left if late > 0 else left - told:
             _send(each, (signal.SIGKILL,) if late > 0 else (signal.SIGHUP, signal.SIGTERM, signal.SIGCONT))
@@ -327,7 +327,7 @@ def _remove(group: str) -> None:
 
 
 def _send(process: tuple[int, int], numbers: tuple[signal.Signals, ...]) -> None:
-    """Send signals to a process, to no other that has its pid by now."""
+    """Send signals to a process, but not to another one that reuses its pid."""
     pid, start = process
     with contextlib.suppress(OSError):
         handle = os.pidfd_open(pid)
@@ -340,7 +340,7 @@ def _send(process: tuple[int, int], numbers: tuple[signal.Signals, ...]) -> None
 
 
 def _left(group: str | None, parent: int) -> set[tuple[int, int]]:
-    """Return pid and start time of what is in a control group, or descends from a process, and has not ended."""
+    """Return pid and start time of the living processes in a control group or below a process."""
     if parent:
         _reap(0)
     inside = {int(line) for line in _lines(f"{group}/cgroup.procs") if line.isdigit()} if group else set()
@@ -354,7 +354,7 @@ def _left(group: str | None, parent: int) -> set[tuple[int, int]]:
 
 
 def _descendants(above: dict[int, int], parent: int) -> set[int]:
-    """Return what descends from a process, of processes and their parents."""
+    """Return the descendants of a process, from a map of pids to parents."""
     found: set[int] = set()
     while more := {pid for pid, its in above.items() if its == parent or its in found} - found:
         found |= more
@@ -362,7 +362,7 @@ def _descendants(above: dict[int, int], parent: int) -> set[int]:
 
 
 def _stat(pid: int) -> list[str]:
-    """Return what proc(5) has of a process in stat, from state and parent on; nothing where it is gone."""
+    """Return the fields of a process in stat from the state on (proc(5)); nothing if it is gone."""
     return "".join(_lines(f"/proc/{pid}/stat")).rpartition(")")[2].split()
 
 

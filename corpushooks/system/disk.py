@@ -1,8 +1,8 @@
-"""Bring what was written to the disk: few things one by one, many with all that the filesystem has.
+"""Flush written files to the disk: a few one by one, many with the whole filesystem.
 
-The second, a syncfs, waits for what everybody else has written too, tenths of a second on a busy disk; the first
-costs a wait for each of them. A folder takes the links and nodes in it along. The fsync of a file does not bring its
-name: that is its folder's.
+The second, a syncfs, also waits for the writes of others, tenths of a second on a busy disk; the first waits once for
+each file. The fsync of a folder covers the links and nodes in it. The fsync of a file does not cover its name, which
+belongs to the folder.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from pathlib import Path
 
 from corpushooks.system import safe_files
 
-FEW = 64  # files and folders; each of them holds a descriptor
+FEW = 64  # files and folders; each needs a descriptor
 
 
 class Writes:
-    """The files and folders that were written to and may not be on the disk yet."""
+    """Files and folders that were written to and are possibly not on the disk yet."""
 
     def __init__(self) -> None:
         self._fds: dict[tuple[int, int], int] = {}  # device, number -> a descriptor of ours
@@ -34,7 +34,7 @@ class Writes:
             os.close(self._fds.popitem()[1])
 
     def note(self, fd: int) -> None:
-        """Remember an open file that is being written, or a folder in which names are; it may be closed then."""
+        """Note an open file, or a folder with new names; the descriptor can be closed afterwards."""
         if self._many:
             return
         st = os.fstat(fd)
@@ -47,12 +47,12 @@ class Writes:
             self.__exit__()
 
     def note_folder(self, path: Path) -> None:
-        """Remember a folder of ours, in which names were written."""
+        """Note a folder of ours with new names."""
         with _opened(path) as fd:
             self.note(fd)
 
     def flush(self, fd: int) -> None:
-        """Bring what was noted to the disk; `fd` is open on its filesystem. Raise OSError."""
+        """Flush what was noted; `fd` is open on the same filesystem. Raise OSError."""
         if self._many:
             flush_filesystem(fd)
         for written in self._fds.values():
@@ -60,7 +60,7 @@ class Writes:
 
 
 def _held(fd: int) -> int:
-    """Open again what is open, for reading: who holds a file open for writing keeps others from running it."""
+    """Reopen a descriptor for reading: a file that is open for writing cannot be executed."""
     if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
         return os.dup(fd)
     return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY)
@@ -76,13 +76,13 @@ def _opened(folder: Path) -> Iterator[int]:
 
 
 def flush_folder(path: Path) -> None:
-    """Bring the names in a folder of ours to the disk. Raise OSError."""
+    """Flush the names in a folder of ours to the disk. Raise OSError."""
     with _opened(path) as fd:
         os.fsync(fd)
 
 
 def flush_all(*folders: Path) -> None:
-    """Bring all to the disk that was written to the filesystems of some folders, by whomever. Raise OSError."""
+    """Flush the filesystems of some folders to the disk. Raise OSError."""
     done = set()
     for folder in folders:
         with _opened(folder) as fd:
@@ -92,12 +92,12 @@ def flush_all(*folders: Path) -> None:
 
 
 def flush_filesystem(fd: int) -> None:
-    """Bring all of a filesystem to the disk. Raise OSError."""
+    """Flush a filesystem to the disk. Raise OSError."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.syncfs(fd):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 def write_file(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Write a file of ours so that it is the old or the new one, whenever the power goes. Raise OSError."""
+    """Write a file of ours atomically: after a power cut it is the old or the new one. Raise OSError."""
     safe_files.write(path, data, mode)

@@ -1,4 +1,4 @@
-"""How this corpushooks was installed, and so the command that installs what is missing of it."""
+"""How corpushooks was installed, and the command that installs missing dependencies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AGAIN = "apt-get install --reinstall ./corpushooks_*.deb"  # as Getting started 
 
 
 def completing() -> str:
-    """Return the command that installs all that we need of Python: Salt, apprise, ldap3."""
+    """Return the command that installs all our Python dependencies: Salt, apprise, ldap3."""
     installer, url = _said("INSTALLER"), _said("direct_url.json")
     if installer == PACKAGE:
         return AGAIN
@@ -23,14 +23,14 @@ def completing() -> str:
 
 
 def with_salt(python: Path) -> str:
-    """Return the command that installs Salt for an interpreter, which may be another than ours."""
+    """Return the command that installs Salt for an interpreter, which need not be ours."""
     if python.parent == Path(sys.executable).parent:
         return completing()
     return f"{shlex.quote(str(python))} -m pip install 'salt>=3007'"
 
 
 def _said(name: str) -> str:
-    """Return what a file of our metadata says; nothing where there is none."""
+    """Return the content of a file of our metadata; nothing if it does not exist."""
     try:
         return (metadata.distribution("corpushooks").read_text(name) or "").strip()
     except metadata.PackageNotFoundError:
@@ -38,7 +38,7 @@ def _said(name: str) -> str:
 
 
 def _lock(url: str) -> str:
-    """Return the lock file: that of the checkout that was installed, where it still is there."""
+    """Return the lock file: the one of the checkout that was installed from, if it still exists."""
     try:
         place = urlsplit(json.loads(url)["url"])
     except (ValueError, KeyError, TypeError):

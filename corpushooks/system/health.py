@@ -1,4 +1,4 @@
-"""The door to what a deployment started: does it answer? Asked over http, at a TCP port, or by a command."""
+"""Health checks of what a deployment started: over http, at a TCP port, or by a command."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 KINDS = ("http", "tcp", "command")
 NUMBERS = {"status": 200, "retries": 10, "timeout": 5, "delay": 1}  # by default; seconds
 BODY = 1 << 20  # bytes of an answer that are searched for a text
-GRACE = 1.0  # seconds that a command has to end when it is told to
+GRACE = 1.0  # seconds between TERM and KILL of a command
 
 AnySocket = TypeVar("AnySocket", bound=socket.socket)
 
 
 @dataclass(frozen=True)
 class Check:
-    """One question: it is asked once and `retries` times more, `delay` seconds apart."""
+    """One health check: it runs once and up to `retries` times more, `delay` seconds apart."""
 
     kind: str
     what: str
@@ -46,7 +46,7 @@ class Check:
 
 
 def checks(value: Any) -> list[Check]:
-    """Return the checks that `health` of a cfg has, a mapping or a list of them; raise ConfigError."""
+    """Return the checks in the `health` of a cfg, a mapping or a list of them; raise ConfigError."""
     if not isinstance(value, list):
         return [_check(value, "health")] if value else []
     return [_check(one, f"health, item {place}") for place, one in enumerate(value, 1)]
@@ -59,7 +59,7 @@ def _check(given: Any, where: str) -> Check:
     unknown = set(given) - {*KINDS, *NUMBERS, "text"}
     if len(kinds) != 1 or unknown:
         wrong = f"unknown key {sorted(map(str, unknown))[0]!r}" if unknown else f"expected one of {', '.join(KINDS)}"
-        raise ConfigError(wrong, f"known: {', '.join([*KINDS, 'text', *NUMBERS])}", (where,))
+        raise ConfigError(wrong, f"known keys: {', '.join([*KINDS, 'text', *NUMBERS])}", (where,))
     kind = kinds[0]
     numbers = {key: given.get(key, default) for key, default in NUMBERS.items()}
     for key, number in numbers.items():
@@ -68,7 +68,7 @@ def _check(given: Any, where: str) -> Check:
     what = given[kind]
     what = shlex.join(map(str, what)) if isinstance(what, list) else str(what)
     if not _FITS[kind](what):
-        raise ConfigError(f"{shortened(what, 60)!r} is not understood", command("help", "procedure"), (where, kind))
+        raise ConfigError(f"invalid {kind} check {shortened(what, 60)!r}", command("help", "procedure"), (where, kind))
     return Check(
         kind, what, int(numbers["status"]), str(given.get("text", "")), int(numbers["retries"]),
         float(numbers["timeout"]), float(numbers["delay"]),
@@ -93,7 +93,7 @@ def _is_command(what: str) -> bool:
 
 
 def once(value: Any, longest: float) -> list[Check]:
-    """Return checks to be asked once, each for `longest` seconds at most; none where they are of another version."""
+    """Return checks without retries, of at most `longest` seconds each; none if another version wrote them."""
     try:
         found = checks(value)
     except ConfigError:
@@ -105,9 +105,9 @@ Start = Callable[[Sequence[str]], Child[bytes]]
 
 
 def await_answer(check: Check, tell: Callable[[], None], start: Start = spawn) -> str:
-    """Ask until the answer is right; return why it is not in the end, or nothing.
+    """Run a check until it succeeds; return its last error, or nothing.
 
-    `tell` may raise, to stop, whatever is awaited; `start` starts a command.
+    `tell` is called meanwhile and can raise to stop; `start` starts a command.
     """
     for left in range(check.retries, -1, -1):
         tell()
@@ -121,7 +121,7 @@ def await_answer(check: Check, tell: Callable[[], None], start: Start = spawn) -
 
 
 def _ask(check: Check, tell: Callable[[], None], start: Start) -> str:
-    """Ask once; return what is wrong with the answer, or nothing."""
+    """Run a check once; return its error, or nothing."""
     if check.kind == "command":
         return _ask_command(check, tell, start)
     line = _Line()
@@ -129,13 +129,13 @@ def _ask(check: Check, tell: Callable[[], None], start: Start) -> str:
     try:
         return within(check.timeout or float("inf"), lambda: ask(check, line), tell)
     except TimeoutError:
-        return f"no whole answer within {check.timeout:g} s"
+        return f"no complete answer within {check.timeout:g} s"
     finally:
         line.cut()
 
 
 class _Line:
-    """A connection that is made in one thread, and cut from another, wherever it is then."""
+    """A connection that one thread makes, and another can cut at any time."""
 
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
@@ -166,7 +166,7 @@ class _Line:
         return made
 
     def cut(self) -> None:
-        """End whatever waits for the other end."""
+        """End all waiting for the other side."""
         self._is_cut = True
         if self._socket:
             with contextlib.suppress(OSError):
@@ -174,8 +174,8 @@ class _Line:
 
 
 def _ask_http(check: Check, line: _Line) -> str:
-    """Ask over http, directly; a redirection is an answer, too."""
-    import http.client  # here: these take a daemon 5 MB, and a command time, which mostly asks nobody so
+    """Check over http, without following redirects."""
+    import http.client  # here: seldom needed, and costs the daemon 5 MB and a command time
     import ssl
 
     try:

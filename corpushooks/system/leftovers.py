@@ -1,9 +1,9 @@
-"""What a deployment left running, outside of all that we started: found in /proc, stopped or named.
+"""Processes that a deployment left running: find them in /proc, and stop or report them.
 
-It carries the mark of its deployment in its environment, or descends from what does. A service is left alone: what is
-in a unit of its own, or in a pid file below a `run` folder, with what descends from that.
+They have the mark of the deployment in their environment, or a parent with it. Services are left alone: processes in
+a systemd unit of their own or in a pid file below a `run` folder, and their descendants.
 
-A pid means a process only together with its start time; signals go through a pidfd.
+A process is identified by pid and start time; signals go through a pidfd.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from pathlib import Path
 from corpushooks.system import proc
 from corpushooks.system.proc import Named, Process
 
-LOGIN = re.compile(r"session-[^/]*\.scope")  # of somebody who logged in: no service
+LOGIN = re.compile(r"session-[^/]*\.scope")  # a login session, not a service
 GRACE, KILLING = 3.0, 5.0  # seconds between TERM and KILL, and after that
-WATCH = 0.5  # seconds in which it is seen what opens a file only now and then
+WATCH = 0.5  # seconds to catch a process that opens files only now and then
 TICK = 0.02
-HALTED = "TtD"  # states of what does not go on: halted, traced, in the hands of the kernel
+HALTED = "TtD"  # states in which a process does not run: stopped, traced, uninterruptible
 
 
 @dataclass(frozen=True)
 class Work:
-    """What processes must not go on with: writing in a folder, as an account."""
+    """The work to stop: writing in a folder, as an account."""
 
     mark: str  # NAME=value in the environment
     since: float  # seconds since the epoch: when the deployment began
@@ -40,16 +40,16 @@ class Work:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of it."""
+    """The result."""
 
     stopped: tuple[Named, ...]
-    left: tuple[Named, ...]  # services, and what has nothing to do with the folder
-    deaf: tuple[Named, ...]  # what cannot be stopped
-    others: tuple[Named, ...]  # what writes in the folder since, and is not known to be the deployment's
+    left: tuple[Named, ...]  # services, and processes that do not use the folder
+    deaf: tuple[Named, ...]  # processes that could not be stopped
+    others: tuple[Named, ...]  # processes that write in the folder, but are not known to be the deployment's
 
 
 def stop(work: Work, *, grace: float = GRACE) -> Outcome:
-    """Stop what a deployment left at work in a folder, until nothing of it is left or some seconds are over."""
+    """Stop the processes of a deployment that work in a folder, until none is left or time runs out."""
     told: dict[tuple[int, int], Named] = {}
     begun = time.monotonic()
     while True:
@@ -71,14 +71,14 @@ def stop(work: Work, *, grace: float = GRACE) -> Outcome:
 
 
 def _signal(found: list[Process], told: dict[tuple[int, int], Named], *, kill: bool) -> None:
-    """Ask processes to end, each once; or halt them all, so that none of them forks, and kill them then."""
+    """Terminate processes, each once; or stop them all, so that none can fork, and then kill them."""
     fresh = [each for each in found if each.key not in told]
     told.update({each.key: each.named for each in fresh})
     moving = [each for each in found if each.state not in HALTED]
     if not kill:
         for each in fresh:
             _send(each, signal.SIGTERM)
-            _send(each, signal.SIGCONT)  # what is halted hears nothing
+            _send(each, signal.SIGCONT)  # a stopped process handles no signal
     elif moving:
         for each in moving:
             _send(each, signal.SIGSTOP)
@@ -88,7 +88,7 @@ def _signal(found: list[Process], told: dict[tuple[int, int], Named], *, kill: b
 
 
 def _send(process: Process, number: signal.Signals) -> None:
-    """Send a signal to a process, to no other that has its pid by now."""
+    """Send a signal to a process, but not to another one that reuses its pid."""
     with contextlib.suppress(OSError):  # it is gone, or not ours
         handle = os.pidfd_open(process.pid)
         try:
@@ -100,7 +100,7 @@ def _send(process: Process, number: signal.Signals) -> None:
 
 
 class _Seen:
-    """One look at all processes."""
+    """One snapshot of all processes."""
 
     def __init__(self, work: Work) -> None:
         self._work = work
@@ -119,24 +119,24 @@ class _Seen:
         return {pid: p for pid, p in self._foreign.items() if pids & proc.ancestors(self._foreign, pid)}
 
     def _begun_since(self) -> dict[int, Process]:
-        """Return what began since the deployment did."""
+        """Return the processes that started since the deployment began."""
         first = (self._work.since - proc.boot_time() - 1) * os.sysconf("SC_CLK_TCK")
         return {pid: p for pid, p in self._foreign.items() if p.start >= first}
 
     def _protected(self) -> set[int]:
-        """Return the pids of services among what began since, or is marked."""
+        """Return the pids of services among the new and the marked processes."""
         named = set().union(*map(proc.pids_of_files, self._work.runs))
         among = {**self._since, **self._marked}
         services = {pid for pid in among if pid in named or self._has_unit(among[pid].place)}
         return {pid for pid in among if services & proc.ancestors(among, pid)}
 
     def _has_unit(self, pid: int) -> bool:
-        """Say whether a process is in a unit of its own: neither ours, nor the session of somebody who logged in."""
+        """Return whether a process is in a unit of its own: neither ours nor a login session."""
         unit = proc.unit(pid)
         return unit not in ("", self._own_unit) and not LOGIN.fullmatch(unit)
 
     def at_work(self) -> list[Process]:
-        """Return what is to be stopped: what works in the folder, its descendants, and the session that it leads."""
+        """Return the processes to stop: those that work in the folder, their descendants and their sessions."""
         ours = self._ours()
         first = {pid for pid, p in ours.items() if self._works(p.place)}
         sessions = {ours[pid].session for pid in first} & ours.keys()
@@ -144,22 +144,22 @@ class _Seen:
         return [p for pid, p in sorted(self._with_descendants(first).items()) if pid not in self._services]
 
     def _ours(self) -> dict[int, Process]:
-        """Return what the deployment started: what is marked, or descends from that, or is in our own unit since."""
+        """Return the deployment's processes: marked ones, their descendants, and new ones in our own unit."""
         service = self._own_unit.endswith(".service")
         besides = {pid: p for pid, p in self._since.items() if service and proc.unit(p.place) == self._own_unit}
         found = {**self._marked, **besides}
         return {pid: p for pid, p in found.items() if pid not in self._services}
 
     def doubtful(self) -> bool:
-        """Say whether anything is marked that is no service: it may yet be seen at work."""
+        """Return whether a marked process is not a service: it can still be caught working."""
         return bool(self._marked.keys() - self._services)
 
     def left(self, known: set[tuple[int, int]]) -> Iterator[Process]:
-        """Give what is marked and was left alone."""
+        """Yield the marked processes that were left alone."""
         return (p for _, p in sorted(self._marked.items()) if p.key not in known)
 
     def others(self) -> Iterator[Process]:
-        """Give what writes in the folder since, is no service, and carries no mark: it may be somebody's editor."""
+        """Yield new unmarked processes that write in the folder and are not services: an editor, perhaps."""
         for pid, p in sorted(self._since.items()):
             if pid not in self._marked and pid not in self._services and proc.writes(p.place, str(self._work.folder)):
                 yield p

@@ -1,6 +1,6 @@
-"""Locks of a host, and turns: `flock` on files, so that none is ever stale.
+"""Locks of a host, by `flock` on files, so that none is ever stale; and fair semaphores.
 
-Whoever holds the lock of a project is alone with it; the kernel frees it when we die.
+The lock of a project is exclusive; the kernel releases it when its holder dies.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from corpushooks.system.patience import TICK, Check, endless
 
 @contextlib.contextmanager
 def locked(project: Project, check: Check = endless) -> Iterator[None]:
-    """Hold a project's lock, once nobody else does. `check` is asked meanwhile, and may raise."""
+    """Acquire and hold a project's lock. While waiting, `check` is called, and can raise."""
     project.host.locks_dir.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(project.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -44,9 +44,9 @@ def _await(descriptor: int, check: Check) -> None:
 
 @contextlib.contextmanager
 def copying(project: Project, check: Check = endless) -> Iterator[None]:
-    """Be alone with what of a project's backups is under way; a backup has this lock longer than that of the project.
+    """Hold the lock of a project's backups in progress; a backup holds it longer than the lock of the project.
 
-    `check` is asked while somebody else has it, and may raise.
+    While waiting, `check` is called, and can raise.
     """
     project.host.locks_dir.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(_copies(project), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -62,12 +62,12 @@ def _copies(project: Project) -> Path:
 
 
 def is_copying(project: Project) -> bool:
-    """Say whether a backup of a project is under way. Raise OSError."""
+    """Return whether a backup of a project is in progress. Raise OSError."""
     return not _is_free(_copies(project))
 
 
 def is_free(project: Project) -> bool:
-    """Say whether nobody works in a project: no lane, and no `corpus deploy --here`. Raise OSError."""
+    """Return whether a project's lock is free: no lane and no `corpus deploy --here` holds it. Raise OSError."""
     return _is_free(project.lock)
 
 
@@ -85,17 +85,17 @@ def _is_free(path: Path) -> bool:
 
 @contextlib.contextmanager
 def alone(host: Host) -> Iterator[None]:
-    """Be the only daemon of a host, or what must have none beside it; raise NoDaemonError where there is one."""
+    """Hold the lock of the only daemon of a host; raise NoDaemonError if one runs."""
     with (host.locks_dir / "daemon.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise NoDaemonError("a daemon runs already") from None
+            raise NoDaemonError("a daemon is already running") from None
         yield
 
 
 class Semaphore:
-    """Room for so many threads at once; those that wait are served in the order in which they came."""
+    """A semaphore whose waiting threads are served in order of arrival."""
 
     def __init__(self, size: int) -> None:
         self._free = size
@@ -110,7 +110,7 @@ class Semaphore:
                 self._free -= 1
                 return
             self._waiting.append(turn)
-        turn.acquire()  # until room is handed over: nobody can slip in between
+        turn.acquire()  # until a slot is handed over: no other thread can take it in between
 
     def __exit__(self, *exc: object) -> None:
         with self._lock:
@@ -121,7 +121,7 @@ class Semaphore:
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        """Come in without waiting, beyond the room that there is: for what must not be late."""
+        """Enter without waiting, over the limit if necessary: for urgent work."""
         with self._lock:
             self._free -= 1
         try:
@@ -131,7 +131,7 @@ class Semaphore:
 
     @contextlib.contextmanager
     def left(self) -> Iterator[None]:
-        """Leave for a while, then come in again without waiting."""
+        """Give up the slot for a while, then enter again without waiting."""
         self.__exit__()
         try:
             yield

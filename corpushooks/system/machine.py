@@ -1,4 +1,4 @@
-"""The door to the machine itself: its accounts, the units of systemd, and sshd."""
+"""The door to the machine: its accounts, systemd units, and sshd."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from corpushooks.system.process import Output, run
 T = TypeVar("T")
 
 NOBODY = "65534"  # the group of nobody, whatever it is called
-WRITABLE = 0o022  # by a group or by all
-SSHD_FOLDER = Path("/run/sshd")  # where sshd goes to be nobody; it tests no configuration without it
-SSH_UNITS = ("ssh.service", "sshd.service")  # as Debian and as others call it
+WRITABLE = 0o022  # by group or others
+SSHD_FOLDER = Path("/run/sshd")  # for privilege separation; sshd tests no configuration without it
+SSH_UNITS = ("ssh.service", "sshd.service")  # on Debian and elsewhere
 
 
 @dataclass(frozen=True)
 class Unit:
-    """How a unit is."""
+    """The state of a unit."""
 
     active: bool
     enabled: bool
 
 
 class Machine:
-    """This machine. What changes it needs root, and raises ProcessError where it fails."""
+    """This machine. Changes need root, and raise ProcessError if they fail."""
 
     # accounts
 
@@ -45,11 +45,11 @@ class Machine:
         self.do("groupadd", "--system", name)
 
     def add_user(self, name: str) -> None:
-        """Make a system user whose group has its name, and whom no password lets in.
+        """Create a system user with a group of the same name and without a password.
 
-        Its home is one that it can enter, since sshd complains of another to whoever pushes, and in which it can
-        write nothing. Its shell is real: sshd runs what it is forced to by that. `*` is a password that nobody has;
-        `!` would make it a locked account, whom sshd without PAM lets in by no key either.
+        Its home is accessible, since sshd would otherwise print a complaint at each push, but not writable. Its shell
+        is a real one, which sshd needs to run forced commands. `*` is a password that never matches; `!` would lock
+        the account, and sshd without PAM accepts no key for a locked account.
         """
         self.do(
             "useradd", "--system", "--gid", name, "--home-dir", "/", "--no-create-home", "--shell", "/bin/sh",
@@ -57,7 +57,7 @@ class Machine:
         )  # fmt: skip
 
     def drop_user(self, name: str) -> None:
-        """Remove a user, and not also the group of its name, as userdel would by itself."""
+        """Remove a user but not the group of the same name, which userdel would also remove."""
         self.do("usermod", "--gid", NOBODY, name)
         self.do("userdel", name)
 
@@ -73,11 +73,11 @@ class Machine:
     # units
 
     def supervised(self) -> bool:
-        """Say whether systemd runs here."""
+        """Return whether systemd runs here."""
         return Path("/run/systemd/system").is_dir()
 
     def systemd_version(self) -> int:
-        """Return the version of systemd; 0 where it does not say."""
+        """Return the version of systemd; 0 if unknown."""
         found = re.match(r"systemd (\d+)", self.ask("systemctl", "--version").text) if self.supervised() else None
         return int(found[1]) if found else 0
 
@@ -86,7 +86,7 @@ class Machine:
         return Unit(active="ActiveState=active" in said, enabled="UnitFileState=enabled" in said)
 
     def read_units(self) -> None:
-        """Have systemd read the units anew."""
+        """Reload the unit files of systemd."""
         self.do("systemctl", "daemon-reload")
 
     def start_units(self, *names: str) -> None:
@@ -99,23 +99,23 @@ class Machine:
     # sshd
 
     def sshd(self) -> str | None:
-        """Return the program, or None where there is none."""
+        """Return the path of sshd, or None if it is not installed."""
         return shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 
     def sshd_version(self) -> tuple[int, ...]:
-        """Return the version of sshd; nothing where it does not say."""
-        asked = self.ask(self.sshd() or "sshd", "-V")  # older ones know no -V, and say it with their complaint
+        """Return the version of sshd; nothing if unknown."""
+        asked = self.ask(self.sshd() or "sshd", "-V")  # older ones lack -V, but print it with the error
         found = re.search(rb"OpenSSH_(\d+)\.(\d+)", asked.stdout + asked.stderr)
         return tuple(map(int, found.groups())) if found else ()
 
     def sshd_complaint(self) -> str:
-        """Return what sshd has against its configuration; nothing where it takes it."""
+        """Return the error of sshd in its configuration; nothing if it is valid."""
         SSHD_FOLDER.mkdir(mode=0o755, exist_ok=True)
         done = self.ask(self.sshd() or "sshd", "-t")
         return done.complaint if done.code else ""
 
     def sshd_for(self, user: str) -> dict[str, str]:
-        """Return the configuration that holds for a user, by small keys; what stands many times is one line of it."""
+        """Return the effective configuration of sshd for a user, by lower-case keys; repeated keys are joined."""
         SSHD_FOLDER.mkdir(mode=0o755, exist_ok=True)
         told: dict[str, str] = {}
         done = self.do(self.sshd() or "sshd", "-T", "-C", f"user={user},host=localhost,addr=127.0.0.1")
@@ -125,13 +125,13 @@ class Machine:
         return told
 
     def reload_sshd(self) -> None:
-        """Have sshd read its configuration anew, where it runs as a unit."""
+        """Reload the configuration of sshd, if it runs as a unit."""
         for name in SSH_UNITS if self.supervised() else ():
             if self.unit(name).active:
                 self.do("systemctl", "reload", name)
                 return
 
-    # how all that is done
+    # how commands run
 
     def do(self, *words: str) -> Output:
         return run(words)
@@ -148,7 +148,7 @@ def _known(look: Callable[[], T]) -> T | None:
 
 
 def weak(program: Path) -> str:
-    """Return why sshd would not run a program for root: who else could change it. Nothing where nobody could."""
+    """Return why sshd would not run a program as root (others can change it); nothing if it would."""
     real = program.resolve()
     for part in (real, *real.parents):
         found = part.stat()
@@ -160,7 +160,7 @@ def weak(program: Path) -> str:
 
 
 def hidden(program: Path) -> str:
-    """Return why others than root cannot run a program; nothing where they can."""
+    """Return why users other than root cannot run a program; nothing if they can."""
     real = program.resolve()
     for part in (*reversed(real.parents), real):
         if not part.stat().st_mode & 0o001:

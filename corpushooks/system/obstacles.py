@@ -1,4 +1,4 @@
-"""What keeps us from using files of ours, and the command that helps: their kind, owner, mode, disk."""
+"""Find why our files cannot be used (type, owner, mode, disk), and the command that helps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GET_FLAGS, FIXED = 0x80086601, 0x10 | 0x20  # linux/fs.h: FS_IOC_GETFLAGS; immut
 
 
 def away(path: Path, then: Advice = "", *, to: Path | None = None) -> Advice:
-    """Return the command that moves something out of the way, to a name in its folder, or `to`, that is free.
+    """Return the command that moves a path aside, to a free name in its folder or in `to`.
 
     `then` is the command that follows.
     """
@@ -36,7 +36,7 @@ def editing(path: Path) -> str:
 
 
 def replaced(paths: Sequence[Path]) -> str:
-    """Say which of some files is something else, as a folder; nothing where none is."""
+    """Describe the first of these paths that is not a regular file; nothing if all are."""
     for path in paths:
         with suppress(OSError):
             mode = path.stat().st_mode
@@ -46,7 +46,7 @@ def replaced(paths: Sequence[Path]) -> str:
 
 
 def obstacle(paths: Sequence[Path], folder: Path) -> Fault | None:
-    """Return what keeps the owner of a folder from writing files in it, as far as one can see."""
+    """Return what prevents the owner of a folder from writing files in it, as far as can be seen."""
     return next(_obstacles(paths, folder), None)
 
 
@@ -62,7 +62,7 @@ def _obstacles(paths: Sequence[Path], folder: Path) -> Iterator[Fault]:
     if os.statvfs(folder).f_flag & os.ST_RDONLY:
         yield _read_only(folder)
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
-        yield Fault(f"{folder} cannot be read and written", f"chmod u+rwx {shlex.quote(str(folder))}")
+        yield Fault(f"{folder} is not readable and writable", f"chmod u+rwx {shlex.quote(str(folder))}")
     for path in paths:
         with suppress(FileNotFoundError):
             yield from _of_file(path, found.st_uid)
@@ -93,11 +93,11 @@ def _name(uid: int) -> str:
 def _read_only(path: Path) -> Fault:
     at = next(above for above in (path, *path.parents) if above in _mounts() or above == Path("/"))
     options = "remount,rw,bind" if _mounts().get(at, False) else "remount,rw"
-    return Fault(f"{path} is on a file system that is read-only", f"mount -o {options} {shlex.quote(str(at))}")
+    return Fault(f"{path} is on a read-only file system", f"mount -o {options} {shlex.quote(str(at))}")
 
 
 def _mounts() -> dict[Path, bool]:
-    """Return the mount points, and of each whether only this mount of its file system is read-only."""
+    """Return the mount points, each with whether only this mount (not its file system) is read-only."""
     found = {}
     for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
         words, _, rest = line.partition(" - ")
@@ -108,7 +108,7 @@ def _mounts() -> dict[Path, bool]:
 
 
 def _is_fixed(path: Path) -> bool:
-    with suppress(OSError):  # not every file system has flags
+    with suppress(OSError):  # not every file system has these flags
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             (flags,) = struct.unpack("I", fcntl.ioctl(file, GET_FLAGS, bytes(8))[:4])

@@ -1,4 +1,4 @@
-"""How long something foreign may take: what a loop over it asks in each round, and waits that end in time."""
+"""Timeouts and cancellation: checks that loops over foreign things call, and waits with a limit."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-Check = Callable[[], None]  # raises what ends a loop: it was cancelled, or it is late
+Check = Callable[[], None]  # raises to end a loop: cancelled, or timed out
 
-TICK = 0.05  # seconds between two checks while something is awaited
+TICK = 0.05  # seconds between checks while waiting
 
 
 def endless() -> None:
-    """End nothing."""
+    """Never end a loop."""
 
 
 def beside(act: Callable[[], T]) -> Future[T]:
-    """Act in a thread; return what gives, once it is there, what it returns or raises. Nothing can end that thread."""
+    """Run `act` in a thread; return a future of its result. Nothing can stop that thread."""
     answer: Future[T] = Future()
 
     def work() -> None:
         try:
             answer.set_result(act())
-        except BaseException as exc:  # the edge of a thread: whoever waits gets it
+        except BaseException as exc:  # the edge of a thread: the caller gets it
             answer.set_exception(exc)
 
     threading.Thread(target=work, daemon=True).start()
@@ -34,9 +34,9 @@ def beside(act: Callable[[], T]) -> Future[T]:
 
 
 def within(seconds: float, act: Callable[[], T], check: Check = endless) -> T:
-    """Return what `act` returns or raise what it raises; raise TimeoutError after `seconds`, or what `check` raises.
+    """Return or raise what `act` does; raise TimeoutError after `seconds`, or what `check` raises.
 
-    It acts in a thread: late, it is left to itself, so it must hold nothing that others need.
+    It runs in a thread, which is abandoned after the timeout, so it must not hold anything that others need.
     """
     answer, end = beside(act), time.monotonic() + seconds
     while not answer.done():

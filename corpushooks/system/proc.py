@@ -1,6 +1,6 @@
-"""What /proc says of processes, and what pid files name.
+"""Processes in /proc, and pid files.
 
-A pid means a process only together with its start time. What is gone, or not ours to look at, says nothing.
+A process is identified by pid and start time. One that is gone or cannot be read has empty values.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import NamedTuple
 
 UNIT = re.compile(r"[^/]+\.(?:service|scope)(?=/|$)")
 NUMBER = re.compile(rb"\s*(\d{1,10})\s")
-PID_FILES, PID_DEPTH = 5000, 4  # that are looked at below a folder
+PID_FILES, PID_DEPTH = 5000, 4  # limits of the search below a folder
 TEXT = 1 << 23  # bytes of a file of /proc
 
 
 class Named(NamedTuple):
-    """What people are told of a process, also when it is gone."""
+    """A process as reported to people, also after its end."""
 
     pid: int
     command: str
@@ -29,18 +29,18 @@ class Named(NamedTuple):
 
 @dataclass(frozen=True)
 class Process:
-    """A process as /proc has it."""
+    """A process in /proc."""
 
     pid: int
     start: int  # clock ticks since boot
     parent: int
     session: int
     state: str
-    thread: int = 0  # one that goes on, where the first has ended: then /proc says nothing of that
+    thread: int = 0  # a living thread if the first has ended, which leaves the process without files in /proc
 
     @property
     def place(self) -> int:
-        """Return whose files of /proc tell of it."""
+        """Return the id whose files in /proc describe it."""
         return self.thread or self.pid
 
     @property
@@ -49,7 +49,7 @@ class Process:
 
     @property
     def named(self) -> Named:
-        """Return it as people are told of it."""
+        """Return it as reported to people."""
         return Named(
             self.pid, " ".join(os.fsdecode(word) for word in _read(self.place, "cmdline").split(b"\0") if word)
         )
@@ -65,7 +65,7 @@ def processes() -> dict[int, Process]:
 
 
 def process(pid: int) -> Process | None:
-    """Return a process; None where it is gone. Source: proc(5), stat."""
+    """Return a process; None if it is gone. Source: proc(5), stat."""
     fields = _read(pid, "stat").rpartition(b")")[2].split()
     if len(fields) < 20:
         return None
@@ -74,7 +74,7 @@ def process(pid: int) -> Process | None:
 
 
 def _living(pid: int) -> tuple[int, bytes]:
-    """Return a thread that goes on of a process whose first has ended, and its state."""
+    """Return a living thread of a process whose first thread has ended, and its state."""
     for name in _names_in(pid, "task"):
         state = _read(pid, f"task/{name}/stat").rpartition(b")")[2].split()[:1]
         if state and state[0] not in b"ZX":
@@ -83,7 +83,7 @@ def _living(pid: int) -> tuple[int, bytes]:
 
 
 def ancestors(table: Table, pid: int) -> set[int]:
-    """Return a process and all that it descends from, as far as a table has them."""
+    """Return a process and its ancestors, as far as they are in a table."""
     found: set[int] = set()
     while pid in table and pid not in found:
         found.add(pid)
@@ -104,7 +104,7 @@ def uids(pid: int) -> set[int]:
 
 
 def unit(pid: int) -> str:
-    """Return the innermost unit of systemd that a process is in; nothing where it is in none."""
+    """Return the innermost systemd unit of a process; nothing if it has none."""
     for line in os.fsdecode(_read(pid, "cgroup")).splitlines():
         number, _, rest = line.partition(":")
         if number == "0" or rest.startswith("name=systemd:"):
@@ -115,7 +115,7 @@ def unit(pid: int) -> str:
 
 
 def writes(pid: int, folder: str) -> bool:
-    """Say whether a process has a file in a folder open, or mapped, for writing."""
+    """Return whether a process has a file in a folder open or mapped for writing."""
     for number in _names_in(pid, "fd"):
         if inside(link(pid, f"fd/{number}"), folder) and _is_writable(pid, number):
             return True
@@ -128,9 +128,9 @@ def writes(pid: int, folder: str) -> bool:
 
 
 def holds_folder(pid: int, folder: str) -> bool:
-    """Say whether a process has a folder in a folder open: it can write there by name, wherever it works.
+    """Return whether a process has a descriptor of a folder in a folder, through which it can write there.
 
-    What lies on another mount is not looked at: nobody may answer for that.
+    Folders on other mounts are ignored, since looking at them can block.
     """
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -144,7 +144,7 @@ def holds_folder(pid: int, folder: str) -> bool:
 
 
 def _mount(pid: int, number: str) -> bytes:
-    """Return the number of the mount that a descriptor of a process lies in."""
+    """Return the id of the mount of a descriptor of a process."""
     lines = _read(pid, f"fdinfo/{number}").splitlines()
     return next((line.split()[1] for line in lines if line.startswith(b"mnt_id:")), b"")
 
@@ -157,7 +157,7 @@ def _is_writable(pid: int, number: str) -> bool:
 
 
 def names_path(pid: int, folder: str) -> bool:
-    """Say whether the command line of a process has a path in a folder."""
+    """Return whether the command line of a process has a path in a folder."""
     return re.search(re.escape(os.fsencode(folder)) + rb"(?![^/\0\s'\";:,)&|>])", _read(pid, "cmdline")) is not None
 
 
@@ -178,7 +178,7 @@ def link(pid: int, name: str) -> str:
 
 
 def _read(pid: int, name: str) -> bytes:
-    """Return a file of /proc; nothing where the process is gone, or is not ours to look at."""
+    """Return a file of /proc; nothing if the process is gone or cannot be read."""
     try:
         with open(f"/proc/{pid}/{name}", "rb") as file:
             return file.read(TEXT)
@@ -187,7 +187,7 @@ def _read(pid: int, name: str) -> bytes:
 
 
 def boot_time() -> float:
-    """Return when the machine was started, in seconds since the epoch."""
+    """Return the boot time, in seconds since the epoch."""
     with open("/proc/stat", "rb") as file:
         return next((float(line.split()[1]) for line in file if line.startswith(b"btime ")), 0.0)
 
@@ -196,7 +196,7 @@ def boot_time() -> float:
 
 
 def pids_of_files(folder: Path) -> set[int]:
-    """Return the pids that the pid files below a folder name; no link is followed, and no other mount looked into."""
+    """Return the pids in the pid files below a folder, without following links or entering other mounts."""
     found: set[int] = set()
     with contextlib.suppress(OSError):
         device, left = os.stat(folder).st_dev, PID_FILES

@@ -21,7 +21,7 @@ Child = subprocess.Popen
 
 @dataclass(frozen=True)
 class Account:
-    """Whom a process may run as: its only rights are those of these ids."""
+    """The account that a process runs as, with no other rights than those of these ids."""
 
     uid: int
     gid: int
@@ -30,7 +30,7 @@ class Account:
 
 @dataclass(frozen=True)
 class Output:
-    """What a program that has ended gave."""
+    """The exit code and output of a program."""
 
     code: int
     stdout: bytes
@@ -42,13 +42,13 @@ class Output:
 
     @property
     def complaint(self) -> str:
-        """Return the last line it wrote to stderr, else to stdout: what to tell a person."""
+        """Return the last line of stderr, or else of stdout, for an error message."""
         lines = (self.stderr or self.stdout).decode("utf-8", "replace").strip().splitlines()
         return lines[-1] if lines else f"exit code {self.code}"
 
 
 def clean_env(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return our environment without git's variables, which a hook's children inherit, and with `extra`."""
+    """Return our environment without git's variables (which a hook's children inherit), plus `extra`."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     return {**kept, "LC_ALL": "C.UTF-8", **(extra or {})}
 
@@ -65,8 +65,8 @@ def run(
 ) -> Output:
     """Run a program to its end.
 
-    `env` is added to the clean environment; `timeout` is in seconds. Raise ProcessError where the program
-    cannot be started, is late, or (with `check`) exits with an error. Where `patience` raises it is killed.
+    `env` is added to the clean environment; `timeout` is in seconds. Raise ProcessError if the program cannot be
+    started, times out, or (with `check`) exits with an error. If `patience` raises, the program is killed.
     """
     words = [os.fspath(word) for word in argv]
     with _piped(words, cwd, env) as child:
@@ -74,7 +74,7 @@ def run(
             output = _ended(child, stdin, timeout, patience)
         except TimeoutError:
             child.kill()
-            raise ProcessError(f"{words[0]}: no end after {timeout:g} s") from None
+            raise ProcessError(f"{words[0]}: timed out after {timeout:g} s") from None
         except BaseException:
             child.kill()
             raise
@@ -94,7 +94,7 @@ def _piped(words: list[str], cwd: Path | None, env: Mapping[str, str] | None) ->
 
 
 def _ended(child: Child[bytes], stdin: bytes, timeout: float | None, patience: Check) -> Output:
-    """Await the end of a program, and what it says; raise TimeoutError, or what `patience` raises."""
+    """Wait for the end of a program and return its output; raise TimeoutError, or what `patience` raises."""
     end = float("inf") if timeout is None else time.monotonic() + timeout
     given: bytes | None = stdin
     while True:
@@ -103,27 +103,27 @@ def _ended(child: Child[bytes], stdin: bytes, timeout: float | None, patience: C
             said = child.communicate(given, _slice(left, patience))
             return Output(child.returncode, *said)
         except subprocess.TimeoutExpired:
-            given = None  # all of it was handed over
+            given = None  # communicate() keeps the input of the first call
         if time.monotonic() >= end:
             raise TimeoutError
         patience()
 
 
 def _slice(left: float, patience: Check) -> float | None:
-    """Return how long to wait until somebody is asked again; None: for ever."""
+    """Return how long to wait until the next check; None: for ever."""
     if patience is not endless:
         return min(TICK, left)
     return None if left == float("inf") else left
 
 
 def show(argv: Sequence[str | Path], *, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> int:
-    """Run a program that writes where we write, as it goes; return its exit code. Raise ProcessError.
+    """Run a program with our stdout; return its exit code. Raise ProcessError.
 
-    An interrupt of the terminal reaches us alone, who then end the program: an interpreter that is interrupted while
-    it starts shows a traceback.
+    An interrupt from the terminal reaches only us, and we kill the program: an interpreter that is interrupted while it
+    starts shows a traceback.
     """
     words = [os.fspath(word) for word in argv]
-    interrupt = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # what we start inherits that
+    interrupt = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # children inherit this mask
     try:
         child = subprocess.Popen(words, cwd=cwd, env=clean_env(env), stdin=DEVNULL, stderr=subprocess.STDOUT)
     except OSError as exc:
@@ -149,9 +149,9 @@ def spawn(
     pass_fds: Sequence[int] = (),
     account: Account | None = None,
 ) -> Child[bytes]:
-    """Start a program in a session of its own, without our descriptors; raise ProcessError.
+    """Start a program in a new session, without our descriptors; raise ProcessError.
 
-    With an `account` it runs as that, which can look at what it was given: then nothing of our environment.
+    With an `account` it runs as that, and gets nothing of our environment, which the account could read.
     """
     words = [os.fspath(word) for word in argv]
     given = clean_env(env) if account is None else {"PATH": os.defpath, "LC_ALL": "C.UTF-8", **(env or {})}
@@ -166,16 +166,16 @@ def spawn(
 
 
 def start_time(pid: int) -> int | None:
-    """Return when a process started, in clock ticks since boot; None where there is no such process.
+    """Return when a process started, in clock ticks since boot; None if it does not exist.
 
-    A pid alone may have been given to another process meanwhile.
+    A pid alone is not enough: it can have been reused.
     """
     found = _stat(pid)
     return found[1] if found else None
 
 
 def ancestors(pid: int) -> set[tuple[int, int]]:
-    """Return pid and start time of a process and of those it descends from."""
+    """Return pid and start time of a process and of its ancestors."""
     found: set[tuple[int, int]] = set()
     while pid and (stat := _stat(pid)):
         found.add((pid, stat[1]))
@@ -184,7 +184,7 @@ def ancestors(pid: int) -> set[tuple[int, int]]:
 
 
 def came_by(pid: int) -> str:
-    """Return which process of sshd serves the connection over which somebody started a process; nothing: none."""
+    """Return the sshd process of the connection that a process was started over; nothing if there is none."""
     while pid and (stat := _stat(pid)):
         with contextlib.suppress(OSError):
             if Path(f"/proc/{pid}/comm").read_text().startswith("sshd"):
@@ -203,7 +203,7 @@ def _stat(pid: int) -> tuple[int, int] | None:
 
 
 def stop_group(pgid: int, *, grace: float = 5.0) -> bool:
-    """Stop a process group: TERM, then KILL after `grace` seconds. Return whether nothing of it is left."""
+    """Stop a process group: TERM, then KILL after `grace` seconds. Return whether all of it ended."""
     for sig, limit in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pgid, sig)
@@ -216,7 +216,7 @@ def stop_group(pgid: int, *, grace: float = 5.0) -> bool:
 
 
 def group_alive(pgid: int) -> bool:
-    """Say whether a process group has a member that is no zombie, or of which only the first thread is one."""
+    """Return whether a process group has a member with a thread that is not a zombie."""
     for name in os.listdir("/proc"):
         if name.isdigit():
             with contextlib.suppress(OSError, ValueError):
@@ -229,8 +229,8 @@ def group_alive(pgid: int) -> bool:
 def stop_carrying(variable: str, *, grace: float = 5.0) -> bool:
     """Stop every process that was started with `variable` (NAME=value) in its environment.
 
-    TERM for each, KILL for what is left after `grace` seconds: who started it, and in which session or group it
-    hides, does not matter. Return whether nothing is left.
+    TERM for each, KILL for what is left after `grace` seconds, whatever its parent, session or group. Return whether
+    all of them ended.
     """
     start, told = time.monotonic(), set[int]()
     while pids := carrying(variable):
@@ -257,7 +257,7 @@ def carrying(variable: str) -> set[int]:
 
 
 def reap(child: Child[bytes], seconds: float) -> None:
-    """Await the end of a child, and kill it where it has none in time; what the kernel holds then is left."""
+    """Wait for the end of a child, and kill it after `seconds`; one that the kernel cannot kill is left behind."""
     for limit in (seconds, 1.0):
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(limit)
@@ -266,16 +266,16 @@ def reap(child: Child[bytes], seconds: float) -> None:
 
 
 def attend(child: Child[bytes], seconds: float, check: Check, *, grace: float = 5.0) -> None:
-    """Await the end of a program that was spawned; stop its group where `check` raises or `seconds` are over.
+    """Wait for the end of a spawned program; stop its group if `check` raises or after `seconds`.
 
-    Raise ProcessError for the latter.
+    Raise ProcessError on the timeout.
     """
     end = time.monotonic() + seconds
     try:
         while child.poll() is None:
             check()
             if time.monotonic() > end:
-                raise ProcessError(f"no end after {seconds:g} s")
+                raise ProcessError(f"timed out after {seconds:g} s")
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(0.1)
     finally:

@@ -1,8 +1,8 @@
-"""Act on a path, component by component, as root: no link leads elsewhere that others could have made.
+"""Act on paths as root, component by component, so that no link planted by others is followed.
 
-Each component is opened in the descriptor of its folder, so that nothing swapped between a look and the act leads
-elsewhere. A link is followed only where nobody but us could have put it there: it is ours, in a folder that only we
-can write, and so is the whole way to it. "We" are root and the user of this process.
+Each component is opened through the descriptor of its folder, so that swapping one between check and use has no
+effect. A link is followed only if no one but us could have made it: it is ours, in a folder that only we can write,
+and so are all folders above it. "We" are root and the user of this process.
 
 Standard library only, and nothing of ours: Salt loads this file too, possibly with another Python
 (makina/loader/_modules/mc_files.py). Every function raises OSError, with the path in question as its filename.
@@ -21,11 +21,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-HOPS = 40  # links on one way, as the kernel allows
+HOPS = 40  # links on one path, as in the kernel
 LIMIT = 64 << 20  # bytes of a file that is read into memory
-NAMES = 10_000  # of a folder that are looked at: others may have made it endless
-PLANTED = "a symbolic link that others could have made"
-NAMED = "a hard link that others could have made"
+NAMES = 10_000  # entries of a folder that are read: others can make it endless
+PLANTED = "a symbolic link that others could have planted"
+NAMED = "a hard link that others could have planted"
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -39,22 +39,22 @@ class Spot:
     fd: int
     name: str
     path: str
-    firm: bool  # nobody else can write in the folder, or lead the way elsewhere
+    firm: bool  # no one else can write in the folder, or redirect the path to it
 
     def error(self, number: int | None, message: str = "") -> OSError:
         return OSError(number, message or os.strerror(number or errno.EIO), self.path)
 
 
-# the way to a path
+# walk to a path
 
 
 @dataclass(frozen=True)
 class _Step:
-    """An open folder on the way."""
+    """An open folder on the path."""
 
     fd: int
-    fixed: bool  # nobody else can have the way to it lead elsewhere
-    own: bool  # nobody else can write in it
+    fixed: bool  # no one else can redirect the path to it
+    own: bool  # no one else can write in it
 
 
 def _ours(uid: int) -> bool:
@@ -62,7 +62,7 @@ def _ours(uid: int) -> bool:
 
 
 def _whole(path: str | os.PathLike[str]) -> str:
-    """Return a path from the root on; where we are is asked only where that counts: that folder may be gone."""
+    """Return a path as an absolute one; the working directory is read only if needed, since it can be gone."""
     text = os.fspath(path)
     return text if os.path.isabs(text) else os.path.join(os.getcwd(), text)
 
@@ -76,7 +76,7 @@ def _step(fd: int, before: _Step | None) -> _Step:
 
 
 def _stays(folder: os.stat_result, st: os.stat_result) -> bool:
-    """Say whether nobody else can move a folder in a sticky one, /tmp say."""
+    """Return whether no one else can move a folder, since it is in a sticky one (/tmp)."""
     return bool(folder.st_mode & stat.S_ISVTX) and _ours(folder.st_uid) and _ours(st.st_uid)
 
 
@@ -84,10 +84,10 @@ def _stays(folder: os.stat_result, st: os.stat_result) -> bool:
 def spot(
     path: str | os.PathLike[str], *, follow: bool = False, make: int | None = None, owner: Owner | None = None
 ) -> Iterator[Spot]:
-    """Open the way to a path; raise OSError where a link on it could be somebody else's.
+    """Walk to a path; raise OSError if others could have planted a link on it.
 
-    With `follow` a link of ours at its end is followed, too. With `make` missing folders are made, with that mode and
-    `owner`.
+    With `follow`, a link of ours at its end is followed, too. With `make`, missing folders are created with that mode
+    and `owner`.
     """
     text = _whole(path)
     way = [_step(os.open("/", FOLDER), None)]
@@ -103,7 +103,7 @@ def spot(
             if make is not None and left:
                 _make(way[-1], part, make, owner)
             entry = _entry(way[-1], part, text, last=not left)
-            if entry is None:  # the end, and no link
+            if entry is None:  # the end, and not a link
                 left.append(part)
                 break
             if isinstance(entry, int):
@@ -127,7 +127,7 @@ def spot(
 
 
 def _make(folder: _Step, name: str, mode: int, owner: Owner | None) -> None:
-    """Make a folder on the way, where there is nothing."""
+    """Create a folder on the path if it is missing."""
     try:
         os.mkdir(name, mode, dir_fd=folder.fd)
     except FileExistsError:
@@ -141,7 +141,7 @@ def _make(folder: _Step, name: str, mode: int, owner: Owner | None) -> None:
 
 
 def _entry(folder: _Step, name: str, path: str, *, last: bool) -> int | str | None:
-    """Return the descriptor of a folder, or where a link of ours leads; None for anything else at the end."""
+    """Return the descriptor of a folder, or the target of a link of ours; None for anything else at the end."""
     try:
         fd = os.open(name, LOOK, dir_fd=folder.fd)
     except FileNotFoundError:
@@ -163,11 +163,11 @@ def _entry(folder: _Step, name: str, path: str, *, last: bool) -> int | str | No
         os.close(fd)
 
 
-# what is there
+# look and read
 
 
 def look(at: Spot) -> os.stat_result | None:
-    """Return what lies at a spot, a link itself; None for nothing."""
+    """Return the status of a spot, of a link itself; None if it does not exist."""
     try:
         return os.stat(at.name, dir_fd=at.fd, follow_symlinks=False)
     except FileNotFoundError:
@@ -184,7 +184,7 @@ def open_folder(path: str | os.PathLike[str], *, follow: bool = False) -> int:
 
 
 def open_file(at: Spot) -> int:
-    """Open a regular file for reading: no link, no FIFO, no hard link that others may have made."""
+    """Open a regular file for reading: not a link, a FIFO, or a hard link that others could have planted."""
     try:
         fd = os.open(at.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=at.fd)
     except OSError as exc:
@@ -198,7 +198,7 @@ def open_file(at: Spot) -> int:
 
 
 def check_file(at: Spot, st: os.stat_result) -> None:
-    """Raise where this is no regular file, or one of root's that others may have linked to where it is."""
+    """Raise OSError if this is not a regular file, or is a file of root's that others could have hard-linked here."""
     if not stat.S_ISREG(st.st_mode):
         raise at.error(errno.EINVAL, PLANTED if stat.S_ISLNK(st.st_mode) else "not a regular file")
     if os.geteuid() or at.firm or st.st_nlink == 1:
@@ -208,7 +208,7 @@ def check_file(at: Spot, st: os.stat_result) -> None:
 
 
 def read(path: str | os.PathLike[str], *, follow: bool = True, limit: int = LIMIT) -> tuple[bytes, os.stat_result]:
-    """Return what a file has, and what it is."""
+    """Return the content and the status of a file."""
     with spot(path, follow=follow) as at, open(open_file(at), "rb") as file:
         data = file.read(limit + 1)
         if len(data) > limit:
@@ -217,9 +217,9 @@ def read(path: str | os.PathLike[str], *, follow: bool = True, limit: int = LIMI
 
 
 def owner_of(path: str | os.PathLike[str]) -> int | None:
-    """Return who else can write where a path leads; None where only we can.
+    """Return who else can write at a path; None if only we can.
 
-    Where a folder is missing, it is who can write in the last that is there.
+    If folders are missing, the last existing one counts.
     """
     text = os.path.normpath(_whole(path))
     while True:
@@ -228,18 +228,17 @@ def owner_of(path: str | os.PathLike[str]) -> int | None:
         text = os.path.dirname(text)
 
 
-# to make and to change
+# create and change
 
 
 def write(
     path: str | os.PathLike[str], data: bytes, mode: int = 0o600, owner: Owner | None = None, *,
     follow: bool = False, make: int | None = None, flush: bool = True,
 ) -> None:  # fmt: skip
-    """Write a file aside, bring it to the disk and rename it: it is the old or the new one, whenever the power goes.
+    """Write a file aside, flush it to the disk and rename it: after a power cut it is the old or the new one.
 
-    A link at its place is replaced; with `follow` what a link of ours leads to. `owner` is given where we are root,
-    also to folders that are made.
-    Without `flush` it is not brought to the disk.
+    A link in its place is replaced; with `follow`, the target of a link of ours is. `owner` is set if we are root, also
+    on folders that are created. Without `flush` nothing is flushed.
     """
     with spot(path, follow=follow, make=make, owner=owner) as at:
         _check_replaceable(at)
@@ -264,7 +263,7 @@ def write(
 
 
 def link(path: str | os.PathLike[str], target: str, *, make: int | None = None) -> None:
-    """Make a symbolic link aside, and rename it into place; what lies there is replaced, but no folder."""
+    """Make a symbolic link aside and rename it into place; a file or link there is replaced, a folder is not."""
     with spot(path, make=make) as at:
         _check_replaceable(at)
         aside = _aside(at)
@@ -278,13 +277,13 @@ def link(path: str | os.PathLike[str], target: str, *, make: int | None = None) 
 
 
 def remove(path: str | os.PathLike[str], *, follow: bool = False) -> None:
-    """Remove a file or a link, or nothing."""
+    """Remove a file or a link, if it exists."""
     with contextlib.suppress(FileNotFoundError), spot(path, follow=follow) as at:
         os.unlink(at.name, dir_fd=at.fd)
 
 
 def change(at: Spot, st: os.stat_result, mode: int, owner: Owner | None) -> bool:
-    """Give what lies at a spot, and still is what `st` says, its owner and mode; return whether they differed."""
+    """Set owner and mode of a spot that is still what `st` says; return whether they differed."""
     fd = os.open(at.name, LOOK, dir_fd=at.fd)
     try:
         now = os.fstat(fd)
@@ -303,7 +302,7 @@ def change(at: Spot, st: os.stat_result, mode: int, owner: Owner | None) -> bool
 
 
 def folder(path: str | os.PathLike[str], mode: int, owner: Owner | None = None, *, make: int | None = None) -> bool:
-    """Have a folder with an owner and a mode; return whether it was not so. Those above it get the owner, too."""
+    """Create a folder or set its owner and mode; return whether anything changed. Folders made above get the owner."""
     with spot(path, make=make, owner=owner) as at:
         made = False
         with contextlib.suppress(FileExistsError):
@@ -322,8 +321,7 @@ def _check_replaceable(at: Spot) -> None:
 
 
 def _aside(at: Spot) -> str:
-    """Return a name aside that is free: one that can be found after a crash, or where others write one to be guessed
-    by nobody."""
+    """Return a free temporary name: one that is found again after a crash or, where others can write, a random one."""
     if not at.firm:
         _clear_aside(at)
         return f".{at.name}.{secrets.token_hex(8)}.new"
@@ -334,7 +332,7 @@ def _aside(at: Spot) -> str:
 
 
 def _clear_aside(at: Spot) -> None:
-    """Remove what a process that was killed had just written aside of this very file."""
+    """Remove the temporary files that a killed process left of this file."""
     ours = re.compile(rf"\.{re.escape(at.name)}\.[0-9a-f]{{16}}\.new")
     fd = os.open(".", FOLDER, dir_fd=at.fd)
     try:
@@ -343,12 +341,12 @@ def _clear_aside(at: Spot) -> None:
     finally:
         os.close(fd)
     for name in left:
-        with contextlib.suppress(OSError):  # gone, or a folder, which is not ours
+        with contextlib.suppress(OSError):  # gone, or a folder, so not ours
             os.unlink(name, dir_fd=at.fd)
 
 
 def _flush(at: Spot) -> None:
-    """Bring the names of the folder to the disk."""
+    """Flush the entries of the folder to the disk."""
     fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=at.fd)
     try:
         os.fsync(fd)
@@ -357,5 +355,5 @@ def _flush(at: Spot) -> None:
 
 
 def is_firm(path: str | os.PathLike[str]) -> bool:
-    """Say whether nobody else can change what lies at a path, a folder or a file."""
+    """Return whether no one else can change the entry at a path."""
     return owner_of(Path(path).parent) is None

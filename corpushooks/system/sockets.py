@@ -1,4 +1,4 @@
-"""Who listens at which TCP port of this machine, as /proc has it.
+"""Find which processes listen on the TCP ports of this machine, from /proc.
 
 Standard library only, and nothing of ours: Salt loads this file too, possibly with another Python
 (makina/loader/_modules/mc_services.py).
@@ -16,7 +16,7 @@ UNIT = re.compile(r"([^/\n]+)\.service(?:/|$)", re.MULTILINE)
 
 
 def listening(proc: Path = Path("/proc")) -> dict[int, dict[int, int]]:
-    """Return every port at which something listens: the inodes of the sockets there, and the account of each."""
+    """Return the ports with listening sockets: the inodes of these, and the uid of each."""
     found: dict[int, dict[int, int]] = {}
     for name in ("tcp", "tcp6"):
         with contextlib.suppress(OSError):
@@ -29,7 +29,7 @@ def listening(proc: Path = Path("/proc")) -> dict[int, dict[int, int]]:
 
 
 def holders(inodes: set[int]) -> list[int]:
-    """Return the processes that have one of these sockets open, as far as this account may see them."""
+    """Return the processes that have one of these sockets open, as far as this account can see them."""
     wanted = {f"socket:[{inode}]" for inode in inodes}
     found = []
     for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
@@ -46,7 +46,7 @@ def _target(path: str) -> str:
 
 
 def unit(pid: int) -> str:
-    """Return the service of systemd that a process belongs to, without its suffix; nothing where there is none."""
+    """Return the systemd service of a process, without its suffix; nothing if there is none."""
     with contextlib.suppress(OSError):
         found = UNIT.findall(Path(f"/proc/{pid}/cgroup").read_text())
         return str(found[-1]) if found else ""
@@ -54,7 +54,7 @@ def unit(pid: int) -> str:
 
 
 def described(pid: int) -> str:
-    """Return what people call a process."""
+    """Describe a process for people."""
     with contextlib.suppress(OSError):
         name = Path(f"/proc/{pid}/comm").read_text().strip()
         service = unit(pid)
@@ -63,5 +63,5 @@ def described(pid: int) -> str:
 
 
 def works_in(pid: int, folder: Path) -> bool:
-    """Say whether a process works in a folder, or runs a program from there."""
+    """Return whether the working directory or the program of a process is in a folder."""
     return any(Path(_target(f"/proc/{pid}/{name}")).is_relative_to(folder) for name in ("cwd", "exe"))

@@ -1,7 +1,7 @@
-"""The door to whoever supervises us: a socket that listens already, and a word now and then that we live.
+"""The door to our supervisor: a listening socket from it, and watchdog messages to it.
 
-It speaks the protocols of systemd, sd_listen_fds(3) and sd_notify(3), which others speak too. What is said to us by
-the environment is taken out of it: nothing that we start is meant.
+It speaks the protocols of systemd, sd_listen_fds(3) and sd_notify(3), which others speak too. Their environment
+variables are removed, since they are not meant for our children.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from dataclasses import dataclass, field
 from corpushooks.core.errors import UsageError
 from corpushooks.core.hints import Hint, command
 
-FIRST = 3  # descriptor of the first socket that is handed over
-PATIENCE = 5.0  # seconds for a word of ours to be taken
+FIRST = 3  # descriptor of the first socket that is passed
+PATIENCE = 5.0  # seconds to send a message
 HINT = Hint("write it as `", command("setup"), "` does: one ListenStream= with an absolute path")
 
 
 @dataclass
 class Supervisor:
-    """Who started us and wants to hear of us; by default nobody. `every` is in seconds: a sign of life is due."""
+    """The supervisor that started us; by default none. `every` is the interval of watchdog messages, in seconds."""
 
     address: str = ""
     every: float = math.inf
@@ -33,34 +33,34 @@ class Supervisor:
 
     @property
     def watches(self) -> bool:
-        """Say whether we are ended where we give no sign of life."""
+        """Return whether the supervisor kills us without watchdog messages."""
         return self.every < math.inf
 
     def listener(self) -> socket.socket | None:
-        """Return the socket that listens for us, or None where there is none; raise UsageError for any other."""
+        """Return the listening socket that was passed, or None; raise UsageError if it is not one we can use."""
         if not self.sockets:
             return None
         if self.sockets != 1:
-            raise UsageError(f"{self.sockets} sockets were handed over, we take one", HINT)
+            raise UsageError(f"expected one socket from the supervisor, got {self.sockets}", HINT)
         os.set_inheritable(FIRST, False)
         if not stat.S_ISSOCK(os.fstat(FIRST).st_mode):
-            raise UsageError("what was handed over is no socket", HINT)
+            raise UsageError("the descriptor from the supervisor is not a socket", HINT)
         given = socket.socket(fileno=FIRST)
         if given.family != socket.AF_UNIX or given.type != socket.SOCK_STREAM:
-            raise UsageError("the socket that was handed over is no unix stream socket", HINT)
+            raise UsageError("the socket from the supervisor is not a unix stream socket", HINT)
         if not given.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            raise UsageError("the socket that was handed over does not listen", HINT)
+            raise UsageError("the socket from the supervisor is not listening", HINT)
         return given
 
     def say(self, word: str) -> None:
-        """Say something, as READY=1; that nobody hears it is no fault of ours."""
+        """Send a message, such as READY=1; errors are ignored."""
         if self.address:
             with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:
                 link.settimeout(PATIENCE)
                 link.sendto(word.encode(), self.address)
 
     def alive(self) -> None:
-        """Give a sign of life where one is due."""
+        """Send a watchdog message if one is due."""
         now = time.monotonic()
         if self.watches and now - self._said >= self.every:
             self._said = now
@@ -68,7 +68,7 @@ class Supervisor:
 
 
 def supervisor() -> Supervisor:
-    """Return who supervises this process, and take what it said out of our environment."""
+    """Return the supervisor of this process, and remove its variables from our environment."""
     said = {name: os.environ.pop(name, "") for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")}
     given = {name: os.environ.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")}
     us = str(os.getpid())
@@ -77,6 +77,6 @@ def supervisor() -> Supervisor:
     address = said["NOTIFY_SOCKET"]
     return Supervisor(
         address="\0" + address[1:] if address.startswith("@") else address,
-        every=int(said["WATCHDOG_USEC"]) / 3e6 if watched else math.inf,  # three times in the time that we have
+        every=int(said["WATCHDOG_USEC"]) / 3e6 if watched else math.inf,  # three times per timeout
         sockets=int(given["LISTEN_FDS"]) if handed else 0,
     )

@@ -1,8 +1,7 @@
-"""The door to the terminal of whoever calls: relays between it and a command that runs elsewhere.
+"""The door to the caller's terminal: relays between it and a command that runs elsewhere.
 
-A command gets ends of pipes, or of a terminal made for it; never a descriptor that is the caller's. So it can neither
-read what else is typed there nor type anything itself. Each direction has one thread and one buffer: who does not read
-makes the other wait.
+A command gets pipes, or a terminal made for it, and never a descriptor of the caller's. So it can neither read what
+else is typed there nor inject input. Each direction has one thread and one buffer, so a slow reader blocks the writer.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ FORWARDED = (signal.SIGINT, signal.SIGQUIT)  # a command without a terminal gets
 
 
 class Left(BaseException):
-    """Whoever called is to leave, by a signal."""
+    """We must exit because of a signal."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -34,17 +33,17 @@ class Left(BaseException):
 
 @dataclass
 class Relay:
-    """What is between our standard streams and a command."""
+    """A relay between our standard streams and a command."""
 
     terminal: bool
-    given: list[int]  # the ends that the command gets, for its standard streams
+    given: list[int]  # the command's standard streams
     feed: int  # where our input goes
-    heard: list[tuple[int, int]]  # what is read, and the standard stream that it is written to
+    heard: list[tuple[int, int]]  # what is read, and the standard stream it is written to
     _over: list[int] = field(default_factory=lambda: list(os.pipe()))
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def start(self, leave: Callable[[], None]) -> None:
-        """Begin: the command has its ends. `leave` is called, from another thread, where nobody is there any more."""
+        """Start, once the command has its ends. `leave` is called from another thread when the caller is gone."""
         for each in {*self.given}:
             os.close(each)
         self._threads = [threading.Thread(target=self._pump, args=pair, daemon=True) for pair in self.heard]
@@ -53,7 +52,7 @@ class Relay:
             thread.start()
 
     def finish(self) -> None:
-        """Await that all is written which the command, which has ended, has said."""
+        """Wait until all output of the command, which has ended, is written."""
         os.close(self._over[1])
         for thread in self._threads:
             thread.join()
@@ -62,19 +61,19 @@ class Relay:
         poll = select.poll()
         for each in (source, self._over[0]):
             poll.register(each, select.POLLIN)
-        while source in {fd for fd, _ in poll.poll()}:  # to the last byte, also when it is over
+        while source in {fd for fd, _ in poll.poll()}:  # to the last byte, also after the end of the command
             try:
                 data = os.read(source, CHUNK)
                 _write(target, data)
-            except OSError:  # its terminal is gone, or nobody reads us
+            except OSError:  # its terminal is gone, or our output is closed
                 data = b""
             if not data:
                 break
-        if source != self.feed:  # with its pipe closed a command learns that when it writes
+        if source != self.feed:  # a command notices its closed pipe when it writes
             os.close(source)
 
     def _feed(self, leave: Callable[[], None]) -> None:
-        with contextlib.suppress(OSError):  # the command takes no more, or our terminal is gone
+        with contextlib.suppress(OSError):  # the command reads no more, or our terminal is gone
             while data := _read(0):
                 _write(self.feed, data)
         if self.terminal:
@@ -84,7 +83,7 @@ class Relay:
 
 
 def _listen(leave: Callable[[], None]) -> None:
-    """Leave when nobody reads what we write, to whichever stream."""
+    """Call `leave` when both output streams are closed."""
     poll, left = select.poll(), {1, 2}
     for each in left:
         poll.register(each, 0)
@@ -99,7 +98,7 @@ def _read(source: int) -> bytes:
     while True:
         try:
             return os.read(source, CHUNK)
-        except BlockingIOError:  # somebody else who has this stream made it so
+        except BlockingIOError:  # another process that shares this stream made it non-blocking
             select.select([source], [], [])
 
 
@@ -113,17 +112,17 @@ def _write(target: int, data: bytes) -> None:
 
 
 def is_terminal() -> bool:
-    """Say whether whoever calls sits at a terminal: what is read and what is written there."""
+    """Return whether stdin and stdout are a terminal."""
     return os.isatty(0) and os.isatty(1)
 
 
 def relay() -> Relay:
-    """Make what goes between our standard streams and a command."""
+    """Return a relay between our standard streams and a command."""
     return _terminal() if is_terminal() else _pipes()
 
 
 def _terminal() -> Relay:
-    """Make a terminal like ours."""
+    """Return a relay with a terminal that has the settings of ours."""
     master, slave = os.openpty()
     termios.tcsetattr(slave, termios.TCSANOW, termios.tcgetattr(0))
     _fit(master)
@@ -139,16 +138,16 @@ def _pipes() -> Relay:
 
 
 def _fit(master: int) -> None:
-    """Make a terminal as large as ours."""
+    """Give a terminal the size of ours."""
     size = fcntl.ioctl(0, termios.TIOCGWINSZ, struct.pack("HHHH", 0, 0, 0, 0))
     fcntl.ioctl(master, termios.TIOCSWINSZ, size)
 
 
 @contextlib.contextmanager
 def attached(made: Relay, send: Callable[[int], None]) -> Iterator[None]:
-    """Hand over our terminal: each key and each size goes to the command, or else the signals that `send` passes on.
+    """Attach our terminal: keys and window sizes go to the command; without a terminal, `send` forwards signals.
 
-    A signal that asks us to end raises Left.
+    A signal that terminates us raises Left.
     """
 
     def leave(number: int, _: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""The door to the units of systemd: how they are, what they wrote, and how they are started anew."""
+"""The door to systemd units: their state, their journal, and restarts."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from corpushooks.system.process import run
 RUNS = Path("/run/systemd/system")  # where systemd runs. Source: sd_booted(3)
 ASKED = ("Id", "LoadState", "FragmentPath", "User", "ActiveState", "SubState", "Result", "NRestarts")
 FIELDS = "MESSAGE,_SYSTEMD_UNIT,UNIT"
-PATIENCE = 30.0  # seconds for an answer of systemd
+PATIENCE = 30.0  # seconds to wait for an answer of systemd
 DONE = ("active", "inactive")
 
 
 @dataclass(frozen=True)
 class Unit:
-    """How a unit is, as systemd says."""
+    """The state of a unit."""
 
     name: str
     loaded: str
@@ -32,18 +32,18 @@ class Unit:
 
     @property
     def state(self) -> str:
-        """Return how it is, as people read it."""
+        """Return its state, for people."""
         why = f": {self.result}" if self.result not in ("", "success") else ""
         return f"{self.active} ({self.sub}{why})" if self.sub and self.sub != self.active else f"{self.active}{why}"
 
 
 def supervised() -> bool:
-    """Say whether systemd runs here."""
+    """Return whether systemd runs here."""
     return RUNS.is_dir()
 
 
 def look(name: str) -> Unit:
-    """Return how a unit is; raise ProcessError."""
+    """Return the state of a unit; raise ProcessError."""
     said = run(["systemctl", "show", f"--property={','.join(ASKED)}", "--", name], timeout=PATIENCE).text
     told = dict(line.partition("=")[::2] for line in said.splitlines())
     loaded, file, user, active, sub, result, restarts = (told.get(key, "") for key in ASKED[1:])
@@ -52,7 +52,7 @@ def look(name: str) -> Unit:
 
 
 def restarting(name: str) -> list[str]:
-    """Return the words that restart a unit, and end when systemd has done so."""
+    """Return the command that restarts a unit and waits for that."""
     return ["systemctl", "restart", "--", name]
 
 
@@ -63,7 +63,7 @@ def last_lines(name: str, count: int) -> list[str]:
 
 
 def journal(names: Sequence[str], lines: int, *, follow: bool, since: int = 0) -> list[str]:
-    """Return the words that print the journal of units as JSON, the newest lines or all after a time in µs."""
+    """Return the command that prints the journal of units as JSON: the newest lines, or all after a time in µs."""
     some = [f"--since=@{(since + 1) / 1e6:.6f}"] if since else [f"--lines={lines}"]
     ends = ["--follow", *(["--no-tail"] if since else [])] if follow else []
     shape = ["--quiet", "--no-pager", "--output=json", "--all", f"--output-fields={FIELDS}"]
@@ -80,7 +80,7 @@ class Entry:
 
 
 def entry(line: str, names: Sequence[str]) -> Entry | None:
-    """Read a line of JSON of the journal of some units; None where it is none."""
+    """Parse a JSON line of the journal of some units; None if it is not one."""
     try:
         found = json.loads(line)
         at, said = int(found["__REALTIME_TIMESTAMP"]), (found.get("_SYSTEMD_UNIT"), found.get("UNIT"))
@@ -90,7 +90,7 @@ def entry(line: str, names: Sequence[str]) -> Entry | None:
 
 
 def _message(value: Any) -> str:
-    """Return a message: text, bytes as numbers where it is no UTF-8, or a list of them where the field came twice."""
+    """Return a message: text, a list of byte values if it is not UTF-8, or a list of these if the field is repeated."""
     if isinstance(value, list) and value and all(isinstance(each, int) and 0 <= each < 256 for each in value):
         return bytes(value).decode("utf-8", "backslashreplace")
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""The door to the kernel's news of files that change, by watchdog."""
+"""The door to file change events of the kernel, by watchdog."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from watchdog.observers import Observer
 
 from corpushooks.core.errors import WatchError
 
-QUIET = 0.3  # seconds without a change after which what changed is told
-LONGEST = 3.0  # seconds that it is told after at the latest
+QUIET = 0.3  # seconds without a change after which changes are reported
+LONGEST = 3.0  # seconds after which they are reported at the latest
 EVENTS: Sequence[type[FileSystemEvent]] = (
     DirDeletedEvent, DirMovedEvent, FileClosedEvent, FileCreatedEvent, FileDeletedEvent, FileModifiedEvent,
     FileMovedEvent,
@@ -33,10 +33,10 @@ EVENTS: Sequence[type[FileSystemEvent]] = (
 
 
 class Watch(FileSystemEventHandler):
-    """What changes in some folders, and below them, from when it is entered until it is left."""
+    """A recursive watch of some folders, as a context manager."""
 
     def __init__(self, folders: Sequence[Path], wanted: Callable[[Path], bool]) -> None:
-        """Watch `folders`; what is not `wanted` is not told, and delays nothing."""
+        """Watch `folders`; paths that are not `wanted` are ignored."""
         self._wanted = wanted
         self._changed: set[Path] = set()
         self._first = self._last = 0.0
@@ -51,29 +51,29 @@ class Watch(FileSystemEventHandler):
         return self
 
     def start(self) -> None:
-        """Begin; raise WatchError where the kernel cannot watch that much."""
+        """Start; raise WatchError if the kernel cannot watch that much."""
         try:
             self._observer.start()
         except OSError as exc:
             self._observer.unschedule_all()  # some of the folders are watched
             hint = "sysctl fs.inotify.max_user_watches=524288" if exc.errno in (errno.ENOSPC, errno.EMFILE) else ""
-            raise WatchError(f"files cannot be watched: {os.strerror(exc.errno or 0)}", hint) from exc
+            raise WatchError(f"cannot watch files: {os.strerror(exc.errno or 0)}", hint) from exc
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """End it."""
+        """Stop watching."""
         self._observer.stop()
         self._observer.join()
 
     @property
     def lost(self) -> bool:
-        """Whether a folder is no longer what was there when this began: the kernel tells nothing of another one."""
+        """Whether a folder was replaced since the start: the kernel does not report changes in the new one."""
         return any(_identity(folder) != before for folder, before in self._folders.items())
 
     def on_any_event(self, event: FileSystemEvent) -> None:
-        """Note what the kernel tells, in a thread of watchdog."""
+        """Note an event of the kernel, in a thread of watchdog."""
         names = [os.fsdecode(name) for name in (event.src_path, event.dest_path) if name]
         found = {path for path in map(Path, names) if self._wanted(path)}
         if not found:
@@ -85,7 +85,7 @@ class Watch(FileSystemEventHandler):
             self._news.notify_all()
 
     def changed(self, patience: float) -> frozenset[Path]:
-        """Return what changed, once nothing more does; nothing where nothing did for `patience` seconds."""
+        """Return the changed paths, once changes pause; nothing if there were none for `patience` seconds."""
         with self._news:
             self._news.wait_for(lambda: self._changed, patience)
             while self._changed and (left := self._left()) > 0:

@@ -1,21 +1,21 @@
-"""The door to trees of files: make one equal to another by what differs, following no link below its root.
+"""The door to trees of files: make one equal to another by their differences, without following links.
 
-    scan        what is in a tree                            Scan, scan
-    snapshot    keep it, sharing what did not change         cost, snapshot, is_whole, place_in, rename
-    restore     make it again what it was                    check_place, restore
-    sync        bring a checkout into it                     sync
-    differences in what it is not what a snapshot has     differences
-    fingerprint what is in it, with digests, for another's copy  Fingerprint, take, settle, compare, is_below
-    drift       what of a checkout is no longer so in it     drift, content_at, kind_at
-    permissions give it its owner and modes                  fix
-    acl         access lists                                 Access, grant
-    exchange    two of them change places                exchange
-    removal     take it away, or aside                       remove, set_aside
+    scan        list the content of a tree                   Scan, scan
+    snapshot    copy a tree, sharing unchanged files         cost, snapshot, is_whole, place_in, rename
+    restore     restore a snapshot                           check_place, restore
+    sync        sync a checkout to a tree                    sync
+    differences compare a tree with a snapshot               differences
+    fingerprint content and digests, to check a copy         Fingerprint, take, settle, compare, is_below
+    drift       compare a tree with its checkout             drift, content_at, kind_at
+    permissions set owner and modes                          fix
+    acl         access control lists                         Access, grant
+    exchange    swap two trees atomically                    exchange
+    removal     remove a tree, or move it aside              remove, set_aside
     flags       immutable and append-only                    loosen, loosen_all
-    mounts      tell them, and leave them                    refuse_mounts
+    mounts      detect mounts, and leave them alone          refuse_mounts
 
-and below these: entries (make one), descriptors (open without following links), report and manifest (values: what was
-done, and what a tree looked like).
+and below these: entries (make one), descriptors (open without following links), report and manifest (values: the result
+of work, and the state of a tree).
 """
 
 from corpushooks.tree.acl import GROUP as ACL_GROUP

@@ -1,6 +1,6 @@
-"""Open folders and files of a tree without following a link, and say what they are.
+"""Open and examine folders and files of a tree without following links.
 
-Whoever owns a live tree may change it while we walk: swap a folder for a link, plant a hard link, replace a file.
+The owner of a live tree can change it while we walk: swap a folder for a link, plant a hard link, replace a file.
 So each folder is opened by name in its parent's descriptor, never through a path, and a file by name in its folder's.
 """
 
@@ -22,20 +22,20 @@ from corpushooks.system.patience import TICK, Check, endless
 from corpushooks.tree.manifest import Entry, entry_of
 from corpushooks.tree.mounts import MountedError, is_mounted, mount_of
 
-TEMP = ".corpushooks.tmp"  # what is being written; one name will do, since one deployment works in a tree
-DEPTH = 100  # levels of folders; each holds a descriptor
+TEMP = ".corpushooks.tmp"  # the file being written; one name suffices, since one deployment works in a tree
+DEPTH = 100  # levels of folders; each needs a descriptor
 TRIES = 4
-LEASE = 60.0  # seconds; the kernel gives whoever holds one 45 (lease-break-time)
+LEASE = 60.0  # seconds; the kernel breaks a lease after 45 (lease-break-time)
 RACES = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EEXIST, errno.ENOTEMPTY, errno.EISDIR, errno.ESTALE)
 
 MaybeOpen = TypeVar("MaybeOpen", int, "int | None")
 
 
 class Folders:
-    """The open folders on the way to one folder of the tree `root`; no mount is entered, no link of others followed."""
+    """The open folders from the root of a tree to one folder; enters no mount and follows no foreign link."""
 
     def __init__(self, root: Path, unlock: bool = False) -> None:
-        """Open `root`; with `unlock` an ordinary user gives himself the right to open folders of his own."""
+        """Open `root`; with `unlock` an ordinary user adds the missing rights to open his own folders."""
         self._unlock = unlock
         self._names: list[str] = []
         self._fds = [safe_files.open_folder(root)]
@@ -49,7 +49,7 @@ class Folders:
             os.close(self._fds.pop())
 
     def fd(self, folder: str) -> int:
-        """Return the descriptor of a folder, good until another one is asked for; raise OSError, also MountedError."""
+        """Return the descriptor of a folder, valid until the next call; raise OSError, also MountedError."""
         names = folder.split("/") if folder else []
         same = 0
         while same < min(len(names), len(self._names)) and names[same] == self._names[same]:
@@ -62,7 +62,7 @@ class Folders:
         return self._fds[-1]
 
     def _enter(self, name: str) -> None:
-        """Open a folder of the innermost one, if it is of the same mount."""
+        """Open a folder of the innermost one, if it is on the same mount."""
         path = "/".join([*self._names, name])
         try:
             inner = open_folder(self._fds[-1], name, self._unlock)
@@ -76,12 +76,12 @@ class Folders:
 
 
 def open_folder(fd: int, name: str, unlock: bool) -> int:
-    """Open a folder of an open folder; with `unlock` an ordinary user gives himself the right to. Raise OSError."""
+    """Open a folder of an open folder; with `unlock` an ordinary user adds the missing rights. Raise OSError."""
     flags = os.O_DIRECTORY | os.O_NOFOLLOW
     try:
         return os.open(name, os.O_RDONLY | flags, dir_fd=fd)
     except OSError as exc:
-        if exc.errno not in RACES and is_mounted(fd, name):  # and nobody answers for it, or not to us
+        if exc.errno not in RACES and is_mounted(fd, name):  # and its server does not answer, or refuses us
             raise MountedError(name) from exc
         if not unlock or not isinstance(exc, PermissionError):
             raise
@@ -91,7 +91,7 @@ def open_folder(fd: int, name: str, unlock: bool) -> int:
 
 
 def unlock(fd: int) -> None:
-    """Let an ordinary user write in an open folder of his."""
+    """As an ordinary user, add the missing rights to write in an open folder."""
     if os.geteuid():
         mode = stat.S_IMODE(os.fstat(fd).st_mode)
         if mode & 0o700 != 0o700:
@@ -102,7 +102,7 @@ def unlock(fd: int) -> None:
 
 
 def open_file(fd: int, name: str, check: Check = endless) -> int:
-    """Open a regular file for reading; raise SwappedError where it is none (any more)."""
+    """Open a regular file for reading; raise SwappedError if it is not one (any more)."""
     try:
         opened = _open_though_leased(fd, name, check)
     except OSError as exc:
@@ -116,20 +116,20 @@ def open_file(fd: int, name: str, check: Check = endless) -> int:
 
 
 def _open_though_leased(fd: int, name: str, check: Check) -> int:
-    """Open what may be a file that somebody holds a lease on, which the kernel ends within a minute; raise OSError."""
+    """Open a file that can have a lease, which the kernel breaks within a minute; raise OSError."""
     end = time.monotonic() + LEASE
     while True:
         try:
             return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, dir_fd=fd)
         except BlockingIOError:
             check()
-            if time.monotonic() > end:  # it is leased anew, again and again
+            if time.monotonic() > end:  # the lease is taken again and again
                 raise SwappedError(errno.ESTALE, os.strerror(errno.ESTALE)) from None
             time.sleep(TICK)
 
 
 def open_live(fd: int, name: str, check: Check = endless) -> int | None:
-    """Open a regular file that may be there; None where it is none, or cannot be read."""
+    """Open a regular file; None if it does not exist, is not one, or cannot be read."""
     try:
         return open_file(fd, name, check)
     except (SwappedError, PermissionError):
@@ -137,7 +137,7 @@ def open_live(fd: int, name: str, check: Check = endless) -> int | None:
 
 
 def look(fd: int, name: str) -> Entry | None:
-    """Return what an entry of an open folder is now; None where it is gone."""
+    """Return the current state of an entry of an open folder; None if it is gone."""
     try:
         now_ns = time.time_ns()
         st = os.stat(name, dir_fd=fd, follow_symlinks=False)
@@ -147,7 +147,7 @@ def look(fd: int, name: str) -> Entry | None:
 
 
 def stats(fd: int) -> dict[str, os.stat_result | None]:
-    """Return what lies in an open folder, by name; None for a mount for which nobody answers."""
+    """Return name -> status of an open folder's entries; None for a mount whose server does not answer."""
     found: dict[str, os.stat_result | None] = {}
     with os.scandir(fd) as items:
         for item in items:
@@ -163,7 +163,7 @@ def stats(fd: int) -> dict[str, os.stat_result | None]:
 
 
 def stamp_of(st: os.stat_result) -> tuple[int, ...]:
-    """Return what `Entry.stamp` is, of what is there now."""
+    """Return the `Entry.stamp` of a status."""
     return st.st_size, st.st_mtime_ns, st.st_ino, st.st_ctime_ns
 
 
@@ -177,16 +177,16 @@ def closing(fd: MaybeOpen) -> Iterator[MaybeOpen]:
             os.close(fd)
 
 
-# -- what goes wrong meanwhile ---------------------------------------------------------------------------------
+# -- errors ----------------------------------------------------------------------------------------------------
 
 
 class SwappedError(OSError):
-    """Where a regular file was, something else is."""
+    """A regular file was replaced by something else."""
 
 
 @contextlib.contextmanager
 def at(path: str) -> Iterator[None]:
-    """Let an OSError name this path of the tree."""
+    """Set the path of an OSError to this path of the tree."""
     try:
         yield
     except OSError as exc:
@@ -196,7 +196,7 @@ def at(path: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def told(doing: str, root: Path) -> Iterator[None]:
-    """Turn an OSError into a TreeError of one line, which keeps it as its cause."""
+    """Turn an OSError into a TreeError of one line, with it as the cause."""
     try:
         yield
     except OSError as exc:
@@ -205,7 +205,7 @@ def told(doing: str, root: Path) -> Iterator[None]:
 
 
 def insist(act: Callable[[], None]) -> None:
-    """Do what can be done again, again, while somebody moves things under our hands; raise OSError."""
+    """Repeat an act while others change the tree during it; raise OSError."""
     for _ in range(TRIES - 1):
         try:
             return act()

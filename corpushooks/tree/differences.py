@@ -1,4 +1,4 @@
-"""Say in what a tree is not what a snapshot has: read, never written."""
+"""Compare a tree with a snapshot. Reads only."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from corpushooks.tree.scan import scan
 def differences(saved: Path, target: Path, check: Check = endless) -> list[str]:
     """Return the paths in which `target` differs from the snapshot `saved`, in order.
 
-    What has the stamps of the snapshot is not read. Sockets, the times of folders and extended attributes do not count;
-    nor does a folder where something in it does. Raise TreeError, or what `check` raises.
+    Files with the stamps of the snapshot are not read. Sockets, the times of folders and extended attributes do not
+    count; nor does a folder in which something differs. Raise TreeError, or what `check` raises.
     """
     with told("comparison of", target):
         try:
             manifest = read_manifest(manifest_path(saved).read_bytes())
         except (FileNotFoundError, ValueError) as exc:
-            raise TreeError(f"comparison of {shown(str(target))}: the archive {saved} is not whole") from exc
+            raise TreeError(f"comparison of {shown(str(target))}: the archive {saved} is incomplete") from exc
         found = scan(target, check)
         with Folders(saved) as archive, Folders(target) as live:
             wrong = set(_differing(manifest, found, archive, live, check))
@@ -47,7 +47,7 @@ def _differing(before: Manifest, now: Manifest, archive: Folders, live: Folders,
 
 
 def _is_in(path: str, left: frozenset[str]) -> bool:
-    """Say whether a path could not be kept, or lies in a folder that could not."""
+    """Return whether a path, or a folder above it, could not be kept."""
     return bool(left) and any(path == each or path.startswith(f"{each}/") for each in left)
 
 
@@ -60,7 +60,7 @@ def _same(was: Entry, now: Entry) -> bool:
 
 
 def _same_file(path: str, was: Entry, now: Entry, archive: Folders, live: Folders, check: Check) -> bool:
-    """Say whether a file that looks the same has the same content."""
+    """Return whether a file that looks unchanged has the same content."""
     if was.kind != "file" or (now.settled and now.stamp == was.stamp):
         return True
     folder, _, name = path.rpartition("/")

@@ -1,4 +1,4 @@
-"""See what of a checkout is no longer so in the live tree: read, never written."""
+"""Find files of a checkout that were changed in the live tree. Reads only."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from corpushooks.tree.mounts import MountedError, is_mounted, mount_of
 from corpushooks.tree.scan import scan
 from corpushooks.tree.sync import Stamps, stamps
 
-Drift = dict[str, tuple[int, ...]]  # path -> size and time; none where there is nothing of its kind
+Drift = dict[str, tuple[int, ...]]  # path -> size and time; empty if it is missing
 
 
 def drift(stage: Path, target: Path, cache: Path, check: Check = endless) -> Drift:
-    """Return the files and links of the checkout `stage` that `target` has not, or not like that, in order.
+    """Return the files and links of the checkout `stage` that are missing or different in `target`, in order.
 
-    What `cache` (that of sync) knows as equal and has not moved since is not read. Raise TreeError, or what `check`
+    Files that are equal by `cache` (the one of sync) and unchanged since are not read. Raise TreeError, or what `check`
     raises.
     """
     found, known = scan(stage, check), stamps(cache)
@@ -33,7 +33,7 @@ def drift(stage: Path, target: Path, cache: Path, check: Check = endless) -> Dri
 
 
 def kind_at(root: Path, path: str) -> str:
-    """Return of what kind an entry of a tree is that others may change; nothing where there is none."""
+    """Return the kind of an entry of a tree that others can change; nothing if it does not exist."""
     folder, _, name = path.rpartition("/")
     try:
         with Folders(root) as live:
@@ -44,9 +44,9 @@ def kind_at(root: Path, path: str) -> str:
 
 
 def content_at(root: Path, path: str, limit: int) -> bytes | None:
-    """Return the content of a file, or the target of a link, of a tree that others may change; no link is followed.
+    """Return the content of a file, or the target of a link, of a tree that others can change; no link is followed.
 
-    None where there is neither, or more than `limit` bytes.
+    None if it is neither, or has more than `limit` bytes.
     """
     folder, _, name = path.rpartition("/")
     try:
@@ -76,7 +76,7 @@ def _same(staged: Folders, live: Folders, folder: str, name: str, entry: Entry, 
     try:
         fd = live.fd(folder)
     except MountedError:
-        return True  # what lies there is not ours
+        return True  # files on a mount are not ours
     except OSError:
         return False
     try:

@@ -1,7 +1,7 @@
-"""Make single entries of an open folder: folders, files and their contents, links, devices, and all they bear.
+"""Make single entries of an open folder: folders, files and their contents, links, devices, and their attributes.
 
-What is changed is changed through a descriptor, after a look at what it is; new content goes into a new file that
-is renamed into place.
+Changes are made through a descriptor whose type was checked; new content goes into a new file that is renamed into
+place.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from corpushooks.tree.removal import remove_at
 from corpushooks.tree.report import Tally
 
 CHUNK = 1 << 18
-SMALL = 1 << 16  # up to here reading and writing is as fast as a copy within the kernel
-LARGE = 1 << 26  # bytes that the kernel copies at once: nothing ends it meanwhile
+SMALL = 1 << 16  # up to this size reading and writing is as fast as a copy in the kernel
+LARGE = 1 << 26  # bytes of one copy in the kernel, which cannot be cancelled
 NO_XATTRS = (errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.EINVAL)
-LABELS = ("security.selinux", "security.SMACK64", "security.ima", "security.evm")  # the system gives and keeps them
+LABELS = ("security.selinux", "security.SMACK64", "security.ima", "security.evm")  # managed by the system
 NO_KERNEL_COPY = (
     errno.EXDEV,
     errno.EINVAL,
@@ -41,21 +41,21 @@ NO_KERNEL_COPY = (
 
 
 def makeable(entry: Entry) -> bool:
-    """Say whether `make_node` can make it."""
+    """Return whether `make_node` can create it."""
     return entry.kind in ("link", "fifo") or (entry.kind in ("char", "block") and os.geteuid() == 0)
 
 
 def make_root(path: Path, above: int | None = None) -> bool:
-    """Make the folder of a whole tree, if there is none; return whether it was made.
+    """Create the root folder of a tree if it is missing; return whether it was created.
 
-    `above` is the mode of missing folders above it, where these are made, too.
+    `above` is the mode of missing folders above it, which are created, too.
     """
     with safe_files.spot(path, make=above) as at:
         return make_folder(at.fd, at.name, 0o700)
 
 
 def make_folder(fd: int, name: str, mode: int, check: Check = endless) -> bool:
-    """Make a folder in the place of a file or link, if there is none; return whether it was made."""
+    """Create a folder, possibly in the place of a file or link; return whether it was created."""
     try:
         freed(fd, "", lambda: os.mkdir(name, mode, dir_fd=fd))
     except FileExistsError:
@@ -67,7 +67,7 @@ def make_folder(fd: int, name: str, mode: int, check: Check = endless) -> bool:
 
 
 def make_node(fd: int, name: str, entry: Entry, tally: Tally, path: str) -> None:
-    """Make a link, FIFO or device with its owner, mode and mtime; raise OSError."""
+    """Create a link, FIFO or device with its owner, mode and mtime; raise OSError."""
     freed(fd, "", lambda: _make_bare(fd, name, entry))
     with closing(os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=fd)) as handle:
         st = os.fstat(handle)
@@ -87,7 +87,7 @@ def _make_bare(fd: int, name: str, entry: Entry) -> None:
 
 
 def hard_link(source: int, name: str, fd: int, as_name: str) -> None:
-    """Make a hard link in the place of whatever has its name."""
+    """Make a hard link, replacing any entry of that name."""
     try:
         os.link(name, as_name, src_dir_fd=source, dst_dir_fd=fd, follow_symlinks=False)
     except FileExistsError:
@@ -96,7 +96,7 @@ def hard_link(source: int, name: str, fd: int, as_name: str) -> None:
 
 
 def clear_temp(fd: int, check: Check = endless) -> None:
-    """Remove what is where TEMP is to be made; raise TreeError where that is a mount: nothing can be written then."""
+    """Remove any entry named TEMP; raise TreeError if that is a mount, since nothing can be written then."""
     try:
         remove_at(fd, TEMP, check)
     except MountedError as exc:
@@ -105,9 +105,9 @@ def clear_temp(fd: int, check: Check = endless) -> None:
 
 
 def take_place(fd: int, name: str, check: Check = endless) -> None:
-    """Rename TEMP to `name`, in the place of whatever is there; raise OSError, MountedError where that is a mount."""
+    """Rename TEMP to `name`, replacing any entry; raise OSError, MountedError if that is a mount."""
 
-    def rename() -> None:  # TEMP has flags where it is a link to a file that has
+    def rename() -> None:  # TEMP has flags if it is a hard link to a file that has
         freed(fd, TEMP, lambda: os.rename(TEMP, name, src_dir_fd=fd, dst_dir_fd=fd))
 
     try:
@@ -125,7 +125,7 @@ def take_place(fd: int, name: str, check: Check = endless) -> None:
 def replacing(
     fd: int, name: str, then: Callable[[int], object] = lambda copy: None, check: Check = endless
 ) -> Iterator[int]:
-    """Give a new file to write, which takes the place of `name` when all went well; `then` is done with it there."""
+    """Yield a new file that replaces `name` on success; then call `then` with it."""
     clear_temp(fd, check)
     making = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     copy = freed(fd, "", lambda: os.open(TEMP, making, 0o600, dir_fd=fd))
@@ -144,7 +144,7 @@ def replacing(
 
 
 def same_content(one: int, other: int, check: Check = endless) -> bool:
-    """Say whether two open files have the same contents; where both have a hole nothing is read."""
+    """Return whether two open files have the same contents; common holes are not read."""
     size = os.fstat(one).st_size
     if size != os.fstat(other).st_size:
         return False
@@ -158,19 +158,19 @@ def same_content(one: int, other: int, check: Check = endless) -> bool:
 
 
 def _data_from(fd: int, at: int, size: int) -> int:
-    """Return where the next data of an open file begin, at most `size`."""
+    """Return where the next data of an open file begins, at most `size`."""
     try:
         return min(os.lseek(fd, at, os.SEEK_DATA), size)
     except OSError as exc:
         if exc.errno == errno.ENXIO:  # nothing but a hole up to the end
             return size
-        if exc.errno != errno.EINVAL:  # a filesystem that knows no holes
+        if exc.errno != errno.EINVAL:  # a filesystem without holes
             raise
         return at
 
 
 def fill(source: int, copy: int, size: int, check: Check = endless) -> int:
-    """Copy up to `size` bytes of an open file, holes staying holes; return how many there were."""
+    """Copy up to `size` bytes of an open file, preserving holes; return their number."""
     st = os.fstat(source)
     size = min(size, st.st_size)
     if st.st_blocks * 512 >= size:
@@ -184,17 +184,17 @@ def fill(source: int, copy: int, size: int, check: Check = endless) -> int:
 
 
 def _data_to(fd: int, start: int, size: int) -> int:
-    """Return where the data that begin at `start` end, at most `size`."""
+    """Return where the data at `start` ends, at most `size`."""
     try:
         return max(start + 1, min(os.lseek(fd, start, os.SEEK_HOLE), size))
     except OSError as exc:
-        if exc.errno not in (errno.ENXIO, errno.EINVAL):  # cut off meanwhile; a filesystem that knows no holes
+        if exc.errno not in (errno.ENXIO, errno.EINVAL):  # truncated meanwhile; a filesystem without holes
             raise
         return size
 
 
 def _copy_bytes(check: Check, source: int, copy: int, at: int, end: int) -> int:
-    """Copy the bytes from `at` to `end`; return where they ended."""
+    """Copy the bytes from `at` to `end`; return where the copy ended."""
     in_kernel = end - at > SMALL
     while at < end:
         check()
@@ -218,11 +218,11 @@ def _copy_bytes(check: Check, source: int, copy: int, at: int, end: int) -> int:
 
 
 def set_owner(way: str | int, st: os.stat_result, entry: Entry) -> bool:
-    """Set owner and mode where they differ; return whether they did. What is not its owner's is not setuid."""
+    """Set owner and mode if they differ; return whether they did. Without its owner a file is never made setuid."""
     changed, mode = False, entry.mode
     if (st.st_uid, st.st_gid) != (entry.uid, entry.gid) and os.geteuid() == 0:
         os.chown(way, entry.uid, entry.gid)
-        changed = True  # and it took setuid away
+        changed = True  # and this removed setuid
     elif entry.kind != "folder":
         mode &= ~(stat.S_ISUID * (st.st_uid != entry.uid) | stat.S_ISGID * (st.st_gid != entry.gid))
     if entry.kind != "link" and (changed or stat.S_IMODE(st.st_mode) != mode):
@@ -232,7 +232,7 @@ def set_owner(way: str | int, st: os.stat_result, entry: Entry) -> bool:
 
 
 def correct(fd: int, entry: Entry, tally: Tally, path: str) -> bool:
-    """Dress an open file or folder of a live tree, which may have flags, and give it those of `entry`."""
+    """Set owner, mode, xattrs, mtime and flags of an open file or folder of a live tree, which can have flags."""
     try:
         changed = dress(fd, entry, tally, path)
     except PermissionError:
@@ -242,16 +242,16 @@ def correct(fd: int, entry: Entry, tally: Tally, path: str) -> bool:
 
 
 def put_flags(fd: int, flags: int, tally: Tally, path: str) -> bool:
-    """Give an open file or folder exactly these flags, or warn; return whether any differed."""
+    """Set the flags of an open file or folder, or warn; return whether any differed."""
     try:
         return set_flags(fd, flags)
     except OSError as exc:
-        tally.warn(path, f"cannot be made immutable or append-only again: {exc.strerror}")
+        tally.warn(path, f"the flags immutable and append-only cannot be restored: {exc.strerror}")
         return False
 
 
 def dress(handle: int, entry: Entry, tally: Tally, path: str) -> bool:
-    """Give what is open the owner, mode, xattrs and mtime of `entry`; return whether anything of note differed."""
+    """Set owner, mode, xattrs and mtime of an open entry; return whether anything important differed."""
     st = os.fstat(handle)
     with_content = entry.kind in ("file", "folder")
     way = handle if with_content else f"/proc/self/fd/{handle}"  # O_PATH descriptors take no calls of their own
@@ -262,12 +262,12 @@ def dress(handle: int, entry: Entry, tally: Tally, path: str) -> bool:
         changed |= set_xattrs(handle, entry.xattrs, tally, path)
     if st.st_mtime_ns != entry.mtime_ns:
         os.utime(way, ns=(entry.mtime_ns, entry.mtime_ns))
-        changed |= entry.kind != "folder"  # those move with each file that we write
+        changed |= entry.kind != "folder"  # the mtime of a folder changes with each file that we write
     return changed
 
 
 def xattrs_of(fd: int) -> dict[str, str]:
-    """Return the extended attributes of an open file or folder, access lists among them, as far as we may."""
+    """Return the readable extended attributes of an open file or folder, including access lists."""
     found = {}
     try:
         for name in os.listxattr(fd):
@@ -280,7 +280,7 @@ def xattrs_of(fd: int) -> dict[str, str]:
 
 
 def set_xattrs(fd: int, wanted: dict[str, str], tally: Tally, path: str) -> bool:
-    """Give an open file exactly these extended attributes, or warn; return whether any differed."""
+    """Set the extended attributes of an open file, or warn; return whether any differed."""
     there = xattrs_of(fd)
     if there == wanted:
         return False
@@ -293,5 +293,5 @@ def set_xattrs(fd: int, wanted: dict[str, str], tally: Tally, path: str) -> bool
         except OSError as exc:
             if exc.errno not in NO_XATTRS:
                 raise
-            tally.warn(path, f"{shown(name)} cannot be kept: {exc.strerror}")
+            tally.warn(path, f"cannot keep {shown(name)}: {exc.strerror}")
     return True

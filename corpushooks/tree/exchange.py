@@ -1,4 +1,4 @@
-"""Let two entries of folders change places at one moment: whoever looks sees one of them at each place, always."""
+"""Exchange two entries of folders atomically, so that neither path is ever missing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CANNOT = (errno.EINVAL, errno.ENOSYS, errno.EXDEV, errno.EBUSY)
 
 
 def exchange(one: Path, other: Path) -> None:
-    """Let two entries change places, of folders in which only we can write; raise TreeError where they did not."""
+    """Exchange two entries of folders that only we can write; raise TreeError if that fails."""
     with (
         told("exchange of", other),
         closing(safe_files.open_folder(one.parent)) as left,
@@ -29,7 +29,7 @@ def exchange(one: Path, other: Path) -> None:
         except OSError as exc:
             if exc.errno not in CANNOT:
                 raise
-            raise TreeError(f"{shown(str(other))} is a filesystem of its own, or in one that cannot exchange") from exc
+            raise TreeError(f"{shown(str(other))} is a mount, or on a filesystem without RENAME_EXCHANGE") from exc
         os.fsync(left)
         os.fsync(right)
 

@@ -1,8 +1,8 @@
-"""What a tree has in it, with a digest of each file: taken beside a copy that another program makes, and compared with
-what comes back of that.
+"""Fingerprints of trees, with a digest of each file: taken while another program copies the tree (a backup), and
+compared with what is restored from that copy.
 
-What was known of a file the last time counts where its stamp is the same; all else is read. What changes between the
-beginning and the end, when nobody knows which of its states the copy has, is not compared.
+The last digest of a file is reused if its stamp is the same; other files are read. A file that changes during the copy
+is not compared, since its state in the copy is unknown.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from corpushooks.tree.manifest import (
 from corpushooks.tree.mounts import mount_of
 from corpushooks.tree.scan import Scan, is_planted, scan
 
-TRIES = 3  # scans, until nothing has changed just now
-Owner = Callable[[int, int], tuple[int, int]]  # uid and gid as they were -> as they are here
+TRIES = 3  # scans, until nothing changed just before one
+Owner = Callable[[int, int], tuple[int, int]]  # uid and gid in the copy -> on this host
 
 
 def same_owner(uid: int, gid: int) -> tuple[int, int]:
@@ -44,7 +44,7 @@ def same_owner(uid: int, gid: int) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """A tree, path -> SHA-256 of each file, and the paths of which it is not sure."""
+    """A tree, path -> SHA-256 of each file, and the paths that changed meanwhile."""
 
     manifest: Manifest
     digests: Mapping[str, str]
@@ -63,15 +63,15 @@ class Fingerprint:
 
     @property
     def changed_files(self) -> list[str]:
-        """What changed and is no folder, in order: a folder changes with what is in it."""
+        """The paths that changed, in order, without folders, which change with their content."""
         return sorted(path for path in self.changed if path and path not in self.manifest.folders)
 
     def unsure(self, paths: Iterable[str]) -> Fingerprint:
-        """Return the same, not sure of some more paths."""
+        """Return the same with more paths marked as changed."""
         return replace(self, changed=self.changed | set(paths))
 
     def pack(self) -> bytes:
-        """Return it as text."""
+        """Serialize it."""
         own = self.manifest
         return pack({
             "root": own.root, "folders": own.folders, "left": sorted(own.left),
@@ -80,29 +80,29 @@ class Fingerprint:
 
     @classmethod
     def unpack(cls, data: bytes) -> Fingerprint:
-        """Return what `pack` gave; raise ValueError for anything else."""
+        """Read the result of `pack`; raise ValueError for anything else."""
         value = unpack(data)
         try:
             digests = {str(path): str(digest) for path, digest in value["digests"].items()}
             return cls(read_manifest(data), digests, frozenset(map(str, value["changed"])))
         except (KeyError, TypeError, AttributeError) as exc:
-            raise ValueError(f"no fingerprint: {exc}") from exc
+            raise ValueError(f"not a fingerprint: {exc}") from exc
 
 
 NOTHING = Fingerprint(EMPTY, {})
 
 
 def is_below(path: str, paths: Collection[str]) -> bool:
-    """Say whether a path is one of some, or below one."""
+    """Return whether a path is one of these paths, or below one."""
     return bool(paths) and any(path == each or path.startswith(f"{each}/") for each in paths)
 
 
 def take(
     source: Path, earlier: Fingerprint = NOTHING, without: Collection[str] = (), check: Check = endless
 ) -> Fingerprint:
-    """Look at a tree, but not below the paths `without`; raise TreeError, or what `check` raises.
+    """Take the fingerprint of a tree without the paths `without`; raise TreeError, or what `check` raises.
 
-    What may not be kept (a mount, a file that somebody linked into it) is in `left` of its manifest.
+    Paths that must not be copied (a mount, a file that was planted as a hard link) are in `left` of its manifest.
     """
     with told("reading of", source), Folders(source) as tree:
         job = _Look(_settled(source, check), tree, earlier, without, check)
@@ -115,7 +115,7 @@ def take(
 
 
 def _settled(source: Path, check: Check) -> Scan:
-    """Scan a tree, again where something in it changed just now: an equal stamp would prove nothing."""
+    """Scan a tree; again if something changed just before, since an equal stamp would prove nothing then."""
     for _ in range(TRIES - 1):
         found = scan(source, check)
         if all(entry.settled for _, entry in found.entries):
@@ -126,7 +126,7 @@ def _settled(source: Path, check: Check) -> Scan:
 
 @dataclass
 class _Look:
-    """A look at a tree that is under way."""
+    """A fingerprint in progress."""
 
     found: Scan
     tree: Folders
@@ -142,7 +142,7 @@ class _Look:
         self.left = set(self.found.left)
 
     def folder(self, folder: str, entries: Folder) -> None:
-        """Look at what is in a folder."""
+        """Add the content of a folder."""
         try:
             fd = self.tree.fd(folder)
         except FileNotFoundError:
@@ -165,9 +165,9 @@ class _Look:
                 kept[name] = seen
 
     def _file(self, fd: int, folder: str, name: str, entry: Entry, old: Entry | None) -> Entry | None:
-        """Return the entry of a file as it is now, its digest noted; None where it may not be kept."""
+        """Return the current entry of a file and note its digest; None if it must not be copied."""
         path = join(folder, name)
-        alone = entry.links == 1 or entry.mode & stat.S_IROTH  # else it is looked at whose it is
+        alone = entry.links == 1 or entry.mode & stat.S_IROTH  # otherwise its owner matters
         if (
             old
             and alone
@@ -210,7 +210,7 @@ def _digest(fd: int, check: Check) -> str:
 
 
 def settle(taken: Fingerprint, source: Path, without: Collection[str] = (), check: Check = endless) -> Fingerprint:
-    """Return a fingerprint with what has changed since it was taken; raise TreeError, or what `check` raises."""
+    """Return a fingerprint with the changes since it was taken; raise TreeError, or what `check` raises."""
     after = scan(source, check)
     now = {path: entry for path, entry in after.entries if entry.kind != "socket"}
     was = dict(taken.manifest.entries)
@@ -231,9 +231,9 @@ def _unmoved(was: Entry | None, now: Entry | None) -> bool:
 def compare(
     saved: Fingerprint, target: Path, owner: Owner = same_owner, check: Check = endless
 ) -> list[tuple[str, str]]:
-    """Return the paths in which a tree is not what a fingerprint says, each with what differs, in order.
+    """Return the paths in which a tree differs from a fingerprint, each with the difference, in order.
 
-    Every file is read. What changed while it was copied does not count. Raise TreeError, or what `check` raises.
+    Every file is read. Files that changed during the copy do not count. Raise TreeError, or what `check` raises.
     """
     with told("comparison of", target), Folders(target) as tree:
         found = scan(target, check)
@@ -249,7 +249,7 @@ def _differing(saved: Fingerprint, found: Scan, tree: Folders, owner: Owner, che
             continue
         if before is None:
             if path.rpartition("/")[0] not in saved.changed:
-                yield path, "was not there"
+                yield path, "is new"
         elif after is None:
             yield path, "is missing"
         elif what := _unlike(saved, found, path, before, after, tree, owner):
@@ -259,17 +259,17 @@ def _differing(saved: Fingerprint, found: Scan, tree: Folders, owner: Owner, che
 def _unlike(
     saved: Fingerprint, found: Scan, path: str, was: Entry, now: Entry, tree: Folders, owner: Owner
 ) -> str:  # fmt: skip
-    """Say in what an entry is not what it was, or nothing."""
+    """Return how an entry differs, or nothing."""
     if was.kind != now.kind:
         return f"is a {now.kind}, was a {was.kind}"
     owned = os.geteuid() != 0 or (now.uid, now.gid) == owner(was.uid, was.gid)
     same = {
-        "another mode": was.mode == now.mode or was.kind == "link",
-        "another owner": owned,
-        "another target": was.target == now.target,
-        "another size": was.size == now.size,
-        "other hard links": _names(saved.manifest, was, saved.changed) == _names(found, now, saved.changed),
-        "another time": was.mtime_ns == now.mtime_ns,
+        "different mode": was.mode == now.mode or was.kind == "link",
+        "different owner": owned,
+        "different target": was.target == now.target,
+        "different size": was.size == now.size,
+        "different hard links": _names(saved.manifest, was, saved.changed) == _names(found, now, saved.changed),
+        "different time": was.mtime_ns == now.mtime_ns,
     }
     if wrong := [what for what, fits in same.items() if not fits]:
         return wrong[0]
@@ -281,7 +281,7 @@ def _names(manifest: Manifest, entry: Entry, changed: frozenset[str]) -> frozens
 
 
 def _unlike_inside(saved: Fingerprint, path: str, was: Entry, now: Entry, tree: Folders) -> str:
-    """Say in what a file or folder is not what it was that has to be opened to be seen, or nothing."""
+    """Return how a file or folder differs inside, for which it must be opened, or nothing."""
     if now.kind not in ("file", "folder"):
         return ""
     folder, _, name = path.rpartition("/")
@@ -289,9 +289,9 @@ def _unlike_inside(saved: Fingerprint, path: str, was: Entry, now: Entry, tree: 
         opened = os.dup(tree.fd(path)) if now.kind == "folder" else open_file(tree.fd(folder), name)
         with closing(opened) as fd:
             if _attributes(xattrs_of(fd)) != _attributes(was.xattrs):
-                return "other attributes"
+                return "different attributes"
             if now.kind == "file" and _digest(fd, endless) != saved.digests.get(path):
-                return "another content"
+                return "different content"
     return ""
 
 

@@ -1,6 +1,6 @@
-"""Immutable and append-only (chattr +i, +a): taken off where we must write, put back where they belong.
+"""The flags immutable and append-only (chattr +i, +a): removed where we must write, and put back afterwards.
 
-Only root can set these flags, so no application plants them. Filesystems that have none are fine.
+Only root can set these flags, so an application cannot plant them. Filesystems without flags are supported.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ T = TypeVar("T")
 
 FLAGS = 0x10 | 0x20  # FS_IMMUTABLE_FL and FS_APPEND_FL of linux/fs.h
 
-_SWAPPED = os.uname().machine.startswith(("alpha", "mips", "ppc", "sparc"))  # there ioctls are numbered otherwise
+_SWAPPED = os.uname().machine.startswith(("alpha", "mips", "ppc", "sparc"))  # these number ioctls differently
 _READ, _WRITE = (0x40000000, 0x80000000) if _SWAPPED else (0x80000000, 0x40000000)
 _GET = _READ | struct.calcsize("l") << 16 | 0x6601  # FS_IOC_GETFLAGS, which fills an int all the same
 _SET = _WRITE | struct.calcsize("l") << 16 | 0x6602
 
 
 def flags_of(fd: int) -> int:
-    """Return which of the two flags an open file or folder has; none where its filesystem has none."""
+    """Return which of the two flags an open file or folder has; none if its filesystem does not support them."""
     return _all_flags(fd) & FLAGS
 
 
@@ -39,13 +39,13 @@ def _all_flags(fd: int) -> int:
     found = bytearray(8)
     try:
         fcntl.ioctl(fd, _GET, found)
-    except OSError:  # each filesystem that has no flags says that in its own way
+    except OSError:  # filesystems without flags raise various errors
         return 0
     return int.from_bytes(found[:4], sys.byteorder)
 
 
 def set_flags(fd: int, wanted: int) -> bool:
-    """Give an open file or folder exactly these of the two flags; return whether any differed. Raise OSError."""
+    """Set the two flags of an open file or folder; return whether any differed. Raise OSError."""
     found = _all_flags(fd)
     if found & FLAGS == wanted:
         return False
@@ -55,7 +55,7 @@ def set_flags(fd: int, wanted: int) -> bool:
 
 @contextlib.contextmanager
 def lifted(fd: int) -> Iterator[None]:
-    """Take the flags off an open file or folder for a while."""
+    """Remove the flags of an open file or folder for a while."""
     flags = flags_of(fd)
     if flags:
         set_flags(fd, 0)
@@ -68,7 +68,7 @@ def lifted(fd: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def kept(fd: int) -> Iterator[None]:
-    """Put back, at the end, whatever `freed` takes off an open folder meanwhile."""
+    """Put back, at the end, the flags that `freed` removes from an open folder."""
     flags = flags_of(fd)
     try:
         yield
@@ -78,9 +78,9 @@ def kept(fd: int) -> Iterator[None]:
 
 
 def freed(fd: int, name: str, act: Callable[[], T]) -> T:
-    """Act on an entry of an open folder, though flags of the folder or of the entry forbid it. Raise OSError.
+    """Act on an entry of an open folder even if flags of the folder or the entry forbid it. Raise OSError.
 
-    Those of the folder are gone then; those of the entry only where it is.
+    Flags of the folder stay removed; those of the entry are put back if it still exists.
     """
     try:
         return act()
@@ -102,14 +102,14 @@ def freed(fd: int, name: str, act: Callable[[], T]) -> T:
 
 
 def loosen(*folders: Path) -> None:
-    """Take the flags off some folders of ours, where they are there."""
+    """Remove the flags of some folders of ours, if they exist."""
     for folder in folders:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError), _opened_folder(folder) as fd:
             set_flags(fd, 0)
 
 
 def loosen_all(*roots: Path) -> bool:
-    """Take the flags off trees that only we write, for a program that writes there; return whether any were there."""
+    """Remove the flags of trees that only we write, for a program that writes there; return whether any were set."""
     found = False
     for _, _, files, fd in chain(*(os.fwalk(root) for root in roots)):
         found |= set_flags(fd, 0)
@@ -126,7 +126,7 @@ def _opened_folder(folder: Path) -> Iterator[int]:
 
 
 def _opened(fd: int, name: str) -> int | None:
-    """Open what can have flags, a regular file or a folder, without following a link; None for anything else."""
+    """Open a regular file or a folder, which can have flags, without following a link; None for anything else."""
     with contextlib.suppress(OSError):
         kind = stat.S_IFMT(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode)
         if kind == stat.S_IFREG:

@@ -1,4 +1,4 @@
-"""What a tree looked like: an entry for each path, and the text that keeps it. Values only."""
+"""Manifests: the state of a tree as an entry for each path, and its file format. Values only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from corpushooks.tree.mounts import Place
 
-TICK_NS = 20_000_000  # a kernel's clock for ctimes may stand still that long (HZ=100, with a margin)
+TICK_NS = 20_000_000  # the resolution of the kernel's ctimes (HZ=100, with a margin)
 SECOND_NS = 1_000_000_000
 KINDS = {
     stat.S_IFREG: "file",
@@ -28,7 +28,7 @@ KINDS = {
 }
 MAGIC = b"corpushooks 1"
 PLACE = b'\n{"place":'
-HEAD = 4096  # bytes; more than enough for the place
+HEAD = 4096  # bytes, enough for the place
 
 
 class Entry(NamedTuple):
@@ -41,17 +41,17 @@ class Entry(NamedTuple):
     size: int  # bytes of a file or link; of a device its number; 0 of a folder
     mtime_ns: int
     ino: int
-    ctime_ns: int  # 0: a change after this one might bear the same ctime, so the stamp proves nothing
+    ctime_ns: int  # 0: a later change could have the same ctime, so the stamp proves nothing
     links: int
-    stored: int  # bytes on the disk, at most size: less for sparse files
-    group: int  # the same number for all names of one file; 0 where it has one name in this tree
+    stored: int  # bytes on the disk, at most size; less for sparse files
+    group: int  # the same number for all names of one file; 0 if it has one name in this tree
     target: str  # of a link
     xattrs: dict[str, str]  # values as latin-1
-    flags: int = 0  # immutable and append-only, of a file or folder; manifests of old have none
+    flags: int = 0  # immutable and append-only, of a file or folder; old manifests have none
 
     @property
     def settled(self) -> bool:
-        """Say whether an equal stamp means that neither contents nor owner, modes and xattrs changed."""
+        """Return whether an equal stamp proves that contents, owner, modes and xattrs are unchanged."""
         return self.ctime_ns != 0
 
     @property
@@ -59,7 +59,7 @@ class Entry(NamedTuple):
         return self[4:8]
 
     def alike(self, other: Entry) -> bool:
-        """Say whether one inode can stand for both, their contents being equal."""
+        """Return whether one inode can serve for both, if their contents are equal."""
         return self[:6] == other[:6] and self[11:] == other[11:]
 
 
@@ -72,12 +72,12 @@ class Manifest:
 
     root: Entry
     folders: dict[str, Folder]
-    left: frozenset[str] = field(default=frozenset(), kw_only=True)  # paths that were there and could not be kept
-    place: Place | None = field(default=None, kw_only=True)  # where the root was; manifests of old do not say
+    left: frozenset[str] = field(default=frozenset(), kw_only=True)  # existing paths that could not be kept
+    place: Place | None = field(default=None, kw_only=True)  # the identity of the root; None in old manifests
 
     @property
     def entries(self) -> Iterator[tuple[str, Entry]]:
-        """Give each path below the root with its entry."""
+        """Yield each path below the root with its entry."""
         for folder, names in self.folders.items():
             for name, entry in names.items():
                 yield join(folder, name), entry
@@ -89,7 +89,7 @@ class Manifest:
 
     @property
     def files(self) -> int:
-        """How many files the tree has: all that is kept and is no folder."""
+        """How many files the tree has: everything kept but folders."""
         return sum(
             entry.kind not in ("folder", "socket") for names in self.folders.values() for entry in names.values()
         )
@@ -109,13 +109,13 @@ EMPTY = Manifest(Entry("folder", 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, "", {}), {})
 
 
 def entry_of(st: stat_result, now_ns: int, target: str = "") -> Entry:
-    """Return the entry of what `st` describes; `now_ns` is a time at or before that stat, since the epoch."""
+    """Return the entry of a status; `now_ns` is a time at or before that stat, since the epoch."""
     kind = KINDS[stat.S_IFMT(st.st_mode)]
     if kind in ("char", "block"):
         size = st.st_rdev
     else:
         size = st.st_size if kind != "folder" else 0
-    tick_ns = TICK_NS if st.st_ctime_ns % SECOND_NS else SECOND_NS  # some filesystems count seconds only
+    tick_ns = TICK_NS if st.st_ctime_ns % SECOND_NS else SECOND_NS  # some filesystems have whole seconds
     ctime_ns = st.st_ctime_ns if st.st_ctime_ns < now_ns - tick_ns else 0
     return Entry(
         kind, stat.S_IMODE(st.st_mode), st.st_uid, st.st_gid, size, st.st_mtime_ns, st.st_ino, ctime_ns,
@@ -128,7 +128,7 @@ def join(folder: str, name: str) -> str:
 
 
 def manifest_path(snapshot: Path) -> Path:
-    """Return where the manifest of a snapshot lies: beside it."""
+    """Return the path of the manifest of a snapshot, beside it."""
     return snapshot.with_name(snapshot.name + ".manifest")
 
 
@@ -138,21 +138,21 @@ def write_manifest(manifest: Manifest) -> bytes:
 
 
 def read_manifest(data: bytes) -> Manifest:
-    """Return the manifest that `write_manifest` wrote; raise ValueError for anything else."""
+    """Read the result of `write_manifest`; raise ValueError for anything else."""
     try:
         value = unpack(data)
         folders = {
             folder: {name: Entry(*row) for name, row in names.items()} for folder, names in value["folders"].items()
         }
-        left = frozenset(map(str, value.get("left", ())))  # manifests of old have none
+        left = frozenset(map(str, value.get("left", ())))  # old manifests have none
         place = Place(*value["place"]) if value.get("place") else None
         return Manifest(Entry(*value["root"]), folders, left=left, place=place)
     except (KeyError, TypeError, AttributeError) as exc:
-        raise ValueError(f"no manifest: {exc}") from exc
+        raise ValueError(f"not a manifest: {exc}") from exc
 
 
 def read_place(head: bytes) -> Place | None:
-    """Return `place` from the first bytes of a manifest, without reading the rest; None where it does not say."""
+    """Return `place` from the first bytes of a manifest, without reading the rest; None if it has none."""
     begin = head.find(PLACE) + len(PLACE)
     if begin < len(PLACE):
         return None
@@ -162,19 +162,19 @@ def read_place(head: bytes) -> Place | None:
 
 
 def pack(value: object) -> bytes:
-    """Return `value` as one line of JSON behind a line that tells damage."""
+    """Return `value` as one line of JSON after a line with a checksum."""
     body = json.dumps(value, separators=(",", ":")).encode("ascii")  # surrogates become \udcXX, and come back
     return b"%s %08x\n%s" % (MAGIC, zlib.crc32(body), body)
 
 
 def is_intact(data: bytes) -> bool:
-    """Say whether these are the bytes that `pack` gave, cheaply."""
+    """Return whether these are bytes that `pack` returned, by their checksum."""
     head, _, body = data.partition(b"\n")
     return head == b"%s %08x" % (MAGIC, zlib.crc32(body))
 
 
 def unpack(data: bytes) -> Any:
-    """Return the value that `pack` wrote; raise ValueError for anything else."""
+    """Read the result of `pack`; raise ValueError for anything else."""
     if not is_intact(data):
-        raise ValueError("damaged, or of another version")
+        raise ValueError("damaged, or written by another version")
     return json.loads(data[data.index(b"\n") + 1 :])

@@ -1,6 +1,6 @@
-"""Tell what is mounted in a tree, and leave it: below its root a tree has no part in another mount.
+"""Detect mounts in a tree, and leave them alone: a tree does not extend into other mounts below its root.
 
-Mounts are told by the kernel's number of them: a bind mount of the same filesystem has no device of its own.
+Mounts are identified by mount id: a bind mount of the same filesystem has the same device.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from corpushooks.core.errors import TreeError
 from corpushooks.core.text import shown
 from corpushooks.system import safe_files
 
-LEFT = "left as it is, a filesystem is mounted there"
-NAMED = 5  # paths of ours below a mount that a warning names
+LEFT = "left alone, a filesystem is mounted there"
+NAMED = 5  # paths below a mount that a warning lists
 
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 _STATX = getattr(ctypes.CDLL(None), "statx", None)  # not in every libc
@@ -39,7 +39,7 @@ class MountedError(OSError):
 
 
 def mount_of(fd: int) -> int:
-    """Return the number of the mount that something open lies in. Source: statx(2), proc(5)."""
+    """Return the mount id of a descriptor. Source: statx(2), proc(5)."""
     found = ctypes.create_string_buffer(256)
     asked = _STATX is not None and _STATX(fd, b"", _EMPTY_PATH | _DONT_SYNC, _MNT_ID, found) == 0
     if asked and struct.unpack_from("I", found, _MASK_AT)[0] & _MNT_ID:  # Linux 5.8
@@ -48,13 +48,13 @@ def mount_of(fd: int) -> int:
 
 
 def mount_by_proc(fd: int) -> int:
-    """Return what `mount_of` does, where the kernel or the libc is too old for statx to say so."""
+    """Do the same as `mount_of` without statx, for an old kernel or libc."""
     with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as file:
         return int(next(line for line in file if line.startswith("mnt_id:")).partition(":")[2])
 
 
 def is_mounted(fd: int, name: str) -> bool:
-    """Say whether something is mounted on an entry of an open folder, also where nobody answers for it any more."""
+    """Return whether something is mounted on an entry of an open folder, even if its server does not answer."""
     try:
         return mount_at(fd, name) != mount_of(fd)
     except OSError:
@@ -62,7 +62,7 @@ def is_mounted(fd: int, name: str) -> bool:
 
 
 def mount_at(fd: int, name: str) -> int:
-    """Return the number of the mount that an entry of an open folder lies in; raise OSError."""
+    """Return the mount id of an entry of an open folder; raise OSError."""
     handle = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=fd)
     try:
         return mount_of(handle)
@@ -71,7 +71,7 @@ def mount_at(fd: int, name: str) -> int:
 
 
 def refuse_mounts(folder: Path) -> None:
-    """Raise TreeError where something is mounted on a folder or below it: a program would write there, or empty it.
+    """Raise TreeError if something is mounted on or below a folder, where a program would write or delete.
 
     Source: proc(5).
     """
@@ -84,7 +84,7 @@ def refuse_mounts(folder: Path) -> None:
 
 
 def umount(*paths: Path) -> str:
-    """Return the command that unmounts what is mounted on some paths, as one types it."""
+    """Return the command that unmounts some paths."""
     return f"umount {shlex.join(map(str, paths))}"
 
 
@@ -93,7 +93,7 @@ def _character(found: re.Match[bytes]) -> bytes:
 
 
 def unmounted(fd: int, name: str, act: Callable[[], None]) -> None:
-    """Do what the kernel refuses where something is mounted on an entry; raise MountedError then."""
+    """Run an act that the kernel refuses on a mount point; raise MountedError then."""
     try:
         act()
     except OSError as exc:
@@ -104,7 +104,7 @@ def unmounted(fd: int, name: str, act: Callable[[], None]) -> None:
 
 @dataclass
 class Mounts:
-    """The mounts in a tree that were met, and what of ours is not written because of them."""
+    """The mounts found in a tree, and our files that were not written because of them."""
 
     ours: set[str] = field(default_factory=set)
 
@@ -112,7 +112,7 @@ class Mounts:
 
     @contextlib.contextmanager
     def left(self, folder: str = "") -> Iterator[None]:
-        """Leave the mounts that an act meets; they are named from `folder` on."""
+        """Note the mounts that an act meets; their paths are relative to `folder`."""
         try:
             yield
         except MountedError as exc:
@@ -120,7 +120,7 @@ class Mounts:
 
     @contextlib.contextmanager
     def entry(self, fd: int, folder: str, name: str) -> Iterator[None]:
-        """Leave the mounts that are met where an entry of ours is to be, in an open folder."""
+        """Note the mounts in the place of an entry of ours, in an open folder."""
         path = f"{folder}/{name}" if folder else name
         try:
             with self.left(folder):
@@ -134,11 +134,11 @@ class Mounts:
             self.blocked[path] = below[0]
 
     def covers(self, path: str) -> bool:
-        """Say whether a path of the tree lies on a mount that was met, or below it."""
+        """Return whether a path of the tree is on or below a mount that was found."""
         return any(path == mount or path.startswith(f"{mount}/") for mount in self.ours)
 
     def warnings(self, paths: Iterable[str]) -> list[str]:
-        """Return a line for each mount: its name, and which files of ours were not written; `paths` are all of ours."""
+        """Return a line for each mount, with the files that were not written; `paths` are all our files."""
         missed: dict[str, list[str]] = {mount: [] for mount in sorted(self.ours)}
         for path, mount in self.blocked.items():
             missed[mount].append(path)
@@ -158,15 +158,15 @@ def _missed(paths: list[str]) -> str:
 
 
 class Place(NamedTuple):
-    """Where the root of a tree lies: whether it is a mount itself, and of what."""
+    """The identity of the root of a tree: whether it is a mount point, and of which device."""
 
     mounted: bool
     device: int
     ino: int
-    boot: str  # devices have other numbers after the next boot
+    boot: str  # device numbers change with each boot
 
     def is_same(self, now: Place) -> bool:
-        """Say whether what is there now is the root that it was: no mount has come, gone or changed."""
+        """Return whether this is still the same root: no mount was added, removed or replaced."""
         if not (self.mounted or now.mounted):
             return True
         if (self.mounted, self.ino) != (now.mounted, now.ino):
@@ -175,7 +175,7 @@ class Place(NamedTuple):
 
 
 def place_of(root: Path) -> Place:
-    """Return where the root of a tree lies; raise OSError."""
+    """Return the identity of the root of a tree; raise OSError."""
     parent = safe_files.open_folder(root.parent, follow=True)
     try:
         handle = os.open(root.name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)

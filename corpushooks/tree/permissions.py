@@ -1,4 +1,4 @@
-"""Give a tree its owner and its modes, touching only what differs, and nothing that is not the tree's own."""
+"""Set the owner and modes of a tree, changing only what differs, and nothing outside the tree."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from corpushooks.tree.scan import Scan, is_outside, walk
 
 @dataclass
 class _Fix:
-    """A setting of permissions that is under way."""
+    """A setting of permissions in progress."""
 
     found: Scan
     tree: Folders
@@ -36,7 +36,7 @@ class _Fix:
     access: Access | None
     tally: Tally
     check: Check
-    foreign: list[str] = field(default_factory=list)  # paths of files that are not the tree's alone
+    foreign: list[str] = field(default_factory=list)  # paths of files with names outside the tree
 
 
 def fix(
@@ -52,14 +52,13 @@ def fix(
     skip: Callable[[str], bool] = lambda path: False,
     check: Check = endless,
 ) -> Report:
-    """Give a tree its owner (None: left alone) and its modes, touching only what differs.
+    """Set the owner (None: unchanged) and modes of a tree, changing only what differs.
 
-    Folders get `dirs`; files get `files`, and `run` too where anybody could run it (None: left alone); both get what
-    `access` grants (None: their access lists are left alone); links get the owner;
-    FIFOs, sockets and devices are left alone. So are, as root, files of others with a name outside the tree, or
-    with names that move: who planted that link may not be who owns the file. So is what `skip` says of, by its path
-    in the tree. An ordinary user changes modes only.
-    Raise TreeError, or what `check` raises.
+    Folders get `dirs`; files get `files`, and also `run` if anyone could execute them (None: unchanged); both get the
+    grants of `access` (None: unchanged); links get the owner; FIFOs, sockets and devices are left alone. So are, as
+    root, files of other owners with a name outside the tree, or with names that move, since these links can be
+    planted; and paths in the tree for which `skip` is true. An ordinary user changes modes only. Raise TreeError, or
+    what `check` raises.
     """
     tally = Tally()
     if os.geteuid() and (uid, gid) != (None, None):
@@ -77,12 +76,12 @@ def fix(
         _fix_entry(job, "", ".", found.root)
     if job.foreign:
         count, first = len(job.foreign), shown(job.foreign[0])
-        tally.warnings.append(f"left alone, with names outside the tree and of another owner: {count} files ({first}…)")
+        tally.warnings.append(f"{count} files of other owners with names outside the tree were left alone ({first}…)")
     return tally.report(found.files)
 
 
 def _settled(target: Path, uid: int | None, check: Check) -> Scan:
-    """Walk a tree; once more where the names of files of others came a moment ago, so that they can be counted."""
+    """Walk a tree; twice if files of other owners just got new names, so that these are counted."""
     found = walk(target, unlock=True, check=check)
     if any(e.group and not e.settled and (e.uid != uid or not uid) for _, e in found.entries):
         time.sleep(2 * TICK_NS / 1e9)
@@ -95,7 +94,7 @@ def _own_stat(tree: Folders) -> Entry:
 
 
 def _fixed(job: _Fix, entry: Entry) -> Entry:
-    """Return what an entry is to be."""
+    """Return an entry with its new owner and mode."""
     if entry.kind == "folder":
         mode = entry.mode if job.dirs is None else job.dirs
     elif entry.kind == "file":
@@ -110,7 +109,7 @@ def _fixed(job: _Fix, entry: Entry) -> Entry:
 
 
 def _fix_entry(job: _Fix, folder: str, name: str, entry: Entry) -> None:
-    """Correct one entry, if it is still what the scan saw, and the tree's own."""
+    """Correct one entry, if it is unchanged since the scan, and belongs to the tree."""
     wanted = _fixed(job, entry)
     listed = job.access is not None and entry.kind in ("file", "folder")
     if wanted == entry and not listed:
@@ -124,7 +123,9 @@ def _fix_entry(job: _Fix, folder: str, name: str, entry: Entry) -> None:
             _correct(job, path, handle, entry, wanted, listed=listed)
     except PermissionError:
         fixed = flags_at(job.tree.fd(folder), name)
-        job.tally.warn(path, "left alone, it is immutable or append-only" if fixed else "left alone, it is not ours")
+        job.tally.warn(
+            path, "left alone, it is immutable or append-only" if fixed else "left alone, it has another owner"
+        )
     except MountedError as exc:
         job.tally.warnings += [f"{shown(mount)}: {LEFT}" for mount in exc.mounts]
     except OSError as exc:
@@ -133,14 +134,14 @@ def _fix_entry(job: _Fix, folder: str, name: str, entry: Entry) -> None:
 
 
 def _correct(job: _Fix, path: str, handle: int, entry: Entry, wanted: Entry, *, listed: bool) -> None:
-    """Correct what is open at `handle`, if it is still what the scan saw; `listed`: it has an access list, too."""
+    """Correct an open entry, if it is unchanged since the scan; `listed`: its access list, too."""
     st = os.fstat(handle)
     if mount_of(handle) != job.tree.mount:
         job.tally.warn(path, LEFT)
     elif (st.st_ino, KINDS[stat.S_IFMT(st.st_mode)]) != (entry.ino, entry.kind):
         job.tally.warn(path, "left alone, it changed meanwhile")
     elif not listed and (st.st_uid, st.st_gid, stat.S_IMODE(st.st_mode)) == (wanted.uid, wanted.gid, wanted.mode):
-        pass  # by another name of the same file
+        pass  # corrected by another name of the same file
     elif _is_foreign(job, entry, st):
         job.foreign.append(path)
     else:
@@ -149,7 +150,7 @@ def _correct(job: _Fix, path: str, handle: int, entry: Entry, wanted: Entry, *, 
 
 
 def _grant(job: _Fix, way: str, path: str, wanted: Entry) -> bool:
-    """Give a file or a folder its access list, where one is wanted; warn where it cannot have any."""
+    """Set the access list of a file or folder, if wanted; warn if that is not possible."""
     if job.access is None or wanted.kind not in ("file", "folder"):
         return False
     try:
@@ -158,14 +159,14 @@ def _grant(job: _Fix, way: str, path: str, wanted: Entry) -> bool:
         if exc.errno not in NONE_HERE:
             raise
         if exc.errno == errno.ENOTSUP:
-            job.tally.warnings.append("access lists are left alone: this filesystem has none")
+            job.tally.warnings.append("access lists are left alone: this filesystem does not support them")
         else:
-            job.tally.warn(path, "its access list is left alone, it is not ours")
+            job.tally.warn(path, "its access list is left alone, it has another owner")
         return False
 
 
 def _is_foreign(job: _Fix, entry: Entry, st: os.stat_result) -> bool:
-    """Say whether a file of somebody else, or of root's, has a name outside the tree, or may have."""
+    """Return whether a file of another owner, or of root, has or could have a name outside the tree."""
     if os.geteuid() or entry.kind != "file" or (st.st_uid and st.st_uid == job.uid):
         return False
     return is_outside(job.found, entry, st)

@@ -1,4 +1,4 @@
-"""Remove trees and what is in them, whatever it is and however deep; what lies behind links and mounts stays."""
+"""Remove trees of any content and depth, without following links or entering mounts."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from corpushooks.tree.mounts import MountedError, mount_of, umount, unmounted
 
 
 def remove(path: Path, check: Check = endless) -> None:
-    """Remove a tree, a file, a link or nothing; what lies behind links stays. Raise TreeError, or what `check` raises.
+    """Remove a tree, a file or a link, if it exists; links are not followed. Raise TreeError, or what `check` raises.
 
-    A snapshot stops being whole before it loses anything: its manifest goes first, files go before folders. Where
-    filesystems are mounted in it, all but these and the folders that lead to them is gone when the error is raised.
+    The manifest of a snapshot is removed first, so that it is incomplete before it loses anything. If filesystems are
+    mounted in it, everything but these and the folders that lead to them is removed before the error is raised.
     """
     with told("removal of", path):
         try:
@@ -46,9 +46,9 @@ def remove(path: Path, check: Check = endless) -> None:
 
 
 def set_aside(path: Path, folder: Path) -> Path:
-    """Move a file, or whatever else is at `path`, into a folder of ours; return where it is now. Raise TreeError.
+    """Move a file, or any other entry, into a folder of ours; return its new path. Raise TreeError.
 
-    Where that lies on another filesystem it is moved beside itself.
+    If that is on another filesystem, it is renamed in its own folder.
     """
     with told("moving of", path):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -77,9 +77,9 @@ def _move(path: Path, to: Path) -> None:
 
 
 def remove_at(fd: int, name: str, check: Check = endless) -> None:
-    """Remove an entry of an open folder, whatever it is, or nothing; raise OSError.
+    """Remove an entry of an open folder, of any kind, if it exists; raise OSError.
 
-    MountedError where a mount is on it or in it: all else of it is gone then.
+    MountedError if a mount is on it or in it; everything else of it is removed then.
     """
     tries = 0
     while True:
@@ -93,7 +93,7 @@ def remove_at(fd: int, name: str, check: Check = endless) -> None:
         mounts: list[str] = []
         try:
             moved = _remove_folder(fd, name, _Way(name, mounts, check))
-        except OSError as exc:  # somebody makes files while we remove them
+        except OSError as exc:  # files are created while we remove them
             tries += 1
             if exc.errno not in RACES or tries >= TRIES:
                 raise
@@ -105,20 +105,20 @@ def remove_at(fd: int, name: str, check: Check = endless) -> None:
 
 @dataclass(frozen=True)
 class _Way:
-    """Where a removal is: the path of a folder, how deep that is, and the mounts that were met."""
+    """The position of a removal: the path of a folder, its depth, and the mounts found."""
 
     path: str
     mounts: list[str]
     check: Check
     level: int = 0
-    top: int | None = None  # the first folder, open
+    top: int | None = None  # the descriptor of the first folder
 
     def into(self, name: str, fd: int) -> _Way:
         top = fd if self.top is None else self.top
         return replace(self, path=join(self.path, name), level=self.level + 1, top=top)
 
     def tries(self, fd: int, name: str, act: Callable[[], None], path: str) -> None:
-        """Act on an entry of an open folder, or remember that something is mounted there."""
+        """Act on an entry of an open folder, or note that something is mounted there."""
         try:
             unmounted(fd, name, lambda: freed(fd, name, act))
         except MountedError:
@@ -126,9 +126,9 @@ class _Way:
 
 
 def _remove_folder(fd: int, name: str, way: _Way) -> bool:
-    """Remove a folder of an open folder; return whether folders from the depth came up to the top meanwhile.
+    """Remove a folder of an open folder; return whether deep folders were moved up to the top.
 
-    Each level holds a descriptor, and there may be more levels than that: those below DEPTH are moved up.
+    Each level needs a descriptor, and there can be more levels than these: those below DEPTH are moved up.
     """
     met = len(way.mounts)
     try:
@@ -148,14 +148,14 @@ def _remove_folder(fd: int, name: str, way: _Way) -> bool:
 
 
 def _checked(items: Iterable[os.DirEntry[str]], check: Check) -> Iterator[os.DirEntry[str]]:
-    """Give entries as they come: somebody may make them faster than they are read."""
+    """Yield entries one by one: they can be created faster than they are read."""
     for item in items:
         check()
         yield item
 
 
 def _empty(inner: int, way: _Way) -> bool:
-    """Remove what is in an open folder; return what `_remove_folder` does."""
+    """Remove the content of an open folder; return what `_remove_folder` does."""
     with os.scandir(inner) as items:
         found = list(_checked(items, way.check))
     moved = False

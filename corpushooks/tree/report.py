@@ -1,4 +1,4 @@
-"""What was done to a tree. Values only."""
+"""Reports of changes to a tree. Values only."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from dataclasses import dataclass, field
 
 from corpushooks.core.text import shown
 
-WARNINGS = 50  # more than these nobody reads
+WARNINGS = 50  # that are kept
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was done to a tree."""
+    """The result of work on a tree."""
 
-    files: int  # files in the tree, links among them
-    changed: int  # entries copied, made, removed or corrected
+    files: int  # files in the tree, including links
+    changed: int  # entries copied, created, removed or corrected
     copied: int  # bytes of content written
     warnings: tuple[str, ...]  # what could not be kept, a line each
-    replaced: tuple[str, ...] = ()  # paths of what was not ours and had to give way
+    replaced: tuple[str, ...] = ()  # paths of foreign files that were replaced
 
 
 @dataclass
 class Tally:
-    """What has been done so far."""
+    """The work so far."""
 
     changed: int = 0
     copied: int = 0

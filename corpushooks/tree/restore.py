@@ -1,7 +1,7 @@
-"""Make a tree exactly what a snapshot has, by what differs.
+"""Restore a tree from a snapshot, by their differences.
 
-What is as the manifest says is not even opened. What is written is a copy, never a link to the snapshot. What the
-snapshot could not keep is left as it is.
+Entries that match the manifest are not even opened. Files are copied, never linked to the snapshot. Paths that the
+snapshot could not keep are left alone.
 """
 
 from __future__ import annotations
@@ -69,17 +69,17 @@ class _Restore:
 
 
 def restore(saved: Path, target: Path) -> Report:
-    """Make `target` exactly what the snapshot `saved` has, by what differs.
+    """Make `target` equal to the snapshot `saved`, by their differences.
 
-    What is as the manifest says is not even opened. What is written is a copy, never a link to the snapshot.
-    Can be interrupted anywhere and run again. Raise TreeError, also where the snapshot is not whole.
+    Entries that match the manifest are not even opened. Files are copied, never linked to the snapshot.
+    Can be interrupted anywhere and run again. Raise TreeError, also if the snapshot is incomplete.
     """
     tally = Tally()
     with told("restore of", target):
         try:
             manifest = read_manifest(manifest_path(saved).read_bytes())
         except (FileNotFoundError, ValueError) as exc:
-            raise TreeError(f"restore of {shown(str(target))}: the archive {saved} is not whole") from exc
+            raise TreeError(f"restore of {shown(str(target))}: the archive {saved} is incomplete") from exc
         check_place(manifest.place, target)
         with Writes() as writes:
             insist(lambda: _restore_once(manifest, saved, target, writes, tally))
@@ -87,13 +87,13 @@ def restore(saved: Path, target: Path) -> Report:
 
 
 def check_place(was: Place | None, target: Path) -> None:
-    """Raise TreeError where something was mounted on the root of a tree, or taken from it, since it was kept."""
+    """Raise TreeError if something was mounted on, or unmounted from, the root of a tree since the snapshot."""
     try:
         now = place_of(target)
     except OSError as exc:
         if exc.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             raise TreeError(f"{shown(str(target))}: {exc.strerror}", umount(target)) from exc
-        now = Place(False, 0, 0, "")  # it can be made anew
+        now = Place(False, 0, 0, "")  # it can be created again
     if was is None or was.is_same(now):
         return
     path = shown(str(target))
@@ -102,7 +102,7 @@ def check_place(was: Place | None, target: Path) -> None:
             f"{path} was a mount when it was archived, and nothing is mounted there now", f"mount {quote(str(target))}"
         )
     other = "another filesystem is" if was.mounted else "a filesystem was"
-    raise TreeError(f"{other} mounted on {path} since it was archived; nothing in it was touched", umount(target))
+    raise TreeError(f"{other} mounted on {path} since it was archived; nothing in it was changed", umount(target))
 
 
 def _restore_once(manifest: Manifest, saved: Path, target: Path, writes: Writes, tally: Tally) -> None:
@@ -115,7 +115,7 @@ def _restore_once(manifest: Manifest, saved: Path, target: Path, writes: Writes,
             if not job.mounts.covers(folder):
                 with job.mounts.left():
                     _restore_folder(job, folder, entries)
-        for folder in reversed(manifest.folders):  # last, and the innermost first: what we did moved their mtimes
+        for folder in reversed(manifest.folders):  # last, and innermost first: our changes updated their mtimes
             if not job.mounts.covers(folder):
                 with job.mounts.left():
                     _correct_folder(job, folder)
@@ -124,13 +124,13 @@ def _restore_once(manifest: Manifest, saved: Path, target: Path, writes: Writes,
 
 
 def _restore_folder(job: _Restore, folder: str, entries: Folder) -> None:
-    """Make the entries of one folder what they were; folders in it get no more than made."""
+    """Restore the entries of one folder; folders in it are only created."""
     with at(folder):
         fd = job.live.fd(folder)
         there = stats(fd)
     for name in there.keys() - entries.keys():
         if (path := join(folder, name)) in job.manifest.left:
-            continue  # it was there, and there is no other copy of it
+            continue  # it existed, and has no other copy
         with at(path):
             unlock(fd)
             job.writes.note(fd)
@@ -142,14 +142,14 @@ def _restore_folder(job: _Restore, folder: str, entries: Folder) -> None:
         if st is not None and not entry.group and _untouched(st, entry):
             continue
         if entry.links > 1 and _was_planted(job.manifest, folder, entry):
-            job.tally.warn(join(folder, name), "left as it is, it was a hard link to a file of another owner")
+            job.tally.warn(join(folder, name), "left alone, it was a hard link to a file of another owner")
             continue
         with at(join(folder, name)), job.mounts.entry(fd, folder, name):
             _restore_entry(job, folder, name, entry, st)
 
 
 def _was_planted(manifest: Manifest, folder: str, entry: Entry) -> bool:
-    """Say whether an archive of old has what `is_planted` keeps out of those of today: a copy could be given away."""
+    """Return whether an old archive has an entry that `is_planted` keeps out of new ones: a copy could leak it."""
     if os.geteuid() or entry.kind != "file" or entry.mode & stat.S_IROTH:
         return False
     outside = entry.links > max(1, len(manifest.groups.get(entry.group, ())))
@@ -165,14 +165,14 @@ def _correct_folder(job: _Restore, folder: str) -> None:
 
 
 def _untouched(st: os.stat_result, entry: Entry) -> bool:
-    """Say whether what is there is, by its stamp, what the snapshot saw; folders are looked into anyway."""
+    """Return whether an entry is unchanged, by its stamp; folders are always examined."""
     if entry.kind == "folder":
         return stat.S_ISDIR(st.st_mode)
     return entry.settled and entry.stamp == stamp_of(st)
 
 
 def _restore_entry(job: _Restore, folder: str, name: str, entry: Entry, st: os.stat_result | None) -> None:
-    """Make one entry what it was; `st` is what is there."""
+    """Restore one entry; `st` is its current status."""
     fd = job.live.fd(folder)
     if entry.group in job.leaders:
         lead, first, *inode = job.leaders[entry.group]
@@ -183,7 +183,7 @@ def _restore_entry(job: _Restore, folder: str, name: str, entry: Entry, st: os.s
             job.tally.changed += 1
         return
     if st is None or not _untouched(st, entry):
-        job.writes.note(fd)  # also where all is right already: a restore that was interrupted may have written it
+        job.writes.note(fd)  # also if nothing differs: an interrupted restore may have written it
         if entry.kind == "folder":
             unlock(fd)
             job.tally.changed += make_folder(fd, name, 0o700)
@@ -195,18 +195,18 @@ def _restore_entry(job: _Restore, folder: str, name: str, entry: Entry, st: os.s
         else:
             _restore_node(job, folder, name, entry)
     if entry.group:
-        with contextlib.suppress(FileNotFoundError):  # what cannot be made leads nobody
+        with contextlib.suppress(FileNotFoundError):  # it could not be created
             st = os.stat(name, dir_fd=fd, follow_symlinks=False)
             job.leaders[entry.group] = (folder, name, st.st_dev, st.st_ino)
 
 
 def _restore_file(job: _Restore, folder: str, name: str, entry: Entry) -> None:
-    """Make a file what it was: left alone, corrected, or replaced by a copy."""
+    """Restore a file: leave it, correct it, or replace it by a copy."""
     fd, path = job.live.fd(folder), join(folder, name)
     try:
         source = open_file(job.saved.fd(folder), name)
     except OSError as exc:
-        raise TreeError(f"the archive is damaged: it lacks {shown(path)}") from exc
+        raise TreeError(f"the archive is damaged: {shown(path)} is missing") from exc
     with closing(source) as saved, closing(open_live(fd, name)) as live:
         if live is not None and mount_of(live) != job.live.mount:
             raise MountedError(name)
@@ -223,7 +223,7 @@ def _restore_file(job: _Restore, folder: str, name: str, entry: Entry) -> None:
 
 
 def _keep_file(job: _Restore, path: str, entry: Entry, saved: int, live: int) -> bool:
-    """Say whether the file that is there can stay, corrected in place if need be."""
+    """Return whether the current file can stay, corrected in place if necessary."""
     if not same_content(saved, live):
         return False
     job.writes.note(live)
@@ -231,7 +231,7 @@ def _keep_file(job: _Restore, path: str, entry: Entry, saved: int, live: int) ->
     now = entry_of(st, 0)._replace(xattrs=xattrs_of(live), flags=flags_of(live))
     names = len(job.manifest.groups.get(entry.group, ()))
     if _fits(now, entry) and (st.st_nlink in (1, names) or st.st_ino == entry.ino):
-        return True  # nobody else's names on it, or those it always had
+        return True  # without foreign names, or with those it always had
     if st.st_nlink > 1 or not _harmless(now, entry):
         return False
     job.tally.changed += correct(live, entry, job.tally, path)
@@ -239,22 +239,22 @@ def _keep_file(job: _Restore, path: str, entry: Entry, saved: int, live: int) ->
 
 
 def _harmless(now: Entry, entry: Entry) -> bool:
-    """Say whether a file may be corrected in place.
+    """Return whether a file can be corrected in place.
 
-    Somebody may have it open or mapped for writing: then it must neither change hands nor become setuid.
+    Others can have it open or mapped for writing, so it must neither change its owner nor become setuid.
     """
     return (now.uid, now.gid) == (entry.uid, entry.gid) and not entry.mode & 0o7000
 
 
 def _fits(now: Entry, entry: Entry) -> bool:
-    """Say whether owner (where we could change it), mode, mtime, xattrs and target are as they were."""
+    """Return whether owner (if we can change it), mode, mtime, xattrs and target are unchanged."""
     if os.geteuid():
         now = now._replace(uid=entry.uid, gid=entry.gid)
     return now.alike(entry)
 
 
 def _restore_node(job: _Restore, folder: str, name: str, entry: Entry) -> None:
-    """Make a link, FIFO, device or socket what it was, where that can be done."""
+    """Restore a link, FIFO or device; a socket cannot be restored."""
     fd, path = job.live.fd(folder), join(folder, name)
     now = look(fd, name)
     if now is not None and (_fits(now, entry) or now.kind == entry.kind == "socket"):
@@ -263,7 +263,7 @@ def _restore_node(job: _Restore, folder: str, name: str, entry: Entry) -> None:
     job.tally.changed += 1
     if not makeable(entry):
         remove_at(fd, name)
-        job.tally.warn(path, f"a {entry.kind} cannot be made again")
+        job.tally.warn(path, f"a {entry.kind} cannot be restored")
         return
     clear_temp(fd)
     make_node(fd, TEMP, entry, job.tally, path)

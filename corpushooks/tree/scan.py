@@ -1,4 +1,4 @@
-"""See what is in a tree: a walk that follows no link, and reads no contents."""
+"""List the content of a tree: a walk that follows no links and reads no files."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from corpushooks.tree.mounts import LEFT, MountedError, is_mounted, mount_at, pl
 
 @dataclass(frozen=True)
 class Scan(Manifest):
-    """What a walk found in `source`; its entries have no xattrs yet, those are read where they are needed."""
+    """The content of `source`; its entries have no xattrs yet, which are read when needed."""
 
     source: Path
     warnings: tuple[str, ...]
 
 
 def scan(source: Path, check: Check = endless) -> Scan:
-    """Walk the tree `source` and return what is in it; raise TreeError, or what `check` raises."""
+    """Walk the tree `source` and return its content; raise TreeError, or what `check` raises."""
     with told("reading of", source):
         return replace(walk(source, check=check), place=place_of(source))
 
 
 def walk(source: Path, unlock: bool = False, check: Check = endless) -> Scan:
-    """Scan; with `unlock` an ordinary user gives himself the right to open folders of his own. Raise OSError."""
+    """Scan; with `unlock` an ordinary user adds the missing rights to open his own folders. Raise OSError."""
     with Folders(source, unlock) as tree:
         job = _Walk(tree, time.time_ns(), check)
         root = entry_of(os.fstat(tree.fd("")), job.now_ns)
@@ -48,7 +48,7 @@ def walk(source: Path, unlock: bool = False, check: Check = endless) -> Scan:
 
 @dataclass
 class _Walk:
-    """A walk that is under way."""
+    """A walk in progress."""
 
     tree: Folders
     now_ns: int
@@ -59,9 +59,9 @@ class _Walk:
     warnings: list[str] = field(default_factory=list)
 
     def enter(self, folder: str) -> bool:
-        """List a folder; return whether it could be. One that is a mount has an entry in its parent and no list."""
+        """List a folder; return whether that was possible. A mount has an entry in its parent but no list."""
         if folder.count("/") >= DEPTH:
-            self.leave(folder, f"{shown(folder)[:60]}…: left out, more than {DEPTH} folders deep")
+            self.leave(folder, f"{shown(folder)[:60]}…: skipped, more than {DEPTH} folders deep")
             return False
         try:
             self.folders[folder] = self._list(folder)
@@ -71,7 +71,7 @@ class _Walk:
         except OSError as exc:
             if not folder or exc.errno not in RACES:
                 raise
-            self.leave(folder, f"{shown(folder)}: left out, it changed while it was read")
+            self.leave(folder, f"{shown(folder)}: skipped, it changed while it was read")
             return False
         return True
 
@@ -80,7 +80,7 @@ class _Walk:
         self.warnings.append(f"{shown(path)}: {LEFT}")
 
     def leave(self, path: str, warning: str) -> None:
-        """Leave out what was found, and say so."""
+        """Skip a path, and warn."""
         self.left.add(path)
         self.warnings.append(warning)
         forget(self.folders, path)
@@ -92,21 +92,21 @@ class _Walk:
         found: Folder = {}
         with os.scandir(fd) as items:
             for item in items:
-                self.check()  # there may be ever more of them
+                self.check()  # the list can be endless
                 if item.name == TEMP:
                     continue
                 try:
                     st = item.stat(follow_symlinks=False)
                     target = os.readlink(item.name, dir_fd=fd) if stat.S_ISLNK(st.st_mode) else ""
-                    # What is mounted on a file is another file than the folder says; a folder tells when it is opened.
+                    # A mount on a file has another inode than listed; one on a folder shows when it is opened.
                     odd = st.st_ino != item.inode() or st.st_dev != device
                     if odd and not stat.S_ISDIR(st.st_mode) and mount_at(fd, item.name) != self.tree.mount:
                         self._leave_mount(join(folder, item.name))
                         continue
                 except OSError as exc:
-                    if is_mounted(fd, item.name):  # and nobody answers for it
+                    if is_mounted(fd, item.name):  # and its server does not answer
                         self._leave_mount(join(folder, item.name))
-                    elif exc.errno not in (errno.ENOENT, errno.EINVAL):  # gone, or no link any more
+                    elif exc.errno not in (errno.ENOENT, errno.EINVAL):  # gone, or no longer a link
                         raise
                     continue
                 found[item.name] = entry = entry_of(st, self.now_ns, target)
@@ -116,18 +116,18 @@ class _Walk:
 
 
 def is_outside(found: Manifest, entry: Entry, st: os.stat_result) -> bool:
-    """Say whether what was scanned as `entry` and now is `st` has, or may have, a name outside the tree.
+    """Return whether a file (`entry` in the scan, now `st`) has or could have a name outside the tree.
 
-    A name that is moved while we walk is counted twice; then the ctime of the file moves too.
+    A name that is moved during the walk is counted twice; then the ctime of the file changes too.
     """
     unmoved = entry.settled and (st.st_ino, st.st_ctime_ns) == (entry.ino, entry.ctime_ns)
     return st.st_nlink > 1 and (not unmoved or st.st_nlink > len(found.groups.get(entry.group, ())))
 
 
 def is_planted(found: Manifest, folder: str, entry: Entry, st: os.stat_result) -> bool:
-    """Say whether a file may be linked into the tree by somebody who could not read it.
+    """Return whether a file could have been hard-linked into the tree by someone who cannot read it.
 
-    It has a name outside, not everybody may read it, and it is not the tree's owner's, or root's.
+    It has a name outside, is not readable for all, and belongs to root or to someone other than the tree's owner.
     """
     if os.geteuid() or not stat.S_ISREG(st.st_mode) or st.st_mode & stat.S_IROTH or not is_outside(found, entry, st):
         return False
@@ -135,7 +135,7 @@ def is_planted(found: Manifest, folder: str, entry: Entry, st: os.stat_result) -
 
 
 def forget(folders: dict[str, Folder], folder: str) -> None:
-    """Take a folder out of its parent."""
+    """Remove a folder from its parent."""
     parent, _, name = folder.rpartition("/")
     folders[parent].pop(name, None)
 
@@ -145,5 +145,5 @@ def _number(folders: dict[str, Folder], shared: dict[tuple[int, int], list[str]]
     for group, paths in enumerate((paths for paths in shared.values() if len(paths) > 1), 1):
         for path in paths:
             folder, _, name = path.rpartition("/")
-            if name in folders.get(folder, {}):  # else its folder was left out
+            if name in folders.get(folder, {}):  # otherwise its folder was skipped
                 folders[folder][name] = folders[folder][name]._replace(group=group)

@@ -1,6 +1,6 @@
-"""Keep trees: a copy that shares with the one before, by hard links, what did not change.
+"""Snapshots of trees: copies that share unchanged files with the previous one, by hard links.
 
-A snapshot is whole when its manifest lies beside it, which is the last thing to be written and the first to go.
+A snapshot is complete if its manifest exists beside it: that is written last and removed first.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ from corpushooks.tree.scan import Scan, forget, is_planted
 
 
 def cost(found: Scan, earlier: Path | None) -> int:
-    """Return the bytes of content that a snapshot of `found` copies at most: what moved since `earlier`."""
+    """Return the bytes that a snapshot of `found` copies at most: the changes since `earlier`."""
     old = _earlier(earlier).folders
     total = 0
     counted: set[int] = set()
@@ -79,7 +79,7 @@ def cost(found: Scan, earlier: Path | None) -> int:
 
 @dataclass
 class _Snapshot:
-    """A snapshot that is being made."""
+    """A snapshot in progress."""
 
     found: Scan
     old: Manifest
@@ -94,22 +94,21 @@ class _Snapshot:
     tally: Tally = field(default_factory=Tally)
     left: set[str] = field(default_factory=set)  # paths that could not be kept
 
-    def leave(self, path: str, why: str = "left out, it changed while it was archived") -> None:
-        """Leave out what changes all the time, or is not the tree's."""
+    def leave(self, path: str, why: str = "skipped, it changed while it was archived") -> None:
+        """Skip a path that keeps changing, or does not belong to the tree."""
         self.left.add(path)
         self.tally.warn(path, why)
 
 
 class PlantedError(OSError):
-    """A file that somebody linked into the tree who could not read it."""
+    """A file that could have been hard-linked into the tree by someone who cannot read it."""
 
 
 def snapshot(found: Scan, target: Path, earlier: Path | None, check: Check = endless) -> Report:
-    """Copy the tree that `found` is a scan of to `target`, sharing by hard links what `earlier` has already.
+    """Copy the scanned tree `found` to `target`, sharing unchanged files with `earlier` by hard links.
 
-    `earlier` is a whole snapshot, or None. Files of `target` that the tree does not have stay. The snapshot
-    is whole when its manifest lies beside it, which is the last thing to happen. Raise TreeError, or what `check`
-    raises.
+    `earlier` is a complete snapshot, or None. Files of `target` that the tree does not have stay. The manifest is
+    written last, and completes the snapshot. Raise TreeError, or what `check` raises.
     """
     with told("archive of", found.source), contextlib.ExitStack() as stack:
         old = _earlier(earlier)
@@ -136,26 +135,26 @@ def snapshot(found: Scan, target: Path, earlier: Path | None, check: Check = end
 
 
 def _finish(job: _Snapshot, whole: Manifest, target: Path) -> None:
-    """Give the folders what they bear, bring all of it to the disk, and only then say that it is whole."""
+    """Set the attributes of the folders, flush everything to the disk, and only then write the manifest."""
     for folder in reversed(job.kept):
         fd = job.target.fd(folder)
         dress(fd, whole.own(folder), job.tally, folder)
         job.writes.note(fd)  # a hard link in it is new, too
-    for made in (target.parent, target.parent.parent):  # our caller may have made the first just now
+    for made in (target.parent, target.parent.parent):  # the first can be new
         job.writes.note_folder(made)
     job.writes.flush(job.target.fd(""))
     write_file(manifest_path(target), write_manifest(whole))
 
 
 def place_in(saved: Path) -> Place | None:
-    """Return where the root of a tree was when it was kept; None where the snapshot does not say."""
+    """Return the identity of the root of a tree at the time of a snapshot; None if it is not recorded."""
     with contextlib.suppress(OSError), manifest_path(saved).open("rb") as file:
         return read_place(file.read(HEAD))
     return None
 
 
 def is_whole(target: Path) -> bool:
-    """Say whether `target` is a snapshot that was finished."""
+    """Return whether `target` is a complete snapshot."""
     try:
         return target.is_dir() and is_intact(manifest_path(target).read_bytes())
     except OSError:
@@ -163,7 +162,7 @@ def is_whole(target: Path) -> bool:
 
 
 def rename(saved: Path, to: Path) -> None:
-    """Give a whole snapshot another, free name in its folder, under one of which it is always whole.
+    """Give a complete snapshot a new, free name in its folder; at any moment it is complete under one of the two.
 
     Raise TreeError.
     """
@@ -175,7 +174,7 @@ def rename(saved: Path, to: Path) -> None:
 
 
 def _earlier(target: Path | None) -> Manifest:
-    """Return the manifest of an earlier snapshot; an empty one where there is none that can be used."""
+    """Return the manifest of an earlier snapshot; an empty one if it is unusable."""
     if target is not None and target.is_dir():
         with contextlib.suppress(OSError, ValueError):
             return read_manifest(manifest_path(target).read_bytes())
@@ -183,10 +182,10 @@ def _earlier(target: Path | None) -> Manifest:
 
 
 def _enter(job: _Snapshot, folder: str) -> bool:
-    """Complete the entry of a folder that the snapshot has already; return whether it is still there."""
+    """Complete the entry of a folder of the snapshot; return whether the folder still exists."""
     parent, _, own = folder.rpartition("/")
     if folder and own not in job.kept.get(parent, {}):
-        return False  # it went with its parent
+        return False  # its parent is gone
     try:
         with at(folder):
             fd = job.source.fd(folder)
@@ -209,7 +208,7 @@ def _enter(job: _Snapshot, folder: str) -> bool:
 
 
 def _save_folder(job: _Snapshot, folder: str, entries: Folder) -> None:
-    """Bring the entries of one folder into the snapshot, and into `kept` as they were brought."""
+    """Save the entries of one folder to the snapshot, and to `kept` as they were saved."""
     if not _enter(job, folder):
         return
     into = job.target.fd(folder)
@@ -221,8 +220,8 @@ def _save_folder(job: _Snapshot, folder: str, entries: Folder) -> None:
     for name, entry in entries.items():
         job.check()
         old = known.get(name)
-        # The common case, an unchanged file, costs this comparison and this call.
-        alone = entry.links == 1 or entry.mode & 0o004  # else it is looked at whose it is
+        # The common case, an unchanged file, costs only this comparison and this call.
+        alone = entry.links == 1 or entry.mode & 0o004  # otherwise its owner matters
         if (
             old is not None
             and entry.ctime_ns
@@ -234,7 +233,7 @@ def _save_folder(job: _Snapshot, folder: str, entries: Folder) -> None:
             try:
                 link(name, name, src_dir_fd=before, dst_dir_fd=into, follow_symlinks=False)
             except OSError:
-                pass  # taken, too many links, gone: the long way
+                pass  # the name exists, too many links, or gone: the slow way
             else:
                 kept[name] = old
                 continue
@@ -251,7 +250,7 @@ def _earlier_fd(job: _Snapshot, folder: str) -> int | None:
 
 
 def _save(job: _Snapshot, folder: str, name: str, entry: Entry) -> Entry | None:
-    """Bring one entry into the snapshot; return it as it was then, None where it is left out."""
+    """Save one entry to the snapshot; return it as it was saved, None if it was skipped."""
     if linked := _save_as_link(job, folder, name, entry):
         return linked
     for _ in range(TRIES):
@@ -262,7 +261,7 @@ def _save(job: _Snapshot, folder: str, name: str, entry: Entry) -> Entry | None:
             job.tally.warn(path, LEFT)
             return None
         except PlantedError:
-            job.leave(join(folder, name), "left out, a hard link to a file of another owner that others cannot read")
+            job.leave(join(folder, name), "skipped, a hard link to a file of another owner that others cannot read")
             return None
         except SwappedError:
             now = look(job.source.fd(folder), name)
@@ -278,7 +277,7 @@ def _save(job: _Snapshot, folder: str, name: str, entry: Entry) -> Entry | None:
 
 
 def _save_as_link(job: _Snapshot, folder: str, name: str, entry: Entry) -> Entry | None:
-    """Bring one more name of a file that is there already; None where it has none, or takes no more."""
+    """Save another name of a file as a hard link; None if it is the first, or there are too many links."""
     if entry.group not in job.leaders:
         return None
     lead, first = job.leaders[entry.group]
@@ -292,7 +291,7 @@ def _save_as_link(job: _Snapshot, folder: str, name: str, entry: Entry) -> Entry
 
 
 def _save_as_it_is(job: _Snapshot, folder: str, name: str, entry: Entry) -> None:
-    """Bring one entry into the snapshot; raise SwappedError where the source has something else now."""
+    """Save one entry to the snapshot; raise SwappedError if it was replaced in the source."""
     into, path = job.target.fd(folder), join(folder, name)
     kept = entry
     if entry.kind == "folder":
@@ -300,7 +299,7 @@ def _save_as_it_is(job: _Snapshot, folder: str, name: str, entry: Entry) -> None
     elif entry.kind == "file":
         kept = _save_file(job, folder, name, entry)
     elif not makeable(entry):
-        job.tally.warn(path, f"a {entry.kind} cannot be kept")
+        job.tally.warn(path, f"a {entry.kind} cannot be archived")
     elif not _share(job, folder, name, entry):
         remove_at(into, name, job.check)
         make_node(into, name, entry, job.tally, path)
@@ -311,7 +310,7 @@ def _save_as_it_is(job: _Snapshot, folder: str, name: str, entry: Entry) -> None
 
 
 def _save_file(job: _Snapshot, folder: str, name: str, entry: Entry) -> Entry:
-    """Share or copy one file; return its entry as it was when it was read."""
+    """Share or copy one file; return its entry at the time it was read."""
     path, copied = join(folder, name), False
     with closing(open_file(job.source.fd(folder), name, job.check)) as source:
         if os.fstat(source).st_ino != entry.ino and mount_of(source) != job.source.mount:
@@ -337,9 +336,9 @@ def _save_file(job: _Snapshot, folder: str, name: str, entry: Entry) -> Entry:
 
 
 def _copy_file(job: _Snapshot, folder: str, name: str, entry: Entry, source: int) -> Entry:
-    """Copy an open file into the snapshot; return its entry with the size that was found."""
+    """Copy an open file into the snapshot; return its entry with the actual size."""
     into, path = job.target.fd(folder), join(folder, name)
-    remove_at(into, name, job.check)  # never write into what is there: an earlier snapshot may share it
+    remove_at(into, name, job.check)  # never write into an existing file: an earlier snapshot can share it
     with closing(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=into)) as copy:
         job.writes.note(copy)
         size = fill(source, copy, entry.size, job.check)
@@ -349,12 +348,12 @@ def _copy_file(job: _Snapshot, folder: str, name: str, entry: Entry, source: int
 
 
 def _share(job: _Snapshot, folder: str, name: str, entry: Entry, source: int | None = None) -> bool:
-    """Link to the earlier snapshot's inode if it serves for `entry` too, whose contents `source` has."""
+    """Link to the inode of the earlier snapshot if it serves for `entry`, whose contents are in `source`."""
     old = job.old.folders.get(folder, {}).get(name)
     if old is None or not entry.alike(old):
         return False
     if job.found.groups.get(entry.group) != job.old.groups.get(old.group):
-        return False  # sharing would tie together what is not, or untie what is
+        return False  # sharing would create hard links between files that have none, or the reverse
     before = _earlier_fd(job, folder)
     if before is None:
         return False
@@ -365,5 +364,5 @@ def _share(job: _Snapshot, folder: str, name: str, entry: Entry, source: int | N
                     return False
         hard_link(before, name, job.target.fd(folder), name)
     except OSError:
-        return False  # too many links, another filesystem, gone: then a copy
+        return False  # too many links, another filesystem, or gone: copy it
     return True

@@ -1,6 +1,6 @@
-"""Bring a checkout into a live tree, by what differs, and leave all else that is there.
+"""Sync a checkout to a live tree: write what differs, leave other files alone.
 
-The stamps of both sides, kept in a file, spare the next sync the reading of what did not move.
+The stamps of both sides are cached in a file, so that the next sync does not read unchanged files.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ Stamps = dict[str, list[int]]
 
 @dataclass
 class _Sync:
-    """A sync that is being made."""
+    """A sync in progress."""
 
     stage: Folders
     live: Folders
@@ -74,13 +74,12 @@ def sync(
     stage: Path, target: Path, removed: Iterable[str], cache: Path, check: Check = endless,
     fresh: frozenset[str] = frozenset(),
 ) -> Report:  # fmt: skip
-    """Bring the files and links of the checkout `stage` to `target`, and take the `removed` paths away.
+    """Copy the files and links of the checkout `stage` to `target`, and remove the `removed` paths.
 
-    Content, link target and the executable bits follow the stage; owner and the other permission bits stay as
-    they are there; whatever else is in `target` stays. `cache` is a file of ours that makes the next sync read
-    only what moved; without it, it takes longer. The report names what gave way to `fresh` paths, which the checkout
-    before did not have, and what gave way to folders. Can be interrupted and run again. Raise TreeError, or
-    what `check` raises.
+    Content, link target and the executable bits follow the stage; owner and the other permission bits of `target` stay,
+    as do its other files. `cache` is a file of ours that makes the next sync faster. The report lists what was replaced
+    by `fresh` paths, which the previous checkout did not have, and by folders. Can be interrupted and run again. Raise
+    TreeError, or what `check` raises.
     """
     found = scan(stage, check)
     if found.warnings:
@@ -115,13 +114,13 @@ def _sync_once(
                 with job.mounts.left():
                     _sync_folder(job, folder, entries)
         tally.warnings += job.mounts.warnings(path for path, entry in found.entries if entry.kind != "folder")
-        writes.flush(live.fd(""))  # before the stamps: they must not outlive what they are about
+        writes.flush(live.fd(""))  # before the stamps, which must not be newer than the files
         if job.new != job.old:
             write_file(cache, pack(job.new))
 
 
 def stamps(cache: Path) -> Stamps:
-    """Return the stamps of an earlier sync; none where they cannot be used."""
+    """Return the stamps of an earlier sync; none if they are unusable."""
     try:
         return dict(unpack(cache.read_bytes()))
     except (OSError, ValueError, TypeError):
@@ -129,9 +128,9 @@ def stamps(cache: Path) -> Stamps:
 
 
 def _remove_tracked(job: _Sync, found: Scan, path: str) -> None:
-    """Remove a file or link that the stage has no more, and the folders that this leaves empty."""
+    """Remove a file or link that the stage no longer has, and the folders that this leaves empty."""
     if any(part in ("", ".", "..") for part in path.split("/")):
-        raise TreeError(f"{shown(path)!r} is no path in a tree")
+        raise TreeError(f"invalid path {shown(path)!r}")
     folder, _, name = path.rpartition("/")
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         fd = job.live.fd(folder)
@@ -143,7 +142,7 @@ def _remove_tracked(job: _Sync, found: Scan, path: str) -> None:
         with kept(fd), job.mounts.left(folder):
             remove_at(fd, name, job.check)
             job.tally.changed += 1
-    while folder and folder not in found.folders:  # also where an interrupted sync has removed the file
+    while folder and folder not in found.folders:  # also if an interrupted sync has removed the file
         folder, _, name = folder.rpartition("/")
         try:
             fd = job.live.fd(folder)
@@ -153,11 +152,11 @@ def _remove_tracked(job: _Sync, found: Scan, path: str) -> None:
         except FileNotFoundError:
             continue
         except OSError:
-            return  # something else is in it, or it is no folder of the tree
+            return  # it is not empty, or not a folder of the tree
 
 
 def _sync_folder(job: _Sync, folder: str, entries: Folder) -> None:
-    """Bring the entries of one folder of the stage to the live tree; folders in it get no more than made."""
+    """Sync the entries of one folder of the stage; folders in it are only created."""
     with at(folder):
         fd = job.live.fd(folder)
         unlock(fd)
@@ -188,12 +187,12 @@ def _sync_subfolder(job: _Sync, fd: int, path: str, name: str, entry: Entry) -> 
         mode = 0
     if not stat.S_ISDIR(mode) and make_folder(fd, name, entry.mode, job.check):
         job.writes.note(fd)
-        if mode and not stat.S_ISSOCK(mode):  # of the application: what a commit had there was removed already
+        if mode and not stat.S_ISSOCK(mode):  # the application's: tracked files were removed before
             job.tally.replaced.append(path)
 
 
 def _own_files(job: _Sync, fd: int, path: str, name: str) -> list[str]:
-    """Return the paths of what is where a fresh file or link comes, or in it; of sockets nothing could be lost."""
+    """Return the untracked files that a fresh file or link replaces; sockets do not count, since they hold no data."""
     now = look(fd, name) if path in job.fresh else None
     if now is None or now.kind == "socket":
         return []
@@ -201,7 +200,7 @@ def _own_files(job: _Sync, fd: int, path: str, name: str) -> list[str]:
 
 
 def _files_in(job: _Sync, fd: int, path: str, name: str, level: int = 0) -> Iterator[str]:
-    """Yield the paths of what is in a folder of an open folder, as far as it can be read; nothing of a mount."""
+    """Yield the paths of the files in a folder of an open folder, as far as they can be read; none of a mount."""
     with contextlib.suppress(OSError), closing(open_folder(fd, name, unlock=True)) as inner:
         if level >= DEPTH or mount_of(inner) != mount_of(fd):
             return
@@ -215,7 +214,7 @@ def _files_in(job: _Sync, fd: int, path: str, name: str, level: int = 0) -> Iter
 
 
 def _recorded(job: _Sync, fd: int, path: str, name: str, entry: Entry) -> bool:
-    """Say whether a file is right and both sides are as they were when their contents were found equal."""
+    """Return whether a file has the right mode, and neither side changed since their contents were equal."""
     known = job.old.get(path)
     if known is None:
         return False
@@ -230,7 +229,7 @@ def _recorded(job: _Sync, fd: int, path: str, name: str, entry: Entry) -> bool:
 
 
 def _is_equal(job: _Sync, folder: str, name: str, entry: Entry, live: int) -> bool:
-    """Say whether an open file has the contents of the stage's; record that it has."""
+    """Return whether an open file has the contents of the stage's; record it if so."""
     now_ns = time.time_ns()
     there = entry_of(os.fstat(live), now_ns)
     with closing(open_file(job.stage.fd(folder), name)) as staged:
@@ -242,15 +241,15 @@ def _is_equal(job: _Sync, folder: str, name: str, entry: Entry, live: int) -> bo
 
 
 def _mode(st: os.stat_result, entry: Entry) -> int:
-    """Return the mode for a file that is there: its own, executable where readable if the stage's is."""
+    """Return the mode for an existing file: its own, executable where readable if the stage's file is."""
     mode = stat.S_IMODE(st.st_mode) & ~0o111
     return mode | (mode & 0o444) >> 2 if entry.mode & 0o100 else mode
 
 
 def _sync_file(job: _Sync, folder: str, name: str, entry: Entry) -> None:
-    """Make one file equal to the stage's: left alone, its mode corrected, or replaced by a copy."""
+    """Make one file equal to the stage's: leave it, correct its mode, or replace it by a copy."""
     fd, path = job.live.fd(folder), join(folder, name)
-    job.writes.note(fd)  # also where all is right already: a sync that was interrupted may have written it
+    job.writes.note(fd)  # also if nothing differs: an interrupted sync may have written it
     with closing(open_live(fd, name, job.check)) as live:
         if live is not None and mount_of(live) != job.live.mount:
             raise MountedError(name)
@@ -261,7 +260,7 @@ def _sync_file(job: _Sync, folder: str, name: str, entry: Entry) -> None:
             if mode == stat.S_IMODE(st.st_mode):
                 return
             job.new.pop(path, None)
-            if st.st_nlink == 1:  # with more, one of them might lie outside
+            if st.st_nlink == 1:  # otherwise a name of it can be outside
                 with lifted(live):
                     os.fchmod(live, mode)
                 job.tally.changed += 1
@@ -275,7 +274,7 @@ def _sync_file(job: _Sync, folder: str, name: str, entry: Entry) -> None:
 
 
 def _replace_file(job: _Sync, folder: str, name: str, entry: Entry, live: int | None) -> None:
-    """Put a copy of the stage's file in the place of what is there, `live` if that is a file."""
+    """Replace an entry by a copy of the stage's file; `live` is the old one if it is a file."""
     fd, path = job.live.fd(folder), join(folder, name)
     flags = flags_of(live) if live is not None else 0
     with (
@@ -289,11 +288,11 @@ def _replace_file(job: _Sync, folder: str, name: str, entry: Entry, live: int | 
             st = os.fstat(live)
             mode = _mode(st, entry)
             _inherit(live, st, copy, job.tally, path)
-        os.fchmod(copy, mode & 0o777)  # a setuid bit was for the old contents
+        os.fchmod(copy, mode & 0o777)  # a setuid bit applied to the old contents
 
 
 def _inherit(live: int, st: os.stat_result, copy: int, tally: Tally, path: str) -> None:
-    """Give a copy the owner and the access list of the file whose place it takes."""
+    """Give a copy the owner and the access list of the file that it replaces."""
     if os.geteuid() == 0:
         os.fchown(copy, st.st_uid, st.st_gid)
     kept = {name: value for name, value in xattrs_of(live).items() if name.startswith(("user.", "system."))}

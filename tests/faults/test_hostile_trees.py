@@ -245,7 +245,7 @@ def test_a_tag_of_a_tag_deploys_what_it_names_and_what_names_no_commit_is_refuse
     work.git("tag", "-a", "-m", "x", "data", "HEAD:index.html")
     assert work.push("v2:refs/deploy/now").code == 0
     assert box.row().code == work.head
-    assert "is no commit but a blob" in work.push("data:refs/deploy/now").rejected
+    assert "is a blob, not a commit" in work.push("data:refs/deploy/now").rejected
 
 
 # names
@@ -330,7 +330,7 @@ def test_what_the_application_made_comes_back_or_is_named(box: Box) -> None:
     work.commit({".salt/99_bad.sls": SPOIL, "pipe": "now a file"})
     pushed = work.push()
     assert pushed.rejected == "install 99_bad failed; rolled back"
-    assert "warning: app.sock: a socket cannot be kept" in pushed.lines
+    assert "warning: app.sock: a socket cannot be archived" in pushed.lines
     now = tree_of(project.tree)
     assert now.pop("pipe")[0] == kept.pop("pipe")[0]
     assert now == kept

@@ -279,7 +279,7 @@ def test_a_disk_that_is_read_only_is_said_to_be(killed: Box) -> None:
         mount(folder, folder)
         run(["mount", "-o", "remount,ro,bind", folder])
         wrong, helps = told(killed)
-        assert wrong == f"the store {killed.host.store} cannot be used: {folder} is on a file system that is read-only"
+        assert wrong == f"the store {killed.host.store} cannot be used: {folder} is on a read-only file system"
         paste(helps)
         see_nothing_lost(killed)
         killed.stop()

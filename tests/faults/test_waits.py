@@ -121,7 +121,7 @@ def asked(tell: Check = lambda: None, **given: Any) -> str:
 def test_an_answer_without_end_ends_with_its_timeout(what: str) -> None:
     scheme, talk = TALKS[what]
     with talking(talk) as (address, left, _):
-        assert asked(http=f"{scheme}://{address}/", timeout=0.2) == "no whole answer within 0.2 s"
+        assert asked(http=f"{scheme}://{address}/", timeout=0.2) == "no complete answer within 0.2 s"
         until(left)
 
 
@@ -147,10 +147,10 @@ def test_a_name_that_is_never_found_and_a_connection_that_is_never_taken(
             link = stack.enter_context(socket.socket())
             link.setblocking(False)
             link.connect_ex((host, port))
-        assert asked(**{kind: url.format(f"{host}:{port}")}, timeout=0.2) == "no whole answer within 0.2 s"
+        assert asked(**{kind: url.format(f"{host}:{port}")}, timeout=0.2) == "no complete answer within 0.2 s"
     gate = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: gate.wait() and [])
-    assert asked(**{kind: url.format("nowhere.example.org:80")}, timeout=0.2) == "no whole answer within 0.2 s"
+    assert asked(**{kind: url.format("nowhere.example.org:80")}, timeout=0.2) == "no complete answer within 0.2 s"
     with pytest.raises(Enough):
         asked(after(4), **{kind: url.format("nowhere.example.org:80")}, timeout=0)
     gate.set()
@@ -158,7 +158,7 @@ def test_a_name_that_is_never_found_and_a_connection_that_is_never_taken(
 
 def test_a_command_that_is_deaf_and_leaves_a_child_ends_with_its_timeout(tmp_path: Path) -> None:
     script = f'trap "" TERM; sleep 1000 & echo $$ > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; wait; sleep 1000'
-    assert asked(command=["sh", "-c", script], timeout=0.3) == "no end after 0.3 s"
+    assert asked(command=["sh", "-c", script], timeout=0.3) == "timed out after 0.3 s"
     assert not group_alive(int((tmp_path / "pid").read_text()))
 
 

@@ -89,7 +89,7 @@ def test_what_is_not_a_port(value: object) -> None:
 
 
 def test_a_port_without_its_key_is_named() -> None:
-    with pytest.raises(ConfigError, match="cfg: ports: data has no 'p'"):
+    with pytest.raises(ConfigError, match="cfg: ports: unknown key of data 'p'"):
         claims.of({"ports": ["p"], "data": {}})
     assert claims.of({"ports": [8125, "8125"], "data": {}}) == [Claim("port", "8125", "")]
 
@@ -97,7 +97,7 @@ def test_a_port_without_its_key_is_named() -> None:
 def test_free_ports_differ_and_pass_over_what_is_used() -> None:
     give = claims.giver("a", (), lambda port: port != CHOICE.start)
     assert [give("one"), give("two"), give("one")] == [CHOICE.start + 1, CHOICE.start + 2, CHOICE.start + 1]
-    with pytest.raises(ConfigError, match="no port from 20000 to 29999 is free"):
+    with pytest.raises(ConfigError, match="no free port from 20000 to 29999"):
         claims.giver("a", (), lambda port: False)("one")
 
 

@@ -133,7 +133,7 @@ def test_what_does_not_exist_is_said_in_one_line(live: Box) -> None:
     absent = corpus(live, "log", "hello", "99")
     complains(absent, absent.code, "hello has no deployment 99", "corpus history hello")
     absent = corpus(live, "deploy", "hello", "nowhere")
-    complains(absent, absent.code, "'nowhere' names no commit here")
+    complains(absent, absent.code, "unknown revision 'nowhere'")
     assert absent.code != 0
 
 

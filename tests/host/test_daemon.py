@@ -376,7 +376,7 @@ def test_the_kernel_says_who_asks(box: Box) -> None:
 
 def test_there_is_one_daemon(live: Box) -> None:
     second = run([sys.executable, "-m", "corpushooks", "--root", live.host.root, "daemon"], check=False)
-    assert (second.code, second.stderr.decode()) == (3, "error: a daemon runs already\n")
+    assert (second.code, second.stderr.decode()) == (3, "error: a daemon is already running\n")
     assert serves(live)
 
 

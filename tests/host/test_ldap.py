@@ -381,11 +381,11 @@ BAD = [
     ({"uir": "x"}, 'ldap: unknown key "uir"; did you mean "uri"?'),
     ({"uri": None}, "ldap.uri: expected ldaps://HOST"),
     ({"key": "a)(b"}, "ldap.key: expected the name of an attribute, got"),
-    ({"filter": "(a)(b)"}, 'ldap.filter: expected a filter in brackets, got "(a)(b)"'),
+    ({"filter": "(a)(b)"}, 'ldap.filter: expected a filter in parentheses, got "(a)(b)"'),
     ({"timeout": 0}, "ldap.timeout: expected a positive number of seconds, got 0"),
     ({"cache": -1}, "ldap.cache: expected a number of seconds, got -1"),
     ({"starttls": "no"}, 'ldap.starttls: expected true or false, got "no"'),
-    ({"bind_dn": None}, "ldap: bind_dn and bind_password_file need each other"),
+    ({"bind_dn": None}, "ldap: bind_dn and bind_password_file must be set together"),
     ({"groups": {}}, "ldap.groups: expected a mapping of groups, got a mapping"),
     ({"groups": {"a": "push"}}, 'ldap.groups.a: expected a mapping, got "push"'),
     ({"groups": {"a": {}}}, "ldap.groups.a: right is missing"),
@@ -405,7 +405,7 @@ def test_wrong_settings_are_said_with_file_and_key(slapd: Slapd, other: dict[str
 
 
 def test_what_is_needed_is_asked_for() -> None:
-    with pytest.raises(ConfigError, match=r"^F: auth: ldap needs the key ldap"):
+    with pytest.raises(ConfigError, match=r'^F: auth: "ldap" requires the key ldap with the address of the directory$'):
         parse("auth: ldap\nldap:\n", "F")
     with pytest.raises(ConfigError, match=r"^F: ldap: groups is missing"):
         parse("ldap: {uri: 'ldap://x', base: x}", "F")

@@ -17,7 +17,7 @@ from tests.support.misbehaving import command
 from tests.support.mounts import Mount, mount_dead, mounting, mounts_below, unmount_below
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
-LEFT = "left as it is, a filesystem is mounted there"
+LEFT = "left alone, a filesystem is mounted there"
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_a_release_mounts_something_on_the_project_itself(site: Box, share: Path
     what = f"--bind {share}" if kind == "bind" else "-t tmpfs none"
     pushed = bad(site, f"mount {what} {tree}; mkdir -p {tree}/deep; echo p > {tree}/deep/precious; {end}")
     assert pushed.rejected.endswith("THE ROLL BACK FAILED"), pushed.text
-    assert f"a filesystem was mounted on {tree} since it was archived; nothing in it was touched" in site.log(3)
+    assert f"a filesystem was mounted on {tree} since it was archived; nothing in it was changed" in site.log(3)
     assert f"hint: umount {tree}, then corpus" in site.log(3)
     assert list(tree_of(tree)) == [".", "deep", "deep/precious"]
     assert repair(site) == "failed"

@@ -189,7 +189,7 @@ def test_a_new_project_is_told_with_where_to_push(new_box: Callable[..., Box], h
     said = post.got[0].get_content()
     git = box.project().git_dir
     assert f"{git}/project.git\n" in said and f"{git}/pillar.git\n" in said
-    assert f"Who may push:\n- whoever may write in {box.host.root}\n" in said
+    assert f"Who can push:\n- whoever may write in {box.host.root}\n" in said
 
 
 # what nothing waits for
@@ -347,11 +347,11 @@ def test_a_subject_is_one_line_and_every_event_has_a_text() -> None:
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        (f"notify: json://{SECRET}", "F: notify: expected a list of URLs, got something else"),
-        (f"notify: [json://ok, {SECRET}]", "F: notify: number 2 of the list is no URL: scheme://…"),
+        (f"notify: json://{SECRET}", "F: notify: expected a list of URLs, got another value"),
+        (f"notify: [json://ok, {SECRET}]", "F: notify: item 2 is not a URL: expected scheme://…"),
         (
             f"projects: {{hello: {{notify: {SECRET}}}}}",
-            "F: projects.hello.notify: expected a list of URLs, got something else",
+            "F: projects.hello.notify: expected a list of URLs, got another value",
         ),
         (
             "notify_on: [never]",

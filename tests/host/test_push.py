@@ -220,7 +220,7 @@ def test_what_is_no_commit_is_refused(box: Box) -> None:
     work = box.app()
     blob = work.git("rev-parse", "HEAD:index.html").text
     pushed = work.push(f"{blob}:refs/deploy/now")
-    assert (pushed.code, pushed.rejected) == (1, f"{blob[:12]} is no commit but a blob")
+    assert (pushed.code, pushed.rejected) == (1, f"{blob[:12]} is a blob, not a commit")
 
 
 OPTIONS = {

@@ -48,7 +48,7 @@ def test_of_many_some_are_named_and_all_are_in_the_log(box: Box) -> None:
     sls = "built:\n  cmd.run:\n    - name: for i in $(seq 100 160); do echo $$ > f$i; done\n    - cwd: {tree}\n"
     lines = failed(box, sls)
     at = lines.index("again: 00_page, 10_build 61 files differ from the archive")
-    assert lines[at + 1 : at + 6] == ["f100", "f101", "… 57 lines are left out …", "f159", "f160"]
+    assert lines[at + 1 : at + 6] == ["f100", "f101", "… 57 lines omitted …", "f159", "f160"]
     assert all(f"        f{number}" in box.log(2) for number in range(100, 161))
 
 

@@ -73,7 +73,7 @@ def test_a_deployment_that_names_what_cannot_be_is_refused(box: Box) -> None:
     pushed = work.push()
     assert (pushed.code, box.row().live) == (1, None)
     said = " ".join(" ".join(pushed.lines).split())
-    assert "'/etc/shadow' is not the absolute path of a file below project/, data/ or /var/log" in said
+    assert "invalid log file '/etc/shadow': expected an absolute path below project/, data/ or /var/log" in said
 
 
 # whose a unit is
@@ -207,7 +207,7 @@ def test_lines_are_harmless_and_without_secrets(site: Site) -> None:
     assert lines[:3] == [
         "data/app.log: key ******** ·", "data/app.log: ********", "data/app.log: \\xff",
     ]  # fmt: skip
-    assert lines[3].endswith("904 characters more") and lines[4] == "data/app.log: last, unended"
+    assert lines[3].endswith("904 more characters") and lines[4] == "data/app.log: last, unended"
     (note,) = notes
     assert note.startswith("project/x.log: ") and "No such file" in note
     assert shown(site, 0)[0] == []

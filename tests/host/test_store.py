@@ -343,7 +343,7 @@ def test_the_command_says_who_is_at_work_with_what_is_left(three: Box) -> None:
 
 
 def test_nothing_is_made_anew_beside_a_daemon(box: Box) -> None:
-    with pytest.raises(NoDaemonError, match="a daemon runs already"):
+    with pytest.raises(NoDaemonError, match="a daemon is already running"):
         told(box)
 
 

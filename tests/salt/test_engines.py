@@ -729,7 +729,7 @@ def test_quiet_commands_input_timeouts_and_much_output(world: World) -> None:
     assert quiet.result and b"secret" not in world.listener.said
     assert given.changes["stdout"] == "hello"
     assert late.result is False and "Timed out after 1 seconds" in str((late.changes, late.comment))
-    assert "bytes are left out" in much.changes["stdout"] and len(much.changes["stdout"]) < 5 << 20
+    assert "bytes omitted" in much.changes["stdout"] and len(much.changes["stdout"]) < 5 << 20
 
 
 def test_parallel_states_are_reported_at_the_end(world: World) -> None:

@@ -36,7 +36,7 @@ def test_stock_salt_finds_it_and_says_how_it_ended(box: Box) -> None:
         box, "mc_project.deploy", "hello", "only=install,fixperms", "only_steps=00_page", "skip_notify=True"
     )
     assert (good.code, told(good)["result"], told(good)["state"]) == (0, True, "deployed")
-    assert b"[2/8] sync                   left out" in good.stderr  # seen as it happens
+    assert b"[2/8] sync                   skipped" in good.stderr  # seen as it happens
     bad = salt_call(box, "mc_project.deploy", "hello", "bad")
     assert (bad.code, told(bad)["result"], told(bad)["state"]) == (1, False, "rolled_back")
     assert told(bad)["reason"] == "install 20_broken failed: broken"

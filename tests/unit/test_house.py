@@ -298,8 +298,8 @@ NAMED = {  # texts that name a command and are not there to be pasted: module ->
     "core.settings": (
         "How many commands of `corpus run`",
         "The account of `corpus web`",
-        "The directory, for auth: ldap",
-        "Where backups are kept",
+        "The directory for auth: ldap",
+        "The repository of backups",
     ),
     "salt.problems": ("; see: corpus help makina-states",),
 }

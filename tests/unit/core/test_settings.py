@@ -180,9 +180,9 @@ WRONG = [
     ("on: 2", "unknown key true"),
     ("- a", "expected a mapping of settings, got a list"),
     ("text", 'expected a mapping of settings, got "text"'),
-    ("environment: Prod", "environment: 'Prod' is no environment: it must match [a-z][a-z0-9_-]*"),
+    ("environment: Prod", "environment: invalid environment 'Prod': use a-z, 0-9, - and _, starting with a letter"),
     ("environment: on", "environment: expected an environment, got true"),
-    ("branch: a..b", "branch: 'a..b' is no branch name to deploy from"),
+    ("branch: a..b", "branch: invalid branch name 'a..b'"),
     ("branch: 1.5", "branch: expected a branch, got 1.5"),
     ("engine: hot", 'engine: expected warm or salt-call, got "hot"'),
     ("engine: [warm]", "engine: expected warm or salt-call, got a list"),
@@ -220,11 +220,11 @@ WRONG = [
     ),
     (
         "projects: {hello: {engine: warm}}",
-        "projects.hello.engine: is a setting of the host, not of a project",
+        "projects.hello.engine: this setting applies to the whole host, not to a project",
     ),
-    ("projects: {hello: {branch: a..b}}", "projects.hello.branch: 'a..b' is no branch name to deploy from"),
+    ("projects: {hello: {branch: a..b}}", "projects.hello.branch: invalid branch name 'a..b'"),
     ("projects: {hello: 3}", "projects.hello: expected a mapping, got 3"),
-    ("projects: {0123: {}}", "projects: expected a name, in quotes, got 83"),
+    ("projects: {0123: {}}", "projects: expected a quoted name, got 83"),
     ("projects: 3", "projects: expected a mapping, got 3"),
 ]
 
@@ -247,7 +247,8 @@ def test_what_is_wrong_for_a_project_is_wrong_for_no_other() -> None:
 
 
 def test_a_project_name_is_checked() -> None:
-    with pytest.raises(ConfigError, match=r"^F: projects: 'Hello' is no project name"):
+    told = "invalid project name 'Hello': use a-z, 0-9, - and _, starting with a letter or digit"
+    with pytest.raises(ConfigError, match=f"^F: projects: {told}$"):
         parse("projects: {Hello: {}}", "F")
 
 

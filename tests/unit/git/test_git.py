@@ -262,7 +262,7 @@ def test_a_tag_is_followed_and_what_is_no_commit_is_named(work: Work, repo: Path
     run(["git", "--git-dir", repo, "fetch", "--quiet", work.path, "refs/tags/v2:refs/tags/v2"])
     tag, blob = git.ref(repo, "refs/tags/v2"), work.git("rev-parse", "HEAD:a").text
     assert tag and git.commit(repo, tag) == commit
-    with pytest.raises(GitError, match=f"{blob[:12]} is no commit but a blob"):
+    with pytest.raises(GitError, match=f"{blob[:12]} is a blob, not a commit"):
         git.commit(repo, blob)
     for wrong in (NOWHERE, "x", "", "../x"):
         with pytest.raises(GitError, match="is not in the repository"):
@@ -275,7 +275,7 @@ def test_revisions_as_people_write_them(repo: Path, bring: Bring) -> None:
     assert git.resolve(repo, "master~1") == git.resolve(repo, one[:9]) == one
     assert git.resolve(repo, "master") == git.resolve(repo, "HEAD") == two
     for wrong in ("", "nowhere", "--all", "-h", "master; id", "HEAD\nHEAD", "@{-1}", NOWHERE):
-        with pytest.raises(UsageError, match="names no commit here"):
+        with pytest.raises(UsageError, match="unknown revision"):
             git.resolve(repo, wrong)
 
 

@@ -738,7 +738,7 @@ WRONG = [
     ({"s": {"user": "{groups}"}}, "cfg: user: expected text, got a list"),
     (
         {"p": {"default_env": "Prod"}},
-        "pillar: default_env: 'Prod' is no environment: it must match [a-z][a-z0-9_-]*",
+        "pillar: default_env: invalid environment 'Prod': use a-z, 0-9, - and _, starting with a letter",
     ),
     ({"minion": {"default_env": ["a"]}}, "minion: default_env: expected text, got a list"),
     ({"request": {"default_env": 1}}, "request: default_env: expected text, got 1"),

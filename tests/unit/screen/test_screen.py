@@ -157,8 +157,8 @@ def test_all_states_are_in_the_whole_log() -> None:
 def test_a_terminal_gets_the_ends_of_what_is_long() -> None:
     shown = rows.cut("\n".join(f"line {number}" for number in range(1000)) + "\n" + "x" * 5000)
     assert len(shown) == rows.SCREEN + 1
-    assert (shown[0], shown[rows.SCREEN // 2]) == ("line 0", "… 801 lines are left out …")
-    assert shown[-1] == "x" * rows.COLUMNS + f" … {5000 - rows.COLUMNS} characters more"
+    assert (shown[0], shown[rows.SCREEN // 2]) == ("line 0", "… 801 lines omitted …")
+    assert shown[-1] == "x" * rows.COLUMNS + f" … {5000 - rows.COLUMNS} more characters"
     assert errors(replace(result(), errors=("a\nb", "c"))) == ["        a", "        b", "        c"]
 
 

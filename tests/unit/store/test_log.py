@@ -258,7 +258,7 @@ def test_of_a_long_text_both_ends_are_kept_and_the_middle_is_counted(path: Path)
     (gap,) = (index for index, line in enumerate(found) if "left out" in line)
     assert [*found[:gap], *found[gap + 1 :]] == [*text[:gap], *text[-(len(found) - gap - 1) :]]
     left = text[gap : -(len(found) - gap - 1)]
-    assert found[gap] == f"… {len(left)} lines, {len(chr(10).join(left))} bytes, are left out …"
+    assert found[gap] == f"… {len(left)} lines, {len(chr(10).join(left))} bytes omitted …"
     assert 1_000_000 < sum(map(len, found)) < 1_200_000 or len(found) == 2 * ROWS + 1
 
 
@@ -290,7 +290,7 @@ def test_a_bounded_text_is_its_two_ends(parts: list[str], part: int, rows: int) 
             patch.setattr(f"corpushooks.core.text.{name}", value)
         found = bounded(text)
     if found != text:
-        head, gap, tail = re.split(r"\n(… \d+ lines, \d+ bytes, are left out …)\n", found, maxsplit=1)
+        head, gap, tail = re.split(r"\n(… \d+ lines, \d+ bytes omitted …)\n", found, maxsplit=1)
         assert text.startswith(head) and text.endswith(tail)
         assert len(head) + len(tail) <= 2 * part
         assert head.count("\n") < rows and tail.count("\n") < rows

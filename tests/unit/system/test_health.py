@@ -67,7 +67,7 @@ def test_a_port_and_a_command_are_asked(tmp_path: Path) -> None:
     assert asked(command=f"test -d '{tmp_path}'") == ""
     assert asked(command=["test", "-e", str(tmp_path / "a b")]) == "exited with 1"
     assert asked(command="/nonexistent/program") == "/nonexistent/program: No such file or directory"
-    assert asked(command="sleep 60", timeout=0.2) == "no end after 0.2 s"
+    assert asked(command="sleep 60", timeout=0.2) == "timed out after 0.2 s"
 
 
 def test_it_is_asked_again_until_it_is_right_or_somebody_cancels() -> None:
@@ -92,9 +92,9 @@ WRONG = {
     "health: unknown key 'port'": {"tcp": "a:1", "port": 2},
     "health: retries: expected a number, got 'many'": {"tcp": "a:1", "retries": "many"},
     "health: timeout: expected a number, got -1": {"tcp": "a:1", "timeout": -1},
-    "health: http: 'ftp://a/' is not understood": {"http": "ftp://a/"},
-    "health: tcp: 'a' is not understood": {"tcp": "a"},
-    'health: command: "it\'s" is not understood': {"command": "it's"},
+    "health: http: invalid http check 'ftp://a/'": {"http": "ftp://a/"},
+    "health: tcp: invalid tcp check 'a'": {"tcp": "a"},
+    'health: command: invalid command check "it\'s"': {"command": "it's"},
 }
 
 

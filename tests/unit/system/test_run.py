@@ -39,7 +39,7 @@ def test_failures_are_process_errors(tmp_path: Path) -> None:
         spawn(["/nonexistent"])
     with pytest.raises(ProcessError, match=r"^sh -c echo why >&2; exit 2: why$"):
         run(["sh", "-c", "echo why >&2; exit 2"])
-    with pytest.raises(ProcessError, match=r"^sleep: no end after 0\.1 s$"):
+    with pytest.raises(ProcessError, match=r"^sleep: timed out after 0\.1 s$"):
         run(["sleep", "60"], timeout=0.1)
     with pytest.raises(ProcessError, match="No such file or directory"):
         run(["true"], cwd=tmp_path / "none")

@@ -103,10 +103,10 @@ def deaf() -> socket.socket:
 @pytest.mark.parametrize(
     ("kind", "count", "complaint"),
     [
-        (udp, 1, "the socket that was handed over is no unix stream socket"),
-        (deaf, 1, "the socket that was handed over does not listen"),
-        (Path(os.devnull).open, 1, "what was handed over is no socket"),
-        (deaf, 2, "2 sockets were handed over, we take one"),
+        (udp, 1, "the socket from the supervisor is not a unix stream socket"),
+        (deaf, 1, "the socket from the supervisor is not listening"),
+        (Path(os.devnull).open, 1, "the descriptor from the supervisor is not a socket"),
+        (deaf, 2, "expected one socket from the supervisor, got 2"),
     ],
     ids=["udp", "deaf", "file", "two"],
 )
@@ -261,5 +261,5 @@ def test_nobody_who_hears_us_is_no_fault(tmp_path: Path) -> None:
 
 def test_more_than_one_socket_is_refused() -> None:
     assert Supervisor().listener() is None
-    with pytest.raises(UsageError, match="2 sockets were handed over"):
+    with pytest.raises(UsageError, match="expected one socket from the supervisor, got 2"):
         Supervisor(sockets=2).listener()

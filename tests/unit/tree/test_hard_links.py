@@ -59,7 +59,7 @@ def test_an_archive_has_no_secret_and_brings_none_back(project: Path, victim: Pa
     before = tree_of(victim)
     report = tree.snapshot(tree.scan(project), tmp_path / "a/project", None)
     assert [line for line in report.warnings if "hard link" in line] == [
-        "app/secret: left out, a hard link to a file of another owner that others cannot read"
+        "app/secret: skipped, a hard link to a file of another owner that others cannot read"
     ]
     assert spilled(tmp_path / "a") == []
     for name in ("secret", "public", "own"):

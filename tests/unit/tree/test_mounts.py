@@ -18,7 +18,7 @@ from tests.support.folders import age, picture, snap, write
 from tests.support.mounts import Mount, mount_dead, mounting, unmount_below
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
-LEFT = "left as it is, a filesystem is mounted there"
+LEFT = "left alone, a filesystem is mounted there"
 
 
 @pytest.fixture

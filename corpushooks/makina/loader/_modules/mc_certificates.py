@@ -39,7 +39,7 @@ def self_signed(names: Sequence[str]) -> tuple[str, str]:
 
 
 def serves(certificate: bytes, key: bytes, names: Sequence[str]) -> bool:
-    """Say whether a certificate and its key belong together, are for these names, and last for a while."""
+    """Return whether a certificate and its key belong together, are for these names, and last for a while."""
     try:
         found = x509.load_pem_x509_certificate(certificate)
         own = serialization.load_pem_private_key(key, None).public_key()

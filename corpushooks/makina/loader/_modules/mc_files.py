@@ -65,7 +65,7 @@ def look(path: str, follow: bool = False) -> Look:
 
 
 def exists(path: str) -> bool:
-    """Say whether anything lies at a path, a link of ours followed."""
+    """Return whether anything lies at a path, a link of ours followed."""
     with _told(), contextlib.suppress(FileNotFoundError, NotADirectoryError), SAFE.spot(path, follow=True) as at:
         return SAFE.look(at) is not None
     return False

@@ -47,7 +47,7 @@ def service(name: str, test: Sequence[str], reload: Sequence[str], systemctl: st
 
 
 def _place() -> Path | None:
-    """Return where this is kept; None where nothing is deployed."""
+    """Return where this is kept; None if nothing is deployed."""
     said = __opts__.get("corpushooks", {}).get("outside")
     return Path(said) if said else None
 
@@ -57,7 +57,7 @@ def _name(path: str, follow: bool) -> str:
 
 
 def _is_outside(path: str) -> bool:
-    """Say whether a path is neither in the project, which has archives, nor in the folder of Salt."""
+    """Return whether a path is neither in the project, which has archives, nor in the folder of Salt."""
     own = (__opts__.get("ms_project", {}).get("project_dir"), __opts__["root_dir"])
     return not any(Path(os.path.normpath(path)).is_relative_to(folder) for folder in own if folder)
 

@@ -32,7 +32,7 @@ BOOTED = Path("/run/systemd/system")  # what sd_booted(3) looks for
 
 
 def systemctl() -> str:
-    """Return the program that manages the services of this host, or nothing where none does."""
+    """Return the program that manages the services of this host, or nothing if none does."""
     said = __salt__["mc_utils.get"](SYSTEMCTL)
     if said is not None:
         return str(said or "")
@@ -52,7 +52,7 @@ def ask(*words: str) -> bool:
 
 
 def script(name: str) -> str:
-    """Return the script that manages a service where systemd does not run, or nothing where there is none."""
+    """Return the script that manages a service where systemd does not run, or nothing if there is none."""
     path = f"{__salt__['mc_locations.settings']()['initd_dir']}/{name}"
     if not re.fullmatch(r"[\w@+-][\w.@+-]*", name) or not __salt__["mc_files.exists"](path):
         return ""
@@ -61,7 +61,7 @@ def script(name: str) -> str:
 
 
 def succeeds(argv: Sequence[str]) -> bool:
-    """Say whether a program ends well."""
+    """Return whether a program ends well."""
     return bool(_ended(argv)["retcode"] == 0)
 
 
@@ -80,7 +80,7 @@ def _ended(argv: Sequence[str]) -> Any:
 
 
 def listening(name: str, port: int) -> str:
-    """Return why a unit does not listen at a TCP port, or nothing where it does."""
+    """Return why a unit does not listen at a TCP port, or nothing if it does."""
     found = SOCKETS.listening().get(port, {})
     pids = SOCKETS.holders(set(found))
     if any(SOCKETS.unit(pid) == name for pid in pids):
@@ -91,7 +91,7 @@ def listening(name: str, port: int) -> str:
 
 
 def alive(pid_file: str) -> bool:
-    """Say whether the process that a file names is there."""
+    """Return whether the process that a file names is there."""
     try:
         os.kill(int(__salt__["mc_files.read"](pid_file)), 0)
     except PermissionError:

@@ -174,52 +174,52 @@ def purge_memoize_cache() -> None:
 
 
 def is_a_str(value: Any) -> bool:
-    """Say whether a value is text."""
+    """Return whether a value is text."""
     return isinstance(value, str)
 
 
 def is_a_bool(value: Any) -> bool:
-    """Say whether a value is true or false."""
+    """Return whether a value is true or false."""
     return isinstance(value, bool)
 
 
 def is_a_int(value: Any) -> bool:
-    """Say whether a value is a whole number."""
+    """Return whether a value is a whole number."""
     return isinstance(value, int)
 
 
 def is_a_float(value: Any) -> bool:
-    """Say whether a value is a fraction."""
+    """Return whether a value is a fraction."""
     return isinstance(value, float)
 
 
 def is_a_number(value: Any) -> bool:
-    """Say whether a value is a number."""
+    """Return whether a value is a number."""
     return isinstance(value, numbers.Number)
 
 
 def is_a_dict(value: Any) -> bool:
-    """Say whether a value is a mapping."""
+    """Return whether a value is a mapping."""
     return isinstance(value, dict)
 
 
 def is_a_list(value: Any) -> bool:
-    """Say whether a value is a list."""
+    """Return whether a value is a list."""
     return isinstance(value, list)
 
 
 def is_a_tuple(value: Any) -> bool:
-    """Say whether a value is a tuple."""
+    """Return whether a value is a tuple."""
     return isinstance(value, tuple)
 
 
 def is_a_set(value: Any) -> bool:
-    """Say whether a value is a set."""
+    """Return whether a value is a set."""
     return isinstance(value, set)
 
 
 def is_a_iter(value: Any) -> bool:
-    """Say whether a value has members."""
+    """Return whether a value has members."""
     return isinstance(value, (tuple, list, dict, set))
 
 

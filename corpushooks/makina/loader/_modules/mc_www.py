@@ -80,7 +80,7 @@ def _self_signed(own: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _redirects(data: dict[str, Any]) -> bool:
-    """Say whether a virtual host wants TLS: by its arguments, or since a template of it sends people to its https."""
+    """Return whether a virtual host needs TLS: by its arguments, or since a template of it redirects to https."""
     if data.get("ssl_redirect") or data.get("ssl_common_name"):
         return True
     own = {data["domain"], *data["server_aliases"]}

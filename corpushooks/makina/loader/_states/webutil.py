@@ -54,7 +54,7 @@ def _wrong(name: str, password: str, file: str) -> str:
 
 
 def _is(password: str, hashed: str) -> bool:
-    """Say whether a hash, of a kind that we make, is that of a password."""
+    """Return whether a hash, of a kind that we make, is that of a password."""
     if not hashed.startswith("$6$"):
         return False
     salted = hashed.split("$")[2]

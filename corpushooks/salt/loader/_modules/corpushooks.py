@@ -159,7 +159,7 @@ class Unrun:
 
 
 def _line(frame: Any) -> int | None:
-    """Return the line of the template that is being rendered in a frame; None where that is another file's."""
+    """Return the line of the template that is being rendered in a frame; None if that is another file's."""
     while frame is not None:
         template = frame.f_globals.get("__jinja_template__")
         if template is not None and template.name is None:
@@ -332,7 +332,7 @@ def _verified(state: Any, low: dict[str, Any]) -> list[list[str]]:
 
 
 def _defines(name: str, function: Any) -> bool:
-    """Say whether Salt itself has a state function, whatever that needs."""
+    """Return whether Salt itself has a state function, whatever that needs."""
     virtual = re.compile(rf"^__virtualname__ = [\"']{re.escape(name)}[\"']$", re.MULTILINE)
     defined = re.compile(rf"^(def )?{re.escape(str(function))}(\(| = )", re.MULTILINE)
     for path in Path(salt.states.__file__).parent.glob(f"*{name}*.py"):

@@ -35,7 +35,7 @@ def render(template_file: Any, saltenv: str = "base", sls: str = "", argline: st
 
 
 def _caller(exc: BaseException) -> int | None:
-    """Return the line of the SLS that called what failed in another file; None where it failed itself."""
+    """Return the line of the SLS that called what failed in another file; None if it failed itself."""
     frames = list(_frames(exc.__context__.__traceback__ if exc.__context__ else None))
     if not frames or frames[-1][0] == OWN:
         return None
