@@ -8,9 +8,9 @@ import sys
 
 
 def _open_descriptors() -> None:
-    """Have something at 0, 1 and 2: else a file that is opened next, the store say, would get what is printed.
+    """Open descriptors 0, 1 and 2 if they are closed: otherwise output could go to another file, such as the store.
 
-    What was closed stays useless: reading is at its end, and writing fails.
+    Closed ones stay unusable: reading returns nothing, and writing fails.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -21,10 +21,10 @@ def _open_descriptors() -> None:
 
 
 def main() -> None:
-    """Load the command and run it; an interrupt while it is loaded ends us without a traceback."""
+    """Load the command and run it; an interrupt while loading ends the process without a traceback."""
     _open_descriptors()
     interrupt = signal.getsignal(signal.SIGINT)
-    if interrupt is signal.default_int_handler:  # else whoever started us in the background wants none
+    if interrupt is signal.default_int_handler:  # otherwise it is ignored, for a background process
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from corpushooks.cli.main import main as command
 

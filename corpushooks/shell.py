@@ -1,8 +1,8 @@
-"""What sshd starts for those who come with a key: `corpus-shell keys` and `corpus-shell serve`.
+"""The programs that sshd starts for ssh keys: `corpus-shell keys` and `corpus-shell serve`.
 
-The first tells sshd which key opens (AuthorizedKeysCommand). The second is all that a key opens: it asks the daemon to
-let the session in, then becomes one of git's programs or the command `corpus` with a word. There is no shell, and of
-the client's environment nothing is passed on but what is named here.
+The first tells sshd which keys are accepted (AuthorizedKeysCommand). The second is the only program that a key can run:
+it asks the daemon to admit the session, then becomes one of git's programs or a command of `corpus`. There is no shell,
+and only the variables listed here are passed on from the client's environment.
 """
 
 from __future__ import annotations
@@ -32,30 +32,30 @@ from corpushooks.store.history import History
 from corpushooks.system import hostname
 
 SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-PASSED = {  # what of the client's environment is passed on, and how it must look
+PASSED = {  # variables of the client that are passed on, and their format
     "GIT_PROTOCOL": re.compile(r"version=[0-9](:version=[0-9])*"),
     "LANG": re.compile(r"[A-Za-z0-9_.@-]{1,40}"),
     "TERM": re.compile(r"[A-Za-z0-9_.+-]{1,40}"),
     "SSH_CONNECTION": re.compile(r"[0-9A-Fa-f.:% ]{1,200}"),
 }
-OWN = ("LOGNAME", "USER")  # sshd's own words
+OWN = ("LOGNAME", "USER")  # set by sshd
 GIT_HOME = (
     Path(__file__).parent / "share/host/git_home"
-)  # a file since git before 2.38 takes safe.directory from no other
+)  # a file, since git before 2.38 reads safe.directory from nowhere else
 
 
 def main() -> None:
-    """Be what sshd starts."""
+    """Run the program that sshd starts."""
     parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__, allow_abbrev=False)
     parser.add_argument("--root", type=Path, default=Path("/"), help="the host's root")
     uses = parser.add_subparsers(dest="use", required=True)
     lister = uses.add_parser("keys", help="print the line of authorized_keys for a key: AuthorizedKeysCommand")
     for name in ("user", "kind", "blob"):
         lister.add_argument(name)
-    server = uses.add_parser("serve", help="do what SSH_ORIGINAL_COMMAND asks, as far as a key may")
+    server = uses.add_parser("serve", help="run SSH_ORIGINAL_COMMAND with the rights of a key")
     server.add_argument("key")
-    server.add_argument("--mark", default="", help="which key it is: its name may be another's by now")
-    server.add_argument("--certificate", default="", help="the key id of the certificate that was shown")
+    server.add_argument("--mark", default="", help="the id of the key: another one can have its name by now")
+    server.add_argument("--certificate", default="", help="the key id of the certificate that was used")
     given = parser.parse_args()
     host = Host(given.root.resolve())
     if given.use == "keys":
@@ -63,7 +63,7 @@ def main() -> None:
     sys.exit(serve(host, given.key, given.certificate, os.environ, given.mark))
 
 
-# which key opens
+# accepted keys
 
 
 def _list(host: Host, user: str, kind: str, blob: str) -> int:
@@ -76,14 +76,14 @@ def _list(host: Host, user: str, kind: str, blob: str) -> int:
 
 
 def _warn(exc: CorpusError) -> None:
-    """Say what went wrong where somebody will find it: sshd shows nobody what we write."""
+    """Report an error to syslog, since sshd does not show our output."""
     _complain(exc, Spelling())
     syslog.openlog(PROGRAM, syslog.LOG_PID, syslog.LOG_AUTH)
     syslog.syslog(syslog.LOG_WARNING, one_line(exc.message))
 
 
 def known(host: Host, kind: str, blob: str, user: str) -> list[str]:
-    """Return what sshd must know of a key or certificate that is shown for a user: a line, or nothing."""
+    """Return the line of authorized_keys for a key or certificate of a user, or nothing."""
     certificate, authority = keys.certified(kind, blob) if kind.endswith(keys.CERTIFICATE) else ("", "")
     history = History(host.store)
     try:
@@ -100,18 +100,18 @@ def known(host: Host, kind: str, blob: str, user: str) -> list[str]:
 
 def _of_directory(host: Host, ring: Keyring, kind: str, blob: str) -> Key | None:
     from corpushooks.access import (
-        lookup,  # here, since a key that was added by hand needs neither these nor the settings
+        lookup,  # here: a key that was added by hand needs neither this nor the settings
     )
     from corpushooks.core.settings import load
 
     return lookup.look_up(ring, load(host.config_file), kind, blob, _warn)
 
 
-# what it opens
+# a session
 
 
 def serve(host: Host, key: str, certificate: str, environ: Mapping[str, str], mark: str = "") -> int:
-    """Do what was asked for; return an exit code where this process does not become something else."""
+    """Run the requested command; return an exit code if this process does not become another program."""
     try:
         wanted = parse(environ.get("SSH_ORIGINAL_COMMAND", ""))
         if wanted.words[:1] == ("help",):
@@ -134,13 +134,13 @@ def _admit(host: Host, key: str, mark: str, certificate: str, wanted: Wanted) ->
     try:
         return ask(host, "admit", asked, print)
     except NoDaemonError as exc:
-        hint = Hint("whoever runs this server finds out why: ", command("doctor"))
+        hint = Hint("the administrator of this server can find the cause: ", command("doctor"))
         raise NoDaemonError(f"the deployment daemon does not answer: {exc.message}", hint) from exc
 
 
 def _called(host: Host) -> str:
-    """Return how people call this host in ssh."""
-    from corpushooks.core.settings import Settings, load  # here, since what succeeds needs neither
+    """Return the ssh arguments for this host."""
+    from corpushooks.core.settings import Settings, load  # here: only needed for errors
 
     try:
         settings = load(host.config_file)
@@ -150,8 +150,8 @@ def _called(host: Host) -> str:
 
 
 def _help(topic: str = "") -> Sequence[str]:
-    """Return a page of the documentation, or what can be asked and which pages there are."""
-    from corpushooks.cli import pages  # here, since nothing else needs it
+    """Return a page of the documentation, or the list of commands and pages."""
+    from corpushooks.cli import pages  # here: only needed for help
 
     if topic:
         return pages.page(topic).splitlines()
@@ -171,15 +171,15 @@ def _complain(exc: CorpusError, spell: Spelling) -> int:
 
 
 def _who(admitted: Mapping[str, Any]) -> list[str]:
-    """Return what `whoami` says."""
+    """Return the output of `whoami`."""
     end = f", until {keys.day(admitted['expires'])} UTC" if admitted["expires"] else ""
-    return [f"{admitted['who']}: may {admitted['may']}{end}"]
+    return [f"{admitted['who']} has rights: {admitted['may']}{end}"]
 
 
 def program(
     host: Host, wanted: Wanted, admitted: Mapping[str, Any], environ: Mapping[str, str]
 ) -> tuple[list[str], dict[str, str]]:
-    """Return the words of git, or of the command, and their whole environment."""
+    """Return the command line of git or of `corpus`, and its whole environment."""
     own = {name: environ[name] for name in OWN if name in environ}
     passed = {name: environ[name] for name, like in PASSED.items() if like.fullmatch(environ.get(name, ""))}
     env = {"PATH": SEARCH, **own, **passed, ADMISSION: admitted["admission"]}
@@ -191,5 +191,5 @@ def program(
 
 
 def _become(words: list[str], env: Mapping[str, str]) -> NoReturn:
-    """Become another program: this process stays the one that was let in."""
+    """Become another program: the process stays the one that was admitted."""
     os.execvpe(words[0], words, env)

@@ -1,8 +1,8 @@
-"""Who may: ssh keys, directories, and whoever calls the daemon.
+"""Access: ssh keys, directories, and the callers of the daemon.
 
-keys              public keys, and what they may            keyring     keys in the store, sessions of those who came
-principal         who asks, and what that may               authentication   who a caller is
+keys              public keys and their rights              keyring          keys in the store, and their sessions
+principal         callers and their rights                  authentication   identify a caller
 tokens            tokens for the API, in the store
-ldap              whose a key is in a directory             lookup      answers of a directory, asked and kept
+ldap              the owner of a key, in a directory        lookup           cached answers of a directory
 authorized_keys   our block in a file of sshd
 """

@@ -1,8 +1,8 @@
-"""Authentication: who a caller of the daemon is, and whom sshd let in with which key.
+"""Authentication: identify the callers of the daemon, and the sessions of ssh keys.
 
-All keys share one account, so its uid says nothing. A session of ssh is admitted by what sshd started for its key; the
-token that it gets is bound to key, project and that process, and what the process starts presents it. Of the API all
-share an account, too; each request presents a token of its own, which is bound to nothing.
+All keys share one account, so its uid does not identify anyone. A session of ssh is admitted by the program that sshd
+starts for its key; its token is bound to key, project and that process, and is presented by the children of that. The
+users of the API share an account, too; each request presents a token of its own, which is bound to nothing.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from corpushooks.store.history import History
 from corpushooks.system.process import ancestors, start_time
 
 WHOAMI = command("whoami")
-ENDED = RefusedError("this session is over, or its key is no longer here", hint="connect again")
+ENDED = RefusedError("session expired or key revoked", hint="connect again")
 
 
 @dataclass(frozen=True)
 class Authentication:
-    """Who comes in at a host."""
+    """The authentication of a host."""
 
     host: Host
     history: History
@@ -44,7 +44,7 @@ class Authentication:
     settings: Settings
 
     def principal(self, connection: Connection, asked: Asked) -> Principal:
-        """Return who asks. A session of ssh is its key, and who presents a token that, whatever their account may."""
+        """Return the caller. A session of ssh or a token has only its own rights, whatever its account has."""
         admission, bearer = asked.admission, asked.bearer
         if bearer is not None:
             return self._of_token(connection, bearer)
@@ -68,22 +68,22 @@ class Authentication:
         return Principal(f"token {token.name}", self.rights, connection.caller, token)
 
     def admit(self, connection: Connection, asked: Admit) -> dict[str, Any]:
-        """Let in what sshd started for a key; raise RefusedError, which tells no secret: a project that is not there
-        and one that is not for this key are the same."""
+        """Admit a session of a key; raise RefusedError, which does not reveal whether a project exists that is not for
+        this key."""
         if not (self.rights.is_account(connection.caller) or self.rights.is_own(connection.uid)):
-            raise RefusedError("only the account of ssh is let in with a key")
+            raise RefusedError("only the account of ssh can log in with a key")
         connection.keyed = True
         right, project, start = asked.right, asked.project, start_time(connection.pid)
         ring = Keyring(self.history)
         key = ring.key(asked.key)
-        # No mark: a line of a file that an older version wrote. A connection may outlive the key it came with.
+        # No mark: a line of authorized_keys from an older version. A connection can outlive its key.
         if key is None or start is None or asked.mark not in ("", key.mark):
             raise ENDED
-        key = lookup.still(ring, self.settings, key, _warn)  # so may it outlive what the directory says of its person
+        key = lookup.still(ring, self.settings, key, _warn)  # and the entry of its owner in the directory
         if key is None:
             raise ENDED
         if right not in ("", *RIGHTS):
-            raise UsageError("the request is not understood: right")
+            raise UsageError("invalid request: right")
         who = "/".join([key.who, *filter(None, [re.sub(r"[^A-Za-z0-9._@+-]", "_", asked.certificate)[:64]])])
         needed = right or RIGHTS[0]
         self._check(key, needed, project)

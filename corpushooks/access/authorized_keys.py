@@ -1,4 +1,4 @@
-"""The door to an authorized_keys file, for hosts whose sshd cannot ask us: a block of it is ours, marked as such."""
+"""The door to an authorized_keys file, for hosts whose sshd cannot ask us: a marked block of it is ours."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ END = "# corpushooks: end of keys"
 
 
 def write(path: Path, lines: Sequence[str]) -> bool:
-    """Make our block of a file these lines, and leave the others as they are; return whether it changed.
+    """Write these lines to our block of a file, without changing others; return whether anything changed.
 
-    Raise RefusedError if a key stands outside the block too (it would open a shell), or somebody else wrote
+    Raise RefusedError if a key is also listed outside the block (it would open a shell), or the file was changed
     meanwhile.
     """
     before = _read(path)
@@ -27,14 +27,16 @@ def write(path: Path, lines: Sequence[str]) -> bool:
     ours = {fingerprint(line.split()[-2]) for line in lines}
     for number, line in foreign:
         if _fingerprint(line) in ours:
-            raise RefusedError(f"{path}, line {number}: a key of the store stands here too", "take that line out")
+            raise RefusedError(
+                f"{path}, line {number}: this key is also listed outside the managed block", "remove the line"
+            )
     block = [BEGIN, *lines, END] if lines else []
     text = "".join(f"{line}\n" for line in (*(line for _, line in foreign), *block))
     if text == before:
         return False
     found = path.stat() if path.exists() else None
     if _read(path) != before:
-        raise RefusedError(f"{path} was changed meanwhile", "do it again")
+        raise RefusedError(f"{path} was changed meanwhile", "try again")
     disk.write_file(path, text.encode("utf-8", "surrogateescape"), 0o600)
     if found:
         os.chown(path, found.st_uid, found.st_gid)
@@ -46,27 +48,27 @@ def _read(path: Path) -> str:
         with contextlib.suppress(FileNotFoundError):
             return path.read_text("utf-8", "surrogateescape")
     except OSError as exc:
-        raise DoorError(f"{path} cannot be read: {exc.strerror}") from exc
+        raise DoorError(f"cannot read {path}: {exc.strerror}") from exc
     return ""
 
 
 def _foreign(path: Path, text: str) -> list[tuple[int, str]]:
-    """Return the lines, with their numbers, that are not ours."""
+    """Return the lines outside our block, with their numbers."""
     kept, inside = [], False
     for number, line in enumerate(text.splitlines(), 1):
         if line in (BEGIN, END):
             if inside == (line == BEGIN):
-                raise RefusedError(f"{path}, line {number}: the marks of our block are not a pair", "mend the file")
+                raise RefusedError(f"{path}, line {number}: unmatched mark of the managed block", "repair the file")
             inside = line == BEGIN
         elif not inside:
             kept.append((number, line))
     if inside:
-        raise RefusedError(f"{path}: the end of our block is missing", f"add the line: {END}")
+        raise RefusedError(f"{path}: the end of the managed block is missing", f"add the line: {END}")
     return kept
 
 
 def _fingerprint(line: str) -> str:
-    """Return the fingerprint of the key in a line, whatever options stand before it; nothing if there is none."""
+    """Return the fingerprint of the key in a line, after any options; nothing if there is none."""
     words = line.split()
     for kind, blob in itertools.pairwise(words):
         if kind in KINDS and not line.lstrip().startswith("#"):

@@ -1,4 +1,4 @@
-"""The keyring: ssh keys in the store, and the sessions of those who came with one."""
+"""The keyring: ssh keys in the store, and their sessions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from corpushooks.store.database import Connection, Row, Store
 
 @dataclass(frozen=True)
 class Admission:
-    """What sshd's session of a key was let in for. It ends with its process."""
+    """An admitted session of a key. It ends with its process."""
 
     token: str
     key: str
@@ -38,29 +38,32 @@ class Keyring:
         return [_key(row) for row in self.store.rows("SELECT * FROM key ORDER BY name")]
 
     def key(self, name: str) -> Key | None:
-        """Return the key of a name, or None."""
+        """Return the key with a name, or None."""
         rows = self.store.rows("SELECT * FROM key WHERE name = ?", name)
         return _key(rows[0]) if rows else None
 
     def holding(self, blob: str) -> Key | None:
-        """Return the key that a public key is, or None."""
+        """Return the key with a public key, or None."""
         rows = self.store.rows("SELECT * FROM key WHERE blob = ?", blob)
         return _key(rows[0]) if rows else None
 
     def check(self, key: Key) -> None:
-        """Raise UsageError if the name of a key, or the key itself, is another's."""
+        """Raise UsageError if the name or the public key belongs to another key."""
         same, named = self.holding(key.blob), self.key(key.name)
         if same and same.name != key.name and not same.source:
-            raise UsageError(f"this key is here as {same.name!r}", hint=command("key", "remove", same.name))
+            raise UsageError(
+                f"this key is already registered as {same.name!r}", hint=command("key", "remove", same.name)
+            )
         if named and named.blob != key.blob:
             raise UsageError(
-                f"{key.name!r} is another key", hint=Hint(command("key", "remove", key.name), ", or give another name")
+                f"the name {key.name!r} is taken by another key",
+                hint=Hint(command("key", "remove", key.name), ", or use another name"),
             )
 
     def add(self, key: Key) -> Key:
-        """Record a key, or what a key of that name and content may now; raise UsageError as `check` does.
+        """Add a key, or update the rights of the same key; raise UsageError as `check` does.
 
-        One that a directory gave is then no longer the directory's.
+        A key of a directory then no longer belongs to the directory.
         """
         self.check(key)
         key = replace(key, added=time.time())
@@ -69,7 +72,7 @@ class Keyring:
         return key
 
     def remember(self, key: Key) -> Key | None:
-        """Record what a directory says of a key; return what it may now: one that was added by hand stays as it is."""
+        """Cache a key of a directory; return the current key: one that was added by hand stays unchanged."""
         known = self.holding(key.blob)
         with self.store.change() as db:
             db.execute("DELETE FROM key WHERE blob = ? AND source != ''", (key.blob,))
@@ -77,14 +80,14 @@ class Keyring:
         return self.holding(key.blob)
 
     def forget(self, blob: str) -> None:
-        """Take out what a directory said of a key, unless it was added by hand meanwhile."""
+        """Remove a cached key of a directory, unless it was added by hand meanwhile."""
         with self.store.change() as db:
             db.execute("DELETE FROM key WHERE blob = ? AND source != ''", (blob,))
 
     def remove(self, name: str) -> Key:
-        """Take a key out: from now on it opens nothing; raise UsageError if there is none.
+        """Remove a key, which then gives no access; raise UsageError if it does not exist.
 
-        Its sessions go too: the next key of its name must not find them.
+        Its sessions are removed too: a later key with its name must not get them.
         """
         found = self.key(name)
         if found is None:
@@ -97,7 +100,7 @@ class Keyring:
     # sessions
 
     def admit(self, key: Key, who: str, right: str, project: str, process: tuple[int, int]) -> Admission:
-        """Record that a process was let in."""
+        """Record an admitted process."""
         found = Admission(secrets.token_hex(16), key.name, who, right, project, *process)
         with self.store.change() as db:
             db.execute(
@@ -107,22 +110,22 @@ class Keyring:
         return found
 
     def admission(self, token: str) -> Admission | None:
-        """Return what a token stands for, or None."""
+        """Return the admission of a token, or None."""
         rows = self.store.rows("SELECT * FROM admission WHERE token = ?", token)
         return Admission(**rows[0]) if rows else None
 
     def admissions(self) -> list[Admission]:
-        """Return all that are recorded."""
+        """Return all admissions."""
         return [Admission(**row) for row in self.store.rows("SELECT * FROM admission")]
 
     def dismiss(self, admission: Admission) -> None:
-        """Forget one whose process has ended."""
+        """Remove an admission whose process has ended."""
         with self.store.change() as db:
             db.execute("DELETE FROM admission WHERE token = ?", (admission.token,))
 
 
 def _put(db: Connection, otherwise: str, key: Key) -> None:
-    """Write a key; `otherwise` says what becomes of one of its name or content."""
+    """Write a key; `otherwise`: the action for an existing one with its name or public key."""
     more = " ".join(f"{grant.right}:{','.join(grant.projects)}" for grant in key.more)
     db.execute(
         f"INSERT OR {otherwise} INTO key (name, kind, blob, right, projects, expires, authority, principals, added, by,"

@@ -1,6 +1,6 @@
-"""ssh keys, and what whoever has one may do. Values only.
+"""ssh keys and their rights. Values only.
 
-A key is written as sshd reads it (sshd(8), AUTHORIZED_KEYS FILE FORMAT); what it may is ours to say.
+A key is written in the format of sshd (sshd(8), AUTHORIZED_KEYS FILE FORMAT); its rights are ours.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ KINDS = frozenset({
 })  # fmt: skip
 RSA_BITS = 2048  # at least
 CERTIFICATE = "-cert-v01@openssh.com"
-PARTS_BEFORE_SERIAL = {"ssh-rsa": 2, "ssh-ed25519": 1}  # of a public key within a certificate; else 2, 3 for sk-ecdsa
+PARTS_BEFORE_SERIAL = {"ssh-rsa": 2, "ssh-ed25519": 1}  # of a public key in a certificate; others 2, sk-ecdsa 3
 DAY = 86400.0
 TOKEN = "token"  # in the place of a kind of key: a token for the API
 
 
 @dataclass(frozen=True)
 class Key:
-    """A public key and what it may. One of an authority stands for every certificate that it has signed.
+    """A public key and its rights. The key of an authority applies to every certificate that it signed.
 
-    One of a directory has that as its `source`, was `seen` there last at a time, belongs to a `person`, and may have
-    `more` than one right, of several groups.
+    A key of a directory has that as its `source`, the time it was last `seen` there, belongs to a `person`, and can
+    have `more` than one right, from several groups.
     """
 
     name: str
@@ -47,17 +47,17 @@ class Key:
     projects: tuple[str, ...] = ()  # empty: all
     expires: float | None = None  # seconds since the epoch
     authority: bool = False
-    principals: tuple[str, ...] = ()  # those of a certificate that count; none: the account's name
+    principals: tuple[str, ...] = ()  # that are accepted in a certificate; empty: the account's name
     added: float = 0.0
     by: str = ""
-    source: str = ""  # none: added by hand
+    source: str = ""  # empty: added by hand
     seen: float | None = None
     person: str = ""
     more: tuple[Grant, ...] = ()
 
     @property
     def who(self) -> str:
-        """Return who comes with this key, as deployments say it."""
+        """Return the name shown with deployments of this key."""
         return self.person or self.name
 
     @property
@@ -70,12 +70,12 @@ class Key:
 
     @property
     def may(self) -> str:
-        """Return what this key may, as people read it."""
+        """Return the rights of this key, for people."""
         return "; ".join(map(str, self.grants))
 
     @property
     def told(self) -> dict[str, str]:
-        """Return what can change in a key, as people read it."""
+        """Return the changeable properties of a key, for people."""
         return {
             "rights": self.may,
             "expiry": f"{day(self.expires)} UTC" if self.expires else "none",
@@ -89,28 +89,30 @@ class Key:
 
     @property
     def mark(self) -> str:
-        """Return what tells this key from others that have had or will have its name."""
+        """Return an id of this key, to distinguish it from earlier and later keys with the same name."""
         return hashlib.sha256(self.blob.encode()).hexdigest()[:32]
 
     def refusal(self, right: str, project: str = "", now: float | None = None) -> str:
-        """Return why this key may not do something (with a project), or nothing."""
+        """Return why this key lacks a right (on a project), or nothing."""
         if self.expires is not None and self.expires <= (time.time() if now is None else now):
             return f"it expired on {day(self.expires)}"
         rights = [grant.right for grant in self.grants if grant.covers(project)]
         if not rights:
-            return f"it is for {' '.join(dict.fromkeys(name for grant in self.grants for name in grant.projects))}"
+            return (
+                f"it is limited to {' '.join(dict.fromkeys(name for grant in self.grants for name in grant.projects))}"
+            )
         best = max(rights, key=RIGHTS.index)
-        return f"it may {best}, not {right}" if RIGHTS.index(best) < RIGHTS.index(right) else ""
+        return f"it has the right {best}, not {right}" if RIGHTS.index(best) < RIGHTS.index(right) else ""
 
     def line(self, command: Sequence[str], account: str) -> str:
-        """Return this key as sshd reads it: it may run `command` and nothing else; a terminal shows its progress.
+        """Return this key as a line for sshd: it can only run `command`, with a terminal to show progress.
 
-        Where no principals are named, that of the `account` is: sshd would also take certificates that name none.
+        Without principals, the name of the `account` is used: sshd would otherwise accept certificates without any.
         """
         words = " ".join(command).replace("\\", "\\\\").replace('"', '\\"')
         options = ["restrict", "pty", f'command="{words}"']
         if self.expires is not None:
-            end = time.strftime("%Y%m%d%H%M%S", time.localtime(self.expires))  # UTC is known to newer ones only
+            end = time.strftime("%Y%m%d%H%M%S", time.localtime(self.expires))  # only newer versions support UTC
             options.append(f'expiry-time="{end}"')
         if self.authority:
             options.append("cert-authority")
@@ -119,18 +121,20 @@ class Key:
 
 
 def parse(text: str) -> tuple[str, str, str]:
-    """Return kind, base64 and comment of the one public key in a text; raise UsageError."""
+    """Return type, base64 and comment of the only public key in a text; raise UsageError."""
     if "PRIVATE KEY" in text:
-        raise UsageError("this is a private key", hint="give the public one, the file that ends in .pub")
+        raise UsageError("expected a public key, got a private key", hint="use the file that ends in .pub")
     lines = [line for line in map(str.strip, text.splitlines()) if line and not line.startswith("#")]
     if len(lines) != 1:
-        raise UsageError(f"one public key is needed, on one line; here are {len(lines)}", hint="ssh-keygen makes one")
+        raise UsageError(f"expected one public key, found {len(lines)}", hint="to create one: ssh-keygen -t ed25519")
     kind, _, rest = lines[0].partition(" ")
     blob, _, comment = rest.strip().partition(" ")
     if kind.endswith(CERTIFICATE):
-        raise UsageError("this is a certificate", hint="add the key of the authority, with --authority")
+        raise UsageError(
+            "expected a public key, got a certificate", hint="add the key of the authority with --authority"
+        )
     if kind not in KINDS:
-        raise UsageError(f"{kind[:40]!r} is no kind of key that is taken", hint=f"taken: {' '.join(sorted(KINDS))}")
+        raise UsageError(f"unsupported key type {kind[:40]!r}", hint=f"supported: {' '.join(sorted(KINDS))}")
     _check_blob(kind, blob)
     return kind, blob, comment.strip()
 
@@ -141,13 +145,13 @@ def _check_blob(kind: str, blob: str) -> None:
     except (binascii.Error, ValueError, struct.error):
         parts = []
     if len(parts) < 2 or parts[0] != kind.encode():
-        raise UsageError("the public key is damaged: was it copied whole?", hint="ssh-keygen -l -f FILE says more")
+        raise UsageError("the public key is damaged or incomplete", hint="to check it: ssh-keygen -l -f FILE")
     if kind == "ssh-rsa" and int.from_bytes(parts[2] if len(parts) > 2 else b"", "big").bit_length() < RSA_BITS:
-        raise UsageError(f"an RSA key of fewer than {RSA_BITS} bits is not taken", hint="ssh-keygen -t ed25519")
+        raise UsageError(f"the RSA key is too short: use at least {RSA_BITS} bits", hint="ssh-keygen -t ed25519")
 
 
 def is_key(kind: str, blob: str) -> bool:
-    """Return whether this is a public key that is taken."""
+    """Return whether this is a supported public key."""
     try:
         return parse(f"{kind} {blob}") == (kind, blob, "")
     except UsageError:
@@ -155,21 +159,21 @@ def is_key(kind: str, blob: str) -> bool:
 
 
 def fields(data: bytes) -> list[bytes]:
-    """Return the strings that a key consists of; raise ValueError (RFC 4251, section 5)."""
+    """Return the strings in a key; raise ValueError (RFC 4251, section 5)."""
     found, place = [], 0
     while place < len(data):
         (size,) = struct.unpack_from(">I", data, place)
         if place + 4 + size > len(data):
-            raise ValueError("shorter than it says")
+            raise ValueError("shorter than declared")
         found.append(data[place + 4 : place + 4 + size])
         place += 4 + size
     return found
 
 
 def certified(kind: str, blob: str) -> tuple[str, str]:
-    """Return the key id of a certificate and its authority's key; nothing if it is none that can be read.
+    """Return the key id of a certificate and its authority's key; nothing if it is unreadable.
 
-    Whether the certificate is good is sshd's to say. Source: PROTOCOL.certkeys of OpenSSH.
+    sshd checks whether the certificate is valid. Source: PROTOCOL.certkeys of OpenSSH.
     """
     plain = kind.removesuffix(CERTIFICATE)
     keys = PARTS_BEFORE_SERIAL.get(plain, 3 if plain.startswith("sk-ecdsa") else 2)
@@ -178,7 +182,7 @@ def certified(kind: str, blob: str) -> tuple[str, str]:
         place = _after(data, 0, 2 + keys) + 8 + 4  # past kind, nonce, key, serial and type
         name, place = _string(data, place)
         place = _after(data, place, 1) + 16  # past the principals and the two times
-        authority, _ = _string(data, _after(data, place, 3))  # past options, extensions and what is reserved
+        authority, _ = _string(data, _after(data, place, 3))  # past options, extensions and a reserved field
     except (binascii.Error, ValueError, struct.error):
         return "", ""
     return name.decode("utf-8", "replace"), base64.b64encode(authority).decode()
@@ -187,7 +191,7 @@ def certified(kind: str, blob: str) -> tuple[str, str]:
 def _string(data: bytes, place: int) -> tuple[bytes, int]:
     (size,) = struct.unpack_from(">I", data, place)
     if place + 4 + size > len(data):
-        raise ValueError("shorter than it says")
+        raise ValueError("shorter than declared")
     return data[place + 4 : place + 4 + size], place + 4 + size
 
 
@@ -198,18 +202,18 @@ def _after(data: bytes, place: int, count: int) -> int:
 
 
 def fingerprint(blob: str) -> str:
-    """Return what ssh-keygen -l shows of a key."""
+    """Return the fingerprint of a key as in ssh-keygen -l."""
     digest = hashlib.sha256(base64.b64decode(blob)).digest()
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
 
-# what becomes of a key that is here
+# changes to a registered key
 
-ANY = ""  # in levels: every project that is not named
+ANY = ""  # in levels: every other project
 
 
 def levels(key: Key) -> dict[str, int]:
-    """Return how far a key goes: the place of a right in RIGHTS, by project and by ANY."""
+    """Return the rights of a key as their index in RIGHTS, by project and by ANY."""
     found: dict[str, int] = {}
     for grant in key.grants:
         for project in grant.projects or (ANY,):
@@ -218,7 +222,7 @@ def levels(key: Key) -> dict[str, int]:
 
 
 def with_levels(key: Key, found: Mapping[str, int]) -> Key:
-    """Return a key that goes as far as `found` says, and no further."""
+    """Return a key with exactly the rights of `found`."""
     general = found.get(ANY, -1)
     grants = [Grant(RIGHTS[general])] if general >= 0 else []
     for place, right in enumerate(RIGHTS):
@@ -228,7 +232,7 @@ def with_levels(key: Key, found: Mapping[str, int]) -> Key:
 
 
 def gained(old: Key, new: Key) -> Key:
-    """Return a key that is here with what `new` gives as well; raise RefusedError if something would be lost."""
+    """Return a registered key with the additional rights of `new`; raise RefusedError if it would lose any."""
     had, given = levels(old), levels(new)
     _refuse_loss(old, new, had, given)
     if old.source:
@@ -239,78 +243,78 @@ def gained(old: Key, new: Key) -> Key:
 
 
 def _refuse_loss(old: Key, new: Key, had: Mapping[str, int], given: Mapping[str, int]) -> None:
-    """Refuse what adding cannot do: take something away, or give every project to a key that is for some."""
+    """Refuse changes that `key add` cannot make: removing rights, or extending a limited key to every project."""
     name, change = old.name, ("key", "set", old.name)
     named = [word for each in new.projects or () for word in ("--project", each)]
     everything = command(*change, f"--{new.right}", *(named or ["--every-project"]))
     if old.authority != new.authority:
-        raise RefusedError(f"the key {name} is here{'' if old.authority else ', not'} as an authority's",
+        raise RefusedError(f"the key {name} is {'' if old.authority else 'not '}registered as an authority",
                            hint=Hint(command("key", "remove", name), ", then add it again"))  # fmt: skip
     if old.source and any(given.get(each, given.get(ANY, -1)) < level for each, level in had.items()):
-        raise RefusedError(f"the directory gives the key {name} more: {old.may}", hint=everything)
+        raise RefusedError(f"the key {name} has more rights from the directory: {old.may}", hint=everything)
     if ANY in given and ANY not in had:
-        raise RefusedError(f"no project was named, and the key {name} is for some: {old.may}", everything)
+        raise RefusedError(f"no project given, but the key {name} is limited to some: {old.may}", everything)
     if new.principals and not old.principals and old.authority:
         words = [word for each in new.principals for word in ("--principal", each)]
-        raise RefusedError(f"the key {name} is for the account's principal", hint=command(*change, *words))
+        raise RefusedError(f"the key {name} accepts the account's principal", hint=command(*change, *words))
     if new.expires and not old.source and (old.expires is None or new.expires < old.expires):
         end = f"expires on {old.told['expiry']}" if old.expires else "does not expire"
-        raise RefusedError(f"the key {name} {end}, for all that it may: {old.may}",
+        raise RefusedError(f"the key {name} {end}, with all its rights: {old.may}",
                            hint=command(*change, "--expires", last_day(new.expires)))  # fmt: skip
 
 
 def last_day(end: float) -> str:
-    """Return the day that `expiry` understands as this end."""
+    """Return the date that `expiry` parses to this time."""
     return time.strftime("%Y-%m-%d", time.gmtime(end - 1))
 
 
 def check_key_name(name: str) -> str:
-    """Return `name` if a key may be called so; raise UsageError."""
+    """Return `name` if it is a valid key name; raise UsageError."""
     if not NAME.fullmatch(name):
-        raise UsageError(f"{name!r} is no name for a key: letters, digits and . _ @ + -, at most 64")
+        raise UsageError(f"invalid key name {name!r}: use letters, digits and . _ @ + -, at most 64")
     return name
 
 
 def check_grants(key: Key) -> None:
-    """Raise UsageError if a key has a right on some projects that is about the whole host."""
+    """Raise UsageError if a key has the right `host` on single projects."""
     for grant in key.grants:
         if grant.right == HOST and grant.projects:
-            raise UsageError("the right host is about the whole host, not about projects", hint="leave out --project")
+            raise UsageError("the right host applies to the whole host, not to projects", hint="omit --project")
 
 
 def check_within(own: Key, given: Key) -> None:
-    """Raise RefusedError if a key would get what the one that gives it does not have, or for longer."""
+    """Raise RefusedError if a key would get rights that the granting key lacks, or for longer."""
     had = levels(own)
     for project, level in levels(given).items():
         if level > max(had.get(project, -1), had.get(ANY, -1)):
             on = project or "every project"
-            raise RefusedError(f"you cannot give {RIGHTS[level]} on {on}: your key may {own.may}")
+            raise RefusedError(f"you cannot grant {RIGHTS[level]} on {on}: your key has {own.may}")
     if own.expires is not None and (given.expires is None or given.expires > own.expires):
         until = command("key", "set", given.name, "--expires", last_day(own.expires))
-        raise RefusedError(f"you cannot give more time than your key has: it expires on {own.told['expiry']}", until)
+        raise RefusedError(f"a key cannot outlast yours, which expires on {own.told['expiry']}", until)
 
 
 def check_principals(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the principals of a certificate that count; raise UsageError."""
+    """Return principals without duplicates; raise UsageError."""
     for name in names:
         if not PRINCIPAL.fullmatch(name):
-            raise UsageError(f"{name!r} is no principal: letters, digits and . _ @ + -")
+            raise UsageError(f"invalid principal {name!r}: use letters, digits and . _ @ + -")
     return tuple(dict.fromkeys(names))
 
 
 def expiry(text: str, now: float) -> float:
-    """Return when a key ends: 30d from now, or a day (the whole of it counts, UTC); raise UsageError."""
+    """Return when a key expires: 30d from now, or at the end of a date (UTC); raise UsageError."""
     if found := re.fullmatch(r"(\d{1,5})d", text):
         return now + int(found[1]) * DAY
     try:
         end = calendar.timegm(time.strptime(text, "%Y-%m-%d")) + DAY
     except (ValueError, OverflowError):
-        raise UsageError(f"{text!r} is no end for a key", hint="give a day like 2030-12-31, or days like 90d") from None
+        raise UsageError(f"invalid expiry {text!r}", hint="use a date like 2030-12-31, or days like 90d") from None
     if end <= now:
-        raise UsageError(f"{text} is over", hint="give a day that is to come")
+        raise UsageError(f"expiry date {text} is in the past", hint="use a future date")
     return end
 
 
 def day(when: float) -> str:
-    """Return a moment as people read it, UTC."""
+    """Return a time for people, UTC."""
     return time.strftime("%Y-%m-%d %H:%M", time.gmtime(when))

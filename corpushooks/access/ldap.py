@@ -1,7 +1,7 @@
-"""The door to a directory (LDAP): whose an ssh key is, and in which groups that person is. The only user of ldap3.
+"""The door to a directory (LDAP): the owner of an ssh key, and the groups of that person. The only user of ldap3.
 
-A directory answers, or DoorError is raised: an answer that is not whole is none. Import this where a directory is
-asked for only: without ldap3 that raises ConfigError.
+A directory answers completely, or DoorError is raised. Import this only if a directory is used: without ldap3 that
+raises ConfigError.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ try:
     from ldap3.core.exceptions import LDAPException, LDAPOperationResult
     from ldap3.utils.conv import escape_filter_chars as escaped
 except ImportError as exc:
-    raise ConfigError("ldap needs a library: ldap3", distribution.completing(), ("auth",)) from exc
+    raise ConfigError("ldap requires the library ldap3", distribution.completing(), ("auth",)) from exc
 
 T = TypeVar("T")
-PAGE = 500  # entries that are asked for at once
-MORE = "1.2.840.113556.1.4.319"  # the control that says whether there are more (RFC 2696)
+PAGE = 500  # entries of one result page
+MORE = "1.2.840.113556.1.4.319"  # the control for paged results (RFC 2696)
 PASSWORD_LIMIT = 4096
 
 
 @dataclass(frozen=True)
 class Person:
-    """Whose a key is, and the groups of that person by cn."""
+    """The owner of a key, and the cn of their groups."""
 
     uid: str
     groups: tuple[str, ...]
 
 
 def find(where: Directory, kind: str, blob: str) -> Person | None:
-    """Return whose a public key is, or None if the directory answers that it is nobody's.
+    """Return the owner of a public key, or None if the directory has none.
 
-    Raise RefusedError if its answer is not to be taken, DoorError if it does not answer, ConfigError if it
-    cannot be asked.
+    Raise RefusedError if the answer is not acceptable, DoorError if there is none, ConfigError if the settings are
+    wrong.
     """
     password = _password(where)
 
@@ -60,7 +60,7 @@ def find(where: Directory, kind: str, blob: str) -> Person | None:
 
 
 def check(where: Directory) -> str:
-    """Try the directory; return what is wrong with it, or nothing."""
+    """Test the directory; return the error, or nothing."""
     try:
         password = _password(where)
 
@@ -69,7 +69,7 @@ def check(where: Directory) -> str:
                 for base in (where.base, where.group_base or where.base):
                     _search(link, base, "(objectClass=*)", "1.1", scope=ldap3.BASE)
                 if not _people(where, link, f"({where.key}=*)", "1.1", limit=1):
-                    raise DoorError(f"the directory {where.uri} shows nobody with {where.key} and {where.filter}")
+                    raise DoorError(f"the directory {where.uri} has no entry with {where.key} and {where.filter}")
 
         _within(where.timeout, f"the directory {where.uri}", ask)
     except CorpusError as exc:
@@ -78,7 +78,7 @@ def check(where: Directory) -> str:
 
 
 def _within(seconds: float, what: str, ask: Callable[[], T]) -> T:
-    """Ask for no longer than some time: the library limits a single answer only, and looks names up without a limit."""
+    """Ask with a total timeout: the library limits single answers only, and has no limit for name lookups."""
     said: queue.SimpleQueue[Callable[[], T]] = queue.SimpleQueue()
 
     def work() -> None:
@@ -96,7 +96,7 @@ def _within(seconds: float, what: str, ask: Callable[[], T]) -> T:
     try:
         return said.get(timeout=seconds)()
     except queue.Empty:
-        raise DoorError(f"{what} has not answered within {seconds:g} s") from None
+        raise DoorError(f"{what} did not answer within {seconds:g} s") from None
 
 
 def _fail(exc: CorpusError) -> Any:
@@ -104,7 +104,7 @@ def _fail(exc: CorpusError) -> Any:
 
 
 def _words(exc: Exception) -> str:
-    """Return what the library says in one line: some of its exceptions are a tuple within a tuple."""
+    """Return the error of the library in one line: some of its exceptions contain nested tuples."""
     if isinstance(exc, LDAPOperationResult):
         return one_line(" ".join(filter(None, (exc.description, exc.message))))
     return one_line(re.sub(r"""^\((['"])(.*)\1,\)$""", r"\2", str(exc)))
@@ -112,7 +112,7 @@ def _words(exc: Exception) -> str:
 
 @contextmanager
 def _connected(where: Directory, password: str | None) -> Iterator[ldap3.Connection]:
-    """Give a connection that has said who we are, over TLS where there is a network between."""
+    """Yield a bound connection, over TLS unless it is local."""
     seconds = math.ceil(where.timeout)
     server = ldap3.Server(where.uri, get_info=ldap3.NONE, tls=_tls(where), connect_timeout=seconds)
     link = ldap3.Connection(
@@ -128,14 +128,14 @@ def _connected(where: Directory, password: str | None) -> Iterator[ldap3.Connect
     finally:
         with suppress(LDAPException, OSError):
             link.unbind()
-        if link.socket:  # of a connection that failed half way the library leaves it open
+        if link.socket:  # the library leaves it open if a connection fails halfway
             link.socket.close()
 
 
 def _tls(where: Directory) -> ldap3.Tls:
-    """Return how TLS is begun: as Python does by itself, which verifies the certificate and whose it is."""
+    """Return settings for TLS with Python's defaults, which verify the certificate and the host name."""
     if where.ca_file and not os.access(where.ca_file, os.R_OK):
-        raise ConfigError(f"{where.ca_file} cannot be read", where=("ldap.ca_file",))
+        raise ConfigError(f"cannot read {where.ca_file}", where=("ldap.ca_file",))
 
     class Verified(ldap3.Tls):
         def wrap_socket(self, connection: Any, do_handshake: bool = False) -> None:
@@ -146,7 +146,7 @@ def _tls(where: Directory) -> ldap3.Tls:
 
 
 def _password(where: Directory) -> str | None:
-    """Return the password of the account that asks; refuse one that others can read."""
+    """Return the password of the account to bind as; refuse one that others can read."""
     if where.bind_password_file is None:
         return None
     path = where.bind_password_file
@@ -155,15 +155,15 @@ def _password(where: Directory) -> str | None:
             found = os.fstat(file.fileno())
             password = file.read(PASSWORD_LIMIT).decode().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"the password cannot be read: {exc}", where=(str(path),)) from exc
+        raise ConfigError(f"cannot read the password: {exc}", where=(str(path),)) from exc
     if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO) or found.st_uid not in (0, os.geteuid()):
-        raise ConfigError("others can read the password", f"chown root {path}; chmod 600 {path}", (str(path),))
+        raise ConfigError("the password is readable by others", f"chown root {path}; chmod 600 {path}", (str(path),))
     if not password:
-        raise ConfigError("there is no password in it", where=(str(path),))
+        raise ConfigError("the file has no password", where=(str(path),))
     return password
 
 
-# what is asked
+# queries
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ class Entry:
     """An entry of the directory."""
 
     dn: str
-    values: dict[str, list[bytes]]  # by the name of the attribute, in small letters
+    values: dict[str, list[bytes]]  # by attribute, in lower case
 
     def texts(self, attribute: str) -> list[str]:
         return [value.decode("utf-8", "replace") for value in self.values.get(attribute.lower(), [])]
@@ -183,11 +183,11 @@ def _person(where: Directory, link: ldap3.Connection, kind: str, blob: str) -> P
         return None
     if len(holders) > 1:
         names = "; ".join(sorted(entry.dn for entry in holders))
-        raise RefusedError(f"one ssh key stands in {len(holders)} entries: {names}")
+        raise RefusedError(f"the ssh key is in {len(holders)} entries, expected one: {names}")
     (entry,) = holders
     uids = sorted(entry.texts(where.uid))
     if not uids:
-        raise RefusedError(f"{entry.dn} has an ssh key and no {where.uid}")
+        raise RefusedError(f"{entry.dn} has an ssh key but no {where.uid}")
     about = {"{uid}": uids[0], "{dn}": entry.dn}
     wanted = re.sub(r"\{uid\}|\{dn\}", lambda found: escaped(about[found[0]]), where.group_filter)
     groups = _search(link, where.group_base or where.base, wanted, "cn")
@@ -195,10 +195,10 @@ def _person(where: Directory, link: ldap3.Connection, kind: str, blob: str) -> P
 
 
 def _candidates(where: Directory, link: ldap3.Connection, kind: str, blob: str) -> Iterator[Entry]:
-    """Find the entries that may have a key.
+    """Find the entries that possibly have a key.
 
-    Many schemas know no part of such a value (openssh-lpk has no SUBSTR rule): a filter for one then finds nothing,
-    which says nothing. Every key begins with AAAA, so whether one is found for that tells. Where none is, all are read.
+    Many schemas do not support substring filters on keys (openssh-lpk has no SUBSTR rule): these then find nothing.
+    Every key begins with AAAA, so a filter for that shows whether they are supported. If not, all entries are read.
     """
     attributes = (where.key, where.uid)
     line, part = escaped(f"{kind} {blob}"), escaped(blob)
@@ -212,14 +212,14 @@ def _people(where: Directory, link: ldap3.Connection, about: str, *attributes: s
 
 
 def _holds(where: Directory, entry: Entry, kind: str, blob: str) -> bool:
-    """Return whether an entry has a key: as kind and key, and a comment. One with options before it does not count."""
+    """Return whether an entry has a key, with an optional comment. A key with options before it does not count."""
     return any(line.split()[:2] == [kind, blob] for line in entry.texts(where.key))
 
 
 def _search(
     link: ldap3.Connection, base: str, wanted: str, *names: str, scope: Any = ldap3.SUBTREE, limit: int = 0
 ) -> list[Entry]:
-    """Return all entries that a filter finds, or at most `limit`; raise DoorError where these are not all."""
+    """Return all entries that match a filter, or at most `limit`; raise DoorError if the result is incomplete."""
     found: list[Entry] = []
     page: Any = None
     while True:
@@ -231,7 +231,7 @@ def _search(
         if limit and found:
             return found[:limit]
         if link.result["result"] != 0:  # not all of these raise
-            raise DoorError(f"the directory did not answer whole: {link.result['description']}")
+            raise DoorError(f"the answer of the directory is incomplete: {link.result['description']}")
         page = link.result.get("controls", {}).get(MORE, {}).get("value", {}).get("cookie")
         if not page:
             return found

@@ -1,4 +1,4 @@
-"""A key looked up in the directory: what that says of it, kept for when it does not answer."""
+"""Look up a key in the directory, and cache the answer for when the directory is down."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from corpushooks.core.directory import Directory
 from corpushooks.core.errors import CorpusError, RefusedError
 from corpushooks.core.settings import Settings
 
-FRESH = 60.0  # seconds for which what a directory said of a key needs no question
+FRESH = 60.0  # seconds for which a cached answer is used without asking
 
 Warn = Callable[[CorpusError], None]
 
 
 def look_up(ring: Keyring, settings: Settings, kind: str, blob: str, warn: Warn) -> Key | None:
-    """Return a key as the directory has it now, or as it was where that does not answer for a while; None: nobody's."""
+    """Return a key as the directory has it, or the cached one while the directory is down; None: unknown."""
     before = ring.holding(blob)
     if settings.auth != "ldap" or settings.ldap is None or not keys.is_key(kind, blob):
         return None
@@ -39,23 +39,25 @@ def look_up(ring: Keyring, settings: Settings, kind: str, blob: str, warn: Warn)
 
 
 def still(ring: Keyring, settings: Settings, key: Key, warn: Warn) -> Key | None:
-    """Return what a key may now; one of a directory that was not asked for it lately is asked for: None, it is gone."""
+    """Return the current key, looked up again if it is a directory's and the cache is old; None: it is gone."""
     if not key.source or 0 <= time.time() - (key.seen or 0) < FRESH:
         return key
     return look_up(ring, settings, key.kind, key.blob, warn)
 
 
 def _asked(where: Directory, kind: str, blob: str) -> Key | None:
-    """Ask the directory whose a key is and what its groups may; None if that is nobody or nothing."""
-    from corpushooks.access import ldap  # here, since hosts without one need no library for it
+    """Ask the directory for the owner of a key and their rights; None if there are none."""
+    from corpushooks.access import ldap  # here: hosts without a directory do not need the library
 
     person = ldap.find(where, kind, blob)
     grants = where.grants(person.groups) if person else ()
     if not person or not grants:
         return None
-    name = f"{person.uid}+{hashlib.sha256(blob.encode()).hexdigest()[:8]}"  # a person may have several keys
+    name = f"{person.uid}+{hashlib.sha256(blob.encode()).hexdigest()[:8]}"  # a person can have several keys
     if not keys.NAME.fullmatch(name):
-        raise RefusedError(f"{person.uid[:40]!r} of {where.uri} is no name: letters, digits and . _ @ + -, at most 55")
+        raise RefusedError(
+            f"invalid name {person.uid[:40]!r} in {where.uri}: use letters, digits and . _ @ + -, at most 55"
+        )
     first, *more = grants
     return Key(
         name, kind, blob, first.right, first.projects, source="ldap", seen=time.time(), person=person.uid,

@@ -1,4 +1,4 @@
-"""Who asks: an account of this machine, or a key, and what that may. Values only."""
+"""Principals: an account of this machine or a key, with its rights. Values only."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from corpushooks.core.rights import ADMIN, HOST, RIGHTS, Caller, Rights
 
 @dataclass(frozen=True)
 class Principal:
-    """Who asks: an account of this machine, or whoever came with a key or a token (which is a `key`, too)."""
+    """The caller: an account of this machine, or the owner of an ssh key or a token (which is a `key`, too)."""
 
     who: str
     rights: Rights
     caller: Caller
     key: Key | None = None
-    project: str = ""  # a key's session is for one, or asks of all
+    project: str = ""  # of the session of a key; empty: all
 
     @property
     def ssh_key(self) -> str:
@@ -32,11 +32,11 @@ class Principal:
         return self.rights.may(self.caller, project)
 
     def admin(self, project: str) -> bool:
-        """Return whether a principal may insist where a project is frozen, and see its secrets."""
+        """Return whether a principal can override a freeze of a project, and see its secrets."""
         return self.may(project, ADMIN)
 
     def may_all(self, right: str) -> bool:
-        """Return whether a principal has a right on every project, also on those that are yet to be made."""
+        """Return whether a principal has a right on every project, including future ones."""
         if self.key:
             general = levels(self.key).get(ANY, -1)
             return self.project == "" and not self.key.refusal(right) and general >= RIGHTS.index(right)

@@ -66,7 +66,9 @@ class Backup:
     )
     overdue: float = setting(36, HOURS, "The hours without a backup of a project after which it is overdue.")
     drill_overdue: float = setting(40, DAYS, "The days without a successful drill after which it is overdue.")
-    check_overdue: float = setting(15, DAYS, "The days without a check of the repository after which doctor reports it.")
+    check_overdue: float = setting(
+        15, DAYS, "The days without a check of the repository after which doctor reports it."
+    )
     lock_wait: float = setting(600, SECONDS, "How long to wait for the lock of the repository.")
 
     @property

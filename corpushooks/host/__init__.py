@@ -1,7 +1,7 @@
-"""What lies where on a host, and the host at work.
+"""The layout of a host, and the running host.
 
-site         settings, store and engine of a host at work     layout       folders, accounts, repositories, hooks
+site         settings, store and engine of a running host     layout       folders, accounts, repositories, hooks
 accounts     users and groups of a project                    wiring       the links by which Salt sees a project
-address      where repositories are pushed to                 parts        what of a project is missing or damaged
-claiming     claim ports and addresses for a deployment       outside      what our states wrote outside a project
+address      the addresses of repositories                    parts        missing and damaged parts of a project
+claiming     claim ports and addresses for a deployment       outside      files that states wrote outside a project
 """

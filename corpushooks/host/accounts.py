@@ -1,4 +1,4 @@
-"""The door to the accounts of a project: its user and groups, and an ssh key of its own."""
+"""The door to the accounts of a project: its user, its groups, and its own ssh key."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ PUBLIC_LIMIT = 4096  # bytes
 
 
 def make(project: Project, account: str) -> list[str]:
-    """Make the system user and groups of a project, as root on a real host; return what was made, or why not.
+    """Create the system user and groups of a project, as root on a real host; return what was created, or why not.
 
-    `account` is that of ssh: whoever comes through it pushes with the group of those who may.
+    `account` is the one of ssh, and becomes a member of the group that can push.
     """
     if project.host.embedded or os.geteuid() != 0:
-        return ["no system users are made: not root, or a root of its own"]
+        return ["system users are not created: not root, or a host in a folder"]
     made: list[str] = []
     for name in (project.group, project.deploy_group):
         if not _known(grp.getgrnam, name):
@@ -49,39 +49,39 @@ def make(project: Project, account: str) -> list[str]:
 
 
 def make_groups(host: Host, names: Iterable[str]) -> list[str]:
-    """Make the groups that a cfg names and that do not exist, without members; return what could not be made.
+    """Create the missing groups that a cfg names, without members; return errors.
 
-    One that exists is used as it is: nobody becomes a member of a group of the host by what a project says.
+    An existing group is used as it is: a project cannot add members to groups of the host.
     """
     if host.embedded or os.geteuid() != 0:
         return []
     wrong = []
     for name in names:
         if not re.fullmatch(ACCOUNT, name):
-            wrong.append(f"group {name!r} is not made: not a name for a group")
+            wrong.append(f"cannot create group {name!r}: invalid name")
         elif not _known(grp.getgrnam, name):
             try:
                 run(["groupadd", "--system", name])
             except ProcessError as exc:
-                wrong.append(f"group {name} is not made: {exc}")
+                wrong.append(f"cannot create group {name}: {exc}")
     return wrong
 
 
 def make_user(project: Project, user: str, group: str) -> list[str]:
-    """Make the user that a cfg names and that does not exist, as `make` does; return what could not be made.
+    """Create the user that a cfg names if it is missing, as `make` does; return errors.
 
-    One that exists is used as it is. One that `init` would make for another project is left to that.
+    An existing user is used as it is. One that `init` would create for another project is refused.
     """
     if project.host.embedded or os.geteuid() != 0 or _known(pwd.getpwnam, user):
         return []
     if not re.fullmatch(ACCOUNT, user):
-        return [f"user {user!r} is not made: not a name for a user"]
+        return [f"cannot create user {user!r}: invalid name"]
     if user.endswith(USER):
-        return [f"user {user} is not made: it would be that of the project {user.removesuffix(USER)}"]
+        return [f"cannot create user {user}: the name is reserved for the project {user.removesuffix(USER)}"]
     try:
         _add_user(project, user, group)
     except ProcessError as exc:
-        return [f"user {user} is not made: {exc}"]
+        return [f"cannot create user {user}: {exc}"]
     return []
 
 
@@ -99,14 +99,14 @@ def _known(lookup: object, name: str) -> bool:
 
 
 def group_id(host: Host, group: str) -> int | None:
-    """Return the gid of a group to share with; None where groups are not ours to give, or there is none."""
+    """Return the gid of a group to share with; None if we cannot change groups, or it does not exist."""
     if host.embedded or os.geteuid() != 0 or not _known(grp.getgrnam, group):
         return None
     return grp.getgrnam(group).gr_gid
 
 
 def account_ids(host: Host, user: str, group: str) -> tuple[int | None, int | None]:
-    """Return the uid and gid to own files with; None where owners are not ours to set."""
+    """Return the uid and gid for files; None if we cannot change owners."""
     if host.embedded or os.geteuid() != 0:
         return None, None
     try:
@@ -116,7 +116,7 @@ def account_ids(host: Host, user: str, group: str) -> tuple[int | None, int | No
 
 
 def names(uids: Iterable[int], gids: Iterable[int]) -> dict[str, dict[str, str]]:
-    """Return the names of users and groups by their numbers, as texts; those that have none are not in it."""
+    """Return the names of users and groups by id (as text), without ids that have no name."""
     users, groups = {}, {}
     for uid in uids:
         with contextlib.suppress(KeyError):
@@ -128,7 +128,7 @@ def names(uids: Iterable[int], gids: Iterable[int]) -> dict[str, dict[str, str]]
 
 
 def here(named: Mapping[str, Mapping[str, str]]) -> Callable[[int, int], tuple[int, int]]:
-    """Return what gives the numbers that users and groups have here, of those that `names` gave elsewhere."""
+    """Return a function that maps ids of another host, from its `names`, to the ids here."""
     users, groups = named.get("users", {}), named.get("groups", {})
 
     def owner(uid: int, gid: int) -> tuple[int, int]:
@@ -143,9 +143,9 @@ def here(named: Mapping[str, Mapping[str, str]]) -> Callable[[int, int], tuple[i
 
 
 def of_application(project: Project) -> Account:
-    """Return whom commands of a project run as: its user, or ourselves where accounts are not ours to use.
+    """Return the account that commands of a project run as: its user, or our own if we cannot change users.
 
-    Raise RefusedError if it has none.
+    Raise RefusedError if the user does not exist.
     """
     if project.host.embedded or os.geteuid() != 0:
         own = pwd.getpwuid(os.geteuid())
@@ -154,17 +154,17 @@ def of_application(project: Project) -> Account:
     try:
         found = pwd.getpwnam(project.user)
     except KeyError:
-        raise RefusedError(f"there is no account {project.user}", hint=hint) from None
+        raise RefusedError(f"the account {project.user} does not exist", hint=hint) from None
     groups = os.getgrouplist(project.user, found.pw_gid)
     if found.pw_uid == 0 or 0 in groups:
-        raise RefusedError(f"{project.user} has the rights of root", hint=f"look at: id {project.user}")
+        raise RefusedError(f"{project.user} has the rights of root", hint=f"check: id {project.user}")
     return Account(project.user, found.pw_dir, found.pw_shell, found.pw_uid, found.pw_gid, tuple(groups))
 
 
 def make_key(project: Project, fqdn: str) -> str:
-    """Make or repair the ssh key pair of a project's user, in its home; return the public key. Raise RefusedError.
+    """Create or repair the ssh key pair of a project's user, in its home; return the public key. Raise RefusedError.
 
-    The folder is that user's, who is not trusted: no link in it is followed.
+    The folder belongs to that user, who is not trusted, so no link in it is followed.
     """
     home, owner = project.dir / ".ssh", account_ids(project.host, project.user, project.group)
     if not home.exists():
@@ -182,9 +182,7 @@ def make_key(project: Project, fqdn: str) -> str:
                 _give(public, 0o644, owner)
                 return os.read(public, PUBLIC_LIMIT).decode("utf-8", "replace").strip()
     except OSError as exc:
-        raise RefusedError(
-            f"{home} holds no key pair as it was made: {exc}", f"look at it, then: rm -r {home}"
-        ) from exc
+        raise RefusedError(f"{home} has no valid key pair: {exc}", f"check it, then: rm -r {home}") from exc
 
 
 @contextmanager
@@ -193,7 +191,7 @@ def _opened(path: Path | str, folder: int | None) -> Iterator[int]:
     try:
         st = os.fstat(descriptor)
         if not (stat.S_ISREG(st.st_mode) and st.st_nlink == 1) and not (folder is None and stat.S_ISDIR(st.st_mode)):
-            raise OSError(errno.EINVAL, "not a file of its own", str(path))
+            raise OSError(errno.EINVAL, "not a plain file", str(path))
         yield descriptor
     finally:
         os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Where people push the repositories of a project to."""
+"""The addresses of a project's repositories, for pushes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ URLS = ("code_url", "pillar_url")
 
 
 def url(project: Project, repo: str, settings: Settings) -> str:
-    """Return where to push a repository of a project."""
+    """Return the URL of a repository of a project."""
     if project.host.embedded:
         return str(repo_path(project, repo))
     end = ".pillar" if repo == "pillar" else ""
@@ -19,11 +19,11 @@ def url(project: Project, repo: str, settings: Settings) -> str:
 
 
 def urls(project: Project, settings: Settings) -> dict[str, str]:
-    """Return where to push the code and the pillar of a project."""
+    """Return the URLs of the code and the pillar of a project."""
     return dict(zip(URLS, (url(project, repo, settings) for repo in REPOS), strict=True))
 
 
 def called(account: str, address: str) -> str:
-    """Return how ssh is told of an account at a host: name or name:port."""
+    """Return the ssh arguments for an account at an address: name or name:port."""
     name, _, port = address.partition(":")
     return f"{f'-p {port} ' if port else ''}{account}@{name}"

@@ -1,4 +1,4 @@
-"""Claims ports and addresses for a deployment, before it touches anything."""
+"""Claim ports and addresses for a deployment, before it changes anything."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from corpushooks.system import sockets
 
 
 def claim(site: Site, project: Project, number: int, cfg: Mapping[str, Any], *, dry: bool) -> RefusedError | None:
-    """Claim what a cfg names for a deployment, unless it is `dry`; return why something of it is not free, or None."""
+    """Claim the ports and addresses of a cfg, unless `dry`; return why one is not free, or None."""
     wanted = claims.of(cfg)
     refused = refusal(site, project, cfg, wanted)
     if refused or dry:
@@ -30,7 +30,7 @@ def claim(site: Site, project: Project, number: int, cfg: Mapping[str, Any], *, 
 def refusal(
     site: Site, project: Project, cfg: Mapping[str, Any], wanted: Sequence[Claim], *, look: bool = True
 ) -> RefusedError | None:
-    """Return why what is wanted cannot be claimed, or None; `look` at who listens on this host, too."""
+    """Return why claims would be refused, or None; `look`: also check which ports are in use on this host."""
     held = {(each.claim.kind, each.claim.value): each for each in site.history.held()}
     for each in wanted:
         there = held.get((each.kind, each.value))
@@ -56,7 +56,7 @@ def _refused(project: Project, cfg: Mapping[str, Any], other: Held) -> RefusedEr
 
 
 def _other(project: Project, user: str, found: Mapping[int, int]) -> str:
-    """Return who listens at a port that is not this project; nothing if nobody does."""
+    """Return which other process listens at a port; nothing if it is free or the project's own."""
     uid, _ = accounts.account_ids(project.host, user, project.group)
     foreign = {inode for inode, owner in found.items() if uid is None or owner != uid}
     if not foreign:

@@ -1,4 +1,4 @@
-"""The layout of a project on its host: folders, accounts, repositories, hooks. Made by init, repaired by each sync."""
+"""The layout of a project on its host: folders, repositories, hooks. Created by init, repaired by each sync."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from corpushooks.system import disk
 from corpushooks.system.obstacles import away
 
 TEMPLATE = re.compile(r"(?<=# start templated\n).*?(?=# end templated\n)", re.DOTALL)
-SHEBANG_LIMIT = 126  # bytes; kernels before 5.1 read no more
+SHEBANG_LIMIT = 126  # bytes, of kernels before 5.1
 BALLAST = 8 << 20  # bytes
 REPOS = ("project", "pillar")
-OURS = "written by corpushooks"  # in our pre-receive: people may have their own
+OURS = "written by corpushooks"  # in our pre-receive, to distinguish it from others
 
 
 def repo_path(project: Project, repo: str) -> Path:
@@ -31,28 +31,28 @@ def repo_path(project: Project, repo: str) -> Path:
 
 
 def entrance(project: Project, repo: str) -> Path:
-    """Return the git dir in which those who come over ssh push to a repository."""
+    """Return the git dir for pushes to a repository over ssh."""
     path = project.git_dir / "push" / f"{repo}.git"
     return path if path.is_dir() else repo_path(project, repo)
 
 
 def make_host(host: Host) -> None:
-    """Make the folders that all projects share."""
+    """Create the folders that all projects share."""
     for folder, mode in (*host_folders(host), (host.locks_dir, 0o700), (host.socket.parent, 0o755)):
         _folder(folder, mode)
 
 
 def host_folders(host: Host) -> tuple[tuple[Path, int], ...]:
-    """Return the folders that all projects share, with their modes; further ones are made when they are needed."""
+    """Return the folders that all projects share, with their modes; others are created when needed."""
     return (
         (host.projects_dir, 0o755), (host.pillar_dir, 0o750), (host.salt_dir, 0o755), (host.state_dir, 0o700),
     )  # fmt: skip
 
 
 def keep_ballast(host: Host) -> None:
-    """Keep some room on the disk for a roll back, as far as there is any."""
+    """Reserve some disk space for a rollback, if there is enough."""
     with contextlib.suppress(FileNotFoundError):
-        if host.ballast.stat().st_blocks * 512 >= BALLAST:  # a power cut may leave it empty
+        if host.ballast.stat().st_blocks * 512 >= BALLAST:  # a power cut can leave it empty
             return
     file = os.open(host.ballast, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -64,14 +64,14 @@ def keep_ballast(host: Host) -> None:
 
 
 def drop_ballast(host: Host) -> None:
-    """Give the room that was kept."""
+    """Free the reserved disk space."""
     host.ballast.unlink(missing_ok=True)
 
 
 def make(project: Project, branch: str, hashed: str = "sha1") -> None:
-    """Make or repair the folders, repositories and hooks of a project; raise TreeError."""
+    """Create or repair the folders, repositories and hooks of a project; raise TreeError."""
     if wrong := replaced(project):
-        raise TreeError(f"{wrong[0]} is not a folder any more", hint=command("repair", project.name))
+        raise TreeError(f"{wrong[0]} is no longer a folder", hint=command("repair", project.name))
     make_host(project.host)
     for folder, mode in (
         (project.dir, 0o755), (project.git_dir, 0o755), (project.tree, None), (project.pillar, 0o700),
@@ -79,7 +79,7 @@ def make(project: Project, branch: str, hashed: str = "sha1") -> None:
         (project.pillar_stage, 0o700), (project.minion_dir, 0o700),
     ):  # fmt: skip
         _folder(folder, mode)
-    if project.logs.is_dir() or not project.logs.exists():  # else no log can be made, but a roll back must go on
+    if project.logs.is_dir() or not project.logs.exists():  # otherwise there is no log, but a rollback must continue
         _folder(project.logs, 0o700)
     pushers = accounts.group_id(project.host, project.deploy_group)
     for repo in REPOS:
@@ -97,7 +97,7 @@ def make(project: Project, branch: str, hashed: str = "sha1") -> None:
 
 
 def replaced(project: Project) -> list[Path]:
-    """Return which folders of the project's trees are there as something else; project/ itself may not be a link."""
+    """Return the folders of the project's trees that were replaced by something else; project/ must not be a link."""
     wrong = [
         path
         for path in (project.pillar, project.pillar_stage, project.stage)
@@ -107,12 +107,12 @@ def replaced(project: Project) -> list[Path]:
 
 
 def is_there(project: Project) -> bool:
-    """Return whether project/ is a folder, and no link to one."""
+    """Return whether project/ is a folder, not a link to one."""
     return project.tree.is_dir() and not project.tree.is_symlink()
 
 
 def _folder(path: Path, mode: int | None) -> None:
-    """Make a folder; where `mode` is given it is ours to say, else only at first. Raise TreeError."""
+    """Create a folder; a given `mode` is also enforced on an existing one. Raise TreeError."""
     try:
         if not path.is_dir():
             path.mkdir(parents=True)
@@ -121,12 +121,12 @@ def _folder(path: Path, mode: int | None) -> None:
             path.chmod(mode)
     except (FileExistsError, NotADirectoryError) as exc:
         raise TreeError(f"{path} is not a folder", hint=away(path)) from exc
-    except OSError as exc:  # of a mount for which nobody answers, say
+    except OSError as exc:  # such as a mount whose server does not answer
         raise TreeError(f"{path}: {exc.strerror}", hint=f"ls -ld {shlex.quote(str(path))}") from exc
 
 
 def _install_hook(text: str, path: Path, ours: str = "") -> None:
-    """Write a hook where it is not so; one without the text `ours` is somebody else's, and stays."""
+    """Write a hook if it differs; one without the text `ours` is not ours, and stays."""
     if path.is_file() and ours not in path.read_text(errors="replace"):
         return
     if not path.is_file() or path.read_text(errors="replace") != text or not os.access(path, os.X_OK):
@@ -134,7 +134,7 @@ def _install_hook(text: str, path: Path, ours: str = "") -> None:
 
 
 def hook_text(project: Project, repo: str) -> str:
-    """Return the hook of one repository: everything it must know is written into it."""
+    """Return the hook of one repository, with its parameters written into it."""
     values = {
         "ROOT": str(project.host.root),
         "PYTHON": sys.executable,
@@ -154,9 +154,9 @@ def _shipped(name: str) -> str:
 
 
 def _shebang(python: str) -> str:
-    """Return the first line of a hook; through sh where the kernel could not read the path (spaces, length)."""
+    """Return the first line of a hook, through sh if the kernel could not read the path (spaces, length)."""
     line = f"#!{python} -IS"
     if len(line) <= SHEBANG_LIMIT and " " not in python:
         return line
-    quotes = "'" * 3  # opens a string for Python, and is nothing for sh
+    quotes = "'" * 3  # opens a string in Python, and is empty in sh
     return f'#!/bin/sh\n{quotes}exec\' {shlex.quote(python)} -IS "$0" "$@"\n\' {quotes}'

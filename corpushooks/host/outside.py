@@ -1,8 +1,7 @@
-"""The door to what our states wrote outside of a project: what was there before, and how it comes back.
+"""The door to files that our states wrote outside a project: their earlier contents, and how to restore them.
 
-makina/loader/_modules/mc_files.py registers each path before it writes there, in OUTSIDE/pending. What was registered
-for a release that is live by now moves to OUTSIDE/kept, where the first that is known of a path stays. Everything here
-can be done twice.
+makina/loader/_modules/mc_files.py registers each path in OUTSIDE/pending before it writes there. Once the release is
+live, its records move to OUTSIDE/kept, which keeps the oldest record of each path. Everything here can be repeated.
 """
 
 from __future__ import annotations
@@ -23,17 +22,17 @@ from corpushooks.system.process import run
 
 OUTSIDE = "outside"  # in a project's minion_dir
 PENDING, KEPT, SERVICES = "pending", "kept", "services"
-RELOAD = "reload.json"  # the services that have yet to read what came back
-TIMEOUT = 60.0  # seconds that a program of a service may take
-BOOTED = Path("/run/systemd/system")  # what sd_booted(3) looks for
+RELOAD = "reload.json"  # the services that have yet to be reloaded
+TIMEOUT = 60.0  # seconds for a program of a service
+BOOTED = Path("/run/systemd/system")  # checked by sd_booted(3)
 UNITS = "/etc/systemd/system/"
 
-Was = tuple[Any, ...]  # as mc_files.look has it
+Was = tuple[Any, ...]  # as returned by mc_files.look
 
 
 @dataclass(frozen=True)
 class Record:
-    """What lay at a path before: () nothing, (target,) a link, (data, mode, uid, gid) a file."""
+    """The earlier content of a path: () nothing, (target,) a link, (data, mode, uid, gid) a file."""
 
     file: Path
     path: str
@@ -57,7 +56,7 @@ def _read(path: Path) -> Record:
 
 
 def settle(project: Project, number: int) -> None:
-    """Count what was registered as part of what deployment `number` made live."""
+    """Assign the pending records to the release of deployment `number`, which is live."""
     for each in _records(project, PENDING):
         place = project.minion_dir / OUTSIDE / KEPT / each.file.name
         if not place.exists():
@@ -67,12 +66,12 @@ def settle(project: Project, number: int) -> None:
 
 
 def take_back(project: Project, warn: Callable[[str], None]) -> list[str]:
-    """Make everything that was registered since the last release what it was; return the paths that differed."""
+    """Restore all paths registered since the last release; return those that differed."""
     return _restore(project, _records(project, PENDING), warn)
 
 
 def take_back_later(project: Project, number: int, warn: Callable[[str], None]) -> list[str]:
-    """Make what only releases after deployment `number` wrote what it was; it is registered, should this fail."""
+    """Restore paths that only releases after deployment `number` wrote; register them first, in case this fails."""
     later = [each for each in _records(project, KEPT) if each.since > number]
     for each in later:
         aside = project.minion_dir / OUTSIDE / PENDING / each.file.name
@@ -84,19 +83,19 @@ def take_back_later(project: Project, number: int, warn: Callable[[str], None]) 
 
 
 def forget(project: Project, warn: Callable[[str], None]) -> list[str]:
-    """Make everything what it was before the project, for a project that is removed; services read that."""
+    """Restore all paths to their state before the project, which is removed; reload the services."""
     back = [*take_back(project, warn), *_restore(project, _records(project, KEPT), warn)]
     reload(project, warn)
     return list(dict.fromkeys(back))
 
 
 def encoded(was: Was) -> list[Any]:
-    """Return what lay at a path as JSON has it."""
+    """Return the content of a path as JSON types."""
     return [base64.b64encode(was[0]).decode(), *was[1:]] if len(was) == 4 else list(was)
 
 
 def _look(each: Record) -> Was:
-    """Return what lies at a path now; raise OSError."""
+    """Return the current content of a path; raise OSError."""
     try:
         with safe_files.spot(each.path, follow=each.follow) as at:
             st = safe_files.look(at)
@@ -113,7 +112,7 @@ def _look(each: Record) -> Was:
 def _restore(
     project: Project, records: Sequence[Record], warn: Callable[[str], None], *, forget: bool = True
 ) -> list[str]:
-    """Restore what differs, once the services that must read it are known; then forget the records."""
+    """Restore paths that differ, after noting the services to reload; then delete the records."""
     differ = [each for each in records if _differs(project, each, warn)]
     _remember_services(project, {each.service for each in differ if each.service and not _ends(each)})
     done = []
@@ -122,7 +121,7 @@ def _restore(
             _restore_one(each)
             done.append(each.path)
         except (OSError, ProcessError) as exc:
-            warn(f"{shown(each.path)} is not as it was: {getattr(exc, 'strerror', None) or exc}")
+            warn(f"cannot restore {shown(each.path)}: {getattr(exc, 'strerror', None) or exc}")
     if forget:
         for each in records:
             each.file.unlink(missing_ok=True)
@@ -130,19 +129,19 @@ def _restore(
 
 
 def _differs(project: Project, each: Record, warn: Callable[[str], None]) -> bool:
-    """Return whether a path is to be restored; what another project has, too, is not removed."""
+    """Return whether to restore a path; a file that another project also wrote is not removed."""
     try:
         if _look(each) == each.was:
             return False
     except OSError as exc:
-        warn(f"{shown(each.path)} cannot be read: {exc.strerror}")
+        warn(f"cannot read {shown(each.path)}: {exc.strerror}")
         return False
     others = project.minion_dir.parent.glob(f"*/{OUTSIDE}/*/{each.file.name}")
     return bool(each.was) or all(path.is_relative_to(project.minion_dir) for path in others)
 
 
 def _ends(each: Record) -> bool:
-    """Return whether a path is the unit of a service that was not there before."""
+    """Return whether a path is the unit of a service that did not exist before."""
     return not each.was and each.path == f"{UNITS}{each.service}.service"
 
 
@@ -177,7 +176,7 @@ def _waiting(file: Path) -> list[str]:
 
 
 def reload(project: Project, warn: Callable[[str], None]) -> list[str]:
-    """Have the services read what came back, where their own test finds it right; return which did."""
+    """Reload the services whose files were restored, if their configuration test succeeds; return those."""
     file, done = project.minion_dir / OUTSIDE / RELOAD, []
     for name in _waiting(file):
         try:
@@ -185,13 +184,13 @@ def reload(project: Project, warn: Callable[[str], None]) -> list[str]:
                 run(words, timeout=TIMEOUT)
             done.append(name)
         except ProcessError as exc:
-            warn(f"{name} did not read what was taken back: {exc.message}")
+            warn(f"{name} could not be reloaded after its files were restored: {exc.message}")
     file.unlink(missing_ok=True)
     return done
 
 
 def _programs(project: Project, name: str) -> Iterator[Sequence[str]]:
-    """Find what to run so that a service reads its files: its test, then its reload."""
+    """Yield the commands that reload a service: its test, then its reload."""
     path = project.minion_dir / OUTSIDE / SERVICES / f"{name}.json"
     told: Mapping[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
     if test := told.get("test"):

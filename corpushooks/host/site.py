@@ -1,4 +1,4 @@
-"""A host at work: its settings, its store, its engine."""
+"""A running host: its settings, its store, its engine."""
 
 from __future__ import annotations
 
@@ -27,57 +27,57 @@ Event = Callable[[str, Mapping[str, object]], None]
 
 
 def no_event(event: str, about: Mapping[str, object]) -> None:
-    """Tell nobody: only a daemon has a log of its own."""
+    """Ignore an event: only a daemon has a log."""
 
 
 def no_probe(label: str, when: str) -> None:
-    """Do nothing if a crash test would."""
+    """Do nothing, where a crash test would."""
 
 
 def on_the_host_only(words: Sequence[str]) -> bool:
-    """Say that a command cannot be asked for over ssh."""
+    """Return that a command is not available over ssh."""
     return False
 
 
 @dataclass
 class Site:
-    """A host at work: its settings, store and engine. `probe` is called around every effect, with its label;
-    `by_ssh` says which commands can be asked for over ssh as they are."""
+    """A running host: its settings, store and engine. `probe` is called around every effect, with its label;
+    `by_ssh` returns whether a command is available over ssh."""
 
     host: Host
     settings: Settings
     history: History
     engine: Engine
     probe: Probe = no_probe
-    event: Event = no_event  # is told what happens, for whoever runs the host
+    event: Event = no_event  # logs what happens, for the administrator
     by_ssh: Callable[[Sequence[str]], bool] = on_the_host_only
     stopping: bool = False
 
     def spell(self, said: Advice, *, ssh: bool = False) -> str:
-        """Return advice as text, with the commands in it as one types them for this host, or over ssh."""
+        """Return advice as text, with its commands as typed for this host, or over ssh."""
         if not ssh:
             return self.host.spell(said)
         address = called(self.settings.account, self.settings.address or hostname.fqdn())
         return Spelling(str(self.host.root) if self.host.embedded else "", address, self.by_ssh)(said)
 
     def known(self, name: str) -> ProjectRow:
-        """Return what the store says of a project; raise UnknownError if there is none."""
+        """Return a project from the store; raise UnknownError if it does not exist."""
         row = self.history.project(self.host.project(name).name)
         if row is None:
             raise UnknownError(f"unknown project {name!r}", hint=command("init", name))
         return row
 
     def settings_of(self, row: ProjectRow, *, needs_sound: bool = True) -> Settings:
-        """Return the settings of a project: what `init` recorded wins over the host's.
+        """Return the settings of a project: those recorded by `init` override the host's.
 
-        Where its own are wrong raise ConfigError, or, unless they must be sound, return those of the host.
+        If its own are wrong, raise ConfigError or, without `needs_sound`, use those of the host.
         """
         settings = self.settings.for_project(row.name) if needs_sound else self.settings.sound(row.name)
         return replace(settings, environment=row.environment, branch=row.branch)
 
     def ports(self, project: Project) -> claims.Give:
-        """Return what gives a project the ports that say auto: the same ones each time, once they are claimed."""
-        busy = functools.cache(sockets.listening)  # on a busy host that takes as long as the rest of a cfg
+        """Return a function that gives a project its `auto` ports: always the same, once they are claimed."""
+        busy = functools.cache(sockets.listening)  # slow on a busy host: as long as the rest of a cfg
         return claims.giver(project.name, self.history.held(), lambda port: port not in busy())
 
     @contextmanager
@@ -89,13 +89,13 @@ class Site:
 
 
 def make_engine(host: Host, settings: Settings) -> Engine:
-    """Return the engine that the settings name."""
+    """Return the engine in the settings."""
     if settings.engine == "salt-call":
         return SaltCallEngine(settings.salt_call)
     return WarmEngine(settings.salt_python or Path(sys.executable), log=host.state_dir / "salt-worker.log")
 
 
 def open_site(host: Host, by_ssh: Callable[[Sequence[str]], bool] = on_the_host_only) -> Site:
-    """Return a host at work, as its settings say; raise ConfigError or StoreError."""
+    """Open a host with its settings and store; raise ConfigError or StoreError."""
     settings = load(host.config_file)
     return Site(host, settings, open_store(host), make_engine(host, settings), by_ssh=by_ssh)

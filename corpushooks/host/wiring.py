@@ -1,7 +1,7 @@
-"""The wiring: the links by which Salt sees a project, its line in the pillar's top file, its modules.
+"""The wiring: the links by which Salt sees a project, its line in the pillar's top file, and its modules.
 
-Each link is made aside and renamed into place, one that is right is left alone, and something that is no link
-is never removed. What all projects share is changed under one lock.
+Links are made aside and renamed into place; correct ones are left alone, and other files are never removed. Shared
+files are changed under one lock.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from corpushooks.system import disk, safe_files
 
 MARK = "# corpushooks"
 TARGET = f"'**':  {MARK}"
-TOP_HINT = "write `base:` of the pillar's top.sls on a line of its own, its targets below it"
+TOP_HINT = "in the pillar's top.sls, write `base:` on its own line, with its targets below"
 
 
 def wire(project: Project, environment: str) -> None:
-    """Make or repair everything by which Salt sees a project."""
+    """Create or repair the wiring of a project."""
     with _shared(project.host):
         link(project.salt_link, Path("git/stage/.salt"))
         link(project.wired_salt, states_dir(project, environment))
@@ -35,7 +35,7 @@ def wire(project: Project, environment: str) -> None:
 
 
 def unwire(project: Project) -> None:
-    """Take a project out of Salt's sight; its own folders stay."""
+    """Remove the wiring of a project; its own folders stay."""
     with _shared(project.host):
         for path in (project.wired_salt, project.wired_pillar):
             if path.is_symlink():
@@ -46,7 +46,7 @@ def unwire(project: Project) -> None:
 
 
 def states_dir(project: Project, environment: str) -> Path:
-    """Return where the SLS files of a project lie: .salt, or .salt/ENVIRONMENT where that holds any."""
+    """Return the folder of a project's SLS files: .salt, or .salt/ENVIRONMENT if that has any."""
     own = project.salt_link / environment
     return own if _has_sls(own) else project.salt_link
 
@@ -64,11 +64,11 @@ def _shared(host: Host) -> Iterator[None]:
 
 
 def link(path: Path, target: Path) -> bool:
-    """Make `path` a link to `target`; return whether it was not. Raise DoorError if it is no link."""
+    """Make `path` a link to `target`; return whether anything changed. Raise DoorError if it is not a link."""
     if path.is_symlink() and os.readlink(path) == str(target):
         return False
     if path.exists() and not path.is_symlink():
-        raise DoorError(f"{path} is in the way of a link to {target}", hint=f"move {path} away")
+        raise DoorError(f"cannot link {path} to {target}: the path exists", hint=f"move {path} away")
     path.parent.mkdir(parents=True, exist_ok=True)
     safe_files.link(path, str(target))
     return True
@@ -78,10 +78,10 @@ def link(path: Path, target: Path) -> bool:
 
 
 def top_text(text: str, name: str, *, wanted: bool) -> str:
-    """Return the text of a top.sls with or without the line of a project; what others wrote there stays.
+    """Return the text of a top.sls with or without the line of a project; other lines stay.
 
-    Our lines stand under a target of our own, '**', which matches what '*' matches. Raise DoorError if the file
-    is written so that there is no place for it.
+    Our lines are under a target of our own, '**', which matches the same as '*'. Raise DoorError if the file has a form
+    to which no line can be added.
     """
     lines = [line for line in text.splitlines() if line.strip() != _entry(name)]
     if wanted:
@@ -91,7 +91,7 @@ def top_text(text: str, name: str, *, wanted: bool) -> str:
 
 
 def only_own(text: str, name: str) -> str:
-    """Return the text of a top.sls without the lines of other projects: nobody reads the secrets of others."""
+    """Return the text of a top.sls without the lines of other projects, whose secrets must stay hidden."""
     return _joined([line for line in text.splitlines() if not _is_entry(line) or line.strip() == _entry(name)])
 
 
@@ -104,7 +104,7 @@ def _is_entry(line: str) -> bool:
 
 
 def _place(lines: list[str]) -> tuple[int, str]:
-    """Return where our entries go, and their indentation; make that place where there is none."""
+    """Return the position and indentation of our entries, adding our target if it is missing."""
     base = next((i for i, line in enumerate(lines) if re.fullmatch(r"(['\"]?)base\1\s*:\s*(#.*)?", line)), None)
     if base is None:
         lines += [f"base:  {MARK}", f"  {TARGET}"]
@@ -117,7 +117,7 @@ def _place(lines: list[str]) -> tuple[int, str]:
 
 
 def _joined(lines: list[str]) -> str:
-    """Return lines as text, without the places we made for entries that are gone: Salt takes no empty ones."""
+    """Return lines as text, without our targets that have no entries left: Salt refuses empty ones."""
     kept: list[str] = []
     for line in reversed(lines):
         place = line.endswith(f":  {MARK}")
@@ -131,7 +131,7 @@ def _depth(line: str) -> int:
 
 
 def _checked(text: str) -> str:
-    """Return text that YAML reads as meant; what has Jinja is believed."""
+    """Check that text is valid YAML; text with Jinja is not checked."""
     if "{%" in text or "{{" in text:
         return text
     try:
@@ -140,7 +140,7 @@ def _checked(text: str) -> str:
         raise DoorError(f"top.sls: {exc}", hint=TOP_HINT) from exc
     keys = [key.value for key, _ in root.value] if isinstance(root, yaml.MappingNode) else []
     if len(keys) != len(set(keys)):
-        raise DoorError("top.sls: base is written in a form that no entry can be added to", hint=TOP_HINT)
+        raise DoorError("top.sls: cannot add an entry to base in this form", hint=TOP_HINT)
     return text
 
 
@@ -157,7 +157,7 @@ def _list_in_top(project: Project, *, wanted: bool) -> None:
 
 
 def modules_of(states: Path) -> dict[str, list[Path]]:
-    """Return loader folder -> the modules that a project ships; links and folders are no modules."""
+    """Return loader folder -> modules of a project; links and folders do not count."""
     found: dict[str, list[Path]] = {}
     for kind in MODULE_KINDS:
         folder = states / kind
@@ -184,7 +184,7 @@ def link_modules(name: str, states: Path, target: Path) -> dict[str, set[str]]:
 
 
 def _foreign(path: Path) -> bool:
-    """Return whether a module stands there that is no project's: it is somebody's own, and stays."""
+    """Return whether a module belongs to no project: it is the administrator's, and stays."""
     return os.path.lexists(path) and not (path.is_symlink() and "/.salt/" in os.readlink(path))
 
 
@@ -200,7 +200,7 @@ def _wire_modules(project: Project) -> None:
 
 
 def loader_dir(project: Project) -> Path:
-    """Return the loader folders that only this project's deployments read."""
+    """Return the folder of the loader folders that only this project's deployments use."""
     return project.minion_dir / "modules"
 
 
@@ -209,7 +209,7 @@ def _shared_module_dirs(host: Host) -> list[Path]:
 
 
 def _drop_links(folder: Path, project: Project, keep: set[str]) -> None:
-    """Remove the links into this project's modules that nothing needs any more."""
+    """Remove obsolete links to this project's modules."""
     mine = f"{project.salt_link}/"
     for path in folder.iterdir():
         if path.name not in keep and path.is_symlink() and os.readlink(path).startswith(mine):

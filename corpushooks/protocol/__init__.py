@@ -1,6 +1,6 @@
-"""What is said over the socket of a daemon.
+"""The protocol of the daemon's socket.
 
-messages     a request in one line of JSON, read by its types     answers      the lines of an answer, the version
-asks         what each operation asks                             gives        what each operation gives
-client       reach the daemon, ask, relay what it says            connection   the daemon's end
+messages     parse and check a request                            answers      the fields of an answer, the version
+asks         the request of each operation                        gives        the result of each operation
+client       connect, send requests, relay answers                connection   the daemon's end
 """

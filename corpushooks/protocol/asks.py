@@ -1,7 +1,7 @@
-"""What each operation asks, field by field. Values only.
+"""The request of each operation, field by field. Values only.
 
-What comes over the socket is read as one of these, strictly (`wire.typed`): a text is UTF-8 without NUL and of limited
-length, a number is one that the store takes. A field that is `raw()` may have bytes that are not text.
+Requests are strictly checked against these (`messages.Asked.typed`): a text is UTF-8 without NUL and of limited
+length, a number fits into the store. A field that is `raw()` can have bytes that are not text.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-RAW = "raw"  # in the metadata of a field: words of git or of a shell, which need not be UTF-8
-LONG = "long"  # limited only by the length of a request
+RAW = "raw"  # in the metadata of a field: words of git or a shell, which need not be UTF-8
+LONG = "long"  # limited only by the length of the request
 
 
 def raw(*, long: bool = False) -> Any:
-    """Return a field of words that need not be text."""
+    """Return a field of words that need not be UTF-8."""
     return field(default=(), metadata={RAW: True, LONG: long})
 
 
@@ -32,41 +32,41 @@ class OfProject:
 
 @dataclass(frozen=True, kw_only=True)
 class OfProjects:
-    """One project, or ("") all that one may see."""
+    """One project, or ("") all that the caller can read."""
 
     project: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Admit:
-    """Let a session of ssh in: the key that sshd accepted, and what it is for."""
+    """Admit a session of ssh: the key that sshd accepted, and its purpose."""
 
     key: str
     right: str
     project: str
-    mark: str = ""  # which key it is: its name may be another's by now
+    mark: str = ""  # identifies the key: another one can have its name by now
     certificate: str = ""
     repo: str = "project"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Push(OfProject):
-    """What git's hook was told."""
+    """The input of git's hook."""
 
     repo: str
     token: str
     commands: tuple[tuple[str, str, str], ...] = raw(long=True)  # old commit, new commit, ref
     options: tuple[str, ...] = raw()
     atomic: bool = False
-    number: int = 0  # of the deployment that an earlier connection was given
-    offset: int = 0  # in its log: what was heard
+    number: int = 0  # of the deployment, from an earlier connection
+    offset: int = 0  # in its log: up to where it was read
 
 
 @dataclass(frozen=True, kw_only=True)
 class OfRequest(OfProject):
-    """What every deployment that is asked for by a command says of itself."""
+    """The common fields of requests for deployments."""
 
-    token: str = ""  # the same one again is the same request
+    token: str = ""  # identifies a repeated request
     nowait: bool = False
     progress: bool = False  # a terminal that can rewrite a line
     force: bool = False
@@ -75,7 +75,7 @@ class OfRequest(OfProject):
 
 @dataclass(frozen=True, kw_only=True)
 class OfRelease(OfRequest):
-    """What brings another release; held before it is final for `confirm` seconds (0: as the settings say), or not."""
+    """A request for another release; `confirm`: held for so many seconds (0: as in the settings), or not."""
 
     confirm: int | None = None
 
@@ -106,21 +106,21 @@ class Task(OfRequest):
 
 @dataclass(frozen=True, kw_only=True)
 class Restart(OfRequest):
-    """Restart units (none named: all of the project)."""
+    """Restart units (empty: all of the project)."""
 
     units: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drill(OfRequest):
-    """Bring a backup (0: the newest) back aside."""
+    """Test a backup (0: the newest) by restoring it aside."""
 
     number: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Restore(OfRequest):
-    """Bring back parts of a backup (0: the newest), in place or to a new folder; `dry`: say what that would do."""
+    """Restore parts of a backup (0: the newest), in place or to a new folder; `dry`: only show what that would do."""
 
     number: int = 0
     data: bool = False
@@ -131,21 +131,21 @@ class Restore(OfRequest):
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """What is asked for, as a request has it."""
+        """The parts, as stored in a request."""
         databases = (f"database:{name}" for name in self.databases)
         return (*(["data"] * self.data), *(["pillar"] * self.pillar), *databases)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Confirm(OfProject):
-    """The deployment that is confirmed."""
+    """Confirm a deployment."""
 
     number: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Assign(OfProject):
-    """Set variables, each with its text and where that is from ("stdin" or ""), and unset others."""
+    """Set variables, each with its text and the source of that ("stdin" or ""), and unset others."""
 
     pairs: tuple[tuple[str, str, str], ...] = raw()
     keys: tuple[str, ...] = raw()
@@ -156,11 +156,11 @@ class Assign(OfProject):
 
 @dataclass(frozen=True, kw_only=True)
 class Follow(OfProject):
-    """Read the log of a deployment (0: the newest) from an offset on, to its end, which may be to come."""
+    """Read the log of a deployment (0: the newest) from an offset to its end, waiting for it if necessary."""
 
     number: int = 0
     offset: int = 0
-    whole: bool = False  # also what the terminal of a push does not show
+    whole: bool = False  # including what the terminal of a push does not show
     events: bool = False  # with their fields
     follow: bool = True  # else only what is there
     progress: bool = False
@@ -175,7 +175,7 @@ class OfDeployment(OfProject):
 
 @dataclass(frozen=True, kw_only=True)
 class Watch(OfProject):
-    """Deploy what is edited, with some of the install SLS files or all."""
+    """Deploy edits as they are saved, with some or all of the install SLS files."""
 
     steps: tuple[str, ...] = ()
     progress: bool = False
@@ -183,12 +183,12 @@ class Watch(OfProject):
 
 @dataclass(frozen=True, kw_only=True)
 class AppLog(OfProject):
-    """Read the newest lines of an application, and with `follow` those that come."""
+    """Read the newest log lines of an application, and with `follow` new ones."""
 
     lines: int = 100
     follow: bool = False
     json: bool = False
-    offset: int = 0  # µs since the epoch: what came before was read
+    offset: int = 0  # µs since the epoch: earlier lines were read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,28 +202,28 @@ class Run(OfProject):
 
 @dataclass(frozen=True, kw_only=True)
 class Status(OfProjects):
-    """What is live, with `urls` also where to push and where it answers."""
+    """What is live; with `urls` also the addresses for pushes and of the application."""
 
     urls: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Open(OfProject):
-    """Where a project answers; `needed`: it is an error where that is nowhere."""
+    """The addresses of a project; `needed`: having none is an error."""
 
     needed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class History(OfProject):
-    """So many of the newest deployments, or commands."""
+    """The newest deployments, or commands, up to a limit."""
 
     limit: int = 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(OfProject):
-    """The configuration, with `origin` where each value is from, with `secrets` also what is masked."""
+    """The configuration; with `origin` the source of each value, with `secrets` unmasked."""
 
     origin: bool = False
     secrets: bool = False
@@ -239,40 +239,40 @@ class Diff(OfProject):
 
 @dataclass(frozen=True, kw_only=True)
 class OfProjectOrHost:
-    """One project, or ("") the whole host; which one is always said."""
+    """One project, or ("") the whole host; required."""
 
     project: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Freeze(OfProjectOrHost):
-    """Why that is frozen."""
+    """The reason of a freeze."""
 
     reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class KeyAdd:
-    """A public key, its name, and what it may."""
+    """A public key, its name, and its rights."""
 
     name: str
     key: str
     right: str = "push"
-    projects: tuple[str, ...] = ()  # none: all
-    expires: str = ""  # a day, or 90d
+    projects: tuple[str, ...] = ()  # empty: all
+    expires: str = ""  # a date, or 90d
     authority: bool = False
     principals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class KeySet:
-    """What a key may from now on. What is not given stays as it is."""
+    """New rights of a key. Fields that are not given stay unchanged."""
 
     name: str
     right: str = ""
     projects: tuple[str, ...] = ()
     every_project: bool = False
-    expires: str = ""  # a day, 90d or never
+    expires: str = ""  # a date, 90d or never
     principals: tuple[str, ...] = ()
 
 
@@ -309,7 +309,7 @@ class OfToken:
 
 @dataclass(frozen=True, kw_only=True)
 class Init:
-    """A project to make or to repair. What is not given stays as it is, or is as the settings say."""
+    """A project to create or repair. Fields that are not given stay unchanged, or are as in the settings."""
 
     project: str
     env: str = ""
@@ -321,7 +321,7 @@ class Init:
 
 @dataclass(frozen=True, kw_only=True)
 class Remove(OfProject):
-    """A project to forget, with `purge` also its files."""
+    """A project to remove, with `purge` also its files."""
 
     purge: bool = False
 

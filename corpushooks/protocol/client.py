@@ -1,4 +1,4 @@
-"""The door to the daemon, for the command: reach it, ask, and relay what it says."""
+"""The door to the daemon for the command: connect, send requests, and relay the answers."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from corpushooks.system.patience import Check, endless
 from corpushooks.system.process import PIPE, spawn
 
 START_DEADLINE = 30.0  # seconds
-SILENCE = 600.0  # seconds without a word of the daemon, which says something every few seconds
+SILENCE = 600.0  # seconds without an answer; the daemon normally sends something every few seconds
 LINE_LIMIT = 4 << 20  # bytes of a line of the daemon
-ADMISSION = "CORPUS_ADMISSION"  # in the environment of what sshd started for a key; it is worth nothing elsewhere
-UNITS = (  # under a host's root: where `corpus setup` was, or the package of Debian
+ADMISSION = "CORPUS_ADMISSION"  # the token of a session of ssh, in its environment; useless elsewhere
+UNITS = (  # under a host's root: by `corpus setup`, or by the Debian package
     "etc/systemd/system/corpushooks.socket",
     "usr/lib/systemd/system/corpushooks.socket",
 )
 RESTART = "on the host, restart the daemon: systemctl restart corpushooks"
-PATIENCE = 20  # connections that may end without a word
+PATIENCE = 20  # connections that can end without an answer
 KINDS: dict[str, type[CorpusError]] = {each.kind: each for each in (CredentialError, UnknownError, BusyError)}
 ERRORS = {2: UsageError, 3: RefusedError, 4: BrokenError}
 
@@ -53,17 +53,17 @@ def connect(host: Host) -> socket.socket:
     try:
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            _join(link, f"/proc/self/fd/{folder}/{path.name}")  # a path may be too long for an address
+            _join(link, f"/proc/self/fd/{folder}/{path.name}")  # a path can be too long for a socket address
         finally:
             os.close(folder)
     except OSError as exc:
         link.close()
-        raise NoDaemonError(f"the daemon cannot be reached: {exc.strerror}", hint=starting(host)) from exc
+        raise NoDaemonError(f"cannot connect to the daemon: {exc.strerror}", hint=starting(host)) from exc
     return link
 
 
 def _join(link: socket.socket, address: str) -> None:
-    """Connect, and wait where more ask at once than the daemon's queue can hold."""
+    """Connect, and wait if the daemon's backlog is full."""
     link.settimeout(SILENCE)
     end = time.monotonic() + START_DEADLINE
     while True:
@@ -76,7 +76,7 @@ def _join(link: socket.socket, address: str) -> None:
 
 
 def is_supervised(host: Host) -> bool:
-    """Return whether systemd runs here and starts the daemon, so that nobody else shall."""
+    """Return whether systemd starts the daemon on this host, so that we must not."""
     return (host.root / "run/systemd/system").is_dir() and any((host.root / unit).exists() for unit in UNITS)
 
 
@@ -86,7 +86,7 @@ def starting(host: Host) -> Advice:
 
 
 def _may_start(host: Host) -> bool:
-    """Return whether a daemon is ours to start: the store belongs to us, and systemd does not do that here."""
+    """Return whether we can start a daemon: the store belongs to us, and systemd does not start it."""
     try:
         return not is_supervised(host) and host.state_dir.stat().st_uid == os.geteuid()
     except OSError:
@@ -94,7 +94,7 @@ def _may_start(host: Host) -> bool:
 
 
 def reach(host: Host) -> socket.socket:
-    """Return a connection to the daemon, started first where it is ours to start."""
+    """Return a connection to the daemon, starting it first if necessary and possible."""
     try:
         return connect(host)
     except NoDaemonError:
@@ -107,7 +107,7 @@ def reach(host: Host) -> socket.socket:
         try:
             return connect(host)
         except NoDaemonError:
-            if daemon.poll() in (0, NoDaemonError.exit_code):  # another one was there, and may be leaving
+            if daemon.poll() in (0, NoDaemonError.exit_code):  # another one was running, and is perhaps exiting
                 daemon = spawn(words, cwd=Path("/"), stderr=PIPE)
             elif daemon.poll() is not None:
                 raise _unstarted(daemon.communicate()[1], host) from None
@@ -117,35 +117,35 @@ def reach(host: Host) -> socket.socket:
 
 
 def _unstarted(said: bytes, host: Host) -> CorpusError:
-    """Return the error of a daemon that ended at once, from the last line that it wrote."""
+    """Return the error of a daemon that failed to start, from the last line of its output."""
     last = said.decode(errors="replace").strip().rpartition("\n")[2]
     with contextlib.suppress(ValueError, KeyError, TypeError):
         told = json.loads(last)
-        return NoDaemonError(f"the daemon cannot be started: {told['error']}", told["hint"])
-    return NoDaemonError(f"the daemon cannot be started: {last or 'it was killed'}", starting(host))
+        return NoDaemonError(f"cannot start the daemon: {told['error']}", told["hint"])
+    return NoDaemonError(f"cannot start the daemon: {last or 'it was killed'}", starting(host))
 
 
 def ping(host: Host, patience: float = SILENCE) -> int:
-    """Return the pid of the daemon; raise NoDaemonError if none answers, which may take `patience` seconds."""
+    """Return the pid of the daemon; raise NoDaemonError if none answers within `patience` seconds."""
     with connect(host) as link:
         link.settimeout(patience)
         for said in _answers(link, request("ping", {})):
             if "error" in said:
                 raise complaint(said)
             return int(said["result"]["pid"])
-    raise NoDaemonError("the daemon ended the connection", hint="ask again")
+    raise NoDaemonError("the daemon closed the connection", hint="try again")
 
 
 def ask(
     host: Host, name: str, asked: Any, say: Say, rewrite: Say | None = None, hear: Hear | None = None, *,
     note: Say | None = None, check: Check = endless,
 ) -> dict[str, Any]:  # fmt: skip
-    """Ask for an operation, relay what is said, return the result; raise the error that the daemon answers.
+    """Request an operation, relay the output, return the result; raise the error that the daemon returns.
 
-    `rewrite` is given lines that the next one replaces, `hear` the events of a request for them, `note` what is not
-    part of what was asked for. `check` is asked with each word, and may raise.
+    `rewrite` gets lines that the next one replaces, `hear` the events if requested, `note` remarks beside the result.
+    `check` is called for each answer, and can raise.
 
-    When the daemon goes away after it gave a number, the deployment is followed from there on the next one.
+    If the daemon exits after it returned a number, the deployment is followed on the next daemon from that point.
     """
     failures, numbered, wanted = 0, False, request(name, asked)
     while failures < PATIENCE:
@@ -162,18 +162,18 @@ def ask(
                     raise complaint(said)
         failures += 1
         time.sleep(0.1)
-    raise NoDaemonError("the daemon ends the connection again and again", hint="see its log")
+    raise NoDaemonError("the daemon repeatedly closed the connection", hint="see its log")
 
 
 def _going_on(wanted: dict[str, Any], said: dict[str, Any], *, progress: bool) -> dict[str, Any]:
-    """Return what to ask for where the daemon goes away now: what has a number is followed, from where we are."""
+    """Return the request for the case that the daemon exits now: follow a numbered deployment from where we are."""
     if "number" in said:
         wanted = request("log", {"project": wanted["project"], "number": said["number"], "progress": progress})
     return {**wanted, "offset": said["offset"]} if "offset" in said else wanted
 
 
 def _relay(said: dict[str, Any], say: Say, rewrite: Say | None, hear: Hear | None, note: Say | None) -> None:
-    """Give on what the daemon says, to whom it is meant for."""
+    """Pass an answer of the daemon to the right function."""
     if note and "note" in said:
         note(said["note"])
     if "say" in said:
@@ -184,9 +184,9 @@ def _relay(said: dict[str, Any], say: Say, rewrite: Say | None, hear: Hear | Non
 
 @contextlib.contextmanager
 def conversation(host: Host, name: str, asked: Any) -> Iterator[tuple[socket.socket, Iterator[dict[str, Any]]]]:
-    """Ask for an operation; give the connection, which goes on as long as it takes, and what is answered.
+    """Request an operation; yield the connection, which has no timeout, and the answers.
 
-    An error that the daemon answers is raised.
+    An error that the daemon returns is raised.
     """
 
     def answers(link: socket.socket) -> Iterator[dict[str, Any]]:
@@ -201,20 +201,20 @@ def conversation(host: Host, name: str, asked: Any) -> Iterator[tuple[socket.soc
 
 
 def complaint(said: dict[str, Any]) -> CorpusError:
-    """Return the error that the daemon answered."""
+    """Return the error in an answer."""
     kind = NotAllowedError if said.get("denied") else ERRORS.get(said.get("code", 0), CorpusError)
     kind = KINDS.get(said.get("kind", ""), kind)
     return kind(said["error"], said.get("hint", ""))
 
 
 def _admitted() -> dict[str, str]:
-    """Return what shows that sshd let us in with a key."""
+    """Return the admission token of our session of ssh, if there is one."""
     return {"admission": os.environ[ADMISSION]} if os.environ.get(ADMISSION) else {}
 
 
 def _answers(link: socket.socket, wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Send a request and yield what is answered, until the daemon ends the connection in whatever way."""
-    with contextlib.suppress(OSError):  # whom it refuses it need not hear to the end: what it says is read
+    """Send a request and yield the answers until the connection ends."""
+    with contextlib.suppress(OSError):  # a refusal can come before the end of the request; read it
         link.sendall(json.dumps({**wanted, **_admitted()}).encode() + b"\n")
     try:
         with link.makefile("rb") as file:
@@ -230,6 +230,6 @@ def _answers(link: socket.socket, wanted: dict[str, Any]) -> Iterator[dict[str, 
 
 
 def _of_another_version(said: dict[str, Any], version: int) -> dict[str, Any]:
-    """Return an error of a daemon that is of another version, which may be why."""
+    """Return an error of a daemon of another version, which is mentioned as a possible cause."""
     what = f"the daemon is {'older' if version < VERSION else 'newer'} than this command"
-    return {**said, "error": f"{what}, and says: {said['error']}", "hint": said.get("hint") or RESTART}
+    return {**said, "error": f"{what}, which reports: {said['error']}", "hint": said.get("hint") or RESTART}

@@ -1,4 +1,4 @@
-"""The daemon's end of its socket: listen, ask the kernel who calls, hear one request, answer in lines of JSON."""
+"""The daemon's end of its socket: listen, identify the caller, read one request, answer in lines of JSON."""
 
 from __future__ import annotations
 
@@ -28,41 +28,41 @@ from corpushooks.protocol.messages import Asked, not_understood
 T = TypeVar("T")
 
 BACKLOG = 1024
-PEER_GROUPS = 59  # SO_PEERGROUPS of Linux, which Python has no name for
-OTHERS = -1  # no uid
+PEER_GROUPS = 59  # SO_PEERGROUPS of Linux, which Python does not define
+OTHERS = -1  # not a uid
 WAIT = "wait for some of them to end"
 
 
 class PeerGone(Exception):
-    """The peer left; what it asked for goes on."""
+    """The peer disconnected; its request continues."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one connection may take of us."""
+    """The limits of one connection."""
 
     line: int = 4 << 20  # bytes of a request
-    parts: int = 200_000  # values in a request: an empty list takes 25 times as much memory as it is long
-    text: int = 64 << 10  # bytes of what a request says beside the refs of a push
+    parts: int = 200_000  # values in a request: an empty list needs 25 times its length in memory
+    text: int = 64 << 10  # bytes of a request without the refs of a push
     hello: float = 30.0  # seconds for a request to arrive
-    answer: float = 30.0  # seconds for a line of ours to be taken
+    answer: float = 30.0  # seconds to send a line
 
 
 @dataclass
 class Semaphores:
-    """The connections that callers hold at once: so many that no caller keeps others out, or takes all descriptors."""
+    """Limits of simultaneous connections, so that no caller can block others or use up all descriptors."""
 
-    own: int = 256  # for root, and as many for whom the daemon runs as
+    own: int = 256  # for root, and as many for the daemon's user
     each: int = 128  # for any other uid
-    others: int = 192  # for all the others together
+    others: int = 192  # for all others together
     key: int = 32  # for one ssh key or token, since all of them share a uid
-    commands: int = 0  # that run now
+    commands: int = 0  # running now
     _taken: Counter[int] = field(default_factory=Counter)
     _keys: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self, uid: int, *, own: bool) -> bool:
-        """Take a place; return False if there is none."""
+        """Count a new connection; return False if there are too many."""
         with self._lock:
             if self._taken[uid] >= (self.own if own else self.each) or (not own and self._taken[OTHERS] >= self.others):
                 return False
@@ -70,14 +70,14 @@ class Semaphores:
             return True
 
     def leave(self, uid: int, *, own: bool) -> None:
-        """Give a place back."""
+        """Count the end of a connection."""
         with self._lock:
             self._taken.subtract((uid,) if own else (uid, OTHERS))
-            self._taken = +self._taken  # forgets who holds none
+            self._taken = +self._taken  # drops those with none
 
     @contextmanager
     def of_key(self, name: str) -> Iterator[None]:
-        """Count a connection as one of a key meanwhile; raise BusyError if that has too many."""
+        """Count a connection of a key or token; raise BusyError if it has too many."""
         with self._lock:
             if self._keys[name] >= self.key:
                 raise BusyError(f"too many connections at once with {name}", hint=WAIT)
@@ -91,7 +91,7 @@ class Semaphores:
 
     @contextmanager
     def of_command(self, limit: int) -> Iterator[None]:
-        """Count a command that runs meanwhile; raise BusyError if there are too many."""
+        """Count a running command; raise BusyError if there are too many."""
         with self._lock:
             if self.commands >= limit:
                 raise BusyError(f"too many commands at once: {limit} (max_commands)", hint=WAIT)
@@ -103,18 +103,18 @@ class Semaphores:
                 self.commands -= 1
 
     def busy(self) -> bool:
-        """Return whether anybody has a place."""
+        """Return whether there are connections."""
         with self._lock:
             return bool(self._taken)
 
 
 @dataclass
 class Connection:
-    """One peer. Who it is says the kernel."""
+    """A connection of one peer, which the kernel identifies."""
 
     link: socket.socket
     limits: Limits = Limits()
-    keyed: bool = False  # it came by ssh, with a key
+    keyed: bool = False  # over ssh, with a key
     _answered: bool = False
 
     @cached_property
@@ -127,7 +127,7 @@ class Connection:
 
     @cached_property
     def caller(self) -> Caller:
-        """Who connected, with the rights it had then."""
+        """The account that connected, with its groups at that time."""
         _, uid, gid = self._credentials()
         name = _known(lambda: pwd.getpwuid(uid).pw_name)
         return Caller(uid, name or str(uid), frozenset({gid, *self._groups(name, gid)}))
@@ -143,7 +143,7 @@ class Connection:
         return pid, uid, gid
 
     def _groups(self, name: str | None, gid: int) -> list[int]:
-        """Return the supplementary groups; where Python cannot take them all, those that the account has."""
+        """Return the supplementary groups; if there are too many for Python, those of the account."""
         try:
             data = self.link.getsockopt(socket.SOL_SOCKET, PEER_GROUPS, 1024)
         except OSError as exc:
@@ -151,7 +151,7 @@ class Connection:
         return list(struct.unpack(f"{len(data) // 4}I", data))
 
     def read(self) -> Asked:
-        """Return the request; raise UsageError if it is none."""
+        """Read the request; raise UsageError if it is invalid."""
         end, data = time.monotonic() + self.limits.hello, bytearray()
         while not data.endswith(b"\n"):
             chunk = self._receive(end - time.monotonic())
@@ -170,7 +170,7 @@ class Connection:
             self.link.settimeout(seconds)
             return self.link.recv(65536)
         except TimeoutError:
-            raise RefusedError("no request came in time") from None
+            raise RefusedError("timed out waiting for the request") from None
         except OSError as exc:
             raise PeerGone from exc
 
@@ -186,7 +186,7 @@ class Connection:
         return found
 
     def send(self, **said: Any) -> None:
-        """Send one line, the first with the version of the protocol; raise PeerGone where nobody takes it."""
+        """Send one line, the first with the version of the protocol; raise PeerGone if that fails."""
         first = {} if self._answered else {"v": VERSION}
         self._answered = True
         try:
@@ -195,7 +195,7 @@ class Connection:
             raise PeerGone from exc
 
     def descriptors(self, count: int) -> list[int]:
-        """Return so many descriptors that the peer hands over, for whoever calls to close; raise UsageError."""
+        """Receive descriptors from the peer, which the caller must close; raise UsageError."""
         try:
             said, found, *_ = socket.recv_fds(self.link, 1, count, socket.MSG_CMSG_CLOEXEC)
         except OSError as exc:
@@ -209,15 +209,15 @@ class Connection:
         raise not_understood("descriptors")
 
     def check(self) -> None:
-        """Raise PeerGone where the peer has left."""
+        """Raise PeerGone if the peer has disconnected."""
         poll = select.poll()
         poll.register(self.link, select.POLLIN)
-        if poll.poll(0):  # nothing more is ever sent to us: it can only be the end
+        if poll.poll(0):  # the peer sends nothing more, so this is the end
             raise PeerGone
 
 
 class Bell:
-    """Wakes who waits for callers; from a signal handler, too."""
+    """Wakes the thread that waits for callers; usable in a signal handler."""
 
     def __init__(self) -> None:
         self.wire = -1
@@ -234,7 +234,7 @@ class Bell:
         os.close(wire)
 
     def ring(self) -> None:
-        """Wake the thread that waits; a later wait returns at once."""
+        """Wake the waiting thread; a later wait returns at once."""
         self._rung = True
         if self.wire >= 0:
             os.eventfd_write(self.wire, 1)
@@ -252,14 +252,14 @@ def accounts() -> Accounts:
 def _known(look: Callable[[], T]) -> T | None:
     try:
         return look()
-    except (KeyError, ValueError):  # there is none, or no account can be called so
+    except (KeyError, ValueError):  # it does not exist, or the name is invalid
         return None
 
 
 def listen(path: Path) -> socket.socket:
-    """Listen on a socket in the file system, whose path may be longer than a socket address.
+    """Listen on a socket in the file system, whose path can be longer than a socket address.
 
-    Anybody may connect: the kernel says who it is, and that decides.
+    Anyone can connect: rights depend on the identity that the kernel reports.
     """
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

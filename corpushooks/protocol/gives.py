@@ -1,6 +1,6 @@
-"""What each operation gives, as JSON has it, key by key. Values only.
+"""The result of each operation, as JSON, key by key. Values only.
 
-Times are seconds since 1970. A key that is added has a place here, and on the page; those that are here stay.
+Times are seconds since 1970. New keys are added here and on the page; existing ones never change.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Nothing:
-    """Nothing: all was said meanwhile."""
+    """Nothing: the output was sent before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Daemon:
 
 @dataclass(frozen=True, kw_only=True)
 class Admitted:
-    """A session of ssh that was let in, and where git finds a repository."""
+    """An admitted session of ssh, and the path of the repository for git."""
 
     admission: str
     who: str
@@ -37,7 +37,7 @@ class Admitted:
 
 @dataclass(frozen=True, kw_only=True)
 class Deployment:
-    """A deployment: what was asked, and what came of it."""
+    """A deployment: its request, and its result."""
 
     project: str
     number: int
@@ -74,14 +74,14 @@ class OfHistory(Deployment):
 
 @dataclass(frozen=True, kw_only=True)
 class Open(Deployment):
-    """A deployment that has not ended; of one that is held, the seconds that are left to confirm it."""
+    """An unfinished deployment; of a held one, the seconds left to confirm it."""
 
     left: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """What `set` came to where there was no deployment."""
+    """The result of `set` without a deployment."""
 
     state: str
     commit: str | None
@@ -89,7 +89,7 @@ class Stored:
 
 @dataclass(frozen=True, kw_only=True)
 class Health:
-    """How a live release was when it was last asked."""
+    """The last health check of a live release."""
 
     state: str
     since: float
@@ -109,7 +109,7 @@ class Standing:
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """What is wrong, and the command that repairs it."""
+    """A problem, and the command that repairs it."""
 
     what: str
     repair: str
@@ -117,7 +117,7 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """What is live in a project, what runs or waits, and what is wrong with its files."""
+    """What is live in a project, what is running or queued, and problems with its files."""
 
     project: str
     environment: str
@@ -148,7 +148,7 @@ class Status:
 
 @dataclass(frozen=True, kw_only=True)
 class Addresses:
-    """Where a project answers."""
+    """The addresses of a project."""
 
     project: str
     urls: list[str]
@@ -156,7 +156,7 @@ class Addresses:
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """A command that was run as an application."""
+    """A command run as an application."""
 
     number: int
     project: str
@@ -171,7 +171,7 @@ class Command:
 
 @dataclass(frozen=True, kw_only=True)
 class Archive:
-    """What was before a deployment."""
+    """The archive of a deployment: the tree before it."""
 
     number: int
     name: str
@@ -183,7 +183,7 @@ class Archive:
 
 @dataclass(frozen=True, kw_only=True)
 class Backup:
-    """A backup that is whole, or that failed."""
+    """A complete or a failed backup."""
 
     number: int
     project: str
@@ -205,7 +205,7 @@ class Backup:
 
 @dataclass(frozen=True, kw_only=True)
 class Statistics:
-    """What many deployments come to."""
+    """Statistics of deployments."""
 
     project: str
     deployments: int
@@ -218,14 +218,14 @@ class Statistics:
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics:
-    """What Prometheus reads."""
+    """Metrics for Prometheus."""
 
     text: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """What differs between two deployments."""
+    """The differences between two deployments."""
 
     old: int = field(metadata={"key": "from"})
     new: int = field(metadata={"key": "to"})
@@ -235,7 +235,7 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class Lines:
-    """How many lines of an application were shown, and how many notes on what was not."""
+    """How many log lines of an application were shown, and how many notes on what could not be."""
 
     lines: int
     notes: int
@@ -243,7 +243,7 @@ class Lines:
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """How a command ended."""
+    """The end of a command."""
 
     code: int
     wrong: str = ""
@@ -251,7 +251,7 @@ class Ended:
 
 @dataclass(frozen=True, kw_only=True)
 class Freeze:
-    """What is frozen ("": the host), why and by whom."""
+    """A freeze of a project ("": the host): why and by whom."""
 
     project: str
     reason: str
@@ -261,14 +261,14 @@ class Freeze:
 
 @dataclass(frozen=True, kw_only=True)
 class Frozen(Freeze):
-    """What is frozen now, and what was said before."""
+    """A freeze, and the one that it replaced."""
 
     before: Freeze | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Thawed:
-    """What is no longer frozen, and the freeze of the host where that still holds."""
+    """What was unfrozen, and the freeze of the host if that still applies."""
 
     thawed: str
     still: Freeze | None
@@ -276,7 +276,7 @@ class Thawed:
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """A project that was made or repaired, and where to push."""
+    """A created or repaired project, and the addresses for pushes."""
 
     project: str
     environment: str
@@ -292,7 +292,7 @@ class Made:
 
 @dataclass(frozen=True, kw_only=True)
 class Removed:
-    """A project that was forgotten, and what is left of it."""
+    """A removed project, and what is left of it."""
 
     project: str
     left: list[str]
@@ -317,7 +317,7 @@ class Renamed:
 
 @dataclass(frozen=True, kw_only=True)
 class Grant:
-    """A right, on some projects, or (none named) on all."""
+    """A right on some projects, or (empty) on all."""
 
     right: str
     projects: list[str]
@@ -325,7 +325,7 @@ class Grant:
 
 @dataclass(frozen=True, kw_only=True)
 class Key:
-    """A key that is let in, and what it may."""
+    """An ssh key, and its rights."""
 
     name: str
     kind: str
@@ -346,14 +346,14 @@ class Key:
 
 @dataclass(frozen=True, kw_only=True)
 class Changed(Key):
-    """A key as it is now, and as it was."""
+    """A key, and the one that it replaced."""
 
     before: Key | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rights:
-    """Which rights a key has on a project."""
+    """The rights of a key on a project."""
 
     read: bool
     push: bool
@@ -391,12 +391,12 @@ class Whoami:
 
 
 def keys(kind: type[Any]) -> dict[str, str]:
-    """Return the keys of what is given, each with its type as it is written here."""
+    """Return the keys of a result, each with its type as written here."""
     return {each.metadata.get("key", each.name): str(each.type) for each in fields(kind)}
 
 
 def plain(value: Any) -> Any:
-    """Return what is given as JSON has it."""
+    """Return a result as JSON types."""
     if hasattr(value, "__dataclass_fields__"):
         return {each.metadata.get("key", each.name): plain(getattr(value, each.name)) for each in fields(value)}
     if isinstance(value, dict):

@@ -1,8 +1,8 @@
-"""What is said over the daemon's socket: a request in one line of JSON, then lines of JSON in answer. Values only.
+"""The requests of the daemon's protocol: one line of JSON, answered by lines of JSON. Values only.
 
-The first line of each side has the version of the protocol as `v`. Fields that are added later have defaults, so that a
-caller who is older is served; one who is newer could mean something that is not understood, and is told so. The
-callers are git's hook, the command, and what sshd starts.
+The first line of each side has the version of the protocol as `v`. New fields have defaults, so that older callers are
+served; newer ones are refused, since we could misunderstand them. The callers are git's hook, the command, and the
+shell that sshd starts.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from corpushooks.protocol.asks import LONG, RAW
 
 T = TypeVar("T")
 
-NUMBER_LIMIT = 1 << 62  # what a store or a file takes
+NUMBER_LIMIT = 1 << 62  # for the store and files
 RESTART = "on the host, restart the daemon: systemctl restart corpushooks"
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A request as it came: a mapping of which nothing is believed until it is read as what its operation asks."""
+    """A request as it came: an unchecked mapping, until `typed` reads it as the fields of its operation."""
 
     values: dict[str, Any]
     text: int = 64 << 10  # characters of a field
 
     @property
     def name(self) -> str:
-        """The operation that is asked for; raise what `version` raises."""
+        """The requested operation; raise what `check_version` raises."""
         self.check_version()
         return str(self.values.get("op"))
 
     @property
     def admission(self) -> str:
-        """What shows that sshd let the caller in, or nothing."""
+        """The admission token of a session of ssh, or nothing."""
         return str(self._checked("admission", self.values.get("admission", ""), raw=False, long=False, kind=str))
 
     @property
@@ -47,28 +47,28 @@ class Asked:
         return str(self._checked("bearer", self.values["bearer"], raw=False, long=False, kind=str))
 
     def check_version(self) -> None:
-        """Raise RefusedError for a caller that is newer than we are, UsageError if its version is none."""
+        """Raise RefusedError if the caller is newer than we are, UsageError if its version is invalid."""
         version = self.values.get("v", 0)
         if type(version) is not int or version < 0:
             raise not_understood("v")
         if version > VERSION:
             raise RefusedError(
-                f"the caller is newer than the daemon: it speaks version {version} of the protocol, not {VERSION}",
+                f"the caller is newer than the daemon: it uses version {version} of the protocol, not {VERSION}",
                 hint=RESTART,
             )
 
     def unknown(self) -> UsageError:
-        """Return what is said of an operation that there is not."""
+        """Return the error for an unknown operation."""
         version = self.values.get("v", 0)
         if version == VERSION:
             return not_understood()
         return UsageError(
-            f"the caller is older than the daemon: it speaks version {version} of the protocol, not {VERSION}",
-            hint="run it again, from the version that is installed",
+            f"the caller is older than the daemon: it uses version {version} of the protocol, not {VERSION}",
+            hint="run it again with the installed version",
         )
 
     def typed(self, kind: type[T]) -> T:
-        """Return what is asked; raise UsageError for a field that is missing or not of its type."""
+        """Return the request as a dataclass; raise UsageError for a missing field or a wrong type."""
         found, types = {}, get_type_hints(kind)
         for each in fields(kind):  # type: ignore[arg-type]
             if each.name in self.values:
@@ -80,7 +80,7 @@ class Asked:
         return kind(**found)
 
     def _checked(self, key: str, value: Any, *, raw: bool, long: bool, kind: type = object) -> Any:
-        """Return a value of which every text can be written and every number stored; raise UsageError."""
+        """Check that the texts of a value can be encoded, and its numbers stored; raise UsageError."""
         if not isinstance(value, kind):
             raise not_understood(key)
         size, left = 0, [value]
@@ -106,7 +106,7 @@ def _converted(key: str, value: Any, kind: Any) -> Any:
 
 
 def _check_text(key: str, text: str, errors: str) -> None:
-    """Refuse what cannot be written as bytes: what git hands us need not be UTF-8, but has no NUL."""
+    """Check that a text can be encoded: text from git need not be UTF-8, but has no NUL."""
     try:
         if b"\0" not in text.encode("utf-8", errors):
             return
@@ -116,4 +116,4 @@ def _check_text(key: str, text: str, errors: str) -> None:
 
 
 def not_understood(what: str = "") -> UsageError:
-    return UsageError("the request is not understood" + (f": {what}" if what else ""))
+    return UsageError("invalid request" + (f": {what}" if what else ""))

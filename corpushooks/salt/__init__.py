@@ -1,18 +1,18 @@
 """The door to Salt: two engines behind one interface.
 
-    interface       what engines and their sessions are                  Engine, Session, Listener
-    warm            has Salt loaded in a worker, which forks             WarmEngine
-    call            a salt-call for each SLS                             SaltCallEngine
-    session         what the sessions of both have in common
-    configuration   that of the minion, generated for a project          STATES
-    child           a process of Salt that speaks with us
-    results         what Salt is told and what it answers, as values  Result, State, Minion
-    problems        what it says is wrong, read from its texts        Problem
-    loader/         modules of Salt: cfg in templates, questions about a project
+    interface       the interface of engines and sessions             Engine, Session, Listener
+    warm            the engine with a worker that has Salt loaded     WarmEngine
+    call            the engine with a salt-call for each SLS          SaltCallEngine
+    session         the common part of the sessions of both
+    configuration   the generated minion configuration of a project   STATES
+    child           a Salt process, connected by a socket
+    results         values: input and results of Salt                 Result, State, Minion
+    problems        errors, parsed from the messages of Salt          Problem
+    loader/         Salt modules: cfg in templates, questions about a project
 
-A session is one deployment's use of Salt. Every process it starts has registered with the listener before it
-does anything, leads a process group, and stops that group when we are gone (salt_worker sees to both).
-Both engines read one generated minion configuration, `dir/minion`, so that salt-call by hand gives the same.
+A session is one deployment's use of Salt. Every process that it starts registers with the listener first, leads a
+process group, and stops that group when we are gone (salt_worker does both). Both engines use the same generated
+minion configuration, `dir/minion`, so that salt-call by hand gives the same results.
 """
 
 from corpushooks.salt.call import SaltCallEngine

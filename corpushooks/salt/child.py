@@ -1,4 +1,4 @@
-"""A process of Salt that speaks with us over a socket."""
+"""A Salt process, connected by a socket."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from corpushooks.salt.interface import Listener
 from corpushooks.system import distribution, process
 
 WORKER = Path(__file__).parents[1] / "salt_worker"
-OPEN_LIMIT = 60.0  # seconds that a process may take to load Salt and register
+OPEN_LIMIT = 60.0  # seconds for a process to load Salt and register
 
 
 class Child:
-    """A process that registered before it acted, its group, and our socket to it."""
+    """A registered process, its group, and our socket to it."""
 
     def __init__(self, sock: socket.socket, listener: Listener) -> None:
         self.sock = sock
@@ -28,7 +28,7 @@ class Child:
         try:
             first = self.answer(OPEN_LIMIT, {"child"}, ignore)
         except TimeoutError:
-            raise SaltError(f"the Salt worker does not start: nothing in {OPEN_LIMIT:g} s") from None
+            raise SaltError(f"the Salt worker did not start within {OPEN_LIMIT:g} s") from None
         if "child" not in first:
             without = first.get("without_salt")
             hint = distribution.with_salt(Path(without)) if without else ""
@@ -38,16 +38,16 @@ class Child:
         self.send({"go": True})
 
     def send(self, message: Mapping[str, Any]) -> None:
-        """Say something; whether it was heard shows in the answer."""
+        """Send a message; errors show in the answer."""
         with contextlib.suppress(OSError):
             self.sock.sendall(json.dumps(message).encode() + b"\n")
 
     def answer(
         self, timeout: float | None, wanted: set[str], heard: Callable[[dict[str, Any]], None]
     ) -> dict[str, Any]:
-        """Return the message that has a key of `wanted` (or that tells of an end), {} where the socket ends.
+        """Return the message that has a key of `wanted` (or one of an end), {} if the socket is closed.
 
-        Any other is handed to `heard`. Raise TimeoutError after `timeout` seconds.
+        Others are passed to `heard`. Raise TimeoutError after `timeout` seconds.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while (line := self._line(deadline)) is not None:
@@ -73,12 +73,12 @@ class Child:
         return line
 
     def stop(self) -> None:
-        """Stop the group."""
+        """Stop the process group."""
         process.stop_group(self.group)
 
 
 def _message(line: bytes) -> dict[str, Any]:
-    """Return a message; {} for a line that is empty, or was cut when its writer was killed."""
+    """Parse a message; {} for an empty line, or one cut off when its writer was killed."""
     try:
         return dict(json.loads(line))
     except ValueError:
@@ -86,7 +86,7 @@ def _message(line: bytes) -> dict[str, Any]:
 
 
 def ignore(_message: dict[str, Any]) -> None:
-    """Hear nothing."""
+    """Ignore a message."""
 
 
 def death(status: int | None) -> str:
@@ -94,7 +94,7 @@ def death(status: int | None) -> str:
 
 
 def ending(status: int) -> str:
-    """Say how a process ended, from its wait status."""
+    """Describe the end of a process, from its wait status."""
     code = os.waitstatus_to_exitcode(status)
     return f"signal {-code}" if code < 0 else f"exit code {code}"
 
@@ -103,7 +103,7 @@ def spawn(argv: Sequence[str | Path], sock: socket.socket, log: int, mark: str =
     """Start salt_worker with `sock` as its descriptor 0 and `mark` in its environment; raise SaltError."""
     name, _, value = mark.partition("=")
     try:
-        # a module that was removed would still load from its bytecode
+        # removed modules would still be loaded from bytecode
         env = {"PYTHONDONTWRITEBYTECODE": "1", **({name: value} if name else {})}
         return process.spawn(argv, cwd=Path("/"), env=env, stdin=sock.fileno(), stdout=log, stderr=log)
     except ProcessError as exc:

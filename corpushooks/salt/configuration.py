@@ -1,4 +1,4 @@
-"""The minion configuration that is generated for a project: both engines, and salt-call by hand, read it."""
+"""The generated minion configuration of a project, for both engines and for salt-call by hand."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from corpushooks.system import hostname, safe_files
 
 PACKAGE = Path(__file__).parents[1]
 LOADERS = (PACKAGE / "salt/loader", PACKAGE / "makina/loader")
-EXTENSION = PACKAGE / "makina/extension"  # what stock Salt loads of us, too
-STATES = PACKAGE / "makina/states"  # what SLS files written for makina-states include
+EXTENSION = PACKAGE / "makina/extension"  # modules that stock Salt also loads
+STATES = PACKAGE / "makina/states"  # SLS files that makina-states projects include
 DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 SAME: Mapping[str, Any] = {  # of every minion
     "file_client": "local",
-    "local": True,  # else each refresh of modules waits a second for a master
+    "local": True,  # otherwise each refresh of modules waits a second for a master
     "master_type": "disable",
-    "log_level_logfile": "quiet",  # it would have secrets: what SLS files render and run
-    "__fs_update": True,  # else all state roots are walked again and again, for events that nobody hears
-    "fileserver_list_cache_time": 0,  # else files that a deployment changed are not seen for 20 s
-    "lazy_loader_strict_matching": True,  # else an unknown state function costs a second
-    "pillar_safe_render_error": False,  # say what is wrong, it is our own pillar
-    "cython_enable": False,  # modules are Python; to look for others takes time
+    "log_level_logfile": "quiet",  # it would contain secrets: rendered SLS files and commands
+    "__fs_update": True,  # otherwise all state roots are walked repeatedly, for unused events
+    "fileserver_list_cache_time": 0,  # otherwise changed files are not seen for 20 s
+    "lazy_loader_strict_matching": True,  # otherwise an unknown state function costs a second
+    "pillar_safe_render_error": False,  # show errors: it is our own pillar
+    "cython_enable": False,  # modules are Python; looking for others takes time
     "enable_zip_modules": False,
     "enable_fqdns_grains": False,  # no name service
     "enable_gpu_grains": False,
@@ -42,9 +42,9 @@ SAME: Mapping[str, Any] = {  # of every minion
 def configuration(
     minion: Minion, cfg: Mapping[str, Any] | None, defaults: Mapping[str, Any], above: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return the minion configuration of a session; without `cfg` no SLS sees any.
+    """Return the minion configuration of a session; `cfg` None: SLS files have none.
 
-    `defaults` lie under the pillar, `above` lies over it.
+    `defaults` are merged under the pillar, `above` over it.
     """
     own: dict[str, Any] = {
         **SAME,
@@ -68,7 +68,7 @@ def configuration(
 
 
 def _for_loader(minion: Minion) -> dict[str, Any]:
-    """Return what our own files in loader/ read."""
+    """Return the settings of our own modules in loader/."""
     return {
         "passwords": str(minion.passwords or ""),
         "writes": minion.writes,
@@ -78,25 +78,25 @@ def _for_loader(minion: Minion) -> dict[str, Any]:
 
 
 def _plain(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a mapping as every reader of it shall find it: no aliases, no subclasses, no dates."""
+    """Return a mapping in plain types: no aliases, no subclasses, no dates."""
     return dict(json.loads(json.dumps(content)))
 
 
 def prepare(minion: Minion) -> None:
     minion.dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     (minion.dir / "log").mkdir(mode=0o700, exist_ok=True)
-    for cache in minion.modules.glob("*/__pycache__"):  # salt-call by hand left it; removed modules load from it
+    for cache in minion.modules.glob("*/__pycache__"):  # of salt-call by hand; removed modules would load from it
         shutil.rmtree(cache, ignore_errors=True)
     write_configuration(minion, configuration(minion, None, {}))
 
 
 def write_configuration(minion: Minion, content: dict[str, Any]) -> None:
-    """Write `dir/minion` aside, for our eyes only, and rename it; with a cfg in it also `dir/cfg.json`.
+    """Write `dir/minion` atomically, readable by us only; with a cfg in it also `dir/cfg.json`.
 
-    `minion` has no cfg at the beginning of a deployment, which may fail there; others read the last one all the time.
+    `minion` has no cfg at the beginning of a deployment, which can fail there; cfg.json always has the last one.
     """
     text = yaml.dump(content, Dumper=DUMPER, sort_keys=False)
-    safe_files.write(minion.dir / "minion", text.encode("ascii"), flush=False)  # it is written anew each time
+    safe_files.write(minion.dir / "minion", text.encode("ascii"), flush=False)  # rewritten each time
     if "ms_project" in content:
         safe_files.write(minion.dir / CFG, json.dumps(content["ms_project"]).encode("ascii"), flush=False)
 

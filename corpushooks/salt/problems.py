@@ -1,6 +1,6 @@
-"""What Salt says is wrong, read from its texts: problems of a kind, with their place.
+"""Parse the error messages of Salt: problems with their kind and position.
 
-Values, but for looks into the SLS files that the texts are about.
+Values, except that SLS files are read to find positions.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pathlib import Path
 from corpushooks.core.errors import Place
 from corpushooks.core.text import shown
 
-SIZE = 8 << 20  # bytes of a file that are looked at
+SIZE = 8 << 20  # bytes of a file that are read
 _RENDERING = re.compile(r"Rendering SLS '?(?:base:)?([^' ]+?)'? failed(?:, render error)?:\s*(.*)", re.S)
 _NAMED = re.compile(r"\b(?:in SLS|SLS|for) '?\[?([\w-]+(?:\.[\w-]+)+)")
-# How Salt names what it complains of, the surest first: the id of a state, an SLS or a file that is included.
+# How Salt names the subject of an error, most reliable first: a state id, an SLS, or an included file.
 _ABOUT = tuple(
     re.compile(pattern, re.M)
     for pattern in (
@@ -32,14 +32,14 @@ _ABOUT = tuple(
 _WORD = re.compile(r"(?:\{\{.*?\}\}|[^\s'\"\[\],:{}])+")
 _EXPRESSION = re.compile(r"\{\{.*?\}\}")
 _CACHED = re.compile(r"\n?\S*/cache/files/base/(\S+?)\((\d+)\):")
-_CALLED = re.compile(r"\n?\(called from line (\d+)\)")  # our Jinja renderer says so of what failed in another file
+_CALLED = re.compile(r"\n?\(called from line (\d+)\)")  # from our Jinja renderer, for errors in another file
 _OURS = re.compile(r"/cache/files/base/(makina-states/\S+?)\(\d+\):")
 _LINE = re.compile(r"; line (\d+)\s*")
-_FOREIGN = re.compile(  # what of makina-states is not here, in the words of Salt and of our own files
+_FOREIGN = re.compile(  # missing parts of makina-states, in messages of Salt and of our own files
     r"Specified SLS '?(makina-states\.[\w.-]+)|Jinja error: (makina-states/\S+)|has no attribute '(mc_[\w.]+)"
     r"|State '(mc_[\w.]+)' was not found|(?:Jinja error: |^)(\S+) is not supported here"
 )
-_UNSUPPORTED = re.compile(r" is not supported here\b")  # our files say so, from within Jinja
+_UNSUPPORTED = re.compile(r" is not supported here\b")  # from our own files, in Jinja
 _INSTEAD = re.compile(r" is not supported here(: use [^;\n]+)")
 _PLAIN = tuple(
     (re.compile(pattern), plain)
@@ -58,12 +58,12 @@ _MARKED = re.compile(r"^(.*?)    <=====", re.M)
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong in a file."""
+    """An error in a file."""
 
     file: str
     line: int | None
     message: str
-    kind: str = "compile"  # that of the finding: syntax, missing, later, compile
+    kind: str = "compile"  # the kind of the finding: syntax, missing, later, compile
 
     @property
     def at(self) -> Place:
@@ -71,7 +71,7 @@ class Problem:
 
     @property
     def brief(self) -> str:
-        """The message without Salt's excerpt of the file, where the line is known."""
+        """The message, without Salt's excerpt of the file if the line is known."""
         return self.message.partition("\n---")[0].strip() if self.line else self.message
 
     @property
@@ -84,7 +84,7 @@ class Problem:
 
 
 def problem(text: str, file: Path, roots: Sequence[Path]) -> Problem:
-    """Return what one of Salt's error texts says, with its place: in `file`, unless it names another."""
+    """Parse an error message of Salt; its position is in `file` unless it names another."""
     found = _problem(text, file, roots)
     for pattern, plain in _PLAIN:
         if said := pattern.match(found.message):
@@ -121,14 +121,14 @@ def _problem(text: str, file: Path, roots: Sequence[Path]) -> Problem:
 
 
 def _line_about(text: str, message: str) -> int | None:
-    """Return the line of what a message is about: where the state begins that it names, or what else it names."""
+    """Return the line of the subject of a message: the state that it names, or anything else that it names."""
     names = [found[1] for pattern in _ABOUT if (found := pattern.search(message))]
     lines = (find(text, name) for find in (id_line, _mention) for name in names)
     return next((line for line in lines if line), None)
 
 
 def _mention(text: str, name: str) -> int | None:
-    """Return the one line on which a name stands among others, whole, or made by Jinja."""
+    """Return the only line with a name as a whole word, or as a possible result of Jinja."""
     found = [n for n, line in enumerate(text.splitlines(), 1) if any(_may_be(w, name) for w in _WORD.findall(line))]
     return found[0] if len(found) == 1 else None
 
@@ -140,25 +140,25 @@ def _may_be(word: str, name: str) -> bool:
 
 
 def foreign_in(text: str) -> str:
-    """Return the name of what makina-states has and we do not, where that is what an error is about."""
+    """Return the unsupported part of makina-states that an error is about, or nothing."""
     found = _FOREIGN.search(text)
     return next(filter(None, found.groups())) if found else ""
 
 
 def unsupported(name: str, told: str = "") -> str:
-    """Return that something is not here, and what to use instead where that was told."""
+    """Return a message that something is not supported, and what to use instead if known."""
     instead = found[1] if (found := _INSTEAD.search(told)) else ""
     return f"{name} is not supported here{instead}; see: corpus help makina-states"
 
 
 def line_of(name: str, file: Path) -> int | None:
-    """Return the line on which a file speaks of what has that name."""
+    """Return the first line of a file that contains a name."""
     lines = text_of(file).splitlines()
     return next((n for n, line in enumerate(lines, 1) if re.search(rf"{re.escape(name)}(?![\w.])", line)), None)
 
 
 def _yaml_problem(file: Path, rendered: int, message: str) -> Problem:
-    """Find the line of the file that became line `rendered` of the rendered text, if only one can have."""
+    """Find the line of the file that was rendered to line `rendered`, if it is unique."""
     marked = _MARKED.search(message)
     same = [n for n, line in enumerate(text_of(file).splitlines(), 1) if marked and line == marked[1]]
     line = rendered if rendered in same else same[0] if len(same) == 1 else None
@@ -173,7 +173,7 @@ def source(sls: str, roots: Sequence[Path]) -> Path | None:
 
 
 def id_line(text: str, state_id: str) -> int | None:
-    """Return the line on which the state `state_id` begins: written as it is, or the only one that can become it."""
+    """Return the line of the state `state_id`: written literally, or the only one that can render to it."""
     found = re.search(rf"^(['\"]?){re.escape(state_id)}\1\s*:", text, re.M)
     if found or "{{" not in text:
         return text.count("\n", 0, found.start()) + 1 if found else None
@@ -183,7 +183,7 @@ def id_line(text: str, state_id: str) -> int | None:
 
 
 def key_line(text: str, key: str) -> int | None:
-    """Return the line on which a YAML key stands first, at whatever level; of a key with dots the whole, or an end."""
+    """Return the first line with a YAML key, at any level; of a dotted key the whole, or its last parts."""
     for part in (key, *reversed(key.split("."))):
         if found := re.search(rf"^[ ]*(['\"]?)(?:[\w.-]*\.)?{re.escape(part)}\1[ ]*:", text, re.M):
             return text.count("\n", 0, found.start()) + 1
@@ -191,7 +191,7 @@ def key_line(text: str, key: str) -> int | None:
 
 
 def text_of(file: Path) -> str:
-    """Return what a file says, as far as it is text, of a very large one the beginning; nothing if it is no file."""
+    """Return the text of a file, of a very large one the beginning; nothing if it is not a regular file."""
     try:
         with open(file, "rb", opener=_opened) as opened:
             return (
@@ -202,4 +202,4 @@ def text_of(file: Path) -> str:
 
 
 def _opened(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # a pipe would wait for who writes
+    return os.open(path, flags | os.O_NONBLOCK)  # a pipe would wait for a writer

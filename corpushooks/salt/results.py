@@ -1,4 +1,4 @@
-"""What Salt is told and what it answers, as values: results, facts, and what it compiled."""
+"""Values for Salt: the minion, and results, facts and compiled SLS files."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from corpushooks.core.redaction import Redactor
 from corpushooks.salt.problems import Problem, foreign_in, id_line, line_of, problem, source, text_of, unsupported
 
 _ABSENT = re.compile(r"Specified SLS '([^']+)' in environment \S+ is not available")
-CFG = "cfg.json"  # in a minion's folder: what Salt had last as cfg
+CFG = "cfg.json"  # in a minion's folder: the last cfg
 
 
 @dataclass(frozen=True)
 class Minion:
-    """What one session of Salt sees.
+    """The environment of one session.
 
-    `dir` takes the generated configuration, cache, keys and logs; one session at a time may use it. `states`
-    and `pillars` are the roots of base, of which the first that has a file wins. `modules` holds the
-    project's own loader folders (_modules, _states…); it may be missing.
+    `dir` is for the generated configuration, cache, keys and logs; only one session at a time can use it. `states`
+    and `pillars` are the roots of base; the first one with a file wins. `modules` has the project's own loader
+    folders (_modules, _states…), and can be missing.
     """
 
     name: str
@@ -32,30 +32,30 @@ class Minion:
     modules: Path
     id: str = ""  # empty: the host's name
     config: Mapping[str, Any] = field(default_factory=dict)  # more minion configuration
-    mark: str = ""  # NAME=value in the environment of all that is started: it finds what left its process group
-    passwords: Path | None = None  # where generated ones lie; None: there can be none
-    writes: bool = True  # whether one may be generated
+    mark: str = ""  # NAME=value in the environment of all processes, to find those that left their group
+    passwords: Path | None = None  # the file of generated passwords; None: not supported
+    writes: bool = True  # whether passwords can be generated
 
 
 @dataclass(frozen=True)
 class State:
-    """One state as it ended."""
+    """The result of one state."""
 
     id: str
     name: str
     function: str  # file.managed
-    result: bool | None  # None: would change (test=True)
+    result: bool | None  # None: it would make changes (test=True)
     changes: Mapping[str, Any]
     comment: str
     seconds: float
-    sls: str  # the stem of the SLS it comes from, or the whole id of somebody else's
+    sls: str  # the stem of its SLS, or the full id if that is not the project's
     line: int | None  # of its id in that file
-    skipped: bool = False  # it did not run, since a requisite failed
+    skipped: bool = False  # a requisite failed
 
 
 @dataclass(frozen=True)
 class Result:
-    """One SLS as it ended; `errors` say why it could not be rendered or compiled, and then no state ran."""
+    """The result of one SLS; with `errors` it could not be rendered or compiled, and no state ran."""
 
     sls: str
     states: tuple[State, ...]
@@ -66,17 +66,17 @@ class Result:
 
 @dataclass(frozen=True)
 class Planned:
-    """One state of an SLS that was rendered and not run."""
+    """One state of an SLS that was only rendered."""
 
     id: str
     function: str
     arguments: dict[str, Any]
-    sls: str  # where it is written: the SLS itself, or one that it includes
+    sls: str  # the SLS itself, or one that it includes
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """An SLS as Salt compiled it: what is wrong, the states in it, and the commands that its Jinja would have run."""
+    """A compiled SLS: its problems, its states, and the commands that its Jinja would have run."""
 
     problems: list[Problem]
     states: tuple[Planned, ...] = ()
@@ -85,16 +85,16 @@ class Compiled:
 
 @dataclass(frozen=True)
 class Facts:
-    """What cfg is computed from: plain values, mapping keys are text."""
+    """The input of cfg: plain values, with text as mapping keys."""
 
     grains: dict[str, Any]
     pillar: dict[str, Any]
     sample: dict[str, Any]
-    odd: tuple[tuple[str, str, str], ...] = ()  # "pillar" or "sample", key, what of it is text here
+    odd: tuple[tuple[str, str, str], ...] = ()  # "pillar" or "sample", key, type that was converted to text
 
 
 def state_of(minion: Minion, sls: str, tag: str, told: Mapping[str, Any]) -> State:
-    """Return a state as Salt tells of it while it runs `sls`: `tag` is kind_|-id_|-name_|-function."""
+    """Return the state of a return of Salt while it runs `sls`: `tag` is kind_|-id_|-name_|-function."""
     kind, tag_id, tag_name, function = tag.split("_|-")[0], *tag.split("_|-")[1:3], tag.split("_|-")[-1]
     own = str(told.get("__sls__") or sls)
     state_id = str(told.get("__id__") or tag_id)
@@ -116,25 +116,25 @@ def state_of(minion: Minion, sls: str, tag: str, told: Mapping[str, Any]) -> Sta
 
 
 def result_of(minion: Minion, sls: str, told: Any, test: bool) -> Result:
-    """Return what state.sls told: states or a list of errors; raise SaltError at anything else."""
+    """Return the result of state.sls, from states or a list of errors; raise SaltError for anything else."""
     if isinstance(told, list):
         texts = [text for text in told if not str(text).startswith("Pillar failed to render")]
         roots = minion.pillars if len(texts) < len(told) else minion.states
         file = source(sls, roots) or Path(sls.rpartition(".")[2] + ".sls")
         errors = [str(problem(str(text), file, roots)) for text in texts]
-        if roots is minion.pillars:  # what follows shows the pillar as it was rendered
+        if roots is minion.pillars:  # the following lines show the rendered pillar
             errors = [error.partition("\n")[0] for error in errors]
         return Result(sls, (), tuple(errors), ok=False)
     if not isinstance(told, dict) or not all(isinstance(each, dict) for each in told.values()):
-        raise SaltError(f"{sls}: Salt gave no result: {told}")
+        raise SaltError(f"{sls}: Salt returned no result: {told}")
     ended = sorted(told.items(), key=lambda item: int(item[1].get("__run_num__", 0)))
     states = tuple(state_of(minion, sls, tag, each) for tag, each in ended)
     ok = all(state.result is True or (test and state.result is None) for state in states)
-    return Result(sls, states, (), ok, "" if states else "no state in it")
+    return Result(sls, states, (), ok, "" if states else "it has no states")
 
 
 def redacted(result: Result, redactor: Redactor) -> Result:
-    """Return a result without secrets, before anything of it is shown or cut."""
+    """Return a result without secrets; must happen before anything of it is shown or cut."""
     hide = redactor.redact
     states = tuple(
         replace(
@@ -147,7 +147,7 @@ def redacted(result: Result, redactor: Redactor) -> Result:
 
 
 def facts_of(minion: Minion, sample: Path | None, told: Mapping[str, Any]) -> Facts:
-    """Return what the loader module's `facts` told; raise SaltError with the place of what is wrong."""
+    """Return the answer of the loader module's `facts`; raise SaltError with the position of the error."""
     if "errors" in told:
         if absent := _ABSENT.search(str(told["errors"][0])):
             lacks = _include_problem(minion, absent[1])
@@ -161,7 +161,7 @@ def facts_of(minion: Minion, sample: Path | None, told: Mapping[str, Any]) -> Fa
 
 
 def _include_problem(minion: Minion, wanted: str) -> Problem:
-    """Return what is wrong where a pillar includes what is not there: the line that does, and how it is written."""
+    """Describe a wrong include in a pillar: its line, and the right form."""
     own = f"makina-projects.{minion.name}"
     stem, init = wanted.removeprefix(f"{own}."), source(own, minion.pillars)
     beside = sorted(init.parent.rglob("*.sls")) if init else []
@@ -177,7 +177,7 @@ def _include_problem(minion: Minion, wanted: str) -> Problem:
 
 
 def compiled_of(minion: Minion, sls: str, told: Mapping[str, Any]) -> Compiled:
-    """Return what the loader module's `check` told of an SLS."""
+    """Return the answer of the loader module's `check` for an SLS."""
     aside = ("Pillar failed to render", "Reason:")
     roots = (*minion.states, *minion.pillars)
     file = source(sls, roots) or Path(sls.rpartition(".")[2] + ".sls")

@@ -1,4 +1,4 @@
-"""What the sessions of both engines have in common."""
+"""The common part of the sessions of both engines."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ from corpushooks.salt.interface import Listener, Session
 from corpushooks.salt.problems import Problem, source
 from corpushooks.salt.results import Compiled, Facts, Minion, Result, compiled_of, facts_of, redacted, result_of
 
-SAID_LINES = 100  # of one message of Salt's log that are kept
+SAID_LINES = 100  # lines that are kept of one message of Salt's log
 
 
 class AnySession:
-    """What the sessions of both engines have in common: the questions."""
+    """The common part of the sessions of both engines: the questions."""
 
     def __init__(self, minion: Minion, listener: Listener, salt_call: Path) -> None:
         self.minion = minion
         self.listener = listener
         self.salt_call = salt_call
         self._given: dict[str, Any] | None = None  # the configuration with cfg in it
-        self._written = configuration(minion, None, {})  # by whoever opened us
+        self._written = configuration(minion, None, {})  # written by the engine
         self._child: Child | None = None
-        self._over = ""  # why there is nothing to be had any more
+        self._over = ""  # why the session has ended
 
     def __enter__(self) -> Session:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Close; what an SLS left running lives on."""
+        """Close; processes that an SLS left running continue."""
         self._over = self._over or "the session is closed"
 
     def prepare(self) -> None:
-        """Do nothing: each salt-call begins by itself."""
+        """Do nothing: each salt-call starts anew."""
 
     def syntax(self, files: Sequence[Path]) -> list[Problem]:
         told = self._ask("syntax", [str(file) for file in files])
         return [Problem(file, line, message, "syntax") for file, line, message in told]
 
     def facts(self, sample: Path | None, *, timeout: float | None = None) -> Facts:
-        self._write(configuration(self.minion, None, {}))  # also since the trees may be others than a moment ago
+        self._write(configuration(self.minion, None, {}))  # also since the trees can have changed
         try:
             return facts_of(self.minion, sample, self._ask("facts", str(sample or ""), timeout))
         finally:
@@ -92,24 +92,24 @@ class AnySession:
             self._written = content
 
     def _know_passwords(self) -> None:
-        """Have those that were generated hidden, before anything is shown of what generated them."""
+        """Hide the generated passwords, before any output is shown."""
         with contextlib.suppress(OSError, ValueError, AttributeError):
             known = json.loads(self.minion.passwords.read_text()) if self.minion.passwords else {}
             self.listener.redactor.know(map(str, known.values()))
 
     def _keep_log(self, path: Path, text: str) -> None:
-        """Add to a log of Salt's what it said, without secrets and harmless."""
+        """Append a message to a log of Salt's, without secrets and control characters."""
         found = excerpt(lines(self.listener.redactor.redact(text)), SAID_LINES)
         kept = self.listener.redactor.redact("\n".join(shortened(clean(line)) for line in found))
         with contextlib.suppress(OSError), open(path, "a", encoding="utf-8", opener=private) as file:
             file.write(f"{kept}\n" if kept else "")
 
     def _ask(self, function: str, argument: Any, timeout: float | None = None) -> Any:
-        """Return what a function of salt/loader/_modules/corpushooks.py answers."""
+        """Return the answer of a function of salt/loader/_modules/corpushooks.py."""
         raise NotImplementedError
 
     def _run(self, sls: str, test: bool, timeout: float | None) -> tuple[Any, set[str]]:
-        """Return what state.sls answers, and the tags of the states that were reported live."""
+        """Return the answer of state.sls, and the tags of the states that were reported live."""
         raise NotImplementedError
 
     def _await(
@@ -119,15 +119,15 @@ class AnySession:
         timeout: float | None,
         heard: Callable[[dict[str, Any]], None] = ignore,
     ) -> dict[str, Any]:
-        """Return how a question ended; where the process died or was stopped, stop its group: SaltError."""
+        """Wait for the answer to a question; if the process died or was stopped, stop its group and raise SaltError."""
         try:
             told = child.answer(timeout, {wanted}, heard)
             if not told or ("ended" in told and wanted != "ended"):
                 self._over = self._over or death(told.get("ended"))
         except TimeoutError:
-            self._over = self._over or f"Salt was stopped: no end after {timeout:g} s"
+            self._over = self._over or f"Salt was stopped: timed out after {timeout:g} s"
         except BaseException:
-            self._over = self._over or "the session was given up"
+            self._over = self._over or "the session was aborted"
             child.stop()
             raise
         if self._over:

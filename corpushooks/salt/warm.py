@@ -1,4 +1,4 @@
-"""The engine that has Salt loaded in a worker, which forks."""
+"""The warm engine: a worker that has Salt loaded and forks."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from corpushooks.salt.results import Minion, state_of
 from corpushooks.salt.session import AnySession
 from corpushooks.system import process
 
-ENDING = 5.0  # seconds that the worker has to end
-CFG = ("ms_project", "ms_project_name", "ext_pillar")  # what a configuration has more when cfg is known
+ENDING = 5.0  # seconds for the worker to exit
+CFG = ("ms_project", "ms_project_name", "ext_pillar")  # what cfg adds to a configuration
 
 
 class WarmEngine:
-    """One worker that has Salt loaded and forks for each session; started when needed, again if it died."""
+    """A worker that has Salt loaded and forks for each session; started when needed, restarted if it died."""
 
     def __init__(self, python: Path, *, log: Path) -> None:
         self._python = python
@@ -55,7 +55,7 @@ class WarmEngine:
             self._end()
 
     def _pass(self, sock: socket.socket, minion: Minion) -> None:
-        """Give the worker the socket of a session, starting the worker where there is none."""
+        """Pass the socket of a session to the worker, starting the worker if necessary."""
         message = json.dumps({"config": str(minion.dir / "minion"), "mark": minion.mark}).encode()
         with self._lock:
             for _ in range(2):
@@ -63,8 +63,8 @@ class WarmEngine:
                 with contextlib.suppress(OSError):
                     socket.send_fds(control, [message], [sock.fileno()])
                     return
-                self._end()  # it died between two sessions
-        raise SaltError(f"{self._python}: the Salt worker does not start")
+                self._end()  # it died since the last session
+        raise SaltError(f"cannot start the Salt worker with {self._python}")
 
     def _start(self) -> socket.socket:
         if self._control and self._process and self._process.poll() is None:
@@ -91,14 +91,14 @@ class WarmEngine:
 
 
 class WarmSession(AnySession):
-    """A child of the worker, which answers from what it has loaded."""
+    """A session in a child process of the worker."""
 
     def __init__(self, minion: Minion, listener: Listener, salt_call: Path, sock: socket.socket, log: Path) -> None:
         super().__init__(minion, listener, salt_call)
         self._sock = sock
         self._log = log
         self._child: Child = Child(sock, listener)
-        self.prepared = 0  # how often everything was, known at the end
+        self.prepared = 0  # how often the child prepared, known at the end
 
     def prepare(self) -> None:
         self._child.send({"do": "prepare"})
@@ -112,7 +112,7 @@ class WarmSession(AnySession):
 
     def _write(self, content: dict[str, Any]) -> None:
         self._child.send({"do": "renew", "cfg": {key: content.get(key) for key in CFG}})
-        super()._write(content)  # for those who are prepared later, and salt-call by hand
+        super()._write(content)  # for children that prepare later, and for salt-call by hand
 
     def _ask(self, function: str, argument: Any, timeout: float | None = None) -> Any:
         question = {"do": "ask", "function": f"corpushooks.{function}", "args": [argument]}

@@ -1,4 +1,4 @@
-"""The claims of all projects, in the store: each port and each address belongs to one project."""
+"""The claims of all projects in the store: each port and each address belongs to one project."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from corpushooks.store.database import Store
 
 
 class Claimed(Store):
-    """What the store says of claims."""
+    """Claims in the store."""
 
     def held(self) -> list[Held]:
         """Return all claims."""
@@ -25,7 +25,7 @@ class Claimed(Store):
         ]
 
     def claim(self, project: str, number: int, wanted: Sequence[Claim]) -> Held | None:
-        """Claim everything that deployment `number` wants, or nothing; return what belongs to another project."""
+        """Claim everything for deployment `number`, or nothing; return a conflicting claim of another project."""
         with self.change() as db:
             for each in wanted:
                 row = db.execute(
@@ -42,6 +42,6 @@ class Claimed(Store):
         return None
 
     def unclaim(self, project: str, number: int) -> None:
-        """Release what only deployment `number` claimed."""
+        """Release the claims that only deployment `number` made."""
         with self.change() as db:
             db.execute("DELETE FROM claim WHERE project = ? AND since = ?", (project, number))

@@ -1,7 +1,7 @@
-"""The file of the store: its versions, transactions, and what is left of a damaged one.
+"""The file of the store: versions, transactions, and the rescue of a damaged one.
 
-The only user of sqlite3. What is committed is on the disk. A store that is gone or damaged is never begun anew in
-silence: that needs a person.
+The only user of sqlite3. Commits are flushed to the disk. A missing or damaged store is never silently recreated:
+that needs a person.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from corpushooks.system.obstacles import obstacle, replaced
 
 Connection = sqlite3.Connection
 Row = sqlite3.Row
-PATIENCE = 30.0  # seconds that another process may hold the store
+PATIENCE = 30.0  # seconds to wait for another process to release the store
 
 HINT = command("rebuild")
-UNREADABLE = "this account cannot use the store of this host"
-PROBES = 1_000_000  # rows of a damaged table that are looked for one by one
+UNREADABLE = "this account cannot access the store of this host"
+PROBES = 1_000_000  # rows of a damaged table that are tried one by one
 
 
 def files(path: Path) -> list[Path]:
-    """Return the files of a store: sqlite keeps two beside it."""
+    """Return the files of a store: the database, and two of sqlite's beside it."""
     return [path, *(path.with_name(f"{path.name}-{end}") for end in ("wal", "shm"))]
 
 
 def is_ours(folder: Path) -> bool:
-    """Return whether the store in a folder is for us to use: the folder is ours, or we are root."""
+    """Return whether we can use the store in a folder: the folder is ours, or we are root."""
     try:
         return os.geteuid() in (0, folder.stat().st_uid)
     except OSError:
@@ -47,7 +47,7 @@ def is_ours(folder: Path) -> bool:
 
 
 def _begin(path: Path) -> None:
-    """Make an empty store: aside, then in place, so that a file of its name is always a whole store."""
+    """Create an empty store aside and rename it, so that a file of its name is always a complete store."""
     aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
     try:
         with closing(sqlite3.connect(aside, isolation_level=None)) as db:
@@ -59,7 +59,7 @@ def _begin(path: Path) -> None:
         aside.chmod(0o600)
         os.link(aside, path)
     except FileExistsError:
-        pass  # somebody else was faster
+        pass  # another process was faster
     finally:
         aside.unlink(missing_ok=True)
     disk.flush_folder(path.parent)
@@ -67,7 +67,7 @@ def _begin(path: Path) -> None:
 
 @dataclass
 class Store:
-    """An open store. One connection, one lock: any thread may use it. `patience` is in seconds."""
+    """An open store, with one connection and one lock, for any thread. `patience` is in seconds."""
 
     path: Path
     patience: float = PATIENCE
@@ -82,7 +82,7 @@ class Store:
                 _begin(self.path)
             if other := replaced(files(self.path)):
                 raise LostStoreError(f"the store {self.path} is damaged: {other}", HINT)
-            if not os.access(self.path, os.R_OK | os.W_OK, effective_ids=True):  # sqlite says only that it cannot
+            if not os.access(self.path, os.R_OK | os.W_OK, effective_ids=True):  # sqlite would not say why
                 raise PermissionError("no access")
             self._db = sqlite3.connect(
                 f"file:{quote(str(self.path))}?mode=rw", uri=True, isolation_level=None, check_same_thread=False,
@@ -105,8 +105,8 @@ class Store:
             if found.st_mode & 0o777 != 0o600:
                 self.path.chmod(0o600)
             self._db.row_factory = sqlite3.Row
-            if self._version() == 0:  # no version of ours; to go on would write on it
-                raise LostStoreError(f"the store {self.path} is damaged: it holds nothing", HINT)
+            if self._version() == 0:  # not a store of ours; do not write to it
+                raise LostStoreError(f"the store {self.path} is damaged: it is empty", HINT)
             self._refuse_newer()
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
@@ -116,7 +116,7 @@ class Store:
             raise self._error(exc, "cannot be opened") from exc
 
     def _error(self, exc: Exception, what: str = "") -> StoreError:
-        """Return what to raise for an error of sqlite; it has no class of its own for a damaged file."""
+        """Return the error for one of sqlite, which has no class of its own for a damaged file."""
         if type(exc) is sqlite3.DatabaseError:
             return LostStoreError(f"the store {self.path} is damaged: {exc}", HINT)
         if found := obstacle(files(self.path), self.path.parent):
@@ -128,9 +128,9 @@ class Store:
         return int(self._db.execute("PRAGMA user_version").fetchone()[0])
 
     def _migrate(self) -> None:
-        """Bring a store of an older version to ours, a copy of it kept beside it."""
+        """Migrate a store of an older version, and keep a copy of the old one beside it."""
         with self._transaction() as db:
-            older = self._version()  # another process may have been faster
+            older = self._version()  # possibly another process was faster
             if older < VERSION:
                 self._keep_copy(older)
             for version in range(older + 1, VERSION + 1):
@@ -141,12 +141,12 @@ class Store:
     def _refuse_newer(self) -> None:
         if self._version() > VERSION:
             raise StoreError(
-                f"the store {self.path} is of a newer corpushooks (version {self._version()})",
-                hint="install that one again, or restart what still runs as the older one",
+                f"the store {self.path} was written by a newer corpushooks (store version {self._version()})",
+                hint="install that version again, or restart processes that still run the older one",
             )
 
     def _keep_copy(self, version: int) -> None:
-        """Copy the store as it is, from beside our transaction, to NAME.vVERSION."""
+        """Copy the store, outside our transaction, to NAME.vVERSION."""
         kept = self.path.with_name(f"{self.path.name}.v{version}")
         aside = kept.with_name(f"{kept.name}.new")
         with closing(sqlite3.connect(self.path)) as source, closing(sqlite3.connect(aside)) as copy:
@@ -156,13 +156,13 @@ class Store:
         disk.flush_folder(kept.parent)
 
     def copy(self, to: Path) -> None:
-        """Write a copy of the store as it is at one moment, to a file that is not there yet. Raise StoreError."""
+        """Write a consistent copy of the store to a new file. Raise StoreError."""
         try:
             with closing(sqlite3.connect(self.path)) as source, closing(sqlite3.connect(to)) as copy:
                 to.chmod(0o600)
                 source.backup(copy)
         except (sqlite3.Error, OSError) as exc:
-            raise StoreError(f"the store {self.path} cannot be copied: {exc}") from exc
+            raise StoreError(f"cannot copy the store {self.path}: {exc}") from exc
 
     def check(self) -> None:
         """Read the whole store; raise LostStoreError if it is damaged."""
@@ -177,7 +177,7 @@ class Store:
 
     @contextmanager
     def change(self) -> Iterator[sqlite3.Connection]:
-        """One transaction on a store that is still ours: neither replaced nor made newer meanwhile."""
+        """One transaction, if the store was neither replaced nor migrated to a newer version meanwhile."""
         with self._transaction() as db:
             self._refuse_newer()
             self._refuse_replaced()
@@ -189,11 +189,11 @@ class Store:
         except FileNotFoundError:
             replaced = True
         if replaced:
-            raise LostStoreError(f"the store {self.path} was taken away while it was in use", HINT)
+            raise LostStoreError(f"the store {self.path} was removed or replaced while it was in use", HINT)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """One transaction, on the disk when it ends; nothing of it where an error ends it."""
+        """One transaction, flushed to the disk at its end; rolled back on an error."""
         with self._lock:
             try:
                 self._db.execute("BEGIN IMMEDIATE")
@@ -214,7 +214,7 @@ class Store:
                 raise self._error(exc) from exc
 
     def fill(self, table: str, rows: Iterable[Mapping[str, Any]]) -> int:
-        """Add rows as they are, but those that no store could hold, or that are there; return how many were."""
+        """Insert rows, except invalid and existing ones; return how many were inserted."""
         with self.change() as db:
             known = {row["name"] for row in db.execute(f"PRAGMA table_info({table})")}
             before = db.total_changes
@@ -228,14 +228,14 @@ class Store:
 
 @dataclass(frozen=True)
 class Salvage:
-    """What can still be read of a damaged store: table -> rows, and the tables of which something is lost."""
+    """The readable part of a damaged store: table -> rows, and the tables with losses."""
 
     rows: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
     damaged: frozenset[str] = frozenset(TABLES)
 
 
 def salvage(path: Path) -> Salvage:
-    """Read a damaged store; `path` is a copy, which may change."""
+    """Read a damaged store; `path` is a copy, which can be changed."""
     rows, damaged = {}, set()
     with closing(sqlite3.connect(path)) as db:
         db.row_factory = sqlite3.Row
@@ -247,7 +247,7 @@ def salvage(path: Path) -> Salvage:
 
 
 def _readable(db: sqlite3.Connection, table: str) -> tuple[list[dict[str, Any]], bool]:
-    """Return the rows of a table that can be read, and whether these are all; past a damage each row by itself."""
+    """Return the readable rows of a table, and whether these are all; after damage rows are read one by one."""
     rows: list[dict[str, Any]] = []
     with suppress(sqlite3.Error):
         rows += map(dict, db.execute(f"SELECT rowid AS row_, * FROM {table} ORDER BY rowid"))
@@ -264,7 +264,7 @@ def _readable(db: sqlite3.Connection, table: str) -> tuple[list[dict[str, Any]],
 
 
 def keep_aside(path: Path, mark: str) -> list[Path]:
-    """Give what is left of a store other names, NAME.MARK…; the store itself first, so that nobody opens a half."""
+    """Rename the files of a store to NAME.MARK…; the store itself first, so that no process opens a part of it."""
     kept = []
     for file in files(path):
         if file.exists():
@@ -275,6 +275,6 @@ def keep_aside(path: Path, mark: str) -> list[Path]:
 
 
 def put(new: Path, path: Path) -> None:
-    """Give a store that is closed its name."""
+    """Rename a closed store to its final name."""
     new.rename(path)
     disk.flush_folder(path.parent)

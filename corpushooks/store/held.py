@@ -1,6 +1,6 @@
-"""How states change in the store: only along their table, and only from the state that was seen.
+"""State changes in the store: only allowed transitions, and only from the state that the caller saw.
 
-So of those who confirm, cancel and let run out what is held exactly one wins.
+So of a confirmation, a cancellation and the end of the lease exactly one wins.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from corpushooks.store.lease import Lease
 from corpushooks.store.vitals import Vitals
 
 OF_ONE = "WHERE project = ? AND number = ?"
-TIMES = {RUNNING: "started", ROLLING_BACK: None, HELD: "held"}  # when it came to a state; of the others, "decided"
+TIMES = {RUNNING: "started", ROLLING_BACK: None, HELD: "held"}  # state -> column of its time; others: "decided"
 
 
 class Held(Vitals):
-    """What the store says of states, and of what is held."""
+    """States and holds in the store."""
 
     def _move(self, db: Connection, deployment: Deployment, state: str, reason: str = "", summary: str = "") -> None:
         key = (deployment.project, deployment.number)
         (now,) = db.execute(f"SELECT state FROM deployment {OF_ONE}", key).fetchone()
         if now != deployment.state or state not in TRANSITIONS.get(now, ()):
-            raise StateError(f"{key[0]} deployment {key[1]} cannot go from {now} to {state}")
+            raise StateError(f"{key[0]} deployment {key[1]} cannot change from {now} to {state}")
         for column in filter(None, (TIMES.get(state, "decided"), "answered" if now == HELD else None)):
             db.execute(f"UPDATE deployment SET {column} = coalesce({column}, ?) {OF_ONE}", (time.time(), *key))
         said = {"reason": reason, "summary": summary or reason}
@@ -46,7 +46,7 @@ class Held(Vitals):
         )
 
     def hold(self, deployment: Deployment, lease: Lease) -> None:
-        """Record that a deployment is held; raise StateError if somebody cancelled it."""
+        """Record that a deployment is held; raise StateError if it was cancelled."""
         key = (deployment.project, deployment.number)
         with self.change() as db:
             (cancelled,) = db.execute(f"SELECT cancelled FROM deployment {OF_ONE}", key).fetchone()
@@ -59,14 +59,14 @@ class Held(Vitals):
             )
 
     def confirm(self, deployment: Deployment, who: str) -> None:
-        """Record that what is held is confirmed, and with that the row that decides; raise StateError."""
+        """Record the confirmation of a held deployment, with the deciding row of the journal; raise StateError."""
         with self.change() as db:
             self._move(db, deployment, RUNNING)
             db.execute(f"UPDATE deployment SET confirmed = ? {OF_ONE}", (who, deployment.project, deployment.number))
             self._begin(db, deployment, DECIDES)
 
     def set_cancelled(self, deployment: Deployment, who: str) -> None:
-        """Record who asked for the end of a deployment; what is held goes back. Raise StateError: it was confirmed."""
+        """Record who cancelled a deployment; a held one rolls back. Raise StateError if it was confirmed."""
         key = (deployment.project, deployment.number)
         with self.change() as db:
             confirmed, state = db.execute(f"SELECT confirmed, state FROM deployment {OF_ONE}", key).fetchone()

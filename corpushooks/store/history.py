@@ -1,7 +1,7 @@
-"""The history: projects, deployments and the journal of those that have not ended, in the store.
+"""The history in the store: projects, deployments, and the journal of unfinished deployments.
 
-A row is committed, and on the disk, before what it announces is done. Everything that has to be true together
-changes in one transaction.
+A row is committed and flushed to the disk before the act that it announces. Related changes are made in one
+transaction.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from corpushooks.store.database import HINT, UNREADABLE, files, is_ours
 from corpushooks.store.held import Held
 from corpushooks.system.obstacles import away, obstacle
 
-LIVE = f"state = '{DEPLOYED}'"  # as its index has it
-NUMBERS = 1 << 63  # more than any that a store takes
+LIVE = f"state = '{DEPLOYED}'"  # as in its index
+NUMBERS = 1 << 63  # the limit of integers in sqlite
 PAGE = 50  # deployments that are read at once
 
 
 def open_store(host: Host) -> History:
-    """Open the store of a host, or begin one where nothing was ever made; raise StoreError."""
+    """Open the store of a host, or create it on a new host; raise StoreError."""
     if os.path.lexists(host.state_dir) and not host.state_dir.is_dir():
         raise LostStoreError(f"{host.state_dir} is not a folder", away(host.state_dir, HINT))
     try:
@@ -53,12 +53,12 @@ def open_store(host: Host) -> History:
             raise NotAllowedError(UNREADABLE) from None
         raise StoreError(f"the store {host.store} cannot be used: {found.what}", found.repair) from None
     if not host.store.exists() and (made or left):
-        raise LostStoreError(f"the store {host.store} is gone, but {left[0] if left else made} is there", HINT)
+        raise LostStoreError(f"the store {host.store} is missing, but {left[0] if left else made} exists", HINT)
     return History(host.store)
 
 
 class History(Held):
-    """What the store says, in the words of projects and deployments."""
+    """The store, by projects and deployments."""
 
     # projects
 
@@ -67,14 +67,14 @@ class History(Held):
         return [ProjectRow(**row) for row in self.rows("SELECT * FROM project ORDER BY name")]
 
     def project(self, name: str) -> ProjectRow | None:
-        """Return one project, or None if there is none of that name."""
+        """Return one project, or None if it does not exist."""
         rows = self.rows("SELECT * FROM project WHERE name = ?", name)
         return ProjectRow(**rows[0]) if rows else None
 
     def add_project(self, name: str, environment: str, branch: str) -> None:
-        """Record a project, or change the environment and branch of one.
+        """Record a project, or change its environment and branch.
 
-        One that was removed, its files and history kept, goes on from what was live then.
+        One that was removed but not purged continues with its last live release.
         """
         with self.change() as db:
             known = db.execute("SELECT 1 FROM project WHERE name = ?", (name,)).fetchone()
@@ -97,7 +97,7 @@ class History(Held):
                 )
 
     def forget_project(self, name: str, *, purge: bool) -> None:
-        """Forget a project, and what waits in it; with `purge` all its deployments too."""
+        """Delete a project and cancel its queue; with `purge`, also delete all its deployments."""
         for deployment in self.queued(name):
             self.move(deployment, CANCELLED, "the project was removed")
             self.end(deployment)
@@ -112,36 +112,36 @@ class History(Held):
                     db.execute(f"DELETE FROM {table} WHERE project = ?", (name,))
 
     def set_tree(self, name: str, code: str | None, pillar: str | None) -> None:
-        """Record which commits the stage, project/ and pillar/ hold."""
+        """Record the commits in the stage, project/ and pillar/."""
         with self.change() as db:
             db.execute("UPDATE project SET tree_code = ?, tree_pillar = ? WHERE name = ?", (code, pillar, name))
 
     def set_broken(self, name: str, reason: str | None, number: int | None = None) -> None:
-        """Record that a project needs a person since deployment `number`, or (None) does not any more."""
+        """Record why a project is broken, since deployment `number`, or (None) that it no longer is."""
         with self.change() as db:
             db.execute("UPDATE project SET broken = ?, broken_by = ? WHERE name = ?", (reason, number, name))
 
     def frozen(self, name: str) -> Freeze | None:
-        """Return why nothing is deployed in a project for now, or None; what is said of all comes first."""
+        """Return the freeze that applies to a project, or None; one of the whole host comes first."""
         rows = self.rows("SELECT * FROM freeze WHERE project IN ('', ?) ORDER BY project LIMIT 1", name)
         return Freeze(**rows[0]) if rows else None
 
     def freeze(self, name: str, reason: str, who: str) -> Freeze | None:
-        """Record that nothing is deployed in a project ("": in any) until it thaws; return what was said before."""
+        """Freeze a project ("": all) until it is unfrozen; return the freeze before, if any."""
         with self.change() as db:
             before = db.execute("SELECT * FROM freeze WHERE project = ?", (name,)).fetchone()
             db.execute("INSERT OR REPLACE INTO freeze VALUES (?, ?, ?, ?)", (name, reason, who, time.time()))
         return Freeze(**before) if before else None
 
     def thaw(self, name: str) -> bool:
-        """Record that deployments go on; return whether they were frozen."""
+        """Unfreeze a project; return whether it was frozen."""
         with self.change() as db:
             return db.execute("DELETE FROM freeze WHERE project = ?", (name,)).rowcount > 0
 
     # deployments
 
     def enqueue(self, project: str, request: Request) -> Deployment:
-        """Give a request its number and queue it; a token that came before gets what it got then."""
+        """Number and queue a request; a known token returns its deployment."""
         token = request.token or secrets.token_hex(16)
         with self.change() as db:
             old = db.execute("SELECT * FROM deployment WHERE project = ? AND token = ?", (project, token)).fetchall()
@@ -154,7 +154,7 @@ class History(Held):
         return self._read("project = ? AND token = ?", project, token)[0]
 
     def asked(self, project: str, token: str) -> Deployment | None:
-        """Return what a token was given, or None for one that never came."""
+        """Return the deployment of a token, or None if it is unknown."""
         found = self._read("project = ? AND token = ?", project, token)
         return found[0] if found else None
 
@@ -163,7 +163,7 @@ class History(Held):
         return [Deployment(**{**dict(row), "request": _request(row["request"])}) for row in rows]
 
     def deployment(self, project: str, number: int) -> Deployment:
-        """Return one deployment; raise UsageError if there is none of that number."""
+        """Return one deployment; raise UsageError if it does not exist."""
         rows = self._read("project = ? AND number = ?", project, number) if abs(number) < NUMBERS else []
         if not rows:
             raise UnknownError(f"{project} has no deployment {number}", hint=command("history", project))
@@ -174,7 +174,7 @@ class History(Held):
         return self._read("project = ? ORDER BY number DESC LIMIT ?", project, limit)
 
     def earlier(self, project: str, code: str | None, pillar: str | None) -> Deployment | None:
-        """Return the newest that was live with another result than these commits."""
+        """Return the newest deployment that was live with other commits than these."""
         found = self._read(
             f"project = ? AND {LIVE} AND new_code IS NOT NULL AND NOT (new_code IS ? AND new_pillar IS ?)"
             " ORDER BY number DESC LIMIT 1",
@@ -183,7 +183,7 @@ class History(Held):
         return found[0] if found else None
 
     def before(self, deployment: Deployment) -> Deployment | None:
-        """Return what was live before a deployment, or None."""
+        """Return the release that was live before a deployment, or None."""
         found = self._read(
             f"project = ? AND number < ? AND {LIVE} ORDER BY number DESC LIMIT 1",
             deployment.project, deployment.number,
@@ -191,13 +191,13 @@ class History(Held):
         return found[0] if found else None
 
     def failed(self, project: str) -> Deployment | None:
-        """Return the newest that failed, in whatever way, or None."""
+        """Return the newest failed deployment, or None."""
         states = ", ".join(f"'{state}'" for state in FAILURES)
         found = self._read(f"project = ? AND state IN ({states}) ORDER BY number DESC LIMIT 1", project)
         return found[0] if found else None
 
     def tried(self, project: str, kinds: Set[str], before: int | None = None) -> Deployment | None:
-        """Return the newest of some kinds that began and ended, of those with a number less than `before`."""
+        """Return the newest deployment of some kinds that ran to its end, with a number below `before`."""
         states, below = ", ".join(f"'{state}'" for state in TRIED), before or self.newest(project) + 1
         while found := self._read(
             f"project = ? AND number < ? AND state IN ({states}) ORDER BY number DESC LIMIT {PAGE}", project, below
@@ -208,7 +208,7 @@ class History(Held):
         return None
 
     def edits_since(self, project: str, number: int) -> list[Deployment]:
-        """Return the deployments of edits that came after a number, the oldest first."""
+        """Return the deployments of edits after a number, the oldest first."""
         found = self._read("project = ? AND number > ? ORDER BY number", project, number)
         return [each for each in found if each.request.sort.edits]
 
@@ -224,19 +224,19 @@ class History(Held):
         return int(self.rows("SELECT coalesce(max(number), 0) FROM deployment WHERE project = ?", project)[0][0])
 
     def open_projects(self) -> set[str]:
-        """Return the projects with deployments that have not ended: those that began, and those that wait."""
+        """Return the projects with running or queued deployments."""
         return {row[0] for row in self.rows("SELECT DISTINCT project FROM deployment WHERE ended IS NULL")}
 
     def unfinished(self, project: str) -> list[Deployment]:
-        """Return those that started and have not ended, the oldest first."""
+        """Return the deployments that started and have not ended, the oldest first."""
         return self._read("project = ? AND ended IS NULL AND state != ? ORDER BY number", project, QUEUED)
 
     def queued(self, project: str, limit: int = -1) -> list[Deployment]:
-        """Return those that wait, the oldest first."""
+        """Return the queued deployments, the oldest first."""
         return self._read("project = ? AND ended IS NULL AND state = ? ORDER BY number LIMIT ?", project, QUEUED, limit)
 
     def ahead(self, deployment: Deployment) -> Deployment | None:
-        """Return what runs or waits first in the lane of a deployment, before it."""
+        """Return the first running or queued deployment ahead of one, or None."""
         found = self._read(
             "project = ? AND ended IS NULL AND number < ? ORDER BY number LIMIT 1",
             deployment.project, deployment.number,
@@ -244,7 +244,7 @@ class History(Held):
         return found[0] if found else None
 
     def move(self, deployment: Deployment, state: str, reason: str = "", summary: str = "") -> Deployment:
-        """Change the state of a deployment: the only way, and only along the table. `summary`: the reason in short."""
+        """Change the state of a deployment, by an allowed transition. `summary`: the reason in short."""
         with self.change() as db:
             self._move(db, deployment, state, reason, summary)
         return self.deployment(deployment.project, deployment.number)
@@ -252,7 +252,7 @@ class History(Held):
     def aim(
         self, deployment: Deployment, old: Revision, new: Revision, archive: str, lease: float | None = None
     ) -> Deployment:
-        """Record, before anything is done, from which to which revision a deployment goes, and how long it is held."""
+        """Record, before anything is done, the old and new revision of a deployment, and how long it is held."""
         with self.change() as db:
             db.execute(
                 "UPDATE deployment SET old_code = ?, old_pillar = ?, new_code = ?, new_pillar = ?, archive = ?,"
@@ -262,7 +262,7 @@ class History(Held):
         return self.deployment(deployment.project, deployment.number)
 
     def publish(self, deployment: Deployment) -> Deployment:
-        """Record that a deployment is live; what it did not claim any more is released."""
+        """Record that a deployment is live; release claims that it did not repeat."""
         with self.change() as db:
             self._move(db, deployment, DEPLOYED)
             db.execute(
@@ -276,7 +276,7 @@ class History(Held):
         return self.deployment(deployment.project, deployment.number)
 
     def end(self, deployment: Deployment) -> None:
-        """Record that nothing of a deployment is left to do."""
+        """Record that a deployment is complete."""
         key = (deployment.project, deployment.number)
         with self.change() as db:
             db.execute("UPDATE deployment SET ended = ? WHERE project = ? AND number = ?", (time.time(), *key))
@@ -285,7 +285,7 @@ class History(Held):
     # the journal
 
     def steps(self, deployment: Deployment) -> list[str]:
-        """Return the steps of a deployment that began, in order."""
+        """Return the started steps of a deployment, in order."""
         rows = self.rows(
             "SELECT step FROM journal WHERE project = ? AND number = ? ORDER BY seq",
             deployment.project, deployment.number,
@@ -293,7 +293,7 @@ class History(Held):
         return [row[0] for row in rows]
 
     def add_child(self, deployment: Deployment, child: ChildRow) -> None:
-        """Record a process before it does anything."""
+        """Record a process before it acts."""
         with self.change() as db:
             db.execute(
                 "INSERT INTO child VALUES (?, ?, ?, ?, ?)",
@@ -308,22 +308,22 @@ class History(Held):
         )  # fmt: skip
         return [ChildRow(*row) for row in rows]
 
-    # of a lost store
+    # for rebuilding a lost store
 
     def forget_project_row(self, name: str) -> None:
-        """Make room for another row of a project."""
+        """Delete the row of a project, to replace it."""
         with self.change() as db:
             db.execute("DELETE FROM project WHERE name = ?", (name,))
 
     def forget_deployment_row(self, deployment: Deployment) -> None:
-        """Make room for another row of a deployment."""
+        """Delete the row of a deployment, to replace it."""
         with self.change() as db:
             key = (deployment.project, deployment.number)
             db.execute("DELETE FROM deployment WHERE project = ? AND number = ?", key)
 
 
 def _request(text: str) -> Request:
-    """Read a stored request; one that cannot be read is of a kind that nobody knows."""
+    """Read a stored request; an unreadable one has an unknown kind."""
     try:
         return Request.load(text)
     except (TypeError, ValueError):

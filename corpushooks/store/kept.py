@@ -1,4 +1,4 @@
-"""The backups of projects, in the store: a row is written once the backup is whole in the repository."""
+"""The backups of projects in the store: a row is written once the backup is complete in the repository."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from corpushooks.store.database import Store
 
 @dataclass(frozen=True)
 class Kept:
-    """A backup that is whole."""
+    """A complete backup."""
 
     project: str
     number: int  # of the request that made it
@@ -24,8 +24,8 @@ class Kept:
     added: int  # bytes that were new in the repository
     changed: int  # files that changed while they were read
     databases: int
-    drilled: float | None = None  # when it was last brought back to prove that it can be
-    wrong: str = ""  # why it could not
+    drilled: float | None = None  # the time of its last drill
+    wrong: str = ""  # the error of that
     overtaken: int | None = None  # the deployment that began before data/ was read
 
     def as_json(self) -> dict[str, Any]:
@@ -42,7 +42,7 @@ class Backups:
     store: Store
 
     def add(self, kept: Kept) -> None:
-        """Record that a backup is whole."""
+        """Record a complete backup."""
         marks = ", ".join("?" * len(COLUMNS))
         with self.store.change() as db:
             db.execute(
@@ -57,7 +57,7 @@ class Backups:
         return [Kept(**row) for row in rows]
 
     def drilled(self, name: str, at: float, wrong: str) -> None:
-        """Record that a backup came back, or what was wrong."""
+        """Record a drill of a backup, with its error if it failed."""
         with self.store.change() as db:
             db.execute("UPDATE backup SET drilled = ?, wrong = ? WHERE name = ?", (at, wrong, name))
 
@@ -72,6 +72,6 @@ class Backups:
             db.executemany("INSERT INTO overdue (project, what) VALUES (?, ?)", [(project, what) for what in told])
 
     def forget(self, names: Collection[str]) -> None:
-        """Forget backups that are no longer in the repository."""
+        """Delete backups that are no longer in the repository."""
         with self.store.change() as db:
             db.executemany("DELETE FROM backup WHERE name = ?", [(name,) for name in names])

@@ -1,6 +1,6 @@
-"""How long a deployment is held: counted by the boot of the machine and the clock of that, which nobody sets.
+"""The lease of a held deployment, by the boot id and the boot clock, which cannot be set.
 
-After a reboot a lease is over. The clock goes on while the machine is suspended.
+A reboot ends the lease. The clock continues while the machine is suspended.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 @dataclass(frozen=True)
 class Lease:
-    """So many seconds, up to a moment of one boot."""
+    """A number of seconds, until a time within one boot."""
 
     seconds: float
     boot: str
@@ -29,24 +29,24 @@ class Lease:
 
     @property
     def survived(self) -> bool:
-        """Whether the machine has not been started again since."""
+        """Whether the machine was not rebooted since."""
         return self.boot == boot()
 
     def left(self) -> float:
-        """Return how many seconds are left of it."""
+        """Return how many seconds are left."""
         return max(0.0, min(self.until - now(), self.seconds)) if self.survived else 0.0
 
 
 def boot() -> str:
-    """Return which boot of the machine this is."""
+    """Return the id of the current boot."""
     return BOOT.read_text().strip()
 
 
 def now() -> float:
-    """Return the seconds since that."""
+    """Return the seconds since the boot."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def lease_of(deployment: Deployment) -> Lease:
-    """Return how long a deployment is held."""
+    """Return the lease of a deployment."""
     return Lease(deployment.lease or 0.0, deployment.boot or "", deployment.until or 0.0)

@@ -1,12 +1,12 @@
-"""The log of a deployment: one file of events that grows while it runs and can be followed by offset.
+"""The log of a deployment: a file of events that grows while it runs and can be followed by offset.
 
 Each line is a JSON record of one event: {"at": seconds since the epoch, "event": its name, …its fields}; the first
-one has "v", the version, and that of the outcome "end": true. What older versions wrote are lines of text: {"at": …,
-"text": …, "more": true}. Offsets mean nothing but where the next line begins. A crash can tear the last line; whoever
-goes on writing cuts it.
+one has "v", the version, and that of the outcome "end": true. Older versions wrote lines of text: {"at": …,
+"text": …, "more": true}. An offset is the position at which the next line begins. A crash can leave a partial last
+line, which is removed before writing continues.
 
-It is bounded: a long text loses its middle, a long line its end, and of a log that is too long what only the whole log
-shows is not kept any longer; how much that was is said. Secrets are taken out before anything else is done to a text.
+Its size is limited: a long text loses its middle, a long line its end, and a log that is too long no longer stores
+what only the whole log shows, but how much that was. Secrets are removed before anything else is done to a text.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from corpushooks.core.redaction import Redactor
 from corpushooks.core.text import bounded, clean, shortened, shown
 from corpushooks.system import disk
 
-LIMIT = 32 << 20  # bytes of a log from which on what only the whole log shows is counted and not kept
+LIMIT = 32 << 20  # bytes of a log after which details are counted but not stored
 TOGETHER = 0.01  # seconds in which events are passed on together
 UNREADABLE = "(this line cannot be read)"
 
@@ -51,12 +51,12 @@ class Log:
 
     path: Path
     redactor: Redactor = field(default_factory=Redactor)
-    needed: bool = True  # else, where no log can be made, what is said is dropped
+    needed: bool = True  # False: if no log can be created, events are dropped
     _file: int = field(default=-1, repr=False)
     _size: int = field(default=0, repr=False)
     _closed: bool = False
-    ended: bool = False  # the outcome is said
-    _lost: int = field(default=0, repr=False)  # characters that were not kept, and their lines
+    ended: bool = False  # it has the outcome
+    _lost: int = field(default=0, repr=False)  # characters that were not stored, and their lines
     _lost_lines: int = field(default=0, repr=False)
     _grown: threading.Condition = field(default_factory=threading.Condition, repr=False)
 
@@ -68,7 +68,7 @@ class Log:
                 os.close(self._file)
                 self._file = -1
             if self.needed:
-                raise LogError(f"the log {self.path} cannot be made: {exc.strerror}") from exc
+                raise LogError(f"cannot create the log {self.path}: {exc.strerror}") from exc
 
     def _open(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -83,7 +83,7 @@ class Log:
         self.ended = has_end(self.path)
 
     def tell(self, event: Event) -> None:
-        """Append an event, its texts made harmless and without secrets."""
+        """Append an event, with safe texts without secrets."""
         kept, lost = _spared(event) if self._size > LIMIT else (event, "")
         self._lost += len(lost)
         self._lost_lines += lost.count("\n") + 1 if lost else 0
@@ -98,7 +98,7 @@ class Log:
         self._add(record)
 
     def _harmless(self, value: Any) -> Any:
-        """Return plain data with texts that drive no terminal, are not too long, and hold no secret."""
+        """Return plain data with texts that are safe for terminals, not too long, and without secrets."""
         if isinstance(value, dict):
             return {key: self._harmless(inner) for key, inner in value.items()}
         if isinstance(value, list):
@@ -109,7 +109,7 @@ class Log:
         return "\n".join(harmless(text, self.redactor) for text in texts)
 
     def _say_lost(self) -> None:
-        """Say how much was not kept since this was last said."""
+        """Record how much was not stored since the last record of this."""
         if self._lost_lines:
             self._add({"at": round(time.time(), 3), **as_record(Cut(self._lost_lines, self._lost))})
             self._lost = self._lost_lines = 0
@@ -123,7 +123,7 @@ class Log:
             self._grown.notify_all()
 
     def _append(self, data: bytes) -> None:
-        """Write whole lines or nothing: a full disk must neither spoil the log nor fail the deployment."""
+        """Write whole lines or nothing: a full disk must neither damage the log nor fail the deployment."""
         rest = memoryview(data)
         try:
             while rest:
@@ -136,21 +136,21 @@ class Log:
     def wait(self, offset: int, seconds: float) -> None:
         """Wait until the log is longer than `offset` or closed, at most `seconds`.
 
-        What comes with it is awaited for a moment, but not after the outcome: each time that somebody is woken, others
-        are, to whom it is passed on.
+        It waits a moment longer for more events, except after the outcome: waking up is expensive, since each follower
+        passes the events on.
         """
         with self._grown:
             if self._grown.wait_for(lambda: self._closed or self._size > offset, seconds):
                 self._grown.wait_for(lambda: self._closed or self.ended, TOGETHER)
 
     def flush(self) -> None:
-        """Bring the log to the disk; where that fails, the deployment does not: its outcome stands in the store."""
+        """Flush the log to the disk; errors are ignored, since the outcome is in the store."""
         if self._file >= 0:
             with contextlib.suppress(OSError):
                 os.fsync(self._file)
 
     def close(self) -> None:
-        """Bring the log to the disk and close it."""
+        """Flush the log to the disk and close it."""
         self._say_lost()
         with self._grown:
             self.flush()
@@ -162,14 +162,14 @@ class Log:
 
 
 def harmless(line: str, redactor: Redactor) -> str:
-    """Return a line that drives no terminal, is not too long, and holds no secret, whole or with escapes in it."""
+    """Return a line that is safe for terminals, not too long, and without secrets, even split by escapes."""
     redacted = redactor.redact(line)
     cleaned = clean(redacted)
     return shortened(cleaned if cleaned == redacted else redactor.redact(cleaned))
 
 
 def _spared(event: Event) -> tuple[Event | None, str]:
-    """Return what is kept of an event where a log is too long, and the text that is not: what only it shows."""
+    """Return what to store of an event if the log is too long, and the text that is dropped."""
     if isinstance(event, Traced) or (isinstance(event, Warned) and event.aside):
         return None, event.text
     if isinstance(event, StateEnded) and event.result is not False:
@@ -186,7 +186,7 @@ def read(path: Path, offset: int = 0) -> Iterator[Recorded]:
         with path.open("rb") as file:
             file.seek(max(0, offset - 1))
             if offset < 0 or (offset > 0 and file.read(1) not in (b"\n", b"")):
-                raise UsageError(f"no line of the log starts at {offset}")
+                raise UsageError(f"invalid offset {offset}: no line of the log starts there")
             for raw in file:
                 if not raw.endswith(b"\n"):
                     return
@@ -195,11 +195,11 @@ def read(path: Path, offset: int = 0) -> Iterator[Recorded]:
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return
     except OSError as exc:
-        raise LogError(f"the log {path} cannot be read: {exc.strerror}") from exc
+        raise LogError(f"cannot read the log {path}: {exc.strerror}") from exc
 
 
 def has_end(path: Path) -> bool:
-    """Return whether a log has the line behind which the outcome is final; one that cannot be read has not."""
+    """Return whether a log has the final line; False if it cannot be read."""
     try:
         with path.open("rb") as file:
             return any(raw.endswith(b'"end": true}\n') for raw in file)  # in a text the quotes would be escaped
@@ -208,7 +208,7 @@ def has_end(path: Path) -> bool:
 
 
 def _recorded(raw: bytes, offset: int) -> Recorded:
-    """Return an event of a log; a line that is damaged says so."""
+    """Parse an event of a log; a damaged line becomes a text that says so."""
     with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
         record = json.loads(raw)
         at = float(record["at"])

@@ -1,10 +1,10 @@
-"""The tables of the store: those of version 1, and what each later version makes of the one before. Values only."""
+"""The tables of the store: the schema of version 1, and the migration to each later version. Values only."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-# The store of version 1; what each later version makes of the one before stands in MIGRATIONS.
+# The schema of version 1; MIGRATIONS has the changes of each later version.
 SCHEMA = """
 CREATE TABLE project (
     name        TEXT PRIMARY KEY,
@@ -56,9 +56,9 @@ CREATE TABLE child (
 CREATE INDEX child_of ON child (project, number);
 """
 MIGRATIONS: Mapping[int, tuple[str, ...]] = {
-    # what was live last is found however much has failed since
+    # find the last live release quickly
     2: ("CREATE INDEX deployment_live ON deployment (project, number) WHERE state = 'deployed'",),
-    # ssh: keys, what their sessions were admitted to, and what nobody may deploy for now
+    # ssh keys, the admissions of their sessions, and freezes
     3: (
         """CREATE TABLE key (
             name       TEXT PRIMARY KEY,
@@ -104,7 +104,7 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
             PRIMARY KEY (kind, value)
         ) STRICT""",
     ),
-    # what was run by hand as an application
+    # commands run as applications
     5: (
         """CREATE TABLE command (
             number  INTEGER PRIMARY KEY,
@@ -119,7 +119,7 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
         ) STRICT""",
         "CREATE INDEX command_of ON command (project, number)",
     ),
-    # what the live releases are asked between deployments, and how they are
+    # the health checks of live releases between deployments, and their results
     6: (
         """CREATE TABLE vitals (
             project   TEXT PRIMARY KEY,
@@ -133,14 +133,14 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
             told      TEXT NOT NULL DEFAULT ''    -- the state that people were told of
         ) STRICT""",
     ),
-    # why a deployment failed, in the few words that git shows: they were the beginning of its reason
+    # the short reason of a failure, for git; until now it was the beginning of the reason
     7: (
         "ALTER TABLE deployment ADD COLUMN summary TEXT NOT NULL DEFAULT ''",
         """UPDATE deployment SET summary =
             CASE instr(reason, ': ') WHEN 0 THEN reason ELSE substr(reason, 1, instr(reason, ': ') - 1) END
             WHERE state IN ('rolling_back', 'rolled_back', 'broken', 'failed')""",
     ),
-    # deployments that are held before they are final
+    # held deployments
     8: (
         "ALTER TABLE deployment ADD COLUMN lease REAL",  # for how many seconds; none: not at all
         "ALTER TABLE deployment ADD COLUMN held REAL",  # since when
@@ -149,7 +149,7 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
         "ALTER TABLE deployment ADD COLUMN answered REAL",  # when it was no longer held
         "ALTER TABLE deployment ADD COLUMN confirmed TEXT",  # by whom
     ),
-    # backups that are whole in the repository
+    # complete backups in the repository
     9: (
         """CREATE TABLE backup (
             project   TEXT NOT NULL,
@@ -166,7 +166,7 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
             PRIMARY KEY (project, number)
         ) STRICT""",
     ),
-    # when a backup was last brought back to prove that it can be, and why it could not
+    # the last drill of a backup, and its error
     10: (
         "ALTER TABLE backup ADD COLUMN drilled REAL",
         "ALTER TABLE backup ADD COLUMN wrong TEXT NOT NULL DEFAULT ''",
@@ -195,7 +195,7 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
     13: ("ALTER TABLE backup ADD COLUMN overtaken INTEGER",),
 }
 VERSION = max(MIGRATIONS)
-TABLES = (  # what is worth saving
+TABLES = (  # that are rescued
     "project", "deployment", "journal", "child", "key", "freeze", "claim", "command", "vitals", "backup", "token",
     "overdue",
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The commands that were run as applications, in the store: each is recorded before it begins, and at its end."""
+"""The commands run as applications in the store: each is recorded before it starts, and at its end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Commands:
     store: Store
 
     def begin(self, project: str, who: str, key: str, words: str) -> Ran:
-        """Record that a command begins; forget the oldest of too many."""
+        """Record that a command starts; delete the oldest if there are too many."""
         with self.store.change() as db:
             number = db.execute(
                 "INSERT INTO command (project, who, key, words, started) VALUES (?, ?, ?, ?, ?)",
@@ -42,7 +42,7 @@ class Commands:
         return self._read("number = ?", number)[0]
 
     def interrupted(self, reason: str) -> None:
-        """Record that what is not known to have ended has."""
+        """Record the end of all commands whose end is unknown."""
         with self.store.change() as db:
             db.execute(f"UPDATE command SET ended = ?, reason = ? WHERE {OPEN}", (time.time(), reason))
 

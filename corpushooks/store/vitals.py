@@ -1,4 +1,4 @@
-"""The health of live releases, in the store: what to ask them between deployments, and what came of it."""
+"""The health of live releases in the store: their checks between deployments, and the results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from corpushooks.store.database import Connection
 
 HEALTHY, FAILING = "healthy", "failing"
 NOTHING = "[]"  # no checks
-# Whom to ask: what is live runs, whole, and nothing is deployed there just now.
+# The projects to check: live, not broken, without unfinished deployments, with the live revision in their trees.
 ASKED = """
     SELECT vitals.project, checks, state, since, times, reason, told,
         (SELECT max(number) FROM deployment WHERE project = vitals.project) AS newest
@@ -23,32 +23,32 @@ ASKED = """
 
 @dataclass(frozen=True)
 class Vital:
-    """How a live release is, as it was last written: of many failures in a row not each is."""
+    """The recorded health of a live release; not every one of many failures in a row is recorded."""
 
     project: str
     checks: str  # as JSON
-    state: str = ""  # healthy, failing, or not asked yet
+    state: str = ""  # healthy, failing, or empty: not checked yet
     since: float = 0.0
     times: int = 0  # failures in a row
     reason: str = ""
-    told: str = ""  # the state that people were told of last: failing, or nothing
-    newest: int = 0  # the number of the newest deployment: an answer counts only where no other came meanwhile
+    told: str = ""  # the state of the last notification: failing, or empty
+    newest: int = 0  # the number of the newest deployment: a result counts only if it is still the newest
 
 
 class Vitals(Claimed):
-    """What the store says of health."""
+    """Health in the store."""
 
     def vitals(self) -> list[Vital]:
-        """Return every release that is to be asked."""
+        """Return all releases to check."""
         return [Vital(**row) for row in self.rows(ASKED)]
 
     def vital(self, project: str) -> Vital | None:
-        """Return one release, or None if it is not to be asked now."""
+        """Return one release, or None if it is not to be checked now."""
         rows = self.rows(f"{ASKED} AND vitals.project = ?", project)
         return Vital(**rows[0]) if rows else None
 
     def health(self, project: str) -> Vital | None:
-        """Return how a release was when it was last asked, also where it is not asked now; None if it never was."""
+        """Return the last result of a release, even if it is not checked now; None if it never was."""
         query = (
             "SELECT project, checks, state, since, times, reason, told FROM vitals WHERE project = ? AND state != ''"
         )
@@ -56,7 +56,7 @@ class Vitals(Claimed):
         return Vital(**rows[0]) if rows else None
 
     def want_checks(self, project: str, number: int, wanted: Any) -> None:
-        """Record, before it is live, what to ask the release of deployment `number`: `health` of its cfg."""
+        """Record the checks (`health` of the cfg) of the release of deployment `number`, before it is live."""
         checks = json.dumps(wanted if isinstance(wanted, list) else [wanted] if wanted else [], default=str)
         live = self.rows("SELECT checks FROM vitals WHERE project = ?", project)
         if (live[0][0] if live else NOTHING) == checks:
@@ -69,12 +69,12 @@ class Vitals(Claimed):
             )
 
     def checks_of(self, project: str, number: int) -> Any:
-        """Return what deployment `number`, which is not live yet, wants to be asked; where it said, or else is live."""
+        """Return the checks of deployment `number`, which is not live yet; by default those of the live one."""
         rows = self.rows("SELECT checks, wanted, wanted_by FROM vitals WHERE project = ?", project)
         return json.loads(rows[0][1] if rows and rows[0][2] == number else rows[0][0]) if rows else []
 
     def _adopt_checks(self, db: Connection, project: str, number: int) -> None:
-        """Ask from now on what deployment `number` wanted; where that is nothing, nothing is known any more."""
+        """Adopt the checks of deployment `number`; if there are none, discard the results."""
         db.execute(
             "UPDATE vitals SET checks = wanted, wanted = NULL, wanted_by = NULL WHERE project = ? AND wanted_by = ?",
             (project, number),
@@ -85,7 +85,7 @@ class Vitals(Claimed):
         )
 
     def record_vital(self, found: Vital) -> bool:
-        """Record what came of asking; return False if a deployment began meanwhile, and it means nothing."""
+        """Record a result; return False if a deployment began meanwhile, which makes it obsolete."""
         with self.change() as db:
             done = db.execute(
                 "UPDATE vitals SET state = ?, since = ?, times = ?, reason = ?, told = ? WHERE project = ?"

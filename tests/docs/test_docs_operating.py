@@ -97,7 +97,7 @@ def test_a_host_comes_back_with_an_older_store_and_with_none(saved: Box) -> None
     box.ended(4)
     follow(box, BLOCKS[0])
     for store, reason in (
-        ("is gone, but", "its reason stands in its log"),
+        ("is missing, but", "its reason stands in its log"),
         ("has lost", "install 20_broken failed: broken"),
     ):
         lost(box)

@@ -25,7 +25,7 @@ def test_a_key_that_is_refused_does_not_open_in_the_name_of_another(box: Box, tm
     asked(box, "key", "add", "alice", str(mine), "--admin")
     before = path.read_text()
     refused = corpus(box, "key", "add", "alice", str(theirs), "--read")
-    assert (refused.code, "'alice' is another key" in refused.stderr.decode()) == (2, True)
+    assert (refused.code, "the name 'alice' is taken by another key" in refused.stderr.decode()) == (2, True)
     assert path.read_text() == before
 
 
@@ -58,15 +58,15 @@ def kept(door: Door, tmp_path: Path) -> Iterator[tuple[str, ...]]:
 
 
 def test_a_connection_of_a_key_that_was_changed_is_not_one_of_the_new_key(door: Door, kept: tuple[str, ...]) -> None:
-    assert said(door.ssh("bob", "whoami", flags=kept)) == "bob: may read every project\n"
+    assert said(door.ssh("bob", "whoami", flags=kept)) == "bob has rights: read every project\n"
     door.remove("bob")
     for path in door.folder.glob("bob*"):
         path.rename(door.folder / f"stolen{path.suffix}")
     door.made.remove("bob")
     door.add("bob", "admin")
-    assert said(door.ssh("bob", "whoami")) == "bob: may admin every project\n"
+    assert said(door.ssh("bob", "whoami")) == "bob has rights: admin every project\n"
     told = door.ssh("stolen", "whoami", flags=kept)
-    assert (told.code, "this session is over" in said(told)) == (3, True)
+    assert (told.code, "session expired or key revoked" in said(told)) == (3, True)
 
 
 def test_a_session_of_a_key_that_was_removed_is_not_one_of_the_next_of_its_name(tmp_path: Path) -> None:
@@ -81,5 +81,5 @@ def test_a_certificate_for_nobody_is_not_one_for_everybody(door: Door) -> None:
     door.trust("ops")
     door.certify("dave", "ops", "dave", "-n", door.server.url("").split("//")[1].split("@")[0])
     door.certify("erin", "ops", "erin")
-    assert said(door.ssh("dave", "whoami")) == "ops/dave: may push every project\n"
+    assert said(door.ssh("dave", "whoami")) == "ops/dave has rights: push every project\n"
     assert "Permission denied" in said(door.ssh("erin", "whoami"))

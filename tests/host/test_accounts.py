@@ -176,7 +176,7 @@ def test_a_read_key_reads_and_pushes_nothing(town: Town) -> None:
     assert ssh(town, "rita", "status hello")[0] == 0
     for words in ("deploy hello", "config hello"):
         code, text = ssh(town, "rita", words)
-        assert (code, text.splitlines()[0]) == (3, "error: the key rita: it may read, not push"), words
+        assert (code, text.splitlines()[0]) == (3, "error: the key rita: it has the right read, not push"), words
     assert town.by("rita", f"git clone -q {remote('rita', 'pillar')} ~/pillar").code != 0
     commit(town, "rita")
     before = town.ref("project", "HEAD")

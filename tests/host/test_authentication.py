@@ -23,7 +23,7 @@ from tests.support.ssh_keys import ED25519
 SSH = UIDS["ssh"]
 NOT_ALLOWED_TO_FREEZE = {**NOT_ALLOWED, "hint": "who may: root, the group corpus, and admin keys by ssh"}
 KEY = Key("alice", "ssh-ed25519", ED25519, "read", ("hello",))
-ENDED = "this session is over, or its key is no longer here"
+ENDED = "session expired or key revoked"
 # Asks one thing after the other as somebody else; what has an admission presents the last one that was given.
 ASK = """\
 import json, os, socket, sys
@@ -129,12 +129,12 @@ def test_who_is_let_in(gate: server.Daemon) -> None:
     told = ask(gate, *(admit(project=name) for name in ("other", "nowhere")), admit(key="bob"), admit(right="push"),
                admit(right="root"), admit(project="../x"), admit(project="", right=""))[:-1]  # fmt: skip
     assert {one["error"] for one in told[:2]} == unknown
-    assert [one["error"] for one in told[2:4]] == [ENDED, "the key alice: it may read, not push"]
+    assert [one["error"] for one in told[2:4]] == [ENDED, "the key alice: it has the right read, not push"]
     assert (told[4]["code"], told[5]["error"]) == (2, "unknown project '../x' for the key alice")
     assert told[6]["result"]["may"] == "read hello"
     for groups in ([GIDS["corpus"]], [GIDS["hello-deploy"]]):
         (refused, _) = ask(gate, admit(), uid=UIDS["anna"], groups=groups)
-        assert refused["error"] == "only the account of ssh is let in with a key"
+        assert refused["error"] == "only the account of ssh can log in with a key"
     who = ask(gate, admit(certificate='a b/"c'))[0]["result"]["who"]
     assert who == "alice/a_b__c"
 

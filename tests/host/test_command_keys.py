@@ -38,7 +38,10 @@ def test_keys_are_added_listed_tried_and_removed(box: Box, pub: Path) -> None:
     }  # fmt: skip
     listed = corpus(box, "key", "list").text
     assert listed.startswith("alice            read   hello, until ") and made["fingerprint"] in listed
-    assert corpus(box, "key", "test", "alice", "hello").text.splitlines()[1] == "push   no: it may read, not push"
+    assert (
+        corpus(box, "key", "test", "alice", "hello").text.splitlines()[1]
+        == "push   no: it has the right read, not push"
+    )
     assert corpus(box, "key", "remove", "alice").text == "revoked alice: read hello"
     none = f"no keys: corpus --root {box.host.root} key add NAME FILE"
     assert corpus(box, "key", "list").text == none
@@ -62,9 +65,9 @@ def test_who_types_a_key_in_is_asked_for_it(box: Box) -> None:
 
 WRONG = {
     "add alice /nonexistent": "No such file",
-    "add -- -x PUB": "is no name for a key",
-    "add alice PUB --project UP": "is no project name",
-    "add alice PUB --expires yesterday": "is no end for a key",
+    "add -- -x PUB": "invalid key name",
+    "add alice PUB --project UP": "invalid project name",
+    "add alice PUB --expires yesterday": "invalid expiry",
     "add alice PUB --principal x": "--principal is for the key of an authority",
     "remove bob": "unknown key 'bob'",
     "test bob hello": "unknown key 'bob'",
@@ -187,7 +190,7 @@ def test_a_directorys_key_is_not_made_less_by_adding_it(box: Box, pub: Path) -> 
     history.close()
     told = corpus(box, "key", "add", "jo", str(pub), PUSH, *S)
     assert (told.code, told.stderr.decode().splitlines()) == (3, [
-        "error: the directory gives the key al more: push hello other",
+        "error: the key al has more rights from the directory: push hello other",
         f"hint: corpus --root {box.host.root} key set al --push --project site",
     ])  # fmt: skip
     told = corpus(box, "key", "add", "jo", str(pub), PUSH, *H, "--project", "other", *S)
@@ -215,7 +218,10 @@ def test_keys_stand_in_the_file_that_the_host_names(box: Box, pub: Path, tmp_pat
     assert path.read_text() == "# mine\nssh-rsa AAAA someone\n"
     path.write_text(f"{LINE}\n")
     output = corpus(box, "key", "add", "alice", str(pub))
-    assert (output.code, "line 1: a key of the store stands here too" in output.stderr.decode()) == (3, True)
+    assert (output.code, "line 1: this key is also listed outside the managed block" in output.stderr.decode()) == (
+        3,
+        True,
+    )
     assert asked(box, "key", "list") == [] and path.read_text() == f"{LINE}\n"
 
 

@@ -121,7 +121,7 @@ NOT_UNDERSTOOD = {
 @pytest.mark.parametrize("name", NOT_UNDERSTOOD)
 def test_what_is_no_request_is_answered_so(live: Box, name: str) -> None:
     said = tell(live, NOT_UNDERSTOOD[name])
-    assert said == [{"error": "the request is not understood", "hint": "", "code": 2}]
+    assert said == [{"error": "invalid request", "hint": "", "code": 2}]
     assert serves(live)
 
 
@@ -152,7 +152,7 @@ def test_a_long_request_is_no_problem(live: Box) -> None:
 def test_deep_nesting_ends_the_connection_only(live: Box) -> None:
     assert tell(live, b"[" * 200_000 + b"\n") in (
         [],
-        [{"error": "the request is not understood", "hint": "", "code": 2}],
+        [{"error": "invalid request", "hint": "", "code": 2}],
     )
     assert serves(live)
 

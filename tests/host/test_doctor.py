@@ -213,7 +213,7 @@ def test_a_daemon_that_does_not_answer(bare: Box, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(soundness, "PATIENCE", 0.05)
     with connection.listen(bare.host.socket):
         ((fault,),) = faults(bare).values()
-    assert fault.what == "it listens, but does not answer: the daemon ended the connection"
+    assert fault.what == "it listens, but does not answer: the daemon closed the connection"
 
 
 def test_a_pillar_root_that_all_may_read(bare: Box) -> None:

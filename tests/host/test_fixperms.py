@@ -50,13 +50,13 @@ def test_accounts_that_a_sample_names_are_made_and_others_left_alone(town: Town)
     assert town.root("getent group www-data").text == before
     assert town.root("stat -c %U:%G /srv/projects/hello/project").text == "web:webs"
     assert town.root("id -Gn web; getent shadow web | cut -d: -f2").text == "webs\n!"
-    assert "warning: group 'no name' is not made: not a name for a group" in pushed.text
+    assert "warning: cannot create group 'no name': invalid name" in pushed.text
 
 
 def test_no_project_makes_the_user_of_another(town: Town) -> None:
     for name, why in (
-        ("later-user", "user later-user is not made: it would be that of the project later"),
-        ("Bad Name", "user 'Bad Name' is not made: not a name for a user"),
+        ("later-user", "cannot create user later-user: the name is reserved for the project later"),
+        ("Bad Name", "cannot create user 'Bad Name': invalid name"),
     ):
         work = f'cd ~/work; echo "makina-projects.hello: {{user: {name}}}" >.salt/PILLAR.sample; git commit -qam x\n'
         town.by("root", work, check=True)

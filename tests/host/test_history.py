@@ -71,7 +71,7 @@ def test_only_the_table_allows(store: History, old: str, new: str) -> None:
         assert store.move(deployment, new, "why").state == new
         assert store.deployment("hello", 1).reason == "why"
         return
-    with pytest.raises(StoreError, match=f"hello deployment 1 cannot go from {old} to {new}"):
+    with pytest.raises(StoreError, match=f"hello deployment 1 cannot change from {old} to {new}"):
         store.move(deployment, new)
     assert store.deployment("hello", 1) == deployment
 
@@ -242,7 +242,7 @@ def test_a_newer_store_is_refused_and_left_alone(store: History) -> None:
     with sqlite3.connect(store.path) as db:
         db.execute(f"PRAGMA user_version = {VERSION + 1}")
     db.close()
-    with pytest.raises(StoreError, match="of a newer corpushooks"):
+    with pytest.raises(StoreError, match="was written by a newer corpushooks"):
         History(store.path)
     with sqlite3.connect(store.path) as db:
         assert db.execute("SELECT count(*) FROM project").fetchone()[0] == 1

@@ -44,7 +44,7 @@ from tests.support.hook_peers import (  # fmt: skip
 
 MASTER = "refs/heads/master"
 PUSH = hello() + commands(MASTER)
-NO_DAEMON = "the deployment daemon cannot be reached"
+NO_DAEMON = "cannot connect to the deployment daemon"
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ CUTS = sorted({0, 2, 4, 9, len(hello("push-options")) - 2, len(WHOLE) - len(opti
 def test_an_early_end_asks_for_nothing(hook: Hook, cut: int) -> None:
     with daemon_of(hook.host, accepts(MASTER)) as peer:
         ended = hook.run(WHOLE[:cut])
-    assert (ended.code, ended.said) == (1, "error: git ended in the middle of the push; nothing was asked for\n")
+    assert (ended.code, ended.said) == (1, "error: git exited in the middle of the push; nothing was requested\n")
     assert peer.asked == []
     assert b"ok" not in ended.answer
 
@@ -150,7 +150,7 @@ def test_garbage_asks_for_nothing_that_could_deploy(hook: Hook, name: str) -> No
     with daemon_of(hook.host, says()) as peer:
         ended = hook.run(GARBAGE[name])
     assert ended.code == 1
-    assert re.fullmatch(r"error: git [^\n]*; nothing was asked for\n", ended.said)
+    assert re.fullmatch(r"error: git [^\n]*; nothing was requested\n", ended.said)
     assert peer.asked == []
     assert b"ok" not in ended.answer
 
@@ -231,7 +231,7 @@ def test_what_has_a_number_is_followed_on_the_next_daemon(hook: Hook) -> None:
     assert ended.report == [f"ok {MASTER}"]
     assert ended.said.splitlines() == [
         "one", "two",
-        "warning: the daemon went away; the deployment is recorded, waiting for the daemon",
+        "warning: lost the connection to the daemon; the deployment is recorded, reconnecting",
         "three",
     ]  # fmt: skip
     again = {**peer.asked[0], "number": 7, "offset": 20}

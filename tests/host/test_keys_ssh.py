@@ -51,11 +51,11 @@ def test_a_key_to_read_reads_and_no_more(door: Door, tmp_path: Path) -> None:
     work.commit({"index.html": "two"})
     pushed = work.push()
     assert (pushed.code, door.box.exists(2)) == (128, False)
-    assert "error: the key bob: it may read, not push" in pushed.text
+    assert "error: the key bob: it has the right read, not push" in pushed.text
     refused = door.ssh("bob", "git-upload-pack hello.pillar")
     assert (refused.code, said(refused)) == (
         3,
-        f"error: the key bob: it may read, not push\nhint: ssh {door.address} whoami\n",
+        f"error: the key bob: it has the right read, not push\nhint: ssh {door.address} whoami\n",
     )
     archive = run(
         ["git", "archive", f"--remote={work.remote}", "master"],
@@ -83,7 +83,11 @@ def test_what_is_not_there_and_what_is_not_for_a_key_is_the_same(door: Door) -> 
 
 def test_the_hint_of_a_refusal_is_a_command_that_works(door: Door) -> None:
     door.add("bob", "read", "hello")
-    for command, answer in (("status nothing", "bob: may read hello\n"), ("nonsense", "this"), ("task hello", "this")):
+    for command, answer in (
+        ("status nothing", "bob has rights: read hello\n"),
+        ("nonsense", "this"),
+        ("task hello", "this"),
+    ):
         hint = said(door.ssh("bob", command)).splitlines()[-1].removeprefix("hint: ssh ").split()
         assert hint[:-1] == door.address.split()
         assert answer in said(door.ssh("bob", hint[-1]))
@@ -93,7 +97,7 @@ def test_every_word(door: Door) -> None:
     door.add("alice", "push", "hello")
     door.box.app(files={".salt/task_x.sls": "{}\n"})
     door.work("alice").push()
-    assert said(door.ssh("alice", "whoami")) == "alice: may push hello\n"
+    assert said(door.ssh("alice", "whoami")) == "alice has rights: push hello\n"
     assert "log PROJECT [NUMBER] [-f]" in said(door.ssh("alice", "help"))
     assert "log PROJECT [NUMBER] [-f]" in said(door.ssh("alice"))
     words = {
@@ -117,7 +121,7 @@ def test_an_admin_key_freezes_in_its_name_and_no_other_key_does(door: Door) -> N
     for right in ("read", "push"):
         for command in ("freeze hello why", "thaw hello"):
             told = door.ssh(right, command)
-            assert (told.code, f"it may {right}, not admin" in said(told)) == (3, True)
+            assert (told.code, f"it has the right {right}, not admin" in said(told)) == (3, True)
     frozen = "hello is frozen by admin: don't push, we are moving"
     assert said(door.ssh("admin", "freeze", "hello", "don't push, we are moving")) == f"{frozen}\n"
     pushed = door.work("push").push()
@@ -158,7 +162,7 @@ def test_a_key_to_push_reads_what_the_application_writes(door: Door) -> None:
     (door.box.project().data / "app.log").write_text("one\nkey \x1b[2Jhunter2-secret\n")
     for command in ("app-log hello", "app-log hello -f", "restart hello", "restart hello hello.service"):
         told = door.ssh("read", command)
-        assert (told.code, "it may read, not push" in said(told)) == (3, True)
+        assert (told.code, "it has the right read, not push" in said(told)) == (3, True)
     told = door.ssh("push", "app-log hello")
     assert (told.code, told.stdout) == (0, b"data/app.log: one\ndata/app.log: key ********\n")
     assert told.stderr.startswith(b"warning: hello.service: systemd does not run on this host")
@@ -208,14 +212,16 @@ def test_a_key_of_the_host_makes_projects_and_lets_keys_in_and_an_admin_key_does
     assert made.code == 0 and "made fresh (staging, deploys main)" in made.text
     assert json.loads(door.ssh("boss", "init fresh --json").stdout)["new"] is False
     longer = door.ssh("boss", "key add new - --push --project fresh", stdin=public)
-    assert (longer.code, "you cannot give more time than your key has" in said(longer)) == (3, True)
+    assert (longer.code, "a key cannot outlast yours" in said(longer)) == (3, True)
     assert door.ssh("new", "whoami").code == 255, "sshd knows no such key"
     added = door.ssh("boss", "key add new - --push --project fresh --expires 7d", stdin=public)
-    assert added.code == 0 and door.ssh("new", "whoami").text.startswith("new: may push fresh")
+    assert added.code == 0 and door.ssh("new", "whoami").text.startswith("new has rights: push fresh")
     (found,) = (each for each in json.loads(door.ssh("boss", "key list --json").stdout) if each["name"] == "new")
     assert (found["by"], found["projects"]) == ("boss", ["fresh"])
     assert door.ssh("boss", "key set new --read").code == 0 and "may read" in door.ssh("new", "whoami").text
-    assert door.ssh("boss", "key test new fresh").text.startswith("read   yes\npush   no: it may read, not push")
+    assert door.ssh("boss", "key test new fresh").text.startswith(
+        "read   yes\npush   no: it has the right read, not push"
+    )
     assert door.ssh("boss", "key remove new").code == 0 and door.ssh("new", "whoami").code == 255
     assert door.ssh("boss", "remove fresh --purge").code == 0
     assert "unknown project 'fresh'" in said(door.ssh("boss", "status fresh"))
@@ -300,7 +306,7 @@ def test_nothing_but_words(door: Door, tmp_path: Path) -> None:
         check=False,
     )
     assert sftp.code != 0
-    assert door.ssh("alice", "whoami", flags=("-tt",)).stdout.startswith(b"alice: may admin every project")
+    assert door.ssh("alice", "whoami", flags=("-tt",)).stdout.startswith(b"alice has rights: admin every project")
     for forward in (("-R", "0:127.0.0.1:1"), ("-A",), ("-X",)):
         told = door.ssh("alice", "whoami", flags=(*forward, "-o", "ExitOnForwardFailure=yes", "-v"))
         assert forward[0] != "-R" or told.code == 255
@@ -353,7 +359,7 @@ def test_a_token_is_worth_nothing_elsewhere(door: Door) -> None:
         ["git", "-C", work.path, "push", work.remote, "HEAD:master"], env={"CORPUS_ADMISSION": left.token}, check=False
     )
     assert (pushed.code, door.box.exists(2)) == (1, False)
-    assert "this session is over" in said(pushed)
+    assert "session expired or key revoked" in said(pushed)
 
 
 def test_a_key_that_is_removed_opens_nothing_more_and_what_it_began_ends(door: Door) -> None:
@@ -378,7 +384,7 @@ def test_certificates_and_ends_count(door: Door) -> None:
     door.certify("dave", "ops", "dave of ops", "-n", "deployers")
     door.certify("erin", "ops", "erin", "-n", "others")
     door.certify("frank", "ops", "frank", "-n", "deployers", "-V", "19700101:19700102")
-    assert said(door.ssh("dave", "whoami")) == "ops/dave_of_ops: may push every project\n"
+    assert said(door.ssh("dave", "whoami")) == "ops/dave_of_ops has rights: push every project\n"
     assert "Permission denied" in said(door.ssh("erin", "whoami"))
     assert "Permission denied" in said(door.ssh("frank", "whoami"))
     assert "Permission denied" in said(door.ssh("ops", "whoami"))  # the authority itself is nobody
@@ -425,7 +431,7 @@ def test_a_command_runs_for_an_admin_key_and_no_other(door: Door) -> None:
     assert (done.code, done.stdout) == (9, data) and done.stderr.endswith(b"\nend\n")
     refused = door.ssh("kim", "run", "hello", "true")
     assert (refused.code, said(refused)) == (
-        3, f"error: the key kim: it may push, not admin\nhint: ssh {door.address} whoami\n"
+        3, f"error: the key kim: it has the right push, not admin\nhint: ssh {door.address} whoami\n"
     )  # fmt: skip
     other = door.ssh("ada", "run", "other", "true")
     assert (other.code, said(other)) == (3, NO_PROJECT.format("other", "ada", door.address))
@@ -467,7 +473,7 @@ def test_without_a_terminal_it_ends_with(door: Door, ends: str) -> None:
             client.kill()
         else:
             door.remove("ada")
-            assert b"error: this session is over, or its key is no longer here" in client.stderr.read()
+            assert b"error: session expired or key revoked" in client.stderr.read()
         until(lambda: start_time(pid) is None)
     finally:
         client.kill()

@@ -291,7 +291,7 @@ def test_where_no_log_can_be_made_nothing_runs(box: Box) -> None:
     folder.write_text("no folder")
     pushed = work.push()
     assert pushed.code == 1
-    assert pushed.rejected == f"the log {folder}/1.log cannot be made: File exists"
+    assert pushed.rejected == f"cannot create the log {folder}/1.log: File exists"
     assert box.ended(1).state == "refused"
     folder.unlink()
     assert work.push().code == 0

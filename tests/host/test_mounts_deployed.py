@@ -261,7 +261,7 @@ def test_a_repair_mends_a_project_that_something_else_replaced(site: Box, what: 
     run(["sh", "-c", SWAPS[what]], cwd=project.data)
     if what != "nothing":
         pushed = good(site)
-        assert "is not a folder any more" in pushed.rejected, pushed.text
+        assert "is no longer a folder" in pushed.rejected, pushed.text
         assert "corpus repair hello" in pushed.text
     assert repair(site) == "done"
     assert (project.tree / "lib/deep/b.txt").read_text() == "b"

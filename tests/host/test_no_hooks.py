@@ -92,7 +92,7 @@ def test_a_deployment_that_fails_leaves_it_to_be_said(box: Box, work: Work) -> N
 
 def test_a_branch_that_is_gone_comes_back(box: Box, work: Work) -> None:
     porcelain.branch_delete(work.remote, "master")
-    assert f"has no master, which is live at {live(work)[:7]}; " in status(box)[0]
+    assert f"lacks the branch master, which is live at {live(work)[:7]}; " in status(box)[0]
     asked(box, "deploy", "hello")
     assert box.ref() == box.row().code == live(work)
 

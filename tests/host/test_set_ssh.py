@@ -65,7 +65,7 @@ def test_a_key_that_is_revoked_while_it_waits_sets_nothing(live: Door) -> None:
         live.remove("bob")
         (live.box.root / "gate").touch()
         assert child.wait(60) == 3
-        assert "this session is over, or its key is no longer here" in out.read_text()
+        assert "session expired or key revoked" in out.read_text()
     assert (git_data(live.box), live.box.history.newest("hello")) == ({"v": "wait"}, 3)
 
 

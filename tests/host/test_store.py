@@ -99,9 +99,9 @@ def grow(box: Box, rows: int) -> None:
 
 def test_a_store_that_is_gone_is_not_begun_anew(three: Box) -> None:
     shutil.rmtree(three.host.state_dir)
-    reason = f"the store {three.host.store} is gone, but {three.project().code_git} is there"
+    reason = f"the store {three.host.store} is missing, but {three.project().code_git} exists"
     assert reason in refuses(three)
-    with pytest.raises(LostStoreError, match="is gone"):
+    with pytest.raises(LostStoreError, match="is missing, but"):
         three.init("another")
     assert not three.host.store.exists()
 
@@ -110,7 +110,7 @@ def test_what_sqlite_left_beside_it_is_taken_for_a_store_too(tmp_path: Path) -> 
     host = Host(tmp_path)
     open_store(host).close()
     host.store.rename(host.store.with_name("store.sqlite-wal"))
-    with pytest.raises(LostStoreError, match=r"is gone, but .*-wal is there"):
+    with pytest.raises(LostStoreError, match=r"is missing, but .*-wal exists"):
         open_store(host)
 
 
@@ -298,9 +298,12 @@ def test_a_damage_that_is_met_in_use_names_the_command(tmp_path: Path) -> None:
 def test_a_store_that_is_taken_away_in_use_is_not_written_on(tmp_path: Path) -> None:
     with closing(History(tmp_path / "store")) as store:
         store.path.rename(tmp_path / "away")
-        with pytest.raises(LostStoreError, match="was taken away while it was in use"):
+        with pytest.raises(LostStoreError, match="was removed or replaced while it was in use"):
             store.add_project("hello", "prod", "master")
-        with closing(History(store.path)), pytest.raises(LostStoreError, match="was taken away"):
+        with (
+            closing(History(store.path)),
+            pytest.raises(LostStoreError, match="was removed or replaced while it was in use"),
+        ):
             store.add_project("hello", "prod", "master")
     with closing(History(tmp_path / "away")) as away:
         assert away.projects() == []
@@ -356,7 +359,7 @@ def test_a_newer_store_is_not_made_anew(box: Box) -> None:
     box.stop()
     with closing(sqlite3.connect(box.host.store)) as db:
         db.execute(f"PRAGMA user_version = {migrations.VERSION + 1}")
-    with pytest.raises(StoreError, match="of a newer corpushooks"):
+    with pytest.raises(StoreError, match="was written by a newer corpushooks"):
         told(box)
 
 
@@ -375,7 +378,7 @@ def test_making_it_anew_can_be_interrupted(three: Box, monkeypatch: pytest.Monke
         patch.setattr(rebuild, at, dies)
         with pytest.raises(KeyboardInterrupt):
             told(three)
-    with pytest.raises(LostStoreError, match="is gone"):
+    with pytest.raises(LostStoreError, match="is missing, but"):
         open_store(three.host)
     told(three)
     assert deployments(three)[1:] == known  # with all that only the old store could say

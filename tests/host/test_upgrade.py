@@ -246,9 +246,9 @@ def test_a_newer_store_is_refused_in_one_line(box: Box) -> None:
     before = box.host.store.read_bytes()
     asked = run([sys.executable, "-m", "corpushooks", "--root", box.host.root, "status"], check=False)
     assert (asked.code, len(asked.stderr.decode().splitlines())) == (1, 2)
-    assert f"is of a newer corpushooks (version {VERSION + 1})" in asked.stderr.decode()
+    assert f"was written by a newer corpushooks (store version {VERSION + 1})" in asked.stderr.decode()
     pushed = box.app().push()
-    assert f"is of a newer corpushooks (version {VERSION + 1})" in pushed.rejected
+    assert f"was written by a newer corpushooks (store version {VERSION + 1})" in pushed.rejected
     assert pushed.lines[0] == f"error: {pushed.rejected}" and "Traceback" not in pushed.text
     assert box.host.store.read_bytes() == before
     with closing(sqlite3.connect(box.host.store)) as db:
@@ -263,7 +263,7 @@ def test_a_daemon_whose_store_was_made_newer_writes_no_more(box: Box) -> None:
     with closing(sqlite3.connect(box.host.store, isolation_level=None)) as db:
         db.execute(f"PRAGMA user_version = {VERSION + 1}")
         (box.root / "gate").touch()
-        with pytest.raises(Exception, match="of a newer corpushooks"):
+        with pytest.raises(Exception, match="was written by a newer corpushooks"):
             box.ask(op="deploy", project="hello", token="t")
         box.kill()
         db.execute(f"PRAGMA user_version = {VERSION}")  # stands for the newer daemon, which knows this version

@@ -274,7 +274,7 @@ def test_broken_facts_have_a_place(world: World) -> None:
             session.facts(world.sample("a: 1\nb: {{ nope }}\n"))
         with pytest.raises(SaltError, match=r"^PILLAR\.sample line 3: YAML"):
             session.facts(world.sample("a: 1\nb:\n  - c: d: e\n"))
-        with pytest.raises(SaltError, match=r"^PILLAR\.sample: not a mapping, but a list"):
+        with pytest.raises(SaltError, match=r"^PILLAR\.sample: expected a mapping, got a list"):
             session.facts(world.sample("- a\n"))
         world.pillar("a: 1\nb: {{ nope }}\n")
         with pytest.raises(SaltError, match=r"^values\.sls line 2: .*'nope' is undefined"):

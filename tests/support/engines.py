@@ -124,7 +124,7 @@ class _FakeSession(CallSession):
         except _Wrong as exc:
             return {"where": "sample", "errors": [str(exc)]}
         if not isinstance(rendered, dict):
-            wrong = f"not a mapping, but a {type(rendered).__name__}"
+            wrong = f"expected a mapping, got a {type(rendered).__name__}"
             return {"where": "sample", "errors": [wrong]}
         return {"grains": self._grains(), "pillar": pillar, "sample": rendered}
 

@@ -18,12 +18,12 @@ from tests.support.ssh_keys import ED25519, KEY, OTHER
 
 KINDS = {"ed25519": [], "ecdsa": ["-b", "384"], "rsa": ["-b", "2048"]}
 WRONG = {
-    "": "one public key is needed, on one line; here are 0",
-    f"ssh-ed25519 {ED25519}\nssh-ed25519 {ED25519}": "here are 2",
-    "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNz": "this is a private key",
-    f'command="sh" ssh-ed25519 {ED25519}': "is no kind of key that is taken",
-    "ssh-dss AAAAB3NzaC1kc3M=": "is no kind of key that is taken",
-    f"ssh-ed25519-cert-v01@openssh.com {ED25519}": "this is a certificate",
+    "": "expected one public key, found 0",
+    f"ssh-ed25519 {ED25519}\nssh-ed25519 {ED25519}": "expected one public key, found 2",
+    "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNz": "expected a public key, got a private key",
+    f'command="sh" ssh-ed25519 {ED25519}': "unsupported key type",
+    "ssh-dss AAAAB3NzaC1kc3M=": "unsupported key type",
+    f"ssh-ed25519-cert-v01@openssh.com {ED25519}": "expected a public key, got a certificate",
     f"ssh-rsa {ED25519}": "the public key is damaged",
     f"ssh-ed25519 {ED25519[:-8]}": "the public key is damaged",
     "ssh-ed25519 äöü": "the public key is damaged",
@@ -58,18 +58,18 @@ def test_what_is_no_key_is_refused_in_one_line(text: str) -> None:
 
 def test_a_short_rsa_key_is_refused(tmp_path: Path) -> None:
     path = made(tmp_path, "rsa", "-b", "1024")
-    with pytest.raises(UsageError, match="fewer than 2048 bits"):
+    with pytest.raises(UsageError, match=r"^the RSA key is too short: use at least 2048 bits$"):
         keys.parse(path.read_text())
 
 
 def test_what_a_key_may() -> None:
     reader = replace(KEY, right="read", projects=("hello", "shop"), expires=86400.0)
     assert reader.refusal("read", "hello", now=0.0) == ""
-    assert reader.refusal("push", "hello", now=0.0) == "it may read, not push"
-    assert reader.refusal("read", "other", now=0.0) == "it is for hello shop"
+    assert reader.refusal("push", "hello", now=0.0) == "it has the right read, not push"
+    assert reader.refusal("read", "other", now=0.0) == "it is limited to hello shop"
     assert reader.refusal("read", "hello", now=86400.0) == "it expired on 1970-01-02 00:00"
     assert [KEY.refusal(right, "any") for right in rights.RIGHTS] == [
-        "", "", "it may push, not admin", "it may push, not host",
+        "", "", "it has the right push, not admin", "it has the right push, not host",
     ]  # fmt: skip
     assert replace(KEY, right="admin").refusal("admin", "any") == ""
 

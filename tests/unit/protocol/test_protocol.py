@@ -62,7 +62,7 @@ MASTER = "refs/heads/master"
 PUSH = hello() + commands(MASTER)
 CANCEL = OfProject(project="hello")
 WHOLE = hello("push-options") + commands(MASTER) + options("nowait")
-NO_DAEMON = "the deployment daemon cannot be reached"
+NO_DAEMON = "cannot connect to the deployment daemon"
 LITTLE = 64 << 20  # bytes of data that a hook may have, whatever is sent to it: by itself it has some 10 MiB
 FUZZ = settings(
     max_examples=25, derandomize=True, deadline=None, database=None,
@@ -112,7 +112,7 @@ def test_git_that_stops_at_any_point_is_left(hook: Hook) -> None:
         for cut, child in zip(cuts, children, strict=True):
             feed(child, WHOLE[:cut])
         found = [ended(child) for child in children]
-    stopped = "error: git stopped in the middle of the push; nothing was asked for\n"
+    stopped = "error: git stopped in the middle of the push; nothing was requested\n"
     assert {(one.code, one.said) for one in found} == {(1, stopped)}
     assert peer.asked == []
 
@@ -142,7 +142,7 @@ def test_git_that_takes_for_ever_is_left(hook: Hook) -> None:
         found = ended(child)
         over.set()
         writer.join()
-    assert (found.code, found.said) == (1, "error: git stopped in the middle of the push; nothing was asked for\n")
+    assert (found.code, found.said) == (1, "error: git stopped in the middle of the push; nothing was requested\n")
     assert peer.asked == []
 
 
@@ -159,7 +159,7 @@ def test_a_wrong_length_is_an_error_at_once(hook: Hook, name: str, before: bytes
         child = started(hook)
         feed(child, before + LENGTHS[name])  # and stdin stays open: it must not wait for more
         found = ended(child)
-    garbage = "error: git does not speak the protocol of this hook; nothing was asked for\n"
+    garbage = "error: git does not follow the protocol of this hook; nothing was requested\n"
     assert (found.code, found.said, peer.asked) == (1, garbage, [])
 
 
@@ -170,7 +170,7 @@ def test_a_flood_of_refs_takes_no_memory(hook: Hook) -> None:
     for _ in range(100):  # 100 MB, if anybody took them
         feed(child, flood)
     found = ended(child)
-    assert found.said.startswith("error: too many refs or options in one push; nothing was asked for")
+    assert found.said.startswith("error: too many refs or options in one push; nothing was requested")
     assert found.code == 1
 
 
@@ -199,7 +199,7 @@ def test_git_that_does_not_take_the_answer_is_left(hook: Hook) -> None:
         child = started(hook)
         feed(child, hello() + commands(*refs))
         assert child.stderr  # before anything of its stdout is read
-        assert child.stderr.read() == b"error: git does not take the answer to the push\n"
+        assert child.stderr.read() == b"error: git does not read the answer to the push\n"
         assert ended(child).code == 1
 
 
@@ -213,7 +213,7 @@ def test_git_that_left_before_the_answer_is_an_error(hook: Hook) -> None:
         child.stdout.close()
         leaves.set()
         found = ended(child)
-    assert (found.code, found.said) == (1, "error: git left before the answer to the push\n")
+    assert (found.code, found.said) == (1, "error: git exited before the answer to the push\n")
 
 
 def echo(link: socket.socket, asked: dict[str, Any]) -> None:
@@ -347,7 +347,7 @@ def test_a_daemon_that_says_nothing_more_is_not_awaited_for_ever(hook: Hook) -> 
         feed(child, PUSH)
         found = ended(child)
         over.set()
-    assert found.report == [f"ng {MASTER} no answer; deployment 7 goes on without this push"]
+    assert found.report == [f"ng {MASTER} no answer from the daemon; deployment 7 continues"]
     assert found.said.splitlines()[0] == "begun"
     assert found.said.splitlines()[-1].endswith("hello 7 -f")
 
@@ -366,7 +366,7 @@ def test_a_line_without_an_end_takes_no_memory(hook: Hook) -> None:
         child = started(hook)
         feed(child, PUSH)
         found = ended(child)
-    assert "a line without an end" in found.said
+    assert "the line is too long" in found.said
     assert found.report == [f"ng {MASTER} {NO_DAEMON}"]
 
 
@@ -592,7 +592,7 @@ def test_every_byte_of_a_request_may_be_the_last(serving: server.Daemon) -> None
 def test_half_a_request_is_not_awaited_for_ever(serving: server.Daemon) -> None:
     for cut in (0, 1, 30):
         said = answer(serving, line(**PUSHED)[:cut], leaves=False)
-        assert said == [{"error": "no request came in time", "hint": "", "code": 3}]
+        assert said == [{"error": "timed out waiting for the request", "hint": "", "code": 3}]
 
 
 def test_a_request_byte_by_byte_is_not_awaited_for_ever(serving: server.Daemon) -> None:
@@ -609,7 +609,7 @@ def test_a_request_byte_by_byte_is_not_awaited_for_ever(serving: server.Daemon) 
         serving._answer(connection.Connection(ours, FAST))
         over.set()
         dripper.join()
-        assert b"no request came in time" in theirs.recv(1000)
+        assert b"timed out waiting for the request" in theirs.recv(1000)
 
 
 def test_who_does_not_read_is_left(serving: server.Daemon) -> None:
@@ -639,7 +639,7 @@ def test_a_line_without_an_end_is_closed(serving: server.Daemon, size: int) -> N
             serving._answer(connection.Connection(ours, FAST))
         flooder.join()
         said = json.loads(theirs.recv(1000))["error"]
-    assert said == ("the request is too long" if size > FAST.line else "no request came in time")
+    assert said == ("the request is too long" if size > FAST.line else "timed out waiting for the request")
 
 
 def test_a_line_of_a_deployment_is_never_longer_than_a_follower_takes(serving: server.Daemon) -> None:

@@ -255,7 +255,7 @@ def test_of_a_long_text_both_ends_are_kept_and_the_middle_is_counted(path: Path)
     log.tell(Traced("\n".join(text)))
     log.close()
     found = lines(path)
-    (gap,) = (index for index, line in enumerate(found) if "left out" in line)
+    (gap,) = (index for index, line in enumerate(found) if "omitted" in line)
     assert [*found[:gap], *found[gap + 1 :]] == [*text[:gap], *text[-(len(found) - gap - 1) :]]
     left = text[gap : -(len(found) - gap - 1)]
     assert found[gap] == f"… {len(left)} lines, {len(chr(10).join(left))} bytes omitted …"

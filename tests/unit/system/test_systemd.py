@@ -168,7 +168,7 @@ def test_where_systemd_starts_the_daemon_nobody_else_does(place: str, cold: Box)
     unit.touch()
     work = cold.app()
     pushed = work.push()
-    assert "the deployment daemon cannot be reached" in pushed.rejected
+    assert "cannot connect to the deployment daemon" in pushed.rejected
     assert "on the host: systemctl start corpushooks.socket" in pushed.text
     with pytest.raises(NoDaemonError) as refused:
         client.reach(cold.host)

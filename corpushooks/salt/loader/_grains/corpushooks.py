@@ -1,7 +1,7 @@
 # ruff: noqa: F821  (Salt fills in the names with underscores)
-"""Put cfg into every template, let modules see the pillar, install doubled packages once, bound what commands print.
+"""Patch Salt: cfg in every template, the pillar for modules, duplicate packages once, limited output of commands.
 
-A grain, since both salt-call and our worker load the grains before they render anything.
+This is a grain, since both salt-call and our worker load the grains before they render anything.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __opts__: dict[str, Any]  # Salt's loader fills it in
 
 
 def cfg() -> dict[str, Any]:
-    """Make a fresh copy of opts.ms_project the Jinja variable `cfg`; it is no grain."""
+    """Make a fresh copy of opts.ms_project the Jinja variable `cfg`; return no grain."""
     if "ms_project" in __opts__:
         JinjaGlobal.salt_jinja_globals["cfg"] = copy.deepcopy(dict(__opts__["ms_project"]))
     else:
@@ -31,7 +31,7 @@ def cfg() -> dict[str, Any]:
 
 
 def python() -> dict[str, Any]:
-    """Let SLS files and templates in Python (`#!py`) see cfg, too: a copy of their own."""
+    """Give SLS files and templates in Python (`#!py`) their own copy of cfg."""
     original = salt.utils.templates.py
     if not hasattr(original, "corpushooks"):
 
@@ -46,7 +46,7 @@ def python() -> dict[str, Any]:
 
 
 def unmask() -> dict[str, Any]:
-    """Let a module's pillar.get answer: Salt 3008 gives it asterisks, Jinja and older ones the value."""
+    """Make pillar.get return values to modules: Salt 3008 returns asterisks to them, but values to Jinja."""
     with contextlib.suppress(ImportError, AttributeError):
         secret: Any = importlib.import_module("salt.utils.secret")
         if secret.mask_pillar.get():  # a value set now would be gone when this function returns
@@ -55,7 +55,7 @@ def unmask() -> dict[str, Any]:
 
 
 def once() -> dict[str, Any]:
-    """Have a package that a state names twice installed once: Salt 3008 refuses such a list."""
+    """Install a package that a state lists twice only once: Salt 3008 refuses such a list."""
     original = salt.state.State.call
     if not hasattr(original, "corpushooks"):
 
@@ -70,22 +70,22 @@ def once() -> dict[str, Any]:
 
 
 def _once(pkgs: list[Any], functions: Any) -> list[Any]:
-    """Return a list of packages in which each has one name; of two alike the one with a version."""
+    """Return a list of packages without duplicates; one with a version is preferred."""
     kept: dict[str, Any] = {}
     for each in pkgs:
         name, version = next(iter(each.items())) if isinstance(each, dict) and len(each) == 1 else (each, None)
         key = functions["pkg.normalize_name"](str(name)) if "pkg.normalize_name" in functions else str(name)
         known = kept.get(key)
         if isinstance(known, dict) and version is not None and known != each:
-            return pkgs  # two versions: which one, nobody can say
+            return pkgs  # two versions: ambiguous
         if known is None or not isinstance(known, dict):
             kept[key] = each
     return list(kept.values())
 
 
 def bound() -> dict[str, Any]:
-    """Keep of a command's output what our worker keeps of it: whoever reads the answer reads it whole."""
-    name = "corpushooks_salt_worker.commands"  # as it is called in our worker, which sees to it itself
+    """Limit the output of commands as our worker does, since the answer is read as a whole."""
+    name = "corpushooks_salt_worker.commands"  # as in our worker, which does it itself
     if name not in sys.modules:
         path = Path(__file__).parents[3] / "salt_worker/commands.py"
         spec = importlib.util.spec_from_file_location(name, path)

@@ -1,8 +1,7 @@
 # ruff: noqa: F821  (Salt fills in the names with underscores)
-"""The questions about a project that need Salt but run no state.
+"""Questions about a project that need Salt but run no states.
 
-Both engines call these functions. Each answers with JSON text: the outputters and the loaders of Salt
-change what is not plain.
+Both engines call these functions. Each returns JSON text, since Salt's outputters and loaders alter other values.
 """
 
 from __future__ import annotations
@@ -37,8 +36,8 @@ __context__: dict[str, Any]
 
 LOADING = f"{Path(salt.loader.__file__).parent}/"
 JINJA = re.compile(r"{[{%#]")
-WRONG, LATER = "", "later"  # kinds of what is wrong
-COMMANDS = [  # what of Salt runs a command
+WRONG, LATER = "", "later"  # kinds of errors
+COMMANDS = [  # Salt functions that run commands
     f"cmd.{name}"
     for name in (
         "run",
@@ -52,14 +51,14 @@ COMMANDS = [  # what of Salt runs a command
         "exec_code",
     )
 ]
-ELSEWHERE = re.compile(r"\bwin_|\bmac|windows|darwin|solaris|bsd|proxy", re.IGNORECASE)  # no package changes that
+ELSEWHERE = re.compile(r"\bwin_|\bmac|windows|darwin|solaris|bsd|proxy", re.IGNORECASE)  # no package would help
 
 
 def facts(sample: str = "") -> str:
-    """Return grains, pillar and the rendered PILLAR.sample at the path `sample`, as JSON can carry them.
+    """Return grains, pillar and the rendered PILLAR.sample at the path `sample`, as JSON types.
 
-    "odd" has what it cannot, and is text here: [["pillar" or "sample", key, what it is]].
-    Where one does not render: {"where": "pillar" or "sample", "errors": [texts]}.
+    "odd" lists other values, which become text: [["pillar" or "sample", key, type]].
+    If one does not render: {"where": "pillar" or "sample", "errors": [texts]}.
     """
     if __pillar__.get("_errors"):
         return _json({"where": "pillar", "errors": __pillar__["_errors"]})
@@ -68,14 +67,14 @@ def facts(sample: str = "") -> str:
     except SaltRenderError as exc:
         return _json({"where": "sample", "errors": [str(exc)]})
     if not isinstance(rendered, dict):
-        return _json({"where": "sample", "errors": [f"not a mapping, but a {type(rendered).__name__}"]})
+        return _json({"where": "sample", "errors": [f"expected a mapping, got a {type(rendered).__name__}"]})
     odd: list[list[str]] = []
     pillar, given = _carried(dict(__pillar__), ("pillar",), odd), _carried(rendered, ("sample",), odd)
     return _json({"grains": dict(__grains__), "pillar": pillar, "sample": given, "odd": odd})
 
 
 def _carried(value: Any, path: tuple[str, ...], odd: list[list[str]]) -> Any:
-    """Return a copy of plain values; what JSON has no form for becomes text, and is added to `odd`."""
+    """Return a copy in JSON types; other values become text, and are added to `odd`."""
     if isinstance(value, dict):
         return {_key(key): _carried(inner, (*path, str(_key(key))), odd) for key, inner in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
@@ -103,7 +102,7 @@ def _key(key: Any) -> Any:
 
 
 def syntax(files: list[str]) -> str:
-    """Parse each file; return [[file, line or None, message]] of those that are wrong."""
+    """Parse each file; return the errors: [[file, line or None, message]]."""
     found = []
     for file in files:
         with open(file, encoding="utf-8", errors="surrogateescape", opener=_no_link) as handle:
@@ -112,10 +111,10 @@ def syntax(files: list[str]) -> str:
 
 
 def check(sls: list[list[str]]) -> str:
-    """Render and compile SLS files ([name, path] each), each by itself, and run nothing of them; say what each is.
+    """Render and compile SLS files ([name, path] each) one by one, without running them.
 
-    {"errors": [[kind, text]] of what is wrong, "states": [[id, function, arguments, SLS]], "commands": [[line, text]]
-    that its Jinja would run}. The kind is LATER where a state or a function may be there once something is installed.
+    Return for each {"errors": [[kind, text]], "states": [[id, function, arguments, SLS]], "commands": [[line, text]]
+    that its Jinja would run}. The kind is LATER if a state or function can become available by an installation.
     """
     if __pillar__.get("_errors"):
         errors = ["Pillar failed to render with the following messages:", *__pillar__["_errors"]]
@@ -134,7 +133,7 @@ def _no_link(path: str, flags: int) -> int:
 
 
 class Unrun:
-    """Takes the place of what runs commands, where Jinja calls it: nothing is run, and what would be is kept."""
+    """Replaces the functions that run commands for calls from Jinja: records the commands instead of running them."""
 
     def __init__(self, functions: Any) -> None:
         self.found: list[list[Any]] = []
@@ -149,7 +148,7 @@ class Unrun:
             while caller.f_code.co_filename.startswith(LOADING) and caller.f_back:
                 caller = caller.f_back
             if "/jinja2/" not in caller.f_code.co_filename:
-                return original(*words, **given)  # a module of Salt, which looks at the host with it
+                return original(*words, **given)  # a module of Salt, which examines the host
             self.found.append([_line(caller), str(words[0] if words else given.get("cmd", name))])
             if name in ("cmd.run_all", "cmd.script"):
                 return {"pid": 0, "retcode": 0, "stdout": "", "stderr": ""}
@@ -159,7 +158,7 @@ class Unrun:
 
 
 def _line(frame: Any) -> int | None:
-    """Return the line of the template that is being rendered in a frame; None if that is another file's."""
+    """Return the line of the SLS that is being rendered in a frame; None if that is another file."""
     while frame is not None:
         template = frame.f_globals.get("__jinja_template__")
         if template is not None and template.name is None:
@@ -175,7 +174,7 @@ def _render(path: str) -> Any:
 
 
 def _parse(text: str) -> list[tuple[int | None, str]]:
-    """Return [(line, message)] of one file; renderers other than Jinja and YAML are left alone."""
+    """Return [(line, message)] of one file; renderers other than Jinja and YAML are skipped."""
     first = text.split("\n", 1)[0]
     pipe = first[2:].split("|") if first.startswith("#!") else ["jinja", "yaml"]
     words = [word.split()[0] for word in pipe if word.strip()]
@@ -208,8 +207,8 @@ def _parse_yaml(text: str) -> list[tuple[int | None, str]]:
 
 
 def _compile(high: Any, sls: str, path: str, unrun: Unrun) -> dict[str, Any]:
-    """Do what State.call_high does before it runs something, and stop where it would stop."""
-    high.building_highstate = type(high.building_highstate)()  # which has what it rendered before
+    """Do what State.call_high does before it runs states, and stop where it would stop."""
+    high.building_highstate = type(high.building_highstate)()  # discard earlier results
     unrun.found = []
     data, errors = high.render_highstate({"base": [sls]})
     states = [_described(each) for each in _states(data)]
@@ -235,7 +234,7 @@ def _compiled(state: Any, data: Any) -> list[list[str]]:
 
 
 def _states(data: Any) -> Iterator[tuple[str, str, list[Any], str]]:
-    """Yield the states of what was rendered, also where something in it is wrong: id, kind, arguments, SLS."""
+    """Yield the rendered states, even if there are errors: id, kind, arguments, SLS."""
     for state_id, body in data.items() if isinstance(data, dict) else ():
         for kind, said in body.items() if isinstance(body, dict) else ():
             if not str(kind).startswith("__") and isinstance(said, list):
@@ -254,9 +253,9 @@ def _described(state: tuple[str, str, list[Any], str]) -> list[Any]:
 
 
 def _absent(functions: Any, path: str, errors: list[list[str]]) -> list[list[str]]:
-    """Name the templates that a file imports and the functions that it calls, whatever stops before: those not there.
+    """Find missing templates and functions in a file, even if an earlier error stops its rendering.
 
-    What depends on a condition is left out, and so is what `errors` name already.
+    Conditional parts are skipped, and so is everything that `errors` already name.
     """
     try:
         with open(path, encoding="utf-8", opener=_no_link) as handle:
@@ -278,7 +277,7 @@ def _absent(functions: Any, path: str, errors: list[list[str]]) -> list[list[str
 
 
 def _unconditional(node: Any) -> Iterator[Any]:
-    """Yield the nodes of a template that are there whatever a condition says."""
+    """Yield the unconditional nodes of a template."""
     for inner in node.iter_child_nodes():
         if not isinstance(inner, (nodes.If, nodes.CondExpr, nodes.For, nodes.Macro, nodes.And, nodes.Or)):
             yield inner
@@ -286,7 +285,7 @@ def _unconditional(node: Any) -> Iterator[Any]:
 
 
 def _template(node: Any) -> str:
-    """Return the template that a node imports, where it is named literally and has to be there."""
+    """Return the template that a node imports, if it is a literal and must exist."""
     if not isinstance(node, (nodes.Import, nodes.FromImport, nodes.Include)) or getattr(node, "ignore_missing", False):
         return ""
     name = node.template.value if isinstance(node.template, nodes.Const) else ""
@@ -294,7 +293,7 @@ def _template(node: Any) -> str:
 
 
 def _function(node: Any) -> str:
-    """Return the function that a node takes from `salt`: salt['a.b'], or salt.a.b."""
+    """Return the Salt function that a node uses: salt['a.b'], or salt.a.b."""
     if isinstance(node, nodes.Getitem) and _is_salt(node.node) and isinstance(node.arg, nodes.Const):
         return node.arg.value if isinstance(node.arg.value, str) and "." in node.arg.value else ""
     if isinstance(node, nodes.Getattr) and isinstance(node.node, nodes.Getattr) and _is_salt(node.node.node):
@@ -319,7 +318,7 @@ def _no_function(functions: Any, name: str, line: int) -> list[str]:
 
 
 def _verified(state: Any, low: dict[str, Any]) -> list[list[str]]:
-    """Return what is wrong with one state; where only a program that it needs is missing, that it comes later."""
+    """Return the errors of one state; LATER if only a program that it needs is missing."""
     errors = state.verify_data(low)
     name, function = low["state"], low.get("fun")
     reason = state.states.missing_modules.get(name)
@@ -332,7 +331,7 @@ def _verified(state: Any, low: dict[str, Any]) -> list[list[str]]:
 
 
 def _defines(name: str, function: Any) -> bool:
-    """Return whether Salt itself has a state function, whatever that needs."""
+    """Return whether Salt defines a state function, available or not."""
     virtual = re.compile(rf"^__virtualname__ = [\"']{re.escape(name)}[\"']$", re.MULTILINE)
     defined = re.compile(rf"^(def )?{re.escape(str(function))}(\(| = )", re.MULTILINE)
     for path in Path(salt.states.__file__).parent.glob(f"*{name}*.py"):

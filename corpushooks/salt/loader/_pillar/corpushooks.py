@@ -1,4 +1,4 @@
-"""Lay a project's default configuration under its pillar, and what `corpus set` gave over it."""
+"""Merge a project's default configuration under its pillar, and the values of `corpus set` over it."""
 
 from __future__ import annotations
 

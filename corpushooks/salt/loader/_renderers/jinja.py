@@ -1,4 +1,4 @@
-"""Salt's Jinja renderer, which says too from where a macro was called that failed: its caller can mend it."""
+"""Salt's Jinja renderer, with the calling line in the errors of imported macros, since the caller can fix them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __proxy__: dict[str, Any]
 __salt_system_encoding__: str
 
 NAMES = ("__opts__", "__salt__", "__grains__", "__pillar__", "__proxy__")
-OWN = "<template>"  # how Jinja calls a text that is no file: the SLS itself
+OWN = "<template>"  # Jinja's name of a text without a file: the SLS itself
 
 
 def render(template_file: Any, saltenv: str = "base", sls: str = "", argline: str = "", **given: Any) -> Any:
@@ -35,7 +35,7 @@ def render(template_file: Any, saltenv: str = "base", sls: str = "", argline: st
 
 
 def _caller(exc: BaseException) -> int | None:
-    """Return the line of the SLS that called what failed in another file; None if it failed itself."""
+    """Return the line of the SLS whose call failed in another file; None if the error is in the SLS itself."""
     frames = list(_frames(exc.__context__.__traceback__ if exc.__context__ else None))
     if not frames or frames[-1][0] == OWN:
         return None
@@ -43,7 +43,7 @@ def _caller(exc: BaseException) -> int | None:
 
 
 def _frames(trace: TracebackType | None) -> Iterator[tuple[str, int]]:
-    """Yield the templates of a traceback as Jinja rewrote it, the outermost first: name, line."""
+    """Yield the templates of a traceback rewritten by Jinja, the outermost first: name, line."""
     while trace is not None:
         if "__jinja_exception__" in trace.tb_frame.f_globals:
             yield trace.tb_frame.f_code.co_filename, trace.tb_lineno

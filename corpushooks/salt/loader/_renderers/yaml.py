@@ -23,7 +23,7 @@ def render(yaml_data: Any, saltenv: str = "base", sls: str = "", argline: str = 
 
 
 def _located(text: str) -> Any:
-    """Load `text` once more, for the place that the first error did not keep; return an error or None."""
+    """Load `text` again to find the position that the first error lacks; return an error or None."""
     try:
         yaml.load(text, Loader=stock.get_yaml_loader(""))
     except yaml.MarkedYAMLError as exc:
