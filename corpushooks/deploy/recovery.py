@@ -9,7 +9,7 @@ from corpushooks import git
 from corpushooks.core.deployment import DEPLOYED, FAILED, HELD, HOLDS, ROLLED_BACK, ROLLING_BACK, RUNNING, Deployment
 from corpushooks.core.errors import CorpusError, RefusedError, StepError
 from corpushooks.core.events import Warned
-from corpushooks.deploy import deploy, prepare, restoring, steps, trees
+from corpushooks.deploy import deploy, prepare, restoring, saving, steps, trees
 from corpushooks.deploy.procedure import decided, touched
 from corpushooks.deploy.run import Run
 from corpushooks.host.site import Site
@@ -51,6 +51,8 @@ def _recover_running(run: Run, begun: list[str]) -> None:
     interrupted = StepError("interrupted", why=INTERRUPTED)
     if run.request.sort.restores:
         restoring.recover(run)
+    elif run.request.sort.keeps:
+        saving.recover(run, interrupted)
     elif not run.request.sort.releases:
         run.move(FAILED, interrupted)
         run.voice.tell(run.verdict(interrupted.message, f"ask for the {run.request.kind} again"))

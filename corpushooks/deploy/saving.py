@@ -204,11 +204,34 @@ def backup(run: Run) -> None:
                 procedure.perform(run, step)
     except CorpusError as exc:  # it was to be, so whatever is in its way is a failure, which people are told of
         cause = run.deadline.cause(exc)
+        if _is_recorded(run):
+            _end_whole(run, cause.message)
+            return
         run.fail(DoorError(cause.message, cause.hint) if isinstance(cause, (RefusedError, UsageError)) else cause)
         run.announce()
     else:
         run.move(DONE)
         run.voice.tell(run.verdict())
+
+
+def _is_recorded(run: Run) -> bool:
+    """Say whether this backup is whole in the repository, and recorded: then nothing that follows makes it fail."""
+    rows = Backups(run.site.history).of(run.project.name)
+    return any(row.number == run.deployment.number for row in rows)
+
+
+def _end_whole(run: Run, why: str) -> None:
+    run.voice.warn(f"the backup is whole, but old ones may not be removed: {why}")
+    run.move(DONE)
+    run.voice.tell(run.verdict())
+
+
+def recover(run: Run, interrupted: CorpusError) -> None:
+    """Bring a backup that was interrupted to its end: whole, or none."""
+    if _is_recorded(run):
+        _end_whole(run, interrupted.message)
+        return
+    run.fail(interrupted)
 
 
 @contextlib.contextmanager
