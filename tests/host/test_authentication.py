@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,49 +18,12 @@ from corpushooks.daemon import server
 from corpushooks.system.process import ancestors, run
 from tests.support.box import until
 from tests.support.callers import GIDS, NOT_ALLOWED, UIDS, everything_about, needs_root
+from tests.support.gate import SSH, admit, ask
 from tests.support.ssh_keys import ED25519
 
-SSH = UIDS["ssh"]
 NOT_ALLOWED_TO_FREEZE = {**NOT_ALLOWED, "hint": "who may: root, the group corpus, and admin keys by ssh"}
 KEY = Key("alice", "ssh-ed25519", ED25519, "read", ("hello",))
 ENDED = "session expired or key revoked"
-# Asks one thing after the other as somebody else; what has an admission presents the last one that was given.
-ASK = """\
-import json, os, socket, sys
-uid, groups, path, asked, token = json.loads(sys.argv[1])
-os.setgroups(groups), os.setgid(uid), os.setuid(uid)
-for one in asked:
-    link = socket.socket(socket.AF_UNIX)
-    link.connect(path)
-    link.sendall(json.dumps({**one, "admission": token} if one.pop("shows", True) else one).encode() + b"\\n")
-    said = json.loads(link.makefile().read().splitlines()[-1])
-    token = said.get("result", {}).get("admission", token)
-    print(json.dumps(said), flush=True)
-print(json.dumps(token))
-"""
-
-
-def ask(
-    serving: server.Daemon, *asked: dict[str, Any], uid: int = SSH, groups: Sequence[int] = (), token: str = ""
-) -> list[Any]:
-    """Ask as an account; return the answers, and last the token."""
-    given = json.dumps([uid, list(groups), str(serving.site.host.socket), asked, token])
-    return [json.loads(line) for line in run([sys.executable, "-ISc", ASK, given]).text.splitlines()]
-
-
-def admit(key: str = "alice", project: str = "hello", right: str = "read", **more: str) -> dict[str, Any]:
-    return {
-        "v": 1,
-        "op": "admit",
-        "key": key,
-        "certificate": "",
-        "right": right,
-        "project": project,
-        "repo": "project",
-        **more,
-    }
-
-
 FOLLOW = {"v": 1, "op": "log", "project": "hello", "number": 0}
 HISTORY = {"v": 1, "op": "history", "project": "hello"}
 

@@ -19,10 +19,10 @@ from corpushooks.daemon import server
 from corpushooks.protocol import client
 from corpushooks.store.history import History
 from corpushooks.system.process import run
-from tests.host.test_authentication import admit, ask
 from tests.support.box import Box, until
 from tests.support.callers import GIDS, NOT_ALLOWED, UIDS, everything_about, needs_root
 from tests.support.command import ME, asked, complains, corpus
+from tests.support.gate import admit, ask
 from tests.support.ssh_keys import ED25519
 
 INVALID = "invalid token: unknown, revoked or expired"

@@ -15,6 +15,7 @@ import corpushooks
 from corpushooks.cli.commands import whole
 from corpushooks.cli.main import corpus
 from corpushooks.operations.ssh_commands import WORDS
+from tests.support.places import TOP
 
 PACKAGE = Path(corpushooks.__file__).parent
 HOOK = PACKAGE.parent / "hooks/proc-receive"
@@ -224,6 +225,15 @@ def test_the_rules_can_be_broken(tmp_path: Path) -> None:
     assert outside(bad) == {"salt", "subprocess"}
     assert calls(bad) == {"print", "os.system"}
     assert [number for number, _ in wide_handlers(bad)] == [8]
+
+
+TESTS = sorted(path for path in TOP.glob("tests/**/*.py") if path.name.startswith(("test_", "walk_")))
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
+def test_no_test_imports_from_another(path: Path) -> None:
+    names = [name for name in imports(path) if name.startswith("tests.")]
+    assert not [name for name in names if re.search(r"\.(test|walk)_\w+", name)], "what tests share is in tests/support"
 
 
 TAKING_APART = {"split", "rsplit", "splitlines", "partition", "rpartition", "startswith", "endswith", "removeprefix"}
