@@ -1,6 +1,6 @@
-"""Make and repair a host and its projects.
+"""Create and repair a host and its projects.
 
-projects     make, rename, unlink and remove projects     installer    templates of a first commit
-setup/       make a machine a host, and undo that         doctor/      what is wrong with a host
-rebuild      make a lost store again                      freezing     freeze and thaw projects
+projects     create, repair, unlink and remove projects   installer    templates for a first commit
+setup/       set up a machine as a host, and undo it      doctor/      check a host for faults
+rebuild      rebuild a lost store                         freezing     freeze and thaw projects
 """

@@ -1,4 +1,4 @@
-"""Freezes projects and thaws them, for the command and for whoever asks the daemon."""
+"""Freeze and thaw projects, for the command and the daemon."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from corpushooks.store.history import History
 
 @dataclass(frozen=True)
 class Frozen:
-    """What is frozen now, and what was said before where it was frozen already."""
+    """A new freeze, and the one it replaces, if any."""
 
     freeze: Freeze
     before: Freeze | None
@@ -24,18 +24,18 @@ class Frozen:
 
 @dataclass(frozen=True)
 class Thawed:
-    """What is frozen no more ("": the host), and the freeze of the host where that still holds."""
+    """The thawed project ("": the host), and the freeze of the host, if that still applies."""
 
     project: str
     still: Freeze | None
 
     def lines(self) -> list[str]:
         warning = [f"warning: {self.still}"] if self.still else []
-        return [f"{self.project or 'this host'} is frozen no more", *warning]
+        return [f"{self.project or 'this host'} is no longer frozen", *warning]
 
 
 def freeze(history: History, project: str, reason: str, who: str) -> Frozen:
-    """Refuse deployments of a project ("": of all) until it thaws; raise UsageError for a wrong reason."""
+    """Refuse deployments of a project ("": of all) until it is thawed; raise UsageError for an invalid reason."""
     reason = reason.strip()
     if not reason or not reason.isprintable():
         raise UsageError("a one-line reason is required; it is shown to anyone who is refused",
@@ -45,7 +45,7 @@ def freeze(history: History, project: str, reason: str, who: str) -> Frozen:
 
 
 def thaw(history: History, project: str) -> Thawed:
-    """Deploy a project ("": all) again; raise RefusedError where it is not frozen."""
+    """Thaw a project ("": the host); raise RefusedError if it is not frozen."""
     if not history.thaw(project):
         raise RefusedError(f"{project or 'this host'} is not frozen", hint=command("status"))
     return Thawed(project, history.frozen(project) if project else None)

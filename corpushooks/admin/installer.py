@@ -12,43 +12,43 @@ from corpushooks.core.project import install_stems
 from corpushooks.core.text import shown
 
 BUILT_IN = Path(__file__).parents[1] / "share/installers"
-SUFFIX = ".jinja"  # of the files that are rendered; all others are copied
+SUFFIX = ".jinja"  # of files to render; all others are copied
 LEFT_OUT = frozenset({".git", "__pycache__"})
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 def known() -> list[str]:
-    """Return the names of the installers that are built in."""
+    """Return the names of the built-in installers."""
     return sorted(path.name for path in BUILT_IN.iterdir() if (path / ".salt").is_dir())
 
 
 def is_folder(installer: str) -> bool:
-    """Say whether an installer is named by the path of a folder."""
+    """Say whether an installer is given as the path of a folder."""
     return "/" in installer or installer in (".", "..")
 
 
 def find(installer: str) -> Path:
-    """Return the folder of an installer: one that is built in, or the path of one; raise UsageError."""
+    """Return the folder of an installer, built-in or given by its path; raise UsageError."""
     if not is_folder(installer):
         if installer not in known():
             raise UsageError(
-                f"there is no installer {shown(installer)!r}",
-                hint=f"there are: {' '.join(known())}; or the path of a folder, with a / in it",
+                f"unknown installer {shown(installer)!r}",
+                hint=f"use one of: {' '.join(known())}; or the path of a folder, with a / in it",
             )
         return BUILT_IN / installer
     folder = Path(installer).resolve()
     if not folder.is_dir():
-        raise UsageError(f"the installer {shown(installer)} is no folder", hint=f"built in are: {' '.join(known())}")
+        raise UsageError(f"the installer {shown(installer)} is not a folder", hint=f"built in: {' '.join(known())}")
     if not NAME.fullmatch(folder.name):
-        raise UsageError(f"{shown(folder.name)!r} is no name for an installer", hint="use letters, digits, - and _")
+        raise UsageError(f"invalid installer name {shown(folder.name)!r}", hint="use letters, digits, - and _")
     return folder
 
 
 def render(folder: Path, tree: Path, about: Mapping[str, str]) -> None:
-    """Make what an installer makes of a project in the empty folder `tree`.
+    """Write the files of an installer to the empty folder `tree`.
 
     Files whose name ends in .jinja are rendered with `about` and lose that suffix; all others are copied. Raise
-    UsageError, with file and line, for what cannot be.
+    UsageError, with file and line, for errors.
     """
     for path in _files(folder):
         name = path.relative_to(folder)
@@ -68,12 +68,12 @@ def render(folder: Path, tree: Path, about: Mapping[str, str]) -> None:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Find the files of an installer; raise UsageError for what is neither a file nor a folder."""
+    """Yield the files of an installer; raise UsageError for anything that is neither a file nor a folder."""
     for path in sorted(folder.iterdir()):
         if path.name in LEFT_OUT:
             continue
         if path.is_symlink() or not (path.is_dir() or path.is_file()):
-            raise UsageError(f"the installer has {shown(str(path))}, which is no file", hint="put the file itself")
+            raise UsageError(f"{shown(str(path))} in the installer is not a regular file", hint="use a regular file")
         if path.is_dir():
             yield from _files(path)
         else:
@@ -81,18 +81,18 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _rendered(path: Path, name: Path, about: Mapping[str, str]) -> str:
-    import jinja2.sandbox  # here: no other command and no daemon needs its time and memory
+    import jinja2.sandbox  # here, to save the time and memory elsewhere
 
     environment = jinja2.sandbox.SandboxedEnvironment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     try:
         return environment.from_string(path.read_text(encoding="utf-8")).render(about)
-    except (jinja2.TemplateError, TypeError, ArithmeticError, ValueError) as exc:  # what templates raise
+    except (jinja2.TemplateError, TypeError, ArithmeticError, ValueError) as exc:  # these are raised by templates
         line = exc.lineno if isinstance(exc, jinja2.TemplateSyntaxError) else _line(exc)
         raise UsageError(f"the installer's {shown(str(name))}{f' line {line}' if line else ''}: {exc}") from exc
 
 
 def _line(exc: BaseException) -> int | None:
-    """Return the line of a template in which something was raised."""
+    """Return the template line where an exception was raised."""
     trace, line = exc.__traceback__, None
     while trace:
         line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == "<template>" else line

@@ -1,4 +1,4 @@
-"""Make, repair, unlink and remove projects."""
+"""Create, repair, unlink and remove projects."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def init(
     own_key: bool = False,
     hashed: str | None = None,
 ) -> Made:
-    """Make a project, or repair it: whatever is right already stays. An installer may write its first commit.
+    """Create a project, or repair it; whatever is right already stays. An installer can write its first commit.
 
-    With `own_key` the project's user gets an ssh key pair; one that has it keeps it.
+    With `own_key` the project's user gets an ssh key pair, unless it has one.
     """
     project, row = host.project(name), history.project(name)
     lost.check(host, history)
@@ -54,9 +54,9 @@ def init(
         notes = accounts.make(project, settings.account)
         history.add_project(name, env, head)
         layout.make(project, head, hashed or git.FORMATS[0])
-        commit = git.first_commit(project.code_git, head, first, "Begin with an installer") if first else None
+        commit = git.first_commit(project.code_git, head, first, "Add the files of an installer") if first else None
     if first and not commit:
-        notes = [*notes, "project.git has commits already: the installer wrote nothing"]
+        notes = [*notes, "project.git already has commits; the installer was not used"]
     if own_key or (project.dir / ".ssh").is_dir():
         notes = [*notes, f"ssh key of {project.user}: {accounts.make_key(project, hostname.fqdn())}"]
     wiring.wire(project, env)
@@ -72,19 +72,19 @@ def init(
 
 
 def _check_format(project: Project, hashed: str | None) -> None:
-    """Raise RefusedError where a project has commits of another hash: those stay as they are."""
+    """Raise RefusedError if a project has commits with another hash: they cannot be converted."""
     if hashed and project.code_git.exists() and (found := git.object_format(project.code_git)) != hashed:
-        raise RefusedError(f"{project.name} has {found} commits; the hash of a project does not change",
-                           hint=Hint(command("remove", project.name, "--purge"), ", and init it again"))  # fmt: skip
+        raise RefusedError(f"{project.name} already has {found} commits; the hash of a project cannot be changed",
+                           hint=Hint(command("remove", project.name, "--purge"), ", then init it again"))  # fmt: skip
 
 
 def _told(environment: str, branch: str) -> dict[str, str]:
-    """Return what init can change in a project, as people read it."""
+    """Return the properties that init can change, for display."""
     return {"environment": environment, "branch": branch}
 
 
 def _first_tree(project: Project, environment: str, branch: str, installed_by: str, folder: Path) -> Path:
-    """Return the files of the first commit, made in an empty folder; raise UsageError before anything else is made."""
+    """Write the files of the first commit to an empty folder and return it; raise UsageError."""
     found, made = installer.find(installed_by), folder / "tree"
     made.mkdir()
     about = {
@@ -99,15 +99,15 @@ def _first_tree(project: Project, environment: str, branch: str, installed_by: s
     }
     installer.render(found, made, about)
     sample = made / ".salt/PILLAR.sample"
-    if not sample.exists():  # where cfg.installer is from
+    if not sample.exists():  # cfg.installer comes from it
         sample.write_text(f"makina-projects.{project.name}:\n  installer: {found.name}\n")
     return made
 
 
 def rename_branch(project: Project, history: History, row: ProjectRow, branch: str) -> list[str]:
-    """Give the branch that deploys another name; return what clients are told. Under the project's lock.
+    """Rename the branch that is deployed; return the lines for clients. Needs the project's lock.
 
-    Interrupted, it can be asked for again: the new branch is there before it counts, and the old one goes last.
+    After an interruption it can be repeated: the new branch exists before it is used, and the old one is removed last.
     """
     old, new = row.branch, check_branch(branch)
     check_idle(history, row.name)
@@ -127,16 +127,16 @@ def rename_branch(project: Project, history: History, row: ProjectRow, branch: s
 
 
 def check_idle(history: History, name: str) -> None:
-    """Raise RefusedError where a deployment runs or waits."""
+    """Raise RefusedError if a deployment is running or waiting."""
     if history.unfinished(name) or history.queued(name):
-        raise RefusedError(f"a deployment of {name} runs or waits", hint=command("status", name))
+        raise RefusedError(f"a deployment of {name} is running or waiting", hint=command("status", name))
 
 
 def _check_free(path: Path, old: str, new: str) -> None:
-    """Raise RefusedError where a repository has a branch of the new name that is elsewhere."""
+    """Raise RefusedError if a repository has a branch of the new name at another commit."""
     found = git.ref(path, f"refs/heads/{new}")
     if found and found != git.ref(path, f"refs/heads/{old}"):
-        raise RefusedError(f"{path} has a branch {new} already, at another commit",
+        raise RefusedError(f"{path} already has a branch {new}, at another commit",
                            hint=f"git --git-dir={shlex.quote(str(path))} branch -m {new} {new}-before")  # fmt: skip
 
 
@@ -146,7 +146,7 @@ def _update(path: Path, ref: str, old: str, new: str) -> None:
 
 
 def link(project: Project, history: History) -> None:
-    """Let Salt see a project."""
+    """Make a project visible to Salt."""
     row = history.project(project.name)
     if row is None:
         raise UsageError(f"unknown project {project.name!r}", hint=command("init", project.name))
@@ -154,12 +154,12 @@ def link(project: Project, history: History) -> None:
 
 
 def unlink(project: Project) -> None:
-    """Take a project out of Salt's sight."""
+    """Hide a project from Salt."""
     wiring.unwire(project)
 
 
 def remove(project: Project, history: History, *, purge: bool) -> list[str]:
-    """Forget a project; with `purge` remove its files but data/. Return what is left. Under its lock."""
+    """Remove a project; with `purge` also its files, except data/. Return what is left. Needs its lock."""
     if history.unfinished(project.name):
         raise RefusedError(f"a deployment of {project.name} was interrupted", hint=command("repair", project.name))
     notes: list[str] = []
@@ -171,7 +171,7 @@ def remove(project: Project, history: History, *, purge: bool) -> list[str]:
 
 
 def _purge(project: Project) -> list[str]:
-    """Remove a project's files but data/, and what is mounted in them; return what is left, and why."""
+    """Remove a project's files, except data/ and mounts; return what is left, and why."""
     left = [str(project.data)] if project.data.exists() else []
     found = [path for path in project.dir.iterdir() if path != project.data] if project.dir.is_dir() else []
     for path in (*found, project.logs, project.minion_dir):

@@ -1,4 +1,4 @@
-"""A lost store made anew: from what can still be read of it, then from what the disk tells of each project."""
+"""Rebuild a lost store: from what can still be read of it, and from the files of each project."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ ARCHIVE = re.compile(r"\d{4}-\d\d-\d\d_\d\d_\d\d-\d\d_(\d+)")
 
 @dataclass(frozen=True)
 class Told:
-    """What the log of a deployment tells."""
+    """What the log of a deployment says."""
 
     environment: str = ""
     kind: str = "deploy"
@@ -59,29 +59,29 @@ class Told:
 
 
 def rebuild(host: Host, settings: Settings) -> list[str]:
-    """Make a lost store anew and keep what is left of the old one; return what was done, in lines.
+    """Rebuild a lost store and keep the old one aside; return what was done, in lines.
 
-    A store that is whole is left alone. Nobody else may be at work meanwhile: raise NoDaemonError where a daemon is.
+    An intact store is left alone. No daemon can run meanwhile: raise NoDaemonError if one does.
     """
     if host.state_dir.exists() and not os.access(host.state_dir, os.R_OK | os.W_OK | os.X_OK):
         raise NotAllowedError(UNREADABLE)
     projects = lost.projects(host)
     if not projects and not host.store.exists():
-        raise UsageError(f"no project was ever made under {host.root}", hint=command("init", "NAME"))
+        raise UsageError(f"no projects exist under {host.root}", hint=command("init", "NAME"))
     layout.make_host(host)
     with alone(host), ExitStack() as held:
         for project in projects:
             held.enter_context(locked(project))
         missing = _lost(host)
         if not missing:
-            return ["the store is whole; nothing was changed"]
+            return ["the store is intact; nothing was changed"]
         new = host.store.with_name(f"{host.store.name}.rebuilt")
         made = [] if new.exists() and not host.store.exists() else _build(host, settings, projects, new)
         return [missing, *made, *_replace(host, new)]
 
 
 def _lost(host: Host) -> str:
-    """Say what is wrong with the store; nothing where it is whole."""
+    """Return what is wrong with the store, or ''."""
     try:
         with closing(open_store(host)) as store:
             store.check()
@@ -92,7 +92,7 @@ def _lost(host: Host) -> str:
 
 
 def _build(host: Host, settings: Settings, projects: Sequence[Project], new: Path) -> list[str]:
-    """Make the new store beside the old one."""
+    """Build the new store beside the old one."""
     building = host.store.with_name(f"{host.store.name}.building")
     for file in files(building):
         file.unlink(missing_ok=True)
@@ -100,40 +100,40 @@ def _build(host: Host, settings: Settings, projects: Sequence[Project], new: Pat
     with closing(History(building)) as store:
         counts = {table: store.fill(table, found.rows.get(table, ())) for table in TABLES}
         read = (view.count(counts[table], table) for table in ("project", "deployment"))
-        lines = [f"read from it: {', '.join(read)}"]
+        lines = [f"read from the old store: {', '.join(read)}"]
         for project in projects:
             lines += _complete(store, project, settings, found.damaged)
             lines += _claim(store, project)
         if counts["key"] or counts["freeze"]:
-            missing = "keys and freezes are those of the old store; what was changed since is lost: "
+            missing = "keys and freezes are from the old store; later changes may be lost, check them: "
             lines.append(host.spell(Hint(missing, command("key", "list"))))
     building.rename(new)
     return lines
 
 
 def _salvaged(host: Host) -> Salvage:
-    """Read what can be read of the old store, in a copy."""
+    """Read what is readable of the old store, from a copy."""
     host.scratch.mkdir(mode=0o700, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="store-", dir=host.scratch) as folder:
-        for file in files(host.store)[:2]:  # the third is sqlite's own, and made from these
+        for file in files(host.store)[:2]:  # the third one sqlite rebuilds from these
             with suppress(OSError):
                 shutil.copyfile(file, Path(folder) / file.name)
         return salvage(Path(folder) / host.store.name)
 
 
 def _replace(host: Host, new: Path) -> list[str]:
-    """Put the new store in place. Interrupted between the two, the store is gone, and we are asked again."""
+    """Put the new store in place. If interrupted in between, there is no store, and rebuild is run again."""
     stamp = time.strftime("%Y-%m-%d_%H_%M-%S", time.gmtime())
     kept = keep_aside(host.store, f"damaged-{stamp}")
     put(new, host.store)
     return [f"kept: {path}" for path in kept]
 
 
-# what the disk tells
+# data from disk
 
 
 def _complete(store: History, project: Project, settings: Settings, damaged: frozenset[str]) -> list[str]:
-    """Add to the store what it lacks of a project; return what was added."""
+    """Add missing data of a project to the store; return what was added, in lines."""
     name, row = project.name, store.project(project.name)
     archives = dict(lost.numbered(project.archives, ARCHIVE))
     overtaken = _end_overtaken(store, project, archives)
@@ -142,7 +142,7 @@ def _complete(store: History, project: Project, settings: Settings, damaged: fro
     told = {number: _told(project.log_file(number)) for number in numbers - known}
     told.update(_unlogged(project, [number for number in told if not told[number].began], archives))
     behind = max(told, default=0) > max(known, default=0)
-    missing = behind or (row is None and "project" in damaged)  # else one without a row was removed
+    missing = behind or (row is None and "project" in damaged)  # otherwise a project without a row was removed
     missing = missing or (row is not None and overtaken)
     if not missing and not told:
         return []
@@ -154,15 +154,15 @@ def _complete(store: History, project: Project, settings: Settings, damaged: fro
         store.forget_project_row(name)
         store.fill("project", [asdict(made)])
         live = f"deployment {made.live} at {view.short(made.code)}" if made.live else "nothing"
-        lines.append(f"{name}: {made.environment}, deploys {made.branch}, live is {live}; see that this is so")
+        lines.append(f"{name}: {made.environment}, deploys {made.branch}, live is {live}; check this")
     _see_to_interrupted(store, project)
     return lines
 
 
 def _unlogged(project: Project, numbers: Sequence[int], archives: Mapping[int, Path]) -> dict[int, Told]:
-    """Return what is to be taken for true of deployments whose logs are gone: they are over.
+    """Return what to assume about deployments without a log: they have ended.
 
-    The branch moves as one is published: the newest that brought what it names is live.
+    The branch moves at publish, so the newest deployment of its commit is live.
     """
     head = git.ref(project.code_git, f"refs/heads/{git.head_branch(project.code_git)}") if numbers else None
     live = max((n for n in numbers if head and git.pinned(project.code_git, n) == head), default=0)
@@ -174,7 +174,7 @@ def _unlogged(project: Project, numbers: Sequence[int], archives: Mapping[int, P
 
 
 def _end_overtaken(store: History, project: Project, archives: Mapping[int, Path]) -> bool:
-    """Give those their end of which the store has lost it: nothing that is over may be taken back or begin again."""
+    """End deployments whose end the store has lost, so that none of them is rolled back or started again."""
     newest, found = max(lost.numbers(project.logs, lost.LOG), default=0), []
     for one in (*store.unfinished(project.name), *store.queued(project.name)):
         told = _told(project.log_file(one.number))
@@ -192,7 +192,7 @@ def _end_overtaken(store: History, project: Project, archives: Mapping[int, Path
 
 
 def _claim(store: History, project: Project) -> list[str]:
-    """Claim the ports and the addresses that the configuration of a project names, as Salt had it last."""
+    """Claim the ports and addresses in the last cfg of a project."""
     row = store.project(project.name)
     if row is None or row.live is None:
         return []
@@ -201,7 +201,7 @@ def _claim(store: History, project: Project) -> list[str]:
         other = store.claim(project.name, row.live, claims.of(cfg)) if cfg else None
     except (KeyError, TypeError, CorpusError):
         return []  # the next deployment claims them
-    return [f"{project.name}: {other.claim} belongs to project {other.project}, too"] if other else []
+    return [f"{project.name}: {other.claim} also belongs to project {other.project}"] if other else []
 
 
 def _pins(project: Project) -> list[int]:
@@ -212,7 +212,7 @@ def _pins(project: Project) -> list[int]:
 
 
 def _told(path: Path) -> Told:
-    """Read a log for what it tells of its deployment."""
+    """Read what a log says about its deployment."""
     told = Told()
     for record in log.read(path):
         told = replace(_heard(told, record.event), began=told.began or record.at, last=record.at)
@@ -221,7 +221,7 @@ def _told(path: Path) -> Told:
 
 
 def _heard(told: Told, event: Event) -> Told:
-    """Return what is known after one more event of a log."""
+    """Return what is known after one more event."""
     if isinstance(event, Began) and not told.environment:
         return replace(told, environment=event.environment, kind=event.kind)
     if isinstance(event, Verdict):
@@ -234,10 +234,10 @@ def _heard(told: Told, event: Event) -> Told:
 
 
 def _trace(project: Project, number: int, told: Told, archive: Path | None) -> Deployment:
-    """Return a deployment as the disk has it; one without an end was interrupted."""
+    """Return a deployment as found on disk; one without an end was interrupted."""
     runs = not told.ended and archive is not None and tree.is_whole(archive / "project")
     state = RUNNING if runs else told.state if told.ended else REFUSED
-    state = REFUSED if state == BROKEN and archive is None else state  # by what was broken before
+    state = REFUSED if state == BROKEN and archive is None else state  # it was refused because the project was broken
     done = None if runs else told.last
     return Deployment(
         project.name, number, f"rebuilt {number}", state, Request(kind=told.kind, token=f"rebuilt {number}"),
@@ -249,7 +249,7 @@ def _trace(project: Project, number: int, told: Told, archive: Path | None) -> D
 
 def _reason(project: Project, number: int) -> str:
     there = project.log_file(number).is_file()
-    return "its reason stands in its log" if there else "how it ended is lost, with its log"
+    return "see its log for the reason" if there else "unknown: its log is lost"
 
 
 def _as_row(one: Deployment) -> dict[str, object]:
@@ -257,7 +257,7 @@ def _as_row(one: Deployment) -> dict[str, object]:
 
 
 def _project_row(store: History, project: Project, row: ProjectRow | None, environment: str) -> ProjectRow:
-    """Return what is to be known of a project, from all its deployments in order."""
+    """Return the row of a project, computed from all its deployments in order."""
     branch = row.branch if row else git.head_branch(project.code_git)
     made = ProjectRow(
         project.name, row.environment if row else environment, branch, row.created if row else time.time()
@@ -267,7 +267,7 @@ def _project_row(store: History, project: Project, row: ProjectRow | None, envir
         if one.state == DEPLOYED:
             made = replace(made, live=one.number, code=one.new_code, pillar=one.new_pillar, broken=None, broken_by=None)
         elif one.state == BROKEN:
-            why = f"the roll back of deployment {one.number} failed"
+            why = f"the rollback of deployment {one.number} failed"
             made = replace(made, broken=why, broken_by=one.number)
         elif one.state == DONE and one.request.sort.repairs:
             made = replace(made, broken=None, broken_by=None)
@@ -282,7 +282,7 @@ def _project_row(store: History, project: Project, row: ProjectRow | None, envir
 
 
 def _see_to_interrupted(store: History, project: Project) -> None:
-    """Journal what an interrupted deployment has begun at most: the daemon then takes it back, or forward."""
+    """Journal all steps that an interrupted deployment may have begun: the daemon rolls it back or completes it."""
     row = store.project(project.name)
     for one in store.unfinished(project.name):
         begun = store.steps(one)

@@ -1,4 +1,4 @@
-"""The commands that set variables of a project, and unset them."""
+"""The commands that set and unset variables of a project."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from corpushooks.operations.ssh_commands import GIVEN
 from corpushooks.protocol import asks, client
 from corpushooks.release.assigned import VALUE_LIMIT, of_input
 
-NO_DEPLOY = click.option("--no-deploy", is_flag=True, help="Only commit it: it takes effect with the next deployment.")
+NO_DEPLOY = click.option("--no-deploy", is_flag=True, help="Only commit it; it takes effect with the next deployment.")
 QUOTES = "a value with spaces needs quotes: KEY='a b'; over ssh twice: \"KEY='a b'\""
 
 
@@ -30,10 +30,10 @@ QUOTES = "a value with spaces needs quotes: KEY='a b'; over ssh twice: \"KEY='a 
 @JSON
 @click.pass_obj
 def set_(context: Context, name: str, pairs: Sequence[str], no_deploy: bool, as_json: bool) -> None:
-    """Set variables of a project (data in cfg) and deploy; without KEY=VALUE list what is set.
+    """Set variables of a project and deploy.
 
-    KEY=- reads the value from standard input, for secrets; a terminal asks for it. VALUE is text, or what JSON has:
-    true, 8000, null, ["a", "b"], "8000".
+    Without KEY=VALUE the variables are listed. They are in data of the cfg. KEY=- reads the value from standard input,
+    for secrets; on a terminal it prompts. VALUE is text or JSON: true, 8000, null, ["a", "b"], "8000".
     """
     pairs = [*pairs, *_passed()]
     if pairs:
@@ -49,7 +49,10 @@ def set_(context: Context, name: str, pairs: Sequence[str], no_deploy: bool, as_
 @JSON
 @click.pass_obj
 def unset(context: Context, name: str, keys: Sequence[str], no_deploy: bool, as_json: bool) -> None:
-    """Take back what corpus set gave a project, and deploy: other layers say it again."""
+    """Unset variables of a project and deploy.
+
+    Only values that `corpus set` gave can be unset; the value of the next lower layer applies again.
+    """
     keys = [*keys, *_passed()]
     if not keys:
         raise UsageError("name the keys to unset", hint=command("set", name))
@@ -77,13 +80,13 @@ def _ask(
 
 
 def _passed() -> list[str]:
-    """Return what was asked for over ssh: it comes in the environment, which others cannot see."""
-    given = os.environ.pop(GIVEN, "")  # what this process starts shall not have it
+    """Return the arguments given over ssh: they come in the environment, which others cannot see."""
+    given = os.environ.pop(GIVEN, "")  # keep it from child processes
     return [str(word) for word in json.loads(given)] if given and os.environ.get(client.ADMISSION) else []
 
 
 def _given(pairs: Sequence[str]) -> list[tuple[str, str, str]]:
-    """Return key, text and source of each pair; read standard input for the one that says so."""
+    """Return key, text and source of each pair; read standard input for KEY=-."""
     found = []
     for pair in pairs:
         key, is_pair, text = pair.partition("=")
@@ -94,13 +97,13 @@ def _given(pairs: Sequence[str]) -> list[tuple[str, str, str]]:
     if len(wanted) > 1:
         raise UsageError(
             f"{wanted[0]} and {wanted[1]} cannot both come from standard input",
-            hint="set one after the other, all but the last with --no-deploy",
+            hint="set them one at a time, all but the last with --no-deploy",
         )
     return [(key, _typed(key) if source else text, source) for key, text, source in found]
 
 
 def _typed(key: str) -> str:
-    """Return a value from standard input; a terminal asks for it and does not show it."""
+    """Return a value from standard input; on a terminal prompt for it, without echo."""
     if sys.stdin is not None and sys.stdin.isatty():
         asked = click.prompt(key, default="", show_default=False, hide_input=True, err=True)
         data = os.fsencode(str(asked))

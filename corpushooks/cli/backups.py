@@ -1,4 +1,4 @@
-"""The commands that keep data, and bring it back."""
+"""The commands that back up and restore data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from corpushooks.core.errors import UsageError
 from corpushooks.core.hints import Hint, command
 from corpushooks.protocol import asks
 
-EVERY = click.option("--all", "every", is_flag=True, help="Every project, one after the other.")
+EVERY = click.option("--all", "every", is_flag=True, help="All projects, one after the other.")
 
 
 @click.command()
@@ -27,13 +27,16 @@ EVERY = click.option("--all", "every", is_flag=True, help="Every project, one af
 @JSON
 @click.pass_obj
 def backup(context: Context, name: str | None, every: bool, nowait: bool, as_json: bool) -> None:
-    """Keep data/, the databases, the repositories and the history of a project in the backup repository."""
+    """Back up a project.
+
+    Backs up data/, the databases, the repositories and the history to the backup repository.
+    """
     names = _named(context, name, every=every)
     _all(context, "backup", [asks.OfRequest(project=each, nowait=nowait) for each in names], every, as_json)
 
 
 def _all(context: Context, operation: str, asked: Sequence[asks.OfRequest], every: bool, as_json: bool) -> NoReturn:
-    """Ask for one after the other; exit with the worst of what came of them."""
+    """Ask for one after the other; exit with the worst outcome."""
     results = [_ask(context, operation, each, as_json=as_json) for each in asked]
     if as_json:
         click.echo(json.dumps(results if every else results[0], indent=2))
@@ -41,9 +44,9 @@ def _all(context: Context, operation: str, asked: Sequence[asks.OfRequest], ever
 
 
 def _named(context: Context, name: str | None, *, every: bool) -> Sequence[str]:
-    """Return the projects that are meant; raise UsageError."""
+    """Return the projects to work on; raise UsageError."""
     if bool(name) == every:
-        raise UsageError("name one project, or all of them with --all", hint=command("backup", "--help"))
+        raise UsageError("give one project, or --all", hint=command("backup", "--help"))
     if name:
         context.row(name)
         return [name]
@@ -51,16 +54,16 @@ def _named(context: Context, name: str | None, *, every: bool) -> Sequence[str]:
 
 
 def _ask(context: Context, operation: str, asked: asks.OfRequest, *, as_json: bool) -> dict[str, Any]:
-    """Ask the daemon and show what it says; return what came of it."""
+    """Ask the daemon and show its messages; return the result."""
     name = asked.project
     if not asked.nowait:
-        check_outside(context, name, Hint("with --nowait it is queued: ", command("backup", name, "--nowait")))
+        check_outside(context, name, Hint("queue it instead: ", command("backup", name, "--nowait")))
     screen = Screen(err=as_json, lasting=True)
     try:
         given = replace(asked, token=secrets.token_hex(16), progress=screen.rewrites)
         return screen.ask(context.host, operation, given)
     except KeyboardInterrupt:
-        see = Hint(f"the {operation} goes on; see: ", command("log", name, "-f"), ", ", command("cancel", name))
+        see = Hint(f"the {operation} continues; see: ", command("log", name, "-f"), ", ", command("cancel", name))
         click.echo(context.host.spell(see), err=True)
         raise
 
@@ -73,7 +76,10 @@ def _ask(context: Context, operation: str, asked: asks.OfRequest, *, as_json: bo
 @JSON
 @click.pass_obj
 def drill(context: Context, name: str | None, number: int, every: bool, nowait: bool, as_json: bool) -> None:
-    """Prove that the newest backup comes back, or that of a number: bring it aside, compare it, load its dumps."""
+    """Test that a backup can be restored.
+
+    Restores BACKUP (default: the newest) to a scratch folder, compares it with what was backed up, and loads its dumps.
+    """
     names = _named(context, name, every=every)
     _all(context, "drill", [asks.Drill(project=each, number=number, nowait=nowait) for each in names], every, as_json)
 
@@ -81,27 +87,32 @@ def drill(context: Context, name: str | None, number: int, every: bool, nowait: 
 @click.command()
 @click.argument("name")
 @click.argument("number", metavar="BACKUP", type=int, required=False, default=0)
-@click.option("--data", is_flag=True, help="data/, in the place of what is there.")
-@click.option("--database", "databases", multiple=True, metavar="DATABASE", help="A database that cfg names.")
-@click.option("--pillar", is_flag=True, help="The branch of pillar.git.")
-@click.option("--to", metavar="FOLDER", default="", help="Write it to a new folder instead; nothing named: all of it.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing.")
-@click.option("--force", is_flag=True, help="Also over what is there, which is kept aside.")
-@click.option("--insist", is_flag=True, help="Also where it is frozen; for root and the host's group.")
+@click.option("--data", is_flag=True, help="Replace data/.")
+@click.option(
+    "--database", "databases", multiple=True, metavar="DATABASE", help="Restore a database that the cfg names."
+)
+@click.option("--pillar", is_flag=True, help="Restore the branch of pillar.git.")
+@click.option("--to", metavar="FOLDER", default="", help="Restore to a new folder instead; default: all parts.")
+@click.option("--dry-run", is_flag=True, help="Show what would be done; change nothing.")
+@click.option("--force", is_flag=True, help="Replace existing data, which is kept aside.")
+@click.option("--insist", is_flag=True, help="Restore although it is frozen; for root and the host's group.")
 @JSON
 @click.pass_obj
 def restore(
     context: Context, name: str, number: int, data: bool, databases: tuple[str, ...], pillar: bool, to: str,
     dry_run: bool, force: bool, insist: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Bring back what a backup has, by its number, else the newest: compared with what it was, before it is used."""
+    """Restore parts of a backup.
+
+    BACKUP is its number (default: the newest). It is compared with what was backed up before it is used.
+    """
     context.row(name)
     asked = asks.Restore(
         project=name, number=number, data=data, pillar=pillar, databases=databases, to=to, dry=dry_run, force=force,
         insist=insist,
     )  # fmt: skip
     if not (asked.parts or to):
-        raise UsageError("say what is to be restored", hint="--data, --database, --pillar, or --to a folder")
+        raise UsageError("nothing to restore was named", hint="give --data, --database, --pillar, or --to FOLDER")
     result = _ask(context, "restore", asked, as_json=as_json)
     if as_json:
         click.echo(json.dumps(result, indent=2))
@@ -111,16 +122,19 @@ def restore(
 @click.command()
 @click.argument("name", required=False)
 @click.option("-n", "--limit", type=click.IntRange(min=1), default=20, help="How many (default: 20).")
-@click.option("--check", is_flag=True, help="Read the whole repository instead, and see that nothing is damaged.")
+@click.option("--check", is_flag=True, help="Check the whole backup repository for damage instead.")
 @JSON
 @click.pass_obj
 def backups(context: Context, name: str | None, limit: int, check: bool, as_json: bool) -> None:
-    """List the backups of a project, and those that failed, the newest first; or check the repository."""
+    """List the backups of a project, newest first, or check the repository.
+
+    Failed backups are listed, too.
+    """
     if check == bool(name):
-        raise UsageError("name one project, or check the repository with --check", hint=command("backups", "--help"))
+        raise UsageError("give a project, or --check to check the repository", hint=command("backups", "--help"))
     if check:
         vault.check(context.host, context.settings())
-        show(as_json, {"checked": True}, ["the backup repository is whole"])
+        show(as_json, {"checked": True}, ["the backup repository is intact"])
         return
     report(context, "backups", context.told("backups", asks.History(project=name or "", limit=limit)), as_json)
 

@@ -1,4 +1,4 @@
-"""What the commands of `corpus` share: what each has at hand, and how it shows what it found."""
+"""Shared by the commands of `corpus`: their context, and how they print results."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from corpushooks.store.history import History, open_store
 if TYPE_CHECKING:
     from corpushooks.host.site import Site
 
-UNDEPLOYED = frozenset({"stored", "unchanged"})  # what `set` can come to beside the states of a deployment
+UNDEPLOYED = frozenset({"stored", "unchanged"})  # results of `set` that are not states of a deployment
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 NAME = click.argument("name")
 
 
 @dataclass
 class Context:
-    """What every command has at hand."""
+    """The context that every command gets."""
 
     host: project.Host = field(default_factory=project.Host)
 
@@ -46,11 +46,11 @@ class Context:
         return load(self.host.config_file)
 
     def history(self) -> History:
-        """Return the store; raise UsageError where this host has none yet."""
-        with suppress(PermissionError):  # to open the store says so
+        """Return the store; raise UsageError if this host has none yet."""
+        with suppress(PermissionError):  # opening the store reports it
             if not self.host.store.exists() and not self.host.projects_dir.exists():
-                raise UsageError(f"no project was ever made under {self.host.root}", hint=command("init", "NAME"))
-        from corpushooks.store import lost  # here and below: help needs none of it
+                raise UsageError(f"no projects exist under {self.host.root}", hint=command("init", "NAME"))
+        from corpushooks.store import lost  # imported here and below, so that --help does not load it
 
         history = open_store(self.host)
         try:
@@ -67,7 +67,7 @@ class Context:
         return open_site(self.host, can_ask)
 
     def known(self, name: str) -> tuple[History, ProjectRow]:
-        """Return the store and a project of it; raise UsageError where there is no such project."""
+        """Return the store and a project; raise UsageError if the project is unknown."""
         self.host.project(name)
         history = self.history()
         row = history.project(name)
@@ -77,11 +77,11 @@ class Context:
 
     @property
     def far(self) -> bool:
-        """Say whether only the daemon can answer: the store is not ours to read, or we came with a key."""
+        """Say whether only the daemon can answer: the store is not readable by us, or the caller came with a key."""
         if os.environ.get(client.ADMISSION):
             return True
         if is_ours(self.host.state_dir):
-            return False  # what keeps us from it is for us to mend
+            return False  # if we cannot open it, we can repair that
         try:
             self.host.store.stat()
         except OSError as exc:
@@ -89,7 +89,7 @@ class Context:
         return not os.access(self.host.store, os.R_OK | os.W_OK)
 
     def told(self, name: str, asked: Any) -> Report:
-        """Ask for an operation that needs no conversation: here, or the daemon where only that may use the store."""
+        """Run an operation without a conversation: in this process, or in the daemon if only it can use the store."""
         if self.far:
             found = client.ask(self.host, name, asked, click.echo)
             faults = tuple(Fault(**each) for each in found["warnings"])
@@ -99,7 +99,7 @@ class Context:
 
         operation = OPERATIONS[name]
         if operation.about != HOST_ITSELF and asked.project:
-            self.known(asked.project)  # says more of one that is not
+            self.known(asked.project)  # gives a better error for an unknown project
         site = open_site(self.host, can_ask) if operation.begins else self.site()
         try:
             return looks.here(site, name, asked)
@@ -107,23 +107,23 @@ class Context:
             site.engine.close()
 
     def row(self, name: str) -> ProjectRow | None:
-        """Return a project, or None where only the daemon may read the store: it knows who may ask for what."""
+        """Return a project, or None if only the daemon can read the store: it checks the rights."""
         return None if self.far else self.known(name)[1]
 
 
 def check_outside(context: Context, name: str, hint: Advice) -> None:
-    """Refuse what would wait for its own end: it was asked for in a deployment of the same project, still at work."""
+    """Refuse a request from within a running deployment of the same project: it would wait for itself."""
     folder, _, number = os.environ.get(MARK, "").rpartition("#")
     if folder != str(context.host.project(name).dir) or not number.isdigit():
         return
-    with suppress(UsageError):  # it is forgotten by now
+    with suppress(UsageError):  # the deployment is no longer recorded
         history, _ = context.known(name)
         if history.deployment(name, int(number)).ended is None:
-            raise RefusedError(f"this was asked for within deployment {number} of {name}, and would wait for it", hint)
+            raise RefusedError(f"called from within deployment {number} of {name}; it would wait for itself", hint)
 
 
 class _Descriptor(io.FileIO):
-    """A descriptor that is written to; it remembers why it took nothing more."""
+    """A descriptor for writing; it remembers the error that ended it."""
 
     lost: OSError | None = None
 
@@ -136,7 +136,7 @@ class _Descriptor(io.FileIO):
 
 
 class Output(io.TextIOWrapper):
-    """Standard output, or standard error. What the locale has no character for is escaped."""
+    """Standard output or standard error. Characters that the locale cannot encode are escaped."""
 
     def __init__(self, descriptor: int, encoding: str | None) -> None:
         self.raw = _Descriptor(descriptor, "w", closefd=False)
@@ -144,7 +144,7 @@ class Output(io.TextIOWrapper):
         super().__init__(io.BufferedWriter(self.raw), encoding, "backslashreplace", line_buffering=terminal)
 
     def unwritten(self) -> OSError | None:
-        """Return why what was printed could not be written, or None: it was."""
+        """Return the error that kept output from being written, or None."""
         try:
             self.flush()
         except OSError as exc:
@@ -152,13 +152,13 @@ class Output(io.TextIOWrapper):
         return self.raw.lost
 
     def left(self) -> bool:
-        """Say whether nobody reads the output any more: a closed pipe, or an ended session of ssh."""
+        """Say whether the reader is gone: a closed pipe, or an ssh session that ended."""
         poll = select.poll()
-        poll.register(self.raw.fileno(), 0)  # that it broke is said unasked
+        poll.register(self.raw.fileno(), 0)  # POLLERR and POLLHUP are always reported
         return bool(poll.poll(0))
 
     def silence(self) -> None:
-        """Have what is printed go nowhere from now on."""
+        """Discard all further output."""
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, self.raw.fileno())
         os.close(null)
@@ -168,9 +168,9 @@ class Output(io.TextIOWrapper):
 
 @dataclass
 class Screen:
-    """Where lines are shown; on a terminal the last one may be rewritten.
+    """Where lines are shown; on a terminal the last one can be rewritten.
 
-    With `lasting` it is no error where nobody takes them any more: what they tell of goes on, and its end is awaited.
+    With `lasting` a closed output is not an error: the deployment continues, and its end is awaited.
     """
 
     err: bool = False
@@ -182,7 +182,7 @@ class Screen:
         return (sys.stderr if self.err else sys.stdout).isatty()
 
     def say(self, text: str) -> None:
-        """Show lines; the first takes the place of one that was to be replaced."""
+        """Show lines; the first replaces a line shown by `rewrite`."""
         first, *rest = text.split("\n")
         self._put("\n".join([first.ljust(self._width), *rest]) + "\n")
         self._width = 0
@@ -201,15 +201,15 @@ class Screen:
             if isinstance(out := sys.stderr if self.err else sys.stdout, Output):
                 out.silence()
             with suppress(OSError):
-                click.echo(f"warning: the output cannot be written: {exc.strerror}; the deployment goes on", err=True)
+                click.echo(f"warning: cannot write the output: {exc.strerror}; the deployment continues", err=True)
 
     def ask(self, host: project.Host, name: str, asked: Any) -> dict[str, Any]:
-        """Ask the daemon for an operation and show what it says."""
+        """Ask the daemon for an operation and show its messages."""
         return client.ask(host, name, asked, self.say, self.rewrite if self.rewrites else None)
 
 
 def tell(told: Report, as_json: bool) -> None:
-    """Print a report as JSON or as lines, and what is wrong beside it."""
+    """Print a report as JSON or as lines, with its warnings and its hint."""
     show(as_json, told.plain, told.lines)
     warn(told.warnings)
     if told.hint and not as_json:
@@ -217,7 +217,7 @@ def tell(told: Report, as_json: bool) -> None:
 
 
 def report(context: Context, name: str, told: Report, as_json: bool) -> None:
-    """Print what an operation tells: as JSON, as a table where a terminal is, else as plain lines."""
+    """Print a report as JSON, as a table on a terminal, else as plain lines."""
     from corpushooks.cli import tables
 
     if as_json or not sys.stdout.isatty() or not tables.show(name, told.plain, told.lines, context.host.spell):
@@ -235,13 +235,13 @@ def show(as_json: bool, value: Any, lines: Sequence[str]) -> None:
 
 
 def warn(faults: Sequence[Fault]) -> None:
-    """Say what is wrong beside what was asked for, and the commands that help."""
+    """Print warnings, each with the command that helps."""
     for fault in faults:
         click.echo(f"warning: {fault.what}\nhint: {fault.repair}", err=True)
 
 
 def _whole(value: Any) -> Any:
-    """Return a value in which bytes that are no text are written as escapes: no JSON reader takes half a character."""
+    """Return a value with surrogates escaped: JSON readers reject half a character."""
     if isinstance(value, str):
         return whole(value)
     if isinstance(value, dict):
@@ -250,24 +250,24 @@ def _whole(value: Any) -> Any:
 
 
 def exit_code(state: str) -> int:
-    """Return the exit code of a command that ends in a state."""
+    """Return the exit code for a state."""
     return 0 if state in UNDEPLOYED else state_of(state).exit
 
 
 def outcome(state: str, reason: str) -> str:
-    """Say what came of a deployment, and why."""
+    """Return the outcome of a deployment and its reason."""
     return view.outcome(state) + (f": {reason}" if reason else "")
 
 
 def of_system(exc: OSError) -> CorpusError:
-    """Return what to say of an error of the system that nobody expected."""
+    """Return the error to report for an unexpected OSError."""
     what = f"{exc.strerror or exc}{f': {os.fsdecode(exc.filename)}' if exc.filename else ''}"
     return NotAllowedError(what) if isinstance(exc, PermissionError) and os.geteuid() != 0 else CorpusError(what)
 
 
 @contextmanager
 def starting(host: project.Host, *, embedded: bool) -> Iterator[None]:
-    """Tell who started an embedded daemon why it cannot go on, as data; a NoDaemonError is told by its exit code."""
+    """Report, as JSON, why an embedded daemon cannot start; a NoDaemonError is reported by its exit code."""
     try:
         yield
     except (CorpusError, OSError) as exc:

@@ -1,4 +1,4 @@
-"""The command that says whether projects and folders would deploy, and rewrites what a program can."""
+"""The command that checks projects and folders, and fixes some findings."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from corpushooks.system import apt, disk
 
 @click.command()
 @click.argument("targets", metavar="NAME|PATH...", nargs=-1, required=True)
-@click.option("--strict", is_flag=True, help="Fail for warnings, too.")
-@click.option("--fix", is_flag=True, help="Show as a diff what a program can put right in the SLS files of folders.")
-@click.option("--write", is_flag=True, help="With --fix: write it.")
+@click.option("--strict", is_flag=True, help="Fail on warnings, too.")
+@click.option("--fix", is_flag=True, help="Show a diff of what can be fixed automatically in the SLS files.")
+@click.option("--write", is_flag=True, help="With --fix: write the changes.")
 @JSON
 @click.pass_obj
 def check(context: Context, targets: tuple[str, ...], strict: bool, fix: bool, write: bool, as_json: bool) -> None:
-    """Say whether branches of projects, or folders with a .salt, would deploy.
+    """Check whether projects or folders would deploy.
 
-    A folder is a path with a slash in it: ./hello. Each file is read, rendered and compiled with the cfg. No state
-    runs, nor does a command that Jinja would run. Exit code 1 where something must fail, else 0.
+    A folder is a path with a slash: ./hello. Each file is read, rendered and compiled with the cfg. No state runs, and
+    no command called from Jinja. The exit code is 1 if a deployment would fail, else 0.
     """
     if fix:
         sys.exit(_fix([_folder(target) for target in targets], write=write))
     if write:
-        raise UsageError("--write belongs to --fix", hint=command("check", "--fix", "--write", "./hello"))
+        raise UsageError("--write needs --fix", hint=command("check", "--fix", "--write", "./hello"))
     found = list(_checked(context, targets))
     if as_json:
         told = [_json(target, each) for target, each in zip(targets, found, strict=True)]
@@ -52,7 +52,7 @@ def check(context: Context, targets: tuple[str, ...], strict: bool, fix: bool, w
 
 
 def _checked(context: Context, targets: Sequence[str]) -> Iterator[Checked]:
-    """Check each target; of several, one that cannot be checked at all is wrong, and the others are still checked."""
+    """Check each target; of several, one that cannot be checked counts as wrong, and the others are still checked."""
     paths = [target for target in targets if is_path(target)]
     with tempfile.TemporaryDirectory(prefix="corpus-") as folder:
         trees = [Path(path).absolute() for path in paths]
@@ -88,14 +88,14 @@ def is_path(target: str) -> bool:
 def _folder(target: str) -> Path:
     if not is_path(target):
         raise UsageError(
-            f"--fix rewrites folders, and {target} is the name of a project", command("check", "--fix", f"./{target}")
+            f"--fix works on folders; {target} is the name of a project", command("check", "--fix", f"./{target}")
         )
     if not (Path(target) / ".salt").is_dir():
         raise UsageError(f"{target} has no .salt folder", hint="add .salt/00_install.sls")
     return Path(target)
 
 
-# what is shown
+# output
 
 
 def _lines(found: Checked) -> list[str]:
@@ -108,7 +108,7 @@ def _lines(found: Checked) -> list[str]:
 
 
 def _table(targets: Sequence[str], found: Sequence[Checked], spell: Callable[[Advice], str]) -> list[str]:
-    """Return a line for each target: whether it would deploy, and what there is of each kind."""
+    """Return a line for each target: whether it would deploy, and its findings by kind."""
     width = max(len("project"), *(len(target) for target in targets))
     lines = [f"{'project'.ljust(width)}  deploys  errors  warnings  kinds"]
     for target, each in zip(targets, found, strict=True):
@@ -117,7 +117,7 @@ def _table(targets: Sequence[str], found: Sequence[Checked], spell: Callable[[Ad
         named = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
         verdict = "no" if wrong else "yes"
         lines.append(f"{target.ljust(width)}  {verdict.ljust(7)}  {wrong:>6}  {odd:>8}  {named}".rstrip())
-    return [*lines, spell(Hint("each by itself says file and line: ", command("check", targets[0])))]
+    return [*lines, spell(Hint("for file and line, check one alone: ", command("check", targets[0])))]
 
 
 def _json(target: str, found: Checked) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def _json(target: str, found: Checked) -> dict[str, Any]:
 
 
 def _fix(folders: Sequence[Path], *, write: bool) -> int:
-    """Show what can be put right in folders, and write it if asked to; return the exit code."""
+    """Show what can be fixed in folders, and write it if asked to; return the exit code."""
     texts = {path: contents.bytes_of(path) for folder in folders for path in _sls(folder)}
     read = {path: data.decode() for path, data in texts.items() if data is not None and _is_text(data)}
     names = {each.name for text in read.values() for each in packages.declared(text)}
@@ -151,14 +151,14 @@ def _fix(folders: Sequence[Path], *, write: bool) -> int:
         if write:
             disk.write_file(path, new.encode(), path.stat().st_mode & 0o7777)
     if not changed:
-        click.echo("nothing to rewrite")
+        click.echo("nothing to fix")
     elif not write:
-        click.echo("nothing is written yet: add --write")
+        click.echo("nothing written; add --write to write it")
     return 0
 
 
 def _sls(folder: Path) -> list[Path]:
-    """Return the SLS files of a folder that are files of their own."""
+    """Return the SLS files of a folder, without symbolic links."""
     found = sorted((folder / ".salt").rglob("*.sls"))
     return [path for path in found if path.is_file() and not path.is_symlink()]
 

@@ -1,4 +1,4 @@
-"""The commands of `corpus`: which file has each, loaded when it is asked for, and the line that says what it does."""
+"""The table of commands: the file of each, loaded when needed, and its short help."""
 
 from __future__ import annotations
 
@@ -11,48 +11,48 @@ from corpushooks.cli import made
 from corpushooks.operations.table import COMMAND, by_door
 
 ROWS = {
-    "app-log": ("looking", "Show what the application writes"),
+    "app-log": ("looking", "Show the log of the application"),
     "backup": ("backups", "Back up a project"),
     "backups": ("backups", "List the backups of a project"),
-    "cancel": ("deployments", "Cancel the running deployment, or the next one"),
+    "cancel": ("deployments", "Cancel the running deployment, or the next one waiting"),
     "check": ("check", "Check whether projects or folders would deploy"),
-    "config": ("looking", "Print the configuration that SLS files see"),
-    "confirm": ("deployments", "Confirm a deployment that is held"),
+    "config": ("looking", "Print the cfg: the configuration that SLS files see"),
+    "confirm": ("deployments", "Confirm a held deployment"),
     "daemon": ("host", "Run the daemon"),
-    "demo": ("host", "Watch deployments on a host in a folder"),
+    "demo": ("host", "Run the demo: a host in a folder and six pushes"),
     "deploy": ("deployments", "Deploy a commit, or the live one again"),
-    "diff": ("looking", "Show what differs between two deployments"),
-    "doctor": ("looking", "Find what is wrong with this host"),
-    "drill": ("backups", "Prove that a backup can be restored"),
-    "freeze": ("keys", "Refuse deployments of a project"),
-    "help": ("host", "Show the help of a command, or a page"),
+    "diff": ("looking", "Show the differences between two deployments"),
+    "doctor": ("looking", "Check this host, and name the repair for each fault"),
+    "drill": ("backups", "Test that a backup can be restored"),
+    "freeze": ("keys", "Refuse deployments until thawed"),
+    "help": ("host", "Show help for a command, or a page of the docs"),
     "history": ("looking", "List the deployments of a project"),
-    "init": ("projects", "Make or repair a project"),
+    "init": ("projects", "Create or repair a project"),
     "key": ("keys", "Manage ssh keys and their rights"),
     "log": ("looking", "Show the log of a deployment"),
     "notify": ("notify", "Test notifications"),
     "open": ("looking", "Print the addresses of a project"),
     "rebuild": ("host", "Rebuild a lost or damaged store"),
     "remove": ("projects", "Remove a project"),
-    "repair": ("deployments", "Repeat a rollback that failed"),
-    "restart": ("deployments", "Restart the units of a project"),
-    "restore": ("backups", "Restore a backup"),
+    "repair": ("deployments", "Repair a project whose rollback failed"),
+    "restart": ("deployments", "Restart the systemd units of a project"),
+    "restore": ("backups", "Restore parts of a backup"),
     "rollback": ("deployments", "Return to an earlier deployment"),
-    "run": ("run", "Run a command as the application"),
-    "set": ("assign", "Set variables of a project"),
+    "run": ("run", "Run a command as the application of a project"),
+    "set": ("assign", "Set variables of a project and deploy"),
     "setup": ("host", "Set up this machine as a host"),
     "status": ("looking", "Show what is live in each project"),
     "task": ("deployments", "Run a task of the live release"),
-    "thaw": ("keys", "Accept deployments of a project again"),
-    "token": ("tokens", "Manage tokens of programs, and their rights"),
-    "unset": ("assign", "Unset variables of a project"),
-    "watch": ("deployments", "Deploy files as they are saved, in dev"),
+    "thaw": ("keys", "End a freeze"),
+    "token": ("tokens", "Manage tokens of the API and their rights"),
+    "unset": ("assign", "Unset variables of a project and deploy"),
+    "watch": ("deployments", "Deploy each edit when saved (dev)"),
     "web": ("web", "Serve the API over HTTP"),
-}  # the others are made from the table of operations
+}  # the others are generated from the table of operations
 
 
 class Commands(click.Group):
-    """A group that loads the file of a command when that is asked for."""
+    """A group that loads the file of a command when it is needed."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in ROWS and cmd_name not in self.commands:
@@ -67,7 +67,7 @@ class Commands(click.Group):
         return sorted({*ROWS, *made.short()})
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write a line for each command, without loading it."""
+        """List the commands without loading them."""
         known = {**made.short(), **{name: short for name, (_, short) in ROWS.items()}}
         with formatter.section("Commands"):
             formatter.write_dl([(name, known[name]) for name in self.list_commands(ctx)])

@@ -1,7 +1,7 @@
-"""The demo: a host in a folder, a small web application, and six real pushes in front of whoever watches.
+"""The demo: a host in a folder, a small web application, and six real pushes.
 
-Everything it starts has one HOME, the folder `home` of its root: by that it finds, and stops, what the pushes
-started (the daemon, Salt, the application), and nobody's own git configuration has a say.
+Everything it starts has the same HOME, the folder `home` of its root. By that it finds and stops what the pushes
+started (the daemon, Salt, the application), and the user's own git configuration has no effect.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ Words = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Act:
-    """One scene: what is done (the push comes last), the page that then is served, what to notice."""
+    """One scene: the commands (the push comes last), the page served afterwards, and what to notice."""
 
     title: str
     does: tuple[Words, ...]
@@ -71,36 +71,36 @@ def acts(project: Project) -> tuple[Act, ...]:
             "The first deployment",
             (("git", "remote", "add", "prod", str(project.code_git)), PUSH),
             "Hello, world!",
-            "The push is the deployment. What you read happens on the host, and git's exit code is its result.",
+            "The push is the deployment: you watch it run on the host, and git's exit code is its result.",
         ),
         Act(
             "A change",
             (*_change("s/world!/world! How are you?/", "Ask how people are"), PUSH),
             "Hello, world! How are you?",
-            "Only what differs was copied; project/ as it was lies in an archive.",
+            "Only what differs was copied; the previous project/ is in an archive.",
         ),
         Act(
             "A mistake",
             (*_change('s/are you?/are you today?/; s/"greeting"/"greetings"/', "Ask about today (with a typo)"), PUSH),
             "Hello, world! How are you?",
-            "10_app.sls asked the application for its page and got none. Everything went back to what it was, git"
-            " rejected the push, the branch did not move, and the old page is served.",
+            "10_app.sls asked the application for its page and got none. Everything was rolled back, git rejected the"
+            " push, the branch did not move, and the old page is served again.",
             fails=True,
         ),
         Act(
-            "The mistake mended",
-            (*_change('s/"greetings"/"greeting"/', "Mend the typo"), PUSH),
+            "The fix",
+            (*_change('s/"greetings"/"greeting"/', "Fix the typo"), PUSH),
             "Hello, world! How are you today?",
-            "Nothing had to be cleaned up after the failure; this push brings both commits.",
+            "The failure left nothing to clean up; this push brings both commits.",
         ),
         Act(
-            "The same commit once more",
+            "The same commit again",
             (("git", "push", "prod", "HEAD:refs/deploy/now"),),
             "Hello, world! How are you today?",
-            'refs/deploy/now deploys what is live already, where HEAD:master would say "Everything up-to-date".',
+            'refs/deploy/now deploys the live commit again, where HEAD:master would say "Everything up-to-date".',
         ),
         Act(
-            "Another configuration, the same code",
+            "New configuration, same code",
             (
                 ("cd", ".."),
                 ("git", "clone", "-q", str(project.pillar_git), "hello-pillar"),
@@ -111,7 +111,7 @@ def acts(project: Project) -> tuple[Act, ...]:
                 ("git", "push", "-o", "deploy", "origin", "HEAD:master"),
             ),
             "Bonjour, world! How are you today?",
-            "Configuration has a repository of its own, pillar.git. It overrides PILLAR.sample, and rolls back too.",
+            "Configuration has its own repository, pillar.git. It overrides PILLAR.sample, and is rolled back, too.",
         ),
     )
 
@@ -125,7 +125,7 @@ def _change(script: str, message: str) -> tuple[Words, ...]:
 
 @dataclass
 class Stage:
-    """Where the demo plays: its root, the folder we are in, and how it is shown."""
+    """Where the demo runs: its root, the current folder, and how output is shown."""
 
     root: Path
     say: Say
@@ -146,7 +146,7 @@ class Stage:
         return f"http://127.0.0.1:{self.port}/"
 
     def paint(self, text: str, code: str) -> str:
-        """Return text in a colour, where there are colours."""
+        """Return text in a colour, if colours are shown."""
         return f"\x1b[{code}m{text}\x1b[0m" if self.colour else text
 
     def heading(self, text: str) -> None:
@@ -159,9 +159,9 @@ class Stage:
         self.say("\n".join([self.paint("=> ", "1;32") + first, *("   " + line for line in more)]))
 
     def do(self, *words: str) -> int:
-        """Do what a person would do in a terminal, and show it; return the exit code."""
+        """Run a command as a person would in a terminal, and show it; return the exit code."""
         if words[0] == "write":
-            self.say(f"{words[1]}, a new file:")
+            self.say(f"new file {words[1]}:")
             self.say("\n".join(f"    {line}" for line in words[2].splitlines()))
             (self.cwd / words[1]).write_text(words[2])
             return 0
@@ -174,12 +174,12 @@ class Stage:
         return show(argv, cwd=self.cwd, env=env)
 
     def must(self, *words: str) -> None:
-        """Do something that must succeed."""
+        """Run a command that must succeed."""
         if code := self.do(*words):
             raise StepError(f"{words[0]} {words[1]} failed (exit code {code})")
 
     def show_page(self, wanted: str) -> None:
-        """Fetch the page over HTTP and show it; raise StepError where it is not the one that must be served."""
+        """Fetch the page over HTTP and show it; raise StepError if it is not the expected one."""
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             page = direct.open(self.url, timeout=10).read().decode()
@@ -187,36 +187,34 @@ class Stage:
             raise StepError(f"no page at {self.url}: {exc}") from exc
         self.say(f"\n{self.url} says:\n    {self.paint(page, '1')}\n")
         if page != wanted:
-            raise StepError(f"the page should say: {wanted}")
+            raise StepError(f"expected the page: {wanted}")
 
     def play(self, act: Act) -> None:
-        """Play one scene."""
+        """Run one scene."""
         for words in act.does[:-1]:
             self.must(*words)
         code = self.do(*act.does[-1])
         if bool(code) != act.fails:
-            raise StepError(f"the push should have {'failed' if act.fails else 'succeeded'}, its exit code is {code}")
+            raise StepError(f"the push should have {'failed' if act.fails else 'succeeded'}; its exit code is {code}")
         self.show_page(act.page)
         self.notice(act.notice)
 
 
 def corpus_program() -> list[str]:
-    """Return how the command is called here."""
+    """Return the command line that runs `corpus` here."""
     program = Path(sys.executable).with_name("corpus")
     return [str(program)] if os.access(program, os.X_OK) else [sys.executable, "-m", "corpushooks"]
 
 
 def set_stage(folder: Path | None, say: Say) -> Stage:
-    """Make the root, and in its home a repository with the project; raise UsageError where it cannot lie there."""
+    """Create the root and the folder of the project in its home; raise UsageError if the folder is unsuitable."""
     git.check_version()
     if folder and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is not empty", hint="name a folder that does not exist yet")
     root = folder.absolute() if folder else Path(tempfile.mkdtemp(prefix="corpus-demo-"))
     (root / "home").mkdir(parents=True)
     if os.statvfs(root).f_flag & os.ST_NOEXEC:
-        raise UsageError(
-            f"nothing can be executed in {root} (noexec)", hint=Hint("name another folder: ", command("demo", "FOLDER"))
-        )
+        raise UsageError(f"{root} is mounted noexec", hint=Hint("use another folder: ", command("demo", "FOLDER")))
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     stage = Stage(root.resolve(), say, colour, free_port(), root.resolve() / "home")
     (stage.home / ".gitconfig").write_text(GITCONFIG.format(colour="auto" if colour else "never"))
@@ -228,7 +226,7 @@ def set_stage(folder: Path | None, say: Say) -> Stage:
 
 
 def free_port() -> int:
-    """Return a port of loopback that nobody listens on."""
+    """Return a free port on loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -238,15 +236,15 @@ def free_port() -> int:
 
 FILES = """
     app.py                  the application: answers HTTP, reads settings.json
-    check.py, restart.sh    ask it for its page; stop it and start it again
+    check.py, restart.sh    fetch its page; stop and start it
     .salt/PILLAR.sample     its default configuration: greeting and port
-    .salt/00_config.sls     first, settings.json is written from that
-    .salt/10_app.sls        then the application is restarted, and must answer
+    .salt/00_config.sls     runs first: writes settings.json
+    .salt/10_app.sls        runs next: restarts the application and checks it
 """
 
 
 def run(folder: Path | None, say: Say) -> int:
-    """Play the demo under `folder` (None: a new one) and stop all that it started; return the exit code."""
+    """Run the demo in `folder` (None: a new one) and stop everything it started; return the exit code."""
     with interruptible():
         stage = set_stage(folder, say)
         code = INTERRUPTED
@@ -258,11 +256,11 @@ def run(folder: Path | None, say: Say) -> int:
         except KeyboardInterrupt:
             pass
         except CorpusError as exc:
-            say(f"\nerror: the demo cannot go on: {exc.message}" + (f"\nhint: {exc.hint}" if exc.hint else ""))
+            say(f"\nerror: the demo failed: {exc.message}" + (f"\nhint: {exc.hint}" if exc.hint else ""))
             code = exc.exit_code
         finally:
             turn_deaf()
-            # in the middle of a deployment all at once: a daemon that loses Salt again and again would give it up
+            # if interrupted, kill all at once: a daemon that keeps losing its Salt worker would give up on it
             stopped = stop_carrying(f"HOME={stage.home}", grace=0.0 if code == INTERRUPTED else 5.0)
         say_the_end(stage, stopped)
     return code
@@ -270,7 +268,7 @@ def run(folder: Path | None, say: Say) -> int:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Take Ctrl-C, a request to end and a closed terminal for the same, once: what then stops all is not cut short."""
+    """Treat SIGINT, SIGTERM and SIGHUP alike, and only the first of them: the cleanup is not interrupted."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         turn_deaf()
@@ -285,17 +283,17 @@ def interruptible() -> Iterator[None]:
 
 
 def turn_deaf() -> None:
-    """Let no signal cut short what comes now."""
+    """Ignore signals from now on."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
 def play(stage: Stage) -> None:
-    """Play all scenes."""
-    stage.say(f"A host is made in {stage.root}\nNothing else on this machine is touched.")
+    """Run all scenes."""
+    stage.say(f"Creating a host in {stage.root}\nNothing else on this machine is changed.")
     stage.heading("A host with one project")
     stage.must("corpus", "--root", str(stage.root), "init", "hello")
-    stage.say("\nThe project is a small web application. In its repository lie:\n" + FILES)
+    stage.say("\nThe project is a small web application. Its repository contains:\n" + FILES)
     for words in (
         ("cd", "hello"),
         ("git", "init", "-q", "-b", "master"),
@@ -309,18 +307,18 @@ def play(stage: Stage) -> None:
 
 
 def say_how_to_go_on(stage: Stage) -> None:
-    """Say where everything lies and what to try next."""
+    """Print where everything is and what to try next."""
     project = stage.host.project("hello")
     corpus = shlex.join([*corpus_program(), "--root", str(stage.root)])
-    stage.heading("Go on")
+    stage.heading("What next")
     stage.say(
         f"""\
 In any shell:
     alias corpus={shlex.quote(corpus)}
     corpus status                    what is live
     corpus history hello             all deployments
-    corpus log hello 3               the whole log of the one that failed
-    corpus rollback hello 2          return to the second one
+    corpus log hello 3               the whole log of the failed one
+    corpus rollback hello 2          return to deployment 2
 
 The application       {stage.url}
 Its working copy      {stage.home / "hello"}
@@ -329,28 +327,29 @@ Its configuration     {stage.home / "hello-pillar"}
                       edit init.sls, commit,
                       git push -o deploy origin HEAD:master
 On the host           {project.dir}
-                      project/ runs, data/ stays, archives/ hold what was"""
+                      project/ is live, data/ is persistent,
+                      archives/ has earlier trees"""
     )
 
 
 def wait(stage: Stage) -> None:
-    """Leave everything running for as long as somebody at a terminal wants."""
+    """On a terminal, leave everything running until Enter is pressed."""
     if sys.stdin.isatty() and sys.stdout.isatty():
-        stage.say("\nThe application and the daemon run on. Press Enter to stop both.")
+        stage.say("\nThe application and the daemon are still running. Press Enter to stop both.")
         with contextlib.suppress(KeyboardInterrupt):
             sys.stdin.readline()
 
 
 def say_the_end(stage: Stage, stopped: bool) -> None:
-    """Say what is left, and how to be rid of it."""
+    """Print what is left, and how to remove it."""
     pid_file = stage.host.project("hello").data / "app.pid"
-    what = "Stopped: nothing of this demo runs any more." if stopped else "error: not all of this demo can be stopped."
+    what = "Stopped: nothing of this demo is running." if stopped else "error: some of the demo could not be stopped."
     stage.say(f"\n{what} Its files stay in\n    {stage.root}")
     if pid_file.exists():
         stage.say(
             f"""\
-The next push starts daemon and application again. The daemon leaves when idle
-for five minutes; to stop the application, and to remove everything:
+The next push starts the daemon and the application again. The daemon exits
+after five idle minutes. To stop the application and remove everything:
     kill $(cat {shlex.quote(str(pid_file))})
     rm -rf {shlex.quote(str(stage.root))}"""
         )

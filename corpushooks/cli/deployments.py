@@ -1,4 +1,4 @@
-"""The commands that ask for deployments, and for their end."""
+"""The commands that start, confirm and cancel deployments."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from corpushooks.system.process import came_by
 
 
 def _ask(context: Context, operation: str, asked: asks.OfRequest, as_json: bool, instead: Advice = "") -> None:
-    """Ask the daemon, show what it says, exit with what came of it; `instead` helps within a deployment."""
+    """Ask the daemon, show its messages, exit with the outcome; `instead` is the hint within a deployment."""
     name = asked.project
     context.row(name)
     if not asked.nowait:
-        queued = Hint("with --nowait it is queued: ", command("deploy", name, "--nowait"))
+        queued = Hint("queue it instead: ", command("deploy", name, "--nowait"))
         check_outside(context, name, instead or queued)
     screen = Screen(err=as_json, lasting=True)
     asked = replace(asked, progress=screen.rewrites, token=secrets.token_hex(16))
@@ -38,11 +38,11 @@ def _ask(context: Context, operation: str, asked: asks.OfRequest, as_json: bool,
 
 
 def finish(context: Context, name: str, screen: Screen, operation: str, asked: Any, *, as_json: bool) -> None:
-    """Ask the daemon for what may become a deployment, show what it says, exit with what came of it."""
+    """Ask the daemon for a deployment, show its messages, exit with the outcome."""
     try:
         result = screen.ask(context.host, operation, asked)
     except KeyboardInterrupt:
-        see = Hint("the deployment goes on; see: ", command("log", name, "-f"), ", ", command("cancel", name))
+        see = Hint("the deployment continues; see: ", command("log", name, "-f"), ", ", command("cancel", name))
         click.echo(context.host.spell(see), err=True)
         raise
     if as_json:
@@ -60,11 +60,11 @@ def _words(text: str | None) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip()) if text else ()
 
 
-FORCE = click.option("--force", is_flag=True, help="Also over what was edited on the server.")
+FORCE = click.option("--force", is_flag=True, help="Overwrite what was edited on the server.")
 
 
 class Lease(click.IntRange):
-    """A number of seconds, or nothing: as the settings say."""
+    """A number of seconds; empty for the value in the settings."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         return 0 if value == "" else int(super().convert(value, param, ctx))
@@ -72,13 +72,13 @@ class Lease(click.IntRange):
 
 CONFIRM = click.option(
     "--confirm", type=Lease(min=1), default=None, metavar="[=SECONDS]",
-    help="Hold it before it is final, until somebody confirms it; else it is rolled back.",
+    help="Hold it until confirmed; without confirmation it is rolled back.",
 )  # fmt: skip
-INSIST = click.option("--insist", is_flag=True, help="Also where it is frozen; for root and the host's group.")
+INSIST = click.option("--insist", is_flag=True, help="Deploy although it is frozen; for root and the host's group.")
 
 
 class Confirmable(click.Command):
-    """A command whose --confirm may have a value, after a =."""
+    """A command whose --confirm takes an optional value, after =."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         return super().parse_args(ctx, ["--confirm=" if each == "--confirm" else each for each in args])
@@ -87,10 +87,10 @@ class Confirmable(click.Command):
 @click.command(cls=Confirmable)
 @NAME
 @click.argument("rev", required=False, default="")
-@click.option("--only", help="Only these steps: archive,sync,fixperms,install,rotate,notify.")
-@click.option("--skip", help="Leave out these steps.")
-@click.option("--steps", help="Only these install SLS: 00_foo,10_bar.")
-@click.option("--dry-run", is_flag=True, help="Say what would change; change nothing.")
+@click.option("--only", help="Run only these steps: archive,sync,fixperms,install,rotate,notify.")
+@click.option("--skip", help="Skip these steps.")
+@click.option("--steps", help="Run only these install SLS files: 00_foo,10_bar.")
+@click.option("--dry-run", is_flag=True, help="Show what would change; change nothing.")
 @click.option("--nowait", is_flag=True, help="Queue it and return.")
 @click.option("--here", is_flag=True, help="Run it in this process, without a daemon.")
 @CONFIRM
@@ -102,7 +102,10 @@ def deploy(
     context: Context, name: str, rev: str, only: str | None, skip: str | None, steps: str | None,
     dry_run: bool, nowait: bool, here: bool, confirm: int | None, force: bool, insist: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Deploy a commit of project.git; without REV the live one again, with the newest pillar."""
+    """Deploy a commit, or the live one again.
+
+    REV is a commit of project.git. Without it the live commit is deployed again, with the newest pillar.
+    """
     asked = asks.Deploy(
         project=name, rev=rev, only=_words(only), skip=_words(skip), steps=_words(steps), nowait=nowait, force=force,
         insist=insist, confirm=confirm,
@@ -113,11 +116,11 @@ def deploy(
 
 
 def _deploy_here(context: Context, asked: asks.Deploy, kind: str, as_json: bool) -> None:
-    """Be the lane: the project's lock keeps the daemon out meanwhile."""
+    """Run the deployment in this process; the project's lock keeps the daemon out."""
     name = asked.project
     request = replace(deploying(asked, kind), token=secrets.token_hex(16))
     _, row = context.known(name)
-    check_outside(context, name, Hint("without --here it can be queued: ", command("deploy", name, "--nowait")))
+    check_outside(context, name, Hint("queue it instead: ", command("deploy", name, "--nowait")))
     site = context.site()
     try:
         deployment = site.history.enqueue(
@@ -154,19 +157,23 @@ def _deploy_here(context: Context, asked: asks.Deploy, kind: str, as_json: bool)
 def rollback(
     context: Context, name: str, number: int, confirm: int | None, force: bool, insist: bool, as_json: bool
 ) -> None:  # fmt: skip
-    """Return to the result of deployment NUMBER (code, pillar and its install SLS); default: the one before."""
+    """Return to the result of an earlier deployment.
+
+    Code and pillar of deployment NUMBER (default: the one before the live one) are restored, and its install SLS run.
+    """
     asked = asks.Rollback(project=name, number=number, confirm=confirm, force=force, insist=insist)
     _ask(context, "rollback", asked, as_json)
 
 
 @click.command("watch")
 @NAME
-@click.option("--steps", help="Run only these install SLS: 00_foo,10_bar.")
+@click.option("--steps", help="Run only these install SLS files: 00_foo,10_bar.")
 @click.pass_obj
 def watch_(context: Context, name: str, steps: str | None) -> None:
-    """Deploy what is edited in project/ and pillar/ as it is saved, until Ctrl-C; in dev.
+    """Deploy each edit in project/ and pillar/ when saved (dev).
 
-    Wiring, permissions and install SLS; no commit, no archive, no roll back. Salt reads project/.salt meanwhile.
+    Runs until Ctrl-C. It updates wiring and permissions and runs the install SLS, without commit, archive or rollback.
+    Salt reads project/.salt meanwhile.
     """
     context.row(name)
     screen = Screen()
@@ -180,7 +187,10 @@ def watch_(context: Context, name: str, steps: str | None) -> None:
 @JSON
 @click.pass_obj
 def task(context: Context, name: str, task_name: str, as_json: bool) -> None:
-    """Run task_TASK.sls of the live release: no archive, no roll back."""
+    """Run a task of the live release.
+
+    Runs task_TASK.sls, without archive or rollback.
+    """
     _ask(context, "task", asks.Task(project=name, task=task_name), as_json)
 
 
@@ -190,9 +200,12 @@ def task(context: Context, name: str, task_name: str, as_json: bool) -> None:
 @JSON
 @click.pass_obj
 def restart(context: Context, name: str, units: tuple[str, ...], as_json: bool) -> None:
-    """Restart the units of systemd that a project names, or those of them that are given, and see that they run."""
+    """Restart the systemd units of a project.
+
+    Restarts all units that the project names, or only each UNIT given, and checks that they run.
+    """
     asked = asks.Restart(project=name, units=units)
-    _ask(context, "restart", asked, as_json, instead="a state of an SLS file can restart a unit")
+    _ask(context, "restart", asked, as_json, instead="restart the unit with a Salt state")
 
 
 @click.command()
@@ -200,7 +213,10 @@ def restart(context: Context, name: str, units: tuple[str, ...], as_json: bool) 
 @JSON
 @click.pass_obj
 def repair(context: Context, name: str, as_json: bool) -> None:
-    """Repair a project whose roll back failed: do it again."""
+    """Repair a project whose rollback failed.
+
+    Runs the rollback again.
+    """
     _ask(context, "repair", asks.OfRequest(project=name), as_json)
 
 
@@ -209,7 +225,10 @@ def repair(context: Context, name: str, as_json: bool) -> None:
 @JSON
 @click.pass_obj
 def cancel(context: Context, name: str, as_json: bool) -> None:
-    """Cancel what runs in a project (it rolls back), else what waits next."""
+    """Cancel the running deployment, or the next one waiting.
+
+    A running deployment is rolled back.
+    """
     context.row(name)
     asked = asks.OfProject(project=name)
     result = client.ask(context.host, "cancel", asked, lambda line: click.echo(line, err=True))
@@ -226,9 +245,12 @@ def cancel(context: Context, name: str, as_json: bool) -> None:
 @JSON
 @click.pass_obj
 def confirm(context: Context, name: str, number: int, as_json: bool) -> None:
-    """Confirm deployment NUMBER, which is held: it is final then. Else it is rolled back when its time is over."""
+    """Confirm a held deployment.
+
+    Deployment NUMBER becomes final. Without confirmation it is rolled back when its time runs out.
+    """
     context.row(name)
-    check_outside(context, name, "it cannot confirm itself")
+    check_outside(context, name, "a deployment cannot confirm itself")
     screen = Screen(err=True, lasting=True)
     result = screen.ask(context.host, "confirm", asks.Confirm(project=name, number=number))
     show(as_json, result, [f"deployment {number} of {name}: {outcome(result['state'], result['reason'])}"])

@@ -1,4 +1,4 @@
-"""The commands about the host as a whole: setup, daemon, store, documentation, demo."""
+"""The commands for the host as a whole: setup, daemon, store, documentation, demo."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ from corpushooks.protocol import client
 
 
 @click.command("setup")
-@click.option("--dry-run", is_flag=True, help="Say what would change; change nothing.")
-@click.option("--undo", is_flag=True, help="Take back what setup made; projects, history and logs stay.")
-@click.option(
-    "--backup", is_flag=True, help="Make the repository of backups that the settings name, and timers, instead."
-)
-@click.option("--exported", is_flag=True, help="With --backup: its passphrase is kept elsewhere, too.")
+@click.option("--dry-run", is_flag=True, help="Show what would change; change nothing.")
+@click.option("--undo", is_flag=True, help="Undo what setup did; projects, history and logs stay.")
+@click.option("--backup", is_flag=True, help="Create only the backup repository in the settings, and its timers.")
+@click.option("--exported", is_flag=True, help="With --backup: record that its passphrase is kept elsewhere.")
 @click.pass_context
 def setup_(context: click.Context, dry_run: bool, undo: bool, backup: bool, exported: bool) -> None:
-    """Make this machine a host, or repair it: account, units, sshd, settings, logs; then ask doctor."""
+    """Set up this machine as a host, or repair it.
+
+    Sets up the account, the systemd units, sshd, settings and logs, then runs doctor.
+    """
     host, machine = context.obj.host, setup.machine_of(context.obj.host)
     if backup or exported:
         if not backup or dry_run or undo:
-            raise UsageError("--backup goes with --exported alone, and that with no other")
+            raise UsageError("--backup can be combined with --exported only, and --exported needs --backup")
         _set_up_backups(setup.Plan(host, context.obj.settings(), machine), exported=exported)
         return
     manuals = manual.files(context.find_root().command, "corpus", __version__)
@@ -52,24 +53,29 @@ def setup_(context: click.Context, dry_run: bool, undo: bool, backup: bool, expo
 
 
 def _set_up_backups(plan: setup.Plan, *, exported: bool) -> None:
-    """Make what backups need; it fails as long as nobody said that the passphrase is kept elsewhere."""
+    """Create what backups need; fail until --exported was given once."""
     host, kept = plan.host, vault.wanted(plan.settings)
     for made in vault.begin(host, plan.settings):
-        click.echo(f"{'made':<10} {made}")
+        click.echo(f"{'created':<10} {made}")
     for line in setup.schedule(plan):
         click.echo(str(line))
     if exported:
         vault.exported(host, kept)
     if not vault.is_exported(host, kept):
-        raise CorpusError("without its passphrase nobody can read a backup, you neither", vault.advice(host, kept))
-    click.echo(f"{'right':<10} backups are kept in {kept.repository}")
+        raise CorpusError(
+            "without the passphrase no backup can be read; keep a copy elsewhere", vault.advice(host, kept)
+        )
+    click.echo(f"{'ok':<10} backups go to {kept.repository}")
 
 
 @click.command("daemon")
-@click.option("--embedded", is_flag=True, hidden=True, help="Leave after idle time.")
+@click.option("--embedded", is_flag=True, hidden=True, help="Exit after idle time.")
 @click.pass_obj
 def daemon_(context: Context, embedded: bool) -> None:
-    """Be the daemon: run deployments until told to stop (SIGTERM)."""
+    """Run the daemon.
+
+    It runs until SIGTERM.
+    """
     with starting(context.host, embedded=embedded):
         server.run(lambda: open_site(context.host, can_ask), embedded=embedded)
 
@@ -78,19 +84,25 @@ def daemon_(context: Context, embedded: bool) -> None:
 @JSON
 @click.pass_obj
 def rebuild_(context: Context, as_json: bool) -> None:
-    """Make a store that is lost or damaged anew, from what is left of it and from the disk; what is left is kept."""
+    """Rebuild a lost or damaged store.
+
+    It is rebuilt from what is left of it and from the files on disk. The damaged files are kept.
+    """
     try:
         lines = rebuild.rebuild(context.host, context.settings())
     except NoDaemonError:
         pid = client.ping(context.host)
-        raise RefusedError("a daemon is at work with what is left of the store", f"stop it first: kill {pid}") from None
+        raise RefusedError("a daemon is still running on this store", f"stop it first: kill {pid}") from None
     show(as_json, {"done": lines}, lines)
 
 
 @click.command("demo")
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
 def demo_(folder: Path | None) -> None:
-    """Make a host in FOLDER (default: a new temporary one) and push to it: see deployments happen."""
+    """Run the demo: a host in a folder and six pushes.
+
+    The host is created in FOLDER (default: a new temporary folder).
+    """
     sys.exit(demo.run(folder, click.echo))
 
 
@@ -98,7 +110,10 @@ def demo_(folder: Path | None) -> None:
 @click.argument("topic", required=False)
 @click.pass_context
 def help_(context: click.Context, topic: str | None) -> None:
-    """Show the help of a command or a page of the documentation; without TOPIC, what there is."""
+    """Show help for a command, or a page of the docs.
+
+    Without TOPIC all commands and pages are listed.
+    """
     parent = context.parent
     assert parent is not None and isinstance(parent.command, click.Group)
     command = parent.command.get_command(parent, topic) if topic else None

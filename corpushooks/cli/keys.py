@@ -1,4 +1,4 @@
-"""The commands that say who may: ssh keys, and what is frozen."""
+"""The commands for ssh keys and freezes."""
 
 from __future__ import annotations
 
@@ -14,37 +14,38 @@ from corpushooks.core.hints import Hint, command
 from corpushooks.protocol import asks
 
 FREEZE = Hint(command("freeze", "NAME"), ' "why"')
-KEY_LIMIT = 60_000  # characters of a file with a key
+KEY_LIMIT = 60_000  # characters of a key file
 
 
 @click.group("key")
 def key_() -> None:
-    """Say which ssh keys are let in, and what each may."""
+    """Manage ssh keys and their rights."""
 
 
 @key_.command("add")
 @NAME
 @click.argument("file", type=click.File("r", encoding="utf-8", errors="replace"))
-@click.option("--read", "right", flag_value=rights.READ, help="It may fetch, and see status, history and logs.")
-@click.option("--push", "right", flag_value=rights.PUSH, default=True, help="It may deploy, too (the default).")
-@click.option("--admin", "right", flag_value=rights.ADMIN, help="It may also freeze and thaw, and deploy while frozen.")
-@click.option("--host", "right", flag_value=rights.HOST, help="It may also make projects, and say which keys may what.")
-@click.option("--project", "projects", multiple=True, metavar="P", help="Only this project; may be given again.")
-@click.option("--expires", metavar="DAY", help="Until when: 2030-12-31, or 90d from now.")
-@click.option("--authority", is_flag=True, help="It is that of an authority, whose certificates are let in.")
-@click.option("--principal", "principals", multiple=True, help="Of a certificate: one that counts; may be given again.")
+@click.option("--read", "right", flag_value=rights.READ, help="Right: fetch, and see status, history and logs.")
+@click.option("--push", "right", flag_value=rights.PUSH, default=True, help="Right: also deploy (the default).")
+@click.option("--admin", "right", flag_value=rights.ADMIN, help="Right: also freeze, thaw, and deploy while frozen.")
+@click.option("--host", "right", flag_value=rights.HOST, help="Right: also manage projects and keys.")
+@click.option("--project", "projects", multiple=True, metavar="P", help="Only this project; repeatable.")
+@click.option("--expires", metavar="DAY", help="Last day: 2030-12-31, or 90d from now.")
+@click.option("--authority", is_flag=True, help="It is the key of a certificate authority.")
+@click.option("--principal", "principals", multiple=True, help="Accept certificates with this principal; repeatable.")
 @JSON
 @click.pass_obj
 def add(
     context: Context, name: str, file: IO[str], right: str, projects: tuple[str, ...], expires: str | None,
     authority: bool, principals: tuple[str, ...], as_json: bool,
 ) -> None:  # fmt: skip
-    """Add the public key in FILE (-: what is typed in) as NAME. A key that is here gets these rights as well.
+    """Add an ssh key.
 
-    An existing key loses nothing: corpus key set replaces what it has.
+    Adds the public key in FILE (-: standard input) as NAME. A key that is already registered gets these rights in
+    addition; `corpus key set` replaces them.
     """
     if file.isatty():
-        click.echo("Paste the public key; end it with Enter and Ctrl-D.", err=True)
+        click.echo("Paste the public key, then press Enter and Ctrl-D.", err=True)
     asked = asks.KeyAdd(
         name=name, key=file.read(KEY_LIMIT), right=right, projects=projects, expires=expires or "",
         authority=authority, principals=principals,
@@ -54,21 +55,24 @@ def add(
 
 @key_.command("set")
 @NAME
-@click.option("--read", "right", flag_value=rights.READ, help="Only fetch, and see status, history and logs.")
-@click.option("--push", "right", flag_value=rights.PUSH, help="Also deploy.")
-@click.option("--admin", "right", flag_value=rights.ADMIN, help="Also freeze and thaw, and deploy what is frozen.")
-@click.option("--host", "right", flag_value=rights.HOST, help="Also make projects, and say which keys may what.")
-@click.option("--project", "projects", multiple=True, metavar="P", help="Only this project; may be given again.")
-@click.option("--every-project", is_flag=True, help="Every project of this host.")
-@click.option("--expires", metavar="DAY", help="Until when: 2030-12-31, 90d from now, or never.")
-@click.option("--principal", "principals", multiple=True, help="Of a certificate: one that counts; may be given again.")
+@click.option("--read", "right", flag_value=rights.READ, help="Right: fetch, and see status, history and logs.")
+@click.option("--push", "right", flag_value=rights.PUSH, help="Right: also deploy.")
+@click.option("--admin", "right", flag_value=rights.ADMIN, help="Right: also freeze, thaw, and deploy while frozen.")
+@click.option("--host", "right", flag_value=rights.HOST, help="Right: also manage projects and keys.")
+@click.option("--project", "projects", multiple=True, metavar="P", help="Only this project; repeatable.")
+@click.option("--every-project", is_flag=True, help="All projects of this host.")
+@click.option("--expires", metavar="DAY", help="Last day: 2030-12-31, 90d from now, or never.")
+@click.option("--principal", "principals", multiple=True, help="Accept certificates with this principal; repeatable.")
 @JSON
 @click.pass_obj
 def set_(
     context: Context, name: str, right: str | None, projects: tuple[str, ...], every_project: bool,
     expires: str | None, principals: tuple[str, ...], as_json: bool,
 ) -> None:  # fmt: skip
-    """Change what the key NAME has: its right, its projects, its expiry. What is not given stays as it is."""
+    """Change the rights of an ssh key.
+
+    Changes the right, the projects and the expiry of key NAME. What is not given stays as it is.
+    """
     asked = asks.KeySet(
         name=name, right=right or "", projects=projects, every_project=every_project, expires=expires or "",
         principals=principals,
@@ -82,39 +86,49 @@ def set_(
 @JSON
 @click.pass_obj
 def test(context: Context, name: str, project: str, as_json: bool) -> None:
-    """Say what the key NAME may do with PROJECT, and why; of one of a directory, what that says now."""
+    """Show what an ssh key can do with a project, and why.
+
+    For a key from a directory the directory is asked.
+    """
     told = context.told("key test", asks.KeyTest(name=name, project=project))
     tell(told, as_json)
     sys.exit(0 if any(told.plain.values()) else 1)
 
 
-# what is frozen
+# freezes
 
 
 @click.command()
 @click.argument("name", required=False)
 @click.argument("reason", nargs=-1)
-@click.option("--all", "every", is_flag=True, help="Every project of this host.")
+@click.option("--all", "every", is_flag=True, help="All projects of this host.")
 @JSON
 @click.pass_obj
 def freeze(context: Context, name: str | None, reason: tuple[str, ...], every: bool, as_json: bool) -> None:
-    """Refuse to deploy NAME, or --all, until it thaws; who tries is told REASON."""
+    """Refuse deployments until thawed.
+
+    Anyone who is refused sees REASON.
+    """
     if every:
         name, reason = "", tuple(filter(None, (name, *reason)))
     if not name and not every:
-        raise UsageError("which project?", hint=Hint(FREEZE, ", or: ", command("freeze", "--all"), ' "why"'))
+        raise UsageError(
+            "expected a project or --all", hint=Hint(FREEZE, ", or: ", command("freeze", "--all"), ' "why"')
+        )
     tell(context.told("freeze", asks.Freeze(project=name or "", reason=" ".join(reason))), as_json)
 
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--all", "every", is_flag=True, help="What was frozen with --all.")
+@click.option("--all", "every", is_flag=True, help="End the freeze set with --all.")
 @JSON
 @click.pass_obj
 def thaw(context: Context, name: str | None, every: bool, as_json: bool) -> None:
-    """Deploy NAME, or --all, again."""
+    """End a freeze."""
     if bool(name) == every:
-        raise UsageError("which project?", hint=Hint(command("thaw", "NAME"), ", or: ", command("thaw", "--all")))
+        raise UsageError(
+            "expected a project or --all", hint=Hint(command("thaw", "NAME"), ", or: ", command("thaw", "--all"))
+        )
     tell(context.told("thaw", asks.OfProjectOrHost(project=name or "")), as_json)
 
 

@@ -1,4 +1,4 @@
-"""The commands that look, and change nothing."""
+"""The commands that only read."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ from corpushooks.store import log
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--urls", is_flag=True, help="Say where to push and where it answers, too.")
+@click.option("--urls", is_flag=True, help="Also show the addresses to push to and to visit.")
 @JSON
 @click.pass_obj
 def status(context: Context, name: str | None, urls: bool, as_json: bool) -> None:
-    """Say what is live in each project, and what runs or waits."""
+    """Show what is live in each project.
+
+    Running and waiting deployments are shown, too.
+    """
     report(context, "status", context.told("status", asks.Status(project=name or "", urls=urls)), as_json)
 
 
@@ -31,18 +34,21 @@ def status(context: Context, name: str | None, urls: bool, as_json: bool) -> Non
 @JSON
 @click.pass_obj
 def open_(context: Context, name: str, as_json: bool) -> None:
-    """Print the addresses where a project answers."""
+    """Print the addresses of a project.
+
+    These are the URLs where it answers.
+    """
     tell(context.told("open", asks.Open(project=name, needed=not as_json)), as_json)
 
 
 @click.command("history")
 @NAME
 @click.option("-n", "--limit", type=click.IntRange(min=1), default=20, help="How many (default: 20).")
-@click.option("--commands", is_flag=True, help="List what was run with `corpus run` instead.")
+@click.option("--commands", is_flag=True, help="List commands run with `corpus run` instead.")
 @JSON
 @click.pass_obj
 def history_(context: Context, name: str, limit: int, commands: bool, as_json: bool) -> None:
-    """List the deployments of a project, the newest first."""
+    """List the deployments of a project, newest first."""
     kind = "commands" if commands else "history"
     report(context, kind, context.told(kind, asks.History(project=name, limit=limit)), as_json)
 
@@ -54,19 +60,25 @@ def history_(context: Context, name: str, limit: int, commands: bool, as_json: b
 @JSON
 @click.pass_obj
 def diff(context: Context, name: str, a: int, b: int, as_json: bool) -> None:
-    """Say what differs between deployments A and B, files and cfg; default: the live one, and what it replaced."""
+    """Show the differences between two deployments.
+
+    Compares files and cfg of deployments A and B; default: the live one with the one it replaced.
+    """
     report(context, "diff", context.told("diff", asks.Diff(project=name, old=a, new=b)), as_json)
 
 
 @click.command("log")
 @NAME
 @click.argument("number", type=int, required=False)
-@click.option("-f", "--follow", is_flag=True, help="Go on until the deployment ends.")
-@click.option("--short", is_flag=True, help="Only what the terminal of the push showed.")
+@click.option("-f", "--follow", is_flag=True, help="Follow it until the deployment ends.")
+@click.option("--short", is_flag=True, help="Show only what the push showed.")
 @JSON
 @click.pass_obj
 def log_(context: Context, name: str, number: int | None, follow: bool, short: bool, as_json: bool) -> None:
-    """Show the whole log of a deployment; default: the newest."""
+    """Show the log of a deployment.
+
+    The default is the newest deployment.
+    """
     if context.far:
         _far_log(context, name, number, follow=follow, whole=not short, as_json=as_json)
         return
@@ -89,11 +101,11 @@ def log_(context: Context, name: str, number: int | None, follow: bool, short: b
 
 
 def _ignore(text: str) -> None:
-    """Show nothing of what a program did not ask for."""
+    """Discard the lines that come with events."""
 
 
 def _far_log(context: Context, name: str, number: int | None, *, follow: bool, whole: bool, as_json: bool) -> None:
-    """Show a log as the daemon feeds it, which is to its end."""
+    """Show a log as the daemon sends it, to its end."""
     asked = asks.Follow(
         project=name, number=number or 0, whole=whole, events=as_json, progress=Screen().rewrites and not as_json
     )
@@ -109,14 +121,17 @@ def _far_log(context: Context, name: str, number: int | None, *, follow: bool, w
 
 @click.command("app-log")
 @NAME
-@click.option("-f", "--follow", is_flag=True, help="Go on as it is written, until Ctrl-C.")
+@click.option("-f", "--follow", is_flag=True, help="Follow it until Ctrl-C.")
 @click.option(
     "-n", "--lines", type=click.IntRange(0, app_log.MOST), default=100, help="How many of the newest (default: 100)."
 )
 @JSON
 @click.pass_obj
 def app_log_(context: Context, name: str, follow: bool, lines: int, as_json: bool) -> None:
-    """Show what the application writes: the journal of its units and its log files, as `units` and `logs` name them."""
+    """Show the log of the application.
+
+    Shows the journal of the units in `units` and the log files in `logs` of its cfg.
+    """
     context.row(name)
     asked = asks.AppLog(project=name, follow=follow, lines=lines, json=as_json)
     found: list[str] = []
@@ -131,19 +146,19 @@ def app_log_(context: Context, name: str, follow: bool, lines: int, as_json: boo
 
 
 def _is_read() -> None:
-    """End where nobody reads what is printed: a session of ssh that ended does not say so."""
+    """Exit when the reader is gone: the end of an ssh session is not signalled otherwise."""
     if isinstance(sys.stdout, Output) and sys.stdout.left():
         sys.exit(1)
 
 
 @click.command("config")
 @NAME
-@click.option("--origin", is_flag=True, help="Say of each value which layer gave it, and which file.")
-@click.option("--show-secrets", is_flag=True, help="Show what is masked otherwise.")
+@click.option("--origin", is_flag=True, help="Show the layer and the file of each value.")
+@click.option("--show-secrets", is_flag=True, help="Show secrets instead of masking them.")
 @JSON
 @click.pass_obj
 def config_(context: Context, name: str, origin: bool, show_secrets: bool, as_json: bool) -> None:
-    """Print the configuration (cfg) that the SLS files of a project see."""
+    """Print the cfg: the configuration that SLS files see."""
     report(
         context,
         "config",
@@ -156,7 +171,7 @@ def config_(context: Context, name: str, origin: bool, show_secrets: bool, as_js
 @JSON
 @click.pass_obj
 def doctor_(context: Context, as_json: bool) -> None:
-    """Say what is wrong with this host, and which command repairs it."""
+    """Check this host, and name the repair for each fault."""
     from corpushooks.admin import doctor, setup  # here: they look at all there is
     from corpushooks.admin.doctor import patient
 

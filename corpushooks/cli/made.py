@@ -1,4 +1,4 @@
-"""The commands that are made from the table of operations: those that need no words of their own."""
+"""The commands generated from the table of operations: those without a function of their own."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from corpushooks.operations.words import JSON
 
 
 def short() -> dict[str, str]:
-    """Return what each of these commands does, by its name; those of two words are in a group."""
+    """Return the short help of each of these commands, by name; those of two words are in a group."""
     rows = {name: row for name, row in by_door(COMMAND).items() if not row.part_of and " " not in name}
     return {name: f"{row.does[0].upper()}{row.does[1:]}" for name, row in rows.items()}
 
 
 def complete(group: click.Group, wanted: str, *, own: bool) -> None:
-    """Give a group the command of a name, unless it has one of its `own`; and that those of two words."""
+    """Add the command of a name to a group, unless it has its `own`, and its two-word commands to that."""
     for name, row in by_door(COMMAND).items():
         first, _, second = name.partition(" ")
         inner = group.commands.get(first)
@@ -31,12 +31,12 @@ def complete(group: click.Group, wanted: str, *, own: bool) -> None:
 
 
 def command_of(row: Operation, name: str) -> click.Command:
-    """Return the command that asks for an operation: its words and flags are the fields of what is asked."""
+    """Return the command for an operation: its arguments and flags are the fields of the request."""
 
     def act(context: Context, as_json: bool, **given: Any) -> None:
         found = {field: value for field, value in given.items() if value is not None}
         if row.alone:
-            check_outside(context, found["project"], "ask again when it has ended")
+            check_outside(context, found["project"], "try again when it has ended")
         report(context, row.name, context.told(row.name, row.asks(**found)), as_json)
 
     word = row.word

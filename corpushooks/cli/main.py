@@ -1,4 +1,4 @@
-"""The command itself: all commands in one group, and how it ends."""
+"""The command itself: the group of all commands, errors and exit codes."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from corpushooks.protocol.client import ADMISSION
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--root", type=click.Path(path_type=Path, file_okay=False, readable=False), default="/", envvar="CORPUS_ROOT",
-    help="Put every path under this folder (for a host that is not the whole machine).",
+    help="Put every path of the host under this folder.",
 )  # fmt: skip
-@click.option("-v", "--verbose", is_flag=True, help="Show a traceback with an error.")
+@click.option("-v", "--verbose", is_flag=True, help="Show a traceback on errors.")
 @click.version_option(__version__, prog_name="corpus")
 @click.pass_context
 def corpus(context: click.Context, root: Path, verbose: bool) -> None:
@@ -45,7 +45,7 @@ def main() -> None:
     if lost := out.unwritten():
         code = code or 1
         if lost.errno != errno.EPIPE:
-            _complain(CorpusError(f"the output cannot be written: {lost.strerror}"), context.host)
+            _complain(CorpusError(f"cannot write the output: {lost.strerror}"), context.host)
     for stream in (out, err):
         if stream.unwritten():
             stream.silence()  # else Python complains at its end
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def _run(context: Context, out: Output) -> int:
-    """Run the command; return its exit code. Say what went wrong, in a line or two."""
+    """Run the command; print its error, if any, and return its exit code."""
     try:
         return _code(corpus.main(prog_name="corpus", standalone_mode=False, obj=context))
     except SystemExit as exc:
@@ -66,8 +66,8 @@ def _run(context: Context, out: Output) -> int:
         return _complain(exc, context.host)
     except OSError as exc:
         return 1 if out.unwritten() else _complain(of_system(exc), context.host, exc)
-    except UnicodeEncodeError as exc:  # an argument of bytes that are no text
-        return _complain(UsageError(f"not text in UTF-8: {exc.object!r}"), context.host)
+    except UnicodeEncodeError as exc:  # an argument that is not valid UTF-8
+        return _complain(UsageError(f"not valid UTF-8: {exc.object!r}"), context.host)
     except Exception as exc:  # the edge of the command
         return _complain(CorpusError(f"internal error: {type(exc).__name__}: {one_line(str(exc))}",
                                      f"for a traceback: {_again('-v')}"), context.host, exc)  # fmt: skip
@@ -78,9 +78,9 @@ def _code(found: object) -> int:
 
 
 def _wrong_usage(exc: click.ClickException, where: project.Host) -> int:
-    """Say what was wrong in how the command was called, and how one sees what is right; return the exit code."""
+    """Print what is wrong with the arguments and how to get help; return the exit code."""
     message, context = exc.format_message(), getattr(exc, "ctx", None)
-    if "\n" in message:  # its help, where no command was named
+    if "\n" in message:  # the help, if no command was given
         with suppress(OSError):
             exc.show()
         return 2
@@ -88,12 +88,12 @@ def _wrong_usage(exc: click.ClickException, where: project.Host) -> int:
 
 
 def _complain(exc: CorpusError, where: project.Host, cause: BaseException | None = None) -> int:
-    """Say what went wrong and what helps; return the exit code."""
+    """Print an error and its hint; return the exit code."""
     hint = where.spell(exc.hint)
     owner = _owner(where)
     if isinstance(exc, NotAllowedError) and owner != os.geteuid() and not os.environ.get(ADMISSION):
         hint = "; or ".join(filter(None, [hint, _again(owner=pwd.getpwuid(owner).pw_name)]))
-    with suppress(OSError):  # nobody reads it
+    with suppress(OSError):  # stderr is closed
         if {"-v", "--verbose"} & set(sys.argv):
             traceback.print_exception(cause or exc)
         click.echo(f"error: {exc.message}", err=True)
@@ -103,7 +103,7 @@ def _complain(exc: CorpusError, where: project.Host, cause: BaseException | None
 
 
 def _owner(where: project.Host) -> int:
-    """Return whose a host is, as far as one can see."""
+    """Return the owner of a host, as far as it can be seen."""
     try:
         return where.root.stat().st_uid
     except OSError:
@@ -111,7 +111,7 @@ def _owner(where: project.Host) -> int:
 
 
 def _again(*flags: str, owner: str = "") -> str:
-    """Return this very command, as its owner, with more flags."""
+    """Return this same command with more flags, run as the owner if given."""
     root = os.environ.get("CORPUS_ROOT")
     named = ["--root", root] if root and "--root" not in sys.argv else []
     become = ["sudo", *(["-u", owner] if owner != "root" else [])] if owner else []

@@ -1,4 +1,4 @@
-"""The commands that are about notifications."""
+"""The commands for notifications."""
 
 from __future__ import annotations
 
@@ -14,18 +14,21 @@ from corpushooks.notify import announce
 
 @click.group("notify")
 def notify() -> None:
-    """Notifications: see whether they arrive."""
+    """Test notifications."""
 
 
 @notify.command("test")
 @click.argument("name", required=False)
 @click.option(
-    "--event", type=click.Choice([TEST, *EVENTS]), default=TEST, help="Say it as if this had happened, without details."
+    "--event", type=click.Choice([TEST, *EVENTS]), default=TEST, help="Send the text for this event, without details."
 )
 @JSON
 @click.pass_obj
 def test(context: Context, name: str | None, event: str, as_json: bool) -> None:
-    """Send a test to all URLs of the host, or of project NAME, and say what fails."""
+    """Send a test notification.
+
+    It is sent to all URLs of the host, or of project NAME; failures are listed.
+    """
     if name:
         context.known(name)
     settings, project = context.settings(), context.host.project(name) if name else None

@@ -1,4 +1,4 @@
-"""The pages of the documentation, as they are installed: for whoever reads them where the command is."""
+"""The installed pages of the documentation, for reading on the host."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def topics() -> dict[str, str]:
 
 
 def page(topic: str, names: list[str] | None = None) -> str:
-    """Return the text of a page; raise UsageError where there is none of that name."""
+    """Return the text of a page; raise UsageError for an unknown name."""
     names = names or [each.name for each in resources.files(FOLDER).iterdir()]
     if f"{topic}.md" in names:
         return (resources.files(FOLDER) / f"{topic}.md").read_text(encoding="utf-8")
     near = difflib.get_close_matches(topic, [name.removesuffix(".md") for name in names], 1)
-    raise UsageError(f"no page {topic!r}", hint=command("help", near[0]) if near else command("help"))
+    raise UsageError(f"unknown topic {topic!r}", hint=command("help", near[0]) if near else command("help"))
 
 
 def listed() -> list[str]:

@@ -1,4 +1,4 @@
-"""The commands that make projects and remove them."""
+"""The commands that create and remove projects."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from corpushooks import git
 from corpushooks.cli.base import JSON, NAME, Context, check_outside, tell
 from corpushooks.protocol import asks
 
-AGAIN = "ask again when it has ended"
+AGAIN = "try again when it has ended"
 
 
 @click.command("init")
 @NAME
 @click.option("--env", help="dev, staging, prod or another name; only dev behaves differently.")
-@click.option("--branch", help="The branch that deploys (default: master).")
+@click.option("--branch", help="The branch to deploy (default: master).")
 @click.option(
     "--installer", metavar="NAME|PATH",
-    help="Begin with a first commit: generic, node, php, python, static, or the path of a folder of your own.",
+    help="Start with a first commit from generic, node, php, python, static, or your own folder.",
 )  # fmt: skip
 @click.option(
-    "--object-format", "hashed", type=click.Choice(git.FORMATS), help="The hash that names its commits (default: sha1)."
+    "--object-format", "hashed", type=click.Choice(git.FORMATS), help="The hash of its commits (default: sha1)."
 )
-@click.option("--ssh-key", "own_key", is_flag=True, help="Give the project's user an ssh key pair, to fetch with.")
+@click.option("--ssh-key", "own_key", is_flag=True, help="Create an ssh key pair for the project's user, for fetching.")
 @JSON
 @click.pass_obj
 def init_(
     context: Context, name: str, env: str | None, branch: str | None, installer: str | None, hashed: str | None,
     own_key: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Make a project, or repair one; print where to push."""
+    """Create or repair a project, and print where to push."""
     check_outside(context, name, AGAIN)
     asked = asks.Init(
         project=name, env=env or "", branch=branch or "", installer=installer or "",
@@ -40,11 +40,14 @@ def init_(
 
 @click.command()
 @NAME
-@click.option("--purge", is_flag=True, help="Remove its files and its history too; data/ stays.")
+@click.option("--purge", is_flag=True, help="Also remove its files and its history; data/ stays.")
 @JSON
 @click.pass_obj
 def remove(context: Context, name: str, purge: bool, as_json: bool) -> None:
-    """Forget a project. Its files stay, unless --purge; data/ always stays."""
+    """Remove a project.
+
+    Its files stay, unless --purge is given; data/ always stays.
+    """
     check_outside(context, name, AGAIN)
     tell(context.told("remove", asks.Remove(project=name, purge=purge)), as_json)
 

@@ -1,4 +1,4 @@
-"""The command that runs a command as the application of a project."""
+"""The command that runs a command as a project's application."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ from corpushooks.system import terminal
 @click.argument("words", metavar="COMMAND...", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
 def run(context: Context, name: str, words: tuple[str, ...]) -> None:
-    """Run a command as NAME-user in project/; for root, the group corpus and admin keys.
+    """Run a command as the application of a project.
 
-    Its exit code is that of the command: 127 if that is not found, 128+N if signal N ended it. It has a terminal where
-    you have one. It ends with your connection, and so does everything that it started. No shell reads it: for pipes
-    and variables use sh -c 'COMMAND'.
+    It runs as NAME-user in project/. Root, the group corpus and admin keys can use it. The exit code is that of the
+    command: 127 if it is not found, 128+N if signal N ended it. It gets a terminal if you have one. It ends with your
+    connection, together with everything it started. No shell is involved: for pipes and variables use
+    sh -c 'COMMAND'.
     """
     asked = Run(project=name, words=_command(name, words), **_about_us())
     context.row(name)
@@ -45,11 +46,13 @@ def run(context: Context, name: str, words: tuple[str, ...]) -> None:
 
 
 def _command(name: str, words: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the command; raise UsageError where there is none, or where an option of ours may have been meant."""
+    """Return the command; raise UsageError if there is none, or if it looks like an option of ours."""
     if words[:1] == ("--",):
         words = words[1:]
     elif words and words[0].startswith("-"):
-        raise UsageError(f"{words[0]!r} is not a command; if it is: after --", command("run", name, "--", words[0]))
+        raise UsageError(
+            f"{words[0]!r} is not a command; if it is one, put it after --", command("run", name, "--", words[0])
+        )
     if not words:
         raise UsageError("expected a command", command("run", name, "sh"))
     return words
@@ -61,13 +64,13 @@ def _about_us() -> dict[str, str]:
 
 
 def _run(relay: terminal.Relay, link: socket.socket, answers: Iterator[dict[str, Any]]) -> dict[str, Any]:
-    """Hand the command its ends, and relay until it ends; return its result."""
+    """Hand over the ends of the pipes, and relay until the command ends; return its result."""
     for said in answers:
         if "say" in said:
             click.echo(said["say"], err=True)
         if said.get("ready"):
             break
-    with contextlib.suppress(OSError):  # the daemon is gone: there is no answer then
+    with contextlib.suppress(OSError):  # the daemon is gone: no answer will come
         socket.send_fds(link, [b"\0"], relay.given)
 
     def leave() -> None:

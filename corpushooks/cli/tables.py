@@ -1,6 +1,6 @@
-"""Reports as tables, for a terminal; what is piped gets their plain lines. The only user of rich, loaded when asked.
+"""Reports as tables, for a terminal; pipes get plain lines. The only user of rich, loaded when needed.
 
-Texts come from deployments: each is cleaned, and none is read as markup.
+Texts come from deployments: each is cleaned, and none is interpreted as markup.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ COLOURS = {
 
 
 def show(kind: str, value: Any, lines: Sequence[str], spell: Callable[[Advice], str] = str) -> bool:
-    """Show a report as a table; return False where it has none: its lines say it."""
+    """Show a report as a table; return False if it has none: the caller prints its lines."""
     make = TABLES.get(kind)
     rows = value if isinstance(value, list) else [value]
     if make is None or not rows:
@@ -47,14 +47,14 @@ def show(kind: str, value: Any, lines: Sequence[str], spell: Callable[[Advice], 
 
 
 def _text(text: object, style: str = "") -> Text:
-    """Return a text as it is, whatever it has in it."""
+    """Return text without interpreting markup in it."""
     from rich.text import Text
 
     return Text(clean("" if text is None else str(text)), style)
 
 
 def _table(*columns: str) -> Table:
-    """Return a table without lines, as wide as it must be; ">" before a name: to the right, "+": it may fold."""
+    """Return a table without borders; ">" before a name aligns right, "+" allows wrapping."""
     from rich.table import Table
 
     found = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
@@ -67,7 +67,7 @@ def _table(*columns: str) -> Table:
 
 
 def _lines(texts: Sequence[str]) -> Text:
-    """Return lines, each in the colour of its first words."""
+    """Return lines, each coloured by its first words."""
     from rich.text import Text
 
     return Text("\n").join(_text(text, COLOURS.get(text.partition(":")[0].partition(",")[0], "")) for text in texts)
@@ -84,7 +84,7 @@ def _seconds(found: float | None) -> str:
 
 
 def _status(rows: Sequence[Mapping[str, Any]], spell: Callable[[Advice], str] = str) -> Table:
-    """Return what is live in each project, and below that what else there is to say of it."""
+    """Return the status of each project, one row each."""
     table, now = _table("+project", "env", "live", "commit", "since", "+by", "+now"), time.time()
     for one in rows:
         since = view.ago(now - one["since"]) if one["since"] else ""
@@ -97,7 +97,7 @@ def _status(rows: Sequence[Mapping[str, Any]], spell: Callable[[Advice], str] = 
 
 
 def _history(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Return the deployments of a project; the live one stands out."""
+    """Return the deployments of a project, the live one highlighted."""
     table = _table(">number", "when", "outcome", ">took", "+who", "+from -> to")
     for one in rows:
         live, number = one.get("live"), one["number"]
@@ -110,7 +110,7 @@ def _history(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _ways(one: Mapping[str, Any]) -> list[str]:
-    """Say of a deployment from where to where, of which kind it was, and why it ended so."""
+    """Return the kind, the revisions and the reason of a deployment."""
     pair = one["old_code"], one["new_code"], one["old_pillar"], one["new_pillar"]
     ways = view.course(*pair, 0) if one["new_code"] else ""
     kind = "" if kind_of(one["kind"]).usual else one["kind"]
@@ -121,7 +121,7 @@ def _archives(rows: Sequence[Mapping[str, Any]]) -> Table:
     table = _table(">number", "+archive", "before", "failed tree", "")
     for one in rows:
         failed = view.short(one["failed"]) if one["failed"] else ""
-        broken = "" if one["whole"] else "not whole"
+        broken = "" if one["whole"] else "incomplete"
         table.add_row(
             _text(one["number"]), _text(one["name"]), _text(view.short(one["commit"])), _text(failed, "red"),
             _text(broken, "yellow"),

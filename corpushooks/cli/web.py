@@ -12,11 +12,21 @@ PORT = 8040
 
 
 @click.command()
-@click.option("--address", default="127.0.0.1", show_default=True, help="Where to listen: TLS is for the web server.")
-@click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0: any that is free.")
+@click.option(
+    "--address",
+    default="127.0.0.1",
+    show_default=True,
+    help="The address to listen on; a web server in front does TLS.",
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="The port; 0: any free one."
+)
 @click.pass_obj
 def web(context: Context, address: str, port: int) -> None:
-    """Serve the API over HTTP until told to stop (SIGTERM): it asks the daemon, with the token of each request."""
+    """Serve the API over HTTP.
+
+    It runs until SIGTERM, and asks the daemon with the token of each request.
+    """
     try:
         from corpushooks.web import server
     except ModuleNotFoundError as exc:

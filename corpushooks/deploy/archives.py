@@ -1,4 +1,4 @@
-"""The archives of a project: the newest, room for one more, and which are kept."""
+"""The archives of a project: find the newest, check disk space, rotate."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from corpushooks.deploy.progress import Mark
 from corpushooks.deploy.run import Run
 from corpushooks.system.process import attend
 
-ENLARGE_LIMIT = 600.0  # seconds that the command which makes room may take
+ENLARGE_LIMIT = 600.0  # seconds for the `enlarge` command
 
 
 def last(project: Project, before: str) -> Path | None:
@@ -32,7 +32,7 @@ def number_of(name: str) -> int:
 
 
 def check_room(run: Run, needed: int) -> None:
-    """Raise RefusedError where the disk is too full; the host's `enlarge` command may make room first."""
+    """Raise RefusedError if the disk is too full; the host's `enlarge` command can make room first."""
     reserve = run.settings.reserve << 20
     if _free(run.project) >= needed + reserve:
         return
@@ -46,7 +46,7 @@ def check_room(run: Run, needed: int) -> None:
 
 
 def _enlarge(run: Run) -> None:
-    """Run the host's command that makes room; it can be cancelled."""
+    """Run the host's `enlarge` command; it can be cancelled."""
     try:
         attend(run.start(run.settings.enlarge), ENLARGE_LIMIT, run.deadline.patience())
     except ProcessError as exc:
@@ -76,7 +76,7 @@ def rotate(run: Run, mark: Mark) -> Detail:
 
 
 def _unpin(project: Project, kept: set[int], live: ProjectRow | None) -> None:
-    """Let the commits go of all that has no archive: also where an earlier rotation was killed before it did."""
+    """Unpin commits without an archive, also those that an interrupted rotation left pinned."""
     for number in {*git.pins(project.code_git), *git.pins(project.pillar_git)} - kept:
         if live is None or git.pinned(project.code_git, number) != live.tree_code:  # a failed tree stays, in dev
             git.unpin(project.code_git, number)

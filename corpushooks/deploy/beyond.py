@@ -1,4 +1,4 @@
-"""What states of ours wrote outside of the project: taken back with a release that did not live."""
+"""Undo what our states wrote outside the project, when its release is rolled back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from corpushooks.host import outside
 
 
 def begin(run: Run) -> None:
-    """Before the install SLS of a release that is returned to: take back what only later ones wrote."""
+    """Before the install SLS of an earlier release run: undo what only later releases wrote."""
     if run.undoing:
         return
     with run.site.effect("shed outside"):
@@ -19,7 +19,7 @@ def begin(run: Run) -> None:
 
 
 def take_back(run: Run, mark: Mark) -> Detail:
-    """Make what the failed release wrote outside what it was."""
+    """Undo what the failed release wrote outside the project."""
     with run.site.effect("undo outside"):
         found = outside.take_back(run.project, run.voice.warn)
     _say(run, found)
@@ -27,7 +27,7 @@ def take_back(run: Run, mark: Mark) -> Detail:
 
 
 def reload(run: Run, mark: Mark) -> Detail:
-    """Have services read what was taken back."""
+    """Reload services whose files were restored."""
     return Detail(note=", ".join(outside.reload(run.project, run.voice.warn)))
 
 

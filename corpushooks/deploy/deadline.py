@@ -1,4 +1,4 @@
-"""How long a deployment may go on: until somebody cancels it, or its time is over. A rollback goes on to its end."""
+"""The time limits of a deployment, and its cancellation. A rollback always runs to its end."""
 
 from __future__ import annotations
 
@@ -10,48 +10,48 @@ from corpushooks.core.errors import CancelledError, CorpusError
 from corpushooks.store.history import History
 from corpushooks.system.patience import Check
 
-ASK = 0.5  # seconds after which the store is asked again whether somebody cancelled
+ASK = 0.5  # seconds between checks of the store for a cancellation
 
 
 @dataclass
 class Deadline:
-    """The end that a deployment must come to: `whole` seconds for all of it, `step` for one (None: any)."""
+    """The limits of a deployment: `whole` seconds for all of it, `step` for one step (None: no limit)."""
 
     history: History
     project: str
     number: int
     whole: float | None
     step: float | None
-    lifted: bool = False  # it is rolled back: nobody cuts that off
+    lifted: bool = False  # it is being rolled back: no limits apply
     since: float = field(default_factory=time.monotonic)
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     @property
     def cuts(self) -> bool:
-        """Whether somebody cancelled, and that counts."""
+        """Whether it was cancelled, and can be."""
         return self.cancelled.is_set() and not self.lifted
 
     def check(self) -> None:
-        """Raise CancelledError where somebody asked for the end, or the time is over."""
+        """Raise CancelledError if it was cancelled or timed out."""
         if self.lifted:
             return
         row = self.history.deployment(self.project, self.number)
         if row.cancelled or self.cancelled.is_set():
             raise CancelledError(f"cancelled by {row.cancelled or 'somebody'}")
         if self.left() == 0:
-            raise CancelledError(f"no end after {self.whole:g} s (timeout)")
+            raise CancelledError(f"timed out after {self.whole:g} s (timeout)")
 
     def left(self) -> float | None:
-        """Return how many seconds the next SLS may take; None: any."""
+        """Return the seconds left for the next SLS; None: no limit."""
         if self.whole is None or self.lifted:
             return self.step
         left = max(0.0, self.since + self.whole - time.monotonic())
         return left if self.step is None else min(self.step, left)
 
     def patience(self) -> Check:
-        """Return what a loop that begins now asks in each round, as often as it likes.
+        """Return a check for a loop that begins now, cheap enough for each round.
 
-        It raises CancelledError where this deployment is cancelled or late, or the loop takes more than `step_timeout`.
+        It raises CancelledError if the deployment is cancelled or timed out, or the loop exceeds `step_timeout`.
         """
         began, asked = time.monotonic(), 0.0
 
@@ -63,12 +63,12 @@ class Deadline:
             asked = now
             self.check()
             if self.step is not None and now > began + self.step:
-                raise CancelledError(f"no end after {self.step:g} s (step_timeout)")
+                raise CancelledError(f"timed out after {self.step:g} s (step_timeout)")
 
         return check
 
     def cause(self, exc: CorpusError) -> CorpusError:
-        """Return why something ended: whatever it met then, that it was cancelled or late comes first."""
+        """Return the cause of a failure: a cancellation or timeout takes precedence."""
         try:
             self.check()
         except CancelledError as asked:

@@ -1,7 +1,7 @@
 """The procedure: the table of steps, and the rollback.
 
-A step is journaled before it runs. What is interrupted before the journal's row `publish` goes back, what is
-interrupted after it goes forward. Every function here can run twice.
+A step is journaled before it runs. A deployment that is interrupted before the journal's row `publish` is rolled back;
+one that is interrupted after it is completed. Every function here can run twice.
 """
 
 from __future__ import annotations
@@ -80,14 +80,14 @@ ROLL_BACK = Procedure(
 
 
 def deploy(run: Run) -> None:
-    """Deploy: the procedure, and the roll back where it fails."""
+    """Deploy: run the procedure, and the rollback if it fails."""
     try:
         prepare.aim(run)
         prepare.check(run)
         run.deadline.check()
     except CorpusError as exc:
         refuse(run, run.deadline.cause(exc))
-    except Exception as exc:  # the edge of a lane: nothing was touched, whatever is wrong with it
+    except Exception as exc:  # the edge of a lane: nothing was touched yet
         run.voice.tell(_trace(exc))
         refuse(run, RefusedError(f"internal error: {type(exc).__name__}: {exc}"))
     else:
@@ -95,7 +95,7 @@ def deploy(run: Run) -> None:
 
 
 def procedure_of(run: Run) -> Procedure:
-    """Return the rows of a deployment: those that are held have one more."""
+    """Return the procedure of a deployment: one that is held has one more step."""
     return HOLDING if run.deployment.lease else PROCEDURE
 
 
@@ -103,10 +103,10 @@ def go_on(run: Run, rows: tuple[Step, ...]) -> None:
     """Run rows of the procedure until one ends it."""
     for step in rows:
         decides = step.name == DECIDES
-        concludes = decides and not run.deployment.held  # what was held was on the disk before
+        concludes = decides and not run.deployment.held  # a held one was flushed before
         try:
             procedure_of(run).perform(run, step, _conclude if concludes else None)
-        except Exception as exc:  # the edge of a lane: a fault of our own must roll back too
+        except Exception as exc:  # the edge of a lane: a bug of ours must roll back, too
             if not _goes_on(run, step, exc):
                 return
         if decides:
@@ -114,18 +114,18 @@ def go_on(run: Run, rows: tuple[Step, ...]) -> None:
 
 
 def _conclude(run: Run) -> None:
-    """Bring all to the disk: from the row that decides on there is no way back, and what goes forward must be there."""
+    """Flush everything to disk: after the deciding row there is no rollback, so all must be on disk before."""
     steps.conclude(run, run.deadline.patience())
 
 
 def _goes_on(run: Run, step: Step, exc: Exception) -> bool:
-    """Do what the table says of a step that failed; return whether the procedure goes on."""
+    """Handle a failed step as the table says; return whether the procedure continues."""
     if run.deployment.state == HELD or (step.name == HOLDS and run.deployment.confirmed):
         return _is_confirmed(run, exc)
     if not isinstance(exc, CorpusError):
         run.voice.tell(_trace(exc))
         exc = StepError(f"{step.name} failed", why=f"{type(exc).__name__}: {exc}")
-    elif isinstance(exc, DoorError):  # it does not say in which step it was met
+    elif isinstance(exc, DoorError):  # its message does not name the step
         exc = exc.within(step.name)
     if step.on_failure is OnFailure.WARN or run.deployment.state == DEPLOYED:
         run.voice.warn(exc.message)
@@ -140,11 +140,11 @@ def _goes_on(run: Run, step: Step, exc: Exception) -> bool:
 
 
 def _is_confirmed(run: Run, exc: Exception) -> bool:
-    """Take back what is held and met an error, or leave it to the next daemon; return whether it was confirmed."""
+    """Roll back a held deployment that failed, or leave it to the next daemon; return whether it was confirmed."""
     if isinstance(exc, StoppingError):
         return False
     if isinstance(exc, StoreError):
-        raise exc  # the lane goes on holding it once the store is back
+        raise exc  # the lane continues to hold it once the store is back
     if not isinstance(exc, CorpusError):
         run.voice.tell(_trace(exc))
         exc = StepError(f"{HOLDS} failed", why=f"{type(exc).__name__}: {exc}")
@@ -155,7 +155,7 @@ def _is_confirmed(run: Run, exc: Exception) -> bool:
 
 
 def refuse(run: Run, exc: CorpusError) -> None:
-    """End a deployment that touched nothing."""
+    """End a deployment that changed nothing."""
     run.site.history.unclaim(run.project.name, run.deployment.number)
     if run.deployment.archive:
         tree.remove(run.archive)
@@ -169,7 +169,7 @@ def _trace(exc: Exception) -> Traced:
 
 
 def _fail(run: Run, exc: CorpusError, *, stays: bool) -> None:
-    """Roll back; in dev the failed tree stays for the developer, where it is the tree of one commit."""
+    """Roll back; in dev leave the failed tree for the developer, if it is the tree of a single commit."""
     if stays and may_stay(run):
         leave(run, exc)
     else:
@@ -177,12 +177,12 @@ def _fail(run: Run, exc: CorpusError, *, stays: bool) -> None:
 
 
 def may_stay(run: Run) -> bool:
-    """Say whether the tree of a deployment that failed may be left as it is."""
+    """Say whether the tree of a failed deployment can be left as it is."""
     return run.in_dev and run.settings.rollback != "always"
 
 
 def leave(run: Run, why: CorpusError) -> None:
-    """End a deployment that failed, and leave its tree for the developer."""
+    """End a failed deployment, and leave its tree for the developer."""
     done = run.deployment
     steps.conclude(run)
     run.site.history.set_tree(run.project.name, done.new_code, done.new_pillar)
@@ -193,20 +193,20 @@ def leave(run: Run, why: CorpusError) -> None:
 
 
 def say_live(run: Run) -> None:
-    """Tell that a deployment is live."""
+    """Log that a deployment is live."""
     done, took = run.deployment, time.monotonic() - run.deadline.since
     urls = tuple(run.site.history.addresses(done.project))
     run.voice.tell(replace(run.verdict(), commit=done.new_code, seconds=took, urls=urls))
 
 
 def after_failure(run: Run, begun: Sequence[str] = ()) -> None:
-    """Rotate and notify after a failure too; what fails in that is in the log."""
-    run.salt.close()  # one that was stopped answers nothing more
+    """Rotate and notify after a failure, too; failures in that are logged only."""
+    run.salt.close()  # a stopped session does not answer any more
     for step in PROCEDURE.after_the_outcome(begun):
         try:
             run.site.history.begin(run.deployment, step.name)
             step.act(run, NOWHERE)
-        except Exception as exc:  # the edge of a lane: the outcome stands already
+        except Exception as exc:  # the edge of a lane: the outcome is final already
             run.voice.tell(Warned(f"{step.name}: {exc}", aside=True))
 
 
@@ -214,7 +214,7 @@ def after_failure(run: Run, begun: Sequence[str] = ()) -> None:
 
 
 def roll_back(run: Run, why: CorpusError) -> None:
-    """Bring everything back to what it was; where that fails the project is broken."""
+    """Restore everything; if that fails the project is broken."""
     layout.drop_ballast(run.project.host)
     run.voice.tell(Complained(why.message))
     if run.deployment.state != ROLLING_BACK:
@@ -223,10 +223,10 @@ def roll_back(run: Run, why: CorpusError) -> None:
     try:
         _undo_though_killed(run)
     except StoreError:
-        raise  # the lane does it again once the store is back
+        raise  # the lane tries again once the store is back
     except Exception as exc:  # the edge of a lane: whatever failed, a person must know
-        if run.site.stopping:  # whoever stops us stops Salt with us: the next daemon goes on from here
-            run.voice.tell(Warned(f"stopped in the roll back ({exc}); the next daemon does it again"))
+        if run.site.stopping:  # Salt was stopped together with us: the next daemon continues
+            run.voice.tell(Warned(f"stopped during the rollback ({exc}); the next daemon repeats it"))
             return
         run.voice.tell(_trace(exc))
         _break(run, str(exc), exc.hint if isinstance(exc, TreeError) else "")
@@ -238,17 +238,17 @@ def roll_back(run: Run, why: CorpusError) -> None:
 
 
 def _undo_though_killed(run: Run) -> None:
-    """Run the steps of the roll back; once more where an SLS failed or Salt ended: what was killed lives then."""
+    """Run the steps of the rollback; once more if an SLS failed or Salt ended: Salt is started again then."""
     try:
         undo(run)
     except (SaltError, StepError) as exc:
-        run.voice.tell(Warned(f"{exc.message}; the roll back is done again", aside=True))
+        run.voice.tell(Warned(f"{exc.message}; the rollback is repeated", aside=True))
         run.salt.close()
         undo(run)
 
 
 def undo(run: Run) -> None:
-    """Run the steps of the roll back."""
+    """Run the steps of the rollback."""
     for step in ROLL_BACK.steps:
         ROLL_BACK.perform(run, step)
     steps.conclude(run)
@@ -256,7 +256,7 @@ def undo(run: Run) -> None:
 
 def _break(run: Run, why: str, help_first: Advice) -> None:
     name, number = run.project.name, run.deployment.number
-    broken = one_line(run.voice.hide(f"the roll back of deployment {number} failed: {why}"))
+    broken = one_line(run.voice.hide(f"the rollback of deployment {number} failed: {why}"))
     run.site.history.set_broken(name, broken, number)
     run.move(BROKEN)
     said = Hint(help_first or command("log", name, number), ", then ", command("repair", name))
@@ -265,7 +265,7 @@ def _break(run: Run, why: str, help_first: Advice) -> None:
 
 
 def repair(run: Run) -> None:
-    """Do the roll back of a broken deployment again, and see that layout and wiring are whole."""
+    """Repeat the rollback of a broken deployment, and repair layout and wiring."""
     name = run.project.name
     run.voice.tell(run.began())
     try:
@@ -290,7 +290,7 @@ def repair(run: Run) -> None:
 
 
 def _undo_again(run: Run, broken: Deployment) -> None:
-    run.voice.tell(Noted(f"the roll back of deployment {broken.number} is done again"))
+    run.voice.tell(Noted(f"repeating the rollback of deployment {broken.number}"))
     again = Run.of(run.site, run.row, run.settings, broken, run.voice.log, owner=run.deployment)
     try:
         git.distrust(run.project.work_git)

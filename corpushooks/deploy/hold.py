@@ -1,8 +1,8 @@
-"""The step that holds a deployment just before it is final, until it is confirmed, cancelled, or its lease is over.
+"""The step that holds a deployment before it is final, until it is confirmed, cancelled, or its lease expires.
 
-All is installed and on the disk, refs have not moved. The store says which of the three came first; the row that
-decides is written together with the confirmation. What waits here is a lane: its place is for others meanwhile, and a
-daemon that stops leaves it to the next one.
+Everything is installed and on disk; the refs have not moved. The store decides which of the three came first; the
+deciding row is written together with the confirmation. The lane waits here without using a slot of `max_parallel`, and
+a daemon that stops leaves the held deployment to the next one.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from corpushooks.screen.view import count
 from corpushooks.store.lease import Lease, lease_of
 from corpushooks.system import health
 
-LOOK = 0.5  # seconds after which it is looked what was said, where nobody wakes us
-EVERY = 10.0  # seconds between two rounds of health checks, unless `health_every` is less
-LONGEST = 60.0  # seconds that one of them may take
+LOOK = 0.5  # seconds between looks at the store, if nothing wakes us
+EVERY = 10.0  # seconds between rounds of health checks, unless `health_every` is less
+LONGEST = 60.0  # seconds for one health check
 
 
 def is_held(deployment: Deployment) -> bool:
@@ -35,28 +35,28 @@ def is_held(deployment: Deployment) -> bool:
 
 
 def refusal(deployment: Deployment) -> RefusedError:
-    """Return why a deployment cannot be confirmed."""
+    """Return the error for a deployment that cannot be confirmed."""
     name, number, state = deployment.project, deployment.number, deployment.state
     if state in (QUEUED, RUNNING):
         holds = "is not held yet" if deployment.lease or state == QUEUED else "is not held"
         return RefusedError(f"deployment {number} of {name} {holds}", hint=command("log", name, number, "-f"))
-    late = "its time is over" if state == HELD else f"it is {state_of(state).word}: {deployment.reason}".rstrip(": ")
+    late = "its lease expired" if state == HELD else f"it is {state_of(state).word}: {deployment.reason}".rstrip(": ")
     return RefusedError(f"deployment {number} of {name} cannot be confirmed: {late}", hint=command("log", name, number))
 
 
 def check_connection(deployment: Deployment, connection: str) -> None:
-    """Refuse to confirm a deployment over the connection that asked for it: that proves no way in."""
+    """Refuse a confirmation over the connection that asked for the deployment: it does not prove that login works."""
     if connection and connection == deployment.request.connection:
         raise RefusedError(
-            "not confirmed: the deployment was asked for over this very connection",
-            hint="confirm it over a new one, which proves the way in; where ssh shares them: -o ControlPath=none",
+            "not confirmed: this connection also asked for the deployment",
+            hint="confirm over a new connection, to prove that login works; if ssh shares them: -o ControlPath=none",
         )
 
 
 def hold(run: Run, mark: Mark) -> Detail:
-    """Hold a deployment until it is confirmed; raise StepError where it goes back, StoppingError where we stop."""
-    if run.deployment.state != HELD:  # else a daemon before us held it
-        run.salt.close()  # nothing of it is needed, for an hour maybe
+    """Hold a deployment until it is confirmed; raise StepError if it is rolled back, StoppingError if we stop."""
+    if run.deployment.state != HELD:  # otherwise an earlier daemon held it
+        run.salt.close()  # it is not needed while we wait
         steps.conclude(run, run.deadline.patience())
         with run.site.effect("hold record"):
             _record(run)
@@ -70,7 +70,7 @@ def hold(run: Run, mark: Mark) -> Detail:
         with run.apart():
             _await(run)
     finally:
-        run.deadline.since += time.monotonic() - began  # no time of ours
+        run.deadline.since += time.monotonic() - began  # the time held does not count
     if run.deployment.state == ROLLING_BACK:
         kind = CancelledError if run.deployment.cancelled else StepError
         raise kind(run.deployment.reason)
@@ -82,21 +82,21 @@ def _record(run: Run) -> None:
     try:
         history.hold(run.deployment, Lease.begin(run.deployment.lease or 0.0))
     except StateError:
-        run.deadline.check()  # it was cancelled in this moment
+        run.deadline.check()  # it was cancelled at this moment
         raise
     run.look()
     run.event("state", {"state": HELD, "kind": run.request.kind, "by": run.request.who})
 
 
 def _await(run: Run) -> None:
-    """Wait until the state says what was decided."""
+    """Wait for the decision."""
     asking = _Asking(run)
     while run.look().state == HELD:
         if run.site.stopping:
-            raise StoppingError("the daemon stops; the next one goes on holding it")
+            raise StoppingError("the daemon is stopping; the next one continues to hold it")
         lease = lease_of(run.deployment)
         if not lease.survived:
-            give_up(run, StepError("not confirmed", why="the host was started again"))
+            give_up(run, StepError("not confirmed", why="the host was restarted"))
         elif not (left := lease.left()):
             give_up(run, StepError(f"not confirmed within {lease.seconds:g} s"))
         elif wrong := asking.wrong():
@@ -107,7 +107,7 @@ def _await(run: Run) -> None:
 
 
 def give_up(run: Run, why: CorpusError) -> bool:
-    """Take back what is held, unless somebody was faster; return whether it goes back."""
+    """Roll back a held deployment, unless it was decided meanwhile; return whether it is rolled back."""
     try:
         with run.site.effect("hold back"):
             run.move(ROLLING_BACK, why)
@@ -118,7 +118,7 @@ def give_up(run: Run, why: CorpusError) -> bool:
 
 @dataclass
 class _Asking:
-    """Asks again and again whether what was installed answers."""
+    """Runs the health checks of a held deployment, again and again."""
 
     run: Run
     checks: list[health.Check] = field(init=False)
@@ -133,7 +133,7 @@ class _Asking:
         self.due = time.monotonic() + self.every
 
     def wrong(self) -> StepError | None:
-        """Ask where it is time to; return what fails, where it has failed too often in a row."""
+        """Run the checks when due; return the error if they failed too often in a row."""
         if not self.checks or time.monotonic() < self.due:
             return None
         try:
@@ -144,7 +144,7 @@ class _Asking:
         self.failures = self.failures + 1 if found else 0
         if not found or self.failures < self.run.settings.health_failures:
             return None
-        return StepError(f"health check failed {count(self.failures, 'time')} while it was held", why=found)
+        return StepError(f"health check failed {count(self.failures, 'time')} while held", why=found)
 
     def _ask(self) -> str:
         for check in self.checks:
@@ -155,6 +155,6 @@ class _Asking:
         return ""
 
     def _go_on(self) -> None:
-        """Raise CancelledError where the answer no longer matters."""
+        """Raise CancelledError if the answer no longer matters."""
         if self.run.answered.is_set() or self.run.site.stopping or not is_held(self.run.look()):
-            raise CancelledError("it is held no longer")
+            raise CancelledError("no longer held")

@@ -1,6 +1,6 @@
-"""Deploy in place what was edited on the server: wire, fixperms and install, no commit, no archive, no roll back.
+"""Deploy edits made on the server: wire, fixperms and install, without commit, archive or rollback.
 
-Only in dev, and only when somebody watches: Salt then reads project/.salt, as it was edited.
+Only in dev, and only while the project is watched: Salt then reads project/.salt, as edited.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ EDITED = "edited"  # in a project's minion_dir: what Salt reads
 
 
 def edit(run: Run) -> None:
-    """Deploy what was edited."""
+    """Deploy the edits."""
     run.voice.tell(run.began())
     try:
         _check(run)
@@ -33,7 +33,7 @@ def edit(run: Run) -> None:
         failed = run.deadline.cause(exc)
         survivors.after(run, failed)
         if isinstance(failed, StepError):
-            failed.hint = Hint("nothing is rolled back; save a corrected file to deploy it")
+            failed.hint = Hint("nothing was rolled back; save a corrected file to deploy it")
         run.fail(failed)
         return
     run.move(DONE)
@@ -41,7 +41,7 @@ def edit(run: Run) -> None:
 
 
 def _go(run: Run) -> None:
-    """Run the steps; what was tried counts as deployed, unless a daemon that stops ends it: the next one goes on."""
+    """Run the steps; edits that were tried count as deployed, unless the daemon stops: the next one tries again."""
     before = edits.look(run.project, run.deadline.patience())
     try:
         for step in IN_PLACE.steps:
@@ -49,13 +49,13 @@ def _go(run: Run) -> None:
             IN_PLACE.perform(run, step)
     finally:
         if not run.site.stopping:
-            with contextlib.suppress(DoorError):  # somebody writes there just now: it is deployed once more
+            with contextlib.suppress(DoorError):  # somebody is writing there: the edits are deployed once more
                 edits.ran(run.project, before, run.salt.touched)
 
 
 def _check(run: Run) -> None:
     if not run.in_dev:
-        raise UsageError(f"{run.project.name} is {run.row.environment}: only in dev are edits deployed")
+        raise UsageError(f"{run.project.name} is {run.row.environment}: edits are deployed only in dev")
     if run.row.broken:
         raise BrokenError(f"{run.project.name} is broken: {run.row.broken}", hint=command("repair", run.project.name))
     if run.row.tree_code is None:
@@ -63,11 +63,11 @@ def _check(run: Run) -> None:
 
 
 def _wire(run: Run, mark: Mark) -> Detail:
-    """Let wiring and cfg follow what was edited; refuse what has wrong syntax."""
+    """Update wiring and cfg from the edits; refuse syntax errors."""
     wiring.wire(run.project, run.row.environment)
     found = _edited(run)
     run.salt.open(found)
-    prepare.check_syntax(run, found, hint="mend it, and save it again")
+    prepare.check_syntax(run, found, hint="fix it, and save it again")
     steps.open_session(run, found)
     prepare.claim(run, run.salt.cfg.values if run.salt.cfg else {})
     run.foresees = True
@@ -75,7 +75,7 @@ def _wire(run: Run, mark: Mark) -> Detail:
 
 
 def _edited(run: Run) -> Release:
-    """Return the release as it was edited. Its configuration stays, so that what fails can be run by hand."""
+    """Return the release as edited. Its configuration stays, so that a failed SLS can be run by hand."""
     folder = run.project.minion_dir / EDITED
     salt = edits.edited_salt(run.project, folder, run.deadline.patience())
     pillar = edits.edited_pillar(run.project, folder, run.deadline.patience())

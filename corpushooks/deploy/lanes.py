@@ -1,4 +1,4 @@
-"""The lanes: one queue for each project, worked off under its lock; the edge where any exception ends."""
+"""The lanes: one queue per project, processed under its lock; the edge where exceptions end."""
 
 from __future__ import annotations
 
@@ -44,26 +44,26 @@ from corpushooks.store import log
 from corpushooks.system.locks import Semaphore, is_copying, locked
 
 STOPPED = "the daemon, which was told to stop"  # who cancelled a deployment
-Act = Callable[[Run], None]  # what is done for a kind of request
+Act = Callable[[Run], None]  # the act of a kind of request
 MOMENT = 0.1  # seconds
-LEAST, MOST = 10.0, 60.0  # seconds that what a stop cancelled has to roll back: see `going_back`
+LEAST, MOST = 10.0, 60.0  # seconds for the rollback of what a stop cancelled: see `going_back`
 
 
 def going_back(limit: float | None) -> float:
-    """Return how long a stop waits for what it cancelled: as long as for what runs (`limit` seconds; None: any)."""
+    """Return how long a stop waits for cancelled deployments: as long as for running ones (`limit`; None: no limit)."""
     return MOST if limit is None else max(LEAST, limit)
 
 
 def _begins(run: Run) -> bool:
     try:
         run.move(RUNNING)
-    except StateError:  # cancelled in this moment
+    except StateError:  # cancelled at this moment
         return False
     return True
 
 
 def _is_frozen(run: Run) -> bool:
-    """Say whether a project was frozen while a request waited; one that insists was let in by whoever may."""
+    """Say whether a project was frozen while a request waited; one that insists was allowed to."""
     changes = run.request.sort.changes and not run.request.insist
     return changes and run.site.history.frozen(run.project.name) is not None
 
@@ -73,23 +73,23 @@ def _refuse_frozen(run: Run) -> None:
 
 
 def _refuse_unknown(run: Run) -> None:
-    """Refuse what a newer version may have queued."""
-    deploy.refuse(run, RefusedError(f"unknown request {run.request.kind!r}", hint="ask again"))
+    """Refuse a kind that a newer version may have queued."""
+    deploy.refuse(run, RefusedError(f"unknown request {run.request.kind!r}", hint="try again"))
 
 
 def at_edge(run: Run, act: Callable[[Run], None]) -> None:
-    """Do something with a deployment; its outcome is in the store and in its log, never an exception.
+    """Run an act of a deployment; its outcome is in the store and in its log, never an exception.
 
-    But where the store fails nothing can be said of it: the lane goes on with it once the store is back.
+    Errors of the store are the exception: the lane continues once the store is back.
     """
     try:
         act(run)
-    except Exception as exc:  # the edge of a lane: a fault of our own must be said, and must not end the daemon
+    except Exception as exc:  # the edge of a lane: a bug of ours must be reported, and must not end the daemon
         if isinstance(exc, StoreError) and not isinstance(exc, StateError):
             raise
         _internal_error(run, exc)
     if run.deployment.final:
-        run.voice.log.flush()  # nobody completes the log of what has ended
+        run.voice.log.flush()  # later nobody completes the log
         with run.site.effect("end"):
             run.site.history.end(run.deployment)
 
@@ -116,9 +116,9 @@ def _internal_error(run: Run, exc: Exception) -> None:
 
 @dataclass
 class Lanes:
-    """A thread for each project that has work; at most `max_parallel` deployments at once.
+    """A thread for each project that has work; at most `max_parallel` deployments run at once.
 
-    `acts` says what is done for each kind of request.
+    `acts` has the act for each kind of request.
     """
 
     site: Site
@@ -128,16 +128,16 @@ class Lanes:
     _hurry: bool = False
     _threads: dict[str, threading.Thread] = field(default_factory=dict)
     _beside: set[threading.Thread] = field(default_factory=set)  # backups, also those that a lane no longer waits for
-    untidy: set[str] = field(default_factory=set)  # projects that worked since git was last asked to collect
-    _lock: threading.Condition = field(default_factory=threading.Condition)  # told when a lane ends, or must hurry
+    untidy: set[str] = field(default_factory=set)  # projects that worked since the last git maintenance
+    _lock: threading.Condition = field(default_factory=threading.Condition)  # notified when a lane ends, or must hurry
     _halt: threading.Event = field(default_factory=threading.Event)
-    _changed: threading.Condition = field(default_factory=threading.Condition)  # what runs or waits
+    _changed: threading.Condition = field(default_factory=threading.Condition)  # notified when a queue changes
 
     def __post_init__(self) -> None:
         self._places = Semaphore(self.site.settings.max_parallel)
 
     def wake(self, name: str) -> None:
-        """See that what waits in a project is worked off."""
+        """Start the lane of a project, unless it is running."""
         with self._lock:
             if name not in self._threads and not self.stopping:
                 self._threads[name] = threading.Thread(
@@ -147,7 +147,7 @@ class Lanes:
                 self.untidy.add(name)
 
     def tidy(self) -> None:
-        """Have git collect what nothing needs, in the projects that worked since the last time."""
+        """Run git maintenance in the projects that worked since the last time."""
         with self._lock:
             names, self.untidy = self.untidy, set()
         for name in names:
@@ -164,18 +164,18 @@ class Lanes:
     def _works(self) -> bool:
         return bool(self._threads or self._beside)
 
-    # what runs
+    # running deployments
 
     def at_work(self, deployment: Deployment) -> Run | None:
-        """Return a deployment at work; nothing where it waits, has ended, or runs in another process."""
+        """Return a running deployment; None if it is waiting, has ended, or runs in another process."""
         return self.running.get((deployment.project, deployment.number))
 
     def works_in(self, name: str) -> bool:
-        """Say whether a deployment runs in a project."""
+        """Say whether a deployment is running in a project."""
         return any(project == name for project, _ in list(self.running))
 
     def await_change(self, seconds: float) -> None:
-        """Wait until something begins, ends or is cancelled, but not for long."""
+        """Wait until a deployment begins, ends or is cancelled, at most `seconds`."""
         with self._changed:
             self._changed.wait(seconds)
 
@@ -186,7 +186,7 @@ class Lanes:
     # a lane
 
     def work_off(self, name: str) -> None:
-        """Settle what was interrupted in a project, then run what waits, one after the other."""
+        """Recover interrupted deployments of a project, then run the waiting ones, in order."""
         project, history = self.site.host.project(name), self.site.history
         with locked(project):
             tree.remove(project.minion_dir / "candidate")
@@ -197,7 +197,7 @@ class Lanes:
                 with place, self.opened(deployment, needs_log=False) as run:
                     at_edge(run, recovery.recover)
             if row := history.project(name):
-                with contextlib.suppress(CorpusError, OSError):  # what is wrong there, the next deployment says
+                with contextlib.suppress(CorpusError, OSError):  # the next deployment reports what is wrong
                     pillars.stage(project, row)
             while not self.stopping and history.queued(name, 1):
                 with self._places:
@@ -249,10 +249,10 @@ class Lanes:
 
     @contextlib.contextmanager
     def opened(self, deployment: Deployment, *, needs_log: bool = True) -> Iterator[Run]:
-        """Give a deployment what it needs to run, where followers and `cancel` find it; raise LogError."""
+        """Give a deployment what it needs to run, and register it for followers and `cancel`; raise LogError."""
         site = self.site
         row, project = site.known(deployment.project), site.host.project(deployment.project)
-        settings = site.settings_of(row, needs_sound=needs_log)  # what was interrupted must come to its end
+        settings = site.settings_of(row, needs_sound=needs_log)  # an interrupted one must be recovered
         redactor = release.redactor_of(settings)
         release.recall(project, redactor)
         writer = log.Log(project.log_file(deployment.number), redactor, needed=needs_log)
@@ -272,7 +272,7 @@ class Lanes:
             self._tell()
 
     def _work(self, name: str) -> None:
-        """Be the lane of a project until nothing is left to do; what fails is tried again, ever more slowly."""
+        """Run the lane of a project until its queue is empty; retry failures with growing delays."""
         failures = 0
         while True:
             try:
@@ -300,9 +300,9 @@ class Lanes:
             self._lock.notify_all()
 
     def stop(self, limit: float | None = None) -> list[str]:
-        """Start nothing more and wait for what runs; what still runs after `limit` seconds is rolled back.
+        """Start nothing more and wait for running deployments; after `limit` seconds roll them back.
 
-        Return the names of the projects in which a deployment has not ended after as long again.
+        Return the names of the projects whose deployment has not ended after as long again.
         """
         with self._lock:
             self.stopping = True
@@ -311,24 +311,29 @@ class Lanes:
             self._lock.wait_for(lambda: self._hurry or not self._works(), limit)
         for run in list(self.running.values()):
             if not run.undoing and run.deployment.state != HELD:  # the next daemon holds it
-                with contextlib.suppress(StoreError):  # then its reason does not say who
+                with contextlib.suppress(StoreError):  # then its reason does not name us
                     self.site.history.set_cancelled(run.deployment, STOPPED)
-                threading.Thread(target=run.cancel, daemon=True).start()  # what is deaf takes seconds to stop
-        with self._lock:  # a lane that runs nothing can but wait for a lock that another process holds
+                threading.Thread(
+                    target=run.cancel, daemon=True
+                ).start()  # stopping an unresponsive process takes seconds
+        with self._lock:  # a lane without a running deployment only waits for a lock that another process holds
             self._lock.wait_for(lambda: not self._works() or not self.running, going_back(limit))
         return sorted({name for name, _ in list(self.running)})
 
     def hurry(self) -> None:
-        """Have `stop` wait no longer. A signal handler may call this while `stop` waits."""
+        """End the waiting in `stop`. A signal handler can call this while `stop` waits."""
         with self._lock:
             self._hurry = True
             self._lock.notify_all()
 
     def cancel(self, name: str, who: str) -> Deployment | None:
-        """Cancel what runs in a project, else what waits next; return it. Raise RefusedError in a roll back."""
+        """Cancel the running deployment of a project, else the next one waiting; return it.
+
+        Raise RefusedError during a rollback.
+        """
         begun = self.site.history.unfinished(name)
         for back in (d for d in begun if d.state == ROLLING_BACK):
-            raise RefusedError(f"deployment {back.number} is rolling back, which comes to its own end")
+            raise RefusedError(f"deployment {back.number} is rolling back; a rollback cannot be cancelled")
         at_work = sorted((d for d in begun if d.state in (RUNNING, HELD)), key=lambda d: d.request.sort.keeps)
         open_ones = at_work + self.site.history.queued(name)  # what a backup goes on beside comes before that
         if not open_ones:
@@ -339,20 +344,20 @@ class Lanes:
             with self.site.effect("hold cancel"):
                 self.site.history.set_cancelled(open_ones[0], who)
         except StateError as exc:
-            raise RefusedError(f"{exc.message}, and is published", hint=command("rollback", name)) from None
+            raise RefusedError(f"{exc.message}, and is being published", hint=command("rollback", name)) from None
         run = self.at_work(open_ones[0])
         if run is not None:
             run.answered.set()
-            threading.Thread(target=run.cancel, daemon=True).start()  # what is deaf takes seconds to stop
+            threading.Thread(target=run.cancel, daemon=True).start()  # stopping an unresponsive process takes seconds
         self.wake(name)
         return open_ones[0]
 
     def confirm(self, name: str, number: int, who: str) -> Deployment:
-        """Confirm a deployment that is held; one that was confirmed already stays so. Raise RefusedError."""
+        """Confirm a held deployment; confirming it again changes nothing. Raise RefusedError."""
         history = self.site.history
         found = history.deployment(name, number)
         if not found.confirmed and hold.is_held(found):
-            with contextlib.suppress(StateError), self.site.effect("hold confirm"):  # somebody was faster
+            with contextlib.suppress(StateError), self.site.effect("hold confirm"):  # it was decided meanwhile
                 history.confirm(found, who)
             found = history.deployment(name, number)
         if not found.confirmed:
@@ -363,7 +368,7 @@ class Lanes:
         return found
 
     def _drop(self, waiting: Deployment, who: str) -> bool:
-        """Cancel what waits; return False where it began in this moment."""
+        """Cancel a waiting deployment; return False if it began at this moment."""
         try:
             dropped = self.site.history.move(waiting, CANCELLED, f"cancelled by {who}")
         except StoreError:

@@ -1,4 +1,4 @@
-"""The pillar of a project, twice: what Salt reads, which only root can write, and pillar/ for people and SLS files."""
+"""The pillar of a project, twice: the stage that Salt reads and only root can write, and pillar/ for people and SLS."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from corpushooks.system.patience import Check, endless
 
 
 def lay(project: Project, check: Check = endless) -> None:
-    """Make pillar/ what its stage has. What lies there besides goes; others may write there, so git does not."""
+    """Make pillar/ equal to its stage and remove everything else there; not with git, since others can write there."""
     tree.refuse_mounts(project.pillar)
     staged = {path for path, _ in tree.scan(project.pillar_stage, check).entries}
     there = tree.scan(project.pillar, check) if project.pillar.is_dir() else None
@@ -20,12 +20,12 @@ def lay(project: Project, check: Check = endless) -> None:
 
 
 def is_missing(project: Project, row: ProjectRow) -> bool:
-    """Say whether Salt has no pillar, since an older version had it in pillar/ only."""
+    """Say whether the stage is missing: an older version had only pillar/."""
     return bool(row.tree_pillar) and not git.is_checked_out(project.work_git, project.pillar_stage)
 
 
 def stage(project: Project, row: ProjectRow) -> None:
-    """Check the pillar out for Salt where it is missing."""
+    """Check out the pillar for Salt if it is missing."""
     if row.tree_pillar and is_missing(project, row):
         layout.make(project, row.branch)
         git.checkout(project.work_git, project.pillar_stage, row.tree_pillar)

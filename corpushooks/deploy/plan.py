@@ -1,7 +1,7 @@
 """A plan: what a deployment would change, state by state. It changes nothing.
 
-As root the new files are laid over project/ in a mount namespace of the process that asks Salt, so that states see
-them; elsewhere states see the tree as it is, and what that makes doubtful is marked.
+As root the new files are mounted over project/ in a private mount namespace of the Salt process, so that states see
+them; otherwise states see the tree as it is, and results that may differ because of that are marked.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from corpushooks.salt import Result
 from corpushooks.screen import view
 from corpushooks.system.process import run as run_program
 
-COMMITS = 20  # that are named
+COMMITS = 20  # that are listed
 
 Change = tuple[str, str]  # status letter, path
 
 
 def plan(run: Run) -> None:
-    """Say what a deployment would change."""
+    """Show what a deployment would change."""
     try:
         prepare.aim(run)
         prepare.check(run)
@@ -53,7 +53,7 @@ def plan(run: Run) -> None:
 
 
 def _show_commits(run: Run) -> None:
-    """Name the commits that would become live, the newest first."""
+    """List the commits that would become live, newest first."""
     new, old = run.deployment.new_code, run.row.code
     if new is None or new == old:
         return
@@ -64,7 +64,7 @@ def _show_commits(run: Run) -> None:
 
 
 def _show_files(run: Run, changes: Sequence[Change]) -> None:
-    """Name the files that would change, with how many lines come and go."""
+    """List the files that would change, with added and removed lines."""
     work, new = run.project.work_git, run.deployment.new_code
     counts = git.counted(work, run.row.tree_code, new or git.empty_tree(work))
     if changes:
@@ -90,7 +90,7 @@ def _states(run: Run, changes: Sequence[Change]) -> None:
 
 
 def _tell(run: Run, began: SlsBegan, result: Result, doubt: str) -> None:
-    """Tell what an SLS would do."""
+    """Report what an SLS would do."""
     run.voice.tell(began)
     for state in result.states:
         run.voice.tell(progress.told(state, doubt))
@@ -98,7 +98,7 @@ def _tell(run: Run, began: SlsBegan, result: Result, doubt: str) -> None:
 
 
 def _show_cfg(run: Run, new: Mapping[str, Any]) -> None:
-    """Say what of cfg would change; the names of this deployment and its archive do each time."""
+    """Show the differences of the cfg; the names of this deployment and its archive always differ."""
     if run.row.tree_code is None:
         return
     project = run.project
@@ -113,7 +113,7 @@ def _show_cfg(run: Run, new: Mapping[str, Any]) -> None:
 
 
 def _cover(run: Run, found: Release, changes: Sequence[Change]) -> dict[str, object]:
-    """Return the minion configuration that shows the new files in project/; empty where that cannot be."""
+    """Return the minion configuration that shows the new files in project/; empty if that is impossible."""
     upper, work = found.minion_dir.parent / "upper", found.minion_dir.parent / "work"
     work.mkdir()
     upper.mkdir()
@@ -129,7 +129,7 @@ def _cover(run: Run, found: Release, changes: Sequence[Change]) -> dict[str, obj
 
 
 def _can_cover(tree: Path, upper: Path, work: Path) -> bool:
-    """Say whether an overlay over a tree can be made here, by making one: not every filesystem can be above another."""
+    """Say whether an overlay over a tree is possible here, by trying: not every combination of filesystems works."""
     options = f"lowerdir={tree},upperdir={upper},workdir={work}"
     if os.geteuid() or options.count(",") > 2 or options.count(":"):
         return False
@@ -141,9 +141,9 @@ def _can_cover(tree: Path, upper: Path, work: Path) -> bool:
 
 
 def _white_out(path: Path) -> None:
-    """Make a file of the lower folder disappear. Source: the kernel's documentation of overlayfs."""
+    """Hide a file of the lower folder. Source: the kernel's documentation of overlayfs."""
     if any(parent.is_file() or parent.is_symlink() for parent in path.parents) or path.is_dir():
-        return  # a file took the place of a folder, or a folder that of a file: what covers it hides it
+        return  # a file replaced a folder, or a folder a file: the upper one hides it
     path.parent.mkdir(parents=True, exist_ok=True)
     os.mknod(path, stat.S_IFCHR, os.makedev(0, 0))
 

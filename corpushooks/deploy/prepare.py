@@ -1,4 +1,4 @@
-"""Before anything is touched: from which to which commit a deployment goes, and whether it may."""
+"""Before anything is touched: determine the commits of a deployment, and check whether it is allowed."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from corpushooks.salt import Session
 from corpushooks.screen import view
 from corpushooks.system import apt
 
-HOLD = 300.0  # seconds that a deployment is held where neither request nor settings say how long
-CHOICE = 100  # deployments of which those are named that can be returned to
+HOLD = 300.0  # seconds to hold a deployment if neither request nor settings say how long
+CHOICE = 100  # recent deployments searched for possible targets of a rollback
 
 
 def aim(run: Run) -> None:
-    """Record from where to where a deployment goes, pin its commits, say so; have Salt get ready."""
-    run.salt.begin(release.live(run.project, run.row.environment))  # Salt prepares meanwhile
+    """Record the old and new commits of a deployment, pin and report them; start Salt meanwhile."""
+    run.salt.begin(release.live(run.project, run.row.environment))  # Salt starts meanwhile
     head = f"refs/heads/{run.row.branch}"
     old = Revision(git.ref(run.project.code_git, head), git.ref(run.project.pillar_git, head))
     _check_unmoved(run, head, old)
@@ -55,12 +55,10 @@ def aim(run: Run) -> None:
 
 
 def _tell_aim(run: Run, old: Revision, new: Revision) -> None:
-    """Say from where to where a deployment goes, and what is not as it was left."""
+    """Report the old and new commits of a deployment, and a branch that was moved by others."""
     if run.row.live and old.code != run.row.code:
-        at = f"{view.short(old.code)}, which is not" if old.code else "gone, and not"
-        run.voice.warn(
-            f"{run.row.branch} was {'at ' if old.code else ''}{at} what was live: something moved it that runs no hooks"
-        )
+        at = f"was at {view.short(old.code)}" if old.code else "was missing"
+        run.voice.warn(f"{run.row.branch} {at}, not at the live commit: it was changed without our hooks")
     change = _change(run, new.code)
     run.voice.tell(
         replace(
@@ -74,7 +72,7 @@ def _tell_aim(run: Run, old: Revision, new: Revision) -> None:
 
 
 def lease(settings: Settings, request: Request) -> float | None:
-    """Return for how many seconds a deployment is held before it is final; None: not. Raise UsageError for too long."""
+    """Return the seconds to hold a deployment; None: it is not held. Raise UsageError for too long."""
     if not request.sort.releases or not (request.confirm or settings.confirm):
         return None
     if request.confirm > settings.confirm_limit:
@@ -83,9 +81,9 @@ def lease(settings: Settings, request: Request) -> float | None:
 
 
 def requested(site: Site, row: ProjectRow, request: Request) -> Request:
-    """Return a request of the command, checked and with its revision resolved to a commit."""
+    """Check a request of the command; return it with its revision resolved to a commit."""
     wanted, project = select(request), site.host.project(row.name)
-    lease(site.settings_of(row), wanted)  # must be right
+    lease(site.settings_of(row), wanted)  # raises if it is invalid
     if not wanted.sort.asked:
         raise UsageError(f"unknown request {wanted.kind!r}")
     if wanted.sort.returns and not wanted.target:
@@ -98,7 +96,7 @@ def requested(site: Site, row: ProjectRow, request: Request) -> Request:
 
 
 def _earlier(site: Site, row: ProjectRow) -> int:
-    """Return the deployment that a roll back without a number returns to."""
+    """Return the target of a rollback without a number."""
     earlier = site.history.earlier(row.name, row.code, row.pillar)
     if earlier is None:
         raise UsageError(f"{row.name} has no earlier release to return to", hint=command("history", row.name))
@@ -106,9 +104,10 @@ def _earlier(site: Site, row: ProjectRow) -> int:
 
 
 def lost(project: Project, row: ProjectRow, request: Request) -> tuple[int, list[str]]:
-    """Return how many commits of the branch a push to refs/deploy/now lacks, and name some: git refuses none there.
+    """Return the number of commits of the branch that a push to refs/deploy/now lacks, and some of them.
 
-    What is live can always be deployed again. A commit that is no longer in the repository cannot be lost.
+    git does not check this for that ref. The live commit can always be deployed again. A commit that is gone from the
+    repository cannot be lost.
     """
     path, live = layout.repo_path(project, request.repo), row.deployed.of(request.repo)
     if request.ref not in (NOW, PLAN) or request.new == live:
@@ -121,50 +120,50 @@ def lost(project: Project, row: ProjectRow, request: Request) -> tuple[int, list
 
 
 def refusal(row: ProjectRow, request: Request, number: int) -> RefusedError:
-    """Return what to say of a push that lacks commits: `git push -f` never reaches a server, so -o force does it."""
+    """Return the error for a push that lacks commits; -o force overrides it, since git does not send us -f."""
     remote, deploy, flag = (
         (row.environment, "", "") if request.repo == "project" else ("REMOTE", f" HEAD:{NOW}", "-o deploy ")
     )  # fmt: skip
     return RefusedError(
-        f"non-fast-forward: it lacks {view.count(number, 'commit')} of {row.branch}",
-        hint=f"git pull {remote} {row.branch}; or, to lose them: git push -o force {remote}{deploy},"
+        f"non-fast-forward: {view.count(number, 'commit')} of {row.branch} would be lost",
+        hint=f"git pull {remote} {row.branch}; or, to drop them: git push -o force {remote}{deploy},"
         f" git push -f {flag}{remote} HEAD:{row.branch}",
     )
 
 
 def _check_lost(run: Run) -> None:
-    """Refuse a push that lacks commits which are live by now; a plan only says so."""
+    """Refuse a push that lacks commits which are live by now; a plan only warns."""
     number, named = lost(run.project, run.row, run.request)
     if not number or run.request.force:
         return
     refused = refusal(run.row, run.request, number)
     if run.request.sort.dry:
-        run.voice.warn(f"{refused.message}: a push is refused without -o force")
+        run.voice.warn(f"{refused.message}; a push needs -o force")
         return
     run.voice.tell(listed("lacks", list(map(Item, named))))
     raise refused
 
 
 def _check_return(run: Run) -> None:
-    """Refuse a deployment that could not be rolled back, as where a repository was made anew."""
+    """Refuse a deployment that could not be rolled back, for example after a repository was recreated."""
     for path, commit in ((run.project.code_git, run.row.tree_code), (run.project.pillar_git, run.row.tree_pillar)):
         try:
             _ = git.commit(path, commit) if commit else ""
         except GitError as exc:
             raise RefusedError(
-                f"the live commit {view.short(commit)} is not in {path.name}: a failure could not be rolled back",
-                hint=f"push it there first, from where it is: git push REMOTE {commit}:refs/heads/live",
+                f"the live commit {view.short(commit)} is missing in {path.name}; a failure could not be rolled back",
+                hint=f"push it from a clone that has it: git push REMOTE {commit}:refs/heads/live",
             ) from exc
 
 
 def unpin(run: Run) -> None:
-    """Let the commits of a deployment go that was none."""
+    """Unpin the commits of a deployment that changed nothing."""
     for path in (run.project.code_git, run.project.pillar_git):
         git.unpin(path, run.deployment.number)
 
 
 def clear_left(run: Run) -> None:
-    """Remove the locks of a daemon that was killed, and what it was just writing aside."""
+    """Remove locks and temporary files that a killed daemon left."""
     for path in (run.project.code_git, run.project.pillar_git):
         git.clear_locks(path)
     for path in (run.project.minion_dir / ".minion.new", run.project.work_git / ".stamps.new"):
@@ -172,14 +171,14 @@ def clear_left(run: Run) -> None:
 
 
 def _check_unmoved(run: Run, head: str, now: Revision) -> None:
-    """Refuse, as git would, a push whose ref is no longer what the client saw, nor what it shall be."""
+    """Refuse, as git would, a push whose ref is neither what the client saw nor what it wants."""
     request, ref = run.request, now.of(run.request.repo)
     if request.via in ("push", "set") and request.ref == head and ref not in (request.old or None, request.new):
-        raise RefusedError("the branch was moved while this push waited", hint="git fetch, then push again")
+        raise RefusedError("the branch moved while this push waited", hint="git fetch, then push again")
 
 
 def _targets(run: Run, old: Revision) -> Revision:
-    """Return the commits that a request wants deployed."""
+    """Return the commits to deploy for a request."""
     request, live = run.request, run.row.code or old.code
     if request.sort.returns:
         target = run.site.history.deployment(run.project.name, request.target)
@@ -195,13 +194,13 @@ def _targets(run: Run, old: Revision) -> Revision:
 
 
 def _check_there(run: Run, target: Deployment) -> None:
-    """Refuse a roll back to what is gone: once an archive is rotated away, git may let go of its commits."""
+    """Refuse a rollback to missing commits: once an archive is rotated away, git can collect its commits."""
     if _is_there(run.project, target):
         return
     name = run.project.name
     found = [one for one in run.site.history.deployments(name, CHOICE) if one.state == DEPLOYED]
     left = [str(one.number) for one in found if one.number != run.row.live and _is_there(run.project, one)]
-    choice = f"what can be returned to: {', '.join(left[:10])}; " if left else ""
+    choice = f"possible targets: {', '.join(left[:10])}; " if left else ""
     message = f"the commits of deployment {target.number} are gone: its archive was rotated away"
     raise UsageError(message, Hint(choice, command("archives", name)))
 
@@ -215,21 +214,21 @@ def _is_there(project: Project, one: Deployment) -> bool:
 
 
 def _change(run: Run, new: str | None) -> git.Change:
-    """Count the commits between what is live and what shall be."""
+    """Count the commits between the live one and the new one."""
     old = run.row.code
     return git.change(run.project.code_git, old, new) if new and old and old != new else git.Change(0, 0)
 
 
 def check(run: Run) -> None:
-    """Refuse what cannot be deployed."""
+    """Refuse a deployment that cannot succeed."""
     name, new = run.project.name, run.deployment.new_code
     if run.row.broken:
         raise BrokenError(f"{name} is broken: {run.row.broken}", hint=command("repair", name))
     if new is None:
-        raise RefusedError("there is nothing to deploy yet", hint="git push a commit first")
+        raise RefusedError("nothing to deploy yet", hint="git push a commit first")
     changed = (new, run.deployment.new_pillar) != (run.row.tree_code, run.row.tree_pillar)
     if changed and not enabled(run.request, "sync"):
-        raise UsageError("only/skip leave out sync, but the commit is new", hint="leave sync in")
+        raise UsageError("a new commit needs the step sync, which only/skip leave out", hint="include sync")
     entries = git.listing(run.project.code_git, new)
     commits.check_commit(run.project, run.row.environment, new, run.request, entries)
     _check_edits(run, entries)
@@ -237,18 +236,21 @@ def check(run: Run) -> None:
         commits.check_paths(run.project.code_git, new, entries)
         attributes = git.attributes(run.project.code_git, new, entries)
         tell(run, survey.of_tree(entries, attributes, run.row.environment))
-        if pillar := run.deployment.new_pillar:  # pushed before, and maybe past our checks
+        if pillar := run.deployment.new_pillar:  # pushed before, possibly without our checks
             commits.check_pillar_commit(run.project.pillar_git, pillar)
     if changed and not _was_checked(run, new, entries):
         run.foresees = True
         with run.site.effect("check syntax"), candidate(run, release.exported) as found:
             check_syntax(run, found)
             _claim(run, found)
-    _ = run.salt.session  # where Salt cannot be had nothing was touched yet
+    _ = run.salt.session  # if Salt cannot start, nothing was touched yet
 
 
 def _claim(run: Run, found: Release) -> None:
-    """Claim what the release to deploy names, before anything is touched; what few name is asked for only there."""
+    """Claim the ports and addresses of the new release, before anything is touched.
+
+    The cfg is computed only if its files mention any.
+    """
     texts = contents.read(found)
     if not any(re.search(r"\b(urls|ports)\b", texts.text(path)) for path in texts.contents if _has_cfg(path)):
         return
@@ -260,17 +262,17 @@ def _claim(run: Run, found: Release) -> None:
 
 
 def claim(run: Run, cfg: Mapping[str, Any]) -> None:
-    """Claim what a cfg names; raise RefusedError where something of it is not free. A plan only says so."""
+    """Claim the ports and addresses in a cfg; raise RefusedError if one is taken. A plan only warns."""
     dry = run.request.sort.dry
     refused = claiming.claim(run.site, run.project, run.deployment.number, cfg, dry=dry)
     if refused and not dry:
         raise refused
     if refused:
-        run.voice.warn(f"{refused.message}: a push is refused")
+        run.voice.warn(f"{refused.message}; a push would be refused")
 
 
 def inputs(run: Run, found: Release, chrono: str, timeout: float | None = None) -> Inputs:
-    """Return what the cfg of a release is computed from in a deployment."""
+    """Return the inputs for computing the cfg of a release in a deployment."""
     port = run.site.ports(run.project)
     return Inputs(found, run.settings, run.request, run.voice.redactor, port, run.archive, chrono, timeout)
 
@@ -280,12 +282,12 @@ def _has_cfg(path: str) -> bool:
 
 
 def _check_edits(run: Run, entries: git.Listing) -> None:
-    """In dev, refuse to write over what was edited on the server; a plan only says so."""
+    """In dev, refuse to overwrite edits made on the server; a plan only warns."""
     old, pillar = run.row.tree_code, run.deployment.new_pillar
     if not run.in_dev or run.request.force or old is None or not enabled(run.request, "sync"):
         return
     before: git.Listing = []
-    with contextlib.suppress(GitError):  # a repository that was made anew may lack the live commit
+    with contextlib.suppress(GitError):  # a recreated repository may lack the live commit
         before = git.listing(run.project.code_git, old)
     found = edits.overwritten(
         run.project, before, entries, git.listing(run.project.pillar_git, pillar) if pillar else [],
@@ -296,26 +298,26 @@ def _check_edits(run: Run, entries: git.Listing) -> None:
     run.voice.tell(listed("edited", list(map(Item, found))))
     text = f"{view.count(len(found), 'file')} edited on the server would be lost"
     if run.request.sort.dry:
-        run.voice.warn(f"{text}: a push is refused")
+        run.voice.warn(f"{text}; a push would be refused")
     else:
-        raise RefusedError(text, hint="commit them too, or push with -o force: the archive keeps them")
+        raise RefusedError(text, hint="commit them, or overwrite them with -o force; the archive keeps them")
 
 
 def _was_checked(run: Run, new: str, entries: git.Listing) -> bool:
-    """Say whether Salt reads of a commit what it read of the live one, whose syntax was checked."""
+    """Say whether Salt reads the same files as in the live commit, whose syntax was checked."""
     old, repo = run.row.tree_code, run.project.code_git
     if old is None or run.deployment.new_pillar != run.row.tree_pillar:
         return False
     if git.folder(entries, f".salt/{run.row.environment}") is not None:
-        return False  # which of its files are read is the environment's choice
+        return False  # the environment determines which files are read
     try:
         return git.object_id(repo, old, ".salt") == git.object_id(repo, new, ".salt")
-    except GitError:  # a repository that was made anew may lack the live commit
+    except GitError:  # a recreated repository may lack the live commit
         return False
 
 
-def check_syntax(run: Run, found: Release, hint: str = "nothing was touched; mend it and push again") -> None:
-    """Refuse a release in whose files something is wrong that shows before they are rendered: file and line."""
+def check_syntax(run: Run, found: Release, hint: str = "nothing was changed; fix it and push again") -> None:
+    """Refuse a release with errors that show before its files are rendered, with file and line."""
     run.deadline.check()
     assert run.salt.session is not None
     texts = contents.read(found)
@@ -334,12 +336,12 @@ def check_syntax(run: Run, found: Release, hint: str = "nothing was touched; men
 
 
 def _is_aside(finding: Finding) -> bool:
-    """Say whether what was found is in a task, which no deployment runs, and lets the file itself be read."""
+    """Say whether a finding is in a task, which no deployment runs, and the file itself is readable."""
     return finding.file.rpartition("/")[2].startswith("task_") and not finding.sort.unreadable
 
 
 def tell(run: Run, findings: Iterable[Finding], *, so_far: bool = False) -> None:
-    """Say what was found, each thing once; `so_far`: an SLS that runs before may change it."""
+    """Report findings, each once; `so_far`: an SLS that runs before may still change it."""
     fresh = [each for each in survey.cleared(findings, run.voice.redactor) if each not in run.told]
     run.told.update(fresh)
     if so_far:
@@ -351,15 +353,15 @@ def tell(run: Run, findings: Iterable[Finding], *, so_far: bool = False) -> None
 
 
 def foresee(run: Run, session: Session, found: Release, stems: list[str]) -> None:
-    """Say, before the first SLS runs, what Salt and this host have against them as things are."""
+    """Report, before the first SLS runs, what Salt and this host find wrong with the SLS files so far."""
     texts = contents.read(found)
     tell(run, survey.carried(found, texts, run.salt.cfg.odd if run.salt.cfg else ()))
-    if run.settings.engine != "warm":  # a salt-call for each would take a second
+    if run.settings.engine != "warm":  # a salt-call per SLS would take a second each
         return
     compiled = session.compile([run.project.sls_id(stem) for stem in stems], timeout=run.deadline.left())
     told = dict(zip((found.states / f"{stem}.sls" for stem in stems), compiled, strict=True))
     said = survey.compiled(found, texts, told, apt.Lists(), literal=False)
-    first = f".salt/{stems[0]}.sls" if stems else ""  # its turn is now: it says itself what is wrong
+    first = f".salt/{stems[0]}.sls" if stems else ""  # it runs next, and reports its own errors
     said = [each for each in said if not each.sort.passing and not (each.file == first and each.sort.of_salt)]
     tell(run, said, so_far=True)
 
@@ -369,7 +371,7 @@ Make = Callable[[Project, str, Path, "str | None", "str | None"], Release]
 
 @contextlib.contextmanager
 def candidate(run: Run, make: Make = release.candidate) -> Iterator[Release]:
-    """The release to deploy, in a folder of its own for as long as it is needed."""
+    """Yield the release to deploy, in a temporary folder."""
     folder = run.project.minion_dir / "candidate" / str(run.deployment.number)
     tree.remove(folder)
     done = run.deployment

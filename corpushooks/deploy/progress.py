@@ -1,4 +1,4 @@
-"""An SLS as it runs: its states and what its commands write, told as events. Values only."""
+"""An SLS as it runs: its states and the output of its commands, as events. Values only."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from corpushooks.core.events import Event, Output, SlsBegan, SlsEnded, StateEnde
 from corpushooks.core.text import lines, shortened
 from corpushooks.salt import Result, State
 
-OUTPUT, COLUMNS = 12, 160  # lines of a command that are told of one state, and their length
-LINE = 1 << 16  # bytes of a line that are looked at
+OUTPUT, COLUMNS = 12, 160  # lines of output shown per state, and their length
+LINE = 1 << 16  # bytes kept of a line
 
 Key = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
 class Mark:
-    """Where in its procedure a step is, as in [4/8]."""
+    """The place of a step in its procedure, as in [4/8]."""
 
     index: int = 0
     total: int = 0
@@ -30,42 +30,42 @@ NOWHERE = Mark()
 
 @dataclass
 class Progress:
-    """Tells of one SLS from its beginning to its end; `hide` takes secrets out of what its commands write."""
+    """Reports one SLS from its beginning to its end; `hide` redacts the output of its commands."""
 
     tell: Callable[[Event], None]
     began: SlsBegan
     hide: Callable[[str], str] = str
     _start: float = field(default_factory=time.monotonic)
     _told: set[Key] = field(default_factory=set)
-    _last: bytes = b""  # the last line that the command which runs wrote
+    _last: bytes = b""  # the last line of the running command
     _part: bytes = b""  # of a line of output
-    _count: int = 0  # lines of output of the state that runs
+    _count: int = 0  # lines of output of the running state
 
     def __post_init__(self) -> None:
         self.tell(self.began)
 
     def state(self, state: State) -> None:
-        """Hear that a state ended."""
+        """Report that a state ended."""
         self._told.add(_key(state))
         self.tell(told(state))
         self._part, self._count, self._last = b"", 0, b""
 
     def output(self, data: bytes) -> None:
-        """Hear what a command wrote."""
+        """Report output of a command."""
         *whole, self._part = (self._part + data).split(b"\n")
         for line in whole:
             self._count += 1
-            self._last = line.rstrip(b"\r").rpartition(b"\r")[2]  # of a line that was rewritten
+            self._last = line.rstrip(b"\r").rpartition(b"\r")[2]  # after the last carriage return
             if self._count <= OUTPUT:
                 self.tell(Output("… more" if self._count == OUTPUT else shortened(self.last(), COLUMNS)))
         self._part = self._part[:LINE]
 
     def last(self) -> str:
-        """Return the last line that the command which runs has written, without secrets."""
+        """Return the last line of the running command, redacted."""
         return self.hide(self._last[:LINE].decode("utf-8", "replace"))
 
     def end(self, result: Result, command: str = "") -> None:
-        """Tell what is not told yet, and what came of it all; `command` runs it again by hand."""
+        """Report the remaining states and the result; `command` runs the SLS again by hand."""
         for state in result.states:
             if _key(state) not in self._told:
                 self.state(state)
@@ -81,7 +81,7 @@ def ended(began: SlsBegan, result: Result, seconds: float | None = None, command
 
 
 def told(state: State, doubt: str = "") -> StateEnded:
-    """Return a state as an event; in a plan one that mentions the path `doubt` is not sure: it saw the old tree."""
+    """Return a state as an event; in a plan one that mentions the path `doubt` is uncertain: it saw the old tree."""
     code = state.changes.get("retcode")
     return StateEnded(
         state.id, state.function, state.result, state.name, bool(state.changes), state.skipped,
@@ -92,12 +92,12 @@ def told(state: State, doubt: str = "") -> StateEnded:
 
 
 def _settled(text: str) -> str:
-    """Return a text with each line as it was left: what a terminal would have rewritten is not told."""
+    """Return a text with each line as a terminal would show it in the end."""
     return "\n".join(lines(text))
 
 
 def diff(changes: Mapping[str, Any]) -> str:
-    """Return the difference of a file, or of each of several, where a state reports one."""
+    """Return the diff of a file, or of each of several, if a state reports one."""
     if text := changes.get("diff"):
         return str(text)
     each = {path: one["diff"] for path, one in changes.items() if isinstance(one, Mapping) and "diff" in one}
@@ -105,7 +105,7 @@ def diff(changes: Mapping[str, Any]) -> str:
 
 
 def command_output(changes: Mapping[str, Any]) -> str:
-    """Return what a command wrote, as cmd.run reports it."""
+    """Return the output of a command, as cmd.run reports it."""
     parts = [str(changes[key]) for key in ("stdout", "stderr") if changes.get(key)]
     return "\n".join(parts)
 

@@ -1,7 +1,7 @@
-"""Judge a push: what each of its commands means, and what git is told of it. Values only.
+"""Judge a push: what each of its commands means, and what is reported to git. Values only.
 
-The words of the answer are those of git's proc-receive protocol (githooks(5)): `ok REF`, `ng REF REASON` and
-`option …` lines after an ok.
+The report uses the lines of git's proc-receive protocol (githooks(5)): `ok REF`, `ng REF REASON`, and `option …` lines
+after an ok.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from corpushooks.core.errors import UsageError
 ZERO = "0" * 40
 NOW, PLAN = "refs/deploy/now", "refs/deploy/plan"
 
-# The steps that a request may select, and the names that the original had for them.
+# The steps that a request can select, and their names in the original.
 STEPS = ("archive", "sync", "fixperms", "install", "rotate", "notify")
 ALIASES = {"release_sync": "sync", "rotate_archives": "rotate"}
-ALWAYS = frozenset({"deploy", "sync_modules", "rollback", "hold", "publish"})  # known, and never left out
+ALWAYS = frozenset({"deploy", "sync_modules", "rollback", "hold", "publish"})  # known, but never skipped
 
-# Source: git-check-ref-format(1); and half of a character, which is no byte of any name.
+# Source: git-check-ref-format(1); and surrogates that stand for no byte.
 BAD_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\\ud800-\udc7f\udd00-\udfff]|\.\.|@\{|//|/\.|\.lock(/|$)|[./]$")
 STORED = ("refs/heads/", "refs/tags/", "refs/notes/")
-# What git would read as an option, as HEAD, or as a whole name. Source: gitrevisions(7).
+# Names that git would read as an option, as HEAD, or as a full name. Source: gitrevisions(7).
 ODD_REF = re.compile(r".*/-|refs/[a-z]+/(HEAD|refs)(/|$)")
 
 
 @dataclass(frozen=True)
 class Command:
-    """One ref that the client wants changed."""
+    """One ref that the client wants to change."""
 
     old: str
     new: str
@@ -48,17 +48,17 @@ class Command:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What becomes of a push: what is refused by itself, what is only stored, and at most one request."""
+    """The result for a push: refused refs, stored refs, and at most one request."""
 
     refused: tuple[tuple[Command, str], ...] = ()  # with the reason
     stored: tuple[Command, ...] = ()
     request: Request | None = None
-    deploying: tuple[Command, ...] = ()  # the commands that the request answers
-    accept: Command | None = None  # pillar.git's branch without a deployment: to be checked, then stored
+    deploying: tuple[Command, ...] = ()  # the commands that the request covers
+    accept: Command | None = None  # pillar.git's branch without a deployment: check it, then store it
 
 
 def options(given: Sequence[str]) -> Request:
-    """Read push options into a request; raise UsageError for what is unknown."""
+    """Parse push options into a request; raise UsageError for unknown ones."""
     request = Request()
     for option in given:
         name, has_value, value = option.partition("=")
@@ -72,7 +72,7 @@ def options(given: Sequence[str]) -> Request:
         elif name == "confirm":
             request = replace(request, confirm=_seconds(value) if has_value else AS_SET)
         elif option == "deploy":
-            continue  # says where a pillar goes: judge() looks at it
+            continue  # judge() handles it
         elif option == "dry-run":
             request = replace(request, kind="plan")
         else:
@@ -84,14 +84,14 @@ def options(given: Sequence[str]) -> Request:
 
 
 def _seconds(text: str) -> int:
-    """Return a number of seconds that a deployment is to be held."""
+    """Return the number of seconds to hold a deployment."""
     if not re.fullmatch("[0-9]{1,9}", text) or not int(text):
         raise UsageError(f"confirm={text}: expected a number of seconds", hint="-o confirm=300")
     return int(text)
 
 
 def select(request: Request) -> Request:
-    """Return a request with its step names in our words; raise UsageError for an unknown one."""
+    """Return a request with our own step names; raise UsageError for an unknown one."""
     return replace(
         request,
         only=_steps(request.only, "only"),
@@ -107,9 +107,9 @@ def _steps(names: Sequence[str], option: str) -> tuple[str, ...]:
         if step in STEPS or (option == "only" and step in ALWAYS):
             known.append(step)
         elif step in ALWAYS:
-            raise UsageError(f"{option}={name}: this step is never left out")
+            raise UsageError(f"{option}={name}: this step cannot be skipped")
         else:
-            raise UsageError(f"{option}={name}: no such step", hint=f"steps: {' '.join(STEPS)}")
+            raise UsageError(f"{option}={name}: unknown step", hint=f"steps: {' '.join(STEPS)}")
     return tuple(known)
 
 
@@ -117,19 +117,21 @@ def judge(
     repo: str, branch: str, commands: Sequence[Command], given: Sequence[str], *, atomic: bool,
     deploy_pillar: bool = False,
 ) -> Judgement:  # fmt: skip
-    """Say what a push to `repo` (project or pillar) means; raise UsageError for what refuses it whole."""
+    """Judge a push to `repo` (project or pillar); raise UsageError if all of it is refused."""
     wanted = options(given)
     for command in commands:
         _check_ref(command.ref)
     head = f"refs/heads/{branch}"
     refused = tuple((command, why) for command in commands if (why := _refusal(command, branch)))
     if atomic and refused:
-        raise UsageError(f"{refused[0][0].ref}: {refused[0][1]}", hint="an atomic push is accepted whole or not at all")
+        raise UsageError(
+            f"{refused[0][0].ref}: {refused[0][1]}", hint="an atomic push is accepted completely or not at all"
+        )
     bad = {command for command, _ in refused}
     good = [command for command in commands if command not in bad]
     ours = [command for command in good if command.ref in (head, NOW, PLAN)]
     if atomic and ours and len(commands) > 1:
-        raise UsageError("an atomic push can deploy or do something else, not both", hint="push twice")
+        raise UsageError("an atomic push that deploys cannot change other refs", hint="push twice")
     _check_one(ours)
     judgement = Judgement(refused, tuple(command for command in good if command not in ours))
     if not ours:
@@ -145,32 +147,32 @@ def judge(
 
 
 def _check_ref(ref: str) -> None:
-    """Raise UsageError for a name that git could not have: no client of git sends one."""
+    """Raise UsageError for a name that is invalid in git: no git client sends one."""
     if not ref.startswith("refs/") or BAD_REF.search(ref):
         raise UsageError(f"invalid ref name {ref[:100]!r}")
 
 
 def _check_one(ours: Sequence[Command]) -> None:
-    """Raise UsageError where a push would deploy more than one thing."""
+    """Raise UsageError if a push would deploy more than one commit."""
     if len({c.new for c in ours}) > 1:
-        raise UsageError("two different commits to deploy in one push", hint="push one after the other")
+        raise UsageError("one push can deploy only one commit", hint="push them one after the other")
     if len({c.ref == PLAN for c in ours}) > 1:
-        raise UsageError("a plan and a deployment in one push", hint="push one after the other")
+        raise UsageError("one push cannot both plan and deploy", hint="push twice")
 
 
 def _refusal(command: Command, branch: str) -> str:
-    """Say why one ref is refused while the rest of the push goes on; nothing where it is accepted."""
+    """Return why one ref is refused while the rest of the push continues; '' if it is accepted."""
     ref, head = command.ref, f"refs/heads/{branch}"
     if ref == head or ref.startswith("refs/deploy/"):
         return _refusal_of_ours(command, branch)
     if command.deletes:
-        return ""  # also what an older version stored, or somebody with root put there
+        return ""  # also refs that an older version stored, or that root created
     if not ref.startswith(STORED):
         return "only branches, tags and notes are stored"
     if ref.startswith(f"{head}/") or head.startswith(f"{ref}/"):
         return f"it conflicts with {head}"
     if ODD_REF.match(ref) or ref == f"refs/tags/{branch}":
-        return "this name would be taken for another"
+        return "this name would be ambiguous"
     return ""
 
 
@@ -183,7 +185,7 @@ def _refusal_of_ours(command: Command, branch: str) -> str:
 
 
 def hint(repo: str, command: Command, branch: str) -> str:
-    """Return what to tell of a ref that was stored and does nothing; nothing where that is clear."""
+    """Return the hint for a ref that was stored and deploys nothing; '' if none is needed."""
     if command.deletes or command.ref.startswith("refs/notes/"):
         return ""
     short = command.ref.removeprefix("refs/heads/").removeprefix("refs/tags/")
@@ -192,7 +194,7 @@ def hint(repo: str, command: Command, branch: str) -> str:
 
 
 def report(deployment: Deployment, commands: Sequence[Command], branch: str, *, forced: bool, reason: str) -> list[str]:
-    """Return the report lines for the commands of a request whose outcome (or number: queued) is known."""
+    """Return the report lines for the commands of a request, with its outcome, or its number if queued."""
     request = deployment.request
     old, new = deployment.old.of(request.repo), deployment.new.of(request.repo)
     lines: list[str] = []

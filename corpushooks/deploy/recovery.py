@@ -1,4 +1,4 @@
-"""What is done after a crash: a deployment that was interrupted goes back, or forward, to its end."""
+"""Recovery after a crash: an interrupted deployment is rolled back, or completed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INTERRUPTED = "the daemon was stopped or the host went down"
 
 
 def stop_children(site: Site, deployment: Deployment) -> None:
-    """Stop what a daemon that was killed left running, before anything is restored."""
+    """Stop processes that a killed daemon left running, before anything is restored."""
     for child in site.history.children(deployment):
         if start_time(child.pid) == child.start and child.pid != os.getpid():
             stop_group(child.pgid)
@@ -30,7 +30,7 @@ def stop_children(site: Site, deployment: Deployment) -> None:
 
 
 def recover(run: Run) -> None:
-    """Bring a deployment that was interrupted to its end, forward or back; this may be interrupted too."""
+    """Complete or roll back an interrupted deployment; this can be interrupted, too."""
     stop_children(run.site, run.deployment)
     prepare.clear_left(run)
     begun = run.site.history.steps(run.deployment)
@@ -55,21 +55,21 @@ def _recover_running(run: Run, begun: list[str]) -> None:
         saving.recover(run, interrupted)
     elif not run.request.sort.releases:
         run.move(FAILED, interrupted)
-        run.voice.tell(run.verdict(interrupted.message, f"ask for the {run.request.kind} again"))
+        run.voice.tell(run.verdict(interrupted.message, f"run the {run.request.kind} again"))
     elif decided(begun):
-        run.voice.tell(Warned("interrupted while it was published; going on"))
+        run.voice.tell(Warned("interrupted during publish; continuing"))
         deploy.go_on(run, deploy.procedure_of(run).from_the_decision())
     elif touched(begun):
         _fail_interrupted(run, begun[-1], interrupted)
     else:
-        deploy.refuse(run, RefusedError(f"{interrupted.message}; nothing was touched", hint="push again"))
+        deploy.refuse(run, RefusedError(f"{interrupted.message}; nothing was changed", hint="push again"))
 
 
 def _fail_interrupted(run: Run, step: str, why: CorpusError) -> None:
-    """Roll back what was interrupted, for all we know by a power cut: in dev the files that it spoilt come again."""
+    """Roll back an interrupted deployment; in dev restore files, since a power cut may have damaged them."""
     stays = deploy.may_stay(run) and deploy.procedure_of(run).stays_in(step)
     if stays:
-        steps.keep_edited(run)  # what was saved since
+        steps.keep_edited(run)  # edits saved since
     git.distrust(run.project.work_git)
     if not stays:
         deploy.roll_back(run, why)
@@ -83,7 +83,7 @@ def _fail_interrupted(run: Run, step: str, why: CorpusError) -> None:
 
 
 def _recover_ended(run: Run, begun: list[str]) -> None:
-    """The outcome stands; say it where that was missed, and do what comes after it."""
+    """Log the outcome if it was missed, and run the steps after it."""
     done = run.deployment
     if done.state == DEPLOYED:
         if not run.voice.log.ended:

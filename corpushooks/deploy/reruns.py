@@ -1,4 +1,4 @@
-"""The SLS of the restored release that run once more in a roll back, and what they change in the tree."""
+"""The install SLS of the restored release, run again in a rollback, and what they change in the tree."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def reinstall(run: Run, mark: Mark) -> Detail:
     try:
         _install_again(run)
     except CorpusError as exc:
-        run.voice.tell(Warned(f"{exc}; the install SLS run once more", aside=True))
+        run.voice.tell(Warned(f"{exc}; running the install SLS once more", aside=True))
         _install_once_more(run)
     return NOTHING
 
@@ -32,24 +32,24 @@ def _install_again(run: Run) -> None:
 
 
 def _install_once_more(run: Run) -> None:
-    """Run them in another session, since Salt itself may have ended: what was killed lives then."""
+    """Run them in a new session, since Salt itself may have ended."""
     run.salt.close()
     try:
         steps.open_session(run)
         _install_again(run)
     except CorpusError as exc:
-        run.voice.warn(f"{exc} (after the roll back; what it manages outside project/ may be as it failed)")
-        run.salt.close()  # it may be over: what follows opens another
+        run.voice.warn(f"{exc} (after the rollback; what it manages outside project/ may still be in the failed state)")
+        run.salt.close()  # it may have ended: the next user opens another
 
 
 def compare(run: Run, mark: Mark) -> Detail:
-    """Say in what project/ is not as the archive has it, after SLS ran that may write there; nothing is undone."""
+    """Report how project/ differs from the archive after SLS ran that can write there; nothing is undone."""
     if not run.salt.again:
         return NOTHING
     try:
         wrong = tree.differences(run.saved, run.project.tree, run.deadline.patience())
     except CorpusError as exc:
-        run.voice.warn(f"what ran again may have changed project/: {exc}")
+        run.voice.warn(f"SLS that ran again may have changed project/: {exc}")
         return NOTHING
     if not wrong:
         return Detail(note="as in the archive")

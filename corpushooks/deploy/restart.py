@@ -1,4 +1,4 @@
-"""A restart: units of systemd that the cfg of a project names and that are its own, when somebody asks for it."""
+"""Restart the systemd units that the cfg of a project names and that belong to it, on request."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ from corpushooks.system.process import attend
 from corpushooks.system.units import Unit
 
 LIMIT = 120.0  # seconds until systemd has restarted a unit; more than its own TimeoutStartSec and TimeoutStopSec
-SETTLED = 2.0  # seconds that a unit has to run: one that ends at once was started, too
-JOURNAL = 10  # lines that are shown of a unit that failed
+SETTLED = 2.0  # seconds that a unit must keep running: one that exits at once was started, too
+JOURNAL = 10  # lines shown of a unit that failed
 TICK = 0.1
 
 
 def wanted(site: Site, project: Project, names: Sequence[str]) -> list[Unit]:
-    """Return the units to restart, by default all that cfg names; raise UsageError or RefusedError."""
+    """Return the units to restart, by default all that the cfg names; raise UsageError or RefusedError."""
     named = app_units.named(project).units
     asked = [services.unit(name) for name in names]
     if unknown := [name for name in asked if name not in named]:
-        raise UsageError(f"{project.name} names no unit {unknown[0]}", hint=f"it names: {' '.join(named) or 'none'}")
+        raise UsageError(f"unknown unit {unknown[0]} of {project.name}", hint=f"its units: {' '.join(named) or 'none'}")
     if not named:
         raise RefusedError(f"{project.name} names no units", hint=services.HINT)
     if not app_units.is_supervised(project):
-        raise RefusedError("systemd does not run on this host: there is nothing to restart", hint=services.HINT)
+        raise RefusedError("systemd is not running on this host: nothing to restart", hint=services.HINT)
     found = list(app_units.judged(site, project, asked or named))
     if wrong := next(((unit, why) for unit, why in found if why), None):
-        raise RefusedError(f"{wrong[0].name} is not restarted: {wrong[1]}", hint=services.HINT)
+        raise RefusedError(f"cannot restart {wrong[0].name}: {wrong[1]}", hint=services.HINT)
     return [unit for unit, _ in found]
 
 
 def check(site: Site, row: ProjectRow, request: Request) -> None:
-    """Refuse a restart that cannot be, or that comes while a deployment runs: that restarts what it must itself."""
+    """Refuse an impossible restart, or one during a deployment, which restarts units itself."""
     there = [*site.history.unfinished(row.name), *site.history.queued(row.name)]
-    if busy := [each for each in there if each.token != request.token]:  # it may be asked for again
-        state = "is held" if busy[0].state == HELD else "waits" if busy[0].started is None else "runs"
-        said = f"{view.named(busy[0].as_json())} of {row.name} {state}"
-        raise RefusedError(f"{said}: nothing is restarted meanwhile", command("log", row.name, busy[0].number, "-f"))
+    if busy := [each for each in there if each.token != request.token]:  # the same request can come twice
+        state = "held" if busy[0].state == HELD else "waiting" if busy[0].started is None else "running"
+        said = f"{view.named(busy[0].as_json())} of {row.name} is {state}"
+        raise RefusedError(f"{said}; restart when it has ended", command("log", row.name, busy[0].number, "-f"))
     wanted(site, site.host.project(row.name), request.units)
 
 
 def restart(run: Run) -> None:
-    """Restart units one after the other, and see that they run."""
+    """Restart units one after the other, and check that they run."""
     run.voice.tell(run.began())
     try:
         found = wanted(run.site, run.project, run.request.units)
@@ -68,7 +68,7 @@ def restart(run: Run) -> None:
 
 
 def _restarted(run: Run, unit: Unit) -> bool:
-    """Have systemd restart a unit; say whether it did."""
+    """Restart a unit; return whether that succeeded."""
     began = time.monotonic()
     run.site.history.begin(run.deployment, f"restart {unit.name}")
     try:
@@ -86,7 +86,7 @@ def _restarted(run: Run, unit: Unit) -> bool:
 
 
 def _settled(run: Run, found: Sequence[Unit]) -> list[str]:
-    """Await that units have run for a moment; return the names of those that do not."""
+    """Wait a moment; return the names of units that are not running then."""
     check, end = run.deadline.patience(), time.monotonic() + SETTLED
     before = {unit.name: units.look(unit.name).restarts for unit in found}
     while before and time.monotonic() < end:
@@ -100,10 +100,10 @@ def _settled(run: Run, found: Sequence[Unit]) -> list[str]:
 
 
 def runs(now: Unit, restarts: int) -> bool:
-    """Say whether a unit runs, or did what it is for, and was not started again by systemd since it was restarted."""
+    """Say whether a unit is running, or finished successfully, and systemd has not restarted it again since."""
     return now.restarts <= restarts and (now.active == "active" or (now.active, now.result) == ("inactive", "success"))
 
 
 def _say_failed(run: Run, name: str, why: str) -> None:
-    """Say that a unit failed, with what it wrote last."""
+    """Report that a unit failed, with its last output."""
     run.voice.tell(UnitRestarted(name, why, ok=False, output="\n".join(units.last_lines(name, JOURNAL))))

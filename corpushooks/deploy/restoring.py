@@ -255,7 +255,7 @@ def _check_parts(run: Run) -> None:
     if wrong:
         raise UsageError(f"unknown part {wrong[0]!r}")
     if not run.request.parts and not run.request.to:
-        raise UsageError("say what is to be restored", hint="--data, --database, --pillar, or --to a folder")
+        raise UsageError("nothing to restore was named", hint="give --data, --database, --pillar, or --to FOLDER")
 
 
 def chosen(copies: Sequence[door.Copy], project: str, number: int, host: str) -> backups.Name:

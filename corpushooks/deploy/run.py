@@ -1,4 +1,4 @@
-"""One deployment at work on a host."""
+"""One running deployment."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from corpushooks.system.process import DEVNULL, Account, Child, spawn, start_tim
 
 @dataclass
 class Run:
-    """One deployment at work: what it is, and what it speaks with, must end by, and uses of Salt."""
+    """One running deployment, with its voice, its deadline and its use of Salt."""
 
     site: Site
     project: Project
@@ -38,20 +38,20 @@ class Run:
     voice: Voice
     deadline: Deadline
     salt: Salted
-    owner: Deployment  # whose processes ours are: another deployment, where that repairs this one
-    apart: Callable[[], AbstractContextManager[None]] = nullcontext  # lets others have its place meanwhile
-    answered: threading.Event = field(default_factory=threading.Event)  # whoever holds it looks what was said
-    named: set[tuple[str, int]] = field(default_factory=set)  # what processes that it left were said to be, by pid
-    told: set[Finding] = field(default_factory=set)  # what was found and said already
-    foresees: bool = False  # its SLS files are new: what Salt has against them is said before the first of them runs
-    restored: Mapping[str, tuple[int, ...]] | None = None  # in dev: the edits that a roll back brought back
+    owner: Deployment  # the deployment that owns our processes: another one, if that repairs this one
+    apart: Callable[[], AbstractContextManager[None]] = nullcontext  # frees its slot of max_parallel meanwhile
+    answered: threading.Event = field(default_factory=threading.Event)  # set when a held deployment was decided
+    named: set[tuple[str, int]] = field(default_factory=set)  # warnings about left processes, with their pid
+    told: set[Finding] = field(default_factory=set)  # findings already reported
+    foresees: bool = False  # its SLS files are new: compile all before the first of them runs
+    restored: Mapping[str, tuple[int, ...]] | None = None  # in dev: the edits that a rollback restored
 
     @classmethod
     def of(
         cls, site: Site, row: ProjectRow, settings: Settings, deployment: Deployment, log: Log,
         owner: Deployment | None = None,
     ) -> Run:  # fmt: skip
-        """Return a deployment with what it needs to run; with `owner`, the rollback of one that this repairs."""
+        """Return a deployment with what it needs to run; with `owner`, for the rollback that `owner` repeats."""
         project, mine = site.host.project(deployment.project), owner or deployment
         voice = Voice(log)
         deadline = Deadline(
@@ -71,12 +71,12 @@ class Run:
 
     @property
     def in_dev(self) -> bool:
-        """Whether people edit the trees by hand here, and what fails stays."""
+        """Whether people edit the trees by hand here, and a failed tree stays."""
         return self.row.environment == "dev"
 
     @property
     def undoing(self) -> bool:
-        """Whether it is rolled back."""
+        """Whether it is rolling back."""
         return self.deadline.lifted
 
     @property
@@ -91,34 +91,34 @@ class Run:
 
     @property
     def mark(self) -> str:
-        """What all that this deployment starts has in its environment, also what leaves its process group."""
+        """The mark in the environment of all its processes, even outside its process group."""
         return self.salt.mark
 
     def start(
         self, words: Sequence[str | Path], *, cwd: Path = Path("/"), env: Mapping[str, str] | None = None,
         stdin: int = DEVNULL, stdout: int = DEVNULL, stderr: int = DEVNULL, account: Account | None = None,
     ) -> Child[bytes]:  # fmt: skip
-        """Start a command of this deployment, which is found and stopped where we are killed; raise ProcessError."""
+        """Start a command of this deployment, recorded so that the next daemon can stop it; raise ProcessError."""
         marked = {**(env or {}), **dict([self.mark.split("=", 1)])}
         child = spawn(words, cwd=cwd, env=marked, stdin=stdin, stdout=stdout, stderr=stderr, account=account)
         self.salt.child(child.pid, start_time(child.pid) or 0, child.pid)
         return child
 
     def cancel(self) -> None:
-        """Stop this deployment, from another thread: it rolls back."""
+        """Cancel this deployment, from another thread: it rolls back."""
         self.deadline.cancelled.set()
         if self.deadline.cuts:
             self.salt.stop()
 
     def look(self) -> Deployment:
-        """Read anew what the store says of this deployment, and return that."""
+        """Read this deployment from the store again, and return it."""
         self.deployment = self.site.history.deployment(self.project.name, self.deployment.number)
         return self.deployment
 
-    # the outcome and what is said of it
+    # the outcome
 
     def move(self, state: str, why: CorpusError | None = None) -> None:
-        """Change the state of the deployment; `why` says why it does not succeed."""
+        """Change the state of the deployment; `why` is the reason for a failure."""
         reason, summary = (
             one_line(self.voice.hide(text)) for text in ((why.message, why.summary) if why else ("", ""))
         )
@@ -127,7 +127,7 @@ class Run:
         self.event("state", {"state": state, "kind": self.request.kind, "by": self.request.who, **about})
 
     def event(self, event: str, about: Mapping[str, object]) -> None:
-        """Tell whoever runs the host what happens in this deployment."""
+        """Log an event of this deployment for the operators of the host."""
         self.site.event(event, {"project": self.project.name, "deployment": self.deployment.number, **about})
 
     def began(self) -> Began:
@@ -139,13 +139,13 @@ class Run:
         )  # fmt: skip
 
     def spell(self, said: Advice) -> str:
-        """Return advice as text, as whoever asked for the deployment types its commands."""
+        """Return advice as text, with commands spelled for the caller of this deployment."""
         return self.site.spell(said, ssh=bool(self.request.key))
 
     def verdict(self, reason: str = "", hint: Advice = "", *, see_log: bool = False) -> Verdict:
-        """Return the last event of a log: the outcome is final, and whoever follows stops here.
+        """Return the last event of a log, with the outcome; followers stop here.
 
-        With `see_log` those who do not read the log now are told how.
+        With `see_log` it names the command that shows the log.
         """
         done, asked = self.deployment, self.request
         where = command("log", done.project, done.number) if see_log else ""
@@ -156,17 +156,17 @@ class Run:
         )  # fmt: skip
 
     def fail(self, exc: CorpusError) -> None:
-        """End a run that changed nothing which could be rolled back."""
+        """End a run that has nothing to roll back."""
         self.move(REFUSED if isinstance(exc, (RefusedError, UsageError)) else FAILED, exc)
         self.voice.tell(self.verdict(exc.message, exc.hint, see_log=isinstance(exc, StepError)))
 
     @property
     def subject(self) -> Subject:
-        """What people are told of this deployment who are not there."""
+        """What notifications say about this deployment."""
         return Subject(self.site, self.settings, self.row, self.deployment, self.voice.log.path)
 
     def announce(self) -> int:
-        """Tell people how it ended; return how many were told. What is in the way of that is a warning."""
+        """Send notifications of the outcome; return how many were sent. A failure is a warning."""
         told, wrong = announce.ended(self.subject)
         if wrong:
             self.voice.warn(wrong)

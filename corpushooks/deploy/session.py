@@ -1,4 +1,4 @@
-"""The session of Salt that a deployment uses, what it sees in it, and what that reports."""
+"""The Salt session of a deployment, the release it sees, and its reports."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ Register = Callable[[int, int, int], None]  # pid, start, group
 
 @dataclass
 class Salted:
-    """One deployment's use of Salt; it listens to its session."""
+    """A deployment's use of Salt; it receives the reports of its session."""
 
     engine: Engine
     settings: Settings
-    mark: str  # in the environment of all that it starts
+    mark: str  # in the environment of all its processes
     voice: Voice
     deadline: Deadline
     register: Register
     release: Release | None = None
     cfg: Cfg | None = None
-    progress: Progress | None = None  # the SLS that runs
-    touched: set[str] = field(default_factory=set)  # paths that states say they changed
+    progress: Progress | None = None  # of the running SLS
+    touched: set[str] = field(default_factory=set)  # paths that states reported as changed
     again: list[str] = field(default_factory=list)  # SLS that ran since the tree was restored
     _session: Session | None = None
     _opening: Future[Session] | None = None
@@ -42,21 +42,21 @@ class Salted:
 
     @property
     def session(self) -> Session | None:
-        """The session, if one was opened: it is awaited. Raise what came of that."""
+        """The session, if one was opened; wait for it. Raise its error."""
         opening, self._opening = self._opening, None
         if opening:
             self.use(opening.result())
         return self._session
 
     def begin(self, release: Release) -> None:
-        """Have a session opened, in which SLS run and which sees the live trees as they are now; do not wait for it."""
+        """Open a session on the live trees as they are now, in the background."""
         self.release, self.cfg = release, None
         if self._session is None and self._opening is None:
             minion = replace(release.minion(self.settings), mark=self.mark)
             self._opening = beside(lambda: self._opened(minion))
 
     def open(self, release: Release) -> Session:
-        """Return such a session."""
+        """Open a session and wait for it."""
         self.begin(release)
         session = self.session
         assert session is not None
@@ -68,42 +68,42 @@ class Salted:
         return session
 
     def use(self, session: Session) -> Session:
-        """Make a session ours: it is stopped with us, also where that was asked for before it was there."""
+        """Take over a session: it is stopped with us, even if a cancellation came first."""
         self._session = self._sessions.enter_context(session)
         if self.deadline.cuts:
             session.stop()
         return session
 
     def stop(self) -> None:
-        """Stop what runs in the session, from another thread."""
+        """Stop the session, from another thread."""
         session = self._session
         if session is not None:
             session.stop()
 
     def close(self) -> None:
-        """Let the session go: the trees it has seen change, or nothing is left to do."""
-        with suppress(CorpusError):  # what is not there need not be let go
+        """Close the session: the trees it has seen change, or nothing is left to do."""
+        with suppress(CorpusError):  # it never opened
             _ = self.session
         self._session = self.cfg = self.release = None
         self._sessions.close()
 
-    # what a session reports
+    # reports of the session
 
     @property
     def redactor(self) -> Redactor:
         return self.voice.redactor
 
     def child(self, pid: int, start: int, group: int) -> None:
-        """Record a process before it does anything."""
+        """Record a process before it starts its work."""
         self.register(pid, start, group)
 
     def state(self, state: State) -> None:
-        """Tell that a state ended."""
+        """Report that a state ended."""
         if self.progress:
             (hidden,) = redacted(Result("", (state,), (), True, ""), self.redactor).states
             self.progress.state(hidden)
 
     def output(self, data: bytes) -> None:
-        """Tell what a command wrote."""
+        """Report output of a command."""
         if self.progress:
             self.progress.output(data)

@@ -31,11 +31,11 @@ def archive(run: Run, mark: Mark) -> Detail:
         layout.make(run.project, run.row.branch)
         run.archive.mkdir(parents=True, exist_ok=True)
         run.archive.chmod(0o700)
-    outside.settle(run.project, run.row.live or 0)  # what tasks wrote since, and people with salt-call
+    outside.settle(run.project, run.row.live or 0)  # files written since by tasks, or by people with salt-call
     previous = archives.last(run.project, run.archive.name)
     seen = edits.look(run.project, run.deadline.patience()) if run.in_dev else {}
     found = tree.scan(run.project.tree, run.deadline.patience())
-    archives.check_room(run, 2 * tree.cost(found, previous))  # a roll back keeps the failed tree beside it
+    archives.check_room(run, 2 * tree.cost(found, previous))  # a rollback also keeps the failed tree
     layout.keep_ballast(run.project.host)
     if enabled(run.request, "archive") and _run_special(run, "archive"):
         found = tree.scan(run.project.tree, run.deadline.patience())
@@ -48,7 +48,7 @@ def archive(run: Run, mark: Mark) -> Detail:
         _run_special(run, "post_archive")
     if (
         run.in_dev and edits.look(run.project, run.deadline.patience()) != seen
-    ):  # sync may write over what was saved since
+    ):  # sync could overwrite edits saved since
         check = run.deadline.patience()
         run.voice.warn(*tree.snapshot(tree.scan(run.project.tree, check), run.saved, previous, check).warnings)
         edits.keep_pillar(run.project, run.archive / "pillar", run.deadline.patience())
@@ -67,7 +67,7 @@ def sync(run: Run, mark: Mark) -> Detail:
 
 
 def _rewire(run: Run) -> None:
-    """Let wiring and cfg follow the trees."""
+    """Update wiring and cfg from the trees."""
     with run.site.effect("wire"):
         wiring.wire(run.project, run.row.environment)
     with run.site.effect("compute cfg"):
@@ -76,7 +76,7 @@ def _rewire(run: Run) -> None:
 
 
 def open_session(run: Run, found: Release | None = None) -> Release:
-    """Open a session of Salt on the live trees, or another release, with the cfg of that."""
+    """Open a Salt session on the live trees, or another release, with its cfg."""
     found = found or release.live(run.project, run.row.environment)
     session = run.salt.open(found)
     given = prepare.inputs(run, found, run.deployment.archive or "", run.deadline.left())
@@ -90,7 +90,7 @@ def open_session(run: Run, found: Release | None = None) -> Release:
 
 def fixperms(run: Run, mark: Mark) -> Detail:
     """Set owners and modes: fixperms.sls, or the built-in."""
-    if not run.undoing:  # an SLS may have mounted something just now
+    if not run.undoing:  # an SLS may have mounted something
         trees.check_place(run)
     if not enabled(run.request, "fixperms"):
         return LEFT_OUT
@@ -110,11 +110,11 @@ def fixperms(run: Run, mark: Mark) -> Detail:
 
 
 def fixperms_before(run: Run, mark: Mark) -> Detail:
-    """Do so before install, which may bring what fixperms.sls names: there its failure is a warning."""
+    """Set owners and modes before install; failures of fixperms.sls are warnings, since install may be needed first."""
     try:
         return fixperms(run, mark)
     except StepError as exc:
-        if isinstance(exc, CancelledError) or exc.__cause__ is not None:  # its end was no failed state
+        if isinstance(exc, CancelledError) or exc.__cause__ is not None:  # it did not end with a failed state
             raise
         run.voice.warn(f"{exc}; it runs again after install")
         return Detail(note="failed")
@@ -140,7 +140,7 @@ def install(run: Run, mark: Mark) -> Detail:
 
 
 def _await_health(run: Run) -> None:
-    """Ask what was installed whether it answers, as `health` of its cfg says."""
+    """Run the health checks in `health` of the cfg."""
     wanted = run.salt.cfg.values["health"] if run.salt.cfg else []
     run.site.history.want_checks(run.project.name, run.deployment.number, wanted)
     for check in health.checks(wanted):
@@ -153,9 +153,9 @@ def _await_health(run: Run) -> None:
 
 
 def conclude(run: Run, check: Check = endless) -> None:
-    """Bring all that a deployment wrote to the disk, before a row says that it is there.
+    """Flush everything that a deployment wrote to disk, before a row says that it is there.
 
-    In dev, know what it changed itself: that is no edit.
+    In dev, record what it changed itself: those are not edits.
     """
     project = run.project
     if run.in_dev and not run.undoing:
@@ -170,7 +170,7 @@ def publish(run: Run, mark: Mark) -> Detail:
     for path, name, old, new in _moves(run):
         with run.site.effect("move ref"):
             if not git.move_ref(path, name, old, new) and git.ref(path, name) != new:
-                raise StepError("publish failed", why=f"{name} of {path.name} was moved meanwhile")
+                raise StepError("publish failed", why=f"{name} of {path.name} moved meanwhile")
     with run.site.effect("record live"):
         run.deployment = run.site.history.publish(run.deployment)
     outside.settle(run.project, run.deployment.number)
@@ -186,7 +186,7 @@ def _moves(run: Run) -> list[tuple[Path, str, str | None, str]]:
 
 
 def notify(run: Run, mark: Mark) -> Detail:
-    """Tell who wants to know: whom the settings name, and notify.sls where the project has one."""
+    """Send the notifications in the settings, and run notify.sls if the project has one."""
     if not enabled(run.request, "notify"):
         return LEFT_OUT
     told = run.announce()
@@ -200,7 +200,7 @@ def notify(run: Run, mark: Mark) -> Detail:
 
 
 def take_back_refs(run: Run, mark: Mark) -> Detail:
-    """Move back the refs that publish had moved."""
+    """Move back the refs that publish moved."""
     if DECIDES in run.site.history.steps(run.deployment):
         for path, name, old, new in _moves(run):
             with run.site.effect("undo move ref"):
@@ -209,7 +209,7 @@ def take_back_refs(run: Run, mark: Mark) -> Detail:
 
 
 def keep_failed(run: Run, mark: Mark) -> Detail:
-    """Keep project/ as it failed, aside: rollback.sls files of old write to its later place."""
+    """Keep the failed project/ under a temporary name: old rollback.sls files write to its final place."""
     aside, place, check = run.archive / ".failed", run.archive / "project.failed", run.deadline.patience()
     trees.check_place(run)  # the other mount may be anything, of any size
     project = run.project
@@ -217,19 +217,19 @@ def keep_failed(run: Run, mark: Mark) -> Detail:
     if tree.is_whole(aside) or tree.is_whole(place) or not layout.is_there(run.project):
         return NOTHING
     try:
-        if run.in_dev:  # what was saved in it since it was synced
+        if run.in_dev:  # edits saved since the sync
             edits.keep_pillar(run.project, run.archive / "pillar.failed")
         with run.site.effect("undo snapshot"):
             report = tree.snapshot(tree.scan(run.project.tree, check), aside, run.saved, check)
     except CorpusError as exc:
-        tree.remove(aside)  # what there is of it may fill the disk
-        run.voice.warn(f"the failed tree is not kept: {exc}")
+        tree.remove(aside)  # a partial one may fill the disk
+        run.voice.warn(f"cannot keep the failed tree: {exc}")
         return NOTHING
     return Detail(report.changed, "file", of=report.files, note="kept")
 
 
 def restore(run: Run, mark: Mark) -> Detail:
-    """Make stage, pillar/ and project/ what they were; wiring follows."""
+    """Restore stage, pillar/, project/ and the wiring."""
     project = run.project
     trees.check_place(run)
     with run.site.effect("undo layout"):
@@ -258,7 +258,7 @@ def restore(run: Run, mark: Mark) -> Detail:
 
 
 def rollback_sls(run: Run, mark: Mark) -> Detail:
-    """Run rollback.sls of the restored release; then put the failed tree in its place."""
+    """Run rollback.sls of the restored release; then move the failed tree to its final place."""
     open_session(run)
     ran = run.row.tree_code is not None and _run_special(run, "rollback")
     place_failed(run)
@@ -266,7 +266,7 @@ def rollback_sls(run: Run, mark: Mark) -> Detail:
 
 
 def place_failed(run: Run) -> None:
-    """Put project/ as it failed in its place."""
+    """Move the failed project/ to its final place."""
     if tree.is_whole(run.archive / ".failed"):
         with run.site.effect("undo place failed"):
             tree.remove(run.archive / "project.failed")
@@ -274,21 +274,21 @@ def place_failed(run: Run) -> None:
 
 
 def keep_edited(run: Run) -> None:
-    """Keep project/ and pillar/ where anything in them is not as the commits have it, which come again."""
+    """Keep project/ and pillar/ if they differ from the commits that are checked out again."""
     try:
         if not edits.look(run.project):
             return
         keep_failed(run, NOWHERE)
         place_failed(run)
     except CorpusError as exc:
-        run.voice.warn(f"what was edited is not kept: {exc}")
+        run.voice.warn(f"cannot keep the edits: {exc}")
 
 
 # running SLS
 
 
 def _run_special(run: Run, stem: str) -> bool:
-    """Run one of the procedures a project may override; return whether it has it."""
+    """Run one of the procedures that a project can override; return whether the project has it."""
     if not (run.salt.release or release.live(run.project, run.row.environment)).has(stem):
         return False
     if run.salt.session is None or run.salt.cfg is None:
@@ -298,7 +298,7 @@ def _run_special(run: Run, stem: str) -> bool:
 
 
 def run_sls(run: Run, began: SlsBegan) -> Result:
-    """Run one SLS and tell of it; raise StepError where it failed."""
+    """Run one SLS and report it; raise StepError if it failed."""
     stem, name = began.sls, _named(run, began)
     run.deadline.check()
     assert run.salt.session is not None and run.salt.release is not None
@@ -323,6 +323,6 @@ def run_sls(run: Run, began: SlsBegan) -> Result:
 
 
 def _named(run: Run, began: SlsBegan) -> str:
-    """Return an SLS as an error names it: by its step, where it has one."""
+    """Return the name of an SLS for errors, with its step."""
     shown = middle(run.voice.hide(began.sls), NAMED)
     return f"install {shown}" if began.role != "hook" else f"{shown}.sls"

@@ -1,6 +1,6 @@
-"""What a deployment leaves running: what works in project/ is stopped, the rest is named and left alone.
+"""Processes that a deployment leaves running: those working in project/ are stopped, the rest is named only.
 
-Before a restore, and where it is cancelled or late.
+This runs before a restore, and after a cancellation or timeout.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from corpushooks.screen.rows import FITS
 from corpushooks.system import leftovers, proc
 
 WHOLE = 4000  # characters of a command in the log
-LEAST, BESIDE = 12, 25  # characters of a command in a line, and of what else is in that
+LEAST, BESIDE = 12, 25  # characters of a command in a line, and of the rest of that line
 
 
 def settle(run: Run, mark: Mark = NOWHERE) -> Detail:
-    """Stop what a deployment left at work in project/, and name what else of it goes on."""
+    """Stop processes that a deployment left working in project/, and name the others it left running."""
     run.salt.close()
     project = run.project
     uid, _ = accounts.account_ids(project.host, project.user, project.group)
@@ -37,20 +37,20 @@ def settle(run: Run, mark: Mark = NOWHERE) -> Detail:
         )
     )
     _say(run, "stopped in project/", found.stopped)
-    _say(run, "cannot be stopped", found.deaf)
-    _say(run, "left running, as a service is", found.left)
-    _say(run, "left running, writes to project/", found.others)
+    _say(run, "could not be stopped", found.deaf)
+    _say(run, "left running (service)", found.left)
+    _say(run, "left running (writes to project/)", found.others)
     return Detail(len(found.stopped), "process", note="stopped") if found.stopped else NOTHING
 
 
 def after(run: Run, exc: CorpusError) -> None:
-    """Settle what a run left that was cancelled or late."""
+    """Handle processes left by a cancelled or timed-out run."""
     if isinstance(exc, CancelledError) or isinstance(exc.__cause__, SaltError):
         settle(run)
 
 
 def _say(run: Run, what: str, processes: tuple[proc.Named, ...]) -> None:
-    """Name processes, each once: in a few words, and whole in the log."""
+    """Name processes, each once: shortened, and in full in the log."""
     fresh = [each for each in processes if (what, each.pid) not in run.named]
     run.named |= {(what, each.pid) for each in fresh}
     run.voice.warn(*(f"{what}: {_brief(run.voice.hide(each.command), len(what))} (pid {each.pid})" for each in fresh))
@@ -60,6 +60,6 @@ def _say(run: Run, what: str, processes: tuple[proc.Named, ...]) -> None:
 
 
 def _brief(command: str, taken: int) -> str:
-    """Return a command without the folders of its words, as long as a line has room beside so many characters."""
+    """Return a command without the folders in it, shortened to fit in a line beside `taken` characters."""
     words = re.sub(r"\S*/(?=[^\s/])", "", clean(command))
     return middle(words, max(LEAST, FITS - taken - BESIDE))

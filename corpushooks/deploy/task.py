@@ -1,4 +1,4 @@
-"""A task: one task_NAME.sls, run on the live release when somebody asks for it."""
+"""A task: one task_NAME.sls, run on the live release on request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from corpushooks.release import commits, edits
 
 
 def task(run: Run) -> None:
-    """Run task_NAME.sls with cfg: no archive, no roll back."""
+    """Run task_NAME.sls with the cfg, without archive or rollback."""
     name = run.request.task
     run.voice.tell(run.began())
     try:
@@ -29,7 +29,7 @@ def task(run: Run) -> None:
 
 
 def _run(run: Run, name: str) -> None:
-    """Run its SLS; in dev what that changes is no edit."""
+    """Run its SLS; in dev its changes do not count as edits."""
     before = edits.look(run.project, run.deadline.patience()) if run.in_dev else None
     try:
         steps.run_sls(run, SlsBegan(f"task_{name}", "task"))

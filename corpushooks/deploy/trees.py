@@ -1,4 +1,4 @@
-"""The trees of a project, stage, project/ and pillar/: brought to commits, and what keeps us from that."""
+"""Bring the trees of a project (stage, project/ and pillar/) to commits, and handle obstacles."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from corpushooks.host import layout
 from corpushooks.screen.view import count
 from corpushooks.system.patience import Check, endless
 
-REPLACED = 5  # files of the application that a warning names
+REPLACED = 5  # files of the application named in a warning
 
 
 def bring(run: Run) -> int:
-    """Bring stage, pillar/ and project/ to the commits to deploy; return how many files that changed."""
+    """Bring stage, pillar/ and project/ to the commits to deploy; return the number of changed files."""
     new, project = run.deployment.new_code, run.project
     check_place(run)
     changes = git.differing(project.work_git, run.row.tree_code, new or git.empty_tree(project.work_git))
@@ -41,13 +41,13 @@ def bring(run: Run) -> int:
 
 
 def _name_replaced(run: Run, paths: tuple[str, ...]) -> None:
-    """Say which files that the application had made gave way to files of the commit."""
+    """Warn about files of the application that were replaced by files of the commit."""
     if not paths:
         return
     names = [run.voice.hide(shown(path)) for path in sorted(paths)]
     some = ", ".join(shortened(name, 80) for name in names[:REPLACED]) + (", …" if len(names) > REPLACED else "")
     run.voice.warn(
-        f"{count(len(paths), 'file')} of the application replaced by the commit's, kept in the archive: {some}"
+        f"{count(len(paths), 'file')} of the application replaced by files of the commit, kept in the archive: {some}"
     )
     if len(names) > REPLACED:
         run.voice.tell(listed("replaced", list(map(Item, names))))
@@ -56,7 +56,7 @@ def _name_replaced(run: Run, paths: tuple[str, ...]) -> None:
 def checkout(
     project: Project, folder: Path, commit: str | None, check: Check = endless, since: git.Since | None = None
 ) -> None:
-    """Make a folder of ours exactly a commit, but never write into a mount, or empty one, as git would."""
+    """Make a folder of ours equal to a commit; unlike git, never write into a mount or empty it."""
     tree.refuse_mounts(folder)
     try:
         git.checkout(project.work_git, folder, commit, check, since)
@@ -67,7 +67,7 @@ def checkout(
 
 
 def bring_again(run: Run) -> None:
-    """Bring the files of the deployed commits once more, where a folder of them was lost."""
+    """Restore the files of the deployed commits after a folder was lost."""
     project = run.project
     git.distrust(project.work_git)
     checkout(project, project.stage, run.row.tree_code, run.deadline.patience())
@@ -75,19 +75,19 @@ def bring_again(run: Run) -> None:
     pillars.lay(project, run.deadline.patience())
     report = tree.sync(project.stage, project.tree, [], project.stamps, run.deadline.patience())
     run.voice.warn(*report.warnings)
-    run.voice.tell(Noted(f"{count(report.changed, 'file')} of the deployed commit brought again"))
-    left = "what else was in project/ is in the archives, up to the last deployment: "
+    run.voice.tell(Noted(f"{count(report.changed, 'file')} of the deployed commit restored"))
+    left = "other files of project/, as of the last deployment, are in the archives: "
     run.voice.warn(run.spell(Hint(left, command("archives", project.name))))
 
 
 def check_place(run: Run) -> None:
-    """Raise TreeError where something was mounted on project/ since it was archived, or taken from it."""
+    """Raise TreeError if something was mounted on project/ or unmounted since it was archived."""
     tree.check_place(tree.place_in(run.saved), run.project.tree)
 
 
 def make_way(run: Run, aside: Path) -> list[str]:
-    """Move aside what is where folders of the project belong; return the names of these folders."""
+    """Move aside whatever replaced folders of the project; return the names of these folders."""
     moved = layout.replaced(run.project)
     for path in moved:
-        run.voice.warn(f"{path.name}/ was no folder any more; what was there is kept: {tree.set_aside(path, aside)}")
+        run.voice.warn(f"{path.name}/ was not a folder; moved aside to {tree.set_aside(path, aside)}")
     return [path.name for path in moved]

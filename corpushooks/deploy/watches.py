@@ -1,4 +1,4 @@
-"""The watches: projects in dev whose edits are deployed as they are saved."""
+"""Watches: deploy edits of projects in dev as they are saved."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from corpushooks.host.site import Site
 from corpushooks.release import edits
 from corpushooks.system.watch import Watch
 
-PATIENCE = 0.5  # seconds until a watch looks whether it is still wanted
-BUSY = 0.05  # seconds until it looks whether a deployment has ended
-NAMED = 50  # edits that a request names
+PATIENCE = 0.5  # seconds between checks whether the watch is still wanted
+BUSY = 0.05  # seconds between checks whether a deployment has ended
+NAMED = 50  # edits named in a request
 
 
 def check(row: ProjectRow) -> None:
-    """Raise where a project cannot be watched."""
+    """Raise an error if a project cannot be watched."""
     if row.environment != "dev":
         hint = Hint("for a project in dev: ", command("init", row.name, "--env", "dev"))
         raise UsageError(f"{row.name} is {row.environment}: edits are deployed only in dev", hint)
@@ -36,7 +36,7 @@ def check(row: ProjectRow) -> None:
 
 @dataclass
 class _Watched:
-    """A project that is watched, for as long as anybody holds it."""
+    """A watched project; the watch ends with its last holder."""
 
     site: Site
     lanes: Lanes
@@ -45,11 +45,11 @@ class _Watched:
     who: str
     holders: int = 0
     _over: threading.Event = field(default_factory=threading.Event)
-    _tried: edits.Stamps | None = None  # the edits that were last asked to be deployed, whatever came of it
+    _tried: edits.Stamps | None = None  # the edits of the last attempt, successful or not
 
     def start(self) -> None:
         """Begin; raise WatchError."""
-        watch = self._watch()  # here, so that whoever asks is told why not
+        watch = self._watch()  # here, so that the caller gets its error
         threading.Thread(target=self._work, args=(watch,), name=f"watch {self.project.name}", daemon=True).start()
 
     def _watch(self) -> Watch:
@@ -62,7 +62,7 @@ class _Watched:
         self._over.set()
 
     def check(self) -> None:
-        """Raise WatchError where it has ended by itself."""
+        """Raise WatchError if it has ended by itself."""
         if self._over.is_set():
             raise WatchError("the watch has ended", hint="see the log of the daemon")
 
@@ -77,14 +77,14 @@ class _Watched:
             self._over.set()
 
     def _anew(self) -> Watch | None:
-        """Watch folders that were removed as soon as they are there again; None where that is no longer wanted."""
+        """Watch removed folders again as soon as they exist; return None if the watch is no longer wanted."""
         while not self._over.wait(PATIENCE) and not self.site.stopping:
             with contextlib.suppress(WatchError):
                 return self._watch()
         return None
 
     def _go(self, watch: Watch) -> None:
-        """Ask for a deployment each time that something was edited, and once for what was before."""
+        """Request a deployment after each edit, and one for earlier edits."""
         seen: set[Path] = set()
         first = True
         while not self._over.is_set() and not self.site.stopping and not watch.lost:
@@ -93,7 +93,7 @@ class _Watched:
                 if not (seen or first) or self._busy():
                     continue
                 self._deploy(seen)
-            except DoorError as exc:  # somebody writes there just now, or the store cannot be read
+            except DoorError as exc:  # somebody is writing there, or the store cannot be read
                 structlog.get_logger().warning("edits cannot be read", error=exc.message, project=self.project.name)
                 self._over.wait(PATIENCE)
                 continue
@@ -105,10 +105,10 @@ class _Watched:
         return bool(history.unfinished(name) or history.queued(name, 1))
 
     def _deploy(self, seen: set[Path]) -> None:
-        """Ask for a deployment of what was edited: files of the commits, and new ones that no deployment made."""
+        """Request a deployment of edits: changed files of the commits, and new files that no deployment made."""
         now = edits.look(self.project)
         if now != self._tried:
-            self._tried = None  # what was tried is gone: where it comes again, it is another edit
+            self._tried = None  # the tried edits are gone: if they come back, they are new edits
         found = edits.pending(self.project) if now != self._tried else []
         found += self._new(seen)
         if found:
@@ -120,9 +120,9 @@ class _Watched:
             self.lanes.wake(self.project.name)
 
     def _new(self, seen: set[Path]) -> list[str]:
-        """Return which of the paths are files that no commit has, written since the last deployment ended.
+        """Return the paths of untracked files written since the last deployment ended.
 
-        One of edits runs no SLS once it has decided; another may: notify.sls.
+        A deployment of edits runs no SLS after its decision; others can: notify.sls.
         """
         last = self.site.history.deployments(self.project.name, 1)
         times = [one.decided if one.request.sort.edits else one.ended for one in last]
@@ -130,7 +130,7 @@ class _Watched:
         found = []
         for path in sorted(seen):
             with contextlib.suppress(OSError):
-                st = path.lstat()  # its ctime: what is moved or copied there may be older itself
+                st = path.lstat()  # ctime: a moved or copied file can have an older mtime
                 is_new = st.st_ctime > ended and not stat.S_ISDIR(st.st_mode)
                 if is_new and not edits.is_tracked(self.project, path):
                     found.append(str(path.relative_to(self.project.dir)))
@@ -139,19 +139,19 @@ class _Watched:
 
 @dataclass
 class Watches:
-    """All that is watched."""
+    """All watches."""
 
     site: Site
     lanes: Lanes
     _watched: dict[str, _Watched] = field(default_factory=dict)
-    _kept: dict[str, contextlib.ExitStack] = field(default_factory=dict)  # as the settings want it
-    _starting: dict[str, threading.Thread] = field(default_factory=dict)  # those of _kept that are about to be
-    _failed: dict[str, str] = field(default_factory=dict)  # why they are not watched: it is tried again, and said once
+    _kept: dict[str, contextlib.ExitStack] = field(default_factory=dict)  # those in the settings
+    _starting: dict[str, threading.Thread] = field(default_factory=dict)  # those of the settings that are starting
+    _failed: dict[str, str] = field(default_factory=dict)  # errors, logged once while it is retried
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextlib.contextmanager
     def hold(self, row: ProjectRow, steps: tuple[str, ...], who: str) -> Iterator[_Watched]:
-        """Have a project watched meanwhile; raise UsageError, RefusedError or WatchError where that cannot be."""
+        """Watch a project meanwhile; raise UsageError, RefusedError or WatchError if that is impossible."""
         check(row)
         watched = self._take(row.name, steps, who)
         try:
@@ -168,10 +168,10 @@ class Watches:
                 self._watched[name] = watched
             elif watched.steps != steps:
                 given = f"for --steps {','.join(watched.steps)}" if watched.steps else "for all its SLS files"
-                raise UsageError(f"{name} is watched already, {given}")
+                raise UsageError(f"{name} is already watched, {given}")
             watched.holders += 1
         try:
-            if fresh:  # it may take long, or for ever: others go on meanwhile
+            if fresh:  # it can take long, or hang: others continue meanwhile
                 watched.start()
         except BaseException:
             self._leave(watched)
@@ -188,12 +188,12 @@ class Watches:
 
     @property
     def wanted(self) -> bool:
-        """Whether the settings have any project watched."""
+        """Whether the settings ask to watch any project."""
         settings = self.site.settings
         return settings.watch or any(own.get("watch") for own in settings.own.values())
 
     def keep(self) -> bool:
-        """Watch what the settings say; return whether there is anything."""
+        """Watch the projects in the settings; return whether there are any."""
         if not self.wanted:
             return False
         try:
@@ -212,7 +212,7 @@ class Watches:
         return row.environment == "dev" and row.tree_code is not None and self.site.settings.sound(row.name).watch
 
     def _keep(self, row: ProjectRow) -> None:
-        """Begin to watch, in a thread: the kernel walks through the tree, which may be large, or a share that hangs."""
+        """Start a watch, in a thread: walking the tree can take long, and hang on a network share."""
         try:
             with contextlib.ExitStack() as stack:
                 stack.enter_context(self.hold(row, (), "watch"))

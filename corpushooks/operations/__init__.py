@@ -1,24 +1,24 @@
-"""All that can be asked of a host, once: with its right, what it asks and gives, and by which doors.
+"""The operations of a host, declared once: name, right, what they ask and give, and the doors that lead to them.
 
-table          the operations: name, right, what they ask and give, doors, words over ssh
-routes         where the API has them
-words          how they are asked for in words
-ssh_commands   what can be asked over ssh: the words of the table, and git's programs
+table          the operations: name, right, what they ask and give, doors, syntax over ssh
+routes         their paths in the API
+words          their syntax as commands
+ssh_commands   the commands over ssh: those of the table, and git's programs
 
-serving        judges who asks over the socket, and answers
-looks, does    what changes nothing, and what is done at once, bound by name; serving has what is a conversation
-call           one operation that is asked for
-pushes         what git's hook asks
-requests       deployments and all that has their log: ask for one, follow it, cancel it, set, watch, run
+serving        checks the caller's rights over the socket, runs the operation and answers
+looks, does    operations that only read, and those that act at once, by name; serving has the conversations
+call           one call of an operation
+pushes         the operations of git's hook
+requests       deployments and what has their log: start, follow, confirm, cancel, set, watch, run
 tokens         tokens for the API
-hosting        keys, projects, freezes: what concerns the host
-acts           what is done for each kind of request; given to the lanes
+hosting        keys, projects, freezes
+acts           the act for each kind of request; given to the lanes
 
-follower       feeds a log, or what an application writes, to whoever reads it
+follower       sends a log, or the output of an application, to its reader
 running        runs a command as the application
-setting        answers who sets a variable
-assigning      makes a commit of pillar.git of what is set
+setting        sets variables, one caller at a time
+assigning      turns set variables into a commit of pillar.git
 
 The table is plain values, and all that a client loads. `looks`, `does` and `serving` bind each operation to its code.
-What it asks and gives is in `protocol/asks` and `protocol/gives`.
+What an operation asks and gives is in `protocol/asks` and `protocol/gives`.
 """

@@ -1,4 +1,4 @@
-"""What is done for each kind of request: given to the lanes, which know no kind by its name."""
+"""The act for each kind of request; given to the lanes, which know no kind by name."""
 
 from __future__ import annotations
 

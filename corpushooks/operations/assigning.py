@@ -1,4 +1,4 @@
-"""What `corpus set` asks for becomes a commit on top of pillar.git's branch, checked as one that is pushed."""
+"""Turn a change by `corpus set` into a commit on pillar.git's branch, checked like a pushed one."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from corpushooks.release.assigned import Change, Given, Put
 from corpushooks.release.release import Release, Unheard
 from corpushooks.reports import inspection, variables
 
-INIT = "makina-projects.{}:\n  data: {{}}\n"  # of a pillar that is empty yet
+INIT = "makina-projects.{}:\n  data: {{}}\n"  # of a pillar that is still empty
 
 
 @dataclass(frozen=True)
 class Made:
-    """A commit that no ref names yet, and what is worth knowing of it."""
+    """A commit that no ref points to yet."""
 
     ref: str
     base: str | None  # what it is made on top of
@@ -38,7 +38,7 @@ class Made:
 
 @dataclass(frozen=True)
 class Below:
-    """What a project's cfg is made of, without what is set."""
+    """The layers of a project's cfg, without the set variables."""
 
     layers: config.Layers
     found: Release
@@ -49,9 +49,9 @@ class Below:
 
 
 def make(site: Site, row: ProjectRow, change: Change, who: str) -> Made | None:
-    """Make the commit that a change asks for, on top of the branch; return None where nothing would differ.
+    """Make the commit for a change, on top of the branch; return None if nothing would differ.
 
-    Raise CorpusError where a pushed one would be refused.
+    Raise CorpusError if the same commit would be refused in a push.
     """
     project, (ref, base) = site.host.project(row.name), variables.head(site, row)
     old = variables.given(site, row, base)
@@ -74,7 +74,7 @@ def make(site: Site, row: ProjectRow, change: Change, who: str) -> Made | None:
 def _judged(
     site: Site, row: ProjectRow, base: str | None, old: Given, change: Change, missing: Sequence[assigned.Path]
 ) -> Given:
-    """Return what a change makes of what is set; raise UsageError where it does not fit the other layers."""
+    """Return the variables after a change; raise UsageError if it does not fit the other layers."""
     project, settings = site.host.project(row.name), site.settings_of(row)
     code = row.code or git.ref(project.code_git, f"refs/heads/{row.branch}")
     redactor = release.redactor_of(settings)
@@ -95,19 +95,21 @@ def _judged(
 
 
 def _not_set(name: str, path: assigned.Path, below: Below) -> UsageError:
-    """Return what to say of a key that is to be unset and was not set: where its value is from."""
+    """Return the error for unsetting a key that was not set: it names the source of its value."""
     key, cfg = ".".join(path), below.cfg(Given())
     if not assigned.is_there(cfg.values["data"], path):
         return UsageError(f"{key} is not set", hint=command("set", name))
     layer = origin_of(cfg, path)
-    return UsageError(f"{key} was not set by corpus set: it is from {layer}", hint=command("config", name, "--origin"))
+    return UsageError(
+        f"{key} was not set by corpus set; its value is from {layer}", hint=command("config", name, "--origin")
+    )
 
 
 def refuse_misfits(name: str, puts: Sequence[Put], below: Below) -> None:
-    """Raise UsageError for a key that does not fit what the other layers have there."""
+    """Raise UsageError for a key that conflicts with the other layers."""
     try:
         cfg = below.cfg(Given())
-    except ConfigError:  # what is set may mend it
+    except ConfigError:  # the change may repair it
         return
     data = cfg.values["data"]
     for each in puts:
@@ -117,52 +119,52 @@ def refuse_misfits(name: str, puts: Sequence[Put], below: Below) -> None:
         assigned.refuse_place(data, each, lambda path: origin_of(cfg, path))
         there = assigned.find(data, each.path)
         if isinstance(there, bool) and each.plain and isinstance(each.value, str):
-            what = f"{each.key} is true or false ({origin_of(cfg, each.path)}), and the value is text"
+            what = f"{each.key} must be true or false ({origin_of(cfg, each.path)}), not text"
             meant = "true" if each.value.lower() in ("y", "yes", "on", "true", "1") else "false"
             raise UsageError(what, hint=command("set", name, f"{each.key}={meant}"))
 
 
 def _not_a_variable(each: Put) -> UsageError:
     first = each.path[0]
-    other = f"a variable of that name is data.{each.key}"
+    other = f"for a variable of that name use data.{each.key}"
     if first in cfg_keys.FIXED:
-        return UsageError(f"{first} is the host's and cannot be set", hint=other)
-    hint = f"set it in init.sls of pillar.git, beside data; {other}"
+        return UsageError(f"{first} is fixed by the host and cannot be set", hint=other)
+    hint = f"set it in init.sls of pillar.git, next to data; {other}"
     return UsageError(f"{first} is a key of cfg, not a variable of the project", hint)
 
 
 def origin_of(cfg: config.Cfg, path: assigned.Path) -> str:
-    """Return the layer that gives what is at a path in data, or the first thing in it."""
+    """Return the layer of the value at a path in data, or of the first value in it."""
     whole = ("data", *path)
     return next((layer for leaf, layer in cfg.origin.items() if leaf[: len(whole)] == whole), "cfg")
 
 
 def store(site: Site, row: ProjectRow, made: Made) -> str:
-    """Move the branch to a commit without deploying it; return why that was not done, or nothing."""
+    """Move the branch to a commit without deploying it; return the reason for a failure, or ''."""
     zero = "0" * len(made.commit)
     path = site.host.project(row.name).pillar_git
     return git.update_refs(path, [(made.ref, made.base or zero, made.commit)]).get(made.ref, "")
 
 
 def was_overtaken(site: Site, row: ProjectRow, made: Made, deployment: Deployment) -> bool:
-    """Say whether a commit was refused since the branch was moved meanwhile."""
+    """Say whether a commit was refused because the branch had moved meanwhile."""
     return deployment.state == REFUSED and variables.head(site, row)[1] not in (made.base, made.commit)
 
 
 def ahead(site: Site, row: ProjectRow) -> Deployment | None:
-    """Return what will move the branch of pillar.git before anything that is asked for now."""
+    """Return the deployment that will move the branch of pillar.git before a new one can."""
     found = [*site.history.unfinished(row.name), *site.history.queued(row.name)]
     return next((each for each in found if each.request.repo == "pillar"), None)
 
 
 def remarks(site: Site, row: ProjectRow, puts: Sequence[Put]) -> list[str]:
-    """Say which values others can see: secrets that were on a command line, or that are too short to be hidden."""
+    """Return warnings about secrets that others can see: on a command line, or too short to be redacted."""
     redactor, said = release.redactor_of(site.settings_of(row)), []
     for each in puts:
         text = isinstance(each.value, str) and each.value
         if text and not each.secret and any(map(redactor.hides, each.path)):
-            what = f"{each.key} was on a command line, which others can see: {each.key}=- reads standard input"
+            what = f"{each.key} was on a command line, where others can see it; {each.key}=- reads standard input"
             said.append(what)
         elif text and each.secret and len(each.value) < LEAST:
-            said.append(f"{each.key} has fewer than {LEAST} characters: it is not removed from logs")
+            said.append(f"{each.key} has fewer than {LEAST} characters; it is not redacted in logs")
     return said

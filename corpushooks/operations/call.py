@@ -1,4 +1,4 @@
-"""One operation that is asked for: what is asked, by whom, of which projects, and where it is answered."""
+"""One call of an operation: the request, the caller, the projects, and where it is answered."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ Asked = TypeVar("Asked", covariant=True)
 
 @dataclass(frozen=True, kw_only=True)
 class Call(Generic[Asked]):
-    """What somebody asks for. Whether they may has been judged."""
+    """A call. The caller's right has been checked."""
 
     site: Site
     principal: Principal
     asked: Asked
-    rows: Sequence[ProjectRow] = ()  # the projects that it is about
-    here: bool = False  # it is asked in the process of the caller: what that can read is theirs
-    check: Check = endless  # raises where nobody waits for it any more
+    rows: Sequence[ProjectRow] = ()  # the projects it concerns
+    here: bool = False  # it runs in the caller's process, with the caller's access
+    check: Check = endless  # raises when the caller is gone
 
     @property
     def row(self) -> ProjectRow:
@@ -40,13 +40,13 @@ class Call(Generic[Asked]):
         return row
 
     def spell(self, advice: Advice) -> str:
-        """Return advice as the caller types it."""
+        """Return advice with commands spelled for the caller."""
         return self.site.spell(advice, ssh=bool(self.principal.ssh_key))
 
 
 @dataclass(frozen=True)
 class Work:
-    """What all connections share."""
+    """Shared by all connections."""
 
     lanes: Lanes
     watches: Watches
@@ -56,14 +56,14 @@ class Work:
 
 @dataclass(frozen=True, kw_only=True)
 class Conversation(Call[Asked]):
-    """What somebody asks for over a connection, on which more is said than a result."""
+    """A call over a connection that gets messages before its result."""
 
     connection: Connection
     work: Work
-    still: Callable[[], object]  # raises where the caller no longer may
+    still: Callable[[], object]  # raises if the caller has lost the right
 
     def check_frozen(self, request: Request) -> None:
-        """Refuse what would change a project that is frozen; whoever may do everything can insist."""
+        """Refuse a change to a frozen project, unless the request insists."""
         frozen = self.site.history.frozen(self.row.name) if request.sort.changes else None
         if frozen and not request.insist:
             raise RefusedError(
@@ -71,9 +71,9 @@ class Conversation(Call[Asked]):
             )
 
     def enqueue(self, name: str, request: Request) -> Deployment:
-        """Register a request, once, and have it done in its turn."""
+        """Register a request, once, and wake its lane."""
         deployment = self.site.history.enqueue(name, request)
         if not deployment.request.is_again(request):
-            raise UsageError("the token is that of another request")
+            raise UsageError("this token belongs to another request")
         self.work.lanes.wake(name)
         return deployment

@@ -1,6 +1,6 @@
-"""Followers: whoever reads what is said of a deployment while it runs, by offset, until its outcome is said.
+"""Followers: readers of a deployment's log while it grows, by offset, up to its outcome.
 
-A follower that leaves is not missed, and one that comes again goes on where it was.
+A follower can leave at any time; one that returns continues at its offset.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from corpushooks.system.patience import endless
 TICK = 1.0  # seconds between the lines that -o progress rewrites
 PARCEL = 1 << 18  # characters of lines in one message
 MESSAGE = 2 << 20  # bytes of an event in one message,
-LIMITS = ((1 << 16, 1000), (1 << 12, 200), (200, 100))  # and how much is kept of the texts and lists of a longer one
-HEARTBEAT = 15.0  # seconds of silence after which a follower is told that work goes on
-AGAIN = 5.0  # seconds after which whoever follows is judged again
-BEAT = 1.0  # seconds between signs of life to who follows an application: with each, its end sees whether it is needed
+LIMITS = ((1 << 16, 1000), (1 << 12, 200), (200, 100))  # and the limits of texts and lists in a longer one
+HEARTBEAT = 15.0  # seconds of silence after which a follower gets a heartbeat
+AGAIN = 5.0  # seconds between checks that a follower still has the right
+BEAT = 1.0  # seconds between messages to a follower of an application: sending shows whether it is still there
 
 
 def follow(
@@ -44,16 +44,16 @@ def follow(
     wait: bool = True,
     still: Callable[[], object] = endless,
 ) -> Deployment:
-    """Feed what is said of a deployment until its outcome is; return it with its outcome.
+    """Send the log of a deployment up to its outcome; return the deployment with its outcome.
 
-    With `progress` there is a terminal that can rewrite a line; `typed` gives events beside their lines, and nothing
+    With `progress` there is a terminal that can rewrite a line; `typed` sends events with their lines, and nothing
     that is not in the log; without `wait` only what is there is fed. `still` raises where the caller no longer may.
     """
     site = lanes.site
     path = site.host.project(deployment.project).log_file(deployment.number)
-    shown, read = screen.Screen(whole), 0  # from the first event on: those before `offset` count
+    shown, read = screen.Screen(whole), 0  # from the first event: lines depend on those before `offset`
     waiting, silent, again = "", time.monotonic(), Again(still)
-    next(log.read(path, offset), None)  # one that is none is refused
+    next(log.read(path, offset), None)  # raises for an invalid offset
     while True:
         now = site.history.deployment(deployment.project, deployment.number)
         for record in log.read(path, read):
@@ -74,7 +74,7 @@ def follow(
 
 
 def _feed(connection: Connection, shown: screen.Shown, *, typed: bool) -> None:
-    """Send an event: its lines, or, where that is wanted, its fields too."""
+    """Send an event: its lines, or, if wanted, its fields too."""
     if typed:
         connection.send(event=_fitting(shown.as_json()), offset=shown.record.offset)
         return
@@ -86,7 +86,7 @@ def _feed(connection: Connection, shown: screen.Shown, *, typed: bool) -> None:
 
 
 def _parcels(lines: Sequence[str]) -> list[str]:
-    """Return lines as texts that fit in a message."""
+    """Join lines to texts that fit in a message."""
     found, size = [""], 0
     for line in lines:
         if size and size + len(line) > PARCEL:
@@ -97,7 +97,7 @@ def _parcels(lines: Sequence[str]) -> list[str]:
 
 
 def _fitting(event: dict[str, Any]) -> dict[str, Any]:
-    """Return an event that fits in a message: of long texts and lists in it the ends."""
+    """Return an event that fits in a message: long texts and lists in it are cut in the middle."""
     for characters, items in LIMITS:
         if len(json.dumps(event)) <= MESSAGE:
             break
@@ -116,13 +116,13 @@ def _less(value: Any, characters: int, items: int) -> Any:
 
 @dataclass
 class Again:
-    """Judges whoever follows anew, every few seconds: a key can be revoked."""
+    """Checks the right of a follower again, every few seconds: a key can be revoked."""
 
     still: Callable[[], object]
     _judged: float = field(default_factory=time.monotonic)
 
     def check(self) -> None:
-        """Raise what `still` raises."""
+        """Raise the error of `still`."""
         if time.monotonic() - self._judged > AGAIN:
             self._judged = time.monotonic()
             self.still()
@@ -130,12 +130,12 @@ class Again:
 
 @dataclass
 class Feed:
-    """Who reads what an application writes. One that comes again, to the next daemon, goes on from the time we said."""
+    """A reader of an application's log. One that returns, to the next daemon, continues at the time it was told."""
 
     connection: Connection
     site: Site
     wanted: Wanted
-    still: Callable[[], object]  # raises where they can no longer read it
+    still: Callable[[], object]  # raises if the reader has lost the right
     as_json: bool = False
     lines: int = 0
     notes: int = 0
@@ -158,7 +158,7 @@ class Feed:
         self.connection.send(say=text, offset=self._newest)
 
     def check(self) -> None:
-        """Raise PeerGone where nobody reads any more, or who follows has to come again: we stop."""
+        """Raise PeerGone if the reader is gone, or if the daemon stops: a follower reconnects."""
         self.connection.check()
         if self.wanted.follow and self.site.stopping:
             raise PeerGone
@@ -176,7 +176,7 @@ def _wait_for_more(lanes: Lanes, deployment: Deployment, offset: int) -> None:
 
 
 def _say_waiting(lanes: Lanes, connection: Connection, deployment: Deployment, said: str) -> str:
-    """Say behind whom a deployment waits, when that changes."""
+    """Report which deployment is ahead in the queue, when that changes."""
     if lanes.at_work(deployment):
         return said
     ahead = lanes.site.history.ahead(deployment)
@@ -184,7 +184,7 @@ def _say_waiting(lanes: Lanes, connection: Connection, deployment: Deployment, s
         return _say_no_place(lanes, connection, said)
     text = f"waiting for deployment {ahead.number} by {ahead.request.who}"
     if ahead.state == HELD:
-        text += ", which waits for confirmation"
+        text += ", which is waiting for confirmation"
     if text != said:
         until = f" until {view.clock(time.time() + lease.lease_of(ahead).left())}" if ahead.state == HELD else ""
         since = time.time() - (ahead.started or ahead.queued)
@@ -193,19 +193,19 @@ def _say_waiting(lanes: Lanes, connection: Connection, deployment: Deployment, s
 
 
 def _say_no_place(lanes: Lanes, connection: Connection, said: str) -> str:
-    """Say that a deployment waits for others of the host to end, where as many run as may."""
+    """Report that a deployment waits because as many are running as the host allows."""
     count = sum(run.deployment.state != HELD for run in list(lanes.running.values()))
     if count < lanes.site.settings.max_parallel:
         return said
-    runs = "1 deployment runs" if count == 1 else f"{count} deployments run"
-    text = f"waiting for a place: {runs} (max_parallel)"
+    runs = "1 deployment is running" if count == 1 else f"{count} deployments are running"
+    text = f"waiting for a free slot: {runs} (max_parallel)"
     if text != said:
         connection.send(say=text)
     return text
 
 
 def _heartbeat(lanes: Lanes, now: Deployment) -> str:
-    """Say what runs, for how long, and what it wrote last."""
+    """Return the running step, its duration, and the last output."""
     if now.state == HELD:
         return heartbeat(view.outcome(HELD), f"{view.lasting(lease.lease_of(now).left())} left to confirm it", "")
     steps = lanes.site.history.steps(now)

@@ -1,4 +1,4 @@
-"""What concerns the host: its projects, the keys that are let in, and what is frozen."""
+"""The operations of the host: its projects, keys and freezes."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ LIST = command("key", "list")
 NO_KEYS = Hint("no keys: ", command("key", "add", "NAME", "FILE"))
 
 
-# what is frozen
+# freezes
 
 
 def freeze(call: Call[asks.Freeze]) -> Report:
-    """Refuse to deploy a project, or the whole host."""
+    """Freeze a project, or the whole host."""
     project = call.asked.project
     found = freezing.freeze(call.site.history, project, call.asked.reason, call.principal.who)
     call.site.event("freeze", {"project": project, "by": call.principal.who})
@@ -40,7 +40,7 @@ def freeze(call: Call[asks.Freeze]) -> Report:
 
 
 def thaw(call: Call[asks.OfProjectOrHost]) -> Report:
-    """Deploy it again."""
+    """End a freeze."""
     project = call.asked.project
     found = freezing.thaw(call.site.history, project)
     call.site.event("thaw", {"project": project, "by": call.principal.who})
@@ -59,18 +59,18 @@ def _alone(call: Call[Any], name: str) -> Iterator[None]:
 
 
 def init(call: Call[asks.Init]) -> Report:
-    """Make a project, or repair one."""
+    """Create or repair a project."""
     asked, site = call.asked, call.site
     site.host.project(asked.project)
     if installer.is_folder(asked.installer) and not call.here:
-        raise UsageError("an installer of your own is a folder of the host", "on the host, as root, it can be named")
+        raise UsageError("your own installer can only be used on the host", "run it there, as root")
     with _alone(call, asked.project):
         made = projects.init(
             site.host, site.settings, site.history, asked.project, asked.env or None, asked.branch or None,
             asked.installer or None, own_key=asked.ssh_key, hashed=asked.object_format or None,
         )  # fmt: skip
     _note(call, made.project, "made" if made.new else "repaired")
-    lines = [f"{'made' if made.new else 'repaired'} {made.project} ({made.environment}, deploys {made.branch})"]
+    lines = [f"{'created' if made.new else 'repaired'} {made.project} ({made.environment}, deploys {made.branch})"]
     lines += [f"changed {change}" for change in made.changes]
     lines += [f"note: {note}" for note in made.notes]
     access = ["Its configuration and secrets:", f"    git clone {made.pillar_url}"]
@@ -78,12 +78,12 @@ def init(call: Call[asks.Init]) -> Report:
 
 
 def _note(call: Call[Any], project: str, what: str) -> None:
-    """Tell whoever runs the host."""
+    """Log an event for the operators of the host."""
     call.site.event("project", {"project": project, "what": what, "by": call.principal.who})
 
 
 def _next(call: Call[asks.Init], made: gives.Made) -> list[str]:
-    """Return what a developer types next."""
+    """Return the next commands for a developer."""
     push = [f"git config remote.{made.environment}.push HEAD:refs/deploy/now", f"git push {made.environment}"]
     if not made.commit:
         return [*_other_hash(made), "In your working copy:", f"    git remote add {made.environment} {made.code_url}",
@@ -92,7 +92,7 @@ def _next(call: Call[asks.Init], made: gives.Made) -> list[str]:
         f"Its first commit, {made.commit[:7]}, can be deployed as it is:",
         f"    {call.spell(command('deploy', made.project))}",
         "",
-        "Your working copy of it; add your files, commit, push:",
+        "To get a working copy, then add your files, commit and push:",
         f"    git clone --origin {made.environment} {made.code_url} {made.project}",
         f"    cd {made.project}",
         *(f"    {line}" for line in push),
@@ -100,15 +100,15 @@ def _next(call: Call[asks.Init], made: gives.Made) -> list[str]:
 
 
 def _other_hash(made: gives.Made) -> list[str]:
-    """Return how a repository is made that can push to one whose hash is not git's default."""
+    """Return how to make a repository with the same hash, if that is not git's default."""
     if made.object_format == projects.DEFAULT_FORMAT:
         return []
-    return [f"Its commits are {made.object_format}. A working copy that can push them:",
+    return [f"It uses {made.object_format}. A working copy needs the same hash:",
             f"    git init --object-format={made.object_format}"]  # fmt: skip
 
 
 def link(call: Call[asks.OfProject]) -> Report:
-    """Let Salt see a project."""
+    """Make a project visible to Salt."""
     name = call.row.name
     with _alone(call, name):
         projects.link(call.site.host.project(name), call.site.history)
@@ -116,7 +116,7 @@ def link(call: Call[asks.OfProject]) -> Report:
 
 
 def unlink(call: Call[asks.OfProject]) -> Report:
-    """Take a project out of Salt's sight."""
+    """Hide a project from Salt."""
     name = call.row.name
     with _alone(call, name):
         projects.unlink(call.site.host.project(name))
@@ -124,7 +124,7 @@ def unlink(call: Call[asks.OfProject]) -> Report:
 
 
 def remove(call: Call[asks.Remove]) -> Report:
-    """Forget a project."""
+    """Remove a project."""
     name = call.row.name
     with _alone(call, name):
         left = projects.remove(call.site.host.project(name), call.site.history, purge=call.asked.purge)
@@ -136,9 +136,9 @@ def remove(call: Call[asks.Remove]) -> Report:
 
 
 def rename_branch(call: Call[asks.RenameBranch]) -> Report:
-    """Rename the branch that deploys."""
+    """Rename the branch that is deployed."""
     site, name = call.site, call.row.name
-    projects.check_idle(site.history, name)  # else it would wait for its lock
+    projects.check_idle(site.history, name)  # otherwise we would wait for its lock
     with _alone(call, name):
         row = site.known(name)
         lines = projects.rename_branch(site.host.project(name), site.history, row, call.asked.branch)
@@ -149,24 +149,24 @@ def rename_branch(call: Call[asks.RenameBranch]) -> Report:
 
 
 def key_list(call: Call[asks.Nothing]) -> Report:
-    """Tell which keys are let in."""
+    """List the keys."""
     found = _ring(call).all()
     return Report([told(key) for key in found], [_line(key) for key in found] or [call.spell(NO_KEYS)])
 
 
 def key_add(call: Call[asks.KeyAdd]) -> Report:
-    """Add a key; one that is here gets these rights as well."""
+    """Add a key; a registered one gets these rights in addition."""
     asked, ring = call.asked, _ring(call)
     kind, blob, _ = keys.parse(asked.key)
     if asked.principals and not asked.authority:
-        raise UsageError("--principal is for the key of an authority", hint="give --authority too")
+        raise UsageError("--principal needs --authority", hint="add --authority")
     end = keys.expiry(asked.expires, time.time()) if asked.expires else None
     wanted = Key(
         keys.check_key_name(asked.name), kind, blob, rights.check_right(asked.right),
         rights.check_projects(asked.projects), end, asked.authority, keys.check_principals(asked.principals),
         by=call.principal.who,
     )  # fmt: skip
-    ring.check(wanted)  # before the file is written: there it would open in the name of another
+    ring.check(wanted)  # before the file is written: in it the key would act under another's name
     before = ring.holding(blob)
     after = keys.gained(before, wanted) if before else wanted
     report = _put(call, ring, before, after)
@@ -177,17 +177,17 @@ def key_add(call: Call[asks.KeyAdd]) -> Report:
 
 
 def _words(key: Key) -> list[str]:
-    """Return the options that ask for the first right of a key."""
+    """Return the options for the first right of a key."""
     named = [word for each in key.projects for word in ("--project", each)]
     return [f"--{key.right}", *(named or ["--every-project"])]
 
 
 def key_set(call: Call[asks.KeySet]) -> Report:
-    """Change what a key may; what is not given stays as it is."""
+    """Change the rights of a key; what is not given stays as it is."""
     asked, ring = call.asked, _ring(call)
     before = _known(ring, asked.name)
     if asked.principals and not before.authority:
-        raise UsageError(f"{asked.name} is not an authority's key: it has no principals", hint=LIST)
+        raise UsageError(f"{asked.name} is not the key of an authority; it has no principals", hint=LIST)
     if asked.every_project and asked.projects:
         raise UsageError("give --project or --every-project, not both")
     named = rights.check_projects(asked.projects) if asked.projects or asked.every_project else None
@@ -200,18 +200,18 @@ def key_set(call: Call[asks.KeySet]) -> Report:
 
 
 def _rights(key: Key, right: str | None, projects: tuple[str, ...] | None) -> Key:
-    """Return a key with another right, on other projects; where it has several, both must be said."""
+    """Return a key with another right, on other projects; if it has several, both are required."""
     if right is None and projects is None and not key.source:
         return key
     if (key.more or key.source) and (right is None or projects is None):
         hint = Hint(command("key", "set", key.name, f"--{right or key.right}", "--every-project"), ", or --project P")
-        raise UsageError(f"give a right and projects: {key.name} has {key.may}", hint)
-    own = replace(key, source="", person="", seen=None, more=())  # by hand, where it was of a directory
+        raise UsageError(f"give a right and projects; {key.name} has several: {key.may}", hint)
+    own = replace(key, source="", person="", seen=None, more=())  # no longer managed by a directory
     return replace(own, right=right or key.right, projects=key.projects if projects is None else projects)
 
 
 def _put(call: Call[Any], ring: Keyring, before: Key | None, after: Key) -> Report:
-    """Record a key, and say what changed. Nobody gives more than they have, nor to a time when they have it no more."""
+    """Record a key, and report what changed. Callers cannot grant more than they have, nor for longer."""
     keys.check_grants(after)
     if call.principal.key:
         keys.check_within(call.principal.key, after)
@@ -232,7 +232,9 @@ def key_remove(call: Call[asks.OfKey]) -> Report:
     ring, name = _ring(call), call.asked.name
     key = ring.key(name)
     if key and key.source and call.site.settings.auth == key.source:
-        raise RefusedError(f"{name} is the directory's", hint="take it out there, or its person out of the groups")
+        raise RefusedError(
+            f"{name} is managed by the directory", hint="remove it there, or remove its person from the groups"
+        )
     found = ring.remove(name)
     _write_file(call, ring.all())
     call.site.event("key", {"key": name, "may": "", "by": call.principal.who})
@@ -240,7 +242,7 @@ def key_remove(call: Call[asks.OfKey]) -> Report:
 
 
 def key_test(call: Call[asks.KeyTest]) -> Report:
-    """Tell what a key may do with a project, and why; of one of a directory, what that says now."""
+    """Report what a key can do with a project, and why; for a key from a directory, ask it."""
     ring, name, warned = _ring(call), call.asked.name, list[CorpusError]()
     found = lookup.still(ring, call.site.settings, _known(ring, name), warned.append)
     if found is None:
@@ -264,7 +266,7 @@ def _ring(call: Call[Any]) -> Keyring:
 
 
 def _write_file(call: Call[Any], found: list[Key]) -> None:
-    """Write the keys where sshd reads them, on a host whose sshd does not ask: those of a directory are asked for."""
+    """Write the keys to sshd's file, where sshd does not ask us: keys from a directory are not in it."""
     settings = call.site.settings
     if path := settings.authorized_keys:
         taken = (key for key in found if not key.source and not key.refusal(rights.READ))
@@ -277,7 +279,7 @@ def _about(key: Key) -> dict[str, Any]:
 
 
 def told(key: Key) -> gives.Key:
-    """Return a key as --json shows it."""
+    """Return a key for --json."""
     return gives.Key(**_about(key))
 
 

@@ -1,4 +1,4 @@
-"""What looks and changes nothing, bound by name; and an operation that is asked for in this process."""
+"""The operations that only read, by name; and running an operation in this process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from corpushooks.reports import reports
 from corpushooks.reports.report import Report
 from corpushooks.reports.reports import naming
 
-LOOKS: Mapping[str, Callable[[Call[Any]], Report]] = {  # what tells of projects, and changes nothing
+LOOKS: Mapping[str, Callable[[Call[Any]], Report]] = {  # reports on projects
     "status": lambda call: reports.status(
         call.site, call.rows, call.spell, urls=call.asked.urls, one=bool(call.asked.project)
     ),
@@ -35,20 +35,20 @@ LOOKS: Mapping[str, Callable[[Call[Any]], Report]] = {  # what tells of projects
     "variables": lambda call: reports.variables(call.site, call.row, call.spell),
     "diff": lambda call: reports.diff(call.site, call.row, call.asked.old, call.asked.new),
 }
-OF_FAULTS = ("status", "metrics")  # what tells of faults itself
+OF_FAULTS = ("status", "metrics")  # these report faults themselves
 
 
 def _secrets(call: Call[Any]) -> bool:
-    """Say whether secrets are wanted; raise RefusedError for whom they are not shown."""
+    """Say whether secrets are wanted; raise RefusedError if the caller is not allowed to see them."""
     if call.asked.secrets and not call.principal.admin(call.row.name):
-        raise RefusedError("secrets are shown to root, the host's group and keys that may admin")
+        raise RefusedError("only root, the host's group and admin keys can see secrets")
     return bool(call.asked.secrets)
 
 
 def told(name: str, call: Call[Any]) -> Report:
-    """Do what needs no conversation, and return what it tells."""
+    """Run an operation that needs no conversation."""
     if name not in LOOKS:
-        from corpushooks.operations.does import DOES  # here: `corpus status` needs none of it
+        from corpushooks.operations.does import DOES  # here: `corpus status` does not need it
 
         return DOES[name](call)
     with naming(call.site, call.rows):
@@ -59,7 +59,7 @@ def told(name: str, call: Call[Any]) -> Report:
 
 
 def here(site: Site, name: str, asked: Any) -> Report:
-    """Do what needs no conversation in the process of whoever asks, which can read the store and so may everything."""
+    """Run an operation in the caller's process: a process that can read the store has all rights."""
     account = Caller(os.geteuid(), getpass.getuser(), frozenset())
     principal = Principal(account.name, Rights(account.uid, "", accounts()), account)
     about, project = OPERATIONS[name].about, getattr(asked, "project", "")

@@ -1,4 +1,4 @@
-"""A push, as git's hook hands it over: judged, stored where it deploys nothing, else deployed and followed."""
+"""A push from git's hook: judged, then stored or deployed and followed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Call = Conversation[asks.Push]
 def push(call: Call) -> None:
     """Answer git's hook."""
     site, row, asked = call.site, call.row, call.asked
-    site.engine.warm()  # it may have left: it loads while we check
+    site.engine.warm()  # if it has exited, it loads while we check
     repo, commands = _repo(asked), _commands(asked)
     settings = site.settings_of(row)
     path = layout.repo_path(site.host.project(row.name), repo)
@@ -71,9 +71,9 @@ def _commands(asked: asks.Push) -> list[Command]:
 
 
 def _stored(path: Path, judgement: Judgement, *, atomic: bool) -> dict[Command, str]:
-    """Store what deploys nothing; say of each ref of a push that does not why it was not, or nothing.
+    """Store the refs that deploy nothing; return for each the reason for a failure, or ''.
 
-    git itself moves no ref: where it could, those who push could too, past us.
+    git itself cannot move refs here: if it could, so could the pushing users, without us.
     """
     wanted = [*judgement.stored, *([judgement.accept] if judgement.accept else [])]
     wrong = git.update_refs(path, [(each.ref, each.old, each.new) for each in wanted], atomic=atomic)
@@ -81,7 +81,7 @@ def _stored(path: Path, judgement: Judgement, *, atomic: bool) -> dict[Command, 
 
 
 def _hints(call: Call, judgement: Judgement, stored: Mapping[Command, str]) -> list[str]:
-    """Return what to tell of the refs of a push that were stored and deploy nothing."""
+    """Return the hints for refs that were stored and deploy nothing."""
     row = call.row
     found = [hint(call.asked.repo, each, row.branch) for each in judgement.stored if not stored[each]]
     if judgement.accept and not stored[judgement.accept] and row.code:
@@ -97,7 +97,7 @@ def _check_pillar(call: Call, name: str) -> list[Finding]:
 
 
 def _deploy(call: Call, judgement: Judgement, wanted: Request, *, new: bool) -> list[str]:
-    """Queue what was pushed, unless it was before the daemon went away, and follow it."""
+    """Queue the pushed commit, unless an earlier daemon did so already, and follow its deployment."""
     site, row, asked = call.site, call.row, call.asked
     repo = layout.repo_path(site.host.project(row.name), wanted.repo)
     commit = git.commit(repo, wanted.new)
@@ -119,9 +119,9 @@ def _deploy(call: Call, judgement: Judgement, wanted: Request, *, new: bool) -> 
 
 
 def _check_now(call: Call, request: Request) -> None:
-    """Refuse at once what need not wait for its turn."""
+    """Refuse early what does not depend on the queue."""
     row, project = call.row, call.site.host.project(call.row.name)
-    prepare.lease(call.site.settings_of(row), request)  # must be right
+    prepare.lease(call.site.settings_of(row), request)  # raises if it is invalid
     number, named = prepare.lost(project, row, request)
     if number and not request.force and request.sort.releases:
         for line in named:
@@ -139,7 +139,7 @@ def _forced(repo: Path, deployment: Deployment) -> bool:
 
 
 def paths(host: Host, asked: asks.Admit) -> dict[str, str]:
-    """Return where git reads a repository, where it pushes to it, and what to say before the first push."""
+    """Return where git reads and pushes a repository, and the note before a first push."""
     if not asked.project:
         return {}
     found = host.project(asked.project)
@@ -149,12 +149,12 @@ def paths(host: Host, asked: asks.Admit) -> dict[str, str]:
 
 
 def _of_first_push(project: str, path: Path) -> str:
-    """Say by which hash the commits of an empty repository are to be named: what git says there helps nobody.
+    """Return a note on the hash of an empty repository: git's own error does not explain the mismatch.
 
-    The client fails before it says anything of its own, so it is said to everybody.
+    The client fails before it sends anything, so every client gets the note.
     """
     try:
         hashed = git.object_format(path) if git.is_empty(path) else ""
     except GitError:
         return ""
-    return hashed and f'note: {project} is {hashed}; a "protocol error" means that your repository is not'
+    return hashed and f'note: {project} uses {hashed}; if git reports a "protocol error", your repository does not'

@@ -1,4 +1,4 @@
-"""Deployments, and what has to do with one: ask for it, follow its log, cancel it; set variables, watch, run."""
+"""The operations on deployments: start, follow, confirm, cancel; set variables, watch, run."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ Assigning = Conversation[asks.Assign]
 
 
 def signed(call: Conversation[asks.Push] | Conversation[asks.OfRequest] | Assigning, request: Request) -> Request:
-    """Return a request as that of its caller; only who may insist does so, also where a freeze comes while it waits."""
+    """Return a request signed by its caller; insisting, also against a later freeze, needs the right admin."""
     principal, admin = call.principal, call.principal.admin(call.row.name)
     if request.insist and not admin:
-        raise RefusedError("only root, the host's group and admin keys can insist", hint="leave out insist")
+        raise RefusedError("only root, the host's group and admin keys can use insist", hint="leave out insist")
     key, insist = principal.ssh_key, (request.force or request.insist) and admin
     holds = request.confirm or call.site.settings_of(call.row).confirm
     connection = came_by(call.connection.pid) if holds else ""
     return replace(request, who=principal.who, key=key, insist=insist, connection=connection)
 
 
-# what is asked for
+# requests
 
 
 def of(asked: asks.OfRequest) -> Request:
-    """Return what every request of a command says of itself."""
+    """Return the fields that all requests of commands have in common."""
     return Request(token=asked.token, nowait=asked.nowait, progress=asked.progress, force=asked.force,
                    insist=asked.insist, confirm=_held(asked))  # fmt: skip
 
 
 def _held(asked: asks.OfRequest) -> int:
-    """Return for how long a request is held, as a request says it."""
+    """Return how long a request is held, as the field of a Request."""
     wanted = asked.confirm if isinstance(asked, asks.OfRelease) else None
     return 0 if wanted is None else wanted or AS_SET
 
@@ -53,7 +53,7 @@ def deploy(call: Conversation[asks.Deploy]) -> None:
 
 
 def plan(call: Conversation[asks.Deploy]) -> None:
-    """Say what a deployment would change."""
+    """Show what a deployment would change."""
     _ask(call, deploying(call.asked, "plan"))
 
 
@@ -83,28 +83,28 @@ def repair(call: Conversation[asks.OfRequest]) -> None:
 
 
 def backup(call: Conversation[asks.OfRequest]) -> None:
-    """Keep the data of a project."""
+    """Back up a project."""
     _ask(call, replace(of(call.asked), kind="backup"))
 
 
 def drill(call: Conversation[asks.Drill]) -> None:
-    """Prove that a backup comes back."""
+    """Test that a backup can be restored."""
     _ask(call, replace(of(call.asked), kind="drill", target=call.asked.number))
 
 
 def restore(call: Conversation[asks.Restore]) -> None:
-    """Bring back what a backup has."""
+    """Restore parts of a backup."""
     asked = call.asked
     if asked.to and not call.principal.may_all(HOST):  # a folder anywhere on the host
-        raise NotAllowedError("not allowed: a folder of the host needs the right host", hint="leave out --to")
+        raise NotAllowedError("not allowed: --to needs the right host", hint="leave out --to")
     wanted = replace(of(asked), kind="restore", target=asked.number, parts=asked.parts, to=asked.to, dry=asked.dry)
     _ask(call, wanted)
 
 
 def _ask(call: Conversation[asks.OfRequest], wanted: Request) -> None:
-    """Queue what a command asks for and follow it to its end."""
+    """Queue a request and follow it to its end."""
     site, row = call.site, call.row
-    site.settings_of(row)  # must be right
+    site.settings_of(row)  # raises if they are invalid
     request = prepare.requested(site, row, replace(signed(call, wanted), via="command"))
     call.check_frozen(request)
     if request.sort.restarts:
@@ -117,11 +117,11 @@ def _ask(call: Conversation[asks.OfRequest], wanted: Request) -> None:
 
 
 def assign(call: Assigning) -> None:
-    """Commit to the pillar what is to be set and unset, and deploy that, unless it is only to be stored."""
+    """Commit variables to the pillar, and deploy the commit unless only storing it was asked for."""
     site, row, asked = call.site, call.row, call.asked
     change, deploys = assigned.change(asked.pairs, asked.keys), asked.deploy and bool(row.code)
     before = site.history.asked(row.name, asked.token)
-    if before:  # the daemon went away meanwhile
+    if before:  # the daemon was restarted meanwhile
         call.connection.send(number=before.number)
         done = follow(call.work.lanes, call.connection, before, 0, progress=asked.progress)
         call.connection.send(result=done.as_json())
@@ -139,9 +139,9 @@ def cancel(call: Conversation[asks.OfProject]) -> None:
     row, who = call.row, call.principal.who
     deployment = call.work.lanes.cancel(row.name, who)
     if deployment is None:
-        raise RefusedError(f"nothing runs or waits in {row.name}")
+        raise RefusedError(f"nothing is running or waiting in {row.name}")
     if deployment.state != QUEUED:
-        said = f"deployment {deployment.number} of {row.name} is cancelled; what it did is taken back"
+        said = f"cancelling deployment {deployment.number} of {row.name}; it is rolled back"
         call.connection.send(number=deployment.number)
         call.connection.send(say=said)
         deployment = follow(call.work.lanes, call.connection, deployment, 0, quiet=True)
@@ -149,7 +149,7 @@ def cancel(call: Conversation[asks.OfProject]) -> None:
 
 
 def confirm(call: Conversation[asks.Confirm]) -> None:
-    """Confirm what is held, and follow it to its end."""
+    """Confirm a held deployment, and follow it to its end."""
     row, number, connection = call.row, call.asked.number, call.connection
     hold.check_connection(call.site.history.deployment(row.name, number), came_by(connection.pid))
     deployment = call.work.lanes.confirm(row.name, number, call.principal.who)
@@ -160,11 +160,11 @@ def confirm(call: Conversation[asks.Confirm]) -> None:
     connection.send(result=deployment.as_json())
 
 
-# what is followed
+# logs and commands
 
 
 def log(call: Conversation[asks.Follow]) -> None:
-    """Feed a log from an offset on, to its end."""
+    """Send a log from an offset to its end."""
     site, row, asked, history = call.site, call.row, call.asked, call.site.history
     deployment = history.deployment(row.name, asked.number) if asked.number else history.last(row.name)
     with naming(site, [row]):
@@ -176,13 +176,13 @@ def log(call: Conversation[asks.Follow]) -> None:
 
 
 def watch(call: Conversation[asks.Watch]) -> None:
-    """Deploy what is edited in a project as it is saved, and show that, until the caller leaves."""
+    """Deploy edits in a project as they are saved, and show them, until the caller leaves."""
     site, row, connection, history = call.site, call.row, call.connection, call.site.history
     watches.check(row)
     release.live(site.host.project(row.name), row.environment).install(call.asked.steps)
     shown = history.newest(row.name)
     with call.work.watches.hold(row, call.asked.steps, call.principal.who) as watched:
-        said = f"watching project/ and pillar/ of {row.name}: what is saved there is deployed; Ctrl-C ends it"
+        said = f"watching project/ and pillar/ of {row.name}: saved changes are deployed; stop with Ctrl-C"
         connection.send(say=said)
         while not site.stopping:
             connection.check()
@@ -194,7 +194,7 @@ def watch(call: Conversation[asks.Watch]) -> None:
 
 
 def application_log(call: Conversation[asks.AppLog]) -> None:
-    """Feed what an application writes; followed, until the caller leaves."""
+    """Send the log of an application; with follow, until the caller leaves."""
     site, row, asked = call.site, call.row, call.asked
     named = app_units.named(site.host.project(row.name))
     wanted = Wanted(named, min(asked.lines, app_log.MOST), asked.follow, asked.offset)
@@ -205,7 +205,7 @@ def application_log(call: Conversation[asks.AppLog]) -> None:
 
 
 def run(call: Conversation[asks.Run]) -> None:
-    """Run a command as the application of a project, while the caller stays and may."""
+    """Run a command as the application of a project, while the caller stays connected and has the right."""
     call.still()
     caller = running.Caller(call.principal.who, call.principal.ssh_key, call.still)
     with call.work.semaphores.of_command(call.site.settings.max_commands):

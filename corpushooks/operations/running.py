@@ -1,8 +1,8 @@
-"""Runs a command as an application, for whoever may: `corpus run`.
+"""Runs a command as an application: `corpus run`.
 
-No byte of it goes through the daemon. The caller makes the pipes, or a terminal of its own, and hands their ends over;
-a small program of ours (`become`) takes them, gives up all rights and becomes the command. The daemon records who ran
-what, and ends it with the connection.
+Its input and output do not pass through the daemon. The caller makes pipes, or a terminal, and hands over their ends;
+a small program of ours (`become`) takes them, drops its privileges and becomes the command. The daemon records who ran
+what, and ends the command with the connection.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ from corpushooks.system.process import reap, spawn
 
 STREAMS = 3
 TIMEOUT = 30.0  # seconds for the program to take its plan
-LINE = 1 << 16  # bytes of what it tells
-TICK = 500  # milliseconds after which is asked whether we are to stop
-AGAIN = 5.0  # seconds after which is asked whether the caller still may
-ENDING = become.GRACE + become.KILLING + 4  # seconds that the end of a command can take
-PTS = range(136, 144)  # majors of terminals that a program made. Source: Documentation/admin-guide/devices.txt of Linux
+LINE = 1 << 16  # bytes of its result
+TICK = 500  # milliseconds between checks whether the daemon stops
+AGAIN = 5.0  # seconds between checks of the caller's right
+ENDING = become.GRACE + become.KILLING + 4  # seconds that ending a command can take
+PTS = range(136, 144)  # majors of pseudoterminals. Source: Documentation/admin-guide/devices.txt of Linux
 INTERRUPTED = "the daemon ended"
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who wants a command to be run, and what raises where that is no longer allowed."""
+    """The caller of a command; `still` raises if they have lost the right."""
 
     who: str
     key: str
@@ -56,21 +56,21 @@ class Caller:
 
 
 def wanted(asked: Run) -> Wanted:
-    """Return what is asked for; raise UsageError."""
+    """Return the command to run; raise UsageError."""
     if not asked.words:
         raise UsageError("expected a command", hint=hints.command("help", "commands"))
     return Wanted(asked.words, asked.term, asked.lang)
 
 
 def run(site: Site, connection: Connection, row: ProjectRow, asked: Wanted, caller: Caller) -> None:
-    """Run a command to its end and tell its exit code; it ends where the caller leaves or may no longer."""
+    """Run a command and send its exit code; it is ended if the caller leaves or loses the right."""
     project = site.host.project(row.name)
     account = accounts.of_application(project)
     words = command.recorded(asked.words, release.known_secrets(project, site.settings.sound(row.name)))
     with contextlib.ExitStack() as held:
         folder = _opened(project.tree, row.name, held)
         if row.code is None and account.uid is not None and not os.listdir(folder):
-            raise RefusedError("nothing is deployed yet", hint="git push first")  # project/ is not open to it either
+            raise RefusedError("nothing is deployed yet", hint="git push first")  # nor can it enter project/
         programs = [name for name in command.PROGRAMS if os.path.isdir(f"/proc/self/fd/{folder}/{name}")]
         env = command.environment(asked, account, project.tree, programs)
         for note in _notes(site, row, account):
@@ -86,39 +86,37 @@ def run(site: Site, connection: Connection, row: ProjectRow, asked: Wanted, call
 
 
 def _notes(site: Site, row: ProjectRow, account: Account) -> Iterator[str]:
-    """Yield what a caller should know before it begins."""
+    """Yield notes for the caller before the command starts."""
     if account.uid is None:
-        yield f"it runs as {account.name}: this host has no account {row.name}-user"
+        yield f"running as {account.name}: this host has no account {row.name}-user"
     for each in site.history.unfinished(row.name):
         yield f"deployment {each.number} of {row.name} is running: project/ can change meanwhile"
 
 
 def _opened(path: Path, name: str, held: contextlib.ExitStack) -> int:
-    """Open the folder of a project in which it runs: no link that somebody put in its place."""
+    """Open the project's folder to run in, following no link."""
     try:
         folder = safe_files.open_folder(path)
     except OSError as exc:
-        raise RefusedError(
-            f"{name}: {path} cannot be opened: {exc.strerror}", hint=hints.command("init", name)
-        ) from exc
+        raise RefusedError(f"{name}: cannot open {path}: {exc.strerror}", hint=hints.command("init", name)) from exc
     held.callback(os.close, folder)
     return folder
 
 
 def _streams(connection: Connection, held: contextlib.ExitStack) -> list[int]:
-    """Take the ends of what a caller has made for a command: pipes and terminals, and nothing else."""
+    """Take the ends that the caller made for a command: pipes and terminals, nothing else."""
     found = connection.descriptors(STREAMS)
     for each in found:
         held.callback(os.close, each)
     for st in map(os.fstat, found):
         fits = stat.S_ISFIFO(st.st_mode) or (stat.S_ISCHR(st.st_mode) and os.major(st.st_rdev) in PTS)
-        if not fits or st.st_uid != connection.uid:  # the application's user is made their owner
-            raise UsageError("a command takes pipes or a terminal that its caller made")
+        if not fits or st.st_uid != connection.uid:  # their owner becomes the application's user
+            raise UsageError("expected pipes or a terminal made by the caller")
     return found
 
 
 def _prefix(host: Host) -> str:
-    """Return how the control groups of a host's commands begin: hosts in folders may share a machine."""
+    """Return the prefix of a host's control groups: several hosts in folders can share a machine."""
     return f"corpus-run-{hashlib.sha256(os.fsencode(host.root)).hexdigest()[:8]}-"
 
 
@@ -134,7 +132,7 @@ def _plan(
 
 @contextlib.contextmanager
 def _recorded(site: Site, ran: Ran) -> Iterator[dict[str, Any]]:
-    """Record the end of a command, whatever it is; what is yielded takes its result."""
+    """Record how a command ends; yield the dict for its result."""
     site.event("command", {**command.described(ran), "state": "running"})
     result: dict[str, Any] = {}
     reason = ""
@@ -152,7 +150,7 @@ def _recorded(site: Site, ran: Ran) -> Iterator[dict[str, Any]]:
 
 
 def _ended(site: Site, ran: Ran, code: int | None, reason: str) -> Ran:
-    """Record how a command ended; where the store takes nothing, only our log has it, and its caller the exit code."""
+    """Record how a command ended; if the store fails, only our log has it, and the caller still gets the exit code."""
     try:
         return Commands(site.history).end(ran.number, code, reason)
     except StoreError as exc:
@@ -161,7 +159,7 @@ def _ended(site: Site, ran: Ran, code: int | None, reason: str) -> Ran:
 
 @contextlib.contextmanager
 def _started(plan: become.Plan) -> Iterator[socket.socket]:
-    """Start the program that runs a command; nothing of that is left in the end."""
+    """Start the program that runs a command; end all of it afterwards."""
     ours, theirs = socket.socketpair()
     with contextlib.ExitStack() as after, ours:
         after.callback(become.end, plan.group)
@@ -174,14 +172,14 @@ def _started(plan: become.Plan) -> Iterator[socket.socket]:
             ours.sendall(len(data).to_bytes(8, "big") + data)
             yield ours
         except OSError as exc:
-            raise ProcessError(f"the command cannot be run: {exc.strerror}") from exc
+            raise ProcessError(f"cannot run the command: {exc.strerror}") from exc
         finally:
             ours.close()
             reap(child, ENDING)
 
 
 def _attend(site: Site, connection: Connection, link: socket.socket, caller: Caller) -> dict[str, Any]:
-    """Await the end of a command; raise what ends it before: the caller left, or may no longer, or we are to stop."""
+    """Await the end of a command; raise if the caller left or lost the right, or if the daemon stops."""
     poll, asked = select.poll(), time.monotonic()
     for each in (link, connection.link):
         poll.register(each, select.POLLIN)
@@ -192,7 +190,7 @@ def _attend(site: Site, connection: Connection, link: socket.socket, caller: Cal
         if connection.link.fileno() in ready:
             _pass_on(connection, link)
         if site.stopping:
-            raise RefusedError("the daemon stops, and the command with it", hint="run it again")
+            raise RefusedError("the daemon is stopping and ended the command", hint="run it again")
         if time.monotonic() - asked > AGAIN:
             caller.still()
             asked = time.monotonic()
@@ -202,24 +200,24 @@ def _result(link: socket.socket) -> dict[str, Any]:
     with link.makefile("rb") as file:
         line = file.readline(LINE)
     if not line:
-        raise ProcessError("the command was ended: the program that ran it was killed")
+        raise ProcessError("the command ended: the program that ran it was killed")
     return dict(json.loads(line))
 
 
 def _pass_on(connection: Connection, link: socket.socket) -> None:
-    """Pass on what a caller sends: numbers of signals; raise PeerGone where it left."""
+    """Pass on signal numbers from the caller; raise PeerGone if it left."""
     try:
         data = connection.link.recv(64)
     except OSError as exc:
         raise PeerGone from exc
     if not data:
         raise PeerGone
-    with contextlib.suppress(BlockingIOError):  # a flood of them
+    with contextlib.suppress(BlockingIOError):  # too many signals
         link.send(data, socket.MSG_DONTWAIT)
 
 
 def settle(site: Site) -> None:
-    """End what commands of an earlier daemon left, and record that they ended."""
+    """End commands that an earlier daemon left running, and record their end."""
     for group in become.groups_of(_prefix(site.host)):
         become.end(group)
     Commands(site.history).interrupted(INTERRUPTED)

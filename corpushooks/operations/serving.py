@@ -1,4 +1,4 @@
-"""Serves operations: who asks is judged here, once for all of them, then what is asked is done and answered."""
+"""Serves operations: checks the caller's right, here for all of them, then runs the operation and answers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from corpushooks.operations.table import (
 from corpushooks.protocol.connection import Connection
 from corpushooks.protocol.messages import Asked
 
-TALKS: Mapping[str, Callable[[Conversation[Any]], None]] = {  # what goes on for a while, and is heard meanwhile
+TALKS: Mapping[str, Callable[[Conversation[Any]], None]] = {  # these take a while, and send messages meanwhile
     "push": pushes.push,
     "deploy": requests.deploy,
     "plan": requests.plan,
@@ -58,14 +58,14 @@ def _named(key: Key) -> str:
 
 @dataclass(frozen=True)
 class Server:
-    """Where callers are answered. It is made anew for each connection."""
+    """Answers callers. One is made for each connection."""
 
     site: Site
     rights: Rights
     work: Work
 
     def serve(self, connection: Connection, asked: Asked) -> None:
-        """Do what a caller asks for."""
+        """Run the operation that a caller asks for."""
         operation = OPERATIONS.get(asked.name)
         if operation is None:
             raise asked.unknown()
@@ -73,7 +73,9 @@ class Server:
             connection.send(result=self._of_caller(operation, connection, asked))
             return
         principal = self._authentication.principal(connection, asked)
-        if principal.key is None and not self.rights.anything(principal.caller):  # an account that relays, by itself
+        if principal.key is None and not self.rights.anything(
+            principal.caller
+        ):  # an account that relays for others, itself
             raise self.not_allowed()
         with self.work.semaphores.of_key(_named(principal.key)) if principal.key else nullcontext():
             self._answer(operation, principal, connection, asked)
@@ -95,7 +97,7 @@ class Server:
         rows = self._judged(operation, principal, getattr(given, "project", ""))
 
         def still() -> object:
-            """Judge the caller anew: a key can be revoked meanwhile, and a project removed."""
+            """Check the caller again: meanwhile a key can be revoked, or a project removed."""
             again = self._authentication.principal(connection, asked)
             return self._judged(operation, again, getattr(given, "project", ""))
 
@@ -114,7 +116,7 @@ class Server:
         )
 
     def _judged(self, operation: Operation, principal: Principal, project: str) -> Sequence[ProjectRow]:
-        """Return the projects that a principal asks about and may; say nothing of any other, not even whether it is."""
+        """Return the projects of a call if the principal has the right; reveal nothing about any other project."""
         right, about = operation.right, operation.about
         if about == PROJECT or (about in (PROJECTS, PROJECT_OR_HOST) and project):
             if not principal.may(project, right):
@@ -128,8 +130,8 @@ class Server:
         return []
 
     def not_allowed(self, right: str = "") -> NotAllowedError:
-        """Return the refusal of whoever has too few rights."""
+        """Return the error for a caller without the right."""
         people = "" if right in (ADMIN, HOST) else ", for its project the group NAME-deploy"
         by_ssh = f"{right} keys" if right in (ADMIN, HOST) else "keys"
-        hint = f"who may: root, the group {self.rights.group}{people}, and {by_ssh} by ssh"
+        hint = f"allowed: root, the group {self.rights.group}{people}, and {by_ssh} over ssh"
         return NotAllowedError("not allowed", hint)

@@ -1,4 +1,4 @@
-"""Answer who sets something: on top of what the pillar is when nothing else moves that, then as its deployment goes."""
+"""Set variables: commit on top of the pillar when nothing else moves it, then follow the deployment."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from corpushooks.reports import variables
 from corpushooks.screen import view
 from corpushooks.screen.rows import complaint
 
-AGAIN = 5  # times that something is set on top of a branch, until nothing moves that meanwhile
+AGAIN = 5  # attempts to commit on top of a branch that others move meanwhile
 
 Enqueue = Callable[[str, Request], Deployment]
 
 
 @dataclass(frozen=True)
 class Turns:
-    """Whose turn it is to set something, project by project."""
+    """Locks for setting variables, one per project."""
 
     locks: dict[str, threading.Lock] = field(default_factory=dict)
 
     @contextmanager
     def of(self, lanes: Lanes, connection: Connection, name: str) -> Iterator[ProjectRow]:
-        """Be the only one who sets something in a project, when nothing else will move its pillar.git."""
+        """Hold the lock of a project, once nothing else will move its pillar.git."""
         site = lanes.site
         lock, waiting = self.locks.setdefault(name, threading.Lock()), 0
         while not lock.acquire(timeout=0.5):
@@ -44,7 +44,7 @@ class Turns:
                 connection.check()
                 if found.number != waiting:
                     waiting = found.number
-                    connection.send(say=f"waiting for deployment {waiting}, of a pillar")
+                    connection.send(say=f"waiting for pillar deployment {waiting}")
                 lanes.await_change(0.2)
             yield site.known(name)
         finally:
@@ -53,13 +53,13 @@ class Turns:
 
 @dataclass(frozen=True)
 class Call:
-    """What somebody wants set, and who hears what comes of it."""
+    """A change to set, and the connection that gets the result."""
 
     lanes: Lanes
     connection: Connection
-    request: Request  # who asks, and how what comes of it is deployed
+    request: Request  # the caller, and how to deploy
     change: Change
-    still: Callable[[], object]  # raises where they can no longer do so
+    still: Callable[[], object]  # raises if the caller has lost the right
     ssh: bool
 
     @property
@@ -67,17 +67,17 @@ class Call:
         return self.lanes.site
 
     def answer(self, name: str, enqueue: Enqueue | None, turns: Turns) -> dict[str, Any]:
-        """Set it, and follow its deployment where there is to be one; return what came of it."""
-        self.site.engine.warm()  # it loads while we wait for our turn
+        """Commit the change, and follow its deployment if there is one; return the result."""
+        self.site.engine.warm()  # it loads while we wait for the lock
         for text in assigning.remarks(self.site, self.site.known(name), self.change.puts):
             self.connection.send(say=f"warning: {text}")
         for turn in range(AGAIN):
             if result := self._once(name, enqueue, turns, turn):
                 return result
-        raise RefusedError("pillar.git was moved again and again meanwhile", hint="set it again")
+        raise RefusedError("pillar.git kept changing meanwhile", hint="try again")
 
     def _once(self, name: str, enqueue: Enqueue | None, turns: Turns, turn: int) -> dict[str, Any] | None:
-        """Do so on top of the branch as it is now; return None where that was moved meanwhile."""
+        """Try on top of the current branch; return None if that moved meanwhile."""
         with turns.of(self.lanes, self.connection, name) as row:
             made = assigning.make(self.site, row, self.change, self.request.who)
             if made is None:
@@ -93,7 +93,7 @@ class Call:
         if assigning.was_overtaken(self.site, row, made, deployment):
             return None
         if deployment.state != DEPLOYED:
-            self.connection.send(say="hint: nothing was set; --no-deploy sets it without a deployment")
+            self.connection.send(say="hint: nothing was set; --no-deploy sets it without deploying")
         return deployment.as_json()
 
     def _of(self, made: assigning.Made, turn: int) -> Request:
@@ -108,10 +108,10 @@ class Call:
         return {"state": "unchanged", "commit": head}
 
     def _keep(self, row: ProjectRow, made: assigning.Made) -> dict[str, Any] | None:
-        """Store a commit without a deployment; return None where the branch was moved meanwhile."""
+        """Store a commit without deploying; return None if the branch moved meanwhile."""
         if why := assigning.store(self.site, row, made):
             if variables.head(self.site, row)[1] == made.base:
-                raise RefusedError(f"pillar.git cannot be moved: {why}")
+                raise RefusedError(f"cannot update pillar.git: {why}")
             return None
         self.connection.send(say=f"pillar {view.short(made.commit)}: {made.message}")
         when = f"the next deployment, or now with: {self._deploying(row)}" if row.code else "the first deployment"

@@ -1,4 +1,4 @@
-"""What may be asked over ssh: git's three programs, and operations by their words. Values only."""
+"""The commands allowed over ssh: git's three programs, and operations by their words. Values only."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ from corpushooks.operations.table import HOST_ITSELF, SSH, by_door
 from corpushooks.operations.words import ALL, TOPIC, Word
 
 PROGRAM = "corpus-shell"
-GIT = {"receive-pack": PUSH, "upload-pack": READ, "upload-archive": READ}  # git's programs and what they need
+GIT = {"receive-pack": PUSH, "upload-pack": READ, "upload-archive": READ}  # git's programs and the rights they need
 PATH = re.compile(r"/?([a-z0-9][a-z0-9_-]*?)(\.pillar)?(?:\.git)?/?")
-LIMIT = 1000  # characters that a command may have
-FREE_LIMIT = 60_000  # and one that is passed on
+LIMIT = 1000  # characters of a command
+FREE_LIMIT = 60_000  # of one that is passed on
 FREE = re.compile(r"\s*([a-z]+)\s+([a-z0-9][a-z0-9_-]*)\s+(?:--\s+)?(\S.*)", re.DOTALL)
-GIVES, GIVES_LIMIT = re.compile(r"(un)?set\s"), 64 << 10  # one that gives values, and its limit
+GIVES, GIVES_LIMIT = re.compile(r"(un)?set\s"), 64 << 10  # one with values, and its limit
 HELP = command("help")
-GIVEN = "CORPUS_GIVEN"  # in the environment of the command: words that others shall not see among its arguments
+GIVEN = "CORPUS_GIVEN"  # in the environment of the command: arguments hidden from other users
 
-OWN: Mapping[str, Word] = {"help": Word((("TOPIC", TOPIC),)), "whoami": Word()}  # what needs no right
-DOES = {"help": "this, or a page of the documentation", "whoami": "your key, and what it may"}
+OWN: Mapping[str, Word] = {"help": Word((("TOPIC", TOPIC),)), "whoami": Word()}  # these need no right
+DOES = {"help": "show this, or a page of the documentation", "whoami": "show your key and its rights"}
 OPERATIONS = by_door(SSH)
 WORDS: Mapping[str, Word] = {**OWN, **{name: row.word for name, row in OPERATIONS.items()}}
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a session of ssh asks for."""
+    """What an ssh session asks for."""
 
     right: str
     project: str = ""
     git: str = ""  # one of git's programs, on …
     repo: str = "project"  # … this repository
     words: tuple[str, ...] = ()  # or words for the command
-    given: tuple[str, ...] = ()  # and words for it that others shall not see
+    given: tuple[str, ...] = ()  # and arguments hidden from other users
 
 
 def parse(command: str) -> Wanted:
-    """Return what a command line asks for; raise UsageError for anything that is not in the tables above."""
+    """Return what a command line asks for; raise UsageError for anything not in the tables above."""
     if free := _free(command):
         return free
     if not GIVES.match(command) and (len(command) > LIMIT or not command.isprintable()):
@@ -68,7 +68,7 @@ def parse(command: str) -> Wanted:
 
 
 def _is_of_host(name: str) -> bool:
-    """Say whether a word is about the host, also where it names a project that need not be there yet."""
+    """Say whether a word concerns the host, though it may name a project that does not exist yet."""
     return name in OPERATIONS and OPERATIONS[name].about == HOST_ITSELF
 
 
@@ -78,7 +78,7 @@ def _right(name: str) -> str:
 
 
 def _free(command: str) -> Wanted | None:
-    """Return what a command asks for whose end is the caller's own: it is split as a shell would, and not looked at."""
+    """Return what a command asks for whose rest is passed on: it is split as a shell would, and not checked."""
     found = FREE.fullmatch(command)
     word = WORDS.get(found[1]) if found else None
     if not found or not word or not word.rest:
@@ -99,7 +99,7 @@ def _split(command: str) -> list[str]:
         words = shlex.split(command[:limit])
     except ValueError:
         raise _unknown() from None
-    plain = words[:2] if gives else words  # what is given is judged by the daemon
+    plain = words[:2] if gives else words  # the daemon checks the values
     odd = not all(word.isprintable() and word.isascii() for word in plain) or ("\n" in command and not gives)
     if len(command) > limit or odd:
         raise _unknown()
@@ -126,7 +126,7 @@ def _apart(given: list[str], word: Word | None) -> tuple[list[str], list[str]]:
 
 
 def _texted(word: Word, parts: list[str]) -> tuple[list[str], list[str]]:
-    """Return flags and words of a line that ends with a text: flags come before it, or last of all."""
+    """Return flags and arguments of a line that ends with a text: flags come before the text, or at the end."""
     flags = []
     while parts and parts[-1] in word.flags:
         flags.append(parts.pop())
@@ -137,7 +137,7 @@ def _texted(word: Word, parts: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _bare(text: str) -> str:
-    """Return a text without the quotes around all of it."""
+    """Return a text without the quotes that enclose it."""
     quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" and text.count(text[0]) == 2
     return text[1:-1] if quoted else text
 
@@ -149,9 +149,9 @@ def _unknown() -> UsageError:
 def _git(program: str, given: list[str]) -> Wanted:
     found = PATH.fullmatch(given[0]) if len(given) == 1 else None
     if not found or len(found[1]) > NAME_LIMIT:
-        raise UsageError("this is no address of a project", hint="it is ssh://ACCOUNT@HOST/PROJECT or …/PROJECT.pillar")
+        raise UsageError("invalid address of a project", hint="use ssh://ACCOUNT@HOST/PROJECT or …/PROJECT.pillar")
     pillar = bool(found[2])
-    # who may read a pillar reads its secrets: that is for those who deploy it
+    # reading a pillar reveals its secrets: it needs the right to deploy
     return Wanted(PUSH if pillar else GIT[program], found[1], program, "pillar" if pillar else "project")
 
 
@@ -169,7 +169,7 @@ def _word(name: str, flags: list[str], plain: list[str]) -> Wanted:
         raise UsageError(f"usage: {name} {word.usage}".rstrip(), hint=HELP)
     project = plain[0] if plain and takes[0] == ("PROJECT", NAME) and not _is_of_host(name) else ""
     if len(project) > NAME_LIMIT:
-        raise UsageError("this is no name of a project")
+        raise UsageError("invalid project name: too long")
     if word.many:
         return Wanted(_right(name), project, words=(name, *flags, "--", *plain[:1]), given=tuple(plain[1:]))
     end = ["--"] if word.text else []
@@ -182,21 +182,21 @@ def _is_flag(word: Word, flag: str) -> bool:
 
 
 def _for_click(flags: list[str]) -> list[str]:
-    """Return flags as the command reads them: the value of a short one is a word of its own."""
+    """Return flags as the command expects them: the value of a short one is a separate argument."""
     return [part for flag in flags for part in ([flag] if flag.startswith("--") else flag.split("=", 1))]
 
 
 def help_lines() -> list[str]:
-    """Return what `help` says."""
+    """Return the lines of `help`."""
     uses = {name: f"{name} {word.short}".rstrip() for name, word in WORDS.items()}
     width = max(map(len, uses.values()))
-    git = "and git push, fetch and clone: ACCOUNT@HOST:PROJECT, its pillar ACCOUNT@HOST:PROJECT.pillar"
+    git = "and git push, fetch and clone: ACCOUNT@HOST:PROJECT, pillar: ACCOUNT@HOST:PROJECT.pillar"
     does = {**DOES, **{name: row.does for name, row in OPERATIONS.items()}}
     return [*(f"{use:<{width}}  {does[name]}" for name, use in uses.items()), git]
 
 
 def can_ask(words: Sequence[str]) -> bool:
-    """Say whether a command of the host can be given over ssh as it is, by most who come that way."""
+    """Say whether a command of the host works over ssh unchanged, for most keys."""
     try:
         found = parse(shlex.join(words))
         return found.words != () and found.right != HOST
@@ -205,12 +205,12 @@ def can_ask(words: Sequence[str]) -> bool:
 
 
 def spelling(host: Host, address: str) -> Spelling:
-    """Return how commands are typed by whoever comes over ssh; those that cannot be asked there as on the host."""
+    """Return the spelling of commands for callers over ssh; commands unavailable there are spelled as on the host."""
     return Spelling(str(host.root) if host.embedded else "", address, can_ask)
 
 
 def forced(host: Host, key: Key, certificate: str = "") -> list[str]:
-    """Return the command that a key may run, and nothing else."""
+    """Return the forced command of a key."""
     root = ["--root", str(host.root)] if host.embedded else []
     shown = re.sub(r"[^A-Za-z0-9._@+-]", "_", certificate)[:64]
     program = Path(sys.executable).with_name(PROGRAM)

@@ -1,7 +1,7 @@
-"""The table of operations: all that can be asked of a host, the right it needs, and the doors that lead to it.
+"""The table of operations: everything a host can be asked, the right it needs, and the doors that lead to it.
 
-A row is all that an operation needs to be asked: over the socket by its name, over ssh by its word, by the command
-`corpus` as the command of that name, or, where there is none, as one that is made from the row.
+A row is all that an operation needs: the socket calls it by its name, ssh by its word, and `corpus` by the command of
+that name, which is generated from the row if `cli` has none.
 """
 
 from __future__ import annotations
@@ -17,46 +17,48 @@ from corpushooks.core.services import UNIT
 from corpushooks.operations import words
 from corpushooks.operations.words import ALL, JSON, Word
 
-# doors, beside the socket, which leads to all
+# doors, besides the socket, which leads to all
 SSH, COMMAND = "ssh", "command"  # that of the API is in `routes`
 BOTH = frozenset({SSH, COMMAND})
 
-# what an operation is about, and so who is asked for its right
+# what an operation concerns, and so where its right is needed
 PROJECT = "project"  # one project
-PROJECTS = "projects"  # one, or all that the caller may see
-PROJECT_OR_HOST = "project or host"  # one, or all: for who has the right on every project
+PROJECTS = "projects"  # one, or all that the caller can see
+PROJECT_OR_HOST = "project or host"  # one, or all; all needs the right on every project
 HOST_ITSELF = "host"  # the host
-CALLER = "caller"  # the caller: anybody may ask
+CALLER = "caller"  # the caller; needs no right
 
 TALKING = frozenset({"Deployment", "Lines", "Ended", "Nothing"})  # what is given when something has come to its end
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One thing that can be asked. By default only the socket leads to it."""
+    """One operation. By default only the socket leads to it."""
 
     name: str
     right: str
-    asked: str  # a type of `operations.asks`, by its name: most who read the table do not need it, and it takes time
-    given: str  # one of `operations.gives`, or a mapping
+    asked: (
+        str  # a type of `protocol.asks`, by name: importing it takes time, and most readers of the table do not need it
+    )
+    given: str  # one of `protocol.gives`, or dict
     does: str
     about: str = PROJECT
     doors: frozenset[str] = frozenset()
     word: Word = words.OF_PROJECT
-    begins: bool = False  # also on a host that has nothing yet
-    alone: bool = False  # it waits until nothing else is at work in the project
+    begins: bool = False  # also works on a host without a store
+    alone: bool = False  # it waits until nothing else runs in the project
     several: bool = False  # it gives a list of these,
     named_gives_one: bool = False  # but one where a project is named
-    part_of: str = ""  # the command that asks for it with a flag, or for want of something
+    part_of: str = ""  # the command that runs it with a flag, or without arguments
 
     @property
     def asks(self) -> type[Any]:
-        """What it asks."""
+        """The type of the request."""
         return _type("asks", self.asked)
 
     @property
     def gives(self) -> type[Any]:
-        """What it gives."""
+        """The type of the result."""
         return dict if self.given == "dict" else _type("gives", self.given)
 
     @property
@@ -78,18 +80,18 @@ OPERATIONS: Mapping[str, Operation] = {
     row.name: row
     for row in (
         # the connection
-        Operation("ping", "", "Nothing", "Daemon", "whether the daemon answers", CALLER),
-        Operation("admit", "", "Admit", "Admitted", "let a session of ssh in", CALLER),
-        Operation("whoami", "", "Nothing", "Whoami", "who asks, and their rights", CALLER),
+        Operation("ping", "", "Nothing", "Daemon", "check that the daemon answers", CALLER),
+        Operation("admit", "", "Admit", "Admitted", "admit an ssh session", CALLER),
+        Operation("whoami", "", "Nothing", "Whoami", "show the caller and their rights", CALLER),
         # what git's hook asks
         Operation("push", PUSH, "Push", "Nothing", "judge a push, and deploy it"),
-        # look
+        # reports
         Operation(
             "status",
             READ,
             "Status",
             "Status",
-            "what is live, and what runs",
+            "show what is live in each project, and what is running",
             PROJECTS,
             BOTH,
             words.OF_PROJECTS,
@@ -101,7 +103,7 @@ OPERATIONS: Mapping[str, Operation] = {
             READ,
             "History",
             "OfHistory",
-            "the deployments of a project, or what was run in it (right: push)",
+            "list the deployments of a project (--commands: commands run in it)",
             doors=BOTH,
             word=Word((words.A_PROJECT,), 1, _flags("--commands")),
             several=True,
@@ -112,18 +114,18 @@ OPERATIONS: Mapping[str, Operation] = {
             PUSH,
             "History",
             "Command",
-            "the commands that were run in a project",
+            "list the commands that were run in a project",
             doors=frozenset({COMMAND}),
             part_of="history",
             several=True,
         ),
-        Operation("open", READ, "Open", "Addresses", "the addresses where a project answers", doors=BOTH),
+        Operation("open", READ, "Open", "Addresses", "print the addresses of a project", doors=BOTH),
         Operation(
             "log",
             READ,
             "Follow",
             "Deployment",
-            "the log of a deployment; -f follows it",
+            "show the log of a deployment (-f: follow it)",
             doors=BOTH,
             word=Word((words.A_PROJECT, ("NUMBER", words.NUMBER)), 1, _flags("-f")),
         ),
@@ -132,7 +134,7 @@ OPERATIONS: Mapping[str, Operation] = {
             PUSH,
             "AppLog",
             "Lines",
-            "what the application writes; -f follows it",
+            "show the log of the application (-f: follow it)",
             doors=BOTH,
             word=Word((words.A_PROJECT,), 1, _flags("-f"), values={"-n": ("LINES", words.NUMBER)}),
         ),
@@ -143,7 +145,7 @@ OPERATIONS: Mapping[str, Operation] = {
             READ,
             "OfProjects",
             "Statistics",
-            "say how often deployments succeed, and how long they take",
+            "show success rates and durations of deployments",
             PROJECTS,
             BOTH,
             words.OF_PROJECTS,
@@ -154,7 +156,7 @@ OPERATIONS: Mapping[str, Operation] = {
             READ,
             "OfProjects",
             "Metrics",
-            "print what Prometheus reads",
+            "print metrics for Prometheus",
             PROJECTS,
             BOTH,
             Word((), 0, _flags()),
@@ -164,7 +166,7 @@ OPERATIONS: Mapping[str, Operation] = {
             PUSH,
             "Config",
             "dict",
-            "the configuration that SLS files see",
+            "print the cfg: the configuration that SLS files see",
             doors=BOTH,
             word=Word((words.A_PROJECT,), 1, _flags("--origin")),
         ),
@@ -173,7 +175,7 @@ OPERATIONS: Mapping[str, Operation] = {
             PUSH,
             "Diff",
             "Difference",
-            "what differs between two deployments",
+            "show the differences between two deployments",
             doors=BOTH,
             word=Word((words.A_PROJECT, ("OLD", words.NUMBER), ("NEW", words.NUMBER)), 1, _flags()),
         ),
@@ -182,7 +184,7 @@ OPERATIONS: Mapping[str, Operation] = {
             PUSH,
             "OfProject",
             "dict",
-            "what is set in a project",
+            "list the variables that are set in a project",
             doors=frozenset({COMMAND}),
             part_of="set",
         ),
@@ -192,7 +194,7 @@ OPERATIONS: Mapping[str, Operation] = {
             PUSH,
             "Deploy",
             "Deployment",
-            "deploy what is live again, or a commit (--confirm: hold it)",
+            "deploy a commit, or the live one again (--confirm: hold it)",
             doors=BOTH,
             word=Word((words.A_PROJECT, ("REV", words.REVISION)), 1, _flags("--confirm"), values=words.HELD),
         ),
@@ -201,7 +203,7 @@ OPERATIONS: Mapping[str, Operation] = {
             PUSH,
             "Deploy",
             "Deployment",
-            "what would change",
+            "show what a deployment would change",
             doors=BOTH,
             word=Word((words.A_PROJECT, ("REV", words.REVISION)), 1, _flags(), more=("deploy", "--dry-run")),
             part_of="deploy",
@@ -229,17 +231,17 @@ OPERATIONS: Mapping[str, Operation] = {
             PUSH,
             "Restart",
             "Deployment",
-            "restart the units of a project, or some of them",
+            "restart the systemd units of a project, or some of them",
             doors=BOTH,
             word=Word((words.A_PROJECT, ("UNIT", UNIT)), 1, _flags(), again=True),
         ),
-        Operation("backup", PUSH, "OfRequest", "Deployment", "keep the data of a project", doors=BOTH),
+        Operation("backup", PUSH, "OfRequest", "Deployment", "back up a project", doors=BOTH),
         Operation(
             "drill",
             PUSH,
             "Drill",
             "Deployment",
-            "prove that the newest backup comes back, or another",
+            "test that a backup can be restored (default: the newest)",
             doors=BOTH,
             word=Word((words.A_PROJECT, ("NUMBER", words.NUMBER)), 1, _flags()),
         ),
@@ -248,27 +250,36 @@ OPERATIONS: Mapping[str, Operation] = {
             ADMIN,
             "Restore",
             "Deployment",
-            "bring back what a backup has",
+            "restore parts of a backup",
             doors=frozenset({COMMAND}),
         ),
-        Operation("repair", PUSH, "OfRequest", "Deployment", "repair a project whose roll back failed", doors=BOTH),
+        Operation("repair", PUSH, "OfRequest", "Deployment", "repair a project whose rollback failed", doors=BOTH),
         Operation(
             "confirm",
             PUSH,
             "Confirm",
             "Deployment",
-            "confirm a deployment that is held",
+            "confirm a held deployment",
             doors=BOTH,
             word=Word((words.A_PROJECT, ("NUMBER", words.NUMBER)), 2, _flags()),
         ),
-        Operation("cancel", PUSH, "OfProject", "Deployment", "stop what runs or waits", doors=BOTH),
-        Operation("watch", PUSH, "Watch", "Nothing", "deploy what is edited in place", doors=frozenset({COMMAND})),
+        Operation(
+            "cancel",
+            PUSH,
+            "OfProject",
+            "Deployment",
+            "cancel the running deployment, or the next one waiting",
+            doors=BOTH,
+        ),
+        Operation(
+            "watch", PUSH, "Watch", "Nothing", "deploy edits in place as they are saved", doors=frozenset({COMMAND})
+        ),
         Operation(
             "set",
             PUSH,
             "Assign",
             "Deployment",
-            "set variables and deploy (--no-deploy: not yet), or list them",
+            "set variables and deploy (--no-deploy: only commit), or list them",
             doors=BOTH,
             word=Word((words.A_PROJECT, ("KEY=VALUE", words.PAIR)), 1, _flags("--no-deploy"), many=True),
         ),
@@ -277,7 +288,7 @@ OPERATIONS: Mapping[str, Operation] = {
             PUSH,
             "Assign",
             "Deployment",
-            "take that back, and deploy (--no-deploy: not yet)",
+            "unset variables and deploy (--no-deploy: only commit)",
             doors=BOTH,
             word=Word((words.A_PROJECT, ("KEY", words.KEY)), 2, _flags("--no-deploy"), many=True),
         ),
@@ -286,7 +297,7 @@ OPERATIONS: Mapping[str, Operation] = {
             ADMIN,
             "Run",
             "Ended",
-            "run a command as the application; a terminal: ssh -t",
+            "run a command as the application (for a terminal: ssh -t)",
             doors=BOTH,
             word=Word((words.A_PROJECT,), 1, rest="COMMAND..."),
         ),
@@ -295,7 +306,7 @@ OPERATIONS: Mapping[str, Operation] = {
             ADMIN,
             "Freeze",
             "Frozen",
-            "refuse to deploy until it thaws",
+            "refuse deployments until thawed",
             PROJECT_OR_HOST,
             BOTH,
             Word((words.A_PROJECT, ("REASON", words.REASON)), 2, _flags(ALL), text=True),
@@ -305,7 +316,7 @@ OPERATIONS: Mapping[str, Operation] = {
             ADMIN,
             "OfProjectOrHost",
             "Thawed",
-            "deploy again",
+            "end a freeze",
             PROJECT_OR_HOST,
             BOTH,
             Word((words.A_PROJECT,), 1, _flags(ALL)),
@@ -316,7 +327,7 @@ OPERATIONS: Mapping[str, Operation] = {
             HOST,
             "Init",
             "Made",
-            "make a project, or repair one; print where to push",
+            "create or repair a project, and print where to push",
             HOST_ITSELF,
             BOTH,
             Word(
@@ -337,17 +348,17 @@ OPERATIONS: Mapping[str, Operation] = {
             HOST,
             "Remove",
             "Removed",
-            "forget a project; --purge removes its files too, but data/",
+            "remove a project (--purge: also its files, except data/)",
             doors=BOTH,
             word=Word((words.A_PROJECT,), 1, _flags("--purge")),
         ),
-        Operation("link", HOST, "OfProject", "Linked", "let Salt see a project", doors=BOTH, alone=True),
+        Operation("link", HOST, "OfProject", "Linked", "make a project visible to Salt", doors=BOTH, alone=True),
         Operation(
             "unlink",
             HOST,
             "OfProject",
             "Linked",
-            "take a project out of Salt's sight, until it is deployed",
+            "hide a project from Salt until its next deployment",
             doors=BOTH,
             alone=True,
         ),
@@ -356,7 +367,7 @@ OPERATIONS: Mapping[str, Operation] = {
             HOST,
             "RenameBranch",
             "Renamed",
-            "rename the branch that deploys",
+            "rename the branch that is deployed",
             doors=BOTH,
             alone=True,
             word=Word((words.A_PROJECT, ("BRANCH", words.REVISION)), 2, _flags()),
@@ -366,7 +377,7 @@ OPERATIONS: Mapping[str, Operation] = {
             HOST,
             "Nothing",
             "Key",
-            "list the keys that are let in",
+            "list the ssh keys",
             HOST_ITSELF,
             BOTH,
             Word((), 0, _flags()),
@@ -377,7 +388,7 @@ OPERATIONS: Mapping[str, Operation] = {
             HOST,
             "KeyAdd",
             "Changed",
-            "add the public key that is typed in (-)",
+            "add the public key on standard input (-)",
             HOST_ITSELF,
             BOTH,
             Word(
@@ -392,7 +403,7 @@ OPERATIONS: Mapping[str, Operation] = {
             HOST,
             "KeySet",
             "Changed",
-            "change what a key may",
+            "change the rights of a key",
             HOST_ITSELF,
             BOTH,
             Word(
@@ -417,7 +428,7 @@ OPERATIONS: Mapping[str, Operation] = {
             HOST,
             "KeyTest",
             "Rights",
-            "what a key may with a project, and why",
+            "show what a key can do with a project, and why",
             HOST_ITSELF,
             BOTH,
             Word((("NAME", words.CALLED), words.A_PROJECT), 2, _flags()),
@@ -438,7 +449,7 @@ OPERATIONS: Mapping[str, Operation] = {
             HOST,
             "TokenAdd",
             "NewToken",
-            "make a token for the API; it is shown once",
+            "create a token for the API, and print it once",
             HOST_ITSELF,
             BOTH,
             Word(

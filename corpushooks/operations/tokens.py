@@ -1,4 +1,4 @@
-"""Tokens of the API: what is done with them, and who somebody is that presents one."""
+"""The operations on tokens of the API, and whoami."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def list_(call: Call[asks.Nothing]) -> Report:
 
 
 def add(call: Call[asks.TokenAdd]) -> Report:
-    """Make a token. Nobody gives more than they have, nor for longer, and a token makes no tokens."""
+    """Create a token. Callers cannot grant more than they have, nor for longer, and a token cannot create tokens."""
     asked, own = call.asked, call.principal.key
     if own and own.is_token:
-        raise RefusedError("a token cannot make tokens", hint=command("token", "add", asked.name))
+        raise RefusedError("a token cannot create tokens", hint=command("token", "add", asked.name))
     end = keys.expiry(asked.expires, time.time()) if asked.expires else None
     wanted = Key(
         keys.check_key_name(asked.name), TOKEN, "", rights.check_right(asked.right),

@@ -1,4 +1,4 @@
-"""How operations are asked for in words, over ssh and by the command: what may follow a name. Values only."""
+"""The syntax of operations over ssh and in the command: their arguments and flags. Values only."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from corpushooks.core.project import NAME
 
 JSON = "--json"
 SHORT = 32  # characters of a usage in a list
-ALL = "--all"  # in the place of a project
+ALL = "--all"  # instead of a project
 
 TOPIC = re.compile(r"[a-z][a-z-]{0,30}")
 REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./~^-]*")
 NUMBER = re.compile(r"[0-9]{1,9}")
 TASK = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 REASON = re.compile(r".*\S.*")
-PAIR = re.compile(r"[^-].*", re.DOTALL)  # whether it is one the command says
+PAIR = re.compile(r"[^-].*", re.DOTALL)  # the command checks the rest
 KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 CALLED = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*")
 DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{1,5}d|never")
@@ -26,21 +26,21 @@ STDIN = re.compile("-")
 
 @dataclass(frozen=True)
 class Word:
-    """How an operation is asked for in words: what may follow its name, and what that looks like."""
+    """The syntax of an operation: its arguments and flags."""
 
-    takes: tuple[tuple[str, re.Pattern[str]], ...] = ()  # what people call it (the field, in capitals), and its look
-    needs: int = 0  # how many of these must be there
+    takes: tuple[tuple[str, re.Pattern[str]], ...] = ()  # arguments: name (the field, in capitals) and pattern
+    needs: int = 0  # how many of these are required
     flags: frozenset[str] = frozenset()
-    more: tuple[str, ...] = ()  # the command that does it, where that is not its name
-    rest: str = ""  # what people call all that follows, which is the caller's own: nothing in it is ours to judge
-    many: bool = False  # of the last of these any number, and nobody else sees them
-    again: bool = False  # of the last of these any number
-    text: bool = False  # the last that it takes is all the rest of the line: ssh passes on no quotes
-    values: Mapping[str, tuple[str, re.Pattern[str]]] = field(default_factory=dict)  # of flags that have one
+    more: tuple[str, ...] = ()  # the command, if it is not the name
+    rest: str = ""  # name of the rest of the line, which is passed on unchecked
+    many: bool = False  # the last argument is repeatable, and hidden from other users
+    again: bool = False  # the last argument is repeatable
+    text: bool = False  # the last argument is the rest of the line: ssh does not preserve quotes
+    values: Mapping[str, tuple[str, re.Pattern[str]]] = field(default_factory=dict)  # flags with a value
 
     @property
     def short(self) -> str:
-        """How it is used, in a list of all."""
+        """The usage, for a list of all."""
         return self.usage if len(self.usage) <= SHORT else f"{' '.join(name for name, _ in self.takes)} [OPTION...]"
 
     @property

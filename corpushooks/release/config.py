@@ -201,7 +201,7 @@ def _body(layer: str, said: Body) -> Body:
     """Return what a layer says, checked; without the environment, which a repository cannot decide."""
     for key in FIXED:
         if key in said:  # an SLS would work where nothing is deployed
-            raise ConfigError("is the host's and cannot be set", where=(layer, key))
+            raise ConfigError("is fixed by the host and cannot be set", where=(layer, key))
     body = {key: {} if value is None and key in MAPPINGS else value for key, value in said.items()}
     body.pop("default_env", None)
     check(layer, body)

@@ -17,9 +17,9 @@ LOG = re.compile(r"(\d+)\.log")
 
 
 def check(host: Host, store: History) -> None:
-    """Raise LostStoreError where logs tell of deployments, or of their ends, that the store does not know.
+    """Raise LostStoreError if logs have deployments, or ends of deployments, that the store does not have.
 
-    It is an older one then, as after a torn WAL. The store is written before the log is: what is in that, is in both.
+    The store is out of date then, as after a torn WAL. The store is written before the log, so it should have both.
     """
     for project in projects(host):
         name, told = project.name, 0
@@ -27,12 +27,12 @@ def check(host: Host, store: History) -> None:
             told = max(numbers(project.logs, LOG), default=0)  # before the store is asked
         if told > (known := store.newest(name)):
             raise LostStoreError(
-                f"the store {host.store} has lost deployments of {name}: it knows {known}, there are {told}", HINT
+                f"the store {host.store} is missing deployments of {name}: {known} recorded, {told} on disk", HINT
             )
         for one in (*store.unfinished(name), *store.queued(name)):
             if log.has_end(project.log_file(one.number)) and not store.deployment(name, one.number).final:
                 raise LostStoreError(
-                    f"the store {host.store} has lost the end of deployment {one.number} of {name}", HINT
+                    f"the store {host.store} is missing the end of deployment {one.number} of {name}", HINT
                 )
 
 

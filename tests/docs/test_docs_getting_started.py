@@ -84,8 +84,8 @@ def test_what_init_prints_is_what_the_page_does(walk: Walk) -> None:
 
 def test_setup_finds_nothing_wrong_and_does_what_it_said(walk: Walk) -> None:
     setup = "corpus setup"
-    told = re.findall(r"^would (?:make|change) (.*)$", walk.said[f"{setup} --dry-run"], re.MULTILINE)
-    assert told and told == re.findall(r"^(?:made   |changed) +(.*)$", walk.said[setup], re.MULTILINE)
+    told = re.findall(r"^would (?:create|change) (.*)$", walk.said[f"{setup} --dry-run"], re.MULTILINE)
+    assert told and told == re.findall(r"^(?:created|changed) +(.*)$", walk.said[setup], re.MULTILINE)
     assert "ok     daemon" in walk.said[setup] and "\nwrong" not in walk.said[setup]
 
 

@@ -97,12 +97,12 @@ def test_a_host_comes_back_with_an_older_store_and_with_none(saved: Box) -> None
     box.ended(4)
     follow(box, BLOCKS[0])
     for store, reason in (
-        ("is missing, but", "its reason stands in its log"),
-        ("has lost", "install 20_broken failed: broken"),
+        ("is missing, but", "see its log for the reason"),
+        ("is missing deployments", "install 20_broken failed: broken"),
     ):
         lost(box)
         run(["tar", "-C", box.host.root, "-xpf", tar, "--exclude=store.sqlite*"])
-        if store == "has lost":
+        if store == "is missing deployments":
             run(["tar", "-C", box.host.root, "-xpf", older, "--wildcards", "var/lib/corpushooks/store.sqlite*"])
         with pytest.raises(DaemonDiedError, match=store):
             box.start()

@@ -135,7 +135,7 @@ def test_a_service_with_a_pid_file_is_left_with_what_it_starts_and_named(box: Bo
     for pid in left:
         assert f"(pid {pid})" in pushed.text
     assert "stopped in" not in pushed.text
-    assert "warning: left running, as a service is: sleep 1001 (pid " in pushed.text
+    assert "warning: left running (service): sleep 1001 (pid " in pushed.text
 
 
 def test_what_succeeds_leaves_what_it_left(box: Box) -> None:

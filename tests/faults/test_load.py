@@ -144,7 +144,7 @@ def test_many_pushes_to_one_project(box: Box, tmp_path: Path) -> None:
         row = store.project("hello")
     assert row and len(outcomes) == PUSHES
     rejected = [reason for _, code, reason in outcomes if code]
-    assert set(rejected) <= {"the branch was moved while this push waited", "stale info", "fetch first"}
+    assert set(rejected) <= {"the branch moved while this push waited", "stale info", "fetch first"}
     assert [one.number for one in found] == list(range(len(found), 0, -1))
     deployed = {one.new_code for one in found if one.state == "deployed"}
     assert deployed >= {commit for commit, code, _ in outcomes if code == 0}

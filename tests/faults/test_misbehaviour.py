@@ -77,7 +77,7 @@ def test_a_deployment_that_takes_too_long_is_stopped_and_rolled_back(live: Box) 
     work, before = live.work(), tree_of(live.project().tree)
     work.commit({".salt/10_long.sls": command("trap '' TERM; while :; do sleep 0.1; done")})
     pushed = work.push()
-    assert (pushed.code, pushed.rejected) == (1, "no end after 2 s (timeout); rolled back")
+    assert (pushed.code, pushed.rejected) == (1, "timed out after 2 s (timeout); rolled back")
     assert tree_of(live.project().tree) == before
     assert carrying(f"CORPUS_DEPLOYMENT={live.project().dir}#2") == set()
 

@@ -209,7 +209,7 @@ def test_what_is_wrong_with_the_store_is_said_and_what_is_said_to_help_does(kill
 
 def test_a_push_alone_says_which_command_makes_the_store_anew(killed: Box) -> None:
     CASES["WAL and shm gone"](killed.host.store)
-    reason = f"the store {killed.host.store} has lost deployments of hello: it knows 0, there are 2"
+    reason = f"the store {killed.host.store} is missing deployments of hello: 0 recorded, 2 on disk"
     push = killed.work().push()
     assert (push.rejected, push.lines) == (reason, [f"error: {reason}", "hint: corpus rebuild"])
     paste(killed.host.spell(command("rebuild")))
@@ -233,7 +233,7 @@ def test_a_release_whose_end_the_store_has_lost_is_not_taken_back(killed: Box) -
     killed.kill()  # the WAL is in the store
     open_store(killed.host).close()
     cut_short(killed, 2)
-    reason = f"the store {killed.host.store} has lost the end of deployment 2 of hello"
+    reason = f"the store {killed.host.store} is missing the end of deployment 2 of hello"
     assert told(killed)[0] == reason
     assert mend(killed) == [reason]
     assert killed.row().live == 2
@@ -245,7 +245,7 @@ def test_a_deployment_at_work_in_an_old_store_is_not_taken_back_later(killed: Bo
     killed.kill()
     open_store(killed.host).close()
     cut_short(killed, 1)
-    assert mend(killed) == [f"the store {killed.host.store} has lost deployments of hello: it knows 1, there are 2"]
+    assert mend(killed) == [f"the store {killed.host.store} is missing deployments of hello: 1 recorded, 2 on disk"]
     assert killed.row().live == 2
     see_nothing_lost(killed)
 
@@ -266,7 +266,7 @@ def test_keys_and_freezes_of_an_old_store_are_named(killed: Box) -> None:
         store.freeze("", "inventory", "root")
     cut_short(killed, 1)
     (line,) = [line for line in rebuild.rebuild(killed.host, Settings()) if line.startswith("keys and freezes")]
-    assert line.endswith(f"what was changed since is lost: corpus --root {killed.host.root} key list")
+    assert line.endswith(f"later changes may be lost, check them: corpus --root {killed.host.root} key list")
 
 
 # what cannot be used

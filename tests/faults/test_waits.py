@@ -181,8 +181,8 @@ def in_health(box: Box) -> bool:
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ("step_timeout: 1\n", "no end after 1 s (step_timeout)"),
-        ("timeout: 2\n", "no end after 2 s (timeout)"),
+        ("step_timeout: 1\n", "timed out after 1 s (step_timeout)"),
+        ("timeout: 2\n", "timed out after 2 s (timeout)"),
         ("", CANCELLED),
         ("stop_timeout: 0.1\n", "cancelled by the daemon, which was told to stop"),
     ],

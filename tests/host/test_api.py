@@ -158,7 +158,7 @@ def test_the_same_key_is_the_same_request(web: Web) -> None:
     someone = web.api("POST", "/projects/hello/deployments", {}, web.token("push"), Idempotency_Key="a")
     assert someone.headers["location"] not in (first.headers["location"], other.headers["location"])
     wrong = web.api("POST", "/projects/hello/plans", {}, Idempotency_Key="a")
-    assert (wrong.status, wrong.json["detail"]) == (400, "the token is that of another request")
+    assert (wrong.status, wrong.json["detail"]) == (400, "this token belongs to another request")
     ended(web, someone.headers["location"])
 
 
@@ -206,7 +206,7 @@ def test_what_runs_is_cancelled(box: Box) -> None:
         assert ended(web, found.headers["location"])["cancelled"] == "token host"
         assert push.wait(30) == 1
         none = web.api("POST", "/projects/hello/cancel", {})
-        assert (none.status, none.json["detail"]) == (409, "nothing runs or waits in hello")
+        assert (none.status, none.json["detail"]) == (409, "nothing is running or waiting in hello")
 
 
 # what is wrong

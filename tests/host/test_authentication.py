@@ -21,7 +21,7 @@ from tests.support.callers import GIDS, NOT_ALLOWED, UIDS, everything_about, nee
 from tests.support.gate import SSH, admit, ask
 from tests.support.ssh_keys import ED25519
 
-NOT_ALLOWED_TO_FREEZE = {**NOT_ALLOWED, "hint": "who may: root, the group corpus, and admin keys by ssh"}
+NOT_ALLOWED_TO_FREEZE = {**NOT_ALLOWED, "hint": "allowed: root, the group corpus, and admin keys over ssh"}
 KEY = Key("alice", "ssh-ed25519", ED25519, "read", ("hello",))
 ENDED = "session expired or key revoked"
 FOLLOW = {"v": 1, "op": "log", "project": "hello", "number": 0}
@@ -78,7 +78,7 @@ def test_only_admin_keys_freeze_and_only_those_of_every_project_all_of_it(gate: 
     assert told("admin", "hello") == ["hello is frozen by alice: moving", None, None, None] * 2
     host = "this host is frozen by alice: moving"
     assert told("admin")[4:] == ["hello is frozen by alice: moving", "other is frozen by alice: moving", host,
-                                 "this host is frozen no more"]  # fmt: skip
+                                 "this host is no longer frozen"]  # fmt: skip
     assert (gate.site.history.frozen("third"), len(told("read"))) == (None, 8)
     (refused, _) = ask(gate, {**hello, "shows": False}, uid=UIDS["anna"], groups=[GIDS["hello-deploy"]])
     assert refused == NOT_ALLOWED_TO_FREEZE

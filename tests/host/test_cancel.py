@@ -131,7 +131,7 @@ def test_what_left_the_group_is_left_alone_and_named(new_box: Any, engine: str) 
     pids = carrying(f"CORPUS_DEPLOYMENT={box.project().dir}#2")
     try:
         assert len(pids) == 1
-        assert f"warning: left running, as a service is: sleep 301 (pid {min(pids)})" in box.log(2)
+        assert f"warning: left running (service): sleep 301 (pid {min(pids)})" in box.log(2)
     finally:
         for pid in pids:
             os.kill(pid, signal.SIGKILL)

@@ -139,14 +139,14 @@ def test_fix_shows_a_diff_and_writes_only_when_told(new_box: Callable[..., Box],
     before = path.read_text()
     shown = corpus(box, "check", "--fix", str(app)).stdout.decode()
     assert "-      - python-dev\n-      - git\n+      - python3-dev\n" in shown
-    assert shown.endswith("nothing is written yet: add --write\n")
+    assert shown.endswith("nothing written; add --write to write it\n")
     assert path.read_text() == before
     assert corpus(box, "check", "--fix", "--write", str(app)).code == 0
     assert path.read_text() == before.replace("python-dev\n      - git\n", "python3-dev\n")
     assert f"{path.stat().st_mode & 0o777:o}" == "640"
     assert "--paths x" in (app / ".salt/020_files.sls").read_text()
     assert (app / ".salt/linked.sls").is_symlink()
-    assert corpus(box, "check", "--fix", str(app)).stdout == b"nothing to rewrite\n"
+    assert corpus(box, "check", "--fix", str(app)).stdout == b"nothing to fix\n"
     assert corpus(box, "check", "--write", str(app)).code == 2
     assert corpus(box, "check", "--fix", "hello").code == 2
 
@@ -230,7 +230,7 @@ def test_a_deployment_begins_with_what_a_check_says(lists: None, new_box: Callab
     for push in (planned, refused):
         assert "warning: 20_c.sls line 5: package git is named twice in one state; it is installed once" in push.lines
         assert "error: 20_c.sls line 6: package php5-cli has no candidate on this host" in push.lines
-    assert any("hint: use php-cli; nothing was touched" in line for line in refused.lines)
+    assert any("hint: use php-cli; nothing was changed" in line for line in refused.lines)
     (work.path / ".salt/20_c.sls").write_bytes(LATIN)
     work.commit({})
     assert work.push().rejected.startswith("20_c.sls line 3: not UTF-8 (byte 0xe9)")
@@ -337,7 +337,7 @@ def test_what_nobody_could_read_is_one_clear_line(new_box: Callable[..., Box], t
         told = [(each["kind"], each["file"], each["what"]) for each in findings]
         assert [each for each in told if each[0] != "missing"] == [("file", name, said)]
         done = corpus(box, "check", "--fix", str(app))
-        assert (done.code, done.text) == (0, "nothing to rewrite")
+        assert (done.code, done.text) == (0, "nothing to fix")
     (app / ".salt/inner").rmdir()
     write(app, {".salt/00_a.sls": "a:\n  test.nop: []\n", ".salt/10_b.sls/x": ""}, app)
     (finding,) = asked(box, "check", str(app))["findings"]

@@ -138,7 +138,7 @@ def test_a_port_of_another_project_is_refused_before_anything_is_touched(box: Bo
     two = app(box, "two", fixed)
     planned = two.push("HEAD:refs/deploy/plan")
     assert planned.code == 0
-    assert "warning: port 8765 (app_port) belongs to project one: a push is refused" in planned.lines
+    assert "warning: port 8765 (app_port) belongs to project one; a push would be refused" in planned.lines
     refused = two.push()
     assert refused.rejected == "port 8765 (app_port) belongs to project one"
     hint = "set makina-projects.two.data.app_port: auto in the pillar; or, to release it: corpus remove one"

@@ -111,7 +111,7 @@ def test_the_longest_name_is_a_name(new_box: Callable[..., Box]) -> None:
 
 def test_a_host_without_projects_says_so(new_box: Callable[..., Box]) -> None:
     box = new_box()
-    complains(corpus(box, "status"), 2, f"no project was ever made under {box.host.root}", "corpus init NAME")
+    complains(corpus(box, "status"), 2, f"no projects exist under {box.host.root}", "corpus init NAME")
     assert not box.host.root.exists()
 
 
@@ -187,7 +187,7 @@ def test_init_makes_a_project_and_says_where_to_push(new_box: Callable[..., Box]
     output = corpus(box, "init", "hello", "--env", "staging", "--branch", "main")
     project = box.project()
     assert said(output).splitlines() == [
-        "made hello (staging, deploys main)",
+        "created hello (staging, deploys main)",
         "note: system users are not created: not root, or a host in a folder",
         "",
         "In your working copy:",
@@ -324,8 +324,8 @@ def test_json_stands_alone_on_stdout(live: Box) -> None:
 def test_wrong_selections_are_refused(live: Box) -> None:
     number = live.history.deployments("hello", 1)[0].number
     for given, message in (
-        (("--only", "instal"), "only=instal: no such step"),
-        (("--skip", "publish"), "skip=publish: this step is never left out"),
+        (("--only", "instal"), "only=instal: unknown step"),
+        (("--skip", "publish"), "skip=publish: this step cannot be skipped"),
         (("HEAD", "--steps", "99_none"), "steps=99_none: no such install SLS"),
     ):
         output = corpus(live, "deploy", "hello", *given)
@@ -357,7 +357,7 @@ def test_deploy_here_needs_no_daemon(new_box: Callable[..., Box]) -> None:
 def test_deploy_here_is_recorded_with_who_asked(new_box: Callable[..., Box]) -> None:
     box = new_box()
     box.init()
-    assert corpus(box, "deploy", "hello", "--here").code == 3  # there is nothing to deploy yet
+    assert corpus(box, "deploy", "hello", "--here").code == 3  # nothing to deploy yet
     assert box.deployment(1).request.who == ME
 
 
@@ -436,14 +436,14 @@ def test_cancel_says_that_what_waited_is_cancelled(box: Box, held: Callable[[], 
 
 
 def test_nothing_to_cancel_is_refused(live: Box) -> None:
-    complains(corpus(live, "cancel", "hello"), 3, "nothing runs or waits in hello")
+    complains(corpus(live, "cancel", "hello"), 3, "nothing is running or waiting in hello")
 
 
 def test_ctrl_c_leaves_the_deployment_alone(box: Box, gated: Child[bytes]) -> None:
     gated.send_signal(signal.SIGINT)
     _, err = gated.communicate(timeout=30)
     assert gated.returncode == 130
-    assert plain(err).strip() == "the deployment goes on; see: corpus log hello -f, corpus cancel hello"
+    assert plain(err).strip() == "the deployment continues; see: corpus log hello -f, corpus cancel hello"
     (box.root / "gate").touch()
     assert box.ended(1).state == "deployed"
 
@@ -726,7 +726,7 @@ def test_remove_keeps_the_files_and_purge_keeps_the_data(new_box: Callable[..., 
     assert said(corpus(box, "remove", "hello")) == f"removed hello\nleft: {project.dir}\n"
     assert (project.tree / "file").exists() and not project.wired_salt.is_symlink()
     assert corpus(box, "status", "hello").code == 2
-    assert said(corpus(box, "init", "hello")).startswith("made hello")
+    assert said(corpus(box, "init", "hello")).startswith("created hello")
     assert box.exists(1)
     assert asked(box, "remove", "hello", "--purge") == {"project": "hello", "left": [str(project.data)]}
     assert sorted(p.name for p in project.dir.iterdir()) == ["data"]

@@ -68,7 +68,7 @@ WRONG = {
     "add -- -x PUB": "invalid key name",
     "add alice PUB --project UP": "invalid project name",
     "add alice PUB --expires yesterday": "invalid expiry",
-    "add alice PUB --principal x": "--principal is for the key of an authority",
+    "add alice PUB --principal x": "--principal needs --authority",
     "remove bob": "unknown key 'bob'",
     "test bob hello": "unknown key 'bob'",
 }
@@ -256,7 +256,7 @@ def test_what_is_frozen_is_not_deployed_until_it_thaws(box: Box) -> None:
         f"hello is frozen by {ME}: still", f"before: hello is frozen by {ME}: migrating the database",
     ]  # fmt: skip
     assert work.push(options=("force",)).code == 0  # whoever may everything can insist
-    assert corpus(box, "thaw", "hello").text == "hello is frozen no more"
+    assert corpus(box, "thaw", "hello").text == "hello is no longer frozen"
     work.commit({"index.html": "three"})
     assert work.push().code == 0
     assert corpus(box, "thaw", "hello").code == 3

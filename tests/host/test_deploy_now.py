@@ -13,7 +13,7 @@ from tests.support.box import Box, Work, until
 from tests.support.command import asked
 
 NOW, PLAN = "HEAD:refs/deploy/now", "HEAD:refs/deploy/plan"
-HINT = "hint: git pull prod master; or, to lose them: git push -o force prod, git push -f prod HEAD:master"  # both ways
+HINT = "hint: git pull prod master; or, to drop them: git push -o force prod, git push -f prod HEAD:master"  # both ways
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def theirs(work: Work) -> str:
 
 def test_a_push_that_would_lose_live_commits_is_refused_and_names_both_ways(box: Box, work: Work) -> None:
     pushed = work.push(NOW)
-    assert (pushed.code, pushed.rejected) == (1, "non-fast-forward: it lacks 1 commit of master")
+    assert (pushed.code, pushed.rejected) == (1, "non-fast-forward: 1 commit of master would be lost")
     assert pushed.lines == [
         f"      lacks {theirs(work)[:7]} a colleague's work", f"error: {pushed.rejected}", HINT,
     ]  # fmt: skip
@@ -71,7 +71,7 @@ def test_what_loses_nothing_goes_on_as_it_was(box: Box, work: Work) -> None:
     work.commit({"index.html": "next"})
     work.git("merge", "--quiet", "--no-edit", "--strategy=ours", "HEAD")
     assert work.push(NOW).code == 0
-    assert work.push("v1:refs/deploy/now").rejected == "non-fast-forward: it lacks 1 commit of master"  # backwards
+    assert work.push("v1:refs/deploy/now").rejected == "non-fast-forward: 1 commit of master would be lost"  # backwards
     assert work.push("v1:refs/deploy/now", options=("force",)).code == 0
     assert box.row().code == theirs(work)
 
@@ -84,7 +84,7 @@ def test_after_a_rollback_what_was_live_can_come_back_and_go_on(box: Box, work: 
     asked(box, "rollback", "hello", "1")
     work.git("checkout", "--quiet", "master")
     assert (work.git("rev-parse", "HEAD~1").text, work.push(NOW).code) == (older, 0)
-    assert work.push("theirs:refs/deploy/now").rejected == "non-fast-forward: it lacks 1 commit of master"
+    assert work.push("theirs:refs/deploy/now").rejected == "non-fast-forward: 1 commit of master would be lost"
 
 
 def test_a_failed_push_leaves_nothing_to_lose(box: Box, work: Work) -> None:
@@ -103,7 +103,7 @@ def test_first_deployments_and_other_histories(box: Box, work: Work) -> None:
     assert first.push(NOW).code == 0
     work.git("checkout", "--quiet", "--orphan", "elsewhere")
     work.commit({"index.html": "unrelated"})
-    assert work.push(NOW).rejected == "non-fast-forward: it lacks 2 commits of master"
+    assert work.push(NOW).rejected == "non-fast-forward: 2 commits of master would be lost"
     assert work.push(NOW, options=("force",)).code == 0
 
 
@@ -114,7 +114,7 @@ def test_a_branch_that_was_never_deployed_is_not_lost_either(box: Box) -> None:
     run(["git", "--git-dir", installed.remote, "fetch", "--quiet", str(installed.path), "HEAD:refs/heads/master"])
     installed.git("checkout", "--quiet", "--orphan", "elsewhere")
     installed.commit({"index.html": "unrelated"})
-    assert installed.push(NOW).rejected == "non-fast-forward: it lacks 1 commit of master"
+    assert installed.push(NOW).rejected == "non-fast-forward: 1 commit of master would be lost"
     installed.git("checkout", "--quiet", "master")
     assert installed.push(NOW).code == 0
 
@@ -125,11 +125,11 @@ def test_a_repository_that_was_made_anew_needs_what_is_live_first(box: Box, work
     box.init()
     box.start()
     pushed = work.push(NOW)
-    missing = f"the live commit {theirs(work)[:7]} is not in project.git: a failure could not be rolled back"
+    missing = f"the live commit {theirs(work)[:7]} is missing in project.git; a failure could not be rolled back"
     assert (pushed.rejected, box.row().broken) == (missing, None)
     hint = next(line for line in pushed.lines if line.startswith("hint: "))
     work.git(*hint.partition("git ")[2].replace("REMOTE", work.remote).split())
-    assert work.push(NOW).rejected == "non-fast-forward: it lacks 1 commit of master"
+    assert work.push(NOW).rejected == "non-fast-forward: 1 commit of master would be lost"
     assert work.push(NOW, options=("force",)).code == 0
 
 
@@ -141,7 +141,7 @@ def test_shallow_clones(box: Box, work: Work, tmp_path: Path) -> None:
     shallow.commit({"index.html": "shallow"})
     assert shallow.push(NOW).code == 0
     shallow.git("reset", "--hard", "--quiet", behind)
-    assert shallow.push(NOW).rejected == "non-fast-forward: it lacks 1 commit of master"
+    assert shallow.push(NOW).rejected == "non-fast-forward: 1 commit of master would be lost"
     assert shallow.push(NOW, options=("force",)).code == 0
 
 
@@ -169,7 +169,7 @@ def queued(box: Box, work: Work) -> Callable[..., list[int]]:
 def test_who_waited_is_judged_by_what_is_live_when_the_turn_comes(box: Box, queued: Callable[..., list[int]]) -> None:
     queued()
     assert box.deployment(4).state == "refused"
-    assert box.deployment(4).reason == "non-fast-forward: it lacks 1 commit of master"
+    assert box.deployment(4).reason == "non-fast-forward: 1 commit of master would be lost"
     assert "another colleague's" in box.log(4) and HINT in box.log(4)
     assert box.row().live == 3
 
@@ -183,7 +183,7 @@ def test_who_waited_with_force_deploys(box: Box, queued: Callable[..., list[int]
 def test_a_plan_says_that_a_push_would_be_refused(box: Box, work: Work, refspec: str, options: tuple[str, ...]) -> None:
     plan = work.push(refspec, options=options)
     assert plan.code == 0
-    warning = "warning: non-fast-forward: it lacks 1 commit of master: a push is refused without -o force"
+    warning = "warning: non-fast-forward: 1 commit of master would be lost; a push needs -o force"
     assert warning in plan.lines
     assert warning not in work.push(refspec, options=(*options, "force")).lines
 
@@ -198,9 +198,9 @@ def test_a_pillar_too(box: Box, work: Work) -> None:
     pillar.git("reset", "--hard", "--quiet", first)
     pillar.commit({"init.sls": "a: 3\n"})
     pushed = pillar.push(NOW)
-    assert pushed.rejected == "non-fast-forward: it lacks 1 commit of master"
+    assert pushed.rejected == "non-fast-forward: 1 commit of master would be lost"
     assert pushed.lines[-1] == (
-        "hint: git pull REMOTE master; or, to lose them: git push -o force REMOTE HEAD:refs/deploy/now,"
+        "hint: git pull REMOTE master; or, to drop them: git push -o force REMOTE HEAD:refs/deploy/now,"
         " git push -f -o deploy REMOTE HEAD:master"
     )
     assert pillar.push(NOW, options=("force",)).code == 0

@@ -108,11 +108,11 @@ def test_a_fault_is_a_line_and_an_exit_code(live: Box) -> None:
     pillar.chmod(0o755)
     done = corpus(live, "doctor")
     assert done.code == 1
-    assert f"wrong  pillars              {pillar} has mode 0755: others may use it; chmod go= {pillar}" in done.text
+    assert f"wrong  pillars              {pillar} has mode 0755: others have access; chmod go= {pillar}" in done.text
     told = {each["check"]: each["faults"] for each in json.loads(corpus(live, "doctor", "--json").text)}
     assert told["store"] == []
     assert told["pillars"] == [
-        {"what": f"{pillar} has mode 0755: others may use it", "repair": f"chmod go= {pillar}"},
+        {"what": f"{pillar} has mode 0755: others have access", "repair": f"chmod go= {pillar}"},
     ]
     pillar.chmod(0o700)
 
@@ -154,7 +154,7 @@ def test_the_store_is_private_from_its_first_moment(tmp_path: Path) -> None:
 def test_a_host_without_projects(tmp_path: Path) -> None:
     done = run([sys.executable, "-m", "corpushooks", "--root", tmp_path / "nowhere", "doctor"], check=False)
     assert done.code == 2
-    assert b"no project was ever made" in done.stderr
+    assert b"no projects exist under" in done.stderr
 
 
 # -- what a host must have --------------------------------------------------------------------------------
@@ -184,8 +184,8 @@ def test_links_that_are_gone_or_lead_elsewhere(live: Box) -> None:
     repaired(
         live,
         "links",
-        f"{project.wired_pillar} is no link to {project.pillar_stage}",
-        f"{top} does not name hello",
+        f"{project.wired_pillar} is not a link to {project.pillar_stage}",
+        f"{top} does not include hello",
     )
 
 
@@ -200,12 +200,12 @@ def test_a_top_file_that_takes_no_entry(live: Box) -> None:
 
 def test_a_socket_that_not_all_can_reach(live: Box) -> None:
     live.host.socket.chmod(0o600)
-    repaired(live, "socket", f"{live.host.socket} has mode 0600: not all can ask")
+    repaired(live, "socket", f"{live.host.socket} has mode 0600: not everyone can connect")
 
 
 def test_something_else_in_the_place_of_the_socket(bare: Box) -> None:
     bare.host.socket.touch()
-    repaired(bare, "socket", f"{bare.host.socket} is no socket")
+    repaired(bare, "socket", f"{bare.host.socket} is not a socket")
 
 
 def test_a_daemon_that_does_not_answer(bare: Box, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,12 +213,12 @@ def test_a_daemon_that_does_not_answer(bare: Box, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(soundness, "PATIENCE", 0.05)
     with connection.listen(bare.host.socket):
         ((fault,),) = faults(bare).values()
-    assert fault.what == "it listens, but does not answer: the daemon closed the connection"
+    assert fault.what == "it listens but does not answer: the daemon closed the connection"
 
 
 def test_a_pillar_root_that_all_may_read(bare: Box) -> None:
     bare.host.pillar_dir.chmod(0o755)
-    repaired(bare, "pillar root", f"{bare.host.pillar_dir} has mode 0755: others may read")
+    repaired(bare, "pillar root", f"{bare.host.pillar_dir} has mode 0755: others can read it")
 
 
 def test_locks_that_git_left(live: Box) -> None:
@@ -228,7 +228,7 @@ def test_locks_that_git_left(live: Box) -> None:
     assert faults(live) == {}  # somebody may hold them
     for lock in locks:
         os.utime(lock, (0, 0))
-    repaired(live, "locks of git", *(f"{lock} was left behind" for lock in locks))
+    repaired(live, "locks of git", *(f"stale lock {lock}" for lock in locks))
 
 
 def test_a_branch_that_is_not_what_is_live(live: Box) -> None:
@@ -236,7 +236,7 @@ def test_a_branch_that_is_not_what_is_live(live: Box) -> None:
     was, other = work.head, work.commit({"index.html": "other"})
     run(["git", "push", "--quiet", code, f"{other}:refs/heads/side"], cwd=work.path)
     assert git.move_ref(code, "refs/heads/master", was, other)
-    repaired(live, "projects", f"hello: master is {other[:7]}, but {was[:7]} is live")
+    repaired(live, "projects", f"hello: master is at {other[:7]}, but {was[:7]} is live")
     assert live.ref() == was
 
 
@@ -257,7 +257,7 @@ def test_a_project_that_waits_for_a_person(live: Box) -> None:
 def test_a_disk_that_is_too_full(bare: Box) -> None:
     bare.settings(f"reserve: {1 << 40}\n")
     ((fault,),) = faults(bare).values()
-    assert re.search(rf"MiB are free, {1 << 40} must stay \(reserve\)$", fault.what)
+    assert re.search(rf"MiB free, less than the reserve of {1 << 40} MiB$", fault.what)
 
 
 def test_settings_and_a_store_that_cannot_be_read(bare: Box) -> None:
@@ -266,7 +266,7 @@ def test_settings_and_a_store_that_cannot_be_read(bare: Box) -> None:
     bare.host.store.chmod(0o644)
     found = faults(bare)["settings and store"]
     assert "unknown key" in found[0].what and str(bare.host.config_file) in str(found[0].repair)
-    assert found[1].what == f"{bare.host.store} had mode 0644: others may use it"
+    assert found[1].what == f"{bare.host.store} had mode 0644: others have access"
     assert "is damaged" in found[2].what
     assert found[2].repair == f"corpus --root {bare.host.root} rebuild"
 
@@ -290,7 +290,7 @@ def test_what_setup_made_and_is_gone(bare: Box) -> None:
     gone = [bare.host.root / "etc/logrotate.d/corpushooks", bare.host.root / "usr/local/bin/corpus"]
     for path in gone:
         path.unlink()
-    repaired(bare, "setup", f"file {gone[0]} is not as setup makes it, nor are 1 more")
+    repaired(bare, "setup", f"missing or different: file {gone[0]}, and 1 more")
 
 
 class Ill(Machine):
@@ -333,13 +333,15 @@ def test_a_machine_on_which_nothing_is_right(bare: Box, monkeypatch: pytest.Monk
         "corpushooks.service does not start with the system; systemctl enable corpushooks.service",
     ]
     assert found["account"] == [
-        "corpus has the shell /usr/sbin/nologin: sshd can run nothing by it; usermod -s /bin/sh corpus",
+        "corpus has the shell /usr/sbin/nologin: sshd cannot run commands with it; usermod -s /bin/sh corpus",
     ]
-    assert found["programs"][0].startswith(f"there is no {bare.root}/bin/corpus: not all of corpushooks is installed;")
-    assert found["sshd"] == ["sshd does not take its configuration: line 1: nonsense; sshd -t"]
-    assert found["socket"] == [f"there is no {bare.host.socket}; systemctl restart corpushooks.socket"]
+    assert found["programs"][0].startswith(
+        f"{bare.root}/bin/corpus is missing: corpushooks is not completely installed;"
+    )
+    assert found["sshd"] == ["sshd rejects its configuration: line 1: nonsense; sshd -t"]
+    assert found["socket"] == [f"{bare.host.socket} is missing; systemctl restart corpushooks.socket"]
     assert found["daemon"][0].endswith(f"; systemctl restart {both}")
-    assert "is not as setup makes it, nor are" in found["setup"][0]
+    assert found["setup"][0].startswith("missing or different: ") and ", and " in found["setup"][0]
 
 
 def test_an_account_that_may_push_nothing(live: Box) -> None:
@@ -352,7 +354,7 @@ def test_a_pillar_is_for_its_group_on_a_machine(live: Box) -> None:
     path.chmod(0o2750)
     assert not [line for line in told(live, Ill()).get("pillars", []) if str(path) in line]
     path.chmod(0o2755)
-    assert f"{path} has mode 2755: others may use it; chmod o= {path}" in told(live, Ill())["pillars"]
+    assert f"{path} has mode 2755: others have access; chmod o= {path}" in told(live, Ill())["pillars"]
     path.chmod(0o700)
 
 

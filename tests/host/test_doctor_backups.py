@@ -76,7 +76,7 @@ def test_the_repository_is_checked_and_doctor_knows(kept: Box) -> None:
 
     assert corpus(kept, "backup", "hello").code == 0
     done = corpus(kept, "backups", "--check")
-    assert (done.code, done.text) == (0, "the backup repository is whole")
+    assert (done.code, done.text) == (0, "the backup repository is intact")
     assert found() == []
     assert "repository checked " in corpus(kept, "doctor").text
     mark = kept.host.state_dir / "backups/.checked"

@@ -209,7 +209,7 @@ def test_a_report_that_cannot_be_written_is_a_failure(live: Box, how: str) -> No
     came = come(live, how, PRINTS)
     sane(came, lines=1 if LOST[how] else 0)
     for name, (code, said, complained) in came.items():
-        error = f"error: the output cannot be written: {LOST[how]}\n" if LOST[how] else ""
+        error = f"error: cannot write the output: {LOST[how]}\n" if LOST[how] else ""
         assert (code, said, complained) == (1, "", error), name
 
 
@@ -228,7 +228,7 @@ def test_what_is_printed_never_lands_in_the_store(live: Box) -> None:
         done = run(["sh", "-c", f"exec {words} {closed}"], check=False, cwd=TOP)
         assert b"Traceback" not in done.stderr and done.code == ("1>&-" in closed), done.stderr
     done = run(["sh", "-c", f"{words} | head -0"], cwd=TOP)
-    assert done.stderr in (b"", b"error: the output cannot be written: Broken pipe\n")
+    assert done.stderr in (b"", b"error: cannot write the output: Broken pipe\n")
     live.history.check()
 
 

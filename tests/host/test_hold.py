@@ -83,7 +83,7 @@ def test_the_journal_has_the_row_that_decides_with_the_confirmation(live: Box) -
     threading.Thread(target=confirm, args=(live,)).start()
     until(live.happened)
     assert (live.deployment(2).state, live.steps(2)[-2:]) == ("running", ["hold", "publish"])
-    with pytest.raises(RefusedError, match=f"deployment 2 was confirmed by {ME}, and is published"):
+    with pytest.raises(RefusedError, match=f"deployment 2 was confirmed by {ME}, and is being published"):
         live.ask(op="cancel", project="hello")
     (live.host.root / "gate").touch()
     assert live.ended(2).state == "deployed"
@@ -253,12 +253,12 @@ def test_its_place_is_for_others_and_those_of_the_project_wait(new_box: Callable
     assert box.app(name="other").push().code == 0, "it has the one place"
     behind = box.work().start_push("HEAD:refs/deploy/now")
     told = box.work().path / ".git/push.log"
-    until(lambda: f"waiting for deployment 2 by {ME}, which waits for confirmation until " in told.read_text())
+    until(lambda: f"waiting for deployment 2 by {ME}, which is waiting for confirmation until " in told.read_text())
     until(lambda: time.time() > (box.deployment(2).held or 0) + 3.2)  # more than a deployment may take
     assert box.deployment(2).state == "held"
     confirm(box)
     assert behind.wait(30) == 0
-    assert "no end after" not in box.log(2)
+    assert "timed out after" not in box.log(2)
     assert (box.deployment(2).took or 9) < 3, "how long it was held is not how long it took"
 
 
@@ -308,7 +308,7 @@ def test_after_a_reboot_it_is_over(live: Box) -> None:
     live.kill()
     changed(live, boot="another")
     live.start()
-    assert live.ended(2).reason == "not confirmed: the host was started again"
+    assert live.ended(2).reason == "not confirmed: the host was restarted"
     assert tree_of(live.project().tree) == before
 
 
@@ -318,7 +318,7 @@ def test_what_is_over_cannot_be_confirmed_before_anybody_noticed(live: Box) -> N
     changed(live, until=0)
     until(live.happened)
     assert live.deployment(2).state == "held"
-    with pytest.raises(RefusedError, match="its time is over"):
+    with pytest.raises(RefusedError, match="its lease expired"):
         confirm(live)
     (live.host.root / "gate").touch()
     assert live.ended(2).state == "rolled_back"
@@ -356,8 +356,8 @@ def test_health_goes_on_being_asked(new_box: Callable[..., Box]) -> None:
     well.unlink()
     done = box.ended(2)
     assert done.state == "rolled_back"
-    assert done.reason.startswith("health check failed 3 times while it was held: command test -e ")
-    assert done.summary == "health check failed 3 times while it was held"
+    assert done.reason.startswith("health check failed 3 times while held: command test -e ")
+    assert done.summary == "health check failed 3 times while held"
     assert tree_of(box.project().tree) == before
     assert box.log(2).count("FAILED   command test -e") == 3
 

@@ -70,7 +70,7 @@ def test_a_connection_that_is_shared_proves_no_way_in(live: Door, tmp_path: Path
         held(live)
         refused = run([*command, f"{user}@{host}", "confirm hello 2"], check=False)
         assert refused.code == 3
-        assert "not confirmed: the deployment was asked for over this very connection" in said(refused)
+        assert "not confirmed: this connection also asked for the deployment" in said(refused)
         assert live.box.deployment(2).state == "held"
         fresh = run([*command[:-2], f"{user}@{host}", "confirm hello 2"], check=False)
         assert fresh.code == 0, said(fresh)

@@ -107,10 +107,10 @@ def test_a_second_init_commits_nothing(new_box: Callable[..., Box]) -> None:
     box = new_box()
     first = init_hello(box, "static")
     assert first.commit == box.ref()
-    note = "note: project.git has commits already: the installer wrote nothing"
+    note = "note: project.git already has commits; the installer was not used"
     assert note in said(corpus(box, "init", "hello", "--installer", "python")).splitlines()
     corpus(box, "init", "hello")
-    assert subjects(box) == ["Begin with an installer"]
+    assert subjects(box) == ["Add the files of an installer"]
 
 
 def test_what_was_pushed_stays_alone(new_box: Callable[..., Box]) -> None:
@@ -136,7 +136,7 @@ def test_a_commit_that_was_not_finished_is_made_by_the_next_init(
             init_hello(box, "static")
     assert git.is_empty(box.project().code_git)
     assert init_hello(box, "static").commit == box.ref()
-    assert subjects(box) == ["Begin with an installer"]
+    assert subjects(box) == ["Add the files of an installer"]
 
 
 def test_a_folder_of_ones_own(new_box: Callable[..., Box], tmp_path: Path) -> None:
@@ -159,8 +159,8 @@ def test_a_folder_of_ones_own(new_box: Callable[..., Box], tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("unknown", "there is no installer 'unknown'"),
-        ("./nowhere", "the installer ./nowhere is no folder"),
+        ("unknown", "unknown installer 'unknown'"),
+        ("./nowhere", "the installer ./nowhere is not a folder"),
     ],
 )
 def test_an_unknown_installer_makes_nothing(new_box: Callable[..., Box], given: str, message: str) -> None:
@@ -200,7 +200,7 @@ def test_a_link_in_an_installer_is_refused(new_box: Callable[..., Box], tmp_path
     folder = own(tmp_path / "mine")
     (folder / "secret").symlink_to("/etc/passwd")
     output = corpus(box, "init", "hello", "--installer", f"{folder}/")
-    complains(output, 2, f"the installer has {folder}/secret, which is no file", "put the file itself")
+    complains(output, 2, f"{folder}/secret in the installer is not a regular file", "use a regular file")
     assert not box.project().dir.exists()
 
 

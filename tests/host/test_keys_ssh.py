@@ -110,7 +110,7 @@ def test_every_word(door: Door) -> None:
         told = door.ssh("alice", word)
         assert (told.code, wanted in said(told)) == (0, True), (word, said(told))
     refused = door.ssh("alice", "cancel hello")
-    assert (refused.code, "nothing runs or waits in hello" in said(refused)) == (3, True)
+    assert (refused.code, "nothing is running or waiting in hello" in said(refused)) == (3, True)
     assert {row.request.key for row in door.box.history.deployments("hello")} == {"alice"}
 
 
@@ -128,7 +128,7 @@ def test_an_admin_key_freezes_in_its_name_and_no_other_key_does(door: Door) -> N
     assert (pushed.code, pushed.rejected) == (1, frozen)
     told = door.ssh("admin", "freeze", "--all", "why")
     assert (told.code, "admin keys" in said(told)) == (3, True)
-    assert said(door.ssh("admin", "thaw hello")) == "hello is frozen no more\n"
+    assert said(door.ssh("admin", "thaw hello")) == "hello is no longer frozen\n"
     assert work.push().code == 0
     events = [json.loads(line) for line in (door.box.root / "daemon.log").read_text().splitlines()]
     assert [(one["event"], one["by"]) for one in events if one.get("by") == "admin"] == [
@@ -169,7 +169,7 @@ def test_a_key_to_push_reads_what_the_application_writes(door: Door) -> None:
     told = door.ssh("push", "app-log hello --json -n 1")
     assert json.loads(told.stdout) == [{"at": None, "source": "data/app.log", "text": "key ********"}]
     told = door.ssh("push", "restart hello")
-    assert (told.code, "systemd does not run on this host" in said(told)) == (3, True)
+    assert (told.code, "systemd is not running on this host" in said(told)) == (3, True)
 
 
 def test_who_follows_an_application_and_leaves_leaves_nothing(door: Door) -> None:
@@ -209,7 +209,7 @@ def test_a_key_of_the_host_makes_projects_and_lets_keys_in_and_an_admin_key_does
             told = door.ssh(right, command, stdin=public)
             assert told.code == 3 and "not host" in said(told), command
     made = door.ssh("boss", "init fresh --env staging --branch main")
-    assert made.code == 0 and "made fresh (staging, deploys main)" in made.text
+    assert made.code == 0 and "created fresh (staging, deploys main)" in made.text
     assert json.loads(door.ssh("boss", "init fresh --json").stdout)["new"] is False
     longer = door.ssh("boss", "key add new - --push --project fresh", stdin=public)
     assert (longer.code, "a key cannot outlast yours" in said(longer)) == (3, True)
@@ -262,7 +262,7 @@ def test_nothing_is_restarted_while_a_deployment_runs(door: Door) -> None:
     pushing = work.start_push()
     until(lambda: door.box.exists(1) and "install 00_page" in door.box.log(1))
     told = door.ssh("alice", "restart hello")
-    assert (told.code, said(told)) == (3, "error: deployment 1 of hello runs: nothing is restarted meanwhile\n"
+    assert (told.code, said(told)) == (3, "error: deployment 1 of hello is running; restart when it has ended\n"
                                           f"hint: ssh {door.address} log hello 1 -f\n")  # fmt: skip
     (door.box.root / "gate").touch()
     assert pushing.wait(30) == 0
@@ -409,14 +409,17 @@ def test_a_first_push_of_another_hash_is_told_what_is_wrong(door: Door, hashed: 
         work.commit({"a": "b", ".salt/00_x.sls": "{}\n"})
         pushed = work.push()
         assert pushed.code == (0 if form == hashed else 128), pushed.text
-        told = f"note: new is {hashed}; " in pushed.text
+        told = f"note: new uses {hashed}; " in pushed.text
         assert told or "not support this repository's hash algorithm" in pushed.text
 
 
 def test_a_push_after_the_first_is_told_nothing(door: Door) -> None:
     door.add("alice")
     door.box.app()
-    assert 'note: hello is sha1; a "protocol error" means that your repository is not' in door.work("alice").push().text
+    assert (
+        'note: hello uses sha1; if git reports a "protocol error", your repository does not'
+        in door.work("alice").push().text
+    )
     assert "note:" not in door.work("alice").push("HEAD:refs/deploy/now").text
 
 

@@ -450,7 +450,7 @@ def test_whoever_waits_for_a_place_is_told_so(new_box: Callable[..., Box]) -> No
     work = box.app(name="other")
     second = work.start_push()
     told = work.path / ".git/push.log"
-    until(lambda: "waiting for a place: 1 deployment runs (max_parallel)" in told.read_text())
+    until(lambda: "waiting for a free slot: 1 deployment is running (max_parallel)" in told.read_text())
     (box.root / "gate").touch()
     assert (first.wait(60), second.wait(60)) == (0, 0)
     assert told.read_text().count("waiting for") == 1

@@ -466,7 +466,7 @@ def _commands_know_it(box: Box, name: str) -> None:
         "read": True, "push": True, "admin": False, "host": False,
     }  # fmt: skip
     refused = corpus(box, "key", "remove", name)
-    assert (refused.code, f"error: {name} is the directory's" in refused.stderr.decode()) == (3, True)
+    assert (refused.code, f"error: {name} is managed by the directory" in refused.stderr.decode()) == (3, True)
 
 
 # the page

@@ -53,7 +53,10 @@ def test_status_says_that_the_branch_is_not_what_is_live_and_how_to_go_on(box: B
 def test_it_is_taken_back(box: Box, work: Work) -> None:
     asked(box, "deploy", "hello")
     assert box.row().code == box.ref() == live(work)
-    assert f"warning: master was at {work.head[:7]}, which is not what was live" in box.log(2)
+    assert (
+        f"warning: master was at {work.head[:7]}, not at the live commit: it was changed without our hooks"
+        in box.log(2)
+    )
     assert work.push().code == 0  # and now git has something to push
     assert box.row().code == box.ref() == work.head
 
@@ -65,7 +68,7 @@ def test_the_next_push_mends_it(box: Box, work: Work, refspec: str) -> None:
         work.commit({"index.html": "next"})
     pushed = work.push(refspec)
     assert pushed.code == 0
-    assert any(line.startswith(f"warning: master was at {past[:7]}, which is not") for line in pushed.lines)
+    assert any(line.startswith(f"warning: master was at {past[:7]}, not at the live commit") for line in pushed.lines)
     assert box.row().code == box.ref() == work.head
     assert not asked(box, "status", "hello")["branch_moved"]
 
@@ -74,7 +77,7 @@ def test_what_was_moved_so_is_not_lost_either_but_what_is_live_goes_again(box: B
     past = work.head
     work.git("reset", "--hard", "--quiet", "live")
     work.commit({"index.html": "mine"})
-    assert work.push(NOW).rejected == "non-fast-forward: it lacks 1 commit of master"
+    assert work.push(NOW).rejected == "non-fast-forward: 1 commit of master would be lost"
     assert box.ref() == past
     assert work.push("live:refs/deploy/now").code == 0
     assert box.ref() == box.row().code == live(work)

@@ -46,7 +46,7 @@ def test_without_a_topic_both_are_listed() -> None:
 def test_what_is_not_there_is_one_line_and_a_hint(topic: str, hint: str) -> None:
     told = asked(topic)
     error, told_hint = told.stderr.decode().splitlines()
-    assert (told.code, error, told_hint[:13]) == (2, f"error: no page {topic!r}", "hint: corpus ")
+    assert (told.code, error, told_hint[:13]) == (2, f"error: unknown topic {topic!r}", "hint: corpus ")
     assert told_hint.endswith(f" {hint}")
     with pytest.raises(UsageError):
         pages.page(topic)

@@ -161,11 +161,11 @@ def test_branch_and_deployment_in_one_push(box: Box) -> None:
 
 
 REFUSED = {
-    "two commits": (("HEAD:master", "HEAD~1:refs/deploy/now"), "two different commits to deploy in one push"),
-    "plan and deploy": (("HEAD:master", "HEAD:refs/deploy/plan"), "a plan and a deployment in one push"),
+    "two commits": (("HEAD:master", "HEAD~1:refs/deploy/now"), "one push can deploy only one commit"),
+    "plan and deploy": (("HEAD:master", "HEAD:refs/deploy/plan"), "one push cannot both plan and deploy"),
     "atomic with more": (
         ("--atomic", "HEAD:master", "HEAD:topic"),
-        "an atomic push can deploy or do something else, not both",
+        "an atomic push that deploys cannot change other refs",
     ),
 }
 
@@ -225,10 +225,10 @@ def test_what_is_no_commit_is_refused(box: Box) -> None:
 
 OPTIONS = {
     "unknown": ("fast", "unknown push option 'fast'"),
-    "unknown step": ("only=instal", "only=instal: no such step"),
+    "unknown step": ("only=instal", "only=instal: unknown step"),
     "unknown SLS": ("steps=99_none", "steps=99_none: no such install SLS"),
-    "never left out": ("skip=rollback", "skip=rollback: this step is never left out"),
-    "new commit without sync": ("only=install", "only/skip leave out sync, but the commit is new"),
+    "never left out": ("skip=rollback", "skip=rollback: this step cannot be skipped"),
+    "new commit without sync": ("only=install", "a new commit needs the step sync, which only/skip leave out"),
 }
 
 

@@ -46,7 +46,7 @@ def test_a_push_says_which_files_of_the_application_it_replaces(box: Box) -> Non
     pushed = work.push()
     assert pushed.code == 0
     said = " ".join(" ".join(pushed.lines).split())
-    wanted = "warning: 7 files of the application replaced by the commit's, kept in the archive:"
+    wanted = "warning: 7 files of the application replaced by files of the commit, kept in the archive:"
     assert f"{wanted} uploads/0, uploads/1, uploads/2, uploads/3, uploads/4, …" in said
     assert "same" not in said
     assert "        replaced uploads/6" in box.log(2)
@@ -62,5 +62,5 @@ def test_one_file_is_named_in_the_terminal_alone(box: Box) -> None:
     (box.project().tree / "conf.ini").write_text("of the application")
     work.commit({"conf.ini": "of the commit"})
     said = " ".join(" ".join(work.push().lines).split())
-    assert "1 file of the application replaced by the commit's, kept in the archive: conf.ini" in said
+    assert "1 file of the application replaced by files of the commit, kept in the archive: conf.ini" in said
     assert "        replaced" not in box.log(2)

@@ -282,7 +282,7 @@ def test_who_may_not_read_the_store_is_answered_by_the_daemon(
     monkeypatch.setattr(main.Context, "history", unreadable)
     monkeypatch.setattr(main.Context, "far", True)
     root = ["--root", str(box.host.root)]
-    with pytest.raises(RefusedError, match="nothing runs or waits in hello"):
+    with pytest.raises(RefusedError, match="nothing is running or waiting in hello"):
         main.corpus.main([*root, "cancel", "hello"], standalone_mode=False)
     with pytest.raises(SystemExit) as left:
         main.corpus.main([*root, "task", "hello", "x"], standalone_mode=False)

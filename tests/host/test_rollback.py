@@ -345,5 +345,5 @@ def test_any_deployment_with_an_archive_can_be_returned_to_and_one_without_says_
     assert (done["state"], done["reason"]) == (
         "refused", "the commits of deployment 1 are gone: its archive was rotated away"
     )  # fmt: skip
-    assert "hint: what can be returned to: 5, 4, 3; " in box.log(7)
+    assert "hint: possible targets: 5, 4, 3; " in box.log(7)
     assert box.row().live == 6

@@ -102,7 +102,7 @@ def test_a_command_gets_its_words_its_streams_and_nothing_of_ours(host: Box) -> 
     done = ran(host, sys.executable, "-c", SEEN, "a b", "", "--x", "ä", stdin=b"some input")
     assert done.code == 0, done
     seen = json.loads(done.stdout)
-    assert done.stderr.endswith(b"said\n") and done.stderr.startswith(b"note: it runs as ")
+    assert done.stderr.endswith(b"said\n") and done.stderr.startswith(b"note: running as ")
     assert seen["words"] == ["a b", "", "--x", "ä"] and seen["stdin"] == "some input"
     assert seen["open"] == [0, 1, 2]
     assert seen["cwd"] == str(host.project().tree) and seen["session"] and seen["umask"] == command.UMASK

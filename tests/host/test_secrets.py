@@ -355,7 +355,7 @@ def test_a_broken_project_says_no_secret(box: Box, monkeypatch: pytest.MonkeyPat
     site = Site(box.host, load(box.host.config_file), History(box.host.store), FakeEngine())
     site.history.enqueue("hello", Request(new=work.head, token="t"))
     Lanes(site, ACTS).work_off("hello")
-    assert box.row().broken == f"the roll back of deployment 2 failed: lost {MARK}"
+    assert box.row().broken == f"the rollback of deployment 2 failed: lost {MARK}"
     assert "hunter2" not in box.log(2) and f"lost {MARK}" in box.log(2)
 
 

@@ -131,7 +131,7 @@ def test_a_failure_takes_it_back_and_its_ref_stays(box: Box, work: Work) -> None
     before = box.ref(repo="pillar")
     output = corpus(box, "set", "hello", "v=bad")
     assert output.code == 1
-    assert said(output).splitlines()[-1] == "hint: nothing was set; --no-deploy sets it without a deployment"
+    assert said(output).splitlines()[-1] == "hint: nothing was set; --no-deploy sets it without deploying"
     assert (box.ref(repo="pillar"), box.row().pillar, value(box)) == (before, before, "good")
     assert "v: good" in (box.project().pillar / FILE).read_text() == (box.project().pillar_stage / FILE).read_text()
     assert corpus(box, "set", "hello", "v=better").code == 0
@@ -184,7 +184,7 @@ def test_it_goes_on_top_of_a_pillar_that_is_being_deployed(box: Box, work: Work)
     pushing.start()
     until(lambda: box.exists(3) and "install 20_gate" in box.steps(3))
     child = spawn(words(box, "set", "hello", "b=2"), stdout=os.open(box.root / "said", os.O_CREAT | os.O_RDWR))
-    until(lambda: "waiting for deployment 3, of a pillar" in (box.root / "said").read_text())
+    until(lambda: "waiting for pillar deployment 3" in (box.root / "said").read_text())
     (box.root / "gate").touch()
     assert child.wait(60) == 0
     pushing.join()
@@ -243,15 +243,19 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
 
 
 REFUSALS = [
-    ("debug=yes", "debug is true or false (PILLAR.sample), and the value is text", "corpus set hello debug=true"),
-    ("debug=off", "debug is true or false (PILLAR.sample), and the value is text", "corpus set hello debug=false"),
+    ("debug=yes", "debug must be true or false (PILLAR.sample), not text", "corpus set hello debug=true"),
+    ("debug=off", "debug must be true or false (PILLAR.sample), not text", "corpus set hello debug=false"),
     ("db=x", "db is a mapping (PILLAR.sample)", "set what is in it: db.host, db.port"),
     ("a=x", "a is a mapping (corpus set)", "set what is in it: a.b"),
     ("hosts.first=x", "hosts.first cannot be set: hosts is a list (PILLAR.sample)", "set hosts itself"),
     ("v.x=1", "v.x cannot be set: v is text (PILLAR.sample)", "set v itself"),
     ("t.x=1", "t.x cannot be set: t is text (corpus set)", "set t itself"),
-    ("name=x", "name is the host's and cannot be set", "a variable of that name is data.name"),
-    ("project_root=/", "project_root is the host's and cannot be set", "a variable of that name is data.project_root"),
+    ("name=x", "name is fixed by the host and cannot be set", "for a variable of that name use data.name"),
+    (
+        "project_root=/",
+        "project_root is fixed by the host and cannot be set",
+        "for a variable of that name use data.project_root",
+    ),
     ("keep_archives=5", "keep_archives is a key of cfg, not a variable of the project", None),
     ("data=5", "data is a key of cfg, not a variable of the project", None),
     ("env_defaults.prod.v=5", "env_defaults is a key of cfg, not a variable of the project", None),
@@ -285,8 +289,8 @@ def test_a_misspelt_key_is_named_as_in_a_pushed_pillar(live: Box) -> None:
 
 @pytest.mark.parametrize(("key", "message"), [
     ("nope", "nope is not set"), ("a.c", "a.c is not set"),
-    ("db.host", "db.host was not set by corpus set: it is from PILLAR.sample"),
-    ("db", "db was not set by corpus set: it is from PILLAR.sample"),
+    ("db.host", "db.host was not set by corpus set; its value is from PILLAR.sample"),
+    ("db", "db was not set by corpus set; its value is from PILLAR.sample"),
 ])  # fmt: skip
 def test_unset_says_where_a_value_is_from(live: Box, key: str, message: str) -> None:
     before = live.ref(repo="pillar")
@@ -418,7 +422,7 @@ def test_a_secret_from_standard_input_is_seen_nowhere(
 def test_a_secret_on_a_command_line_is_warned_of(live: Box) -> None:
     output = corpus(live, "set", "hello", "api_token=abcdefghi", "token_ttl=30", "--no-deploy")
     assert said(output).splitlines()[0] == (
-        "warning: api_token was on a command line, which others can see: api_token=- reads standard input"
+        "warning: api_token was on a command line, where others can see it; api_token=- reads standard input"
     )
     assert "token_ttl" not in said(output).splitlines()[1].partition(": ")[0]
 

@@ -61,7 +61,7 @@ def test_a_key_that_is_revoked_while_it_waits_sets_nothing(live: Door) -> None:
     with live.started("alice", "set hello v=wait"):
         until(lambda: live.box.exists(3) and "install 20_gate" in live.box.steps(3), 60)
     with live.started("bob", "set hello b=2") as (child, out):
-        until(lambda: "waiting for deployment 3, of a pillar" in out.read_text(), 60)
+        until(lambda: "waiting for pillar deployment 3" in out.read_text(), 60)
         live.remove("bob")
         (live.box.root / "gate").touch()
         assert child.wait(60) == 3

@@ -54,7 +54,7 @@ def plan(host: Host, machine: Machine | None = None) -> setup.Plan:
 
 def does(host: Host, machine: Machine | None = None, *, dry: bool = False) -> list[str]:
     """Set up a host; return what was done."""
-    return [str(line) for line in setup.setup(plan(host, machine), dry=dry) if line.status != "right"]
+    return [str(line) for line in setup.setup(plan(host, machine), dry=dry) if line.status != "ok"]
 
 
 def undoes(host: Host, machine: Machine | None = None, *, dry: bool = False) -> list[str]:
@@ -65,7 +65,7 @@ def test_all_is_taken_back_that_was_made_and_nothing_else(host: Host) -> None:
     before = tree_of(host.root, times=False)
     made = does(host)
     assert (host.pillar_dir.stat().st_mode & 0o777) == 0o750
-    assert {line.split(None, 1)[0] for line in made} == {"made", "changed", "skipped"}
+    assert {line.split(None, 1)[0] for line in made} == {"created", "changed", "skipped"}
     assert f"changed    mode {host.pillar_dir}: 0755 -> 0750" in made
     undone = undoes(host)
     assert tree_of(host.root, times=False) == before
@@ -73,8 +73,8 @@ def test_all_is_taken_back_that_was_made_and_nothing_else(host: Host) -> None:
 
 
 def done(lines: list[str]) -> list[str]:
-    """Return what was made or changed, or would be."""
-    return re.findall(r"^(?:would )?(?:made|make|changed?) +([^:\n]*)", "\n".join(lines), re.MULTILINE)
+    """Return what was created or changed, or would be."""
+    return re.findall(r"^(?:would )?(?:created?|changed?) +([^:\n]*)", "\n".join(lines), re.MULTILINE)
 
 
 def test_a_dry_run_says_the_same_and_changes_nothing(host: Host) -> None:
@@ -104,14 +104,14 @@ def test_what_somebody_made_or_edited_stays(host: Host) -> None:
     does(host)
     settings.write_text("keep_archives: 9\n")
     snippet.write_text(snippet.read_text() + "# mine\n")
-    assert [line for line in does(host) if line.startswith("left")] == [
-        f"left       {rotate}: was there before; it is written anew once it is away",
-        f"left       {link}: is there already, and not {setup.program('corpus')}",
-        f"left       {snippet}: was edited; it is written anew once it is away",
+    assert [line for line in does(host) if line.startswith("kept")] == [
+        f"kept       {rotate}: was there before; remove it to have it written again",
+        f"kept       {link}: exists, but is not a link to {setup.program('corpus')}",
+        f"kept       {snippet}: was edited; remove it to have it written again",
     ]
-    left = [line for line in undoes(host) if line.startswith("left")]
-    assert f"left       settings {settings}: was edited" in left
-    assert f"left       part of sshd's configuration {snippet}: was edited: kept as {snippet}.disabled" in left
+    left = [line for line in undoes(host) if line.startswith("kept")]
+    assert f"kept       settings {settings}: was edited" in left
+    assert f"kept       part of sshd's configuration {snippet}: was edited; kept as {snippet}.disabled" in left
     assert (settings.read_text(), rotate.read_text(), link.read_text()) == ("keep_archives: 9\n", "mine\n", "mine\n")
     assert not snippet.exists() and snippet.with_name("corpushooks.conf.disabled").read_text().endswith("# mine\n")
 
@@ -121,7 +121,7 @@ def test_a_link_that_leads_elsewhere_by_now_stays(host: Host) -> None:
     link = host.root / "usr/local/bin/corpus"
     link.unlink()
     link.symlink_to("mine")
-    assert f"left       link {link}: is another one by now" in undoes(host)
+    assert f"kept       link {link}: was changed since" in undoes(host)
     assert os.readlink(link) == "mine"
 
 
@@ -149,7 +149,7 @@ def test_a_newer_one_writes_its_files_anew(host: Host, monkeypatch: pytest.Monke
     with monkeypatch.context() as older:
         older.setattr(setup.Plan, "template", lambda plan, name: f"older {name}\n")
         does(host)
-    assert f"changed    unit file {unit}: ours, of other settings or another version -> of these" in does(host)
+    assert f"changed    unit file {unit}: from another version or other settings -> current" in does(host)
     assert unit.read_text() == plan(host).template(unit.name)
     undoes(host)
     assert tree_of(host.root, times=False) == before
@@ -159,7 +159,7 @@ def test_a_newer_one_writes_its_files_anew(host: Host, monkeypatch: pytest.Monke
 def test_it_goes_on_where_it_was_interrupted(stop: int | str, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each action is noted before it is done: killed between the two, undo finds it, and the next one does it."""
     before = tree_of(host.root, times=False)
-    wanted = [line for line in does(host, dry=True) if line.startswith("would make")]
+    wanted = [line for line in does(host, dry=True) if line.startswith("would create")]
     for goes_on in (False, True):
         with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
             killed.setattr(setup.Record, "note", dying(len(wanted) if stop == "last" else int(stop)))
@@ -187,7 +187,7 @@ def dying(after: int) -> Any:
 def test_the_command_ends_with_doctor_and_takes_it_back(tmp_path: Path) -> None:
     done = corpus(tmp_path / "host", "setup")
     assert (done.code, done.stderr) == (0, b"")
-    assert "made       settings" in done.text and "\nok     Salt " in done.text
+    assert "created    settings" in done.text and "\nok     Salt " in done.text
     done = corpus(tmp_path / "host", "setup", "--undo")
     assert done.code == 0
     assert not (tmp_path / "host").exists()
@@ -299,7 +299,7 @@ def test_the_names_of_the_settings_are_used(host: Host, machine: Pretended) -> N
 
 
 def scheduled(host: Host, machine: Machine | None) -> list[str]:
-    return [str(line) for line in setup.schedule(plan(host, machine)) if line.status != "right"]
+    return [str(line) for line in setup.schedule(plan(host, machine)) if line.status != "ok"]
 
 
 def test_timers_are_made_and_taken_back(host: Host, machine: Pretended) -> None:
@@ -325,7 +325,7 @@ def test_without_systemd_cron_does_it(host: Host, machine: Pretended, monkeypatc
     monkeypatch.setattr(machine, "supervised", lambda: False)
     does(host, machine)
     table = host.root / "etc/cron.d/corpushooks"
-    assert f"made       file {table}" in scheduled(host, machine)
+    assert f"created    file {table}" in scheduled(host, machine)
     lines = [line.split(None, 6) for line in table.read_text().splitlines() if line[0].isdigit()]
     corpus = str(setup.program("corpus"))
     assert [(user, command) for *_, user, command in lines] == [
@@ -337,7 +337,7 @@ def test_without_systemd_cron_does_it(host: Host, machine: Pretended, monkeypatc
 
 
 def test_a_host_in_a_folder_has_no_timers(host: Host) -> None:
-    assert scheduled(host, None) == ["skipped    timers: a host in a folder has none"]
+    assert scheduled(host, None) == ["skipped    timers: not used by a host in a folder"]
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd-analyze")
@@ -365,7 +365,7 @@ def test_projects_that_were_there_can_be_pushed_to(host: Host, machine: Pretende
     for name in ("blog", "shop", "No_Project"):
         (host.projects_dir / name / "git/project.git").mkdir(parents=True)
     machine.users, machine.groups = {"jo"}, {"blog-deploy": ["jo"]}  # of shop there is nothing: that is for init
-    assert "made       member corpus in blog-deploy" in does(host, machine)
+    assert "created    member corpus in blog-deploy" in does(host, machine)
     assert machine.groups["blog-deploy"] == ["jo", "corpus"]
     assert does(host, machine) == []
     undoes(host, machine)
@@ -375,7 +375,7 @@ def test_projects_that_were_there_can_be_pushed_to(host: Host, machine: Pretende
 def test_a_group_with_members_stays(host: Host, machine: Pretended) -> None:
     does(host, machine)
     machine.groups["corpus"].append("jo")
-    assert "left       group corpus: has members: jo" in undoes(host, machine)
+    assert "kept       group corpus: has members: jo" in undoes(host, machine)
 
 
 def test_what_cannot_be_taken_back_is_said_and_tried_again(host: Host, machine: Pretended) -> None:
@@ -390,12 +390,12 @@ def test_what_cannot_be_taken_back_is_said_and_tried_again(host: Host, machine: 
 
 def test_a_snippet_that_sshd_does_not_take_is_away_again(host: Host, machine: Pretended) -> None:
     machine.complaints = ["", "line 3: Bad configuration option"]
-    with pytest.raises(DoorError, match=r"so it is away again: line 3: Bad configuration option"):
+    with pytest.raises(DoorError, match=r"it was removed: line 3: Bad configuration option"):
         does(host, machine)
     assert not list((host.root / "etc/ssh/sshd_config.d").iterdir())
     assert not [words for words in machine.asked if "reload ssh" in words or "enable" in words]
     machine.complaints = ["no hostkeys"]
-    with pytest.raises(DoorError, match=r"was wrong before we touched it: no hostkeys"):
+    with pytest.raises(DoorError, match=r"was invalid before setup: no hostkeys"):
         does(host, machine)
     assert not list((host.root / "etc/ssh/sshd_config.d").iterdir())
 
@@ -434,20 +434,20 @@ def test_real_programs_take_our_words(tmp_path: Path) -> None:
 def test_only_root_sets_up_a_machine(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     for act in (does, undoes):
-        with pytest.raises(RefusedError, match="only root may"):
+        with pytest.raises(RefusedError, match="only root can"):
             act(host, Pretended())
 
 
 def test_programs_that_others_could_change_are_refused(tmp_path: Path) -> None:
     program = tmp_path / "corpus-shell"
-    assert setup.misplaced(program) == f"there is no {program}: not all of corpushooks is installed"
+    assert setup.misplaced(program) == f"{program} is missing: corpushooks is not completely installed"
     program.touch()
     program.chmod(0o775)
     assert weak(program) in (
         f"others can write to {program} (mode 0775)",
         f"{program} belongs to uid {os.geteuid()}",
     )
-    assert "only where nobody but root can change it" in setup.misplaced(program)
+    assert "only if nobody but root can change it" in setup.misplaced(program)
     assert weak(Path("/usr/bin/env")) == hidden(Path("/usr/bin/env")) == ""
     tmp_path.chmod(0o700)
     assert hidden(program).startswith("others cannot enter ")
@@ -573,10 +573,10 @@ def test_sshd_takes_the_snippet_for_the_account_alone(host: Host, configured: Co
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("AllowUsers jo", "sshd lets corpus not in: allowusers jo"),
-        ("DenyGroups c*", "sshd lets corpus not in: denygroups c*"),
-        ("Match User corpus\nTrustedUserCAKeys /etc/hostname", "trustedusercakeys /etc/hostname, not none"),
-        ("Nonsense yes", "sshd does not take its configuration"),
+        ("AllowUsers jo", "sshd does not admit corpus: allowusers jo"),
+        ("DenyGroups c*", "sshd does not admit corpus: denygroups c*"),
+        ("Match User corpus\nTrustedUserCAKeys /etc/hostname", "trustedusercakeys /etc/hostname for corpus, not none"),
+        ("Nonsense yes", "sshd rejects its configuration"),
     ],
 )
 def test_doctor_sees_what_sshd_has_against_it(line: str, said: str, host: Host, configured: Configured) -> None:

@@ -98,8 +98,8 @@ def test_a_damaged_configuration_keeps_the_hash(long: Box) -> None:
 
 def test_the_hash_of_a_project_does_not_change(box: Box) -> None:
     told = corpus(box, "init", "hello", "--object-format", "sha256")
-    complains(told, 3, "hello has sha1 commits; the hash of a project does not change",
-              "corpus remove hello --purge, and init it again")  # fmt: skip
+    complains(told, 3, "hello already has sha1 commits; the hash of a project cannot be changed",
+              "corpus remove hello --purge, then init it again")  # fmt: skip
 
 
 def test_a_project_is_of_sha1_whatever_git_has_for_a_default(new_box: Callable[..., Box], tmp_path: Path) -> None:

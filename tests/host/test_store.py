@@ -121,7 +121,7 @@ def test_a_store_that_is_gone_is_made_anew_from_the_disk(three: Box) -> None:
     lines = told(three)
     assert lines[2:4] == [
         "hello: 3 deployments from logs, archives and pins",
-        f"hello: prod, deploys master, live is deployment 2 at {row.code[:7] if row.code else ''}; see that this is so",
+        f"hello: prod, deploys master, live is deployment 2 at {row.code[:7] if row.code else ''}; check this",
     ]
     made = three.row()
     assert (made.live, made.code, made.pillar, made.tree_code) == (row.live, row.code, row.pillar, row.tree_code)
@@ -257,8 +257,8 @@ def test_a_store_that_lost_its_last_rows_is_said_so_and_gets_them_back(box: Box)
     box.stop()
     row = box.row()
     box.host.store.write_bytes(old)
-    assert "has lost deployments of hello: it knows 1, there are 2" in refuses(box)
-    with pytest.raises(LostStoreError, match="has lost deployments of hello"):
+    assert "is missing deployments of hello: 1 recorded, 2 on disk" in refuses(box)
+    with pytest.raises(LostStoreError, match="is missing deployments of hello"):
         box.init()
     told(box)
     assert (box.row().live, box.row().code, box.row().tree_code) == (2, row.code, row.code)
@@ -274,9 +274,9 @@ def test_a_project_that_was_removed_is_not_brought_back(three: Box) -> None:
     with closing(three.history) as store:
         store.forget_project("hello", purge=False)
         assert store.newest("hello") == 3
-    assert told(three) == ["the store is whole; nothing was changed"]
+    assert told(three) == ["the store is intact; nothing was changed"]
     (three.project("other").logs / "1.log").write_text("")  # of a deployment that the store has lost
-    assert "has lost deployments of other" in told(three)[0]
+    assert "is missing deployments of other" in told(three)[0]
     assert projects(three) == ["other"]
     three.init()
     assert three.row().live == 2
@@ -314,7 +314,7 @@ def test_a_store_that_is_taken_away_in_use_is_not_written_on(tmp_path: Path) -> 
 
 def test_a_whole_store_is_left_alone(three: Box) -> None:
     before = [(path.name, path.read_bytes()) for path in beside(three)]
-    assert told(three) == ["the store is whole; nothing was changed"]
+    assert told(three) == ["the store is intact; nothing was changed"]
     assert [(path.name, path.read_bytes()) for path in beside(three)] == before
 
 
@@ -329,7 +329,7 @@ def test_the_command_says_what_is_wrong_and_makes_it_anew(three: Box) -> None:
     )
     said = json.loads(run([*corpus, "rebuild", "--json"]).text)["done"]
     assert said[0] == wrong and said[-1].startswith(f"kept: {three.host.store}.damaged-")
-    assert run([*corpus, "rebuild"]).text == "the store is whole; nothing was changed"
+    assert run([*corpus, "rebuild"]).text == "the store is intact; nothing was changed"
     assert "deployment 2" in run([*corpus, "status"]).text
 
 
@@ -338,7 +338,7 @@ def test_the_command_says_who_is_at_work_with_what_is_left(three: Box) -> None:
     assert three.daemon
     asked = run([sys.executable, "-m", "corpushooks", "--root", three.host.root, "rebuild"], check=False)
     wrong = [
-        "error: a daemon is at work with what is left of the store",
+        "error: a daemon is still running on this store",
         f"hint: stop it first: kill {three.daemon.pid}",
     ]
     assert (asked.code, asked.stderr.decode().splitlines()) == (3, wrong)
@@ -351,7 +351,7 @@ def test_nothing_is_made_anew_beside_a_daemon(box: Box) -> None:
 
 
 def test_where_nothing_was_ever_made_there_is_nothing_to_make_anew(new_box: Callable[..., Box]) -> None:
-    with pytest.raises(UsageError, match="no project was ever made"):
+    with pytest.raises(UsageError, match="no projects exist under"):
         told(new_box())
 
 

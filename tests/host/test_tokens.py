@@ -130,7 +130,7 @@ def test_a_token_has_the_rights_that_it_was_given(gate: server.Daemon) -> None:
 def test_a_token_makes_no_tokens_and_a_key_none_that_outlive_it(gate: server.Daemon) -> None:
     history, add = gate.site.history, {"op": "token add", "name": "more"}
     boss = made(history, "host")
-    assert relay(gate, {**add, "bearer": boss})[0]["error"] == "a token cannot make tokens"
+    assert relay(gate, {**add, "bearer": boss})[0]["error"] == "a token cannot create tokens"
     (added,) = relay(gate, {"op": "key add", "name": "jo", "key": f"ssh-ed25519 {ED25519}", "bearer": boss})
     assert added["result"]["value"]["by"] == "token ci"
     Keyring(history).add(replace(Keyring(history).all()[0], right="host", expires=4e9))

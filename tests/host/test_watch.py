@@ -145,7 +145,7 @@ def test_only_the_sls_that_are_asked_for_run(dev: Box, watcher: Callable[..., Wa
     assert (dev.project().data / "other").read_text().strip() == "first"
     words = [sys.executable, "-m", "corpushooks", "--root", dev.host.root, "watch", "hello", "--steps"]
     refused = run([*words, "10_other"], check=False).stderr.decode()
-    assert refused.startswith("error: hello is watched already, for --steps 00_page")
+    assert refused.startswith("error: hello is already watched, for --steps 00_page")
     assert run([*words, "nothing"], check=False).stderr.decode().startswith("error: there is no install SLS 'nothing'")
 
 
@@ -153,11 +153,11 @@ def test_what_fails_is_shown_and_left_and_the_next_edit_is_deployed(dev: Box, wa
     seen, sls = watcher(dev), dev.project().tree / ".salt/00_page.sls"
     sls.write_text("broken:\n  test.fail_without_changes: []\n")
     text = seen.saw("hint: the whole log: corpus")
-    assert "hint: nothing is rolled back; save a corrected file to deploy it" in text
+    assert "hint: nothing was rolled back; save a corrected file to deploy it" in text
     assert "error: install 00_page failed: broken" in text
     assert dev.ended(2).state == "failed"
     sls.write_text("page: [\n")
-    assert "error: 00_page.sls line" in seen.saw("hint: mend it, and save it again")
+    assert "error: 00_page.sls line" in seen.saw("hint: fix it, and save it again")
     sls.write_text(SLS.replace("PAGE", "mended"))
     seen.saw("success")
     assert page(dev).strip() == "mended"
@@ -268,11 +268,11 @@ def test_a_push_over_edits_is_refused_with_their_names(dev: Box) -> None:
         "edited pillar/init.sls", "edited project/fresh.html", "edited project/index.html",
         "error: 3 files edited on the server would be lost",
     ]  # fmt: skip
-    assert "hint: commit them too, or push with -o force: the archive keeps them" in push.lines
+    assert "hint: commit them, or overwrite them with -o force; the archive keeps them" in push.lines
     assert (tree_of(project.dir / "project"), tree_of(project.pillar)) == before
     assert dev.deployment(2).state == "refused"
     assert (
-        "warning: 3 files edited on the server would be lost: a push is refused"
+        "warning: 3 files edited on the server would be lost; a push would be refused"
         in work.push("HEAD:refs/deploy/plan").lines
     )
 

@@ -65,7 +65,7 @@ def test_a_deployment_does_not_wait_for_itself(new_box: Callable[..., Box]) -> N
     box.init()
     push = box.app(files={".salt/10_asks.sls": ASKS.replace("NOWAIT", "False")}).push()
     assert push.code == 1
-    assert "this was asked for within deployment 1 of hello, and would wait for it" in push.text
+    assert "called from within deployment 1 of hello; it would wait for itself" in push.text
     command = f"asks:\n  cmd.run:\n    - name: {{{{ grains.pythonexecutable }}}} -m corpushooks --root {box.host.root} "
     unlinks = box.app(files={".salt/10_asks.sls": f"{command}unlink hello\n"})  # it needs the project's lock
     assert "would wait for it" in unlinks.push().text

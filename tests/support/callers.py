@@ -50,7 +50,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be some
 
 NOT_ALLOWED = {
     "v": VERSION, "error": "not allowed", "code": 3, "denied": True,
-    "hint": "who may: root, the group corpus, for its project the group NAME-deploy, and keys by ssh",
+    "hint": "allowed: root, the group corpus, for its project the group NAME-deploy, and keys over ssh",
 }  # fmt: skip
 
 

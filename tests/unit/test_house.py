@@ -301,7 +301,7 @@ NAMED = {  # texts that name a command and are not there to be pasted: module ->
     "reports.variables": (" in pillar.git was not written by corpus set",),
     "access.authorized_keys": ("# corpushooks: keys below are written by `corpus key`",),
     "checks.states": ("see: corpus help makina-states",),  # a page is the same on every host
-    "cli.looking": ("List what was run with `corpus run`",),  # help
+    "cli.looking": ("List commands run with `corpus run`",),  # help
     "cli.demo": ("\n    corpus status ",),  # by an alias of its own
     "reports.statistics": ("What is missing or damaged",),  # the help of a metric
     "reports.inspection": ("corpus init --env",),  # the origin of a value

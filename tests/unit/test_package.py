@@ -104,6 +104,6 @@ def test_the_package_works_without_the_checkout(package: Path, tmp_path: Path) -
     done = run([sys.executable, "-I", "-c", script, package, "--root", tmp_path / "host", "init", "hello"])
     first, second = done.text.splitlines()[:2]
     assert first == str(package / "corpushooks/__init__.py")
-    assert second == "made hello (prod, deploys master)"
+    assert second == "created hello (prod, deploys master)"
     hook = tmp_path / "host/srv/projects/hello/git/project.git/hooks/proc-receive"
     assert hook.read_text().startswith(f"#!{sys.executable} -IS\n")

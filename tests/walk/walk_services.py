@@ -114,10 +114,10 @@ def test_a_unit_is_restarted_and_that_is_recorded(server: Server) -> None:
     [
         ("hello-bad", 1, "it cannot be"),
         ("hello-bad hello", 1, "not running: hello-bad.service"),
-        ("", 3, "ssh.service is not restarted: it runs as root"),
+        ("", 3, "cannot restart ssh.service: it runs as root"),
         ("ssh", 3, "ssh.service is not restarted"),
         ("nothing-there", 3, "there is no such unit"),
-        ("nginx", 2, "hello names no unit nginx.service"),
+        ("nginx", 2, "unknown unit nginx.service of hello"),
         ("'*'", 2, "usage: restart"),
     ],
 )

@@ -182,7 +182,7 @@ def test_what_a_check_finds_refuses_the_push_and_touches_nothing(server: Server,
     if found:
         packages = server.run("dpkg --list | sha256sum").text
         done = pushed(server, name)
-        assert done.code == 1 and "nothing was touched; mend it and push again" in done.text
+        assert done.code == 1 and "nothing was changed; fix it and push again" in done.text
         assert server.run("dpkg --list | sha256sum").text == packages
         assert server.run(f"ls -A /srv/projects/{name}/project").text == ""
 

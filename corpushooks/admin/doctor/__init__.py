@@ -1,11 +1,11 @@
-"""What can be wrong with a host, as a table of checks: each finds what is wrong and which command repairs it.
+"""The checks of doctor: each finds faults of a host and the command that repairs each.
 
-    soundness   what a host must have
-    backups     whether backups are kept, and come back
+    soundness   what a host needs
+    backups     backups are made, and can be restored
     privacy     what others must not be able to read
-    patient     the host that is looked at, and what may be found
+    patient     the host that is examined, and the types of findings
 
-A further check is a further row of CHECKS, in `soundness` or `privacy`.
+A new check is a new row of CHECKS, in `soundness` or `privacy`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Found:
     notes: tuple[str, ...]
 
     def lines(self) -> list[str]:
-        """Return what people read of it: a line, or one for each fault."""
+        """Return its lines: one, or one per fault."""
         if not self.faults:
             return [f"ok     {self.check:<20} {', '.join(self.notes)}".rstrip()]
         return [f"wrong  {self.check:<20} {fault.what}; {fault.repair}" for fault in self.faults]
@@ -41,7 +41,7 @@ class Found:
 
 
 def examine(patient: Patient, checks: Sequence[Check] = CHECKS) -> list[Found]:
-    """Return what each check found; commands in it are as one types them for this host."""
+    """Run the checks; commands in the findings are spelled for this host."""
     found = []
     for check in checks:
         findings = _found(check, patient)
@@ -52,11 +52,11 @@ def examine(patient: Patient, checks: Sequence[Check] = CHECKS) -> list[Found]:
 
 
 def _found(check: Check, patient: Patient) -> list[Finding]:
-    """Return what a check finds; what it cannot look at is a fault, and the next checks go on."""
+    """Run a check; if it fails, that is a fault, and the other checks still run."""
     found: list[Finding] = []
     try:
         found += check.find(patient)
     except (CorpusError, OSError) as exc:
         hint = exc.hint if isinstance(exc, CorpusError) else None
-        found.append(Fault(f"cannot be checked: {exc}", hint or f"ls -la {shlex.quote(str(patient.host.state_dir))}"))
+        found.append(Fault(f"check failed: {exc}", hint or f"ls -la {shlex.quote(str(patient.host.state_dir))}"))
     return found

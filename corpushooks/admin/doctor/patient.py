@@ -1,4 +1,4 @@
-"""A host that doctor looks at, and what may be found: what is wrong with the command that repairs it, or a note."""
+"""The host that doctor examines, and its findings: a fault with the command that repairs it, or a note."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from corpushooks.system.obstacles import editing
 
 @dataclass(frozen=True)
 class Patient:
-    """A host that is looked at; `machine` is None where it lives in a folder."""
+    """A host to examine; `machine` is None for a host in a folder."""
 
     host: Host
     settings: Settings
     rows: tuple[ProjectRow, ...] = ()
-    busy: Mapping[str, int] = field(default_factory=dict)  # the projects at work, with the number of what has not ended
+    busy: Mapping[str, int] = field(default_factory=dict)  # projects with a running deployment, and its number
     machine: Machine | None = None
-    unread: tuple[Fault, ...] = ()  # what could not even be read
+    unread: tuple[Fault, ...] = ()  # what could not be read
     kept: Mapping[str, tuple[Kept, ...]] = field(default_factory=dict)  # the backups of each project
 
     @property
@@ -42,14 +42,14 @@ Find = Callable[[Patient], Iterator[Finding]]
 
 @dataclass(frozen=True)
 class Check:
-    """One row: what is looked at, and how."""
+    """One row: the name of a check and its function."""
 
     name: str
     find: Find
 
 
 def admit(host: Host, machine: Machine | None) -> Patient:
-    """Read what a host says of itself, and make nothing; raise UsageError where it never was one."""
+    """Read settings and store of a host, and create nothing; raise UsageError if there is no host."""
     unread: list[Fault] = []
     settings = Settings()
     rows: tuple[ProjectRow, ...] = ()
@@ -70,17 +70,17 @@ def admit(host: Host, machine: Machine | None) -> Patient:
 
 
 def _open_to_others(store: Path) -> list[Fault]:
-    """Return whether others may read the store: whoever opens it mends that, so it is seen before."""
+    """Return a fault if others can read the store; check before opening it, which repairs that."""
     mode = store.stat().st_mode & 0o7777 if store.exists() else 0
-    return [Fault(f"{store} had mode {mode:04o}: others may use it", f"chmod go= {store}")] if mode & 0o077 else []
+    return [Fault(f"{store} had mode {mode:04o}: others have access", f"chmod go= {store}")] if mode & 0o077 else []
 
 
 def _told(host: Host) -> tuple[tuple[ProjectRow, ...], dict[str, int], dict[str, tuple[Kept, ...]]]:
-    """Return the projects that the store knows, those of them that are at work, and the backups of each."""
+    """Return the projects in the store, those with a running deployment, and the backups of each."""
     if not host.projects_dir.exists() and not host.store.exists():
-        raise UsageError(f"no project was ever made under {host.root}", hint=command("init", "NAME"))
+        raise UsageError(f"no projects exist under {host.root}", hint=command("init", "NAME"))
     if not host.store.exists() and not any(host.projects_dir.glob("*/git/project.git")):
-        return (), {}, {}  # to open the store would make it
+        return (), {}, {}  # opening the store would create it
     history = open_store(host)
     try:
         history.check()

@@ -1,4 +1,4 @@
-"""What must be kept from others, as checks for doctor: the store, logs, pillars, archives, and what Salt writes."""
+"""Checks for doctor that others cannot read the store, logs, pillars, archives, and Salt's files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def _private(path: Path, owner: int, bits: int) -> Iterator[Fault]:
-    """Find who else than `owner` may see something, by the bits of the mode; what is not there is no fault."""
+    """Find access for others than `owner`, by the bits of the mode; a missing file is not a fault."""
     try:
         found = path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -29,20 +29,20 @@ def _private(path: Path, owner: int, bits: int) -> Iterator[Fault]:
         yield Fault(f"{path} belongs to uid {found.st_uid}", f"chown {owner} {quoted}")
     if found.st_mode & bits:
         mode, whose = stat.S_IMODE(found.st_mode), "go" if bits == OTHERS else "o"
-        yield Fault(f"{path} has mode {mode:04o}: others may use it", f"chmod {whose}= {quoted}")
+        yield Fault(f"{path} has mode {mode:04o}: others have access", f"chmod {whose}= {quoted}")
 
 
 def kept(paths: Callable[[Patient], Iterator[Path]]) -> Find:
-    """Return a check that only the owner of the store may see certain paths."""
+    """Return a check that only the owner of the store can read certain paths."""
 
     def find(patient: Patient) -> Iterator[Fault]:
         store = patient.host.store
         if patient.host.embedded and not store.exists():
-            return  # nothing was made yet, by nobody
+            return  # nothing exists yet
         owner = store.stat().st_uid if patient.host.embedded else 0
         for path in paths(patient):
             shared = patient.machine is not None and path in {project.pillar_git for project in patient.projects}
-            yield from _private(path, owner, stat.S_IRWXO if shared else OTHERS)  # its group may push
+            yield from _private(path, owner, stat.S_IRWXO if shared else OTHERS)  # its group can push
 
     return find
 
@@ -53,13 +53,13 @@ def _state(patient: Patient) -> Iterator[Path]:
 
 
 def _store(patient: Patient) -> Iterator[Path]:
-    """The store, what sqlite keeps beside it, and the copies that were kept of older and of damaged ones."""
+    """The store, sqlite's files beside it, and the copies of older and damaged ones."""
     store = patient.host.store
     yield from sorted(store.parent.glob(f"{store.name}*"))
 
 
 def _logs(patient: Patient) -> Iterator[Path]:
-    yield from sorted(patient.host.state_dir.glob("*.log*"))  # with what logrotate made of them
+    yield from sorted(patient.host.state_dir.glob("*.log*"))  # and rotated ones
     for project in patient.projects:
         yield project.logs
         yield from sorted(project.logs.glob("*"))
@@ -82,7 +82,7 @@ def _salt(patient: Patient) -> Iterator[Path]:
 
 
 def _settings(patient: Patient) -> Iterator[Path]:
-    """The settings, where their minion configuration has something that looks secret, or URLs of notifications are."""
+    """The settings, if they have URLs of notifications, or secrets in their minion configuration."""
     redactor = Redactor(patient.settings.secret_keys)
     redactor.learn(patient.settings.minion)
     notified = [patient.settings.notify, *(own.get("notify") for own in patient.settings.own.values())]
@@ -91,7 +91,7 @@ def _settings(patient: Patient) -> Iterator[Path]:
 
 
 def hard_links(patient: Patient) -> Iterator[Fault]:
-    """Find a kernel that lets everybody make hard links to files of root's, in an application's tree too."""
+    """Find a kernel that lets anyone make hard links to root's files, for example in an application's tree."""
     if patient.machine is not None and HARD_LINKS.exists() and HARD_LINKS.read_text().strip() == "0":
         yield Fault("others can make hard links to root's files", "sysctl -w fs.protected_hardlinks=1")
 

@@ -1,4 +1,4 @@
-"""What a host must have to deploy, as checks for doctor: programs, accounts, sshd, the daemon, Salt, the projects."""
+"""Checks for doctor that a host can deploy: programs, accounts, sshd, the daemon, Salt, the projects."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from corpushooks.release import release
 from corpushooks.system import distribution
 from corpushooks.system.locks import is_free
 
-PYTHON, SSHD = (3, 10), (7, 4)  # DisableForwarding is of OpenSSH 7.4
+PYTHON, SSHD = (3, 10), (7, 4)  # DisableForwarding needs OpenSSH 7.4
 PATIENCE = 10.0  # seconds for the daemon to answer
 SALT_PATIENCE = 60.0
-STALE = 5.0  # seconds that a git at work may hold a lock
+STALE = 5.0  # seconds after which a git lock is stale
 NOT_BY_SHELL = {"nologin", "false"}
 
 
@@ -43,7 +43,7 @@ def unread(patient: Patient) -> Iterator[Finding]:
 
 
 def versions(patient: Patient) -> Iterator[Finding]:
-    """Find what is too old."""
+    """Find programs that are too old."""
     yield f"Python {platform.python_version()}"
     if sys.version_info < PYTHON:
         yield Fault(f"Python {platform.python_version()} is too old", "install Python 3.10 or newer")
@@ -67,7 +67,7 @@ def _dotted(version: tuple[int, ...]) -> str:
 
 
 def made(patient: Patient) -> Iterator[Finding]:
-    """Find what setup would make; a host in a folder need not be set up."""
+    """Find what setup would change; a host in a folder needs no setup."""
     record = setup.record_of(patient.host)
     if not patient.machine and not record.made:
         return
@@ -75,18 +75,18 @@ def made(patient: Patient) -> Iterator[Finding]:
     looks = [(action, action.look(record.noted(action))) for action in actions if not isinstance(action, Skipped)]
     wrong = [action for action, look in looks if look.todo and not isinstance(action, Started)]
     if wrong:
-        more = f", nor are {len(wrong) - 1} more" if wrong[1:] else ""
-        yield Fault(f"{wrong[0].kind} {wrong[0].name} is not as setup makes it{more}", command("setup"))
+        more = f", and {len(wrong) - 1} more" if wrong[1:] else ""
+        yield Fault(f"missing or different: {wrong[0].kind} {wrong[0].name}{more}", command("setup"))
     for action, look in looks:
         if look.left:
             yield f"{action.name} {look.left.partition(';')[0]}"
 
 
 def units(patient: Patient) -> Iterator[Finding]:
-    """Find units that do not run, or will not after a boot."""
+    """Find units that are not running, or not enabled."""
     machine = patient.machine
     if machine is None or not machine.supervised():
-        yield "systemd does not run this host"
+        yield "systemd is not running on this host"
         return
     for name in setup.UNITS:
         unit = machine.unit(name)
@@ -99,14 +99,16 @@ def units(patient: Patient) -> Iterator[Finding]:
 
 
 def account(patient: Patient) -> Iterator[Finding]:
-    """Find what keeps people from logging in as the account for it, or from pushing then."""
+    """Find what keeps people from logging in as the account, or from pushing."""
     machine, name = patient.machine, patient.settings.account
     found = machine.user(name) if machine else None
     if machine is None or found is None:
-        yield "a host in a folder has none" if machine is None else "there is none"
+        yield "none for a host in a folder" if machine is None else "none"
         return
     if Path(found.pw_shell).name in NOT_BY_SHELL or not os.access(found.pw_shell or "/bin/sh", os.X_OK):
-        yield Fault(f"{name} has the shell {found.pw_shell}: sshd can run nothing by it", f"usermod -s /bin/sh {name}")
+        yield Fault(
+            f"{name} has the shell {found.pw_shell}: sshd cannot run commands with it", f"usermod -s /bin/sh {name}"
+        )
     for project in patient.projects:
         group = machine.group(project.deploy_group)
         if group is None or name not in group.gr_mem:
@@ -115,33 +117,33 @@ def account(patient: Patient) -> Iterator[Finding]:
 
 
 def programs(patient: Patient) -> Iterator[Finding]:
-    """Find programs of ours that sshd, or who logs in, cannot run."""
+    """Find programs of ours that sshd, or a login, cannot run."""
     for path in map(setup.program, setup.PROGRAMS) if patient.machine else ():
         if wrong := setup.misplaced(path):
-            yield Fault(wrong, Hint("install it as ", setup.PAGE, " says"))
+            yield Fault(wrong, Hint("see how to install it: ", setup.PAGE))
     if patient.machine and not shutil.which("logrotate", path="/usr/sbin:/usr/bin:/sbin:/bin"):
-        yield Fault("there is no logrotate: the log of Salt's worker grows", "apt-get install logrotate")
+        yield Fault("logrotate is missing: the log of Salt's worker keeps growing", "apt-get install logrotate")
 
 
 def sshd(patient: Patient) -> Iterator[Finding]:
-    """Find what sshd does with whoever comes as the account, other than what setup asks for."""
+    """Find settings of sshd for the account that differ from what setup wants."""
     machine, name = patient.machine, patient.settings.account
     if machine is None or not machine.sshd() or os.geteuid() != 0:
-        yield "not asked: " + ("only root may" if machine and machine.sshd() else "there is none for this host")
+        yield "not checked: " + ("needs root" if machine and machine.sshd() else "this host has none")
         return
     if wrong := machine.sshd_complaint():
-        yield Fault(f"sshd does not take its configuration: {wrong}", "sshd -t")
+        yield Fault(f"sshd rejects its configuration: {wrong}", "sshd -t")
         return
     told = machine.sshd_for(name)
     for key, value in wanted_of_sshd(patient.settings).items():
         if told.get(key) != value:
-            line = f"for {name} sshd has {key} {told.get(key, 'unset')}, not {value}"
-            yield Fault(line, Hint(command("setup"), f"; else an earlier file says so: grep -ri {key} /etc/ssh"))
+            line = f"sshd uses {key} {told.get(key, 'unset')} for {name}, not {value}"
+            yield Fault(line, Hint(command("setup"), f"; or find the file that sets it: grep -ri {key} /etc/ssh"))
     yield from _kept_out(told, name)
 
 
 def wanted_of_sshd(settings: Settings) -> dict[str, str]:
-    """Return what must hold for the account, in sshd's words: whoever logs in has a key of ours, and no more."""
+    """Return the sshd settings needed for the account: only our keys can log in, without forwarding."""
     return {
         "authorizedkeyscommand": f"{setup.program('corpus-shell')} keys %u %t %k",
         "authorizedkeyscommanduser": "root",
@@ -154,30 +156,30 @@ def wanted_of_sshd(settings: Settings) -> dict[str, str]:
 
 
 def _kept_out(told: dict[str, str], name: str) -> Iterator[Fault]:
-    """Find lists of sshd by which the account cannot log in; its group has its name."""
+    """Find allow and deny lists of sshd that exclude the account; its group has the same name."""
     for key, wanted in (("allowusers", True), ("allowgroups", True), ("denyusers", False), ("denygroups", False)):
         if key in told and wanted != any(fnmatch.fnmatch(name, word.partition("@")[0]) for word in told[key].split()):
-            yield Fault(f"sshd lets {name} not in: {key} {told[key]}", f"grep -ri {key} /etc/ssh")
+            yield Fault(f"sshd does not admit {name}: {key} {told[key]}", f"grep -ri {key} /etc/ssh")
 
 
 # the daemon and Salt
 
 
 def socket(patient: Patient) -> Iterator[Finding]:
-    """Find what keeps people from the daemon's socket."""
+    """Find faults of the daemon's socket."""
     path = patient.host.socket
     quoted = shlex.quote(str(path))
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
         if _by_units(patient):
-            yield Fault(f"there is no {path}", f"systemctl restart {setup.UNITS[0]}")
+            yield Fault(f"{path} is missing", f"systemctl restart {setup.UNITS[0]}")
         yield "none: a push starts the daemon"
         return
     if not stat.S_ISSOCK(mode):
-        yield Fault(f"{path} is no socket", f"rm -r {quoted}")
+        yield Fault(f"{path} is not a socket", f"rm -r {quoted}")
     elif stat.S_IMODE(mode) != 0o666:
-        yield Fault(f"{path} has mode {stat.S_IMODE(mode):04o}: not all can ask", f"chmod 0666 {quoted}")
+        yield Fault(f"{path} has mode {stat.S_IMODE(mode):04o}: not everyone can connect", f"chmod 0666 {quoted}")
 
 
 def _by_units(patient: Patient) -> bool:
@@ -186,7 +188,7 @@ def _by_units(patient: Patient) -> bool:
 
 def daemon(patient: Patient) -> Iterator[Finding]:
     """Find a daemon that does not answer."""
-    again = f"systemctl restart {setup.UNITS[1]}" if _by_units(patient) else "see its log, and end it by its pid"
+    again = f"systemctl restart {setup.UNITS[1]}" if _by_units(patient) else "see its log, and stop it by its pid"
     try:
         client.connect(patient.host).close()
     except NoDaemonError as exc:
@@ -197,11 +199,11 @@ def daemon(patient: Patient) -> Iterator[Finding]:
     try:
         yield f"pid {client.ping(patient.host, PATIENCE)}"
     except CorpusError as exc:
-        yield Fault(f"it listens, but does not answer: {exc.message}", again)
+        yield Fault(f"it listens but does not answer: {exc.message}", again)
 
 
 def salt(patient: Patient) -> Iterator[Finding]:
-    """Ask Salt something, by the engine that the settings name."""
+    """Ask Salt something, with the configured engine."""
     with tempfile.TemporaryDirectory(prefix="corpus-") as folder:
         try:
             grains = _grains(patient, Path(folder))
@@ -215,7 +217,7 @@ def salt(patient: Patient) -> Iterator[Finding]:
 
 
 def _grains(patient: Patient, folder: Path) -> dict[str, object]:
-    """Ask Salt for its grains, with nothing of any project."""
+    """Ask Salt for its grains, without any project."""
     project = Host(folder / "host").project("doctor")
     for name in ("salt", "pillar"):
         (folder / name).mkdir()
@@ -230,7 +232,7 @@ def _grains(patient: Patient, folder: Path) -> dict[str, object]:
 
 
 def disk(patient: Patient) -> Iterator[Finding]:
-    """Find disks with less room than a deployment asks for."""
+    """Find disks with less free space than a deployment needs."""
     seen = set()
     for path in (patient.host.projects_dir, patient.host.state_dir):
         if not path.is_dir() or (device := path.stat().st_dev) in seen:
@@ -239,9 +241,9 @@ def disk(patient: Patient) -> Iterator[Finding]:
         found = os.statvfs(path)
         free, repair = found.f_bavail * found.f_frsize >> 20, f"du -xh --max-depth=2 {path} | sort -h | tail"
         if free < patient.settings.reserve:
-            yield Fault(f"{path}: {free} MiB are free, {patient.settings.reserve} must stay (reserve)", repair)
+            yield Fault(f"{path}: {free} MiB free, less than the reserve of {patient.settings.reserve} MiB", repair)
         if found.f_files and not found.f_favail:
-            yield Fault(f"{path}: no inode is free", repair)
+            yield Fault(f"{path}: no free inodes", repair)
         yield f"{free} MiB free"
 
 
@@ -249,14 +251,14 @@ def disk(patient: Patient) -> Iterator[Finding]:
 
 
 def files(patient: Patient) -> Iterator[Finding]:
-    """Find what is missing or damaged of each project."""
+    """Find missing or damaged files of each project."""
     for row, project in zip(patient.rows, patient.projects, strict=True):
         for each in parts.faults(project, row, patient.settings, patient.busy.get(row.name, 0)):
             yield replace(each, what=f"{row.name}: {each.what}")
 
 
 def wires(patient: Patient) -> Iterator[Finding]:
-    """Find links by which Salt should see a project, and does not."""
+    """Find missing or wrong links from Salt's folders to a project."""
     for row, project in zip(patient.rows, patient.projects, strict=True):
         try:
             yield from _wires(project, row.environment)
@@ -272,33 +274,33 @@ def _wires(project: Project, environment: str) -> Iterator[Finding]:
     }
     for path, target in links.items():
         if not path.is_symlink() or os.readlink(path) != target:
-            yield Fault(f"{path} is no link to {target}", command("link", project.name))
+            yield Fault(f"{path} is not a link to {target}", command("link", project.name))
     top = project.host.pillar_dir / "top.sls"
     text = top.read_text() if top.exists() else ""
     if (project.pillar_stage / "init.sls").is_file() and wiring.top_text(text, project.name, wanted=True) != text:
-        yield Fault(f"{top} does not name {project.name}", command("link", project.name))
+        yield Fault(f"{top} does not include {project.name}", command("link", project.name))
 
 
 def pillar(patient: Patient) -> Iterator[Finding]:
-    """Find a pillar root that others may read."""
+    """Find a pillar root that others can read."""
     path = patient.host.pillar_dir
     if path.is_dir() and path.stat().st_mode & stat.S_IRWXO:
-        yield Fault(f"{path} has mode {path.stat().st_mode & 0o7777:04o}: others may read", f"chmod o= {path}")
+        yield Fault(f"{path} has mode {path.stat().st_mode & 0o7777:04o}: others can read it", f"chmod o= {path}")
 
 
 def locks(patient: Patient) -> Iterator[Finding]:
-    """Find locks of git that nobody holds any more."""
+    """Find stale git locks."""
     for project in patient.projects:
         if not project.lock.is_file() or not is_free(project):
             continue
         for repo in (project.code_git, project.pillar_git, project.work_git):
             for lock in sorted((*repo.glob("*.lock"), *repo.glob("refs/**/*.lock"))):
                 if time.time() - lock.stat().st_mtime > STALE:
-                    yield Fault(f"{lock} was left behind", f"rm {shlex.quote(str(lock))}")
+                    yield Fault(f"stale lock {lock}", f"rm {shlex.quote(str(lock))}")
 
 
 def refs(patient: Patient) -> Iterator[Finding]:
-    """Find projects whose branch is not what the store says is live, and those that wait for a person."""
+    """Find projects whose branch is not at the live commit, and broken ones."""
     for row, project in zip(patient.rows, patient.projects, strict=True):
         if row.broken:
             yield Fault(f"{row.name} is broken: {row.broken}", command("repair", row.name))
@@ -313,7 +315,7 @@ def _refs(project: Project, branch: str, live: str) -> Iterator[Finding]:
         yield Fault(exc.message, command("init", project.name))
         return
     if found != live:
-        what = f"{project.name}: {branch} is {(found or 'nothing')[:7]}, but {live[:7]} is live"
+        what = f"{project.name}: {branch} is at {(found or 'nothing')[:7]}, but {live[:7]} is live"
         yield Fault(what, f"git --git-dir={shlex.quote(str(project.code_git))} update-ref refs/heads/{branch} {live}")
 
 

@@ -1,11 +1,11 @@
-"""Make a machine a host, and take that back: a table of actions, of which each that was done is noted before.
+"""Set up a machine as a host, and undo it: a table of actions, each recorded before it is done.
 
-    actions   one kind of thing each: is it so already, do it, take it back
+    actions   the kinds of actions: look, do, undo
     accounts  the same for users and groups
-    manual    the man page and the completions of the command
-    jobs      what a host does by itself for its backups
+    manual    the man page and the shell completions
+    jobs      the timers for backups
 
-What was there before stays, also when all is taken back; so do projects, the store and the logs.
+What existed before stays, also after undo; so do projects, the store and the logs.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ KINDS: Mapping[str, type[Action]] = {
     for kind in (Folder, Mode, Link, File, SettingsFile, UnitFile, Snippet, Group, User, Member, Started)
 }  # fmt: skip
 UNITS = ("corpushooks.socket", "corpushooks.service")
-STEPS_SINCE = 254  # the version of systemd that knows RestartSteps
+STEPS_SINCE = 254  # the first version of systemd with RestartSteps
 RESTART = "RestartSec=2\nRestartSteps=6\nRestartMaxDelaySec=30"
-RESTART_OLDER = "RestartSec=10"  # it has but one pause: long enough that starting for ever costs little
+RESTART_OLDER = "RestartSec=10"  # it has only one delay: long enough that endless restarts cost little
 PROGRAMS = ("corpus", "corpus-shell")
 PAGE = command("help", "getting-started")
 INCLUDE = re.compile(r"^\s*include\s.*sshd_config\.d/\*\.conf", re.IGNORECASE | re.MULTILINE)
@@ -63,7 +63,7 @@ MATCH = re.compile(r"^\s*match\s", re.IGNORECASE | re.MULTILINE)
 
 @dataclass(frozen=True)
 class Line:
-    """What became of one action: made, left, skipped, undone… `done` is false where it could not be done."""
+    """The result of one action: created, kept, skipped, undone… `done` is false if it failed."""
 
     status: str
     what: str
@@ -75,7 +75,7 @@ class Line:
 
 @dataclass
 class Record:
-    """What setup itself made, in the order in which it did; on the disk before it is done."""
+    """What setup did, in order; written to disk before it is done."""
 
     path: Path
     made: dict[tuple[str, str], Marks] = field(default_factory=dict)
@@ -88,7 +88,7 @@ class Record:
                 found = json.loads(self.path.read_text())["made"]
                 self.made = {(row["kind"], row["name"]): tuple(row["marks"]) for row in found}
             except (ValueError, KeyError, TypeError):
-                raise DoorError(f"{self.path} is damaged: it says what setup made", f"rm {self.path}") from None
+                raise DoorError(f"{self.path} is damaged; it records what setup did", f"rm {self.path}") from None
 
     def noted(self, action: Action) -> Marks:
         return self.made.get((action.kind, action.name), ())
@@ -103,7 +103,7 @@ class Record:
         self.write()
 
     def write(self) -> None:
-        """Write what is known, once there is a folder to write it to."""
+        """Write the record, if its folder exists."""
         if self.made and self.path.parent.is_dir():
             rows = [{"kind": kind, "name": name, "marks": marks} for (kind, name), marks in self.made.items()]
             disk.write_file(self.path, json.dumps({"made": rows}, indent=1).encode())
@@ -112,12 +112,12 @@ class Record:
 
 
 def record_of(host: Host) -> Record:
-    """Return what setup made on a host."""
+    """Return the record of what setup did on a host."""
     return Record(host.state_dir / "setup.json")
 
 
 def machine_of(host: Host) -> Machine | None:
-    """Return the machine that a host is; a host in a folder is none."""
+    """Return the machine of a host, or None for a host in a folder."""
     return None if host.embedded else Machine()
 
 
@@ -127,10 +127,10 @@ def program(name: str) -> Path:
 
 
 def packaged() -> bool:
-    """Say whether we came as a package of Debian: it has units, manuals and links of its own."""
+    """Say whether we were installed as a Debian package, which has its own units, man page and links."""
     try:
         return (metadata.distribution("corpushooks").read_text("INSTALLER") or "").strip() == "debian"
-    except metadata.PackageNotFoundError:  # it runs from a folder that nobody installed
+    except metadata.PackageNotFoundError:  # it runs from a folder, not installed
         return False
 
 
@@ -139,9 +139,9 @@ def packaged() -> bool:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be set up; `manuals` are the texts for people and shells, by their path below share.
+    """What to set up; `manuals` are the man page and completions, by their path below share.
 
-    `programs` is the folder of our programs; `systemd` is its version where there is no machine to ask.
+    `programs` is the folder of our programs; `systemd` is its version if there is no machine to ask.
     """
 
     host: Host
@@ -149,10 +149,10 @@ class Plan:
     machine: Machine | None
     manuals: Mapping[str, str] = field(default_factory=dict)
     programs: Path = field(default_factory=lambda: program("corpus").parent)
-    systemd: int = 0  # its version; 0 where that is not known
+    systemd: int = 0  # its version; 0: unknown
 
     def table(self) -> list[Action]:
-        """Return what makes a host, in order."""
+        """Return the actions, in order."""
         settings = SettingsFile(self.host.config_file, document())
         files, sshd, link = [settings, *self.files()], self._sshd(), self._link()
         if packaged() and not self.host.embedded:
@@ -160,7 +160,7 @@ class Plan:
         paths = [action.path for action in (*files, *sshd, *link) if isinstance(action, (File, Link))]
         modes = layout.host_folders(self.host)
         shared = _above(self.host.root, [*(path for path, _ in modes), *paths])
-        first = [path for path in shared if path in self.host.state_dir.parents]  # there it is noted what is made
+        first = [path for path in shared if path in self.host.state_dir.parents]  # the record is written there
         return [
             *map(Folder, first),
             Folder(self.host.state_dir, 0o700),
@@ -177,19 +177,19 @@ class Plan:
     def _accounts(self) -> list[Action]:
         machine, account = self.machine, self.settings.account
         if machine is None:
-            return [Skipped("accounts", "a host in a folder has none")]
+            return [Skipped("accounts", "not used by a host in a folder")]
         groups = dict.fromkeys((self.settings.group, account))
         members = [Member(account, project.deploy_group, machine) for project in self._projects()]
         return [*(Group(name, machine) for name in groups), User(account, machine), *members]
 
     def _projects(self) -> Iterator[Project]:
-        """Yield the projects that are there already: init has let in the account that was there then."""
+        """Yield the existing projects: their init did not know this account."""
         for path in sorted(self.host.projects_dir.glob("*/git/project.git")):
             with contextlib.suppress(UsageError):  # somebody else's folder
                 yield self.host.project(path.parts[-3])
 
     def files(self) -> list[File]:
-        """Return the files that a package can bring as well."""
+        """Return the files that a Debian package also contains."""
         root = self.host.root
         return [
             File(root / "etc/logrotate.d/corpushooks", self.template("logrotate.conf")),
@@ -203,23 +203,23 @@ class Plan:
 
     def _sshd(self) -> list[Action]:
         if self.machine and not self.machine.sshd():
-            return [Skipped("ssh", "no sshd is installed: apt-get install openssh-server, and setup again")]
+            return [Skipped("ssh", "sshd is not installed: apt-get install openssh-server, then run setup again")]
         path = self.host.root / "etc/ssh/sshd_config.d/corpushooks.conf"
-        skipped = [] if self.machine else [Skipped("sshd", "it is not asked about a host in a folder")]
+        skipped = [] if self.machine else [Skipped("sshd", "not checked for a host in a folder")]
         return [Snippet(path, self.template("sshd.conf"), self.machine), *skipped]
 
     def _units(self) -> list[Action]:
         if self.machine is None:
-            return [Skipped("units", "they are not started for a host in a folder")]
+            return [Skipped("units", "not started for a host in a folder")]
         if not self.machine.supervised():
-            wanted = Hint("systemd does not run here: have another supervisor run `", command("daemon"), "`")
+            wanted = Hint("systemd is not running: use another supervisor to run `", command("daemon"), "`")
             return [Skipped("units", self.host.spell(wanted))]
         return [Started(UNITS, self.machine)]
 
     def jobs(self) -> list[Action]:
-        """Return what makes a host keep backups by itself."""
+        """Return the actions that set up the timers for backups."""
         if self.machine is None:
-            return [Skipped("timers", "a host in a folder has none")]
+            return [Skipped("timers", "not used by a host in a folder")]
         if not self.machine.supervised():
             path = self.host.root / "etc/cron.d" / jobs.CRON
             text = self.template("jobs.cron", {"lines": jobs.lines(str(self.programs / "corpus"))})
@@ -237,7 +237,7 @@ class Plan:
         return [Folder(path) for path in _above(self.host.root, paths)]
 
     def template(self, name: str, more: Mapping[str, str] = MappingProxyType({})) -> str:
-        """Return a file of the system as this host needs it; `more` is what only some of them have in them."""
+        """Return a system file for this host; `more` has values that only some of them need."""
         text = (resources.files("corpushooks") / "share/host" / name).read_text()
         root = f" --root {self.host.root}" if self.host.embedded else ""
         version = self.machine.systemd_version() if self.machine else self.systemd
@@ -252,7 +252,7 @@ class Plan:
 
 
 def _above(root: Path, paths: Sequence[Path]) -> list[Path]:
-    """Return the folders above some paths, from the root on."""
+    """Return the parent folders of some paths, starting at the root."""
     found = {folder for path in paths for folder in path.parents if root in folder.parents or folder == root}
     return sorted(found - set(paths))
 
@@ -261,16 +261,16 @@ def _above(root: Path, paths: Sequence[Path]) -> list[Path]:
 
 
 def setup(plan: Plan, *, dry: bool = False) -> Iterator[Line]:
-    """Make a host, or repair it: whatever is so already stays. Yield what is done, as it is; raise CorpusError."""
+    """Set up a host, or repair it; what is right already stays. Yield each action as it is done; raise CorpusError."""
     if plan.machine:
         check(plan.host, plan.machine)
     yield from _make(plan.host, plan.table(), dry=dry)
 
 
 def schedule(plan: Plan) -> Iterator[Line]:
-    """Have a host keep backups by itself; yield what is done, as it is. Raise CorpusError."""
+    """Set up the timers for backups; yield each action as it is done. Raise CorpusError."""
     if plan.machine and os.geteuid() != 0:
-        raise NotAllowedError("only root may change this machine")
+        raise NotAllowedError("only root can change this machine")
     yield from _make(plan.host, plan.jobs(), dry=False)
 
 
@@ -283,69 +283,69 @@ def _make(host: Host, actions: Sequence[Action], *, dry: bool) -> Iterator[Line]
             if not dry:
                 record.note(action)
                 action.do()
-            verb = ("would change", "changed") if look.change else ("would make", "made")
+            verb = ("would change", "changed") if look.change else ("would create", "created")
             yield Line(verb[not dry], f"{what}: {look.change}" if look.change else what)
         elif look.left:
-            yield Line("skipped" if isinstance(action, Skipped) else "left", f"{action.name}: {look.left}")
+            yield Line("skipped" if isinstance(action, Skipped) else "kept", f"{action.name}: {look.left}")
         else:
             right += 1
     if right:
-        yield Line("right", f"{right} more, already")
+        yield Line("ok", f"{right} more, nothing to do")
 
 
 def check(host: Host, machine: Machine) -> None:
-    """Raise RefusedError where this machine cannot be a host as it is, before anything changes."""
+    """Raise RefusedError if this machine cannot be set up, before anything changes."""
     if os.geteuid() != 0:
-        raise NotAllowedError("only root may set up this machine")
+        raise NotAllowedError("only root can set up this machine")
     for path in map(program, PROGRAMS):
         if wrong := misplaced(path):
             raise RefusedError(
-                wrong, hint=Hint("install it where only root may write, as ", PAGE, " says: /opt/corpushooks")
+                wrong, hint=Hint("install it where only root can write, such as /opt/corpushooks: ", PAGE)
             )
     config = host.root / "etc/ssh/sshd_config"
     if machine.sshd() and not includes(config.read_text() if config.exists() else ""):
         raise RefusedError(
-            f"{config} does not read /etc/ssh/sshd_config.d",
-            hint="let this be its first line: Include /etc/ssh/sshd_config.d/*.conf",
+            f"{config} does not include /etc/ssh/sshd_config.d",
+            hint="add as its first line: Include /etc/ssh/sshd_config.d/*.conf",
         )
     _refuse_other_daemon(host, machine)
 
 
 def misplaced(path: Path) -> str:
-    """Return why a program of ours cannot be run by sshd and by who logs in; nothing where it can."""
+    """Return why a program of ours cannot be run by sshd or by a login, or ''."""
     if not path.is_file():
-        return f"there is no {path}: not all of corpushooks is installed"
+        return f"{path} is missing: corpushooks is not completely installed"
     if why := weak(path):
-        return f"sshd runs {path} only where nobody but root can change it: {why}"
+        return f"sshd runs {path} only if nobody but root can change it: {why}"
     for needed in (path, Path(sys.executable)):
         if why := hidden(needed):
-            return f"{needed} is to be run by who logs in: {why}"
+            return f"{needed} must be executable after a login: {why}"
     return ""
 
 
 def includes(text: str) -> bool:
-    """Say whether an sshd_config reads the folder of snippets for everybody: before any Match."""
+    """Say whether an sshd_config includes the folder of snippets for everyone: before any Match."""
     return INCLUDE.search(MATCH.split(text, maxsplit=1)[0]) is not None
 
 
 def _refuse_other_daemon(host: Host, machine: Machine) -> None:
-    """Raise RefusedError where a daemon runs that systemd did not start: ours could not begin."""
+    """Raise RefusedError if a daemon is running that systemd did not start: the unit could not start."""
     if not machine.supervised() or machine.unit(UNITS[0]).active:
         return
     try:
         pid = client.ping(host)
     except NoDaemonError:
         return
-    raise RefusedError(f"a daemon runs already that no unit started (pid {pid})", hint=f"stop it first: kill {pid}")
+    raise RefusedError(f"a daemon that systemd did not start is running (pid {pid})", hint=f"stop it first: kill {pid}")
 
 
-# taking it back
+# undoing it
 
 
 def undo(host: Host, machine: Machine | None, *, dry: bool = False) -> Iterator[Line]:
-    """Take back what setup made, the last thing first; yield what becomes of each. What cannot be is noted further."""
+    """Undo what setup did, in reverse order; yield each result. What fails stays recorded."""
     if machine and os.geteuid() != 0:
-        raise NotAllowedError("only root may change this machine")
+        raise NotAllowedError("only root can change this machine")
     record = record_of(host)
     for (kind, name), marks in reversed(list(record.made.items())):
         what = f"{kind} {name}"
@@ -353,11 +353,11 @@ def undo(host: Host, machine: Machine | None, *, dry: bool = False) -> Iterator[
             yield Line("would undo", what)
             continue
         if Path(name) == record.path.parent and all(each == Folder.kind for each, _ in record.made):
-            record.path.unlink(missing_ok=True)  # it stands in this folder, and nothing else of ours does
+            record.path.unlink(missing_ok=True)  # the record is in this folder, which is to be removed
         try:
             left = KINDS[kind].undo(name, marks, machine)
         except (CorpusError, OSError) as exc:
             yield Line("failed", f"{what}: {exc}", done=False)
             continue
         record.forget(kind, name)
-        yield Line("left", f"{what}: {left}") if left else Line("undone", what)
+        yield Line("kept", f"{what}: {left}") if left else Line("undone", what)

@@ -1,4 +1,4 @@
-"""What setup does to the accounts of a machine: groups, users, and who is a member of what."""
+"""The actions of setup on accounts: groups, users and memberships."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Group:
 
 @dataclass(frozen=True)
 class User:
-    """A system user in the group of its name."""
+    """A system user, with a group of the same name."""
 
     kind: ClassVar[str] = "user"
     name: str
@@ -63,7 +63,7 @@ class User:
 
 @dataclass(frozen=True)
 class Member:
-    """An account in the group of a project: so projects that were there before the account can be pushed to."""
+    """Membership of the account in the group of a project, so that existing projects can be pushed to."""
 
     kind: ClassVar[str] = "member"
     account: str
@@ -76,7 +76,7 @@ class Member:
 
     def look(self, noted: Marks) -> Look:
         found = self.machine.group(self.group)
-        return RIGHT if found is None or self.account in found.gr_mem else TODO  # init makes the group
+        return RIGHT if found is None or self.account in found.gr_mem else TODO  # init creates the group
 
     def mark(self) -> str:
         return ""

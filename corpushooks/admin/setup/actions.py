@@ -1,6 +1,6 @@
-"""What setup does, one kind of it after the other: is it so already, do it, take it back.
+"""The kinds of actions of setup: look, do, undo.
 
-Nothing is taken back by what it is called only: what stands there must be what was made.
+Nothing is undone by its name alone: what is there must be what setup made.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from corpushooks.core.errors import DoorError
 from corpushooks.system import disk
 from corpushooks.system.machine import Machine
 
-Marks = tuple[str, ...]  # of what was made, the newest first; nothing where it was not
+Marks = tuple[str, ...]  # of what was made, newest first; empty if nothing was
 
-ASIDE = ".disabled"  # the end of a name that neither sshd, systemd nor logrotate reads
+ASIDE = ".disabled"  # a suffix that sshd, systemd and logrotate ignore
 
 
 @dataclass(frozen=True)
 class Look:
-    """What is there: whether something is to be done, why something is left as it is, and what is changed to what."""
+    """What is there: whether there is something to do, why it is kept, and what would change to what."""
 
     todo: bool
     left: str = ""
@@ -34,7 +34,7 @@ RIGHT, TODO = Look(False), Look(True)
 
 
 class Action(Protocol):
-    """One row of what setup does; `kind` and `name` together are how it is noted."""
+    """One action; it is recorded under `kind` and `name`."""
 
     kind: ClassVar[str]
 
@@ -42,22 +42,22 @@ class Action(Protocol):
     def name(self) -> str: ...
 
     def look(self, noted: Marks) -> Look:
-        """Look at what is there; `noted` are the marks of what was made before."""
+        """Look at what is there; `noted` are the marks of earlier runs."""
 
     def mark(self) -> str:
-        """Return what is noted before it is done, so that it can be told from what others did."""
+        """Return the mark that is recorded first, to tell our work from that of others."""
 
     def do(self) -> None:
-        """Do it, whatever of it was done so far. Raise CorpusError."""
+        """Do it, even if part of it is done already. Raise CorpusError."""
 
     @classmethod
     def undo(cls, name: str, marks: Marks, machine: Machine | None) -> str:
-        """Take it back; return why it is left, or nothing. Raise CorpusError."""
+        """Undo it; return why it is kept, or ''. Raise CorpusError."""
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """Something that this host cannot have."""
+    """An action that does not apply to this host."""
 
     kind: ClassVar[str] = "skipped"
     name: str
@@ -115,7 +115,7 @@ class Folder:
 
 @dataclass(frozen=True)
 class Mode:
-    """The mode of a folder that is ours to say; what it was before is noted."""
+    """The mode of a folder; the previous mode is recorded."""
 
     kind: ClassVar[str] = "mode"
     path: Path
@@ -148,7 +148,7 @@ class Mode:
 
 @dataclass(frozen=True)
 class Link:
-    """A symbolic link, for a name that nobody else has."""
+    """A symbolic link, if its name is free."""
 
     kind: ClassVar[str] = "link"
     path: Path
@@ -166,7 +166,7 @@ class Link:
             return RIGHT
         if now in noted:
             return Look(True, change=f"{now} -> {self.target}")
-        return Look(False, f"is there already, and not {self.target}")
+        return Look(False, f"exists, but is not a link to {self.target}")
 
     def mark(self) -> str:
         return str(self.target)
@@ -180,7 +180,7 @@ class Link:
         if not os.path.lexists(name):
             return ""
         if _target(Path(name)) not in marks:
-            return "is another one by now"
+            return "was changed since"
         os.unlink(name)
         return ""
 
@@ -195,7 +195,7 @@ def digest(data: bytes) -> str:
 
 @dataclass(frozen=True)
 class File:
-    """A file of ours. One that somebody has edited, or made, is left as it is."""
+    """A file of ours. One that somebody else edited or created is kept."""
 
     kind: ClassVar[str] = "file"
     path: Path
@@ -213,9 +213,9 @@ class File:
         if now == self.text.encode():
             return RIGHT
         if digest(now) in noted:
-            return Look(True, change="ours, of other settings or another version -> of these")
+            return Look(True, change="from another version or other settings -> current")
         who = "was edited" if noted else "was there before"
-        return Look(False, f"{who}; it is written anew once it is away")
+        return Look(False, f"{who}; remove it to have it written again")
 
     def mark(self) -> str:
         return digest(self.text.encode())
@@ -226,7 +226,7 @@ class File:
 
     @classmethod
     def after(cls, machine: Machine | None) -> None:
-        """Tell whoever reads it that it changed."""
+        """Notify its reader of the change."""
 
     @classmethod
     def undo(cls, name: str, marks: Marks, machine: Machine | None) -> str:
@@ -241,14 +241,14 @@ class File:
 
     @classmethod
     def edited(cls, path: Path) -> str:
-        """Keep what somebody edited where it has no effect; return what became of it."""
+        """Move an edited file where it has no effect; return a note."""
         aside = path.with_name(path.name + ASIDE)
         path.rename(aside)
-        return f"was edited: kept as {aside}"
+        return f"was edited; kept as {aside}"
 
 
 class SettingsFile(File):
-    """The settings: whoever has any keeps them."""
+    """The settings; existing ones are kept."""
 
     kind: ClassVar[str] = "settings"
 
@@ -261,7 +261,7 @@ class SettingsFile(File):
 
 
 class UnitFile(File):
-    """A unit, which systemd reads anew."""
+    """A systemd unit file."""
 
     kind: ClassVar[str] = "unit file"
 
@@ -272,7 +272,7 @@ class UnitFile(File):
 
 
 class Snippet(File):
-    """A part of sshd's configuration. One that sshd does not take is taken back: nobody could log in any more."""
+    """A part of sshd's configuration. If sshd rejects it, it is removed: otherwise nobody could log in."""
 
     kind: ClassVar[str] = "part of sshd's configuration"
 
@@ -280,12 +280,14 @@ class Snippet(File):
         if self.machine is None:
             return super().do()
         if wrong := self.machine.sshd_complaint():
-            raise DoorError(f"sshd's configuration was wrong before we touched it: {wrong}", "sshd -t")
+            raise DoorError(f"sshd's configuration was invalid before setup: {wrong}", "sshd -t")
         before = self.path.read_bytes() if self.path.exists() else None
         disk.write_file(self.path, self.text.encode(), 0o644)
         if wrong := self.machine.sshd_complaint():
             self._take_back(before)
-            raise DoorError(f"sshd does not take {self.path}, so it is away again: {wrong}", "sshd -V: 7.4 or newer?")
+            raise DoorError(
+                f"sshd rejected {self.path}; it was removed: {wrong}", "check for OpenSSH 7.4 or newer: sshd -V"
+            )
         return self.after(self.machine)
 
     def _take_back(self, before: bytes | None) -> None:
@@ -305,7 +307,7 @@ class Snippet(File):
 
 @dataclass(frozen=True)
 class Started:
-    """Units that run, now and after each boot."""
+    """Units that are started and enabled."""
 
     kind: ClassVar[str] = "started"
     units: tuple[str, ...]

@@ -1,15 +1,15 @@
-"""What a host does by itself for its backups, and when: backups, drills, checks of the repository. Values only."""
+"""The scheduled jobs of a host: backups, drills, checks of the backup repository. Values only."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-CRON = "corpushooks"  # in /etc/cron.d, where systemd does not run
+CRON = "corpushooks"  # in /etc/cron.d, without systemd
 
 
 @dataclass(frozen=True)
 class Job:
-    """One thing that is done again and again; `calendar` as systemd has it, `cron` as cron does."""
+    """A scheduled job; `calendar` is its schedule for systemd, `cron` for cron."""
 
     name: str
     words: str  # of the command
@@ -19,7 +19,7 @@ class Job:
 
     @property
     def unit(self) -> str:
-        """The name of its units, without what kind they are."""
+        """The name of its units, without suffix."""
         return f"corpushooks-{self.name}"
 
     @property
@@ -28,12 +28,12 @@ class Job:
 
     @property
     def files(self) -> dict[str, str]:
-        """Its units, each with the file that it is made from."""
+        """Its units, each with its template."""
         return {f"{self.unit}.service": "job.service", self.timer: "job.timer"}
 
     @property
     def values(self) -> dict[str, str]:
-        """What its units have in them."""
+        """The values for its templates."""
         return {"unit": self.unit, "words": self.words, "what": self.what, "calendar": self.calendar}
 
 
@@ -45,5 +45,5 @@ JOBS = (
 
 
 def lines(corpus: str) -> str:
-    """Return the lines of cron; what a command says is dropped, what is wrong is sent by cron."""
+    """Return the lines for cron; output is dropped, errors are mailed by cron."""
     return "\n".join(f"{job.cron} root {corpus} {job.words} >/dev/null" for job in JOBS)

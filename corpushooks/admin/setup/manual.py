@@ -1,4 +1,4 @@
-"""What shells and man(1) know of the command: made from the command itself, so that it says what is so. Values only."""
+"""Shell completions and the man page, generated from the command itself. Values only."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from collections.abc import Iterator
 import click
 from click.shell_completion import get_completion_class
 
-SHELLS = {  # shell -> where it looks for what completes a command, below share
+SHELLS = {  # shell -> where it looks for completions, below share
     "bash": "bash-completion/completions/{}",
     "zsh": "zsh/site-functions/_{}",
     "fish": "fish/vendor_completions.d/{}.fish",
 }
 EXITS = """\
 .SH EXIT STATUS
-0: done. 1: the deployment failed, or something is wrong. 2: wrong usage or configuration. 3: refused. 4: broken, a \
-person is needed. 130: interrupted.
+0: done. 1: the deployment failed, or a check found faults. 2: usage or configuration error. 3: refused. 4: broken, \
+needs a person. 130: interrupted.
 """
 
 
 def files(command: click.Command, name: str, version: str) -> dict[str, str]:
-    """Return all texts about a command, by their path below share."""
+    """Return all generated texts, by their path below share."""
     texts = {path.format(name): completion(command, name, shell) for shell, path in SHELLS.items()}
     return {f"man/man1/{name}.1": page(command, name, version), **texts}
 
 
 def completion(command: click.Command, name: str, shell: str) -> str:
-    """Return the script by which a shell of SHELLS completes the command."""
+    """Return the completion script for a shell of SHELLS."""
     kind = get_completion_class(shell)
     assert kind is not None, shell
     made = kind(command, {}, name, f"_{name.upper()}_COMPLETE")
@@ -44,7 +44,7 @@ def page(command: click.Command, name: str, version: str) -> str:
 
 
 def _commands(context: click.Context) -> Iterator[str]:
-    """Describe each subcommand, and what is below it."""
+    """Describe each subcommand, recursively."""
     command = context.command
     for name in command.list_commands(context) if isinstance(command, click.Group) else ():
         child = command.get_command(context, name) if isinstance(command, click.Group) else None
@@ -62,7 +62,7 @@ def _usage(context: click.Context) -> str:
 
 
 def _options(context: click.Context) -> Iterator[str]:
-    """Describe each option; that of the help is the same everywhere."""
+    """Describe each option, except --help of subcommands."""
     for param in context.command.get_params(context):
         record = param.get_help_record(context)
         if record and record[1] and not (context.parent and "--help" in param.opts):
@@ -74,7 +74,7 @@ def _summary(command: click.Command) -> str:
 
 
 def _text(text: str) -> str:
-    """Return text as roff prints it: nothing in it is a request, and paragraphs stay."""
+    """Return text escaped for roff, with its paragraphs."""
     text = re.sub(r"[ \t]*\n[ \t]*\n\s*", "\n\n", text.replace("\b", "").strip())
     lines = (line.strip().replace("\\", "\\e").replace("-", "\\-") for line in text.split("\n"))
     return "\n".join((re.sub(r"^(?=['.])", r"\\&", line) or ".PP") for line in lines)

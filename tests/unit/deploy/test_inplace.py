@@ -82,4 +82,4 @@ def test_who_saved_what_fails_is_told_that_it_stays(alone: Run, monkeypatch: pyt
     inplace.edit(alone)
     done = alone.deployment
     assert (done.state, done.reason, done.summary) == ("failed", "install 10_app failed: app", "install 10_app failed")
-    assert "nothing is rolled back; save a corrected file" in alone.voice.log.path.read_text()
+    assert "nothing was rolled back; save a corrected file" in alone.voice.log.path.read_text()

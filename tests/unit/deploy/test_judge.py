@@ -56,12 +56,12 @@ BAD_OPTIONS = {
     "force=yes": "unknown push option 'force=yes'",
     "Force": "unknown push option 'Force'",
     "env=dev": "unknown push option 'env=dev'",
-    "only=instal": "only=instal: no such step",
-    "only=Install": "only=Install: no such step",
-    "skip=nothing": "skip=nothing: no such step",
-    "skip=deploy": "skip=deploy: this step is never left out",
-    "skip=publish": "skip=publish: this step is never left out",
-    "skip=rollback": "skip=rollback: this step is never left out",
+    "only=instal": "only=instal: unknown step",
+    "only=Install": "only=Install: unknown step",
+    "skip=nothing": "skip=nothing: unknown step",
+    "skip=deploy": "skip=deploy: this step cannot be skipped",
+    "skip=publish": "skip=publish: this step cannot be skipped",
+    "skip=rollback": "skip=rollback: this step cannot be skipped",
 }
 
 
@@ -157,7 +157,7 @@ ALONE = {  # refused by themselves
                 "heads/-x", "heads/x/-y", "notes/-x",
             )
         ),
-        "this name would be taken for another",
+        "this name would be ambiguous",
     ),
     command("refs/heads/master/x"): f"it conflicts with {HEAD}",
 }  # fmt: skip
@@ -180,10 +180,10 @@ def test_what_is_there_can_be_deleted_whatever_it_is() -> None:
 
 
 REFUSED: dict[str, tuple[tuple[Command, ...], bool, str]] = {
-    "two commits": ((command(), command(NOW, new=ONE)), False, "two different commits to deploy in one push"),
-    "plan and deploy": ((command(), command(PLAN)), False, "a plan and a deployment in one push"),
-    "atomic with more": ((command(), command("refs/heads/topic")), True, "an atomic push can deploy or do something"),
-    "atomic twice": ((command(), command(NOW)), True, "an atomic push can deploy or do something else, not both"),
+    "two commits": ((command(), command(NOW, new=ONE)), False, "one push can deploy only one commit"),
+    "plan and deploy": ((command(), command(PLAN)), False, "one push cannot both plan and deploy"),
+    "atomic with more": ((command(), command("refs/heads/topic")), True, "an atomic push that deploys cannot change"),
+    "atomic twice": ((command(), command(NOW)), True, "an atomic push that deploys cannot change other refs"),
 }
 
 

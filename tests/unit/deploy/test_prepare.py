@@ -96,7 +96,7 @@ def test_a_release_that_could_not_be_restored_is_not_replaced(alone: Run) -> Non
     alone.row = replace(alone.row, tree_code=there)
     prepare._check_return(alone)
     alone.row = replace(alone.row, tree_code=OLD)
-    with pytest.raises(RefusedError, match=r"aaaaaaa is not in project\.git: a failure could not be rolled back"):
+    with pytest.raises(RefusedError, match=r"aaaaaaa is missing in project\.git; a failure could not be rolled back"):
         prepare._check_return(alone)
 
 
@@ -137,7 +137,7 @@ def test_a_push_lacks_what_is_live_or_on_the_branch_but_never_what_is_gone(alone
 def test_how_to_lose_commits_is_said_for_each_repository(alone: Run) -> None:
     row = replace(alone.row, environment="prod")
     code, pillar = (prepare.refusal(row, Request(repo=repo), 2) for repo in ("project", "pillar"))
-    assert code.message == pillar.message == "non-fast-forward: it lacks 2 commits of master"
+    assert code.message == pillar.message == "non-fast-forward: 2 commits of master would be lost"
     assert "git push -o force prod," in str(code.hint)
     assert f"git push -o force REMOTE HEAD:{NOW}," in str(pillar.hint) and "-o deploy" in str(pillar.hint)
 

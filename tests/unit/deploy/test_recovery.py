@@ -76,4 +76,4 @@ def test_what_is_no_release_is_asked_for_again(new_box: Callable[..., Box]) -> N
         done = run.deployment
         said = run.voice.log.path.read_text()
     assert (done.state, done.summary) == ("failed", "interrupted")
-    assert "ask for the task again" in said
+    assert "run the task again" in said

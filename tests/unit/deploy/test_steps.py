@@ -88,7 +88,7 @@ def test_publishing_moves_the_branch_also_where_that_was_done_before_a_crash(
 def test_a_branch_that_somebody_moved_meanwhile_is_not_published(moving: tuple[Run, str, str, str]) -> None:
     run, old, _, other = moving
     git.move_ref(run.project.code_git, HEAD, old, other)
-    with pytest.raises(StepError, match="was moved meanwhile") as caught:
+    with pytest.raises(StepError, match="moved meanwhile") as caught:
         steps.publish(run, NOWHERE)
     assert caught.value.summary == "publish failed"
     assert git.ref(run.project.code_git, HEAD) == other

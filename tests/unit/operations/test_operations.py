@@ -283,7 +283,7 @@ def test_a_key_of_the_host_adds_keys_and_is_named_as_who_did(serving_here: daemo
                 looks.told("key add", call)
             assert ring.key("new") is None
     for folder in ("/etc/x", ".", "..", "x/"):
-        with pytest.raises(UsageError, match="a folder of the host"):
+        with pytest.raises(UsageError, match="your own installer"):
             looks.told("init", Call(site=site, principal=mine, asked=asks.Init(project="x", installer=folder)))
 
 

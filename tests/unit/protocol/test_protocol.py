@@ -755,7 +755,7 @@ def test_a_token_goes_on_with_its_own_push_only(serving: server.Daemon, monkeypa
     monkeypatch.setattr(pushes, "_check_now", lambda *_: None)
     me = pwd.getpwuid(os.geteuid()).pw_name
     mine = {"repo": "project", "ref": MASTER, "old": OLD, "new": NEW, "who": me, "via": "push", "token": "mine"}
-    stolen = "the token is that of another request"
+    stolen = "this token belongs to another request"
     with queued(serving, **mine) as number:
         assert answer(serving, line(**{**PUSHED, "token": "mine"}))[0] == {"number": number}
         other = {**PUSHED, "token": "mine", "commands": [[OLD, "3" * 40, MASTER]]}
