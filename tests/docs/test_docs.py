@@ -167,12 +167,11 @@ def test_the_example_of_the_settings_page_is_read() -> None:
     assert parse(shown[0], "F").for_project("hello").timeout == 600
 
 
-def test_the_options_and_commands_of_the_readme_exist() -> None:
-    text = (TOP / "README.md").read_text()
-    given = re.findall(r"^\| `-o (\S+)`", text, re.MULTILINE)
+def test_the_options_of_a_push_and_the_commands_of_the_readme_exist() -> None:
+    given = re.findall(r"^\| `-o (\S+)`", (TOP / "docs/commands.md").read_text(), re.MULTILINE)
     assert len(given) == 10
     options(given)
-    listed = re.search(r"Commands on the server: (.*?);", text, re.DOTALL)
+    listed = re.search(r"Commands on the server: (.*?);", (TOP / "README.md").read_text(), re.DOTALL)
     assert listed
     names = {name.removeprefix("corpus ") for name in re.findall(r"`([\w ]+)`", listed[1])}
     assert names <= set(whole(command))
