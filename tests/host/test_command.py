@@ -269,7 +269,7 @@ def test_init_refuses_bad_words(new_box: Callable[..., Box], given: str) -> None
     if given == "--env=":
         assert output.code == 0  # nothing was said
         return
-    complains(output, 2, ".* is no (environment|branch name to deploy from).*")
+    complains(output, 2, "invalid (environment|branch name) .*")
     assert not box.project().dir.exists()
 
 
@@ -285,10 +285,10 @@ def test_deploy_of_a_revision(box: Box, pushed: Work) -> None:
     again = asked(box, "deploy", "hello")
     assert (again["number"], again["state"], again["by"], again["via"]) == (2, "deployed", ME, "command")
     selected = said(corpus(box, "deploy", "hello", "--only", "install", "--steps", "10_more")).splitlines()
-    assert next(line for line in selected if "left out" in line).startswith("[2/8] sync")
+    assert next(line for line in selected if "skipped" in line).startswith("[2/8] sync")
     assert next(line for line in selected if "install" in line).startswith("[4/8] install 10_more")
     skipped = said(corpus(box, "deploy", "hello", "--skip", "fixperms, notify")).splitlines()
-    assert [line[:14] for line in skipped if "left out" in line] == ["[3/8] fixperms", "[5/8] fixperms"]
+    assert [line[:14] for line in skipped if "skipped" in line] == ["[3/8] fixperms", "[5/8] fixperms"]
 
 
 def test_deploy_dry_run_changes_nothing(live: Box) -> None:

@@ -320,7 +320,7 @@ def test_a_daemon_that_lies_is_none(hook: Hook, name: str) -> None:
 
 def test_a_daemon_that_lies_after_its_number_is_asked_again(hook: Hook) -> None:
     lies = [says({"number": 7}, lie) for lie in LIES.values()]
-    with daemon_of(hook.host, *lies, accepts(MASTER)) as peer:
+    with daemon_of(hook.limit(LONG_PAUSE=0.05).host, *lies, accepts(MASTER)) as peer:
         found = hook.run(PUSH)
     assert found.report == [f"ok {MASTER}"]
     assert len(peer.asked) == len(lies) + 1
