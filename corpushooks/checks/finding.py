@@ -1,4 +1,4 @@
-"""Findings: what is wrong in a file, where, and what helps; and the table of their kinds."""
+"""Findings: a problem in a file, its position and a remedy; and the table of their kinds."""
 
 from __future__ import annotations
 
@@ -11,63 +11,63 @@ ERROR, WARNING = "error", "warning"
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of finding: how severe it is, what it means, what helps."""
+    """One kind of finding: its severity, its meaning, and a remedy."""
 
     severity: str
     means: str
     helps: str
-    unreadable: bool = False  # Salt cannot be asked about such a file
-    of_salt: bool = False  # Salt says it, too, when it compiles the file
-    passing: bool = False  # an SLS that runs before may change it
+    unreadable: bool = False  # Salt cannot compile such a file
+    of_salt: bool = False  # Salt also reports it when it compiles the file
+    passing: bool = False  # an earlier SLS can fix it
 
 
-KINDS: Mapping[str, Kind] = {  # the page on makina-states has this table too
-    "syntax": Kind(ERROR, "Jinja or YAML that cannot be read", "correct the line", unreadable=True, of_salt=True),
-    "compile": Kind(ERROR, "what Salt refuses when it compiles the file", "correct the line", of_salt=True),
+KINDS: Mapping[str, Kind] = {  # also on the page on makina-states
+    "syntax": Kind(ERROR, "invalid Jinja or YAML", "correct the line", unreadable=True, of_salt=True),
+    "compile": Kind(ERROR, "an error of Salt when it compiles the file", "correct the line", of_salt=True),
     "missing": Kind(
         ERROR, "an include, an import, a function or a `salt://` file that does not exist",
-        "add it, or what the tables below have instead", of_salt=True,
+        "add it, or use the replacement in the tables below", of_salt=True,
     ),
     "package": Kind(
-        ERROR, "a package that the lists of this host's apt do not have", "the successor it names, or `--fix`",
+        ERROR, "a package that is not in the apt lists of this host", "use the successor, or `--fix`",
     ),
-    "versions": Kind(ERROR, "a package named twice in one state, with two versions", "keep one"),
+    "versions": Kind(ERROR, "a duplicate package in one state with two versions", "keep one"),
     "encoding": Kind(ERROR, "a file that is not UTF-8, or an LFS pointer", "save it as UTF-8", unreadable=True),
     "file": Kind(
-        ERROR, "an SLS file or a sample that is a pipe, a socket or a device, or larger than 8 MiB", "put a plain file",
+        ERROR, "an SLS file or a sample that is a pipe, a socket or a device, or larger than 8 MiB", "use a plain file",
     ),
-    "config": Kind(ERROR, "a cfg or a pillar that cannot be computed", "correct the key that it names"),
-    "name": Kind(ERROR, "a name, a link or a path that Salt or git cannot use", "rename it, or put the file itself"),
+    "config": Kind(ERROR, "a cfg or a pillar that cannot be computed", "correct the named key"),
+    "name": Kind(ERROR, "a name, a link or a path that Salt or git cannot use", "rename it, or use the file itself"),
     "option": Kind(ERROR, "an option that `resetperms` does not have", "`resetperms --help`"),
     "claim": Kind(
-        ERROR, "a port or an address that belongs to another project of this host", "set the key that it names",
+        ERROR, "a port or an address that belongs to another project of this host", "set the named key",
     ),
     "foreign": Kind(
-        ERROR, "a pillar or a sample in which nothing is for this project",
+        ERROR, "a pillar or a sample without anything for this project",
         "correct the name of the project", unreadable=True,
     ),
     "absent": Kind(
-        WARNING, "a package without a candidate now, where a state or a condition of the project may change that",
+        WARNING, "a package without a candidate now, but a state or a condition of the project can change that",
         "nothing, if it does",
     ),
-    "gone": Kind(WARNING, "a package that Debian 12 no longer has; there are no apt lists here to ask", "`--fix`"),
-    "doubled": Kind(WARNING, "a package named twice in one state", "nothing: it is installed once; or `--fix`"),
+    "gone": Kind(WARNING, "a package that Debian 12 no longer has, on a host without apt lists", "`--fix`"),
+    "doubled": Kind(WARNING, "a duplicate package in one state", "nothing: it is installed once; or `--fix`"),
     "command": Kind(
-        WARNING, "a command that is not on this host, and that no package of the project is known to bring",
+        WARNING, "a command that is missing on this host, and that no package of the project is known to install",
         "add the package",
     ),
     "certificate": Kind(
-        WARNING, "a virtual host for https without a certificate: a self-signed one is made, of which browsers warn",
+        WARNING, "a virtual host without a certificate for https: it gets a self-signed one, which browsers warn about",
         "`ssl_cert` and `ssl_key`, or the settings below",
     ),
-    "left-out": Kind(WARNING, "what a file or a macro of makina-states did and ours does not", "what it says"),
-    "not-run": Kind(WARNING, "a command that Jinja runs: a check runs none and takes its output as empty", "nothing"),
+    "left-out": Kind(WARNING, "what a file or a macro of makina-states did and ours does not", "follow the advice"),
+    "not-run": Kind(WARNING, "a command that Jinja runs: a check does not run it, and assumes empty output", "nothing"),
     "later": Kind(
-        WARNING, "a state or a function that needs a program which is not installed yet",
+        WARNING, "a state or a function that needs a program that is not installed yet",
         "nothing", of_salt=True, passing=True,
     ),
-    "value": Kind(WARNING, "a value that cfg has as text, since JSON has no other form for it", "write it as text"),
-    "unread": Kind(WARNING, "a key, a file or a folder that nothing reads", "the nearest name, which it says"),
+    "value": Kind(WARNING, "a value that becomes text in cfg, since JSON has no such type", "write it as text"),
+    "unread": Kind(WARNING, "a key, a file or a folder that nothing reads", "use the suggested name"),
     "submodule": Kind(WARNING, "a submodule: its files are not deployed", "fetch it in an SLS, or commit the files"),
     "filter": Kind(
         WARNING, "files with a filter of git (LFS, git-crypt), which is not run: they are deployed as git stores them",
@@ -79,7 +79,7 @@ KINDS: Mapping[str, Kind] = {  # the page on makina-states has this table too
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong, or worth knowing, in a file of a project."""
+    """An error, or a warning, in a file of a project."""
 
     kind: str
     file: str  # its path in the repository
@@ -89,7 +89,7 @@ class Finding:
 
     @property
     def sort(self) -> Kind:
-        """What its kind means."""
+        """Its kind."""
         return KINDS[self.kind]
 
     @property
@@ -102,7 +102,7 @@ class Finding:
 
     @property
     def short(self) -> str:
-        """Return the file as people call it: below .salt by its path there."""
+        """Return the short name of the file: below .salt, its path there."""
         return self.file.removeprefix(".salt/").removeprefix("pillar/") or self.file
 
     def __str__(self) -> str:
@@ -111,7 +111,7 @@ class Finding:
 
     @property
     def text(self) -> str:
-        """Return the whole of it: what is wrong, and what helps."""
+        """Return the whole text: the problem, and the remedy."""
         return f"{self}; {self.help}" if self.help else str(self)
 
     def as_json(self) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def warnings(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def ordered(findings: Iterable[Finding]) -> list[Finding]:
-    """Return findings by file and line, of those that say the same the most severe."""
+    """Return findings by file and line; of equal ones the most severe."""
     seen: dict[tuple[str, int | None, str], Finding] = {}
     for each in findings:
         key = each.file, each.line, each.what

@@ -1,4 +1,4 @@
-"""What a program can rewrite safely in a file: names of packages, packages named twice, options of resetperms."""
+"""Automatic fixes of files: names of packages, duplicate packages, options of resetperms."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from corpushooks.checks import packages, texts
 
 
 def fix(text: str, known: Collection[str] | None) -> str:
-    """Return the text of an SLS file or a sample with what can be put right; `known` are packages that exist here."""
+    """Return the fixed text of an SLS file or a sample; `known` are packages that exist here."""
     lines = text.splitlines(keepends=True)
     gone: set[int] = set()
     seen: set[tuple[int, str]] = set()
@@ -43,10 +43,10 @@ def _replaced(line: str, old: str, new: str) -> str:
 
 
 def _without_last(line: str, name: str) -> str:
-    """Return a line with a list in it, without the last item of that name."""
+    """Return a line with a list, without the last item of a name."""
     return re.sub(rf"^(.*\b{re.escape(name)}\b.*),\s*['\"]?{re.escape(name)}['\"]?(?=\s*[,\]])", r"\1", line, count=1)
 
 
 def _is_alone(line: str) -> bool:
-    """Return whether a line has one item of a list, and nothing else."""
+    """Return whether a line has exactly one item of a list."""
     return bool(re.fullmatch(r"\s*-\s+['\"]?[\w.+:-]+['\"]?\s*(#.*)?\n?", line))

@@ -1,6 +1,6 @@
-"""Keys of PILLAR.sample and of a pillar that nobody reads: of another project, misspelt, or unknown.
+"""Find unused keys of PILLAR.sample and of a pillar: of another project, misspelt, or unknown.
 
-Read as text, by indentation: Jinja need not be rendered for that, and each key has its line.
+They are read as text, by indentation, so that Jinja need not be rendered, and each key has its line.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Key:
 
 
 def keys(text: str) -> list[Key]:
-    """Return the keys of the mappings of a text, as far as they are written as blocks."""
+    """Return the keys of the block mappings of a text."""
     return list(_keys(uncommented(text)))
 
 
@@ -52,7 +52,7 @@ def _keys(text: str) -> Iterator[Key]:
 
 
 def owned(key: Key) -> tuple[str, tuple[str, ...]] | None:
-    """Return the project that a key speaks of, and the path in its configuration; None if it speaks of none."""
+    """Return the project of a key, and the path in its configuration; None if it has none."""
     first, *rest = key.path
     if first == PROJECTS:
         return (rest[0], tuple(rest[1:])) if rest else None
@@ -64,16 +64,16 @@ def owned(key: Key) -> tuple[str, tuple[str, ...]] | None:
 
 @dataclass(frozen=True)
 class Readers:
-    """Who reads keys: this project, cfg, and the files of .salt."""
+    """The readers of keys: this project, cfg, and the files of .salt."""
 
     project: str
     known: Collection[str]  # first-level keys of cfg
-    mentioned: Callable[[str], bool]  # whether a file of .salt has that word
+    mentioned: Callable[[str], bool]  # whether a file of .salt contains a word
     data: Collection[str] = ()  # the keys of the sample's data
 
 
 def unread(file: str, text: str, readers: Readers, *, any_project: bool) -> list[Finding]:
-    """Name the keys of a file that nobody reads; `any_project`: it is a sample, in which every project is this one."""
+    """Find unused keys of a file; `any_project`: it is a sample, in which every project counts as this one."""
     found = keys(text)
     said = [each for key in found for each in _unread(file, key, readers, any_project)]
     top = {key.path[0] for key in found if key.path[0] != "include"}
@@ -84,13 +84,13 @@ def unread(file: str, text: str, readers: Readers, *, any_project: bool) -> list
         dead_names.add(PROJECTS)
     whole = not re.search(r"\{[{%]", text) and not any(key.path[0] == "include" for key in found)
     if dead_names and dead_names == top and whole:
-        what = f"nothing in it is for the project {readers.project}"
-        said.append(Finding("foreign", file, None, what, f"name it {PROJECTS}.{readers.project}"))
+        what = f"it has nothing for the project {readers.project}"
+        said.append(Finding("foreign", file, None, what, f"use the key {PROJECTS}.{readers.project}"))
     return said
 
 
 def _slip(key: Key) -> bool:
-    """Return whether a first-level key looks like a misspelt makina-projects."""
+    """Return whether a first-level key is probably a misspelt makina-projects."""
     first = key.path[0].partition(".")[0]
     if first in (PROJECTS, STATES):
         return False
@@ -105,12 +105,12 @@ def _foreign(key: Key, readers: Readers, any_project: bool) -> bool:
 def _unread(file: str, key: Key, readers: Readers, any_project: bool) -> Iterator[Finding]:
     if len(key.path) == 1 and _slip(key):
         right = f"{PROJECTS}.{readers.project}" if "." in key.path[0] else PROJECTS
-        yield Finding("unread", file, key.line, f"nothing reads {key.path[0]}", f"the name is {right}")
+        yield Finding("unread", file, key.line, f"nothing reads {key.path[0]}", f"did you mean {right}?")
     elif (found := owned(key)) and not any_project and found[0] != readers.project:
         if len(found[1]) == 0:
             yield Finding(
                 "unread", file, key.line, f"nothing reads {PROJECTS}.{found[0]}: this project is {readers.project}",
-                f"rename it {PROJECTS}.{readers.project}",
+                f"rename it to {PROJECTS}.{readers.project}",
             )  # fmt: skip
     elif found and len(found[1]) == 1:
         yield from _first_level(file, key, found[1][0], readers)
@@ -127,7 +127,7 @@ def _first_level(file: str, key: Key, name: str, readers: Readers) -> Iterator[F
 
 
 def _data(file: str, key: Key, name: str, readers: Readers) -> Iterator[Finding]:
-    """Name a variable that nothing mentions, where another one is nearly called so."""
+    """Find a variable that nothing mentions and that has a similar name to another."""
     if name in readers.data or readers.mentioned(name):
         return
     if near := get_close_matches(name, list(readers.data), 1, CLOSE):
@@ -135,13 +135,13 @@ def _data(file: str, key: Key, name: str, readers: Readers) -> Iterator[Finding]
 
 
 def unread_data(file: str, text: str, readers: Readers) -> list[Finding]:
-    """Name the variables in the file of `corpus set` that nothing reads, where another is nearly called so."""
+    """Find unused variables in the file of `corpus set` with a similar name to another."""
     found = [key for key in keys(text) if len(key.path) == 2 and key.path[0] == "data"]
     return [each for key in found for each in _data(file, key, key.path[1], readers)]
 
 
 def data_keys(text: str) -> set[str]:
-    """Return the names of the variables that a sample or a pillar gives."""
+    """Return the names of the variables in a sample or a pillar."""
     found = (owned(key) for key in keys(text))
     return {each[1][1] for each in found if each and len(each[1]) == 2 and each[1][0] in ("data", "env_defaults")} | {
         each[1][2] for each in found if each and len(each[1]) == 3 and each[1][0] in ("env_defaults", "os_defaults")

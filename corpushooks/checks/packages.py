@@ -1,4 +1,4 @@
-"""Packages that SLS files name: where, twice in one state, and which have another name by now."""
+"""Check the packages in SLS files: their lines, duplicates, and packages that were renamed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from corpushooks.checks.finding import Finding
 from corpushooks.checks.texts import uncommented
 
-# Names of old releases -> what Debian 12 has instead; empty: nothing. The first that fits counts.
+# Names in old releases -> the successor in Debian 12; empty: none. The first match counts.
 SUCCESSORS: tuple[tuple[str, str], ...] = (
     (r"python-(imaging|pil)", "python3-pil"),
     (r"python-software-properties", "software-properties-common"),
@@ -104,23 +104,23 @@ _STATE = re.compile(r"^\s*pkg(?:\.(?:installed|latest|\{\{.*?\}\}))?\s*:\s*(?:#.
 _SINGLE = re.compile(rf"^(\s*)-\s+name\s*:\s*(['\"]?)({NAME})\2\s*(?:#.*)?$")
 _OPENS = re.compile(r"{%-?\s*(?:if|for)\b")
 _CLOSES = re.compile(r"{%-?\s*end(?:if|for)\b")
-# What else than the host's lists packages can come from.
+# Other sources of packages than the host's lists.
 _OTHER_SOURCE = re.compile(r"pkgrepo|sources\.list|apt-add-repository|add-apt-repository|ppa:|dpkg\s+-i|deb\s+https?:")
 
 
 @dataclass(frozen=True)
 class Named:
-    """A package as a text names it."""
+    """A package named in a text."""
 
     name: str
     line: int
-    block: int  # of names that stand in one list
+    block: int  # of names in one list
     version: str = ""
     conditional: bool = False  # within {% if %} or {% for %}
 
 
 def declared(text: str) -> list[Named]:
-    """Return the packages that an SLS file names literally; what Jinja makes is not seen here."""
+    """Return the packages that an SLS file names literally, without the results of Jinja."""
     return list(_declared(uncommented(text).splitlines()))
 
 
@@ -148,12 +148,12 @@ def _declared(lines: list[str]) -> Iterator[Named]:
 
 
 def adds_sources(texts: Iterable[str]) -> bool:
-    """Return whether files of a project make packages available that the host's lists do not have yet."""
+    """Return whether files of a project add sources of packages that are not in the host's lists yet."""
     return any(_OTHER_SOURCE.search(uncommented(text)) for text in texts)
 
 
 def successor(name: str) -> str | None:
-    """Return what an old package is called in Debian 12: "" where it is gone, None if nothing is known of it."""
+    """Return the name of an old package in Debian 12: "" if it is gone, None if unknown."""
     for pattern, replacement in _RULES:
         if found := pattern.fullmatch(name):
             return found.expand(replacement)
@@ -161,7 +161,7 @@ def successor(name: str) -> str | None:
 
 
 def doubled(file: str, text: str) -> list[Finding]:
-    """Name the packages listed twice in one state, literally and whatever Jinja decides."""
+    """Find duplicate packages in one state, if they are literal and unconditional."""
     found: dict[tuple[int, str], Named] = {}
     said = []
     for each in declared(text):
@@ -176,15 +176,15 @@ def doubled(file: str, text: str) -> list[Finding]:
 def twice(file: str, line: int | None, name: str, versions: Collection[str]) -> Finding:
     if len(versions) > 1:
         wanted = " and ".join(sorted(versions))
-        return Finding("versions", file, line, f"package {name} is named twice, with the versions {wanted}", "keep one")
-    return Finding("doubled", file, line, f"package {name} is named twice in one state", "it is installed once")
+        return Finding("versions", file, line, f"duplicate package {name} with versions {wanted}", "keep one")
+    return Finding("doubled", file, line, f"duplicate package {name} in this state", "it is installed once")
 
 
 def judged(file: str, line: int | None, name: str, known: Collection[str] | None, *, sure: bool) -> Finding | None:
-    """Return what is wrong with the name of a package.
+    """Return the problem with the name of a package.
 
-    `known` are the names that have a candidate here, of those that were asked for (None: there are no lists); `sure`
-    says that nothing of the project can bring others.
+    `known` are the looked-up names that have a candidate here (None: there are no lists); `sure`: nothing in the
+    project can add others.
     """
     next_name = successor(name)
     if known is None:
@@ -201,10 +201,10 @@ def judged(file: str, line: int | None, name: str, known: Collection[str] | None
 def _instead(name: str | None) -> str:
     if name:
         return f"use {name}"
-    return "there is no successor" if name == "" else "correct its name, or run apt-get update where the lists are old"
+    return "it has no successor" if name == "" else "correct its name, or run apt-get update if the lists are old"
 
 
 def asked(names: Iterable[str]) -> set[str]:
-    """Return the names to ask the host for: those that are used, and what may stand in for them."""
+    """Return the names to look up: those that are used, and their successors."""
     used = {name.partition(":")[0] for name in names}
     return used | {found for name in used if (found := successor(name))}

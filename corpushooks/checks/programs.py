@@ -1,4 +1,4 @@
-"""Commands that states run: which words of a script are programs, and which packages bring those."""
+"""Commands that states run: the programs in a script, and the packages that have them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from corpushooks.checks.texts import words
 
 PHP = ("php-common", "php-cli", "php-fpm", "php")
-# program -> packages of Debian 12 that bring it, the usual one first; empty: none does
+# program -> packages of Debian 12 that have it, the usual one first; empty: none
 PROVIDED_BY: dict[str, tuple[str, ...]] = {
     "a2disconf": ("apache2",), "a2dismod": ("apache2",), "a2dissite": ("apache2",), "a2enconf": ("apache2",),
     "a2enmod": ("apache2",), "a2ensite": ("apache2",), "acl": ("acl",), "ant": ("ant",),
@@ -38,12 +38,12 @@ PROVIDED_BY: dict[str, tuple[str, ...]] = {
     "virtualenv": ("virtualenv", "python3-virtualenv"), "wget": ("wget",), "wkhtmltopdf": ("wkhtmltopdf",),
     "xsltproc": ("xsltproc",), "yarn": ("yarnpkg",), "zip": ("zip",),
 }  # fmt: skip
-INSTEAD = {  # what Debian 12 has not -> what to use
+INSTEAD = {  # programs that Debian 12 lacks -> what to use
     "python2": "use python3", "python2.7": "use python3", "pip2": "use pip in a virtualenv of python3",
     "easy_install": "use pip in a virtualenv", "php5": "use php", "php5enmod": "use phpenmod",
     "mongo": "add MongoDB's own repository", "mongod": "add MongoDB's own repository",
     "mongodump": "add MongoDB's own repository", "phantomjs": "use chromium --headless",
-    "casperjs": "use chromium --headless", "drush": "install it with composer, and call vendor/bin/drush",
+    "casperjs": "use chromium --headless", "drush": "install it with composer, and run vendor/bin/drush",
     "compass": "use sassc", "circusctl": "watchers are units here: systemctl restart circus-NAME",
     "rvm": "use Debian's ruby",
 }  # fmt: skip
@@ -58,14 +58,12 @@ BUILTINS = frozenset({
 WRAPPERS = {"sudo": "ugp", "env": "u", "nohup": "", "nice": "n", "time": "", "exec": "a", "command": "", "su": None}
 _PROGRAM = re.compile(r"[A-Za-z0-9_.+-]+")
 _SPLIT = re.compile(r"&&|\|\||[;|\n]")
-_ELSEWHERE = re.compile(
-    r"\s*(?:\.\s|source\s|(?:export\s+)?PATH=)"
-)  # programs are looked for in other places from here on
+_ELSEWHERE = re.compile(r"\s*(?:\.\s|source\s|(?:export\s+)?PATH=)")  # from here on programs are searched elsewhere
 _ASSIGNED = re.compile(r"[A-Za-z_]\w*=")
 
 
 def programs(script: str) -> list[str]:
-    """Return the programs that a command line calls by name, as far as that can be told without a shell."""
+    """Return the programs that a command line calls by name, as far as can be seen without a shell."""
     script = script.replace("\\\n", " ")
     if "<<" in script:
         script = script.partition("<<")[0]
@@ -78,7 +76,7 @@ def programs(script: str) -> list[str]:
 
 
 def _program(part: str) -> str:
-    """Return the program of one simple command; nothing if it is a builtin, a path, or made at run time."""
+    """Return the program of a simple command; nothing if it is a builtin, a path, or computed."""
     left = words(part.strip())
     while left:
         word = left.pop(0)

@@ -1,4 +1,4 @@
-"""What git sends of a project, and what of that is not deployed or not read."""
+"""Find files of a project that git does not send, or that are not deployed or read."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ FILTER_HELP = {
     "lfs": "commit the files themselves, or fetch them in an SLS",
     "git-crypt": "put secrets into the pillar",
 }
-NAMED = 3  # files of one kind that are named each by itself
+NAMED = 3  # files of one kind that are listed individually
 
 
 @dataclass(frozen=True)
 class Sent:
-    """What of a working tree git would send, and what not."""
+    """The state of a working tree in git."""
 
-    modes: Mapping[str, int]  # path -> mode, of what is in the index
+    modes: Mapping[str, int]  # path -> mode, of the index
     untracked: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()  # since the last commit
 
 
 def of_commit(modes: Mapping[str, int], attributes: Mapping[str, str], environment: str) -> list[Finding]:
-    """Judge the paths of a commit (path -> mode) and its .gitattributes files (path -> text)."""
+    """Check the paths of a commit (path -> mode) and its .gitattributes files (path -> text)."""
     return [*_salt(modes), *_submodules(modes), *_filters(attributes), *_names(modes, environment)]
 
 
 def of_folder(sent: Sent) -> Iterator[Finding]:
-    """Name what lies in the .salt of a working tree and would not be sent."""
+    """Find files in the .salt of a working tree that would not be sent."""
     for paths, state, sends, help_ in (
         (sent.untracked, "not in git", "does not send", "git add"),
         (sent.ignored, "ignored by git", "does not send", "git add -f"),
@@ -52,15 +52,15 @@ def of_folder(sent: Sent) -> Iterator[Finding]:
 def _salt(modes: Mapping[str, int]) -> Iterator[Finding]:
     mode = modes.get(".salt")
     if mode == SUBMODULE:
-        help_ = "put its files into this repository: git rm --cached .salt, then git add .salt"
+        help_ = "add its files to this repository: git rm --cached .salt, then git add .salt"
         yield Finding("name", ".salt", None, ".salt is a submodule, and submodules are not deployed", help_)
     if mode == LINK:
-        yield Finding("name", ".salt", None, ".salt is a symbolic link, which is not followed", "put the folder itself")
+        yield Finding("name", ".salt", None, ".salt is a symbolic link, which is not followed", "use the folder itself")
 
 
 def _submodules(modes: Mapping[str, int]) -> Iterator[Finding]:
     for path in (path for path, mode in modes.items() if mode == SUBMODULE and path != ".salt"):
-        help_ = "fetch it in an SLS (git.latest), or put its files into the repository"
+        help_ = "fetch it in an SLS (git.latest), or add its files to the repository"
         yield Finding("submodule", path, None, "a submodule, not fetched: the folder is deployed empty", help_)
 
 
@@ -69,12 +69,12 @@ def _filters(attributes: Mapping[str, str]) -> Iterator[Finding]:
         for number, line in enumerate(text.splitlines(), 1):
             if (found := _FILTER.search(line)) and not line.lstrip().startswith("#"):
                 pattern, name = line.split()[0], found[1]
-                what = f"{pattern} has the filter {name}, which is not run: git's own form of these files is deployed"
+                what = f"{pattern} has the filter {name}, which is not run: the files are deployed as git stores them"
                 yield Finding("filter", file, number, what, FILTER_HELP.get(name, "commit what the filter makes"))
 
 
 def _names(modes: Mapping[str, int], environment: str) -> Iterator[Finding]:
-    """Name the files and folders of .salt that look as if they were read, and are not."""
+    """Find files and folders of .salt that are not read, although they look as if they were."""
     own = {path.split("/")[1] for path in modes if path.startswith(f".salt/{environment}/") and path.endswith(".sls")}
     for path in modes:
         folder, _, name = path.rpartition("/")
@@ -82,10 +82,12 @@ def _names(modes: Mapping[str, int], environment: str) -> Iterator[Finding]:
             continue
         if name.lower().endswith(".sls") and not name.endswith(".sls"):
             yield Finding(
-                "unread", path, None, "nothing reads it: its name does not end in .sls", f"rename it {name[:-4]}.sls"
+                "unread", path, None, "nothing reads it: its name does not end in .sls", f"rename it to {name[:-4]}.sls"
             )
         elif name != SAMPLE and name.lower().startswith(SAMPLE.lower()) and SAMPLE not in _in(modes, folder):
-            yield Finding("unread", path, None, f"nothing reads it: the name is {SAMPLE}", f"rename it {SAMPLE}")
+            yield Finding(
+                "unread", path, None, f"nothing reads it: the name must be {SAMPLE}", f"rename it to {SAMPLE}"
+            )
     for name in () if own else _environments(modes):
         what = f"nothing reads the SLS files of .salt/{name}: the environment here is {environment}"
         help_ = f"the folder of this environment would be .salt/{environment}"
@@ -97,6 +99,6 @@ def _in(modes: Iterable[str], folder: str) -> set[str]:
 
 
 def _environments(modes: Mapping[str, int]) -> list[str]:
-    """Return the folders of .salt that are called as an environment is, and have SLS files."""
+    """Return the folders of .salt that have the name of an environment, and SLS files."""
     found = {path.split("/")[1] for path in modes if re.fullmatch(r"\.salt/[^/]+/[^/]+\.sls", path)}
     return sorted(name for name in found if name.lower() in ENVIRONMENTS)

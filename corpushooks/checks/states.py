@@ -1,4 +1,4 @@
-"""What the states of an SLS name, once it is rendered: packages, files of salt://, commands."""
+"""Check the states of a rendered SLS: packages, files of salt://, commands."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ CONDITIONS = ("unless", "onlyif", "onfail", "creates", "check_cmd", "sources", "
 
 @dataclass(frozen=True)
 class Rendered:
-    """One state of an SLS as it would run, and where it is written."""
+    """One state of an SLS as it would run, and its position."""
 
     id: str
     function: str
     arguments: dict[str, Any]
-    file: str  # its path in the repository, or the name of a file of ours
+    file: str  # its path in the repository, or the name of one of our files
     line: int | None
-    place: Callable[[str], int | None]  # the line on which a text stands, below the state's id
+    place: Callable[[str], int | None]  # the line of a text below the state's id
 
 
 def packages(states: Iterable[Rendered]) -> Iterator[tuple[Rendered, str, str]]:
@@ -52,7 +52,7 @@ def _listed(state: Rendered) -> list[tuple[str, str]]:
 def installed(
     states: Iterable[Rendered], known: Collection[str] | None, *, sure: bool, among: Collection[str]
 ) -> Iterator[Finding]:
-    """Name the packages `among` those that were asked for that cannot be installed here."""
+    """Find packages that cannot be installed here, of those in `among`, which were looked up."""
     for state, name, _ in packages(states):
         if name not in among:
             continue
@@ -62,7 +62,7 @@ def installed(
 
 
 def doubled(states: Iterable[Rendered]) -> Iterator[Finding]:
-    """Name the packages that one state names twice."""
+    """Find duplicate packages in a state."""
     for state in states:
         if state.function not in INSTALLS:
             continue
@@ -75,7 +75,7 @@ def doubled(states: Iterable[Rendered]) -> Iterator[Finding]:
 
 
 def sources(states: Iterable[Rendered], exists: Callable[[str], bool]) -> Iterator[Finding]:
-    """Name the files of salt:// that do not exist; of alternatives one is enough."""
+    """Find missing files of salt://; one of several alternatives is enough."""
     for state in states:
         given = state.arguments.get("source")
         every = [each for each in (given if isinstance(given, list) else [given]) if isinstance(each, str)]
@@ -91,7 +91,7 @@ def missing(file: str, line: int | None, name: str) -> Finding:
 
 
 def commands(states: Iterable[Rendered], present: Callable[[str], bool], brought: Collection[str]) -> Iterator[Finding]:
-    """Name the programs that are not on this host, and that no package of the project (`brought`) brings."""
+    """Find programs that are missing on this host and that no package of the project (`brought`) installs."""
     for state in states:
         if state.function not in RUNS or "://" in str(state.arguments.get("source", "")):
             continue
@@ -100,28 +100,30 @@ def commands(states: Iterable[Rendered], present: Callable[[str], bool], brought
             if present(name) or any(provider in brought for provider in providers or ()):
                 continue
             line = state.place(name) or state.line
-            yield Finding("command", state.file, line, f"command {name} is not on this host", _bring(name, providers))
+            yield Finding(
+                "command", state.file, line, f"command {name} not found on this host", _bring(name, providers)
+            )
 
 
 def _bring(name: str, providers: tuple[str, ...] | None) -> str:
     if providers:
-        return f"the package {providers[0]} brings it"
-    return INSTEAD.get(name, "a file or a package of the project has to bring it")
+        return f"install the package {providers[0]}"
+    return INSTEAD.get(name, "provide it by a file or a package of the project")
 
 
 def left_out(states: Iterable[Rendered]) -> Iterator[Finding]:
-    """Name what our files say that a deployment does without."""
+    """Find parts of makina-states that our files leave out."""
     for state in states:
         if state.function == "mc_proxy.missing":
             yield Finding("left-out", state.file, state.line, str(state.arguments.get("what")), LEFT_OUT)
 
 
 def certificates(states: Iterable[Rendered]) -> Iterator[Finding]:
-    """Name the virtual hosts that get a self-signed certificate."""
+    """Find virtual hosts that get a self-signed certificate."""
     for state in states:
         names = dict(state.arguments.get("self_signed") or {}).get("names")
         if names and state.function == "mc_service.configured":
-            what = f"no certificate for {names[0]}: a self-signed one is made, of which browsers warn"
+            what = f"no certificate for {names[0]}: a self-signed one is created, which browsers warn about"
             yield Finding(
-                "certificate", state.file, state.place(names[0]) or state.line, what, "give ssl_cert and ssl_key"
+                "certificate", state.file, state.place(names[0]) or state.line, what, "set ssl_cert and ssl_key"
             )

@@ -1,4 +1,4 @@
-"""One file as it lies there, before anybody reads it: not a file, too large, not UTF-8, or only a pointer to a file."""
+"""Check a file before it is read: not a file, too large, not UTF-8, or an LFS pointer."""
 
 from __future__ import annotations
 
@@ -27,27 +27,29 @@ _OTHERS = (
 
 
 def unusable(file: str, mode: int, size: int) -> Finding | None:
-    """Return why nobody can read an SLS file or a sample, by what it is and how large."""
+    """Return why an SLS file or a sample cannot be read, by its type and size."""
     if stat.S_ISDIR(mode):
-        return Finding("unread", file, None, "nothing reads it: a folder, not a file", "rename it, or put a file there")
+        return Finding(
+            "unread", file, None, "nothing reads it: a folder, not a file", "rename it, or replace it by a file"
+        )
     if other := next((name for test, name in _OTHERS if test(mode)), ""):
-        return Finding("file", file, None, f"{other}, not a file", "put a file there, or take it away")
+        return Finding("file", file, None, f"{other}, not a file", "replace it by a file, or remove it")
     if size > LIMIT:
-        what = f"{-(-size >> 20)} MiB, and at most {LIMIT >> 20} MiB are read"
-        return Finding("file", file, None, what, "move the data into files of their own")
+        what = f"too large: {-(-size >> 20)} MiB, at most {LIMIT >> 20} MiB are read"
+        return Finding("file", file, None, what, "move the data to other files")
     return None
 
 
 def uncommented(text: str) -> str:
-    """Return a text without the comments of Jinja; every line stays where it is."""
+    """Return a text without the comments of Jinja, with the same line numbers."""
     return re.sub(r"\{#.*?#\}", lambda found: "\n" * found[0].count("\n"), text, flags=re.DOTALL)
 
 
 def encoding(file: str, data: bytes) -> Finding | None:
-    """Return what is wrong with the bytes of a text."""
+    """Return the error in the encoding of a text."""
     if data.startswith(POINTER):
         return Finding(
-            "encoding", file, 1, "an LFS pointer, not the file itself", "take it out of LFS: git lfs untrack"
+            "encoding", file, 1, "an LFS pointer, not the file itself", "remove it from LFS: git lfs untrack"
         )
     try:
         data.decode("utf-8")
@@ -62,16 +64,16 @@ def encoding(file: str, data: bytes) -> Finding | None:
 
 
 def resetperms(file: str, text: str) -> list[Finding]:
-    """Name the options of calls of resetperms that it does not have."""
+    """Find unknown options in calls of resetperms."""
     return [
-        Finding("option", file, line, f"resetperms has no option {option}", "options: resetperms --help")
+        Finding("option", file, line, f"resetperms has no option {option}", "see: resetperms --help")
         for line, option in options(text)
         if not known(option)
     ]
 
 
 def options(text: str) -> list[tuple[int, str]]:
-    """Return the options of calls of resetperms, with their lines; a call goes on while lines end in a backslash."""
+    """Return the options of calls of resetperms, with their lines; a backslash at its end continues a line."""
     found, within = [], False
     for number, line in enumerate(uncommented(text).splitlines(), 1):
         call = _CALL.search(line)
@@ -84,18 +86,18 @@ def options(text: str) -> list[tuple[int, str]]:
 
 
 def _unquoted(line: str) -> str:
-    """Return a line of a script without what is quoted, made by Jinja, or another command's."""
+    """Return a line of a script without quoted text, Jinja, and other commands."""
     line = re.sub(r"{{.*?}}|{%.*?%}|\"[^\"]*\"|'[^']*'", " x ", line)
     return re.split(r"[;|&>]", line, maxsplit=1)[0]
 
 
 def known(option: str) -> bool:
-    """Return whether an option of resetperms is one, or short for exactly one."""
+    """Return whether an option of resetperms exists, or is short for exactly one."""
     return bool(whole(option))
 
 
 def whole(option: str) -> str:
-    """Return the whole name of an option of resetperms; nothing if there is none, or several."""
+    """Return the full name of an option of resetperms; nothing if it is unknown or ambiguous."""
     if not option.startswith("--"):
         return option if set(option[1:2]) <= SHORT else ""
     every = (*VALUED, *FLAGS)
@@ -109,7 +111,7 @@ _GUARD = re.compile(r"^\s*-\s+(?:unless|onlyif|onfail|onfail_any|check_cmd|fromr
 
 
 def guarded(text: str) -> set[int]:
-    """Return the lines of states that only run under a condition, which a command or another state decides."""
+    """Return the lines of states with a condition that depends on a command or another state."""
     lines = text.splitlines()
     begins = [number for number, line in enumerate(lines) if re.match(r"[^\s#{-]|\{\{", line)] + [len(lines)]
     found: set[int] = set()
@@ -126,7 +128,7 @@ _DEPTH = re.compile(r"{%-?\s*(if|for|macro|endif|endfor|endmacro)\b")
 
 
 def includes(text: str, project: str) -> list[tuple[int, str]]:
-    """Return the SLS that a text includes whatever a condition says, with their lines, as far as it names them."""
+    """Return the unconditional literal includes of a text, with their lines."""
     found, within = [], False
     for number, line, depth in _lines(text):
         if re.match(r"include\s*:\s*$", line):
@@ -139,7 +141,7 @@ def includes(text: str, project: str) -> list[tuple[int, str]]:
 
 
 def sources(text: str, project: str) -> list[tuple[int, str]]:
-    """Return the files of salt:// that a text names whatever a condition says, with their lines."""
+    """Return the files of salt:// that a text names unconditionally, with their lines."""
     aside = guarded(text)
     found = [
         (number, _named(name, project))
@@ -151,7 +153,7 @@ def sources(text: str, project: str) -> list[tuple[int, str]]:
 
 
 def _lines(text: str) -> Iterator[tuple[int, str, int]]:
-    """Yield each line with its number and how many conditions, loops and macros it is in; no comments."""
+    """Yield each line without comments, with its number and how many conditions, loops and macros it is in."""
     depth = 0
     for number, line in enumerate(uncommented(text).splitlines(), 1):
         if not line.lstrip().startswith(("#", "{#")):
@@ -161,13 +163,13 @@ def _lines(text: str) -> Iterator[tuple[int, str, int]]:
 
 
 def _named(name: str, project: str) -> str:
-    """Return a name with that of the project in it; nothing where Jinja decides what it is."""
+    """Return a name with the name of the project filled in; nothing if it has other Jinja expressions."""
     name = _NAME.sub(project, name)
     return "" if "{" in name else name
 
 
 def words(command: str) -> list[str]:
-    """Return the words of a command as a shell splits them; none where they cannot be told."""
+    """Split a command as a shell does; empty if that is not possible."""
     try:
         return shlex.split(command, comments=True)
     except ValueError:

@@ -119,7 +119,7 @@ def row(found: Ran) -> str:
     """Return one line of `corpus history --commands`."""
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found.started))
     took = "" if found.ended is None else f"{max(0.0, found.ended - found.started):.1f} s"
-    state = "runs" if found.ended is None else "ended" if found.code is None else f"exit {found.code}"
+    state = "running" if found.ended is None else "ended" if found.code is None else f"exit {found.code}"
     reason = f"  ({found.reason})" if found.reason else ""
     return f"{found.number:>6}  {when}  {state:<8} {took:>9}  {found.who:<10} {found.words}{reason}"
 

@@ -32,10 +32,10 @@ class State:
 STATES: Mapping[str, State] = {
     state.name: state
     for state in (
-        State(QUEUED, "waits", 0, frozenset({RUNNING, REFUSED, CANCELLED})),
-        State(RUNNING, "runs", 1, frozenset({DEPLOYED, DONE, HELD, REFUSED, ROLLING_BACK, FAILED})),
+        State(QUEUED, "queued", 0, frozenset({RUNNING, REFUSED, CANCELLED})),
+        State(RUNNING, "running", 1, frozenset({DEPLOYED, DONE, HELD, REFUSED, ROLLING_BACK, FAILED})),
         State(HELD, "held", 1, frozenset({RUNNING, ROLLING_BACK})),  # it awaits a confirmation
-        State(ROLLING_BACK, "rolls back", 1, frozenset({ROLLED_BACK, BROKEN})),
+        State(ROLLING_BACK, "rolling back", 1, frozenset({ROLLED_BACK, BROKEN})),
         State(DEPLOYED, "deployed", 0, succeeded=True),
         State(DONE, "done", 0, succeeded=True),
         State(REFUSED, "refused", 3),

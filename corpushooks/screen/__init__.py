@@ -1,9 +1,9 @@
-"""What a deployment tells, as the lines that people read: events to lines. Values only.
+"""Turn the events of deployments into lines for people. Values only.
 
-screen        events of one log to lines
-rows          columns, and how a line is made
+screen        the events of a log
+rows          columns and rows
 states        the states of an SLS
-words         how a deployment begins and ends, and what it names in between
+words         the first and last lines of a deployment, and lists
 failure       why a state failed
-view          projects and deployments, in words and lines
+view          projects and deployments
 """

@@ -1,4 +1,4 @@
-"""Why a state failed, from what Salt and its command say. Values only."""
+"""Why a state failed, from its output and Salt's comment. Values only."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import signal
 
 from corpushooks.core.events import StateEnded
 
-RAN = re.compile(r"Command \".*\" run", re.S)  # what Salt says of every command that ended
+RAN = re.compile(r"Command \".*\" run", re.S)  # Salt's comment on every command
 UNUSUAL = {126: "exit code 126: not executable", 127: "exit code 127: command not found"}
 TRACEBACK = re.compile(r"^([ \t]*)Traceback \(most recent call last\):\n((?:\1[ \t]+\S.*\n)+)", re.M)
 CALL = re.compile(r'^[ \t]*File "', re.M)
 
 
 def failure(state: StateEnded) -> str:
-    """Return why a state failed: what its command wrote and how that ended, else what Salt says."""
+    """Return why a state failed: the output and end of its command, or else Salt's comment."""
     output, ended = state.output, exit_of(state.exit)
     if not ended:
-        return output or state.comment or "no reason is given"
+        return output or state.comment or "no reason given"
     if not output:
         said = [] if RAN.fullmatch(state.comment) else [state.comment]
         return "\n".join([*filter(None, said), f"{ended}, no output"])
@@ -26,10 +26,10 @@ def failure(state: StateEnded) -> str:
 
 
 def exit_of(code: int | None) -> str:
-    """Return how a command that failed ended, as people say it; nothing if that is not known."""
+    """Describe the end of a failed command; nothing if unknown."""
     if not code:
         return ""
-    number = -code if code < 0 else code - 128  # a shell reports a signal so
+    number = -code if code < 0 else code - 128  # a shell reports signals like this
     if number > 0 and (code < 0 or code < 192):
         with contextlib.suppress(ValueError):
             return f"killed by {signal.Signals(number).name}" + (f" (exit code {code})" if code > 0 else "")
@@ -37,12 +37,12 @@ def exit_of(code: int | None) -> str:
 
 
 def condensed(text: str) -> str:
-    """Return a text with only the last call of each Python traceback in it, and what it ended with."""
+    """Return a text with only the last call and the error of each Python traceback."""
     return TRACEBACK.sub(_last_call, text)
 
 
 def _last_call(found: re.Match[str]) -> str:
-    """Return a traceback without the calls that led to the last one."""
+    """Return a traceback with only its last call."""
     calls = [call.start() for call in CALL.finditer(found[2])]
     if len(calls) < 2:
         return found[0]

@@ -1,4 +1,4 @@
-"""Rows and columns: how wide what people read is, and how a line of it is made. Values only."""
+"""Rows and columns: widths, and how lines are made. Values only."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from corpushooks.core.text import excerpt, lines, middle, shortened, shown
 
 LABEL, WIDTH = 29, 66  # columns; git puts "remote: " in front, and terminals have 80
 NAMED = 48  # columns of a name in an error
-FITS = 72  # columns that no line of ours exceeds
-# What the terminal of a push is spared; the whole log has more.
+FITS = 72  # columns, the longest line of ours
+# Limits of the terminal of a push; the whole log has more.
 SCREEN = 200  # lines of an output or an error, states of one kind
 COLUMNS = 400
 
-BOTH, WHOLE, TERMINAL = "both", "whole", "terminal"  # who reads a line: all, those of the whole log, of the terminal
+BOTH, WHOLE, TERMINAL = "both", "whole", "terminal"  # where a line is shown: both, the whole log, the terminal
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line, and who reads it."""
+    """A line, and where it is shown."""
 
     text: str
     readers: str = BOTH
 
 
 def both(texts: Sequence[str]) -> list[Line]:
-    """Return lines that everybody reads."""
+    """Return lines for the terminal and the whole log."""
     return [Line(text) for text in texts]
 
 
 def aside(*texts: str) -> list[Line]:
-    """Return the lines of texts that only those of the whole log read."""
+    """Return the lines of texts for the whole log only."""
     return [Line(line, WHOLE) for text in texts for line in text.split("\n")]
 
 
 def row(label: str, detail: str, seconds: float | None) -> str:
-    """Return one line of the procedure: what, what came of it, how long it took."""
+    """Return one line of the procedure: a label, the result, the duration."""
     detail = middle(detail, FITS - 8 - LABEL)
     label = middle(label, max(LABEL - 1, WIDTH - 8 - 2 - len(detail)))
     left = f"{label:<{LABEL}}{detail}" if len(label) < LABEL else f"{label}  {detail}"
@@ -52,29 +52,29 @@ def step_label(index: int, total: int, name: str, part: str = "", *, first: bool
 
 
 def file_row(letter: str, path: str, counts: str) -> str:
-    """Return one file that a plan would change."""
+    """Return the line of a file that a plan would change."""
     room = FITS - 10 - len(counts)
     return f"      {letter} {middle(path, room)}  {counts}".rstrip()
 
 
 def heartbeat(what: str, since: str, last: str) -> str:
-    """Return the line that says that a step still runs, with the last thing its command wrote."""
+    """Return the line of a step that still runs, with the last output of its command."""
     line = f"      … {middle(what, NAMED)}, {since}"
     room = FITS - len(line) - 2
     return f"{line}: {shown(last.strip(), room)}" if last.strip() and room > 8 else line
 
 
 def complaint(word: str, text: str) -> str:
-    """Return an error or a warning: the word once, and of an error lines that a terminal holds."""
+    """Return an error or a warning, of which errors are wrapped for a terminal."""
     first, *rest = [line.rstrip() for line in text.strip().splitlines() if line.strip()] or [""]
     inner, wrapped = " " * (len(word) + 2), [first]
-    if word == "error":  # a warning may have a command in it, to be pasted
+    if word == "error":  # a warning can contain a command to paste
         wrapped = textwrap.wrap(first, FITS - len(inner), break_long_words=False, break_on_hyphens=False) or [""]
     return f"{word}: " + f"\n{inner}".join([*wrapped, *rest])
 
 
 def ends(texts: Sequence[str], limit: int, total: int) -> list[str]:
-    """Return lines, of too many the first and the last and how many are left out; some may be missing already."""
+    """Return lines; of too many, the first and last and how many were omitted; some can be missing already."""
     if total <= limit:
         return list(texts)
     half = limit // 2
@@ -82,17 +82,17 @@ def ends(texts: Sequence[str], limit: int, total: int) -> list[str]:
 
 
 def tail(text: str, limit: int) -> list[str]:
-    """Return the end of a text, saying how much was left out."""
+    """Return the end of a text, with how much was omitted."""
     found = lines(text.strip())
-    more = [f"… {len(found) - limit} lines more in the whole log"] if len(found) > limit else []
+    more = [f"… {len(found) - limit} more lines in the whole log"] if len(found) > limit else []
     return [*more, *(shortened(line, COLUMNS) for line in found[-limit:])]
 
 
 def cut(text: str, limit: int = SCREEN) -> list[str]:
-    """Return a text as a terminal gets it: of many lines the first and the last, and no long ones."""
+    """Return a text for a terminal: the first and last of many lines, and no long ones."""
     return [shortened(line, COLUMNS) for line in excerpt(lines(text), limit)]
 
 
 def indent(found: Sequence[str], columns: int) -> list[str]:
-    """Return lines moved to the right."""
+    """Return indented lines."""
     return [" " * columns + line for line in found]

@@ -1,8 +1,7 @@
-"""The events of one log, as lines.
+"""Turn the events of a log into lines.
 
-A Screen is fed the events of one log from its first on. An SLS that takes long is shown as it goes, state by state; a
-quick one in a line at its end: which of the two, the times of its events decide, so that the same log always gives
-the same lines.
+A Screen gets the events of one log from the first on. A slow SLS is shown while it runs, state by state; a quick one in
+one line at its end. The times of its events decide which of the two, so that the same log always gives the same lines.
 """
 
 from __future__ import annotations
@@ -41,36 +40,36 @@ from corpushooks.screen import rows, words
 from corpushooks.screen import states as sls
 from corpushooks.screen.rows import BOTH, TERMINAL, WHOLE, Line, aside, both, row
 
-QUICK = 2.0  # seconds that an SLS may take before it is shown as it goes
+QUICK = 2.0  # seconds after which an SLS is shown while it runs
 
 
 @dataclass(frozen=True)
 class Shown:
-    """An event with the lines that it makes."""
+    """An event with its lines."""
 
     record: Recorded
     lines: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """Return what programs are given: when, the event with its fields, and the text that people read."""
+        """Return it for programs: the time, the event with its fields, and the text for people."""
         data = as_record(self.record.event)
         return {"at": self.record.at, "text": "\n".join(self.lines), "event": data.pop("event"), "data": data}
 
 
 @dataclass
 class _Sls:
-    """The SLS that runs: what is not shown of it yet, and what is."""
+    """The running SLS: what was shown of it, and what was not yet."""
 
     began: SlsBegan
     at: float
-    shown: bool = False  # its label is, and states below it
-    seen: Counter[str] = field(default_factory=Counter)  # states, by what became of them
+    shown: bool = False  # its label and states below it
+    seen: Counter[str] = field(default_factory=Counter)  # states by result
     states: list[StateEnded] = field(default_factory=list)
-    waiting: list[StateEnded | str] = field(default_factory=list)  # states, and output of the one that runs
+    waiting: list[StateEnded | str] = field(default_factory=list)  # states, and output of the running one
 
     @property
     def label(self) -> str:
-        """What it is shown under; nothing for one that only shows what fails in it."""
+        """Its label; empty if only its failures are shown."""
         one = self.began
         labels = {
             "install": rows.step_label(one.index, one.total, "install", one.sls, first=one.first),
@@ -83,7 +82,7 @@ class _Sls:
 
 @dataclass
 class Screen:
-    """Turns the events of one log into lines: those of the whole log, or those that the terminal of a push shows."""
+    """Turns the events of a log into lines, for the whole log or for the terminal of a push."""
 
     whole: bool = False
     quick: float = QUICK
@@ -109,7 +108,7 @@ class Screen:
         return self._advance(record, event.text) if self._sls else []
 
     def _advance(self, record: Recorded, new: StateEnded | str) -> list[Line]:
-        """Show what is known of the SLS that runs, where it takes long."""
+        """Show the progress of a slow SLS."""
         assert self._sls is not None
         now = self._sls
         if isinstance(new, StateEnded):
@@ -128,7 +127,7 @@ class Screen:
         return [f"          {one}"] if isinstance(one, str) else sls.state(one, self._sls.seen)
 
     def ended(self, record: Recorded, event: SlsEnded) -> list[Line]:
-        """Show what is not shown yet of an SLS, and what came of it all."""
+        """Show the rest of an SLS, and its result."""
         now, self._sls = self._sls or _Sls(SlsBegan(event.sls, event.role), record.at), None
         lines = both(_end(now, event))
         if event.ok and not event.states and event.role != "plan":
@@ -142,7 +141,7 @@ class Screen:
 
 
 def _end(now: _Sls, event: SlsEnded) -> list[str]:
-    """Return what is not shown yet of an SLS that ended."""
+    """Return the rest of an SLS that ended."""
     if event.role == "plan":
         head = row(now.label, sls.summary(event), None)
         return [head, *sls.errors(event), *sls.states(now.states, test=True, diffs=not event.ok)]
@@ -171,7 +170,7 @@ def _step(one: StepEnded) -> list[Line]:
     if one.undo:
         return aside(f"      undo {one.step}: {told or 'done'}")
     if one.step == "install" and not told:
-        return []  # its SLS were shown
+        return []  # its SLS files were shown
     return [Line(row(rows.step_label(one.index, one.total, one.step), told, one.seconds))]
 
 
@@ -195,7 +194,7 @@ def _warning(one: Warned) -> list[Line]:
 
 
 def _cut(one: Cut) -> list[Line]:
-    return aside(f"… {one.lines} lines, {one.characters} characters, are not kept: the log is too long …")
+    return aside(f"… {one.lines} lines, {one.characters} characters dropped: the log is too long …")
 
 
 def _text(one: Text) -> list[Line]:
@@ -203,7 +202,7 @@ def _text(one: Text) -> list[Line]:
 
 
 def _plain(act: Callable[[Any], list[Line]]) -> Callable[[Screen, Recorded], list[Line]]:
-    """Return how an event is shown that needs nothing of those before it."""
+    """Return the function for an event that does not depend on earlier ones."""
     return lambda screen, record: act(record.event)
 
 
@@ -228,7 +227,7 @@ SHOWN: Mapping[type[Any], Callable[[Screen, Any], list[Line]]] = {
     Cut: _plain(_cut),
     Verdict: _plain(words.verdict),
     Text: _plain(_text),
-}  # one row for each event, or a test fails
+}  # a row for each event (a test checks this)
 
 
 def show(records: Iterable[Recorded], *, whole: bool) -> Iterator[Shown]:

@@ -1,4 +1,4 @@
-"""The states of an SLS as people read them. Values only."""
+"""The states of an SLS as lines. Values only."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from corpushooks.screen.failure import condensed, failure
 from corpushooks.screen.rows import FITS, SCREEN, WIDTH, cut, indent, tail
 from corpushooks.screen.view import count
 
-REQUIRED = re.compile(r"requisites? failed: (.*)", re.S)  # as Salt says why a state was not run
-COMMENT_LINES = 12  # of what a state says
-FAILED = 20  # states that failed
-DIFFERENCE = 40  # lines of what a plan would change in a file, or an SLS that failed did
+REQUIRED = re.compile(r"requisites? failed: (.*)", re.S)  # Salt's reason why a state was not run
+COMMENT_LINES = 12  # of the comment of a state
+FAILED = 20  # failed states
+DIFFERENCE = 40  # lines of a diff, in a plan or of an SLS that failed
 
 
 def summary(ended: SlsEnded) -> str:
-    """Return what an SLS did, in a few words."""
+    """Summarize an SLS in a few words."""
     if not ended.states:
         return "nothing to do"
     return count(ended.states, "state") + (f", {ended.changed} changed" if ended.changed else "")
 
 
 def states(found: Sequence[StateEnded], *, test: bool = False, diffs: bool = False) -> list[str]:
-    """Return the states of an SLS that did something or failed, with what is to be said of each."""
+    """Return the states of an SLS that changed something or failed, with details."""
     seen: Counter[str] = Counter()
     told = [state(one, seen, test=test, diffs=diffs) for one in found]
     return [line for one in told for line in one] + more(seen)
 
 
 def state(found: StateEnded, seen: Counter[str], *, test: bool = False, diffs: bool = False) -> list[str]:
-    """Return a state that did something or failed, unless too many like it were seen; nothing of one that did not.
+    """Return a state that changed something or failed, unless there were too many of its kind; nothing of others.
 
-    With `diffs` also what it changed: what failed later may have failed because of it.
+    With `diffs`, also what it changed: a later failure can be a consequence.
     """
     word = _word(found, test)
     seen[word] += 1
@@ -46,13 +46,13 @@ def state(found: StateEnded, seen: Counter[str], *, test: bool = False, diffs: b
 
 
 def changes(found: Sequence[StateEnded]) -> list[str]:
-    """Return what states changed that were shown before it was known that a later one fails."""
+    """Return the diffs of states that were shown before a later one failed."""
     told = [(one, cut(one.diff, DIFFERENCE)) for one in found if _word(one, False) == "changed"]
     return [line for one, said in told if said for line in [*state_lines("diff", one), *indent(said, 10)]]
 
 
 def more(seen: Counter[str]) -> list[str]:
-    """Say how many were left out."""
+    """Return how many states were omitted."""
     left = {word: number - _limit(word) for word, number in seen.items() if word and number > _limit(word)}
     return [f"        … {number} more {word}, in the whole log" for word, number in left.items()]
 
@@ -62,7 +62,7 @@ def _limit(word: str) -> int:
 
 
 def _word(state: StateEnded, test: bool) -> str:
-    """Say what became of a state; nothing if nothing did."""
+    """Return the word for the result of a state; nothing if it did nothing."""
     if state.skipped:
         return "not run"
     if state.result is False or (state.result is None and not test):
@@ -79,20 +79,20 @@ def _said(word: str, state: StateEnded) -> list[str]:
     if word != "would":
         return []
     return [
-        *(["(not sure: seen with the old files in project/)"] if state.unsure else []),
+        *(["(unsure: tested with the old files in project/)"] if state.unsure else []),
         *(cut(state.diff, DIFFERENCE) or tail(state.comment, 4)),
     ]
 
 
 def _says_more(state: StateEnded) -> bool:
-    """Return whether the name of a state says which of several it is; a command is seen by what it writes."""
+    """Return whether the name of a state distinguishes it; of a command its output does."""
     return state.name != state.id and (not state.output or not state.function.startswith("cmd."))
 
 
 def all_states(found: Sequence[StateEnded]) -> list[str]:
-    """Return the states of an SLS with comment and changes, for the whole log: a text of lines for each.
+    """Return the states of an SLS with comment and changes, for the whole log: a multi-line text for each.
 
-    Without those that failed and were shown whole above.
+    Failed states that were shown completely before are omitted.
     """
     texts: list[str] = []
     failed = [state for state in found if state.result is False and not state.skipped][:FAILED]
@@ -106,7 +106,7 @@ def all_states(found: Sequence[StateEnded]) -> list[str]:
 
 
 def _is_shown_whole(state: StateEnded) -> bool:
-    """Return whether all that is known of a failure is on the terminal."""
+    """Return whether a failure was shown completely on the terminal."""
     known = [line for text in (failure(state), state.diff) for line in lines(text)]
     return set(known) <= set(_said("FAILED", state))
 
@@ -117,7 +117,7 @@ def errors(ended: SlsEnded) -> list[str]:
 
 
 def state_lines(word: str, state: StateEnded) -> list[str]:
-    """Return one state as a line; what is said of where it comes from, or what it waited for, may need another."""
+    """Return one state as a line; its position or requisite can need a second one."""
     where = _where(word, state)
     took = f"{state.seconds:.1f} s" if word in ("changed", "ok") else ""
     room = FITS - 18 - len(state.function) - (10 if took else 0)
@@ -129,7 +129,7 @@ def state_lines(word: str, state: StateEnded) -> list[str]:
 
 
 def _where(word: str, state: StateEnded) -> str:
-    """Say of a state that failed where it comes from, of one that was not run because of which."""
+    """Return the position of a failed state, or the requisites of one that was not run."""
     if word == "FAILED" and state.line:
         return f"({state.sls}.sls line {state.line})"
     found = REQUIRED.search(state.comment) if word == "not run" else None

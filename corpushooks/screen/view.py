@@ -1,4 +1,4 @@
-"""What people read of projects and deployments, in words and lines. Values only."""
+"""Projects and deployments in words and lines, for people. Values only."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ PLURALS = {"process": "processes", "repository": "repositories"}
 
 
 def outcome(state: str) -> str:
-    """Return a state as people say it; one of a newer version as it is."""
+    """Return the word for a state; an unknown one (of a newer version) as it is."""
     return state_of(state).word
 
 
 def short(commit: str | None) -> str:
-    """Return a commit as people write it."""
+    """Return the short form of a commit."""
     return commit[:7] if commit else "nothing"
 
 
@@ -34,7 +34,7 @@ def count(number: int, noun: str, nouns: str = "") -> str:
 
 
 def course(old: str | None, new: str | None, old_pillar: str | None, new_pillar: str | None, commits: int) -> str:
-    """Say from where to where a deployment goes."""
+    """Return the old and the new revision of a deployment."""
     code = f"{short(old)} -> {short(new)}" if old != new else short(new)
     parts = [code, *([count(commits, "commit")] if commits else [])]
     if old_pillar != new_pillar:
@@ -43,23 +43,23 @@ def course(old: str | None, new: str | None, old_pillar: str | None, new_pillar:
 
 
 def failed_ids(result: Result) -> str:
-    """Name what failed in an SLS, for the one line that git shows."""
+    """Return what failed in an SLS, for the one line that git shows."""
     if result.errors:
-        return (result.errors[0].strip() or "it does not say why").splitlines()[0]
+        return (result.errors[0].strip() or "no reason given").splitlines()[0]
     names = [middle(state.id, NAMED) for state in result.states if state.result is False and not state.skipped]
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def reason(deployment: Deployment) -> str:
-    """Return why a push is rejected, as git shows it in brackets."""
-    tails = {"rolled_back": "; rolled back", "broken": "; THE ROLL BACK FAILED", "failed": "; left as it is"}
+    """Return why a push is rejected, for git's parentheses."""
+    tails = {"rolled_back": "; rolled back", "broken": "; THE ROLLBACK FAILED", "failed": "; left in place"}
     if deployment.state in tails and deployment.request.sort.releases:
         return one_line(deployment.summary or deployment.reason) + tails[deployment.state]
     return one_line(deployment.reason)
 
 
 def lasting(seconds: float) -> str:
-    """Return how long something has run, to the second."""
+    """Return a running time to the second."""
     minutes, rest = divmod(int(max(0.0, seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
@@ -68,12 +68,12 @@ def lasting(seconds: float) -> str:
 
 
 def clock(at: float) -> str:
-    """Return a moment of today, as the clock of the host shows it."""
+    """Return a time of today, by the clock of the host."""
     return time.strftime("%H:%M:%S", time.localtime(at))
 
 
 def size(number: float) -> str:
-    """Return a number of bytes as people say it."""
+    """Return a number of bytes for people."""
     for unit in ("B", "kB", "MB", "GB"):
         if number < 1000:
             return f"{number:.0f} {unit}" if unit == "B" or number >= 100 else f"{number:.1f} {unit}"
@@ -82,7 +82,7 @@ def size(number: float) -> str:
 
 
 def ago(seconds: float) -> str:
-    """Return a duration as people say it; none where the clock was set back meanwhile."""
+    """Return a duration for people; 0 if the clock was set back meanwhile."""
     seconds = max(0.0, seconds)
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= size:
@@ -91,10 +91,10 @@ def ago(seconds: float) -> str:
 
 
 def status(found: Mapping[str, Any], now: float) -> list[Advice]:
-    """Return what `corpus status` says of one project."""
+    """Return the lines of `corpus status` for one project."""
     live = "nothing is live yet"
     if found["live"]:
-        by = f" by {found['by']}" if found["by"] else ""  # of a rebuilt store nobody knows
+        by = f" by {found['by']}" if found["by"] else ""  # unknown in a rebuilt store
         since = f", {ago(now - found['since'])} ago{by}" if found["since"] else ""
         live = f"live: {short(found['commit'])}, deployment {found['live']}{since}"
     lines: list[Advice] = [f"{found['project']:<16} {found['environment']:<9} {live}"]
@@ -103,13 +103,13 @@ def status(found: Mapping[str, Any], now: float) -> list[Advice]:
     if found["frozen"]:
         lines.append(f"    {found['frozen']}")
     if found["tree"] != found["commit"]:
-        lines.append(f"    project/ holds the failed {short(found['tree'])}")
+        lines.append(f"    project/ has the failed {short(found['tree'])}")
     lines += _moved(found) if found["branch_moved"] else []
     if found["pillar_ahead"]:
         lines.append("    the pillar is ahead: it takes effect with the next deployment")
     if drift := found["drift"]:
         more = f" and {len(drift) - 3} more" if len(drift) > 3 else ""
-        lines.append(f"    project/ was changed since: {', '.join(map(shown, drift[:3]))}{more}")
+        lines.append(f"    changed in project/ since: {', '.join(map(shown, drift[:3]))}{more}")
     lines += [_open(one, now) for one in found["open"]]
     lines += [f"    {_health(found['health'], now)}"] if found["health"] else []
     lines += _backup(found, now)
@@ -118,7 +118,7 @@ def status(found: Mapping[str, Any], now: float) -> list[Advice]:
 
 
 def _open(one: Mapping[str, Any], now: float) -> Advice:
-    """Say what waits, runs or is held."""
+    """Return a queued, running or held deployment."""
     said = f"    {outcome(one['state'])}: {named(one)} by {one['by']}"
     if one["left"] is None:
         return said
@@ -127,7 +127,7 @@ def _open(one: Mapping[str, Any], now: float) -> Advice:
 
 
 def _health(found: Mapping[str, Any], now: float) -> str:
-    """Say how a live release was when it was last asked; of many failures not each is recorded."""
+    """Return the last health of a live release; not every one of many failures is recorded."""
     times = f"{'over ' if found['times'] > 8 else ''}{count(found['times'], 'time')}"
     more = f" ({times}): {found['reason']}" if found["times"] else ""
     return f"{found['state']} for {ago(now - found['since'])}{more}"
@@ -148,7 +148,7 @@ def _backup(found: Mapping[str, Any], now: float) -> list[Advice]:
 
 
 def _last(found: Mapping[str, Any], now: float) -> list[str]:
-    """Say what failed last, and, where that is another, what came to nothing since."""
+    """Return the last failure, and what was refused or cancelled since."""
     last, tried, failed = found["last"], found["last_deployment"], found["last_failure"]
     lines = []
     if tried and tried["state"] in FAILURES:
@@ -170,20 +170,20 @@ def _because(one: Mapping[str, Any]) -> str:
 
 
 def _moved(found: Mapping[str, Any]) -> list[Advice]:
-    """Say of a branch that something without hooks moved what it is, and how it is what is live again."""
+    """Return where a branch is that was moved without our hooks, and the commands to deploy it or to move it back."""
     branch, at, deploy = found["branch"], short(found["branch_at"]), command("deploy", found["project"])
     if not found["live"]:
         return [Hint(f"    {branch} is at {at}, which is not deployed yet: ", deploy)]
     if found["branch_at"] is None:
-        return [Hint(f"    {branch} is gone, though no push removed it; it comes back with: ", deploy)]
+        return [Hint(f"    {branch} is missing, but no push removed it; to restore it: ", deploy)]
     return [
-        f"    {branch} is at {at}, which is not what is live",
-        Hint("    deploy it: ", command("deploy", found["project"], branch), "; or take it back: ", deploy),
+        f"    {branch} is at {at}, which is not live",
+        Hint("    to deploy it: ", command("deploy", found["project"], branch), "; to move it back: ", deploy),
     ]
 
 
 def named(one: Mapping[str, Any]) -> str:
-    """Return what people call a request: deployment 3, rollback 4, task 5."""
+    """Return the name of a request for people: deployment 3, rollback 4, task 5."""
     kind = kind_of(one.get("kind", Request.kind))
     return f"{kind.noun or kind.name} {one['number']}"
 
@@ -213,15 +213,15 @@ def backup_row(one: Mapping[str, Any]) -> str:
 
 
 def _drilled(one: Mapping[str, Any]) -> str:
-    """Return whether a backup was brought back, and when."""
+    """Return the last drill of a backup."""
     if one["drilled"] is None:
         return ""
     when = time.strftime("%Y-%m-%d", time.localtime(one["drilled"]))
-    return f"; drill {when}: {one['wrong'] or 'it comes back'}"
+    return f"; drill {when}: {one['wrong'] or 'ok'}"
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], where: str = "") -> list[str]:
-    """Return a line for each value that is not the same in two mappings."""
+    """Return a line for each value that differs between two mappings."""
     found: list[str] = []
     for key in sorted({*old, *new}, key=str):
         path = f"{where}{key}"

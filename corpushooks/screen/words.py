@@ -1,4 +1,4 @@
-"""How a deployment begins and ends, and what it names in between, as people read it. Values only."""
+"""The first and last lines of a deployment, and its lists. Values only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from corpushooks.core.text import middle, shown
 from corpushooks.screen.rows import FITS, NAMED, SCREEN, TERMINAL, Line, aside, both, complaint, ends, file_row
 from corpushooks.screen.view import clock, count, course, lasting, outcome, short, size
 
-EDITED = 3  # files that an edit names
+EDITED = 3  # files that are listed of an edit
 
 
 def opening(began: Began) -> str:
@@ -26,13 +26,13 @@ def _course(began: Began) -> str:
 
 
 def edited(paths: tuple[str, ...]) -> str:
-    """Name what was edited, the first of many."""
+    """List the first of the edited files."""
     more = f" and {len(paths) - EDITED} more" if len(paths) > EDITED else ""
     return ", ".join(shown(path, 40) for path in paths[:EDITED]) + more
 
 
 def detail(found: Detail) -> str:
-    """Return what came of a step, in a few words."""
+    """Return the result of a step in a few words."""
     if found.count is None:
         return found.note
     number = count(found.count, found.noun) if found.noun else str(found.count)
@@ -41,7 +41,7 @@ def detail(found: Detail) -> str:
     return f"{number} {found.note}".rstrip()
 
 
-OPENINGS: Mapping[str, tuple[str, Callable[[Began], str]]] = {  # kind -> its word, and what it is about
+OPENINGS: Mapping[str, tuple[str, Callable[[Began], str]]] = {  # kind -> its word, and its subject
     "deploy": ("deployment", _course),
     "task": ("task", lambda began: began.task),
     "restart": ("restart", lambda began: began.task or "its units"),
@@ -49,40 +49,40 @@ OPENINGS: Mapping[str, tuple[str, Callable[[Began], str]]] = {  # kind -> its wo
     "repair": ("repair", lambda began: f"at {short(began.new)}"),
     "backup": ("backup", lambda began: f"at {short(began.new)}"),
     "drill": ("drill", lambda began: "the newest backup" if not began.task else f"backup {began.task}"),
-    "restore": ("restore", lambda began: began.task or "all of it, to a folder"),
+    "restore": ("restore", lambda began: began.task or "everything, to a folder"),
 }
 
 
 def held(found: Held) -> list[Line]:
-    """Say until when a deployment is held, and what confirms it."""
+    """Return until when a deployment is held, and the command that confirms it."""
     until = f"      waiting for confirmation until {clock(found.until)} ({lasting(found.seconds)})"
-    return both([until, f"      then it is rolled back; to keep it: {found.command}"])
+    return both([until, f"      then it is rolled back; to confirm it: {found.command}"])
 
 
 def drilled(found: Drilled) -> list[str]:
-    """Say what of a backup came back."""
+    """Return the result of a drill."""
     loaded = f", {count(found.databases, 'database')} with {count(found.tables, 'table')}" if found.databases else ""
-    return [f"      {found.name} comes back: {count(found.files, 'file')}{loaded}"]
+    return [f"      {found.name} can be restored: {count(found.files, 'file')}{loaded}"]
 
 
 def backed_up(found: BackedUp) -> list[str]:
-    """Say what a backup has."""
+    """Return the content of a backup."""
     has = [count(found.files, "file"), *([count(found.databases, "database")] if found.databases else [])]
     sizes = f"{size(found.size)}, {size(found.added)} of it new"
     return [f"      {found.name}: {', '.join(has)}, {sizes}"]
 
 
-# what is named
+# lists
 
 
 @dataclass(frozen=True)
 class Sort:
-    """How things of one sort are listed: each, how many on a terminal, and in the whole log."""
+    """How things of one sort are listed: the line of each, and how many on a terminal and in the whole log."""
 
     line: Callable[[Item], str]
     terminal: int = SCREEN
-    whole: int = 0  # where that is more than on a terminal
-    full: Callable[[Item], str] | None = None  # each in the whole log
+    whole: int = 0  # if more than on a terminal
+    full: Callable[[Item], str] | None = None  # the line in the whole log
 
 
 LISTS: Mapping[str, Sort] = {
@@ -94,13 +94,13 @@ LISTS: Mapping[str, Sort] = {
     "replaced": Sort(lambda one: f"        replaced {one.text}", 0, SCREEN),
     "processes": Sort(lambda one: f"        pid {one.mark}: {one.text}", 0, SCREEN),
     "changed": Sort(lambda one: f"        changed while it was read: {shown(one.text, NAMED)}", 5, ITEMS),
-    "taken back": Sort(lambda one: f"      taken back: {one.text}", 5),
+    "taken back": Sort(lambda one: f"      restored: {one.text}", 5),
     "differs": Sort(lambda one: f"        {shown(one.text, NAMED)}", 5, ITEMS, lambda one: f"        {one.text}"),
 }
 
 
 def things(found: Listed) -> list[Line]:
-    """Return what is listed, a line for each thing."""
+    """Return a list, a line for each thing."""
     sort = LISTS.get(found.what, Sort(lambda one: f"      {found.what}: {one.text}"))
     texts = [sort.line(item) for item in found.items]
     lines = both(_head(found))
@@ -153,8 +153,8 @@ def _done(found: Verdict) -> list[str]:
 FINISHED: Mapping[str, Callable[[Verdict], str]] = {  # kind -> what is done
     "plan": lambda found: "a plan only: nothing was changed",
     "task": lambda found: f"task {found.task} is done",
-    "edit": lambda found: f"{found.project} runs as it was edited; no commit has it yet",
-    "repair": lambda found: f"{found.project} is whole, at {short(found.commit)}",
+    "edit": lambda found: f"{found.project} runs with these edits; they are not committed yet",
+    "repair": lambda found: f"{found.project} is repaired, at {short(found.commit)}",
 }
 
 
@@ -168,8 +168,8 @@ def _broken(found: Verdict) -> list[str]:
     if found.how == "fault":
         return [complaint("error", found.reason)]
     return [
-        complaint("error", f"THE ROLL BACK FAILED: {found.reason}"),
-        complaint("error", f"{found.project} is broken; nothing is deleted, pushes are refused until it is repaired"),
+        complaint("error", f"THE ROLLBACK FAILED: {found.reason}"),
+        complaint("error", f"{found.project} is broken; nothing was deleted, pushes are refused until it is repaired"),
     ]
 
 
@@ -177,8 +177,8 @@ def _error(found: Verdict) -> list[str]:
     said = [complaint("error", found.reason)]
     if found.how == "left":
         said.append(
-            f"dev: the tree of deployment {found.number} is left as it is;"
-            f" {found.branch} still names {short(found.live)}"
+            f"dev: the tree of deployment {found.number} is left in place;"
+            f" {found.branch} is still at {short(found.live)}"
         )
     return said
 

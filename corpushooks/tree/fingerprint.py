@@ -264,12 +264,12 @@ def _unlike(
         return f"is a {now.kind}, was a {was.kind}"
     owned = os.geteuid() != 0 or (now.uid, now.gid) == owner(was.uid, was.gid)
     same = {
-        "different mode": was.mode == now.mode or was.kind == "link",
-        "different owner": owned,
-        "different target": was.target == now.target,
-        "different size": was.size == now.size,
-        "different hard links": _names(saved.manifest, was, saved.changed) == _names(found, now, saved.changed),
-        "different time": was.mtime_ns == now.mtime_ns,
+        "has a different mode": was.mode == now.mode or was.kind == "link",
+        "has a different owner": owned,
+        "has a different target": was.target == now.target,
+        "has a different size": was.size == now.size,
+        "has different hard links": _names(saved.manifest, was, saved.changed) == _names(found, now, saved.changed),
+        "has a different time": was.mtime_ns == now.mtime_ns,
     }
     if wrong := [what for what, fits in same.items() if not fits]:
         return wrong[0]
@@ -289,9 +289,9 @@ def _unlike_inside(saved: Fingerprint, path: str, was: Entry, now: Entry, tree: 
         opened = os.dup(tree.fd(path)) if now.kind == "folder" else open_file(tree.fd(folder), name)
         with closing(opened) as fd:
             if _attributes(xattrs_of(fd)) != _attributes(was.xattrs):
-                return "different attributes"
+                return "has different attributes"
             if now.kind == "file" and _digest(fd, endless) != saved.digests.get(path):
-                return "different content"
+                return "has different content"
     return ""
 
 

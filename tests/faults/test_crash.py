@@ -229,7 +229,7 @@ def test_dev_has_the_whole_tree_of_what_was_interrupted(box: Box) -> None:
     done, row = box.ended(2), box.row()
     assert (done.state, row.code, row.tree_code, box.ref()) == ("failed", old, new, old)
     assert (box.project().tree / "index.html").read_text() == "two"
-    assert "dev: the tree of deployment 2 is left as it is; master still names" in box.log(2)
+    assert "dev: the tree of deployment 2 is left in place; master is still at" in box.log(2)
 
 
 # every effect within the steps, each in every way

@@ -221,7 +221,7 @@ def test_one_that_takes_too_long_is_stopped(engine: Borg, source: Path) -> None:
     hurried = replace(engine, settings=replace(engine.settings, timeout=0.0001, lock_wait=100))
     (lock := Path(engine.settings.repository) / "lock.exclusive").mkdir()
     (lock / "elsewhere@1.4711-1").touch()
-    with pytest.raises(ProcessError, match="no end after"):
+    with pytest.raises(ProcessError, match="timed out after"):
         hurried.keep("one", source, ["data"])
     until(lambda: not group_alive(started(engine).children[-1].pid))
 

@@ -41,7 +41,7 @@ SAID = [  # severity, file, line, kind, what it begins with
     ("warning", "000_prereqs.sls", 2, "not-run", "Jinja would run 'touch MARK'"),
     ("error", "000_prereqs.sls", 3, "package", "package libmysqlclient-dev has no candidate on this host"),
     ("error", "000_prereqs.sls", 7, "package", "package python-dev has no candidate on this host"),
-    ("warning", "000_prereqs.sls", 8, "doubled", "package git is named twice in one state"),
+    ("warning", "000_prereqs.sls", 8, "doubled", "duplicate package git in this state"),
     ("error", "010_imports.sls", 1, "missing", "makina-states/none.sls is not supported here"),
     ("error", "010_imports.sls", 2, "missing", "imported file makina-projects/x/none.jinja does not exist"),
     ("error", "010_imports.sls", 3, "missing", "mc_foo.bar is not supported here"),
@@ -50,7 +50,7 @@ SAID = [  # severity, file, line, kind, what it begins with
     ("error", "020_files.sls", 3, "missing", "included SLS makina-projects.projectname.include.one does not exist"),
     ("error", "020_files.sls", 4, "missing", "included SLS makina-projects.projectname.include.two does not exist"),
     ("error", "020_files.sls", 8, "missing", "salt://makina-projects/projectname/files/none.conf does not exist"),
-    ("warning", "020_files.sls", 11, "command", "command no-such-program is not on this host"),
+    ("warning", "020_files.sls", 11, "command", "command no-such-program not found on this host"),
     ("error", "020_files.sls", 14, "option", "resetperms has no option --wrong"),
     ("error", "030_latin.sls", 3, "encoding", "not UTF-8 (byte 0xe9)"),
     ("error", "040_macro.sls", 3, "compile", "Jinja variable 'int object' has no attribute 'items'"),
@@ -216,7 +216,7 @@ def test_a_deployment_begins_with_what_a_check_says(lists: None, new_box: Callab
     assert pushed.code == 0, pushed.text
     warned = [
         "PILLAR.sample line 2: nothing reads the key dta; did you mean data?",
-        "10_b.SLS: nothing reads it: its name does not end in .sls; rename it 10_b.sls",
+        "10_b.SLS: nothing reads it: its name does not end in .sls; rename it to 10_b.sls",
     ]
     check = asked(box, "check", "hello")
     assert {text for each in check["files"] for text in each["warnings"]} == set(warned)
@@ -228,7 +228,7 @@ def test_a_deployment_begins_with_what_a_check_says(lists: None, new_box: Callab
     refused = work.push()
     assert refused.code == planned.code == 1
     for push in (planned, refused):
-        assert "warning: 20_c.sls line 5: package git is named twice in one state; it is installed once" in push.lines
+        assert "warning: 20_c.sls line 5: duplicate package git in this state; it is installed once" in push.lines
         assert "error: 20_c.sls line 6: package php5-cli has no candidate on this host" in push.lines
     assert any("hint: use php-cli; nothing was changed" in line for line in refused.lines)
     (work.path / ".salt/20_c.sls").write_bytes(LATIN)
@@ -273,14 +273,15 @@ def test_a_pillar_in_which_nothing_is_for_this_project_is_refused(box: Box) -> N
     pillar = box.work(repo="pillar")
     pillar.commit({"init.sls": "makina-projects.projectname:\n  data:\n    port: 2\n"})
     refused = pillar.push()
-    assert refused.rejected == "init.sls: nothing in it is for the project hello"
-    assert any("name it makina-projects.hello: nothing was stored" in line for line in refused.lines)
+    assert refused.rejected == "init.sls: it has nothing for the project hello"
+    assert any("use the key makina-projects.hello: nothing was stored" in line for line in refused.lines)
     pillar.commit({"init.sls": "makina-projects.hello:\n  data:\n    prot: 2\nmakina-projets.hello: {}\n"})
     taken = pillar.push()
     assert taken.code == 0, taken.text
     assert "warning: init.sls line 3: nothing reads data.prot; did you mean port?" in taken.lines
     assert (
-        "warning: init.sls line 4: nothing reads makina-projets.hello; the name is makina-projects.hello" in taken.lines
+        "warning: init.sls line 4: nothing reads makina-projets.hello; did you mean makina-projects.hello?"
+        in taken.lines
     )
     (pillar.path / "init.sls").write_bytes(b"a: caf\xe9\n")
     pillar.commit({})
@@ -317,9 +318,9 @@ def odd_files(app: Path) -> Iterator[tuple[str, str]]:
     write(app, {".salt/00_a.sls": "include: [makina-projects.project.inner.x]\na:\n  test.nop: []\n"}, app)
     (app / ".salt/inner").mkdir()
     for name, make, said in (
-        (".salt/10_b.sls", enormous, "15728640 MiB, and at most 8 MiB are read"),
-        (".salt/PILLAR.sample", enormous, "15728640 MiB, and at most 8 MiB are read"),
-        (".salt/inner/x.sls", enormous, "15728640 MiB, and at most 8 MiB are read"),
+        (".salt/10_b.sls", enormous, "too large: 15728640 MiB, at most 8 MiB are read"),
+        (".salt/PILLAR.sample", enormous, "too large: 15728640 MiB, at most 8 MiB are read"),
+        (".salt/inner/x.sls", enormous, "too large: 15728640 MiB, at most 8 MiB are read"),
         (".salt/PILLAR.sample", os.mkfifo, "a named pipe, not a file"),
         (".salt/inner/x.sls", os.mkfifo, "a named pipe, not a file"),
         (".salt/10_b.sls", lambda path: os.mknod(path, stat.S_IFSOCK), "a socket, not a file"),
@@ -350,7 +351,7 @@ def test_a_push_of_an_enormous_sls_is_refused(box: Box) -> None:
     box.init()
     work = box.work()
     work.commit({".salt/00_a.sls": "a:\n  test.nop: []\n", ".salt/10_b.sls": "#" * ((8 << 20) + 1)})
-    assert work.push().rejected == "10_b.sls: 9 MiB, and at most 8 MiB are read"
+    assert work.push().rejected == "10_b.sls: too large: 9 MiB, at most 8 MiB are read"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")

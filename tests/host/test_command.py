@@ -506,7 +506,7 @@ def test_a_broken_project_exits_with_4_until_it_is_repaired(box: Box) -> None:
     fetch(box, work, "bad")
     output = corpus(box, "deploy", "hello", "bad")
     assert output.code == 4
-    assert "error: THE ROLL BACK FAILED" in said(output)
+    assert "error: THE ROLLBACK FAILED" in said(output)
     assert "BROKEN" in said(corpus(box, "status"))
     assert asked(box, "status", "hello")["broken"]
     assert corpus(box, "deploy", "hello").code == 4

@@ -107,7 +107,7 @@ def test_what_is_told_of_a_host(box: Box) -> None:
     (box.project().tree / "index.html").write_text("edited")
     status = asked(box, "status", "hello")
     assert (status["drift"], status["last_failure"]["number"]) == (["index.html"], 3)
-    assert "project/ was changed since: index.html" in corpus(box, "status").text
+    assert "changed in project/ since: index.html" in corpus(box, "status").text
     for words in (("diff", "hello", "1"), ("diff", "hello", "9", "2"), ("archives", "nothing")):
         output = corpus(box, *words)
         assert output.code in (0, 2) and b"Traceback" not in output.stderr

@@ -30,7 +30,7 @@ def test_who_pushed_confirms_over_a_new_connection(live: Door) -> None:
     push = work.start_push("--push-option=confirm=600", "HEAD:master")
     held(live)
     told = work.path / ".git/push.log"
-    hint = f"then it is rolled back; to keep it: ssh {live.address} confirm hello 2"
+    hint = f"then it is rolled back; to confirm it: ssh {live.address} confirm hello 2"
     until(lambda: hint in told.read_text(), 60)
     status = said(live.ssh("alice", "status", "hello"))
     assert "held: deployment 2 by alice until " in status and f"ssh {live.address} confirm hello 2" in status

@@ -149,7 +149,7 @@ def test_a_release_mounts_something_on_the_project_itself(site: Box, share: Path
     tree, before = site.project().tree, tree_of(site.project().tree)
     what = f"--bind {share}" if kind == "bind" else "-t tmpfs none"
     pushed = bad(site, f"mount {what} {tree}; mkdir -p {tree}/deep; echo p > {tree}/deep/precious; {end}")
-    assert pushed.rejected.endswith("THE ROLL BACK FAILED"), pushed.text
+    assert pushed.rejected.endswith("THE ROLLBACK FAILED"), pushed.text
     assert f"a filesystem was mounted on {tree} since it was archived; nothing in it was changed" in site.log(3)
     assert f"hint: umount {tree}, then corpus" in site.log(3)
     assert list(tree_of(tree)) == [".", "deep", "deep/precious"]
@@ -175,7 +175,7 @@ def test_a_project_that_was_a_mount_before_is_rolled_back(site: Box, mount: Moun
     assert pushed.rejected == "install 10_bad failed; rolled back"
     assert tree_of(tree) == before
     pushed = bad(site, f"cd /; umount -l {tree}; exit 1")
-    assert pushed.rejected.endswith("THE ROLL BACK FAILED")
+    assert pushed.rejected.endswith("THE ROLLBACK FAILED")
     assert f"{tree} was a mount when it was archived, and nothing is mounted there now" in site.log(5)
     mount(tree, disk)
     assert repair(site) == "done"
@@ -196,7 +196,7 @@ def test_the_project_was_moved_with_a_share_in_it(site: Box, share: Path) -> Non
 def test_git_empties_no_mount(site: Box, share: Path, folder: str) -> None:
     at, before = site.project().dir / folder, tree_of(site.project().tree)
     pushed = bad(site, f"mkdir -p '{at}'; mount --bind {share} '{at}'; exit 1")
-    assert pushed.rejected.endswith("THE ROLL BACK FAILED"), pushed.text
+    assert pushed.rejected.endswith("THE ROLLBACK FAILED"), pushed.text
     assert (share / "deep/precious").read_text() == "p"
     assert f"hint: umount {shlex.quote(str(at))}, then corpus" in site.log(3)
     assert repair(site) == "failed"

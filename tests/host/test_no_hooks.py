@@ -41,8 +41,8 @@ def status(box: Box, name: str = "hello") -> list[str]:
 
 def test_status_says_that_the_branch_is_not_what_is_live_and_how_to_go_on(box: Box, work: Work) -> None:
     assert status(box)[:2] == [
-        f"master is at {work.head[:7]}, which is not what is live",
-        "deploy it: corpus deploy hello master; or take it back: corpus deploy hello",
+        f"master is at {work.head[:7]}, which is not live",
+        "to deploy it: corpus deploy hello master; to move it back: corpus deploy hello",
     ]
     found = asked(box, "status", "hello")
     assert (found["commit"], found["branch_at"], found["branch_moved"]) == (live(work), work.head, True)

@@ -170,7 +170,7 @@ def test_a_push_may_leave_it_out_and_a_broken_project_is_told(notified: Box, hoo
     box.stop()
     box.start("undo restore", "before", "bug")
     box.work().commit({"index.html": "x"})
-    assert "THE ROLL BACK FAILED" in box.work().push().text
+    assert "THE ROLLBACK FAILED" in box.work().push().text
     until(lambda: hook.got)
     assert hook.titles == ["broken: hello (prod), deployment 3"]
 

@@ -74,7 +74,7 @@ def test_a_failed_first_deployment_leaves_nothing_that_others_stumble_over(box: 
     for _ in range(2):
         failed = push(box, "one", pool(pools, "one"), fails=True)
         assert "rolled back" in failed.rejected, failed.text
-        assert f"      taken back: {pools}/one.conf" in failed.lines
+        assert f"      restored: {pools}/one.conf" in failed.lines
         assert there(pools) == []
         assert (pools / "loaded").read_text() == ""  # and the service has read that
     assert push(box, "two", pool(pools, "two")).code == 0

@@ -63,7 +63,7 @@ def test_a_token_is_made_listed_and_revoked(box: Box) -> None:
     complains(corpus(box, "token", "add", "ci"), 2, "there is already a token 'ci'",
               "corpus token revoke ci, or choose another name")  # fmt: skip
     complains(corpus(box, "token", "add", "x", "--host", "--project", "hello"), 2,
-              "the right host is about the whole host, not about projects", "leave out --project")  # fmt: skip
+              "the right host applies to the whole host, not to projects", "omit --project")  # fmt: skip
     assert corpus(box, "token", "revoke", "ci").text == "revoked ci: push hello"
     complains(corpus(box, "token", "revoke", "ci"), 2, "unknown token 'ci'", "corpus token list")
     assert asked(box, "token", "list") == []
@@ -95,7 +95,7 @@ def test_the_account_of_the_pages_has_no_rights_by_itself(gate: server.Daemon) -
     for wrong in ("", "x", PREFIX + "x" * 43, "☃"):
         told = relay(gate, *({**one, "bearer": wrong} for one in every), groups=list(GIDS.values()))
         assert {one["error"] for one in told} == {INVALID} and {one["kind"] for one in told} == {"credential"}
-    assert relay(gate, admit())[0]["error"] == "only the account of ssh is let in with a key"
+    assert relay(gate, admit())[0]["error"] == "only the account of ssh can log in with a key"
 
 
 @needs_root
@@ -168,5 +168,5 @@ def test_who_follows_a_log_is_cut_off_when_their_token_is_revoked(
 
 def test_a_token_that_is_no_text_is_refused(gate: server.Daemon) -> None:
     for wrong in (None, 1, ["x"], "\ud800"):
-        with pytest.raises(UsageError, match="the request is not understood: bearer"):
+        with pytest.raises(UsageError, match="invalid request: bearer"):
             client.ask(gate.site.host, "status", {"bearer": wrong}, lambda line: None)

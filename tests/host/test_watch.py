@@ -93,7 +93,7 @@ def page(box: Box) -> str:
 def test_what_is_edited_is_deployed_as_it_is_saved(dev: Box, watcher: Callable[..., Watcher]) -> None:
     seen = watcher(dev)
     (dev.project().tree / ".salt/00_page.sls").write_text(SLS.replace("PAGE", "edited"))
-    text = seen.saw("success: hello runs as it was edited")
+    text = seen.saw("success: hello runs with these edits")
     assert "hello (dev) edit 2: project/.salt/00_page.sls" in text
     assert [line.split()[1] for line in text.splitlines() if line.startswith("[")] == [
         "wire", "fixperms", "install", "fixperms",

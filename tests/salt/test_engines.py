@@ -577,7 +577,7 @@ def test_stop(world: World, sleeping: str) -> None:
 
 
 def test_timeout(world: World, sleeping: str) -> None:
-    with world.session() as session, pytest.raises(SaltError, match=r"no end after 2\.5 s"):
+    with world.session() as session, pytest.raises(SaltError, match=r"timed out after 2\.5 s"):
         session.run(sleeping, timeout=2.5)
     assert not any(process.group_alive(group) for group in world.listener.groups)
 

@@ -81,7 +81,7 @@ def test_a_site_that_redirects_to_https_answers_there(new_box: Callable[..., Box
     work.commit({".salt/files/nginx.conf": REDIRECTS + content.read_text()})
     pushed = work.push()
     assert pushed.code == 0, pushed.text
-    assert "no certificate for www.example.org: a self-signed one is made, of which browsers warn" in pushed.text
+    assert "no certificate for www.example.org: a self-signed one is created, which browsers warn about" in pushed.text
     moved, _, headers = nginx.get("/x")
     assert (moved, headers["Location"]) == (301, "https://www.example.org/x")
     crt, key = sorted((nginx.base / "ssl").glob("*.self-signed.*"))

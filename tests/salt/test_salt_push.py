@@ -193,7 +193,7 @@ def test_plan_sees_the_new_files_as_root_and_says_so_where_it_cannot(salted: Box
         assert "not sure" not in text
     else:
         assert "+lib" not in text
-        assert "(not sure: seen with the old files in project/)" in text
+        assert "(unsure: tested with the old files in project/)" in text
     assert not (salted.project().tree / "new.txt").exists()
     assert (salted.project().tree / "gone.txt").exists()
 
@@ -216,7 +216,7 @@ def test_a_plan_on_an_overlay_marks_what_it_cannot_see(tmp_path: Path, new_box: 
         (box.project().tree / "current").unlink()
         pushed = work.push("HEAD:refs/deploy/plan")
         assert pushed.code == 0, pushed.text
-        assert "(not sure: seen with the old files in project/)" in pushed.text, pushed.text
+        assert "(unsure: tested with the old files in project/)" in pushed.text, pushed.text
         box.stop()
     finally:
         for _ in range(2):

@@ -61,13 +61,13 @@ def test_packages_are_found_where_a_text_names_them() -> None:
 
 def test_a_package_named_twice_in_one_state() -> None:
     assert said(packages.doubled("a.sls", PREREQS)) == [
-        ("doubled", 12, "package git is named twice in one state"),
-        ("doubled", 21, "package php5-cli is named twice in one state"),
+        ("doubled", 12, "duplicate package git in this state"),
+        ("doubled", 21, "duplicate package php5-cli in this state"),
     ]
     text = "a:\n  pkg.installed:\n    - pkgs:\n      - x: 1.0\n      - x: 2.0\n      - y\n      - y: 1\n"
     assert said(packages.doubled("a.sls", text)) == [
-        ("versions", 5, "package x is named twice, with the versions 1.0 and 2.0"),
-        ("doubled", 7, "package y is named twice in one state"),
+        ("versions", 5, "duplicate package x with versions 1.0 and 2.0"),
+        ("doubled", 7, "duplicate package y in this state"),
     ]
     two_states = "a:\n  pkg.installed:\n    - pkgs:\n      - x\nb:\n  pkg.installed:\n    - pkgs:\n      - x\n"
     assert packages.doubled("a.sls", two_states) == []
@@ -108,8 +108,8 @@ def test_packages_without_a_candidate() -> None:
     assert judged("git", known) is None and judged("git:amd64", known) is None
     assert judged("python-dev", known) == ("package", "use python3-dev")
     assert judged("python-dev", known, sure=False) == ("absent", "use python3-dev")
-    assert judged("php5-gd", known) == ("package", "correct its name, or run apt-get update where the lists are old")
-    assert judged("mongodb", known) == ("package", "there is no successor")
+    assert judged("php5-gd", known) == ("package", "correct its name, or run apt-get update if the lists are old")
+    assert judged("mongodb", known) == ("package", "it has no successor")
     assert judged("python-dev", None) == ("gone", "use python3-dev")
     assert judged("anything", None) is None
     assert packages.asked(["python-dev", "a:i386"]) == {"python-dev", "python3-dev", "a"}
@@ -187,8 +187,8 @@ def test_commands_that_are_not_here_and_that_nothing_brings() -> None:
     every = [rendered("cmd.run", name="drush cc && psql -l && ls && special"), rendered("file.managed", name="drush")]
     found = list(states.commands(every, {"ls"}.__contains__, {"postgresql-client"}))
     assert [(each.what, each.help) for each in found] == [
-        ("command drush is not on this host", "install it with composer, and call vendor/bin/drush"),
-        ("command special is not on this host", "a file or a package of the project has to bring it"),
+        ("command drush not found on this host", "install it with composer, and run vendor/bin/drush"),
+        ("command special not found on this host", "provide it by a file or a package of the project"),
     ]
 
 
@@ -215,8 +215,8 @@ def test_packages_that_jinja_named_twice() -> None:
         rendered("pkg.installed", name="c"),
     ]
     assert said(list(states.doubled(every))) == [
-        ("doubled", 1, "package a is named twice in one state"),
-        ("versions", 1, "package b is named twice, with the versions 1 and 2"),
+        ("doubled", 1, "duplicate package a in this state"),
+        ("versions", 1, "duplicate package b with versions 1 and 2"),
     ]
     assert [name for _, name, _ in states.packages(every)] == ["a", "b", "a:amd64", "b", "c"]
     conditional = [rendered("pkg.installed", name="gone", unless="true")]
@@ -238,8 +238,8 @@ def unread(text: str, *, any_project: bool = False) -> list[tuple[int | None, st
 def test_keys_of_another_project() -> None:
     text = "makina-projects.projectname:\n  data:\n    port: 1\n"
     assert unread(text) == [
-        (1, "nothing reads makina-projects.projectname: this project is shop", "rename it makina-projects.shop"),
-        (None, "nothing in it is for the project shop", "name it makina-projects.shop"),
+        (1, "nothing reads makina-projects.projectname: this project is shop", "rename it to makina-projects.shop"),
+        (None, "it has nothing for the project shop", "use the key makina-projects.shop"),
     ]
     assert unread(text, any_project=True) == []
     assert len(unread(f"{text}other: 1\n")) == 1  # an SLS may read that
@@ -251,9 +251,9 @@ def test_keys_of_another_project() -> None:
 
 def test_misspelt_keys_and_the_nearest_name() -> None:
     assert unread("makina-project.shop:\n  data:\n    port: 1\nmakina-projects.shop: {}\n") == [
-        (1, "nothing reads makina-project.shop", "the name is makina-projects.shop")
+        (1, "nothing reads makina-project.shop", "did you mean makina-projects.shop?")
     ]
-    assert unread("makina-project.shop:\n  data:\n    port: 1\n")[-1][1] == "nothing in it is for the project shop"
+    assert unread("makina-project.shop:\n  data:\n    port: 1\n")[-1][1] == "it has nothing for the project shop"
     text = "makina-projects.shop:\n  dta:\n    x: 1\n  keep_archive: 3\n  custom: 1\n  colour: red\n"
     assert unread(text) == [
         (2, "nothing reads the key dta", "did you mean data?"),
@@ -295,7 +295,7 @@ def test_files_and_folders_that_look_as_if_they_were_read() -> None:
                            ".salt/include/a.sls"), 0o100644)  # fmt: skip
     found = sent.of_commit(modes, {}, "prod")
     assert [(each.file, each.help) for each in found] == [
-        (".salt/10_b.SLS", "rename it 10_b.sls"), (".salt/pillar.sample", "rename it PILLAR.sample"),
+        (".salt/10_b.SLS", "rename it to 10_b.sls"), (".salt/pillar.sample", "rename it to PILLAR.sample"),
         (".salt/staging", "the folder of this environment would be .salt/prod"),
     ]  # fmt: skip
     assert not [

@@ -35,7 +35,7 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "killed": ({"retcode": -9, "stdout": "half"}, "", "half\nkilled by SIGKILL"),
     "killed, says its shell": ({"retcode": 137}, "", "killed by SIGKILL (exit code 137), no output"),
     "no command": ({}, "The file is missing", "The file is missing"),
-    "nothing": ({}, "", "no reason is given"),
+    "nothing": ({}, "", "no reason given"),
     "a check that failed after its command": ({"retcode": 0}, "unless condition is true", "unless condition is true"),
 }  # fmt: skip
 

@@ -126,8 +126,8 @@ def test_a_failure_without_output_is_explained_by_its_comment() -> None:
 
 def test_what_looked_at_the_old_tree_is_doubtful() -> None:
     would = replace(STATE, name="/srv/x/project/a", result=None, changes={"a": 1})
-    assert "not sure" in states(result(would), test=True, doubt="/srv/x/project")[1]
-    assert "not sure" not in "".join(states(result(would), test=True, doubt="/srv/y/project"))
+    assert "unsure" in states(result(would), test=True, doubt="/srv/x/project")[1]
+    assert "unsure" not in "".join(states(result(would), test=True, doubt="/srv/y/project"))
 
 
 def test_what_would_change_is_shown_in_a_plan_only() -> None:
@@ -141,7 +141,7 @@ def test_what_would_change_is_shown_in_a_plan_only() -> None:
 
 def test_long_output_is_cut_at_its_head() -> None:
     text = "\n".join(map(str, range(100)))
-    assert rows.tail(text, 3) == ["… 97 lines more in the whole log", "97", "98", "99"]
+    assert rows.tail(text, 3) == ["… 97 more lines in the whole log", "97", "98", "99"]
     assert rows.tail("a\nb", 3) == ["a", "b"]
     assert len(states(result(replace(STATE, result=False, comment=text)))) <= 2 + sls.COMMENT_LINES
 
@@ -205,7 +205,7 @@ def test_an_install_step_is_shown_by_its_sls_and_a_rollback_in_the_whole_log() -
 def test_of_a_long_list_both_ends_are_shown_and_kept() -> None:
     many = listed("taken back", [Item(f"f{n}") for n in range(5000)])
     assert (len(many.items), many.total) == (1000, 5000)
-    assert lines(many) == excerpt([f"      taken back: f{n}" for n in range(5000)], 5)
+    assert lines(many) == excerpt([f"      restored: f{n}" for n in range(5000)], 5)
     few = listed("differs", [Item("x" * 100)] * 6, about="00_a")
     assert len(lines(few)) == 6 and lines(few)[0].endswith("6 files differ from the archive")
     assert lines(few, whole=True)[6:] == [f"        {'x' * 100}"] * 6
@@ -221,18 +221,18 @@ VERDICTS = {
     ("success: hello is live at 2222222 (deployment 42)",): VERDICT,
     ("success: task tidy is done",): replace(VERDICT, state="done", kind="task", task="tidy"),
     ("success: a plan only: nothing was changed",): replace(VERDICT, state="done", kind="plan"),
-    ("success: hello is whole, at 2222222",): replace(VERDICT, state="done", kind="repair"),
+    ("success: hello is repaired, at 2222222",): replace(VERDICT, state="done", kind="repair"),
     ("success: promote is done",): replace(VERDICT, state="done", kind="promote"),
     ("error: why", "hint: so"): replace(VERDICT, state="refused", reason="why", hint="so"),
     ("rolled back to 2222222; the failed tree is kept: archive 42", "hint: the whole log: corpus log hello 42"):
         replace(VERDICT, state="rolled_back", kept=True, see_log="corpus log hello 42"),
     ("rolled back to the empty project; the failed tree is not kept",):
         replace(VERDICT, state="rolled_back", commit=None),
-    ("error: why", "dev: the tree of deployment 42 is left as it is; master still names 1111111"):
+    ("error: why", "dev: the tree of deployment 42 is left in place; master is still at 1111111"):
         replace(VERDICT, state="failed", how="left", reason="why", live=ONE),
     (
-        "error: THE ROLL BACK FAILED: why",
-        "error: hello is broken; nothing is deleted, pushes are refused until it",
+        "error: THE ROLLBACK FAILED: why",
+        "error: hello is broken; nothing was deleted, pushes are refused until it",
         "       is repaired",
     ): replace(VERDICT, state="broken", reason="why"),
     ("error: internal error: x",): replace(VERDICT, state="broken", how="fault", reason="internal error: x"),

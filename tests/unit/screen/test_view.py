@@ -68,8 +68,8 @@ def test_problems() -> None:
 
 REASONS = {
     "rolled_back": "install 10_app failed; rolled back",
-    "failed": "install 10_app failed; left as it is",
-    "broken": "install 10_app failed; THE ROLL BACK FAILED",
+    "failed": "install 10_app failed; left in place",
+    "broken": "install 10_app failed; THE ROLLBACK FAILED",
     "refused": "install 10_app failed: app-service",
     "cancelled": "install 10_app failed: app-service",
 }
@@ -147,13 +147,13 @@ def test_status() -> None:
     assert [str(line) for line in view.status(all_at_once, 0.0)[1:]] == [
         "    BROKEN: why; corpus repair hello",
         "    hello is frozen by me: it moves",
-        "    project/ holds the failed 1111111",
-        "    master is at 1111111, which is not what is live",
-        "    deploy it: corpus deploy hello master; or take it back: corpus deploy hello",
+        "    project/ has the failed 1111111",
+        "    master is at 1111111, which is not live",
+        "    to deploy it: corpus deploy hello master; to move it back: corpus deploy hello",
         "    the pillar is ahead: it takes effect with the next deployment",
-        "    project/ was changed since: a, b, c\\n and 1 more",
-        "    runs: deployment 43 by me",
-        "    waits: deployment 44 by her",
+        "    changed in project/ since: a, b, c\\n and 1 more",
+        "    running: deployment 43 by me",
+        "    queued: deployment 44 by her",
         "    failing for 0 s (3 times): no answer",
         "    wrong: data/ is missing; corpus init hello",
         "    last: rollback 44 rolled back: so",

@@ -51,20 +51,20 @@ def test_a_copy_is_as_it_was(tree: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "wrong"),
     [
-        ("printf two >file; touch -r ../tree/file file", ("file", "different content")),
-        ("printf longer >file", ("file", "different size")),
-        ("touch -d 2001-01-01 file", ("file", "different time")),
-        ("chmod 4755 file", ("file", "different mode")),
+        ("printf two >file; touch -r ../tree/file file", ("file", "has different content")),
+        ("printf longer >file", ("file", "has a different size")),
+        ("touch -d 2001-01-01 file", ("file", "has a different time")),
+        ("chmod 4755 file", ("file", "has a different mode")),
         ("rm file", ("file", "is missing")),
-        ("ln -snf away link", ("link", "different target")),
+        ("ln -snf away link", ("link", "has a different target")),
         ("rm fifo; mkdir fifo", ("fifo", "is a folder, was a fifo")),
         ("touch more", ("more", "is new")),
-        ('python3 -c \'import os; os.removexattr("file", "user.kind")\'', ("file", "different attributes")),
-        ('python3 -c \'import os; os.setxattr("folder", "user.more", b"1")\'', ("folder", "different attributes")),
-        ("cp -p file x; mv x file", ("file", "different hard links")),
-        ("chmod 700 folder", ("folder", "different mode")),
-        ("chmod 700 .", ("", "different mode")),
-        ("touch -h -d 2001-01-01 link", ("link", "different time")),
+        ('python3 -c \'import os; os.removexattr("file", "user.kind")\'', ("file", "has different attributes")),
+        ('python3 -c \'import os; os.setxattr("folder", "user.more", b"1")\'', ("folder", "has different attributes")),
+        ("cp -p file x; mv x file", ("file", "has different hard links")),
+        ("chmod 700 folder", ("folder", "has a different mode")),
+        ("chmod 700 .", ("", "has a different mode")),
+        ("touch -h -d 2001-01-01 link", ("link", "has a different time")),
     ],
 )
 def test_any_difference_is_found(tree: Path, change: str, wrong: tuple[str, str]) -> None:
@@ -81,7 +81,7 @@ def test_another_owner_is_found_unless_that_is_whom_he_is_here(tree: Path) -> No
     other = copy(tree)
     assert compare(taken, other) == []
     os.chown(other / "file", 4713, 4714)
-    assert ("file", "different owner") in compare(taken, other)
+    assert ("file", "has a different owner") in compare(taken, other)
     here = {(4711, 4712): (4713, 4714)}
     assert compare(taken, other, lambda uid, gid: here.get((uid, gid), (uid, gid))) == []
 
@@ -98,7 +98,7 @@ def test_what_changes_between_is_not_compared(tree: Path) -> None:
     (other / "folder/brief").write_text("was there for a moment only")
     assert compare(taken, other) == []
     (other / "folder/other").write_text("another")
-    assert compare(taken, other) == [("folder/other", "different size")]
+    assert compare(taken, other) == [("folder/other", "has a different size")]
 
 
 def test_what_is_not_changed_is_not_read_again(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
