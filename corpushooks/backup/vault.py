@@ -31,9 +31,14 @@ def wanted(settings: Settings) -> Backup:
     """Return where the backups of a host are kept; raise RefusedError where they are not, or cannot be."""
     if settings.backup is None:
         raise RefusedError("this host keeps no backups: its settings name no repository", hint=HINT)
+    check_program()
+    return settings.backup
+
+
+def check_program() -> None:
+    """Raise RefusedError where the program that makes backups is missing."""
     if shutil.which(PROGRAM) is None:
         raise RefusedError(f"{PROGRAM} is not installed", hint=f"apt-get install {PACKAGE}")
-    return settings.backup
 
 
 def passphrase_file(host: Host, kept: Backup) -> Path:

@@ -5,6 +5,7 @@ commands      the table of commands and their files
 deployments   start, confirm and cancel deployments  deploy, rollback, watch, task, repair, cancel
 looking       read-only commands                     status, history, log, diff, config, doctor, …
 backups       back up and restore                    backup, backups, drill, restore
+disaster      back up and restore a whole host       backup --host, restore --host
 check         check before deploying                 check
 run           run a command as the application       run
 assign        set variables                          set, unset

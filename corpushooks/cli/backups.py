@@ -7,11 +7,13 @@ import secrets
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from corpushooks.backup import vault
+from corpushooks.cli import disaster
 from corpushooks.cli.base import JSON, Context, Screen, check_outside, exit_code, report, show
 from corpushooks.core.errors import UsageError
 from corpushooks.core.hints import Hint, command
@@ -23,24 +25,35 @@ EVERY = click.option("--all", "every", is_flag=True, help="All projects, one aft
 @click.command()
 @click.argument("name", required=False)
 @EVERY
+@click.option("--host", "itself", is_flag=True, help="Back up the host itself instead.")
 @click.option("--nowait", is_flag=True, help="Queue it and return.")
 @JSON
 @click.pass_obj
-def backup(context: Context, name: str | None, every: bool, nowait: bool, as_json: bool) -> None:
+def backup(context: Context, name: str | None, every: bool, itself: bool, nowait: bool, as_json: bool) -> None:
     """Back up a project.
 
     Backs up data/, the databases, the repositories and the history to the backup repository.
     """
+    if itself:
+        if name or every or nowait:
+            raise UsageError("--host goes with no project and no other option", hint=command("backup", "--help"))
+        said = disaster.keep(context)
+        show(as_json, {"done": [said]}, [said])
+        return
     names = _named(context, name, every=every)
-    _all(context, "backup", [asks.OfRequest(project=each, nowait=nowait) for each in names], every, as_json)
+    asked = [asks.OfRequest(project=each, nowait=nowait) for each in names]
+    code = _all(context, "backup", asked, every, as_json)
+    if every and not nowait:
+        click.echo(disaster.keep(context), err=as_json)  # after the projects: its history has their backups
+    sys.exit(code)
 
 
-def _all(context: Context, operation: str, asked: Sequence[asks.OfRequest], every: bool, as_json: bool) -> NoReturn:
-    """Ask for one after the other; exit with the worst outcome."""
+def _all(context: Context, operation: str, asked: Sequence[asks.OfRequest], every: bool, as_json: bool) -> int:
+    """Ask for one after the other; return the worst exit code."""
     results = [_ask(context, operation, each, as_json=as_json) for each in asked]
     if as_json:
         click.echo(json.dumps(results if every else results[0], indent=2))
-    sys.exit(max((exit_code(each["state"]) for each in results), default=0))
+    return max((exit_code(each["state"]) for each in results), default=0)
 
 
 def _named(context: Context, name: str | None, *, every: bool) -> Sequence[str]:
@@ -81,12 +94,16 @@ def drill(context: Context, name: str | None, number: int, every: bool, nowait: 
     Restores BACKUP (default: the newest) to a scratch folder, compares it with what was backed up, and loads its dumps.
     """
     names = _named(context, name, every=every)
-    _all(context, "drill", [asks.Drill(project=each, number=number, nowait=nowait) for each in names], every, as_json)
+    asked = [asks.Drill(project=each, number=number, nowait=nowait) for each in names]
+    sys.exit(_all(context, "drill", asked, every, as_json))
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", required=False)
 @click.argument("number", metavar="BACKUP", type=int, required=False, default=0)
+@click.option("--host", "repository", metavar="REPOSITORY", help="Restore a whole host, on one without projects.")
+@click.option("--of", metavar="HOST", default="", help="With --host: the name of the host; default: this machine's.")
+@click.option("--passphrase-file", type=click.Path(path_type=Path), help="With --host; default: a prompt.")
 @click.option("--data", is_flag=True, help="Replace data/.")
 @click.option(
     "--database", "databases", multiple=True, metavar="DATABASE", help="Restore a database that the cfg names."
@@ -99,13 +116,19 @@ def drill(context: Context, name: str | None, number: int, every: bool, nowait: 
 @JSON
 @click.pass_obj
 def restore(
-    context: Context, name: str, number: int, data: bool, databases: tuple[str, ...], pillar: bool, to: str,
-    dry_run: bool, force: bool, insist: bool, as_json: bool,
+    context: Context, name: str | None, number: int, repository: str | None, of: str, passphrase_file: Path | None,
+    data: bool, databases: tuple[str, ...], pillar: bool, to: str, dry_run: bool, force: bool, insist: bool,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Restore parts of a backup.
 
     BACKUP is its number (default: the newest). It is compared with what was backed up before it is used.
     """
+    if repository:
+        others = [name, data, databases, pillar, to, dry_run, force, insist]
+        _restore_host(context, repository, of, passphrase_file, alone=not any(others))
+    if not name or of or passphrase_file:
+        raise UsageError("give a project, or --host REPOSITORY", hint=command("restore", "--help"))
     context.row(name)
     asked = asks.Restore(
         project=name, number=number, data=data, pillar=pillar, databases=databases, to=to, dry=dry_run, force=force,
@@ -117,6 +140,23 @@ def restore(
     if as_json:
         click.echo(json.dumps(result, indent=2))
     sys.exit(exit_code(result["state"]))
+
+
+def _restore_host(context: Context, repository: str, of: str, file: Path | None, *, alone: bool) -> NoReturn:
+    """Restore a host, then each of its projects; exit with the worst exit code."""
+    if not alone:
+        raise UsageError("--host goes with --of and --passphrase-file only", hint=command("restore", "--help"))
+    kept = disaster.wanted(context.settings(), repository)
+    brought = disaster.bring(context.host, kept, disaster.phrase(file), of)
+    code = 0
+    for one in brought:
+        click.echo(f"{one.name}: its history and repositories are restored")
+        if not one.number:
+            click.echo(f"warning: {one.name} has no backup: push it again", err=True)
+        for operation, asked in disaster.requests(one):
+            result = _ask(context, operation, asked, as_json=False)
+            code = max(code, exit_code(result["state"]))
+    sys.exit(code)
 
 
 @click.command()

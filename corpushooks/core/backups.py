@@ -192,7 +192,8 @@ def _placed(one: Database, data: str) -> Database:
 # the names of backups
 
 FILES = "+files"
-CALLED = re.compile(r"([a-z0-9][a-z0-9_-]*)\.([1-9][0-9]{0,17})\.([0-9]{8}T[0-9]{6}Z)(\+files)?@([A-Za-z0-9.-]+)")
+ITSELF = "_host"  # in the place of a project: the host itself
+CALLED = re.compile(r"(_host|[a-z0-9][a-z0-9_-]*)\.([1-9][0-9]{0,17})\.([0-9]{8}T[0-9]{6}Z)(\+files)?@([A-Za-z0-9.-]+)")
 
 
 def host_name(host: str) -> str:

@@ -1,7 +1,7 @@
 """The door to git: bare repositories, refs, objects, checkouts.
 
     access      the program git, and dulwich in our process          version, check_version
-    bare        repositories and their configuration                 init_bare, init_work, maintain, bundle, unbundle
+    bare        repositories and their configuration                 init_bare, init_work, maintain, bundle, unbundle…
     sharing     repositories that a group pushes to                  share, make_entrance, check_objects
     refs        read them, move them; pins                           ref, move_ref, update_refs, pin, unpin, pins
     commits     look up commits, and compare two                     commit, resolve, content, change, differing
@@ -27,6 +27,7 @@ from corpushooks.git.bare import (
     maintain,
     object_format,
     unbundle,
+    unbundle_all,
 )
 from corpushooks.git.checkouts import (
     Since,
@@ -88,6 +89,6 @@ __all__ = [
     "export_part", "first_commit", "flaw", "flush_objects", "folder", "head_branch", "ignored", "init_bare",
     "init_work", "is_checked_out", "is_empty", "is_id", "links", "listing", "listing_below", "lost_commits",
     "maintain", "make_entrance", "move_ref", "object_format", "object_id", "pin", "pinned", "pins", "ref",
-    "refusal", "resolve", "share", "stop_checkout", "take_back_ref", "unbundle", "unpin", "update_refs", "version",
-    "worktree",
+    "refusal", "resolve", "share", "stop_checkout", "take_back_ref", "unbundle", "unbundle_all", "unpin", "update_refs",
+    "version", "worktree",
 ]  # fmt: skip

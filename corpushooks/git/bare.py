@@ -231,6 +231,11 @@ def unbundle(path: Path, bundle: Path, ref: str, to: str, check: Check = endless
     return named[0]
 
 
+def unbundle_all(path: Path, bundle: Path, check: Check = endless) -> None:
+    """Make the refs of a repository those of a bundle, with all objects that they need; others are removed."""
+    call(path, "fetch", "--quiet", "--prune", "--no-write-fetch-head", bundle, "+refs/*:refs/*", check=check)
+
+
 def maintain(path: Path) -> None:
     """Collect garbage; for an idle daemon."""
     call(path, "-c", "gc.auto=2000", "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet")

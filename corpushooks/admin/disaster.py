@@ -1,0 +1,247 @@
+"""A host itself in the backup repository, and its return on a machine that has nothing yet.
+
+Kept are the store with projects, keys and history, the settings, and what people keep for Salt. What projects have is
+in their own backups: here their repositories come back, and then data/ by a restore of each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from corpushooks import backup as door
+from corpushooks import git, tree
+from corpushooks.admin import projects
+from corpushooks.backup import vault
+from corpushooks.core import backups
+from corpushooks.core.backups import ITSELF, Name
+from corpushooks.core.deployment import CANCELLED, FAILED, HELD, ROLLED_BACK, ROLLING_BACK, Deployment, ProjectRow
+from corpushooks.core.errors import DoorError, RefusedError, UsageError
+from corpushooks.core.hints import command
+from corpushooks.core.project import Host
+from corpushooks.core.settings import Settings, load
+from corpushooks.host import layout
+from corpushooks.store.database import keep_aside, put
+from corpushooks.store.history import History, open_store
+from corpushooks.system import disk, hostname
+from corpushooks.system.locks import alone
+
+PLACE = "host"  # in the folder for backups: what is put together, or was brought
+ABOUT, STORE = "host.json", "store.sqlite"
+VERSION = 1
+LOST = "the host was lost"
+SHA256 = 64  # hexadecimal digits of a commit
+
+
+def _paths(host: Host) -> list[str]:
+    """Return the folders that are kept beside the store, as paths below the root."""
+    found = (host.config_file.parent, host.pillar_dir, host.salt_dir)
+    return [str(path.relative_to(host.root)) for path in found if path.is_dir()]
+
+
+# keep
+
+
+def keep(host: Host, settings: Settings) -> Name:
+    """Keep what belongs to the host itself; return what that is called. Raise CorpusError."""
+    kept = vault.wanted(settings)
+    found, place = vault.engine(host, settings, vault.alone, ITSELF), host.backups_dir / PLACE
+    name = Name.new(ITSELF, 1, time.time(), hostname.fqdn())
+    with _folder(place):
+        with closing(open_store(host)) as history:
+            history.copy(place / STORE)
+        paths = _paths(host)
+        (place / ABOUT).write_text(json.dumps({"version": VERSION, "paths": paths, "host": name.host}))
+        without = [str(vault.passphrase_file(host, kept).relative_to(host.root))]
+        own = str(place.relative_to(host.root))
+        done = found.keep(str(name), host.root, [own, *paths], without)
+    if wrong := [*done.unread, *(path for path in done.changed if path.startswith(f"{own}/"))]:
+        found.forget([str(name)])
+        raise DoorError(f"{wrong[0]} could not be read whole")
+    _rotate(found, name, kept)
+    return name
+
+
+def _rotate(found: door.Engine, newest: Name, kept: backups.Backup) -> None:
+    """Remove old copies of the host, where this host removes anything."""
+    if not kept.prunes:
+        return
+    own = {name for name in _named(found.copies()) if (name.project, name.host) == (ITSELF, newest.host)}
+    found.forget(sorted(map(str, own - backups.retained(own, kept))))
+
+
+def _named(copies: Sequence[door.Copy]) -> list[Name]:
+    """Return the backups that are whole: of projects, and of hosts."""
+    there = {copy.name for copy in copies}
+    read = [one[0] for one in map(Name.read, sorted(there)) if one and not one[1]]
+    return [name for name in read if name.project == ITSELF or name.files in there]
+
+
+@contextlib.contextmanager
+def _folder(place: Path) -> Iterator[None]:
+    """Give an empty folder, which is removed at the end."""
+    tree.remove(place)
+    place.mkdir(mode=0o700, parents=True)
+    try:
+        yield
+    finally:
+        tree.remove(place)
+
+
+# bring
+
+
+@dataclass(frozen=True)
+class Brought:
+    """A project whose repositories are back; `number` is its newest backup, 0 where it has none."""
+
+    name: str
+    number: int
+    live: bool
+    databases: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Return:
+    """A host that comes back from a repository; `whose` is the host that it was."""
+
+    host: Host
+    kept: backups.Backup
+    whose: str = ""
+
+    def bring(self, phrase: bytes) -> list[Brought]:
+        """Bring back all but data/ and databases; raise CorpusError, and NoDaemonError where a daemon runs.
+
+        The store comes last: what is interrupted before can be done again.
+        """
+        host = self.host
+        layout.make_host(host)
+        with alone(host):
+            self._check_bare()
+            host.backups_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with _passphrase(host, self.kept, phrase) as file, _folder(host.backups_dir / PLACE):
+                found = door.Borg(self.kept, file, host.backups_dir / ".borg", vault.alone, ITSELF)
+                named = _named(found.copies())
+                own = chosen(named, self.whose, hostname.fqdn())
+                self._bring_files(found, own)
+                return self._bring_projects(found, [name for name in named if name.host == own.host])
+
+    def _check_bare(self) -> None:
+        """Refuse a host that has something to lose."""
+        host, rows = self.host, list[ProjectRow]()
+        if host.store.exists():
+            with closing(open_store(host)) as history:
+                rows = list(history.projects())
+        full = [path.parent.name for path in host.projects_dir.glob("*/data") if _has(path)]
+        there = [row.name for row in rows] or full
+        if there:
+            raise RefusedError(
+                f"this host has projects already: {there[0]}", hint=command("restore", there[0], "--help")
+            )
+
+    def _bring_files(self, found: door.Engine, own: Name) -> None:
+        """Bring settings, files for Salt and the store; the settings that were there stay as config.yaml.before."""
+        host, place = self.host, self.host.backups_dir / PLACE
+        base = str(place.relative_to(host.root))
+        found.bring(str(own), host.root, [base])
+        about = json.loads((place / ABOUT).read_text())
+        if about["version"] != VERSION:
+            raise DoorError(f"{own} was made by a newer corpushooks")
+        if host.config_file.exists():
+            os.replace(host.config_file, host.config_file.with_name("config.yaml.before"))
+        if about["paths"]:
+            found.bring(str(own), host.root, about["paths"])
+
+    def _bring_projects(self, found: door.Engine, named: Sequence[Name]) -> list[Brought]:
+        """Make the projects of the store that was brought, with their repositories; then put it in its place."""
+        host, place = self.host, self.host.backups_dir / PLACE
+        settings = load(host.config_file)
+        with closing(History(place / STORE)) as history:
+            _settle(history)
+            done = [self._project(found, settings, history, row, named) for row in history.projects()]
+        keep_aside(host.store, time.strftime("before-restore-%Y%m%dT%H%M%SZ", time.gmtime()))
+        put(place / STORE, host.store)
+        return done
+
+    def _project(
+        self, found: door.Engine, settings: Settings, history: History, row: ProjectRow, named: Sequence[Name]
+    ) -> Brought:
+        project = self.host.project(row.name)
+        hashed = "sha256" if len(row.code or "") == SHA256 else None
+        projects.init(self.host, settings, history, row.name, row.environment, row.branch, hashed=hashed)
+        newest = max((name for name in named if name.project == row.name), key=lambda name: name.at, default=None)
+        if newest is None:
+            return Brought(row.name, 0, False, ())
+        into = self.host.backups_dir / PLACE / row.name
+        with _folder(into):
+            found.bring(str(newest), into)
+            for path in (project.code_git, project.pillar_git):
+                if (bundle := into / f"{path.stem}.bundle").exists():
+                    git.unbundle_all(path, bundle)
+            about = json.loads((into / "backup.json").read_text())
+        layout.make(project, row.branch)
+        with contextlib.suppress(OSError):
+            project.tree.rmdir()  # it is made by a repair, from the commits that were live
+        loaded = tuple(one["name"] for one in about["databases"] if one["kind"] != backups.SQLITE)
+        return Brought(row.name, newest.number, bool(row.live), loaded)
+
+
+def chosen(named: Sequence[Name], whose: str, fqdn: str) -> Name:
+    """Return the newest copy of a host: that was named, or is called as this machine. Raise UsageError."""
+    copies = [name for name in named if name.project == ITSELF]
+    wanted = backups.host_name(whose or fqdn)
+    own = [name for name in copies if name.host == wanted]
+    if not own:
+        there = ", ".join(sorted({name.host for name in copies})) or "none"
+        raise UsageError(
+            f"the repository has no backup of the host {wanted}", hint=f"it has: {there}; name one by --of"
+        )
+    elsewhere = {name.project for name in named if name.host != wanted} - {ITSELF}
+    ours = {name.project for name in named if name.host == wanted} - {ITSELF}
+    if wanted != backups.host_name(fqdn) and (both := sorted(elsewhere & ours)):
+        raise UsageError(
+            f"another host has a project {both[0]} in that repository, too",
+            hint=f"give this machine its name first: hostnamectl set-hostname {wanted}",
+        )
+    return max(own, key=lambda name: name.at)
+
+
+def _has(folder: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return any(folder.iterdir())
+    return False
+
+
+@contextlib.contextmanager
+def _passphrase(host: Host, kept: backups.Backup, phrase: bytes) -> Iterator[Path]:
+    """Write the passphrase where the settings say that it is; a wrong one does not stay."""
+    file = vault.passphrase_file(host, kept)
+    before = vault.passphrase(file)
+    disk.write_file(file, phrase.strip() + b"\n")
+    try:
+        yield file
+    except BaseException:
+        disk.write_file(file, before + b"\n") if before else file.unlink(missing_ok=True)
+        raise
+
+
+def _settle(history: History) -> None:
+    """End what waited or ran when the copy was made: nothing of it is left."""
+    for row in history.projects():
+        for one in history.queued(row.name):
+            history.end(history.move(one, CANCELLED, LOST))
+        for one in history.unfinished(row.name):
+            history.end(one if one.final else _lost(history, one))
+
+
+def _lost(history: History, one: Deployment) -> Deployment:
+    """Move what ran to an outcome."""
+    if one.state == HELD:
+        one = history.move(one, ROLLING_BACK, LOST)
+    return history.move(one, ROLLED_BACK if one.state == ROLLING_BACK else FAILED, LOST)

@@ -1,0 +1,166 @@
+"""A host that is lost as a whole, and comes back from its backups on a machine that has nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from corpushooks.admin import disaster
+from corpushooks.backup import vault
+from corpushooks.core import backups
+from corpushooks.core.backups import ITSELF, Name
+from corpushooks.core.errors import UsageError
+from corpushooks.core.settings import load
+from corpushooks.system import hostname
+from corpushooks.system.process import Output, run
+from tests.support.backups import corpus, deployed, rows
+from tests.support.box import Box, tree_of
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPMHgbyzhCJiCcVi3vhLWr/jDCx8y1gI6Ed0uCJgVZ6S jo"
+ENTRY = "import sys; sys.executable = {python!r}; from corpushooks.__main__ import main; main()"
+
+
+def restored(box: Box, *words: str) -> Output:
+    """Restore the host; a daemon that the command starts has the fake engine."""
+    with box.interpreter():
+        code = ENTRY.format(python=sys.executable)
+    repository, phrase = str(box.root / "repository"), str(box.root / "phrase")
+    asked = ["restore", "--host", repository, "--passphrase-file", phrase, *words]
+    return run([sys.executable, "-c", code, "--root", box.host.root, *asked], check=False)
+
+
+def lost(box: Box) -> None:
+    """Lose the whole host, but not the passphrase; then set it up again."""
+    shutil.copyfile(box.host.config_file.with_name("backup.passphrase"), box.root / "phrase")
+    box.stop()
+    shutil.rmtree(box.host.root)
+    box.host.root.mkdir()
+    assert corpus(box, "setup").code == 0
+
+
+def told(box: Box) -> list[str]:
+    """Return the history of the project, without the mark of what is live."""
+    return [line.lstrip(" *") for line in corpus(box, "history", "hello").text.splitlines()]
+
+
+@pytest.fixture
+def saved(kept: Box) -> Box:
+    """Return a host with a key, two projects of which one was never deployed, a database and all their backups."""
+    (kept.root / "jo.pub").write_text(KEY)
+    assert corpus(kept, "key", "add", "jo", str(kept.root / "jo.pub"), "--read").code == 0
+    run(["sqlite3", kept.project().data / "app.sqlite3", "create table t (x); insert into t values (7)"])
+    deployed(kept, "  backup: {databases: [{kind: sqlite, file: '{data_root}/app.sqlite3'}]}\n")
+    kept.init("other")
+    (kept.host.pillar_dir / "mine.sls").write_text("a: 1\n")
+    (kept.host.config_file.parent / "notify.jinja").write_text("hello\n")
+    done = corpus(kept, "backup", "--all")
+    assert done.code == 0, done.stderr
+    assert f"host: {ITSELF}.1." in done.text
+    return kept
+
+
+def test_a_whole_host_comes_back(saved: Box) -> None:
+    box, data = saved, saved.project().data
+    was, live, keys = tree_of(data), box.row(), corpus(box, "key", "list").text
+    history = told(box)
+    lost(box)
+    assert not data.exists()
+    done = restored(box)
+    assert done.code == 0, done.text + done.stderr.decode()
+    same = {name: entry for name, entry in tree_of(data).items() if name not in (".", "app.sqlite3", "page")}
+    assert same == {name: entry for name, entry in was.items() if name not in (".", "app.sqlite3", "page")}
+    assert run(["sqlite3", data / "app.sqlite3", "select x from t"]).text == "7"
+    assert (box.row().code, box.ref()) == (live.code, live.code)
+    assert (box.project().tree / "index.html").read_text() == "one"
+    assert corpus(box, "key", "list").text == keys and "jo" in keys
+    assert told(box)[-len(history) :] == history
+    assert [row.number for row in rows(box)] == [3]
+    assert (box.host.pillar_dir / "mine.sls").read_text() == "a: 1\n"
+    assert (box.host.config_file.parent / "notify.jinja").read_text() == "hello\n"
+    assert load(box.host.config_file).backup is not None
+    assert (box.host.config_file.with_name("backup.passphrase").stat().st_mode & 0o777) == 0o600
+    with closing(box.history) as store:
+        assert [row.name for row in store.projects()] == ["hello", "other"]
+        assert not store.unfinished("hello") and not store.queued("hello")
+    work = box.work()
+    work.commit({"index.html": "after"})
+    assert work.push().code == 0
+    assert corpus(box, "backup", "--all").code == 0
+
+
+def test_a_wrong_passphrase_changes_nothing(saved: Box) -> None:
+    lost(saved)
+    (saved.root / "phrase").write_text("wrong\n")
+    before = tree_of(saved.host.root / "etc")
+    done = restored(saved)
+    assert done.code == 1 and "wrong passphrase" in done.stderr.decode()
+    assert tree_of(saved.host.root / "etc", times=False).keys() == before.keys()
+    assert corpus(saved, "status").text.startswith("no projects")
+
+
+def test_a_host_that_has_projects_is_left_alone(saved: Box) -> None:
+    shutil.copyfile(saved.host.config_file.with_name("backup.passphrase"), saved.root / "phrase")
+    assert "a daemon runs" in restored(saved).stderr.decode()
+    saved.stop()
+    before = tree_of(saved.host.root / "srv")
+    done = restored(saved)
+    assert done.code == 3 and "this host has projects already: hello" in done.stderr.decode()
+    assert tree_of(saved.host.root / "srv") == before
+
+
+def test_one_that_is_interrupted_can_be_done_again(saved: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost(saved)
+    settings = backups.backup({"repository": str(saved.root / "repository")})
+    assert settings
+    back = disaster.Return(saved.host, settings)
+
+    def died(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(disaster, "put", died)
+        back.bring((saved.root / "phrase").read_bytes())
+    done = restored(saved)
+    assert done.code == 0, done.text + done.stderr.decode()
+    assert (saved.project().data / "uploads/photo").read_text() == "precious"
+
+
+def test_old_copies_of_a_host_are_removed(kept: Box) -> None:
+    kept.settings(kept.host.config_file.read_text().replace("prune: false", "prune: true"))
+    for _ in range(2):
+        done = corpus(kept, "backup", "--host", "--json")
+        assert done.code == 0, done.stderr
+    found = vault.engine(kept.host, load(kept.host.config_file), vault.alone).copies()
+    assert json.loads(done.text)["done"] == [f"host: {found[-1].name}"]
+    assert len(found) == 1
+    assert not (kept.host.backups_dir / "host").exists()
+
+
+def test_the_passphrase_is_in_no_copy_of_a_host(kept: Box, tmp_path: Path) -> None:
+    assert corpus(kept, "backup", "--host").code == 0
+    engine = vault.engine(kept.host, load(kept.host.config_file), vault.alone)
+    into = tmp_path / "into"
+    into.mkdir()
+    engine.bring(engine.copies()[0].name, into)
+    names = [path.name for path in into.rglob("*")]
+    assert "config.yaml" in names and "backup.passphrase" not in names
+
+
+ONE = Name(ITSELF, 1, "20261130T031500Z", "web1")
+
+
+def test_which_host_comes_back() -> None:
+    two, other = ONE._replace(host="web2"), ONE._replace(project="hello", host="web2")
+    newer = ONE._replace(at="20261201T031500Z")
+    assert disaster.chosen([ONE, newer, two], "", "web1") == newer
+    assert disaster.chosen([ONE, two], "web1", "new") == ONE
+    with pytest.raises(UsageError, match="no backup of the host new"):
+        disaster.chosen([ONE, two], "", "new")
+    with pytest.raises(UsageError, match="another host has a project hello"):
+        disaster.chosen([ONE, ONE._replace(project="hello"), two, other], "web1", "new")
+    assert hostname.fqdn()
