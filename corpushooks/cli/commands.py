@@ -47,7 +47,7 @@ ROWS = {
     "token": ("tokens", "Manage tokens of the API and their rights"),
     "unset": ("assign", "Unset variables of a project and deploy"),
     "watch": ("deployments", "Deploy each edit when saved (dev)"),
-    "web": ("web", "Serve the API over HTTP"),
+    "web": ("web", "Serve the pages and the API over HTTP"),
 }  # the others are generated from the table of operations
 
 

@@ -1,4 +1,4 @@
-"""The command that serves the API."""
+"""The command that serves the pages and the API."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PORT = 8040
 )
 @click.pass_obj
 def web(context: Context, address: str, port: int) -> None:
-    """Serve the API over HTTP.
+    """Serve the pages and the API over HTTP.
 
     It runs until SIGTERM, and asks the daemon with the token of each request.
     """

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from corpushooks.core.errors import CorpusError
 from corpushooks.core.project import Host
 from corpushooks.web import problems
 from corpushooks.web.api import Api
+from corpushooks.web.pages import Pages
 from corpushooks.web.relay import Relay
 
 HEADERS = {
@@ -41,15 +46,36 @@ class Guarded:
         await self.app(scope, receive, guarded)
 
 
+@dataclass(frozen=True)
+class Errors:
+    """What is answered where something went wrong: to the API a problem, to a browser a page."""
+
+    pages: Pages
+
+    async def of_ours(self, request: Request, exc: Exception) -> Response:
+        """Answer to an error of ours."""
+        assert isinstance(exc, CorpusError)
+        return await problems.of_error(request, exc) if _of_api(request) else self.pages.of_error(request, exc)
+
+    async def of_http(self, request: Request, exc: Exception) -> Response:
+        """Answer where no route fits."""
+        assert isinstance(exc, HTTPException)
+        return await problems.of_http(request, exc) if _of_api(request) else self.pages.of_http(exc)
+
+
+def _of_api(request: Request) -> bool:
+    return request.url.path.startswith("/api/")
+
+
 def make(host: Host) -> Starlette:
     """Return the application of a host."""
     relay = Relay(host)
+    pages = Pages(relay)
+    errors = Errors(pages)
     return Starlette(
-        routes=[*Api(relay).routes()],
+        routes=[*Api(relay).routes(), *pages.routes()],
         middleware=[Middleware(Guarded)],
         exception_handlers={
-            CorpusError: problems.of_error,
-            HTTPException: problems.of_http,
-            Exception: problems.of_fault,
+            CorpusError: errors.of_ours, HTTPException: errors.of_http, Exception: problems.of_fault,
         },
-    )
+    )  # fmt: skip

@@ -23,6 +23,7 @@ BEAT = 10.0  # seconds of silence until we see whether the client is still there
 FIRST = 0.5  # seconds to wait for a first line, or a refusal
 SLOW = 30.0  # seconds for a client to take what was sent
 PATIENCE, PAUSE = 60, 0.5  # how often a daemon is asked for the rest, and seconds between
+DIGITS = 19  # of an offset, at most
 RETRY = 1000  # milliseconds until a browser comes again
 
 
@@ -79,7 +80,7 @@ def offset_of(request: Request, offset: int) -> int:
     last = request.headers.get("last-event-id", "")
     if not last:
         return offset
-    if not (last.isascii() and last.isdigit() and len(last) < 19):
+    if not (last.isascii() and last.isdigit() and len(last) < DIGITS):
         raise UsageError("the header Last-Event-ID is not an offset of this log")
     return max(offset, int(last))
 
@@ -98,7 +99,7 @@ async def stream(request: Request, relay: Relay, asked: dict[str, Any], token: s
     """Answer with a log from an offset on, to its end; raise what the daemon answers at once."""
     form = format_of(request)
     wanted = {"whole": True, **asked, "events": True, "offset": offset_of(request, asked.get("offset", 0))}
-    said = _whole(relay, wanted, token)
+    said = whole(relay, wanted, token)
     first = asyncio.ensure_future(_next(said))
     try:
         await asyncio.wait({first}, timeout=FIRST)
@@ -111,7 +112,7 @@ async def stream(request: Request, relay: Relay, asked: dict[str, Any], token: s
     return Patient(_parts(request, form, said, first), media_type=form.media, headers=headers)
 
 
-async def _whole(relay: Relay, wanted: dict[str, Any], token: str) -> AsyncGenerator[Said, None]:
+async def whole(relay: Relay, wanted: dict[str, Any], token: str) -> AsyncGenerator[Said, None]:
     """Yield what is said of a deployment to the end of its log, by as many daemons as it takes, and last its result.
 
     The daemon's answer ends with the outcome; what comes after that in the log is asked for again, until nothing does.

@@ -49,6 +49,16 @@ class Relay:
                     return each["result"].get("value", each["result"])
         raise ended()
 
+    async def begin(self, name: str, asked: dict[str, Any], token: str) -> int:
+        """Ask for an operation, and return the number of the deployment that it got, which goes on by itself; or 0."""
+        async with self.conversation(name, asked, token) as said:
+            async for each in said:
+                if "number" in each:
+                    return int(each["number"])
+                if "result" in each:
+                    return 0
+        raise ended()
+
 
 async def _said(reader: asyncio.StreamReader) -> AsyncIterator[Said]:
     while True:
