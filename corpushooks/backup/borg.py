@@ -104,8 +104,10 @@ class Borg:
         return done
 
     def _environment(self) -> dict[str, str]:
-        key = ["-i", str(self.settings.ssh_key), "-o", "IdentitiesOnly=yes"] if self.settings.ssh_key else []
-        ssh = ["ssh", "-o", "BatchMode=yes", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4", *key]
+        key, hosts = self.settings.ssh_key, self.settings.ssh_known_hosts
+        more = ["-i", str(key), "-o", "IdentitiesOnly=yes"] if key else []
+        more += ["-o", f"UserKnownHostsFile={hosts}"] if hosts else []
+        ssh = ["ssh", "-o", "BatchMode=yes", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4", *more]
         return {
             "BORG_BASE_DIR": str(self.state),
             "BORG_EXIT_CODES": LEGACY,

@@ -53,6 +53,9 @@ class Backup:
         "The file with the passphrase, readable by root only; null: backup.passphrase beside this file.",
     )
     ssh_key: Path | None = setting(None, PROGRAM, "The ssh key; null: root's own.")  # noqa: RUF009
+    ssh_known_hosts: Path | None = setting(  # noqa: RUF009
+        None, PROGRAM, "The file with the host key of that host, as in known_hosts; null: that of root."
+    )
     compression: str = setting("zstd,3", CODEC, "The compression.")
     rate: int = setting(0, RATE, "The highest transfer rate to another host; 0: unlimited.")
     timeout: float = setting(21600, SECONDS, "The timeout of one run of the program.")
