@@ -26,13 +26,20 @@ from corpushooks.protocol import client
 @click.option("--undo", is_flag=True, help="Undo what setup did; projects, history and logs stay.")
 @click.option("--backup", is_flag=True, help="Create only the backup repository in the settings, and its timers.")
 @click.option("--exported", is_flag=True, help="With --backup: record that its passphrase is kept elsewhere.")
+@click.option("--web", is_flag=True, help="Set up only the pages and the API: account, unit, snippet for nginx.")
 @click.pass_context
-def setup_(context: click.Context, dry_run: bool, undo: bool, backup: bool, exported: bool) -> None:
+def setup_(context: click.Context, dry_run: bool, undo: bool, backup: bool, exported: bool, web: bool) -> None:
     """Set up this machine as a host, or repair it.
 
     Sets up the account, the systemd units, sshd, settings and logs, then runs doctor.
     """
     host, machine = context.obj.host, setup.machine_of(context.obj.host)
+    if web:
+        if dry_run or undo or backup or exported:
+            raise UsageError("--web cannot be combined with other options")
+        for line in setup.serve(setup.Plan(host, context.obj.settings(), machine)):
+            click.echo(str(line))
+        return
     if backup or exported:
         if not backup or dry_run or undo:
             raise UsageError("--backup can be combined with --exported only, and --exported needs --backup")

@@ -20,7 +20,7 @@ from corpushooks.admin.doctor.patient import Patient
 from corpushooks.admin.setup import actions, manual
 from corpushooks.cli.commands import whole
 from corpushooks.cli.main import corpus as command
-from corpushooks.core.errors import DoorError, ProcessError, RefusedError
+from corpushooks.core.errors import DoorError, ProcessError, RefusedError, UsageError
 from corpushooks.core.project import Host
 from corpushooks.core.settings import Settings
 from corpushooks.protocol import connection
@@ -293,6 +293,51 @@ def test_the_names_of_the_settings_are_used(host: Host, machine: Pretended) -> N
     assert list(setup.setup(given))
     assert (machine.users, set(machine.groups)) == ({"push"}, {"push", "admins"})
     assert "Match User push\n" in given.template("sshd.conf")
+
+
+# pages and API
+
+
+def served(host: Host, machine: Machine | None) -> list[str]:
+    return [str(line) for line in setup.serve(plan(host, machine)) if line.status != "ok"]
+
+
+def test_the_pages_are_set_up_and_taken_back(host: Host, machine: Pretended) -> None:
+    does(host, machine)
+    before = tree_of(host.root / "etc", times=False)
+    machine.asked.clear()
+    machine.running = False
+    served(host, machine)
+    unit = host.root / "etc/systemd/system/corpushooks-web.service"
+    assert f"ExecStart={setup.program('corpus')} --root {host.root} web\nUser=corpus-web\n" in unit.read_text()
+    nginx = host.config_file.with_name("nginx-web.conf")
+    assert "proxy_set_header Host $http_host;" in nginx.read_text()
+    assert "corpus-web" in machine.users and not machine.groups["corpus-web"]
+    assert machine.asked[-1] == "systemctl enable --now corpushooks-web.service"
+    assert served(host, machine) == []
+    undone = undoes(host, machine)
+    assert not [line for line in undone if not line.startswith("undone")]
+    assert not unit.exists() and not nginx.exists() and "corpus-web" not in machine.users
+    assert tree_of(host.root / "etc", times=False) != before
+
+
+def test_pages_need_their_libraries_and_a_machine(
+    host: Host, machine: Pretended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert served(host, None) == ["skipped    web: not used by a host in a folder"]
+    monkeypatch.setattr(setup, "LIBRARIES", ("starlette", "corpushooks_missing"))
+    with pytest.raises(UsageError, match="a library is missing: corpushooks_missing"):
+        served(host, machine)
+    assert not machine.users
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd-analyze")
+def test_systemd_takes_the_unit_of_the_pages(host: Host, machine: Pretended) -> None:
+    served(host, machine)
+    unit = host.root / "etc/systemd/system/corpushooks-web.service"
+    unit.write_text(re.sub(r"^ExecStart=\S+", "ExecStart=/bin/sh", unit.read_text(), flags=re.M))
+    said = run(["systemd-analyze", "verify", "--man=no", unit], check=False)
+    assert "corpushooks-web" not in said.text + said.stderr.decode()
 
 
 # jobs of backups

@@ -19,6 +19,7 @@ import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata, resources
+from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 from types import MappingProxyType
@@ -44,7 +45,7 @@ from corpushooks.core.project import Host, Project
 from corpushooks.core.settings import Settings, document
 from corpushooks.host import layout
 from corpushooks.protocol import client
-from corpushooks.system import disk
+from corpushooks.system import disk, distribution
 from corpushooks.system.machine import Machine, hidden, weak
 
 KINDS: Mapping[str, type[Action]] = {
@@ -55,6 +56,8 @@ UNITS = ("corpushooks.socket", "corpushooks.service")
 STEPS_SINCE = 254  # the first version of systemd with RestartSteps
 RESTART = "RestartSec=2\nRestartSteps=6\nRestartMaxDelaySec=30"
 RESTART_OLDER = "RestartSec=10"  # it has only one delay: long enough that endless restarts cost little
+WEB, NGINX = "corpushooks-web.service", "nginx-web.conf"
+LIBRARIES = ("starlette", "uvicorn")  # of the pages
 PROGRAMS = ("corpus", "corpus-shell")
 PAGE = command("help", "getting-started")
 INCLUDE = re.compile(r"^\s*include\s.*sshd_config\.d/\*\.conf", re.IGNORECASE | re.MULTILINE)
@@ -233,6 +236,20 @@ class Plan:
         started = Started(tuple(job.timer for job in jobs.JOBS), self.machine)
         return [*self._folders([file.path for file in files]), *files, started]
 
+    def web(self) -> list[Action]:
+        """Return the actions that set up the pages and the API: their account, their unit, a snippet for nginx."""
+        if self.machine is None:
+            return [Skipped("web", "not used by a host in a folder")]
+        account = self.settings.web_account
+        unit = UnitFile(self.host.root / "etc/systemd/system" / WEB, self.template(WEB, {"web": account}), self.machine)
+        nginx = File(self.host.config_file.with_name(NGINX), self.template(NGINX))
+        started: Action = Started((WEB,), self.machine)
+        if not self.machine.supervised():
+            wanted = Hint(f"systemd is not running: run this as {account}: `", command("web"), "`")
+            started = Skipped("unit", self.host.spell(wanted))
+        accounts: list[Action] = [Group(account, self.machine), User(account, self.machine)]
+        return [*accounts, *self._folders([unit.path, nginx.path]), unit, nginx, started]
+
     def _folders(self, paths: Sequence[Path]) -> list[Action]:
         return [Folder(path) for path in _above(self.host.root, paths)]
 
@@ -272,6 +289,16 @@ def schedule(plan: Plan) -> Iterator[Line]:
     if plan.machine and os.geteuid() != 0:
         raise NotAllowedError("only root can change this machine")
     yield from _make(plan.host, plan.jobs(), dry=False)
+
+
+def serve(plan: Plan) -> Iterator[Line]:
+    """Set up the pages and the API; yield each action as it is done. Raise CorpusError."""
+    if plan.machine and os.geteuid() != 0:
+        raise NotAllowedError("only root can change this machine")
+    for name in LIBRARIES:
+        if find_spec(name) is None:
+            raise UsageError(f"a library is missing: {name}", hint=distribution.completing())
+    yield from _make(plan.host, plan.web(), dry=False)
 
 
 def _make(host: Host, actions: Sequence[Action], *, dry: bool) -> Iterator[Line]:
