@@ -1,6 +1,6 @@
 """The daemon.
 
-server       listen, have callers served, wake the lanes
-pulse        ask live releases whether they are healthy
-overdue      tell people of backups and drills that are overdue
+server       listen, serve callers, start the lanes
+pulse        run the health checks of live releases
+overdue      notify of overdue backups and drills
 """

@@ -1,4 +1,4 @@
-"""Sees when a backup or a drill is overdue, and tells people once. A timer that does not run cannot tell them."""
+"""Notifies once of an overdue backup or drill, which a timer that does not run could not do."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from corpushooks.host.site import Site
 from corpushooks.notify import announce
 from corpushooks.store.kept import Backups
 
-EVERY = 600.0  # seconds between two looks; also until the first: after a boot the timers make up for what they missed
+EVERY = 600.0  # seconds between checks, and before the first: after a boot the timers catch up
 LEAST = 0.1
 GRACE = 5.0
 
 
 @dataclass
 class Overdue:
-    """A thread that looks after the backups of all projects."""
+    """A thread that checks the backups of all projects."""
 
     site: Site
-    _said: str = ""  # what went wrong last: it is tried again, and said once
+    _said: str = ""  # the last error, logged once while it is retried
     _thread: threading.Thread | None = None
     _over: threading.Event = field(default_factory=threading.Event)
 
     def start(self) -> None:
-        """Begin, where this host keeps backups."""
+        """Start, if this host has backups."""
         if self.site.settings.backup:
             self._thread = threading.Thread(target=self._work, args=(self.site.settings.backup,), daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop."""
         self._over.set()
 
     def wait(self) -> None:
-        """Wait a moment until the last look is over: it holds the store open."""
+        """Wait a moment for the last check to end: it holds the store open."""
         if self._thread:
             self._thread.join(GRACE)
 
@@ -55,7 +55,7 @@ class Overdue:
                     structlog.get_logger().error("backups cannot be looked after", exc_info=exc)
 
     def look(self, kept: Backup) -> None:
-        """Tell people of what is overdue by now; forget what no longer is."""
+        """Notify of newly overdue backups and drills; forget those that are no longer overdue."""
         rows = Backups(self.site.history)
         for row in self.site.history.projects():
             found = standing.of_project(self.site.host, kept, row, rows.of(row.name))

@@ -1,6 +1,6 @@
-"""The pulse: asks live releases between deployments whether they are healthy, as `health` of their cfg says.
+"""The pulse: runs the health checks of live releases between deployments, as `health` of their cfg says.
 
-What changes is recorded, and told to people; nothing is ever rolled back for it.
+Changes are recorded and sent as notifications; nothing is ever rolled back for them.
 """
 
 from __future__ import annotations
@@ -25,41 +25,41 @@ from corpushooks.store.vitals import FAILING, HEALTHY, Vital
 from corpushooks.system import health
 from corpushooks.system.process import Child, spawn, stop_carrying
 
-MOST = 8  # releases that are asked at once
-LONGEST = 60.0  # seconds that one check may take here, whatever it says: it must not keep a place for ever
-GLANCE = 10.0  # seconds until we look which releases there are
+MOST = 8  # releases checked at once
+LONGEST = 60.0  # seconds for one check, whatever its own timeout
+GLANCE = 10.0  # seconds between looks for new releases
 LEAST = 0.05  # seconds between two looks
-MARK = "CORPUS_HEALTH"  # in the environment of the commands of checks: those of a daemon that was killed are found
-EACH = 8  # so many failures in a row are recorded one by one, then the 16th, the 32nd …
+MARK = "CORPUS_HEALTH"  # in the environment of commands of checks, to find those of a killed daemon
+EACH = 8  # failures in a row that are recorded one by one; then the 16th, the 32nd …
 
 
 @dataclass
 class Pulse:
-    """A thread that knows when to ask which release, and a few that ask."""
+    """A thread that schedules the checks, and a few that run them."""
 
     site: Site
-    deploys: Callable[[str], bool]  # whether a project is deployed just now: then it is not asked
-    _due: dict[str, float] = field(default_factory=dict)  # when to ask, by the clock that nobody sets
-    _times: dict[str, int] = field(default_factory=dict)  # failures in a row, also those that are not recorded
+    deploys: Callable[[str], bool]  # whether a project is being deployed: then it is not checked
+    _due: dict[str, float] = field(default_factory=dict)  # when to check, by the monotonic clock
+    _times: dict[str, int] = field(default_factory=dict)  # failures in a row, also unrecorded ones
     _waiting: deque[str] = field(default_factory=deque)
-    _open: set[str] = field(default_factory=set)  # those that wait or are asked
+    _open: set[str] = field(default_factory=set)  # waiting or being checked
     _askers: int = 0
-    _said: dict[str, str] = field(default_factory=dict)  # what went wrong: it is tried again, and said once
+    _said: dict[str, str] = field(default_factory=dict)  # errors, logged once while they are retried
     _thread: threading.Thread | None = None
     _over: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Condition = field(default_factory=threading.Condition)
 
     def start(self) -> None:
-        """Begin."""
+        """Start."""
         self._thread = threading.Thread(target=self._work, name="health", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask nobody any more; what is being asked is cut off."""
+        """Stop; running checks are aborted."""
         self._over.set()
 
     def wait(self) -> None:
-        """Wait a moment until what was cut off has ended: it holds the store open."""
+        """Wait a moment for aborted checks to end: they hold the store open."""
         with self._lock:
             self._lock.wait_for(lambda: not self._askers, 2 * health.GRACE)
         if self._thread:
@@ -80,13 +80,13 @@ class Pulse:
                 self._say("", exc)
 
     def _look(self) -> float:
-        """See that what is due is asked; return how long until the next look."""
+        """Queue the checks that are due; return the seconds until the next look."""
         now, wanted = time.monotonic(), self._wanted()
         for gone in self._due.keys() - wanted.keys():
             del self._due[gone]
             self._times.pop(gone, None)
         for name, every in wanted.items():
-            # the first time at some moment of the interval, so that those of a whole host do not come together
+            # start at a random moment of the interval, to spread the checks of a host
             due = self._due.setdefault(name, now + random.uniform(0, every))
             if due <= now and name not in self._open:
                 self._due[name] = now + every * random.uniform(0.9, 1.1)
@@ -100,7 +100,7 @@ class Pulse:
         return min(GLANCE, self.site.settings.health_every or GLANCE)
 
     def _wanted(self) -> dict[str, float]:
-        """Return who is to be asked, and how often."""
+        """Return the projects to check, and their intervals."""
         settings = self.site.settings
         if not settings.health_every and not any(own.get("health_every") for own in settings.own.values()):
             return {}
@@ -114,7 +114,7 @@ class Pulse:
                 self._askers += 1
 
     def _ask_waiting(self) -> None:
-        """Ask one after the other until nobody waits."""
+        """Run queued checks one after the other until none is left."""
         while True:
             with self._lock:
                 if not self._waiting or self._over.is_set():
@@ -134,7 +134,7 @@ class Pulse:
 
     def _ask(self, name: str) -> None:
         row = self.site.history.vital(name)
-        if row is None:  # it is deployed just now, or gone
+        if row is None:  # being deployed, or removed
             return
         wrong = self._wrong(row)
         if wrong:
@@ -144,11 +144,11 @@ class Pulse:
         self._settle(row, wrong)
 
     def _wrong(self, row: Vital) -> str:
-        """Return what does not answer and why, or nothing; raise CancelledError where it is deployed meanwhile."""
+        """Return the failing check and its error, or ''; raise CancelledError if a deployment starts meanwhile."""
 
         def tell() -> None:
             if self._over.is_set() or self.deploys(row.project):
-                raise CancelledError("it is deployed")
+                raise CancelledError("being deployed")
 
         for check in _checks(row):
             if wrong := health.await_answer(check, tell, self._spawn):
@@ -159,7 +159,7 @@ class Pulse:
         return spawn(words, cwd=Path("/"), env={MARK: self._mark})
 
     def _settle(self, row: Vital, wrong: str) -> None:
-        """Record what is new, then tell people: what they were told of is recorded once they were."""
+        """Record changes, then notify; a notification is recorded once it was sent."""
         now = _after(row, wrong, max(row.times, self._times.get(row.project, 0)) + 1, time.time())
         self._times[row.project] = now.times
         changed = now.state != row.state
@@ -182,7 +182,7 @@ class Pulse:
 
 
 def _checks(row: Vital) -> list[health.Check]:
-    """Return what to ask a release: once, since what fails is asked again before people are told."""
+    """Return the checks of a release, without retries: a failing one is repeated before notifying."""
     try:
         return health.once(json.loads(row.checks), LONGEST)
     except ValueError:  # of another version
@@ -190,7 +190,7 @@ def _checks(row: Vital) -> list[health.Check]:
 
 
 def _after(row: Vital, wrong: str, times: int, now: float) -> Vital:
-    """Return how a release is after it was asked; `times`: failures in a row with this one, if it is one."""
+    """Return the health of a release after a check; `times`: failures in a row, including this one."""
     state = FAILING if wrong else HEALTHY
     since = row.since if row.state == state else now
     return replace(row, state=state, since=since, times=times if wrong else 0, reason=wrong)
@@ -201,7 +201,7 @@ def _is_recorded(times: int) -> bool:
 
 
 def _to_tell(now: Vital, failures: int) -> str:
-    """Return of which state people are to know: of failures only after so many in a row."""
+    """Return the state to notify of: failures only after so many in a row."""
     if now.state == HEALTHY:
         return ""
     return FAILING if now.times >= failures else now.told

@@ -1,7 +1,7 @@
-"""The daemon: listens, judges and queues what is asked for, feeds those who follow.
+"""The daemon: listens, checks rights, queues requests, and serves followers.
 
-A connection is one line of JSON and then lines of JSON back: {"say": …, "offset": …} to show, {"number": …} when a
-request is queued, and last {"report": …} to a hook, {"result": …} to the command, or {"error": …} to either.
+A connection is one line of JSON, then lines of JSON back: {"say": …, "offset": …} to show, {"number": …} when a request
+is queued, and finally {"report": …} to a hook, {"result": …} to the command, or {"error": …} to either.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ from corpushooks.system.locks import alone, is_free
 from corpushooks.system.supervisor import Supervisor, supervisor
 
 QUIET = 60.0  # seconds without work until maintenance
-GLANCE, REST = 0.5, 30.0  # seconds until we look around, where something goes on and where nothing does
-MOMENT = 0.01  # seconds: no clock is so exact that a wait ends just when something is due
-MARGIN = 5.0  # seconds that all but the lanes may take to stop
-PAUSE = 1.0  # seconds between lines of our log about those who are refused: a flood of them must not fill the disk
+GLANCE, REST = 0.5, 30.0  # seconds between looks around, when busy and when idle
+MOMENT = 0.01  # seconds to wait longer, since clocks are not exact
+MARGIN = 5.0  # seconds for everything except the lanes to stop
+PAUSE = 1.0  # seconds between log lines about refused callers: a flood of them must not fill the disk
 
 
 @dataclass
@@ -68,9 +68,9 @@ class Daemon:
     pulse: Pulse = field(init=False)
     overdue: Overdue = field(init=False)
     left: bool = False  # whether deployments are left to the next daemon
-    told: int = 0  # how often we were told to stop
-    _watching: bool = False  # as the settings want it
-    _noted: float = 0.0  # when a refusal was last logged, and how many were not since
+    told: int = 0  # how often it was told to stop
+    _watching: bool = False  # whether the settings watch a project
+    _noted: float = 0.0  # when a refusal was last logged; and the number of refusals since
     _unnoted: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -86,17 +86,17 @@ class Daemon:
         self.rights = Rights(os.geteuid(), settings.group, accounts(), settings.account, settings.web_account)
 
     def serve(self) -> None:
-        """Answer until told to stop or, embedded, until nobody has needed us for a while."""
+        """Serve until told to stop or, if embedded, until idle for a while."""
         for name in lanes_to_wake(self.site):
             self.lanes.wake(name)
         self.listener.setblocking(False)
         self.supervisor.say("READY=1")
-        if not self.embedded:  # that one leaves after a while: who relies on being told must have one that stays
+        if not self.embedded:  # an embedded one exits when idle, so it cannot be relied on for notifications
             self.pulse.start()
             self.overdue.start()
         with self._bell:
             while not self._stop.is_set() and not self._idle():
-                self.supervisor.alive()  # said by who accepts: that another thread lives would say nothing
+                self.supervisor.alive()  # from the accepting thread: that another one lives proves nothing
                 calls = self.listener.fileno()
                 ready, _, _ = select.select([calls, self._bell.wire], [], [], self._pause())
                 self._accept() if calls in ready else self._look_around()
@@ -111,19 +111,19 @@ class Daemon:
         self.overdue.wait()
 
     def _accept(self) -> None:
-        """Let in who connects."""
+        """Accept a connection."""
         try:
             link, _ = self.listener.accept()
         except BlockingIOError:  # gone again
             return
-        except OSError as exc:  # out of descriptors: those who talk will give some back
+        except OSError as exc:  # out of descriptors: open connections will release some
             structlog.get_logger().error("cannot accept", exc_info=exc)
             self._stop.wait(0.1)
             return
         self._admit(Connection(link, self.limits))
 
     def _pause(self) -> float:
-        """Return how long to wait for callers until something else may be due: long, where nothing goes on."""
+        """Return how long to wait for callers until something else can be due: long when idle."""
         if self.semaphores.busy() or self.lanes.busy() or self.watches.wanted:
             return min(GLANCE, self.supervisor.every)
         settings, idle = self.site.settings, time.monotonic() - self._active
@@ -133,7 +133,7 @@ class Daemon:
         return min([REST, self.supervisor.every, *(each + MOMENT for each in left)])
 
     def stop(self) -> None:
-        """Stop listening; what runs may come to its end, what waits stays queued. Asked again: what runs rolls back."""
+        """Stop: running deployments can end, waiting ones stay queued. A second call rolls back running ones."""
         if self._stop.is_set():
             self.lanes.hurry()
         self.site.stopping = self.lanes.stopping = True
@@ -147,13 +147,13 @@ class Daemon:
             return self.embedded and time.monotonic() - self._active > self.site.settings.idle_timeout
 
     def _look_around(self) -> None:
-        """Do what is to be done while nobody asks for anything."""
+        """Do background work between callers."""
         self._watching = self.watches.keep()
         self._tidy()
 
     def _tidy(self) -> None:
-        """Do maintenance where nothing has been asked for a while, and let Salt go after a long one."""
-        if self.semaphores.busy() or self.lanes.busy():  # since we last looked
+        """Run git maintenance after a quiet while, and stop Salt after a long one."""
+        if self.semaphores.busy() or self.lanes.busy():  # meanwhile
             return
         idle = time.monotonic() - self._active
         if self.lanes.untidy and idle > QUIET:
@@ -164,13 +164,13 @@ class Daemon:
     # a connection
 
     def _admit(self, connection: Connection) -> None:
-        """Give a caller a place and a thread; where it has too many already, say so."""
+        """Start a thread for a caller; refuse it if it has too many connections."""
         try:
             if self.semaphores.take(connection.uid, own=self.rights.is_own(connection.uid)):
                 threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
                 return
             self._refuse(connection, BusyError("too many connections at once", hint=WAIT))
-        except RuntimeError as exc:  # no thread is to be had: those who talk will give some back
+        except RuntimeError as exc:  # no threads left: open connections will release some
             self.semaphores.leave(connection.uid, own=self.rights.is_own(connection.uid))
             structlog.get_logger().error("cannot answer", exc_info=exc)
         except PeerGone:
@@ -198,7 +198,7 @@ class Daemon:
             self._refuse(connection, CorpusError(f"internal error: {type(exc).__name__}", "see the log of the daemon"))
 
     def _refuse(self, connection: Connection, exc: CorpusError) -> None:
-        """Answer with an error; it is logged, but of a flood only some."""
+        """Answer with an error and log it, at a limited rate."""
         if time.monotonic() - self._noted > PAUSE:
             uid, error = connection.uid, one_line(exc.message)
             structlog.get_logger().warning("refused", uid=uid, error=error, more=self._unnoted)
@@ -211,7 +211,7 @@ class Daemon:
         connection.send(error=one_line(exc.message), hint=hint, code=exc.exit_code, **denied, **kind)
 
     def _act(self, connection: Connection) -> None:
-        """Hear a request and do what it asks for; who may do nothing is not even heard."""
+        """Read a request and serve it; callers without any right are refused unread."""
         work = Work(self.lanes, self.watches, self.semaphores, self.turns)
         server = Server(self.site, self.rights, work)
         if not (self.rights.anything(connection.caller) or self.rights.relays(connection.caller)):
@@ -224,9 +224,9 @@ class Daemon:
 
 @contextlib.contextmanager
 def listening(site: Site, given: socket.socket | None = None) -> Iterator[socket.socket]:
-    """Be the only daemon of this host and listen; raise NoDaemonError where there is one.
+    """Be the only daemon of this host and listen; raise NoDaemonError if one is running.
 
-    A socket that was given listens already, also before us and after us: it stays.
+    A given socket is already listening, and stays after us.
     """
     layout.make_host(site.host)
     with alone(site.host):
@@ -240,7 +240,7 @@ def listening(site: Site, given: socket.socket | None = None) -> Iterator[socket
 
 
 def settle(site: Site) -> None:
-    """Stop what deployments that were interrupted left running, before anybody is listened to."""
+    """Stop processes of interrupted deployments, before accepting connections."""
     site.history.check()
     lost.check(site.host, site.history)
     tree.remove(site.host.scratch)
@@ -249,19 +249,19 @@ def settle(site: Site) -> None:
         try:
             for deployment in site.history.unfinished(name) if is_free(site.host.project(name)) else ():
                 recovery.stop_children(site, deployment)
-        except OSError as exc:  # of its lock: its lane says so again, the other projects go on
+        except OSError as exc:  # of its lock: its lane reports it again, the other projects continue
             structlog.get_logger().error("cannot settle", project=name, error=str(exc))
 
 
 def lanes_to_wake(site: Site) -> list[str]:
-    """Return the projects in which something is left to do: interrupted, waiting, or to be upgraded."""
+    """Return the projects with work to do: interrupted, waiting, or to be upgraded."""
     left = site.history.open_projects()
     rows = site.history.projects()
     return [row.name for row in rows if row.name in left or pillars.is_missing(site.host.project(row.name), row)]
 
 
 class _OwnLogger(structlog.WriteLogger):
-    """A logger whose disk may be full: whoever says something must not fail over it."""
+    """A logger that ignores a full disk."""
 
     def msg(self, message: str) -> None:
         with contextlib.suppress(OSError):
@@ -288,7 +288,7 @@ def _tell(event: str, about: Mapping[str, object]) -> None:
 
 
 def _own_log(path: Path) -> TextIO:
-    """Give an embedded daemon a log file: it has no journal, and whoever started it leaves."""
+    """Open a log file for an embedded daemon: it has no journal, and its starter exits."""
     file = open(path, "a", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600))  # noqa: SIM115
     os.dup2(file.fileno(), 1)
     os.dup2(file.fileno(), 2)
@@ -310,7 +310,7 @@ def run(opened: Callable[[], Site], *, embedded: bool) -> None:
 
 def _serve(site: Site, given: socket.socket | None, above: Supervisor, *, embedded: bool) -> None:
     if above.watches:
-        faulthandler.enable()  # who gives no sign of life is aborted: the log then says where each thread hung
+        faulthandler.enable()  # a hanging daemon is aborted by systemd: the log then shows where each thread hung
     with listening(site, given) as listener:
         _log_to(_own_log(site.host.state_dir / "daemon.log") if embedded else sys.stderr)
         site.event = _tell
@@ -322,12 +322,12 @@ def _serve(site: Site, given: socket.socket | None, above: Supervisor, *, embedd
             daemon.serve()
         finally:
             site.engine.close()
-    if daemon.left:  # a thread may hang where nothing ends it; what it does is as if we were killed
+    if daemon.left:  # a thread may hang; exit as if killed
         os._exit(0)
 
 
 def _end(daemon: Daemon) -> None:
-    """Have a daemon stop, and its process end, in whatever it hangs: then its log says where."""
+    """Stop a daemon, and end its process even if it hangs; then its log shows where."""
     limit = daemon.site.settings.stop_timeout
     waits = limit if daemon.told == 0 else 0.0
     if daemon.told < 2 and waits is not None:
@@ -337,12 +337,12 @@ def _end(daemon: Daemon) -> None:
 
 
 def turn_away(given: socket.socket, exc: CorpusError) -> None:
-    """Tell all who wait for a daemon that it cannot start: systemd would start it again for them at once.
+    """Refuse all waiting callers of a daemon that cannot start: systemd would start it again for them at once.
 
-    Root is told why; others might not be meant to read what is quoted of the settings.
+    Only root gets the reason, which may quote the settings.
     """
     given.settimeout(0)
-    with contextlib.suppress(OSError):  # nobody more
+    with contextlib.suppress(OSError):  # no more callers
         while True:
             link, _ = given.accept()
             connection = Connection(link)

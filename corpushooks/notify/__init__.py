@@ -1,5 +1,5 @@
-"""Telling people who are not there.
+"""Notifications.
 
-announce     what is told: how a deployment ended, that a project is there
-send         by apprise, in a process of its own, for which nothing waits
+announce     what is sent, for each event
+send         sends it with apprise, in a separate process that nothing waits for
 """

@@ -36,13 +36,13 @@ from corpushooks.store.history import History
 from corpushooks.store.vitals import FAILING, Vital
 from corpushooks.system import hostname
 
-LINES = 20  # of the log that are sent
-TEMPLATE = "notify.jinja"  # in .salt, and beside the host's settings
+LINES = 20  # of the log to send
+TEMPLATE = "notify.jinja"  # in .salt, and next to the host's settings
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A deployment that people are told of."""
+    """A deployment to notify about."""
 
     site: Site
     settings: Settings
@@ -60,7 +60,7 @@ class Subject:
 
 
 def ended(subject: Subject) -> tuple[int, str]:
-    """Tell how a deployment ended; return how many were told, and what was in the way of that, or nothing."""
+    """Notify of the outcome of a deployment; return how many notifications were sent, and the error, or ''."""
     try:
         event = _event(subject) if subject.is_wanted else None
         if event is None:
@@ -74,7 +74,7 @@ def ended(subject: Subject) -> tuple[int, str]:
 
 
 def held(subject: Subject) -> str:
-    """Tell that a deployment waits for confirmation; return what was in the way of that, or nothing."""
+    """Notify that a deployment waits for confirmation; return the error, or ''."""
     if not subject.is_wanted or HELD not in subject.settings.notify_on:
         return ""
     done = subject.deployment
@@ -89,7 +89,7 @@ def held(subject: Subject) -> str:
 
 
 def _lacking() -> str:
-    """Say what is missing for notices to be sent, and the command that installs it; or nothing."""
+    """Return what is missing for sending, and the command that installs it; or ''."""
     wrong = send.missing()
     return f"{wrong.message}; {wrong.hint}" if wrong else ""
 
@@ -100,7 +100,7 @@ def _sent(host: Host, parcel: send.Parcel) -> str:
 
 
 def _event(subject: Subject) -> str | None:
-    """Return what the end of a deployment is for those who are told, or None where they do not want to know."""
+    """Return the event for the outcome of a deployment, or None if it is not in `notify_on`."""
     wanted = subject.settings.notify_on
     if subject.deployment.state in FAILURES:
         return FAILURE if FAILURE in wanted else None
@@ -110,13 +110,13 @@ def _event(subject: Subject) -> str | None:
 
 
 def _recovered(history: History, done: Deployment) -> bool:
-    """Say whether the last that was told of failed; of tasks, plans and edits nobody is told."""
+    """Say whether the previous release failed; tasks, plans and edits do not count."""
     last = history.tried(done.project, RELEASING, before=done.number)
     return last is not None and last.state in FAILURES
 
 
 def _told(subject: Subject, event: str) -> Notice:
-    """Return what there is to tell of a deployment; its log and its reason hold no secret."""
+    """Return the notice for a deployment; its log and its reason are redacted already."""
     done, first, last = subject.deployment, "", deque[str](maxlen=LINES)
     with contextlib.suppress(LogError, OSError):
         for text in screen.texts(log.read(subject.log), whole=False):
@@ -134,7 +134,7 @@ def _told(subject: Subject, event: str) -> Notice:
 def made(
     settings: Settings, history: History, project: Project, environment: str, branch: str, urls: dict[str, str]
 ) -> str:
-    """Tell that a project is there, where to push and who may; return what was in the way of that, or nothing."""
+    """Notify of a new project, its remotes and who can push; return the error, or ''."""
     if not settings.notify or INIT not in settings.notify_on:
         return ""
     said = Notice(
@@ -148,7 +148,7 @@ def made(
 
 
 def health(site: Site, found: Vital) -> str:
-    """Tell that a live release fails its checks, or answers again; return what was in the way of that, or nothing."""
+    """Notify that a live release fails its health checks, or passes again; return the error, or ''."""
     event = UNHEALTHY if found.state == FAILING else HEALTHY
     settings, row = site.settings.sound(found.project), site.history.project(found.project)
     if row is None or not settings.notify or event not in settings.notify_on:
@@ -182,23 +182,23 @@ def overdue(site: Site, row: ProjectRow, what: str, last: float | None) -> str:
 
 
 def _may_push(settings: Settings, history: History, project: Project) -> tuple[str, ...]:
-    """Return who may push, in words."""
+    """Return who can push, in words."""
     if project.host.embedded:
-        return (f"whoever may write in {project.host.root}",)
-    groups = {settings.group: "may do everything", project.deploy_group: "this project"}
+        return (f"everyone with write access to {project.host.root}",)
+    groups = {settings.group: "all rights", project.deploy_group: "this project"}
     found = ["root"]
     for group, what in groups.items():
         with contextlib.suppress(KeyError):
             found += [f"{name} (group {group}: {what})" for name in grp.getgrnam(group).gr_mem]
-    account = f"{settings.account} (group "  # whom ssh lets in is known by a key
+    account = f"{settings.account} (group "  # its callers are known by their keys
     keys = [f"the ssh key {key.name}" for key in Keyring(history).all() if not key.refusal(PUSH, project.name)]
     return tuple([one for one in found if not one.startswith(account)] + keys)
 
 
 def test(settings: Settings, host: Host, project: Project | None, event: str = TEST) -> send.Report:
-    """Send a test, and return what came of it; raise UsageError where nothing can be sent."""
+    """Send a test and return the results; raise UsageError if nothing can be sent."""
     if not settings.notify:
-        raise UsageError("nobody is to be notified: `notify` is empty", hint=f"name URLs in {host.config_file}")
+        raise UsageError("no notifications are configured: `notify` is empty", hint=f"add URLs to {host.config_file}")
     if wrong := send.missing():
         raise wrong
     name = project.name if project else ""
@@ -207,7 +207,7 @@ def test(settings: Settings, host: Host, project: Project | None, event: str = T
 
 
 def pack(settings: Settings, whose: Project | Host, said: Notice) -> send.Parcel:
-    """Return a notice with whom it is for, and the templates that count."""
+    """Return a notice with its recipients and templates."""
     host = whose.host if isinstance(whose, Project) else whose
     own = send.template_in(whose.salt_link / TEMPLATE) if isinstance(whose, Project) else None
     return send.Parcel(said, settings.notify, own, send.template_in(host.config_file.with_name(TEMPLATE)))

@@ -1,8 +1,8 @@
-"""The door to people who are not there: mail, chat and whatever else apprise reaches.
+"""Sends notifications: by mail, chat and whatever else apprise supports.
 
-A deployment hands its notice to a process of its own and goes on: nothing that is slow, hangs or fails there comes
-back. That process writes what failed to a log. URLs hold passwords: they stand in no argument, no environment, no
-file but the host's settings, and in no text that is shown.
+A deployment hands its notice to a separate process and continues: a slow or failing service does not affect it. That
+process logs failures. URLs contain passwords: they appear in no argument, no environment, no file except the host's
+settings, and no output.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from corpushooks.system.process import spawn
 
 T = TypeVar("T")
 
-MISSING = "nobody is notified: apprise (the extra `notify`) is not installed"
-SENDING, RENDERING = 60.0, 10.0  # seconds that all of it may take
-MEMORY = 2 << 30  # bytes that a template, or a library, may ask for
-LOG_SIZE = 256 << 10  # bytes of the log, of which the one before is kept
+MISSING = "cannot send notifications: apprise (the extra `notify`) is not installed"
+SENDING, RENDERING = 60.0, 10.0  # seconds for all of it
+MEMORY = 2 << 30  # bytes that a template or library can use
+LOG_SIZE = 256 << 10  # bytes of the log; one old log is kept
 TEMPLATE_SIZE = 64 << 10
 ERRNO = re.compile(r"\[Errno -?\d+\] [^'\")]+")
 
 
 @dataclass(frozen=True)
 class Parcel:
-    """A notice, how it is said and to whom: the first template that there is counts."""
+    """A notice with its templates and URLs: the first existing template is used."""
 
     notice: Notice
     urls: Sequence[str]
@@ -51,7 +51,7 @@ class Parcel:
 
 @dataclass(frozen=True)
 class Delivery:
-    """What came of one URL, which is shown without what is secret in it; `problem` is empty where it was sent."""
+    """The result for one URL, which is shown without secrets; `problem` is empty on success."""
 
     to: str
     problem: str
@@ -59,25 +59,25 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Report:
-    """What came of a parcel; `template` says what is wrong with the template that was to be used."""
+    """The results for a parcel; `template` is the error in the template, if any."""
 
     deliveries: Sequence[Delivery]
     template: str
 
     @property
     def problems(self) -> list[str]:
-        """Return what a log has to say."""
+        """Return the lines for the log."""
         failed = [f"{one.to}: {one.problem}" for one in self.deliveries if one.problem]
         return ([f"{self.template}; the built-in template was used"] if self.template else []) + failed
 
 
 def missing() -> UsageError | None:
-    """Return why nothing can be sent, and what helps, or None where all is there. It is not loaded for that."""
+    """Return the error if apprise is missing, or None; apprise is not loaded."""
     return None if find_spec("apprise") else UsageError(MISSING, distribution.completing())
 
 
 def template_in(path: Path) -> Template | None:
-    """Return the template that a file holds; None where there is no such file, or it is none."""
+    """Return the template in a file, or None if it cannot be read."""
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
             return Template(str(path), file.read(TEMPLATE_SIZE).decode("utf-8", "replace"))
@@ -85,11 +85,11 @@ def template_in(path: Path) -> Template | None:
         return None
 
 
-# in the process of its own
+# the separate process
 
 
 def hand_over(parcel: Parcel, log: Path) -> None:
-    """Have a parcel delivered by a process of its own, which writes what fails to `log`; raise ProcessError."""
+    """Deliver a parcel in a separate process, which writes failures to `log`; raise ProcessError."""
     words: list[str | Path] = [sys.executable, "-I", "-m", "corpushooks.notify.send"]
     try:
         with open(os.memfd_create("parcel"), "w+b", buffering=0) as file:  # a pipe would wait for its reader
@@ -97,8 +97,8 @@ def hand_over(parcel: Parcel, log: Path) -> None:
             file.seek(0)
             child = spawn(words, cwd=Path("/"), stdin=file.fileno())
     except OSError as exc:
-        raise ProcessError(f"the notification cannot be handed over: {exc.strerror}") from exc
-    threading.Thread(target=child.wait, daemon=True, name="notification").start()  # else it stays a zombie
+        raise ProcessError(f"cannot hand over the notification: {exc.strerror}") from exc
+    threading.Thread(target=child.wait, daemon=True, name="notification").start()  # otherwise it stays a zombie
 
 
 def _unpacked(found: dict[str, Any]) -> Parcel:
@@ -107,7 +107,7 @@ def _unpacked(found: dict[str, Any]) -> Parcel:
 
 
 def main() -> None:
-    """Deliver what stands on stdin, and write to its log what failed."""
+    """Deliver the parcel on stdin, and log failures."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     os.umask(0o077)
     found = json.load(sys.stdin)
@@ -116,11 +116,11 @@ def main() -> None:
     report = _Task(lambda: deliver(parcel)).result(2 * SENDING)
     problems = report.problems if isinstance(report, Report) else [f"not sent: {type(report).__name__}: {report}"]
     write(Path(found["log"]), [f"{about}: {problem}" for problem in problems])
-    os._exit(0)  # what hangs in a thread ends with us
+    os._exit(0)  # hanging threads end with us
 
 
 def write(log: Path, problems: Sequence[str]) -> None:
-    """Write lines to a log that is bounded."""
+    """Append lines to a log of bounded size."""
     if not problems:
         return
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -141,7 +141,7 @@ def deliver(parcel: Parcel, seconds: float = SENDING) -> Report:
     _listen(logging.getLogger("apprise"))
     letter, wrong = _letter(parcel, min(seconds, RENDERING))
     if wrong:
-        letter = replace(letter, body=f"{letter.body}\n(The template is wrong: {wrong})\n")
+        letter = replace(letter, body=f"{letter.body}\n(The template is invalid: {wrong})\n")
     addressees = [_Addressee(apprise, index, url) for index, url in enumerate(parcel.urls, 1)]
     kind = "failure" if parcel.notice.event == FAILURE else "info"
     tasks = [_Task(lambda one=one: one.send(letter, kind)) for one in addressees]  # type: ignore[misc]
@@ -157,7 +157,7 @@ def deliver(parcel: Parcel, seconds: float = SENDING) -> Report:
 
 
 def _letter(parcel: Parcel, seconds: float) -> tuple[Letter, str]:
-    """Return what is sent, and what is wrong with the template where the built-in one had to do."""
+    """Return the letter, and the error in the template if the built-in one was used instead."""
     template = parcel.project or parcel.host
     if template is None:
         return render(parcel.notice), ""
@@ -169,7 +169,7 @@ def _letter(parcel: Parcel, seconds: float) -> tuple[Letter, str]:
 
 
 class _Task(Generic[T]):
-    """Something that may fail or hang, in a thread that nothing waits for longer than it wants to."""
+    """A function that can fail or hang, in a thread with a limited wait."""
 
     def __init__(self, act: Callable[[], T]) -> None:
         self._act = act
@@ -184,15 +184,15 @@ class _Task(Generic[T]):
             self._result = exc
 
     def result(self, seconds: float) -> T | Exception | str:
-        """Return what came of it: its result, what it raised, or that it has not ended after all."""
+        """Return its result, its exception, or that it timed out."""
         self._thread.join(max(0.0, seconds))
         if self._thread.is_alive() or self._result is None:
-            return "no end in time"
+            return "timed out"
         return self._result
 
 
 class _Addressee:
-    """One URL: apprise's idea of it, and what may be shown of it."""
+    """One URL: as apprise reads it, and the part that can be shown."""
 
     def __init__(self, apprise: Any, index: int, url: str) -> None:
         self._service = apprise.Apprise()
@@ -205,13 +205,13 @@ class _Addressee:
         self._redactor.know(part for part in _parts(url) if part not in place)
 
     def hide(self, text: str) -> str:
-        """Return a text without what is secret in the URL, as one line."""
+        """Return a text without the secrets of the URL, as one line."""
         return one_line(self._redactor.redact(text))
 
     def send(self, letter: Letter, kind: str) -> str:
-        """Send a letter; return why that was not possible, or nothing."""
+        """Send a letter; return the error, or ''."""
         if not self._valid:
-            return "this is no URL that apprise knows, or a part of it is missing"
+            return "invalid URL: apprise does not support it, or a part is missing"
         result = self._service.notify(
             body=letter.body, title=letter.subject, notify_type=kind, body_format="text", log_level=logging.DEBUG
         )
@@ -219,7 +219,7 @@ class _Addressee:
 
 
 def _parts(url: str) -> set[str]:
-    """Return what may be secret in a URL: all but its scheme."""
+    """Return the parts of a URL that may be secret: all but its scheme."""
     rest = url.partition("://")[2]
     place, slash, path = rest.partition("/")
     raw = {url, rest, place, slash + path, slash + path.partition("?")[0], *re.split(r"[/?#&=:@,;]", rest)}
@@ -227,19 +227,19 @@ def _parts(url: str) -> set[str]:
 
 
 def _listen(logger: logging.Logger) -> None:
-    """Have apprise say all of a failure, and say it in its results only."""
+    """Make apprise report failures in full, and only in its results."""
     logger.setLevel(logging.DEBUG)
     logger.addHandler(logging.NullHandler())
     logger.propagate = False
 
 
 def _cause(result: Any) -> str:
-    """Return apprise's last complaint, and what it says of the cause."""
+    """Return apprise's last complaint, and its cause."""
     said = list(result.logs())
     complaints = [one.message.rstrip(".") for one in said if one.level in ("WARNING", "ERROR", "CRITICAL")]
     causes = [one.message.partition(": ")[2] for one in said if one.message.startswith("Socket Exception")]
     inner = [found for cause in causes for found in ERRNO.findall(cause)]
-    return ": ".join(complaints[-1:] + (inner or causes)[-1:]) or "it was not sent"
+    return ": ".join(complaints[-1:] + (inner or causes)[-1:]) or "not sent"
 
 
 if __name__ == "__main__":

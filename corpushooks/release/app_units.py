@@ -1,4 +1,4 @@
-"""Which units and log files of systemd a project names, and whether a unit is its own."""
+"""The systemd units and log files that a project names, and whether a unit belongs to it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from corpushooks.system import units
 
 
 def named(project: Project) -> services.Named:
-    """Return what the configuration names that Salt had last; raise RefusedError where that is nothing."""
+    """Return the units and logs in the last cfg; raise RefusedError if there are none."""
     cfg = release_cfg.last_cfg(project)
     found = services.of(cfg) if cfg else services.Named((), ())
     if not found.units and not found.files:
@@ -27,17 +27,17 @@ def named(project: Project) -> services.Named:
 
 
 def is_supervised(project: Project) -> bool:
-    """Say whether units of a project can be asked for: systemd runs, and the host is the whole machine."""
+    """Say whether units can be used: systemd is running, and the host is the whole machine."""
     return units.supervised() and not project.host.embedded
 
 
 def judged(site: Site, project: Project, names: Sequence[str]) -> Iterator[tuple[units.Unit, str]]:
-    """Yield units, and why each is not the project's, or nothing. Raise ProcessError."""
+    """Yield units, each with the reason why it does not belong to the project, or ''. Raise ProcessError."""
     projects = [each.name for each in site.history.projects()]
     for name in names:
         unit = units.look(name)
         if unit.loaded == "not-found":
-            yield unit, "there is no such unit"
+            yield unit, "no such unit"
         else:
             origin = services.Origin(unit.name, unit.file, unit.user)
             yield unit, services.foreign(origin, project.user, project.name, projects)

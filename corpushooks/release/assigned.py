@@ -1,7 +1,7 @@
-"""What `corpus set` gives a project: a file of ours in its pillar, and how words become values. Values only.
+"""Variables set by `corpus set`: a file of ours in the pillar, and the parsing of values. Values only.
 
-The file is plain YAML and never rendered: `data`, merged over what every other layer says, and `secrets`, the keys of
-data whose values came from standard input. The values are data, too: a `{name}` in one is no reference.
+The file is plain YAML and never rendered: `data`, merged over all other layers, and `secrets`, the keys of data whose
+values came from standard input. A `{name}` in a value is not a reference.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ HEAD = f"""\
 PART = re.compile(r"(?!\d+\Z)[A-Za-z0-9_][A-Za-z0-9_-]*")
 KEY_LIMIT, DEPTH = 200, 20  # characters of a key, levels of a value
 VALUE_LIMIT, FILE_LIMIT = 32 << 10, 128 << 10  # bytes
-WORDS = 64 << 10  # characters that all pairs of one call may have
+WORDS = 64 << 10  # characters of all pairs in one call
 INT_LIMIT = 1 << 63
-BRACES, GUARDED = "{}", "\ufdd0\ufdd1"  # characters that no text has
+BRACES, GUARDED = "{}", "\ufdd0\ufdd1"  # noncharacters, which no text contains
 GUARD, UNGUARD = str.maketrans(BRACES, GUARDED), str.maketrans(GUARDED, BRACES)
-KEY_HINT = "keys are letters, digits, _ and -, with dots between levels: db.host"
+KEY_HINT = "use letters, digits, _ and -, with dots between levels: db.host"
 
 Path = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Given:
-    """What the file of a project says."""
+    """The content of the file of a project."""
 
     data: Mapping[str, Any] = field(default_factory=dict)
     secrets: frozenset[str] = frozenset()  # keys, with dots
 
     def hidden(self) -> Iterator[str]:
-        """Yield the texts of the values that are secret whatever their keys are called."""
+        """Yield the values that are secret regardless of their keys."""
         for key in sorted(self.secrets):
             yield from _texts(find(self.data, tuple(key.split("."))))
 
@@ -64,7 +64,7 @@ class Given:
 
 @dataclass(frozen=True)
 class Put:
-    """A value for a key: `plain` where it was written as a bare word, `explicit` where data. was said before it."""
+    """A value for a key: `plain` if written as a bare word, `explicit` if the key was given with data. in front."""
 
     path: Path
     value: Any
@@ -79,14 +79,14 @@ class Put:
 
 @dataclass(frozen=True)
 class Change:
-    """What one call sets and unsets."""
+    """The keys that one call sets and unsets."""
 
     puts: tuple[Put, ...] = ()
     drops: tuple[Path, ...] = ()
 
     @property
     def message(self) -> str:
-        """Return the subject of the commit: keys, and no values."""
+        """Return the subject of the commit: keys, without values."""
         words = [("Set", [each.key for each in self.puts]), ("Unset", [".".join(drop) for drop in self.drops])]
         return shown("; ".join(f"{word} {', '.join(keys)}" for word, keys in words if keys), 200)
 
@@ -95,30 +95,30 @@ class Change:
 
 
 def change(puts: Sequence[Sequence[str]], drops: Sequence[str]) -> Change:
-    """Read what is asked for: KEY, TEXT, and "stdin" or "" of each that is to be set; raise UsageError."""
+    """Parse a change: (KEY, TEXT, "stdin" or "") for each key to set, and the keys to unset; raise UsageError."""
     if sum(len(text) for _, text, _ in puts) > WORDS:
-        raise UsageError("too much at once", hint="set some keys first, with --no-deploy")
+        raise UsageError("too much data in one call", hint="set some keys first, with --no-deploy")
     found = tuple(put(key, text, secret=source == "stdin") for key, text, source in puts)
     gone = tuple(map(path_of, drops))
     paths = [*(each.path for each in found), *gone]
     for path in paths:
         if twice := [other for other in paths if other[: len(path)] == path][1:]:
-            what = "is given twice" if path in twice else f"is above {'.'.join(twice[0])}"
+            what = "is given twice" if path in twice else f"contains {'.'.join(twice[0])}, which is also given"
             raise UsageError(f"{'.'.join(path)} {what}", hint="give each key once")
     return Change(found, gone)
 
 
 def path_of(key: str) -> Path:
-    """Return where a key leads below data, which may be said or not; raise UsageError."""
+    """Return the path of a key below data, with or without data. in front; raise UsageError."""
     parts = tuple(key.split("."))
     parts = parts[1:] if parts[0] == "data" and len(parts) > 1 else parts
     if len(key) > KEY_LIMIT or len(parts) > DEPTH or not all(map(PART.fullmatch, parts)):
-        raise UsageError(f"invalid key {shown(key, 60)!r}" if key else "a key is empty", hint=KEY_HINT)
+        raise UsageError(f"invalid key {shown(key, 60)!r}" if key else "empty key", hint=KEY_HINT)
     return parts
 
 
 def put(key: str, text: str, *, secret: bool) -> Put:
-    """Return the value that is meant by KEY=TEXT, or by a text that came from standard input; raise UsageError."""
+    """Return the value of KEY=TEXT, or of text from standard input; raise UsageError."""
     path, explicit = path_of(key), key.startswith("data.")
     if len(text.encode("utf-8", "surrogatepass")) > VALUE_LIMIT:
         raise UsageError(f"the value of {key} is longer than {VALUE_LIMIT >> 10} KiB", hint="commit a file instead")
@@ -128,19 +128,19 @@ def put(key: str, text: str, *, secret: bool) -> Put:
 
 
 def of_input(key: str, data: bytes) -> str:
-    """Return the value that came from standard input: text, without its last newline; raise UsageError."""
+    """Return the value from standard input: text, without its last newline; raise UsageError."""
     text = data.decode("utf-8", "surrogateescape")
     text = text[:-1].removesuffix("\r") if text.endswith("\n") else text
     check(key, text)
     if not text:
-        raise UsageError(f"nothing came from standard input for {key}", hint=f"empty text is {key}= without the -")
+        raise UsageError(f"standard input for {key} was empty", hint=f"for empty text use {key}= without the -")
     return text
 
 
 def value_of(text: str) -> Any:
-    """Return the value that a text of JSON says; any other text is itself.
+    """Return the value of JSON; any other text is itself.
 
-    So is a number that would be written otherwise (1.10, 007, 1e5), or that takes more than 64 bits.
+    A number that JSON would write differently (1.10, 007, 1e5), or that needs more than 64 bits, is also text.
     """
     try:
         found = json.loads(text, parse_constant=_no_number)
@@ -156,29 +156,31 @@ def _no_number(word: str) -> None:
 
 
 def written(value: Any) -> str:
-    """Return a value as one types it, on one line."""
+    """Return a value as typed on a command line, on one line."""
     plain = isinstance(value, str) and value.isprintable() and value != "-" and value_of(value) is value
     text = value if plain else json.dumps(value, ensure_ascii=False)
     return text if text.isprintable() else json.dumps(value)
 
 
 def check(key: str, value: Any, depth: int = 0) -> None:
-    """Raise UsageError where a value is nothing that JSON and YAML hold, or that a file should have."""
+    """Raise UsageError for a value that JSON and YAML cannot hold, or that does not belong in the file."""
     if isinstance(value, str):
         if odd := next((c for c in value if _is_odd(c)), None):
             half = unicodedata.category(odd) == "Cs"
             what = "bytes that are not UTF-8" if half else f"the character U+{ord(odd):04X}"
-            raise UsageError(f"{key} has {what} in its value", hint="values are text in UTF-8; commit a file instead")
+            raise UsageError(
+                f"{key} has {what} in its value", hint="values must be text in UTF-8; commit a file instead"
+            )
     elif isinstance(value, (list, dict)):
         if depth > DEPTH:
             raise UsageError(f"{key} has more than {DEPTH} levels")
         for inner in value:
             name = f"{key}.{inner}" if isinstance(value, dict) else key
             if isinstance(value, dict) and not (isinstance(inner, str) and PART.fullmatch(inner)):
-                raise UsageError(f"{key} has the key {shown(str(inner), 60)!r}, which is invalid", hint=KEY_HINT)
+                raise UsageError(f"{key} has the invalid key {shown(str(inner), 60)!r}", hint=KEY_HINT)
             check(name, value[inner] if isinstance(value, dict) else inner, depth + 1)
     elif not (value is None or (isinstance(value, (bool, int, float)) and _fits(value))):
-        raise UsageError(f"{key} is neither text, a number of 64 bits, true, false, null, a list nor a mapping")
+        raise UsageError(f"{key} must be text, a 64-bit number, true, false, null, a list or a mapping")
 
 
 def _fits(value: Any) -> bool:
@@ -186,7 +188,7 @@ def _fits(value: Any) -> bool:
 
 
 def _is_odd(sign: str) -> bool:
-    """Say whether no text should have a character: control characters, halves of one, what is reserved."""
+    """Say whether a character is invalid in text: control characters, surrogates, noncharacters."""
     if sign in "\t\n\r" or " " <= sign <= "~":
         return False
     code = ord(sign)
@@ -197,7 +199,7 @@ def _is_odd(sign: str) -> bool:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without aliases, which could multiply."""
+    """YAML without aliases, which could expand exponentially."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -207,7 +209,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """YAML with each value on one line, or an item on each."""
+    """YAML with one value or list item per line."""
 
 
 _Dumper.add_representer(
@@ -223,7 +225,7 @@ def is_ours(content: bytes) -> bool:
 
 
 def load(content: bytes | None) -> Given:
-    """Return what the file says; nothing where there is none, or somebody else's. Raise ConfigError."""
+    """Parse the file; return nothing set if there is none, or it is not ours. Raise ConfigError."""
     if content is None or not is_ours(content):
         return Given()
     if len(content) > FILE_LIMIT:
@@ -234,14 +236,14 @@ def load(content: bytes | None) -> Given:
         line = exc.problem_mark.line + 1 if exc.problem_mark else 1
         raise ConfigError(str(exc.problem), where=(Place(FILE, line), "YAML")) from exc
     except (yaml.YAMLError, ValueError, RecursionError) as exc:
-        raise ConfigError("no YAML that can be read", where=(FILE,)) from exc
+        raise ConfigError("unreadable YAML", where=(FILE,)) from exc
     return _checked(found)
 
 
 def _checked(found: Any) -> Given:
     found = {} if found is None else found
     if not isinstance(found, dict) or set(found) - {"data", "secrets"}:
-        raise ConfigError("expected data and secrets, and nothing else", where=(FILE,))
+        raise ConfigError("expected only the keys data and secrets", where=(FILE,))
     data, secrets = found.get("data") or {}, found.get("secrets") or []
     if not isinstance(data, dict):
         raise ConfigError("expected a mapping", where=(FILE, "data"))
@@ -255,12 +257,14 @@ def _checked(found: Any) -> Given:
 
 
 def dump(given: Given) -> bytes:
-    """Return the file that says this; raise UsageError where it is too long."""
+    """Return the content of the file; raise UsageError if it is too long."""
     body = {"data": given.data, **({"secrets": sorted(given.secrets)} if given.secrets else {})}
     text = yaml.dump(body, Dumper=_Dumper, allow_unicode=True, width=1 << 20, default_flow_style=False)
     content = (HEAD + text).encode()
     if len(content) > FILE_LIMIT:
-        raise UsageError(f"all that is set is longer than {FILE_LIMIT >> 10} KiB", hint="commit a file instead")
+        raise UsageError(
+            f"all set variables together are longer than {FILE_LIMIT >> 10} KiB", hint="commit a file instead"
+        )
     return content
 
 
@@ -268,7 +272,7 @@ def dump(given: Given) -> bytes:
 
 
 def find(data: Any, path: Path) -> Any:
-    """Return what is at a path; None where nothing is."""
+    """Return the value at a path, or None."""
     for part in path:
         if not isinstance(data, Mapping) or part not in data:
             return None
@@ -282,7 +286,7 @@ def is_there(data: Any, path: Path) -> bool:
 
 
 def changed(given: Given, change: Change) -> Given:
-    """Return what the file says after a change, which unsets nothing that is not there; raise UsageError."""
+    """Return the content of the file after a change, whose unset keys must exist; raise UsageError."""
     data: dict[str, Any] = copy.deepcopy(dict(given.data))
     for drop in change.drops:
         _drop(data, drop)
@@ -302,7 +306,7 @@ def _put(data: dict[str, Any], each: Put) -> None:
 
 
 def _drop(data: dict[str, Any], path: Path) -> None:
-    """Remove what is at a path, and the mappings above that then are empty."""
+    """Remove the value at a path, and mappings above it that become empty."""
     inside = [data]
     for part in path[:-1]:
         inside.append(inside[-1][part])
@@ -313,7 +317,7 @@ def _drop(data: dict[str, Any], path: Path) -> None:
 
 
 def refuse_place(data: Mapping[str, Any], each: Put, origin: Callable[[Path], str]) -> None:
-    """Refuse a key below what is no mapping, and a value in the place of a mapping: others may read what is in it."""
+    """Refuse a key below a value that is not a mapping, and a plain value in place of a mapping."""
     for end in range(1, len(each.path)):
         above = find(data, each.path[:end])
         if above is not None and not isinstance(above, Mapping):
@@ -322,11 +326,11 @@ def refuse_place(data: Mapping[str, Any], each: Put, origin: Callable[[Path], st
     found = find(data, each.path)
     if isinstance(found, Mapping) and found and not isinstance(each.value, Mapping):
         keys = ", ".join(f"{each.key}.{name}" for name in list(found)[:5])
-        raise UsageError(f"{each.key} is a mapping ({origin(each.path)})", hint=f"set what is in it: {keys}")
+        raise UsageError(f"{each.key} is a mapping ({origin(each.path)})", hint=f"set keys in it: {keys}")
 
 
 def kind(value: Any) -> str:
-    """Return in words what a value is; not which, since it may be a secret."""
+    """Return the type of a value in words; not the value, which may be a secret."""
     if isinstance(value, (bool, type(None))):
         return "null" if value is None else "true or false"
     if isinstance(value, (int, float)):
@@ -338,7 +342,7 @@ def kind(value: Any) -> str:
 
 
 def laid_over(given: Given, pillar: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return what is given as Salt's pillar has it: in each form in which that speaks of the project."""
+    """Return the set variables in the form of Salt's pillar, in each form that it uses for the project."""
     if not given.data:
         return {}
     body, nested = {"data": dict(given.data)}, pillar.get("makina-projects")
@@ -347,7 +351,7 @@ def laid_over(given: Given, pillar: Mapping[str, Any], name: str) -> dict[str, A
 
 
 def guarded(value: Any) -> Any:
-    """Return a value without braces, for as long as references are resolved."""
+    """Return a value with its braces hidden, while references are resolved."""
     return _translated(value, GUARD)
 
 
@@ -372,7 +376,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def lines(data: Mapping[str, Any], path: Path = ()) -> Iterator[str]:
-    """Yield KEY=VALUE of each value, as one types it."""
+    """Yield KEY=VALUE for each value, as typed on a command line."""
     for key, value in data.items():
         if isinstance(value, Mapping) and value:
             yield from lines(value, (*path, key))

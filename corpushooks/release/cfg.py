@@ -1,4 +1,4 @@
-"""The cfg of a release: computed from its sample, its pillar and this host, and the one that Salt had last."""
+"""The cfg of a release, computed from its sample, its pillar and this host; and the last cfg of a project."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from corpushooks.release.release import SAMPLE, Release, given_of, look_for_secr
 from corpushooks.salt import CFG, Session, key_line, text_of
 from corpushooks.system import health, hostname
 
-SKIPS = {"sync": "release_sync", "rotate": "rotate_archives"}  # the flags of cfg have the names of the original
+SKIPS = {"sync": "release_sync", "rotate": "rotate_archives"}  # the flags of cfg use the names of the original
 
 
 def last_cfg(project: Project) -> Mapping[str, Any] | None:
-    """Return the configuration of a project that Salt had last; None where there is none that can be read."""
+    """Return the last cfg of a project, or None if there is none or it is unreadable."""
     for name, read in ((CFG, json.loads), ("minion", lambda text: yaml.safe_load(text)["ms_project"])):
         with contextlib.suppress(OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
             cfg = read((project.minion_dir / name).read_text())  # older versions wrote `minion` alone
@@ -37,12 +37,12 @@ def last_cfg(project: Project) -> Mapping[str, Any] | None:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the cfg of a release is computed from, beside what Salt tells of it."""
+    """The inputs for computing a cfg, besides the facts from Salt."""
 
     release: Release
     settings: Settings
     request: Request
-    redactor: Redactor  # it learns the pillar's secrets before anything that Salt said is passed on
+    redactor: Redactor  # it learns the pillar's secrets before any output of Salt is passed on
     port: claims.Give
     archive: Path
     chrono: str
@@ -50,7 +50,7 @@ class Inputs:
 
 
 def compute(session: Session, given: Inputs) -> config.Cfg:
-    """Compute the cfg of a release from its sample, its pillar and this host, and give it to the session.
+    """Compute the cfg of a release and give it to the session.
 
     Raise ConfigError with layer, key and place.
     """
@@ -60,7 +60,7 @@ def compute(session: Session, given: Inputs) -> config.Cfg:
 
 
 def layers(session: Session, given: Inputs) -> config.Layers:
-    """Return what the cfg of a release is made of."""
+    """Return the layers of the cfg of a release."""
     release, settings, request = given.release, given.settings, given.request
     look_for_secrets(release, given.redactor)
     facts = session.facts(release.sample, timeout=given.timeout)
@@ -85,7 +85,7 @@ def cfg_of(read: config.Layers, release: Release, settings: Settings) -> config.
     """Compute a cfg; raise ConfigError with layer, key and place."""
     try:
         cfg = config.compute(read, name=release.project.name, env_defaults_win=settings.env_defaults_win)
-        health.checks(cfg.values["health"])  # now, and not when all is installed
+        health.checks(cfg.values["health"])  # fail now, not after install
         claims.of(cfg.values)
         services.of(cfg.values)
         return cfg
@@ -94,7 +94,7 @@ def cfg_of(read: config.Layers, release: Release, settings: Settings) -> config.
 
 
 def _place(release: Release, layer: str = "", key: str = "") -> Place | None:
-    """Return where a layer has a key, as far as that can be told: file and line."""
+    """Return file and line of a key in a layer, if known."""
     config_file = release.project.host.config_file
     files = {"PILLAR.sample": release.salt / SAMPLE, "pillar": release.pillar / "init.sls", "minion": config_file,
              assigned.LAYER: release.pillar / assigned.FILE}  # fmt: skip

@@ -1,4 +1,4 @@
-"""Whether a commit can be deployed, as it is in the repository: said before anything runs or is touched."""
+"""Check whether a commit can be deployed, before anything runs or is touched."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STEM = re.compile(r"[A-Za-z0-9_.+-]+")
 def check_commit(
     project: Project, environment: str, code: str, request: Request, entries: git.Listing | None = None
 ) -> None:
-    """Raise where a commit cannot be deployed as it lies in the repository; `entries` are what it has."""
+    """Raise an error if a commit cannot be deployed; `entries` is its listing."""
     repo = project.code_git
     entries = git.listing_below(repo, code, ".salt") if entries is None else entries
     names = git.folder(entries, ".salt")
@@ -47,37 +47,37 @@ def check_commit(
         raise RefusedError("no install SLS in .salt", hint=FIRST)
     unknown = [step for step in request.steps if step not in stems]
     if unknown:
-        raise UsageError(f"steps={unknown[0]}: no such install SLS", hint=f"there are: {' '.join(stems)}")
+        raise UsageError(f"steps={unknown[0]}: unknown install SLS", hint=f"install SLS: {' '.join(stems)}")
 
 
 def flaws(names: Mapping[str, bool]) -> Iterator[tuple[str, str]]:
-    """Say what is wrong with the files beside the SLS files, and what helps: name -> whether it is a link."""
+    """Yield faults in the names of SLS files, with what helps; `names` maps a name to whether it is a link."""
     for name, is_link in names.items():
         if is_link and (name == SAMPLE or name.endswith(".sls")):
-            yield f"{shown(name)} is a symbolic link", "it is not followed: put the file itself"
+            yield f"{shown(name)} is a symbolic link", "links are not followed; commit the file itself"
         elif not STEM.fullmatch(name) and name.endswith(".sls"):
-            yield f"{shown(name)}: no name for an SLS", "use letters, digits, - and _"
+            yield f"{shown(name)}: invalid SLS name", "use letters, digits, - and _"
     for stem in install_stems(list(names)):
         if "." in stem:
             yield f"{shown(stem)}.sls: Salt reads a dot in the name as a folder", "rename it without the dot"
 
 
 def check_links(repo: Path, commit: str, where: str) -> None:
-    """Refuse a commit with links below `where` (".salt/", "": anywhere) by which Salt would read what is not in it."""
+    """Refuse a commit with links below `where` (".salt/", "": anywhere) that lead out of it."""
     out = strays(git.links(repo, git.listing(repo, commit)), where)
     if out:
-        raise RefusedError(f"{shown(out[0])} is a link that leads out of the commit", hint="put the file itself")
+        raise RefusedError(f"{shown(out[0])} is a link that leads out of the commit", hint="commit the file itself")
 
 
 def check_paths(repo: Path, commit: str, entries: git.Listing) -> None:
-    """Refuse a commit that cannot be checked out as it is, before anything is touched."""
+    """Refuse a commit that cannot be checked out, before anything is touched."""
     wrong = git.refusal(repo, commit) or flaw((path for _, _, path in entries), tree.DEPTH)
     if wrong:
-        raise RefusedError(f"{commit[:7]} cannot be checked out: {shown(wrong)}", hint="git fsck tells more")
+        raise RefusedError(f"{commit[:7]} cannot be checked out: {shown(wrong)}", hint="for details: git fsck")
 
 
 def check_pillar_commit(repo: Path, commit: str) -> git.Listing:
-    """Refuse a commit of pillar.git that cannot be checked out as it is, or leads out of itself; return what it has."""
+    """Refuse a commit of pillar.git that cannot be checked out, or has links out of it; return its listing."""
     entries = git.listing(repo, commit)
     check_paths(repo, commit, entries)
     check_links(repo, commit, "")
@@ -85,7 +85,7 @@ def check_pillar_commit(repo: Path, commit: str) -> git.Listing:
 
 
 def check_task(names: list[str], task: str) -> None:
-    """Raise UsageError where there is no such task."""
+    """Raise UsageError for an unknown task."""
     known = task_names(names)
     if task not in known:
-        raise UsageError(f"there is no task {task!r}", hint=f"tasks: {' '.join(known) or 'none'}")
+        raise UsageError(f"unknown task {task!r}", hint=f"tasks: {' '.join(known) or 'none'}")

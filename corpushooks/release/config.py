@@ -1,4 +1,4 @@
-"""cfg, the configuration that SLS files see: layers merged, then `{references}` resolved. No effects."""
+"""The cfg, the configuration that SLS files see: merged layers with `{references}` resolved. No effects."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Stack = list[tuple[str, Body]]
 
 @dataclass(frozen=True)
 class Layers:
-    """What cfg is made of, from low to high."""
+    """The layers of a cfg, from low to high."""
 
     builtin: Mapping[str, Any]  # made by cfg_keys.builtin()
     sample: Mapping[str, Any]  # PILLAR.sample, rendered, whole
@@ -29,37 +29,37 @@ class Layers:
     grains: Mapping[str, Any]
     minion: Mapping[str, Any]  # the minion configuration of the host
     request: Mapping[str, Any]  # keys of cfg; any other key is a variable of data
-    odd: tuple[tuple[str, str, str], ...] = ()  # "pillar" or "sample", key, what it was before it became text
+    odd: tuple[tuple[str, str, str], ...] = ()  # "pillar" or "sample", key, its type before it became text
     port: claims.Give = claims.first  # for the keys of data that say auto
     given: assigned.Given = field(default_factory=assigned.Given)  # by `corpus set`
 
     @property
     def host(self) -> tuple[tuple[str, Mapping[str, Any]], ...]:
-        """What the host may say of a project, the highest first."""
+        """The host's layers for a project, highest first."""
         return (("minion", self.minion), ("pillar", self.pillar), ("grains", self.grains))
 
 
 @dataclass(frozen=True)
 class Cfg:
-    """A configuration, and where each of its values comes from."""
+    """A cfg, and the origin of each of its values."""
 
     values: dict[str, Any]
     origin: dict[tuple[str, ...], str]  # by the path of each leaf; a list is one leaf
-    sample_defaults: dict[str, Any]  # the whole sample, resolved: what lies under the pillar
-    odd: tuple[tuple[str, str, str], ...] = ()  # what of it was no text, and is
-    above: dict[str, Any] = field(default_factory=dict)  # what lies over the pillar
+    sample_defaults: dict[str, Any]  # the whole sample, resolved: below the pillar
+    odd: tuple[tuple[str, str, str], ...] = ()  # values that were converted to text
+    above: dict[str, Any] = field(default_factory=dict)  # above the pillar
 
 
 def compute(layers: Layers, *, name: str, env_defaults_win: bool = False) -> Cfg:
-    """Return the configuration of the project `name`; raise ConfigError with layer and key.
+    """Return the cfg of the project `name`; raise ConfigError with layer and key.
 
-    `env_defaults_win` puts env_defaults above the pillar's data, as makina-states had it.
+    `env_defaults_win` puts env_defaults above the pillar's data, as in makina-states.
     """
     stack = _stack(layers, name, env_defaults_win)
     stack.append(_group(stack))
     merged = functools.reduce(merge, (body for _, body in stack), Body())
     values = assigned.unguarded(_resolve_cfg(claims.given(merged, layers.port)))
-    check("cfg", values)  # a reference may have put a list where a text belongs
+    check("cfg", values)  # a reference may have put a list in place of text
     group = values["group"]
     values["groups"] = [group, *(other for other in values["groups"] if other != group)]
     above = assigned.laid_over(layers.given, layers.pillar, name)
@@ -67,7 +67,7 @@ def compute(layers: Layers, *, name: str, env_defaults_win: bool = False) -> Cfg
 
 
 def _own_odd(layers: Layers, name: str) -> tuple[tuple[str, str, str], ...]:
-    """Return what became text of the sample, and of what the pillar says of this project."""
+    """Return the values converted to text in the sample, and in the pillar of this project."""
     own = (f"makina-projects.{name}", f"makina-states.{name}")
     return tuple(each for each in layers.odd if each[0] == "sample" or each[1].startswith(own))
 
@@ -95,10 +95,10 @@ def _stack(layers: Layers, name: str, env_defaults_win: bool) -> Stack:
 
 
 def default_env(layers: Layers, name: str) -> tuple[str, str]:
-    """Return the environment of the project `name`, and the layer that said so.
+    """Return the environment of the project `name`, and the layer it comes from.
 
-    The request is asked, then for each key minion configuration, pillar and grains; the host's own, which
-    stands in the built-in layer, is the last resort. Raise ConfigError where it is no environment.
+    The request comes first, then for each key minion configuration, pillar and grains; the default is the host's
+    environment, in the built-in layer. Raise ConfigError for an invalid one.
     """
     paths = (
         f"makina-projects.{name}.default_env",
@@ -120,7 +120,7 @@ def default_env(layers: Layers, name: str) -> tuple[str, str]:
 
 
 def _sample(sample: Mapping[str, Any]) -> Body:
-    """Return what the sample says of the project, under whatever name it stands there."""
+    """Return the sample's values for the project, whatever name it uses."""
     whole = _mapping(sample, "PILLAR.sample")
     result = Body()
     for key, said in whole.items():
@@ -133,21 +133,21 @@ def _sample(sample: Mapping[str, Any]) -> Body:
 
 
 def _short_form(pillar: Mapping[str, Any], name: str) -> Body:
-    """Return what the pillar's `NAME: {...}` says: a few keys, all else there is not ours."""
+    """Return the known keys of the pillar's `NAME: {...}`; the others are not ours."""
     said = pillar.get(name)
     body = {key: said[key] for key in SHORT_FORM if key in said} if isinstance(said, Mapping) else {}
     return _body("pillar", body)
 
 
 def _host_bodies(layers: Layers, name: str, known: Body) -> Stack:
-    """Return what the host says of the project: the old keys below the new ones."""
+    """Return the host's values for the project, the old keys below the new ones."""
     stack: Stack = []
     for prefix in ("makina-states", "makina-projects"):
         path = f"{prefix}.{name}"
         for layer, source in reversed(layers.host):
             parts = [_mapping(said, layer, path) for said in _under(source, path)]
             body = functools.reduce(merge, parts, Body())
-            if prefix == "makina-states":  # where other things than projects stand too
+            if prefix == "makina-states":  # which also has other things than projects
                 body = {key: value for key, value in body.items() if key in known}
             stack.append((layer, _body(layer, body)))
     return stack
@@ -160,7 +160,7 @@ def _os_layer(tables: Body, grains: Mapping[str, Any]) -> Stack:
 
 
 def _request(request: Mapping[str, Any], known: Body) -> Body:
-    """Return what a request says: keys of cfg at the first level, everything else in data."""
+    """Return the values of a request: keys of cfg at the first level, everything else in data."""
     said = {"only_steps" if key == "steps" else key: value for key, value in request.items()}
     body = _mapping({key: value for key, value in said.items() if key in known}, "request")
     data = _mapping({key: value for key, value in said.items() if key not in known}, "request")
@@ -168,14 +168,14 @@ def _request(request: Mapping[str, Any], known: Body) -> Body:
 
 
 def _group(stack: Stack) -> tuple[str, Body]:
-    """Return the main group, as a layer: the highest that says anything of groups decides."""
+    """Return the main group, as a layer: from the highest layer that sets a group."""
     said = ((layer, body.get("group") or body.get("groups")) for layer, body in reversed(stack))
     layer, highest = next((layer, group) for layer, group in said if group)
     return layer, {"group": highest[0] if isinstance(highest, list) else highest}
 
 
 def _under(source: Mapping[str, Any], path: str) -> Iterator[Any]:
-    """Find what stands under a dotted path, nested or in flat keys; what is more precise comes later."""
+    """Yield the values at a dotted path, nested or in flat keys; more precise ones come later."""
     for key in sorted(key for key in source if isinstance(key, str)):  # a prefix sorts first
         if key == path:
             yield source[key]
@@ -190,7 +190,7 @@ def _nested(path: list[str], value: Any) -> Any:
 
 
 def _mapping(value: Any, *where: str) -> Body:
-    """Return a plain copy of a mapping, of nothing an empty one; raise ConfigError."""
+    """Return a plain copy of a mapping, or an empty one for None; raise ConfigError."""
     if value is not None and not isinstance(value, Mapping):
         raise ConfigError(f"expected a mapping, got {shown_kind(value)}", where=where)
     found: Body = plain(value or {})
@@ -198,9 +198,9 @@ def _mapping(value: Any, *where: str) -> Body:
 
 
 def _body(layer: str, said: Body) -> Body:
-    """Return what a layer says, checked; without the environment, which a repository cannot decide."""
+    """Check and return a layer; without the environment, which a repository cannot set."""
     for key in FIXED:
-        if key in said:  # an SLS would work where nothing is deployed
+        if key in said:  # otherwise SLS files would work on the wrong paths
             raise ConfigError("is fixed by the host and cannot be set", where=(layer, key))
     body = {key: {} if value is None and key in MAPPINGS else value for key, value in said.items()}
     body.pop("default_env", None)
@@ -213,7 +213,7 @@ def _body(layer: str, said: Body) -> Body:
 
 
 def merge(low: Mapping[Any, Any], high: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return `low` overlaid with `high`: mappings merge, all else (lists and None too) is replaced."""
+    """Return `low` overlaid with `high`: mappings merge, everything else (lists and None, too) is replaced."""
     result = dict(low)
     for key, value in high.items():
         both = isinstance(value, Mapping) and isinstance(low.get(key), Mapping)
@@ -222,8 +222,8 @@ def merge(low: Mapping[Any, Any], high: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 def _resolve_cfg(cfg: Body) -> Body:
-    """Resolve the references of cfg: in data those to data first, elsewhere those to cfg first."""
-    # What `data: {user: "{user}-x"}` refers to can only be cfg's; first, or it would pass for a cycle.
+    """Resolve the references in a cfg: within data those to data first, elsewhere those to cfg first."""
+    # `data: {user: "{user}-x"}` can only refer to cfg; resolve it first, or it would look like a cycle.
     own = {key: {key: cfg[key]} if key in cfg else {} for key in cfg["data"]}
     data = {key: resolve(value, own[key]) for key, value in cfg["data"].items()}
     data = resolve(data, data)
@@ -234,7 +234,7 @@ def _resolve_cfg(cfg: Body) -> Body:
 
 
 def _origin(values: Body, stack: Stack) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Say of each leaf which layer gave it: the highest that has it, or a reference in its place."""
+    """Yield the layer of each leaf: the highest that has it, or a reference in its place."""
     for path in _leaves(values, ()):
         layer = next(layer for layer, body in reversed(stack) if _gives(body, path))
         yield tuple(str(key) for key in path), layer
@@ -259,9 +259,9 @@ def _gives(body: Any, path: tuple[Any, ...]) -> bool:
 
 
 def sources(layers: Layers, cfg: Cfg, *, name: str, own_pillar: Mapping[str, Any]) -> dict[tuple[str, ...], str]:
-    """Say of each value what it was read from: a layer that is a source of its own, or what env_defaults come from.
+    """Return the source of each value: its layer, or the layer that env_defaults come from.
 
-    `own_pillar` is what the project's own init.sls says; what it has is from "init.sls" and not from "pillar".
+    `own_pillar` has the values of the project's own init.sls; their source is "init.sls" instead of "pillar".
     """
     own = replace(layers, pillar=own_pillar, minion={}, grains={})
     host = _host_bodies(layers, name, _mapping(layers.builtin, "built-in"))
@@ -281,5 +281,5 @@ def sources(layers: Layers, cfg: Cfg, *, name: str, own_pillar: Mapping[str, Any
 
 
 def _worded(value: Any) -> Any:
-    """Return mappings with keys that are text, as the paths of origins are."""
+    """Return mappings with text keys, as in the paths of origins."""
     return {str(key): _worded(inner) for key, inner in value.items()} if isinstance(value, Mapping) else value

@@ -1,4 +1,4 @@
-"""The files of a release that Salt may read, as texts: no link is followed, and what nobody can read is a finding."""
+"""The files of a release that Salt can read, as text. No link is followed; unreadable files are findings."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from corpushooks.core.text import shown
 from corpushooks.release.release import SAMPLE, Release, files
 from corpushooks.salt import STATES
 
-SIZE, TOTAL, MANY = 1 << 20, 1 << 25, 3000  # bytes of a file, bytes and files of a release, that are looked at
+SIZE, TOTAL, MANY = 1 << 20, 1 << 25, 3000  # limits: bytes of a file, bytes and files of a release
 
 
 @dataclass(frozen=True)
 class Texts:
-    """The files of a release that Salt may read, by their path in the repository."""
+    """The files of a release that Salt can read, by their path in the repository."""
 
     contents: Mapping[str, bytes]
-    unusable: Mapping[str, Finding] = field(default_factory=dict)  # what nobody can read, of those that are to be read
+    unusable: Mapping[str, Finding] = field(default_factory=dict)  # unreadable ones that Salt would read
 
     @functools.cached_property
     def wrong(self) -> dict[str, Finding]:
-        """What is no text, of those that have to be one."""
+        """Findings for files that must be text and are not."""
         read = filter(_is_run, self.contents)
         found = {path: texts.encoding(path, self.contents[path]) for path in sorted(read)}
         return {**self.unusable, **{path: finding for path, finding in found.items() if finding}}
@@ -38,12 +38,12 @@ class Texts:
 
     @functools.cached_property
     def sls(self) -> dict[str, str]:
-        """The SLS files, and the text of each that is one."""
+        """The SLS files that are text."""
         every = (path for path in self.contents if path.endswith(".sls") and path.startswith(".salt/"))
         return {path: self.text(path) for path in sorted(every) if path not in self.wrong}
 
     def run_by(self, found: Release) -> dict[str, str]:
-        """The SLS files that are run, be it by a task, or that one of these includes, as far as texts say so."""
+        """The SLS files that run, also in tasks, or that one of these includes, as far as the text shows."""
         own = {named(found, path) for path in files(found)}
         every = "\n".join(self.sls.values())
         root = named(found, found.states)
@@ -56,7 +56,7 @@ class Texts:
 
     @functools.cached_property
     def words(self) -> frozenset[str]:
-        """Every word of the files of .salt, but for the keys of the sample."""
+        """All words in the files of .salt, except the keys of the sample."""
         found: set[str] = set()
         for path in self.contents:
             text = self.text(path)
@@ -68,7 +68,7 @@ class Texts:
 
 
 def read(found: Release) -> Texts:
-    """Read the files of a release, following no link; SLS files first, since others may be too many or too large."""
+    """Read the files of a release, following no link; SLS files first, since the limits may be reached."""
     paths = [(folder, name, path) for folder, name in ((found.salt, ".salt"), (found.pillar, "pillar"))
              for path in folder.rglob("*")]  # fmt: skip
     contents: dict[str, bytes] = {}
@@ -100,7 +100,7 @@ def _unusable(file: str, path: Path) -> Finding | None:
 
 
 def bytes_of(path: Path, limit: int = texts.LIMIT) -> bytes | None:
-    """Return the content of a file that is no link and not too large."""
+    """Return the content of a regular file, unless it is too large."""
     try:
         with open(path, "rb", opener=_opened) as file:
             st = os.fstat(file.fileno())
@@ -114,17 +114,17 @@ def _opened(path: str, flags: int) -> int:
 
 
 def readable(found: Release, read_: Texts) -> list[Path]:
-    """Return the files that Salt is asked about: those that are text."""
+    """Return the files to check with Salt: those that are text."""
     return [path for path in files(found) if named(found, path) not in read_.wrong]
 
 
 def named(found: Release, path: Path) -> str:
-    """Return the path in the repository of a file of a release; of another its last part, of ours its name for Salt."""
+    """Return the path in the repository of a file of a release; for our own files their name in Salt, else the name."""
     for root, name in ((found.salt, ".salt"), (found.pillar, "pillar"), (STATES, "")):
         if path.is_relative_to(root):
             return f"{name}/{path.relative_to(root)}".lstrip("/")
     parts = path.parts
-    if "makina-projects" in parts and parts[-1] != "makina-projects":  # by way of Salt's roots
+    if "makina-projects" in parts and parts[-1] != "makina-projects":  # below one of Salt's roots
         inner = "/".join(parts[parts.index("makina-projects") + 2 :])
         folder = found.pillar if any(path.is_relative_to(root) for root in found.pillar_roots) else found.states
         return named(found, folder / inner)

@@ -1,7 +1,7 @@
-"""Edits: what was changed by hand in project/ and pillar/, which no commit has.
+"""Edits: changes made by hand in project/ and pillar/, which are in no commit.
 
-What deployments themselves change in files of the commit is known (`made`), and so is which edits ran already
-(`ran`): both with size and time, so that whatever is changed again counts again.
+Changes by deployments themselves are recorded (`made`), as are edits already deployed (`ran`): both with size and
+time, so that a file that changes again counts again.
 """
 
 from __future__ import annotations
@@ -26,24 +26,26 @@ Commits = tuple["str | None", "str | None"]  # of project.git and of pillar.git
 Stamps = tree.Drift  # path from the project's folder -> size and time
 
 KEPT = "edits.json"  # in a project's minion_dir
-READ = ("pillar/", "project/.salt/")  # what SLS files are made of: they seldom change it, people do
-OFTEN = 3  # times in a row that a file changes while edits are deployed, until that is taken for theirs
-LIMIT = 64 << 20  # bytes of a file that is compared with what a commit has
+READ = ("pillar/", "project/.salt/")  # sources of SLS files: rarely changed by them, often by people
+OFTEN = 3  # times in a row that a file changes while edits are deployed, until it counts as changed by them
+LIMIT = 64 << 20  # bytes of a file to compare with a commit
 DROPPINGS = ("*~", "*.swp", "*.swx", "*.swo", ".#*", "#*#", "4913", "*.pyc", ".corpushooks.tmp", "*.kate-swp")
-OWN_FOLDERS = {".git", ".hg", ".svn", "__pycache__"}  # of tools: what changes there is no edit
+OWN_FOLDERS = {".git", ".hg", ".svn", "__pycache__"}  # of tools: changes there are not edits
 
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of the edits of a project since it was last deployed."""
+    """What is known about the edits of a project since its last deployment."""
 
     ran: Stamps = field(default_factory=dict)
     made: Stamps = field(default_factory=dict)
-    meanwhile: dict[str, int] = field(default_factory=dict)  # changed while edits were deployed, and how often in a row
+    meanwhile: dict[str, int] = field(
+        default_factory=dict
+    )  # changed during deployments of edits, and how often in a row
 
 
 def look(project: Project, check: Check = endless) -> Stamps:
-    """Return all that is not as the commits have it to which project/ and pillar/ were brought."""
+    """Return all differences of project/ and pillar/ from the deployed commits."""
     there = project.stage.is_dir() and project.tree.is_dir()
     code = tree.drift(project.stage, project.tree, project.stamps, check) if there else {}
     return {f"project/{path}": stamp for path, stamp in code.items()} | {
@@ -54,7 +56,7 @@ def look(project: Project, check: Check = endless) -> Stamps:
 
 
 def _pillar(project: Project, check: Check = endless) -> Stamps:
-    """Return what in pillar/ is not as its commit has it, and what is there besides."""
+    """Return changed and additional files of pillar/."""
     if not (project.pillar_stage.is_dir() and project.pillar.is_dir()):
         return {}
     changed = tree.drift(project.pillar_stage, project.pillar, project.pillar_stamps, check)
@@ -65,7 +67,7 @@ def _pillar(project: Project, check: Check = endless) -> Stamps:
 
 
 def counts(project: Project, path: Path) -> bool:
-    """Say whether what changes at `path` can be an edit: no dropping of an editor, nothing that git ignores."""
+    """Say whether a change at `path` can be an edit: not an editor's temporary file, and not ignored by git."""
     if path.is_relative_to(project.pillar):
         return not is_dropping(PurePosixPath(path.relative_to(project.pillar)))
     if not path.is_relative_to(project.tree) or path == project.tree:
@@ -77,23 +79,23 @@ def counts(project: Project, path: Path) -> bool:
 
 
 def is_dropping(path: PurePosixPath) -> bool:
-    """Say whether a path is what editors and tools leave behind."""
+    """Say whether a path is a temporary file of an editor or tool."""
     return bool(OWN_FOLDERS & set(path.parts)) or any(path.match(name) for name in DROPPINGS)
 
 
 def is_tracked(project: Project, path: Path) -> bool:
-    """Say whether the commit has something at a path of project/; pillar/ is all known."""
+    """Say whether a path of project/ is in the commit; all of pillar/ counts as tracked."""
     if path.is_relative_to(project.pillar):
         return True
     staged = project.stage / path.relative_to(project.tree)
     return staged.is_symlink() or staged.exists()
 
 
-# what is known
+# the record
 
 
 def known(project: Project) -> Known:
-    """Return what was kept; nothing where that cannot be read."""
+    """Return the record; an empty one if it is unreadable."""
     try:
         found = json.loads((project.minion_dir / KEPT).read_text())
         ran, made = ({str(path): tuple(stamp) for path, stamp in found[key].items()} for key in ("ran", "made"))
@@ -103,16 +105,16 @@ def known(project: Project) -> Known:
 
 
 def _keep(project: Project, what: Known) -> None:
-    with contextlib.suppress(OSError):  # a full disk: what is not known counts as an edit
+    with contextlib.suppress(OSError):  # a full disk: unknown changes count as edits
         disk.write_file(project.minion_dir / KEPT, json.dumps(asdict(what)).encode())
 
 
 def deployed(project: Project, named: Iterable[str], *, synced: bool, check: Check = endless) -> None:
-    """Record that commits were deployed: whatever is not as they have it now, the deployment made.
+    """Record that commits were deployed: all differences now were made by the deployment.
 
-    But what it left as it was edited (where nothing was `synced`), and what was saved in pillar/ and .salt meanwhile.
+    Except edits that it left (if nothing was `synced`), and files saved in pillar/ and .salt meanwhile.
     """
-    with contextlib.suppress(DoorError):  # somebody writes there just now
+    with contextlib.suppress(DoorError):  # somebody is writing there
         last, now = known(project), look(project, check)
         own = _own(project, last, named)
         made = {path: stamp for path, stamp in now.items() if path in own or (synced and not path.startswith(READ))}
@@ -121,7 +123,7 @@ def deployed(project: Project, named: Iterable[str], *, synced: bool, check: Che
 
 
 def changed_by(project: Project, before: Mapping[str, tuple[int, ...]], named: Iterable[str]) -> None:
-    """Record that SLS files made what is not as it was `before`; but not what they read, unless `named`."""
+    """Record that SLS files made the changes since `before`; except in files that they read, unless `named`."""
     with contextlib.suppress(DoorError):
         last, now = known(project), look(project)
         own = _own(project, last, named)
@@ -133,14 +135,14 @@ def changed_by(project: Project, before: Mapping[str, tuple[int, ...]], named: I
 
 
 def _own(project: Project, last: Known, named: Iterable[str]) -> set[str]:
-    """Return the paths that are known to be changed by SLS files: `named` by states, or found before."""
+    """Return the paths known to be changed by SLS files: `named` by states, or recorded before."""
     return {str(Path(name)).removeprefix(f"{project.dir}/") for name in named} | last.made.keys()
 
 
 def ran(project: Project, before: Stamps, named: Iterable[str]) -> None:
-    """Record that the edits seen `before` were deployed; `named` are paths that states which did so changed.
+    """Record that the edits seen `before` were deployed; `named` are paths changed by states meanwhile.
 
-    Whatever else changed meanwhile may be somebody's edit, and is deployed next; what changes each time is not.
+    Other changes meanwhile can be edits, and are deployed next, unless they happen each time.
     """
     last, after = known(project), look(project)
     changed = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
@@ -163,12 +165,12 @@ def _of(stamps: Stamps, paths: Iterable[str]) -> Stamps:
 
 
 def pending(project: Project) -> list[str]:
-    """Return the edits that were not deployed yet; also those that were, and are taken back."""
+    """Return the edits that are not deployed yet, and deployed ones that were reverted."""
     now, done = look(project), known(project).ran
     return sorted(path for path in now.keys() | done.keys() if now.get(path) != done.get(path))
 
 
-# what a deployment would write over
+# edits that a deployment would overwrite
 
 
 def overwritten(
@@ -179,9 +181,9 @@ def overwritten(
     check: Check = endless,
     commits: Commits = (None, None),
 ) -> list[str]:
-    """Return the edits that are lost to project/ and pillar/ when `commits`, which have these listings, are deployed.
+    """Return the edits in project/ and pillar/ that are lost when `commits`, with these listings, are deployed.
 
-    An edit that the new commit has as well is not.
+    An edit that is also in the new commit is not lost.
     """
     made = known(project).made
     ours = [path for path, stamp in look(project, check).items() if made.get(path) != stamp]
@@ -196,7 +198,7 @@ def overwritten(
 
 
 def _converted(project: Project, paths: Iterable[str], names: Mapping[str, str], commits: Commits) -> set[str]:
-    """Return those of `paths` that are as a checkout of the commits would have them, which .gitattributes decide."""
+    """Return those of `paths` that equal a checkout of the commits, with .gitattributes applied."""
     same = set()
     for folder, commit in zip(("project", "pillar"), commits, strict=True):
         ours = [path.partition("/")[2] for path in paths if path.startswith(f"{folder}/") and path in names]
@@ -214,7 +216,7 @@ def _converted(project: Project, paths: Iterable[str], names: Mapping[str, str],
 
 
 def _is_in_the_way(project: Project, path: str, is_folder: bool, name: str) -> bool:
-    """Say whether something lies where a commit has a folder or a file, that is not the same."""
+    """Say whether something different exists where a commit has a folder or a file."""
     there = _kind(project, path)
     if is_folder or there in ("", "folder"):
         return there != "" and is_folder != (there == "folder")
@@ -227,7 +229,7 @@ def _kind(project: Project, path: str) -> str:
 
 
 def _has(project: Project, path: str, name: str | None) -> bool:
-    """Say whether what lies at a path is what a commit has there under `name` (None: nothing)."""
+    """Say whether the content at a path equals the blob `name` of a commit (None: nothing)."""
     folder, _, inner = path.partition("/")
     if name is None:  # a folder stays
         return _kind(project, path) in ("", "folder")
@@ -236,26 +238,26 @@ def _has(project: Project, path: str, name: str | None) -> bool:
 
 
 def keep_pillar(project: Project, place: Path, check: Check = endless) -> None:
-    """Keep pillar/ at `place` where it was edited; raise TreeError."""
+    """Copy pillar/ to `place` if it was edited; raise TreeError."""
     if _pillar(project, check):
         tree.snapshot(tree.scan(project.pillar, check), place, None, check)
 
 
 def edited_salt(project: Project, folder: Path, check: Check = endless) -> Path:
-    """Copy project/.salt, as it was edited, into `folder`, where Salt may read it; raise TreeError or RefusedError."""
+    """Copy the edited project/.salt into `folder`, where Salt can read it; raise TreeError or RefusedError."""
     tree.remove(folder, check)
     folder.mkdir(parents=True, mode=0o700)
     found = tree.scan(project.tree / ".salt", check)
     if out := strays({path: entry.target for path, entry in found.entries if entry.kind == "link"}):
-        raise RefusedError(f".salt/{shown(out[0])} is a link that leads out of it", hint="put the file itself")
+        raise RefusedError(f".salt/{shown(out[0])} is a link that leads out of it", hint="use the file itself")
     tree.snapshot(found, folder / "salt", None, check)
     return folder / "salt"
 
 
 def edited_pillar(project: Project, folder: Path, check: Check = endless) -> Path:
-    """Copy pillar/, as it was edited, into `folder`, where Salt may read it; raise TreeError or RefusedError."""
+    """Copy the edited pillar/ into `folder`, where Salt can read it; raise TreeError or RefusedError."""
     found = tree.scan(project.pillar, check)
     if out := strays({path: entry.target for path, entry in found.entries if entry.kind == "link"}):
-        raise RefusedError(f"pillar/{shown(out[0])} is a link that leads out of it", hint="put the file itself")
+        raise RefusedError(f"pillar/{shown(out[0])} is a link that leads out of it", hint="use the file itself")
     tree.snapshot(found, folder / "pillar", None, check)
     return folder / "pillar"

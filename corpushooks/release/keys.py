@@ -1,4 +1,4 @@
-"""The keys of cfg: what each is until somebody sets it, and what its value must be. No effects."""
+"""The keys of cfg: their defaults and their types. No effects."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def builtin(
     chrono: str,
     keep_archives: int = 3,
 ) -> dict[str, Any]:
-    """Return the lowest layer: every key that projects of the original may read.
+    """Return the lowest layer: every key that projects of the original can read.
 
-    `environment` and `keep_archives` are the host's; `archive_dir` is what this deployment archives to, and
-    `chrono` the name of that folder.
+    `environment` and `keep_archives` are the host's; `archive_dir` is the archive folder of this deployment, and
+    `chrono` its name.
     """
     return {
         "name": project.name,
@@ -52,7 +52,7 @@ def builtin(
 
 
 def _unset() -> dict[str, Any]:
-    """Return the keys that are the same in each project, until somebody sets them."""
+    """Return the defaults that are the same in every project."""
     return {
         "this_port": 22,
         "remote_host": "{fqdn}",
@@ -97,14 +97,14 @@ def _builtin_paths(project: Project) -> dict[str, Any]:
 
 
 def check(layer: str, body: Mapping[str, Any]) -> None:
-    """Raise ConfigError for the first value that is not of its key's type."""
+    """Raise ConfigError for the first value of a wrong type."""
     for key, value in body.items():
         if wanted := _wanted(key, value):
             raise ConfigError(f"expected {wanted}, got {shown_kind(value)}", where=(layer, key))
 
 
 def _wanted(key: str, value: Any) -> str:
-    """Return in words what the value of `key` must be, or nothing if it is that."""
+    """Return the type wanted for `key` in words, or '' if the value has it."""
     names = isinstance(value, list) and all(isinstance(name, str) for name in value)
     rules = (
         (MAPPINGS, "a mapping", isinstance(value, Mapping)),
@@ -126,5 +126,5 @@ def _wanted(key: str, value: Any) -> str:
 
 
 def shown_kind(value: Any) -> str:
-    """Return what a value is, in words: text may be a secret."""
+    """Return a value for display, or only its type if it is text, which may be a secret."""
     return "text" if isinstance(value, str) and value else shown(value)

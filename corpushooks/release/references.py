@@ -1,4 +1,4 @@
-"""References: the text `{K}` in a configuration, replaced by what K is. Values only."""
+"""References: the text `{K}` in a configuration, replaced by the value of K. Values only."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 PASSES = 100
-TEXT_LIMIT = 1 << 16  # characters; references that multiply would fill the memory before the last pass
+TEXT_LIMIT = 1 << 16  # characters; references that multiply would exhaust the memory before the last pass
 REFERENCE = re.compile(r"\{([^{}]+)\}")
 
 
 def resolve(values: Any, references: Mapping[Any, Any]) -> Any:
     """Return `values` with the text `{K}`, K a key of `references`, replaced in every string, at any depth.
 
-    A string that is `{K}` and nothing else becomes the list or mapping that K is, all else becomes text.
-    This repeats until nothing changes, at most 100 times. Other braces stay; so does a reference that leads
-    to itself.
+    A string that is exactly `{K}` becomes the list or mapping K; anything else becomes text. This repeats until
+    nothing changes, at most 100 times. Other braces stay, as do cyclic references.
     """
     known = {str(key): value for key, value in references.items()}
     leads = {key: _mentioned(value) & known.keys() for key, value in known.items()}
@@ -51,7 +50,7 @@ def _expand(value: Any, known: dict[str, Any]) -> Any:
 
 
 def _expand_text(text: str, known: dict[str, Any]) -> Any:
-    """Replace until nothing changes, because a replacement may bring, or complete, another reference."""
+    """Replace until nothing changes, because a replacement can contain or complete another reference."""
     for _ in range(PASSES):
         whole = REFERENCE.fullmatch(text)
         if whole and isinstance(known.get(whole[1]), (dict, list)):
@@ -64,9 +63,9 @@ def _expand_text(text: str, known: dict[str, Any]) -> Any:
 
 
 def _referred(match: re.Match[str], known: dict[str, Any]) -> Any:
-    """Return what a reference stands for; an unknown one stands for itself."""
+    """Return the value of a reference; an unknown one stays as it is."""
     value = known.get(match[1], match[0])
     if not isinstance(value, (dict, list)):
         return value
-    # Without itself: text put together by other references could still name it, without end.
+    # Without itself: text composed of other references could still name it, endlessly.
     return _expand(value, {key: other for key, other in known.items() if key != match[1]})

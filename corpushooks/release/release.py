@@ -1,7 +1,7 @@
-"""A release as Salt sees it: where its SLS files and its pillar are, which SLS files run, and what is secret in it.
+"""A release as Salt sees it: its SLS files, its pillar, which SLS files run, and its secrets.
 
-The live release is seen through the wiring; a candidate lies in a folder of its own, with a shadow of Salt's
-roots in which only this project's part is replaced.
+The live release is seen through the wiring; a candidate is in its own folder, with a copy of Salt's roots made of
+links, in which only this project's part is replaced.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from corpushooks.salt import Minion, Problem, Session, State, text_of
 from corpushooks.system import disk, hostname
 
 SAMPLE = "PILLAR.sample"
-PILLAR_FILE = 1 << 20  # bytes of a pillar's file that is searched for secrets
+PILLAR_FILE = 1 << 20  # bytes of a pillar file searched for secrets
 SECRETS = "secrets.json"  # in a project's minion_dir
 
 
 @dataclass(frozen=True)
 class Release:
-    """One state of a project's code and pillar, on the disk."""
+    """One version of a project's code and pillar, on disk."""
 
     project: Project
     environment: str
@@ -42,7 +42,7 @@ class Release:
 
     @property
     def states(self) -> Path:
-        """Where its SLS files lie: .salt, or .salt/ENVIRONMENT where that holds any."""
+        """The folder of its SLS files: .salt, or .salt/ENVIRONMENT if that has any."""
         own = self.salt / self.environment
         linked = own.is_symlink() or not own.is_dir()
         return self.salt if linked or not any(p.suffix == ".sls" for p in own.iterdir()) else own
@@ -53,7 +53,7 @@ class Release:
         return path if path.is_file() and not path.is_symlink() else None
 
     def names(self) -> list[str]:
-        """Return the names of the files beside the SLS files."""
+        """Return the names of the files in the folder of its SLS files."""
         return (
             [p.name for p in self.states.iterdir() if p.is_file() and not p.is_symlink()]
             if self.states.is_dir()
@@ -64,15 +64,15 @@ class Release:
         return f"{stem}.sls" in self.names()
 
     def install(self, steps: tuple[str, ...] = ()) -> list[str]:
-        """Return the install SLS in order; with `steps` only those, unknown ones are a UsageError."""
+        """Return the install SLS in order; with `steps` only those. Raise UsageError for unknown ones."""
         stems = install_stems(self.names())
         unknown = [step for step in steps if step not in stems]
         if unknown:
-            raise UsageError(f"there is no install SLS {unknown[0]!r}", hint=f"there are: {' '.join(stems)}")
+            raise UsageError(f"unknown install SLS {unknown[0]!r}", hint=f"install SLS: {' '.join(stems)}")
         return [stem for stem in stems if not steps or stem in steps]
 
     def minion(self, settings: Settings) -> Minion:
-        """Return what a session of Salt must know to see this release."""
+        """Return the minion configuration for a session on this release."""
         return Minion(
             name=self.project.name, dir=self.minion_dir, states=self.state_roots, pillars=self.pillar_roots,
             modules=self.modules, id=hostname.fqdn(), config=settings.minion,
@@ -91,7 +91,7 @@ def live(project: Project, environment: str) -> Release:
 
 
 def exported(project: Project, environment: str, folder: Path, code: str | None, pillar: str | None) -> Release:
-    """Return the files of two commits, exported into `folder`, to be read: Salt does not see them."""
+    """Return the files of two commits, exported into `folder` for reading only: Salt does not see them."""
     salt, pillar_tree = folder / "code/.salt", folder / "pillar"
     pillar_tree.mkdir(parents=True, exist_ok=True)
     if code:
@@ -116,7 +116,7 @@ def _in_folder(project: Project, environment: str, folder: Path, salt: Path, pil
 
 
 def beside(project: Project, environment: str, folder: Path, salt: Path, pillar: Path) -> Release:
-    """Return a release whose .salt and pillar lie anywhere; `folder` takes the shadow of Salt's roots."""
+    """Return a release whose .salt and pillar are anywhere; the copy of Salt's roots goes to `folder`."""
     found = _in_folder(project, environment, folder, salt, pillar)
     _shadow(project.host.salt_dir, folder / "salt-root", project.name, found.states)
     _shadow(project.host.pillar_dir, folder / "pillar-root", project.name, pillar)
@@ -127,7 +127,7 @@ def beside(project: Project, environment: str, folder: Path, salt: Path, pillar:
 
 
 def _shadow(root: Path, shadow: Path, name: str, target: Path) -> None:
-    """Link everything of one of Salt's roots into a shadow of it, but this project to `target`."""
+    """Link the content of one of Salt's roots into `shadow`, with this project linked to `target`."""
     inner = shadow / "makina-projects"
     inner.mkdir(parents=True)
     for path in root.iterdir() if root.is_dir() else ():
@@ -146,15 +146,15 @@ def _own_top(project: Project, folder: Path, *, wanted: bool | None) -> None:
     if wanted is not None:
         text = wiring.top_text(text, project.name, wanted=wanted)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not (folder / "top.sls").exists() or (folder / "top.sls").read_text() != text:  # torn is not equal
+    if not (folder / "top.sls").exists() or (folder / "top.sls").read_text() != text:  # a partial file is not equal
         (folder / "top.sls").write_text(text)
 
 
-# what is read of one
+# its files
 
 
 def files(release: Release) -> list[Path]:
-    """Return the files of a release that Salt reads: the sample, the pillar, the SLS in the order in which they run."""
+    """Return the files of a release that Salt reads: the sample, the pillar, and the SLS in the order they run."""
     install = install_stems(release.names())
     other = sorted(name[:-4] for name in release.names() if name.endswith(".sls") and name[:-4] not in install)
     pillar = release.pillar / "init.sls"
@@ -163,25 +163,25 @@ def files(release: Release) -> list[Path]:
 
 
 def syntax(session: Session, release: Release, redactor: Redactor, paths: Sequence[Path]) -> list[Problem]:
-    """Return what is wrong with the syntax of files of a release; learn its secrets first."""
+    """Return the syntax errors in files of a release; learn its secrets first."""
     look_for_secrets(release, redactor)
     return session.syntax(paths)
 
 
 def scratch(project: Project) -> Path:
-    """Return the folder for what lives no longer than the daemon: it is emptied when one starts."""
+    """Return the folder for temporary files, which is emptied when a daemon starts."""
     project.host.scratch.mkdir(mode=0o700, exist_ok=True)
     return project.host.scratch
 
 
 @dataclass
 class Unheard:
-    """A listener of a session that runs no SLS."""
+    """A listener for a session that runs no SLS."""
 
     redactor: Redactor
 
     def child(self, pid: int, start: int, group: int) -> None:
-        """A process begins; it ends with its control socket."""
+        """Ignore: the process ends with its control socket."""
 
     def state(self, state: State) -> None:
         """No state runs."""
@@ -194,48 +194,48 @@ class Unheard:
 
 
 def redactor_of(settings: Settings) -> Redactor:
-    """Return who hides the secrets of a project; it knows none yet."""
+    """Return a redactor for a project that knows no secrets yet."""
     return Redactor(settings.secret_keys, settings.secret_pillar)
 
 
 def known_secrets(project: Project, settings: Settings) -> Redactor:
-    """Return who hides the secrets that earlier deployments of a project knew."""
+    """Return a redactor with the secrets known to earlier deployments of a project."""
     redactor = redactor_of(settings)
     recall(project, redactor)
     return redactor
 
 
 def look_for_secrets(release: Release, redactor: Redactor) -> None:
-    """Learn what the files of a pillar show, before anything is said of it: it may not even compile."""
+    """Learn the secrets in the files of a pillar, before anything about it is shown: it may not even compile."""
     for path in sorted(release.pillar.rglob("*")):
         if path.is_file() and not path.is_symlink() and path.stat().st_size <= PILLAR_FILE:
             redactor.learn_text(text_of(path))
-    with contextlib.suppress(ConfigError):  # which is said where it is read for cfg
+    with contextlib.suppress(ConfigError):  # reported when it is read for the cfg
         given = given_of(release)
         redactor.learn(given.data)
         redactor.know(given.hidden())
 
 
 def given_of(release: Release) -> assigned.Given:
-    """Return what `corpus set` gave a project; raise ConfigError."""
+    """Return the variables set by `corpus set`; raise ConfigError."""
     path = release.pillar / assigned.FILE
     is_file = path.is_file() and not path.is_symlink()
     return assigned.load(path.read_bytes() if is_file and path.stat().st_size <= PILLAR_FILE else None)
 
 
 def recall(project: Project, redactor: Redactor) -> None:
-    """Learn what earlier deployments knew: what they wrote is still in files, and shows when these change."""
+    """Learn the secrets of earlier deployments: they are still in files, and show up in diffs."""
     with contextlib.suppress(OSError, ValueError):
         redactor.recall(map(str, json.loads((project.minion_dir / SECRETS).read_text())))
 
 
 def remember(project: Project, redactor: Redactor, *, live: bool = False) -> None:
-    """Keep what is known of a project's secrets, beside the configuration that Salt has of it.
+    """Keep the known secrets of a project, beside its minion configuration.
 
-    With `live` what was learnt is all that is needed any longer: the release that it comes from is live.
+    With `live` only secrets of this release are kept: it is live now.
     """
     path = project.minion_dir / SECRETS
     values = redactor.values if live and redactor.values else redactor.values | redactor.earlier
     if values != redactor.earlier:
-        with contextlib.suppress(OSError):  # a full disk: the next deployment knows less, this one goes on
+        with contextlib.suppress(OSError):  # a full disk: the next deployment knows fewer secrets, this one continues
             disk.write_file(path, json.dumps(sorted(values)).encode())

@@ -1,6 +1,6 @@
-"""Everything that can be found wrong in a release before it runs: `contents` reads its files, `checks` judges them.
+"""All checks of a release before it runs: `contents` reads its files, `checks` judges them.
 
-The same findings are said by `corpus check`, by a plan and by a deployment.
+`corpus check`, a plan and a deployment report the same findings.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from corpushooks.release.release import SAMPLE, Release
 from corpushooks.salt import STATES, Compiled, Engine, Planned, Problem, Session, id_line, key_line, unsupported
 from corpushooks.system import apt
 
-PILLAR_LIMIT = 60.0  # seconds that a pillar may take to compile when it is pushed
+PILLAR_LIMIT = 60.0  # seconds for compiling a pushed pillar
 PROGRAMS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-# what is found
+# findings
 
 
 def of_problem(found: Release, problem: Problem) -> Finding:
-    """Return what Salt says is wrong as a finding."""
+    """Return a problem found by Salt as a finding."""
     return Finding(problem.kind, named(found, Path(problem.file)), problem.line, problem.brief)
 
 
 def static(found: Release, read_: Texts) -> list[Finding]:
-    """Judge the files of a release as texts; nothing of them is rendered."""
+    """Check the text of the files of a release, without rendering them."""
     said = list(read_.wrong.values())
     for path, text in read_.run_by(found).items():
         said += packages.doubled(path, text) + texts.resetperms(path, text) + _absent(found, path, text)
@@ -53,7 +53,7 @@ def static(found: Release, read_: Texts) -> list[Finding]:
 
 
 def _absent(found: Release, path: str, text: str) -> list[Finding]:
-    """Name the files that a text includes, or copies from salt://, and that do not exist."""
+    """Return findings for missing files that a text includes, or copies from salt://."""
     said, project = [], found.project.name
     own = f"makina-projects.{project}."
     for line, name in texts.includes(text, project):
@@ -74,13 +74,13 @@ def _is_sls(root: Path, name: str) -> bool:
 
 
 def unread(found: Release, read_: Texts, *, sample: bool = True) -> list[Finding]:
-    """Name the keys of the sample and of the pillar that nobody reads."""
+    """Return findings for keys of the sample and the pillar that nothing reads."""
     name, defaults, pillar = found.project.name, f".salt/{SAMPLE}", "pillar/init.sls"
     builtin = cfg_keys.builtin(
         found.project, found.environment, minion_id="", fqdn="", archive_dir=Path(), chrono=""
     )  # fmt: skip
     data = keys.data_keys(read_.text(defaults))
-    has_code = any(path.startswith(".salt/") for path in read_.contents)  # else nobody knows who reads what
+    has_code = any(path.startswith(".salt/") for path in read_.contents)  # otherwise the readers are unknown
     readers = keys.Readers(name, builtin.keys(), read_.words.__contains__ if has_code else _anything, data)
     said = []
     for path, any_project in ((defaults, True), (pillar, False)) if sample else ((pillar, False),):
@@ -95,10 +95,10 @@ def _is_given(read_: Texts) -> bool:
 
 
 def of_given(read_: Texts) -> list[Finding]:
-    """Say what is wrong with the file of `corpus set`, or that it is none."""
+    """Return findings for the file of `corpus set`."""
     path = f"pillar/{assigned.FILE}"
     if path in read_.contents and not _is_given(read_):
-        return [Finding("unread", path, None, f"nothing reads it: it does not begin with {assigned.FIRST!r}")]
+        return [Finding("unread", path, None, f"it is ignored: it does not begin with {assigned.FIRST!r}")]
     try:
         assigned.load(read_.contents.get(path))
     except ConfigError as exc:
@@ -107,7 +107,7 @@ def of_given(read_: Texts) -> list[Finding]:
 
 
 def literal_names(found: Release, read_: Texts) -> set[str]:
-    """Return the names of packages to ask for, as far as texts say them."""
+    """Return the names of packages written literally in SLS files."""
     written = read_.run_by(found).values()
     return packages.asked(each.name for text in written for each in packages.declared(text))
 
@@ -120,9 +120,9 @@ def packaged(
     found: Release, read_: Texts, rendered: Mapping[str, Sequence[states.Rendered]], lists: apt.Lists, *,
     literal: bool = True,
 ) -> list[Finding]:  # fmt: skip
-    """Name the packages that this host does not have: one question to apt for all.
+    """Return findings for packages that are unavailable on this host, with one call of apt.
 
-    Without `literal` only those that Jinja made: the others were asked for before.
+    Without `literal` only for names computed by Jinja: the others were checked before.
     """
     every = [state for several in rendered.values() for state in several]
     written = {path: packages.declared(text) for path, text in read_.run_by(found).items()}
@@ -149,7 +149,7 @@ def packaged(
 def compiled(
     found: Release, read_: Texts, told: Mapping[Path, Compiled], lists: apt.Lists, *, literal: bool = True
 ) -> list[Finding]:
-    """Judge what Salt made of the SLS files of a release; without `literal`, what `static` did not see."""
+    """Check the compiled SLS files of a release; without `literal`, only what `static` did not see."""
     rendered = {named(found, path): _rendered(found, read_, path, each.states) for path, each in told.items()}
     every = [state for several in rendered.values() for state in several]
     said = [of_problem(found, problem) for each in told.values() for problem in each.problems]
@@ -173,12 +173,12 @@ def compiled(
 
 def _unrun(path: str, told: Compiled) -> Iterator[Finding]:
     for line, words in told.commands:
-        what = f"Jinja would run {clean(' '.join(words.split()))[:80]!r}: not run here, its output is taken as empty"
-        yield Finding("not-run", path, line, what, "a state runs it when its turn comes")
+        what = f"Jinja would run {clean(' '.join(words.split()))[:80]!r}: not run here, its output counts as empty"
+        yield Finding("not-run", path, line, what, "use a state, which runs in order")
 
 
 def _rendered(found: Release, read_: Texts, path: Path, planned: Iterable[Planned]) -> list[states.Rendered]:
-    """Return states with the files and lines where they are written; of files of ours, where those are included."""
+    """Return states with file and line; for our own files, where they are included."""
     made = []
     for each in planned:
         own = _source(found, each.sls, path)
@@ -191,7 +191,7 @@ def _rendered(found: Release, read_: Texts, path: Path, planned: Iterable[Planne
 
 
 def _source(found: Release, sls: str, path: Path) -> Path:
-    """Return the file of this project that an SLS is; of another's, the file that includes it."""
+    """Return the file of an SLS of this project; for others, the file that includes it."""
     inner = sls.removeprefix(f"makina-projects.{found.project.name}.")
     if inner == sls:
         return path
@@ -201,22 +201,20 @@ def _source(found: Release, sls: str, path: Path) -> Path:
 
 
 def _find(text: str, name: str, after: int = 0) -> int | None:
-    """Return the first line from `after` on that has a name as a word, else the first of all."""
+    """Return the first line after `after` that has a name as a word, else the first of all."""
     word = re.compile(rf"(?<![\w.+-]){re.escape(name)}(?![\w+-])")
     lines = [number for number, line in enumerate(text.splitlines(), 1) if word.search(line)]
     return next((number for number in lines if number > after), lines[0] if lines else None)
 
 
 def carried(found: Release, read_: Texts, odd: Iterable[tuple[str, str, str]]) -> list[Finding]:
-    """Name the values that cfg has as text, since JSON has no other form for them."""
+    """Return findings for values that became text in the cfg, since JSON has no type for them."""
     said = []
     for where, key, what in odd:
         file = f".salt/{SAMPLE}" if where == "sample" else "pillar/init.sls"
         short = re.sub(r"^makina-(projects|states)\.[^.]+\.", "", key)
         line = key_line(read_.text(file), key.rpartition(".")[2])
-        said.append(
-            Finding("value", file, line, f"{short} is {what}: cfg has it as text", "write it as text, in quotes")
-        )
+        said.append(Finding("value", file, line, f"{short} is {what}; it becomes text in cfg", "quote it"))
     return said
 
 
@@ -224,7 +222,7 @@ def carried(found: Release, read_: Texts, odd: Iterable[tuple[str, str, str]]) -
 
 
 def check_pillar(project: Project, environment: str, settings: Settings, engine: Engine, commit: str) -> list[Finding]:
-    """Return what is worth knowing of a commit of pillar.git; raise RefusedError where it cannot be used."""
+    """Check a commit of pillar.git; return its findings, raise RefusedError for errors."""
     names = git.folder(commits.check_pillar_commit(project.pillar_git, commit), "") or {}
     if "init.sls" not in names:
         code = f"this looks like the project's code: push it to project.git (over ssh: {project.name})"
@@ -235,7 +233,7 @@ def check_pillar(project: Project, environment: str, settings: Settings, engine:
         redactor = release.redactor_of(settings)
         release.look_for_secrets(found, redactor)
         texts_ = read(found)
-        beside = read(replace(found, salt=project.stage / ".salt"))  # who reads it
+        beside = read(replace(found, salt=project.stage / ".salt"))  # its readers
         said = [
             *texts_.wrong.values(),
             *of_given(texts_),
@@ -248,12 +246,12 @@ def check_pillar(project: Project, environment: str, settings: Settings, engine:
     for finding in said:
         if finding.is_error:
             help_ = f"{finding.help}: " if finding.help else ""
-            raise RefusedError(str(finding), hint=f"{help_}nothing was stored; mend it and push again")
+            raise RefusedError(str(finding), hint=f"{help_}nothing was stored; fix it and push again")
     return said
 
 
 def _compiled_pillar(session: Session, found: Release) -> list[Finding]:
-    """Return what is wrong first with a pillar, or nothing."""
+    """Return the first error of a pillar, or nothing."""
     pillar = found.pillar / "init.sls"
     if problems := session.syntax([pillar]):
         return [of_problem(found, problems[0])]
@@ -265,7 +263,7 @@ def _compiled_pillar(session: Session, found: Release) -> list[Finding]:
 
 
 def of_error(exc: CorpusError, file: str) -> Finding:
-    """Return what an error says is wrong in a file, with the line, where it knows that."""
+    """Return an error in a file as a finding, with its line if known."""
     if isinstance(exc, SourceError) and exc.at:
         return Finding("config", file, exc.at.line, exc.what)
     if isinstance(exc, ConfigError):
@@ -273,11 +271,11 @@ def of_error(exc: CorpusError, file: str) -> Finding:
     return Finding("config", file, None, exc.message)
 
 
-# said to people
+# for display
 
 
 def cleared(findings: Iterable[Finding], redactor: Redactor) -> list[Finding]:
-    """Return findings in order, without secrets and harmless for a terminal."""
+    """Return findings in order, redacted and safe for a terminal."""
     return ordered(
         replace(
             each,
@@ -294,5 +292,5 @@ def _harmless(text: str) -> str:
 
 
 def of_tree(entries: git.Listing, contents: Mapping[str, str], environment: str) -> list[Finding]:
-    """Judge what a commit has, beside its texts: submodules, links, filters, names."""
+    """Check the tree of a commit: submodules, links, filters, names."""
     return sent.of_commit({path: mode for mode, _, path in entries}, contents, environment)

@@ -1,7 +1,7 @@
-"""Look, and change nothing.
+"""Reports: they only read.
 
-reports      what is told of projects, by name            inspection   what is live, and the cfg
-statistics   what many deployments come to                variables    what `corpus set` has set
-report       one of them, as all doors give it
-app_log      what an application writes                   checkup      check projects and folders without deploying
+reports      the reports on projects, by name             inspection   the status of a project, and its cfg
+statistics   statistics of deployments                    variables    variables set by `corpus set`
+report       the result of a report
+app_log      the log of an application                    checkup      check projects and folders without deploying
 """

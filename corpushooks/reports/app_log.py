@@ -1,8 +1,8 @@
-"""What an application writes: the journal of its units and the files to which it logs, as its cfg names them.
+"""The log of an application: the journal of its units and its log files, as named in its cfg.
 
-The application is not trusted, nor is what it writes. A file is read by a process that has the rights of NAME-user
-and no others, so that wherever a link leads, nobody is shown what the application itself could not print. Each line
-is shown without secrets and control characters, and cut where it is too long.
+Neither the application nor its log is trusted. A file is read by a process with only the rights of NAME-user, so that,
+wherever a link leads, it shows nothing that the application could not print itself. Each line is redacted, stripped of
+control characters, and cut if it is too long.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from corpushooks.system import safe_files, units
 from corpushooks.system.patience import Check
 from corpushooks.system.process import PIPE, Account, Child, reap, spawn, stop_group
 
-LINE = 1 << 20  # bytes of a line that are looked at
+LINE = 1 << 20  # bytes kept of a line
 CHUNK = 1 << 16
-TICK = 0.25  # seconds until somebody is asked whether it shall go on
-LIMIT = 30.0  # seconds to the end of what is not followed
-MEMORY = 64 << 20  # bytes that a reader may use: a device or a pipe has no end
-MOST = 10_000  # lines that are shown of what was
+TICK = 0.25  # seconds between calls of `check`
+LIMIT = 30.0  # seconds for reading without follow
+MEMORY = 64 << 20  # bytes that a reader can use: a device or a pipe may be endless
+MOST = 10_000  # past lines that can be shown
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What somebody wants to see of what is `named`: so many of the newest `lines`, or what came `since` a time in µs.
+    """What to show of the `named` sources: the newest `lines`, or all `since` a time in µs.
 
-    With `follow` also all that is to come.
+    With `follow` also all future lines.
     """
 
     named: services.Named
@@ -54,21 +54,21 @@ class Wanted:
 
     @property
     def several(self) -> bool:
-        """Whether each line has to say where it is from."""
+        """Whether each line needs the name of its source."""
         return len(self.named.units) + len(self.named.files) > 1
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line. A `note` is ours, and says why something is not shown."""
+    """One line. A `note` is ours: why something is not shown."""
 
     source: str
     text: str
-    at: int | None = None  # µs since the epoch, where that is known
+    at: int | None = None  # µs since the epoch, if known
     note: bool = False
 
     def shown(self, *, named: bool) -> str:
-        """Return it as people read it; `named` where there are several sources."""
+        """Return it for display; `named` if there are several sources."""
         when = "" if self.at is None else time.strftime("%Y-%m-%dT%H:%M:%SZ ", time.gmtime(self.at // 1_000_000))
         return f"{when}{f'{self.source}: ' if named or self.note else ''}{self.text}"
 
@@ -81,25 +81,25 @@ Tell = Callable[[Line], None]
 
 @dataclass(frozen=True)
 class Source:
-    """A program whose output is shown, as whom it runs, and how a line of it is read."""
+    """A program whose output is shown, its account, and how to parse its lines."""
 
     name: str
     words: Sequence[str]
     read: Callable[[str], Sequence[Line]]
     account: Account | None = None
-    descriptor: int | None = None  # that it needs
+    descriptor: int | None = None  # to inherit
 
 
 @dataclass
 class Secrets:
-    """What hides the secrets of a project, also of releases that come while somebody reads."""
+    """Redacts the secrets of a project, also of releases deployed while somebody reads."""
 
     project: Project
     redactor: Redactor
     _seen: int = 0
 
     def harmless(self, text: str) -> str:
-        """Return a line as it can be shown."""
+        """Return a line that is safe to show."""
         with contextlib.suppress(OSError):
             seen = (self.project.minion_dir / release.SECRETS).stat().st_mtime_ns
             if seen != self._seen:
@@ -109,9 +109,9 @@ class Secrets:
 
 
 def show(site: Site, row: ProjectRow, wanted: Wanted, tell: Tell, check: Check) -> None:
-    """Tell the lines that an application wrote, and notes on what cannot be shown.
+    """Send the lines of an application's log, and notes on sources that cannot be shown.
 
-    `check` is asked again and again, and may raise. Raise RefusedError where nothing can be shown.
+    `check` is called regularly, and can raise. Raise RefusedError if nothing can be shown.
     """
     project = site.host.project(row.name)
     secrets = Secrets(project, release.redactor_of(site.settings.sound(row.name)))
@@ -120,30 +120,30 @@ def show(site: Site, row: ProjectRow, wanted: Wanted, tell: Tell, check: Check) 
         for note in notes:
             tell(note)
         if not found:
-            raise RefusedError(f"nothing that {row.name} names can be shown", hint=services.HINT)
+            raise RefusedError(f"none of the logs of {row.name} can be shown", hint=services.HINT)
         for some in [found] if wanted.follow else [[each] for each in found]:
             _pump(some, secrets, tell, check, None if wanted.follow else LIMIT)
 
 
-# where it comes from
+# sources
 
 
 def _sources(site: Site, project: Project, wanted: Wanted, stack: ExitStack) -> tuple[list[Source], list[Line]]:
-    """Return what is to be read, and notes on what is not."""
+    """Return the sources to read, and notes on the others."""
     names, notes, found = wanted.named.units, list[Line](), list[Source]()
     if names and not app_units.is_supervised(project):
         what = "on this host" if project.host.embedded else "here"
-        notes += [Line(name, f"systemd does not run {what}: there is no journal of it", note=True) for name in names]
+        notes += [Line(name, f"systemd is not running {what}: no journal", note=True) for name in names]
     elif names:
         units_of = list(app_units.judged(site, project, names))
-        notes += [Line(unit.name, f"it is not shown: {why}", note=True) for unit, why in units_of if why]
+        notes += [Line(unit.name, f"not shown: {why}", note=True) for unit, why in units_of if why]
         if own := [unit.name for unit, why in units_of if not why]:
             found.append(_journal(own, wanted))
     for path in wanted.named.files:
         try:
             found.append(_file(project, Path(path), wanted, stack))
         except OSError as exc:
-            notes.append(Line(_label(project, path), f"it cannot be read: {exc.strerror}", note=True))
+            notes.append(Line(_label(project, path), f"cannot be read: {exc.strerror}", note=True))
     return found, notes
 
 
@@ -171,17 +171,17 @@ def _file(project: Project, path: Path, wanted: Wanted, stack: ExitStack) -> Sou
 
 
 def _opened(project: Project, path: Path) -> int:
-    """Open a file as root, for a host in a folder, where applications have no accounts: follow no link of theirs.
+    """Open a file as root, for a host in a folder, where applications have no accounts; follow no link of theirs.
 
-    What lies elsewhere than in the project must be for all to read.
+    A file outside the project must be world-readable.
     """
     if not project.host.embedded:
-        raise PermissionError(errno.EACCES, f"there is no account {project.user} to read it as", str(path))
+        raise PermissionError(errno.EACCES, f"no account {project.user} to read it as", str(path))
     with safe_files.spot(path, follow=True) as at:
         descriptor = safe_files.open_file(at)
     if not os.fstat(descriptor).st_mode & stat.S_IROTH and not path.is_relative_to(project.dir):
         os.close(descriptor)
-        raise PermissionError(errno.EACCES, "not for all to read", str(path))
+        raise PermissionError(errno.EACCES, "not world-readable", str(path))
     return descriptor
 
 
@@ -190,7 +190,7 @@ def _label(project: Project, path: str) -> str:
 
 
 def _account(project: Project) -> Account | None:
-    """Return the account of an application; None where we cannot become it. Raise OSError where it is root's equal."""
+    """Return the account of an application; None if we cannot become it. Raise OSError if it has root's rights."""
     uid, gid = accounts.account_ids(project.host, project.user, project.group)
     if uid is None or gid is None:
         return None
@@ -200,19 +200,19 @@ def _account(project: Project) -> Account | None:
     return Account(uid, gid, groups)
 
 
-# how it is read
+# reading
 
 
 @dataclass
 class _Reading:
-    """A program at work; what it complains of are notes."""
+    """A running program; its stderr becomes notes."""
 
     source: Source
     child: Child[bytes]
     rest: dict[int, bytearray] = field(default_factory=dict)
 
     def lines(self, descriptor: int, data: bytes) -> Iterator[str]:
-        """Yield the whole lines so far; of one that is too long its beginning. No data: the rest of it."""
+        """Yield the complete lines so far, long ones cut. Without data: the rest."""
         rest = self.rest.setdefault(descriptor, bytearray())
         kept = len(rest)
         rest += data if data else b"\n" * bool(rest)
@@ -223,7 +223,7 @@ class _Reading:
 
 
 def _pump(found: Sequence[Source], secrets: Secrets, tell: Tell, check: Check, seconds: float | None) -> None:
-    """Tell what sources say, until all of them have ended or `seconds` are over."""
+    """Send the output of sources until all have ended, or for `seconds`."""
     end = float("inf") if seconds is None else time.monotonic() + seconds
     with ExitStack() as stack, selectors.DefaultSelector() as selector:
         for source in found:
@@ -234,18 +234,18 @@ def _pump(found: Sequence[Source], secrets: Secrets, tell: Tell, check: Check, s
         while selector.get_map():
             check()
             if time.monotonic() > end:
-                raise DoorError(f"{found[0].name}: no end after {seconds:g} s", hint=services.HINT)
+                raise DoorError(f"{found[0].name}: timed out after {seconds:g} s", hint=services.HINT)
             for key, _ in selector.select(TICK):
                 data = os.read(key.fd, CHUNK)
                 _take(key.data, key.fd, data, secrets, tell)
                 if not data:
                     selector.unregister(key.fileobj)
                     if seconds is None and key.fileobj is key.data.child.stdout:
-                        tell(Line(key.data.source.name, "it is not followed any more: its reader ended", note=True))
+                        tell(Line(key.data.source.name, "no longer followed: its reader ended", note=True))
 
 
 def _take(reading: _Reading, descriptor: int, data: bytes, secrets: Secrets, tell: Tell) -> None:
-    """Tell the lines of what a program just wrote."""
+    """Send the lines of new output."""
     assert reading.child.stderr is not None
     complains = descriptor == reading.child.stderr.fileno()
     for text in reading.lines(descriptor, data):
@@ -260,7 +260,7 @@ def _take(reading: _Reading, descriptor: int, data: bytes, secrets: Secrets, tel
 
 @contextlib.contextmanager
 def _started(source: Source) -> Iterator[_Reading]:
-    """Run the program of a source meanwhile; raise ProcessError."""
+    """Run the program of a source; raise ProcessError."""
     fds = () if source.descriptor is None else (source.descriptor,)
     child = spawn(source.words, cwd=Path("/"), stdout=PIPE, stderr=PIPE, pass_fds=fds, account=source.account)
     try:

@@ -1,4 +1,4 @@
-"""Check projects and plain folders without deploying them: every file is read and compiled, and no state runs."""
+"""Check projects and plain folders without deploying them: every file is read and compiled; no state runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from corpushooks.system import apt
 
 @dataclass(frozen=True)
 class Checked:
-    """What was found in a project, and its files in the order in which they are read."""
+    """The findings for a project, and its files in the order they are read."""
 
     target: str
     files: tuple[str, ...]
@@ -43,7 +43,7 @@ class Checked:
         return any(each.is_error or strict for each in self.findings)
 
     def by_file(self) -> dict[str, list[Finding]]:
-        """Return all files, those too in which nothing is wrong, with what was found in each."""
+        """Return all files, also those without findings, with the findings of each."""
         found: dict[str, list[Finding]] = {file: [] for file in self.files}
         for each in self.findings:
             found.setdefault(each.file, []).append(each)
@@ -51,7 +51,7 @@ class Checked:
 
 
 def check_project(site: Site, row: ProjectRow, folder: Path) -> Checked:
-    """Say of each file in the branch and the pillar of a project what is wrong in it."""
+    """Check each file in the branch and the pillar of a project."""
     project = site.host.project(row.name)
     head = f"refs/heads/{row.branch}"
     code = git.ref(project.code_git, head)
@@ -76,7 +76,7 @@ def check_project(site: Site, row: ProjectRow, folder: Path) -> Checked:
 
 
 def check_folders(trees_: Sequence[Path], environment: str, folder: Path) -> Iterator[Checked]:
-    """Say of plain folders what is wrong in the .salt of each; no project is needed."""
+    """Check the .salt of plain folders; no project is needed."""
     site, lists = open_site(Host(folder / "host")), apt.Lists()
     site.engine.warm()  # it loads while we read
     try:
@@ -113,13 +113,13 @@ def _check_folder(site: Site, tree: Path, environment: str, folder: Path, lists:
 
 
 def _sent(tree: Path, environment: str) -> list[Finding]:
-    """Judge what git would send of a folder."""
+    """Check what git would send of a folder."""
     known = git.worktree(tree, ".salt")
     if known is None:
         mode = git.LINK if (tree / ".salt").is_symlink() else 0
         return sent.of_commit({".salt": mode}, {}, environment)
     if known.prefix:
-        what = f"this folder is {shown(known.prefix)} in its repository: only the .salt at the top is deployed"
+        what = f"this folder is {shown(known.prefix)} in its repository; only the .salt at the top is deployed"
         return [Finding("unsent", ".salt", None, what, "make it a repository of its own")]
     own = [path for path in known.modes if path.rpartition("/")[2] == ".gitattributes"]
     attributes = {path: text_of(tree / path) for path in own if not (tree / path).is_symlink()}
@@ -131,19 +131,19 @@ def _sent(tree: Path, environment: str) -> list[Finding]:
 
 
 def _edits(paths: tuple[str, ...]) -> tuple[str, ...]:
-    """Return paths without what editors and Python leave."""
+    """Return paths without temporary files of editors and Python."""
     return tuple(path for path in paths if not edits.is_dropping(PurePosixPath(path)))
 
 
 def _name_in(sample: Path) -> str:
-    """Return the name that a PILLAR.sample gives its project, since modules and files are named by it, or some name."""
+    """Return the project name in a PILLAR.sample, since modules and files use it; else a default."""
     text = (contents.bytes_of(sample) or b"").decode(errors="replace")
     found = re.search(r"^[\"']?makina-projects\.([\w-]+)", text, re.M)
     return found[1] if found and NAME.fullmatch(found[1]) and len(found[1]) <= NAME_LIMIT else "project"
 
 
 def _links_out(folder: Path) -> list[str]:
-    """Name the links in the .salt of a plain folder that lead out of it, as `check_links` does in a commit."""
+    """Return errors for links that lead out of a plain folder from its .salt, as `check_links` does for a commit."""
     if all(entry.kind != "link" for _, entry in trees.scan(folder / ".salt").entries):
         return []
     links = {path: entry.target for path, entry in trees.scan(folder).entries if entry.kind == "link"}
@@ -152,7 +152,7 @@ def _links_out(folder: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class _Work:
-    """A release that is checked, and what that takes."""
+    """A release to check, with what the check needs."""
 
     site: Site
     found: Release
@@ -165,10 +165,10 @@ class _Work:
 def _check(
     site: Site, row: ProjectRow, found: Release, target: str, said: Sequence[Finding], lists: apt.Lists
 ) -> Checked:
-    """Read every file of a release; where syntax and cfg are right, have Salt compile each SLS, and run none."""
+    """Check every file of a release; if syntax and cfg are right, compile each SLS with Salt, running none."""
     settings = site.settings_of(row)
     work = _Work(site, found, settings, release.redactor_of(settings), contents.read(found), lists)
-    if errors(work.texts.unusable.values()):  # Salt would wait for them, or read them whole
+    if errors(work.texts.unusable.values()):  # Salt would block on them, or read them completely
         said = [*said, *survey.static(found, work.texts)]
     elif found.install():
         lists.ask_ahead(survey.literal_names(found, work.texts))
@@ -181,7 +181,7 @@ def _check(
 
 
 def _judged(session: Session, work: _Work) -> list[Finding]:
-    """Return what is wrong with the texts of a release, and with what Salt makes of them."""
+    """Return the findings in the text of a release, and in its compiled SLS files."""
     session.prepare()
     problems = release.syntax(session, work.found, work.redactor, contents.readable(work.found, work.texts))
     said = [*survey.static(work.found, work.texts), *(survey.of_problem(work.found, each) for each in problems)]
@@ -189,25 +189,25 @@ def _judged(session: Session, work: _Work) -> list[Finding]:
 
 
 def _compiled(session: Session, work: _Work, wrong: set[str]) -> list[Finding]:
-    """Have Salt compile the SLS files in which nothing is `wrong` so far, if there is a cfg."""
+    """Compile the SLS files without errors so far, if there is a cfg."""
     found, texts, lists = work.found, work.texts, work.lists
     beside = {f".salt/{release.SAMPLE}", "pillar/init.sls", f"pillar/{assigned.FILE}"}
     if wrong & beside:
-        return survey.packaged(found, texts, {}, lists)  # of the others nothing more can be known
+        return survey.packaged(found, texts, {}, lists)  # without a cfg the others cannot be compiled
     try:
         cfg = _give_cfg(session, work)
         odd = [*survey.carried(found, texts, cfg.odd), *_of_claims(work, cfg)]
     except CorpusError as exc:
         return [_of_cfg(exc), *survey.packaged(found, texts, {}, lists)]
     paths = [path for path in release.files(found) if path.is_relative_to(found.states) and path != found.sample]
-    # a dot in its name, and Salt would look for it in a folder
+    # Salt reads a dot in the name as a folder
     read = [path for path in paths if contents.named(found, path) not in wrong and "." not in path.stem]
     told = session.compile([found.project.sls_id(path.stem) for path in read])
     return [*odd, *survey.compiled(found, texts, dict(zip(read, told, strict=True)), lists)]
 
 
 def _give_cfg(session: Session, work: _Work) -> Cfg:
-    """Give a session the cfg of a release that is not deployed, and return it."""
+    """Compute the cfg of a release that is not deployed, give it to the session and return it."""
     layers = inspection.layers(work.site, session, work.settings, work.found, work.redactor)
     given = release_cfg.cfg_of(layers, work.found, work.settings)
     session.configure(given.values, given.sample_defaults, given.above)
@@ -215,7 +215,7 @@ def _give_cfg(session: Session, work: _Work) -> Cfg:
 
 
 def _of_claims(work: _Work, cfg: Cfg) -> list[Finding]:
-    """Name a port or an address that belongs to another project of this host."""
+    """Return a finding for a port or address that belongs to another project of this host."""
     wanted = claims.of(cfg.values)
     refused = claiming.refusal(work.site, work.found.project, cfg.values, wanted, look=False)
     return (
@@ -226,7 +226,7 @@ def _of_claims(work: _Work, cfg: Cfg) -> list[Finding]:
 
 
 def _of_cfg(exc: CorpusError) -> Finding:
-    """Return why a cfg cannot be computed, with the file, as far as that is known."""
+    """Return why a cfg cannot be computed, with the file if known."""
     first = str(exc.where[0]) if isinstance(exc, ConfigError) and exc.where else ""
     if isinstance(exc, SourceError) and exc.at:
         first = exc.at.file
@@ -238,6 +238,6 @@ def _of_cfg(exc: CorpusError) -> Finding:
         assigned.LAYER: f"pillar/{assigned.FILE}",
         "cfg": "cfg",
     }
-    if first not in files:  # else its layer, or its file, would be said nowhere
+    if first not in files:  # the message names its layer or file
         return Finding("config", "cfg", None, exc.message)
     return survey.of_error(exc, files[first])

@@ -1,4 +1,4 @@
-"""Look at a project without deploying anything: its cfg, and what is live."""
+"""Look at a project without deploying anything: its status and its cfg."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from corpushooks.store.kept import Backups
 
 
 def faults(site: Site, row: ProjectRow) -> list[Fault]:
-    """Return what is wrong with the files of a project, with the commands as one types them for a host at /."""
+    """Return the faults in the files of a project, with commands spelled for a host at /."""
     running = site.history.unfinished(row.name)
     number = running[0].number if running else 0
     return parts.faults(site.host.project(row.name), row, site.settings, number)
 
 
 def status(site: Site, row: ProjectRow, spell: Callable[[Advice], str]) -> gives.Status:
-    """Return what is live in a project, what runs or waits, and what is wrong with its files."""
+    """Return the status of a project: the live release, running and waiting deployments, and faults."""
     history, found = site.history, faults(site, row)
     last, failed, frozen = history.deployments(row.name, 1), history.failed(row.name), history.frozen(row.name)
     tried = history.tried(row.name, DEPLOYING)
@@ -80,13 +80,13 @@ def _shown(deployment: Deployment | None) -> gives.Deployment | None:
 
 
 def _open(deployment: Deployment) -> gives.Open:
-    """Return a deployment that has not ended; of one that is held, how many seconds are left to confirm it."""
+    """Return a deployment that has not ended; for a held one with the seconds left to confirm it."""
     left = lease.lease_of(deployment).left() if deployment.state == HELD else None
     return gives.Open(**deployment.as_json(), left=left)
 
 
 def _drift(project: Project, found: list[Fault]) -> list[str] | None:
-    """Return what of project/ is no longer as it was deployed; None, and a fault more, where it cannot be seen."""
+    """Return the changed paths of project/; None, and an additional fault, if they cannot be determined."""
     try:
         return list(trees.drift(project.stage, project.tree, project.stamps))
     except CorpusError as exc:
@@ -96,7 +96,7 @@ def _drift(project: Project, found: list[Fault]) -> list[str] | None:
 
 
 def _health(site: Site, row: ProjectRow) -> gives.Health | None:
-    """Return how the live release was when it was last asked; None where nobody asks it."""
+    """Return the last health of the live release; None if it is not checked."""
     found = site.history.health(row.name)
     if not found or not site.settings.sound(row.name).health_every or row.broken or row.tree_code != row.code:
         return None
@@ -104,7 +104,7 @@ def _health(site: Site, row: ProjectRow) -> gives.Health | None:
 
 
 def _backup(site: Site, row: ProjectRow) -> gives.Standing | None:
-    """Return how the backups of a project are; None where this host keeps none."""
+    """Return the state of a project's backups; None if this host has no backups."""
     kept = site.settings.backup
     if kept is None:
         return None
@@ -113,21 +113,21 @@ def _backup(site: Site, row: ProjectRow) -> gives.Standing | None:
 
 
 def _branch(project: Project, row: ProjectRow) -> str | None:
-    """Return the commit that the branch names; what cannot be read is a fault, and said as one."""
+    """Return the commit of the branch; None if unreadable, which is reported as a fault."""
     with suppress(GitError):
         return git.ref(project.code_git, f"refs/heads/{row.branch}")
     return None
 
 
 def _pillar_ahead(project: Project, row: ProjectRow) -> bool:
-    """Say whether a pillar was pushed that is not deployed yet; what cannot be read is a fault, and said as one."""
+    """Say whether a pushed pillar is not deployed yet; False if unreadable, which is reported as a fault."""
     with suppress(GitError):
         return bool(row.live) and git.ref(project.pillar_git, f"refs/heads/{row.branch}") != row.pillar
     return False
 
 
 def check_log(project: Project, deployment: Deployment) -> None:
-    """Raise LogError where the log of a deployment that has ended is gone."""
+    """Raise LogError if the log of an ended deployment is gone."""
     path, called = project.log_file(deployment.number), view.named(deployment.as_json())
     if deployment.ended and not path.is_file():
         what = "is not a file" if path.exists() else "is missing"
@@ -163,13 +163,13 @@ def cfg(site: Site, row: ProjectRow, folder: Path, *, secrets: bool = False) -> 
 
 
 def layers(site: Site, session: Session, settings: Settings, found: Release, redactor: Redactor) -> config.Layers:
-    """Return what the cfg of a release is made of that is not deployed."""
+    """Return the layers of the cfg of a release that is not deployed."""
     archive, port = found.project.archives / "none", site.ports(found.project)
     return release_cfg.layers(session, Inputs(found, settings, Request(), redactor, port, archive, "none"))
 
 
 def _origin(session: Session, found: Release, read: config.Layers, cfg: config.Cfg) -> dict[str, dict[str, str]]:
-    """Say of each value which layer gave it, and which file that is in."""
+    """Return the layer and the file of each value."""
     init, own = found.pillar / "init.sls", dict[str, Any]()
     if init.is_file():
         with suppress(SaltError):  # it is empty
@@ -185,7 +185,7 @@ def _origin(session: Session, found: Release, read: config.Layers, cfg: config.C
 
 
 def cfg_of(site: Site, row: ProjectRow, deployment: Deployment) -> dict[str, Any]:
-    """Return the cfg that the release of a deployment has, masked; raise GitError where its commits are gone."""
+    """Return the masked cfg of a deployment's release; raise GitError if its commits are gone."""
     project, settings = site.host.project(row.name), site.settings_of(row)
     redactor = release.redactor_of(settings)
     with tempfile.TemporaryDirectory(prefix="corpus-") as folder:
@@ -198,15 +198,15 @@ def cfg_of(site: Site, row: ProjectRow, deployment: Deployment) -> dict[str, Any
 
 
 def masked(cfg: config.Cfg, read: config.Layers, redactor: Redactor) -> dict[str, Any]:
-    """Return a cfg for people: with what is secret by its key, by what was learnt, or since it was set as a secret."""
+    """Return a cfg with secrets masked: by key, by known values, or because they were set as secrets."""
     return dict(redactor.masked({**cfg.values, "data": read.given.masked(cfg.values["data"])}))
 
 
-INCLUDED = "included by pillar/init.sls, or the pillar of the host"
+INCLUDED = "included by pillar/init.sls, or in the pillar of the host"
 
 
 def _files(found: Release) -> dict[str, str]:
-    """Return the files that the layers of cfg are read from."""
+    """Return the files of the layers of a cfg."""
     host = found.project.host
     return {
         "PILLAR.sample": ".salt/PILLAR.sample",

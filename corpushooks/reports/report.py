@@ -1,4 +1,4 @@
-"""What an operation tells, which changes nothing."""
+"""The result of an operation."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from corpushooks.core.errors import Fault
 
 @dataclass(frozen=True)
 class Report:
-    """What is told: as JSON has it, as people read it, and what else is wrong with the projects that are told of."""
+    """A result: its value for JSON, its lines for people, and faults of the projects concerned."""
 
     value: Any
     lines: Sequence[str]
     warnings: tuple[Fault, ...] = ()
-    hint: str = ""  # what to do beside it, as whoever asks types it
+    hint: str = ""  # spelled for the caller
 
     @property
     def plain(self) -> Any:
-        """What is told, as JSON has it."""
-        from corpushooks.protocol.gives import plain  # here: its types take time to load, and the command has texts
+        """The value for JSON."""
+        from corpushooks.protocol.gives import (
+            plain,
+        )  # here: its types take time to load, and often only the lines are needed
 
         return plain(self.value)

@@ -1,4 +1,4 @@
-"""What is told of projects to whoever asks: by the command where it may read the store, by the daemon elsewhere."""
+"""Reports on projects, made by the command if it can read the store, else by the daemon."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ from corpushooks.store.kept import COLUMNS, Backups, Kept
 from corpushooks.store.ran import Commands
 
 NONE = Hint("no projects: ", hints.command("init", "NAME"))
-MOST = 1_000_000  # deployments that are told of
-STATS, LOGS = 500, 50  # deployments that are counted, and whose logs are read
+MOST = 1_000_000  # deployments listed
+STATS, LOGS = 500, 50  # deployments counted, and logs read
 
-Spell = Callable[[Advice], str]  # how whoever asks types a command
+Spell = Callable[[Advice], str]  # spells commands for the caller
 
 
 def status(site: Site, rows: Sequence[ProjectRow], spell: Spell, *, urls: bool, one: bool) -> Report:
-    """Tell what is live, and what runs or waits; with `urls` where to push and where it answers; `one`: one project."""
+    """Report the status of projects; with `urls` also their remotes and addresses; `one`: of one project."""
     found, lines = [], []
     for row in rows:
         places = address.urls(site.host.project(row.name), site.settings) if urls else {}
@@ -61,16 +61,16 @@ def status(site: Site, rows: Sequence[ProjectRow], spell: Spell, *, urls: bool, 
 
 
 def addresses(site: Site, row: ProjectRow, *, needed: bool) -> Report:
-    """Tell where a project answers; where addresses are `needed` it is an error that there are none."""
+    """Report the addresses of a project; if they are `needed`, none is an error."""
     found = site.history.addresses(row.name)
     if needed and not found:
-        what = f"{row.name} has no addresses" if row.live else f"nothing is live in {row.name}: it has no addresses"
-        raise CorpusError(what, hint=Hint("name them as `urls` beside data: ", hints.command("help", "claims")))
+        what = f"{row.name} has no addresses" if row.live else f"nothing is live in {row.name}; it has no addresses"
+        raise CorpusError(what, hint=Hint("list them in `urls` next to data: ", hints.command("help", "claims")))
     return Report(Addresses(project=row.name, urls=found), found)
 
 
 def history(site: Site, row: ProjectRow, limit: int) -> Report:
-    """Tell of the deployments of a project, the newest first: `limit` of them."""
+    """Report the newest `limit` deployments of a project, newest first."""
     found = site.history.deployments(row.name, min(limit, MOST))
     lines = [view.history_row(each, live=each.number == row.live) for each in found]
     value = [OfHistory(**each.as_json(), live=each.number == row.live) for each in found]
@@ -78,21 +78,21 @@ def history(site: Site, row: ProjectRow, limit: int) -> Report:
 
 
 def deployment(site: Site, row: ProjectRow, number: int) -> Report:
-    """Tell of one deployment of a project (0: the newest)."""
+    """Report one deployment of a project (0: the newest)."""
     found = site.history.deployment(row.name, number) if number else site.history.last(row.name)
     live = found.number == row.live
     return Report(OfHistory(**found.as_json(), live=live), [view.history_row(found, live=live)])
 
 
 def commands(site: Site, row: ProjectRow, limit: int) -> Report:
-    """Tell of the commands that were run by hand as the application, the newest first: `limit` of them."""
+    """Report the newest `limit` commands run as the application, newest first."""
     found = Commands(site.history).newest(row.name, min(limit, MOST))
     lines = [command.row(each) for each in found]
     return Report([Command(**each.as_json()) for each in found], lines or [f"no command was run in {row.name}"])
 
 
 def config(site: Site, row: ProjectRow, *, origin: bool, secrets: bool) -> Report:
-    """Tell the cfg of a project; with `origin` where each value is from, with `secrets` also what is masked."""
+    """Report the cfg of a project; with `origin` the source of each value, with `secrets` unmasked."""
     with tempfile.TemporaryDirectory(prefix="corpus-") as folder:
         cfg = inspection.cfg(site, row, Path(folder), secrets=secrets)
     if not origin:
@@ -103,14 +103,14 @@ def config(site: Site, row: ProjectRow, *, origin: bool, secrets: bool) -> Repor
 
 
 def variables(site: Site, row: ProjectRow, spell: Spell) -> Report:
-    """Tell what `corpus set` gave a project, in the newest commit of its pillar; secrets are masked."""
+    """Report the set variables in the newest commit of a project's pillar; secrets are masked."""
     data = listed(site, row)
     nothing = Hint("nothing is set: ", hints.command("set", row.name, "KEY=VALUE"))
     return Report(data, list(assigned.lines(data)) or [spell(nothing)])
 
 
 def _own_first(cfg: inspection.Seen) -> list[str]:
-    """Return a cfg as YAML: what the project sets itself, then the names, paths and flags that every project has."""
+    """Return a cfg as YAML: the project's own values, then the names, paths and flags of every project."""
     said = {path.partition(".")[0] for path, each in cfg.origin.items() if each["layer"] != "built-in"}
     own = {key: value for key, value in cfg.values.items() if key in said or key == "data"}
     rest = {key: value for key, value in cfg.values.items() if key not in own}
@@ -119,7 +119,7 @@ def _own_first(cfg: inspection.Seen) -> list[str]:
 
 
 def archives(site: Site, row: ProjectRow) -> Report:
-    """Tell which archives of a project there are, the newest first: what was before a deployment, and what failed."""
+    """Report the archives of a project, newest first: the tree before a deployment, and failed trees."""
     found = []
     for number, path in parts.numbered(site.host.project(row.name)):
         found.append(_archive(site, row, path, number))
@@ -147,7 +147,7 @@ def _archive(site: Site, row: ProjectRow, path: Path, number: int) -> Archive:
 
 
 def backups(site: Site, row: ProjectRow, limit: int) -> Report:
-    """Tell which backups of a project there are, and which failed, the newest first: `limit` of them."""
+    """Report the newest `limit` backups of a project, with failed ones, newest first."""
     kept = {one.number: one for one in Backups(site.history).of(row.name)}
     tried = [one for one in site.history.deployments(row.name, MOST) if one.request.sort.keeps and one.final]
     numbers = sorted({*kept, *(one.number for one in tried if not one.succeeded)}, reverse=True)[:limit]
@@ -157,7 +157,7 @@ def backups(site: Site, row: ProjectRow, limit: int) -> Report:
 
 
 def _backup(number: int, kept: Kept | None, ended: Deployment | None) -> Backup:
-    """Return what JSON has of one backup: whole, or failed."""
+    """Return one backup for JSON, complete or failed."""
     about = kept.as_json() if kept else dict.fromkeys(COLUMNS)
     said = {"at": ended.started or ended.queued, "project": ended.project} if ended and not kept else {}
     reason = ended.reason if ended and not kept else ""
@@ -165,7 +165,7 @@ def _backup(number: int, kept: Kept | None, ended: Deployment | None) -> Backup:
 
 
 def stats(site: Site, rows: Sequence[ProjectRow], spell: Spell) -> Report:
-    """Tell of projects how often deployments succeed, how long they take, and which SLS files are slow."""
+    """Report success rates, durations and slow SLS files of projects."""
     found = []
     for row in rows:
         deployments = site.history.deployments(row.name, STATS)
@@ -177,13 +177,13 @@ def stats(site: Site, rows: Sequence[ProjectRow], spell: Spell) -> Report:
 
 def _install_times(site: Site, deployment: Deployment) -> list[tuple[str, float]]:
     path = site.host.project(deployment.project).log_file(deployment.number)
-    with suppress(LogError):  # which is a fault, and said
+    with suppress(LogError):  # reported as a fault
         return statistics.install_times(record.event for record in log.read(path))
     return []
 
 
 def metrics(site: Site, rows: Sequence[ProjectRow]) -> Report:
-    """Tell of projects as Prometheus reads it."""
+    """Report metrics of projects for Prometheus."""
     found = [(inspection.status(site, row, str), site.history.deployments(row.name)) for row in rows]
     ages = {row.name: _ages(Backups(site.history).of(row.name), time.time()) for row in rows}
     lines = statistics.metrics(found, ages)
@@ -191,7 +191,7 @@ def metrics(site: Site, rows: Sequence[ProjectRow]) -> Report:
 
 
 def _ages(found: Sequence[Kept], now: float) -> dict[str, float]:
-    """Return the gauges of the backups of a project, the newest first."""
+    """Return the gauges for the backups of a project, which are newest first."""
     drills = [one.drilled for one in found if one.drilled and not one.wrong]
     ages = {"drill_age_seconds": max(0.0, now - max(drills))} if drills else {}
     newest = {"backup_age_seconds": max(0.0, now - found[0].at), "backup_size_bytes": found[0].size} if found else {}
@@ -199,7 +199,7 @@ def _ages(found: Sequence[Kept], now: float) -> dict[str, float]:
 
 
 def diff(site: Site, row: ProjectRow, first: int, second: int) -> Report:
-    """Tell what differs, in files and cfg, between the results of two deployments; 0: by default."""
+    """Report the differences in files and cfg between two deployments; 0: the defaults."""
     old, new = _two(site, row, first, second)
     project = site.host.project(row.name)
     files = git.differing(project.work_git, old.new_code, new.new_code or git.empty_tree(project.work_git))
@@ -212,7 +212,7 @@ def diff(site: Site, row: ProjectRow, first: int, second: int) -> Report:
 
 
 def _two(site: Site, row: ProjectRow, first: int, second: int) -> tuple[Deployment, Deployment]:
-    """Return the deployments to compare; the first is by default what was live before the second."""
+    """Return the deployments to compare; the first defaults to the one live before the second."""
     last = second or row.live
     if last is None:
         raise UsageError(f"nothing is live in {row.name}", hint="git push first")
@@ -228,14 +228,14 @@ def _two(site: Site, row: ProjectRow, first: int, second: int) -> tuple[Deployme
 
 
 def warnings(site: Site, rows: Sequence[ProjectRow], spell: Spell) -> list[Fault]:
-    """Return what is wrong with the files of some projects, each with its name, and commands as one types them."""
+    """Return the faults in the files of projects, with their names, and commands spelled for the caller."""
     found = ((row.name, each) for row in rows for each in inspection.faults(site, row))
     return [Fault(f"{name}: {each.what}", spell(each.repair)) for name, each in found]
 
 
 @contextmanager
 def naming(site: Site, rows: Sequence[ProjectRow]) -> Iterator[None]:
-    """Have an error name the project that is told of and what is wrong with its files."""
+    """Make errors name the project and a fault in its files."""
     try:
         yield
     except (CorpusError, OSError) as exc:
@@ -245,7 +245,7 @@ def naming(site: Site, rows: Sequence[ProjectRow]) -> Iterator[None]:
 
 
 def _blamed(site: Site, rows: Sequence[ProjectRow], exc: CorpusError | OSError) -> CorpusError:
-    """Return an error with the name of the project and, where something is wrong with its files, the cause."""
+    """Return an error with the name of the project and, if its files have a fault, the cause."""
     wrong = [(row.name, each) for row in rows for each in inspection.faults(site, row)]
     said = parts.told(exc)
     hint = exc.hint if isinstance(exc, CorpusError) else hints.command("doctor")

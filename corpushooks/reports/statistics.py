@@ -1,4 +1,4 @@
-"""What many deployments come to: how often, how long, how well. Values only."""
+"""Statistics of deployments: counts, durations, success rates. Values only."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from corpushooks.store import old_logs
 
 @dataclass(frozen=True)
 class Figures:
-    """The deployments of a project in figures; durations in seconds, None where nothing was deployed."""
+    """Statistics of a project; durations in seconds, None if nothing was deployed."""
 
     project: str
-    deployments: int  # that tried something: no refusals
+    deployments: int  # without refused ones
     succeeded: int
-    median: float | None  # of those that succeeded
+    median: float | None  # of successful ones
     p95: float | None
     slowest: list[tuple[str, float]]  # install SLS and their medians
 
@@ -35,7 +35,7 @@ class Figures:
 
 
 def figures(project: str, found: Sequence[Deployment], took: Iterable[tuple[str, float]]) -> Figures:
-    """Return the figures of a project from its deployments, and from how long its install SLS took."""
+    """Return the statistics of a project from its deployments and the durations of its install SLS."""
     tried = [one for one in found if one.request.sort.releases and one.state in TRIED]
     lasted = sorted(one.took for one in tried if one.state in SUCCEEDED and one.took is not None)
     each: dict[str, list[float]] = defaultdict(list)
@@ -50,12 +50,12 @@ def figures(project: str, found: Sequence[Deployment], took: Iterable[tuple[str,
 
 
 def percentile(ordered: Sequence[float], share: float) -> float | None:
-    """Return the least value that a share of all does not exceed (the nearest-rank method)."""
+    """Return a percentile (the nearest-rank method)."""
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else None
 
 
 def install_times(told: Iterable[Event]) -> list[tuple[str, float]]:
-    """Return (stem, seconds) of each install SLS that went well in a log."""
+    """Return (stem, seconds) of each successful install SLS in a log."""
     return [found for event in told if (found := _install_time(event))]
 
 
@@ -66,7 +66,7 @@ def _install_time(event: Event) -> tuple[str, float] | None:
 
 
 def lines(found: Figures) -> list[str]:
-    """Return what `corpus stats` says of one project."""
+    """Return the lines of `corpus stats` for one project."""
     if not found.deployments:
         return [f"{found.project:<16} never deployed"]
     times = f", {found.median:.1f} s median, {found.p95:.1f} s p95" if found.median is not None else ""
@@ -79,27 +79,27 @@ def lines(found: Figures) -> list[str]:
 
 METRICS: Mapping[str, tuple[str, str]] = {
     "deployments_total": ("counter", "Deployments that ended, by outcome."),
-    "last_success_timestamp_seconds": ("gauge", "When the live release was decided."),
-    "last_duration_seconds": ("gauge", "How long the newest deployment that began took."),
-    "last_failed": ("gauge", "Whether the newest deployment that began failed."),
-    "last_task_failed": ("gauge", "Whether a task failed when it last ran."),
-    "open": ("gauge", "Deployments that run or wait."),
-    "held": ("gauge", "Deployments that wait for confirmation."),
-    "broken": ("gauge", "Whether a project needs a person."),
+    "last_success_timestamp_seconds": ("gauge", "When the live release was published."),
+    "last_duration_seconds": ("gauge", "Duration of the newest deployment that started."),
+    "last_failed": ("gauge", "Whether the newest deployment that started failed."),
+    "last_task_failed": ("gauge", "Whether the last run of a task failed."),
+    "open": ("gauge", "Running and waiting deployments."),
+    "held": ("gauge", "Deployments waiting for confirmation."),
+    "broken": ("gauge", "Whether a project is broken and needs a person."),
     "frozen": ("gauge", "Whether a project is frozen."),
-    "drift_files": ("gauge", "Files of project/ that are no longer as they were deployed."),
-    "healthy": ("gauge", "Whether the live release passed its health checks when it was last asked."),
-    "backup_age_seconds": ("gauge", "How old the newest backup is that is whole."),
-    "backup_size_bytes": ("gauge", "What it has, in bytes."),
-    "drill_age_seconds": ("gauge", "How long ago a backup was last brought back, and all was right."),
-    "faults": ("gauge", "What is missing or damaged of a project: corpus status names it."),
+    "drift_files": ("gauge", "Files of project/ that were changed since they were deployed."),
+    "healthy": ("gauge", "Whether the live release passed its last health checks."),
+    "backup_age_seconds": ("gauge", "Age of the newest complete backup."),
+    "backup_size_bytes": ("gauge", "Size of the newest complete backup."),
+    "drill_age_seconds": ("gauge", "Time since the last successful drill."),
+    "faults": ("gauge", "Missing or damaged files of a project, as named by corpus status."),
 }
 
 
 def metrics(
     rows: Sequence[tuple[Status, Sequence[Deployment]]], more: Mapping[str, Mapping[str, float]] | None = None
 ) -> list[str]:
-    """Return the text that Prometheus reads, of each project's status and deployments, and `more` gauges of some.
+    """Return the metrics for Prometheus, from each project's status and deployments, with `more` gauges for some.
 
     Source: the text format, version 0.0.4.
     """
@@ -138,6 +138,6 @@ def _gauges(status: Status, deployments: Sequence[Deployment]) -> dict[str, floa
 
 
 def _tasks(deployments: Sequence[Deployment]) -> dict[str, bool]:
-    """Say of each task that ever ran whether it failed when it last did."""
+    """Return for each task whether its last run failed."""
     ran = [one for one in deployments if one.request.task and one.state in TRIED]  # the newest first
     return {one.request.task: one.state in FAILURES for one in reversed(ran)}

@@ -1,4 +1,4 @@
-"""What `corpus set` has set for a project, in the newest commit of its pillar.git."""
+"""The variables set by `corpus set` for a project, in the newest commit of its pillar.git."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from corpushooks.release.assigned import Given
 
 
 def given(site: Site, row: ProjectRow, commit: str | None) -> Given:
-    """Return what is set in a commit of pillar.git; raise CorpusError where its file is not ours, or damaged."""
+    """Return the variables in a commit of pillar.git; raise CorpusError if their file is not ours, or damaged."""
     project = site.host.project(row.name)
     content = git.content(project.pillar_git, commit, assigned.FILE) if commit else None
     other = content is None and commit and assigned.FILE in _names(project, commit)  # a folder, a link
     if other or (content is not None and not assigned.is_ours(content)):
         raise RefusedError(
             f"{assigned.FILE} in pillar.git was not written by corpus set",
-            hint=f"rename it there; or, if it was, restore its first line: git log -p {assigned.FILE}",
+            hint=f"rename it; or restore its first line, if it was removed: git log -p {assigned.FILE}",
         )
     return assigned.load(content)
 
@@ -32,13 +32,13 @@ def _names(project: Project, commit: str) -> Iterable[str]:
 
 
 def head(site: Site, row: ProjectRow) -> tuple[str, str | None]:
-    """Return the branch of pillar.git, and the commit that it names."""
+    """Return the branch of pillar.git and its commit."""
     ref = f"refs/heads/{row.branch}"
     return ref, git.ref(site.host.project(row.name).pillar_git, ref)
 
 
 def listed(site: Site, row: ProjectRow) -> Mapping[str, Any]:
-    """Return what is set in the newest commit of pillar.git, for people: secrets are masked."""
+    """Return the variables in the newest commit of pillar.git, with secrets masked."""
     found = given(site, row, head(site, row)[1])
     redactor = release.redactor_of(site.settings_of(row))
     return dict(redactor.masked(found.masked(found.data)))

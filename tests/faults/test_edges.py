@@ -65,7 +65,7 @@ def test_an_sls_with_an_odd_name_is_refused_in_plain_text(box: Box, name: str) -
     work = box.app(files={f".salt/{name}.sls": "a: {% if %}\n"})
     pushed = work.push()
     assert pushed.code == 1
-    assert "no name for an SLS" in pushed.rejected
+    assert "invalid SLS name" in pushed.rejected
     assert "\x1b" not in pushed.text and "\x07" not in pushed.text
     assert box.row().broken is None
 

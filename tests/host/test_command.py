@@ -326,7 +326,7 @@ def test_wrong_selections_are_refused(live: Box) -> None:
     for given, message in (
         (("--only", "instal"), "only=instal: unknown step"),
         (("--skip", "publish"), "skip=publish: this step cannot be skipped"),
-        (("HEAD", "--steps", "99_none"), "steps=99_none: no such install SLS"),
+        (("HEAD", "--steps", "99_none"), "steps=99_none: unknown install SLS"),
     ):
         output = corpus(live, "deploy", "hello", *given)
         assert output.code == 2
@@ -526,7 +526,7 @@ def test_tasks(live: Box) -> None:
     assert "FAILED" in said(bad)
     unknown = corpus(live, "task", "hello", "../none")
     assert unknown.code == 3
-    assert said(unknown).splitlines()[-2:] == ["error: there is no task '../none'", "hint: tasks: bad good"]
+    assert said(unknown).splitlines()[-2:] == ["error: unknown task '../none'", "hint: tasks: bad good"]
     assert live.row().code == live.work().head
 
 
@@ -608,7 +608,7 @@ def test_check_of_a_folder(new_box: Callable[..., Box], tmp_path: Path) -> None:
     (tmp_path / ".salt/20.x.sls").write_text("")
     problems = asked(box, "check", str(tmp_path), code=1)["problems"]
     assert problems == [
-        ".salt: 10_link.sls is a symbolic link; it is not followed: put the file itself",
+        ".salt: 10_link.sls is a symbolic link; links are not followed; commit the file itself",
         ".salt: 20.x.sls: Salt reads a dot in the name as a folder; rename it without the dot",
     ]
 

@@ -140,8 +140,8 @@ def test_a_key_to_read_is_told_where_a_project_answers(door: Door) -> None:
     door.add("bob", "read", "hello")
     sample = "makina-projects.hello:\n  urls: ['http://a.example', 'https://b.example/shop']\n"
     refused = door.ssh("bob", "open hello")
-    hint = f"hint: name them as `urls` beside data: ssh {door.address} help claims\n"
-    assert (refused.code, said(refused)) == (1, f"error: nothing is live in hello: it has no addresses\n{hint}")
+    hint = f"hint: list them in `urls` next to data: ssh {door.address} help claims\n"
+    assert (refused.code, said(refused)) == (1, f"error: nothing is live in hello; it has no addresses\n{hint}")
     door.box.app(files={".salt/PILLAR.sample": sample}).push()
     assert said(door.ssh("bob", "open hello")) == "http://a.example\nhttps://b.example/shop\n"
     assert json.loads(door.ssh("bob", "open hello --json").stdout) == {
@@ -165,7 +165,7 @@ def test_a_key_to_push_reads_what_the_application_writes(door: Door) -> None:
         assert (told.code, "it has the right read, not push" in said(told)) == (3, True)
     told = door.ssh("push", "app-log hello")
     assert (told.code, told.stdout) == (0, b"data/app.log: one\ndata/app.log: key ********\n")
-    assert told.stderr.startswith(b"warning: hello.service: systemd does not run on this host")
+    assert told.stderr.startswith(b"warning: hello.service: systemd is not running on this host")
     told = door.ssh("push", "app-log hello --json -n 1")
     assert json.loads(told.stdout) == [{"at": None, "source": "data/app.log", "text": "key ********"}]
     told = door.ssh("push", "restart hello")

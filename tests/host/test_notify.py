@@ -44,7 +44,7 @@ from tests.support.engines import FakeEngine
 from tests.support.places import TOP
 from tests.support.receiver import FAILURE, SECRET, Receiver
 
-MISSING = f"nobody is notified: apprise (the extra `notify`) is not installed; {distribution.completing()}"
+MISSING = f"cannot send notifications: apprise (the extra `notify`) is not installed; {distribution.completing()}"
 
 
 class Post(Controller):
@@ -189,7 +189,7 @@ def test_a_new_project_is_told_with_where_to_push(new_box: Callable[..., Box], h
     said = post.got[0].get_content()
     git = box.project().git_dir
     assert f"{git}/project.git\n" in said and f"{git}/pillar.git\n" in said
-    assert f"Who can push:\n- whoever may write in {box.host.root}\n" in said
+    assert f"Who can push:\n- everyone with write access to {box.host.root}\n" in said
 
 
 # what nothing waits for
@@ -225,7 +225,7 @@ def test_what_fails_is_in_a_log_without_what_is_secret(new_box: Callable[..., Bo
         " Internal server error., error=500",
         "hello init: URL 2 (json://127.0.0.1:1): A Connection error occurred sending JSON notification to 127.0.0.1:"
         " [Errno 111] Connection refused",
-        "hello init: URL 3 (bogus://): this is no URL that apprise knows, or a part of it is missing",
+        "hello init: URL 3 (bogus://): invalid URL: apprise does not support it, or a part is missing",
     ]
     assert stat.S_IMODE((box.host.state_dir / "notify.log").stat().st_mode) == 0o600
 
@@ -293,7 +293,7 @@ def test_a_project_may_say_it_in_its_own_words(notified: Box, hook: Receiver) ->
     fail(notified)
     until(lambda: len(hook.got) == 3)
     wrong = f"{notified.project().salt_link}/notify.jinja line 3: 'nobody' is undefined"
-    assert f"(The template is wrong: {wrong})" in hook.got[2]["message"] and hook.titles[2].startswith("rolled back")
+    assert f"(The template is invalid: {wrong})" in hook.got[2]["message"] and hook.titles[2].startswith("rolled back")
     assert f"failure: {wrong}; the built-in template was used\n" in complaints(notified)
 
 
@@ -321,7 +321,7 @@ def test_nothing_waits_for_a_template_that_does_not_end(monkeypatch: pytest.Monk
     monkeypatch.setattr(send, "render", rendered)
     found = send._letter(send.Parcel(FAILURE, [], Template("T", "")), 0.01)
     over.set()
-    assert found == (render(FAILURE), "T: no end in time")
+    assert found == (render(FAILURE), "T: timed out")
 
 
 def test_a_template_is_a_small_file_that_is_no_link(tmp_path: Path) -> None:
@@ -369,7 +369,7 @@ def test_wrong_settings_are_named_and_not_shown(text: str, error: str) -> None:
 def test_the_command_sends_a_test_and_says_what_fails(new_box: Callable[..., Box], hook: Receiver) -> None:
     box = new_box()
     box.init()
-    with pytest.raises(UsageError, match="nobody is to be notified: `notify` is empty"):
+    with pytest.raises(UsageError, match="no notifications are configured: `notify` is empty"):
         announce.test(load(box.host.config_file), box.host, None)
     box.settings(settings(hook.url(), f"json://127.0.0.1:1/{SECRET}", projects={"hello": {"notify": [hook.url()]}}))
     done = corpus(box, "notify", "test", "--json")
@@ -393,7 +393,7 @@ def test_who_may_push_is_said_of_a_real_host(tmp_path: Path, monkeypatch: pytest
     store = open_store(Host(tmp_path))
     said = announce._may_push(parse("", "F"), store, Host(tmp_path).project("hello"))
     store.close()
-    assert said == ("root", "ann (group corpus: may do everything)", "ann (group hello-deploy: this project)")
+    assert said == ("root", "ann (group corpus: all rights)", "ann (group hello-deploy: this project)")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # apprise loads modules that Python will drop

@@ -226,7 +226,7 @@ def test_what_is_no_commit_is_refused(box: Box) -> None:
 OPTIONS = {
     "unknown": ("fast", "unknown push option 'fast'"),
     "unknown step": ("only=instal", "only=instal: unknown step"),
-    "unknown SLS": ("steps=99_none", "steps=99_none: no such install SLS"),
+    "unknown SLS": ("steps=99_none", "steps=99_none: unknown install SLS"),
     "never left out": ("skip=rollback", "skip=rollback: this step cannot be skipped"),
     "new commit without sync": ("only=install", "a new commit needs the step sync, which only/skip leave out"),
 }

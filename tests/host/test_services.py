@@ -237,7 +237,7 @@ def test_what_an_application_planted_shows_nothing(
         assert shown(site)[0] == []
     monkeypatch.undo()
     if os.geteuid() == 0:  # a host in a folder, where root reads
-        with pytest.raises(RefusedError, match="nothing that hello names can be shown"):
+        with pytest.raises(RefusedError, match="none of the logs of hello can be shown"):
             shown(site)
 
 
@@ -280,7 +280,7 @@ def test_who_reads_a_file_is_the_application_and_has_nothing_of_ours(
 def test_without_an_account_to_read_as_root_reads_nothing_on_a_real_host(monkeypatch: pytest.MonkeyPatch) -> None:
     project = Host().project("hello")
     monkeypatch.setattr(accounts, "account_ids", lambda *_: (None, None))
-    with pytest.raises(PermissionError, match="there is no account hello-user to read it as"):
+    with pytest.raises(PermissionError, match="no account hello-user to read it as"):
         app_log._opened(project, Path("/var/log/dpkg.log"))
 
 
@@ -315,7 +315,7 @@ def test_a_host_in_a_folder_has_no_journal(box: Box) -> None:
     box.app(files={".salt/PILLAR.sample": "makina-projects.hello:\n  units: hello\n"}).push()
     said = run(box_words(box, "app-log", "hello"), check=False)
     assert said.code == 3 and said.stdout == b""
-    assert b"warning: hello.service: systemd does not run on this host: there is no journal of it" in said.stderr
+    assert b"warning: hello.service: systemd is not running on this host: no journal" in said.stderr
     said = run(box_words(box, "restart", "hello"), check=False)
     assert said.code == 3 and b"error: systemd is not running on this host: nothing to restart" in said.stderr
     assert box.history.newest("hello") == 1

@@ -245,8 +245,8 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
 REFUSALS = [
     ("debug=yes", "debug must be true or false (PILLAR.sample), not text", "corpus set hello debug=true"),
     ("debug=off", "debug must be true or false (PILLAR.sample), not text", "corpus set hello debug=false"),
-    ("db=x", "db is a mapping (PILLAR.sample)", "set what is in it: db.host, db.port"),
-    ("a=x", "a is a mapping (corpus set)", "set what is in it: a.b"),
+    ("db=x", "db is a mapping (PILLAR.sample)", "set keys in it: db.host, db.port"),
+    ("a=x", "a is a mapping (corpus set)", "set keys in it: a.b"),
     ("hosts.first=x", "hosts.first cannot be set: hosts is a list (PILLAR.sample)", "set hosts itself"),
     ("v.x=1", "v.x cannot be set: v is text (PILLAR.sample)", "set v itself"),
     ("t.x=1", "t.x cannot be set: t is text (corpus set)", "set t itself"),
@@ -259,7 +259,7 @@ REFUSALS = [
     ("keep_archives=5", "keep_archives is a key of cfg, not a variable of the project", None),
     ("data=5", "data is a key of cfg, not a variable of the project", None),
     ("env_defaults.prod.v=5", "env_defaults is a key of cfg, not a variable of the project", None),
-    ("=x", "a key is empty", None),
+    ("=x", "empty key", None),
     ("a..b=x", "invalid key 'a..b'", None),
     ("v=a\x1bb", "v has the character U+001B in its value", None),
 ]
@@ -319,7 +319,7 @@ def test_a_file_of_somebody_else_is_left_alone(box: Box, work: Work) -> None:
     assert value(box) == "x"
     with pytest.raises(CorpusError, match="was not written by corpus set") as caught:
         sets(box, "v=1")
-    assert str(caught.value.hint) == f"rename it there; or, if it was, restore its first line: git log -p {FILE}"
+    assert str(caught.value.hint) == f"rename it; or restore its first line, if it was removed: git log -p {FILE}"
     assert content(box) == "data: {v: theirs}\n"
     (pillar.path / FILE).unlink()
     (pillar.path / FILE).symlink_to("init.sls")
@@ -332,7 +332,7 @@ def test_a_file_of_somebody_else_is_left_alone(box: Box, work: Work) -> None:
 @pytest.mark.parametrize(("text", "said_"), [
     ("data: [", "corpus-set.yaml line 3: YAML:"),
     ("data: {a: &x [b], c: *x}", "corpus-set.yaml line 2: YAML: found an alias"),
-    ("dta: {v: 1}", "corpus-set.yaml: expected data and secrets"),
+    ("dta: {v: 1}", "corpus-set.yaml: expected only the keys data and secrets"),
 ])  # fmt: skip
 def test_a_pushed_file_that_is_damaged_is_refused(box: Box, work: Work, text: str, said_: str) -> None:
     sets(box, "b=1", deploy=False)

@@ -146,7 +146,7 @@ def test_only_the_sls_that_are_asked_for_run(dev: Box, watcher: Callable[..., Wa
     words = [sys.executable, "-m", "corpushooks", "--root", dev.host.root, "watch", "hello", "--steps"]
     refused = run([*words, "10_other"], check=False).stderr.decode()
     assert refused.startswith("error: hello is already watched, for --steps 00_page")
-    assert run([*words, "nothing"], check=False).stderr.decode().startswith("error: there is no install SLS 'nothing'")
+    assert run([*words, "nothing"], check=False).stderr.decode().startswith("error: unknown install SLS 'nothing'")
 
 
 def test_what_fails_is_shown_and_left_and_the_next_edit_is_deployed(dev: Box, watcher: Callable[..., Watcher]) -> None:

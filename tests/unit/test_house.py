@@ -303,7 +303,7 @@ NAMED = {  # texts that name a command and are not there to be pasted: module ->
     "checks.states": ("see: corpus help makina-states",),  # a page is the same on every host
     "cli.looking": ("List commands run with `corpus run`",),  # help
     "cli.demo": ("\n    corpus status ",),  # by an alias of its own
-    "reports.statistics": ("What is missing or damaged",),  # the help of a metric
+    "reports.statistics": ("Missing or damaged files",),  # the help of a metric
     "reports.inspection": ("corpus init --env",),  # the origin of a value
     "core.settings": (
         "How many commands of `corpus run`",

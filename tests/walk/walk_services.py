@@ -87,7 +87,7 @@ def test_the_journal_and_the_files_are_shown_as_far_as_they_are_the_projects(ser
     assert told.code == 0, warned
     assert "hello.service: started with ********" in text and "data/app.log: from a file" in text
     assert "root:" not in text and "nobody" not in text and "hunter2" not in text + warned
-    for what in ("ssh.service: it is not shown: it runs as root", "nothing-there.service: it is not shown: there is no",
+    for what in ("ssh.service: not shown: it runs as root", "nothing-there.service: not shown: no",
                  "project/planted.log: ", "/var/log/private.log: "):  # fmt: skip
         assert f"warning: {what}" in warned, warned
     assert warned.count("Permission denied") == 2
@@ -116,7 +116,7 @@ def test_a_unit_is_restarted_and_that_is_recorded(server: Server) -> None:
         ("hello-bad hello", 1, "not running: hello-bad.service"),
         ("", 3, "cannot restart ssh.service: it runs as root"),
         ("ssh", 3, "ssh.service is not restarted"),
-        ("nothing-there", 3, "there is no such unit"),
+        ("nothing-there", 3, "no such unit"),
         ("nginx", 2, "unknown unit nginx.service of hello"),
         ("'*'", 2, "usage: restart"),
     ],
