@@ -315,7 +315,7 @@ def test_a_file_of_somebody_else_is_left_alone(box: Box, work: Work) -> None:
     pillar = box.work(repo="pillar")
     pillar.commit({**pillar_of("x"), FILE: "data: {v: theirs}\n"})
     pushed = pillar.push(options=("deploy",))
-    assert "warning: corpus-set.yaml: nothing reads it" in pushed.text
+    assert "warning: corpus-set.yaml: it is ignored" in pushed.text
     assert value(box) == "x"
     with pytest.raises(CorpusError, match="was not written by corpus set") as caught:
         sets(box, "v=1")
