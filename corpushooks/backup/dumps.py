@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import pwd
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 from urllib.parse import quote
 
 from corpushooks import tree
@@ -21,12 +23,13 @@ from corpushooks.core.project import Project
 from corpushooks.host import accounts
 from corpushooks.system import safe_files
 from corpushooks.system.patience import Check, endless
-from corpushooks.system.process import DEVNULL, Account, Child, attend
+from corpushooks.system.process import DEVNULL, Account, Child, attend, reap, stop_group
 
 SERVER = "postgres"  # the account that PostgreSQL knows without a password
 HEADS = {POSTGRESQL: b"PGDMP", SQLITE: b"SQLite format 3\0"}
 ENDS = {MYSQL: b"-- Dump completed"}  # the last line, or the dump was cut off
 TAIL = 4096
+TICK, GRACE = 0.02, 5.0  # seconds
 BUSY = 60_000  # milliseconds that SQLite waits for who writes
 
 
@@ -52,11 +55,17 @@ class Program:
     writes: bool = False
 
 
-def dump(run: Starter, one: Database, to: Path, limit: float, check: Check) -> None:
-    """Write the dump of a database to a new file of ours; raise DoorError, or what `check` raises, and leave none."""
+def dump(run: Starter, one: Database, to: Path, limit: float, check: Check) -> dict[str, int]:
+    """Write the dump of a database to a new file; return how many rows each table has in it, where that is known.
+
+    Raise DoorError, or what `check` raises, and leave no file.
+    """
+    rows: dict[str, int] = {}
     try:
         with _program(run.project, one, to.parent) as program:
-            if program.writes:
+            if one.kind == POSTGRESQL:
+                rows = _with_rows(run, program, one.name, to, limit, check)
+            elif program.writes:
                 _in_folder(run, program, to, limit, check)
             else:
                 _to_file(run, program, to, limit, check)
@@ -67,6 +76,7 @@ def dump(run: Starter, one: Database, to: Path, limit: float, check: Check) -> N
     except BaseException:
         to.unlink(missing_ok=True)
         raise
+    return rows
 
 
 def check_whole(kind: str, path: Path) -> None:
@@ -96,6 +106,77 @@ def _postgresql(project: Project, one: Database) -> Program:
     words = ["pg_dump", "--format=custom", "--compress=0", "--no-password", f"--dbname={one.name}"]
     local = not (one.user or one.password or project.host.embedded or os.geteuid())
     return Program(words, {key: text for key, text in said.items() if text}, _account(SERVER) if local else None)
+
+
+SNAPSHOT = b"begin isolation level repeatable read read only;\nset row_security = off;\nselect pg_export_snapshot();\n"
+# One line of JSON for each table. Tables of extensions are made by these, and not dumped.
+COUNT = b"""\
+select format('select json_build_array(%L, count(*)) from only %I.%I', n.nspname || '.' || c.relname, n.nspname,
+    c.relname) from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where c.relkind = 'r' and c.relpersistence <> 't' and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+    and not exists (select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid
+        and d.deptype = 'e') \\gexec
+"""
+PSQL = ("psql", "--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set=ON_ERROR_STOP=1")
+
+
+def counted(text: str) -> dict[str, int]:
+    """Read what COUNT gives: table -> rows."""
+    return dict(json.loads(line) for line in text.splitlines() if line)
+
+
+def _with_rows(run: Starter, program: Program, name: str, to: Path, limit: float, check: Check) -> dict[str, int]:
+    """Dump a database of PostgreSQL, and count the rows that this snapshot of it has."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
+        read, write = os.pipe()
+        with open(write, "wb", buffering=0) as session:
+            try:
+                child = run.start(
+                    [*PSQL, "--no-password", f"--dbname={name}"], cwd=Path("/"), env=program.env, stdin=read,
+                    stdout=out.fileno(), stderr=errors.fileno(), account=program.account,
+                )  # fmt: skip
+            finally:
+                os.close(read)
+            try:
+                _say(session, SNAPSHOT)
+                snapshot = _first_line(child, out, errors, limit, check)
+                words = [*program.words, f"--snapshot={snapshot}"]
+                _to_file(run, replace(program, words=words), to, limit, check)
+                _say(session, COUNT)
+                session.close()  # it ends once it has counted
+                attend(child, limit, check)
+            except BaseException:
+                stop_group(child.pid, grace=GRACE)
+                reap(child, GRACE)
+                raise
+        if child.returncode:
+            raise ProcessError(f"psql: {_last_line(errors) or f'exit code {child.returncode}'}")
+        out.seek(0)
+        return counted(out.read().decode().partition("\n")[2])
+
+
+def _say(session: IO[bytes], sql: bytes) -> None:
+    with contextlib.suppress(BrokenPipeError):  # it has ended: that is told by its exit code
+        session.write(sql)
+
+
+def _first_line(child: Child[bytes], out: IO[bytes], errors: IO[bytes], limit: float, check: Check) -> str:
+    """Await the first line that a program writes; raise ProcessError where it ends without one."""
+    end = time.monotonic() + limit
+    while True:
+        line, newline, _ = os.pread(out.fileno(), 4096, 0).partition(b"\n")
+        if newline:
+            return line.decode()
+        check()
+        if child.poll() is not None or time.monotonic() > end:
+            raise ProcessError(f"psql: {_last_line(errors) or 'it does not answer'}")
+        time.sleep(TICK)
+
+
+def _last_line(errors: IO[bytes]) -> str:
+    errors.seek(0)
+    said = errors.read(1 << 16).decode("utf-8", "replace").strip().splitlines()
+    return said[-1] if said else ""
 
 
 def _account(name: str) -> Account:
@@ -202,10 +283,9 @@ def _run(
             stdin=stdin,
         )
         attend(child, limit, check)
-        errors.seek(0)
-        said = errors.read(1 << 16).decode("utf-8", "replace").strip().splitlines()
+        said = _last_line(errors)
     if child.returncode:
-        raise ProcessError(f"{program.words[0]}: {said[-1] if said else f'exit code {child.returncode}'}")
+        raise ProcessError(f"{program.words[0]}: {said or f'exit code {child.returncode}'}")
 
 
 def digest(path: Path, check: Check) -> str:

@@ -8,10 +8,10 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from corpushooks.backup.dumps import Starter
+from corpushooks.backup.dumps import COUNT, PSQL, Starter, counted
 from corpushooks.core.backups import MYSQL, POSTGRESQL, SQLITE
 from corpushooks.core.errors import DoorError, ProcessError
 from corpushooks.system import safe_files
@@ -50,13 +50,15 @@ def _version(path: Path) -> float:
     return float(found[0]) if found else 0.0
 
 
-def load(run: Starter, kind: str, dump: Path, place: Path, account: Account | None, check: Check) -> int:
-    """Load a dump in an empty folder of an account's; return how many tables there are. Raise DoorError."""
-    job = Job(run, place, account, check)
+def load(job: Job, kind: str, dump: Path, rows: Mapping[str, int]) -> int:
+    """Load a dump in an empty folder; return how many tables there are. Raise DoorError.
+
+    `rows` says how many each table had, where that is known.
+    """
     try:
         words = programs(kind)
         if kind == POSTGRESQL:
-            return _postgresql(job, words, dump)
+            return _postgresql(job, words, dump, rows)
         return _mysql(job, words, dump) if kind == MYSQL else _sqlite(job, words[0], dump)
     except ProcessError as exc:
         raise DoorError(f"a dump of {kind} does not load: {exc.message}") from exc
@@ -120,7 +122,7 @@ class Job:
             time.sleep(TICK)
 
 
-def _postgresql(job: Job, words: Sequence[str], dump: Path) -> int:
+def _postgresql(job: Job, words: Sequence[str], dump: Path, rows: Mapping[str, int]) -> int:
     initdb, postgres, psql, pg_restore = words
     data, place = str(job.place / "data"), str(job.place)
     job.do(initdb, "--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-locale", "-D", data)
@@ -134,7 +136,23 @@ def _postgresql(job: Job, words: Sequence[str], dump: Path) -> int:
         with dump.open("rb") as file:
             listed = job.do(pg_restore, "--list", stdin=file.fileno())
         there = int(job.do(psql, "-X", "-h", place, "-U", "postgres", "-d", NAME, "-qAtc", TABLES))
+        _compare(rows, _rows(job, psql))
         return _all(there, len(re.findall(r"^\d+; \d+ \d+ TABLE (?!DATA)(?!ATTACH)", listed, re.MULTILINE)))
+
+
+def _rows(job: Job, psql: str) -> dict[str, int]:
+    with tempfile.TemporaryFile() as script:
+        script.write(COUNT)
+        script.seek(0)
+        ask = [psql, *PSQL[1:], "-h", str(job.place), "-U", "postgres", "-d", NAME]
+        return counted(job.do(*ask, stdin=script.fileno()))
+
+
+def _compare(before: Mapping[str, int], now: Mapping[str, int]) -> None:
+    """Raise ProcessError where a table has not the rows that it had."""
+    for table, number in before.items():
+        if now.get(table) != number:
+            raise ProcessError(f"{table} has {now.get(table, 'no')} rows, had {number}")
 
 
 def _mysql(job: Job, words: Sequence[str], dump: Path) -> int:

@@ -79,7 +79,8 @@ class Drill:
         databases = self.about["databases"]
         for one in databases:
             with _place(run) as place:
-                found = servers.load(run, one["kind"], self.work / one["file"], place, account(run), self.check)
+                loader = servers.Job(run, place, account(run), self.check)
+                found = servers.load(loader, one["kind"], self.work / one["file"], one.get("rows", {}))
             self.tables += found
         return Detail(len(databases), "database", note=f"with {self.tables} tables" if databases else "")
 

@@ -80,13 +80,14 @@ class Saving:
         (self.work / "dumps").mkdir(mode=0o700)
         for index, one in enumerate(self.wanted.databases):
             path = self.work / "dumps" / str(index)
-            dumps.dump(run, one, path, self.limit, self.check)
+            rows = dumps.dump(run, one, path, self.limit, self.check)
             about = {
                 "kind": one.kind,
                 "name": one.label,
                 "file": f"dumps/{index}",
                 "size": path.stat().st_size,
                 "digest": dumps.digest(path, self.check),
+                "rows": rows,
             }
             self.dumped.append({**about, **_owner(run, one)})
         return Detail(len(self.dumped), "database")

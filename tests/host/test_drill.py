@@ -102,6 +102,24 @@ def test_a_dump_of_postgresql_is_loaded_without_rights(kept: Box) -> None:
 
 
 @needs_root
+def test_rows_are_compared_with_those_of_the_dump(kept: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    with postgresql() as base:
+        psql(base, "postgres", "", "create database hello")
+        for each in (
+            'create table "odd "" name" as select generate_series(1, 7) x',
+            "create table t as select generate_series(1, 1000) x",
+        ):
+            assert psql(base, "postgres", "", each, "hello")[0] == 0, each
+        deployed(kept, f"  backup: {{databases: [{{kind: postgresql, name: hello, host: {base}, user: postgres}}]}}\n")
+        assert corpus(kept, "backup", "hello").code == 0
+    assert corpus(kept, "drill", "hello").code == 0
+    change = 'sed -i \'s/"public.t": 1000/"public.t": 1001/\' backup.json'
+    spoilt(kept, f"[ ! -e backup.json ] || {change}", monkeypatch)
+    assert corpus(kept, "drill", "hello").code == 1
+    assert "public.t has 1000 rows, had 1001" in rows(kept)[0].wrong
+
+
+@needs_root
 def test_a_dump_of_postgresql_that_does_not_load_is_noticed(kept: Box) -> None:
     """A function that fails where it is restored."""
     with postgresql() as base:
