@@ -92,7 +92,13 @@ class Patient(StreamingResponse):
         async def patiently(message: Any) -> None:
             await asyncio.wait_for(send(message), SLOW)
 
-        await super().stream_response(patiently)
+        try:
+            await super().stream_response(patiently)
+        except asyncio.TimeoutError:
+            raise ConnectionAbortedError("the client takes nothing") from None
+        finally:
+            if isinstance(self.body_iterator, AsyncGenerator):
+                await self.body_iterator.aclose()
 
 
 async def stream(request: Request, relay: Relay, asked: dict[str, Any], token: str) -> Response:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from corpushooks.access.tokens import Tokens
+from corpushooks.web import logs
 from tests.support.box import Box, until
 from tests.support.command import asked, corpus
 from tests.support.shared_box import shared_box
@@ -185,6 +187,26 @@ def test_who_follows_is_told_when_their_token_is_revoked(box: Box) -> None:
         assert source.events[-1] == ("refused", json.dumps({"detail": "invalid token: unknown, revoked or expired"}))
         (box.host.root / "gate").touch()
         assert push.wait(30) == 0
+
+
+def test_who_takes_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "SLOW", 0.01)
+    left: list[str] = []
+
+    async def parts() -> AsyncIterator[str]:
+        try:
+            while True:
+                yield "x" * 1000
+        finally:
+            left.append("the daemon")
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            await asyncio.Event().wait()
+
+    with pytest.raises(ConnectionAbortedError):
+        asyncio.run(logs.Patient(parts()).stream_response(send))
+    assert left == ["the daemon"]
 
 
 def test_so_many_follow_and_one_more_is_told_to_wait(box: Box) -> None:
