@@ -18,7 +18,7 @@ INSTALL = f"""\
 ln -s ../hooks {CHECKOUT}/corpushooks/hooks
 python3 -m venv --without-pip /opt/corpushooks
 printf '%s\\n' {CHECKOUT} {PACKAGES} >$(echo /opt/corpushooks/lib/python3*/site-packages)/corpushooks.pth
-for program in corpus:cli corpus-shell:shell; do
+for program in corpus:cli.main corpus-shell:shell; do
     cat >/opt/corpushooks/bin/${{program%:*}} <<END
 #!/opt/corpushooks/bin/python3 -I
 import sys
