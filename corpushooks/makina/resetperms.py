@@ -1,6 +1,6 @@
 """The program `resetperms`, which fixperms.sls files written for makina-states run: owners, modes and access lists.
 
-Options, their short and shortened forms, defaults and order are those of the program it stands in for.
+Options, their short and abbreviated forms, defaults and order are those of the program that it replaces.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BITS = re.compile(r"[r-][w-][x-]|[rwx]{1,3}|[0-7]|-")
 
 @dataclass(frozen=True)
 class Wanted:
-    """What owners, modes and access lists are to be; None: left alone."""
+    """The owners, modes and access lists to set; None: unchanged."""
 
     uid: int | None
     gid: int | None
@@ -39,7 +39,7 @@ class Wanted:
 
     @property
     def run(self) -> int:
-        """What a file that could be run gets too: nothing if a mode says itself who may."""
+        """Further bits for executable files: none if the mode itself has execute bits."""
         return 0 if self.files is None or self.files & 0o111 else 0o110
 
     def excluded(self, path: str) -> bool:
@@ -48,7 +48,7 @@ class Wanted:
 
 @dataclass
 class Skipped:
-    """Which paths in a tree are left out: those that a pattern names, and all that is in them."""
+    """The excluded paths of a tree: those that match a pattern, and everything below them."""
 
     root: Path
     wanted: Wanted
@@ -69,9 +69,9 @@ class Skipped:
 
 
 def reset(path: Path, wanted: Wanted) -> tuple[list[str], list[str]]:
-    """Set up a tree, or a file; return what was left alone, and what was excluded. Raise CorpusError.
+    """Reset a tree or a file; return warnings, and excluded paths. Raise CorpusError.
 
-    A link is left alone, and so is a path that leads through one that others could have made.
+    Links are left alone, and so are paths through a link that others could have planted.
     """
     if wanted.excluded(str(path)):
         return [], [str(path)]
@@ -95,9 +95,9 @@ def _reset_tree(path: Path, wanted: Wanted) -> tuple[list[str], list[str]]:
 
 
 def _reset_file(at: safe_files.Spot, st: os.stat_result, wanted: Wanted) -> list[str]:
-    """Set up a file, if it is one and has no other name; raise OSError."""
+    """Reset a regular file without other names; raise OSError."""
     if not stat.S_ISREG(st.st_mode):
-        return [f"{at.path}: no file and no folder"]
+        return [f"{at.path}: neither a file nor a folder"]
     descriptor = os.open(at.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=at.fd)
     try:
         st = os.fstat(descriptor)
@@ -118,16 +118,16 @@ def _reset_file(at: safe_files.Spot, st: os.stat_result, wanted: Wanted) -> list
     return []
 
 
-# what is asked for
+# options
 
 
 def _id(what: str, name: str, lookup: Callable[[str], int]) -> int:
-    """Return the number of an account; raise UsageError."""
+    """Return the id of an account; raise UsageError."""
     with contextlib.suppress(KeyError):
         return lookup(name)
     if name.isdigit():
         return int(name)
-    raise UsageError(f"there is no {what} {name!r}")
+    raise UsageError(f"unknown {what} {name!r}")
 
 
 def _uid(name: str) -> int:
@@ -158,7 +158,7 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 
 def _bits(text: str) -> int:
-    """Return permission bits, as setfacl takes them (r-x, rx, 5); raise UsageError."""
+    """Return permission bits in the forms of setfacl (r-x, rx, 5); raise UsageError."""
     if not BITS.fullmatch(text):
         raise UsageError(f"invalid permissions {text!r}: use r-x, for example")
     return int(text) if text.isdigit() else sum(bit for bit, letter in ((4, "r"), (2, "w"), (1, "x")) if letter in text)
@@ -168,7 +168,7 @@ Named = list[tuple[int, int, "int | None"]]  # tag, id, permission bits (None: t
 
 
 def _named(tag: int, number: Callable[[str], int], texts: Iterable[str]) -> tuple[Named, list[str]]:
-    """Return what NAME[:PERMISSIONS] grant, and what is wrong with those that grant nothing."""
+    """Return the grants of NAME[:PERMISSIONS], and the errors of invalid ones."""
     found: Named = []
     wrong = []
     for text in texts:
@@ -176,7 +176,7 @@ def _named(tag: int, number: Callable[[str], int], texts: Iterable[str]) -> tupl
         try:
             found.append((tag, number(name), _bits(bits) if bits else None))
         except UsageError as exc:
-            wrong.append(f"{text}: left out of the access lists: {exc.message}")
+            wrong.append(f"{text}: not added to the access lists: {exc.message}")
     return found, wrong
 
 
@@ -187,7 +187,7 @@ def _granted(mode: int, uid: int, gid: int, named: Named) -> Mapping[tuple[int, 
 
 
 def wanted_of(given: Values) -> tuple[Wanted, list[str]]:
-    """Return what options ask for, and what of it is left out; raise UsageError."""
+    """Return the settings in the options, and warnings; raise UsageError."""
     uid, gid, dirs, files = _uid(given.user), _gid(given.group), _mode(given.dmode), _mode(given.fmode)
     users, wrong = _named(tree.ACL_USER, _uid, given.users)
     groups, wrong_too = _named(tree.ACL_GROUP, _gid, given.groups)
@@ -202,10 +202,10 @@ def wanted_of(given: Values) -> tuple[Wanted, list[str]]:
 
 
 def parser() -> OptionParser:
-    """Return who reads the command line: optparse, as it was, so that each form that was accepted still is."""
+    """Return the parser: optparse, as in the original, so that all its forms are still accepted."""
     made = OptionParser(
         prog="resetperms", usage="%prog [options] --paths PATH ...",
-        description="Give trees their owner, their modes and their access lists. Links are left alone, and so are files"
+        description="Set the owner, modes and access lists of trees. Links are left alone, and so are files"
         " with other names outside the tree. Options can be shortened as long as they are unambiguous.",
     )  # fmt: skip
     add = made.add_option
@@ -213,24 +213,30 @@ def parser() -> OptionParser:
     add("-u", "--user", default="root", help="its owner [%default]")
     add("-g", "--group", default="root", help="its group [%default]")
     add("--dmode", default="770", help="the mode of folders [%default]")
-    add("--fmode", default="770", help="the mode of files [%default]; without x, what could be run still can")
-    add("--users", action="append", default=[], help="NAME[:r-x] for the access lists; default: what the owner can")
+    add("--fmode", default="770", help="the mode of files [%default]; without x, executable files stay executable")
+    add("--users", action="append", default=[], help="NAME[:r-x] for the access lists; default: as the owner")
     add("--groups", action="append", default=[], help="the same for groups")
     add("-k", "--reset-acls", action="store_true", dest="reset", help="remove all other entries of access lists first")
     add("-n", "--no-acls", action="store_true", help="leave access lists alone")
     add("-o", "--only-acls", action="store_true", help="change access lists only")
-    add("-R", "--no-recursive", action="store_false", dest="recursive", default=True, help="not what is in folders")
     add(
-        "-e", "--excludes", action="append", default=[], help="a pattern: what it matches, and all in it, is left alone"
+        "-R", "--no-recursive", action="store_false", dest="recursive", default=True, help="do not descend into folders"
     )
-    add("-q", "--quiet", action="store_true", help="do not say what was left alone")
-    add("-v", "--verbose", action="store_true", help="say what is done")
-    add("--debug", action="store_true", help="name what was excluded")
+    add(
+        "-e",
+        "--excludes",
+        action="append",
+        default=[],
+        help="a pattern of paths to leave alone, with everything below them",
+    )
+    add("-q", "--quiet", action="store_true", help="do not report paths that were left alone")
+    add("-v", "--verbose", action="store_true", help="report what is done")
+    add("--debug", action="store_true", help="list excluded paths")
     return made
 
 
 def main() -> None:
-    """Do what the command line asks for."""
+    """Run the program."""
     given, _ = parser().parse_args()
     try:
         wanted, wrong = wanted_of(given)

@@ -1,4 +1,4 @@
-"""Start a mode. The package gets a name of its own: ours would be found before others of that name."""
+"""Start a mode. The package gets a unique name, so that it does not shadow others."""
 
 import importlib.util
 import sys
@@ -8,7 +8,7 @@ NAME = "corpushooks_salt_worker"
 
 
 def load() -> None:
-    """Load this folder as a package, and take it off the path that Salt and its modules import from."""
+    """Load this folder as a package, and remove it from the import path of Salt and its modules."""
     folder = Path(__file__).parent
     sys.path[:] = [entry for entry in sys.path if Path(entry) != folder]
     spec = importlib.util.spec_from_file_location(

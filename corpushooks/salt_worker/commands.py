@@ -11,22 +11,22 @@ from collections.abc import Callable
 from typing import Any
 
 CHUNK = 65536
-HOLD = 0.5  # seconds: package managers run hundreds of short queries, whose output nobody wants to follow
-DRAIN = 1.0  # seconds: a service that a command started may hold the command's pipes for ever
+HOLD = 0.5  # seconds: package managers run hundreds of short queries, whose output is not worth following
+DRAIN = 1.0  # seconds: a service that a command started can hold the command's pipes for ever
 KEEP = 4 << 20  # bytes of a command's output that are kept, half of it from each end
 
 
 def stream_commands(sink: Callable[[bytes], None] | None) -> None:
-    """Make every command of Salt's give its output to `sink`, unless the state asked for quiet, and keep it bounded.
+    """Pass the output of all commands of Salt to `sink`, unless the state is quiet, and limit its size.
 
-    With no sink it is only that: so does salt-call, for which salt/loader/_grains/corpushooks.py calls us.
+    Without a sink it is only limited: for salt-call, in which salt/loader/_grains/corpushooks.py calls us.
     """
     from salt.utils.timed_subprocess import TimedProc
 
     original = TimedProc.run
 
     def run(proc: Any) -> Any:
-        caller = sys._getframe(1)  # cmdmod._run; nothing else says whether the output may be shown
+        caller = sys._getframe(1)  # cmdmod._run; only there we see whether the output can be shown
         called_by = caller.f_back.f_locals if caller.f_back else {}
         quiet = caller.f_locals.get("output_loglevel", 0) is None or called_by.get("hide_output")
         if not proc.with_communicate:
@@ -37,7 +37,7 @@ def stream_commands(sink: Callable[[bytes], None] | None) -> None:
 
 
 class Kept:
-    """The output of a command, of which the middle is forgotten when it is too long."""
+    """The output of a command, without its middle if it is too long."""
 
     def __init__(self) -> None:
         self.head, self.tail, self.lost = bytearray(), bytearray(), 0
@@ -52,7 +52,7 @@ class Kept:
             del self.tail[: -KEEP // 2]
 
     def whole(self) -> bytes:
-        """Return what is kept; where something is lost, of whole lines: half a secret would not be known as one."""
+        """Return the output; if some is lost, only whole lines, since half a secret would not be recognised."""
         head, tail = bytes(self.head), bytes(self.tail)
         if not self.lost:
             return head + tail
@@ -63,7 +63,7 @@ class Kept:
 
 
 def follow(proc: Any, sink: Callable[[bytes], None]) -> int:
-    """Do what Salt's TimedProc.run does, reporting the output and never waiting for a service.
+    """Do what Salt's TimedProc.run does, but report the output, and never wait for a service.
 
     Raise TimedProcTimeoutError as it does.
     """
@@ -86,13 +86,13 @@ def follow(proc: Any, sink: Callable[[bytes], None]) -> int:
 
 
 class Held:
-    """A sink that gives nothing on until its command has run for a moment."""
+    """A sink that holds back output until its command has run for a moment."""
 
     def __init__(self, sink: Callable[[bytes], None]) -> None:
         self.sink, self.until, self.held = sink, time.monotonic() + HOLD, bytearray()
 
     def add(self, data: bytes) -> None:
-        """Give `data` on, now or later; call it with nothing from time to time."""
+        """Pass `data` on, now or later; must also be called periodically without data."""
         self.held += data
         if self.held and time.monotonic() >= self.until:
             self.sink(bytes(self.held))
@@ -102,7 +102,7 @@ class Held:
 
 
 def transfer(proc: Any, kept: dict[str, Kept], held: Held, end: float | None) -> None:
-    """Move a command's input and output, until its pipes end or, after the command itself, DRAIN is over."""
+    """Transfer a command's input and output until its pipes are closed, or until DRAIN after its end."""
     process, ended = proc.process, None
     data = memoryview(proc.stdin or b"")
     with selectors.DefaultSelector() as selector:

@@ -1,8 +1,8 @@
-"""What programs answer that the grains ask, kept for as long as nothing changes that they answer from.
+"""Cache the answers of programs that grains run, until their sources change.
 
-Grains are read for each session, and start two dozen processes. Of most it is known what they answer from: files, whose
-stamps tell of a change, the kernel, which stays what it is until we end, or the network, of which the kernel tells each
-change. Whatever is not in the table here is asked each time, and so is what has changed.
+Grains are read for each session, and start two dozen processes. The sources of most answers are known: files, whose
+stamps show changes, the kernel, which does not change while we run, or the network, whose changes the kernel reports.
+Programs that are not in this table are run each time, and so are those whose sources changed.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from typing import Any
 
 from .stamps import TICK_NS, stamp
 
-PATIENCE = 5.0  # seconds that a program may take
+PATIENCE = 5.0  # seconds for a program to answer
 FOLDERS = "/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin"  # source: salt.utils.path.which
 NETWORK = "network"
-RELEASE = (  # what lsb_release reads: the script of today, and the one in Python of older systems
+RELEASE = (  # files of lsb_release: of the current script, and of the one in Python on older systems
     "/etc/os-release /usr/lib/os-release /etc/lsb-release /etc/lsb-release.d /etc/debian_version /var/lib/apt/lists"
     " /etc/dpkg/origins/default /usr/share/distro-info/debian.csv /usr/share/distro-info/ubuntu.csv"
 )
-PROGRAMS = {  # a command -> what it answers from, beside the file of the program and the kernel
+PROGRAMS = {  # a command -> the sources of its answer, besides the program itself and the kernel
     "lsb_release -a": RELEASE,
     "uname -p": "",
     "uname -rs": "",
     "systemctl --version": "",
-    "systemd-detect-virt": "",  # a machine stays the one that it is
+    "systemd-detect-virt": "",  # never changes
     "dpkg --print-architecture": "",
     "ip link show": NETWORK,
     "ip addr show": NETWORK,
@@ -41,24 +41,24 @@ CHANGES = 0x1 | 0x10 | 0x40 | 0x100 | 0x400  # links, and addresses and routes o
 
 
 class Network:
-    """Hears of changes of the network, as `ip` shows it. Whoever is forked from us hears the same."""
+    """Watches the network for changes in the output of `ip`. Forked processes share this."""
 
     def __init__(self) -> None:
         self._told: socket.socket | None = None
 
     def listen(self) -> None:
-        """Hear of what changes from now on."""
+        """Start to watch for changes."""
         if self._told is None:
-            with suppress(OSError):  # then nothing is known of it
+            with suppress(OSError):  # then changes are unknown
                 told = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
                 told.bind((0, CHANGES))
                 self._told = told
         while self._told and self.has_changed():
-            with suppress(OSError):  # more has changed than was kept for us
+            with suppress(OSError):  # the buffer of changes overflowed
                 self._told.recv(1 << 16)
 
     def has_changed(self) -> bool:
-        """Return whether anything may have changed; what was told stays there, to be heard again."""
+        """Return whether anything could have changed; the messages are kept, to be read again."""
         try:
             if self._told:
                 self._told.recv(1, socket.MSG_PEEK)
@@ -74,7 +74,7 @@ class Network:
 
 
 class Answer:
-    """What a program answered, and what tells whether it would answer the same now."""
+    """The answer of a program, and the stamps of its sources."""
 
     def __init__(self, program: str, files: Sequence[str] = (), network: Network | None = None) -> None:
         self.program = program
@@ -83,46 +83,48 @@ class Answer:
         self._network = network
 
     def holds(self) -> bool:
-        """Return whether what it answered from is what it was."""
+        """Return whether its sources are unchanged."""
         if self._network and self._network.has_changed():
             return False
         return all(stamp(path) == was for path, was in self.stamps.items())
 
 
 class Answers:
-    """The answers that a worker knows; what is not known is asked."""
+    """The cached answers of a worker."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, Answer | None] = {}  # None: it cannot be asked
+        self._kept: dict[str, Answer | None] = {}  # None: it cannot be run
         self._network = Network()
         self.hits = 0
 
     def learn(self) -> None:
-        """Ask what is not known, or not any longer."""
+        """Run the programs whose answers are missing or outdated."""
         if self._network.has_changed():
-            self._network.listen()  # before it is asked
+            self._network.listen()  # before the programs run
             self._kept = {words: each for words, each in self._kept.items() if PROGRAMS[words] != NETWORK}
         now = time.time_ns()
         for words in self.unknown():
             name, *rest = words.split()
             sources = ("", self._network) if PROGRAMS[words] == NETWORK else (PROGRAMS[words], None)
             answer = Answer(_path(name) or "", sources[0].split(), sources[1])
-            if all(was is None or was[2] < now - TICK_NS for was in answer.stamps.values()):  # a change will show
+            if all(
+                was is None or was[2] < now - TICK_NS for was in answer.stamps.values()
+            ):  # so that a change can be detected
                 self._kept[words] = answer if _ask(answer, rest) else None
 
     def unknown(self) -> list[str]:
-        """Return what is to be learnt."""
+        """Return the commands whose answers are missing or outdated."""
         return [words for words in PROGRAMS if _path(words.split()[0]) and not self._is_known(words)]
 
     def _is_known(self, words: str) -> bool:
         if words not in self._kept:
-            return PROGRAMS[words] == NETWORK and not self._network.is_heard  # and never will be
+            return PROGRAMS[words] == NETWORK and not self._network.is_heard  # it cannot be cached
         answer = self._kept[words]
         return answer is None or answer.holds()
 
     @contextmanager
     def given(self) -> Iterator[None]:
-        """Give them to whoever starts these programs in this process."""
+        """Use them for these programs in this process."""
         original: Any = subprocess.Popen
 
         def popen(args: Any, *words: Any, **given: Any) -> Any:
@@ -140,7 +142,7 @@ class Answers:
             subprocess.Popen = original  # type: ignore[misc]
 
     def _answer(self, args: Any) -> Answer | None:
-        """Return what is known of a command line."""
+        """Return the cached answer of a command line."""
         if not isinstance(args, (list, tuple)) or not all(isinstance(word, str) for word in args):
             return None
         program = shutil.which(args[0])
@@ -152,12 +154,12 @@ class Answers:
 
 
 def _path(name: str) -> str | None:
-    """Return the path of a program as Salt finds it, which looks where PATH does not, too."""
+    """Return the path of a program as Salt finds it, which also searches outside PATH."""
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:{FOLDERS}")
 
 
 def _ask(answer: Answer, rest: Sequence[str]) -> bool:
-    """Ask a program, and say whether it answered."""
+    """Run a program, and return whether it answered."""
     env = {**os.environ, "LC_ALL": "C"}
     with suppress(OSError, subprocess.SubprocessError):
         done = subprocess.run(
@@ -174,14 +176,14 @@ def _ask(answer: Answer, rest: Sequence[str]) -> bool:
 
 
 def _which(program: str, name: str) -> Answer:
-    """Return what `which` answers, for which it need not be asked."""
+    """Return the answer of `which` without running it."""
     answer, found = Answer(program), shutil.which(name)
     answer.code, answer.stdout = (0, f"{found}\n".encode()) if found else (1, b"")
     return answer
 
 
 class Answered:
-    """Takes the place of a process that has answered and ended."""
+    """Stands in for a process that has answered and ended."""
 
     def __init__(self, args: Any, answer: Answer, given: dict[str, Any]) -> None:
         self.args, self.pid, self.returncode = args, 0, answer.code
@@ -192,7 +194,7 @@ class Answered:
         self._said = said[0], said[1] if given.get("stderr") == subprocess.PIPE else None
 
     def communicate(self, *_words: Any, **_given: Any) -> tuple[Any, Any]:
-        """Return what it said."""
+        """Return its output."""
         return self._said
 
     def wait(self, *_words: Any, **_given: Any) -> int:

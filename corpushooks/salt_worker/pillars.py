@@ -1,4 +1,4 @@
-"""Have Salt list the files of a pillar only where a pattern is to be matched: the pillars of all projects lie there."""
+"""Make Salt list the pillar files only if a pattern must be matched, since the pillars of all projects are there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 PATTERN = re.compile(r"[*?\[]")
-ODD = ("file_ignore_regex", "file_ignore_glob")  # options by which a file that is there is not listed
+ODD = ("file_ignore_regex", "file_ignore_glob")  # options that hide existing files
 
 
 class Names:
@@ -27,20 +27,20 @@ class Names:
         return iter(self._names)
 
     def has(self, name: str) -> bool:
-        """Return whether there is an SLS of this name."""
+        """Return whether an SLS of this name exists."""
         path = name.replace(".", "/")
         return any(Path(root, each).is_file() for root in self._roots for each in (f"{path}.sls", f"{path}/init.sls"))
 
 
 def filtered(names: Any, pattern: str) -> list[str]:
-    """Return what fnmatch.filter does."""
+    """Do the same as fnmatch.filter."""
     if isinstance(names, Names) and not PATTERN.search(pattern):
         return [pattern] if names.has(pattern) else []
     return fnmatch.filter(names, pattern)
 
 
 def install() -> None:
-    """Take the place of what lists, in Salt's Pillar."""
+    """Replace the listing in Salt's Pillar."""
     import salt.pillar
 
     pillar: Any = salt.pillar.Pillar

@@ -17,7 +17,7 @@ CHUNK = 65536
 
 
 class Stopped(BaseException):
-    """Our owner is gone, or told us to stop. No Exception: Salt would make it the result of a state."""
+    """Our owner is gone, or told us to stop. Not an Exception, which Salt would make the result of a state."""
 
 
 def start_time(pid: int) -> int:
@@ -37,7 +37,7 @@ def others(group: int) -> bool:
 
 
 def stop_group(group: int) -> None:
-    """Stop a process group; where it is our own, and somebody of it is deaf to TERM, we die with it."""
+    """Stop a process group; if it is our own, and a member ignores TERM, we are killed with it."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for sig in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
@@ -50,7 +50,7 @@ def stop_group(group: int) -> None:
 
 
 def stop_on_term() -> None:
-    """Let SIGTERM raise Stopped."""
+    """Make SIGTERM raise Stopped."""
 
     def handler(_number: int, _frame: types.FrameType | None) -> NoReturn:
         raise Stopped
@@ -59,7 +59,7 @@ def stop_on_term() -> None:
 
 
 def wake_on_child() -> socket.socket:
-    """Return a socket that becomes readable whenever a child of ours has ended."""
+    """Return a socket that becomes readable when a child ends."""
     reader, writer = socket.socketpair()
     reader.setblocking(False)
     writer.setblocking(False)
@@ -69,7 +69,7 @@ def wake_on_child() -> socket.socket:
 
 
 def fork() -> int:
-    """Fork; in the child signals do what a program expects, from its first moment on."""
+    """Fork; in the child signals have their default actions from the start."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     pid = os.fork()
     if pid == 0:
@@ -81,7 +81,7 @@ def fork() -> int:
 
 
 def take_stdin() -> socket.socket:
-    """Return the socket that descriptor 0 is, as one that no program inherits; 0 becomes /dev/null."""
+    """Return the socket of descriptor 0, not inheritable; 0 becomes /dev/null."""
     taken = socket.socket(fileno=os.dup(0))
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
@@ -90,14 +90,14 @@ def take_stdin() -> socket.socket:
 
 
 def attend(sock: socket.socket, wake: socket.socket, pid: int) -> int:
-    """Wait for a child; return its wait status. Raise Stopped when our owner's end is closed."""
+    """Wait for a child; return its wait status. Raise Stopped when our owner closes the socket."""
     watched = [sock.fileno(), wake.fileno()]
     while True:
         ready, _, _ = select.select(watched, [], [])
         if sock.fileno() in ready:
             if not sock.recv(1, socket.MSG_PEEK):
                 raise Stopped
-            watched.remove(sock.fileno())  # our owner speaks of the next thing
+            watched.remove(sock.fileno())  # the next message of our owner
         elif wake.fileno() in ready:
             wake.recv(CHUNK)
             done, status = os.waitpid(pid, os.WNOHANG)
@@ -106,7 +106,7 @@ def attend(sock: socket.socket, wake: socket.socket, pid: int) -> int:
 
 
 def sweep(group: int) -> int:
-    """Stop a process group whose leader was killed, in a process of its own, since that may take seconds."""
+    """Stop a process group whose leader was killed, in a separate process, since that can take seconds."""
     pid = fork()
     if pid == 0:
         os.closerange(3, 65536)

@@ -1,4 +1,4 @@
-"""The processes that answer: one that has prepared everything, and forks one for each question."""
+"""The processes that answer: a prepared one, which forks one for each question."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ from .runner import LOADER, Grains, Runner, read
 from .touch import Touch
 from .wire import LogReport, Report, encode, lines
 
-# Exit codes of a question's process that gave its answer, no program exits so by chance:
-ANSWERED, TOUCHED = 77, 78  # nothing was run or written; something may have been
-FRESH = 1.0  # seconds that what was prepared may serve; a salt-call takes about as long to come to its first state
+# Exit codes of a question's process that sent its answer; other programs do not use them:
+ANSWERED, TOUCHED = 77, 78  # nothing was run or written; something possibly was
+FRESH = 1.0  # seconds that a preparation is used; a salt-call takes about as long to its first state
 
 T = TypeVar("T")
 
 
-class Desk:
-    """What is ready for the next question: a Runner, or what grains or pillar raised, which may run anything."""
+class Preparation:
+    """The preparation for the next question: a Runner, or the exception that grains or pillar raised."""
 
     runner: Runner | BaseException
 
     def __init__(self, options: Any, answers: Answers) -> None:
-        """Prepare for a minion with these options, if no exception came of them."""
+        """Prepare for a minion with these options, unless they are an exception."""
         failed = isinstance(options, BaseException)
         self.runner = options if failed else attempt(lambda: Runner(Grains(options, answers)))
         self.read = time.monotonic()
-        gc.freeze()  # else a collection in a child would copy all of our memory
+        gc.freeze()  # otherwise a collection in a child would copy all our memory
 
     def prepare(self, *, runs: bool = True) -> Runner | BaseException:
-        """Prepare what is left to prepare, be it for a question that runs nothing."""
+        """Complete the preparation; with `runs` False, for a question that runs nothing."""
         if isinstance(self.runner, Runner) and not self.runner.loaded:
             raised = attempt(partial(self._complete, self.runner, runs))
             self.runner = raised or self.runner
@@ -59,7 +59,7 @@ class Desk:
             runner.load()
 
     def renew(self, cfg: dict[str, Any]) -> None:
-        """Hear that the trees of the project or its cfg are others."""
+        """Update after a change of the project's trees or its cfg."""
         if isinstance(self.runner, Runner):
             used = self.runner.pillar is not None
             self.runner.renew(cfg)
@@ -68,54 +68,54 @@ class Desk:
 
     @property
     def serves(self) -> bool:
-        """Whether what is ready may serve more than one question: what grains depend on is known."""
+        """Whether it can be used for several questions: the dependencies of all grains are known."""
         return isinstance(self.runner, Runner) and not self.runner.own_grains
 
     @property
     def is_stale(self) -> bool:
-        """Whether the host may be another by now."""
+        """Whether the host can have changed since."""
         return time.monotonic() - self.read > FRESH
 
 
 def be_prepared(config: str, answers: Answers, sock: socket.socket) -> NoReturn:
-    """Prepare when told to, then fork for each question that comes; what is prepared here is never used here.
+    """Prepare on request, then fork for each question; the preparation is never used in this process.
 
-    After a question goes {"done": its wait status, "keep": whether what is ready may serve for another}; where it came
-    too late for us, the status is null.
+    After each question send {"done": its wait status, "keep": whether the preparation can be used again}; if the
+    preparation was outdated, the status is null.
     """
     be_silent()
     said, options = lines(sock), attempt(partial(read, config))
     if not next(said, {}):
         os._exit(0)
-    desk = Desk(options, answers)
+    ready = Preparation(options, answers)
     for question in said:
         if question["do"] == "renew":
-            desk.renew(question["cfg"])
+            ready.renew(question["cfg"])
             continue
-        if desk.is_stale:
+        if ready.is_stale:
             sock.sendall(encode({"done": None, "keep": False}))
             continue
-        found = desk.prepare(runs=not runs_nothing(question))
+        found = ready.prepare(runs=not runs_nothing(question))
         if isinstance(found, Runner) and not found.loaded:
             told = attempt(partial(ask, found, question))
             if not isinstance(told, BaseException):
-                sock.sendall(encode({"answer": told}) + encode({"done": ANSWERED << 8, "keep": desk.serves}))
+                sock.sendall(encode({"answer": told}) + encode({"done": ANSWERED << 8, "keep": ready.serves}))
                 continue
-            found = desk.prepare()
+            found = ready.prepare()
         pid = fork()
         if pid == 0:
             about_minion(found, question, Report(sock.fileno()))
         _, status = os.waitpid(pid, 0)
-        keep = status == ANSWERED << 8 and desk.serves
-        sock.sendall(b"\n" + encode({"done": status, "keep": keep}))  # a line may have been cut: begin a new one
+        keep = status == ANSWERED << 8 and ready.serves
+        sock.sendall(b"\n" + encode({"done": status, "keep": keep}))  # start a new line, in case one was cut off
     os._exit(0)
 
 
 def attempt(make: Callable[[], T]) -> T | BaseException:
-    """Return what is made, or what went wrong."""
+    """Return the result, or the exception."""
     try:
         return make()
-    except BaseException as exc:  # the edge: grains and pillar raise anything, SystemExit included
+    except BaseException as exc:  # the edge: grains and pillar can raise anything, even SystemExit
         return exc
 
 
@@ -128,28 +128,28 @@ def about_minion(found: Runner | BaseException, question: dict[str, Any], report
 
 
 def refuse(problem: BaseException) -> NoReturn:
-    """Raise what prevented an answer."""
+    """Raise the exception that prevented an answer."""
     raise problem
 
 
 def about_syntax(files: Sequence[str], sock: socket.socket) -> NoReturn:
-    """Answer the one question that needs no minion, and so nothing prepared."""
+    """Answer the only question that needs no minion, and so no preparation."""
     be_silent()
     report = Report(sock.fileno())
     try:
         report.send({"answer": json.loads(syntax(files))})
-    except Exception as exc:  # the edge: a file may be gone
+    except Exception as exc:  # the edge: a file can be gone
         report.send({"error": f"{type(exc).__name__}: {exc}"})
     report.send({"done": ANSWERED << 8, "keep": True})
     os._exit(0)
 
 
 def give(report: Report, answer: Callable[[], Any], touch: Touch) -> NoReturn:
-    """Send an answer and exit; whatever happens stays in this process."""
+    """Send an answer and exit; errors are sent, too."""
     touch.watch()
     try:
         report.send({"answer": answer()})
-    except BaseException as exc:  # the edge: modules raise anything, SystemExit included
+    except BaseException as exc:  # the edge: modules can raise anything, even SystemExit
         report.send({"log": "".join(traceback.format_exception(exc))})
         report.send({"error": f"{type(exc).__name__}: {exc}"})
     finally:
@@ -159,7 +159,7 @@ def give(report: Report, answer: Callable[[], Any], touch: Touch) -> NoReturn:
 
 
 def be_silent() -> None:
-    """Say nothing where we were started to: it is a log, and what Salt and its modules print may be secret."""
+    """Close our output, which goes to a log: text that Salt and its modules print can be secret."""
     sys.stdout.flush()
     sys.stderr.flush()
     null = os.open(os.devnull, os.O_WRONLY)
@@ -180,12 +180,12 @@ def asked(runner: Runner, question: dict[str, Any], report: Report) -> Any:
 
 
 def ask(runner: Runner, question: dict[str, Any]) -> Any:
-    """Return what a function of salt/loader/_modules/corpushooks.py answers."""
+    """Return the answer of a function of salt/loader/_modules/corpushooks.py."""
     return json.loads(runner.state.functions[question["function"]](*question["args"]))
 
 
 def runs_nothing(question: dict[str, Any]) -> bool:
-    """Return whether a question needs no process of its own: facts, where the sample is YAML and no program."""
+    """Return whether a question needs no separate process: facts, if the sample is plain YAML."""
     if question.get("function") != "corpushooks.facts":
         return False
     sample = question["args"][0]
@@ -196,7 +196,7 @@ def runs_nothing(question: dict[str, Any]) -> bool:
 
 
 def syntax(files: Sequence[str]) -> str:
-    """Answer the one question that needs Salt's Jinja and YAML, but no minion."""
+    """Answer the only question that needs Salt's Jinja and YAML, but no minion."""
     path = LOADER / "_modules/corpushooks.py"
     module = types.ModuleType("syntax")
     exec(compile(path.read_text(), path, "exec"), module.__dict__)
@@ -204,9 +204,9 @@ def syntax(files: Sequence[str]) -> str:
 
 
 def overlay(target: str, upper: str, work: str) -> None:
-    """See the folder `upper` laid over `target`, in this process and its children only; raise OSError.
+    """Mount the folder `upper` over `target`, in this process and its children only; raise OSError.
 
-    Source: mount(2), and the kernel's documentation of overlayfs. The folders are named by descriptor, since
+    Source: mount(2), and the kernel's documentation of overlayfs. The folders are given by descriptor, since
     a comma or a colon in a path would end an option.
     """
     libc = ctypes.CDLL(None, use_errno=True)

@@ -1,4 +1,4 @@
-"""What a session has ready of Salt."""
+"""The prepared state of Salt in a session."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def read(config: str) -> Any:
 
 
 class Grains:
-    """What is known of the host, as it was a moment ago, and the options with which it was asked."""
+    """The grains of the host, read just before, and the options they were read with."""
 
     def __init__(self, options: Any, answers: Answers) -> None:
         import salt.loader
 
         if packages() != LOADED:
-            importlib.reload(site)  # a folder may be new to sys.path
+            importlib.reload(site)  # sys.path can have new folders
             importlib.invalidate_caches()
         self.opts = options
         with interfaces_once(), answers.given():
@@ -49,7 +49,7 @@ class Grains:
 
 
 def ask_ahead() -> None:
-    """Find out beforehand what grains start programs for, one after the other; what was found is kept."""
+    """Look up in advance what grains run programs for one after the other; Salt caches it."""
     import salt.utils.network
     import salt.utils.platform
 
@@ -60,14 +60,14 @@ def ask_ahead() -> None:
 
 @contextmanager
 def interfaces_once() -> Iterator[None]:
-    """Ask once for the interfaces of the network: the grains of one reading ask three times, two programs each."""
+    """Look up the network interfaces once: reading the grains does so three times, with two programs each."""
     import salt.utils.network
 
     original = salt.utils.network.interfaces
     found, lock = functools.cache(original), threading.Lock()
 
     def interfaces() -> Any:
-        with lock:  # whoever comes while another asks
+        with lock:  # for concurrent calls
             return copy.deepcopy(found())
 
     salt.utils.network.interfaces = interfaces
@@ -78,20 +78,20 @@ def interfaces_once() -> Iterator[None]:
 
 
 class Runner:
-    """A HighState that is prepared once and never used: each question forks and uses its copy."""
+    """A HighState that is prepared once and never used itself: each question forks and uses its copy."""
 
     def __init__(self, grains: Grains) -> None:
-        """Make what is the same for every pillar and every cfg."""
+        """Prepare the part that is independent of pillar and cfg."""
         import salt.state
 
         self.opts, self.own_grains = grains.opts, grains.own
-        self.high = salt.state.HighState(self.opts, initial_pillar={"none": "else it compiles its own"})
+        self.high = salt.state.HighState(self.opts, initial_pillar={"none": "otherwise it compiles its own"})
         self.state = self.high.state
         self.pillar: dict[str, Any] | None = None  # compiled
         self.loaded = False  # all modules have that pillar
 
     def renew(self, cfg: dict[str, Any]) -> None:
-        """Let go of the pillar, and take cfg and what belongs to it, as the configuration has it now; None: nothing."""
+        """Discard the pillar, and update cfg and related options from the configuration; None: remove one."""
         self.pillar, self.loaded = None, False
         opts = self.state.opts
         for key, value in cfg.items():
@@ -101,7 +101,7 @@ class Runner:
                 del opts[key]
 
     def compile(self) -> None:
-        """Compile the pillar; questions that run nothing need no more. Whatever grains and pillar run may raise."""
+        """Compile the pillar, which suffices for questions that run nothing. Grains and pillar can raise anything."""
         import salt.loader
         import salt.pillar
 
@@ -112,13 +112,13 @@ class Runner:
             opts["grains"] = salt.loader.grains(opts)
         else:
             grains["corpushooks.cfg"]()  # the one that depends on cfg
-        opts["pillar"] = {}  # else merged into the new one
+        opts["pillar"] = {}  # otherwise it is merged into the new one
         functions = self.state.functions
         found = salt.pillar.get_pillar(opts, opts["grains"], opts["id"], "base", funcs=functions)
         opts["pillar"] = functions.pack["__pillar__"] = self.pillar = found.compile_pillar()
 
     def load(self) -> None:
-        """Load what every SLS needs, in modules that have the pillar."""
+        """Load the modules that every SLS needs, with the pillar."""
         self.state.load_modules()
         for loader, name in (
             (self.state.rend, "jinja"),
@@ -143,7 +143,7 @@ class Runner:
 
 
 class Avail:
-    """The SLS files there are. The one that is run is given by its name, so that for it nothing need be listed."""
+    """The available SLS files. The one to run is known by name, so that nothing need be listed for it."""
 
     def __init__(self, original: Any, sls: str) -> None:
         self._original, self._sls = original, [sls]
@@ -160,7 +160,7 @@ class Avail:
 
 
 def has_own(grains: Any) -> bool:
-    """Return whether a loader has grains from anywhere but Salt and us: what they depend on nobody knows."""
+    """Return whether a loader has foreign grains, whose dependencies are unknown."""
     import salt.loader
 
     ours = (f"{LOADER}/", f"{Path(salt.loader.__file__).parents[1]}/grains/")
@@ -168,7 +168,7 @@ def has_own(grains: Any) -> bool:
 
 
 def report_states(state: Any, report: Report) -> None:
-    """Make a salt.state.State report each state as it ends; those that run in parallel are in the result."""
+    """Make a salt.state.State report each state when it ends; parallel ones are only in the result."""
     call_chunk = state.call_chunk
     seen: set[str] = set()
 
@@ -184,8 +184,8 @@ def report_states(state: Any, report: Report) -> None:
 
 
 def packages() -> list[Stamp | None]:
-    """Return what changes when a package is installed for this interpreter."""
+    """Return stamps that change when a package is installed for this interpreter."""
     return [stamp(folder) for folder in sys.path]
 
 
-LOADED = packages()  # when this was imported, and Salt was not yet
+LOADED = packages()  # before Salt was imported

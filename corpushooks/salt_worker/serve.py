@@ -1,4 +1,4 @@
-"""Load Salt once, then be the parent of sessions, until the daemon at the other end of descriptor 0 ends."""
+"""Load Salt once, then fork sessions, until the daemon at the other end of descriptor 0 ends."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from .wire import encode
 
 
 def serve() -> None:
-    """Load Salt once, then fork a child for each session that is asked for."""
+    """Load Salt once, then fork a child for each requested session."""
     control, wake, answers = take_stdin(), wake_on_child(), Answers()
     os.chdir("/")
     problem = load_salt()
-    cold = late = not problem  # what is to be done while nobody waits
-    children: dict[int, socket.socket | None] = {}  # our end of a session's socket, to tell how it died
+    cold = late = not problem  # work for idle times
+    children: dict[int, socket.socket | None] = {}  # our end of a session's socket, to report how it died
     while True:
         ready, _, _ = select.select([control, wake], [], [], 0 if cold or (late and not children) else None)
         if not ready:
@@ -55,28 +55,28 @@ def serve() -> None:
 
 
 def get_ready(answers: Answers, *, cold: bool) -> None:
-    """Do beforehand what sessions would do."""
+    """Do in advance what sessions would do."""
     if cold:
         warm_up()
     answers.learn()
-    gc.freeze()  # else a collection in a child would copy all of our memory
+    gc.freeze()  # otherwise a collection in a child would copy all our memory
 
 
 def begin_anew(control: socket.socket) -> NoReturn:
-    """Load Salt again, since packages were installed: what could not be imported then may be there now."""
-    print("packages were installed: Salt is loaded again", file=sys.stderr, flush=True)
+    """Load Salt again, since packages were installed that can make more imports possible."""
+    print("packages were installed: reloading Salt", file=sys.stderr, flush=True)
     os.dup2(control.fileno(), 0)
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def refuse(sock: socket.socket, problem: str) -> None:
-    """Tell who wants a session why there is none."""
+    """Report why a session cannot be opened."""
     with sock, contextlib.suppress(OSError):
         sock.sendall(encode({"error": problem, "without_salt": sys.executable}))
 
 
 def reap(children: dict[int, socket.socket | None]) -> None:
-    """Let go of the sessions that ended; where one was killed, say so to its owner and stop what it left."""
+    """Reap sessions that ended; if one was killed, report it to its owner and stop its processes."""
     for pid in list(children):
         done, status = os.waitpid(pid, os.WNOHANG)
         if not done:
@@ -85,7 +85,7 @@ def reap(children: dict[int, socket.socket | None]) -> None:
         if sock is None:
             continue
         if os.WIFSIGNALED(status):
-            with contextlib.suppress(OSError):  # a line may have been cut: begin a new one
+            with contextlib.suppress(OSError):  # start a new line, in case one was cut off
                 sock.send(b"\n" + encode({"ended": status}), socket.MSG_DONTWAIT)
         sock.close()
         if os.WIFSIGNALED(status):

@@ -1,4 +1,4 @@
-"""One session: the child that owns one deployment's process group, and answers its questions."""
+"""A session: the child that leads a deployment's process group, and answers its questions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .wire import encode, register
 
 
 def be_session(sock: socket.socket, given: dict[str, str], answers: Answers) -> NoReturn:
-    """Be the child that owns one deployment's process group, to its end."""
+    """Run the child that leads a deployment's process group, to its end."""
     try:
         os.setsid()
         os.umask(0o022)
@@ -33,7 +33,7 @@ def be_session(sock: socket.socket, given: dict[str, str], answers: Answers) -> 
         session.converse(register(sock))
     except (Stopped, ConnectionError):
         stop_group(os.getpgid(0))
-    except Exception as exc:  # the edge: whoever asks next is told
+    except Exception as exc:  # the edge: the error is the answer to the next question
         traceback.print_exc()
         sock.sendall(encode({"error": f"{type(exc).__name__}: {exc}"}))
     finally:
@@ -56,21 +56,21 @@ class Helper:
 
 
 class Session:
-    """What is asked for one deployment, and who answers.
+    """Dispatches the questions of a deployment.
 
-    An SLS finds all as a salt-call would that was started now: what was prepared serves for a moment, and only while
-    nothing was run or written. We ourselves never run anything, so whatever is prepared anew begins clean.
+    An SLS sees the same as with a newly started salt-call: a preparation is used for a short time only, and only while
+    nothing was run or written. This process never runs anything itself, so each new preparation starts clean.
     """
 
     def __init__(
         self, sock: socket.socket, wake: socket.socket, be_helper: Callable[[socket.socket], NoReturn]
     ) -> None:
         self.sock, self.wake, self.be_helper = sock, wake, be_helper
-        self.prepared: Helper | None = self.helper()  # it waits to be told, so that this takes no time then
-        self.count = 0  # how often anything was prepared, and so grains were read
+        self.prepared: Helper | None = self.helper()  # forked in advance; it waits for the request to prepare
+        self.count = 0  # how often grains were read
 
     def converse(self, said: Iterator[dict[str, Any]]) -> None:
-        """Answer questions until "close"; raise Stopped where the socket ends without."""
+        """Answer questions until "close"; raise Stopped if the socket is closed without it."""
         for question in said:
             if question["do"] == "close":
                 self.sock.sendall(encode({"prepared": self.count}))
@@ -81,7 +81,7 @@ class Session:
                 if self.prepared and self.prepared.told:
                     self.prepared.sock.sendall(encode(question))
                 else:
-                    self.drop()  # it has read the configuration already
+                    self.drop()  # it has already read the configuration
             elif question.get("function") == "corpushooks.syntax":
                 self.follow(Helper(partial(about_syntax, *question["args"]), self.sock, self.wake))
             else:
@@ -89,11 +89,11 @@ class Session:
         raise Stopped
 
     def helper(self) -> Helper:
-        """Return somebody who has prepared nothing yet."""
+        """Return a new helper, which has prepared nothing yet."""
         return Helper(self.be_helper, self.sock, self.wake)
 
     def prepare(self) -> Helper:
-        """Return who has prepared, or does so now."""
+        """Return the helper that is prepared, or start to prepare one."""
         prepared = self.prepared = self.prepared or self.helper()
         if not prepared.told:
             prepared.told = True
@@ -102,9 +102,9 @@ class Session:
         return prepared
 
     def ask(self, question: dict[str, Any]) -> None:
-        """Have a question answered by somebody who sees what is there now."""
+        """Get a question answered by a helper with a current preparation."""
         status = None
-        while status is None:  # it came too late for whoever was there
+        while status is None:  # the preparation was outdated
             prepared = self.prepare()
             prepared.sock.sendall(encode(question))
             status, keep = self.follow(prepared)
@@ -112,22 +112,22 @@ class Session:
                 self.drop()
 
     def end(self) -> None:
-        """Let our helpers go, and await that: who would, when we are gone?"""
+        """Dismiss our helpers and reap them."""
         self.drop()
         with contextlib.suppress(ChildProcessError):
             while True:
                 os.wait()
 
     def drop(self) -> None:
-        """Let go of what was prepared: the end of its socket ends it."""
+        """Dismiss the prepared helper by closing its socket."""
         if self.prepared:
             self.prepared.sock.close()
         self.prepared = None
 
     def follow(self, helper: Helper) -> tuple[int | None, bool]:
-        """Pass on what is said until a question is done; return its status, and whether its helper may answer another.
+        """Forward messages until a question is done; return its status, and whether its helper can answer another.
 
-        Raise Stopped where our owner is gone, or a process died: commands of that SLS may still run.
+        Raise Stopped if our owner is gone or a process died, since commands of that SLS can still be running.
         """
         buffer, watched = b"", [self.sock.fileno(), helper.sock.fileno(), self.wake.fileno()]
         while True:
@@ -135,8 +135,8 @@ class Session:
             if self.sock.fileno() in ready:
                 if not self.sock.recv(1, socket.MSG_PEEK):
                     raise Stopped
-                watched.remove(self.sock.fileno())  # our owner has its answer already, and speaks of the next thing
-            elif helper.sock.fileno() in ready:  # before `wake`: what was written is read to its end first
+                watched.remove(self.sock.fileno())  # our owner has its answer; this is its next message
+            elif helper.sock.fileno() in ready:  # before `wake`, to read all output first
                 data = helper.sock.recv(CHUNK)
                 *whole, buffer = (buffer + data).split(b"\n")
                 for line in whole:
@@ -150,14 +150,14 @@ class Session:
                 self.reap(helper)
 
     def done(self, done: int | None, keep: bool) -> tuple[int | None, bool]:
-        """Hear how a question's process ended."""
+        """Handle the end of a question's process."""
         if done is None or (os.WIFEXITED(done) and os.WEXITSTATUS(done) in (ANSWERED, TOUCHED)):
             return done, keep
         self.sock.sendall(encode({"ended": done}))
         raise Stopped
 
     def reap(self, helper: Helper) -> None:
-        """Let go of helpers that ended; one that has not answered was killed."""
+        """Reap helpers that ended; one that has not answered was killed."""
         with contextlib.suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 if ended[0] == helper.pid:

@@ -1,7 +1,7 @@
-"""Notice whether a process has run or written anything, and so may have changed what Salt would see next.
+"""Detect whether a process has run or written anything, which could change what Salt sees next.
 
-Told by Python's audit events: whatever is not known to be harmless counts, so that what is forgotten here, or new in
-another Python, costs time and not correctness.
+It uses Python's audit events: every event that is not known to be harmless counts, so that one that is missing here,
+or new in another Python, costs time but not correctness.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 import tempfile
 from typing import Any
 
-# Events that tell of reading, or of what ends with the process. Source: the audit events table of Python's manual.
+# Events of reading, or whose effect ends with the process. Source: the audit events table of Python's manual.
 HARMLESS = """
 array.__new__ builtins.id code.__new__ compile exec fcntl.fcntl fcntl.flock fcntl.lockf function.__new__
 gc.get_objects gc.get_referents gc.get_referrers glob.glob glob.glob/2 marshal.load marshal.loads mmap.__new__
@@ -26,7 +26,7 @@ WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 
 class Touch:
-    """Whether this process has touched anything. `cache` is Salt's, where what it copies and lists may lie."""
+    """Whether this process has touched anything. `cache` is Salt's, for its copies and listings."""
 
     def __init__(self, cache: str) -> None:
         temporary = os.path.join(tempfile.gettempdir(), "__salt.tmp.")  # a template, rendered
@@ -36,7 +36,7 @@ class Touch:
         self.any = False
 
     def watch(self) -> None:
-        """Begin; a process that has begun cannot stop it."""
+        """Start to watch; this cannot be stopped."""
         sys.addaudithook(self._hear)
 
     def _hear(self, event: str, values: tuple[Any, ...]) -> None:
@@ -45,7 +45,7 @@ class Touch:
 
     def _is_harmless(self, event: str, values: tuple[Any, ...]) -> bool:
         if event == "import":
-            return not values[1]  # a library that is no Python does what nobody hears of
+            return not values[1]  # a native library has no audit events
         if event == "open":
             path, _, flags = values
             reads = isinstance(flags, int) and not flags & WRITING

@@ -1,4 +1,4 @@
-"""What a worker does once, so that no session need do it again."""
+"""Work that a worker does once for all sessions."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ from .runner import EXTENSIONS, LOADER
 from .stamps import TICK_NS, Stamp, stamp
 from .wire import LOG_LINE
 
-LISTING = ("cython_enable", "enable_zip_modules", "optimization_order")  # options on which a loader's list depends
-FIRST = "config loader pillar state template utils.jinja utils.timed_subprocess"  # what sessions use of Salt
-# What Salt imports when it first renders and runs something.
+LISTING = ("cython_enable", "enable_zip_modules", "optimization_order")  # options that affect a loader's list
+FIRST = "config loader pillar state template utils.jinja utils.timed_subprocess"  # modules of Salt that sessions use
+# Modules that Salt imports when it first renders and runs something.
 LATER = (
     "grains.extra loader.dunder modules.cmdmod modules.file modules.network modules.smbios renderers.yaml utils.cloud"
     " utils.dns utils.find utils.locales utils.nb_popen utils.package utils.pkg.rpm utils.validate.net utils.win_system"
     " utils.win_update utils.winapi"
 )
-# What Salt's loaders run again for each session, in its folder and in ours.
+# Modules that Salt's loaders execute again for each session, in its folder and in ours.
 AGAIN = ("grains/*.py", "fileserver/roots.py", "modules/config.py")
 OURS = ("_grains/*.py", "_pillar/*.py", "_renderers/*.py", "_modules/corpushooks.py")
 Stamps = dict[str, "Stamp | None"]
 
 
 def load_salt() -> str:
-    """Import what sessions need, so that they inherit it; return what is wrong, or nothing."""
+    """Import the modules that sessions need, so that they inherit them; return an error, or nothing."""
     try:
         from salt.version import __saltstack_version__ as version
     except ImportError as exc:
         return f"Salt is not installed for {sys.executable} ({exc})"
     if version.major < 3006:
-        return f"Salt {version.string} of {sys.executable} is too old; 3006 is the oldest that works"
+        return f"Salt {version.string} of {sys.executable} is too old: use 3006 or newer"
     for name in FIRST.split():
         importlib.import_module(f"salt.{name}")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LOG_LINE)
     handler.setLevel(logging.WARNING)
-    logging.getLogger().handlers[:] = [handler]  # Salt's own keep what they saw, and repeat it in each child
-    logging.disable(logging.INFO)  # nobody would hear it
+    logging.getLogger().handlers[:] = [handler]  # Salt's own buffer records, and repeat them in each child
+    logging.disable(logging.INFO)  # not shown anyway
     Listings().install()
     pillars.install()
     _say_truth_at_once()
@@ -56,7 +56,7 @@ def load_salt() -> str:
 
 
 def warm_up() -> None:
-    """Do beforehand what every session would do first. It runs nothing of anybody's, and reads no grains."""
+    """Do in advance what every session would do first. It runs no foreign code, and reads no grains."""
     import jinja2
     import salt.config
     import salt.loader
@@ -64,7 +64,7 @@ def warm_up() -> None:
     import salt.state
 
     Codes().install(Path(str(salt.config.__file__)).parents[1])
-    importlib.import_module("encodings.ascii")  # of which grains ask
+    importlib.import_module("encodings.ascii")  # used by grains
     for name in LATER.split():
         with suppress(ImportError):
             importlib.import_module(f"salt.{name}")
@@ -80,18 +80,18 @@ def warm_up() -> None:
         salt.pillar.get_pillar(opts, {}, "warm", "base")
         salt.state.HighState(opts, initial_pillar={"none": ""})
     environment = jinja2.Environment(extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols"])
-    environment.from_string("{% set one = 1 %}{{ one }}").render()  # compiles the expressions it reads with
+    environment.from_string("{% set one = 1 %}{{ one }}").render()  # compiles the regular expressions of Jinja
 
 
 class Listings:
-    """Folders of modules and of packages, which Salt lists again and again, are only where they have changed."""
+    """Caches the listings of folders of modules and packages, which Salt makes repeatedly, until they change."""
 
     def __init__(self) -> None:
         self._known: dict[Any, tuple[Stamps, Any]] = {}
         self.hits = 0
 
     def install(self) -> None:
-        """Take the place of what Salt lists with."""
+        """Replace Salt's functions for listing."""
         import salt.loader.lazy
         import salt.utils.entrypoints
 
@@ -103,7 +103,7 @@ class Listings:
         )
 
     def _once(self, original: Any) -> Any:
-        """Return a loader's method which does what the original did, if that would do the same."""
+        """Return a replacement of a loader's method that repeats its last result while that is valid."""
         names = ("file_mapping", "suffix_map", "suffix_order")
 
         def listed(loader: Any) -> Any:
@@ -124,7 +124,7 @@ class Listings:
         return refresh
 
     def _kept(self, key: Any, folders: Callable[[], Sequence[str]], make: Callable[[], Any]) -> Any:
-        """Return what was made for a key while the folders were as they are now, or make it."""
+        """Return the cached value of a key if the folders are unchanged, or make it."""
         stamps, made = self._known.get(key, ({}, None))
         if stamps and all(stamp(path) == was for path, was in stamps.items()):
             self.hits += 1
@@ -138,14 +138,14 @@ class Listings:
 
 
 class Codes:
-    """What was compiled of modules that Salt's loaders run again and again, as long as their files stay the same."""
+    """Caches the code of modules that Salt's loaders execute repeatedly, until their files change."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[Stamp, Any]] = {}
         self.hits = 0
 
     def install(self, salt: Path) -> None:
-        """Compile them, and take the place of what reads them."""
+        """Compile them, and replace the function that reads them."""
         loader: Any = importlib.machinery.SourceFileLoader
         original = loader.get_code
         self.learn(
@@ -162,12 +162,12 @@ class Codes:
         loader.get_code = get_code
 
     def learn(self, paths: Sequence[Path]) -> None:
-        """Compile what has not changed just now."""
+        """Compile files, except those that changed just now."""
         now = time.time_ns()
         for path in paths:
             was = stamp(str(path))
             if was and was[2] < now - TICK_NS:
-                with suppress(SyntaxError):  # of another Python; whoever runs it is told
+                with suppress(SyntaxError):  # for another Python; the error comes when it is executed
                     code = importlib.machinery.SourceFileLoader(path.stem, str(path)).get_code(path.stem)
                     self._known[str(path)] = was, code
 
@@ -179,7 +179,7 @@ def _inner(folder: str) -> list[str]:
 
 
 def _say_truth_at_once() -> None:
-    """Have the options of Salt 3008 say whether they are empty without counting them, which every copy asks."""
+    """Make the options of Salt 3008 report whether they are empty without counting, which every copy does."""
     with suppress(ImportError):
         from salt.utils.optsdict import OptsDict
 

@@ -1,4 +1,4 @@
-"""What goes over a session's socket: lines of JSON."""
+"""The protocol of a session's socket: lines of JSON."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ LOG_LINE = logging.Formatter("%(asctime)s %(process)d %(levelname)s %(name)s: %(
 
 
 def encode(message: dict[str, Any]) -> bytes:
-    """Return one line; what JSON does not know becomes text."""
+    """Return one line; values that JSON does not support become text."""
     return json.dumps(message, default=plain, skipkeys=True).encode() + b"\n"
 
 
 def plain(value: Any) -> Any:
-    """Return what stands for a value that JSON does not know."""
+    """Return a replacement for a value that JSON does not support."""
     if hasattr(value, "isoformat"):
         return value.isoformat()
     return list(value) if isinstance(value, (set, frozenset)) else str(value)
 
 
 def lines(sock: socket.socket) -> Iterator[dict[str, Any]]:
-    """Yield what our owner says, to the end of the socket."""
+    """Yield the messages of our owner until the socket is closed."""
     buffer = b""
     while data := sock.recv(CHUNK):
         *whole, buffer = (buffer + data).split(b"\n")
@@ -35,7 +35,7 @@ def lines(sock: socket.socket) -> Iterator[dict[str, Any]]:
 
 
 def register(sock: socket.socket) -> Iterator[dict[str, Any]]:
-    """Say who we are; return what our owner says after its leave to go on, or raise Stopped."""
+    """Register; return the messages of our owner after its permission to continue, or raise Stopped."""
     pid = os.getpid()
     sock.sendall(encode({"child": [pid, start_time(pid), os.getpgid(0)]}))
     said = lines(sock)
@@ -45,26 +45,26 @@ def register(sock: socket.socket) -> Iterator[dict[str, Any]]:
 
 
 class Report:
-    """The way from a question's process to the session, for that process only, not for its children."""
+    """Sends messages from a question's process to the session, but not from children of that process."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.pid = os.getpid()
 
     def send(self, message: dict[str, Any]) -> None:
-        """Send one message; parallel states, which are processes of their own, say nothing."""
+        """Send one message; parallel states, which have their own processes, send none."""
         if os.getpid() == self.pid:
             data = memoryview(encode(message))
             while data:
                 data = data[os.write(self.fd, data) :]
 
     def output(self, data: bytes) -> None:
-        """Send what a command wrote."""
+        """Send output of a command."""
         self.send({"output": data.decode("latin-1")})
 
 
 class LogReport(logging.Handler):
-    """Gives Salt's own log to our owner, who knows which secrets to take out of it."""
+    """Sends Salt's own log to our owner, which removes secrets from it."""
 
     def __init__(self, report: Report) -> None:
         super().__init__(logging.WARNING)

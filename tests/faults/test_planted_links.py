@@ -282,7 +282,7 @@ def test_a_source_is_read_where_no_planted_link_leads_and_is_no_template_of_an_a
         plain = session.run(world.sls("one", sls % (made, app, f"{app}/source", "")))
         assert (plain.ok, made.read_text()) == (True, (app / "source").read_text()), plain
         bad = session.run(world.sls("one", sls % (made, app, f"{app}/source", ", {template: jinja}")))
-        assert bad.states[0].comment == f"{app}/source: others than root can write there"
+        assert bad.states[0].comment == f"{app}/source is writable by users other than root"
         good = session.run(world.sls("one", sls % (made, app, own, ", {template: jinja}")))
         assert (good.ok, made.read_text()) == (True, "2\n"), good
         none = session.run(world.sls("one", f"x:\n  file.delivered: [{{name: {made}}}, {{source: {app}/none}}]\n"))
@@ -311,4 +311,4 @@ def test_root_runs_no_program_where_an_application_can_write(world: World) -> No
             unknown = session.run(world.sls("one", text.replace("USER", "null")))
     said = {user: result.states[0].changes.get("buildout") for user, result in ran.items()}
     assert said == {"null": "daemon", "root": "daemon", "sys": "sys"}
-    assert "say as which user" in unknown.states[0].comment
+    assert "set the user to run this" in unknown.states[0].comment

@@ -82,7 +82,7 @@ def test_people_of_create_user_are_there_with_their_homes(town: Town) -> None:
             "cd ~/people; git push -q /srv/projects/other/git/project.git HEAD:refs/deploy/now 2>&1", check=False
         )
         assert told.code == 0, told.text
-        said = "create_user paul does nothing for ssh_keys; for keys there is ssh_auth.present"
+        said = "create_user paul ignores ssh_keys; for keys use ssh_auth.present"
         assert again or said in " ".join(told.text.replace("remote:", "").split())
     known = town.root("id -Gn paul; id -gn robot; stat -c '%U %a' /home/users ~paul ~robot; getent passwd paul").text
     groups, machines, *homes, passwd = known.splitlines()

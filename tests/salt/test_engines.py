@@ -509,8 +509,8 @@ def test_packages_of_an_earlier_sls(tmp_path: Path) -> None:
             assert session.run(first).ok
             assert session.run(second).ok
         assert world.read("x") == "hello"
-        assert "Salt is loaded again" not in log.read_text()
-        until(lambda: again(world, second) and "Salt is loaded again" in log.read_text())
+        assert "reloading Salt" not in log.read_text()
+        until(lambda: again(world, second) and "reloading Salt" in log.read_text())
 
 
 def again(world: World, sls: str) -> bool:

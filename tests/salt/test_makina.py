@@ -85,7 +85,7 @@ def test_what_sls_files_and_templates_ask(world: World) -> None:
 
 def test_what_cannot_be_told_is_one_clear_line(world: World) -> None:
     found = run_one(world, "x:\n  test.nop:\n    - name: {{ salt['mc_project.get_configuration']('other').x }}\n")
-    assert "unknown project 'other', or none was deployed" in found.errors[0]
+    assert "project 'other' is unknown or was never deployed" in found.errors[0]
 
 
 STORED = """\
@@ -107,7 +107,7 @@ def test_stored_passwords_are_made_once_and_for_nobody_else(world: World) -> Non
     assert json.loads(passwords.read_text()) == {"db": first, "k": short}
     assert stat.S_IMODE(passwords.stat().st_mode) == 0o600
     passwords.write_text("{")
-    assert f"{passwords} has no passwords that can be read" in run_one(world, STORED).errors[0]
+    assert f"cannot read the passwords in {passwords}" in run_one(world, STORED).errors[0]
 
 
 def test_what_may_not_write_has_placeholders(world: World) -> None:
@@ -168,7 +168,7 @@ def test_users_of_a_web_server(world: World) -> None:
     found = [run_one(world, WEB_USERS.replace("PASSWORD", word)) for word in ("secret", "secret", "changed")]
     assert [bool(result.states[0].changes) for result in found] == [True, False, True]
     assert [state.result for state in found[0].states] == [True, False]
-    assert "no name for a user" in found[0].states[1].comment
+    assert "invalid user name" in found[0].states[1].comment
     lines = dict(line.split(":") for line in world.read("users").splitlines())
     assert (lines["other"], lines["one"][:3]) == ("hash", "$6$")
     assert stat.S_IMODE((world.out / "users").stat().st_mode) == 0o640
@@ -243,7 +243,7 @@ def test_resetperms_as_fixperms_files_call_it(tree: Path) -> None:
 def test_resetperms_follows_no_link_and_says_so(tree: Path) -> None:
     done = process.run([RESETPERMS, "--paths", tree / "link", "--paths", tree / "none"])
     assert done.stderr.decode().splitlines() == [
-        f"{tree}/link: no file and no folder", f"{tree}/none: No such file or directory",
+        f"{tree}/link: neither a file nor a folder", f"{tree}/none: No such file or directory",
     ]  # fmt: skip
     os.link(tree / "alone", tree / "other")
     done = process.run([RESETPERMS, "--paths", tree / "alone"])
@@ -253,8 +253,8 @@ def test_resetperms_follows_no_link_and_says_so(tree: Path) -> None:
 
 def test_resetperms_names_what_is_wrong(tree: Path) -> None:
     for words, said in (
-        (["--user", "nobody-at-all"], "there is no user 'nobody-at-all'"),
-        (["--group", "none-of-them"], "there is no group 'none-of-them'"),
+        (["--user", "nobody-at-all"], "unknown user 'nobody-at-all'"),
+        (["--group", "none-of-them"], "unknown group 'none-of-them'"),
         (["--dmode", "rwx"], "invalid mode 'rwx'"),
         (["--excludes", "("], "invalid regular expression '('"),
     ):

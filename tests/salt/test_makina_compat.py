@@ -156,7 +156,7 @@ def test_services_are_started_by_their_script_without_systemd(world: World) -> N
     assert world.read("asked").split() == ["start", "force-reload"]
     (world.out / "redis-server").unlink()
     result = run_one(world, WITHOUT_SYSTEMD.replace("TEXT", "three"), **own)
-    assert "systemd does not run here, so redis-server cannot be started" in str(result.states)
+    assert "cannot start redis-server: systemd is not running here" in str(result.states)
 
 
 INCLUDED = """\

@@ -310,10 +310,10 @@ def test_a_service_of_systemd_reads_only_what_was_tested(world: World) -> None:
     assert (world.root / "asked").read_text().splitlines() == [
         "enable mine", "start mine", "reload-or-restart mine"
     ]  # fmt: skip
-    assert "what was changed is put back" in next(state.comment for state in found[2].states if state.id == "mine")
+    assert "the changes were reverted" in next(state.comment for state in found[2].states if state.id == "mine")
     assert world.read("link") == "fine too"
     alone = run_one(world, SERVICE.replace("TEXT", "other"), **{"makina-states.systemctl": ""})
-    assert "systemd does not run here, so mine cannot be started" in str(alone.states)
+    assert "cannot start mine: systemd is not running here" in str(alone.states)
     assert world.read("conf") == "fine too"
 
 

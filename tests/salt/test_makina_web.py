@@ -55,7 +55,7 @@ def test_a_static_site_behind_nginx(new_box: Callable[..., Box], nginx: Nginx) -
     assert refused.rejected == "install 700_reverseproxy failed; rolled back"
     said = next(line for line in refused.lines if "[emerg]" in line)
     assert 'unknown directive "lissen" in' in said
-    assert any("what was changed is put back" in line for line in refused.lines), refused.text
+    assert any("the changes were reverted" in line for line in refused.lines), refused.text
     assert tree_of(nginx.base / "sites-available", times=False) == before
     assert nginx.get("/")[1].strip() == "<h1>one</h1>"
 

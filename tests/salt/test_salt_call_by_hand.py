@@ -119,8 +119,8 @@ CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any], list[str]]] = [
 
 
 REFUSED: list[tuple[str, tuple[str, ...], dict[str, Any], str]] = [
-    ("deploy", ("hello",), {"onyl": "install"}, "mc_project.deploy: there is no option 'onyl'"),
-    ("deploy", ("hello",), {"only": 3}, "mc_project: expected names, with commas between them or a list, got 3"),
+    ("deploy", ("hello",), {"onyl": "install"}, "mc_project.deploy: unknown option 'onyl'"),
+    ("deploy", ("hello",), {"only": 3}, "mc_project: expected comma-separated names or a list, got 3"),
     ("deploy", ("--root=/x",), {}, "mc_project: expected a name, got '--root=/x'"),
     ("deploy", ("hello", "-x"), {}, "mc_project: expected a name, got '-x'"),
 ]

@@ -1,1 +1,1 @@
-"""What Salt loads of us wherever we are installed beside it: an entry point of its group `salt.loader` names this."""
+"""Modules that Salt loads if we are installed beside it, by an entry point of its group `salt.loader`."""

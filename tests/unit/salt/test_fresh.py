@@ -95,7 +95,7 @@ def test_a_question_that_comes_too_late_is_asked_of_another(monkeypatch: pytest.
 def test_what_was_read_serves_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(question, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    desk = question.Desk(ValueError("no options"), Answers())
+    desk = question.Preparation(ValueError("no options"), Answers())
     now[0] += question.FRESH
     assert not desk.is_stale
     now[0] += 0.1

@@ -15,8 +15,8 @@ SAID = {
     ),
     "Jinja error: lib/none.jinja; line 2": ("missing", "imported file lib/none.jinja does not exist"),
     "Jinja variable 'salt' has no attribute 'a.b'; line 2": ("missing", "function a.b does not exist"),
-    "Jinja error: PostgreSQL 9.4 is not supported here, but 15; line 2": (
-        "missing", "Jinja error: PostgreSQL 9.4 is not supported here, but 15",
+    "Jinja error: PostgreSQL 9.4 is not supported here: use 15; line 2": (
+        "missing", "Jinja error: PostgreSQL 9.4 is not supported here: use 15",
     ),
     "Jinja error: mc_none.jinja is not supported here: use another; line 2": (
         "missing", "mc_none.jinja is not supported here: use another; see: corpus help makina-states",

@@ -138,8 +138,8 @@ def test_who_is_not_there_is_left_out_of_access_lists(tree: Path) -> None:
         "--users", "nobody-at-all:r-x", "--users", "daemon:worse", "--users", "daemon", "-p", tree / "cache"
     )
     assert found.stderr.decode().splitlines() == [
-        "nobody-at-all:r-x: left out of the access lists: there is no user 'nobody-at-all'",
-        "daemon:worse: left out of the access lists: invalid permissions 'worse': use r-x, for example",
+        "nobody-at-all:r-x: not added to the access lists: unknown user 'nobody-at-all'",
+        "daemon:worse: not added to the access lists: invalid permissions 'worse': use r-x, for example",
     ]
     assert "user:daemon:rwx" in listed(tree / "cache")
     assert resetperms("-n", "--users", "nobody-at-all", "-p", tree / "cache").stderr == b""

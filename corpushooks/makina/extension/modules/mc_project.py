@@ -1,7 +1,7 @@
 # ruff: noqa: F821  (Salt fills in the names with underscores)
-"""Projects, for SLS files and their templates, and for who works with `salt-call mc_project.…` by hand.
+"""Projects, for SLS files and their templates, and for `salt-call mc_project.…` by hand.
 
-In a deployment, cfg is at hand. All else is what the command `corpus` says or does.
+In a deployment, cfg is available. Everything else calls the command `corpus`.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ Names = str | Iterable[str] | None
 
 
 def get_configuration(name: str = "") -> dict[str, Any]:
-    """Return the cfg of a project, by default of the one that is deployed; of another, as it was deployed last.
+    """Return the cfg of a project, by default of the one that is deployed; of another, the last deployed one.
 
-    By hand it is computed from the live release, and has its secrets: `corpus config` hides them.
+    By hand it is computed from the live release, including its secrets, which `corpus config` hides.
     """
     own = __opts__.get("ms_project_name", "")
     if name in ("", own) and own:
@@ -47,14 +47,14 @@ def get_configuration(name: str = "") -> dict[str, Any]:
         return dict(json.loads((folder / "cfg.json").read_text()))
     with contextlib.suppress(OSError, KeyError):  # older versions wrote `minion` alone
         return dict(salt.utils.yaml.safe_load((folder / "minion").read_text())["ms_project"])
-    raise CommandExecutionError(f"mc_project.get_configuration: unknown project {name!r}, or none was deployed")
+    raise CommandExecutionError(f"mc_project.get_configuration: project {name!r} is unknown or was never deployed")
 
 
 def get_configuration_item(name: str, item: str) -> Any:
     """Return one first-level value of the cfg of a project."""
     found = get_configuration(name)
     if item not in found:
-        raise CommandExecutionError(f"mc_project.get_configuration_item: the cfg of {name} has no {item!r}")
+        raise CommandExecutionError(f"mc_project.get_configuration_item: unknown key {item!r} in the cfg of {name}")
     return found[item]
 
 
@@ -62,7 +62,7 @@ def get_configuration_item(name: str, item: str) -> Any:
 
 
 def init_project(name: str, env: str = "", branch: str = "", installer: str = "") -> dict[str, Any]:
-    """Make a project, or repair it, as `corpus init` does; return where to push."""
+    """Create or repair a project, as `corpus init` does; return the addresses for pushes."""
     options = {"--env": env, "--branch": branch, "--installer": installer}
     return dict(_told("init", *(f"{option}={value}" for option, value in options.items() if value), _one(name)))
 
@@ -73,26 +73,26 @@ def list_projects() -> list[str]:
 
 
 def report(name: str = "") -> Any:
-    """Return what is live in a project, or in each, what runs or waits, and where to push."""
+    """Return the status of a project, or of all, and the addresses for pushes."""
     return _told("status", "--urls", *([_one(name)] if name else []))
 
 
 def link(names: Names) -> bool:
-    """Let Salt see projects, given with commas between them or as a list: links, modules, the pillar's top file."""
+    """Create the wiring of projects (comma-separated or a list): links, modules, the pillar's top file."""
     for name in _words(names):
         _run("link", _one(name))
     return True
 
 
 def unlink(names: Names) -> bool:
-    """Take projects out of Salt's sight; the next deployment links them again."""
+    """Remove the wiring of projects; the next deployment creates it again."""
     for name in _words(names):
         _run("unlink", _one(name))
     return True
 
 
 def sync_modules(name: str) -> bool:
-    """Link the modules that a project ships, with all else by which Salt sees it; every deployment does so."""
+    """Link the modules of a project, with the rest of its wiring; every deployment does so."""
     return link([name])
 
 
@@ -103,14 +103,14 @@ def deploy(
     name: str, rev: str = "", only: Names = None, only_steps: Names = None, skip: Names = None,
     dry_run: bool = False, nowait: bool = False, **skips: Any,
 ) -> dict[str, Any]:  # fmt: skip
-    """Deploy a commit, by default the live one again; return what came of it, with `result` true or false.
+    """Deploy a commit, by default the live one again; return the deployment, with `result` true or false.
 
-    `only` names steps and `only_steps` install SLS; skip_archive=True and the like leave a step out.
+    `only` selects steps and `only_steps` install SLS files; skip_archive=True and the like skip a step.
     """
     given = salt.utils.args.clean_kwargs(**skips)
     unknown = [key for key in given if not key.startswith("skip_")]
     if unknown:
-        raise CommandExecutionError(f"mc_project.deploy: there is no option {unknown[0]!r}")
+        raise CommandExecutionError(f"mc_project.deploy: unknown option {unknown[0]!r}")
     left_out = [*_words(skip), *(key[len("skip_") :] for key, wanted in given.items() if wanted is True)]
     lists = {"--only": _words(only), "--steps": _words(only_steps), "--skip": left_out}
     options = [f"{option}={','.join(words)}" for option, words in lists.items() if words]
@@ -119,12 +119,12 @@ def deploy(
 
 
 def archive(name: str) -> dict[str, Any]:
-    """Archive a project, and deploy nothing else of it."""
+    """Only archive a project."""
     return deploy(name, only="archive")
 
 
 def release_sync(name: str) -> dict[str, Any]:
-    """Bring the files of the live commits to a project, and deploy nothing else of it."""
+    """Only sync the files of the live commits to a project."""
     return deploy(name, only="release_sync")
 
 
@@ -139,7 +139,7 @@ def fixperms(name: str) -> dict[str, Any]:
 
 
 def rotate_archives(name: str) -> dict[str, Any]:
-    """Remove the archives of a project that are too many."""
+    """Remove surplus archives of a project."""
     return deploy(name, only="rotate_archives")
 
 
@@ -154,7 +154,7 @@ def rollback(name: str, number: int = 0) -> dict[str, Any]:
 
 
 def run_task(name: str, only_steps: Names) -> list[dict[str, Any]]:
-    """Run tasks of a project, task_NAME or NAME, up to the first that fails; return what came of each."""
+    """Run tasks of a project, task_NAME or NAME, up to the first failure; return the result of each."""
     ended = []
     for task in _words(only_steps):
         ended.append(_done("task", _one(name), _one(task.removesuffix(".sls").removeprefix("task_"))))
@@ -167,22 +167,22 @@ def run_task(name: str, only_steps: Names) -> list[dict[str, Any]]:
 
 
 def _words(given: Names) -> list[str]:
-    """Return names that were given with commas between them, or as a list."""
+    """Return names given comma-separated, or as a list."""
     if not isinstance(given, str | list | tuple | None):
-        raise CommandExecutionError(f"mc_project: expected names, with commas between them or a list, got {given!r}")
+        raise CommandExecutionError(f"mc_project: expected comma-separated names or a list, got {given!r}")
     words = given.split(",") if isinstance(given, str) else list(given or ())
     return [word.strip() for word in map(str, words) if word.strip()]
 
 
 def _one(word: Any) -> str:
-    """Return an argument of the command, which none of its options is."""
+    """Return an argument of the command that is not an option."""
     if not isinstance(word, str) or not word or word.startswith("-"):
         raise CommandExecutionError(f"mc_project: expected a name, got {word!r}")
     return word
 
 
 def _program() -> list[str]:
-    """Return the command, as it is called for this host: in a deployment the one beside what deploys."""
+    """Return the command line of `corpus` for this host: in a deployment, of the same installation."""
     beside = __opts__.get("corpushooks", {}).get("resetperms")
     program = [str(Path(beside).with_name("corpus"))] if beside else [sys.executable, "-I", "-m", "corpushooks"]
     own = dict(__opts__.get("ms_project", {}))
@@ -190,24 +190,24 @@ def _program() -> list[str]:
 
 
 def _told(*words: str) -> Any:
-    """Return what the command prints as JSON."""
+    """Return the JSON output of the command."""
     return json.loads(_run(*words, "--json")[0])
 
 
 def _done(*words: str) -> dict[str, Any]:
-    """Return what came of a deployment; who ran salt-call sees it happen, and its failure in the exit code."""
+    """Return a deployment; its output is shown, and the exit code of salt-call is its result."""
     said, code = _run(*words, "--json", shows=True)
     __context__["retcode"] = code
     return {**json.loads(said), "result": code == 0}
 
 
 def _run(*words: str, shows: bool = False) -> tuple[bytes, int]:
-    """Run the command; return what it printed and its exit code. Raise where it could not do what was asked."""
+    """Run the command; return its output and exit code. Raise if it failed without a result."""
     with tempfile.TemporaryFile() as printed:
         program = [*_program(), *words]
         with subprocess.Popen(program, stdin=subprocess.DEVNULL, stdout=printed, stderr=subprocess.PIPE) as process:
             assert process.stderr
-            held: list[str] = []  # what an error says, until it shows whether more comes
+            held: list[str] = []  # error lines, until we know whether more follow
             for line in process.stderr:
                 held.append(line.decode("utf-8", "replace"))
                 if shows and not held[-1].startswith(("error: ", "hint: ")):
@@ -222,6 +222,6 @@ def _run(*words: str, shows: bool = False) -> tuple[bytes, int]:
 
 
 def _complaint(said: list[str]) -> str:
-    """Return in one line what the command complained of, and what helps."""
+    """Return the error of the command and its hint in one line."""
     words = [line.strip().removeprefix("error: ").removeprefix("hint: ") for line in said[-2:]]
-    return "; ".join(words) or "the command corpus said nothing"
+    return "; ".join(words) or "the command corpus printed no error"

@@ -1,5 +1,5 @@
 # ruff: noqa: F821  (Salt fills in the names with underscores)
-"""Apache as SLS files written for makina-states know it: where it lies, and how it is run."""
+"""Apache for SLS files written for makina-states: its paths, and how it is run."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ DEFAULTS = {
 
 
 def settings() -> dict[str, Any]:
-    """Return where Apache lies and how it is run; the host's configuration, pillar and grains may say otherwise."""
+    """Return the settings of Apache; the host's configuration, pillar and grains can override them."""
     found: dict[str, Any] = __salt__["mc_utils.defaults"](PREFIX, DEFAULTS)
     return found
 
 
 def service() -> dict[str, Any]:
-    """Return the arguments of the state that has Apache run."""
+    """Return the arguments of the state that runs Apache."""
     own = settings()
     return {
         "name": own["service"], "tested_by": [own["program"], "-t"], "started_by": [own["program"], "start"],
@@ -53,5 +53,5 @@ def service() -> dict[str, Any]:
 
 
 def vhost(domain: str, doc_root: str = "", **given: Any) -> Any:
-    """Return the arguments of the state that has the files of a virtual host; `given` is what the macro was."""
+    """Return the arguments of the state for the files of a virtual host; `given` are those of the macro."""
     return __salt__["mc_www.vhost"](settings(), domain, doc_root, given)

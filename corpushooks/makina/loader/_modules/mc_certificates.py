@@ -1,4 +1,4 @@
-"""Certificates that nobody but their server has signed: for a site that speaks TLS before it has a real one."""
+"""Self-signed certificates, for a site with TLS but without a real certificate yet."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 DAYS = 3650
-RENEWED = datetime.timedelta(days=30)  # before it ends
+RENEWED = datetime.timedelta(days=30)  # before it expires
 
 
 def self_signed(names: Sequence[str]) -> tuple[str, str]:
@@ -39,7 +39,7 @@ def self_signed(names: Sequence[str]) -> tuple[str, str]:
 
 
 def serves(certificate: bytes, key: bytes, names: Sequence[str]) -> bool:
-    """Return whether a certificate and its key belong together, are for these names, and last for a while."""
+    """Return whether a certificate and its key match, are for these names, and do not expire soon."""
     try:
         found = x509.load_pem_x509_certificate(certificate)
         own = serialization.load_pem_private_key(key, None).public_key()
@@ -51,7 +51,7 @@ def serves(certificate: bytes, key: bytes, names: Sequence[str]) -> bool:
 
 
 def _names(names: Sequence[str]) -> list[x509.GeneralName]:
-    """Return names as a certificate has them; what cannot be one (a pattern of nginx) is left out."""
+    """Return names in the form of a certificate, without invalid ones (patterns of nginx)."""
     found = [made for name in names if (made := _name(name)) is not None]
     return found or [x509.DNSName("localhost")]
 

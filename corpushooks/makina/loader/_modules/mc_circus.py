@@ -1,5 +1,5 @@
 # ruff: noqa: F821  (Salt fills in the names with underscores)
-"""Watchers of circus, kept by systemd: each becomes a unit."""
+"""Watchers of circus, run by systemd: each becomes a unit."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ RestartSec=1
 [Install]
 WantedBy=multi-user.target
 """
-# What is of no use to systemd: it starts with a clean environment and one process, and keeps what that writes.
+# Options without meaning for systemd, which starts one process with a clean environment, and keeps its output.
 IGNORED = {
     "warmup_delay", "copy_env", "copy_path", "manager_force_reload", "force_restart", "force_reload", "autostart",
     "priority", "conf_priority", "stdout_stream", "stderr_stream", "singleton", "respawn", "max_age_variance",
@@ -42,7 +42,7 @@ IGNORED = {
 
 
 def settings() -> dict[str, Any]:
-    """Return where units and their environments lie; the host's configuration, pillar and grains may say otherwise."""
+    """Return the folders of units and environments; the host's configuration, pillar and grains can override them."""
     found: dict[str, Any] = __salt__["mc_utils.defaults"](PREFIX, DEFAULTS)
     return found
 
@@ -51,7 +51,7 @@ def watcher(name: str, cmd: str = "", args: str = "", **given: Any) -> dict[str,
     """Return the unit of a watcher: its name, and its files."""
     if not re.fullmatch(r"[A-Za-z0-9:_.@-]+", name) or not cmd:
         raise CommandExecutionError(
-            f"circusAddWatcher: {name!r}: a watcher needs a name of letters and digits, and cmd"
+            f"circusAddWatcher: invalid watcher {name!r}: use a name of letters and digits, and set cmd"
         )
     own, service = settings(), f"circus-{name}"
     unit = f"{own['unit_dir']}/{service}.service"
@@ -70,7 +70,7 @@ def watcher(name: str, cmd: str = "", args: str = "", **given: Any) -> dict[str,
 
 
 def _command(cmd: str, given: Mapping[str, Any]) -> str:
-    """Return a command as systemd reads it; the program as a path, since systemd takes no relative one."""
+    """Return a command for systemd, with an absolute path of the program, which systemd requires."""
     words = ["/bin/sh", "-c", cmd] if _true(given.get("shell")) else shlex.split(cmd)
     if "/" in words[0] and given.get("working_dir"):
         words[0] = os.path.normpath(Path(given["working_dir"]) / words[0])
@@ -78,7 +78,7 @@ def _command(cmd: str, given: Mapping[str, Any]) -> str:
 
 
 def _quoted(word: str) -> str:
-    r"""Quote for systemd, which knows %, $ and \ everywhere."""
+    r"""Quote for systemd, in which %, $ and \ are special everywhere."""
     for special, said in (("\\", "\\\\"), ('"', '\\"'), ("%", "%%"), ("$", "$$"), ("\n", "\\n")):
         word = word.replace(special, said)
     return word if re.fullmatch(r"[\w@%$+=:,./-]+", word) else f'"{word}"'
@@ -110,18 +110,18 @@ def _true(value: Any) -> bool:
 
 
 def _signal(said: Any) -> str:
-    """Return the name of a signal that is given as a number or a name."""
+    """Return the name of a signal from its number or name."""
     text = str(said).upper()
     try:
         return (
             signal.Signals(int(text)).name if text.isdigit() else signal.Signals[f"SIG{text.removeprefix('SIG')}"].name
         )
     except (KeyError, ValueError):
-        raise CommandExecutionError(f"circusAddWatcher: {said!r} is no signal") from None
+        raise CommandExecutionError(f"circusAddWatcher: invalid signal {said!r}") from None
 
 
 def _environment(given: Any) -> str:
-    """Return an environment file, which only root reads: it may have secrets."""
+    """Return an environment file, which can have secrets and is only readable by root."""
     lines = []
     for key, value in sorted(dict(given or {}).items()):
         text = re.sub(r'([\\"$`])', r"\\\1", str(value))

@@ -1,5 +1,5 @@
 # ruff: noqa: F821  (Salt fills in the names with underscores)
-"""The retention that SLS files written for makina-states read of db_smart_backup, which is not here."""
+"""The retention of db_smart_backup (not supported here), for SLS files written for makina-states."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ DEFAULTS: dict[str, Any] = {
 
 
 def settings() -> dict[str, Any]:
-    """Return a retention, for no kind of database; the host's configuration, pillar and grains may say otherwise."""
+    """Return a retention without databases; the host's configuration, pillar and grains can override it."""
     found: dict[str, Any] = __salt__["mc_utils.defaults"]("makina-states.services.backup.dbsmartbackup", DEFAULTS)
     return found

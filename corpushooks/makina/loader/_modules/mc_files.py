@@ -1,7 +1,7 @@
 # ruff: noqa: F821  (Salt fills in the names with underscores)
-"""Files, for states of ours: whatever they do as root to a path goes through here, where no planted link is followed.
+"""Files, for our states: all their work on paths as root goes through here, where no planted link is followed.
 
-What is known of that is in safe_files.py of our package, which needs nothing but the standard library.
+The implementation is safe_files.py of our package, which only needs the standard library.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Look = tuple[Any, ...]  # () nothing, (target,) a link, (data, mode, uid, gid) a
 
 
 def _loaded() -> Any:
-    """Return safe_files.py as a module of this interpreter, which may not have our package."""
+    """Return safe_files.py as a module of this interpreter, which can lack our package."""
     path = Path(__file__).parents[3] / "system/safe_files.py"
     spec = importlib.util.spec_from_file_location("corpushooks_safe_files", path)
     assert spec and spec.loader
@@ -47,7 +47,7 @@ def _told() -> Iterator[None]:
 
 
 def look(path: str, follow: bool = False) -> Look:
-    """Return what lies at a path; with `follow` what a link of ours leads to."""
+    """Return the content of a path; with `follow`, of the target of a link of ours."""
     with _told():
         try:
             with SAFE.spot(path, follow=follow) as at:
@@ -65,14 +65,14 @@ def look(path: str, follow: bool = False) -> Look:
 
 
 def exists(path: str) -> bool:
-    """Return whether anything lies at a path, a link of ours followed."""
+    """Return whether a path exists, following links of ours."""
     with _told(), contextlib.suppress(FileNotFoundError, NotADirectoryError), SAFE.spot(path, follow=True) as at:
         return SAFE.look(at) is not None
     return False
 
 
 def read(path: str) -> bytes:
-    """Return what a file has."""
+    """Return the content of a file."""
     with _told():
         return bytes(SAFE.read(path)[0])
 
@@ -80,7 +80,7 @@ def read(path: str) -> bytes:
 def write(
     path: str, data: bytes, mode: int, uid: int = -1, gid: int = -1, follow: bool = False, make: int | None = None
 ) -> None:
-    """Write a file aside and rename it into place; with `make` missing folders are made, with that mode."""
+    """Write a file aside and rename it into place; with `make`, missing folders are created with that mode."""
     __salt__["mc_outside.register"](path, follow)
     with _told():
         SAFE.write(path, data, mode, (uid, gid), follow=follow, make=make)
@@ -94,39 +94,37 @@ def link(path: str, target: str) -> None:
 
 
 def remove(path: str, follow: bool = False) -> None:
-    """Remove a file or a link, or nothing."""
+    """Remove a file or a link, if it exists."""
     __salt__["mc_outside.register"](path, follow)
     with _told():
         SAFE.remove(path, follow=follow)
 
 
 def folder(path: str, mode: int, uid: int = -1, gid: int = -1) -> bool:
-    """Have a folder with an owner and a mode; return whether it was not so."""
+    """Ensure a folder with owner and mode; return whether anything changed."""
     with _told():
         return bool(SAFE.folder(path, mode, (uid, gid), make=0o755))
 
 
 def runner(path: str, user: str | None = None) -> str | None:
-    """Return who shall run a program in a folder: whoever can write there, where that is not only root.
+    """Return the user to run a program in a folder: whoever can write there, if that is not only root.
 
-    None: this process may. Raise where nobody is known but root.
+    None: this process can run it. Raise if only root is known.
     """
     with _told():
         uid = SAFE.owner_of(path)
     if uid is None or os.geteuid() or (user and pwd.getpwnam(user).pw_uid):
         return user
     if uid == 0:
-        raise CommandExecutionError(f"{path}: others can write there: say as which user, not root, this shall run")
+        raise CommandExecutionError(f"{path} is writable by others: set a user other than root to run this")
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
-        raise CommandExecutionError(
-            f"{path}: its owner, {uid}, has no account: say as which user this shall run"
-        ) from None
+        raise CommandExecutionError(f"{path}: its owner {uid} has no account: set the user to run this") from None
 
 
 def check_firm(path: str) -> None:
-    """Raise where others than root can change what lies at a path."""
+    """Raise if users other than root can change a path."""
     with _told():
         if os.geteuid() == 0 and not SAFE.is_firm(path):
-            raise CommandExecutionError(f"{path}: others than root can write there")
+            raise CommandExecutionError(f"{path} is writable by users other than root")

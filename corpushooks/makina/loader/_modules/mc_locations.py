@@ -1,5 +1,5 @@
 # ruff: noqa: F821  (Salt fills in the names with underscores)
-"""Where things lie on this host, for SLS files written for makina-states."""
+"""Paths on this host, for SLS files written for makina-states."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __salt__: dict[str, Callable[..., Any]]
 
 
 def settings() -> dict[str, Any]:
-    """Return the places of a Debian host, of the projects, and of the program `resetperms`."""
+    """Return the paths of a Debian host, of the projects, and of the program `resetperms`."""
     projects = dict(__opts__.get("ms_project", {})).get("projects_dir", "/srv/projects")
     ours = __opts__.get("corpushooks", {}).get("resetperms", "")
     return {

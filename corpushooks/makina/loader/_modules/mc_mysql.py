@@ -1,5 +1,5 @@
 # ruff: noqa: F821  (Salt fills in the names with underscores)
-"""MySQL as SLS files written for makina-states know it: on Debian it is MariaDB, asked by its own client."""
+"""MySQL for SLS files written for makina-states: on Debian it is MariaDB, used by its own client."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ DEFAULTS: dict[str, Any] = {
 
 
 def settings() -> dict[str, Any]:
-    """Return what MySQL is called here; the host's configuration, pillar and grains may say otherwise."""
+    """Return the settings of MySQL; the host's configuration, pillar and grains can override them."""
     found: dict[str, Any] = __salt__["mc_utils.defaults"]("makina-states.services.db.mysql", DEFAULTS)
     return found
 
 
 def query(sql: str, host: str = "") -> list[list[str]]:
-    """Run statements as an administrator and return the rows; raise what the server said where one failed."""
+    """Run statements as an administrator and return the rows; raise the error of the server."""
     own = settings()
     client = shutil.which("mariadb") or shutil.which("mysql")
     if not client:
@@ -52,20 +52,20 @@ def query(sql: str, host: str = "") -> list[list[str]]:
 
 
 def text(value: Any) -> str:
-    r"""Return a value as a text of SQL; the sessions of `query` know \ in it."""
+    r"""Return a value as an SQL string; \ is special in the sessions of `query`."""
     said = str(value)
     if "\0" in said:
-        raise CommandExecutionError("a text for MariaDB with a NUL in it")
+        raise CommandExecutionError("invalid text for MariaDB: it contains a NUL")
     return "'" + said.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 def name(value: Any) -> str:
-    """Return a name as SQL has it."""
+    """Return a quoted SQL name."""
     if not str(value) or "\0" in str(value):
-        raise CommandExecutionError(f"{value!r} is not a name for MariaDB")
+        raise CommandExecutionError(f"invalid name for MariaDB: {value!r}")
     return "`" + str(value).replace("`", "``") + "`"
 
 
 def account(user: Any, host: Any) -> str:
-    """Return who comes from where."""
+    """Return an SQL account: user and host."""
     return f"{text(user)}@{text(host)}"

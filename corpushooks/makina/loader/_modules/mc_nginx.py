@@ -1,5 +1,5 @@
 # ruff: noqa: F821  (Salt fills in the names with underscores)
-"""nginx as SLS files written for makina-states know it: where it lies, and how it is run."""
+"""nginx for SLS files written for makina-states: its paths, and how it is run."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ DEFAULTS = {
 
 
 def settings() -> dict[str, Any]:
-    """Return where nginx lies and how it is run; the host's configuration, pillar and grains may say otherwise."""
+    """Return the settings of nginx; the host's configuration, pillar and grains can override them."""
     found: dict[str, Any] = __salt__["mc_utils.defaults"](PREFIX, DEFAULTS)
     return found
 
 
 def service() -> dict[str, Any]:
-    """Return the arguments of the state that has nginx run."""
+    """Return the arguments of the state that runs nginx."""
     own = settings()
     nginx = [own["program"], "-q", "-c", own["conf"]]
     return {
@@ -53,10 +53,10 @@ def service() -> dict[str, Any]:
 
 
 def vhost(domain: str, doc_root: str = "", **given: Any) -> Any:
-    """Return the arguments of the state that has the files of a virtual host; `given` is what the macro was."""
+    """Return the arguments of the state for the files of a virtual host; `given` are those of the macro."""
     return __salt__["mc_www.vhost"](settings(), domain, doc_root, given)
 
 
 def vhost_settings(domain: str, doc_root: str = "", **given: Any) -> Any:
-    """Return what the templates of a virtual host see; `given` is what the macro was."""
+    """Return the variables of a virtual host's templates; `given` are the arguments of the macro."""
     return __salt__["mc_www.vhost_settings"](settings(), domain, doc_root, given)

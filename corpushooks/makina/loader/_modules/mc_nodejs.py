@@ -1,5 +1,5 @@
 # ruff: noqa: F821  (Salt fills in the names with underscores)
-"""node as SLS files written for makina-states know it: the one of Debian, and others beside it."""
+"""node for SLS files written for makina-states: Debian's, and other versions beside it."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ DEFAULTS: dict[str, Any] = {
 
 
 def settings() -> dict[str, Any]:
-    """Return where node lies; the host's configuration, pillar and grains may say otherwise."""
+    """Return the settings of node; the host's configuration, pillar and grains can override them."""
     found: dict[str, Any] = __salt__["mc_utils.defaults"]("makina-states.localsettings.nodejs", DEFAULTS)
     return found
 
 
 def ver(version: str = "") -> str:
-    """Return the version of node: there is one, whichever is asked for."""
+    """Return the version of node, which is the only one, whatever `version` is."""
     return str(settings()["version"])
 
 
 def archive(version: str, dest: str = "", hash: str | None = None) -> dict[str, str]:
-    """Return where a version of node is fetched, what it must be, and where it lies then."""
+    """Return the source, the hash and the destination of a version of node."""
     own = settings()
     place = dest or f"{own['prefix']}/{version}"
     __salt__["mc_files.check_firm"](place)  # root unpacks it

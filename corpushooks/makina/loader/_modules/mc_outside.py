@@ -1,7 +1,7 @@
 # ruff: noqa: F821  (Salt fills in the names with underscores)
-"""What states of ours write outside of a project: each path is registered before, so that a roll back finds it.
+"""Files that our states write outside a project: each path is registered first, so that a rollback finds it.
 
-Who takes it back is outside.py of our package, which has the format.
+outside.py of our package restores them, and documents the format.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ __opts__: dict[str, Any]
 
 
 def declare(path: str, follow: bool = False, service: str = "") -> None:
-    """Say that a project has a path, whether it changes or not; `service` is who reads it."""
+    """Declare that a project has a path, changed or not; `service` reads it."""
     place, name = _place(), _name(path, follow)
     if place and _is_outside(path) and not any((place / kind / name).exists() for kind in ("kept", "pending")):
         _write(place / "pending" / name, path, follow, service)
 
 
 def register(path: str, follow: bool = False) -> None:
-    """Keep what lies at a path, before it is written to."""
+    """Save the content of a path before it is written."""
     place, name = _place(), _name(path, follow)
     if not place or not _is_outside(path) or (place / "pending" / name).exists():
         return
@@ -36,7 +36,7 @@ def register(path: str, follow: bool = False) -> None:
 
 
 def service(name: str, test: Sequence[str], reload: Sequence[str], systemctl: str) -> None:
-    """Say how a service tests and reads its configuration."""
+    """Record how a service tests and reloads its configuration."""
     place = _place()
     if not place or "/" in name:
         return
@@ -47,7 +47,7 @@ def service(name: str, test: Sequence[str], reload: Sequence[str], systemctl: st
 
 
 def _place() -> Path | None:
-    """Return where this is kept; None if nothing is deployed."""
+    """Return the folder of the records; None outside a deployment."""
     said = __opts__.get("corpushooks", {}).get("outside")
     return Path(said) if said else None
 
@@ -57,14 +57,14 @@ def _name(path: str, follow: bool) -> str:
 
 
 def _is_outside(path: str) -> bool:
-    """Return whether a path is neither in the project, which has archives, nor in the folder of Salt."""
+    """Return whether a path is neither in the project, which is archived, nor in the folder of Salt."""
     own = (__opts__.get("ms_project", {}).get("project_dir"), __opts__["root_dir"])
     return not any(Path(os.path.normpath(path)).is_relative_to(folder) for folder in own if folder)
 
 
 def _write(file: Path, path: str, follow: bool, service: str) -> None:
     was = list(__salt__["mc_files.look"](path, follow=follow))
-    if len(was) == 3:  # a folder: whoever writes there is told so
+    if len(was) == 3:  # a folder: writing to it fails anyway
         return
     if len(was) == 4:
         was[0] = base64.b64encode(was[0]).decode()

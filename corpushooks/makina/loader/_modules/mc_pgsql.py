@@ -1,5 +1,5 @@
 # ruff: noqa: F821  (Salt fills in the names with underscores)
-"""PostgreSQL as SLS files written for makina-states know it."""
+"""PostgreSQL for SLS files written for makina-states."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DEFAULTS: dict[str, Any] = {
     "version": "15",
     "defaultPgVersion": "{version}",
     "versions": ["15"],
-    "xenial_onward": True,  # the names of packages are those of today
+    "xenial_onward": True,  # packages have their current names
     "encoding": "UTF8",
     "locale": "",
     "service": "postgresql",
@@ -24,6 +24,6 @@ DEFAULTS: dict[str, Any] = {
 
 
 def settings() -> dict[str, Any]:
-    """Return what PostgreSQL is called here; the host's configuration, pillar and grains may say otherwise."""
+    """Return the settings of PostgreSQL; the host's configuration, pillar and grains can override them."""
     found: dict[str, Any] = __salt__["mc_utils.defaults"]("makina-states.services.db.postgresql", DEFAULTS)
     return found

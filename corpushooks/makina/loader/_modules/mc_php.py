@@ -1,5 +1,5 @@
 # ruff: noqa: F821  (Salt fills in the names with underscores)
-"""PHP as SLS files written for makina-states know it: its packages, and what makes a pool of php-fpm."""
+"""PHP for SLS files written for makina-states: its packages, and pools of php-fpm."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SAME = (  # name -> php-name
 )
 PACKAGES = {
     **{name: f"php-{name}" for name in SAME.split(" ")},
-    "main": "php-cli",  # `php` would bring Apache
+    "main": "php-cli",  # `php` would install Apache
     "php_fpm": "php-fpm",
     "apc": "php-apcu",
     "imagemagick": "php-imagick",
@@ -36,7 +36,7 @@ DEFAULTS = {
     "pool_dir": "{etcdir}/fpm/pool.d",
     "pid_file": "/run/php/php{php_ver}-fpm.pid",
     "socket_directory": "/run/php",
-    "pools_directory": "/var/lib/php/pools",  # in the project fixperms would take it from php-fpm
+    "pools_directory": "/var/lib/php/pools",  # in the project, fixperms would take it away from php-fpm
     "fpm_user": "www-data",
     "fpm_group": "www-data",
     "listen_owner": "www-data",
@@ -57,12 +57,12 @@ DEFAULTS = {
     "allow_url_include": False,
     "display_errors": False,
     "session_auto_start": False,
-    "session_gc_probability": 1,  # Debian's own clean-up looks in no pool
+    "session_gc_probability": 1,  # Debian's own clean-up does not cover pools
     "timezone": "",
     "modules": {},
     "pool_template_source": "salt://makina-states/files/etc/php/pool.conf",
 }
-VALUES = {  # of a pool -> of PHP
+VALUES = {  # option of a pool -> option of PHP
     "memory_limit": "memory_limit",
     "upload_max_filesize": "upload_max_filesize",
     "post_max_size": "post_max_size",
@@ -85,13 +85,13 @@ VALUES = {  # of a pool -> of PHP
 
 
 def settings() -> dict[str, Any]:
-    """Return how PHP is installed; the host's configuration, pillar and grains may say otherwise."""
+    """Return the settings of PHP; the host's configuration, pillar and grains can override them."""
     found: dict[str, Any] = __salt__["mc_utils.defaults"](PREFIX, DEFAULTS)
     return found
 
 
 def service() -> dict[str, Any]:
-    """Return the arguments of the state that has php-fpm run."""
+    """Return the arguments of the state that runs php-fpm."""
     own = settings()
     reloaded = ["pkill", "--pidfile", own["pid_file"], "--signal", "USR2"]
     return {
@@ -101,7 +101,7 @@ def service() -> dict[str, Any]:
 
 
 def fpmpool_settings(domain: str, doc_root: str, **given: Any) -> dict[str, Any]:
-    """Return what the template of a pool sees: the settings, what the macro was given, and what follows from it."""
+    """Return the variables of a pool's template: settings, arguments of the macro, and derived ones."""
     own = settings()
     root = given.get("project_root") or str(Path(doc_root).parent)
     name = given.get("pool_name") or domain.replace(".", "_")
@@ -123,7 +123,7 @@ def fpmpool_settings(domain: str, doc_root: str, **given: Any) -> dict[str, Any]
 
 
 def _paths(first: list[str], more: Any) -> str:
-    """Return a search path; an empty value that is given means none."""
+    """Return a search path; an explicit empty value means none."""
     if more in ("", None, False):
         return ""
     found = [*first, *(more.split(":") if isinstance(more, str) else more)]
@@ -131,7 +131,7 @@ def _paths(first: list[str], more: Any) -> str:
 
 
 def _values(args: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a pool says to PHP."""
+    """Return the PHP options of a pool."""
     found = {option: args.get(name) for name, option in VALUES.items()}
     for module, options in dict(args["modules"]).items():
         found |= {f"{module}.{key}": value for key, value in dict(options or {}).items()}
@@ -143,7 +143,7 @@ def _said(value: Any) -> str:
 
 
 def fpm_pool(domain: str, doc_root: str, **given: Any) -> dict[str, Any]:
-    """Return the arguments of the state that has the file of a pool, and the folders that it needs."""
+    """Return the arguments of the state for the file of a pool, and the folders that it needs."""
     data = fpmpool_settings(domain, doc_root, **given)
     path = f"{data['pool_dir']}/{data['pool_name']}.conf"
     active = data.get("active", True)

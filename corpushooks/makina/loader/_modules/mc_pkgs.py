@@ -1,5 +1,5 @@
 # ruff: noqa: F821  (Salt fills in the names with underscores)
-"""Packages as SLS files written for makina-states know them."""
+"""Packages for SLS files written for makina-states."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __grains__: dict[str, Any]
 
 
 def settings() -> dict[str, Any]:
-    """Return how packages are installed, and the name of this host's release."""
+    """Return the settings of packages, and the name of this host's release."""
     name = __grains__.get("oscodename", "")
     given = {"installmode": "installed", "dist": name, "udist": name, "lts_dist": name, "ubuntu_lts": name}
     found: dict[str, Any] = __salt__["mc_utils.defaults"]("makina-states.localsettings.pkgs", given)

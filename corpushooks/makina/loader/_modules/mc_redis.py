@@ -1,5 +1,5 @@
 # ruff: noqa: F821  (Salt fills in the names with underscores)
-"""Redis as SLS files written for makina-states know it: Debian's, which has no password and answers its host."""
+"""Redis for SLS files written for makina-states: Debian's, without a password and for local clients only."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ DEFAULTS: dict[str, Any] = {
 
 
 def settings() -> dict[str, Any]:
-    """Return how Redis is reached; the host's configuration, pillar and grains say so where it is another one."""
+    """Return the settings of Redis; the host's configuration, pillar and grains can override them."""
     found: dict[str, Any] = __salt__["mc_utils.defaults"]("makina-states.services.db.redis", DEFAULTS)
     return found

@@ -1,5 +1,5 @@
 # ruff: noqa: F821  (Salt fills in the names with underscores)
-"""Services of this host: by systemd where it runs, else by the programs themselves."""
+"""Services of this host: by systemd if it runs, otherwise by their own programs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __salt__: dict[str, Callable[..., Any]]  # Salt's loader fills it in
 
 
 def _loaded() -> Any:
-    """Return sockets.py as a module of this interpreter, which may not have our package."""
+    """Return sockets.py as a module of this interpreter, which can lack our package."""
     path = Path(__file__).parents[3] / "system/sockets.py"
     spec = importlib.util.spec_from_file_location("corpushooks_sockets", path)
     assert spec and spec.loader
@@ -27,8 +27,8 @@ def _loaded() -> Any:
 
 
 SOCKETS: Any = _loaded()
-SYSTEMCTL = "makina-states.systemctl"  # a setting: the program in the place of systemctl, or nothing for none
-BOOTED = Path("/run/systemd/system")  # what sd_booted(3) looks for
+SYSTEMCTL = "makina-states.systemctl"  # a setting: a replacement for systemctl, or empty for none
+BOOTED = Path("/run/systemd/system")  # checked by sd_booted(3)
 
 
 def systemctl() -> str:
@@ -40,19 +40,19 @@ def systemctl() -> str:
 
 
 def manage(*words: str) -> None:
-    """Run systemctl; raise what it said where it failed, or where systemd does not run."""
+    """Run systemctl; raise its output if it failed, or an error if systemd does not run."""
     if not systemctl():
-        raise CommandExecutionError("systemd does not run here")
+        raise CommandExecutionError("systemd is not running here")
     run([systemctl(), *words])
 
 
 def ask(*words: str) -> bool:
-    """Ask systemctl a question that its exit code answers."""
+    """Return whether a systemctl query succeeds."""
     return bool(_ended([systemctl(), "--quiet", *words])["retcode"] == 0)
 
 
 def script(name: str) -> str:
-    """Return the script that manages a service where systemd does not run, or nothing if there is none."""
+    """Return the script that manages a service without systemd, or nothing if there is none."""
     path = f"{__salt__['mc_locations.settings']()['initd_dir']}/{name}"
     if not re.fullmatch(r"[\w@+-][\w.@+-]*", name) or not __salt__["mc_files.exists"](path):
         return ""
@@ -61,17 +61,17 @@ def script(name: str) -> str:
 
 
 def succeeds(argv: Sequence[str]) -> bool:
-    """Return whether a program ends well."""
+    """Return whether a program succeeds."""
     return bool(_ended(argv)["retcode"] == 0)
 
 
 def run(argv: Sequence[str]) -> None:
-    """Run a program, without a shell; raise what it said where it failed."""
+    """Run a program, without a shell; raise its output if it failed."""
     if not shutil.which(argv[0]):
         raise CommandExecutionError(f"{argv[0]} is not installed")
     told = _ended(argv)
     if told["retcode"]:
-        said = (told["stderr"] or told["stdout"]).strip() or f"exit code {told['retcode']}, and it said nothing"
+        said = (told["stderr"] or told["stdout"]).strip() or f"exit code {told['retcode']}, no output"
         raise CommandExecutionError(f"{' '.join(argv)}:\n{said}")
 
 
@@ -80,18 +80,18 @@ def _ended(argv: Sequence[str]) -> Any:
 
 
 def listening(name: str, port: int) -> str:
-    """Return why a unit does not listen at a TCP port, or nothing if it does."""
+    """Return why a unit does not listen on a TCP port, or nothing if it does."""
     found = SOCKETS.listening().get(port, {})
     pids = SOCKETS.holders(set(found))
     if any(SOCKETS.unit(pid) == name for pid in pids):
         return ""
     if pids:
         return f"port {port} is in use by {SOCKETS.described(pids[0])}, not by {name}.service"
-    return f"nothing listens at port {port}; see: journalctl -u {name}"
+    return f"nothing listens on port {port}; see: journalctl -u {name}"
 
 
 def alive(pid_file: str) -> bool:
-    """Return whether the process that a file names is there."""
+    """Return whether the process of a pid file exists."""
     try:
         os.kill(int(__salt__["mc_files.read"](pid_file)), 0)
     except PermissionError:

@@ -1,5 +1,5 @@
 # ruff: noqa: F821  (Salt fills in the names with underscores)
-"""What SLS files written for makina-states call of mc_utils: JSON, stored passwords, settings, questions of type."""
+"""mc_utils for SLS files written for makina-states: JSON, stored passwords, settings, checks of types."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ __pillar__: dict[str, Any]
 __grains__: dict[str, Any]
 
 LETTERS = string.ascii_letters + string.digits
-ROUNDS = 100  # after so many, what still changes goes round in circles
-DEEP = 3  # so many times a setting may refer to one that refers to another
-PLACEHOLDER = "not-generated-yet"  # where nothing may be written
+ROUNDS = 100  # after which references are considered circular
+DEEP = 3  # levels of settings that refer to others
+PLACEHOLDER = "not-generated-yet"  # if nothing can be written
 
 
 def json_dump(data: Any, pretty: bool = False) -> str:
-    """Return JSON: one line, so that it can stand in a YAML block, unless it shall be `pretty`."""
+    """Return JSON: in one line, for use in YAML, unless `pretty`."""
     return json.dumps(data, default=str, indent=4 if pretty else None)
 
 
 def json_load(data: Any) -> Any:
-    """Return the value of a JSON text; what is no text as it is."""
+    """Return the value of a JSON text; other values unchanged."""
     return json.loads(data) if isinstance(data, (str, bytes)) else data
 
 
@@ -46,14 +46,13 @@ def json_load(data: Any) -> Any:
 
 
 def generate_stored_password(key: str, length: int = 16, force: bool = False, value: str | None = None) -> str:
-    """Return the password that is stored under a key; make and store one (or `value`) where there is none, or by force.
+    """Return the password stored under a key; generate and store one (or `value`) if it is missing, or with `force`.
 
-    They lie where only root reads them. Where nothing may be written (a plan, a check), one that is not there yet has
-    a placeholder.
+    Only root can read them. If nothing can be written (a plan, a check), a missing one is replaced by a placeholder.
     """
     place = __opts__.get("corpushooks", {}).get("passwords")
     if not place:
-        raise CommandExecutionError("stored passwords need a project: nothing says where they lie")
+        raise CommandExecutionError("stored passwords are only available in a project")
     path = Path(place)
     if not __opts__["corpushooks"].get("writes"):
         return _stored(path).get(key, PLACEHOLDER)
@@ -70,7 +69,7 @@ def _stored(path: Path) -> dict[str, str]:
         found = __salt__["mc_files.look"](str(path), follow=True)
         return dict(json.loads(found[0])) if found else {}
     except ValueError as exc:
-        raise CommandExecutionError(f"{path} has no passwords that can be read: {exc}") from exc
+        raise CommandExecutionError(f"cannot read the passwords in {path}: {exc}") from exc
 
 
 @contextlib.contextmanager
@@ -82,12 +81,12 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _store(path: Path, known: dict[str, str]) -> None:
-    """Write for root's eyes only: what is lost here is lost everywhere."""
+    """Write a file readable by root only; it is the only copy of the passwords."""
     __salt__["mc_files.write"](str(path), json.dumps(known, indent=1).encode(), 0o600)
 
 
 def unix_crypt(passwd: str) -> str:
-    """Return what /etc/shadow has of a password."""
+    """Return the hash of a password for /etc/shadow."""
     return str(salt.utils.pycrypto.gen_hash(password=passwd, algorithm="sha512"))
 
 
@@ -95,7 +94,7 @@ def unix_crypt(passwd: str) -> str:
 
 
 def get(key: str, default: Any = None) -> Any:
-    """Return what the minion's configuration, the pillar or the grains say of a dotted key, flat or nested."""
+    """Return a dotted key, flat or nested, from the minion's configuration, the pillar or the grains."""
     for place in (__opts__, __pillar__, __grains__):
         found = _in(place, key.split("."))
         if found is not None:
@@ -104,7 +103,7 @@ def get(key: str, default: Any = None) -> Any:
 
 
 def _in(place: Any, words: list[str]) -> Any:
-    """Look into nested mappings in which any key may have dots."""
+    """Look up a key in nested mappings whose keys can contain dots."""
     if not words:
         return place
     for end in range(len(words), 0, -1):
@@ -117,7 +116,7 @@ def _in(place: Any, words: list[str]) -> Any:
 
 
 def defaults(prefix: str, values: dict[str, Any]) -> dict[str, Any]:
-    """Return settings: what the host says under `prefix` over `values`; then {key} in a text is that other setting."""
+    """Return settings: `values` overridden by the host's under `prefix`, with {key} replaced by other settings."""
     merged = copy.deepcopy(values)
     said = get(prefix)
     own = dict(said) if hasattr(said, "keys") else {}
@@ -142,7 +141,7 @@ def _resolved(value: Any, settings: dict[str, Any]) -> Any:
 
 
 def format_resolve(value: Any, original_dict: Any = None, additional_namespace: Any = None) -> Any:
-    """Return a value with each {key} in its texts as that first-level key of a mapping is; unknown ones stay."""
+    """Return a value with each {key} in its texts replaced by that first-level key of a mapping; unknown ones stay."""
     known = {**dict(additional_namespace or {}), **dict(original_dict or (value if isinstance(value, dict) else {}))}
     for _ in range(ROUNDS):
         resolved = _formatted(value, known)
@@ -167,7 +166,7 @@ def _formatted(value: Any, known: dict[str, Any]) -> Any:
 
 
 def purge_memoize_cache() -> None:
-    """Do nothing: what is asked here is never kept."""
+    """Do nothing: there is no cache."""
 
 
 # values
@@ -219,12 +218,12 @@ def is_a_set(value: Any) -> bool:
 
 
 def is_a_iter(value: Any) -> bool:
-    """Return whether a value has members."""
+    """Return whether a value is a collection."""
     return isinstance(value, (tuple, list, dict, set))
 
 
 def uniquify(seq: Iterable[Any]) -> list[Any]:
-    """Return each member once, in the order of coming."""
+    """Return the members without duplicates, in order."""
     found: list[Any] = []
     for member in seq:
         if member not in found:
@@ -245,7 +244,7 @@ def odict(instance: Any = True) -> Any:
 
 
 def deepcopy(value: Any) -> Any:
-    """Return a copy that shares nothing."""
+    """Return a deep copy."""
     return copy.deepcopy(value)
 
 

@@ -1,5 +1,5 @@
 # ruff: noqa: F821  (Salt fills in the names with underscores)
-"""Virtual hosts of a web server, from the arguments that SLS files written for makina-states give."""
+"""Virtual hosts of a web server, from the arguments of SLS files written for makina-states."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ NONE = {"ssl_cert": "", "ssl_key": "", "ssl_cert_path": "", "ssl_key_path": "", 
 SENDS = r"\breturn\s|\brewrite\s|\bRedirect|\bRewriteRule\s"
 REDIRECT = re.compile(rf"^[^#\n]*?(?:{SENDS})[^#\n]*?https://([^/\s;\"']*)", re.M | re.I)
 OURS = "salt://makina-states/"
-ITSELF = ("$", "%{", "{{")  # a host in a template that is the one which was asked
+ITSELF = ("$", "%{", "{{")  # a host in a template that is the requested one
 
 
 def vhost_settings(own: dict[str, Any], domain: str, doc_root: str, given: dict[str, Any]) -> dict[str, Any]:
-    """Return what the templates see: the settings of a web server, the arguments of the macro, and what follows."""
+    """Return the variables of the templates: settings of the web server, arguments of the macro, and derived ones."""
     args = {**given, **dict(given.get("extra") or {}), "domain": domain, "doc_root": doc_root or own["doc_root"]}
     name = str(args.get("vhost_basename") or domain)
     if not domain or "/" in name or name.startswith("."):
-        raise CommandExecutionError(f"virtualhost: {name!r} is no name for a file: give domain or vhost_basename")
+        raise CommandExecutionError(f"virtualhost: invalid file name {name!r}: set domain or vhost_basename")
     aliases = args.get("server_aliases") or []
     args["server_aliases"] = aliases.split() if isinstance(aliases, str) else list(aliases)
     args["vhost_basename"] = name
@@ -51,9 +51,9 @@ def _files(own: dict[str, Any], name: str) -> dict[str, str]:
 
 
 def _certificate(own: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-    """Return the certificate and the key, each as a path and, where the text was given, as text to write there."""
+    """Return the certificate and the key, each as a path and, if the text was given, as text to write there."""
     cert, key = data.get("ssl_cert"), data.get("ssl_key")
-    if cert is False:  # none shall be: a proxy in front speaks TLS
+    if cert is False:  # no certificate: a proxy terminates TLS
         return NONE
     if not cert and not key:
         names = (data.get("ssl_common_name"), data["domain"])
@@ -62,7 +62,7 @@ def _certificate(own: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
     if not cert and not key:
         return _self_signed(own, data) if data["active"] and _redirects(data) else NONE
     if not cert or not key:
-        raise CommandExecutionError("virtualhost: ssl_cert and ssl_key go together")
+        raise CommandExecutionError("virtualhost: ssl_cert and ssl_key must be set together")
     found: dict[str, Any] = {"ssl_cert": cert, "ssl_key": key, "self_signed": {}}
     for name, text in (("ssl_cert", cert), ("ssl_key", key)):
         ending = name.removeprefix("ssl_").replace("cert", "crt")
@@ -72,7 +72,7 @@ def _certificate(own: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _self_signed(own: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-    """Return a certificate that is made where it is missing, once."""
+    """Return a certificate that is created once if it is missing."""
     paths = {what: f"{own['basedir']}/ssl/{data['vhost_basename']}.self-signed.{what}" for what in ("crt", "key")}
     names = [data.get("ssl_common_name") or data["domain"], data["domain"], *data["server_aliases"]]
     return {**NONE, "ssl_cert_path": paths["crt"], "ssl_key_path": paths["key"],
@@ -92,7 +92,7 @@ def _redirects(data: dict[str, Any]) -> bool:
 
 
 def vhost(own: dict[str, Any], domain: str, doc_root: str, given: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of the state that has the files of a virtual host."""
+    """Return the arguments of the state for the files of a virtual host."""
     data = vhost_settings(own, domain, doc_root, given)
     seen = json.dumps(data, default=str)
     files = [
@@ -104,6 +104,6 @@ def vhost(own: dict[str, Any], domain: str, doc_root: str, given: dict[str, Any]
         files.append({"path": data[f"vhost_{path}_file"], "source": data[f"vh_{source}_source"], "data": seen})
     links = {data["vhost_enabled_file"]: data["vhost_available_file"] if data["active"] else ""}
     if data["active"] and data.get("default_server"):
-        links[f"{data['basedir']}/sites-enabled/{own['debian_default']}"] = ""  # which is the default server too
+        links[f"{data['basedir']}/sites-enabled/{own['debian_default']}"] = ""  # which is also the default server
     return {"name": data["vhost_basename"], "service": data["service"], "files": files, "links": links,
             "self_signed": data["self_signed"], "tls": bool(data["ssl_cert_path"])}  # fmt: skip

@@ -1,5 +1,5 @@
 # ruff: noqa: F821  (Salt fills in the names with underscores)
-"""A buildout that was run: a state that Salt had and has no more."""
+"""Run a buildout: a state that Salt no longer has."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ __states__: dict[str, Callable[..., dict[str, Any]]]
 __opts__: dict[str, Any]
 __context__: dict[str, Any]
 
-DEBIAN = "/usr/bin/python3"  # Debian's own; what makes environments of it is a package apart
+DEBIAN = "/usr/bin/python3"  # Debian's own; its venv module is a separate package
 VENV = "python3-venv"
-PLACE = ".buildout"  # where zc.buildout is installed, in a folder that has no bin/buildout
+PLACE = ".buildout"  # where zc.buildout is installed in a folder without bin/buildout
 
 
 def installed(
     name: str, config: str = "buildout.cfg", parts: str | Sequence[str] = (), user: str | None = None,
     runas: str | None = None, python: str = "python3", newest: bool = False, offline: bool = False, **_given: Any,
 ) -> dict[str, Any]:  # fmt: skip
-    """Have the buildout in a folder run, by its bin/buildout or by one that is installed for it with `python`.
+    """Run the buildout in a folder, by its bin/buildout or by one that is installed for it with `python`.
 
-    root runs no buildout in a folder that others can write: there its owner does. Only these arguments have a meaning.
-    Salt gives whatever else an SLS says.
+    In a folder that others can write it runs as the owner, not as root. Other arguments of the SLS, which Salt passes,
+    are ignored.
     """
     ended = {"name": name, "result": True, "changes": {}, "comment": ""}
     if __opts__["test"]:
@@ -45,7 +45,7 @@ def installed(
 
 
 def _program(folder: Path, python: str, user: str | None) -> str:
-    """Return the program, installed where it is missing."""
+    """Return the program, installing it if it is missing."""
     own = folder / "bin/buildout"
     ours = folder / PLACE / "bin/buildout"
     if os.access(own, os.X_OK):
@@ -58,7 +58,7 @@ def _program(folder: Path, python: str, user: str | None) -> str:
 
 
 def _have_venv(python: str) -> None:
-    """Have Debian's package that environments of its Python are made with; another Python brings its own."""
+    """Install Debian's package for virtual environments, unless another Python is used, which includes it."""
     if os.geteuid() or os.path.realpath(shutil.which(python) or "") != os.path.realpath(DEBIAN):
         return
     told = __salt__["cmd.run_all"]([python, "-c", "import ensurepip"], python_shell=False, ignore_retcode=True)
@@ -71,7 +71,7 @@ def _have_venv(python: str) -> None:
 
 @contextlib.contextmanager
 def _as_root() -> Iterator[None]:
-    """Forget `runas` for a while: Salt runs every command of a state that has it as that user."""
+    """Remove `runas` for a while: Salt would run every command of the state as that user."""
     user = __context__.pop("runas", None)
     try:
         yield
@@ -80,7 +80,7 @@ def _as_root() -> Iterator[None]:
 
 
 def _run(argv: list[str], folder: str, user: str | None) -> str:
-    """Run a program and return its last lines; raise what it said where it failed."""
+    """Run a program and return its last lines; raise its output if it failed."""
     told = __salt__["cmd.run_all"](argv, cwd=folder, runas=user, python_shell=False, redirect_stderr=True)
     said = "\n".join(told["stdout"].splitlines()[-20:])
     if told["retcode"]:

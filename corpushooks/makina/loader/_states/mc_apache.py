@@ -1,5 +1,5 @@
 # ruff: noqa: F821  (Salt fills in the names with underscores)
-"""Modules of Apache, switched on and off as Debian has it: by links in mods-enabled."""
+"""Modules of Apache, enabled and disabled as on Debian: by links in mods-enabled."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ MPMS = ("mpm_event", "mpm_prefork", "mpm_worker")
 
 
 def include_module(name: str, modules: Sequence[str], **_given: Any) -> dict[str, Any]:
-    """Have modules switched on. Salt gives whatever else an SLS says."""
+    """Enable modules. Salt passes all other arguments of the SLS."""
     return _switched(name, modules, "a2enmod", on=True)
 
 
 def exclude_module(name: str, modules: Sequence[str], **_given: Any) -> dict[str, Any]:
-    """Have modules switched off. Salt gives whatever else an SLS says."""
+    """Disable modules. Salt passes all other arguments of the SLS."""
     return _switched(name, modules, "a2dismod", on=False)
 
 
 def deployed(name: str, **_given: Any) -> dict[str, Any]:
-    """Be there, for others to stand before: Debian's configuration stays as it is."""
+    """Do nothing, as a requisite for others: Debian's configuration stays unchanged."""
     return {"name": name, "result": True, "changes": {}, "comment": ""}
 
 
@@ -50,7 +50,7 @@ def _switched(name: str, modules: Sequence[str], program: str, *, on: bool) -> d
 
 
 def _other_mpms(folder: Path, wanted: Sequence[str]) -> list[str]:
-    """Return the processing modules that are on, where another is wanted: Apache takes one."""
+    """Return other enabled processing modules if one is to be enabled: Apache allows only one."""
     if not any(each in MPMS for each in wanted):
         return []
     return [each for each in MPMS if each not in wanted and __salt__["mc_files.exists"](str(folder / f"{each}.load"))]

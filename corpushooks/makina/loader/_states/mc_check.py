@@ -1,5 +1,5 @@
 # ruff: noqa: F821  (Salt fills in the names with underscores)
-"""Checks that only the service of one project can pass: it holds its port, or answers at its address."""
+"""Checks that only the service of one project can pass: it listens on its port, or answers at its address."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ BODY = 1 << 16  # bytes of an answer that are read
 
 
 def listening(name: str, port: int | str, timeout: float = 15) -> Ended:
-    """Check that a unit of systemd listens at a TCP port, within `timeout` seconds."""
+    """Check that a systemd unit listens on a TCP port, within `timeout` seconds."""
     return _awaited(name, lambda: __salt__["mc_services.listening"](name, int(port)), float(timeout))
 
 
 def answers(name: str, host: str, port: int | str, text: str, timeout: float = 15) -> Ended:
-    """Check that this machine answers for a host name, at a path (`name`) and a port, with a text."""
+    """Check that this machine answers for a host name, path (`name`) and port, with a text."""
     return _awaited(name, lambda: _ask(name, str(host), int(port), str(text)), float(timeout))
 
 
 def _awaited(name: str, wrong: Callable[[], str], timeout: float) -> Ended:
     if __opts__["test"]:
-        return {"name": name, "result": True, "changes": {}, "comment": "this is checked when it is deployed"}
+        return {"name": name, "result": True, "changes": {}, "comment": "this is only checked in a deployment"}
     end = time.monotonic() + timeout
     while (said := wrong()) and time.monotonic() < end:
         time.sleep(DELAY)
@@ -36,7 +36,7 @@ def _awaited(name: str, wrong: Callable[[], str], timeout: float) -> Ended:
 
 
 def _ask(path: str, host: str, port: int, text: str) -> str:
-    """Ask over http; return what is wrong with the answer, or nothing."""
+    """Send a request; return the error, or nothing."""
     link = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         link.request("GET", path, headers={"Host": host, "Connection": "close"})
@@ -48,4 +48,4 @@ def _ask(path: str, host: str, port: int, text: str) -> str:
         link.close()
     if text in body:
         return ""
-    return f"http://{host}:{port}{path} answered {answer.status}: another site or service has it"
+    return f"http://{host}:{port}{path} answered {answer.status}, from another site or service"

@@ -1,7 +1,7 @@
 # ruff: noqa: F821  (Salt fills in the names with underscores)
-"""Files and folders where an application can write: file.managed and file.directory that follow no planted link.
+"""Files and folders where an application can write: file.managed and file.directory that follow no planted links.
 
-They are called `file` too, so that `require: [file: ID]` finds them.
+They are also named `file`, so that `require: [file: ID]` finds them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __opts__: dict[str, Any]
 
 __virtualname__ = "file"
 SOURCES = ("source", "source_hash")  # arguments that can be a path
-FOLDERS = 0o755  # the mode of those that are made on the way
+FOLDERS = 0o755  # the mode of created parent folders
 
 
 def __virtual__() -> str:
@@ -33,11 +33,11 @@ def delivered(
     name: str, makedirs: bool = False, mode: str | int | None = None, user: str | int | None = None,
     group: str | int | None = None, show_changes: bool = True, service: str = "", **given: Any,
 ) -> dict[str, Any]:  # fmt: skip
-    """Have a file as file.managed would; the arguments are the same, but for backup, dir_mode and follow_symlinks.
+    """Manage a file like file.managed, with the same arguments except backup, dir_mode and follow_symlinks.
 
-    A roll back makes it what it was, and `service`, if that is said, reads it then.
+    A rollback restores it, and then reloads `service`, if given.
 
-    file.managed works on a copy that only root reaches; what came of that is brought into place.
+    file.managed works on a copy that only root can access; the result is then moved into place.
     """
     ended = {"name": name, "result": False, "changes": {}, "comment": ""}
     try:
@@ -61,7 +61,7 @@ def delivered(
 
 
 def _managed(copy: Path, name: str, options: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Have file.managed work on a copy; return what it tells, as of the file itself."""
+    """Run file.managed on a copy; return its result as for the file itself."""
     sources = copy.with_name("sources")
     read = {key: _guarded(given[key], sources, given) for key in SOURCES if given.get(key)}
     told = __states__["file.managed"](str(copy), **options, **{**given, **read, "backup": ""})
@@ -70,16 +70,16 @@ def _managed(copy: Path, name: str, options: Mapping[str, Any], given: Mapping[s
 
 
 def _bring(copy: Path, name: str, *, makedirs: bool) -> None:
-    """Bring a copy into place, with its mode and owner."""
+    """Write a copy to its place, with its mode and owner."""
     st, make = copy.stat(), FOLDERS if makedirs else None
     owner = st.st_uid, st.st_gid
     __salt__["mc_files.write"](name, copy.read_bytes(), st.st_mode & 0o7777, *owner, follow=True, make=make)
 
 
 def _guarded(source: Any, folder: Path, given: Mapping[str, Any]) -> Any:
-    """Return a source, or several; of a file of this machine a copy, which is made where no planted link leads.
+    """Return a source, or several; a local file is copied without following planted links.
 
-    Who can write a template can have root run anything.
+    Anyone who can write a template can run code as root.
     """
     if isinstance(source, list):
         return [_guarded(one, folder, given) for one in source]
@@ -98,7 +98,7 @@ def _guarded(source: Any, folder: Path, given: Mapping[str, Any]) -> Any:
 
 
 def _lay(copy: Path, was: tuple[Any, ...]) -> None:
-    """Have the copy be what is there."""
+    """Copy the current file."""
     if was:
         data, mode, uid, gid = was
         copy.write_bytes(data)
@@ -110,7 +110,7 @@ def _lay(copy: Path, was: tuple[Any, ...]) -> None:
 def folder(
     name: str, mode: str | int = "0755", user: str | int | None = None, group: str | int | None = None, **_given: Any
 ) -> dict[str, Any]:
-    """Have a folder with its owner and mode, and those above it. Salt gives whatever else an SLS says."""
+    """Ensure a folder with owner and mode, and its parents. Salt passes all other arguments of the SLS."""
     ended = {"name": name, "result": True, "changes": {}, "comment": f"{name} is in order"}
     try:
         bits = int(str(mode), 8)
@@ -119,7 +119,7 @@ def folder(
         if __opts__["test"]:
             return _foreseen(name, __salt__["mc_files.look"](name), (bits, uid, gid))
         if __salt__["mc_files.folder"](name, bits, uid, gid):
-            ended |= {"changes": {name: "changed"}, "comment": f"{name} was made or changed"}
+            ended |= {"changes": {name: "changed"}, "comment": f"{name} was created or changed"}
     except (CommandExecutionError, KeyError, ValueError) as exc:
         ended |= {"result": False, "comment": str(exc)}
     return ended
@@ -132,7 +132,7 @@ def _foreseen(name: str, was: tuple[Any, ...], wanted: tuple[int, int, int]) -> 
 
 
 def _number(said: str | int | None, lookup: Callable[[str], int]) -> int:
-    """Return the number of an account; -1 for none."""
+    """Return the id of an account; -1 for none."""
     if said is None or said == "":
         return -1
     return said if isinstance(said, int) else lookup(said)

@@ -1,5 +1,5 @@
 # ruff: noqa: F821  (Salt fills in the names with underscores)
-"""A checkout that follows a branch, or stands at a tag or commit: what makina-states called mc_git.latest."""
+"""A checkout of a branch, a tag or a commit: mc_git.latest of makina-states."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def latest(
     name: str, target: str = "", rev: str = "HEAD", user: str | None = None, identity: str | None = None,
     submodules: bool = False, depth: int | None = None, **_given: Any,
 ) -> dict[str, Any]:  # fmt: skip
-    """Have the newest commit of a branch in a folder, merged where that is a fast-forward; else a tag or a commit.
+    """Check out the newest commit of a branch, if that is a fast-forward, or a tag or commit.
 
-    root runs no git in a folder that others can write: there its owner does. Salt gives whatever else an SLS says.
+    In a folder that others can write git runs as the owner, not as root. Salt passes all other arguments of the SLS.
     """
     rev = str(rev)
     try:

@@ -21,7 +21,7 @@ def __virtual__() -> str:
 def present(
     name: str, character_set: str = "", collate: str = "", connection_host: str = "", **_given: Any
 ) -> dict[str, Any]:
-    """Have a database; one that is there keeps its character set. Salt gives whatever else an SLS says."""
+    """Ensure that a database exists; an existing one keeps its character set. Salt passes all other arguments."""
     sql = f"CREATE DATABASE {__salt__['mc_mysql.name'](name)}"
     sql += f" CHARACTER SET {__salt__['mc_mysql.text'](character_set)}" if character_set else ""
     sql += f" COLLATE {__salt__['mc_mysql.text'](collate)}" if collate else ""
@@ -29,7 +29,7 @@ def present(
 
 
 def absent(name: str, connection_host: str = "", **_given: Any) -> dict[str, Any]:
-    """Have no such database. Salt gives whatever else an SLS says."""
+    """Ensure that a database does not exist. Salt passes all other arguments of the SLS."""
     return _had(name, f"DROP DATABASE {__salt__['mc_mysql.name'](name)}", "removed", connection_host, wanted=False)
 
 

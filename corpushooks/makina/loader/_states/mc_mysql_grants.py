@@ -1,5 +1,5 @@
 # ruff: noqa: F821  (Salt fills in the names with underscores)
-"""What users of MariaDB may: `mysql_grants.present`, which Salt no longer has."""
+"""Privileges of MariaDB users: `mysql_grants.present`, which Salt no longer has."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def present(
     name: str, grant: str = "", database: str = "", user: str = "", host: str = "localhost",
     grant_option: bool = False, connection_host: str = "", **_given: Any,
 ) -> dict[str, Any]:  # fmt: skip
-    """Have a user be allowed `grant` (ALL, or SELECT, INSERT) on DATABASE.TABLE. Salt gives whatever else is said."""
+    """Grant a user `grant` (ALL, or SELECT, INSERT) on DATABASE.TABLE. Salt passes all other arguments."""
     ended = {"name": name, "result": True, "changes": {}, "comment": "in order"}
     try:
         account, query = __salt__["mc_mysql.account"](user, host), __salt__["mc_mysql.query"]
@@ -41,12 +41,12 @@ def present(
 
 def _privileges(grant: str) -> str:
     if not re.fullmatch(r"[A-Za-z ,]+", str(grant)):
-        raise CommandExecutionError(f"{grant!r}: no privileges of MariaDB")
+        raise CommandExecutionError(f"invalid privileges {grant!r}")
     return str(grant)
 
 
 def _place(said: str) -> str:
-    """Return DATABASE.TABLE as SQL has it; `_` and `%` in a database are itself there, no pattern."""
+    """Return DATABASE.TABLE in SQL; `_` and `%` in a database are literal, not a pattern."""
     base, _, table = str(said).replace("`", "").rpartition(".")
     base, table = (base, table) if base else (table, "*")
     if table != "*":

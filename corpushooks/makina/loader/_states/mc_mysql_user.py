@@ -22,9 +22,9 @@ def present(
     name: str, host: str = "localhost", password: str | None = None, password_hash: str | None = None,
     allow_passwordless: bool = False, connection_host: str = "", **_given: Any,
 ) -> dict[str, Any]:  # fmt: skip
-    """Have a user who logs in with a password. Salt gives whatever else an SLS says."""
+    """Ensure that a user with a password exists. Salt passes all other arguments of the SLS."""
     if not (password or password_hash or allow_passwordless):
-        comment = f"{name}: a user without a password: give password, or allow_passwordless"
+        comment = f"{name}: the password is missing: set password, or allow_passwordless"
         return {"name": name, "result": False, "changes": {}, "comment": comment}
     try:
         hashed = __salt__["mc_mysql.text"](password_hash or "")
@@ -55,7 +55,7 @@ def _made(name: str, host: str, hashed: str, server: str) -> dict[str, Any]:
 
 
 def absent(name: str, host: str = "localhost", connection_host: str = "", **_given: Any) -> dict[str, Any]:
-    """Have no such user. Salt gives whatever else an SLS says."""
+    """Ensure that a user does not exist. Salt passes all other arguments of the SLS."""
     ended = {"name": name, "result": True, "changes": {}, "comment": "in order"}
     try:
         where = f"User = {__salt__['mc_mysql.text'](name)} AND Host = {__salt__['mc_mysql.text'](host)}"

@@ -1,6 +1,6 @@
-"""Repositories of packages that makina-states added, and that Debian does not need: it has those packages itself.
+"""Package repositories that makina-states added, and that are not needed on Debian, which has these packages.
 
-They are called `pkgrepo` too, so that `require: [pkgrepo: ID]` finds them.
+They are also named `pkgrepo`, so that `require: [pkgrepo: ID]` finds them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,6 @@ def __virtual__() -> str:
 
 
 def unneeded(name: str, **_given: Any) -> dict[str, Any]:
-    """Add nothing, and be there for others to require. Salt gives whatever else an SLS says."""
-    comment = f"{name} is not added: Debian has these packages itself"
+    """Do nothing, as a requisite for others. Salt passes all other arguments of the SLS."""
+    comment = f"{name} is not needed: Debian has these packages"
     return {"name": name, "result": True, "changes": {}, "comment": comment}

@@ -1,5 +1,5 @@
 # ruff: noqa: F821  (Salt fills in the names with underscores)
-"""A service and its configuration: a wrong one is noticed before the service reads it, and put back."""
+"""A service and its configuration: an invalid one is detected before the service reads it, and reverted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __opts__: dict[str, Any]
 __context__: dict[str, Any]
 
 Ended = dict[str, Any]
-# Not every service can reload (RabbitMQ, Redis, memcached): it is restarted then, as Debian's scripts do, too.
+# Not every service can reload (RabbitMQ, Redis, memcached): it is restarted instead, as by Debian's scripts.
 RELOAD, FORCE = "reload-or-restart", "force-reload"
 
 
@@ -31,12 +31,12 @@ def configured(
     name: str, service: str, files: Sequence[Mapping[str, Any]], links: Mapping[str, str] | None = None,
     self_signed: Mapping[str, Any] | None = None, **_given: Any,
 ) -> Ended:  # fmt: skip
-    """Have the configuration files of a service, and links to them.
+    """Manage the configuration files of a service, and links to them.
 
-    A file has a path, and a source, which is a template that sees `data`, or contents; a mode and an owner if it
-    shall. A link without a target shall not be. `self_signed` is a certificate (`crt`, `key`, `names`) that is made
-    where there is none. How all this was before is remembered until the service has read it. Salt gives whatever else
-    an SLS says.
+    A file has a path, and a source, which is a template with `data`, or contents; optionally a mode and an owner. A
+    link without a target is removed. `self_signed` is a certificate (`crt`, `key`, `names`) that is created if it is
+    missing. The previous state is remembered until the service has read the new one. Salt passes all other arguments
+    of the SLS.
     """
     changes: dict[str, Any] = {}
     try:
@@ -55,7 +55,7 @@ def configured(
 
 
 def _write(service: str, file: Mapping[str, Any]) -> dict[str, Any]:
-    """Have one file; return the change. Raise what is wrong."""
+    """Manage one file; return the change. Raise errors."""
     root, path = os.geteuid() == 0, file["path"]
     _remember(service, path, follow=True)
     given = {
@@ -71,7 +71,7 @@ def _write(service: str, file: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _certificate(wanted: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the files of a certificate and its key: those that are there, if they serve."""
+    """Return the files of a certificate and its key: the existing ones, if they are valid."""
     was = [__salt__["mc_files.look"](wanted[what], follow=True) for what in ("crt", "key")]
     texts = [found[0].decode(errors="replace") if len(found) == 4 else "" for found in was]
     if not __salt__["mc_certificates.serves"](*(text.encode() for text in texts), wanted["names"]):
@@ -83,7 +83,7 @@ def _certificate(wanted: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _link(service: str, path: str, target: str) -> dict[str, str]:
-    """Make a link what it shall be; return the change."""
+    """Manage a link; return the change."""
     _remember(service, path, follow=False)
     if __salt__["mc_files.look"](path) == ((target,) if target else ()):
         return {}
@@ -94,11 +94,11 @@ def _link(service: str, path: str, target: str) -> dict[str, str]:
     return {path: f"a link to {target}" if target else "removed"}
 
 
-# how it was
+# the previous state
 
 
 def _before(service: str) -> dict[tuple[str, bool], Any]:
-    """Return what the files of a service were before this run changed them: (path, whether a link is followed)."""
+    """Return the files of a service before this run changed them, by (path, whether a link is followed)."""
     found: dict[tuple[str, bool], Any] = __context__.setdefault(f"mc_service.{service}", {})
     return found
 
@@ -119,11 +119,11 @@ def _is_as_it_was(path: str, follow: bool, was: tuple[Any, ...]) -> bool:
 
 
 def _put_back(service: str) -> None:
-    """Make the files of a service what they were, so that nobody else's reload stumbles."""
+    """Revert the files of a service, so that reloads by others do not fail."""
     before = _before(service)
     for (path, follow), was in before.items():
         if not _is_as_it_was(path, follow, was) and not __opts__["test"]:
-            with contextlib.suppress(CommandExecutionError):  # somebody swaps folders there: nothing of ours is in it
+            with contextlib.suppress(CommandExecutionError):  # the folder was replaced, and has nothing of ours
                 _put_back_one(path, follow, was)
     before.clear()
 
@@ -144,15 +144,14 @@ def running(
     name: str, tested_by: Sequence[str] = (), started_by: Sequence[str] = (), reloaded_by: Sequence[str] = (),
     pid_file: str = "", restart: bool = False, **_given: Any,
 ) -> Ended:  # fmt: skip
-    """Have a service run, and read its configuration again where something that is watched has changed.
+    """Ensure that a service runs, and reload its configuration if a watched state changed.
 
-    `tested_by` is the program that says whether the configuration is right. Where systemd does not run, the service
-    is `started_by` and `reloaded_by` programs of its own, and `pid_file` says whether it runs, or its script in
-    /etc/init.d does all this. Salt gives whatever
-    else an SLS says.
+    `tested_by` is the program that checks the configuration. Without systemd, the service is `started_by` and
+    `reloaded_by` its own programs, and `pid_file` shows whether it runs, or its script in /etc/init.d does all this.
+    Salt passes all other arguments of the SLS.
     """
     if __opts__["test"]:
-        return _ended(name, True, "whether it runs is seen when it is deployed")
+        return _ended(name, True, "whether it runs is only checked in a deployment")
     __salt__["mc_outside.service"](name, tested_by, reloaded_by, __salt__["mc_services.systemctl"]())
     try:
         begun = _begin(name, tested_by, started_by, pid_file)
@@ -160,11 +159,11 @@ def running(
         return {**_wrong(name, str(exc)), "skip_watch": True}
     if begun:
         _before(name).clear()
-    return _ended(name, True, "started" if begun else "it runs", {name: "started"} if begun else {})
+    return _ended(name, True, "started" if begun else "running", {name: "started"} if begun else {})
 
 
 def _begin(name: str, test: Sequence[str], start: Sequence[str], pid_file: str) -> bool:
-    """Start a service that does not run; say whether that was so."""
+    """Start a service if it does not run; return whether it was started."""
     if __salt__["mc_services.systemctl"]():
         if not __salt__["mc_services.ask"]("is-enabled", name):
             __salt__["mc_services.manage"]("enable", name)
@@ -175,7 +174,7 @@ def _begin(name: str, test: Sequence[str], start: Sequence[str], pid_file: str) 
         return True
     script = "" if start else __salt__["mc_services.script"](name)
     if not start and not script:
-        raise CommandExecutionError(f"systemd does not run here, so {name} cannot be started")
+        raise CommandExecutionError(f"cannot start {name}: systemd is not running here")
     if __salt__["mc_services.succeeds"]([script, "status"]) if script else __salt__["mc_services.alive"](pid_file):
         return False
     _test(test)
@@ -191,13 +190,13 @@ def _test(test: Sequence[str]) -> None:
 def _wrong(name: str, said: str) -> Ended:
     changed = not all(_is_as_it_was(path, follow, was) for (path, follow), was in _before(name).items())
     _put_back(name)
-    return _ended(name, False, f"{said}\nwhat was changed is put back" if changed else said)
+    return _ended(name, False, f"{said}\nthe changes were reverted" if changed else said)
 
 
 def unit(name: str, files: Sequence[Mapping[str, Any]], **_given: Any) -> Ended:
-    """Have a unit of systemd that is enabled and runs, started again when its files have changed.
+    """Ensure that a systemd unit is enabled and runs, and restart it if its files changed.
 
-    Salt gives whatever else an SLS says.
+    Salt passes all other arguments of the SLS.
     """
     told = configured(name, name, files)
     if __opts__["test"] or not told["result"]:
@@ -206,7 +205,7 @@ def unit(name: str, files: Sequence[Mapping[str, Any]], **_given: Any) -> Ended:
         _have(name, changed=bool(told["changes"]))
     except CommandExecutionError as exc:
         wrong = _wrong(name, str(exc))
-        with contextlib.suppress(CommandExecutionError):  # or systemd knows what is no longer there
+        with contextlib.suppress(CommandExecutionError):  # otherwise systemd keeps the reverted unit
             __salt__["mc_services.manage"]("daemon-reload")
         return {**wrong, "skip_watch": True}
     _before(name).clear()
@@ -215,7 +214,7 @@ def unit(name: str, files: Sequence[Mapping[str, Any]], **_given: Any) -> Ended:
 
 def _have(name: str, *, changed: bool) -> None:
     if not __salt__["mc_services.systemctl"]():
-        raise CommandExecutionError(f"systemd does not run here, so {name} cannot be started")
+        raise CommandExecutionError(f"cannot start {name}: systemd is not running here")
     if changed:
         __salt__["mc_services.manage"]("daemon-reload")
         __salt__["mc_services.manage"]("enable", name)
@@ -227,7 +226,7 @@ def mod_watch(
     name: str, sfun: str, tested_by: Sequence[str] = (), reloaded_by: Sequence[str] = (),
     restart: bool = False, **_given: Any,
 ) -> Ended:  # fmt: skip
-    """Test the configuration, and have the service read it; what is wrong is put back, and the service left alone."""
+    """Test the configuration and reload the service; revert an invalid one and leave the service alone."""
     if sfun == "configured":
         return _ended(name, True, "in order")
     verb = "restart" if restart or sfun == "unit" else "reload"

@@ -1,5 +1,5 @@
 # ruff: noqa: F821  (Salt fills in the names with underscores)
-"""Users of a web server, in a file of names and passwords: a state that Salt had and has no more."""
+"""Users of a web server in a password file: a state that Salt no longer has."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __opts__: dict[str, Any]
 def user_exists(
     name: str, password: str = "", htpasswd_file: str = "", options: str = "", force: bool = False, **_given: Any
 ) -> dict[str, Any]:
-    """Have a user with a password in a file; hashes are those of crypt(3).
+    """Ensure that a user with a password is in a file; hashes are those of crypt(3).
 
-    `options` and `force` need no longer be said. Salt gives whatever else an SLS says.
+    `options` and `force` are no longer needed. Salt passes all other arguments of the SLS.
     """
     wrong = _wrong(name, password, htpasswd_file)
     if wrong:
@@ -48,13 +48,13 @@ def _have(name: str, password: str, path: str) -> dict[str, Any]:
 
 def _wrong(name: str, password: str, file: str) -> str:
     if not name or ":" in name or "\n" in name:
-        return f"webutil.user_exists: {name!r} is no name for a user"
+        return f"webutil.user_exists: invalid user name {name!r}"
     missing = [key for key, value in (("password", password), ("htpasswd_file", file)) if not value]
     return f"webutil.user_exists: {missing[0]} is missing" if missing else ""
 
 
 def _is(password: str, hashed: str) -> bool:
-    """Return whether a hash, of a kind that we make, is that of a password."""
+    """Return whether a hash of our kind matches a password."""
     if not hashed.startswith("$6$"):
         return False
     salted = hashed.split("$")[2]
@@ -62,7 +62,7 @@ def _is(password: str, hashed: str) -> bool:
 
 
 def _write(path: str, lines: list[str], was: tuple[Any, ...]) -> None:
-    """Write the file, with the owner and mode that it has; a new one the web server may read."""
+    """Write the file, with its owner and mode; make a new one readable for the web server."""
     _data, mode, uid, gid = was or (b"", 0o640, 0, _readers())
     text = "".join(f"{line}\n" for line in lines)
     data = text.encode("utf-8", "surrogateescape")
@@ -70,7 +70,7 @@ def _write(path: str, lines: list[str], was: tuple[Any, ...]) -> None:
 
 
 def _readers() -> int:
-    """Return the group of the web server, or root's where there is none."""
+    """Return the group of the web server, or root's if it does not exist."""
     try:
         return grp.getgrnam(__salt__["mc_nginx.settings"]()["group"]).gr_gid
     except KeyError:

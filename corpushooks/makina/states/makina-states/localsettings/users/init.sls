@@ -1,6 +1,6 @@
 include:
   - makina-states.localsettings.users.hooks
-{#- A person: a user with a home and a group, who may be in more groups where those exist. -#}
+{#- A person: a user with a home and a group, and in further groups if those exist. -#}
 {% macro create_user(id, udata=None) %}
 {% set data = udata or {} %}
 {% set groups = [id] + (data.get('groups') or []) + (['adm', 'sudo'] if data.get('admin') else []) %}
@@ -35,8 +35,8 @@ include:
 {% if others %}
 {{ (id ~ '-left-out') | json }}:
   mc_proxy.missing:
-    - what: {{ ('create_user ' ~ id ~ ' does nothing for ' ~ others | join(', ')
-                ~ ('; for keys there is ssh_auth.present' if others | select('match', 'ssh') | list else '')) | json }}
+    - what: {{ ('create_user ' ~ id ~ ' ignores ' ~ others | join(', ')
+                ~ ('; for keys use ssh_auth.present' if others | select('match', 'ssh') | list else '')) | json }}
 {% endif %}
 {% if id != 'root' and not data.get('home') %}
 {{ id }}-homes:

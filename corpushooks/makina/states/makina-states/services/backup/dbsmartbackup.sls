@@ -1,3 +1,3 @@
 makina-states-dbsmartbackup:
   mc_proxy.missing:
-    - what: "databases are not backed up: db_smart_backup is not here"
+    - what: "databases are not backed up: db_smart_backup is not supported here"

@@ -2,7 +2,7 @@ include:
   - makina-states.services.http.apache_modfastcgi
   - makina-states.services.php.phpfpm
 {% set php = salt['mc_php.settings']() %}
-{# Without it Apache shows PHP as it is, where a virtual host does not say who runs it. #}
+{# Without it Apache serves the source of PHP files, unless a virtual host says what runs them. #}
 makina-apache-php-fpm:
   cmd.run:
     - name: a2enconf --quiet {{ php.service }}

@@ -1,4 +1,4 @@
-{#- Versions of node beside Debian's, as node's site has them, in PREFIX/VERSION. -#}
+{#- Versions of node from its own site, beside Debian's, in PREFIX/VERSION. -#}
 {% set nodejs = salt['mc_nodejs.settings']() %}
 include:
   - makina-states.localsettings.nodejs.hooks

@@ -1,2 +1,2 @@
-# The tree is archived before any SLS runs: nothing is left to do here.
+# The tree is archived before any SLS runs: nothing to do here.
 {}

@@ -1,4 +1,4 @@
-# Owners and modes of a project's tree, as fixperms.sls files of old have them.
+# Owners and modes of a project's tree, as in old fixperms.sls files.
 {% set cfg = opts.ms_project %}
 {% set owner = '--user ' ~ cfg.user if cfg.get('user') and salt['user.info'](cfg.user) else '' %}
 {% set group = '--group ' ~ cfg.group if salt['group.info'](cfg.group) else '' %}

@@ -1,4 +1,4 @@
-# Say how a deployment ended.
+# Report the result of a deployment.
 {% set cfg = opts.ms_project %}
 {{ cfg.name }}-notify:
   test.configurable_test_state:

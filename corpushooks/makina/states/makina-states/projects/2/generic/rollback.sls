@@ -1,2 +1,2 @@
-# What failed is rolled back before this runs: nothing is left to do here.
+# The rollback happens before this runs: nothing to do here.
 {}

@@ -13,7 +13,7 @@
 
 {% macro plain(name) %}{{ name | replace('.', '_') | replace(' ', '_') | replace('%', '_') }}{% endmacro %}
 
-{#- A database, and unless `user_creation` is false a user of it. -#}
+{#- A database, and its user unless `user_creation` is false. -#}
 {% macro mysql_db(db, user=None, host=None, password=None, character_set=None, collate=None, user_creation=True,
                   mysql_host=None, state_uid=None) %}
 {% set uid = state_uid or plain(db) %}
@@ -30,7 +30,7 @@ makina-mysql-db-{{ uid }}:
 {% endif %}
 {% endmacro %}
 
-{#- A user, and what it is allowed on databases. A missing password is made and stored. -#}
+{#- A user, and its privileges on databases. A missing password is generated and stored. -#}
 {% macro mysql_user(user, password, host=None, grant='ALL', allow_passwordless=False, mysql_host=None, databases=None,
                     state_uid=None) %}
 {% set hosts = [host] if host is string else (host or ['%']) %}

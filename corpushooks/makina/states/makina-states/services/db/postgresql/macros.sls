@@ -3,11 +3,11 @@
 
 {% macro only(version) %}
 {% if version and version | string != pgsql.version | string %}
-{{ raise('PostgreSQL ' ~ version ~ ' is not supported here, but ' ~ pgsql.version ~ '; see: corpus help makina-states') }}
+{{ raise('PostgreSQL ' ~ version ~ ' is not supported here: use ' ~ pgsql.version ~ '; see: corpus help makina-states') }}
 {% endif %}
 {% endmacro %}
 
-{#- A password, kept as servers of today want it; True is what SLS files say who knew md5 only. -#}
+{#- A password, encrypted as current servers expect; True is used by SLS files that only knew md5. -#}
 {% macro kept(password, encrypted) %}
 {% if password is not none and password | string %}
 {% set text = password | string %}
@@ -16,7 +16,7 @@
 {% endif %}
 {% endmacro %}
 
-{#- Who asks, and the hooks that what is made stands between. -#}
+{#- The connection, and the hooks before and after. -#}
 {% macro asked(what, user, db_host, db_port, maintenance='') %}
     - user: {{ user or pgsql.user }}
 {% if db_host %}
@@ -53,7 +53,7 @@
 {{ asked(('pre-create-group', 'post-create-group'), user, db_host, db_port) }}
 {% endmacro %}
 
-{#- A database, which a group of its own owns: DB_owners. -#}
+{#- A database, owned by its own group: DB_owners. -#}
 {% macro postgresql_db(db, owner=None, tablespace=None, template='template0', wait_for_template=None,
                        encoding=pgsql.encoding, lc_collate='', lc_ctype='', user=None, version=None, extensions=None,
                        full=True, suf='', locale='', db_host=None, db_port=None) %}
@@ -77,7 +77,7 @@
 {{ install_pg_exts(extensions or [], db, user=user, db_host=db_host, db_port=db_port) }}
 {% endmacro %}
 
-{#- A user; with `db` one of those who own that database. -#}
+{#- A user; with `db`, one of the owners of that database. -#}
 {% macro postgresql_user(name, password, groups=None, db=None, createdb=None, inherit=None, login=True, superuser=None,
                          replication=None, createroles=None, encrypted=None, user=None, db_host=None, db_port=None,
                          version=None, full=True, suf='') %}

@@ -1,6 +1,6 @@
 {% from "makina-states/_macros/packages.jinja" import packages, service with context %}
 {% set prefix = 'makina-states.services.dns.slapd' %}
-{#- It is Debian's directory; what would make it another is not passed over in silence. #}
+{#- This is Debian's default directory; settings that would change it are errors, not silently ignored. #}
 {% for key in ('dn', 'root_dn', 'root_pw', 'config_pw', 'acls', 'acls_schema', 'schemas', 'syncrepl', 'tls_cert')
    if sls == prefix and salt['mc_utils.get'](prefix ~ '.' ~ key) is not none %}
 {{ raise(prefix ~ '.' ~ key ~ ' is not supported here: use ldapmodify; see: corpus help makina-states') }}

@@ -4,14 +4,14 @@ include:
 {{ packages('makina-states.services.ftp.pureftpd', 'pure-ftpd'.split(), 'ftpd-pre-installation-hook', 'ftpd-post-installation-hook') }}
 {{ service({'name': salt['mc_utils.get']('makina-states.services.ftp.pureftpd.service') or 'pure-ftpd'}, (
     ('makina-pureftpd-service', true, 'ftpd-pre-restart-hook', 'ftpd-post-restart-hook'),)) }}
-# the shell of those who may do nothing but FTP
+# the shell of FTP-only accounts
 makina-ftponly:
   file.managed:
     - name: /bin/ftponly
     - mode: "0755"
     - contents: |
         #!/bin/sh
-        echo "This account may use FTP only." >&2
+        echo "This account can only use FTP." >&2
         exit 1
     - require:
       - mc_proxy: ftpd-post-installation-hook

@@ -15,7 +15,7 @@ makina-apache-main-conf-included-modules:
     - watch_in:
       - mc_proxy: makina-apache-pre-conf
       - mc_proxy: makina-apache-pre-hardrestart
-{# What is in front of it is there once the modules are. #}
+{# Its requisites are met once the modules are enabled. #}
 makina-apache-main-conf:
   mc_apache.deployed:
     - require:

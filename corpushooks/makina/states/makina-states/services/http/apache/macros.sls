@@ -1,4 +1,4 @@
-{#- Modules of Apache that are there, switched on. -#}
+{#- Enable installed modules of Apache. -#}
 {% macro modules(what, names) %}
 makina-apache-{{ what }}:
   mc_apache.include_module:

@@ -19,7 +19,7 @@ makina-rabbitmq-create-{{ user }}-{{ state_uid or user | replace('.', '_') | rep
     - name: {{ user | json }}
     - password: {{ (password or salt['mc_utils.generate_stored_password']('rabbitmq_user_' ~ user)) | string | json }}
     - perms: {{ (perms or [{'/': ['.*', '.*', '.*']}]) | json }}
-{% if tags is not none %}{# none at all is written [''], as Salt reads it: [] it would set anew each time #}
+{% if tags is not none %}{# no tags are written as [''] for Salt, which would set [] again each time #}
     - tags: {{ (tags or ['']) | json }}
 {% endif %}
     - require:
