@@ -218,7 +218,7 @@ def test_a_key_of_the_host_makes_projects_and_lets_keys_in_and_an_admin_key_does
     assert added.code == 0 and door.ssh("new", "whoami").text.startswith("new has rights: push fresh")
     (found,) = (each for each in json.loads(door.ssh("boss", "key list --json").stdout) if each["name"] == "new")
     assert (found["by"], found["projects"]) == ("boss", ["fresh"])
-    assert door.ssh("boss", "key set new --read").code == 0 and "may read" in door.ssh("new", "whoami").text
+    assert door.ssh("boss", "key set new --read").code == 0 and "has rights: read" in door.ssh("new", "whoami").text
     assert door.ssh("boss", "key test new fresh").text.startswith(
         "read   yes\npush   no: it has the right read, not push"
     )

@@ -365,17 +365,17 @@ def test_a_password_that_others_can_read_is_not_used(
         desk.settings(slapd, bind_password_file=str(path))
         assert not desk.opens(new_blob())
         assert f"error: {path}: {words}" in capsys.readouterr().err
-    assert "cannot be read" in ldap.check(where(slapd, bind_password_file=str(tmp_path / "absent")))
+    assert "cannot read the password" in ldap.check(where(slapd, bind_password_file=str(tmp_path / "absent")))
 
 
 def test_a_host_without_the_library_is_told_what_to_install(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import corpushooks
+    from corpushooks import access
 
     monkeypatch.setitem(sys.modules, "ldap3", None)
     monkeypatch.delitem(sys.modules, "corpushooks.access.ldap")
-    monkeypatch.delattr(corpushooks, "directory")
+    monkeypatch.delattr(access, "ldap")
     assert not desk.opens(new_blob())
     assert capsys.readouterr().err.splitlines() == [
         "error: auth: ldap requires the library ldap3", f"hint: {distribution.completing()}"
