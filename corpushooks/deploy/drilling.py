@@ -18,7 +18,7 @@ from typing import Any
 
 from corpushooks import backup as door
 from corpushooks import tree
-from corpushooks.backup import servers, vault
+from corpushooks.backup import servers
 from corpushooks.core import backups
 from corpushooks.core.deployment import DONE
 from corpushooks.core.errors import CancelledError, CorpusError, DoorError, RefusedError, UsageError
@@ -31,7 +31,6 @@ from corpushooks.deploy.run import Run
 from corpushooks.host import accounts
 from corpushooks.store.kept import Backups
 from corpushooks.system import hostname
-from corpushooks.system.locks import copying
 from corpushooks.system.patience import Check
 from corpushooks.system.process import Account
 from corpushooks.tree import Fingerprint
@@ -132,13 +131,10 @@ def _fail(run: Run, name: backups.Name | None, cause: CorpusError) -> None:
 @contextlib.contextmanager
 def _drilling(run: Run) -> Iterator[Drill]:
     """Give a drill a folder, which is away at its end; raise CorpusError."""
-    kept = vault.wanted(run.settings)
-    run.deadline.whole, run.deadline.step = kept.timeout, None  # not those of a deployment
-    check = run.deadline.patience()
-    engine = vault.engine(run.project.host, run.settings, run.start, run.project.name)
+    engine, check = saving.engine_of(run), run.deadline.patience()
     name = restoring.chosen(engine.copies(check), run.project.name, run.request.target, hostname.fqdn())
     job = Drill(run, engine, name, check)
-    with copying(run.project, check), saving.working(job.work, lambda: _clear(run)):
+    with saving.working(run, check, _clear):
         yield job
 
 

@@ -32,7 +32,6 @@ from corpushooks.host import accounts
 from corpushooks.release import cfg as release_cfg
 from corpushooks.screen import view
 from corpushooks.system import disk, hostname, safe_files
-from corpushooks.system.locks import copying
 from corpushooks.system.patience import Check
 from corpushooks.tree import Fingerprint
 
@@ -236,15 +235,12 @@ def restore(run: Run) -> None:
 @contextlib.contextmanager
 def _restoring(run: Run) -> Iterator[Restoring]:
     """Give a restore a folder, which is away at its end; raise CorpusError."""
-    kept = vault.wanted(run.settings)
-    run.deadline.whole, run.deadline.step = kept.timeout, None  # not those of a deployment
-    check = run.deadline.patience()
-    engine = vault.engine(run.project.host, run.settings, run.start, run.project.name)
+    engine, check = saving.engine_of(run), run.deadline.patience()
     _check_parts(run)
     name = chosen(engine.copies(check), run.project.name, run.request.target, hostname.fqdn())
     job = Restoring(run, engine, name, check)
     try:
-        with copying(run.project, check), saving.working(job.work, lambda: saving.clear(run)):
+        with saving.working(run, check, saving.clear):
             yield job
     finally:
         clear(run)

@@ -238,28 +238,37 @@ def recover(run: Run, interrupted: CorpusError) -> None:
 @contextlib.contextmanager
 def _saving(run: Run) -> Iterator[Saving]:
     """Give a backup a folder, which is away at its end; raise CorpusError."""
-    kept = vault.wanted(run.settings)
-    run.deadline.whole, run.deadline.step = kept.timeout, None  # not those of a deployment
-    began = time.time()
+    engine, began = engine_of(run), time.time()
     name = backups.Name.new(run.project.name, run.deployment.number, began, hostname.fqdn())
-    engine = vault.engine(run.project.host, run.settings, run.start, run.project.name)
     wanted = backups.of(release_cfg.last_cfg(run.project) or {"data_root": str(run.project.data)})
     job = Saving(run, engine, wanted, name, _check(run), began)
-    with copying(run.project, job.check), working(job.work, lambda: clear(run)):
+    with working(run, job.check, clear):
         yield job
 
 
+def engine_of(run: Run) -> door.Engine:
+    """Return the engine of a backup, drill or restore, which gets its time limits; raise RefusedError."""
+    kept = vault.wanted(run.settings)
+    run.deadline.whole, run.deadline.step = kept.timeout, None  # not those of a deployment
+    return vault.engine(run.project.host, run.settings, run.start, run.project.name)
+
+
 @contextlib.contextmanager
-def working(folder: Path, clear: Callable[[], None]) -> Iterator[None]:
-    """Make a folder to work in, and clear it before and after; raise DoorError for what the system refuses."""
-    clear()
-    try:
-        folder.mkdir(mode=0o700, parents=True)
-        yield
-    except OSError as exc:
-        raise DoorError(f"{exc.filename or folder}: {exc.strerror}") from exc
-    finally:
-        clear()
+def working(run: Run, check: Check, clear: Callable[[Run], None]) -> Iterator[None]:
+    """Create the work folder of a backup, drill or restore, one at a time in a project, and clear it before and after.
+
+    Raise DoorError for what the system refuses.
+    """
+    folder = run.project.backups / WORK
+    with copying(run.project, check):
+        clear(run)
+        try:
+            folder.mkdir(mode=0o700, parents=True)
+            yield
+        except OSError as exc:
+            raise DoorError(f"{exc.filename or folder}: {exc.strerror}") from exc
+        finally:
+            clear(run)
 
 
 def clear(run: Run) -> None:
