@@ -115,7 +115,7 @@ def test_a_unit_is_restarted_and_that_is_recorded(server: Server) -> None:
         ("hello-bad", 1, "it cannot be"),
         ("hello-bad hello", 1, "not running: hello-bad.service"),
         ("", 3, "cannot restart ssh.service: it runs as root"),
-        ("ssh", 3, "ssh.service is not restarted"),
+        ("ssh", 3, "cannot restart ssh.service"),
         ("nothing-there", 3, "no such unit"),
         ("nginx", 2, "unknown unit nginx.service of hello"),
         ("'*'", 2, "usage: restart"),

@@ -1,4 +1,4 @@
-"""A small web application: greets whoever asks, with the words of its settings file."""
+"""A small web application: greets visitors with the text in its settings file."""
 
 import json
 import sys

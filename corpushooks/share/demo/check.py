@@ -1,4 +1,4 @@
-"""Ask the application for its page until it answers; else show what it last wrote to its log, and fail."""
+"""Fetch the page of the application until it answers; otherwise show the end of its log, and fail."""
 
 import json
 import sys

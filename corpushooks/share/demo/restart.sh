@@ -1,9 +1,9 @@
-# Stop the application that runs, if one does, and start this one. It outlives whoever calls this.
+# Stop the running application, if any, and start this one. It outlives its caller.
 # Usage, in the folder of the application: PYTHON=… sh restart.sh DATA
 set -eu
 data=$1 app=$PWD/app.py
 
-runs() {  # a pid alone may belong to another process by now
+runs() {  # the pid may belong to another process by now
     grep -qsF "$app" "/proc/$1/cmdline"
 }
 

@@ -1,4 +1,4 @@
-# What the application reads, written from cfg.
+# The settings of the application, written from cfg.
 settings:
   file.managed:
     - name: {{ cfg.project_root }}/settings.json

@@ -5,7 +5,7 @@ restart:
     - env:
       - PYTHON: {{ grains.pythonexecutable }}
 
-# A deployment is good when the application answers.
+# The deployment succeeds if the application answers.
 answers:
   cmd.run:
     - name: '"$PYTHON" check.py'

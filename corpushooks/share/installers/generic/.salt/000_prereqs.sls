@@ -1,10 +1,10 @@
-{#- What must be on the host before anything else: packages, users of other services, folders.
+{#- Prerequisites of the host: packages, users of other services, folders.
 
     The files directly in .salt run one after the other, in the order of their names. #}
 {% set cfg = opts.ms_project %}
 {% set server = grains.uid == 0 and cfg.projects_dir == '/srv/projects' %}
 
-{#- Packages are installed on a server only; a host in a folder of its own has no rights to. #}
+{#- Packages are installed on a server only; a host in a folder has no rights to. #}
 {% if cfg.data.packages and server %}
 {{ cfg.name }}-packages:
   pkg.installed:
@@ -15,7 +15,7 @@
     - text: "no server: not installed: {{ cfg.data.packages | join(' ') }}"
 {% endif %}
 
-{#- What must persist lies in data/: it is never archived, and never rolled back. #}
+{#- Persistent data goes to data/: it is never archived, and never rolled back. #}
 {{ cfg.name }}-data:
   file.directory:
     - name: {{ cfg.data_root }}

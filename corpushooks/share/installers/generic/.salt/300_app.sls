@@ -1,7 +1,7 @@
-{#- The application itself. Its files are in project/ already: they are those of the commit. #}
+{#- The application itself. The files of the commit are in project/ already. #}
 {% set cfg = opts.ms_project %}
 
-{#- file.delivered is a file.managed for folders that the application can write: it follows no link from there. #}
+{#- file.delivered is a file.managed for folders that the application can write: it follows no link in them. #}
 {{ cfg.name }}-config:
   file.delivered:
     - name: {{ cfg.data.config }}
@@ -10,7 +10,7 @@
     - mode: '0640'
     - makedirs: true
 
-{#- A deployment is only as good as its last check: replace this one by a question to your application. #}
+{#- The check at the end of the deployment: replace it by one of your application. #}
 {{ cfg.name }}-check:
   cmd.run:
     - name: grep -q {{ cfg.name }} {{ cfg.data.config }}

@@ -1,8 +1,8 @@
-{#- What must be on the host before anything else. On a server only: elsewhere there are no rights to. #}
+{#- Prerequisites of the host. On a server only: elsewhere there are no rights to install them. #}
 {% set cfg = opts.ms_project %}
 {% set server = grains.uid == 0 and cfg.projects_dir == '/srv/projects' %}
 
-{#- npm brings about 400 packages: it is installed where package.json has dependencies. #}
+{#- npm is about 400 packages: it is installed only if package.json has dependencies. #}
 {% set package = cfg.project_root ~ '/package.json' %}
 {% set about = salt['mc_files.read'](package).decode() | load_json if salt['mc_files.exists'](package) else {} %}
 {% set npm = ['npm'] if about.get('dependencies') or about.get('optionalDependencies') else [] %}

@@ -1,7 +1,7 @@
-{#- The modules. node_modules lies in project/, beside the files of the commit, and stays from one deployment to the
+{#- The modules. node_modules is in project/, next to the files of the commit, and stays from one deployment to the
     next. git must not have it: see .gitignore.
 
-    On a server npm runs what the application can write, so it runs as the user of the project and never as root. #}
+    On a server npm runs files that the application can write, so it runs as the project's user and never as root. #}
 {% set cfg = opts.ms_project %}
 {% set server = grains.uid == 0 and cfg.projects_dir == '/srv/projects' %}
 {% set stamp = cfg.project_root ~ '/node_modules/.installed.json' %}
@@ -15,7 +15,7 @@
   test.show_notification:
     - text: "package.json has no dependencies: npm is not needed"
 {% elif salt['cmd.which']('npm') %}
-{#- npm runs where package.json is another than the one that was installed last. #}
+{#- npm runs only if package.json has changed since the last install. #}
 {{ cfg.name }}-modules:
   cmd.run:
     - name: >-

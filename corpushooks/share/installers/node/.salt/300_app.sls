@@ -1,4 +1,4 @@
-{#- The program: on a server a unit of systemd runs it as the user of the project. #}
+{#- The program: on a server a systemd unit runs it as the project's user. #}
 {% set cfg = opts.ms_project %}
 {% set data = cfg.data %}
 {% set server = grains.uid == 0 and cfg.projects_dir == '/srv/projects' %}
@@ -17,7 +17,7 @@
     - require:
       - file: {{ cfg.name }}-unit
 
-{#- A deployment is only as good as its last check: it is this unit that has the port, and it answers. #}
+{#- The check at the end of the deployment: this unit has the port, and it answers. #}
 {{ cfg.name }}-listens:
   mc_check.listening:
     - name: {{ cfg.name }}

@@ -1,4 +1,4 @@
-{#- The site: its files came with the commit. On a server PHP runs as the user of the project, in a pool of its own. #}
+{#- The site: its files are in the commit. On a server PHP runs as the project's user, in its own pool. #}
 {% set cfg = opts.ms_project %}
 {% set server = grains.uid == 0 and cfg.projects_dir == '/srv/projects' %}
 
@@ -6,12 +6,12 @@
   file.exists:
     - name: {{ cfg.data.doc_root }}/index.php
 
-{#- Which version of PHP 000_prereqs installed is known by now: a file is rendered when the one before has run. #}
+{#- The version of PHP that 000_prereqs installed is known by now: a file is rendered after the one before has run. #}
 {% set found = salt['file.find']('/etc/php', type='d', name='fpm', maxdepth=2) if server else [] %}
 {% if found %}
 {% set fpm = found | sort | last %}
 {% set version = fpm.split('/')[-2] %}
-{#- What PHP-FPM does not take is put back; a roll back takes the pool back, too. #}
+{#- If PHP-FPM rejects the pool, the old one is restored; a rollback undoes it, too. #}
 {{ cfg.name }}-pool:
   mc_service.configured:
     - service: php{{ version }}-fpm

@@ -1,9 +1,9 @@
-{#- nginx in front. Outside of a server the file is only written, into data/, where one can look at it. #}
+{#- nginx in front. Elsewhere than on a server the file is only written to data/, for reading. #}
 {% set cfg = opts.ms_project %}
 {% set server = grains.uid == 0 and cfg.projects_dir == '/srv/projects' %}
 
 {% if server %}
-{#- What nginx does not take is put back, so that it can still start; a roll back takes back all of this. #}
+{#- If nginx rejects the file, the old one is restored, so that it can still start; a rollback undoes all of this. #}
 {{ cfg.name }}-vhost:
   mc_service.configured:
     - service: nginx
@@ -23,7 +23,7 @@
     - watch:
       - mc_service: {{ cfg.name }}-vhost
 
-{#- A deployment is only as good as its last check: only this site answers with this text. #}
+{#- The check at the end of the deployment: only this site answers with this text. #}
 {{ cfg.name }}-vhost-answers:
   mc_check.answers:
     - name: /.corpushooks/{{ cfg.name }}

@@ -1,4 +1,4 @@
-{#- What must be on the host before anything else. On a server only: elsewhere there are no rights to. #}
+{#- Prerequisites of the host. On a server only: elsewhere there are no rights to install them. #}
 {% set cfg = opts.ms_project %}
 {% set server = grains.uid == 0 and cfg.projects_dir == '/srv/projects' %}
 

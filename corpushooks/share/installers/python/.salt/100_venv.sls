@@ -1,4 +1,4 @@
-{#- The virtualenv. It lies in project/, beside the files of the commit: it stays from one deployment to the next, and a
+{#- The virtualenv. It is in project/, next to the files of the commit: it stays from one deployment to the next, and a
     roll back makes it what it was. git must not have it: see .gitignore.
 
     On a server the application can write in it, so it is made, and run, as the user of the project and never as root. #}
@@ -13,7 +13,7 @@
     - creates: {{ data.venv }}/bin/python
     {{ runas }}
 
-{#- pip runs where there are requirements, and others than those that were installed last. #}
+{#- pip runs only if there are requirements, and they have changed since the last install. #}
 {{ cfg.name }}-requirements:
   cmd.run:
     - name: >-

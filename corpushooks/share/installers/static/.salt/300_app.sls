@@ -1,4 +1,4 @@
-{#- The site itself: its files came with the commit. Build here what is made from them. #}
+{#- The site itself: its files are in the commit. Add build steps here. #}
 {% set cfg = opts.ms_project %}
 
 {{ cfg.name }}-doc-root:
