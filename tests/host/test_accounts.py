@@ -342,3 +342,35 @@ def test_an_account_with_the_group_root_runs_nothing(town: Town) -> None:
         assert refused.code == 3 and b"hello-user has the rights of root" in refused.stderr
     finally:
         town.root("gpasswd -d hello-user root")
+
+
+ASK = """\
+import sys, urllib.error, urllib.request
+for path in sys.argv[2:]:
+    address, headers = f"http://127.0.0.1:8040/api/v1{path}", {"Authorization": f"Bearer {sys.argv[1]}"}
+    asked = urllib.request.Request(address, headers=headers)
+    try:
+        with urllib.request.urlopen(asked) as found:
+            print(found.status, b"other" in found.read())
+    except urllib.error.HTTPError as exc:
+        print(exc.code)
+"""
+WEB = f"""\
+corpus setup --web
+token=$(corpus token add look --read --project hello | head -n 1)
+become='setpriv --reuid=corpus-web --regid=corpus-web --clear-groups'
+$become corpus web >/tmp/web.log 2>&1 </dev/null &
+until grep -q listening /tmp/web.log; do kill -0 $! || {{ cat /tmp/web.log >&2; exit 1; }}; sleep 0.1; done
+{PYTHON} -c '{ASK}' "$token" /projects /projects/hello /projects/other
+{PYTHON} -c '{ASK}' nothing /projects
+code=0
+$become corpus status >/dev/null 2>&1 || code=$?
+echo "status: $code"
+kill $!
+"""
+
+
+def test_the_account_of_the_pages_relays_tokens_and_has_no_rights(town: Town) -> None:
+    said = town.root(WEB).stdout.decode().splitlines()
+    assert "created    user corpus-web" in said
+    assert said[-5:] == ["200 False", "200 False", "403", "401", "status: 3"]
