@@ -311,4 +311,4 @@ def test_root_runs_no_program_where_an_application_can_write(world: World) -> No
             unknown = session.run(world.sls("one", text.replace("USER", "null")))
     said = {user: result.states[0].changes.get("buildout") for user, result in ran.items()}
     assert said == {"null": "daemon", "root": "daemon", "sys": "sys"}
-    assert "set the user to run this" in unknown.states[0].comment
+    assert "is writable by others: set a user other than root to run this" in unknown.states[0].comment
