@@ -80,18 +80,18 @@ def dump(run: Starter, one: Database, to: Path, limit: float, check: Check) -> d
 
 
 def check_whole(kind: str, path: Path) -> None:
-    """Raise ProcessError where a dump does not begin or end as a whole one."""
+    """Raise ProcessError if a dump does not begin and end like a complete one."""
     with path.open("rb") as file:
         head = file.read(16)
         file.seek(max(0, path.stat().st_size - TAIL))
         tail = file.read()
     if not head.startswith(HEADS.get(kind, b"")) or ENDS.get(kind, b"") not in tail:
-        raise ProcessError("what was written is not a whole dump")
+        raise ProcessError("the dump is incomplete")
 
 
 @contextlib.contextmanager
 def _program(project: Project, one: Database, scratch: Path) -> Iterator[Program]:
-    """Give what dumps a database; raise RefusedError where nobody can."""
+    """Return the program that dumps a database; raise RefusedError if there is none."""
     if one.kind == POSTGRESQL:
         yield _postgresql(project, one)
     elif one.kind == SQLITE:
@@ -184,7 +184,7 @@ def _account(name: str) -> Account:
     try:
         found = pwd.getpwnam(name)
     except KeyError:
-        raise RefusedError(f"there is no account {name}: is the server of the database elsewhere?") from None
+        raise RefusedError(f"no account {name} here: is the database server on another host?") from None
     return Account(found.pw_uid, found.pw_gid, tuple(os.getgrouplist(name, found.pw_gid)))
 
 

@@ -36,7 +36,7 @@ def programs(kind: str) -> list[str]:
     if kind == POSTGRESQL:
         found = sorted(PLACES.glob("*/bin"), key=_version)
         if not found:
-            raise DoorError("no server of PostgreSQL is installed", hint="apt-get install postgresql")
+            raise DoorError("PostgreSQL server is not installed", hint="apt-get install postgresql")
         return [str(found[-1] / name) for name in ("initdb", "postgres", "psql", "pg_restore")]
     wanted = ("mariadb-install-db", "mariadbd", "mariadb") if kind == MYSQL else ("sqlite3",)
     for name in wanted:
@@ -61,7 +61,7 @@ def load(job: Job, kind: str, dump: Path, rows: Mapping[str, int]) -> int:
             return _postgresql(job, words, dump, rows)
         return _mysql(job, words, dump) if kind == MYSQL else _sqlite(job, words[0], dump)
     except ProcessError as exc:
-        raise DoorError(f"a dump of {kind} does not load: {exc.message}") from exc
+        raise DoorError(f"cannot load a {kind} dump: {exc.message}") from exc
 
 
 class Job:
@@ -152,7 +152,7 @@ def _compare(before: Mapping[str, int], now: Mapping[str, int]) -> None:
     """Raise ProcessError where a table has not the rows that it had."""
     for table, number in before.items():
         if now.get(table) != number:
-            raise ProcessError(f"{table} has {now.get(table, 'no')} rows, had {number}")
+            raise ProcessError(f"{table} has {now.get(table, 'no')} rows, expected {number}")
 
 
 def _mysql(job: Job, words: Sequence[str], dump: Path) -> int:
@@ -187,7 +187,7 @@ def _give(source: Path, to: Path, account: Account | None, check: Check) -> None
 def _all(there: int, wanted: int) -> int:
     """Return how many tables there are; raise ProcessError where the dump has more of them."""
     if there < wanted:
-        raise ProcessError(f"{there} tables of {wanted} are there")
+        raise ProcessError(f"found {there} of {wanted} tables")
     return there
 
 

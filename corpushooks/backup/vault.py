@@ -28,9 +28,9 @@ CHECKED = ".checked"
 
 
 def wanted(settings: Settings) -> Backup:
-    """Return where the backups of a host are kept; raise RefusedError where they are not, or cannot be."""
+    """Return the backup settings of a host; raise RefusedError if there are none, or borg is missing."""
     if settings.backup is None:
-        raise RefusedError("this host keeps no backups: its settings name no repository", hint=HINT)
+        raise RefusedError("no backup repository in the settings of this host", hint=HINT)
     check_program()
     return settings.backup
 
@@ -47,11 +47,11 @@ def passphrase_file(host: Host, kept: Backup) -> Path:
 
 
 def engine(host: Host, settings: Settings, start: backup.Start, purpose: str = "all") -> backup.Engine:
-    """Return what keeps the backups of a host; raise RefusedError where nothing can."""
+    """Return the backup engine of a host; raise RefusedError if there is none."""
     kept = wanted(settings)
     file = passphrase_file(host, kept)
     if not passphrase(file):
-        raise RefusedError(f"the passphrase of the backups is missing: {file}", hint=SETUP)
+        raise RefusedError(f"the backup passphrase is missing: {file}", hint=SETUP)
     return backup.Borg(kept, file, host.backups_dir / ".borg", start, purpose)
 
 
@@ -141,7 +141,7 @@ def is_exported(host: Host, kept: Backup) -> bool:
 def exported(host: Host, kept: Backup) -> None:
     """Record that the passphrase is kept elsewhere too; raise UsageError where there is none."""
     if not passphrase(passphrase_file(host, kept)):
-        raise UsageError("there is no passphrase yet", hint=SETUP)
+        raise UsageError("no passphrase exists yet", hint=SETUP)
     disk.write_file(_mark(host), _digest(host, kept).encode())
 
 
@@ -154,6 +154,6 @@ def _digest(host: Host, kept: Backup) -> str:
 
 
 def advice(host: Host, kept: Backup) -> Hint:
-    """Return what is to be done before a backup helps after the loss of this machine."""
+    """Return what is left to do before a backup survives the loss of this machine."""
     file = passphrase_file(host, kept)
     return Hint(f"keep a copy of {file} elsewhere, then: ", command("setup", "--backup", "--exported"))

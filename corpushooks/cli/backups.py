@@ -135,7 +135,7 @@ def restore(
         insist=insist,
     )  # fmt: skip
     if not (asked.parts or to):
-        raise UsageError("nothing to restore was named", hint="give --data, --database, --pillar, or --to FOLDER")
+        raise UsageError("nothing to restore", hint="give --data, --database, --pillar, or --to FOLDER")
     result = _ask(context, "restore", asked, as_json=as_json)
     if as_json:
         click.echo(json.dumps(result, indent=2))

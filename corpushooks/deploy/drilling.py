@@ -41,7 +41,7 @@ NOBODY = "nobody"
 
 @dataclass
 class Drill:
-    """One drill that is under way."""
+    """A drill in progress."""
 
     run: Run
     engine: door.Engine
@@ -56,7 +56,7 @@ class Drill:
         return self.run.project.backups / saving.WORK
 
     def bring(self, run: Run, mark: Mark) -> Detail:
-        """Bring the backup back, aside."""
+        """Extract the backup."""
         self.engine.bring(str(self.name), self.work, (), self.check)
         self.about, self.contents = restoring.read(self.work, self.name)
         archives.check_room(run, self.contents.size)
@@ -64,17 +64,17 @@ class Drill:
         return Detail(note=str(self.name))
 
     def compare(self, run: Run, mark: Mark) -> Detail:
-        """Compare every file with what it was."""
+        """Compare every file with the manifest."""
         restoring.check_dumps(self.work, self.about, self.check)
         owner = accounts.here(self.about["accounts"])
         found = tree.compare(self.contents, self.work / saving.DATA, owner, self.check)
         if found:
             run.voice.tell(listed("not as it was kept", [Item(f"data/{path}: it {what}") for path, what in found]))
-            raise DoorError(f"{len(found)} of the paths in it are not as when they were kept")
+            raise DoorError(f"{len(found)} of the paths in it are different from the backup")
         return Detail(self.contents.manifest.files, "file")
 
     def load(self, run: Run, mark: Mark) -> Detail:
-        """Load each dump into a server of its own."""
+        """Load each dump into a scratch server."""
         databases = self.about["databases"]
         for one in databases:
             with _place(run) as place:
@@ -84,7 +84,7 @@ class Drill:
         return Detail(len(databases), "database", note=f"with {self.tables} tables" if databases else "")
 
     def record(self, run: Run, mark: Mark) -> Detail:
-        """Record that it comes back."""
+        """Record that the backup can be restored."""
         with run.site.effect("drill recorded"):
             Backups(run.site.history).drilled(str(self.name), time.time(), "")
         files = self.contents.manifest.files
@@ -93,7 +93,7 @@ class Drill:
 
 
 def drill(run: Run) -> None:
-    """Prove that a backup comes back: the newest, or the one that is asked for."""
+    """Test that a backup can be restored: the newest, or the given one."""
     run.voice.tell(run.began())
     name: backups.Name | None = None
     try:
@@ -116,7 +116,7 @@ def drill(run: Run) -> None:
 
 
 def _fail(run: Run, name: backups.Name | None, cause: CorpusError) -> None:
-    """Record that a backup did not come back, and tell people; where it was not tried it is not known."""
+    """Record and notify that a backup could not be restored, if it was tried."""
     if name is None:
         run.fail(cause)
         return
@@ -130,7 +130,7 @@ def _fail(run: Run, name: backups.Name | None, cause: CorpusError) -> None:
 
 @contextlib.contextmanager
 def _drilling(run: Run) -> Iterator[Drill]:
-    """Give a drill a folder, which is away at its end; raise CorpusError."""
+    """Create the work folder of a drill and remove it at the end; raise CorpusError."""
     engine, check = saving.engine_of(run), run.deadline.patience()
     name = restoring.chosen(engine.copies(check), run.project.name, run.request.target, hostname.fqdn())
     job = Drill(run, engine, name, check)
@@ -139,14 +139,14 @@ def _drilling(run: Run) -> Iterator[Drill]:
 
 
 def prefix(project: Project) -> str:
-    """Return how the names of the folders of servers begin; other hosts in a folder may have such a project."""
+    """Return the prefix of the folders of servers; other hosts in a folder may have a project of this name."""
     mark = hashlib.sha256(os.fsencode(project.dir)).hexdigest()[:12]
     return f"corpushooks-drill-{project.name}-{mark}-"
 
 
 @contextlib.contextmanager
 def _place(run: Run) -> Iterator[Path]:
-    """Give a folder that the account of the servers can enter, and nobody else."""
+    """Create a folder that only the account of the servers can enter."""
     whose = account(run)
     place = PLACES / f"{prefix(run.project)}{os.urandom(8).hex()}"
     place.mkdir(mode=0o700)
@@ -159,14 +159,14 @@ def _place(run: Run) -> Iterator[Path]:
 
 
 def _clear(run: Run) -> None:
-    """Remove what a drill of a project left, also one that was killed. Raise TreeError."""
+    """Remove leftovers of a drill, also of a killed one; raise TreeError."""
     saving.clear(run)
     for place in PLACES.glob(f"{prefix(run.project)}*"):
         tree.remove(place)
 
 
 def account(run: Run) -> Account | None:
-    """Return whom the servers run as: the application, whose code a dump is; None where that is ourselves."""
+    """Return the account of the servers: the application's, since a dump is its code; None for our own."""
     if os.geteuid() != 0:
         return None
     found = accounts.of_application(run.project)

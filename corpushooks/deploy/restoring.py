@@ -41,7 +41,7 @@ SWAP, LOAD = "swap", "load"  # rows of the journal: with the inode of the new da
 
 @dataclass
 class Restoring:
-    """One restore that is under way."""
+    """A restore in progress."""
 
     run: Run
     engine: door.Engine
@@ -56,12 +56,12 @@ class Restoring:
 
     @property
     def to(self) -> Path | None:
-        """The folder that was asked for, instead of the places that things had."""
+        """The folder to restore into, instead of the original places."""
         return Path(self.run.request.to) if self.run.request.to else None
 
     @property
     def place(self) -> Path:
-        """Where it is written aside."""
+        """Where the backup is extracted."""
         return self.to or kept_aside(self.run.project, self.run.deployment.number)
 
     def wants(self, part: str) -> bool:
@@ -69,14 +69,14 @@ class Restoring:
 
     @property
     def databases(self) -> list[str]:
-        """The databases that are to be loaded."""
+        """The databases to load."""
         named = [part.removeprefix(DATABASE) for part in self.run.request.parts if part.startswith(DATABASE)]
         return [] if self.to else named
 
     # the steps
 
     def look(self, run: Run, mark: Mark) -> Detail:
-        """See what the backup is, and say what would be done; raise RefusedError where that may not be."""
+        """Read the backup and say what would be restored; raise RefusedError if that is not possible."""
         self.engine.bring(str(self.name), self.work, [saving.ABOUT, saving.CONTENTS], self.check)
         self.about, self.contents = read(self.work, self.name)
         for line in self._plan():
@@ -87,7 +87,7 @@ class Restoring:
         return Detail(note=str(self.name))
 
     def fetch(self, run: Run, mark: Mark) -> Detail:
-        """Write aside what is wanted of it."""
+        """Extract the wanted parts."""
         safe_files.folder(self.place, 0o700, make=0o700)
         if self.wants(DATA):
             self.engine.bring(self.name.files, self.place, [saving.DATA], self.check)
@@ -98,7 +98,7 @@ class Restoring:
         return Detail(self.contents.manifest.files if self.wants(DATA) else 0, "file")
 
     def verify(self, run: Run, mark: Mark) -> Detail:
-        """Compare what was written with what it was when it was kept."""
+        """Compare the extracted files with the manifest of the backup."""
         check_dumps(self.place if self.to else self.work, self.about, self.check)
         if not self.wants(DATA):
             return Detail(note="dumps only")
@@ -106,12 +106,12 @@ class Restoring:
         found = tree.compare(self.contents, self.place / saving.DATA, owner, self.check)
         if found:
             run.voice.tell(listed("not as it was kept", [Item(f"data/{path}: it {what}") for path, what in found]))
-            raise DoorError(f"{view.count(len(found), 'path is', 'paths are')} not as when they were kept")
+            raise DoorError(f"{view.count(len(found), 'path is', 'paths are')} different from the backup")
         self._put_dumps(owner)
         return Detail(self.contents.manifest.files, "file")
 
     def put(self, run: Run, mark: Mark) -> Detail:
-        """Put in place what was asked for; data/ is the last."""
+        """Put the wanted parts in place; data/ last."""
         for label in self.databases:
             self._load(label)
         if self.wants(PILLAR) and not self.to:
@@ -142,7 +142,7 @@ class Restoring:
         kept = {one["name"]: one for one in self.about["databases"]}
         for label in self.databases:
             if label not in kept:
-                raise UsageError(f"that backup has no database {label}", hint=_it_has(list(kept)))
+                raise UsageError(f"this backup has no database {label}", hint=_it_has(list(kept)))
             self._server(label)
         if self.run.request.force or self.to:
             return
@@ -150,10 +150,10 @@ class Restoring:
         there += [f"what is in {label} would be replaced" for label in self.databases]
         there += ["pillar.git would be set back"] if self.wants(PILLAR) else []
         if there:
-            raise RefusedError(there[0], hint="what is there is kept aside with --force; or restore it --to a folder")
+            raise RefusedError(there[0], hint="with --force the present one is kept aside; or restore with --to FOLDER")
 
     def _server(self, label: str) -> backups.Database:
-        """Return the database as cfg has it now; raise UsageError."""
+        """Return the database as cfg names it now; raise UsageError."""
         cfg = release_cfg.last_cfg(self.run.project) or {"data_root": str(self.run.project.data)}
         one = next((each for each in backups.of(cfg).databases if each.label == label), None)
         if one is None:
@@ -163,7 +163,7 @@ class Restoring:
         return one
 
     def _load(self, label: str) -> None:
-        """Load a dump into its database, whose own dump is kept aside before."""
+        """Load a dump into its database, after dumping that aside."""
         run, one = self.run, self._server(label)
         index = [each["name"] for each in self.about["databases"]].index(label)
         aside, limit = self.place / f"{label}.dump", vault.wanted(run.settings).dump_timeout
@@ -175,13 +175,13 @@ class Restoring:
         run.voice.tell(Noted(f"      {label} is as it was; what was in it: {aside}"))
 
     def _bring_pillar(self) -> None:
-        """Set the branch of pillar.git to what it was; what it was before stays as a ref."""
+        """Reset the branch of pillar.git; the previous commit stays as a ref."""
         run, path = self.run, self.run.project.pillar_git
         ref, number = f"refs/heads/{run.row.branch}", run.deployment.number
         bundle = self.work / "pillar.bundle"
         new = git.unbundle(path, bundle, ref, f"refs/restored/{number}/new", self.check) if bundle.exists() else None
         if new is None:
-            raise DoorError(f"that backup has no {run.row.branch} of pillar.git")
+            raise DoorError(f"this backup has no branch {run.row.branch} of pillar.git")
         old = git.ref(path, ref)
         moves = [(ref, old or "", new)] + ([(f"refs/restored/{number}/before", "", old)] if old else [])
         with run.site.effect("restore pillar"):
@@ -191,7 +191,7 @@ class Restoring:
         run.voice.tell(Noted(f"      pillar.git: {run.row.branch} {view.short(old)} -> {view.short(new)}"))
 
     def _swap(self) -> None:
-        """Let the new data/ and the one that is there change places."""
+        """Exchange the new data/ and the present one."""
         run, new = self.run, self.place / saving.DATA
         disk.flush_all(self.place)
         run.deadline.check()
@@ -202,7 +202,7 @@ class Restoring:
         _say_aside(run)
 
     def _put_dumps(self, owner: tree.Owner) -> None:
-        """Put the dumps of SQLite in the places of their files."""
+        """Put the SQLite dumps in place of their files."""
         source = self.place if self.to else self.work
         for one in self.about["databases"]:
             if one["kind"] == backups.SQLITE:
@@ -210,7 +210,7 @@ class Restoring:
 
 
 def restore(run: Run) -> None:
-    """Restore a backup: what is asked for, or a plan of that only."""
+    """Restore parts of a backup, or only say what would be restored."""
     run.voice.tell(run.began())
     try:
         with _restoring(run) as job:
@@ -223,7 +223,7 @@ def restore(run: Run) -> None:
     except CorpusError as exc:
         cause = run.deadline.cause(exc)
         if _has_swapped(run):
-            cause = StepError(f"{cause.message}; but data/ is that of the backup already")
+            cause = StepError(f"{cause.message}; data/ was already replaced by the backup")
         run.fail(cause)
         return
     if run.request.dry:
@@ -234,7 +234,7 @@ def restore(run: Run) -> None:
 
 @contextlib.contextmanager
 def _restoring(run: Run) -> Iterator[Restoring]:
-    """Give a restore a folder, which is away at its end; raise CorpusError."""
+    """Create the work folder of a restore and remove it at the end; raise CorpusError."""
     engine, check = saving.engine_of(run), run.deadline.patience()
     _check_parts(run)
     name = chosen(engine.copies(check), run.project.name, run.request.target, hostname.fqdn())
@@ -251,11 +251,11 @@ def _check_parts(run: Run) -> None:
     if wrong:
         raise UsageError(f"unknown part {wrong[0]!r}")
     if not run.request.parts and not run.request.to:
-        raise UsageError("nothing to restore was named", hint="give --data, --database, --pillar, or --to FOLDER")
+        raise UsageError("nothing to restore", hint="give --data, --database, --pillar, or --to FOLDER")
 
 
 def chosen(copies: Sequence[door.Copy], project: str, number: int, host: str) -> backups.Name:
-    """Return the newest whole backup of a project, or the one with a number; one of this host comes first.
+    """Return the newest complete backup of a project, or the one with a number; those of this host first.
 
     Raise UsageError where there is none.
     """
@@ -271,29 +271,31 @@ def chosen(copies: Sequence[door.Copy], project: str, number: int, host: str) ->
 
 
 def kept_aside(project: Project, number: int) -> Path:
-    """Return where what a restore replaces is kept."""
+    """Return where a restore keeps what it replaces."""
     return project.dir / "replaced" / str(number)
 
 
 def read(work: Path, name: backups.Name) -> tuple[dict[str, Any], Fingerprint]:
-    """Return what a backup says of itself, and of data/; raise DoorError."""
+    """Return the description of a backup and the manifest of data/; raise DoorError."""
     try:
         about = json.loads((work / saving.ABOUT).read_text())
         if about["version"] != saving.VERSION:
             raise DoorError(f"{name} was made by a newer corpushooks ({about['corpushooks']})")
         return about, Fingerprint.unpack((work / saving.CONTENTS).read_bytes())
     except (ValueError, KeyError, TypeError) as exc:
-        raise DoorError(f"{name} is damaged: it does not say what it has") from exc
+        raise DoorError(f"{name} is damaged: its description is missing") from exc
 
 
 def _check_folder(path: Path) -> None:
-    """Refuse a folder that is there already, or that others could lead elsewhere."""
+    """Refuse a folder that exists, or whose parent others can write."""
     if not path.is_absolute():
         raise UsageError(f"{path} is not an absolute path")
     if os.path.lexists(path):
-        raise RefusedError(f"{path} exists already", hint="name a folder that is not there yet")
+        raise RefusedError(f"{path} already exists", hint="name a new folder")
     if not safe_files.is_firm(path):
-        raise RefusedError(f"others can write in {path.parent}", hint="name a folder in one that is root's alone")
+        raise RefusedError(
+            f"others can write in {path.parent}", hint="name a folder in a directory that only root can write"
+        )
 
 
 def _is_empty(folder: Path) -> bool:
@@ -309,11 +311,11 @@ def _it_has(labels: Sequence[str]) -> str:
 def check_dumps(folder: Path, about: dict[str, Any], check: Check) -> None:
     for one in about["databases"]:
         if dumps.digest(folder / one["file"], check) != one["digest"]:
-            raise DoorError(f"the dump of {one['name']} is not as when it was kept")
+            raise DoorError(f"the dump of {one['name']} differs from the backup")
 
 
 def _put_file(source: Path, to: Path, one: dict[str, Any], owner: tree.Owner, check: Check) -> None:
-    """Copy a file into a restored tree, whose links lead nowhere for us."""
+    """Copy a file into a restored tree without following its links."""
     with safe_files.spot(to) as at, source.open("rb") as file:
         fd = os.open(at.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=at.fd)
         with open(fd, "wb") as copy:
@@ -326,7 +328,7 @@ def _put_file(source: Path, to: Path, one: dict[str, Any], owner: tree.Owner, ch
 
 
 def _say_aside(run: Run) -> None:
-    """Say where what was in data/ is; an empty folder goes."""
+    """Say where the previous data/ is kept; remove an empty folder."""
     aside = kept_aside(run.project, run.deployment.number) / saving.DATA
     with contextlib.suppress(OSError):
         aside.rmdir()
@@ -336,7 +338,7 @@ def _say_aside(run: Run) -> None:
 
 
 def _has_swapped(run: Run) -> bool | None:
-    """Say whether data/ is the one that this restore wrote; None where that cannot be seen."""
+    """Say whether data/ is the one that this restore wrote; None if unknown."""
     rows = [step.partition(" ") for step in run.site.history.steps(run.deployment)]
     inodes = {value for word, _, value in rows if word == SWAP}
     try:
@@ -346,7 +348,7 @@ def _has_swapped(run: Run) -> bool | None:
 
 
 def clear(run: Run) -> None:
-    """Remove what a restore that did not come to its end wrote aside; never what was in data/. Raise TreeError."""
+    """Remove what an unfinished restore extracted, never the previous data/; raise TreeError."""
     place = kept_aside(run.project, run.deployment.number)
     if _has_swapped(run) is False:  # else it is, or may be, all that there is
         tree.remove(place / saving.DATA)
@@ -356,7 +358,7 @@ def clear(run: Run) -> None:
 
 
 def recover(run: Run) -> None:
-    """Bring a restore that was interrupted to its end: data/ is the old or the new one, and all of it."""
+    """Finish an interrupted restore: data/ is entirely the old one or the new one."""
     swapped, steps = _has_swapped(run), run.site.history.steps(run.deployment)
     saving.clear(run)
     if swapped:

@@ -42,7 +42,7 @@ VERSION = 1
 
 @dataclass
 class Saving:
-    """One backup that is under way."""
+    """A backup in progress."""
 
     run: Run
     engine: door.Engine
@@ -93,7 +93,7 @@ class Saving:
         return Detail(len(self.dumped), "database")
 
     def keep(self, run: Run, mark: Mark) -> Detail:
-        """Keep data/, and find out what changed while it was read."""
+        """Back up data/, and find what changed while it was read."""
         data = run.project.data
         without = self.wanted.without
         self.taken = tree.take(data, last_contents(run), without, self.check)
@@ -106,11 +106,13 @@ class Saving:
         _check_read(self.taken, _inside(done.unread))
         _say_changed(run, self.taken)
         if self.overtaken:
-            run.voice.warn(f"deployment {self.overtaken} began meanwhile: data/ may not be of the release that is kept")
+            run.voice.warn(
+                f"deployment {self.overtaken} started meanwhile: data/ may not match the release in this backup"
+            )
         return Detail(self.taken.manifest.files, "file")
 
     def record(self, run: Run, mark: Mark) -> Detail:
-        """Keep what makes it whole, see that both copies are there, and record that."""
+        """Write the copy that completes the backup, check both copies, record the backup."""
         (self.work / CONTENTS).write_bytes(self.taken.pack())
         (self.work / ABOUT).write_text(json.dumps(self.about(), indent=1))
         self.kept.append(self.engine.keep(str(self.name), self.work, ["."], (), self.check))
@@ -124,7 +126,7 @@ class Saving:
         return Detail(note=f"{time.monotonic() - run.deadline.since:.1f} s in all")
 
     def rotate(self, run: Run, mark: Mark) -> Detail:
-        """Remove what is old, and what earlier backups that came to nothing left; it fails nothing."""
+        """Remove expired backups and leftovers of failed ones; an error here fails nothing."""
         kept = vault.wanted(run.settings)
         if not kept.prunes:
             return Detail(note="nothing is removed by this host")
@@ -134,12 +136,12 @@ class Saving:
             with run.site.effect("backup forgotten"):  # what makes each whole goes first
                 self.engine.forget([*map(str, old), *(name.files for name in old), *left], self.check)
         except ProcessError as exc:
-            run.voice.warn(f"old backups are not removed: {exc.message}")
+            run.voice.warn(f"cannot remove old backups: {exc.message}")
             return Detail()
         return Detail(len(old), "old backup", note="removed") if old else Detail()
 
     def _old(self, kept: backups.Backup) -> tuple[list[backups.Name], list[str]]:
-        """Return the backups of this project and host that are not kept any longer, and copies that belong to none."""
+        """Return the expired backups of this project on this host, and copies that belong to no backup."""
         there = {copy.name for copy in self.engine.copies(self.check)}
         read = [found for found in map(backups.Name.read, sorted(there)) if found]
         own = [
@@ -153,17 +155,17 @@ class Saving:
         return sorted(whole - stays, key=lambda name: name.at), left
 
     def _see(self) -> None:
-        """See that both copies are in the repository, and forget which backups are no longer."""
+        """Check that both copies are in the repository; forget backups that are gone."""
         found = {copy.name for copy in self.engine.copies(self.check)}
         if missing := {str(self.name), self.name.files} - found:
-            raise DoorError(f"the repository lacks what was just kept: {sorted(missing)[0]}")
+            raise DoorError(f"the repository is missing the new copy {sorted(missing)[0]}")
         rows = Backups(self.run.site.history)
         rows.forget([row.name for row in rows.of(self.run.project.name) if row.name not in found])
 
     # what is said of it
 
     def about(self) -> dict[str, Any]:
-        """Return what the backup says of itself."""
+        """Return the description that is stored in the backup."""
         run = self.run
         return {
             "version": VERSION, "corpushooks": __version__, "name": self.name._asdict(), "at": self.began,
@@ -172,7 +174,7 @@ class Saving:
         }  # fmt: skip
 
     def row(self) -> Kept:
-        """Return what the store is to say of it."""
+        """Return the row for the store."""
         row = self.run.row
         return Kept(
             row.name, self.run.deployment.number, str(self.name), self.began, row.code, row.pillar,
@@ -182,7 +184,7 @@ class Saving:
 
 
 def backup(run: Run) -> None:
-    """Keep what a project has; a backup that fails is none, and nothing of the project was touched."""
+    """Back up a project. A failed backup does not count, and changes nothing in the project."""
     run.voice.tell(run.began())
     try:
         vault.wanted(run.settings)
@@ -216,19 +218,19 @@ def backup(run: Run) -> None:
 
 
 def _is_recorded(run: Run) -> bool:
-    """Say whether this backup is whole in the repository, and recorded: then nothing that follows makes it fail."""
+    """Say whether this backup is complete and recorded: nothing that follows makes it fail."""
     rows = Backups(run.site.history).of(run.project.name)
     return any(row.number == run.deployment.number for row in rows)
 
 
 def _end_whole(run: Run, why: str) -> None:
-    run.voice.warn(f"the backup is whole, but old ones may not be removed: {why}")
+    run.voice.warn(f"the backup is complete, but old ones may not have been removed: {why}")
     run.move(DONE)
     run.voice.tell(run.verdict())
 
 
 def recover(run: Run, interrupted: CorpusError) -> None:
-    """Bring a backup that was interrupted to its end: whole, or none."""
+    """Finish an interrupted backup: it is complete, or it does not count."""
     if _is_recorded(run):
         _end_whole(run, interrupted.message)
         return
@@ -237,7 +239,7 @@ def recover(run: Run, interrupted: CorpusError) -> None:
 
 @contextlib.contextmanager
 def _saving(run: Run) -> Iterator[Saving]:
-    """Give a backup a folder, which is away at its end; raise CorpusError."""
+    """Create the work folder of a backup and remove it at the end; raise CorpusError."""
     engine, began = engine_of(run), time.time()
     name = backups.Name.new(run.project.name, run.deployment.number, began, hostname.fqdn())
     wanted = backups.of(release_cfg.last_cfg(run.project) or {"data_root": str(run.project.data)})
@@ -272,19 +274,19 @@ def working(run: Run, check: Check, clear: Callable[[Run], None]) -> Iterator[No
 
 
 def clear(run: Run) -> None:
-    """Remove what a backup of a project left; raise TreeError."""
+    """Remove leftovers of a backup; raise TreeError."""
     tree.remove(run.project.backups / WORK)
     tree.remove(dumps.folder_of(run.project))
 
 
 def _check(run: Run) -> Check:
-    """Return what ends a backup: it is cancelled, or late, or takes the room that others need."""
+    """Return the check that ends a backup: cancelled, timed out, or out of disk space."""
     patience, reserve = run.deadline.patience(), run.settings.reserve << 20
 
     def check() -> None:
         patience()
         if shutil.disk_usage(run.project.host.state_dir).free < reserve:
-            raise RefusedError(f"the disk is too full for a backup: less than {reserve >> 20} MiB would be free")
+            raise RefusedError(f"not enough free disk space for a backup: less than {reserve >> 20} MiB would be free")
 
     return check
 
@@ -294,14 +296,14 @@ def _repositories(run: Run) -> list[tuple[str, Path]]:
 
 
 def last_contents(run: Run) -> Fingerprint:
-    """Return what data/ had in it when it was kept last, as far as that is known."""
+    """Return the manifest of data/ in the last backup, if known."""
     with contextlib.suppress(OSError, ValueError):
         return Fingerprint.unpack((run.project.backups / LAST).read_bytes())
     return tree.NOTHING
 
 
 def _overtaken(run: Run) -> int | None:
-    """Return the first deployment that began while this backup went on."""
+    """Return the first deployment that started during this backup."""
     later = [one for one in run.site.history.deployments(run.project.name) if one.number > run.deployment.number]
     return min((one.number for one in later if one.started and one.request.sort.changes), default=None)
 
@@ -312,7 +314,7 @@ def _inside(paths: tuple[str, ...]) -> list[str]:
 
 
 def _check_read(taken: Fingerprint, unread: list[str]) -> None:
-    """Raise DoorError where something is not in the copy that was there all the time."""
+    """Raise DoorError if the copy is missing something that existed throughout."""
     for path in unread:
         if path not in taken.changed:
             raise DoorError(f"{DATA}/{path} cannot be read")
@@ -322,11 +324,11 @@ def _say_changed(run: Run, taken: Fingerprint) -> None:
     if files := taken.changed_files:
         run.voice.tell(listed("changed", [Item(f"{DATA}/{path}") for path in files]))
     if left := sorted(taken.manifest.left):
-        run.voice.warn(*(f"{DATA}/{path}: not kept, it is mounted or linked from elsewhere" for path in left))
+        run.voice.warn(*(f"{DATA}/{path}: not backed up: mounted or linked from elsewhere" for path in left))
 
 
 def _owner(run: Run, one: backups.Database) -> dict[str, int]:
-    """Return whose the file of a database of SQLite is, and its mode: its dump takes its place."""
+    """Return owner and mode of a SQLite file: its dump replaces it."""
     if one.kind != backups.SQLITE:
         return {}
     st = (run.project.data / one.file).lstat()
@@ -334,6 +336,6 @@ def _owner(run: Run, one: backups.Database) -> dict[str, int]:
 
 
 def _accounts(taken: Fingerprint) -> dict[str, dict[str, str]]:
-    """Return the names of the owners: another host has other numbers for them."""
+    """Return the names of the owners: their numbers differ on another host."""
     entries = [taken.manifest.root, *(entry for _, entry in taken.manifest.entries)]
     return accounts.names({entry.uid for entry in entries}, {entry.gid for entry in entries})

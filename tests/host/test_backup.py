@@ -220,7 +220,7 @@ def test_a_file_that_changes_while_it_is_read_is_named(kept: Box) -> None:
 def test_without_a_repository_it_is_refused(box: Box) -> None:
     done = corpus(box, "backup", "hello")
     assert done.code == 3
-    assert "this host keeps no backups: its settings name no repository" in done.stdout.decode()
+    assert "no backup repository in the settings of this host" in done.stdout.decode()
 
 
 def test_a_repository_that_is_gone_is_a_failure(kept: Box) -> None:
@@ -306,7 +306,7 @@ def test_a_backup_that_takes_long_goes_on_beside_deployments(kept: Box) -> None:
     assert kept.ended(2).state == "done"
     (row,) = rows(kept)
     assert row.overtaken == 3 and row.code != kept.row().code
-    assert "deployment 3 began meanwhile" in kept.log(2)
+    assert "deployment 3 started meanwhile" in kept.log(2)
     assert "deployment 3 came between" in corpus(kept, "backups", "hello").text
     assert corpus(kept, "drill", "hello").code == 0
 
@@ -348,7 +348,7 @@ def test_one_that_is_cancelled_while_old_ones_are_removed_is_whole(kept: Box) ->
     done = kept.ended(2)
     cancel.wait(20)
     assert (done.state, done.reason) == ("done", "")
-    assert "the backup is whole, but old ones may not be removed: cancelled by" in kept.log(2)
+    assert "the backup is complete, but old ones may not have been removed: cancelled by" in kept.log(2)
     assert [row.number for row in rows(kept)] == [2]
 
 

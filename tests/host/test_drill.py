@@ -116,7 +116,7 @@ def test_rows_are_compared_with_those_of_the_dump(kept: Box, monkeypatch: pytest
     change = 'sed -i \'s/"public.t": 1000/"public.t": 1001/\' backup.json'
     spoilt(kept, f"[ ! -e backup.json ] || {change}", monkeypatch)
     assert corpus(kept, "drill", "hello").code == 1
-    assert "public.t has 1000 rows, had 1001" in rows(kept)[0].wrong
+    assert "public.t has 1000 rows, expected 1001" in rows(kept)[0].wrong
 
 
 @needs_root
@@ -138,9 +138,9 @@ def test_a_dump_of_postgresql_that_does_not_load_is_noticed(kept: Box) -> None:
         assert corpus(kept, "backup", "hello").code == 0
     done = corpus(kept, "drill", "hello")
     assert done.code == 1
-    assert "a dump of postgresql does not load: pg_restore: " in done.text
+    assert "cannot load a postgresql dump: pg_restore: " in done.text
     assert left(kept) == []
-    assert "does not load" in rows(kept)[0].wrong
+    assert "cannot load" in rows(kept)[0].wrong
 
 
 @needs_root

@@ -1,4 +1,4 @@
-"""Whether backups are kept and come back, as a check for doctor: the newest of each project, and its drills."""
+"""The check of doctor for backups: the newest of each project, and its drills."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HOUR, DAY = 3600.0, 86400.0
 
 
 def backups(patient: Patient) -> Iterator[Finding]:
-    """Find backups that are missing, overdue, or do not come back."""
+    """Find backups that are missing, overdue or cannot be restored."""
     kept = patient.settings.backup
     if kept is None:
         yield "none are kept"
