@@ -512,7 +512,7 @@ def test_a_broken_project_exits_with_4_until_it_is_repaired(box: Box) -> None:
     assert corpus(box, "deploy", "hello").code == 4
     repaired = corpus(box, "repair", "hello")
     assert repaired.code == 0
-    assert "success: hello is whole" in said(repaired)
+    assert "success: hello is repaired" in said(repaired)
     assert asked(box, "status", "hello")["broken"] is None
     assert asked(box, "repair", "hello")["state"] == "done"
 
