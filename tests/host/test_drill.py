@@ -77,7 +77,7 @@ def test_a_file_that_is_not_as_it_was_is_noticed(kept: Box, monkeypatch: pytest.
     spoilt(kept, "[ ! -e data/uploads/photo ] || echo PRECIOUS >data/uploads/photo", monkeypatch)
     done = corpus(kept, "drill", "hello")
     assert done.code == 1
-    assert "not as it was kept: data/uploads/photo: it has different content" in done.text
+    assert "different from the backup: data/uploads/photo: it has a different size" in done.text
     assert rows(kept)[0].wrong
 
 

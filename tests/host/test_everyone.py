@@ -117,7 +117,10 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
             (folder / "checkout/corpushooks" / name).symlink_to(f"../{name}")
         about = folder / "checkout/corpushooks-0.dist-info"
         about.mkdir()
-        (about / "METADATA").write_text(str(metadata("corpushooks")))
+        known = metadata("corpushooks")
+        heads = [(key, known[key]) for key in ("Metadata-Version", "Name", "Version", "Summary")]
+        heads += [(key, value) for key in ("Requires-Dist", "Project-URL") for value in known.get_all(key) or ()]
+        (about / "METADATA").write_text("".join(f"{key}: {value}\n" for key, value in heads))
         groups = "\n".join(f"usermod -aG {group} {name}" for name, (group, _) in PEOPLE.items() if group)
         done = found.run(SET_UP.replace("/usr/share/key.pub", str(KEY)) + groups)
         assert done.code == 0, done.stderr

@@ -148,7 +148,7 @@ def test_what_is_not_as_it_was_kept_is_not_used(
     box.start()
     done = corpus(box, "restore", "hello", "--data", "--force")
     assert done.code == 1
-    assert "not as it was kept: data/uploads/photo" in done.text
+    assert "different from the backup: data/uploads/photo" in done.text
     assert tree_of(box.project().data) == spoilt
     assert not (box.project().dir / "replaced").exists()
 
