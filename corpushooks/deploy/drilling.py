@@ -69,7 +69,8 @@ class Drill:
         owner = accounts.here(self.about["accounts"])
         found = tree.compare(self.contents, self.work / saving.DATA, owner, self.check)
         if found:
-            run.voice.tell(listed("different from the backup", [Item(f"data/{path}: it {what}") for path, what in found]))
+            paths = [Item(f"data/{path}: it {what}") for path, what in found]
+            run.voice.tell(listed("different from the backup", paths))
             raise DoorError(f"{len(found)} of the paths in it are different from the backup")
         return Detail(self.contents.manifest.files, "file")
 

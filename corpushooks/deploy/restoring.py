@@ -105,7 +105,8 @@ class Restoring:
         owner = accounts.here(self.about["accounts"])
         found = tree.compare(self.contents, self.place / saving.DATA, owner, self.check)
         if found:
-            run.voice.tell(listed("different from the backup", [Item(f"data/{path}: it {what}") for path, what in found]))
+            paths = [Item(f"data/{path}: it {what}") for path, what in found]
+            run.voice.tell(listed("different from the backup", paths))
             raise DoorError(f"{view.count(len(found), 'path is', 'paths are')} different from the backup")
         self._put_dumps(owner)
         return Detail(self.contents.manifest.files, "file")
