@@ -16,7 +16,11 @@ from pathlib import Path
 from typing import IO
 
 from corpushooks import __main__
+from corpushooks.cli import main
+from corpushooks.cli.commands import whole
+from corpushooks.operations import does, looks
 
+LOADED = (whole(main.corpus), looks, does)  # once, and not by each child
 SECONDS = 60  # that a command can take
 
 
