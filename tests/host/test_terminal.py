@@ -86,7 +86,7 @@ def test_a_failure_shows_what_failed_what_changed_and_what_was_not_run(salted: B
     first = 7 + (4 if slow else 0)
     places = [
         "        changed  conf", "          -one", "          +two",
-        f"        FAILED   long         cmd.run (10_app.sls line {first - 2})", "          … 29 lines more",
+        f"        FAILED   long         cmd.run (10_app.sls line {first - 2})", "          … 29 more lines",
         "          40", "          why not", "        not run  later        test.nop (requires long)",
         "        not run  latest       test.nop (requires later)", "        FAILED   bad-file     file.managed (10_app",
         "          name: /proc/nowhere/b", "error: install 10_app failed: long, bad-file, bad-file",

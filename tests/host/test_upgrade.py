@@ -134,7 +134,7 @@ def test_the_hour_that_comes_twice_has_two_names(box: Box) -> None:
 # stores of other versions
 
 
-NEWER = ("key", "admission", "freeze", "claim", "command", "vitals", "backup", "token")
+NEWER = ("key", "admission", "freeze", "claim", "command", "vitals", "backup", "token", "overdue")
 
 
 def take_back(db: sqlite3.Connection, tables: tuple[str, ...] = NEWER) -> None:
