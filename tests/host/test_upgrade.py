@@ -313,7 +313,7 @@ def test_a_daemon_is_upgraded_while_deployments_run_and_wait(replaced: Box) -> N
     until(lambda: not box.reachable())
     with closing(sqlite3.connect(box.host.store, isolation_level=None)) as db:
         take_back(
-            db, ("key", "admission", "freeze", "command", "backup", "token")
+            db, ("key", "admission", "freeze", "command", "backup", "token", "overdue")
         )  # what stops has claims and vitals to the end
     (box.root / "gate").touch()
     assert leaving.wait(30) == 0
