@@ -174,6 +174,15 @@ def test_a_time_is_a_number_that_ends(number: float) -> None:
 SAMPLE = "makina-projects.hello:\n  health:\n    http: http://{}/\n    retries: 0\n    timeout: 0\n"
 
 
+def raises(check: Check) -> bool:
+    """Say whether somebody has connected: only then can they be seen to leave."""
+    try:
+        check()
+    except Enough:
+        return True
+    return False
+
+
 def in_health(box: Box) -> bool:
     return box.exists(2) and any(step.startswith("health") for step in box.steps(2))
 
@@ -197,14 +206,14 @@ def test_a_health_check_that_drips_holds_up_nobody(new_box: Callable[..., Box], 
     box.stop()
     box.settings(settings)  # for the second alone: on a busy machine the first would run out of time
     box.start()
-    with talking(TALKS["a body that drips"][1]) as (address, left, _):
+    with talking(TALKS["a body that drips"][1]) as (address, left, check):
         box.work().commit({"index.html": "two", ".salt/PILLAR.sample": SAMPLE.format(address)})
         push = box.work().start_push()
         if reason is CANCELLED:
-            until(lambda: in_health(box))
+            until(lambda: in_health(box) and raises(check))
             assert box.ask(op="cancel", project="hello")["state"] == "rolled_back"
         elif settings.startswith("stop"):
-            until(lambda: in_health(box))
+            until(lambda: in_health(box) and raises(check))
             box.stop()
         box.ended(2)
         push.wait(30)
