@@ -27,7 +27,7 @@ ROOT = Path("/")
 GRACE = 20.0  # seconds that borg has to take its lock away when it is stopped
 LEGACY = "legacy"  # exit codes: 0, 1 with warnings, 2; those of borg 1.4 can be others
 SAID: Mapping[str, str] = {  # borg's ids of messages -> what is wrong with {place}
-    "Repository.DoesNotExist": "there is no backup repository at {place}",
+    "Repository.DoesNotExist": "no backup repository at {place}",
     "Repository.InvalidRepository": "{place} is not a backup repository",
     "Repository.AlreadyExists": "there is a backup repository at {place} already",
     "Repository.ParentPathDoesNotExist": "the folder above {place} does not exist",
@@ -173,7 +173,7 @@ def _whole(file: IO[bytes]) -> bytes:
 
 
 def _lines(data: bytes) -> Iterator[dict[str, Any]]:
-    """Yield what each line says; one that is no JSON is as an error that borg told (ssh writes there, too)."""
+    """Yield what each line says; a line that is not JSON counts as an error of borg (ssh writes there too)."""
     for line in data.decode("utf-8", "surrogateescape").splitlines():
         try:
             found = json.loads(line)

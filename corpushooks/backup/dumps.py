@@ -288,6 +288,18 @@ def _run(
         raise ProcessError(f"{program.words[0]}: {said or f'exit code {child.returncode}'}")
 
 
+@contextlib.contextmanager
+def copied(source: Path, to: Path, check: Check) -> Iterator[int]:
+    """Copy a file of ours to a new one in a folder that others can write; yield it, to set owner and mode."""
+    with safe_files.spot(to) as at, source.open("rb") as file:
+        fd = os.open(at.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=at.fd)
+        with open(fd, "wb") as copy:
+            while data := file.read(1 << 20):
+                check()
+                copy.write(data)
+            yield fd
+
+
 def digest(path: Path, check: Check) -> str:
     """Return the SHA-256 of a dump of ours."""
     found = hashlib.sha256()

@@ -11,10 +11,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from corpushooks.backup import dumps
 from corpushooks.backup.dumps import COUNT, PSQL, Starter, counted
 from corpushooks.core.backups import MYSQL, POSTGRESQL, SQLITE
 from corpushooks.core.errors import DoorError, ProcessError
-from corpushooks.system import safe_files
 from corpushooks.system.patience import Check
 from corpushooks.system.process import DEVNULL, Account, Child, attend, reap, stop_group
 
@@ -174,14 +174,9 @@ def _mysql(job: Job, words: Sequence[str], dump: Path) -> int:
 
 def _give(source: Path, to: Path, account: Account | None, check: Check) -> None:
     """Copy a file into a folder of an account, which could have made a link of it by now."""
-    with safe_files.spot(to) as at, source.open("rb") as file:
-        fd = os.open(at.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=at.fd)
-        with open(fd, "wb") as copy:
-            while data := file.read(1 << 20):
-                check()
-                copy.write(data)
-            if account:
-                os.fchown(fd, account.uid, account.gid)
+    with dumps.copied(source, to, check) as fd:
+        if account:
+            os.fchown(fd, account.uid, account.gid)
 
 
 def _all(there: int, wanted: int) -> int:

@@ -52,7 +52,7 @@ class Overdue:
             except Exception as exc:  # the edge of a thread
                 if self._said != str(exc):
                     self._said = str(exc)
-                    structlog.get_logger().error("backups cannot be looked after", exc_info=exc)
+                    structlog.get_logger().error("cannot check backups", exc_info=exc)
 
     def look(self, kept: Backup) -> None:
         """Notify of newly overdue backups and drills; forget those that are no longer overdue."""

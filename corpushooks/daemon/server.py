@@ -342,7 +342,7 @@ def turn_away(given: socket.socket, exc: CorpusError) -> None:
     Only root gets the reason, which may quote the settings.
     """
     given.settimeout(0)
-    with contextlib.suppress(OSError):  # no more callers
+    with contextlib.suppress(OSError):  # accept no further callers
         while True:
             link, _ = given.accept()
             connection = Connection(link)

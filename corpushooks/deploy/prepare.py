@@ -262,7 +262,7 @@ def _claim(run: Run, found: Release) -> None:
 
 
 def claim(run: Run, cfg: Mapping[str, Any]) -> None:
-    """Claim the ports and addresses in a cfg; raise RefusedError if one is taken. A plan only warns."""
+    """Claim the ports and addresses in a cfg; raise RefusedError if one is in use. A plan only warns."""
     dry = run.request.sort.dry
     refused = claiming.claim(run.site, run.project, run.deployment.number, cfg, dry=dry)
     if refused and not dry:

@@ -317,15 +317,10 @@ def check_dumps(folder: Path, about: dict[str, Any], check: Check) -> None:
 
 def _put_file(source: Path, to: Path, one: dict[str, Any], owner: tree.Owner, check: Check) -> None:
     """Copy a file into a restored tree without following its links."""
-    with safe_files.spot(to) as at, source.open("rb") as file:
-        fd = os.open(at.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=at.fd)
-        with open(fd, "wb") as copy:
-            while data := file.read(1 << 20):
-                check()
-                copy.write(data)
-            if os.geteuid() == 0:
-                os.fchown(fd, *owner(one["uid"], one["gid"]))
-            os.fchmod(fd, one["mode"])
+    with dumps.copied(source, to, check) as fd:
+        if os.geteuid() == 0:
+            os.fchown(fd, *owner(one["uid"], one["gid"]))
+        os.fchmod(fd, one["mode"])
 
 
 def _say_aside(run: Run) -> None:

@@ -73,7 +73,7 @@ class Relay:
             os.close(source)
 
     def _feed(self, leave: Callable[[], None]) -> None:
-        with contextlib.suppress(OSError):  # the command reads no more, or our terminal is gone
+        with contextlib.suppress(OSError):  # the command no longer reads, or the terminal is closed
             while data := _read(0):
                 _write(self.feed, data)
         if self.terminal:

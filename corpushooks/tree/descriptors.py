@@ -123,7 +123,7 @@ def _open_though_leased(fd: int, name: str, check: Check) -> int:
             return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, dir_fd=fd)
         except BlockingIOError:
             check()
-            if time.monotonic() > end:  # the lease is taken again and again
+            if time.monotonic() > end:  # the lease is renewed again and again
                 raise SwappedError(errno.ESTALE, os.strerror(errno.ESTALE)) from None
             time.sleep(TICK)
 

@@ -1,4 +1,4 @@
-"""The API and the pages over HTTP: the daemon is asked for everything, with the token of whoever asks.
+"""The API and the pages over HTTP: the daemon is asked for everything, with the token of the request.
 
 server     listen, with the limits on a connection      app        what answers where
 api        the operations as routes                     relay      one question to the daemon

@@ -39,8 +39,8 @@ ACTIONS: Mapping[str, Action] = {
         Action("cancel", "cancel", "Cancel",
                "Cancels what runs or waits in {project}. What a running deployment did is rolled back."),
         Action("freeze", "freeze", "Freeze",
-               "Refuses deployments, rollbacks and tasks of {project} until somebody thaws it. Whoever tries is shown"
-               " the reason and your name.", reason=True),
+               "Refuses deployments, rollbacks and tasks of {project} until somebody thaws it. Anyone who is refused"
+               " sees the reason and your name.", reason=True),
         Action("thaw", "thaw", "Thaw", "Accepts deployments of {project} again."),
     )
 }  # fmt: skip

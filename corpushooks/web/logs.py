@@ -1,7 +1,7 @@
 """The log of a deployment as it grows: as text, as JSON lines, or as server-sent events.
 
-The id of an event is its offset in the log, so that whoever comes again goes on where they were, also after a restart
-of the daemon or of this process. A client that takes nothing for a while is let go.
+The id of an event is its offset in the log, so that a client that reconnects continues where it was, also
+after a restart of the daemon or of this process. A client that takes nothing for a while is let go.
 """
 
 from __future__ import annotations

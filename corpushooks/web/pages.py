@@ -1,4 +1,4 @@
-"""The pages: made here, from what the daemon tells whoever is signed in; they work without JavaScript."""
+"""The pages, rendered from the answers of the daemon to the signed-in user; they work without JavaScript."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Pages:
             return self.renderer.page("sign_in.html", {"after": after, "wrong": exc.message}, status=401)
         rights = tuple(Grant(each["right"], tuple(each["projects"])) for each in found["rights"])
         self.sessions.end(request.cookies.get(COOKIE, ""))
-        cookie, _ = self.sessions.begin(token, found["who"], rights)
+        cookie = self.sessions.begin(token, found["who"], rights)
         answer = RedirectResponse(local(form.get("next", "/")), 303)
         answer.set_cookie(COOKIE, cookie, path="/", secure=True, httponly=True, samesite="lax")
         return answer
@@ -93,7 +93,7 @@ class Pages:
         check_site(request)
         session, form = self.session(request), await _form(request)
         if not session.is_own(form.get("csrf", "")):
-            raise RefusedError("this form is not from here, or is too old", hint="load the page again")
+            raise RefusedError("form expired or from another site", hint="load the page again")
         return session, form
 
     # looking
@@ -155,7 +155,7 @@ class Pages:
         return steps, text, offset
 
     async def log(self, request: Request) -> Response:
-        """Answer with a log, as the API does, for whoever is signed in."""
+        """Answer with a log, as the API does, for the signed-in user."""
         try:
             session = self.session(request)
         except CredentialError as exc:
@@ -218,7 +218,7 @@ def check_site(request: Request) -> None:
     origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site", "same-origin")
     other = origin is not None and urlsplit(origin).netloc != request.headers.get("host", "")
     if other or site not in ("same-origin", "none"):
-        raise RefusedError("this form was sent by another site")
+        raise RefusedError("form sent by another site")
 
 
 async def _form(request: Request) -> dict[str, str]:
@@ -227,7 +227,7 @@ async def _form(request: Request) -> dict[str, str]:
     try:
         found = parse_qs(data.decode(), max_num_fields=20, keep_blank_values=True)
     except ValueError:
-        raise UsageError("the form cannot be read") from None
+        raise UsageError("invalid form") from None
     return {name: values[0] for name, values in found.items()}
 
 
@@ -236,7 +236,7 @@ def _number(text: str, action: Action) -> int:
     if not action.numbered:
         return 0
     if not (text.isascii() and text.isdigit() and len(text) <= asked.NUMBERS):
-        raise UsageError("which deployment?")
+        raise UsageError("expected a deployment number")
     return int(text)
 
 

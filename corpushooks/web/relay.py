@@ -1,4 +1,4 @@
-"""One question to the daemon, with the token of whoever asks: the only way to it from here."""
+"""One question to the daemon, with the token of the request: the only way to it from here."""
 
 from __future__ import annotations
 

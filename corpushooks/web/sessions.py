@@ -1,4 +1,4 @@
-"""Who is signed in: a cookie of a browser, and in our memory the token that it stands for.
+"""Sessions of browsers: a cookie, and in memory the token that it stands for.
 
 A session ends with its token, after a while, or with this process. Nothing of it is on a disk.
 """
@@ -48,13 +48,13 @@ class Sessions:
 
     _open: OrderedDict[str, Session] = field(default_factory=OrderedDict)  # the one that was seen last is the last
 
-    def begin(self, token: str, who: str, rights: tuple[Grant, ...]) -> tuple[str, Session]:
-        """Return a session and its cookie, which is always a new one; of too many the oldest ends."""
-        cookie, made = secrets.token_urlsafe(32), Session(token, who, rights)
-        self._open[cookie] = made
+    def begin(self, token: str, who: str, rights: tuple[Grant, ...]) -> str:
+        """Begin a session and return its cookie, always a new one; if there are too many, the oldest ends."""
+        cookie = secrets.token_urlsafe(32)
+        self._open[cookie] = Session(token, who, rights)
         while len(self._open) > MOST:
             self._open.popitem(last=False)
-        return cookie, made
+        return cookie
 
     def of(self, cookie: str) -> Session:
         """Return the session of a cookie; raise CredentialError."""

@@ -7,7 +7,6 @@ import os
 import pwd
 import re
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -141,13 +140,6 @@ def test_all_macros_have_a_row() -> None:
             known = {word for word in words if name in MACROS.get(word, "").split()}
             missing |= set() if rows or known or name in ("listen", "host") else {(str(path), name)}
     assert missing == set()
-
-
-@pytest.fixture(scope="module")
-def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmEngine]:
-    engine = WarmEngine(Path(sys.executable), log=tmp_path_factory.mktemp("worker") / "log")
-    yield engine
-    engine.close()
 
 
 @pytest.fixture

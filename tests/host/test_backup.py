@@ -227,7 +227,7 @@ def test_a_repository_that_is_gone_is_a_failure(kept: Box) -> None:
     (kept.root / "repository").rename(kept.root / "away")
     done = corpus(kept, "backup", "hello")
     assert done.code == 1
-    assert "there is no backup repository at" in done.stdout.decode()
+    assert "error: no backup repository at" in done.stdout.decode()
     (kept.root / "away").rename(kept.root / "repository")
     assert corpus(kept, "backup", "hello").code == 0
 

@@ -157,7 +157,7 @@ def test_a_repository_is_not_made_twice(engine: Borg) -> None:
 
 def test_no_repository(engine: Borg, source: Path, tmp_path: Path) -> None:
     other = replace(engine, settings=replace(engine.settings, repository=str(tmp_path / "other")))
-    with pytest.raises(ProcessError, match="there is no backup repository at"):
+    with pytest.raises(ProcessError, match="no backup repository at"):
         other.keep("one", source, ["data"])
 
 

@@ -166,12 +166,12 @@ def test_nobody_is_led_elsewhere(to: str) -> None:
 def test_sessions_are_bounded_and_end_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
     held = sessions.Sessions()
     monkeypatch.setattr(sessions, "MOST", 2)
-    first, *others = (held.begin("t", "who", ())[0] for _ in range(3))
+    first, *others = (held.begin("t", "who", ()) for _ in range(3))
     assert [held.of(each).who for each in others] == ["who", "who"]
     for limit in ("IDLE", "LONGEST"):
         with monkeypatch.context() as patch:
             patch.setattr(sessions, limit, -1.0)
-            cookie, _ = held.begin("t", "who", ())
+            cookie = held.begin("t", "who", ())
             with pytest.raises(sessions.CredentialError):
                 held.of(cookie)
     with pytest.raises(sessions.CredentialError):

@@ -6,7 +6,7 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,13 +19,6 @@ from tests.support.box import Box
 from tests.support.world import World
 
 RESETPERMS = Path(sys.executable).with_name("resetperms")
-
-
-@pytest.fixture(scope="module")
-def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmEngine]:
-    engine = WarmEngine(Path(sys.executable), log=tmp_path_factory.mktemp("worker") / "log")
-    yield engine
-    engine.close()
 
 
 @pytest.fixture(params=["warm", "salt-call"])

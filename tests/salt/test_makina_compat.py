@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,19 +9,6 @@ import pytest
 from corpushooks.salt import Engine, SaltCallEngine, WarmEngine
 from tests.support.makina import configured, problems, run_one
 from tests.support.world import World
-
-
-@pytest.fixture(scope="module")
-def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmEngine]:
-    engine = WarmEngine(Path(sys.executable), log=tmp_path_factory.mktemp("worker") / "log")
-    yield engine
-    engine.close()
-
-
-@pytest.fixture
-def world(worker: WarmEngine, tmp_path: Path) -> World:
-    return World(tmp_path, worker)
-
 
 ORDERED = """\
 {% set made = salt['mc_utils.odict'](instance=False) %}

@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from corpushooks.salt import Result, WarmEngine
+from corpushooks.salt import Result
 from tests.support.databases import mariadb, mysql, postgresql, psql
 from tests.support.makina import run_one
 from tests.support.world import World
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="root asks the servers, as it does on a host")
-
-
-@pytest.fixture(scope="module")
-def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmEngine]:
-    engine = WarmEngine(Path(sys.executable), log=tmp_path_factory.mktemp("worker") / "log")
-    yield engine
-    engine.close()
-
-
-@pytest.fixture
-def world(worker: WarmEngine, tmp_path: Path) -> World:
-    return World(tmp_path, worker)
 
 
 POSTGRESQL = """\

@@ -107,7 +107,7 @@ def folder(path: str, mode: int, uid: int = -1, gid: int = -1) -> bool:
 
 
 def runner(path: str, user: str | None = None) -> str | None:
-    """Return the user to run a program in a folder: whoever can write there, if that is not only root.
+    """Return the user to run a program in a folder: the account that can write there, if not only root can.
 
     None: this process can run it. Raise if only root is known.
     """
