@@ -39,6 +39,8 @@ need nginx nginx-light
 need slapd slapd
 need psql postgresql-client
 need mariadbd mariadb-server
+need chromium chromium
+[ -d /usr/share/fonts/truetype/dejavu ] || missing="$missing fonts-dejavu-core"
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 for program in "$@"; do
     case $program in

@@ -21,8 +21,14 @@
         });
         source.addEventListener("error", () => {
             state.textContent = "The connection is lost; it is tried again.";
-            if (source.readyState === EventSource.CLOSED) setTimeout(open, 3000);
+            if (source.readyState === EventSource.CLOSED) setTimeout(again, 1000);
         });
+    };
+    const again = () => {  // it was refused: whoever is signed out is led to where they sign in, and back here
+        fetch(location.href, {redirect: "manual"}).then(
+            (answer) => { if (answer.type === "opaqueredirect") location.reload(); else setTimeout(open, 2000); },
+            () => { setTimeout(again, 2000); },
+        );
     };
     log.scrollTop = log.scrollHeight;
     open();
