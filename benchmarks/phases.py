@@ -26,17 +26,17 @@ from tests.support.shared_box import world
 # Each phase ends where the named effect begins or ends, in the order of the table. Every push has these effects.
 PHASES = (
     ("git, the hook, the daemon's first checks", "aim", "before"),
-    ("from which commit to which, pins", "pin", "after"),
-    ("may it be deployed", "1 archive", "before"),
+    ("choosing the commits, pinning them", "pin", "after"),
+    ("checks of the commit", "1 archive", "before"),
     ("archive", "1 archive", "after"),
     ("stage, project/, wiring", "wire", "after"),
     ("cfg: grains, pillar and sample from Salt", "compute cfg", "after"),
     ("fixperms", "3 fixperms", "after"),
     ("install", "4 install", "after"),
     ("fixperms again", "5 fixperms", "after"),
-    ("all to the disk; publish", "record live", "after"),
+    ("flush to disk; publish", "record live", "after"),
 )
-LAST = "the answer to the hook, to git, to the client"
+LAST = "the answer to the hook, git, the client"
 
 
 def serve(root: Path) -> None:
