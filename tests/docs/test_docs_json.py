@@ -112,13 +112,13 @@ GIVEN = {  # section of the page -> what has its keys; those of another that it 
     "corpus freeze": (gives.Frozen, None),
     "corpus thaw": (gives.Thawed, None),
 }  # fmt: skip
-WORDS = {"str": "text", "int": "number", "bool": "truth", "list": "list", "None": "null"}
+WORDS = {"str": "string", "int": "number", "bool": "boolean", "list": "array", "None": "null"}
 
 
 def as_page(kind: str) -> set[str]:
-    """Return how the page may write a type: what is not known by a word is a mapping."""
+    """Return how the page may write a type: a type without a word of its own is an object."""
     parts = [part.strip() for part in kind.split("|")]
-    said = [WORDS.get(part.partition("[")[0], "mapping") for part in parts]
+    said = [WORDS.get(part.partition("[")[0], "object") for part in parts]
     if "float" not in kind or "list" in kind:
         return {" or ".join(said)}
     return {" or ".join([word, *said[1:]]) for word in ("time", "number")}

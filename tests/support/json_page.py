@@ -11,7 +11,7 @@ PAGE = TOP / "docs/json.md"
 
 
 TYPES: dict[str, tuple[type, ...]] = {
-    "text": (str,), "number": (int, float), "time": (int, float), "truth": (bool,), "list": (list,), "mapping": (dict,),
+    "string": (str,), "number": (int, float), "time": (int, float), "boolean": (bool,), "array": (list,), "object": (dict,),
     "null": (type(None),),
 }  # fmt: skip
 
