@@ -79,7 +79,7 @@ The whole log: {{ command }}
 
 
 @dataclass(frozen=True)
-class Notice:
+class Notification:
     """What happened. Templates know the fields by these names, and `subject`."""
 
     event: str
@@ -117,15 +117,15 @@ class Template:
 
 
 @dataclass(frozen=True)
-class Letter:
+class Message:
     """A notification as it is sent."""
 
     subject: str
     body: str
 
 
-def render(notice: Notice, template: Template | None = None, host: Template | None = None) -> Letter:
-    """Render a notice by a template; None: the built-in one.
+def render(notification: Notification, template: Template | None = None, host: Template | None = None) -> Message:
+    """Render a notification by a template; None: the built-in one.
 
     It can extend "built-in", and "host", the one of the host. A wrong one can raise anything.
     """
@@ -140,12 +140,12 @@ def render(notice: Notice, template: Template | None = None, host: Template | No
     environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
         loader=jinja2.FunctionLoader(find), undefined=jinja2.StrictUndefined
     )
-    text = environment.get_template("wanted").render(**asdict(notice), subject=notice.subject)
+    text = environment.get_template("wanted").render(**asdict(notification), subject=notification.subject)
     subject, _, body = text.strip().partition("\n")
-    return Letter(one_line(subject) or notice.subject, body.strip() + "\n")
+    return Message(one_line(subject) or notification.subject, body.strip() + "\n")
 
 
-def complaint(exc: BaseException, template: Template) -> str:
+def template_error(exc: BaseException, template: Template) -> str:
     """Return the error of a template: file, line and reason."""
     name, line = getattr(exc, "filename", None) or template.name, getattr(exc, "lineno", None)
     trace = exc.__traceback__

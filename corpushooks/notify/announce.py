@@ -1,4 +1,4 @@
-"""Tell people who are not there: how a deployment ended, and that a project is there. It fails nothing."""
+"""Creates notifications: of deployments, new projects, health and overdue backups. A failure here fails nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from corpushooks.core.notification import (
     SUCCESS,
     TEST,
     UNHEALTHY,
-    Notice,
+    Notification,
 )
 from corpushooks.core.project import Host, Project
 from corpushooks.core.rights import PUSH
@@ -65,9 +65,9 @@ def ended(subject: Subject) -> tuple[int, str]:
         event = _event(subject) if subject.is_wanted else None
         if event is None:
             return 0, ""
-        parcel = pack(subject.settings, subject.project, _told(subject, event))
-        with subject.site.effect("hand over a notice"):
-            wrong = _lacking() or _sent(subject.site.host, parcel)
+        notification = _notification(subject, event)
+        with subject.site.effect("hand over a notification"):
+            wrong = _send(subject.settings, subject.project, notification)
     except CorpusError as exc:
         wrong = exc.message
     return 0 if wrong else len(subject.settings.notify), wrong
@@ -81,21 +81,21 @@ def held(subject: Subject) -> str:
     until = time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(time.time() + (done.lease or 0)))
     confirm = subject.site.spell(command("confirm", done.project, done.number))
     try:
-        said = replace(_told(subject, HELD), log=(), command=confirm, until=until)
-        with subject.site.effect("hold notice"):
-            return _lacking() or _sent(subject.site.host, pack(subject.settings, subject.project, said))
+        notification = replace(_notification(subject, HELD), log=(), command=confirm, until=until)
+        with subject.site.effect("hold notification"):
+            return _send(subject.settings, subject.project, notification)
     except CorpusError as exc:
         return exc.message
 
 
-def _lacking() -> str:
-    """Return what is missing for sending, and the command that installs it; or ''."""
-    wrong = send.missing()
-    return f"{wrong.message}; {wrong.hint}" if wrong else ""
-
-
-def _sent(host: Host, parcel: send.Parcel) -> str:
-    send.hand_over(parcel, host.state_dir / "notify.log")
+def _send(settings: Settings, project: Project, notification: Notification) -> str:
+    """Hand a notification to the process that sends it; return the error, or ''."""
+    if wrong := send.missing():
+        return f"{wrong.message}; {wrong.hint}"
+    try:
+        send.hand_over(addressed(settings, project, notification), project.host.state_dir / "notify.log")
+    except CorpusError as exc:
+        return exc.message
     return ""
 
 
@@ -115,14 +115,14 @@ def _recovered(history: History, done: Deployment) -> bool:
     return last is not None and last.state in FAILURES
 
 
-def _told(subject: Subject, event: str) -> Notice:
-    """Return the notice for a deployment; its log and its reason are redacted already."""
+def _notification(subject: Subject, event: str) -> Notification:
+    """Return the notification for a deployment; its log and its reason are redacted already."""
     done, first, last = subject.deployment, "", deque[str](maxlen=LINES)
     with contextlib.suppress(LogError, OSError):
         for text in screen.texts(log.read(subject.log), whole=False):
             first = first or text
             last.append(text)
-    return Notice(
+    return Notification(
         event=event, host=_host(subject.settings), project=done.project, environment=subject.row.environment,
         number=done.number, outcome=view.outcome(done.state), what=first, who=done.request.who, key=done.request.key,
         via=done.request.via, seconds=done.took or 0.0, reason=done.reason,
@@ -137,14 +137,11 @@ def made(
     """Notify of a new project, its remotes and who can push; return the error, or ''."""
     if not settings.notify or INIT not in settings.notify_on:
         return ""
-    said = Notice(
+    notification = Notification(
         event=INIT, host=_host(settings), project=project.name, environment=environment, branch=branch,
         may_push=_may_push(settings, history, project), code_url=urls["code_url"], pillar_url=urls["pillar_url"],
     )  # fmt: skip
-    try:
-        return _lacking() or _sent(project.host, pack(settings, project, said))
-    except CorpusError as exc:
-        return exc.message
+    return _send(settings, project, notification)
 
 
 def health(site: Site, found: Vital) -> str:
@@ -154,31 +151,25 @@ def health(site: Site, found: Vital) -> str:
     if row is None or not settings.notify or event not in settings.notify_on:
         return ""
     failed = f"failed its health checks {view.count(found.times, 'time')} in a row"
-    said = Notice(
+    notification = Notification(
         event=event, host=_host(settings), project=row.name, environment=row.environment, number=row.live or 0,
         outcome=event, what=f"deployment {row.live} {failed if found.reason else 'answers its health checks again'}",
         reason=found.reason, command=site.spell(command("status", row.name)), branch=row.branch,
     )  # fmt: skip
-    try:
-        return _lacking() or _sent(site.host, pack(settings, site.host.project(row.name), said))
-    except CorpusError as exc:
-        return exc.message
+    return _send(settings, site.host.project(row.name), notification)
 
 
 def overdue(site: Site, row: ProjectRow, what: str, last: float | None) -> str:
-    """Tell that a backup or a drill is overdue, and when the last was; return what was in the way, or nothing."""
+    """Notify that a backup or a drill is overdue, and when the last succeeded; return the error, or ''."""
     settings = site.settings.sound(row.name)
     if not settings.notify or OVERDUE not in settings.notify_on:
         return ""
     when = f"the last {what} that succeeded was {view.ago(time.time() - last)} ago" if last else f"no {what} succeeded"
-    said = Notice(
+    notification = Notification(
         event=OVERDUE, host=_host(settings), project=row.name, environment=row.environment, number=row.live or 0,
         outcome=what, what=when, command=site.spell(command(what, row.name)), branch=row.branch,
     )  # fmt: skip
-    try:
-        return _lacking() or _sent(site.host, pack(settings, site.host.project(row.name), said))
-    except CorpusError as exc:
-        return exc.message
+    return _send(settings, site.host.project(row.name), notification)
 
 
 def _may_push(settings: Settings, history: History, project: Project) -> tuple[str, ...]:
@@ -202,15 +193,17 @@ def test(settings: Settings, host: Host, project: Project | None, event: str = T
     if wrong := send.missing():
         raise wrong
     name = project.name if project else ""
-    said = Notice(event=event, host=_host(settings), project=name, environment=settings.environment, who="a test")
-    return send.deliver(pack(settings, project or host, said))
+    notification = Notification(
+        event=event, host=_host(settings), project=name, environment=settings.environment, who="a test"
+    )
+    return send.deliver(addressed(settings, project or host, notification))
 
 
-def pack(settings: Settings, whose: Project | Host, said: Notice) -> send.Parcel:
-    """Return a notice with its recipients and templates."""
+def addressed(settings: Settings, whose: Project | Host, notification: Notification) -> send.Outgoing:
+    """Return a notification with its recipients and templates."""
     host = whose.host if isinstance(whose, Project) else whose
     own = send.template_in(whose.salt_link / TEMPLATE) if isinstance(whose, Project) else None
-    return send.Parcel(said, settings.notify, own, send.template_in(host.config_file.with_name(TEMPLATE)))
+    return send.Outgoing(notification, settings.notify, own, send.template_in(host.config_file.with_name(TEMPLATE)))
 
 
 def _host(settings: Settings) -> str:

@@ -1,8 +1,8 @@
 """Sends notifications: by mail, chat and whatever else apprise supports.
 
-A deployment hands its notice to a separate process and continues: a slow or failing service does not affect it. That
-process logs failures. URLs contain passwords: they appear in no argument, no environment, no file except the host's
-settings, and no output.
+A deployment hands its notification to a separate process and continues: a slow or failing service does not affect it.
+That process logs failures. URLs contain passwords: they appear in no argument, no environment, no file except the
+host's settings, and no output.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import unquote
 
 from corpushooks.core.errors import ProcessError, UsageError
-from corpushooks.core.notification import FAILURE, Letter, Notice, Template, complaint, render
+from corpushooks.core.notification import FAILURE, Message, Notification, Template, render, template_error
 from corpushooks.core.redaction import Redactor
 from corpushooks.core.text import one_line
 from corpushooks.system import distribution
@@ -40,10 +40,10 @@ ERRNO = re.compile(r"\[Errno -?\d+\] [^'\")]+")
 
 
 @dataclass(frozen=True)
-class Parcel:
-    """A notice with its templates and URLs: the first existing template is used."""
+class Outgoing:
+    """A notification with its templates and URLs: the first existing template is used."""
 
-    notice: Notice
+    notification: Notification
     urls: Sequence[str]
     project: Template | None = None
     host: Template | None = None
@@ -59,7 +59,7 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Report:
-    """The results for a parcel; `template` is the error in the template, if any."""
+    """The results for one notification; `template` is the error in the template, if any."""
 
     deliveries: Sequence[Delivery]
     template: str
@@ -88,12 +88,12 @@ def template_in(path: Path) -> Template | None:
 # the separate process
 
 
-def hand_over(parcel: Parcel, log: Path) -> None:
-    """Deliver a parcel in a separate process, which writes failures to `log`; raise ProcessError."""
+def hand_over(outgoing: Outgoing, log: Path) -> None:
+    """Deliver a notification in a separate process, which writes failures to `log`; raise ProcessError."""
     words: list[str | Path] = [sys.executable, "-I", "-m", "corpushooks.notify.send"]
     try:
-        with open(os.memfd_create("parcel"), "w+b", buffering=0) as file:  # a pipe would wait for its reader
-            file.write(json.dumps({"log": str(log), **asdict(parcel)}).encode())
+        with open(os.memfd_create("notification"), "w+b", buffering=0) as file:  # a pipe would wait for its reader
+            file.write(json.dumps({"log": str(log), **asdict(outgoing)}).encode())
             file.seek(0)
             child = spawn(words, cwd=Path("/"), stdin=file.fileno())
     except OSError as exc:
@@ -101,19 +101,21 @@ def hand_over(parcel: Parcel, log: Path) -> None:
     threading.Thread(target=child.wait, daemon=True, name="notification").start()  # otherwise it stays a zombie
 
 
-def _unpacked(found: dict[str, Any]) -> Parcel:
+def _parsed(found: dict[str, Any]) -> Outgoing:
     project, host = (found[name] and Template(**found[name]) for name in ("project", "host"))
-    return Parcel(Notice(**found["notice"]), found["urls"], project, host)
+    what = found["notification"] if "notification" in found else found["notice"]  # of a daemon before an upgrade
+    return Outgoing(Notification(**what), found["urls"], project, host)
 
 
 def main() -> None:
-    """Deliver the parcel on stdin, and log failures."""
+    """Deliver the notification on stdin, and log failures."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     os.umask(0o077)
     found = json.load(sys.stdin)
-    parcel = _unpacked(found)
-    about = " ".join(filter(None, (parcel.notice.project, str(parcel.notice.number or ""), parcel.notice.event)))
-    report = _Task(lambda: deliver(parcel)).result(2 * SENDING)
+    outgoing = _parsed(found)
+    what = outgoing.notification
+    about = " ".join(filter(None, (what.project, str(what.number or ""), what.event)))
+    report = _Task(lambda: deliver(outgoing)).result(2 * SENDING)
     problems = report.problems if isinstance(report, Report) else [f"not sent: {type(report).__name__}: {report}"]
     write(Path(found["log"]), [f"{about}: {problem}" for problem in problems])
     os._exit(0)  # hanging threads end with us
@@ -134,38 +136,38 @@ def write(log: Path, problems: Sequence[str]) -> None:
 # delivering
 
 
-def deliver(parcel: Parcel, seconds: float = SENDING) -> Report:
+def deliver(outgoing: Outgoing, seconds: float = SENDING) -> Report:
     """Send to all URLs at once, within `seconds`."""
     import apprise  # here, and once: it takes a second
 
-    _listen(logging.getLogger("apprise"))
-    letter, wrong = _letter(parcel, min(seconds, RENDERING))
+    _collect_logs(logging.getLogger("apprise"))
+    message, wrong = _message(outgoing, min(seconds, RENDERING))
     if wrong:
-        letter = replace(letter, body=f"{letter.body}\n(The template is invalid: {wrong})\n")
-    addressees = [_Addressee(apprise, index, url) for index, url in enumerate(parcel.urls, 1)]
-    kind = "failure" if parcel.notice.event == FAILURE else "info"
-    tasks = [_Task(lambda one=one: one.send(letter, kind)) for one in addressees]  # type: ignore[misc]
+        message = replace(message, body=f"{message.body}\n(The template is invalid: {wrong})\n")
+    recipients = [_Recipient(apprise, index, url) for index, url in enumerate(outgoing.urls, 1)]
+    kind = "failure" if outgoing.notification.event == FAILURE else "info"
+    tasks = [_Task(lambda one=one: one.send(message, kind)) for one in recipients]  # type: ignore[misc]
     end = time.monotonic() + seconds
     problems = [task.result(end - time.monotonic()) for task in tasks]
     return Report(
         [
             Delivery(one.shown, one.hide(f"{type(p).__name__}: {p}") if isinstance(p, Exception) else p)
-            for one, p in zip(addressees, problems, strict=True)
+            for one, p in zip(recipients, problems, strict=True)
         ],
         wrong,
     )
 
 
-def _letter(parcel: Parcel, seconds: float) -> tuple[Letter, str]:
-    """Return the letter, and the error in the template if the built-in one was used instead."""
-    template = parcel.project or parcel.host
+def _message(outgoing: Outgoing, seconds: float) -> tuple[Message, str]:
+    """Return the message, and the error in the template if the built-in one was used instead."""
+    template = outgoing.project or outgoing.host
     if template is None:
-        return render(parcel.notice), ""
-    made = _Task(lambda: render(parcel.notice, template, parcel.host)).result(seconds)
-    if isinstance(made, Letter):
+        return render(outgoing.notification), ""
+    made = _Task(lambda: render(outgoing.notification, template, outgoing.host)).result(seconds)
+    if isinstance(made, Message):
         return made, ""
-    wrong = complaint(made, template) if isinstance(made, Exception) else f"{template.name}: {made}"
-    return render(parcel.notice), wrong
+    wrong = template_error(made, template) if isinstance(made, Exception) else f"{template.name}: {made}"
+    return render(outgoing.notification), wrong
 
 
 class _Task(Generic[T]):
@@ -191,7 +193,7 @@ class _Task(Generic[T]):
         return self._result
 
 
-class _Addressee:
+class _Recipient:
     """One URL: as apprise reads it, and the part that can be shown."""
 
     def __init__(self, apprise: Any, index: int, url: str) -> None:
@@ -208,12 +210,12 @@ class _Addressee:
         """Return a text without the secrets of the URL, as one line."""
         return one_line(self._redactor.redact(text))
 
-    def send(self, letter: Letter, kind: str) -> str:
-        """Send a letter; return the error, or ''."""
+    def send(self, message: Message, kind: str) -> str:
+        """Send a message; return the error, or ''."""
         if not self._valid:
             return "invalid URL: apprise does not support it, or a part is missing"
         result = self._service.notify(
-            body=letter.body, title=letter.subject, notify_type=kind, body_format="text", log_level=logging.DEBUG
+            body=message.body, title=message.subject, notify_type=kind, body_format="text", log_level=logging.DEBUG
         )
         return "" if result else self.hide(_cause(result))
 
@@ -226,7 +228,7 @@ def _parts(url: str) -> set[str]:
     return {form for part in raw for form in (part, unquote(part))}
 
 
-def _listen(logger: logging.Logger) -> None:
+def _collect_logs(logger: logging.Logger) -> None:
     """Make apprise report failures in full, and only in its results."""
     logger.setLevel(logging.DEBUG)
     logger.addHandler(logging.NullHandler())

@@ -236,7 +236,7 @@ def test_dev_has_the_whole_tree_of_what_was_interrupted(box: Box) -> None:
 
 
 NEEDS = {  # what a host must have for an effect to be met
-    "hand over a notice": "notify: ['json://127.0.0.1:1/']\nnotify_on: [success, failure]\n",
+    "hand over a notification": "notify: ['json://127.0.0.1:1/']\nnotify_on: [success, failure]\n",
 }
 
 

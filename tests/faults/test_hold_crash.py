@@ -55,7 +55,7 @@ def nothing(box: Box, number: int) -> None:
 
 
 # what is asked -> its effects, and how long it is held
-FORWARD = {"hold record", "hold notice", "hold confirm", "6 hold", *AFTER, "move ref", "record live"}
+FORWARD = {"hold record", "hold notification", "hold confirm", "6 hold", *AFTER, "move ref", "record live"}
 CASES = [(confirm, label) for label in sorted(FORWARD)]
 CASES += [(cancel, label) for label in ("hold record", "hold cancel", "6 hold", "undo restore")]
 CASES += [(nothing, label) for label in ("hold record", "hold back", "6 hold", "undo restore")]

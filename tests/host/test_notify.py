@@ -28,7 +28,7 @@ from corpushooks.admin.projects import init
 from corpushooks.core import notification
 from corpushooks.core.deployment import Request
 from corpushooks.core.errors import ConfigError, CorpusError, UsageError
-from corpushooks.core.notification import Notice, Template, render
+from corpushooks.core.notification import Notification, Template, render
 from corpushooks.core.project import Host
 from corpushooks.core.settings import load, parse
 from corpushooks.deploy import prepare
@@ -307,21 +307,31 @@ def test_a_project_may_say_it_in_its_own_words(notified: Box, hook: Receiver) ->
     ],
 )
 def test_a_wrong_template_is_named_and_another_used(text: str, wrong: str) -> None:
-    letter, said = send._letter(send.Parcel(FAILURE, [], Template("T", text)), 20)
-    assert (said, letter) == (wrong, render(FAILURE))
+    message, said = send._message(send.Outgoing(FAILURE, [], Template("T", text)), 20)
+    assert (said, message) == (wrong, render(FAILURE))
 
 
 def test_nothing_waits_for_a_template_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
     over = threading.Event()
 
-    def rendered(said: Notice, template: Template | None = None, host: Template | None = None) -> notification.Letter:
+    def rendered(
+        said: Notification, template: Template | None = None, host: Template | None = None
+    ) -> notification.Message:
         assert template is None or over.wait(60)
         return render(said)
 
     monkeypatch.setattr(send, "render", rendered)
-    found = send._letter(send.Parcel(FAILURE, [], Template("T", "")), 0.01)
+    found = send._message(send.Outgoing(FAILURE, [], Template("T", "")), 0.01)
     over.set()
     assert found == (render(FAILURE), "T: timed out")
+
+
+@pytest.mark.parametrize("name", ["notification", "notice"])
+def test_what_an_older_daemon_hands_over_is_understood(name: str) -> None:
+    """While a package is upgraded the old daemon still runs, and starts the new program."""
+    handed = {name: dataclasses.asdict(FAILURE), "urls": ["json://h"], "project": None, "host": None}
+    found = send._parsed(json.loads(json.dumps(handed)))
+    assert (found.notification.subject, found.urls) == (FAILURE.subject, ["json://h"])
 
 
 def test_a_template_is_a_small_file_that_is_no_link(tmp_path: Path) -> None:
@@ -336,8 +346,8 @@ def test_a_template_is_a_small_file_that_is_no_link(tmp_path: Path) -> None:
 
 def test_a_subject_is_one_line_and_every_event_has_a_text() -> None:
     for event in (*notification.EVENTS, notification.TEST):
-        letter = render(Notice(event, "host", "he\nllo", "prod", may_push=("ann",), log=("l",)))
-        assert letter.subject and "\n" not in letter.subject and letter.body.strip()
+        message = render(Notification(event, "host", "he\nllo", "prod", may_push=("ann",), log=("l",)))
+        assert message.subject and "\n" not in message.subject and message.body.strip()
     assert render(FAILURE, Template("T", "\n")).subject == FAILURE.subject
 
 
@@ -409,12 +419,12 @@ def test_the_examples_of_the_page_are_read() -> None:
     assert "wiki.example.org/hello" in render(FAILURE, Template("T", extended)).body
     assert render(FAILURE, Template("T", whole)).subject == "hello: rolled back"
     named = set(re.findall(r"`(\w+)`", page.partition("| name | is |")[2].partition("A template")[0]))
-    assert named == {field.name for field in dataclasses.fields(Notice)} | {"subject"}
+    assert named == {field.name for field in dataclasses.fields(Notification)} | {"subject"}
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # see above
 def test_what_is_secret_in_a_url_is_hidden_in_whatever_is_said_of_it() -> None:
     parts = ("ge%40heim-1", "ge@heim-1", "/hook/tok-abc123", "tok-abc123", "header-1")
-    one = send._Addressee(apprise, 7, "json://ann:ge%40heim-1@127.0.0.1:81/hook/tok-abc123?+X=header-1")
+    one = send._Recipient(apprise, 7, "json://ann:ge%40heim-1@127.0.0.1:81/hook/tok-abc123?+X=header-1")
     assert one.shown == "URL 7 (json://127.0.0.1:81)"
     assert one.hide("at 127.0.0.1:81: " + " ".join(parts)) == "at 127.0.0.1:81: " + " ".join(["********"] * 5)

@@ -11,8 +11,8 @@ PAGE = TOP / "docs/json.md"
 
 
 TYPES: dict[str, tuple[type, ...]] = {
-    "string": (str,), "number": (int, float), "time": (int, float), "boolean": (bool,), "array": (list,), "object": (dict,),
-    "null": (type(None),),
+    "string": (str,), "number": (int, float), "time": (int, float), "boolean": (bool,), "array": (list,),
+    "object": (dict,), "null": (type(None),),
 }  # fmt: skip
 
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from corpushooks.core.notification import Notice
+from corpushooks.core.notification import Notification
 
 SECRET = "geheim-4711"
 
 
-FAILURE = Notice("failure", "host", "hello", "prod", 3, "rolled back", "hello: a -> b", log=("one", "two"))
+FAILURE = Notification("failure", "host", "hello", "prod", 3, "rolled back", "hello: a -> b", log=("one", "two"))
 
 
 @dataclass
