@@ -4,6 +4,7 @@ server     listen, with the limits on a connection      app        what answers 
 api        the operations as routes                     relay      one question to the daemon
 asked      what is asked, read from a request           logs       the log of a deployment as it grows
 openapi    the API described, from its types            problems   errors as answers
+fanout     each running log, followed once for all
 
 pages      the pages                                    sessions   who is signed in
 actions    what can be done from a page                 chart      the history as a chart

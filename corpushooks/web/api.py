@@ -13,6 +13,7 @@ from starlette.routing import Route
 from corpushooks.operations.routes import ROUTES
 from corpushooks.operations.table import OPERATIONS, Operation
 from corpushooks.web import asked, logs, openapi
+from corpushooks.web.fanout import Hub
 from corpushooks.web.relay import Relay, ended
 
 BASE = "/api/v1"
@@ -23,6 +24,7 @@ class Api:
     """The API of a host."""
 
     relay: Relay
+    hub: Hub
 
     def routes(self) -> Iterator[Route]:
         """Yield the routes; the paths of the table are below BASE."""
@@ -30,7 +32,7 @@ class Api:
         yield Route(f"{BASE}/openapi.json", lambda request: JSONResponse(document))
         for name, places in ROUTES.items():
             for method, path in (each.split() for each in places):
-                answer = Answer(self.relay, OPERATIONS[name])
+                answer = Answer(self.relay, self.hub, OPERATIONS[name])
                 yield Route(f"{BASE}{path}", answer.of, methods=[method], name=f"{method} {path}")
 
 
@@ -39,6 +41,7 @@ class Answer:
     """What answers requests for one operation."""
 
     relay: Relay
+    hub: Hub
     row: Operation
 
     async def of(self, request: Request) -> Response:
@@ -46,7 +49,7 @@ class Answer:
         token = asked.token_of(request)
         wanted = await asked.asked(request, self.row, token)
         if self.row.name == "log":
-            return await logs.stream(request, self.relay, wanted, token)
+            return await logs.stream(request, self.hub, wanted, token)
         if self.row.talks:
             return await self._talk(wanted, token)
         value = await self.relay.ask(self.row.name, wanted, token)

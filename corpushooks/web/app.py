@@ -16,6 +16,7 @@ from corpushooks.core.errors import CorpusError
 from corpushooks.core.project import Host
 from corpushooks.web import problems
 from corpushooks.web.api import Api
+from corpushooks.web.fanout import Hub
 from corpushooks.web.pages import Pages
 from corpushooks.web.relay import Relay
 
@@ -70,10 +71,11 @@ def _of_api(request: Request) -> bool:
 def make(host: Host) -> Starlette:
     """Return the application of a host."""
     relay = Relay(host)
-    pages = Pages(relay)
+    hub = Hub(relay)
+    pages = Pages(relay, hub)
     errors = Errors(pages)
     return Starlette(
-        routes=[*Api(relay).routes(), *pages.routes()],
+        routes=[*Api(relay, hub).routes(), *pages.routes()],
         middleware=[Middleware(Guarded)],
         exception_handlers={
             CorpusError: errors.of_ours, HTTPException: errors.of_http, Exception: problems.of_fault,

@@ -1,7 +1,7 @@
 """The log of a deployment as it grows: as text, as JSON lines, or as server-sent events.
 
 The id of an event is its offset in the log, so that a client that reconnects continues where it was, also
-after a restart of the daemon or of this process. A client that takes nothing for a while is let go.
+after a restart of the daemon or of this process. One that takes nothing for a while is cut (`server`).
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Send
 
-from corpushooks.core.errors import CorpusError, NoDaemonError, UsageError
-from corpushooks.web.relay import Relay, Said, ended
+from corpushooks.core.errors import CorpusError, UsageError
+from corpushooks.web.fanout import Event, Found, Hub
 
 BEAT = 10.0  # seconds of silence until we see whether the client is still there
 FIRST = 0.5  # seconds to wait for a first line, or a refusal
-SLOW = 30.0  # seconds for a client to take what was sent
-PATIENCE, PAUSE = 60, 0.5  # how often a daemon is asked for the rest, and seconds between
+CHUNK = 1 << 16  # characters that are sent at once
 DIGITS = 19  # of an offset, at most
 RETRY = 1000  # milliseconds until a browser comes again
 
@@ -32,20 +31,19 @@ class Format:
     """How a log is written: an event, why it breaks off, its end, and what says that we are still there."""
 
     media: str
-    event: Callable[[Said], str]
+    event: Callable[[Event], str]
     refused: Callable[[str], str]
     end: Callable[[Any], str] = lambda value: ""
     begin: str = ""
     beat: str = ""
 
 
-def _text(said: Said) -> str:
-    text = said["event"]["text"]
-    return f"{text}\n" if text else ""
+def _text(event: Event) -> str:
+    return f"{event.text}\n" if event.text else ""
 
 
-def _sent(said: Said) -> str:
-    return f"id: {said['offset']}\nevent: log\ndata: {json.dumps(said['event'])}\n\n"
+def _sent(event: Event) -> str:
+    return f"id: {event.offset}\nevent: log\ndata: {event.data}\n\n"
 
 
 def _named(name: str, value: Any) -> str:
@@ -57,7 +55,7 @@ FORMATS = {
     for each in (
         Format("text/plain", _text, lambda text: f"error: {text}\n"),
         Format(
-            "application/jsonl", lambda said: json.dumps(said["event"]) + "\n",
+            "application/jsonl", lambda event: event.data + "\n",
             lambda text: json.dumps({"error": text}) + "\n",
         ),
         Format(
@@ -85,27 +83,22 @@ def offset_of(request: Request, offset: int) -> int:
     return max(offset, int(last))
 
 
-class Patient(StreamingResponse):
-    """A stream that ends where its client takes nothing for a while."""
+class Stream(StreamingResponse):
+    """A stream that leaves what it reads when it ends, however that comes."""
 
     async def stream_response(self, send: Send) -> None:
-        async def patiently(message: Any) -> None:
-            await asyncio.wait_for(send(message), SLOW)
-
         try:
-            await super().stream_response(patiently)
-        except asyncio.TimeoutError:
-            raise ConnectionAbortedError("the client takes nothing") from None
+            await super().stream_response(send)
         finally:
             if isinstance(self.body_iterator, AsyncGenerator):
                 await self.body_iterator.aclose()
 
 
-async def stream(request: Request, relay: Relay, asked: dict[str, Any], token: str) -> Response:
+async def stream(request: Request, hub: Hub, asked: dict[str, Any], token: str) -> Response:
     """Answer with a log from an offset on, to its end; raise what the daemon answers at once."""
     form = format_of(request)
     wanted = {"whole": True, **asked, "events": True, "offset": offset_of(request, asked.get("offset", 0))}
-    said = whole(relay, wanted, token)
+    said = hub.read(wanted, token)
     first = asyncio.ensure_future(_next(said))
     try:
         await asyncio.wait({first}, timeout=FIRST)
@@ -115,50 +108,21 @@ async def stream(request: Request, relay: Relay, asked: dict[str, Any], token: s
         await _leave(said, first)
         raise
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return Patient(_parts(request, form, said, first), media_type=form.media, headers=headers)
+    return Stream(_parts(request, form, said, first), media_type=form.media, headers=headers)
 
 
-async def whole(relay: Relay, wanted: dict[str, Any], token: str) -> AsyncGenerator[Said, None]:
-    """Yield what is said of a deployment to the end of its log, by as many daemons as it takes, and last its result.
-
-    The daemon's answer ends with the outcome; what comes after that in the log is asked for again, until nothing does.
-    """
-    failures, begun = 0, False
-    while True:
-        seen, result = False, None
-        try:
-            async with relay.conversation("log", wanted, token) as said:
-                async for each in said:
-                    begun = True
-                    result = each if "result" in each else None
-                    if "event" in each:
-                        seen, failures, wanted = True, 0, {**wanted, "offset": each["offset"]}
-                        yield each
-        except NoDaemonError:
-            if not begun:
-                raise
-        if result and not seen:
-            yield result
-            return
-        if not result:
-            failures += 1
-            if failures > PATIENCE:
-                raise ended()
-            await asyncio.sleep(PAUSE)
-
-
-async def _next(said: AsyncGenerator[Said, None]) -> Said | None:
+async def _next(said: AsyncGenerator[Found, None]) -> Found | None:
     return await anext(said, None)
 
 
-async def _leave(said: AsyncGenerator[Said, None], task: asyncio.Task[Said | None]) -> None:
+async def _leave(said: AsyncGenerator[Found, None], task: asyncio.Task[Found | None]) -> None:
     task.cancel()
     await asyncio.wait({task})
     await said.aclose()
 
 
 async def _parts(
-    request: Request, form: Format, said: AsyncGenerator[Said, None], task: asyncio.Task[Said | None]
+    request: Request, form: Format, said: AsyncGenerator[Found, None], task: asyncio.Task[Found | None]
 ) -> AsyncIterator[str]:
     """Yield a log piece by piece."""
     try:
@@ -173,10 +137,11 @@ async def _parts(
             each = task.result()
             if each is None:
                 return
-            if "event" in each:
-                yield form.event(each)
-            else:
-                yield form.end(each["result"])
+            text = form.end(each) if isinstance(each, dict) else "".join(map(form.event, each))
+            for begin in range(0, len(text), CHUNK):
+                yield text[begin : begin + CHUNK]
+            if await request.is_disconnected():
+                return
             task = asyncio.ensure_future(_next(said))
     except CorpusError as exc:  # the token was revoked meanwhile, say: it is too late for a status
         yield form.refused(exc.message)

@@ -16,8 +16,9 @@ from starlette.routing import Route
 
 from corpushooks.core.errors import CorpusError, CredentialError, RefusedError, UsageError
 from corpushooks.core.rights import Grant
-from corpushooks.web import asked, chart, logs, problems
+from corpushooks.web import asked, chart, fanout, logs, problems
 from corpushooks.web.actions import ACTIONS, Action
+from corpushooks.web.fanout import Hub
 from corpushooks.web.relay import Relay
 from corpushooks.web.render import Renderer
 from corpushooks.web.sessions import COOKIE, Session, Sessions, Tries
@@ -33,6 +34,7 @@ class Pages:
     """The pages of a host."""
 
     relay: Relay
+    hub: Hub
     renderer: Renderer = field(default_factory=Renderer)
     sessions: Sessions = field(default_factory=Sessions)
     tries: Tries = field(default_factory=Tries)
@@ -143,7 +145,7 @@ class Pages:
         steps, text, offset = list[dict[str, Any]](), "", 0
         try:
             wanted = {**where, "whole": True, "events": True, "offset": 0, "follow": False}
-            async for each in logs.whole(self.relay, wanted, session.token):
+            async for each in fanout.heard(self.relay, wanted, session.token):
                 if "event" not in each:
                     continue
                 event, offset = each["event"], each["offset"]
@@ -164,7 +166,7 @@ class Pages:
         offset = request.query_params.get("offset", "")
         if offset.isascii() and offset.isdigit() and len(offset) < logs.DIGITS:
             wanted["offset"] = int(offset)
-        return await logs.stream(request, self.relay, wanted, session.token)
+        return await logs.stream(request, self.hub, wanted, session.token)
 
     # acting
 

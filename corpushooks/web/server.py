@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 from typing import Any
 
@@ -15,17 +16,20 @@ from corpushooks.web.app import make
 
 HEAD = 20.0  # seconds for the head of a request to arrive
 IDLE = 30  # seconds that a connection without a request is kept
-STALLED = 60_000  # milliseconds after which the kernel ends a connection whose client takes nothing
-MOST = 512  # requests at once
+SLOW = 30.0  # seconds for a client to take what was sent
+STALLED = 60_000  # milliseconds after which the kernel ends a connection that it cannot deliver to
+MOST = 2000  # requests at once, of which most follow a log
+FILES = 4096  # open files: a socket for each, and some to the daemon
 LONGEST = 64 << 10  # bytes of the head of a request
 STOP = 3  # seconds for requests to end when we are told to stop: logs are followed for hours
 BACKLOG = 512
 
 
 class Protocol(H11Protocol):
-    """A connection that is cut where a request begins and does not come to its end."""
+    """A connection that is cut where a request does not come to its end, or nobody takes the answer."""
 
     late: asyncio.TimerHandle | None = None
+    slow: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -37,8 +41,18 @@ class Protocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        if self.late:
-            self.late.cancel()
+        for each in (self.late, self.slow):
+            if each:
+                each.cancel()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.slow = asyncio.get_running_loop().call_later(SLOW, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.slow:
+            self.slow.cancel()
 
     def _watch(self) -> None:
         """Give a head that has begun its time, counted from its first byte; one that is whole has none."""
@@ -74,4 +88,6 @@ def run(host: Host, listener: socket.socket) -> None:
         limit_concurrency=MOST, timeout_keep_alive=IDLE, timeout_graceful_shutdown=STOP,
         h11_max_incomplete_event_size=LONGEST,
     )  # fmt: skip
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES if most == resource.RLIM_INFINITY else min(most, FILES), most))
     uvicorn.Server(config).run([listener])

@@ -18,6 +18,15 @@ from corpushooks.system.process import Child, spawn
 from tests.support.box import Box, until
 from tests.support.places import TOP
 
+LIMITED = """\
+import importlib, json, sys
+for name, value in json.loads(sys.argv.pop(1)).items():
+    module, _, limit = name.partition(".")
+    setattr(importlib.import_module(f"corpushooks.web.{module}"), limit, value)
+from corpushooks.__main__ import main
+main()
+"""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -44,10 +53,21 @@ class Web:
     child: Child[bytes] | None = None
     port: int = 0
     tokens: dict[str, str] = field(default_factory=dict)
+    limits: Mapping[str, float] = field(default_factory=dict)  # of modules of the web, for a test that reaches them
 
     def start(self) -> None:
         """Start it, and await what it says; a second time on the same port."""
-        words = [sys.executable, "-m", "corpushooks", "--root", self.box.host.root, "web", "--port", str(self.port)]
+        words = [
+            sys.executable,
+            "-c",
+            LIMITED,
+            json.dumps(self.limits),
+            "--root",
+            self.box.host.root,
+            "web",
+            "--port",
+            str(self.port),
+        ]
         path = self.box.root / "web.log"
         out = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         self.child = spawn(words, cwd=TOP, stdout=out, stderr=out)
@@ -102,9 +122,9 @@ class Web:
 
 
 @contextlib.contextmanager
-def serving(box: Box) -> Iterator[Web]:
-    """Serve a box while the block runs."""
-    web = Web(box)
+def serving(box: Box, **limits: float) -> Iterator[Web]:
+    """Serve a box while the block runs, with other limits (MODULE_LIMIT)."""
+    web = Web(box, limits={name.replace("_", ".", 1): value for name, value in limits.items()})
     web.start()
     try:
         yield web
