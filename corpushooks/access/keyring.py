@@ -68,7 +68,7 @@ class Keyring:
         self.check(key)
         key = replace(key, added=time.time())
         with self.store.change() as db:
-            _put(db, "REPLACE", key)
+            _save(db, "REPLACE", key)
         return key
 
     def remember(self, key: Key) -> Key | None:
@@ -76,7 +76,7 @@ class Keyring:
         known = self.holding(key.blob)
         with self.store.change() as db:
             db.execute("DELETE FROM key WHERE blob = ? AND source != ''", (key.blob,))
-            _put(db, "IGNORE", replace(key, added=known.added if known else time.time()))
+            _save(db, "IGNORE", replace(key, added=known.added if known else time.time()))
         return self.holding(key.blob)
 
     def forget(self, blob: str) -> None:
@@ -124,7 +124,7 @@ class Keyring:
             db.execute("DELETE FROM admission WHERE token = ?", (admission.token,))
 
 
-def _put(db: Connection, otherwise: str, key: Key) -> None:
+def _save(db: Connection, otherwise: str, key: Key) -> None:
     """Write a key; `otherwise`: the action for an existing one with its name or public key."""
     more = " ".join(f"{grant.right}:{','.join(grant.projects)}" for grant in key.more)
     db.execute(

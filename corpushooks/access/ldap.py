@@ -56,7 +56,7 @@ def find(where: Directory, kind: str, blob: str) -> Person | None:
         with _connected(where, password) as link:
             return _person(where, link, kind, blob)
 
-    return _within(where.timeout, f"the directory {where.uri}", ask)
+    return _with_timeout(where.timeout, f"the directory {where.uri}", ask)
 
 
 def check(where: Directory) -> str:
@@ -71,13 +71,13 @@ def check(where: Directory) -> str:
                 if not _people(where, link, f"({where.key}=*)", "1.1", limit=1):
                     raise DoorError(f"the directory {where.uri} has no entry with {where.key} and {where.filter}")
 
-        _within(where.timeout, f"the directory {where.uri}", ask)
+        _with_timeout(where.timeout, f"the directory {where.uri}", ask)
     except CorpusError as exc:
         return exc.message
     return ""
 
 
-def _within(seconds: float, what: str, ask: Callable[[], T]) -> T:
+def _with_timeout(seconds: float, what: str, ask: Callable[[], T]) -> T:
     """Ask with a total timeout: the library limits single answers only, and has no limit for name lookups."""
     said: queue.SimpleQueue[Callable[[], T]] = queue.SimpleQueue()
 
@@ -86,7 +86,7 @@ def _within(seconds: float, what: str, ask: Callable[[], T]) -> T:
             found = ask()
             said.put(lambda: found)
         except (LDAPException, OSError) as exc:
-            wrong = DoorError(f"{what}: {_words(exc)}")
+            wrong = DoorError(f"{what}: {_one_line_error(exc)}")
             said.put(lambda: _fail(wrong))
         except CorpusError as exc:
             known = exc
@@ -103,7 +103,7 @@ def _fail(exc: CorpusError) -> Any:
     raise exc
 
 
-def _words(exc: Exception) -> str:
+def _one_line_error(exc: Exception) -> str:
     """Return the error of the library in one line: some of its exceptions contain nested tuples."""
     if isinstance(exc, LDAPOperationResult):
         return one_line(" ".join(filter(None, (exc.description, exc.message))))
@@ -178,7 +178,7 @@ class Entry:
 
 
 def _person(where: Directory, link: ldap3.Connection, kind: str, blob: str) -> Person | None:
-    holders = [entry for entry in _candidates(where, link, kind, blob) if _holds(where, entry, kind, blob)]
+    holders = [entry for entry in _candidates(where, link, kind, blob) if _has_key(where, entry, kind, blob)]
     if not holders:
         return None
     if len(holders) > 1:
@@ -211,7 +211,7 @@ def _people(where: Directory, link: ldap3.Connection, about: str, *attributes: s
     return _search(link, where.base, f"(&{where.filter}{about})", *attributes, limit=limit)
 
 
-def _holds(where: Directory, entry: Entry, kind: str, blob: str) -> bool:
+def _has_key(where: Directory, entry: Entry, kind: str, blob: str) -> bool:
     """Return whether an entry has a key, with an optional comment. A key with options before it does not count."""
     return any(line.split()[:2] == [kind, blob] for line in entry.texts(where.key))
 

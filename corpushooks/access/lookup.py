@@ -24,7 +24,7 @@ def look_up(ring: Keyring, settings: Settings, kind: str, blob: str, warn: Warn)
     if settings.auth != "ldap" or settings.ldap is None or not keys.is_key(kind, blob):
         return None
     try:
-        found = _asked(settings.ldap, kind, blob)
+        found = _look_up(settings.ldap, kind, blob)
     except RefusedError as exc:  # it has answered
         warn(exc)
         found = None
@@ -45,7 +45,7 @@ def still(ring: Keyring, settings: Settings, key: Key, warn: Warn) -> Key | None
     return look_up(ring, settings, key.kind, key.blob, warn)
 
 
-def _asked(where: Directory, kind: str, blob: str) -> Key | None:
+def _look_up(where: Directory, kind: str, blob: str) -> Key | None:
     """Ask the directory for the owner of a key and their rights; None if there are none."""
     from corpushooks.access import ldap  # here: hosts without a directory do not need the library
 

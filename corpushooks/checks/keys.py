@@ -77,7 +77,7 @@ def unread(file: str, text: str, readers: Readers, *, any_project: bool) -> list
     found = keys(text)
     said = [each for key in found for each in _unread(file, key, readers, any_project)]
     top = {key.path[0] for key in found if key.path[0] != "include"}
-    dead = [key for key in found if len(key.path) == 1 and (_slip(key) or _foreign(key, readers, any_project))]
+    dead = [key for key in found if len(key.path) == 1 and (_is_misspelt(key) or _foreign(key, readers, any_project))]
     dead_names = {key.path[0] for key in dead}
     nested = {key.path[1] for key in found if key.path[0] == PROJECTS and len(key.path) == 2}
     if nested and readers.project not in nested and not any_project:
@@ -89,7 +89,7 @@ def unread(file: str, text: str, readers: Readers, *, any_project: bool) -> list
     return said
 
 
-def _slip(key: Key) -> bool:
+def _is_misspelt(key: Key) -> bool:
     """Return whether a first-level key is probably a misspelt makina-projects."""
     first = key.path[0].partition(".")[0]
     if first in (PROJECTS, STATES):
@@ -103,7 +103,7 @@ def _foreign(key: Key, readers: Readers, any_project: bool) -> bool:
 
 
 def _unread(file: str, key: Key, readers: Readers, any_project: bool) -> Iterator[Finding]:
-    if len(key.path) == 1 and _slip(key):
+    if len(key.path) == 1 and _is_misspelt(key):
         right = f"{PROJECTS}.{readers.project}" if "." in key.path[0] else PROJECTS
         yield Finding("unread", file, key.line, f"nothing reads {key.path[0]}", f"did you mean {right}?")
     elif (found := owned(key)) and not any_project and found[0] != readers.project:

@@ -190,15 +190,15 @@ def judged(file: str, line: int | None, name: str, known: Collection[str] | None
     if known is None:
         if next_name is None or next_name == name:
             return None
-        return Finding("gone", file, line, f"Debian 12 has no package {name}", _instead(next_name))
+        return Finding("gone", file, line, f"Debian 12 has no package {name}", _advice(next_name))
     if name in known or name.partition(":")[0] in known:
         return None
     usable = next_name if next_name in known or next_name == "" else None
     what = f"package {name} has no candidate on this host"
-    return Finding("package" if sure else "absent", file, line, what, _instead(usable))
+    return Finding("package" if sure else "absent", file, line, what, _advice(usable))
 
 
-def _instead(name: str | None) -> str:
+def _advice(name: str | None) -> str:
     if name:
         return f"use {name}"
     return "it has no successor" if name == "" else "correct its name, or run apt-get update if the lists are old"

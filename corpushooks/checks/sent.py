@@ -84,7 +84,7 @@ def _names(modes: Mapping[str, int], environment: str) -> Iterator[Finding]:
             yield Finding(
                 "unread", path, None, "nothing reads it: its name does not end in .sls", f"rename it to {name[:-4]}.sls"
             )
-        elif name != SAMPLE and name.lower().startswith(SAMPLE.lower()) and SAMPLE not in _in(modes, folder):
+        elif name != SAMPLE and name.lower().startswith(SAMPLE.lower()) and SAMPLE not in _names_in(modes, folder):
             yield Finding(
                 "unread", path, None, f"nothing reads it: the name must be {SAMPLE}", f"rename it to {SAMPLE}"
             )
@@ -94,7 +94,7 @@ def _names(modes: Mapping[str, int], environment: str) -> Iterator[Finding]:
         yield Finding("unread", f".salt/{name}", None, what, help_)
 
 
-def _in(modes: Iterable[str], folder: str) -> set[str]:
+def _names_in(modes: Iterable[str], folder: str) -> set[str]:
     return {path.rpartition("/")[2] for path in modes if path.rpartition("/")[0] == folder}
 
 

@@ -101,11 +101,11 @@ def commands(states: Iterable[Rendered], present: Callable[[str], bool], brought
                 continue
             line = state.place(name) or state.line
             yield Finding(
-                "command", state.file, line, f"command {name} not found on this host", _bring(name, providers)
+                "command", state.file, line, f"command {name} not found on this host", _advice(name, providers)
             )
 
 
-def _bring(name: str, providers: tuple[str, ...] | None) -> str:
+def _advice(name: str, providers: tuple[str, ...] | None) -> str:
     if providers:
         return f"install the package {providers[0]}"
     return INSTEAD.get(name, "provide it by a file or a package of the project")

@@ -136,7 +136,7 @@ def includes(text: str, project: str) -> list[tuple[int, str]]:
         elif re.match(r"[^\s#{-]", line):
             within = False
         elif within and not depth and (item := _INCLUDE.match(line)):
-            found.append((number, _named(item[2], project)))
+            found.append((number, _with_project_name(item[2], project)))
     return [(number, name) for number, name in found if name]
 
 
@@ -144,7 +144,7 @@ def sources(text: str, project: str) -> list[tuple[int, str]]:
     """Return the files of salt:// that a text names unconditionally, with their lines."""
     aside = guarded(text)
     found = [
-        (number, _named(name, project))
+        (number, _with_project_name(name, project))
         for number, line, depth in _lines(text)
         if not depth and number not in aside and re.search(r"\bsource\s*:", line)
         for name in _SOURCE.findall(line)[:1]
@@ -162,7 +162,7 @@ def _lines(text: str) -> Iterator[tuple[int, str, int]]:
             depth = max(0, depth + (-1 if word.startswith("end") else 1))
 
 
-def _named(name: str, project: str) -> str:
+def _with_project_name(name: str, project: str) -> str:
     """Return a name with the name of the project filled in; nothing if it has other Jinja expressions."""
     name = _NAME.sub(project, name)
     return "" if "{" in name else name

@@ -85,14 +85,14 @@ def recorded(words: Sequence[str], redactor: Redactor) -> str:
         key, equals, value = word.partition("=")
         secret = redactor.hides(key)
         if equals and secret and value:
-            kept.append(f"{_inner(key, redactor)}={MARK}")
+            kept.append(f"{_without_inner_secrets(key, redactor)}={MARK}")
         else:
-            kept.append(MARK if hidden and word else _inner(word, redactor))
+            kept.append(MARK if hidden and word else _without_inner_secrets(word, redactor))
         hidden = secret and not equals and FLAG.fullmatch(word) is not None
     return shortened(clean(redactor.redact(shlex.join(kept))), KEPT)
 
 
-def _inner(word: str, redactor: Redactor) -> str:
+def _without_inner_secrets(word: str, redactor: Redactor) -> str:
     """Return a word without the secrets inside it, as in a shell command line or a URL."""
 
     def hide(found: re.Match[str]) -> str:

@@ -69,9 +69,9 @@ class Spelling:
         """Return advice as text."""
         if isinstance(said, str):
             return said
-        return "".join(part if isinstance(part, str) else self._typed(part.words) for part in said.parts)
+        return "".join(part if isinstance(part, str) else self._as_typed(part.words) for part in said.parts)
 
-    def _typed(self, words: Sequence[str]) -> str:
+    def _as_typed(self, words: Sequence[str]) -> str:
         if self.ssh and self.asked(words):  # quoted twice: for the local shell, and for the remote one
             return f"ssh {self.ssh} {shlex.join(map(shlex.quote, words))}"
         return shlex.join([PROGRAM, *(["--root", self.root] if self.root else []), *words])

@@ -34,24 +34,24 @@ class Redactor:
     _forms: list[str] = field(default_factory=list, repr=False)  # the texts to hide, the longest first
 
     def __post_init__(self) -> None:
-        self._parts = tuple(map(_plain, self.words))
+        self._parts = tuple(map(_normalized, self.words))
 
     def hides(self, key: object) -> bool:
         """Return whether the value of a key is secret."""
-        name = _plain(str(key))
+        name = _normalized(str(key))
         return any(part in name for part in self._parts)
 
     def learn(self, pillar: Mapping[str, Any]) -> None:
         """Learn the secrets of a compiled pillar."""
-        self.know(self._under(pillar, self.everything))
+        self.know(self._values_under(pillar, self.everything))
 
     def learn_text(self, text: str) -> None:
         """Learn the secrets in the text of a pillar file, which need not compile."""
-        self.know(bare for found in self._written(text) for bare in _bare(found))
+        self.know(bare for found in self._secrets_in_text(text) for bare in _unquoted_forms(found))
 
     def know(self, values: Iterable[str]) -> None:
         """Hide these values from now on."""
-        new = {value for value in values if _counts(value)} - self.values
+        new = {value for value in values if _is_long_enough(value)} - self.values
         if new:
             self.values |= new
             self._prepare()
@@ -93,19 +93,19 @@ class Redactor:
             return {key: self.masked(inner, hidden or self.hides(key)) for key, inner in value.items()}
         if isinstance(value, (list, tuple)):
             return [self.masked(inner, hidden) for inner in value]
-        return MARK if hidden and _is_said(value) else self.within(value)
+        return MARK if hidden and _is_plain_value(value) else self.within(value)
 
-    def _under(self, value: Any, hidden: bool) -> Iterator[str]:
+    def _values_under(self, value: Any, hidden: bool) -> Iterator[str]:
         if isinstance(value, Mapping):
             for key, inner in value.items():
-                yield from self._under(inner, hidden or self.hides(key))
+                yield from self._values_under(inner, hidden or self.hides(key))
         elif isinstance(value, (list, tuple)):
             for inner in value:
-                yield from self._under(inner, hidden)
-        elif hidden and _is_said(value):
+                yield from self._values_under(inner, hidden)
+        elif hidden and _is_plain_value(value):
             yield str(value)
 
-    def _written(self, text: str) -> Iterator[str]:
+    def _secrets_in_text(self, text: str) -> Iterator[str]:
         """Yield the values of secret keys, and the indented lines below them."""
         below: int | None = None  # the indentation of the secret key above
         for line in (line[:WIDTH] for line in text.splitlines()):
@@ -122,16 +122,16 @@ class Redactor:
                     below = depth
 
 
-def _plain(key: str) -> str:
+def _normalized(key: str) -> str:
     """Return a key in the form that is compared: apiKey, API-KEY and api_key are the same."""
     return re.sub(r"[\W_]+", "_", CAMEL.sub("_", key)).lower()
 
 
-def _is_said(value: object) -> bool:
+def _is_plain_value(value: object) -> bool:
     return isinstance(value, (str, int, float)) and not isinstance(value, bool) and value != ""
 
 
-def _counts(text: str) -> bool:
+def _is_long_enough(text: str) -> bool:
     """Return whether a text is long enough to be hidden; one of asterisks only would loop for ever."""
     return len(text.strip()) >= LEAST and bool(text.replace("*", "").strip())
 
@@ -139,12 +139,12 @@ def _counts(text: str) -> bool:
 def _forms(value: str) -> Iterator[str]:
     """Yield the forms of a value in a text: each of its lines, plain and as quoted by JSON, repr and YAML."""
     for text in {value.strip(), *(line.strip() for line in value.splitlines())}:
-        if _counts(text):
+        if _is_long_enough(text):
             yield from (text, text.replace("'", "''"), repr(text)[1:-1])
             yield from (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])
 
 
-def _bare(found: str) -> set[str]:
+def _unquoted_forms(found: str) -> set[str]:
     """Return the possible values of a text in YAML: without comment, quotes, tag, anchor or alias."""
     texts = {found.strip(), found.partition(" #")[0].strip(), found.lstrip(" \t#-").strip()}
     texts |= {word for text in texts if text[:1] in SIGILS for word in text.split()}

@@ -76,10 +76,10 @@ def keys_of(mapping: type) -> dict[str, Key]:
 
 def taken(keys: Mapping[str, Key], body: Mapping[Any, Any], above: str = "") -> dict[str, Any]:
     """Check the values of a mapping, whose path is `above`, and return them converted."""
-    return {name: _taken(keys, name, value, above) for name, value in body.items()}
+    return {name: _converted(keys, name, value, above) for name, value in body.items()}
 
 
-def _taken(keys: Mapping[str, Key], name: Any, value: Any, above: str) -> Any:
+def _converted(keys: Mapping[str, Key], name: Any, value: Any, above: str) -> Any:
     if name not in keys:
         near = difflib.get_close_matches(str(name), keys, 1)
         guess = f'; did you mean "{near[0]}"?' if near else ""

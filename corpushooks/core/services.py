@@ -77,14 +77,14 @@ def foreign(found: Origin, user: str, project: str, projects: Iterable[str]) -> 
         return "it belongs to corpushooks itself"
     if found.user == user:
         return ""
-    named = [each for each in projects if _is_called(found.name, each)]
+    named = [each for each in projects if _has_name(found.name, each)]
     if posixpath.dirname(found.file) in MADE_HERE and max(named, key=len, default="") == project:
         return ""
     runs = f"runs as {shown(found.user, 40)}" if found.user else "runs as root"
     return f"it {runs}, and its name is not {project} or {project}-…"
 
 
-def _is_called(name: str, project: str) -> bool:
+def _has_name(name: str, project: str) -> bool:
     stem = name.rpartition(".")[0]
     stems = (stem, stem.removeprefix("circus-"))  # as makina-states called its watchers
     return any(each == project or each.startswith(tuple(f"{project}{sign}" for sign in "-@_.")) for each in stems)

@@ -74,14 +74,14 @@ def bounded(text: str) -> str:
     """Return a text; if it is too long, both ends and how much was omitted between them."""
     if len(text) <= 2 * PART and text.count("\n") < 2 * ROWS:
         return text
-    head = "\n".join(_but_the_cut(text[:PART].split("\n", ROWS), -1))
-    tail = "\n".join(_but_the_cut(text[-PART:].rsplit("\n", ROWS), 0))
+    head = "\n".join(_without_cut_line(text[:PART].split("\n", ROWS), -1))
+    tail = "\n".join(_without_cut_line(text[-PART:].rsplit("\n", ROWS), 0))
     middle = text[len(head) : len(text) - len(tail)].removeprefix("\n").removesuffix("\n")
     size = len(middle.encode("utf-8", "surrogatepass"))
     return f"{head}\n… {middle.count(chr(10)) + 1} lines, {size} bytes omitted …\n{tail}"
 
 
-def _but_the_cut(found: list[str], place: int) -> list[str]:
+def _without_cut_line(found: list[str], place: int) -> list[str]:
     """Return lines without the one at the cut, unless that is longer than a line is kept."""
     if len(found) > ROWS or (len(found) > 1 and len(found[place]) < LINE):
         del found[place]

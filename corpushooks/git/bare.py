@@ -138,7 +138,7 @@ def _configure(path: Path, wanted: dict[str, str]) -> bool:
     if wrong:  # written aside: git does not fsync it, and with an empty one a push would not deploy
         aside = path / "config.wanted"
         try:
-            aside.write_bytes(_sound(path / "config"))
+            aside.write_bytes(_undamaged_config(path / "config"))
             for key, value in wrong.items():
                 _git_config(aside, "--replace-all", key, value)
             disk.write_file(path / "config", aside.read_bytes(), 0o644)
@@ -148,7 +148,7 @@ def _configure(path: Path, wanted: dict[str, str]) -> bool:
     return bool(wrong)
 
 
-def _sound(file: Path) -> bytes:
+def _undamaged_config(file: Path) -> bytes:
     """Return the content of a configuration; if it is damaged, keep it as config.damaged and return nothing."""
     try:
         _git_config(file, "--list")

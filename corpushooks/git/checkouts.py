@@ -78,7 +78,7 @@ def checkout(work: Path, tree: Path, name: str | None, check: Check = endless, s
     if name is None and not any(tree.iterdir()):
         return
     env = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(tree), CHECKOUT: str(tree)}
-    if index.exists() and _converts_anew(work, index, name or empty_tree(work), env, check, since):
+    if index.exists() and _attributes_differ(work, index, name or empty_tree(work), env, check, since):
         index.unlink(missing_ok=True)
     try:
         call(work, "read-tree", "-u", "--reset", name or empty_tree(work), env=env, check=check)
@@ -86,15 +86,17 @@ def checkout(work: Path, tree: Path, name: str | None, check: Check = endless, s
         index.unlink(missing_ok=True)
         lock.unlink(missing_ok=True)
         call(work, "read-tree", "-u", "--reset", name or empty_tree(work), env=env, check=check)
-    if not _has_no_more(tree, index):
+    if not _has_only_indexed(tree, index):
         call(work, "clean", "--quiet", "-d", "-x", "--force", "--force", env=env, check=check)
     if name:
-        _note(index).write_text(f"{name} {_stat(index)}")
+        _record_file(index).write_text(f"{name} {_stat(index)}")
 
 
-def _converts_anew(work: Path, index: Path, name: str, env: dict[str, str], check: Check, since: Since | None) -> bool:
+def _attributes_differ(
+    work: Path, index: Path, name: str, env: dict[str, str], check: Check, since: Since | None
+) -> bool:
     """Return whether a .gitattributes differs, so that unchanged files can need another form in the checkout."""
-    if since and _is_of(index, since[0]):
+    if since and _is_recorded_as(index, since[0]):
         return any(path.rpartition("/")[2] == ".gitattributes" for _, path in since[1])
     try:
         words = ("diff-index", "--cached", "--name-only", name, "--", ":(glob)**/.gitattributes")
@@ -103,15 +105,15 @@ def _converts_anew(work: Path, index: Path, name: str, env: dict[str, str], chec
         return True
 
 
-def _note(index: Path) -> Path:
+def _record_file(index: Path) -> Path:
     """Return the file that records the commit of an index."""
     return index.with_name(f"{index.name}.commit")
 
 
-def _is_of(index: Path, name: str) -> bool:
+def _is_recorded_as(index: Path, name: str) -> bool:
     """Return whether an index is recorded as the complete checkout of a commit."""
     try:
-        return _note(index).read_text() == f"{name} {_stat(index)}"
+        return _record_file(index).read_text() == f"{name} {_stat(index)}"
     except (OSError, ValueError):
         return False
 
@@ -122,7 +124,7 @@ def _stat(index: Path) -> str:
     return f"{st.st_dev} {st.st_ino} {st.st_size} {st.st_ctime_ns}"
 
 
-def _has_no_more(tree: Path, index: Path) -> bool:
+def _has_only_indexed(tree: Path, index: Path) -> bool:
     """Return whether a folder has no files but those of a small index that was just checked out."""
     with index.open("rb") as file:
         head = file.read(12)

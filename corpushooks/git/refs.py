@@ -78,7 +78,7 @@ def move_ref(path: Path, name: str, old: str | None, new: str, *, patience: floa
     made = [each for each in (folder, *folder.parents) if not each.exists()]
     with opened(path) as repo:
         try:
-            moved = _though_locked(
+            moved = _with_lock_retries(
                 lambda: repo.refs.set_if_equals(
                     Ref(name.encode()), ObjectID((old or ZERO).encode()), ObjectID(new.encode()),
                     message=b"deployed", committer=b"corpushooks <corpushooks@localhost>",
@@ -109,7 +109,7 @@ def _remove_ref(path: Path, name: str, old: str | None, patience: float = PATIEN
     """Remove a ref if it is at `old` (None: in any case)."""
     wanted = ObjectID(old.encode()) if old else None
     with opened(path) as repo:
-        _though_locked(lambda: repo.refs.remove_if_equals(Ref(name.encode()), wanted), patience)
+        _with_lock_retries(lambda: repo.refs.remove_if_equals(Ref(name.encode()), wanted), patience)
 
 
 def update_refs(path: Path, updates: Sequence[Update], *, atomic: bool = False) -> dict[str, str]:
@@ -117,7 +117,7 @@ def update_refs(path: Path, updates: Sequence[Update], *, atomic: bool = False) 
 
     With `atomic`, all of them or none.
     """
-    left = _not_done(path, updates)
+    left = _pending(path, updates)
     for name in ("HEAD", "packed-refs", *(name for name, _, _ in left)):
         break_lock(path, name)
     wrong = _update(path, left) if left else ""
@@ -126,7 +126,7 @@ def update_refs(path: Path, updates: Sequence[Update], *, atomic: bool = False) 
     return {update[0]: wrong for update in left if wrong}
 
 
-def _not_done(path: Path, updates: Sequence[Update]) -> list[Update]:
+def _pending(path: Path, updates: Sequence[Update]) -> list[Update]:
     """Return the updates that are still to do: after the end of a daemon the same push can come again.
 
     Deletions come first, to make room for new names, as in git.
@@ -148,7 +148,7 @@ def _update(path: Path, updates: Sequence[Update]) -> str:
     return complaint(path, "update-ref", "--no-deref", "--stdin", "-z", "-m", "push", stdin=os.fsencode(lines))
 
 
-def _though_locked(act: Callable[[], T], patience: float) -> T:
+def _with_lock_retries(act: Callable[[], T], patience: float) -> T:
     """Run an act that needs a lock of git's.
 
     A lock that stays for `patience` seconds is stale (git holds one for milliseconds) and removed.

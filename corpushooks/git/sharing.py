@@ -29,14 +29,14 @@ def share(path: Path, gid: int) -> None:
     with _folder(path) as top:
         for name in ("refs", "logs"):
             for _, _, files, folder in os.fwalk(name, dir_fd=top):
-                _give(folder, gid, SHARED)
+                _set_ownership(folder, gid, SHARED)
                 for file in files:
                     _give_file(file, folder, gid)
         for file in ("HEAD", "config", "packed-refs"):
             _give_file(file, top, gid)
         with _folder("objects", top) as objects:
             _share_objects(objects, gid, new=os.fstat(top).st_gid != gid)
-        _give(top, gid, SHARED)  # last: it marks the work as complete
+        _set_ownership(top, gid, SHARED)  # last: it marks the work as complete
 
 
 def make_entrance(path: Path, repo: Path, gid: int) -> None:
@@ -45,9 +45,9 @@ def make_entrance(path: Path, repo: Path, gid: int) -> None:
     For a push from a shallow clone git writes a file into its git dir, which only the daemon can do in `repo`.
     """
     texts = {"HEAD": (repo / "HEAD").read_text(), "commondir": f"{repo}\n"}
-    if path.is_dir() and all(_own_text(path, name) == text for name, text in texts.items()):
+    if path.is_dir() and all(_text_of_ours(path, name) == text for name, text in texts.items()):
         with _folder(path) as folder:
-            _give(folder, gid, WRITABLE)
+            _set_ownership(folder, gid, WRITABLE)
         return
     aside = path.with_suffix(".new")
     for old in (aside, path):
@@ -56,11 +56,11 @@ def make_entrance(path: Path, repo: Path, gid: int) -> None:
     for name, text in texts.items():
         disk.write_file(aside / name, text.encode(), 0o644)
     with _folder(aside) as folder:
-        _give(folder, gid, WRITABLE)
+        _set_ownership(folder, gid, WRITABLE)
     aside.rename(path)
 
 
-def _own_text(path: Path, name: str) -> str:
+def _text_of_ours(path: Path, name: str) -> str:
     """Return the content of a small file of ours; nothing if it is someone else's or not a file."""
     with contextlib.suppress(OSError), _folder(path) as folder:
         descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
@@ -78,8 +78,8 @@ def _share_objects(objects: int, gid: int, *, new: bool) -> None:
             with _folder(name, objects) as folder:
                 for file in os.listdir(folder) if new else ():
                     _give_file(file, folder, gid)
-                _give(folder, gid, WRITABLE if name == "pack" else SHARED)
-    _give(objects, gid, WRITABLE)
+                _set_ownership(folder, gid, WRITABLE if name == "pack" else SHARED)
+    _set_ownership(objects, gid, WRITABLE)
 
 
 @contextlib.contextmanager
@@ -91,7 +91,7 @@ def _folder(name: Path | str, above: int | None = None) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _give(descriptor: int, gid: int, mode: int) -> None:
+def _set_ownership(descriptor: int, gid: int, mode: int) -> None:
     """Set owner (us), group and mode of a folder, by its descriptor, which renames cannot affect."""
     found, wanted = os.fstat(descriptor), (os.geteuid(), gid)
     if (found.st_uid, found.st_gid) != wanted:
