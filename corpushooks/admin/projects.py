@@ -50,7 +50,7 @@ def init(
     git.check_version()
     _check_format(project, hashed)
     with tempfile.TemporaryDirectory(prefix="corpus-") as folder:
-        first = _first_tree(project, env, head, installed_by, Path(folder)) if installed_by else None
+        first = _first_commit_tree(project, env, head, installed_by, Path(folder)) if installed_by else None
         notes = accounts.make(project, settings.account)
         history.add_project(name, env, head)
         layout.make(project, head, hashed or git.FORMATS[0])
@@ -64,7 +64,7 @@ def init(
     places = address.urls(project, settings)
     if row is None and (wrong := announce.made(mine, history, project, env, head, places)):
         notes = [*notes, wrong]
-    changes = differences(_told(row.environment, row.branch), _told(env, head)) if row else []
+    changes = differences(_properties(row.environment, row.branch), _properties(env, head)) if row else []
     return Made(
         project=name, environment=env, branch=head, **places, new=row is None, notes=list(notes), commit=commit or "",
         changes=changes, object_format=git.object_format(project.code_git),
@@ -78,12 +78,12 @@ def _check_format(project: Project, hashed: str | None) -> None:
                            hint=Hint(command("remove", project.name, "--purge"), ", then init it again"))  # fmt: skip
 
 
-def _told(environment: str, branch: str) -> dict[str, str]:
+def _properties(environment: str, branch: str) -> dict[str, str]:
     """Return the properties that init can change, for display."""
     return {"environment": environment, "branch": branch}
 
 
-def _first_tree(project: Project, environment: str, branch: str, installed_by: str, folder: Path) -> Path:
+def _first_commit_tree(project: Project, environment: str, branch: str, installed_by: str, folder: Path) -> Path:
     """Write the files of the first commit to an empty folder and return it; raise UsageError."""
     found, made = installer.find(installed_by), folder / "tree"
     made.mkdir()

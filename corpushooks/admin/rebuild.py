@@ -72,7 +72,7 @@ def rebuild(host: Host, settings: Settings) -> list[str]:
     with alone(host), ExitStack() as held:
         for project in projects:
             held.enter_context(locked(project))
-        missing = _lost(host)
+        missing = _damage(host)
         if not missing:
             return ["the store is intact; nothing was changed"]
         new = host.store.with_name(f"{host.store.name}.rebuilt")
@@ -80,7 +80,7 @@ def rebuild(host: Host, settings: Settings) -> list[str]:
         return [missing, *made, *_replace(host, new)]
 
 
-def _lost(host: Host) -> str:
+def _damage(host: Host) -> str:
     """Return what is wrong with the store, or ''."""
     try:
         with closing(open_store(host)) as store:
@@ -96,7 +96,7 @@ def _build(host: Host, settings: Settings, projects: Sequence[Project], new: Pat
     building = host.store.with_name(f"{host.store.name}.building")
     for file in files(building):
         file.unlink(missing_ok=True)
-    found = _salvaged(host)
+    found = _salvage(host)
     with closing(History(building)) as store:
         counts = {table: store.fill(table, found.rows.get(table, ())) for table in TABLES}
         read = (view.count(counts[table], table) for table in ("project", "deployment"))
@@ -111,7 +111,7 @@ def _build(host: Host, settings: Settings, projects: Sequence[Project], new: Pat
     return lines
 
 
-def _salvaged(host: Host) -> Salvage:
+def _salvage(host: Host) -> Salvage:
     """Read what is readable of the old store, from a copy."""
     host.scratch.mkdir(mode=0o700, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="store-", dir=host.scratch) as folder:
@@ -139,14 +139,14 @@ def _complete(store: History, project: Project, settings: Settings, damaged: fro
     overtaken = _end_overtaken(store, project, archives)
     known = {one.number for one in store.deployments(name)}
     numbers = {*lost.numbers(project.logs, lost.LOG), *archives, *_pins(project)}
-    told = {number: _told(project.log_file(number)) for number in numbers - known}
+    told = {number: _told_by_log(project.log_file(number)) for number in numbers - known}
     told.update(_unlogged(project, [number for number in told if not told[number].began], archives))
     behind = max(told, default=0) > max(known, default=0)
     missing = behind or (row is None and "project" in damaged)  # otherwise a project without a row was removed
     missing = missing or (row is not None and overtaken)
     if not missing and not told:
         return []
-    store.fill("deployment", (_as_row(_trace(project, n, told[n], archives.get(n))) for n in sorted(told)))
+    store.fill("deployment", (_as_row(_deployment_on_disk(project, n, told[n], archives.get(n))) for n in sorted(told)))
     lines = [f"{name}: {view.count(len(told), 'deployment')} from logs, archives and pins"] if told else []
     if missing:
         environments = [one.environment for _, one in sorted(told.items(), reverse=True) if one.environment]
@@ -155,7 +155,7 @@ def _complete(store: History, project: Project, settings: Settings, damaged: fro
         store.fill("project", [asdict(made)])
         live = f"deployment {made.live} at {view.short(made.code)}" if made.live else "nothing"
         lines.append(f"{name}: {made.environment}, deploys {made.branch}, live is {live}; check this")
-    _see_to_interrupted(store, project)
+    _journal_interrupted(store, project)
     return lines
 
 
@@ -177,12 +177,12 @@ def _end_overtaken(store: History, project: Project, archives: Mapping[int, Path
     """End deployments whose end the store has lost, so that none of them is rolled back or started again."""
     newest, found = max(lost.numbers(project.logs, lost.LOG), default=0), []
     for one in (*store.unfinished(project.name), *store.queued(project.name)):
-        told = _told(project.log_file(one.number))
+        told = _told_by_log(project.log_file(one.number))
         if told.ended or one.number < newest:
             ended = replace(
                 told, ended=True, state=told.state if told.ended else REFUSED, last=max(told.last, one.queued)
             )
-            traced = _trace(project, one.number, ended, archives.get(one.number))
+            traced = _deployment_on_disk(project, one.number, ended, archives.get(one.number))
             store.forget_deployment_row(one)
             kept = {"token": one.token, "request": json.dumps(asdict(one.request)), "old_code": one.old_code,
                     "old_pillar": one.old_pillar, "queued": one.queued}  # fmt: skip
@@ -211,16 +211,16 @@ def _pins(project: Project) -> list[int]:
         return []
 
 
-def _told(path: Path) -> Told:
+def _told_by_log(path: Path) -> Told:
     """Read what a log says about its deployment."""
     told = Told()
     for record in log.read(path):
-        told = replace(_heard(told, record.event), began=told.began or record.at, last=record.at)
+        told = replace(_after_event(told, record.event), began=told.began or record.at, last=record.at)
         told = replace(told, ended=told.ended or record.end)
     return told
 
 
-def _heard(told: Told, event: Event) -> Told:
+def _after_event(told: Told, event: Event) -> Told:
     """Return what is known after one more event."""
     if isinstance(event, Began) and not told.environment:
         return replace(told, environment=event.environment, kind=event.kind)
@@ -233,7 +233,7 @@ def _heard(told: Told, event: Event) -> Told:
     return told
 
 
-def _trace(project: Project, number: int, told: Told, archive: Path | None) -> Deployment:
+def _deployment_on_disk(project: Project, number: int, told: Told, archive: Path | None) -> Deployment:
     """Return a deployment as found on disk; one without an end was interrupted."""
     runs = not told.ended and archive is not None and tree.is_whole(archive / "project")
     state = RUNNING if runs else told.state if told.ended else REFUSED
@@ -281,7 +281,7 @@ def _project_row(store: History, project: Project, row: ProjectRow | None, envir
     return made
 
 
-def _see_to_interrupted(store: History, project: Project) -> None:
+def _journal_interrupted(store: History, project: Project) -> None:
     """Journal all steps that an interrupted deployment may have begun: the daemon rolls it back or completes it."""
     row = store.project(project.name)
     for one in store.unfinished(project.name):

@@ -31,7 +31,7 @@ class Overdue:
     def start(self) -> None:
         """Start, if this host has backups."""
         if self.site.settings.backup:
-            self._thread = threading.Thread(target=self._work, args=(self.site.settings.backup,), daemon=True)
+            self._thread = threading.Thread(target=self._run, args=(self.site.settings.backup,), daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
@@ -43,7 +43,7 @@ class Overdue:
         if self._thread:
             self._thread.join(GRACE)
 
-    def _work(self, kept: Backup) -> None:
+    def _run(self, kept: Backup) -> None:
         shortest = min(kept.overdue * standing.HOUR, kept.drill_overdue * standing.DAY)
         while not self._over.wait(max(LEAST, min(EVERY, shortest))):
             try:
@@ -62,11 +62,11 @@ class Overdue:
             told = rows.overdue(row.name)
             for what in found.overdue:
                 if what not in told:
-                    self._tell(row, what, found)
+                    self._notify(row, what, found)
             if set(found.overdue) != told:
                 rows.note_overdue(row.name, found.overdue)
 
-    def _tell(self, row: ProjectRow, what: str, found: standing.Standing) -> None:
+    def _notify(self, row: ProjectRow, what: str, found: standing.Standing) -> None:
         self.site.event("overdue", {"project": row.name, "what": what})
         if problem := announce.overdue(self.site, row, what, found.at if what == standing.BACKUP else found.proved):
             structlog.get_logger().warning("not notified", project=row.name, error=problem)

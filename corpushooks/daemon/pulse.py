@@ -51,7 +51,7 @@ class Pulse:
 
     def start(self) -> None:
         """Start."""
-        self._thread = threading.Thread(target=self._work, name="health", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="health", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -69,19 +69,19 @@ class Pulse:
     def _mark(self) -> str:
         return str(self.site.host.state_dir)
 
-    def _work(self) -> None:
+    def _run(self) -> None:
         stop_carrying(f"{MARK}={self._mark}", grace=health.GRACE)
         pause = 0.0
         while not self._over.wait(pause):
             pause = GLANCE
             try:
-                pause = self._look()
+                pause = self._queue_due()
             except Exception as exc:  # the edge of a thread
-                self._say("", exc)
+                self._log_once("", exc)
 
-    def _look(self) -> float:
+    def _queue_due(self) -> float:
         """Queue the checks that are due; return the seconds until the next look."""
-        now, wanted = time.monotonic(), self._wanted()
+        now, wanted = time.monotonic(), self._intervals()
         for gone in self._due.keys() - wanted.keys():
             del self._due[gone]
             self._times.pop(gone, None)
@@ -92,14 +92,14 @@ class Pulse:
                 self._due[name] = now + every * random.uniform(0.9, 1.1)
                 self._open.add(name)
                 self._waiting.append(name)
-        self._engage()
-        soonest = min([*self._due.values(), now + self._glance()])
+        self._start_threads()
+        soonest = min([*self._due.values(), now + self._least_pause()])
         return max(LEAST, soonest - now)
 
-    def _glance(self) -> float:
+    def _least_pause(self) -> float:
         return min(GLANCE, self.site.settings.health_every or GLANCE)
 
-    def _wanted(self) -> dict[str, float]:
+    def _intervals(self) -> dict[str, float]:
         """Return the projects to check, and their intervals."""
         settings = self.site.settings
         if not settings.health_every and not any(own.get("health_every") for own in settings.own.values()):
@@ -107,7 +107,7 @@ class Pulse:
         every = {row.project: settings.sound(row.project).health_every for row in self.site.history.vitals()}
         return {name: seconds for name, seconds in every.items() if seconds}
 
-    def _engage(self) -> None:
+    def _start_threads(self) -> None:
         with self._lock:
             while self._askers < min(MOST, len(self._waiting)):
                 threading.Thread(target=self._ask_waiting, name="health", daemon=True).start()
@@ -128,7 +128,7 @@ class Pulse:
             except CancelledError:
                 pass
             except Exception as exc:  # the edge of a thread
-                self._say(name, exc)
+                self._log_once(name, exc)
             finally:
                 self._open.discard(name)
 
@@ -136,14 +136,14 @@ class Pulse:
         row = self.site.history.vital(name)
         if row is None:  # being deployed, or removed
             return
-        wrong = self._wrong(row)
+        wrong = self._first_failure(row)
         if wrong:
             redactor = release.redactor_of(self.site.settings.sound(name))
             release.recall(self.site.host.project(name), redactor)
             wrong = one_line(redactor.redact(wrong))
-        self._settle(row, wrong)
+        self._record_and_notify(row, wrong)
 
-    def _wrong(self, row: Vital) -> str:
+    def _first_failure(self, row: Vital) -> str:
         """Return the failing check and its error, or ''; raise CancelledError if a deployment starts meanwhile."""
 
         def tell() -> None:
@@ -158,9 +158,9 @@ class Pulse:
     def _spawn(self, words: Sequence[str]) -> Child[bytes]:
         return spawn(words, cwd=Path("/"), env={MARK: self._mark})
 
-    def _settle(self, row: Vital, wrong: str) -> None:
+    def _record_and_notify(self, row: Vital, wrong: str) -> None:
         """Record changes, then notify; a notification is recorded once it was sent."""
-        now = _after(row, wrong, max(row.times, self._times.get(row.project, 0)) + 1, time.time())
+        now = _vital_after(row, wrong, max(row.times, self._times.get(row.project, 0)) + 1, time.time())
         self._times[row.project] = now.times
         changed = now.state != row.state
         if changed or _is_recorded(now.times):
@@ -169,13 +169,13 @@ class Pulse:
             if changed:
                 about = {"state": now.state, **({"reason": now.reason} if now.reason else {})}
                 self.site.event("health", {"project": now.project, **about})
-        told = _to_tell(now, self.site.settings.sound(row.project).health_failures)
+        told = _state_to_notify(now, self.site.settings.sound(row.project).health_failures)
         if told != now.told:
             if problem := announce.health(self.site, now):
                 structlog.get_logger().warning("not notified", project=now.project, error=problem)
             self.site.history.record_vital(replace(now, told=told))
 
-    def _say(self, name: str, exc: Exception) -> None:
+    def _log_once(self, name: str, exc: Exception) -> None:
         if self._said.get(name) != str(exc):
             self._said[name] = str(exc)
             structlog.get_logger().error("health cannot be asked", project=name, exc_info=exc)
@@ -189,7 +189,7 @@ def _checks(row: Vital) -> list[health.Check]:
         return []
 
 
-def _after(row: Vital, wrong: str, times: int, now: float) -> Vital:
+def _vital_after(row: Vital, wrong: str, times: int, now: float) -> Vital:
     """Return the health of a release after a check; `times`: failures in a row, including this one."""
     state = FAILING if wrong else HEALTHY
     since = row.since if row.state == state else now
@@ -200,7 +200,7 @@ def _is_recorded(times: int) -> bool:
     return 0 < times <= EACH or (times > EACH and times & (times - 1) == 0)
 
 
-def _to_tell(now: Vital, failures: int) -> str:
+def _state_to_notify(now: Vital, failures: int) -> str:
     """Return the state to notify of: failures only after so many in a row."""
     if now.state == HEALTHY:
         return ""

@@ -36,13 +36,13 @@ def make(project: Project, account: str) -> list[str]:
         return ["system users are not created: not root, or a host in a folder"]
     made: list[str] = []
     for name in (project.group, project.deploy_group):
-        if not _known(grp.getgrnam, name):
+        if not _exists(grp.getgrnam, name):
             run(["groupadd", "--system", name])
             made.append(f"group {name}")
-    if not _known(pwd.getpwnam, project.user):
+    if not _exists(pwd.getpwnam, project.user):
         _add_user(project, project.user, project.group)
         made.append(f"user {project.user}")
-    if _known(pwd.getpwnam, account) and account not in grp.getgrnam(project.deploy_group).gr_mem:
+    if _exists(pwd.getpwnam, account) and account not in grp.getgrnam(project.deploy_group).gr_mem:
         run(["usermod", "--append", "--groups", project.deploy_group, account])
         made.append(f"{account} in group {project.deploy_group}")
     return made
@@ -59,7 +59,7 @@ def make_groups(host: Host, names: Iterable[str]) -> list[str]:
     for name in names:
         if not re.fullmatch(ACCOUNT, name):
             wrong.append(f"cannot create group {name!r}: invalid name")
-        elif not _known(grp.getgrnam, name):
+        elif not _exists(grp.getgrnam, name):
             try:
                 run(["groupadd", "--system", name])
             except ProcessError as exc:
@@ -72,7 +72,7 @@ def make_user(project: Project, user: str, group: str) -> list[str]:
 
     An existing user is used as it is. One that `init` would create for another project is refused.
     """
-    if project.host.embedded or os.geteuid() != 0 or _known(pwd.getpwnam, user):
+    if project.host.embedded or os.geteuid() != 0 or _exists(pwd.getpwnam, user):
         return []
     if not re.fullmatch(ACCOUNT, user):
         return [f"cannot create user {user!r}: invalid name"]
@@ -90,7 +90,7 @@ def _add_user(project: Project, user: str, group: str) -> None:
          user])  # fmt: skip
 
 
-def _known(lookup: object, name: str) -> bool:
+def _exists(lookup: object, name: str) -> bool:
     try:
         lookup(name)  # type: ignore[operator]
     except KeyError:
@@ -100,7 +100,7 @@ def _known(lookup: object, name: str) -> bool:
 
 def group_id(host: Host, group: str) -> int | None:
     """Return the gid of a group to share with; None if we cannot change groups, or it does not exist."""
-    if host.embedded or os.geteuid() != 0 or not _known(grp.getgrnam, group):
+    if host.embedded or os.geteuid() != 0 or not _exists(grp.getgrnam, group):
         return None
     return grp.getgrnam(group).gr_gid
 
@@ -176,10 +176,10 @@ def make_key(project: Project, fqdn: str) -> str:
             made.rename(home)
     try:
         with _opened(home, None) as folder_fd:
-            _give(folder_fd, 0o700, owner)
+            _set_owner(folder_fd, 0o700, owner)
             with _opened(KEY, folder_fd) as private, _opened(f"{KEY}.pub", folder_fd) as public:
-                _give(private, 0o600, owner)
-                _give(public, 0o644, owner)
+                _set_owner(private, 0o600, owner)
+                _set_owner(public, 0o644, owner)
                 return os.read(public, PUBLIC_LIMIT).decode("utf-8", "replace").strip()
     except OSError as exc:
         raise RefusedError(f"{home} has no valid key pair: {exc}", f"check it, then: rm -r {home}") from exc
@@ -197,7 +197,7 @@ def _opened(path: Path | str, folder: int | None) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _give(descriptor: int, mode: int, owner: tuple[int | None, int | None]) -> None:
+def _set_owner(descriptor: int, mode: int, owner: tuple[int | None, int | None]) -> None:
     uid, gid = owner
     if uid is not None and gid is not None:
         os.fchown(descriptor, uid, gid)

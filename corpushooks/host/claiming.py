@@ -42,7 +42,7 @@ def refusal(
         return None
     listening = sockets.listening()
     for each in fresh:
-        if who := _other(project, str(cfg["user"]), listening.get(int(each.value), {})):
+        if who := _other_listener(project, str(cfg["user"]), listening.get(int(each.value), {})):
             return RefusedError(f"{each} is in use on this host, by {who}", claims.remedy(project.name, each, cfg))
     return None
 
@@ -55,7 +55,7 @@ def _refused(project: Project, cfg: Mapping[str, Any], other: Held) -> RefusedEr
     )
 
 
-def _other(project: Project, user: str, found: Mapping[int, int]) -> str:
+def _other_listener(project: Project, user: str, found: Mapping[int, int]) -> str:
     """Return which other process listens at a port; nothing if it is free or the project's own."""
     uid, _ = accounts.account_ids(project.host, user, project.group)
     foreign = {inode for inode, owner in found.items() if uid is None or owner != uid}

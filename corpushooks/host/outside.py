@@ -77,7 +77,7 @@ def take_back_later(project: Project, number: int, warn: Callable[[str], None]) 
         aside = project.minion_dir / OUTSIDE / PENDING / each.file.name
         if not aside.exists():
             aside.parent.mkdir(mode=0o700, exist_ok=True)
-            told = {**json.loads(each.file.read_text()), "was": encoded(_look(each))}
+            told = {**json.loads(each.file.read_text()), "was": encoded(_current_content(each))}
             disk.write_file(aside, json.dumps(told).encode())
     return _restore(project, later, warn, forget=False)
 
@@ -94,7 +94,7 @@ def encoded(was: Was) -> list[Any]:
     return [base64.b64encode(was[0]).decode(), *was[1:]] if len(was) == 4 else list(was)
 
 
-def _look(each: Record) -> Was:
+def _current_content(each: Record) -> Was:
     """Return the current content of a path; raise OSError."""
     try:
         with safe_files.spot(each.path, follow=each.follow) as at:
@@ -114,7 +114,7 @@ def _restore(
 ) -> list[str]:
     """Restore paths that differ, after noting the services to reload; then delete the records."""
     differ = [each for each in records if _differs(project, each, warn)]
-    _remember_services(project, {each.service for each in differ if each.service and not _ends(each)})
+    _remember_services(project, {each.service for each in differ if each.service and not _is_new_unit(each)})
     done = []
     for each in differ:
         try:
@@ -131,7 +131,7 @@ def _restore(
 def _differs(project: Project, each: Record, warn: Callable[[str], None]) -> bool:
     """Return whether to restore a path; a file that another project also wrote is not removed."""
     try:
-        if _look(each) == each.was:
+        if _current_content(each) == each.was:
             return False
     except OSError as exc:
         warn(f"cannot read {shown(each.path)}: {exc.strerror}")
@@ -140,14 +140,14 @@ def _differs(project: Project, each: Record, warn: Callable[[str], None]) -> boo
     return bool(each.was) or all(path.is_relative_to(project.minion_dir) for path in others)
 
 
-def _ends(each: Record) -> bool:
+def _is_new_unit(each: Record) -> bool:
     """Return whether a path is the unit of a service that did not exist before."""
     return not each.was and each.path == f"{UNITS}{each.service}.service"
 
 
 def _restore_one(each: Record) -> None:
     booted = BOOTED.is_dir()
-    if _ends(each) and booted:
+    if _is_new_unit(each) and booted:
         run(["systemctl", "disable", "--now", each.service], check=False, timeout=TIMEOUT)
     if len(each.was) == 1:
         safe_files.link(each.path, each.was[0], make=0o755)
@@ -168,17 +168,17 @@ def _restore_one(each: Record) -> None:
 def _remember_services(project: Project, names: set[str]) -> None:
     file = project.minion_dir / OUTSIDE / RELOAD
     if names:
-        disk.write_file(file, json.dumps(sorted(names | set(_waiting(file)))).encode())
+        disk.write_file(file, json.dumps(sorted(names | set(_waiting_services(file)))).encode())
 
 
-def _waiting(file: Path) -> list[str]:
+def _waiting_services(file: Path) -> list[str]:
     return [str(name) for name in json.loads(file.read_text())] if file.is_file() else []
 
 
 def reload(project: Project, warn: Callable[[str], None]) -> list[str]:
     """Reload the services whose files were restored, if their configuration test succeeds; return those."""
     file, done = project.minion_dir / OUTSIDE / RELOAD, []
-    for name in _waiting(file):
+    for name in _waiting_services(file):
         try:
             for words in _programs(project, name):
                 run(words, timeout=TIMEOUT)

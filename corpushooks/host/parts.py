@@ -187,7 +187,9 @@ def _live(state: Examined, repo: str, live: str | None) -> Iterator[Fault]:
     try:
         git.check_commit(path, live)
     except GitError as exc:
-        yield Fault(f"{path} lacks the live commit {live[:7]}: {exc.message}", _bring(state, repo, live, empty, exc))
+        yield Fault(
+            f"{path} lacks the live commit {live[:7]}: {exc.message}", _repair_command(state, repo, live, empty, exc)
+        )
     else:
         if head is None:
             loose = path / "refs/heads" / branch
@@ -195,7 +197,7 @@ def _live(state: Examined, repo: str, live: str | None) -> Iterator[Fault]:
             yield Fault(f"{path} lacks the branch {branch}, which is live at {live[:7]}", mend)
 
 
-def _bring(state: Examined, repo: str, live: str, empty: bool, exc: GitError) -> Advice:
+def _repair_command(state: Examined, repo: str, live: str, empty: bool, exc: GitError) -> Advice:
     """Return the command that makes a commit readable, moves a damaged repository away, or pushes the commit."""
     path = repo_path(state.project, repo)
     if isinstance(exc.__cause__, PermissionError):
@@ -220,7 +222,7 @@ def archives(state: Examined) -> Iterator[Fault]:
     for number, path in numbered(state.project) if not state.busy else ():
         if tree.is_whole(path / "project"):
             continue
-        yield Fault(f"archive {number} cannot be restored: {flaw_of(path)}", _aside(state.project, path))
+        yield Fault(f"archive {number} cannot be restored: {flaw_of(path)}", _move_away_command(state.project, path))
 
 
 def numbered(project: Project) -> Iterator[tuple[int, Path]]:
@@ -239,7 +241,7 @@ def flaw_of(path: Path) -> str:
     return f"{path / 'project.manifest'} is damaged"
 
 
-def _aside(project: Project, path: Path) -> str:
+def _move_away_command(project: Project, path: Path) -> str:
     """Return the command that moves an archive out of archives/ without deleting it."""
     return f"mv {shlex.quote(str(path))} {shlex.quote(str(project.dir / f'archive.{path.name}'))}"
 

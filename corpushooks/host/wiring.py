@@ -87,12 +87,14 @@ def top_text(text: str, name: str, *, wanted: bool) -> str:
     if wanted:
         at, indent = _place(lines)
         lines.insert(at, indent + _entry(name))
-    return _checked(_joined(lines))
+    return _checked(_without_empty_targets(lines))
 
 
 def only_own(text: str, name: str) -> str:
     """Return the text of a top.sls without the lines of other projects, whose secrets must stay hidden."""
-    return _joined([line for line in text.splitlines() if not _is_entry(line) or line.strip() == _entry(name)])
+    return _without_empty_targets(
+        [line for line in text.splitlines() if not _is_entry(line) or line.strip() == _entry(name)]
+    )
 
 
 def _entry(name: str) -> str:
@@ -116,7 +118,7 @@ def _place(lines: list[str]) -> tuple[int, str]:
     return lines.index(indent + TARGET) + 1, indent + "  "
 
 
-def _joined(lines: list[str]) -> str:
+def _without_empty_targets(lines: list[str]) -> str:
     """Return lines as text, without our targets that have no entries left: Salt refuses empty ones."""
     kept: list[str] = []
     for line in reversed(lines):
@@ -177,13 +179,13 @@ def link_modules(name: str, states: Path, target: Path) -> dict[str, set[str]]:
         names = linked.setdefault(kind, set())
         for file in files:
             for alias in (file.name, f"{name}_{file.name}"):
-                if not _foreign(target / kind / alias):
+                if not _is_of_administrator(target / kind / alias):
                     link(target / kind / alias, file)
                     names.add(alias)
     return linked
 
 
-def _foreign(path: Path) -> bool:
+def _is_of_administrator(path: Path) -> bool:
     """Return whether a module belongs to no project: it is the administrator's, and stays."""
     return os.path.lexists(path) and not (path.is_symlink() and "/.salt/" in os.readlink(path))
 

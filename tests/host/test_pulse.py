@@ -162,7 +162,7 @@ def test_of_many_failures_few_are_written(box: Box) -> None:
         for _ in range(100):
             found = site.history.vital("hello")
             assert found
-            one._settle(found, "no answer")
+            one._record_and_notify(found, "no answer")
             now = site.history.vital("hello")
             writes += now != found
         assert writes == 8 + 3  # each of 8; 16, 32 and 64; with the second that people were told
@@ -240,7 +240,7 @@ def test_a_project_that_is_not_live_and_whole_is_not_asked(box: Box, why: str) -
         assert before
         NOT_ASKED[why](site.history)
         one._ask("hello")
-        assert one._wanted() == {} and not (box.root / "asked").exists()
+        assert one._intervals() == {} and not (box.root / "asked").exists()
         if why in ("removed", "a deployment waits"):  # it came while it was asked: the answer counts no more
             assert not site.history.record_vital(dataclasses.replace(before, state=FAILING))
 
@@ -323,7 +323,7 @@ def test_it_can_be_switched_off_for_all_and_for_one(box: Box) -> None:
     ):
         settings(box, **more)
         with asking(box) as (site, one):
-            assert bool(one._wanted()) == asked
+            assert bool(one._intervals()) == asked
             one._ask("hello")
             assert bool(inspection.status(site, box.row(), str).health) == asked
 
@@ -349,9 +349,9 @@ def test_many_projects_are_not_asked_at_once(box: Box, monkeypatch: pytest.Monke
     with asking(box) as (site, one):
         site.history = Many([Vital(f"p{number}", "[{}]") for number in range(500)])  # type: ignore[assignment]
         seen: dict[str, list[float]] = {}
-        monkeypatch.setattr(Pulse, "_engage", lambda self: None)
+        monkeypatch.setattr(Pulse, "_start_threads", lambda self: None)
         while clock[0] < 1200:
-            assert 0 < one._look() <= pulse.GLANCE
+            assert 0 < one._queue_due() <= pulse.GLANCE
             for name in list(one._waiting):
                 seen.setdefault(name, []).append(clock[0])
             one._open.clear()

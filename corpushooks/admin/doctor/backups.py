@@ -31,13 +31,13 @@ def backups(patient: Patient) -> Iterator[Finding]:
         return
     if not vault.is_exported(patient.host, kept):
         yield Fault("without their passphrase nobody can read the backups", vault.advice(patient.host, kept))
-    yield from _of_repository(patient, kept)
-    yield from _of_jobs(patient)
+    yield from _repository_findings(patient, kept)
+    yield from _timer_findings(patient)
     for row in patient.rows:
         yield from of_project(row.name, patient.kept.get(row.name, ()), kept, time.time())
 
 
-def _of_repository(patient: Patient, kept: Backup) -> Iterator[Finding]:
+def _repository_findings(patient: Patient, kept: Backup) -> Iterator[Finding]:
     """Find out when the repository was checked, and what was wrong with it."""
     found, again = vault.checked(patient.host), command("backups", "--check")
     if found and found.wrong:
@@ -50,7 +50,7 @@ def _of_repository(patient: Patient, kept: Backup) -> Iterator[Finding]:
         yield f"repository checked {view.ago(since)} ago"
 
 
-def _of_jobs(patient: Patient) -> Iterator[Finding]:
+def _timer_findings(patient: Patient) -> Iterator[Finding]:
     """Find what keeps a host from making backups by itself."""
     record = setup.record_of(patient.host)
     actions = setup.Plan(patient.host, patient.settings, patient.machine).jobs()

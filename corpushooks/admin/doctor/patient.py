@@ -61,7 +61,7 @@ def admit(host: Host, machine: Machine | None) -> Patient:
         unread.append(Fault(exc.message, editing(host.config_file)))
     try:
         unread += _open_to_others(host.store)
-        rows, busy, kept = _told(host)
+        rows, busy, kept = _read_store(host)
     except PermissionError:
         raise NotAllowedError("this account cannot examine this host") from None
     except StoreError as exc:
@@ -75,7 +75,7 @@ def _open_to_others(store: Path) -> list[Fault]:
     return [Fault(f"{store} had mode {mode:04o}: others have access", f"chmod go= {store}")] if mode & 0o077 else []
 
 
-def _told(host: Host) -> tuple[tuple[ProjectRow, ...], dict[str, int], dict[str, tuple[Kept, ...]]]:
+def _read_store(host: Host) -> tuple[tuple[ProjectRow, ...], dict[str, int], dict[str, tuple[Kept, ...]]]:
     """Return the projects in the store, those with a running deployment, and the backups of each."""
     if not host.projects_dir.exists() and not host.store.exists():
         raise UsageError(f"no projects exist under {host.root}", hint=command("init", "NAME"))

@@ -139,7 +139,7 @@ def sshd(patient: Patient) -> Iterator[Finding]:
         if told.get(key) != value:
             line = f"sshd uses {key} {told.get(key, 'unset')} for {name}, not {value}"
             yield Fault(line, Hint(command("setup"), f"; or find the file that sets it: grep -ri {key} /etc/ssh"))
-    yield from _kept_out(told, name)
+    yield from _excluded_by_sshd(told, name)
 
 
 def wanted_of_sshd(settings: Settings) -> dict[str, str]:
@@ -155,7 +155,7 @@ def wanted_of_sshd(settings: Settings) -> dict[str, str]:
     }
 
 
-def _kept_out(told: dict[str, str], name: str) -> Iterator[Fault]:
+def _excluded_by_sshd(told: dict[str, str], name: str) -> Iterator[Fault]:
     """Find allow and deny lists of sshd that exclude the account; its group has the same name."""
     for key, wanted in (("allowusers", True), ("allowgroups", True), ("denyusers", False), ("denygroups", False)):
         if key in told and wanted != any(fnmatch.fnmatch(name, word.partition("@")[0]) for word in told[key].split()):
@@ -172,7 +172,7 @@ def socket(patient: Patient) -> Iterator[Finding]:
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
-        if _by_units(patient):
+        if _is_supervised(patient):
             yield Fault(f"{path} is missing", f"systemctl restart {setup.UNITS[0]}")
         yield "none: a push starts the daemon"
         return
@@ -182,17 +182,17 @@ def socket(patient: Patient) -> Iterator[Finding]:
         yield Fault(f"{path} has mode {stat.S_IMODE(mode):04o}: not everyone can connect", f"chmod 0666 {quoted}")
 
 
-def _by_units(patient: Patient) -> bool:
+def _is_supervised(patient: Patient) -> bool:
     return patient.machine is not None and patient.machine.supervised()
 
 
 def daemon(patient: Patient) -> Iterator[Finding]:
     """Find a daemon that does not answer."""
-    again = f"systemctl restart {setup.UNITS[1]}" if _by_units(patient) else "see its log, and stop it by its pid"
+    again = f"systemctl restart {setup.UNITS[1]}" if _is_supervised(patient) else "see its log, and stop it by its pid"
     try:
         client.connect(patient.host).close()
     except NoDaemonError as exc:
-        if _by_units(patient):
+        if _is_supervised(patient):
             yield Fault(exc.message, f"systemctl restart {' '.join(setup.UNITS)}")
         yield "none: a push starts it"
         return
@@ -261,13 +261,13 @@ def wires(patient: Patient) -> Iterator[Finding]:
     """Find missing or wrong links from Salt's folders to a project."""
     for row, project in zip(patient.rows, patient.projects, strict=True):
         try:
-            yield from _wires(project, row.environment)
+            yield from _wiring_findings(project, row.environment)
         except (DoorError, OSError) as exc:
             what, hint = (exc.message, exc.hint) if isinstance(exc, CorpusError) else (str(exc), None)
             yield Fault(f"{row.name}: {what}", hint or command("link", row.name))
 
 
-def _wires(project: Project, environment: str) -> Iterator[Finding]:
+def _wiring_findings(project: Project, environment: str) -> Iterator[Finding]:
     links = {
         project.wired_salt: str(wiring.states_dir(project, environment)),
         project.wired_pillar: str(project.pillar_stage),

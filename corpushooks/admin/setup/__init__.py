@@ -162,7 +162,7 @@ class Plan:
             files, link = [settings], []
         paths = [action.path for action in (*files, *sshd, *link) if isinstance(action, (File, Link))]
         modes = layout.host_folders(self.host)
-        shared = _above(self.host.root, [*(path for path, _ in modes), *paths])
+        shared = _parent_folders(self.host.root, [*(path for path, _ in modes), *paths])
         first = [path for path in shared if path in self.host.state_dir.parents]  # the record is written there
         return [
             *map(Folder, first),
@@ -251,7 +251,7 @@ class Plan:
         return [*accounts, *self._folders([unit.path, nginx.path]), unit, nginx, started]
 
     def _folders(self, paths: Sequence[Path]) -> list[Action]:
-        return [Folder(path) for path in _above(self.host.root, paths)]
+        return [Folder(path) for path in _parent_folders(self.host.root, paths)]
 
     def template(self, name: str, more: Mapping[str, str] = MappingProxyType({})) -> str:
         """Return a system file for this host; `more` has values that only some of them need."""
@@ -268,7 +268,7 @@ class Plan:
         )  # fmt: skip
 
 
-def _above(root: Path, paths: Sequence[Path]) -> list[Path]:
+def _parent_folders(root: Path, paths: Sequence[Path]) -> list[Path]:
     """Return the parent folders of some paths, starting at the root."""
     found = {folder for path in paths for folder in path.parents if root in folder.parents or folder == root}
     return sorted(found - set(paths))

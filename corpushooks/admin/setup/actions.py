@@ -126,17 +126,17 @@ class Mode:
         return str(self.path)
 
     def look(self, noted: Marks) -> Look:
-        if not self.path.exists() or self._now() == self.mode:
+        if not self.path.exists() or self._current_mode() == self.mode:
             return RIGHT
-        return Look(True, change=f"{self._now():04o} -> {self.mode:04o}")
+        return Look(True, change=f"{self._current_mode():04o} -> {self.mode:04o}")
 
     def mark(self) -> str:
-        return f"{self._now():04o}"
+        return f"{self._current_mode():04o}"
 
     def do(self) -> None:
         self.path.chmod(self.mode)
 
-    def _now(self) -> int:
+    def _current_mode(self) -> int:
         return self.path.stat().st_mode & 0o7777
 
     @classmethod
@@ -284,13 +284,13 @@ class Snippet(File):
         before = self.path.read_bytes() if self.path.exists() else None
         disk.write_file(self.path, self.text.encode(), 0o644)
         if wrong := self.machine.sshd_complaint():
-            self._take_back(before)
+            self._restore_previous(before)
             raise DoorError(
                 f"sshd rejected {self.path}; it was removed: {wrong}", "check for OpenSSH 7.4 or newer: sshd -V"
             )
         return self.after(self.machine)
 
-    def _take_back(self, before: bytes | None) -> None:
+    def _restore_previous(self, before: bytes | None) -> None:
         if before is None:
             self.path.unlink()
         else:
