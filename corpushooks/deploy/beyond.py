@@ -15,14 +15,14 @@ def begin(run: Run) -> None:
         return
     with run.site.effect("shed outside"):
         if run.request.sort.returns:
-            _say(run, outside.take_back_later(run.project, run.request.target, run.voice.warn))
+            _report_restored(run, outside.take_back_later(run.project, run.request.target, run.voice.warn))
 
 
 def take_back(run: Run, mark: Mark) -> Detail:
     """Undo what the failed release wrote outside the project."""
     with run.site.effect("undo outside"):
         found = outside.take_back(run.project, run.voice.warn)
-    _say(run, found)
+    _report_restored(run, found)
     return Detail(len(found), "file") if found else NOTHING
 
 
@@ -31,6 +31,6 @@ def reload(run: Run, mark: Mark) -> Detail:
     return Detail(note=", ".join(outside.reload(run.project, run.voice.warn)))
 
 
-def _say(run: Run, paths: list[str]) -> None:
+def _report_restored(run: Run, paths: list[str]) -> None:
     if paths:
         run.voice.tell(listed("taken back", [Item(shown(path)) for path in paths]))

@@ -28,7 +28,7 @@ def edit(run: Run) -> None:
     run.voice.tell(run.began())
     try:
         _check(run)
-        _go(run)
+        _run_steps(run)
     except CorpusError as exc:
         failed = run.deadline.cause(exc)
         survivors.after(run, failed)
@@ -40,7 +40,7 @@ def edit(run: Run) -> None:
     run.voice.tell(run.verdict())
 
 
-def _go(run: Run) -> None:
+def _run_steps(run: Run) -> None:
     """Run the steps; edits that were tried count as deployed, unless the daemon stops: the next one tries again."""
     before = edits.look(run.project, run.deadline.patience())
     try:
@@ -62,7 +62,7 @@ def _check(run: Run) -> None:
         raise RefusedError("nothing is deployed yet", hint="git push first")
 
 
-def _wire(run: Run, mark: Mark) -> Detail:
+def _update_wiring(run: Run, mark: Mark) -> Detail:
     """Update wiring and cfg from the edits; refuse syntax errors."""
     wiring.wire(run.project, run.row.environment)
     found = _edited(run)
@@ -87,7 +87,7 @@ def _edited(run: Run) -> Release:
 
 IN_PLACE = Procedure(
     (
-        Step("wire", _wire),
+        Step("wire", _update_wiring),
         Step("fixperms", steps.fixperms_before),
         Step("install", steps.install),
         Step("fixperms", steps.fixperms),

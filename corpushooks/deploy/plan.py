@@ -74,7 +74,7 @@ def _show_files(run: Run, changes: Sequence[Change]) -> None:
 def _states(run: Run, changes: Sequence[Change]) -> None:
     """Run every install SLS of the candidate in Salt's test mode."""
     with prepare.candidate(run) as found:
-        cover = _cover(run, found, changes)
+        cover = _overlay_options(run, found, changes)
         minion = found.minion(replace(run.settings, minion={**run.settings.minion, **cover}))
         doubt = str(run.project.tree) if changes and not cover else ""
         session = run.salt.use(run.site.engine.session(minion, run.salt))
@@ -85,11 +85,11 @@ def _states(run: Run, changes: Sequence[Change]) -> None:
         for stem in stems:
             run.deadline.check()
             result = session.run(run.project.sls_id(stem), test=True, timeout=run.deadline.left())
-            _tell(run, SlsBegan(stem, "plan"), result, doubt)
+            _report_sls(run, SlsBegan(stem, "plan"), result, doubt)
         run.salt.close()
 
 
-def _tell(run: Run, began: SlsBegan, result: Result, doubt: str) -> None:
+def _report_sls(run: Run, began: SlsBegan, result: Result, doubt: str) -> None:
     """Report what an SLS would do."""
     run.voice.tell(began)
     for state in result.states:
@@ -112,23 +112,23 @@ def _show_cfg(run: Run, new: Mapping[str, Any]) -> None:
         run.voice.tell(listed("cfg", list(map(Item, lines))))
 
 
-def _cover(run: Run, found: Release, changes: Sequence[Change]) -> dict[str, object]:
+def _overlay_options(run: Run, found: Release, changes: Sequence[Change]) -> dict[str, object]:
     """Return the minion configuration that shows the new files in project/; empty if that is impossible."""
     upper, work = found.minion_dir.parent / "upper", found.minion_dir.parent / "work"
     work.mkdir()
     upper.mkdir()
-    if run.settings.engine != "warm" or not _can_cover(run.project.tree, upper, work):
+    if run.settings.engine != "warm" or not _can_overlay(run.project.tree, upper, work):
         return {}
     written = [path for letter, path in changes if letter != "D"]
     git.export_files(run.project.work_git, upper, str(run.deployment.new_code), written)
     for path in (path for letter, path in changes if letter == "D"):
-        _white_out(upper / path)
+        _hide_in_overlay(upper / path)
     for folder in [upper, *(p for p in upper.rglob("*") if p.is_dir() and not p.is_symlink())]:
-        _dress(folder, run.project.tree / folder.relative_to(upper))
+        _copy_owner_and_mode(folder, run.project.tree / folder.relative_to(upper))
     return {"corpushooks_overlay": {"target": str(run.project.tree), "upper": str(upper), "work": str(work)}}
 
 
-def _can_cover(tree: Path, upper: Path, work: Path) -> bool:
+def _can_overlay(tree: Path, upper: Path, work: Path) -> bool:
     """Say whether an overlay over a tree is possible here, by trying: not every combination of filesystems works."""
     options = f"lowerdir={tree},upperdir={upper},workdir={work}"
     if os.geteuid() or options.count(",") > 2 or options.count(":"):
@@ -140,7 +140,7 @@ def _can_cover(tree: Path, upper: Path, work: Path) -> bool:
         return False
 
 
-def _white_out(path: Path) -> None:
+def _hide_in_overlay(path: Path) -> None:
     """Hide a file of the lower folder. Source: the kernel's documentation of overlayfs."""
     if any(parent.is_file() or parent.is_symlink() for parent in path.parents) or path.is_dir():
         return  # a file replaced a folder, or a folder a file: the upper one hides it
@@ -148,7 +148,7 @@ def _white_out(path: Path) -> None:
     os.mknod(path, stat.S_IFCHR, os.makedev(0, 0))
 
 
-def _dress(folder: Path, live: Path) -> None:
+def _copy_owner_and_mode(folder: Path, live: Path) -> None:
     """Give a folder of the overlay the owner and mode of the one it covers."""
     if live.is_dir() and not live.is_symlink():
         st = live.stat()

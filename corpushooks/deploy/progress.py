@@ -85,13 +85,13 @@ def told(state: State, doubt: str = "") -> StateEnded:
     code = state.changes.get("retcode")
     return StateEnded(
         state.id, state.function, state.result, state.name, bool(state.changes), state.skipped,
-        _settled(state.comment), _settled(diff(state.changes)), _settled(command_output(state.changes)),
+        _displayed(state.comment), _displayed(diff(state.changes)), _displayed(command_output(state.changes)),
         code if isinstance(code, int) and not isinstance(code, bool) else None, round(state.seconds, 3),
         state.sls, state.line, bool(doubt) and doubt in f"{state.name} {state.comment} {state.changes}",
     )  # fmt: skip
 
 
-def _settled(text: str) -> str:
+def _displayed(text: str) -> str:
     """Return a text with each line as a terminal would show it in the end."""
     return "\n".join(lines(text))
 

@@ -57,7 +57,7 @@ def restart(run: Run) -> None:
     try:
         found = wanted(run.site, run.project, run.request.units)
         failed = [unit.name for unit in found if not _restarted(run, unit)]
-        failed += _settled(run, [unit for unit in found if unit.name not in failed])
+        failed += _not_running(run, [unit for unit in found if unit.name not in failed])
         if failed:
             raise StepError("not running", why=", ".join(failed))
     except CorpusError as exc:
@@ -85,7 +85,7 @@ def _restarted(run: Run, unit: Unit) -> bool:
     return True
 
 
-def _settled(run: Run, found: Sequence[Unit]) -> list[str]:
+def _not_running(run: Run, found: Sequence[Unit]) -> list[str]:
     """Wait a moment; return the names of units that are not running then."""
     check, end = run.deadline.patience(), time.monotonic() + SETTLED
     before = {unit.name: units.look(unit.name).restarts for unit in found}

@@ -36,10 +36,10 @@ def settle(run: Run, mark: Mark = NOWHERE) -> Detail:
             runs=frozenset({Path("/run"), project.host.root / "run"}),
         )
     )
-    _say(run, "stopped in project/", found.stopped)
-    _say(run, "could not be stopped", found.deaf)
-    _say(run, "left running (service)", found.left)
-    _say(run, "left running (writes to project/)", found.others)
+    _report(run, "stopped in project/", found.stopped)
+    _report(run, "could not be stopped", found.deaf)
+    _report(run, "left running (service)", found.left)
+    _report(run, "left running (writes to project/)", found.others)
     return Detail(len(found.stopped), "process", note="stopped") if found.stopped else NOTHING
 
 
@@ -49,17 +49,19 @@ def after(run: Run, exc: CorpusError) -> None:
         settle(run)
 
 
-def _say(run: Run, what: str, processes: tuple[proc.Named, ...]) -> None:
+def _report(run: Run, what: str, processes: tuple[proc.Named, ...]) -> None:
     """Name processes, each once: shortened, and in full in the log."""
     fresh = [each for each in processes if (what, each.pid) not in run.named]
     run.named |= {(what, each.pid) for each in fresh}
-    run.voice.warn(*(f"{what}: {_brief(run.voice.hide(each.command), len(what))} (pid {each.pid})" for each in fresh))
+    run.voice.warn(
+        *(f"{what}: {_short_command(run.voice.hide(each.command), len(what))} (pid {each.pid})" for each in fresh)
+    )
     if fresh:
         named = [Item(shortened(clean(run.voice.hide(each.command)), WHOLE), str(each.pid)) for each in fresh]
         run.voice.tell(listed("processes", named))
 
 
-def _brief(command: str, taken: int) -> str:
+def _short_command(command: str, taken: int) -> str:
     """Return a command without the folders in it, shortened to fit in a line beside `taken` characters."""
     words = re.sub(r"\S*/(?=[^\s/])", "", clean(command))
     return middle(words, max(LEAST, FITS - taken - BESIDE))

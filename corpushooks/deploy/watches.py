@@ -50,7 +50,7 @@ class _Watched:
     def start(self) -> None:
         """Begin; raise WatchError."""
         watch = self._watch()  # here, so that the caller gets its error
-        threading.Thread(target=self._work, args=(watch,), name=f"watch {self.project.name}", daemon=True).start()
+        threading.Thread(target=self._run, args=(watch,), name=f"watch {self.project.name}", daemon=True).start()
 
     def _watch(self) -> Watch:
         project = self.project
@@ -66,31 +66,31 @@ class _Watched:
         if self._over.is_set():
             raise WatchError("the watch has ended", hint="see the log of the daemon")
 
-    def _work(self, watch: Watch | None) -> None:
+    def _run(self, watch: Watch | None) -> None:
         try:
             while watch:
                 with contextlib.closing(watch):
-                    self._go(watch)
-                watch = self._anew()
+                    self._request_deployments(watch)
+                watch = self._watch_again()
         except Exception as exc:  # the edge of a watch
             structlog.get_logger().error("watch failed", exc_info=exc, project=self.project.name)
             self._over.set()
 
-    def _anew(self) -> Watch | None:
+    def _watch_again(self) -> Watch | None:
         """Watch removed folders again as soon as they exist; return None if the watch is no longer wanted."""
         while not self._over.wait(PATIENCE) and not self.site.stopping:
             with contextlib.suppress(WatchError):
                 return self._watch()
         return None
 
-    def _go(self, watch: Watch) -> None:
+    def _request_deployments(self, watch: Watch) -> None:
         """Request a deployment after each edit, and one for earlier edits."""
         seen: set[Path] = set()
         first = True
         while not self._over.is_set() and not self.site.stopping and not watch.lost:
             seen |= watch.changed(BUSY if seen else PATIENCE)
             try:
-                if not (seen or first) or self._busy():
+                if not (seen or first) or self._has_open_deployment():
                     continue
                 self._deploy(seen)
             except DoorError as exc:  # somebody is writing there, or the store cannot be read
@@ -100,7 +100,7 @@ class _Watched:
             first = False
             seen.clear()
 
-    def _busy(self) -> bool:
+    def _has_open_deployment(self) -> bool:
         name, history = self.project.name, self.site.history
         return bool(history.unfinished(name) or history.queued(name, 1))
 
@@ -110,7 +110,7 @@ class _Watched:
         if now != self._tried:
             self._tried = None  # the tried edits are gone: if they come back, they are new edits
         found = edits.pending(self.project) if now != self._tried else []
-        found += self._new(seen)
+        found += self._new_files(seen)
         if found:
             self._tried = now
             request = Request(
@@ -119,7 +119,7 @@ class _Watched:
             self.site.history.enqueue(self.project.name, request)
             self.lanes.wake(self.project.name)
 
-    def _new(self, seen: set[Path]) -> list[str]:
+    def _new_files(self, seen: set[Path]) -> list[str]:
         """Return the paths of untracked files written since the last deployment ended.
 
         A deployment of edits runs no SLS after its decision; others can: notify.sls.
@@ -199,32 +199,32 @@ class Watches:
         try:
             rows = {row.name: row for row in self.site.history.projects() if self._wanted(row)}
         except StoreError as exc:
-            self._say("", exc)
+            self._log_once("", exc)
             return bool(self._kept)
         for name in [name for name in list(self._kept) if name not in rows]:
             self._kept.pop(name).close()
         for name in rows.keys() - {*list(self._kept), *list(self._starting)}:
-            self._starting[name] = threading.Thread(target=self._keep, args=(rows[name],), daemon=True)
+            self._starting[name] = threading.Thread(target=self._start_watch, args=(rows[name],), daemon=True)
             self._starting[name].start()
         return bool(self._kept or self._starting)
 
     def _wanted(self, row: ProjectRow) -> bool:
         return row.environment == "dev" and row.tree_code is not None and self.site.settings.sound(row.name).watch
 
-    def _keep(self, row: ProjectRow) -> None:
+    def _start_watch(self, row: ProjectRow) -> None:
         """Start a watch, in a thread: walking the tree can take long, and hang on a network share."""
         try:
             with contextlib.ExitStack() as stack:
                 stack.enter_context(self.hold(row, (), "watch"))
                 self._kept[row.name] = stack.pop_all()
         except CorpusError as exc:
-            self._say(row.name, exc)
+            self._log_once(row.name, exc)
         except Exception as exc:  # the edge of a thread
             structlog.get_logger().error("watch failed", exc_info=exc, project=row.name)
         finally:
             self._starting.pop(row.name, None)
 
-    def _say(self, name: str, exc: CorpusError) -> None:
+    def _log_once(self, name: str, exc: CorpusError) -> None:
         if self._failed.get(name) != exc.message:
             self._failed[name] = exc.message
             structlog.get_logger().error("not watched", project=name, error=exc.message, hint=str(exc.hint))

@@ -204,7 +204,7 @@ class _Recipient:
         place = re.split(r"[/?#]", rest)[0].rpartition("@")[2] if valid else ""
         self.shown = f"URL {index} ({scheme if re.fullmatch('[a-zA-Z0-9+.-]{1,20}', scheme) else 'none'}://{place})"
         self._redactor = Redactor()
-        self._redactor.know(part for part in _parts(url) if part not in place)
+        self._redactor.know(part for part in _secret_parts(url) if part not in place)
 
     def hide(self, text: str) -> str:
         """Return a text without the secrets of the URL, as one line."""
@@ -220,7 +220,7 @@ class _Recipient:
         return "" if result else self.hide(_cause(result))
 
 
-def _parts(url: str) -> set[str]:
+def _secret_parts(url: str) -> set[str]:
     """Return the parts of a URL that may be secret: all but its scheme."""
     rest = url.partition("://")[2]
     place, slash, path = rest.partition("/")

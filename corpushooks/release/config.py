@@ -63,10 +63,12 @@ def compute(layers: Layers, *, name: str, env_defaults_win: bool = False) -> Cfg
     group = values["group"]
     values["groups"] = [group, *(other for other in values["groups"] if other != group)]
     above = assigned.laid_over(layers.given, layers.pillar, name)
-    return Cfg(values, dict(_origin(values, stack)), values["sls_default_pillar"], _own_odd(layers, name), above)
+    return Cfg(
+        values, dict(_origin(values, stack)), values["sls_default_pillar"], _converted_values(layers, name), above
+    )
 
 
-def _own_odd(layers: Layers, name: str) -> tuple[tuple[str, str, str], ...]:
+def _converted_values(layers: Layers, name: str) -> tuple[tuple[str, str, str], ...]:
     """Return the values converted to text in the sample, and in the pillar of this project."""
     own = (f"makina-projects.{name}", f"makina-states.{name}")
     return tuple(each for each in layers.odd if each[0] == "sample" or each[1].startswith(own))
@@ -109,7 +111,7 @@ def default_env(layers: Layers, name: str) -> tuple[str, str]:
     )
     found = [("request", layers.request.get("default_env"))]
     for path in paths:
-        found += [(layer, said) for layer, source in layers.host for said in reversed([*_under(source, path)])]
+        found += [(layer, said) for layer, source in layers.host for said in reversed([*_values_at(source, path)])]
     found.append(("built-in", layers.builtin["default_env"]))
     layer, environment = next((layer, said) for layer, said in found if said)
     check(layer, {"default_env": environment})
@@ -145,7 +147,7 @@ def _host_bodies(layers: Layers, name: str, known: Body) -> Stack:
     for prefix in ("makina-states", "makina-projects"):
         path = f"{prefix}.{name}"
         for layer, source in reversed(layers.host):
-            parts = [_mapping(said, layer, path) for said in _under(source, path)]
+            parts = [_mapping(said, layer, path) for said in _values_at(source, path)]
             body = functools.reduce(merge, parts, Body())
             if prefix == "makina-states":  # which also has other things than projects
                 body = {key: value for key, value in body.items() if key in known}
@@ -174,7 +176,7 @@ def _group(stack: Stack) -> tuple[str, Body]:
     return layer, {"group": highest[0] if isinstance(highest, list) else highest}
 
 
-def _under(source: Mapping[str, Any], path: str) -> Iterator[Any]:
+def _values_at(source: Mapping[str, Any], path: str) -> Iterator[Any]:
     """Yield the values at a dotted path, nested or in flat keys; more precise ones come later."""
     for key in sorted(key for key in source if isinstance(key, str)):  # a prefix sorts first
         if key == path:
@@ -182,7 +184,7 @@ def _under(source: Mapping[str, Any], path: str) -> Iterator[Any]:
         elif key.startswith(f"{path}."):
             yield _nested(key[len(path) + 1 :].split("."), source[key])
         elif path.startswith(f"{key}.") and isinstance(source[key], Mapping):
-            yield from _under(source[key], path[len(key) + 1 :])
+            yield from _values_at(source[key], path[len(key) + 1 :])
 
 
 def _nested(path: list[str], value: Any) -> Any:
@@ -236,7 +238,7 @@ def _resolve_cfg(cfg: Body) -> Body:
 def _origin(values: Body, stack: Stack) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield the layer of each leaf: the highest that has it, or a reference in its place."""
     for path in _leaves(values, ()):
-        layer = next(layer for layer, body in reversed(stack) if _gives(body, path))
+        layer = next(layer for layer, body in reversed(stack) if _has_path(body, path))
         yield tuple(str(key) for key in path), layer
 
 
@@ -248,7 +250,7 @@ def _leaves(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
         yield from _leaves(inner, (*path, key))
 
 
-def _gives(body: Any, path: tuple[Any, ...]) -> bool:
+def _has_path(body: Any, path: tuple[Any, ...]) -> bool:
     for key in path:
         if not isinstance(body, dict):
             return True
@@ -272,14 +274,14 @@ def sources(layers: Layers, cfg: Cfg, *, name: str, own_pillar: Mapping[str, Any
         table, _, chosen = layer.partition(".")
         if table in TABLES:
             path_there: tuple[str, ...] = (table, chosen, *path[1:])
-            layer = next(source for source, body in reversed(read) if _gives(_worded(body), path_there))
+            layer = next(source for source, body in reversed(read) if _has_path(_with_text_keys(body), path_there))
         else:
             path_there = path
-        inside = layer == "pillar" and any(_gives(_worded(body), path_there) for body in mine)
+        inside = layer == "pillar" and any(_has_path(_with_text_keys(body), path_there) for body in mine)
         found[path] = "init.sls" if inside else layer
     return found
 
 
-def _worded(value: Any) -> Any:
+def _with_text_keys(value: Any) -> Any:
     """Return mappings with text keys, as in the paths of origins."""
-    return {str(key): _worded(inner) for key, inner in value.items()} if isinstance(value, Mapping) else value
+    return {str(key): _with_text_keys(inner) for key, inner in value.items()} if isinstance(value, Mapping) else value

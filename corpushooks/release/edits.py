@@ -116,7 +116,7 @@ def deployed(project: Project, named: Iterable[str], *, synced: bool, check: Che
     """
     with contextlib.suppress(DoorError):  # somebody is writing there
         last, now = known(project), look(project, check)
-        own = _own(project, last, named)
+        own = _changed_by_sls(project, last, named)
         made = {path: stamp for path, stamp in now.items() if path in own or (synced and not path.startswith(READ))}
         before = {path: stamp for path, stamp in last.ran.items() if now.get(path) == stamp}
         _keep(project, Known(before | made, made))
@@ -126,15 +126,15 @@ def changed_by(project: Project, before: Mapping[str, tuple[int, ...]], named: I
     """Record that SLS files made the changes since `before`; except in files that they read, unless `named`."""
     with contextlib.suppress(DoorError):
         last, now = known(project), look(project)
-        own = _own(project, last, named)
+        own = _changed_by_sls(project, last, named)
         changed = {path for path in before.keys() | now.keys() if before.get(path) != now.get(path)}
         changed = {path for path in changed if path in own or not path.startswith(READ)}
         ran, made = ({path: s for path, s in each.items() if path not in changed} for each in (last.ran, last.made))
-        fresh = _of(now, changed)
+        fresh = _stamps_of(now, changed)
         _keep(project, Known(ran | fresh, made | fresh, last.meanwhile))
 
 
-def _own(project: Project, last: Known, named: Iterable[str]) -> set[str]:
+def _changed_by_sls(project: Project, last: Known, named: Iterable[str]) -> set[str]:
     """Return the paths known to be changed by SLS files: `named` by states, or recorded before."""
     return {str(Path(name)).removeprefix(f"{project.dir}/") for name in named} | last.made.keys()
 
@@ -147,20 +147,20 @@ def ran(project: Project, before: Stamps, named: Iterable[str]) -> None:
     last, after = known(project), look(project)
     changed = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
     times = {path: last.meanwhile.get(path, 0) + 1 for path in changed}
-    known_own = _own(project, last, named)
+    known_own = _changed_by_sls(project, last, named)
     own = {path for path in changed if path in known_own or times[path] >= OFTEN}
     made = {path for path in own if path not in before} | last.made.keys() - (changed - own)
     _keep(
         project,
         Known(
-            ran={path: stamp for path, stamp in before.items() if path not in own} | _of(after, own),
-            made=_of(after, made),
+            ran={path: stamp for path, stamp in before.items() if path not in own} | _stamps_of(after, own),
+            made=_stamps_of(after, made),
             meanwhile=times,
         ),
     )
 
 
-def _of(stamps: Stamps, paths: Iterable[str]) -> Stamps:
+def _stamps_of(stamps: Stamps, paths: Iterable[str]) -> Stamps:
     return {path: stamps[path] for path in paths if path in stamps}
 
 
@@ -191,8 +191,8 @@ def overwritten(
     names = {f"project/{path}": name for _, name, path in new} | {f"pillar/{path}": name for _, name, path in pillar}
     before = {f"project/{path}" for _, _, path in old}
     fresh = [path for path in names if path.startswith("project/") and path not in before]
-    found = [path for path in ours if not _has(project, path, names.get(path))]
-    found += [path for path in fresh if _is_in_the_way(project, path, path in folders, names[path])]
+    found = [path for path in ours if not _has_content(project, path, names.get(path))]
+    found += [path for path in fresh if _is_obstructed(project, path, path in folders, names[path])]
     converts = any(path.rpartition("/")[2] == ".gitattributes" for path in names)
     return sorted(set(found) - (_converted(project, found, names, commits) if converts else set()))
 
@@ -215,12 +215,12 @@ def _converted(project: Project, paths: Iterable[str], names: Mapping[str, str],
     return same
 
 
-def _is_in_the_way(project: Project, path: str, is_folder: bool, name: str) -> bool:
+def _is_obstructed(project: Project, path: str, is_folder: bool, name: str) -> bool:
     """Say whether something different exists where a commit has a folder or a file."""
     there = _kind(project, path)
     if is_folder or there in ("", "folder"):
         return there != "" and is_folder != (there == "folder")
-    return not _has(project, path, name)
+    return not _has_content(project, path, name)
 
 
 def _kind(project: Project, path: str) -> str:
@@ -228,7 +228,7 @@ def _kind(project: Project, path: str) -> str:
     return tree.kind_at(project.dir / folder, inner)
 
 
-def _has(project: Project, path: str, name: str | None) -> bool:
+def _has_content(project: Project, path: str, name: str | None) -> bool:
     """Say whether the content at a path equals the blob `name` of a commit (None: nothing)."""
     folder, _, inner = path.partition("/")
     if name is None:  # a folder stays

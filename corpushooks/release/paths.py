@@ -29,10 +29,10 @@ def flaw(paths: Iterable[str], depth: int) -> str:
 
 def strays(links: Mapping[str, str], where: str = "") -> list[str]:
     """Return those of `links` (path -> target) below `where` that lead out of the tree, also through other links."""
-    return [path for path in links if path.startswith(where) and _leads_out(links, path)]
+    return [path for path in links if path.startswith(where) and _leads_outside(links, path)]
 
 
-def _leads_out(links: Mapping[str, str], path: str) -> bool:
+def _leads_outside(links: Mapping[str, str], path: str) -> bool:
     """Follow a link as the kernel would, within the tree only."""
     at = path.split("/")
     hops, ahead = 0, [at[-1]]

@@ -118,15 +118,15 @@ def _in_folder(project: Project, environment: str, folder: Path, salt: Path, pil
 def beside(project: Project, environment: str, folder: Path, salt: Path, pillar: Path) -> Release:
     """Return a release whose .salt and pillar are anywhere; the copy of Salt's roots goes to `folder`."""
     found = _in_folder(project, environment, folder, salt, pillar)
-    _shadow(project.host.salt_dir, folder / "salt-root", project.name, found.states)
-    _shadow(project.host.pillar_dir, folder / "pillar-root", project.name, pillar)
+    _link_root(project.host.salt_dir, folder / "salt-root", project.name, found.states)
+    _link_root(project.host.pillar_dir, folder / "pillar-root", project.name, pillar)
     (folder / "pillar-root/top.sls").unlink(missing_ok=True)
     _own_top(project, folder / "pillar-root", wanted=(pillar / "init.sls").is_file())
     wiring.link_modules(project.name, salt, folder / "modules")
     return found
 
 
-def _shadow(root: Path, shadow: Path, name: str, target: Path) -> None:
+def _link_root(root: Path, shadow: Path, name: str, target: Path) -> None:
     """Link the content of one of Salt's roots into `shadow`, with this project linked to `target`."""
     inner = shadow / "makina-projects"
     inner.mkdir(parents=True)

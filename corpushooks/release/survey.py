@@ -162,7 +162,7 @@ def compiled(
     brought |= {successor for name in brought if (successor := packages.successor(name))}
     said += states.commands(every, lambda name: bool(shutil.which(name, path=PROGRAMS)), brought)
     for path, each in told.items():
-        said += _unrun(named(found, path), each)
+        said += _not_run_findings(named(found, path), each)
     return [
         *said,
         *packaged(
@@ -171,7 +171,7 @@ def compiled(
     ]
 
 
-def _unrun(path: str, told: Compiled) -> Iterator[Finding]:
+def _not_run_findings(path: str, told: Compiled) -> Iterator[Finding]:
     for line, words in told.commands:
         what = f"Jinja would run {clean(' '.join(words.split()))[:80]!r}: not run here, its output counts as empty"
         yield Finding("not-run", path, line, what, "use a state, which runs in order")
@@ -280,14 +280,14 @@ def cleared(findings: Iterable[Finding], redactor: Redactor) -> list[Finding]:
         replace(
             each,
             file=shown(each.file),
-            what=_harmless(redactor.redact(each.what)),
-            help=_harmless(redactor.redact(each.help)),
+            what=_printable(redactor.redact(each.what)),
+            help=_printable(redactor.redact(each.help)),
         )
         for each in findings
     )
 
 
-def _harmless(text: str) -> str:
+def _printable(text: str) -> str:
     return "\n".join(clean(line) for line in text.splitlines())
 
 

@@ -385,9 +385,9 @@ def test_a_new_file_that_comes_when_edits_were_deployed_is_an_edit(dev: Box) -> 
     done = SimpleNamespace(decided=at - 0.01, ended=at + 0.01, request=Request(kind="edit"))
     site = SimpleNamespace(history=SimpleNamespace(deployments=lambda *_: [done]))
     watched = watches._Watched(cast("Site", site), cast("Lanes", None), dev.project(), (), "alice")
-    assert watched._new({path}) == ["project/new.html"]
+    assert watched._new_files({path}) == ["project/new.html"]
     done.request = Request(kind="deploy")
-    assert watched._new({path}) == []
+    assert watched._new_files({path}) == []
 
 
 def test_an_edit_that_comes_back_as_it_was_is_deployed_again(dev: Box) -> None:

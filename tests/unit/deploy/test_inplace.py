@@ -58,9 +58,9 @@ def test_what_was_tried_counts_as_deployed_unless_the_next_daemon_goes_on(
     alone.site.stopping = stopping
     if error:
         with pytest.raises(StepError):
-            inplace._go(alone)
+            inplace._run_steps(alone)
     else:
-        inplace._go(alone)
+        inplace._run_steps(alone)
     assert ran == ([] if stopping else ["ran"])
 
 
@@ -71,14 +71,14 @@ def test_somebody_who_saves_just_then_changes_no_outcome(alone: Run, monkeypatch
     monkeypatch.setattr(edits, "look", lambda *_: {})
     monkeypatch.setattr(edits, "ran", moved)
     monkeypatch.setattr(inplace.Procedure, "perform", lambda *_: None)
-    inplace._go(alone)
+    inplace._run_steps(alone)
 
 
 def test_who_saved_what_fails_is_told_that_it_stays(alone: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:
         raise StepError("install 10_app failed", why="app")
 
-    monkeypatch.setattr(inplace, "_go", fails)
+    monkeypatch.setattr(inplace, "_run_steps", fails)
     inplace.edit(alone)
     done = alone.deployment
     assert (done.state, done.reason, done.summary) == ("failed", "install 10_app failed: app", "install 10_app failed")

@@ -20,7 +20,7 @@ def is_white_out(path: Path) -> bool:
 
 @ROOT
 def test_a_file_that_goes_disappears(tmp_path: Path) -> None:
-    plan._white_out(tmp_path / "a/b")
+    plan._hide_in_overlay(tmp_path / "a/b")
     assert is_white_out(tmp_path / "a/b")
 
 
@@ -30,7 +30,7 @@ def test_what_goes_below_a_folder_that_becomes_something_else_is_hidden_by_that(
     upper = tmp_path / "upper"
     upper.mkdir()
     (upper / "a").write_text("new") if way == "a file" else (upper / "a").symlink_to("elsewhere")
-    plan._white_out(upper / "a/b")
+    plan._hide_in_overlay(upper / "a/b")
     assert [path.name for path in upper.iterdir()] == ["a"] and not is_white_out(upper / "a")
 
 
@@ -38,7 +38,7 @@ def test_what_goes_below_a_folder_that_becomes_something_else_is_hidden_by_that(
 def test_a_file_that_becomes_a_folder_is_hidden_by_that(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a/new").write_text("new")
-    plan._white_out(tmp_path / "a")
+    plan._hide_in_overlay(tmp_path / "a")
     assert (tmp_path / "a/new").read_text() == "new"
 
 
@@ -52,7 +52,7 @@ def test_a_folder_looks_like_the_one_that_it_covers_and_no_link_is_followed(tmp_
         folder = tmp_path / f"over {live.name}"
         folder.mkdir()
         folder.chmod(0o711)
-        plan._dress(folder, live)
+        plan._copy_owner_and_mode(folder, live)
         assert stat.S_IMODE(folder.stat().st_mode) == mode
 
 
@@ -63,5 +63,5 @@ def test_a_path_that_mount_would_take_apart_is_not_covered(
     asked: list[object] = []
     monkeypatch.setattr(plan.os, "geteuid", lambda: 0)
     monkeypatch.setattr(plan, "run_program", lambda *words, **_: asked.append(words))
-    assert not plan._can_cover(tmp_path / name, tmp_path / "upper", tmp_path / "work")
+    assert not plan._can_overlay(tmp_path / name, tmp_path / "upper", tmp_path / "work")
     assert asked == []
