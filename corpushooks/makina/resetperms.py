@@ -167,7 +167,7 @@ def _bits(text: str) -> int:
 Named = list[tuple[int, int, "int | None"]]  # tag, id, permission bits (None: those of the owner)
 
 
-def _named(tag: int, number: Callable[[str], int], texts: Iterable[str]) -> tuple[Named, list[str]]:
+def _parse_grant(tag: int, number: Callable[[str], int], texts: Iterable[str]) -> tuple[Named, list[str]]:
     """Return the grants of NAME[:PERMISSIONS], and the errors of invalid ones."""
     found: Named = []
     wrong = []
@@ -189,8 +189,8 @@ def _granted(mode: int, uid: int, gid: int, named: Named) -> Mapping[tuple[int, 
 def wanted_of(given: Values) -> tuple[Wanted, list[str]]:
     """Return the settings in the options, and warnings; raise UsageError."""
     uid, gid, dirs, files = _uid(given.user), _gid(given.group), _mode(given.dmode), _mode(given.fmode)
-    users, wrong = _named(tree.ACL_USER, _uid, given.users)
-    groups, wrong_too = _named(tree.ACL_GROUP, _gid, given.groups)
+    users, wrong = _parse_grant(tree.ACL_USER, _uid, given.users)
+    groups, wrong_too = _parse_grant(tree.ACL_GROUP, _gid, given.groups)
     named = [*users, *groups]
     access = tree.Access(_granted(dirs, uid, gid, named), _granted(files, uid, gid, named), given.reset)
     root, modes = os.geteuid() == 0, not given.only_acls

@@ -64,7 +64,7 @@ def configuration(
         own |= {"ms_project": cfg, "ms_project_name": minion.name}
         under_and_over = [defaults, *([above] if above else [])]
         own["ext_pillar"] = [{"corpushooks": under_and_over}, *minion.config.get("ext_pillar", [])]
-    return _plain({**minion.config, **own})
+    return _plain_types({**minion.config, **own})
 
 
 def _for_loader(minion: Minion) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def _for_loader(minion: Minion) -> dict[str, Any]:
     }
 
 
-def _plain(content: Mapping[str, Any]) -> dict[str, Any]:
+def _plain_types(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return a mapping in plain types: no aliases, no subclasses, no dates."""
     return dict(json.loads(json.dumps(content)))
 

@@ -123,17 +123,19 @@ def _problem(text: str, file: Path, roots: Sequence[Path]) -> Problem:
 def _line_about(text: str, message: str) -> int | None:
     """Return the line of the subject of a message: the state that it names, or anything else that it names."""
     names = [found[1] for pattern in _ABOUT if (found := pattern.search(message))]
-    lines = (find(text, name) for find in (id_line, _mention) for name in names)
+    lines = (find(text, name) for find in (id_line, _only_line_with) for name in names)
     return next((line for line in lines if line), None)
 
 
-def _mention(text: str, name: str) -> int | None:
+def _only_line_with(text: str, name: str) -> int | None:
     """Return the only line with a name as a whole word, or as a possible result of Jinja."""
-    found = [n for n, line in enumerate(text.splitlines(), 1) if any(_may_be(w, name) for w in _WORD.findall(line))]
+    found = [
+        n for n, line in enumerate(text.splitlines(), 1) if any(_can_render_to(w, name) for w in _WORD.findall(line))
+    ]
     return found[0] if len(found) == 1 else None
 
 
-def _may_be(word: str, name: str) -> bool:
+def _can_render_to(word: str, name: str) -> bool:
     """Return whether a word of an SLS file with Jinja expressions, but not only these, can render to a name."""
     parts = _EXPRESSION.split(word)
     return any(parts) and bool(re.fullmatch(".+".join(map(re.escape, parts)), name))
@@ -178,7 +180,9 @@ def id_line(text: str, state_id: str) -> int | None:
     if found or "{{" not in text:
         return text.count("\n", 0, found.start()) + 1 if found else None
     begins = [(n, re.match(r"(['\"]?)(.*\{\{.*)\1\s*:\s*$", line)) for n, line in enumerate(text.splitlines(), 1)]
-    made = [n for n, begin in begins if begin and not begin[2].startswith((" ", "#")) and _may_be(begin[2], state_id)]
+    made = [
+        n for n, begin in begins if begin and not begin[2].startswith((" ", "#")) and _can_render_to(begin[2], state_id)
+    ]
     return made[0] if len(made) == 1 else None
 
 

@@ -181,11 +181,13 @@ def compiled_of(minion: Minion, sls: str, told: Mapping[str, Any]) -> Compiled:
     aside = ("Pillar failed to render", "Reason:")
     roots = (*minion.states, *minion.pillars)
     file = source(sls, roots) or Path(sls.rpartition(".")[2] + ".sls")
-    problems = [_of_kind(kind, text, file, roots) for kind, text in told["errors"] if not text.startswith(aside)]
+    problems = [
+        _problem_of_kind(kind, text, file, roots) for kind, text in told["errors"] if not text.startswith(aside)
+    ]
     states = tuple(Planned(*each) for each in told["states"])
     return Compiled(problems, states, tuple((line, text) for line, text in told["commands"]))
 
 
-def _of_kind(kind: str, text: str, file: Path, roots: Sequence[Path]) -> Problem:
+def _problem_of_kind(kind: str, text: str, file: Path, roots: Sequence[Path]) -> Problem:
     found = problem(text, file, roots)
     return replace(found, kind=kind) if kind else found

@@ -51,7 +51,7 @@ class AnySession:
         try:
             return facts_of(self.minion, sample, self._ask("facts", str(sample or ""), timeout))
         finally:
-            self._know_passwords()
+            self._redact_passwords()
             if self._given is not None:
                 self._write(self._given)
 
@@ -63,7 +63,7 @@ class AnySession:
 
     def run(self, sls: str, *, test: bool = False, timeout: float | None = None) -> Result:
         told, reported = self._run(sls, test, timeout)
-        self._know_passwords()
+        self._redact_passwords()
         result = result_of(self.minion, sls, told, test)
         late = {tag: each for tag, each in told.items() if tag not in reported} if result.states else {}
         for state in result_of(self.minion, sls, late, test).states:
@@ -91,7 +91,7 @@ class AnySession:
             write_configuration(self.minion, content)
             self._written = content
 
-    def _know_passwords(self) -> None:
+    def _redact_passwords(self) -> None:
         """Hide the generated passwords, before any output is shown."""
         with contextlib.suppress(OSError, ValueError, AttributeError):
             known = json.loads(self.minion.passwords.read_text()) if self.minion.passwords else {}

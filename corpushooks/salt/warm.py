@@ -37,7 +37,7 @@ class WarmEngine:
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                self._pass(theirs, minion)
+                self._pass_socket(theirs, minion)
             return WarmSession(minion, listener, self._python.with_name("salt-call"), ours, self._log)
         except SaltError as exc:
             ours.close()
@@ -54,7 +54,7 @@ class WarmEngine:
         with self._lock:
             self._end()
 
-    def _pass(self, sock: socket.socket, minion: Minion) -> None:
+    def _pass_socket(self, sock: socket.socket, minion: Minion) -> None:
         """Pass the socket of a session to the worker, starting the worker if necessary."""
         message = json.dumps({"config": str(minion.dir / "minion"), "mark": minion.mark}).encode()
         with self._lock:

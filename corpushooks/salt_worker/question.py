@@ -47,12 +47,12 @@ class Preparation:
     def prepare(self, *, runs: bool = True) -> Runner | BaseException:
         """Complete the preparation; with `runs` False, for a question that runs nothing."""
         if isinstance(self.runner, Runner) and not self.runner.loaded:
-            raised = attempt(partial(self._complete, self.runner, runs))
+            raised = attempt(partial(self._prepare, self.runner, runs))
             self.runner = raised or self.runner
             gc.freeze()
         return self.runner
 
-    def _complete(self, runner: Runner, runs: bool) -> None:
+    def _prepare(self, runner: Runner, runs: bool) -> None:
         if runner.pillar is None:
             runner.compile()
         if runs:

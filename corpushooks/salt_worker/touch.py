@@ -37,9 +37,9 @@ class Touch:
 
     def watch(self) -> None:
         """Start to watch; this cannot be stopped."""
-        sys.addaudithook(self._hear)
+        sys.addaudithook(self._on_audit_event)
 
-    def _hear(self, event: str, values: tuple[Any, ...]) -> None:
+    def _on_audit_event(self, event: str, values: tuple[Any, ...]) -> None:
         if not self.any and event not in self._harmless and not self._is_harmless(event, values):
             self.any = True
 

@@ -51,7 +51,7 @@ def load_salt() -> str:
     logging.disable(logging.INFO)  # not shown anyway
     Listings().install()
     pillars.install()
-    _say_truth_at_once()
+    _speed_up_truth()
     return ""
 
 
@@ -96,13 +96,13 @@ class Listings:
         import salt.utils.entrypoints
 
         loader, entry_points = salt.loader.lazy.LazyLoader, salt.utils.entrypoints
-        loader._refresh_file_mapping = self._once(loader._refresh_file_mapping)
+        loader._refresh_file_mapping = self._memoized(loader._refresh_file_mapping)
         original = entry_points.iter_entry_points
-        entry_points.iter_entry_points = lambda group: self._kept(
+        entry_points.iter_entry_points = lambda group: self._cached(
             ("", group), lambda: sys.path, lambda: original(group)
         )
 
-    def _once(self, original: Any) -> Any:
+    def _memoized(self, original: Any) -> Any:
         """Return a replacement of a loader's method that repeats its last result while that is valid."""
         names = ("file_mapping", "suffix_map", "suffix_order")
 
@@ -114,16 +114,16 @@ class Listings:
             folders = [folder for folder in loader.module_dirs if os.path.isdir(folder)]
             options = [str(loader.opts.get(name)) for name in LISTING]
             key = (*folders, "", *options, *loader.suffix_order, *sorted(loader.disabled), "", *loader.static_modules)
-            found = self._kept(
+            found = self._cached(
                 key,
-                lambda: [*folders, *(inner for folder in folders for inner in _inner(folder))],
+                lambda: [*folders, *(inner for folder in folders for inner in _subfolders(folder))],
                 lambda: listed(loader),
             )
             vars(loader).update({name: copy.copy(value) for name, value in found.items()})
 
         return refresh
 
-    def _kept(self, key: Any, folders: Callable[[], Sequence[str]], make: Callable[[], Any]) -> Any:
+    def _cached(self, key: Any, folders: Callable[[], Sequence[str]], make: Callable[[], Any]) -> Any:
         """Return the cached value of a key if the folders are unchanged, or make it."""
         stamps, made = self._known.get(key, ({}, None))
         if stamps and all(stamp(path) == was for path, was in stamps.items()):
@@ -172,13 +172,13 @@ class Codes:
                     self._known[str(path)] = was, code
 
 
-def _inner(folder: str) -> list[str]:
+def _subfolders(folder: str) -> list[str]:
     with suppress(OSError), os.scandir(folder) as entries:
         return [entry.path for entry in entries if entry.is_dir()]
     return []
 
 
-def _say_truth_at_once() -> None:
+def _speed_up_truth() -> None:
     """Make the options of Salt 3008 report whether they are empty without counting, which every copy does."""
     with suppress(ImportError):
         from salt.utils.optsdict import OptsDict

@@ -130,7 +130,7 @@ def listed(loader: Any) -> None:
 
 
 def test_a_folder_is_listed_again_where_it_changed(loader: Any, listings: Listings, folder: Path) -> None:
-    refresh = listings._once(listed)
+    refresh = listings._memoized(listed)
     refresh(loader)
     loader.file_mapping = {}
     refresh(loader)
@@ -154,7 +154,7 @@ def test_a_folder_is_listed_again_where_it_changed(loader: Any, listings: Listin
 
 def test_a_folder_that_changed_just_now_is_not_believed(loader: Any) -> None:
     listings = Listings()
-    refresh = listings._once(listed)
+    refresh = listings._memoized(listed)
     refresh(loader)
     refresh(loader)
     assert listings.hits == 0

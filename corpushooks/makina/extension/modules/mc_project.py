@@ -39,7 +39,7 @@ def get_configuration(name: str = "") -> dict[str, Any]:
     if name in ("", own) and own:
         return copy.deepcopy(dict(__opts__["ms_project"]))
     if not own:
-        return dict(_told("config", _one(name), "--show-secrets"))
+        return dict(_json_output("config", _one(name), "--show-secrets"))
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
         raise CommandExecutionError(f"mc_project.get_configuration: invalid project name {name!r}")
     folder = Path(__opts__["conf_file"]).parents[1] / name
@@ -64,17 +64,17 @@ def get_configuration_item(name: str, item: str) -> Any:
 def init_project(name: str, env: str = "", branch: str = "", installer: str = "") -> dict[str, Any]:
     """Create or repair a project, as `corpus init` does; return the addresses for pushes."""
     options = {"--env": env, "--branch": branch, "--installer": installer}
-    return dict(_told("init", *(f"{option}={value}" for option, value in options.items() if value), _one(name)))
+    return dict(_json_output("init", *(f"{option}={value}" for option, value in options.items() if value), _one(name)))
 
 
 def list_projects() -> list[str]:
     """Return the names of the projects."""
-    return [each["project"] for each in _told("status")]
+    return [each["project"] for each in _json_output("status")]
 
 
 def report(name: str = "") -> Any:
     """Return the status of a project, or of all, and the addresses for pushes."""
-    return _told("status", "--urls", *([_one(name)] if name else []))
+    return _json_output("status", "--urls", *([_one(name)] if name else []))
 
 
 def link(names: Names) -> bool:
@@ -115,7 +115,7 @@ def deploy(
     lists = {"--only": _words(only), "--steps": _words(only_steps), "--skip": left_out}
     options = [f"{option}={','.join(words)}" for option, words in lists.items() if words]
     options += [option for option, wanted in {"--dry-run": dry_run, "--nowait": nowait}.items() if wanted]
-    return _done("deploy", *options, _one(name), *([_one(rev)] if rev else []))
+    return _deployment_result("deploy", *options, _one(name), *([_one(rev)] if rev else []))
 
 
 def archive(name: str) -> dict[str, Any]:
@@ -150,14 +150,14 @@ def notify(name: str) -> dict[str, Any]:
 
 def rollback(name: str, number: int = 0) -> dict[str, Any]:
     """Return to the result of a deployment, by default the one before the live one."""
-    return _done("rollback", _one(name), *([str(int(number))] if number else []))
+    return _deployment_result("rollback", _one(name), *([str(int(number))] if number else []))
 
 
 def run_task(name: str, only_steps: Names) -> list[dict[str, Any]]:
     """Run tasks of a project, task_NAME or NAME, up to the first failure; return the result of each."""
     ended = []
     for task in _words(only_steps):
-        ended.append(_done("task", _one(name), _one(task.removesuffix(".sls").removeprefix("task_"))))
+        ended.append(_deployment_result("task", _one(name), _one(task.removesuffix(".sls").removeprefix("task_"))))
         if not ended[-1]["result"]:
             break
     return ended
@@ -189,12 +189,12 @@ def _program() -> list[str]:
     return [*program, "--root", str(Path(own["project_dir"]).parents[2])] if own else program
 
 
-def _told(*words: str) -> Any:
+def _json_output(*words: str) -> Any:
     """Return the JSON output of the command."""
     return json.loads(_run(*words, "--json")[0])
 
 
-def _done(*words: str) -> dict[str, Any]:
+def _deployment_result(*words: str) -> dict[str, Any]:
     """Return a deployment; its output is shown, and the exit code of salt-call is its result."""
     said, code = _run(*words, "--json", shows=True)
     __context__["retcode"] = code

@@ -38,7 +38,7 @@ SAFE: Any = _loaded()
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _plain_errors() -> Iterator[None]:
     """Turn an OSError into an error of one line."""
     try:
         yield
@@ -48,7 +48,7 @@ def _told() -> Iterator[None]:
 
 def look(path: str, follow: bool = False) -> Look:
     """Return the content of a path; with `follow`, of the target of a link of ours."""
-    with _told():
+    with _plain_errors():
         try:
             with SAFE.spot(path, follow=follow) as at:
                 st = SAFE.look(at)
@@ -66,14 +66,18 @@ def look(path: str, follow: bool = False) -> Look:
 
 def exists(path: str) -> bool:
     """Return whether a path exists, following links of ours."""
-    with _told(), contextlib.suppress(FileNotFoundError, NotADirectoryError), SAFE.spot(path, follow=True) as at:
+    with (
+        _plain_errors(),
+        contextlib.suppress(FileNotFoundError, NotADirectoryError),
+        SAFE.spot(path, follow=True) as at,
+    ):
         return SAFE.look(at) is not None
     return False
 
 
 def read(path: str) -> bytes:
     """Return the content of a file."""
-    with _told():
+    with _plain_errors():
         return bytes(SAFE.read(path)[0])
 
 
@@ -82,27 +86,27 @@ def write(
 ) -> None:
     """Write a file aside and rename it into place; with `make`, missing folders are created with that mode."""
     __salt__["mc_outside.register"](path, follow)
-    with _told():
+    with _plain_errors():
         SAFE.write(path, data, mode, (uid, gid), follow=follow, make=make)
 
 
 def link(path: str, target: str) -> None:
     """Make a symbolic link in the place of a file or a link."""
     __salt__["mc_outside.register"](path)
-    with _told():
+    with _plain_errors():
         SAFE.link(path, target, make=0o755)
 
 
 def remove(path: str, follow: bool = False) -> None:
     """Remove a file or a link, if it exists."""
     __salt__["mc_outside.register"](path, follow)
-    with _told():
+    with _plain_errors():
         SAFE.remove(path, follow=follow)
 
 
 def folder(path: str, mode: int, uid: int = -1, gid: int = -1) -> bool:
     """Ensure a folder with owner and mode; return whether anything changed."""
-    with _told():
+    with _plain_errors():
         return bool(SAFE.folder(path, mode, (uid, gid), make=0o755))
 
 
@@ -111,7 +115,7 @@ def runner(path: str, user: str | None = None) -> str | None:
 
     None: this process can run it. Raise if only root is known.
     """
-    with _told():
+    with _plain_errors():
         uid = SAFE.owner_of(path)
     if uid is None or os.geteuid() or (user and pwd.getpwnam(user).pw_uid):
         return user
@@ -125,6 +129,6 @@ def runner(path: str, user: str | None = None) -> str | None:
 
 def check_firm(path: str) -> None:
     """Raise if users other than root can change a path."""
-    with _told():
+    with _plain_errors():
         if os.geteuid() == 0 and not SAFE.is_firm(path):
             raise CommandExecutionError(f"{path} is writable by users other than root")

@@ -135,10 +135,10 @@ def _values(args: Mapping[str, Any]) -> dict[str, str]:
     found = {option: args.get(name) for name, option in VALUES.items()}
     for module, options in dict(args["modules"]).items():
         found |= {f"{module}.{key}": value for key, value in dict(options or {}).items()}
-    return {key: _said(value) for key, value in found.items() if value not in (None, "")}
+    return {key: _php_value(value) for key, value in found.items() if value not in (None, "")}
 
 
-def _said(value: Any) -> str:
+def _php_value(value: Any) -> str:
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
 
 

@@ -48,7 +48,7 @@ def manage(*words: str) -> None:
 
 def ask(*words: str) -> bool:
     """Return whether a systemctl query succeeds."""
-    return bool(_ended([systemctl(), "--quiet", *words])["retcode"] == 0)
+    return bool(_run_program([systemctl(), "--quiet", *words])["retcode"] == 0)
 
 
 def script(name: str) -> str:
@@ -62,20 +62,20 @@ def script(name: str) -> str:
 
 def succeeds(argv: Sequence[str]) -> bool:
     """Return whether a program succeeds."""
-    return bool(_ended(argv)["retcode"] == 0)
+    return bool(_run_program(argv)["retcode"] == 0)
 
 
 def run(argv: Sequence[str]) -> None:
     """Run a program, without a shell; raise its output if it failed."""
     if not shutil.which(argv[0]):
         raise CommandExecutionError(f"{argv[0]} is not installed")
-    told = _ended(argv)
+    told = _run_program(argv)
     if told["retcode"]:
         said = (told["stderr"] or told["stdout"]).strip() or f"exit code {told['retcode']}, no output"
         raise CommandExecutionError(f"{' '.join(argv)}:\n{said}")
 
 
-def _ended(argv: Sequence[str]) -> Any:
+def _run_program(argv: Sequence[str]) -> Any:
     return __salt__["cmd.run_all"](list(argv), python_shell=False, ignore_retcode=True)
 
 

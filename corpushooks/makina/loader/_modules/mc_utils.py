@@ -56,7 +56,7 @@ def generate_stored_password(key: str, length: int = 16, force: bool = False, va
     path = Path(place)
     if not __opts__["corpushooks"].get("writes"):
         return _stored(path).get(key, PLACEHOLDER)
-    with _alone(path):
+    with _locked(path):
         known = _stored(path)
         if force or key not in known:
             known[key] = value or "".join(secrets.choice(LETTERS) for _ in range(length))
@@ -73,7 +73,7 @@ def _stored(path: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def _locked(path: Path) -> Iterator[None]:
     flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     with open(os.open(path.with_name(f".{path.name}.lock"), flags, 0o600), "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -96,20 +96,20 @@ def unix_crypt(passwd: str) -> str:
 def get(key: str, default: Any = None) -> Any:
     """Return a dotted key, flat or nested, from the minion's configuration, the pillar or the grains."""
     for place in (__opts__, __pillar__, __grains__):
-        found = _in(place, key.split("."))
+        found = _nested_value(place, key.split("."))
         if found is not None:
             return found
     return default
 
 
-def _in(place: Any, words: list[str]) -> Any:
+def _nested_value(place: Any, words: list[str]) -> Any:
     """Look up a key in nested mappings whose keys can contain dots."""
     if not words:
         return place
     for end in range(len(words), 0, -1):
         key = ".".join(words[:end])
         if hasattr(place, "get") and key in place:
-            found = _in(place[key], words[end:])
+            found = _nested_value(place[key], words[end:])
             if found is not None:
                 return found
     return None

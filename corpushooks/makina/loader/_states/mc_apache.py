@@ -17,12 +17,12 @@ MPMS = ("mpm_event", "mpm_prefork", "mpm_worker")
 
 def include_module(name: str, modules: Sequence[str], **_given: Any) -> dict[str, Any]:
     """Enable modules. Salt passes all other arguments of the SLS."""
-    return _switched(name, modules, "a2enmod", on=True)
+    return _switch_module(name, modules, "a2enmod", on=True)
 
 
 def exclude_module(name: str, modules: Sequence[str], **_given: Any) -> dict[str, Any]:
     """Disable modules. Salt passes all other arguments of the SLS."""
-    return _switched(name, modules, "a2dismod", on=False)
+    return _switch_module(name, modules, "a2dismod", on=False)
 
 
 def deployed(name: str, **_given: Any) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def deployed(name: str, **_given: Any) -> dict[str, Any]:
     return {"name": name, "result": True, "changes": {}, "comment": ""}
 
 
-def _switched(name: str, modules: Sequence[str], program: str, *, on: bool) -> dict[str, Any]:
+def _switch_module(name: str, modules: Sequence[str], program: str, *, on: bool) -> dict[str, Any]:
     ended = {"name": name, "result": True, "changes": {}, "comment": ""}
     folder = Path(__salt__["mc_apache.settings"]()["basedir"]) / "mods-enabled"
     try:

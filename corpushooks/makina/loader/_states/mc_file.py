@@ -48,13 +48,13 @@ def delivered(
             __salt__["mc_outside.declare"](name, True, service)
         with tempfile.TemporaryDirectory(dir=__opts__["cachedir"]) as scratch:
             copy = Path(scratch, "file")
-            _lay(copy, was)
+            _copy_current(copy, was)
             options = {"mode": mode, "user": user, "group": group, "show_changes": show_changes}
             told = _managed(copy, name, options, given)
             if told["result"] is None and not was:
                 told["changes"] = {"newfile": name}
             if told["result"] and told["changes"]:
-                _bring(copy, name, makedirs=makedirs)
+                _put_in_place(copy, name, makedirs=makedirs)
             return told
     except CommandExecutionError as exc:
         return {**ended, "comment": str(exc)}
@@ -63,28 +63,28 @@ def delivered(
 def _managed(copy: Path, name: str, options: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Run file.managed on a copy; return its result as for the file itself."""
     sources = copy.with_name("sources")
-    read = {key: _guarded(given[key], sources, given) for key in SOURCES if given.get(key)}
+    read = {key: _safe_source(given[key], sources, given) for key in SOURCES if given.get(key)}
     told = __states__["file.managed"](str(copy), **options, **{**given, **read, "backup": ""})
     comment = str(told["comment"]).replace(str(copy), name).replace(str(sources), "")
     return {**told, "name": name, "comment": comment}
 
 
-def _bring(copy: Path, name: str, *, makedirs: bool) -> None:
+def _put_in_place(copy: Path, name: str, *, makedirs: bool) -> None:
     """Write a copy to its place, with its mode and owner."""
     st, make = copy.stat(), FOLDERS if makedirs else None
     owner = st.st_uid, st.st_gid
     __salt__["mc_files.write"](name, copy.read_bytes(), st.st_mode & 0o7777, *owner, follow=True, make=make)
 
 
-def _guarded(source: Any, folder: Path, given: Mapping[str, Any]) -> Any:
+def _safe_source(source: Any, folder: Path, given: Mapping[str, Any]) -> Any:
     """Return a source, or several; a local file is copied without following planted links.
 
     Anyone who can write a template can run code as root.
     """
     if isinstance(source, list):
-        return [_guarded(one, folder, given) for one in source]
+        return [_safe_source(one, folder, given) for one in source]
     if isinstance(source, Mapping):
-        return {_guarded(one, folder, given): digest for one, digest in source.items()}
+        return {_safe_source(one, folder, given): digest for one, digest in source.items()}
     path = os.path.normpath(str(source).removeprefix("file://"))
     if not path.startswith("/"):
         return source
@@ -97,7 +97,7 @@ def _guarded(source: Any, folder: Path, given: Mapping[str, Any]) -> Any:
     return str(copy)
 
 
-def _lay(copy: Path, was: tuple[Any, ...]) -> None:
+def _copy_current(copy: Path, was: tuple[Any, ...]) -> None:
     """Copy the current file."""
     if was:
         data, mode, uid, gid = was
@@ -114,10 +114,10 @@ def folder(
     ended = {"name": name, "result": True, "changes": {}, "comment": f"{name} is in order"}
     try:
         bits = int(str(mode), 8)
-        uid = _number(user, lambda text: pwd.getpwnam(text).pw_uid)
-        gid = _number(group, lambda text: grp.getgrnam(text).gr_gid)
+        uid = _account_id(user, lambda text: pwd.getpwnam(text).pw_uid)
+        gid = _account_id(group, lambda text: grp.getgrnam(text).gr_gid)
         if __opts__["test"]:
-            return _foreseen(name, __salt__["mc_files.look"](name), (bits, uid, gid))
+            return _test_result(name, __salt__["mc_files.look"](name), (bits, uid, gid))
         if __salt__["mc_files.folder"](name, bits, uid, gid):
             ended |= {"changes": {name: "changed"}, "comment": f"{name} was created or changed"}
     except (CommandExecutionError, KeyError, ValueError) as exc:
@@ -125,13 +125,13 @@ def folder(
     return ended
 
 
-def _foreseen(name: str, was: tuple[Any, ...], wanted: tuple[int, int, int]) -> dict[str, Any]:
+def _test_result(name: str, was: tuple[Any, ...], wanted: tuple[int, int, int]) -> dict[str, Any]:
     same = len(was) == 3 and all(new in (-1, old) for new, old in zip(wanted, was, strict=True))
     ended = {"name": name, "result": True, "changes": {}, "comment": f"{name} is in order"}
     return ended if same else {**ended, "result": None, "changes": {name: "changed"}, "comment": "would change"}
 
 
-def _number(said: str | int | None, lookup: Callable[[str], int]) -> int:
+def _account_id(said: str | int | None, lookup: Callable[[str], int]) -> int:
     """Return the id of an account; -1 for none."""
     if said is None or said == "":
         return -1

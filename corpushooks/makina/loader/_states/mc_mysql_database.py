@@ -25,15 +25,17 @@ def present(
     sql = f"CREATE DATABASE {__salt__['mc_mysql.name'](name)}"
     sql += f" CHARACTER SET {__salt__['mc_mysql.text'](character_set)}" if character_set else ""
     sql += f" COLLATE {__salt__['mc_mysql.text'](collate)}" if collate else ""
-    return _had(name, sql, "created", connection_host, wanted=True)
+    return _ensure_database(name, sql, "created", connection_host, wanted=True)
 
 
 def absent(name: str, connection_host: str = "", **_given: Any) -> dict[str, Any]:
     """Ensure that a database does not exist. Salt passes all other arguments of the SLS."""
-    return _had(name, f"DROP DATABASE {__salt__['mc_mysql.name'](name)}", "removed", connection_host, wanted=False)
+    return _ensure_database(
+        name, f"DROP DATABASE {__salt__['mc_mysql.name'](name)}", "removed", connection_host, wanted=False
+    )
 
 
-def _had(name: str, sql: str, done: str, host: str, *, wanted: bool) -> dict[str, Any]:
+def _ensure_database(name: str, sql: str, done: str, host: str, *, wanted: bool) -> dict[str, Any]:
     ended = {"name": name, "result": True, "changes": {}, "comment": ""}
     known = f"SELECT 1 FROM information_schema.schemata WHERE schema_name = {__salt__['mc_mysql.text'](name)};"
     try:

@@ -61,7 +61,7 @@ def once() -> dict[str, Any]:
 
         def call(state: Any, low: Any, *words: Any, **given: Any) -> Any:
             if low.get("state") == "pkg" and isinstance(low.get("pkgs"), list):
-                low = {**low, "pkgs": _once(low["pkgs"], state.functions)}
+                low = {**low, "pkgs": _without_duplicates(low["pkgs"], state.functions)}
             return original(state, low, *words, **given)
 
         call.corpushooks = True  # type: ignore[attr-defined]
@@ -69,7 +69,7 @@ def once() -> dict[str, Any]:
     return {}
 
 
-def _once(pkgs: list[Any], functions: Any) -> list[Any]:
+def _without_duplicates(pkgs: list[Any], functions: Any) -> list[Any]:
     """Return a list of packages without duplicates; one with a version is preferred."""
     kept: dict[str, Any] = {}
     for each in pkgs:

@@ -69,16 +69,16 @@ def facts(sample: str = "") -> str:
     if not isinstance(rendered, dict):
         return _json({"where": "sample", "errors": [f"expected a mapping, got a {type(rendered).__name__}"]})
     odd: list[list[str]] = []
-    pillar, given = _carried(dict(__pillar__), ("pillar",), odd), _carried(rendered, ("sample",), odd)
+    pillar, given = _json_copy(dict(__pillar__), ("pillar",), odd), _json_copy(rendered, ("sample",), odd)
     return _json({"grains": dict(__grains__), "pillar": pillar, "sample": given, "odd": odd})
 
 
-def _carried(value: Any, path: tuple[str, ...], odd: list[list[str]]) -> Any:
+def _json_copy(value: Any, path: tuple[str, ...], odd: list[list[str]]) -> Any:
     """Return a copy in JSON types; other values become text, and are added to `odd`."""
     if isinstance(value, dict):
-        return {_key(key): _carried(inner, (*path, str(_key(key))), odd) for key, inner in value.items()}
+        return {_key(key): _json_copy(inner, (*path, str(_key(key))), odd) for key, inner in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_carried(inner, path, odd) for inner in value]
+        return [_json_copy(inner, path, odd) for inner in value]
     what = ""
     if isinstance(value, bytes):
         what = "binary"
@@ -118,7 +118,7 @@ def check(sls: list[list[str]]) -> str:
     """
     if __pillar__.get("_errors"):
         errors = ["Pillar failed to render with the following messages:", *__pillar__["_errors"]]
-        return _json([{"errors": _wrong(errors), "states": [], "commands": []}] * len(sls))
+        return _json([{"errors": _as_problems(errors), "states": [], "commands": []}] * len(sls))
     with salt.state.HighState(__opts__, context=dict(__context__), initial_pillar=dict(__pillar__)) as high:
         high.push_active()
         try:
@@ -139,9 +139,9 @@ class Unrun:
         self.found: list[list[Any]] = []
         for name in COMMANDS:
             if name in functions:
-                functions[name] = self._stand_in(name, functions[name].func)
+                functions[name] = self._replacement(name, functions[name].func)
 
-    def _stand_in(self, name: str, original: Any) -> Any:
+    def _replacement(self, name: str, original: Any) -> Any:
         @functools.wraps(original)
         def called(*words: Any, **given: Any) -> Any:
             caller = sys._getframe(1)
@@ -212,11 +212,11 @@ def _compile(high: Any, sls: str, path: str, unrun: Unrun) -> dict[str, Any]:
     unrun.found = []
     data, errors = high.render_highstate({"base": [sls]})
     states = [_described(each) for each in _states(data)]
-    errors = _wrong(errors) if errors else _compiled(high.state, data)
+    errors = _as_problems(errors) if errors else _compiled(high.state, data)
     return {"errors": errors + _absent(high.state.functions, path, errors), "states": states, "commands": unrun.found}
 
 
-def _wrong(errors: Iterable[str]) -> list[list[str]]:
+def _as_problems(errors: Iterable[str]) -> list[list[str]]:
     return [[WRONG, text] for text in errors]
 
 
@@ -226,10 +226,10 @@ def _compiled(state: Any, data: Any) -> list[list[str]]:
     if not errors:
         data, errors = state.requisite_in(data)
     if errors:
-        return _wrong(errors)
+        return _as_problems(errors)
     chunks, errors = state.compile_high_data(state.apply_exclude(data))
     if errors:
-        return _wrong(errors)
+        return _as_problems(errors)
     return [error for low in chunks for error in _verified(state, low)]
 
 
@@ -323,9 +323,9 @@ def _verified(state: Any, low: dict[str, Any]) -> list[list[str]]:
     name, function = low["state"], low.get("fun")
     reason = state.states.missing_modules.get(name)
     if not errors or not isinstance(reason, str) or ELSEWHERE.search(f"{name} {reason}"):
-        return _wrong(f"{text} in state [{low['__id__']}]" for text in errors)
+        return _as_problems(f"{text} in state [{low['__id__']}]" for text in errors)
     if not _defines(name, function):
-        return _wrong([f"State '{name}.{function}' was not found in state [{low['__id__']}]"])
+        return _as_problems([f"State '{name}.{function}' was not found in state [{low['__id__']}]"])
     why = " ".join(reason.split())
     return [[LATER, f"{name}.{function} in state [{low['__id__']}] is not available yet: {why}"]]
 
@@ -342,10 +342,10 @@ def _defines(name: str, function: Any) -> bool:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, default=_plain, skipkeys=True)
+    return json.dumps(value, default=_json_default, skipkeys=True)
 
 
-def _plain(value: Any) -> Any:
+def _json_default(value: Any) -> Any:
     if hasattr(value, "isoformat"):
         return value.isoformat()
     return list(value) if isinstance(value, set | frozenset) else str(value)
