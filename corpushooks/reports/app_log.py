@@ -122,7 +122,7 @@ def show(site: Site, row: ProjectRow, wanted: Wanted, tell: Tell, check: Check) 
         if not found:
             raise RefusedError(f"none of the logs of {row.name} can be shown", hint=services.HINT)
         for some in [found] if wanted.follow else [[each] for each in found]:
-            _pump(some, secrets, tell, check, None if wanted.follow else LIMIT)
+            _read_output(some, secrets, tell, check, None if wanted.follow else LIMIT)
 
 
 # sources
@@ -222,7 +222,7 @@ class _Reading:
         self.rest[descriptor] = bytearray(left[: LINE + 1])
 
 
-def _pump(found: Sequence[Source], secrets: Secrets, tell: Tell, check: Check, seconds: float | None) -> None:
+def _read_output(found: Sequence[Source], secrets: Secrets, tell: Tell, check: Check, seconds: float | None) -> None:
     """Send the output of sources until all have ended, or for `seconds`."""
     end = float("inf") if seconds is None else time.monotonic() + seconds
     with ExitStack() as stack, selectors.DefaultSelector() as selector:
@@ -237,14 +237,14 @@ def _pump(found: Sequence[Source], secrets: Secrets, tell: Tell, check: Check, s
                 raise DoorError(f"{found[0].name}: timed out after {seconds:g} s", hint=services.HINT)
             for key, _ in selector.select(TICK):
                 data = os.read(key.fd, CHUNK)
-                _take(key.data, key.fd, data, secrets, tell)
+                _send_lines(key.data, key.fd, data, secrets, tell)
                 if not data:
                     selector.unregister(key.fileobj)
                     if seconds is None and key.fileobj is key.data.child.stdout:
                         tell(Line(key.data.source.name, "no longer followed: its reader ended", note=True))
 
 
-def _take(reading: _Reading, descriptor: int, data: bytes, secrets: Secrets, tell: Tell) -> None:
+def _send_lines(reading: _Reading, descriptor: int, data: bytes, secrets: Secrets, tell: Tell) -> None:
     """Send the lines of new output."""
     assert reading.child.stderr is not None
     complains = descriptor == reading.child.stderr.fileno()

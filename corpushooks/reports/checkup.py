@@ -93,7 +93,7 @@ def check_folders(trees_: Sequence[Path], environment: str, folder: Path) -> Ite
 
 def _check_folder(site: Site, tree: Path, environment: str, folder: Path, lists: apt.Lists) -> Checked:
     salt = tree / ".salt"
-    said = _sent(tree, environment)
+    said = _unsent_findings(tree, environment)
     if salt.is_symlink() or not salt.is_dir():
         if said := [each for each in said if each.file == ".salt" and each.is_error]:
             return Checked(str(tree), (), tuple(said))
@@ -112,7 +112,7 @@ def _check_folder(site: Site, tree: Path, environment: str, folder: Path, lists:
     return _check(site, row, found, str(tree), said, lists)
 
 
-def _sent(tree: Path, environment: str) -> list[Finding]:
+def _unsent_findings(tree: Path, environment: str) -> list[Finding]:
     """Check what git would send of a folder."""
     known = git.worktree(tree, ".salt")
     if known is None:
@@ -173,14 +173,14 @@ def _check(
     elif found.install():
         lists.ask_ahead(survey.literal_names(found, work.texts))
         with site.engine.session(found.minion(settings), Unheard(work.redactor)) as session:
-            said = [*said, *_judged(session, work)]
+            said = [*said, *_text_findings(session, work)]
     else:
         said = [*said, Finding("name", ".salt", None, "no install SLS in .salt", "add .salt/00_install.sls")]
     files = tuple(shown(contents.named(found, path)) for path in release.files(found))
     return Checked(target, files, tuple(survey.cleared(said, work.redactor)))
 
 
-def _judged(session: Session, work: _Work) -> list[Finding]:
+def _text_findings(session: Session, work: _Work) -> list[Finding]:
     """Return the findings in the text of a release, and in its compiled SLS files."""
     session.prepare()
     problems = release.syntax(session, work.found, work.redactor, contents.readable(work.found, work.texts))
@@ -196,9 +196,9 @@ def _compiled(session: Session, work: _Work, wrong: set[str]) -> list[Finding]:
         return survey.packaged(found, texts, {}, lists)  # without a cfg the others cannot be compiled
     try:
         cfg = _give_cfg(session, work)
-        odd = [*survey.carried(found, texts, cfg.odd), *_of_claims(work, cfg)]
+        odd = [*survey.carried(found, texts, cfg.odd), *_claim_finding(work, cfg)]
     except CorpusError as exc:
-        return [_of_cfg(exc), *survey.packaged(found, texts, {}, lists)]
+        return [_cfg_finding(exc), *survey.packaged(found, texts, {}, lists)]
     paths = [path for path in release.files(found) if path.is_relative_to(found.states) and path != found.sample]
     # Salt reads a dot in the name as a folder
     read = [path for path in paths if contents.named(found, path) not in wrong and "." not in path.stem]
@@ -214,7 +214,7 @@ def _give_cfg(session: Session, work: _Work) -> Cfg:
     return given
 
 
-def _of_claims(work: _Work, cfg: Cfg) -> list[Finding]:
+def _claim_finding(work: _Work, cfg: Cfg) -> list[Finding]:
     """Return a finding for a port or address that belongs to another project of this host."""
     wanted = claims.of(cfg.values)
     refused = claiming.refusal(work.site, work.found.project, cfg.values, wanted, look=False)
@@ -225,7 +225,7 @@ def _of_claims(work: _Work, cfg: Cfg) -> list[Finding]:
     )
 
 
-def _of_cfg(exc: CorpusError) -> Finding:
+def _cfg_finding(exc: CorpusError) -> Finding:
     """Return why a cfg cannot be computed, with the file if known."""
     first = str(exc.where[0]) if isinstance(exc, ConfigError) and exc.where else ""
     if isinstance(exc, SourceError) and exc.at:

@@ -46,7 +46,7 @@ def status(site: Site, row: ProjectRow, spell: Callable[[Advice], str]) -> gives
     live = history.deployment(row.name, row.live) if row.live else None
     branch = _branch(site.host.project(row.name), row)
     now = history.project(row.name) or row  # a deployment may just have ended
-    busy = [_open(d) for d in [*history.unfinished(row.name), *history.queued(row.name)] if not d.final]
+    busy = [_open_deployment(d) for d in [*history.unfinished(row.name), *history.queued(row.name)] if not d.final]
     drift = _drift(site.host.project(row.name), found) if row.live and not busy else []
     ahead = _pillar_ahead(site.host.project(row.name), row)
     return gives.Status(
@@ -79,7 +79,7 @@ def _shown(deployment: Deployment | None) -> gives.Deployment | None:
     return gives.Deployment(**deployment.as_json()) if deployment else None
 
 
-def _open(deployment: Deployment) -> gives.Open:
+def _open_deployment(deployment: Deployment) -> gives.Open:
     """Return a deployment that has not ended; for a held one with the seconds left to confirm it."""
     left = lease.lease_of(deployment).left() if deployment.state == HELD else None
     return gives.Open(**deployment.as_json(), left=left)

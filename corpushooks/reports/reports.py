@@ -96,7 +96,7 @@ def config(site: Site, row: ProjectRow, *, origin: bool, secrets: bool) -> Repor
     with tempfile.TemporaryDirectory(prefix="corpus-") as folder:
         cfg = inspection.cfg(site, row, Path(folder), secrets=secrets)
     if not origin:
-        return Report(cfg.values, _own_first(cfg))
+        return Report(cfg.values, _own_values_first(cfg))
     columns = [(path, each["layer"], each["file"]) for path, each in cfg.origin.items()]
     paths, layers = (max(len(column[place]) for column in columns) for place in (0, 1))
     return Report(cfg.origin, [f"{path:<{paths}}  {layer:<{layers}}  {file}".rstrip() for path, layer, file in columns])
@@ -109,7 +109,7 @@ def variables(site: Site, row: ProjectRow, spell: Spell) -> Report:
     return Report(data, list(assigned.lines(data)) or [spell(nothing)])
 
 
-def _own_first(cfg: inspection.Seen) -> list[str]:
+def _own_values_first(cfg: inspection.Seen) -> list[str]:
     """Return a cfg as YAML: the project's own values, then the names, paths and flags of every project."""
     said = {path.partition(".")[0] for path, each in cfg.origin.items() if each["layer"] != "built-in"}
     own = {key: value for key, value in cfg.values.items() if key in said or key == "data"}
@@ -185,12 +185,12 @@ def _install_times(site: Site, deployment: Deployment) -> list[tuple[str, float]
 def metrics(site: Site, rows: Sequence[ProjectRow]) -> Report:
     """Report metrics of projects for Prometheus."""
     found = [(inspection.status(site, row, str), site.history.deployments(row.name)) for row in rows]
-    ages = {row.name: _ages(Backups(site.history).of(row.name), time.time()) for row in rows}
+    ages = {row.name: _backup_gauges(Backups(site.history).of(row.name), time.time()) for row in rows}
     lines = statistics.metrics(found, ages)
     return Report(Metrics(text="".join(f"{line}\n" for line in lines)), lines)
 
 
-def _ages(found: Sequence[Kept], now: float) -> dict[str, float]:
+def _backup_gauges(found: Sequence[Kept], now: float) -> dict[str, float]:
     """Return the gauges for the backups of a project, which are newest first."""
     drills = [one.drilled for one in found if one.drilled and not one.wrong]
     ages = {"drill_age_seconds": max(0.0, now - max(drills))} if drills else {}
@@ -200,7 +200,7 @@ def _ages(found: Sequence[Kept], now: float) -> dict[str, float]:
 
 def diff(site: Site, row: ProjectRow, first: int, second: int) -> Report:
     """Report the differences in files and cfg between two deployments; 0: the defaults."""
-    old, new = _two(site, row, first, second)
+    old, new = _pair_to_compare(site, row, first, second)
     project = site.host.project(row.name)
     files = git.differing(project.work_git, old.new_code, new.new_code or git.empty_tree(project.work_git))
     cfgs = inspection.cfg_of(site, row, old), inspection.cfg_of(site, row, new)
@@ -211,7 +211,7 @@ def diff(site: Site, row: ProjectRow, first: int, second: int) -> Report:
     return Report(Difference(old=old.number, new=new.number, files=list(files), cfg=list(changed)), lines)
 
 
-def _two(site: Site, row: ProjectRow, first: int, second: int) -> tuple[Deployment, Deployment]:
+def _pair_to_compare(site: Site, row: ProjectRow, first: int, second: int) -> tuple[Deployment, Deployment]:
     """Return the deployments to compare; the first defaults to the one live before the second."""
     last = second or row.live
     if last is None:
@@ -241,10 +241,10 @@ def naming(site: Site, rows: Sequence[ProjectRow]) -> Iterator[None]:
     except (CorpusError, OSError) as exc:
         if isinstance(exc, UsageError) and not isinstance(exc, ConfigError):
             raise
-        raise _blamed(site, rows, exc) from exc
+        raise _error_with_cause(site, rows, exc) from exc
 
 
-def _blamed(site: Site, rows: Sequence[ProjectRow], exc: CorpusError | OSError) -> CorpusError:
+def _error_with_cause(site: Site, rows: Sequence[ProjectRow], exc: CorpusError | OSError) -> CorpusError:
     """Return an error with the name of the project and, if its files have a fault, the cause."""
     wrong = [(row.name, each) for row in rows for each in inspection.faults(site, row)]
     said = parts.told(exc)

@@ -41,7 +41,7 @@ def state(found: StateEnded, seen: Counter[str], *, test: bool = False, diffs: b
     seen[word] += 1
     if not word or seen[word] > _limit(word):
         return []
-    said = cut(found.diff, DIFFERENCE) if diffs and word == "changed" else _said(word, found)
+    said = cut(found.diff, DIFFERENCE) if diffs and word == "changed" else _failure_lines(word, found)
     return [*state_lines(word, found), *indent(said, 10)]
 
 
@@ -72,7 +72,7 @@ def _word(state: StateEnded, test: bool) -> str:
     return ""
 
 
-def _said(word: str, state: StateEnded) -> list[str]:
+def _failure_lines(word: str, state: StateEnded) -> list[str]:
     if word == "FAILED":
         which = [f"name: {middle(one_line(state.name), FITS - 16)}"] if _says_more(state) else []
         return [*which, *tail(condensed(failure(state)), COMMENT_LINES), *cut(state.diff, DIFFERENCE)]
@@ -108,7 +108,7 @@ def all_states(found: Sequence[StateEnded]) -> list[str]:
 def _is_shown_whole(state: StateEnded) -> bool:
     """Return whether a failure was shown completely on the terminal."""
     known = [line for text in (failure(state), state.diff) for line in lines(text)]
-    return set(known) <= set(_said("FAILED", state))
+    return set(known) <= set(_failure_lines("FAILED", state))
 
 
 def errors(ended: SlsEnded) -> list[str]:

@@ -104,20 +104,20 @@ def status(found: Mapping[str, Any], now: float) -> list[Advice]:
         lines.append(f"    {found['frozen']}")
     if found["tree"] != found["commit"]:
         lines.append(f"    project/ has the failed {short(found['tree'])}")
-    lines += _moved(found) if found["branch_moved"] else []
+    lines += _moved_branch(found) if found["branch_moved"] else []
     if found["pillar_ahead"]:
         lines.append("    the pillar is ahead: it takes effect with the next deployment")
     if drift := found["drift"]:
         more = f" and {len(drift) - 3} more" if len(drift) > 3 else ""
         lines.append(f"    changed in project/ since: {', '.join(map(shown, drift[:3]))}{more}")
-    lines += [_open(one, now) for one in found["open"]]
+    lines += [_open_line(one, now) for one in found["open"]]
     lines += [f"    {_health(found['health'], now)}"] if found["health"] else []
     lines += _backup(found, now)
     lines += [f"    wrong: {fault['what']}; {fault['repair']}" for fault in found["faults"]]
     return [*lines, *_last(found, now)]
 
 
-def _open(one: Mapping[str, Any], now: float) -> Advice:
+def _open_line(one: Mapping[str, Any], now: float) -> Advice:
     """Return a queued, running or held deployment."""
     said = f"    {outcome(one['state'])}: {named(one)} by {one['by']}"
     if one["left"] is None:
@@ -152,24 +152,24 @@ def _last(found: Mapping[str, Any], now: float) -> list[str]:
     last, tried, failed = found["last"], found["last_deployment"], found["last_failure"]
     lines = []
     if tried and tried["state"] in FAILURES:
-        lines.append(f"    last: {_ended(tried)}")
+        lines.append(f"    last: {_ended_line(tried)}")
     if last and last["state"] not in (*SUCCEEDED, *TRANSITIONS) and not (tried and tried["number"] == last["number"]):
-        lines.append(f"    last: {_ended(last)}")
+        lines.append(f"    last: {_ended_line(last)}")
     if failed and not lines:
         when = ago(now - (failed["decided"] or failed["queued"]))
-        lines.append(f"    last failure, {when} ago: {named(failed)}{_because(failed)}")
+        lines.append(f"    last failure, {when} ago: {named(failed)}{_reason_suffix(failed)}")
     return lines
 
 
-def _ended(one: Mapping[str, Any]) -> str:
-    return f"{named(one)} {outcome(one['state'])}{_because(one)}"
+def _ended_line(one: Mapping[str, Any]) -> str:
+    return f"{named(one)} {outcome(one['state'])}{_reason_suffix(one)}"
 
 
-def _because(one: Mapping[str, Any]) -> str:
+def _reason_suffix(one: Mapping[str, Any]) -> str:
     return f": {one['reason']}" if one["reason"] else ""
 
 
-def _moved(found: Mapping[str, Any]) -> list[Advice]:
+def _moved_branch(found: Mapping[str, Any]) -> list[Advice]:
     """Return where a branch is that was moved without our hooks, and the commands to deploy it or to move it back."""
     branch, at, deploy = found["branch"], short(found["branch_at"]), command("deploy", found["project"])
     if not found["live"]:
@@ -209,10 +209,10 @@ def backup_row(one: Mapping[str, Any]) -> str:
     if one["overtaken"]:
         changed += f", deployment {one['overtaken']} came between"
     sizes = f"{size(one['size'])}, {size(one['added'])} new"
-    return f"{one['number']:>5}  {when}  at {short(one['code'])}  {', '.join(has)}, {sizes}{changed}{_drilled(one)}"
+    return f"{one['number']:>5}  {when}  at {short(one['code'])}  {', '.join(has)}, {sizes}{changed}{_last_drill(one)}"
 
 
-def _drilled(one: Mapping[str, Any]) -> str:
+def _last_drill(one: Mapping[str, Any]) -> str:
     """Return the last drill of a backup."""
     if one["drilled"] is None:
         return ""

@@ -84,25 +84,25 @@ class Log:
 
     def tell(self, event: Event) -> None:
         """Append an event, with safe texts without secrets."""
-        kept, lost = _spared(event) if self._size > LIMIT else (event, "")
+        kept, lost = _truncated(event) if self._size > LIMIT else (event, "")
         self._lost += len(lost)
         self._lost_lines += lost.count("\n") + 1 if lost else 0
         if kept is not None:
             self._write(kept)
 
     def _write(self, event: Event) -> None:
-        record = {"at": round(time.time(), 3), **self._harmless(as_record(event))}
+        record = {"at": round(time.time(), 3), **self._safe_data(as_record(event))}
         if Recorded(event, 0, 0).end:
             self._say_lost()
             record["end"] = self.ended = True
         self._add(record)
 
-    def _harmless(self, value: Any) -> Any:
+    def _safe_data(self, value: Any) -> Any:
         """Return plain data with texts that are safe for terminals, not too long, and without secrets."""
         if isinstance(value, dict):
-            return {key: self._harmless(inner) for key, inner in value.items()}
+            return {key: self._safe_data(inner) for key, inner in value.items()}
         if isinstance(value, list):
-            return [self._harmless(inner) for inner in value]
+            return [self._safe_data(inner) for inner in value]
         if not isinstance(value, str):
             return value
         texts = bounded(self.redactor.redact(value)).split("\n")
@@ -168,7 +168,7 @@ def harmless(line: str, redactor: Redactor) -> str:
     return shortened(cleaned if cleaned == redacted else redactor.redact(cleaned))
 
 
-def _spared(event: Event) -> tuple[Event | None, str]:
+def _truncated(event: Event) -> tuple[Event | None, str]:
     """Return what to store of an event if the log is too long, and the text that is dropped."""
     if isinstance(event, Traced) or (isinstance(event, Warned) and event.aside):
         return None, event.text

@@ -62,13 +62,13 @@ def main() -> None:
     """Run the command that the daemon asks for."""
     link = socket.socket(fileno=int(sys.argv[1]))
     link.set_inheritable(False)
-    plan = Plan(**json.loads(_exactly(link, int.from_bytes(_exactly(link, 8), "big"))))
+    plan = Plan(**json.loads(_receive_exactly(link, int.from_bytes(_receive_exactly(link, 8), "big"))))
     told = supervise(link, plan)
     with contextlib.suppress(OSError):  # the daemon is gone
         link.sendall(json.dumps(told).encode() + b"\n")
 
 
-def _exactly(link: socket.socket, size: int) -> bytes:
+def _receive_exactly(link: socket.socket, size: int) -> bytes:
     data = b""
     while len(data) < size:
         chunk = link.recv(size - len(data))
@@ -94,15 +94,15 @@ def supervise(link: socket.socket, plan: Plan) -> dict[str, object]:
     for each in (*plan.streams, plan.folder, reporting):
         with contextlib.suppress(OSError):  # a descriptor can occur more than once
             os.close(each)
-    wrong = _attend(link, pid, report)
+    wrong = _forward_signals(link, pid, report)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) if _has_ended(pid) else -signal.SIGKILL
     end(plan.group, os.getpid())
     if wrong:
-        return _told(wrong, plan.words[0])
+        return _start_error(wrong, plan.words[0])
     return {"code": code if code >= 0 else 128 - code}
 
 
-def _attend(link: socket.socket, pid: int, report: int) -> bytes:
+def _forward_signals(link: socket.socket, pid: int, report: int) -> bytes:
     """Forward signals until the command or the connection ends; return why the command was not started."""
     handle, wrong = os.pidfd_open(pid), b""
     poll = select.poll()
@@ -146,7 +146,7 @@ def _reap(but: int) -> None:
             os.waitpid(found.si_pid, 0)
 
 
-def _told(wrong: bytes, word: str) -> dict[str, object]:
+def _start_error(wrong: bytes, word: str) -> dict[str, object]:
     """Say why a command was not started."""
     step, _, number = wrong.decode().rpartition(" ")
     if step == "run" and int(number) in (errno.ENOENT, errno.ENOTDIR):
@@ -167,7 +167,7 @@ def _child(plan: Plan, report: int) -> NoReturn:
             with contextlib.suppress(OSError):  # run without it
                 Path(plan.group, "cgroup.procs").write_text("0")
         os.setsid()
-        _take(plan.streams, {report, plan.folder})
+        _take_streams(plan.streams, {report, plan.folder})
         step = "rights"
         os.umask(plan.umask)
         _restore_signals()
@@ -188,7 +188,7 @@ def _child(plan: Plan, report: int) -> NoReturn:
         os._exit(NOT_RUN)
 
 
-def _take(streams: list[int], kept: set[int]) -> None:
+def _take_streams(streams: list[int], kept: set[int]) -> None:
     """Use three descriptors as standard streams and close all but a few others; take over the terminal if it is one."""
     for place, each in enumerate(streams):
         os.dup2(each, place)
@@ -302,7 +302,7 @@ def end(group: str | None, parent: int = 0) -> None:
     """Stop all processes in a control group or below a process: terminate, then kill."""
     begun = time.monotonic()
     told: set[tuple[int, int]] = set()
-    while left := _left(group, parent):
+    while left := _living_processes(group, parent):
         late = time.monotonic() - begun - GRACE
         if late > KILLING:
             break
@@ -339,7 +339,7 @@ def _send(process: tuple[int, int], numbers: tuple[signal.Signals, ...]) -> None
             os.close(handle)
 
 
-def _left(group: str | None, parent: int) -> set[tuple[int, int]]:
+def _living_processes(group: str | None, parent: int) -> set[tuple[int, int]]:
     """Return pid and start time of the living processes in a control group or below a process."""
     if parent:
         _reap(0)

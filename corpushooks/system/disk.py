@@ -41,7 +41,7 @@ class Writes:
         if (st.st_dev, st.st_ino) in self._fds:
             return
         if len(self._fds) < FEW:
-            self._fds[st.st_dev, st.st_ino] = _held(fd)
+            self._fds[st.st_dev, st.st_ino] = _reopened(fd)
         else:
             self._many = True
             self.__exit__()
@@ -59,7 +59,7 @@ class Writes:
             os.fsync(written)
 
 
-def _held(fd: int) -> int:
+def _reopened(fd: int) -> int:
     """Reopen a descriptor for reading: a file that is open for writing cannot be executed."""
     if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
         return os.dup(fd)

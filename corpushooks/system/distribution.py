@@ -16,7 +16,7 @@ AGAIN = "apt-get install --reinstall ./corpushooks_*.deb"  # as Getting started 
 
 def completing() -> str:
     """Return the command that installs all our Python dependencies: Salt, apprise, ldap3."""
-    installer, url = _said("INSTALLER"), _said("direct_url.json")
+    installer, url = _metadata_text("INSTALLER"), _metadata_text("direct_url.json")
     if installer == PACKAGE:
         return AGAIN
     return f"{sys.executable} -m pip install --no-deps --require-hashes -r {shlex.quote(_lock(url))}"
@@ -29,7 +29,7 @@ def with_salt(python: Path) -> str:
     return f"{shlex.quote(str(python))} -m pip install 'salt>=3007'"
 
 
-def _said(name: str) -> str:
+def _metadata_text(name: str) -> str:
     """Return the content of a file of our metadata; nothing if it does not exist."""
     try:
         return (metadata.distribution("corpushooks").read_text(name) or "").strip()

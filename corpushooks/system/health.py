@@ -124,7 +124,7 @@ def _ask(check: Check, tell: Callable[[], None], start: Start) -> str:
     """Run a check once; return its error, or nothing."""
     if check.kind == "command":
         return _ask_command(check, tell, start)
-    line = _Line()
+    line = _CuttableConnection()
     ask = _ask_http if check.kind == "http" else _ask_tcp
     try:
         return within(check.timeout or float("inf"), lambda: ask(check, line), tell)
@@ -134,7 +134,7 @@ def _ask(check: Check, tell: Callable[[], None], start: Start) -> str:
         line.cut()
 
 
-class _Line:
+class _CuttableConnection:
     """A connection that one thread makes, and another can cut at any time."""
 
     def __init__(self) -> None:
@@ -173,7 +173,7 @@ class _Line:
                 self._socket.shutdown(socket.SHUT_RDWR)
 
 
-def _ask_http(check: Check, line: _Line) -> str:
+def _ask_http(check: Check, line: _CuttableConnection) -> str:
     """Check over http, without following redirects."""
     import http.client  # here: seldom needed, and costs the daemon 5 MB and a command time
     import ssl
@@ -205,7 +205,7 @@ def _judge(check: Check, status: int, body: bytes) -> str:
     return ""
 
 
-def _ask_tcp(check: Check, line: _Line) -> str:
+def _ask_tcp(check: Check, line: _CuttableConnection) -> str:
     host, _, port = check.what.rpartition(":")
     try:
         line.connect(host.strip("[]"), int(port)).close()

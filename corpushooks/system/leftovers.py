@@ -53,7 +53,7 @@ def stop(work: Work, *, grace: float = GRACE) -> Outcome:
     told: dict[tuple[int, int], Named] = {}
     begun = time.monotonic()
     while True:
-        seen = _Seen(work)
+        seen = _Snapshot(work)
         found = seen.at_work()
         late = time.monotonic() - begun - grace
         waits = not told and late < WATCH - grace and seen.doubtful()
@@ -99,7 +99,7 @@ def _send(process: Process, number: signal.Signals) -> None:
             os.close(handle)
 
 
-class _Seen:
+class _Snapshot:
     """One snapshot of all processes."""
 
     def __init__(self, work: Work) -> None:
@@ -137,13 +137,13 @@ class _Seen:
 
     def at_work(self) -> list[Process]:
         """Return the processes to stop: those that work in the folder, their descendants and their sessions."""
-        ours = self._ours()
-        first = {pid for pid, p in ours.items() if self._works(p.place)}
+        ours = self._deployment_processes()
+        first = {pid for pid, p in ours.items() if self._is_at_work(p.place)}
         sessions = {ours[pid].session for pid in first} & ours.keys()
         first |= {pid for pid, p in ours.items() if p.session in sessions}
         return [p for pid, p in sorted(self._with_descendants(first).items()) if pid not in self._services]
 
-    def _ours(self) -> dict[int, Process]:
+    def _deployment_processes(self) -> dict[int, Process]:
         """Return the deployment's processes: marked ones, their descendants, and new ones in our own unit."""
         service = self._own_unit.endswith(".service")
         besides = {pid: p for pid, p in self._since.items() if service and proc.unit(p.place) == self._own_unit}
@@ -164,7 +164,7 @@ class _Seen:
             if pid not in self._marked and pid not in self._services and proc.writes(p.place, str(self._work.folder)):
                 yield p
 
-    def _works(self, pid: int) -> bool:
+    def _is_at_work(self, pid: int) -> bool:
         folder = str(self._work.folder)
         if self._work.uid is not None and self._work.uid in proc.uids(pid):
             return True

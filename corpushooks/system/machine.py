@@ -36,10 +36,10 @@ class Machine:
     # accounts
 
     def user(self, name: str) -> pwd.struct_passwd | None:
-        return _known(lambda: pwd.getpwnam(name))
+        return _or_none(lambda: pwd.getpwnam(name))
 
     def group(self, name: str) -> grp.struct_group | None:
-        return _known(lambda: grp.getgrnam(name))
+        return _or_none(lambda: grp.getgrnam(name))
 
     def add_group(self, name: str) -> None:
         self.do("groupadd", "--system", name)
@@ -140,7 +140,7 @@ class Machine:
         return run(words, check=False)
 
 
-def _known(look: Callable[[], T]) -> T | None:
+def _or_none(look: Callable[[], T]) -> T | None:
     try:
         return look()
     except KeyError:

@@ -65,11 +65,11 @@ def _obstacles(paths: Sequence[Path], folder: Path) -> Iterator[Fault]:
         yield Fault(f"{folder} is not readable and writable", f"chmod u+rwx {shlex.quote(str(folder))}")
     for path in paths:
         with suppress(FileNotFoundError):
-            yield from _of_file(path, found.st_uid)
+            yield from _file_faults(path, found.st_uid)
     yield from _full(folder)
 
 
-def _of_file(path: Path, owner: int) -> Iterator[Fault]:
+def _file_faults(path: Path, owner: int) -> Iterator[Fault]:
     quoted, found = shlex.quote(str(path)), path.stat()
     if os.access(path, os.R_OK | os.W_OK, effective_ids=True):
         return

@@ -57,11 +57,11 @@ class _Step:
     own: bool  # no one else can write in it
 
 
-def _ours(uid: int) -> bool:
+def _is_ours(uid: int) -> bool:
     return uid in (0, os.geteuid())
 
 
-def _whole(path: str | os.PathLike[str]) -> str:
+def _absolute(path: str | os.PathLike[str]) -> str:
     """Return a path as an absolute one; the working directory is read only if needed, since it can be gone."""
     text = os.fspath(path)
     return text if os.path.isabs(text) else os.path.join(os.getcwd(), text)
@@ -70,14 +70,14 @@ def _whole(path: str | os.PathLike[str]) -> str:
 def _step(fd: int, before: _Step | None) -> _Step:
     st = os.fstat(fd)
     shared = 0o022 if os.geteuid() == 0 else 0o002  # an ordinary user may have a group of his own
-    own = _ours(st.st_uid) and not st.st_mode & shared
-    fixed = before is None or (before.fixed and (before.own or _stays(os.fstat(before.fd), st)))
+    own = _is_ours(st.st_uid) and not st.st_mode & shared
+    fixed = before is None or (before.fixed and (before.own or _is_in_sticky_folder(os.fstat(before.fd), st)))
     return _Step(fd, fixed, own)
 
 
-def _stays(folder: os.stat_result, st: os.stat_result) -> bool:
+def _is_in_sticky_folder(folder: os.stat_result, st: os.stat_result) -> bool:
     """Return whether no one else can move a folder, since it is in a sticky one (/tmp)."""
-    return bool(folder.st_mode & stat.S_ISVTX) and _ours(folder.st_uid) and _ours(st.st_uid)
+    return bool(folder.st_mode & stat.S_ISVTX) and _is_ours(folder.st_uid) and _is_ours(st.st_uid)
 
 
 @contextlib.contextmanager
@@ -89,7 +89,7 @@ def spot(
     With `follow`, a link of ours at its end is followed, too. With `make`, missing folders are created with that mode
     and `owner`.
     """
-    text = _whole(path)
+    text = _absolute(path)
     way = [_step(os.open("/", FOLDER), None)]
     left = [part for part in reversed(text.split("/")) if part not in ("", ".")]
     hops = 0
@@ -153,7 +153,7 @@ def _entry(folder: _Step, name: str, path: str, *, last: bool) -> int | str | No
         return fd
     try:
         if stat.S_ISLNK(st.st_mode):
-            if not (folder.fixed and folder.own and _ours(st.st_uid)):
+            if not (folder.fixed and folder.own and _is_ours(st.st_uid)):
                 raise OSError(errno.ELOOP, PLANTED, f"{os.readlink(f'/proc/self/fd/{folder.fd}').rstrip('/')}/{name}")
             return os.readlink("", dir_fd=fd)
         if not last:
@@ -203,7 +203,7 @@ def check_file(at: Spot, st: os.stat_result) -> None:
         raise at.error(errno.EINVAL, PLANTED if stat.S_ISLNK(st.st_mode) else "not a regular file")
     if os.geteuid() or at.firm or st.st_nlink == 1:
         return
-    if _ours(st.st_uid) or st.st_uid != os.fstat(at.fd).st_uid:
+    if _is_ours(st.st_uid) or st.st_uid != os.fstat(at.fd).st_uid:
         raise at.error(errno.EPERM, NAMED)
 
 
@@ -221,7 +221,7 @@ def owner_of(path: str | os.PathLike[str]) -> int | None:
 
     If folders are missing, the last existing one counts.
     """
-    text = os.path.normpath(_whole(path))
+    text = os.path.normpath(_absolute(path))
     while True:
         with contextlib.suppress(FileNotFoundError), spot(f"{text}/.corpushooks", follow=False) as at:
             return None if at.firm else os.fstat(at.fd).st_uid
@@ -242,7 +242,7 @@ def write(
     """
     with spot(path, follow=follow, make=make, owner=owner) as at:
         _check_replaceable(at)
-        aside = _aside(at)
+        aside = _temporary_name(at)
         fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=at.fd)
         try:
             with open(fd, "wb") as file:
@@ -266,7 +266,7 @@ def link(path: str | os.PathLike[str], target: str, *, make: int | None = None) 
     """Make a symbolic link aside and rename it into place; a file or link there is replaced, a folder is not."""
     with spot(path, make=make) as at:
         _check_replaceable(at)
-        aside = _aside(at)
+        aside = _temporary_name(at)
         os.symlink(target, aside, dir_fd=at.fd)
         try:
             os.rename(aside, at.name, src_dir_fd=at.fd, dst_dir_fd=at.fd)
@@ -320,7 +320,7 @@ def _check_replaceable(at: Spot) -> None:
         raise at.error(errno.EINVAL, "not a regular file")
 
 
-def _aside(at: Spot) -> str:
+def _temporary_name(at: Spot) -> str:
     """Return a free temporary name: one that is found again after a crash or, where others can write, a random one."""
     if not at.firm:
         _clear_aside(at)

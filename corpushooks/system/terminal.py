@@ -125,7 +125,7 @@ def _terminal() -> Relay:
     """Return a relay with a terminal that has the settings of ours."""
     master, slave = os.openpty()
     termios.tcsetattr(slave, termios.TCSANOW, termios.tcgetattr(0))
-    _fit(master)
+    _copy_size(master)
     if os.isatty(2):
         return Relay(True, [slave, slave, slave], master, [(master, 1)])
     said, errors = os.pipe()
@@ -137,7 +137,7 @@ def _pipes() -> Relay:
     return Relay(False, [input_, output, errors], feed, [(out, 1), (said, 2)])
 
 
-def _fit(master: int) -> None:
+def _copy_size(master: int) -> None:
     """Give a terminal the size of ours."""
     size = fcntl.ioctl(0, termios.TIOCGWINSZ, struct.pack("HHHH", 0, 0, 0, 0))
     fcntl.ioctl(master, termios.TIOCSWINSZ, size)
@@ -155,7 +155,7 @@ def attached(made: Relay, send: Callable[[int], None]) -> Iterator[None]:
 
     acts: dict[int, Callable[[int, FrameType | None], None]] = {signal.SIGTERM: leave, signal.SIGHUP: leave}
     if made.terminal:
-        acts[signal.SIGWINCH] = lambda *_: _fit(made.feed)
+        acts[signal.SIGWINCH] = lambda *_: _copy_size(made.feed)
     else:
         acts.update({number: lambda given, _: send(given) for number in FORWARDED})
     before = {number: signal.getsignal(number) for number in acts}
@@ -166,7 +166,7 @@ def attached(made: Relay, send: Callable[[int], None]) -> Iterator[None]:
                 signal.signal(number, act)
         if modes is not None:
             tty.setraw(0, termios.TCSADRAIN)
-            _fit(made.feed)
+            _copy_size(made.feed)
         yield
     finally:
         if modes is not None:

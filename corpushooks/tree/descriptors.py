@@ -104,7 +104,7 @@ def unlock(fd: int) -> None:
 def open_file(fd: int, name: str, check: Check = endless) -> int:
     """Open a regular file for reading; raise SwappedError if it is not one (any more)."""
     try:
-        opened = _open_though_leased(fd, name, check)
+        opened = _open_with_lease(fd, name, check)
     except OSError as exc:
         if exc.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.ENOTDIR):
             raise SwappedError(errno.ESTALE, os.strerror(errno.ESTALE)) from exc
@@ -115,7 +115,7 @@ def open_file(fd: int, name: str, check: Check = endless) -> int:
     return opened
 
 
-def _open_though_leased(fd: int, name: str, check: Check) -> int:
+def _open_with_lease(fd: int, name: str, check: Check) -> int:
     """Open a file that can have a lease, which the kernel breaks within a minute; raise OSError."""
     end = time.monotonic() + LEASE
     while True:

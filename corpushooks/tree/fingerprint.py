@@ -105,7 +105,7 @@ def take(
     Paths that must not be copied (a mount, a file that was planted as a hard link) are in `left` of its manifest.
     """
     with told("reading of", source), Folders(source) as tree:
-        job = _Look(_settled(source, check), tree, earlier, without, check)
+        job = _Fingerprinting(_settled_scan(source, check), tree, earlier, without, check)
         for folder, entries in job.found.folders.items():
             if not is_below(folder, job.left) and not is_below(folder, without):
                 with at(folder):
@@ -114,7 +114,7 @@ def take(
         return Fingerprint(Manifest(root, job.folders, left=frozenset(job.left)), job.digests, frozenset(job.changed))
 
 
-def _settled(source: Path, check: Check) -> Scan:
+def _settled_scan(source: Path, check: Check) -> Scan:
     """Scan a tree; again if something changed just before, since an equal stamp would prove nothing then."""
     for _ in range(TRIES - 1):
         found = scan(source, check)
@@ -125,7 +125,7 @@ def _settled(source: Path, check: Check) -> Scan:
 
 
 @dataclass
-class _Look:
+class _Fingerprinting:
     """A fingerprint in progress."""
 
     found: Scan
@@ -217,14 +217,14 @@ def settle(taken: Fingerprint, source: Path, without: Collection[str] = (), chec
     left = taken.manifest.left | after.left
     changed = set(taken.changed)
     for path in was.keys() | now.keys():
-        if not (is_below(path, without) or is_below(path, left)) and not _unmoved(was.get(path), now.get(path)):
+        if not (is_below(path, without) or is_below(path, left)) and not _has_same_stamp(was.get(path), now.get(path)):
             changed.add(path)
-    if not _unmoved(taken.manifest.root, after.root):
+    if not _has_same_stamp(taken.manifest.root, after.root):
         changed.add("")
     return replace(taken, changed=frozenset(changed))
 
 
-def _unmoved(was: Entry | None, now: Entry | None) -> bool:
+def _has_same_stamp(was: Entry | None, now: Entry | None) -> bool:
     return was is not None and now is not None and was.settled and (was.kind, was.stamp) == (now.kind, now.stamp)
 
 
@@ -252,11 +252,11 @@ def _differing(saved: Fingerprint, found: Scan, tree: Folders, owner: Owner, che
                 yield path, "is new"
         elif after is None:
             yield path, "is missing"
-        elif what := _unlike(saved, found, path, before, after, tree, owner):
+        elif what := _difference(saved, found, path, before, after, tree, owner):
             yield path, what
 
 
-def _unlike(
+def _difference(
     saved: Fingerprint, found: Scan, path: str, was: Entry, now: Entry, tree: Folders, owner: Owner
 ) -> str:  # fmt: skip
     """Return how an entry differs, or nothing."""
@@ -273,14 +273,14 @@ def _unlike(
     }
     if wrong := [what for what, fits in same.items() if not fits]:
         return wrong[0]
-    return _unlike_inside(saved, path, was, now, tree)
+    return _inner_difference(saved, path, was, now, tree)
 
 
 def _names(manifest: Manifest, entry: Entry, changed: frozenset[str]) -> frozenset[str]:
     return manifest.groups.get(entry.group, frozenset()) - changed
 
 
-def _unlike_inside(saved: Fingerprint, path: str, was: Entry, now: Entry, tree: Folders) -> str:
+def _inner_difference(saved: Fingerprint, path: str, was: Entry, now: Entry, tree: Folders) -> str:
     """Return how a file or folder differs inside, for which it must be opened, or nothing."""
     if now.kind not in ("file", "folder"):
         return ""

@@ -23,7 +23,7 @@ from corpushooks.tree.scan import Scan, is_outside, walk
 
 
 @dataclass
-class _Fix:
+class _Fixing:
     """A setting of permissions in progress."""
 
     found: Scan
@@ -65,9 +65,9 @@ def fix(
         tally.warnings.append("owners are left alone: not root")
         uid = gid = None
     with told("permissions of", target), Folders(target, unlock=True) as tree:
-        found = _settled(target, uid, check) if recursive else Scan(_own_stat(tree), {}, target, ())
+        found = _settled_scan(target, uid, check) if recursive else Scan(_own_stat(tree), {}, target, ())
         tally.warnings += found.warnings
-        job = _Fix(found, tree, uid, gid, dirs, files, run, access, tally, check)
+        job = _Fixing(found, tree, uid, gid, dirs, files, run, access, tally, check)
         for folder in reversed(found.folders):
             for name, entry in found.folders[folder].items():
                 check()
@@ -80,7 +80,7 @@ def fix(
     return tally.report(found.files)
 
 
-def _settled(target: Path, uid: int | None, check: Check) -> Scan:
+def _settled_scan(target: Path, uid: int | None, check: Check) -> Scan:
     """Walk a tree; twice if files of other owners just got new names, so that these are counted."""
     found = walk(target, unlock=True, check=check)
     if any(e.group and not e.settled and (e.uid != uid or not uid) for _, e in found.entries):
@@ -93,7 +93,7 @@ def _own_stat(tree: Folders) -> Entry:
     return entry_of(os.fstat(tree.fd("")), 0)
 
 
-def _fixed(job: _Fix, entry: Entry) -> Entry:
+def _fixed(job: _Fixing, entry: Entry) -> Entry:
     """Return an entry with its new owner and mode."""
     if entry.kind == "folder":
         mode = entry.mode if job.dirs is None else job.dirs
@@ -108,7 +108,7 @@ def _fixed(job: _Fix, entry: Entry) -> Entry:
     return entry._replace(mode=mode, uid=uid, gid=gid)
 
 
-def _fix_entry(job: _Fix, folder: str, name: str, entry: Entry) -> None:
+def _fix_entry(job: _Fixing, folder: str, name: str, entry: Entry) -> None:
     """Correct one entry, if it is unchanged since the scan, and belongs to the tree."""
     wanted = _fixed(job, entry)
     listed = job.access is not None and entry.kind in ("file", "folder")
@@ -133,7 +133,7 @@ def _fix_entry(job: _Fix, folder: str, name: str, entry: Entry) -> None:
             raise
 
 
-def _correct(job: _Fix, path: str, handle: int, entry: Entry, wanted: Entry, *, listed: bool) -> None:
+def _correct(job: _Fixing, path: str, handle: int, entry: Entry, wanted: Entry, *, listed: bool) -> None:
     """Correct an open entry, if it is unchanged since the scan; `listed`: its access list, too."""
     st = os.fstat(handle)
     if mount_of(handle) != job.tree.mount:
@@ -149,7 +149,7 @@ def _correct(job: _Fix, path: str, handle: int, entry: Entry, wanted: Entry, *, 
         job.tally.changed += set_owner(way, st, wanted) | _grant(job, way, path, wanted)
 
 
-def _grant(job: _Fix, way: str, path: str, wanted: Entry) -> bool:
+def _grant(job: _Fixing, way: str, path: str, wanted: Entry) -> bool:
     """Set the access list of a file or folder, if wanted; warn if that is not possible."""
     if job.access is None or wanted.kind not in ("file", "folder"):
         return False
@@ -165,7 +165,7 @@ def _grant(job: _Fix, way: str, path: str, wanted: Entry) -> bool:
         return False
 
 
-def _is_foreign(job: _Fix, entry: Entry, st: os.stat_result) -> bool:
+def _is_foreign(job: _Fixing, entry: Entry, st: os.stat_result) -> bool:
     """Return whether a file of another owner, or of root, has or could have a name outside the tree."""
     if os.geteuid() or entry.kind != "file" or (st.st_uid and st.st_uid == job.uid):
         return False

@@ -92,7 +92,7 @@ def remove_at(fd: int, name: str, check: Check = endless) -> None:
             pass
         mounts: list[str] = []
         try:
-            moved = _remove_folder(fd, name, _Way(name, mounts, check))
+            moved = _remove_folder(fd, name, _Position(name, mounts, check))
         except OSError as exc:  # files are created while we remove them
             tries += 1
             if exc.errno not in RACES or tries >= TRIES:
@@ -104,7 +104,7 @@ def remove_at(fd: int, name: str, check: Check = endless) -> None:
 
 
 @dataclass(frozen=True)
-class _Way:
+class _Position:
     """The position of a removal: the path of a folder, its depth, and the mounts found."""
 
     path: str
@@ -113,7 +113,7 @@ class _Way:
     level: int = 0
     top: int | None = None  # the descriptor of the first folder
 
-    def into(self, name: str, fd: int) -> _Way:
+    def into(self, name: str, fd: int) -> _Position:
         top = fd if self.top is None else self.top
         return replace(self, path=join(self.path, name), level=self.level + 1, top=top)
 
@@ -125,7 +125,7 @@ class _Way:
             self.mounts.append(path)
 
 
-def _remove_folder(fd: int, name: str, way: _Way) -> bool:
+def _remove_folder(fd: int, name: str, way: _Position) -> bool:
     """Remove a folder of an open folder; return whether deep folders were moved up to the top.
 
     Each level needs a descriptor, and there can be more levels than these: those below DEPTH are moved up.
@@ -154,7 +154,7 @@ def _checked(items: Iterable[os.DirEntry[str]], check: Check) -> Iterator[os.Dir
         yield item
 
 
-def _empty(inner: int, way: _Way) -> bool:
+def _empty(inner: int, way: _Position) -> bool:
     """Remove the content of an open folder; return what `_remove_folder` does."""
     with os.scandir(inner) as items:
         found = list(_checked(items, way.check))

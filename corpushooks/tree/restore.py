@@ -139,7 +139,7 @@ def _restore_folder(job: _Restore, folder: str, entries: Folder) -> None:
             job.tally.changed += 1
     for name, entry in entries.items():
         st = there.get(name)
-        if st is not None and not entry.group and _untouched(st, entry):
+        if st is not None and not entry.group and _is_unchanged(st, entry):
             continue
         if entry.links > 1 and _was_planted(job.manifest, folder, entry):
             job.tally.warn(join(folder, name), "left alone, it was a hard link to a file of another owner")
@@ -164,7 +164,7 @@ def _correct_folder(job: _Restore, folder: str) -> None:
             job.writes.note(fd)
 
 
-def _untouched(st: os.stat_result, entry: Entry) -> bool:
+def _is_unchanged(st: os.stat_result, entry: Entry) -> bool:
     """Return whether an entry is unchanged, by its stamp; folders are always examined."""
     if entry.kind == "folder":
         return stat.S_ISDIR(st.st_mode)
@@ -179,10 +179,10 @@ def _restore_entry(job: _Restore, folder: str, name: str, entry: Entry, st: os.s
         if st is None or [st.st_dev, st.st_ino] != inode:
             job.writes.note(fd)
             unlock(fd)
-            _relink(job.leads.fd(lead), first, inode, fd, name)
+            _link_again(job.leads.fd(lead), first, inode, fd, name)
             job.tally.changed += 1
         return
-    if st is None or not _untouched(st, entry):
+    if st is None or not _is_unchanged(st, entry):
         job.writes.note(fd)  # also if nothing differs: an interrupted restore may have written it
         if entry.kind == "folder":
             unlock(fd)
@@ -230,7 +230,7 @@ def _keep_file(job: _Restore, path: str, entry: Entry, saved: int, live: int) ->
     st = os.fstat(live)
     now = entry_of(st, 0)._replace(xattrs=xattrs_of(live), flags=flags_of(live))
     names = len(job.manifest.groups.get(entry.group, ()))
-    if _fits(now, entry) and (st.st_nlink in (1, names) or st.st_ino == entry.ino):
+    if _has_same_attributes(now, entry) and (st.st_nlink in (1, names) or st.st_ino == entry.ino):
         return True  # without foreign names, or with those it always had
     if st.st_nlink > 1 or not _harmless(now, entry):
         return False
@@ -246,7 +246,7 @@ def _harmless(now: Entry, entry: Entry) -> bool:
     return (now.uid, now.gid) == (entry.uid, entry.gid) and not entry.mode & 0o7000
 
 
-def _fits(now: Entry, entry: Entry) -> bool:
+def _has_same_attributes(now: Entry, entry: Entry) -> bool:
     """Return whether owner (if we can change it), mode, mtime, xattrs and target are unchanged."""
     if os.geteuid():
         now = now._replace(uid=entry.uid, gid=entry.gid)
@@ -257,7 +257,7 @@ def _restore_node(job: _Restore, folder: str, name: str, entry: Entry) -> None:
     """Restore a link, FIFO or device; a socket cannot be restored."""
     fd, path = job.live.fd(folder), join(folder, name)
     now = look(fd, name)
-    if now is not None and (_fits(now, entry) or now.kind == entry.kind == "socket"):
+    if now is not None and (_has_same_attributes(now, entry) or now.kind == entry.kind == "socket"):
         return
     unlock(fd)
     job.tally.changed += 1
@@ -270,7 +270,7 @@ def _restore_node(job: _Restore, folder: str, name: str, entry: Entry) -> None:
     take_place(fd, name)
 
 
-def _relink(lead_fd: int, first: str, inode: list[int], fd: int, name: str) -> None:
+def _link_again(lead_fd: int, first: str, inode: list[int], fd: int, name: str) -> None:
     """Make `name` another link of the file `first`, which must still be `inode` (device, number)."""
     with closing(os.open(first, os.O_PATH | os.O_NOFOLLOW, dir_fd=lead_fd)) as handle:
         st = os.fstat(handle)

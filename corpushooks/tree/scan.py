@@ -42,7 +42,7 @@ def walk(source: Path, unlock: bool = False, check: Check = endless) -> Scan:
                 if job.enter(folder):
                     found = job.folders[folder].items()
                     waiting += [join(folder, name) for name, entry in found if entry.kind == "folder"]
-        _number(job.folders, job.shared)
+        _mark_hard_links(job.folders, job.shared)
         return Scan(root, job.folders, source, tuple(job.warnings), left=frozenset(job.left))
 
 
@@ -140,7 +140,7 @@ def forget(folders: dict[str, Folder], folder: str) -> None:
     folders[parent].pop(name, None)
 
 
-def _number(folders: dict[str, Folder], shared: dict[tuple[int, int], list[str]]) -> None:
+def _mark_hard_links(folders: dict[str, Folder], shared: dict[tuple[int, int], list[str]]) -> None:
     """Mark the entries that are hard links of each other."""
     for group, paths in enumerate((paths for paths in shared.values() if len(paths) > 1), 1):
         for path in paths:

@@ -271,7 +271,7 @@ def test_who_reads_a_file_is_the_application_and_has_nothing_of_ours(
         "x", ["sh", "-c", "id -u; id -G; env; ls /proc/self/fd"], lambda text: [Line("x", text)], nobody_of(None)
     )
     secrets = app_log.Secrets(Box(tmp_path).project(), app_log.Redactor())
-    app_log._pump([source], secrets, said.append, nobody_asks, 10.0)
+    app_log._read_output([source], secrets, said.append, nobody_asks, 10.0)
     texts = [line.text for line in said]
     assert texts[:2] == ["65534", "65534"] and not [text for text in texts if "OURS" in text]
     assert texts[-4:] == ["0", "1", "2", "3"]  # the last is that of the folder

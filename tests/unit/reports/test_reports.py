@@ -28,12 +28,13 @@ def test_a_cfg_begins_with_what_the_project_says_itself() -> None:
     values = {"user": "web", "data": {"a": 1}, "name": "hello", "keep_archives": 5}
     layers = {"user": "built-in", "name": "built-in", "keep_archives": "pillar", "data.a": "PILLAR.sample"}
     seen = Seen(values, {path: {"layer": layer, "file": ""} for path, layer in layers.items()})
-    (text,) = reports._own_first(seen)
+    (text,) = reports._own_values_first(seen)
     own, rest = text.split("\n\n# names, paths and flags\n")
     assert yaml.safe_load(own) == {"data": {"a": 1}, "keep_archives": 5}
     assert yaml.safe_load(rest) == {"name": "hello", "user": "web"}
 
 
 def test_the_data_of_a_project_is_its_own_also_where_all_of_it_is_built_in() -> None:
-    (text,) = reports._own_first(Seen({"data": {}, "name": "hello"}, {"name": {"layer": "built-in", "file": ""}}))
+    seen = Seen({"data": {}, "name": "hello"}, {"name": {"layer": "built-in", "file": ""}})
+    (text,) = reports._own_values_first(seen)
     assert text.startswith("data: {}")
