@@ -2,7 +2,8 @@
 
 All keys share one account, so its uid does not identify anyone. A session of ssh is admitted by the program that sshd
 starts for its key; its token is bound to key, project and that process, and is presented by the children of that. The
-users of the API share an account, too; each request presents a token of its own, which is bound to nothing.
+users of the API and the pages share an account, too; each request presents a token or a session of its own, which is
+bound to nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from corpushooks.access import lookup
 from corpushooks.access.keyring import Keyring
 from corpushooks.access.keys import Key
 from corpushooks.access.principal import Principal
+from corpushooks.access.sessions import PREFIX as SESSION
+from corpushooks.access.sessions import Sessions
 from corpushooks.access.tokens import Tokens
+from corpushooks.access.tokens import called as token_called
 from corpushooks.core.errors import CorpusError, CredentialError, RefusedError, UsageError
 from corpushooks.core.hints import command
 from corpushooks.core.project import Host
@@ -28,9 +32,10 @@ from corpushooks.protocol.asks import Admit
 from corpushooks.protocol.connection import Connection
 from corpushooks.protocol.messages import Asked
 from corpushooks.store.history import History
-from corpushooks.system.process import ancestors, start_time
+from corpushooks.system.process import ancestors, came_from, start_time
 
 WHOAMI = command("whoami")
+SIGNED_OUT = CredentialError("you are not signed in", hint="sign in again")
 ENDED = RefusedError("session expired or key revoked", hint="connect again")
 
 
@@ -47,7 +52,7 @@ class Authentication:
         """Return the caller. A session of ssh or a token has only its own rights, whatever its account has."""
         admission, bearer = asked.admission, asked.bearer
         if bearer is not None:
-            return self._of_token(connection, bearer)
+            return self._of_bearer(connection, bearer, asked.origin)
         if not admission:
             return Principal(connection.who, self.rights, connection.caller)
         connection.keyed = True
@@ -58,14 +63,24 @@ class Authentication:
             raise ENDED
         if (found.pid, found.start) not in ancestors(connection.pid):
             raise ENDED
-        return Principal(found.who, self.rights, connection.caller, key, found.project)
+        return Principal(
+            found.who, self.rights, connection.caller, key, found.project, "ssh", came_from(connection.pid)
+        )
 
-    def _of_token(self, connection: Connection, text: str) -> Principal:
-        """Return who presents a token; raise CredentialError."""
+    def _of_bearer(self, connection: Connection, text: str, origin: str) -> Principal:
+        """Return who presents a token or a session; raise CredentialError."""
+        sessions = Sessions(self.history)
+        if session := sessions.presented(text):
+            key = sessions.key(session)
+            if key is None or key.refusal(RIGHTS[0]):
+                raise SIGNED_OUT
+            return Principal(session.who, self.rights, connection.caller, key, via="page", origin=origin)
+        if text.startswith(SESSION):
+            raise SIGNED_OUT
         token = Tokens(self.history).presented(text)
         if token is None or token.refusal(RIGHTS[0]):
             raise CredentialError("invalid token: unknown, revoked or expired", hint=command("token", "list"))
-        return Principal(f"token {token.name}", self.rights, connection.caller, token)
+        return Principal(token_called(token), self.rights, connection.caller, token, via="token", origin=origin)
 
     def admit(self, connection: Connection, asked: Admit) -> dict[str, Any]:
         """Admit a session of a key; raise RefusedError, which does not reveal whether a project exists that is not for

@@ -29,7 +29,7 @@ RSA_BITS = 2048  # at least
 CERTIFICATE = "-cert-v01@openssh.com"
 PARTS_BEFORE_SERIAL = {"ssh-rsa": 2, "ssh-ed25519": 1}  # of a public key in a certificate; others 2, sk-ecdsa 3
 DAY = 86400.0
-TOKEN = "token"  # in the place of a kind of key: a token for the API
+TOKEN, ACCOUNT = "token", "account"  # in the place of a kind of key: a token for the API, a person who signed in
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,10 @@ class Key:
     @property
     def is_token(self) -> bool:
         return self.kind == TOKEN
+
+    @property
+    def is_account(self) -> bool:
+        return self.kind == ACCOUNT
 
     @property
     def grants(self) -> tuple[Grant, ...]:

@@ -10,18 +10,20 @@ from corpushooks.core.rights import ADMIN, HOST, RIGHTS, Caller, Rights
 
 @dataclass(frozen=True)
 class Principal:
-    """The caller: an account of this machine, or the owner of an ssh key or a token (which is a `key`, too)."""
+    """The caller: an account of this machine, or the owner of an ssh key, a token or a session (which are a `key`)."""
 
     who: str
     rights: Rights
     caller: Caller
     key: Key | None = None
     project: str = ""  # of the session of a key; empty: all
+    via: str = "command"  # command, ssh, token or page
+    origin: str = ""  # the address that they come from; empty: this machine
 
     @property
     def ssh_key(self) -> str:
         """The name of the ssh key that somebody came with, or nothing."""
-        return self.key.name if self.key and not self.key.is_token else ""
+        return self.key.name if self.key and not (self.key.is_token or self.key.is_account) else ""
 
     def may(self, project: str, right: str) -> bool:
         """Return whether a principal has a right on a project, which need not exist."""

@@ -59,6 +59,11 @@ class Tokens:
         return found
 
 
+def called(token: Key) -> str:
+    """Return what deployments and others call a token."""
+    return f"token {token.name}"
+
+
 def digest(text: str) -> str:
     """Return what the store keeps of a token: it is random and long, so a plain hash cannot be reversed."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

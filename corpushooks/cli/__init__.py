@@ -13,6 +13,7 @@ projects      create and remove projects             init, remove
 made          generated from the operations table    archives, stats, link, …
 keys          ssh keys and freezes                   key, freeze, thaw
 tokens        tokens of the API                      token
+accounts      people who sign in to the pages        account
 web           serve the pages and the API            web
 notify        test notifications                     notify
 host          the host itself                        setup, daemon, rebuild, help, demo

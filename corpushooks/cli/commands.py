@@ -11,6 +11,7 @@ from corpushooks.cli import made
 from corpushooks.operations.table import COMMAND, by_door
 
 ROWS = {
+    "account": ("accounts", "Manage accounts of people who sign in to the pages"),
     "app-log": ("looking", "Show the log of the application"),
     "backup": ("backups", "Back up a project"),
     "backups": ("backups", "List the backups of a project"),

@@ -77,8 +77,14 @@ class Rights:
 
     def relays(self, caller: Caller) -> bool:
         """Return whether a caller is an account without rights of its own that relays others."""
-        relays_tokens = bool(self.web) and not self.is_own(caller.uid) and self.accounts.user(self.web) == caller.uid
-        return relays_tokens or self.is_account(caller)
+        return self._is_web(caller) or self.is_account(caller)
+
+    def signs_in(self, caller: Caller) -> bool:
+        """Return whether a caller can ask for sessions of people who sign in."""
+        return self.is_own(caller.uid) or self._is_web(caller)
+
+    def _is_web(self, caller: Caller) -> bool:
+        return bool(self.web) and not self.is_own(caller.uid) and self.accounts.user(self.web) == caller.uid
 
     def _person(self, caller: Caller) -> bool:
         """Return whether a caller is neither an application (NAME-user with NAME-grp) nor an account that relays."""

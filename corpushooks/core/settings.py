@@ -73,6 +73,12 @@ ADDRESS = Kind(
     "a host name, name:port, or null",
     lambda value: value is None or (isinstance(value, str) and bool(HOST_NAME.fullmatch(value))),
 )
+WEB = re.compile(r"https://[A-Za-z0-9.-]+(:[0-9]{1,5})?/?|http://(localhost|127\.0\.0\.1)(:[0-9]{1,5})?/?")
+WEB_URL = Kind(
+    "https://HOST, or null",
+    lambda value: value is None or (isinstance(value, str) and bool(WEB.fullmatch(value))),
+    lambda value: value and value.rstrip("/"),
+)
 
 
 def _urls(found: list[str] | None) -> tuple[str, ...]:
@@ -170,6 +176,11 @@ class Settings:
     group: str = _key("corpus", GROUP, "The system group whose members have every right.")
     account: str = _key("corpus", GROUP, "The account that ssh keys log in as; it has no rights without a key.")
     web_account: str = _key("corpus-web", GROUP, "The account of `corpus web`; it has no rights without a token.")
+    web_url: str | None = _key(
+        None,
+        WEB_URL,
+        "The address of the pages, for links to them; null: port 8040 of this machine.",
+    )
     address: str | None = _key(
         None, ADDRESS, "The address of this host for ssh, a name or name:port; null: its own name."
     )

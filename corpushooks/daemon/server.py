@@ -39,6 +39,7 @@ from corpushooks.operations.acts import ACTS
 from corpushooks.operations.call import Work
 from corpushooks.operations.serving import Server
 from corpushooks.operations.setting import Turns
+from corpushooks.operations.signing import Gate
 from corpushooks.protocol.connection import WAIT, Bell, Connection, Limits, PeerGone, Semaphores, accounts, listen
 from corpushooks.store import lost
 from corpushooks.system.locks import alone, is_free
@@ -62,6 +63,7 @@ class Daemon:
     limits: Limits = field(default_factory=Limits)
     semaphores: Semaphores = field(default_factory=Semaphores)
     turns: Turns = field(default_factory=Turns)
+    gate: Gate = field(default_factory=Gate)
     rights: Rights = field(init=False)
     lanes: Lanes = field(init=False)
     watches: Watches = field(init=False)
@@ -212,7 +214,7 @@ class Daemon:
 
     def _act(self, connection: Connection) -> None:
         """Read a request and serve it; callers without any right are refused unread."""
-        work = Work(self.lanes, self.watches, self.semaphores, self.turns)
+        work = Work(self.lanes, self.watches, self.semaphores, self.turns, self.gate)
         server = Server(self.site, self.rights, work)
         if not (self.rights.anything(connection.caller) or self.rights.relays(connection.caller)):
             raise server.not_allowed()

@@ -11,6 +11,8 @@ call           one call of an operation
 pushes         the operations of git's hook
 requests       deployments and what has their log: start, follow, confirm, cancel, set, watch, run
 tokens         tokens for the API
+people         accounts
+signing        sign in and out
 hosting        keys, projects, freezes
 acts           the act for each kind of request; given to the lanes
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # who only asks for a report loads none of it
     from corpushooks.deploy.watches import Watches
     from corpushooks.host.site import Site
     from corpushooks.operations.setting import Turns
+    from corpushooks.operations.signing import Gate
 
 Asked = TypeVar("Asked", covariant=True)
 
@@ -52,6 +53,7 @@ class Work:
     watches: Watches
     semaphores: Semaphores
     turns: Turns
+    gate: Gate
 
 
 @dataclass(frozen=True, kw_only=True)

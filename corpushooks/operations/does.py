@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from corpushooks.operations import hosting, tokens
+from corpushooks.operations import hosting, people, tokens
 from corpushooks.operations.call import Call
 from corpushooks.reports.report import Report
 
@@ -25,4 +25,8 @@ DOES: Mapping[str, Callable[[Call[Any]], Report]] = {  # what is done at once
     "token list": tokens.list_,
     "token add": tokens.add,
     "token revoke": tokens.revoke,
+    "account list": people.list_,
+    "account add": people.add,
+    "account link": people.link,
+    "account revoke": people.revoke,
 }

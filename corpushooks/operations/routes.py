@@ -52,9 +52,13 @@ ROUTES: Mapping[str, tuple[str, ...]] = {
     "key test": ("GET /keys/{name}/test",),
     "token list": ("GET /tokens",),
     "token revoke": ("DELETE /tokens/{name}",),
+    "account list": ("GET /accounts",),
+    "account revoke": ("DELETE /accounts/{name}",),
 }
 NOT_THERE: Mapping[str, str] = {  # what the command can ask and the API cannot
     "run": "it needs descriptors of the caller",
     "watch": "it goes on for as long as the caller stays",
     "token add": "a token makes no tokens",
+    "account add": "a token makes no accounts",
+    "account link": "a token makes no accounts",
 }

@@ -15,7 +15,7 @@ from corpushooks.core.deployment import ProjectRow
 from corpushooks.core.errors import NotAllowedError
 from corpushooks.core.rights import ADMIN, HOST, Rights
 from corpushooks.host.site import Site
-from corpushooks.operations import pushes, requests, tokens
+from corpushooks.operations import pushes, requests, signing, tokens
 from corpushooks.operations.call import Call, Conversation, Work
 from corpushooks.operations.looks import told
 from corpushooks.operations.table import (
@@ -53,7 +53,8 @@ TALKS: Mapping[str, Callable[[Conversation[Any]], None]] = {  # these take a whi
 
 
 def _named(key: Key) -> str:
-    return f"the {'token' if key.is_token else 'key'} {key.name}"
+    kind = "token" if key.is_token else "account" if key.is_account else "key"
+    return f"the {kind} {key.name}"
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,8 @@ class Server:
             return {**self._authentication.admit(connection, wanted), **pushes.paths(self.site.host, wanted)}
         if operation.name == "whoami":
             return tokens.whoami(self._authentication.principal(connection, asked))
+        if operation.name in signing.SIGNS:
+            return signing.sign(self.site, self.rights, self.work.gate, connection, asked)
         return {"pid": os.getpid(), "busy": self.work.lanes.busy()}
 
     def _answer(self, operation: Operation, principal: Principal, connection: Connection, asked: Asked) -> None:

@@ -308,6 +308,47 @@ class OfToken:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AccountAdd:
+    """The name of an account, and its rights."""
+
+    name: str
+    right: str = "read"
+    projects: tuple[str, ...] = ()  # none: all
+    expires: str = ""  # a day, or 90d
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfAccount:
+    """One account."""
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignIn:
+    """What somebody presents: a name with a password, a token, or a link."""
+
+    name: str = ""
+    password: str = ""
+    bearer_token: str = ""
+    link: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfLink:
+    """A one-time link."""
+
+    link: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetPassword(OfLink):
+    """A one-time link, and the password to set by it."""
+
+    password: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Init:
     """A project to create or repair. Fields that are not given stay unchanged, or are as in the settings."""
 

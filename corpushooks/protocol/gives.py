@@ -381,6 +381,43 @@ class NewToken(Token):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Account:
+    """A person who signs in with a password, and until when their one-time link can be used."""
+
+    name: str
+    right: str
+    projects: list[str]
+    expires: float | None
+    added: float
+    by: str
+    password: bool
+    link_ends: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkedAccount(Account):
+    """An account, and its one-time link, which is shown once."""
+
+    link: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """Whose a one-time link is, and what it does: password or sign-in."""
+
+    name: str
+    does: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignedIn:
+    """A session, which the browser presents from then on, and whose it is."""
+
+    session: str
+    who: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Whoami:
     """Who asks, what they may as people read it, and when that ends."""
 

@@ -46,6 +46,11 @@ class Asked:
             return None
         return str(self._checked("bearer", self.values["bearer"], raw=False, long=False, kind=str))
 
+    @property
+    def origin(self) -> str:
+        """The address that somebody comes from, as the one says who relays them."""
+        return str(self._checked("came_from", self.values.get("came_from", ""), raw=False, long=False, kind=str))[:64]
+
     def check_version(self) -> None:
         """Raise RefusedError if the caller is newer than we are, UsageError if its version is invalid."""
         version = self.values.get("v", 0)

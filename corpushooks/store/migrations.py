@@ -193,9 +193,53 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
     ),
     # the deployment that began while a backup went on
     13: ("ALTER TABLE backup ADD COLUMN overtaken INTEGER",),
+    # people who sign in to the pages, their sessions, and what was asked for by whom
+    14: (
+        """CREATE TABLE account (
+            name      TEXT PRIMARY KEY,
+            mark      TEXT NOT NULL,              -- distinguishes it from another one with its name
+            right     TEXT NOT NULL,
+            projects  TEXT NOT NULL DEFAULT '',   -- none named: all
+            expires   REAL,
+            added     REAL NOT NULL,
+            by        TEXT NOT NULL DEFAULT '',
+            password  TEXT NOT NULL DEFAULT '',   -- argon2, or none yet
+            link      TEXT UNIQUE,                -- the hash of a one-time link,
+            link_does TEXT NOT NULL DEFAULT '',   -- what it is for,
+            link_ends REAL                        -- and until when
+        ) STRICT""",
+        """CREATE TABLE session (
+            hash    TEXT PRIMARY KEY,
+            source  TEXT NOT NULL,                -- account, token, ldap or oidc
+            name    TEXT NOT NULL,                -- there
+            mark    TEXT NOT NULL,                -- of the account or token
+            who     TEXT NOT NULL,
+            groups  TEXT NOT NULL DEFAULT '[]',   -- of a person from elsewhere
+            address TEXT NOT NULL,
+            began   REAL NOT NULL,
+            seen    REAL NOT NULL,
+            checked REAL NOT NULL                 -- when the directory was last asked
+        ) STRICT""",
+        "CREATE INDEX session_of ON session (source, name)",
+        """CREATE TABLE audit (
+            id        INTEGER PRIMARY KEY,
+            at        REAL NOT NULL,
+            who       TEXT NOT NULL,
+            via       TEXT NOT NULL,              -- push, ssh, command, token or page
+            origin    TEXT NOT NULL,              -- an address, or the account of the machine
+            operation TEXT NOT NULL,
+            project   TEXT NOT NULL DEFAULT '',
+            number    INTEGER,                    -- of the deployment
+            detail    TEXT NOT NULL DEFAULT '{}', -- what was asked, without secrets, as JSON
+            outcome   TEXT NOT NULL DEFAULT '',   -- done, refused, failed or left; empty: it goes on
+            reason    TEXT NOT NULL DEFAULT '',
+            times     INTEGER NOT NULL DEFAULT 1  -- how often it was refused so, one after the other
+        ) STRICT""",
+        "CREATE INDEX audit_of ON audit (project, id)",
+    ),
 }
 VERSION = max(MIGRATIONS)
 TABLES = (  # that are rescued
     "project", "deployment", "journal", "child", "key", "freeze", "claim", "command", "vitals", "backup", "token",
-    "overdue",
+    "overdue", "account", "session", "audit",
 )  # fmt: skip

@@ -193,6 +193,15 @@ def came_by(pid: int) -> str:
     return ""
 
 
+def came_from(pid: int) -> str:
+    """Return the address in SSH_CONNECTION of a process, which must be one that its owner cannot have changed."""
+    with contextlib.suppress(OSError):
+        for each in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+            if each.startswith(b"SSH_CONNECTION="):
+                return each.removeprefix(b"SSH_CONNECTION=").partition(b" ")[0].decode("ascii", "replace")[:64]
+    return ""
+
+
 def _stat(pid: int) -> tuple[int, int] | None:
     """Return parent and start time of a process. Source: proc(5), fields 4 and 22 of stat."""
     try:

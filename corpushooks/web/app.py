@@ -19,6 +19,7 @@ from corpushooks.web.api import Api
 from corpushooks.web.fanout import Hub
 from corpushooks.web.pages import Pages
 from corpushooks.web.relay import Relay
+from corpushooks.web.sessions import Known
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self';"
@@ -40,7 +41,8 @@ class Guarded:
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers.update(HEADERS)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
@@ -74,9 +76,10 @@ def make(host: Host) -> Starlette:
     hub = Hub(relay)
     pages = Pages(relay, hub)
     errors = Errors(pages)
+    plain = frozenset(f"/{name}" for name in pages.renderer.static)
     return Starlette(
         routes=[*Api(relay, hub).routes(), *pages.routes()],
-        middleware=[Middleware(Guarded)],
+        middleware=[Middleware(Guarded), Middleware(Known, relay=relay, plain=plain)],
         exception_handlers={
             CorpusError: errors.of_ours, HTTPException: errors.of_http, Exception: problems.of_fault,
         },

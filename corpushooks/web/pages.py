@@ -7,21 +7,21 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from corpushooks.core.errors import CorpusError, CredentialError, RefusedError, UsageError
-from corpushooks.core.rights import Grant
-from corpushooks.web import asked, chart, fanout, logs, problems
+from corpushooks.core.errors import CorpusError, CredentialError, UsageError
+from corpushooks.web import asked, chart, fanout, forms, logs, problems
 from corpushooks.web.actions import ACTIONS, Action
 from corpushooks.web.fanout import Hub
 from corpushooks.web.relay import Relay
 from corpushooks.web.render import Renderer
-from corpushooks.web.sessions import COOKIE, Session, Sessions, Tries
+from corpushooks.web.sessions import Session, session_of, take
+from corpushooks.web.signing import Signing
 
 PROJECT, DEPLOYMENT = "/projects/{project}", "/projects/{project}/deployments/{number:int}"
 LIMIT = 50  # deployments on a page
@@ -36,14 +36,11 @@ class Pages:
     relay: Relay
     hub: Hub
     renderer: Renderer = field(default_factory=Renderer)
-    sessions: Sessions = field(default_factory=Sessions)
-    tries: Tries = field(default_factory=Tries)
 
     def routes(self) -> Iterator[Route]:
         """Yield the routes."""
         yield Route("/", self.projects)
-        yield Route("/sign-in", self.sign_in, methods=["GET", "POST"])
-        yield Route("/sign-out", self.sign_out, methods=["POST"])
+        yield from Signing(self.relay, self.renderer).routes()
         yield Route(PROJECT, self.project)
         yield Route(DEPLOYMENT, self.deployment)
         yield Route(f"{DEPLOYMENT}/log", self.log)
@@ -60,43 +57,7 @@ class Pages:
 
     def session(self, request: Request) -> Session:
         """Return who is signed in; raise CredentialError."""
-        return self.sessions.of(request.cookies.get(COOKIE, ""))
-
-    async def sign_in(self, request: Request) -> Response:
-        """Show the form, or sign in who has a token."""
-        after = local(request.query_params.get("next", "/"))
-        if request.method != "POST":
-            return self.renderer.page("sign_in.html", {"after": after})
-        check_site(request)
-        address = request.client.host if request.client else ""
-        self.tries.check(address)
-        form = await _form(request)
-        token = form.get("token", "").strip()
-        try:
-            found = await self.relay.ask("whoami", {}, token)
-        except CredentialError as exc:
-            self.tries.failed(address)
-            return self.renderer.page("sign_in.html", {"after": after, "wrong": exc.message}, status=401)
-        rights = tuple(Grant(each["right"], tuple(each["projects"])) for each in found["rights"])
-        self.sessions.end(request.cookies.get(COOKIE, ""))
-        cookie = self.sessions.begin(token, found["who"], rights)
-        answer = RedirectResponse(local(form.get("next", "/")), 303)
-        answer.set_cookie(COOKIE, cookie, path="/", secure=True, httponly=True, samesite="lax")
-        return answer
-
-    async def sign_out(self, request: Request) -> Response:
-        """End a session."""
-        await self._own_form(request)
-        self.sessions.end(request.cookies.get(COOKIE, ""))
-        return RedirectResponse("/sign-in", 303)
-
-    async def _own_form(self, request: Request) -> tuple[Session, dict[str, str]]:
-        """Return who sends a form, and what is in it; raise RefusedError for one that we did not give them."""
-        check_site(request)
-        session, form = self.session(request), await _form(request)
-        if not session.is_own(form.get("csrf", "")):
-            raise RefusedError("form expired or from another site", hint="load the page again")
-        return session, form
+        return session_of(request)
 
     # looking
 
@@ -181,7 +142,7 @@ class Pages:
             shown = {"session": session, "action": action, "project": project, "number": number,
                      "once": secrets.token_hex(16)}  # fmt: skip
             return self.renderer.page("act.html", shown)
-        session, form = await self._own_form(request)
+        session, form = await forms.own(request)
         wanted = _about(project, _number(form.get("number", ""), action))
         wanted |= {"reason": form.get("reason", "")} if action.reason else {}
         wanted |= {"token": form.get("once", "")} if action.once else {}
@@ -199,38 +160,11 @@ class Pages:
     def of_error(self, request: Request, exc: CorpusError) -> Response:
         """Return the page of an error; who is not signed in, or no longer, can do so."""
         if isinstance(exc, CredentialError):
-            self.sessions.end(request.cookies.get(COOKIE, ""))
             back = request.url.path if request.method == "GET" else "/"
-            answer = RedirectResponse(f"/sign-in?next={quote(back)}", 303)
-            answer.delete_cookie(COOKIE, path="/", secure=True, httponly=True, samesite="lax")
-            return answer
+            return take(RedirectResponse(f"/sign-in?next={quote(back)}", 303))
         status = problems.status_of(exc)
         shown = {"status": status, "detail": exc.message, "hint": str(exc.hint)}
         return self.renderer.page("error.html", shown, status=status)
-
-
-def local(path: str) -> str:
-    """Return a path of ours to go to; of any other address the first page."""
-    plain = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable() and "\\" not in path
-    return path if plain else "/"
-
-
-def check_site(request: Request) -> None:
-    """Raise RefusedError for a form that another site sends."""
-    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site", "same-origin")
-    other = origin is not None and urlsplit(origin).netloc != request.headers.get("host", "")
-    if other or site not in ("same-origin", "none"):
-        raise RefusedError("form sent by another site")
-
-
-async def _form(request: Request) -> dict[str, str]:
-    """Return the fields of a form; raise UsageError."""
-    data = await asked.body(request)
-    try:
-        found = parse_qs(data.decode(), max_num_fields=20, keep_blank_values=True)
-    except ValueError:
-        raise UsageError("invalid form") from None
-    return {name: values[0] for name, values in found.items()}
 
 
 def _number(text: str, action: Action) -> int:

@@ -7,6 +7,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from corpushooks.protocol.answers import request, understood
 from corpushooks.protocol.client import LINE_LIMIT, complaint, connect
 
 Said = dict[str, Any]
+ORIGIN: ContextVar[str] = ContextVar("origin", default="")  # the address of who asks, in the task of a request
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,9 @@ class Relay:
         reader, writer = await asyncio.open_unix_connection(sock=link, limit=LINE_LIMIT)
         try:
             # a token is always presented, be it an empty one: without any the daemon would believe our account
-            writer.write(json.dumps({**request(name, asked), "bearer": token}).encode() + b"\n")
+            writer.write(
+                json.dumps({**request(name, asked), "bearer": token, "came_from": ORIGIN.get()}).encode() + b"\n"
+            )
             with contextlib.suppress(OSError):  # what it says before it closes is read
                 await writer.drain()
             yield _said(reader)

@@ -1,93 +1,96 @@
-"""Sessions of browsers: a cookie, and in memory the token that it stands for.
+"""Who is signed in: the daemon is asked with what the cookie has, for each request of a page. Nothing is kept here.
 
-A session ends with its token, after a while, or with this process. Nothing of it is on a disk.
+The cookie is the session that the daemon issued. It ends there: by signing out, with its account or token, or by time.
 """
 
 from __future__ import annotations
 
+import hashlib
 import hmac
-import secrets
-import time
-from collections import OrderedDict, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from corpushooks.core.errors import BusyError, CredentialError
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from corpushooks.core.errors import CorpusError, CredentialError
 from corpushooks.core.rights import RIGHTS, Grant
+from corpushooks.web.relay import ORIGIN, Relay
 
 COOKIE = "__Host-corpus"
-MOST = 1000  # sessions
-IDLE, LONGEST = 12 * 3600.0, 7 * 86400.0  # seconds without a request, and in all
-TRIES, WHILE = 10, 60.0  # failures of one address within so many seconds
-ADDRESSES = 10_000
+NONE = CredentialError("you are not signed in")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Session:
     """Somebody who is signed in."""
 
     token: str
     who: str
     rights: tuple[Grant, ...]
-    csrf: str = field(default_factory=lambda: secrets.token_urlsafe(24))
-    began: float = field(default_factory=time.monotonic)
-    seen: float = field(default_factory=time.monotonic)
 
     def may(self, project: str, right: str) -> bool:
         """Say whether something is worth showing; whether it is done the daemon says."""
         best = [RIGHTS.index(each.right) for each in self.rights if each.covers(project)]
         return bool(best) and max(best) >= RIGHTS.index(right)
 
+    def may_all(self, right: str) -> bool:
+        """Say whether something that is about the whole host is worth showing."""
+        return any(not each.projects and RIGHTS.index(each.right) >= RIGHTS.index(right) for each in self.rights)
+
+    @property
+    def csrf(self) -> str:
+        """The secret of this session's forms, which does not tell the session."""
+        return hmac.new(self.token.encode(), b"form", hashlib.sha256).hexdigest()
+
     def is_own(self, csrf: str) -> bool:
         """Say whether a form is one that we gave to this browser."""
         return hmac.compare_digest(csrf.encode(), self.csrf.encode())
 
 
-@dataclass
-class Sessions:
-    """Those who are signed in."""
+class Known:
+    """Finds out who asks, before a page is made; and tells the daemon from where."""
 
-    _open: OrderedDict[str, Session] = field(default_factory=OrderedDict)  # the one that was seen last is the last
+    def __init__(self, app: ASGIApp, relay: Relay, plain: frozenset[str]) -> None:
+        self.app, self.relay, self.plain = app, relay, plain
 
-    def begin(self, token: str, who: str, rights: tuple[Grant, ...]) -> str:
-        """Begin a session and return its cookie, always a new one; if there are too many, the oldest ends."""
-        cookie = secrets.token_urlsafe(32)
-        self._open[cookie] = Session(token, who, rights)
-        while len(self._open) > MOST:
-            self._open.popitem(last=False)
-        return cookie
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            client, path = scope.get("client"), scope["path"]
+            ORIGIN.set(client[0] if client else "")
+            if not path.startswith("/api/") and path not in self.plain:
+                scope.setdefault("state", {})["session"] = await self._session(Request(scope).cookies.get(COOKIE, ""))
+        await self.app(scope, receive, send)
 
-    def of(self, cookie: str) -> Session:
-        """Return the session of a cookie; raise CredentialError."""
-        found, now = self._open.get(cookie), time.monotonic()
-        if found is None or now - found.seen > IDLE or now - found.began > LONGEST:
-            self.end(cookie)
-            raise CredentialError("you are not signed in")
-        found.seen = now
-        self._open.move_to_end(cookie)
-        return found
-
-    def end(self, cookie: str) -> None:
-        """End a session."""
-        self._open.pop(cookie, None)
+    async def _session(self, cookie: str) -> Session | CorpusError:
+        """Return who is signed in, or why that is not known."""
+        if not cookie:
+            return NONE
+        try:
+            found = await self.relay.ask("whoami", {}, cookie)
+        except CorpusError as exc:
+            return exc
+        return Session(
+            cookie, found["who"], tuple(Grant(each["right"], tuple(each["projects"])) for each in found["rights"])
+        )
 
 
-@dataclass
-class Tries:
-    """Sign-ins that failed, by address."""
+def session_of(request: Request) -> Session:
+    """Return who is signed in; raise CredentialError, or what the daemon said."""
+    found = getattr(request.state, "session", NONE)
+    if isinstance(found, CorpusError):
+        raise found
+    assert isinstance(found, Session)
+    return found
 
-    _failed: OrderedDict[str, deque[float]] = field(default_factory=OrderedDict)
 
-    def check(self, address: str) -> None:
-        """Raise BusyError for an address that fails too often."""
-        times = self._failed.get(address, deque())
-        while times and time.monotonic() - times[0] > WHILE:
-            times.popleft()
-        if len(times) >= TRIES:
-            raise BusyError("too many sign-ins failed", hint="wait a minute")
+def give(answer: Response, session: str) -> Response:
+    """Give a browser its session."""
+    answer.set_cookie(COOKIE, session, path="/", secure=True, httponly=True, samesite="lax")
+    return answer
 
-    def failed(self, address: str) -> None:
-        """Note a failure."""
-        self._failed.setdefault(address, deque(maxlen=TRIES)).append(time.monotonic())
-        self._failed.move_to_end(address)
-        while len(self._failed) > ADDRESSES:
-            self._failed.popitem(last=False)
+
+def take(answer: Response) -> Response:
+    """Take the session from a browser."""
+    answer.delete_cookie(COOKIE, path="/", secure=True, httponly=True, samesite="lax")
+    return answer

@@ -55,6 +55,8 @@ SHOWN = {  # section of the page: commands that print such a mapping, or a list 
     "corpus key test": ["!key add ann KEY", "key test ann hello", "!key remove ann"],
     "corpus token add": ["token add ci", "!token revoke ci"],
     "corpus token list": ["!token add ci", "token list", "token revoke ci"],
+    "corpus account add": ["account add jo", "account link jo", "!account revoke jo"],
+    "corpus account list": ["!account add jo", "account list", "account revoke jo"],
     "corpus freeze": ["freeze hello why", "!thaw hello"],
     "corpus thaw": ["!freeze hello why", "thaw hello"],
 }
@@ -62,6 +64,7 @@ SHOWN = {  # section of the page: commands that print such a mapping, or a list 
 BESIDE = {
     "corpus key add": "corpus key list",
     "corpus token add": "corpus token list",
+    "corpus account add": "corpus account list",
 }  # section -> that which has the rest of its keys
 
 
@@ -109,6 +112,7 @@ GIVEN = {  # section of the page -> what has its keys; those of another that it 
     "corpus rename-branch": (gives.Renamed, None), "corpus key add": (gives.Changed, gives.Key),
     "corpus key list": (gives.Key, None), "corpus token list": (gives.Token, None),
     "corpus token add": (gives.NewToken, gives.Token), "corpus key test": (gives.Rights, None),
+    "corpus account list": (gives.Account, None), "corpus account add": (gives.LinkedAccount, gives.Account),
     "corpus freeze": (gives.Frozen, None),
     "corpus thaw": (gives.Thawed, None),
 }  # fmt: skip
@@ -139,6 +143,8 @@ def test_every_kind_of_answer_is_on_the_page() -> None:
         gives.Daemon,
         gives.Admitted,
         gives.Whoami,
+        gives.SignedIn,
+        gives.Link,
         gives.Lines,
         gives.Ended,
         dict,
@@ -203,11 +209,13 @@ def test_every_command_that_reports_is_on_the_page() -> None:
         "key remove",
         "key set",
         "token revoke",
+        "account link",
+        "account revoke",
         "unset",
         "unlink",
     }  # told in others
     commands = dict(whole(corpus))
-    for two in ("key", "token"):
+    for two in ("key", "token", "account"):
         group = commands.pop(two)
         assert isinstance(group, click.Group)
         commands |= {f"{two} {name}": command for name, command in group.commands.items()}

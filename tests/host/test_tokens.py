@@ -166,6 +166,25 @@ def test_who_follows_a_log_is_cut_off_when_their_token_is_revoked(
             list(said)
 
 
+@needs_root
+def test_only_the_pages_and_root_sign_people_in(gate: server.Daemon) -> None:
+    text = made(gate.site.history, "read")
+    asked = ({"op": "sign-in", "bearer_token": text}, {"op": "one-time-link", "link": "x"}, {"op": "sign-out"},
+             {"op": "set-password", "link": "x", "password": "x"})  # fmt: skip
+    for uid, groups in ((UIDS["bob"], [GIDS["hello-deploy"]]), (UIDS["ssh"], []), (UIDS["bob"], [GIDS["corpus"]])):
+        assert {one.get("error") for one in relay(gate, *asked, uid=uid, groups=groups)} == {"not allowed"}, uid
+    for uid in (UIDS["web"], 0):
+        (found,) = relay(gate, asked[0], uid=uid)
+        (who,) = relay(gate, {"op": "whoami", "bearer": found["result"]["session"]}, uid=uid)
+        assert who["result"]["may"] == "read every project"
+
+
+@needs_root
+def test_what_the_pages_say_of_an_address_gives_no_rights(gate: server.Daemon) -> None:
+    told = relay(gate, {"op": "status", "came_from": "127.0.0.1"}, {"op": "whoami", "came_from": "127.0.0.1"})
+    assert told[0] == NOT_ALLOWED and told[1]["result"]["rights"] == []
+
+
 def test_a_token_that_is_no_text_is_refused(gate: server.Daemon) -> None:
     for wrong in (None, 1, ["x"], "\ud800"):
         with pytest.raises(UsageError, match="invalid request: bearer"):

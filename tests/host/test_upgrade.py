@@ -134,7 +134,8 @@ def test_the_hour_that_comes_twice_has_two_names(box: Box) -> None:
 # stores of other versions
 
 
-NEWER = ("key", "admission", "freeze", "claim", "command", "vitals", "backup", "token", "overdue")
+NEWER = ("key", "admission", "freeze", "claim", "command", "vitals", "backup", "token", "overdue", "account",
+         "session", "audit")  # fmt: skip
 
 
 def take_back(db: sqlite3.Connection, tables: tuple[str, ...] = NEWER) -> None:
@@ -313,7 +314,7 @@ def test_a_daemon_is_upgraded_while_deployments_run_and_wait(replaced: Box) -> N
     until(lambda: not box.reachable())
     with closing(sqlite3.connect(box.host.store, isolation_level=None)) as db:
         take_back(
-            db, ("key", "admission", "freeze", "command", "backup", "token", "overdue")
+            db, ("key", "admission", "freeze", "command", "backup", "token", "overdue", "account", "session", "audit")
         )  # what stops has claims and vitals to the end
     (box.root / "gate").touch()
     assert leaving.wait(30) == 0

@@ -3,91 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from html.parser import HTMLParser
+from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlencode
 from xml.etree import ElementTree
 
 import pytest
 
+from corpushooks.access import attempts
 from corpushooks.access.tokens import Tokens
 from corpushooks.system.process import spawn
-from corpushooks.web import chart, sessions
-from corpushooks.web.pages import local
+from corpushooks.web import chart
+from corpushooks.web.forms import local
 from tests.support.box import FAILING, Box, until
+from tests.support.browsing import Browser, Seen
 from tests.support.command import GATE, corpus
 from tests.support.shared_box import shared_box
-from tests.support.web import Answer, Web, serving
+from tests.support.web import Web, serving
 
-FORM = "application/x-www-form-urlencoded"
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)> javascript:alert(1) {{ 7*7 }}"
-
-
-class Seen(HTMLParser):
-    """What is in a page: tags with their attributes, and its text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str]]] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, {name: value or "" for name, value in attrs}))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    @property
-    def links(self) -> list[str]:
-        return [attrs["href"] for tag, attrs in self.tags if tag == "a"]
-
-    def form(self, action: str | None = None) -> dict[str, str]:
-        """Return the fields of the form that goes to an address, or to that of the page."""
-        found, inside = {}, False
-        for tag, attrs in self.tags:
-            if tag == "form":
-                inside = attrs.get("action") == action
-            elif tag == "input" and inside:
-                found[attrs["name"]] = attrs.get("value", "")
-        assert found, action
-        return found
-
-
-@dataclass
-class Browser:
-    """Somebody with a cookie, and without JavaScript."""
-
-    web: Web
-    cookie: str = ""
-    headers: dict[str, str] = field(default_factory=dict)
-
-    def get(self, path: str, **headers: str) -> Answer:
-        return self._come("GET", path, None, headers)
-
-    def post(self, path: str, fields: Mapping[str, str], **headers: str) -> Answer:
-        data = urlencode(fields).encode()
-        return self._come("POST", path, data, {"Content-Type": FORM, **headers})
-
-    def _come(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
-        sent = {**self.headers, **({"Cookie": f"{sessions.COOKIE}={self.cookie}"} if self.cookie else {}), **headers}
-        found = self.web.ask(method, path, body, headers=sent)
-        if given := re.match(rf"{sessions.COOKIE}=([^;]*);", found.headers.get("set-cookie", "")):
-            self.cookie = given[1].strip('"')
-        return found
-
-    def sign_in(self, right: str = "host", *projects: str) -> Browser:
-        found = self.post("/sign-in", {"token": self.web.token(right, *projects), "next": "/"})
-        assert (found.status, found.headers["location"]) == (303, "/")
-        return self
-
-    def act(self, path: str, **fields: str) -> Answer:
-        """Look at what an action says, then do it."""
-        shown = self.get(path)
-        assert shown.status == 200, shown.text
-        return self.post(path.partition("?")[0], {**Seen(shown.text).form(), **fields})
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +66,7 @@ def test_a_session_is_a_cookie_that_scripts_and_other_sites_do_not_get(web: Web)
 
 def test_a_wrong_token_signs_nobody_in_and_too_many_are_refused(web: Web) -> None:
     far = Browser(web, headers={"X-Forwarded-For": "192.0.2.7"})
-    for _ in range(sessions.TRIES):
+    for _ in range(attempts.OF_ADDRESS):
         found = far.post("/sign-in", {"token": "corpus_wrong"})
         assert found.status == 401 and "invalid token" in found.text and not far.cookie
     assert far.post("/sign-in", {"token": web.token("host")}).status == 503
@@ -161,21 +94,6 @@ def test_a_session_ends_with_its_token_and_when_one_leaves(web: Web) -> None:
 def test_nobody_is_led_elsewhere(to: str) -> None:
     assert local(to) == "/"
     assert local("/projects/hello?x=1") == "/projects/hello?x=1"
-
-
-def test_sessions_are_bounded_and_end_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
-    held = sessions.Sessions()
-    monkeypatch.setattr(sessions, "MOST", 2)
-    first, *others = (held.begin("t", "who", ()) for _ in range(3))
-    assert [held.of(each).who for each in others] == ["who", "who"]
-    for limit in ("IDLE", "LONGEST"):
-        with monkeypatch.context() as patch:
-            patch.setattr(sessions, limit, -1.0)
-            cookie = held.begin("t", "who", ())
-            with pytest.raises(sessions.CredentialError):
-                held.of(cookie)
-    with pytest.raises(sessions.CredentialError):
-        held.of(first)
 
 
 # looking

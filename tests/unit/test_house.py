@@ -49,6 +49,7 @@ ONLY_IN = {  # what is outside -> the modules that may import it
     "dulwich": {"git."},
     "watchdog": {"system.watch"},
     "apprise": {"notify.send"},
+    "argon2": {"access.proof"},
     "rich": {"cli.tables"},
     "starlette": {"web."},
     "uvicorn": {"web.server"},

@@ -59,6 +59,7 @@ deploy_on_pillar_push: true
 watch: true
 account: git
 web_account: www
+web_url: https://deploy.example.org/
 authorized_keys: /var/lib/corpushooks/.ssh/authorized_keys
 address: deploy.example.org:2222
 enlarge: [lvextend, -L, +1G]
@@ -99,6 +100,7 @@ projects: {hello: {branch: main}}
         deploy_on_pillar_push=True,
         account="git",
         web_account="www",
+        web_url="https://deploy.example.org",
         authorized_keys=Path("/var/lib/corpushooks/.ssh/authorized_keys"),
         address="deploy.example.org:2222",
         watch=True,

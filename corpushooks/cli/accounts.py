@@ -1,0 +1,38 @@
+"""The command that creates accounts; the others of its group are generated from the table."""
+
+from __future__ import annotations
+
+import click
+
+from corpushooks.cli.base import JSON, NAME, Context, tell
+from corpushooks.core import rights
+from corpushooks.protocol import asks
+
+
+@click.group("account")
+def account() -> None:
+    """Manage the accounts of people who sign in to the pages."""
+
+
+@account.command("add")
+@NAME
+@click.option(
+    "--read", "right", flag_value=rights.READ, default=True, help="Right: see status, history and logs (the default)."
+)
+@click.option("--push", "right", flag_value=rights.PUSH, help="Right: also deploy.")
+@click.option("--admin", "right", flag_value=rights.ADMIN, help="Right: also freeze, thaw, and deploy while frozen.")
+@click.option("--host", "right", flag_value=rights.HOST, help="Right: also manage projects, keys and accounts.")
+@click.option("--project", "projects", multiple=True, metavar="P", help="Only this project; repeatable.")
+@click.option("--expires", metavar="DAY", help="Last day: 2030-12-31, or 90d from now.")
+@JSON
+@click.pass_obj
+def add(context: Context, name: str, right: str, projects: tuple[str, ...], expires: str | None, as_json: bool) -> None:
+    """Create an account, and print a one-time link to set its password.
+
+    The link can be used once, within a day. `corpus account link` prints a new one.
+    """
+    asked = asks.AccountAdd(name=name, right=right, projects=projects, expires=expires or "")
+    tell(context.told("account add", asked), as_json)
+
+
+COMMANDS = (account,)

@@ -1,0 +1,137 @@
+"""Sign in and out: judge what people present, and begin or end their sessions.
+
+Only root, the daemon's account, and the account of the pages can ask. That one relays: it gets sessions for those who
+present something right, and nothing by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from corpushooks.access import accounts
+from corpushooks.access.accounts import Account, Accounts
+from corpushooks.access.attempts import Attempts, is_loopback
+from corpushooks.access.checking import Checker
+from corpushooks.access.keys import ACCOUNT, TOKEN
+from corpushooks.access.sessions import Sessions
+from corpushooks.access.tokens import Tokens
+from corpushooks.access.tokens import called as token_called
+from corpushooks.core.errors import CredentialError, NotAllowedError
+from corpushooks.core.hints import command
+from corpushooks.core.rights import RIGHTS, Rights
+from corpushooks.host.site import Site
+from corpushooks.protocol import asks, gives
+from corpushooks.protocol.connection import Connection
+from corpushooks.protocol.messages import Asked
+
+WRONG = CredentialError("wrong name or password")
+LINK = CredentialError("this link can only be used on the machine itself")
+
+
+@dataclass
+class Gate:
+    """What one daemon remembers of people who sign in."""
+
+    attempts: Attempts = field(default_factory=Attempts)
+    checker: Checker = field(default_factory=Checker)
+
+
+@dataclass(frozen=True)
+class Signing:
+    """One question of somebody who signs in or out."""
+
+    site: Site
+    gate: Gate
+    connection: Connection
+    asked: Asked
+
+    @property
+    def _accounts(self) -> Accounts:
+        return Accounts(self.site.history)
+
+    def sign_in(self, given: asks.SignIn) -> gives.SignedIn:
+        """Begin a session for who presents something right; raise CredentialError."""
+        if given.link:
+            return self._by_link(given.link)
+        if given.bearer_token:
+            return self._by_token(given.bearer_token)
+        return self._by_password(given.name, given.password)
+
+    def _by_password(self, name: str, password: str) -> gives.SignedIn:
+        familiar = Sessions(self.site.history).familiar(ACCOUNT, name, self.asked.origin)
+        with self.gate.attempts.attempt(name, self.asked.origin, familiar=familiar):
+            found = self._accounts.named(name)
+            hashed = found.password if found else ""
+            right = self._check("verify", hash=hashed, password=password)["right"]
+            if not (found and right and password) or found.key.refusal(RIGHTS[0]):
+                raise WRONG
+        return self._begin(found)
+
+    def _by_token(self, text: str) -> gives.SignedIn:
+        with self.gate.attempts.attempt("", self.asked.origin, familiar=False):
+            token = Tokens(self.site.history).presented(text)
+            if token is None or token.refusal(RIGHTS[0]):
+                raise CredentialError("invalid token: unknown, revoked or expired", hint=command("token", "list"))
+        who = token_called(token)
+        made = Sessions(self.site.history).begin(TOKEN, token.name, who, mark=token.blob, address=self.asked.origin)
+        return gives.SignedIn(session=made, who=who)
+
+    def _by_link(self, secret: str) -> gives.SignedIn:
+        if not is_loopback(self.asked.origin):
+            raise LINK
+        return self._begin(self._accounts.use_link(secret, accounts.SIGN_IN))
+
+    def _begin(self, account: Account) -> gives.SignedIn:
+        who = accounts.called(account.key)
+        made = Sessions(self.site.history).begin(
+            ACCOUNT, account.name, who, mark=account.key.blob, address=self.asked.origin
+        )
+        return gives.SignedIn(session=made, who=who)
+
+    def sign_out(self, given: asks.Nothing) -> dict[str, str]:
+        """End the session that is presented; what follows a log with it is cut off."""
+        Sessions(self.site.history).end(self.asked.bearer or "")
+        return {}
+
+    def link(self, given: asks.OfLink) -> gives.Link:
+        """Return whose a link is, without using it."""
+        for does in (accounts.PASSWORD, accounts.SIGN_IN):
+            found = self._accounts.opened(given.link, does)
+            if found:
+                return gives.Link(name=found.name, does=does)
+        raise accounts.SPENT
+
+    def set_password(self, given: asks.SetPassword) -> gives.SignedIn:
+        """Set a password by a link, which is used up by that, and sign in."""
+        with self.gate.attempts.attempt("", self.asked.origin, familiar=False):
+            found = self._accounts.of_link(given.link, accounts.PASSWORD)
+            accounts.check_password(given.password, found.name)
+            hashed = self._check("hash", password=given.password)["hash"]
+        found = self._accounts.use_link(given.link, accounts.PASSWORD)
+        self._accounts.set_password(found, hashed)
+        self.site.event("account", {"account": found.name, "what": "password", "may": found.key.may, "by": found.name})
+        if found.key.refusal(RIGHTS[0]):
+            raise WRONG
+        return self._begin(found)
+
+    def _check(self, check: str, **asked: str) -> dict[str, Any]:
+        return self.gate.checker.ask(check, asked, self.connection.check)
+
+
+SIGNS: Mapping[str, tuple[type[Any], Callable[[Signing, Any], Any]]] = {
+    "sign-in": (asks.SignIn, Signing.sign_in),
+    "sign-out": (asks.Nothing, Signing.sign_out),
+    "one-time-link": (asks.OfLink, Signing.link),
+    "set-password": (asks.SetPassword, Signing.set_password),
+}
+
+
+def sign(site: Site, rights: Rights, gate: Gate, connection: Connection, asked: Asked) -> dict[str, Any]:
+    """Answer a question about signing in; raise NotAllowedError for who relays nobody."""
+    if not rights.signs_in(connection.caller):
+        raise NotAllowedError("not allowed", "allowed: root, and the account of the pages")
+    kind, act = SIGNS[asked.name]
+    found: dict[str, Any] = gives.plain(act(Signing(site, gate, connection, asked), asked.typed(kind)))
+    return found
