@@ -319,6 +319,16 @@ def expiry(text: str, now: float) -> float:
     return end
 
 
+def ago(text: str, now: float) -> float:
+    """Return when something begins: 30d before now, or at the beginning of a date (UTC); raise UsageError."""
+    if found := re.fullmatch(r"(\d{1,5})d", text):
+        return now - int(found[1]) * DAY
+    try:
+        return float(calendar.timegm(time.strptime(text, "%Y-%m-%d")))
+    except (ValueError, OverflowError):
+        raise UsageError(f"invalid day {text!r}", hint="use a date like 2030-12-31, or days like 90d") from None
+
+
 def day(when: float) -> str:
     """Return a time for people, UTC."""
     return time.strftime("%Y-%m-%d %H:%M", time.gmtime(when))

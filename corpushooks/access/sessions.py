@@ -85,12 +85,6 @@ class Sessions:
                 db.execute("UPDATE session SET seen = ? WHERE hash = ?", (now, found.hash))
         return found
 
-    def familiar(self, source: str, name: str, address: str) -> bool:
-        """Say whether somebody has signed in from an address, and that session goes on."""
-        return bool(self.store.rows(
-            "SELECT 1 FROM session WHERE source = ? AND name = ? AND address = ? LIMIT 1", source, name, address
-        ))  # fmt: skip
-
     def end(self, text: str) -> None:
         """End a session."""
         self._drop(digest(text))

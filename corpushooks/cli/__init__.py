@@ -4,6 +4,7 @@ main          the command itself, and its errors
 commands      the table of commands and their files
 deployments   start, confirm and cancel deployments  deploy, rollback, watch, task, repair, cancel
 looking       read-only commands                     status, history, log, diff, config, doctor, …
+audit         who did what                           audit
 backups       back up and restore                    backup, backups, drill, restore
 disaster      back up and restore a whole host       backup --host, restore --host
 check         check before deploying                 check

@@ -13,6 +13,7 @@ from corpushooks.operations.table import COMMAND, by_door
 ROWS = {
     "account": ("accounts", "Manage accounts of people who sign in to the pages"),
     "app-log": ("looking", "Show the log of the application"),
+    "audit": ("audit", "Show who did what, from where"),
     "backup": ("backups", "Back up a project"),
     "backups": ("backups", "List the backups of a project"),
     "cancel": ("deployments", "Cancel the running deployment, or the next one waiting"),

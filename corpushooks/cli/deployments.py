@@ -22,6 +22,7 @@ from corpushooks.operations.requests import deploying
 from corpushooks.protocol import asks, client
 from corpushooks.screen import screen
 from corpushooks.store import log
+from corpushooks.store.audit import DONE, Asked, Audit
 from corpushooks.system.process import came_by
 
 
@@ -137,6 +138,8 @@ def _deploy_here(context: Context, asked: asks.Deploy, kind: str, as_json: bool)
                 ),
             ),
         )
+        Audit(site.history).add(Asked(getpass.getuser(), "command", getpass.getuser(), kind, name), DONE, "",
+                                deployment.number)  # fmt: skip
         Lanes(site, ACTS).work_off(name)
         done = site.history.deployment(name, deployment.number)
         lines = screen.texts(log.read(site.host.project(name).log_file(done.number)), whole=False)

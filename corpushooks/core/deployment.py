@@ -124,7 +124,7 @@ class Request:
     new: str = ""  # the commit to deploy; empty: the live one
     who: str = ""
     key: str = ""  # the name of the ssh key that it came with
-    via: str = ""  # push, command or watch
+    via: str = ""  # push, command, token, page, set or watch
     token: str = ""
     task: str = ""
     units: tuple[str, ...] = ()  # restart: empty: all of the project

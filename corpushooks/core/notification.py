@@ -91,7 +91,7 @@ class Notification:
     what: str = ""  # the first line of the log: from which commit to which
     who: str = ""
     key: str = ""  # the ssh key that it came with
-    via: str = ""  # push or command
+    via: str = ""  # push, command, token or page
     seconds: float = 0.0
     reason: str = ""
     log: Sequence[str] = ()  # its last lines, without secrets

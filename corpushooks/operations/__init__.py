@@ -12,6 +12,7 @@ pushes         the operations of git's hook
 requests       deployments and what has their log: start, follow, confirm, cancel, set, watch, run
 tokens         tokens for the API
 people         accounts
+auditing       records what is asked for
 signing        sign in and out
 hosting        keys, projects, freezes
 acts           the act for each kind of request; given to the lanes

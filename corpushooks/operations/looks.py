@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import getpass
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from corpushooks.access import keys
 from corpushooks.access.principal import Principal
 from corpushooks.core.deployment import ProjectRow
 from corpushooks.core.errors import RefusedError
-from corpushooks.core.rights import Caller, Rights
+from corpushooks.core.rights import ADMIN, Caller, Rights
 from corpushooks.host.site import Site
+from corpushooks.operations.auditing import recorded
 from corpushooks.operations.call import Call
 from corpushooks.operations.table import HOST_ITSELF, OPERATIONS, PROJECT_OR_HOST
 from corpushooks.protocol.connection import accounts
-from corpushooks.reports import reports
+from corpushooks.reports import reports, trail
 from corpushooks.reports.report import Report
 from corpushooks.reports.reports import naming
 
@@ -31,11 +34,19 @@ LOOKS: Mapping[str, Callable[[Call[Any]], Report]] = {  # reports on projects
     "backups": lambda call: reports.backups(call.site, call.row, call.asked.limit),
     "stats": lambda call: reports.stats(call.site, call.rows, call.spell),
     "metrics": lambda call: reports.metrics(call.site, call.rows),
+    "audit": lambda call: _trail(call),
     "config": lambda call: reports.config(call.site, call.row, origin=call.asked.origin, secrets=_secrets(call)),
     "variables": lambda call: reports.variables(call.site, call.row, call.spell),
     "diff": lambda call: reports.diff(call.site, call.row, call.asked.old, call.asked.new),
 }
 OF_FAULTS = ("status", "metrics")  # these report faults themselves
+
+
+def _trail(call: Call[Any]) -> Report:
+    asked = call.asked
+    since = keys.ago(asked.since, time.time()) if asked.since else 0.0
+    return trail.trail(call.site, call.rows, everything=call.principal.may_all(ADMIN), one=bool(asked.project),
+                       who=asked.who, since=since, limit=asked.limit)  # fmt: skip
 
 
 def _secrets(call: Call[Any]) -> bool:
@@ -67,4 +78,5 @@ def here(site: Site, name: str, asked: Any) -> Report:
         rows: Sequence[ProjectRow] = []
     else:
         rows = [site.known(project)] if project else site.history.projects()
-    return told(name, Call(site=site, principal=principal, asked=asked, rows=rows, here=True))
+    with recorded(site.history, principal, OPERATIONS[name], asked, lambda: None):
+        return told(name, Call(site=site, principal=principal, asked=asked, rows=rows, here=True))

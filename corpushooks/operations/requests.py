@@ -101,11 +101,16 @@ def restore(call: Conversation[asks.Restore]) -> None:
     _ask(call, wanted)
 
 
+def _via(call: Conversation[asks.OfRequest]) -> str:
+    """Return by which way a request came, as deployments have it: over ssh it is a command, too."""
+    return call.principal.via if call.principal.via in ("token", "page") else "command"
+
+
 def _ask(call: Conversation[asks.OfRequest], wanted: Request) -> None:
     """Queue a request and follow it to its end."""
     site, row = call.site, call.row
     site.settings_of(row)  # raises if they are invalid
-    request = prepare.requested(site, row, replace(signed(call, wanted), via="command"))
+    request = prepare.requested(site, row, replace(signed(call, wanted), via=_via(call)))
     call.check_frozen(request)
     if request.sort.restarts:
         restart.check(site, row, request)

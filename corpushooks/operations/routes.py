@@ -22,6 +22,7 @@ ROUTES: Mapping[str, tuple[str, ...]] = {
     "backups": (f"GET {P}/backups",),
     "stats": ("GET /stats", f"GET {P}/stats"),
     "metrics": ("GET /metrics", f"GET {P}/metrics"),
+    "audit": ("GET /audit", f"GET {P}/audit"),
     "config": (f"GET {P}/config",),
     "diff": (f"GET {P}/diff",),
     "variables": (f"GET {P}/variables",),

@@ -16,6 +16,7 @@ from corpushooks.core.errors import NotAllowedError
 from corpushooks.core.rights import ADMIN, HOST, Rights
 from corpushooks.host.site import Site
 from corpushooks.operations import pushes, requests, signing, tokens
+from corpushooks.operations.auditing import recorded
 from corpushooks.operations.call import Call, Conversation, Work
 from corpushooks.operations.looks import told
 from corpushooks.operations.table import (
@@ -97,6 +98,12 @@ class Server:
 
     def _answer(self, operation: Operation, principal: Principal, connection: Connection, asked: Asked) -> None:
         given = asked.typed(operation.asks)
+        with recorded(self.site.history, principal, operation, given, lambda: connection.number):
+            self._serve(operation, principal, connection, asked, given)
+
+    def _serve(
+        self, operation: Operation, principal: Principal, connection: Connection, asked: Asked, given: Any
+    ) -> None:
         rows = self._judged(operation, principal, getattr(given, "project", ""))
 
         def still() -> object:

@@ -6,7 +6,9 @@ present something right, and nothing by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,13 +20,15 @@ from corpushooks.access.keys import ACCOUNT, TOKEN
 from corpushooks.access.sessions import Sessions
 from corpushooks.access.tokens import Tokens
 from corpushooks.access.tokens import called as token_called
-from corpushooks.core.errors import CredentialError, NotAllowedError
+from corpushooks.core.errors import CredentialError, NotAllowedError, RefusedError
 from corpushooks.core.hints import command
 from corpushooks.core.rights import RIGHTS, Rights
 from corpushooks.host.site import Site
 from corpushooks.protocol import asks, gives
 from corpushooks.protocol.connection import Connection
 from corpushooks.protocol.messages import Asked
+from corpushooks.store import audit
+from corpushooks.store.audit import DONE, REFUSED, Audit
 
 WRONG = CredentialError("wrong name or password")
 LINK = CredentialError("this link can only be used on the machine itself")
@@ -60,31 +64,36 @@ class Signing:
         return self._by_password(given.name, given.password)
 
     def _by_password(self, name: str, password: str) -> gives.SignedIn:
-        familiar = Sessions(self.site.history).familiar(ACCOUNT, name, self.asked.origin)
-        with self.gate.attempts.attempt(name, self.asked.origin, familiar=familiar):
-            found = self._accounts.named(name)
+        found = self._accounts.named(name)
+        who = accounts.called(found.key) if found else ""  # not what somebody types: it may be a password
+        familiar = bool(who) and self._audit.has_signed_in(who, self.asked.origin)
+        with self._failing(who), self.gate.attempts.attempt(name, self.asked.origin, familiar=familiar):
             hashed = found.password if found else ""
             right = self._check("verify", hash=hashed, password=password)["right"]
             if not (found and right and password) or found.key.refusal(RIGHTS[0]):
                 raise WRONG
-        return self._begin(found)
+        return self._begin(found, "password")
 
     def _by_token(self, text: str) -> gives.SignedIn:
-        with self.gate.attempts.attempt("", self.asked.origin, familiar=False):
+        with self._failing(), self.gate.attempts.attempt("", self.asked.origin, familiar=False):
             token = Tokens(self.site.history).presented(text)
             if token is None or token.refusal(RIGHTS[0]):
                 raise CredentialError("invalid token: unknown, revoked or expired", hint=command("token", "list"))
         who = token_called(token)
+        self._note("sign-in", who, by="token")
         made = Sessions(self.site.history).begin(TOKEN, token.name, who, mark=token.blob, address=self.asked.origin)
         return gives.SignedIn(session=made, who=who)
 
     def _by_link(self, secret: str) -> gives.SignedIn:
         if not is_loopback(self.asked.origin):
             raise LINK
-        return self._begin(self._accounts.use_link(secret, accounts.SIGN_IN))
+        with self._failing():
+            found = self._accounts.use_link(secret, accounts.SIGN_IN)
+        return self._begin(found, "link")
 
-    def _begin(self, account: Account) -> gives.SignedIn:
+    def _begin(self, account: Account, by: str) -> gives.SignedIn:
         who = accounts.called(account.key)
+        self._note("sign-in", who, by=by)
         made = Sessions(self.site.history).begin(
             ACCOUNT, account.name, who, mark=account.key.blob, address=self.asked.origin
         )
@@ -92,7 +101,10 @@ class Signing:
 
     def sign_out(self, given: asks.Nothing) -> dict[str, str]:
         """End the session that is presented; what follows a log with it is cut off."""
-        Sessions(self.site.history).end(self.asked.bearer or "")
+        sessions = Sessions(self.site.history)
+        if found := sessions.presented(self.asked.bearer or ""):
+            self._note("sign-out", found.who)
+            sessions.end(self.asked.bearer or "")
         return {}
 
     def link(self, given: asks.OfLink) -> gives.Link:
@@ -111,10 +123,29 @@ class Signing:
             hashed = self._check("hash", password=given.password)["hash"]
         found = self._accounts.use_link(given.link, accounts.PASSWORD)
         self._accounts.set_password(found, hashed)
+        self._note("set-password", accounts.called(found.key))
         self.site.event("account", {"account": found.name, "what": "password", "may": found.key.may, "by": found.name})
         if found.key.refusal(RIGHTS[0]):
             raise WRONG
-        return self._begin(found)
+        return self._begin(found, "password")
+
+    @property
+    def _audit(self) -> Audit:
+        return Audit(self.site.history)
+
+    def _note(self, operation: str, who: str, outcome: str = DONE, reason: str = "", **detail: str) -> None:
+        """Record what somebody does who signs in or out."""
+        asked = audit.Asked(who, "page", self.asked.origin, operation, detail=json.dumps(detail))
+        self._audit.add(asked, outcome, reason)
+
+    @contextmanager
+    def _failing(self, who: str = "") -> Iterator[None]:
+        """Record a sign-in that is refused."""
+        try:
+            yield
+        except RefusedError as exc:
+            self._note("sign-in", who, REFUSED, exc.message)
+            raise
 
     def _check(self, check: str, **asked: str) -> dict[str, Any]:
         return self.gate.checker.ask(check, asked, self.connection.check)

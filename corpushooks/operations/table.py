@@ -50,6 +50,7 @@ class Operation:
     several: bool = False  # it gives a list of these,
     named_gives_one: bool = False  # but one where a project is named
     part_of: str = ""  # the command that runs it with a flag, or without arguments
+    looks: bool = False  # it changes nothing, though it needs more than the right to read
 
     @property
     def asks(self) -> type[Any]:
@@ -60,6 +61,11 @@ class Operation:
     def gives(self) -> type[Any]:
         """The type of the result."""
         return dict if self.given == "dict" else _type("gives", self.given)
+
+    @property
+    def acts(self) -> bool:
+        """Whether it changes something, and so is in the audit."""
+        return not (self.looks or self.right == READ or self.about == CALLER)
 
     @property
     def talks(self) -> bool:
@@ -122,6 +128,7 @@ OPERATIONS: Mapping[str, Operation] = {
             doors=frozenset({COMMAND}),
             part_of="history",
             several=True,
+            looks=True,
         ),
         Operation("open", READ, "Open", "Addresses", "print the addresses of a project", doors=BOTH),
         Operation(
@@ -141,6 +148,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "show the log of the application (-f: follow it)",
             doors=BOTH,
             word=Word((words.A_PROJECT,), 1, _flags("-f"), values={"-n": ("LINES", words.NUMBER)}),
+            looks=True,
         ),
         Operation("archives", READ, "OfProject", "Archive", "list the archives of a project", doors=BOTH, several=True),
         Operation("backups", READ, "History", "Backup", "list the backups of a project", doors=BOTH, several=True),
@@ -166,6 +174,23 @@ OPERATIONS: Mapping[str, Operation] = {
             Word((), 0, _flags()),
         ),
         Operation(
+            "audit",
+            ADMIN,
+            "Audit",
+            "Audited",
+            "show who did what, from where",
+            PROJECTS,
+            BOTH,
+            Word(
+                (words.A_PROJECT,),
+                0,
+                _flags(),
+                values={"--who": ("WHO", words.WHO), "--since": ("DAY", words.DAY), "--limit": ("N", words.NUMBER)},
+            ),
+            several=True,
+            looks=True,
+        ),
+        Operation(
             "config",
             PUSH,
             "Config",
@@ -173,6 +198,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "print the cfg: the configuration that SLS files see",
             doors=BOTH,
             word=Word((words.A_PROJECT,), 1, _flags("--origin")),
+            looks=True,
         ),
         Operation(
             "diff",
@@ -182,6 +208,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "show the differences between two deployments",
             doors=BOTH,
             word=Word((words.A_PROJECT, ("OLD", words.NUMBER), ("NEW", words.NUMBER)), 1, _flags()),
+            looks=True,
         ),
         Operation(
             "variables",
@@ -191,6 +218,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "list the variables that are set in a project",
             doors=frozenset({COMMAND}),
             part_of="set",
+            looks=True,
         ),
         # deploy
         Operation(
@@ -386,6 +414,7 @@ OPERATIONS: Mapping[str, Operation] = {
             BOTH,
             Word((), 0, _flags()),
             several=True,
+            looks=True,
         ),
         Operation(
             "key add",
@@ -436,6 +465,7 @@ OPERATIONS: Mapping[str, Operation] = {
             HOST_ITSELF,
             BOTH,
             Word((("NAME", words.CALLED), words.A_PROJECT), 2, _flags()),
+            looks=True,
         ),
         Operation(
             "token list",
@@ -447,6 +477,7 @@ OPERATIONS: Mapping[str, Operation] = {
             BOTH,
             Word((), 0, _flags()),
             several=True,
+            looks=True,
         ),
         Operation(
             "token add",
@@ -483,6 +514,7 @@ OPERATIONS: Mapping[str, Operation] = {
             BOTH,
             Word((), 0, _flags()),
             several=True,
+            looks=True,
         ),
         Operation(
             "account add",

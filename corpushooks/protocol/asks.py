@@ -308,6 +308,16 @@ class OfToken:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Audit:
+    """What was asked for: in one project or all, by somebody, since a day."""
+
+    project: str = ""
+    who: str = ""
+    since: str = ""  # a date, or 90d
+    limit: int = 100
+
+
+@dataclass(frozen=True, kw_only=True)
 class AccountAdd:
     """The name of an account, and its rights."""
 

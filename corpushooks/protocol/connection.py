@@ -115,6 +115,7 @@ class Connection:
     link: socket.socket
     limits: Limits = Limits()
     keyed: bool = False  # over ssh, with a key
+    number: int | None = None  # of the deployment that the answer is about
     _answered: bool = False
 
     @cached_property
@@ -189,6 +190,7 @@ class Connection:
         """Send one line, the first with the version of the protocol; raise PeerGone if that fails."""
         first = {} if self._answered else {"v": VERSION}
         self._answered = True
+        self.number = said.get("number", self.number)
         try:
             self.link.sendall(json.dumps({**first, **said}).encode() + b"\n")
         except OSError as exc:

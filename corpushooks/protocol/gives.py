@@ -402,6 +402,24 @@ class LinkedAccount(Account):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Audited:
+    """What somebody asked for, and what came of it."""
+
+    id: int
+    at: float
+    who: str
+    via: str
+    origin: str
+    operation: str
+    project: str
+    number: int | None
+    detail: dict[str, Any]
+    outcome: str
+    reason: str
+    times: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Link:
     """Whose a one-time link is, and what it does: password or sign-in."""
 

@@ -3,5 +3,6 @@
 reports      the reports on projects, by name             inspection   the status of a project, and its cfg
 statistics   statistics of deployments                    variables    variables set by `corpus set`
 report       the result of a report
+trail        who asked for what
 app_log      the log of an application                    checkup      check projects and folders without deploying
 """

@@ -4,6 +4,7 @@ database     the file: versions, transactions             migrations   the schem
 history      projects, deployments, the journal           held         transitions of states, and holds
 claimed      claims of all projects                       vitals       health of live releases
 kept         complete backups                             ran          commands run as applications
+audit        who asked for what
 lease        the duration of a hold                       log          the events of one deployment, in a file
 lost         whether the store has lost deployments
 old_logs     logs of older versions, in lines of text

@@ -7,6 +7,7 @@ openapi    the API described, from its types            problems   errors as ans
 fanout     each running log, followed once for all
 
 pages      the pages                                    sessions   who is signed in
+people     accounts, and the audit
 signing    sign in and out                              forms      what a form has, and whose it is
 actions    what can be done from a page                 chart      the history as a chart
 render     templates and static files

@@ -111,6 +111,8 @@ def schema(kind: Any, schemas: dict[str, Schema]) -> Schema:
     if origin is tuple and inner[-1] is not Ellipsis:
         parts = [schema(each, schemas) for each in inner]
         return {"type": "array", "prefixItems": parts, "minItems": len(parts), "maxItems": len(parts)}
+    if origin is dict:
+        return {"type": "object"}
     assert origin in (list, tuple), kind
     return {"type": "array", "items": schema(inner[0], schemas)}
 

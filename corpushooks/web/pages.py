@@ -18,6 +18,7 @@ from corpushooks.core.errors import CorpusError, CredentialError, UsageError
 from corpushooks.web import asked, chart, fanout, forms, logs, problems
 from corpushooks.web.actions import ACTIONS, Action
 from corpushooks.web.fanout import Hub
+from corpushooks.web.people import People
 from corpushooks.web.relay import Relay
 from corpushooks.web.render import Renderer
 from corpushooks.web.sessions import Session, session_of, take
@@ -41,6 +42,7 @@ class Pages:
         """Yield the routes."""
         yield Route("/", self.projects)
         yield from Signing(self.relay, self.renderer).routes()
+        yield from People(self.relay, self.renderer).routes()
         yield Route(PROJECT, self.project)
         yield Route(DEPLOYMENT, self.deployment)
         yield Route(f"{DEPLOYMENT}/log", self.log)

@@ -46,7 +46,7 @@ COMMANDS: dict[str, tuple[str, str]] = {  # command -> its arguments, and who mu
     "key add": ("jo KEY", ADMIN), "key set": ("jo --read", ADMIN), "key list": ("", ADMIN),
     "web": ("--address 192.0.2.1", OWN), "token add": ("ci", ADMIN), "token list": ("", ADMIN),
     "token revoke": ("ci", ADMIN),
-    "account add": ("jo", ADMIN), "account list": ("", ADMIN), "account link": ("jo", ADMIN),
+    "audit": ("hello", ADMIN), "account add": ("jo", ADMIN), "account list": ("", ADMIN), "account link": ("jo", ADMIN),
     "account revoke": ("jo", ADMIN),
     "key test": ("jo hello", ADMIN), "key remove": ("jo", ADMIN), "freeze": ("hello why", ADMIN),
     "thaw": ("hello", ADMIN), "run": ("hello true", ADMIN),

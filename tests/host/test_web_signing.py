@@ -20,12 +20,11 @@ from corpushooks.access.tokens import Tokens, digest
 from corpushooks.core.errors import BusyError, CredentialError, UsageError
 from corpushooks.store.history import History
 from tests.support.box import Box, until
-from tests.support.browsing import Browser, Seen
+from tests.support.browsing import GOOD, Browser, Seen, account, path_of
 from tests.support.command import ME, asked, complains, corpus
 from tests.support.shared_box import shared_box
 from tests.support.web import Web, serving
 
-GOOD = "correct horse battery"
 FAR = {"X-Forwarded-For": "192.0.2.7"}
 
 
@@ -34,21 +33,6 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     with shared_box(tmp_path_factory.mktemp("signing"), page="one") as box, serving(box) as found:
         box.init("other")
         yield found
-
-
-def account(web: Web, name: str, *rights: str, password: str = GOOD) -> Browser:
-    """Make an account, and set its password by its link; return who did so, signed in."""
-    link = asked(web.box, "account", "add", name, *rights)["link"]
-    browser = Browser(web)
-    done = browser.post(path_of(link), {"password": password, "again": password})
-    assert (done.status, done.headers["location"]) == (303, "/"), done.text
-    return browser
-
-
-def path_of(link: str) -> str:
-    base, _, path = link.removeprefix("http://").partition("/")
-    assert base == "localhost:8040"
-    return f"/{path}"
 
 
 def signs_in(browser: Browser, name: str, password: str, after: str = "/") -> Any:

@@ -9,9 +9,11 @@ from html.parser import HTMLParser
 from urllib.parse import urlencode
 
 from corpushooks.web import sessions
+from tests.support.command import asked
 from tests.support.web import Answer, Web
 
 FORM = "application/x-www-form-urlencoded"
+GOOD = "correct horse battery"  # a password
 
 
 class Seen(HTMLParser):
@@ -77,3 +79,18 @@ class Browser:
         shown = self.get(path)
         assert shown.status == 200, shown.text
         return self.post(path.partition("?")[0], {**Seen(shown.text).form(), **fields})
+
+
+def account(web: Web, name: str, *rights: str, password: str = GOOD) -> Browser:
+    """Make an account, and set its password by its link; return who did so, signed in."""
+    link = asked(web.box, "account", "add", name, *rights)["link"]
+    browser = Browser(web)
+    done = browser.post(path_of(link), {"password": password, "again": password})
+    assert (done.status, done.headers["location"]) == (303, "/"), done.text
+    return browser
+
+
+def path_of(link: str) -> str:
+    base, _, path = link.removeprefix("http://").partition("/")
+    assert base == "localhost:8040"
+    return f"/{path}"
