@@ -138,14 +138,29 @@ def _configure(path: Path, wanted: dict[str, str]) -> bool:
     if wrong:  # written aside: git does not fsync it, and with an empty one a push would not deploy
         aside = path / "config.wanted"
         try:
-            aside.write_bytes(_undamaged_config(path / "config"))
-            for key, value in wrong.items():
-                _git_config(aside, "--replace-all", key, value)
+            sound = _undamaged_config(path / "config")
+            new = {key: value for key, value in wrong.items() if not sound or key.lower() not in found}
+            ends = not sound or (sound.endswith(b"\n") and not sound.endswith(b"\\\n"))  # its last line
+            aside.write_bytes(
+                sound + (b"" if ends else b"\n\n") + _config_text(new)
+            )  # at once: git would be started for each
+            for key in wrong.keys() - new.keys():
+                _git_config(aside, "--replace-all", key, wrong[key])
             disk.write_file(path / "config", aside.read_bytes(), 0o644)
             aside.unlink()
         except OSError as exc:
             raise GitError(f"cannot write {path / 'config'}: {exc.strerror}") from exc
     return bool(wrong)
+
+
+def _config_text(values: dict[str, str]) -> bytes:
+    """Return settings as lines of a configuration. Source: git-config(1), "Syntax"."""
+    lines = []
+    for key, value in values.items():
+        section, _, name = key.partition(".")
+        quoted = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        lines.append(f'[{section}]\n\t{name} = "{quoted}"\n')
+    return os.fsencode("".join(lines))
 
 
 def _undamaged_config(file: Path) -> bytes:

@@ -185,6 +185,21 @@ def test_a_repository_is_made_once_and_repaired(tmp_path: Path) -> None:
     assert (path / "HEAD").read_text() == "ref: refs/heads/other\n"
 
 
+@pytest.mark.parametrize(
+    "last", ["[user]\n\tname = jo\n", "[user]\n\tname = jo", "[user]\n\tname = jo\\\n", "[user] name = jo # \\"]
+)
+def test_a_configuration_that_is_completed_keeps_what_it_had(tmp_path: Path, last: str) -> None:
+    repo = tmp_path / 'a "b" \\n # c\nd.git'
+    git.init_bare(repo, "master")
+    (repo / "config").write_text(f"[core]\n\tbare = true\n{last}")
+    assert git.init_bare(repo, "master") and not git.init_bare(repo, "master")
+    listed = run(["git", "config", "--null", "--file", repo / "config", "--list"]).stdout.decode().split("\0")
+    found = dict(entry.partition("\n")[::2] for entry in listed if entry)
+    assert found.pop("user.name") == "jo"
+    assert found == {key.lower(): value for key, value in git.bare_config(repo).items()}
+    assert len(listed) == len(found) + 2  # each once, the name, and the end
+
+
 def test_a_configuration_is_mended_aside_and_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     repo, config = tmp_path / "hello.git", tmp_path / "hello.git/config"
     git.init_bare(repo, "master")
