@@ -27,6 +27,7 @@ from corpushooks.screen import screen
 from corpushooks.store import log
 from corpushooks.store.history import History, open_store
 from corpushooks.system.process import Child, Output, run, spawn, start_time
+from tests.support import daemons
 from tests.support.places import TOP
 
 T = TypeVar("T")
@@ -41,7 +42,7 @@ page:
 INTERPRETER = """\
 #!/bin/sh
 case "$*" in
-*"-m corpushooks "*) cd {tests} && exec {python} -m tests.support.fake_daemon {root} --embedded ;;
+*"-m corpushooks "*) cd {tests} && exec {python} -IS tests/support/preloaded.py {socket} {root} ;;
 *) exec {python} "$@" ;;
 esac
 """
@@ -165,7 +166,9 @@ class Box:
         """Have hooks written with an interpreter that starts our kind of daemon."""
         real, path = sys.executable, self.root / "python"
         if not self.salt:
-            path.write_text(INTERPRETER.format(python=real, root=self.host.root, tests=TOP))
+            path.write_text(
+                INTERPRETER.format(python=real, root=self.host.root, tests=TOP, socket=daemons.socket_of_loaded())
+            )
             path.chmod(0o755)
             sys.executable = str(path)
         try:
@@ -179,10 +182,9 @@ class Box:
         """Start the daemon and await it; with `fault` (LABEL, WHEN, ACTION) it fails there, once."""
         if fault:
             self.faults(fault)
-        module = ["corpushooks", "--root"] if self.salt else ["tests.support.fake_daemon"]
-        words = [sys.executable, "-m", *module, self.host.root, *(["daemon"] if self.salt else [])]
         out = os.open(self.root / "daemon.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        self.daemon = spawn(words, cwd=TOP, stdout=out, stderr=out)
+        words = [sys.executable, "-m", "corpushooks", "--root", self.host.root, "daemon"]
+        self.daemon = spawn(words, cwd=TOP, stdout=out, stderr=out) if self.salt else daemons.start(self.host.root, out)
         os.close(out)
         until(self.reachable)
 

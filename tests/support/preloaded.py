@@ -1,0 +1,163 @@
+"""Daemons with the fake engine, without the half second that loading Python's modules takes each time.
+
+One process has loaded everything, and forks a daemon when asked. What is forked is a child of whoever runs the tests,
+as if that had started it. A hook starts a daemon too: its interpreter (`tests.support.box`) runs this file as a small
+program that asks for a daemon and stays until it ends, with its exit code.
+
+    python -m tests.support.preloaded FD       the process that has loaded everything; it ends when FD is closed
+    python -IS preloaded.py SOCKET ROOT        for a hook: an embedded daemon
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import socket
+import sys
+
+if False:  # a hook's program loads little
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+KEPT = 3  # standard streams
+LATER = (  # what a daemon loads for its first request and its first push
+    "corpushooks.operations.does", "corpushooks.operations.looks", "corpushooks.operations.serving",
+    "dulwich.worktree", "encodings.idna", "jinja2.ext",
+)  # fmt: skip
+CLONE = {"x86_64": 56, "aarch64": 220}  # the number of the system call
+CLONE_PARENT, SIGCHLD = 0x8000, 17  # linux/sched.h: the child has our parent, not us
+
+
+def ask(path: str, streams: Sequence[int], env: Mapping[str, str], **asked: object) -> socket.socket | None:
+    """Ask for a daemon with these standard streams; return the connection, or None if nobody answers."""
+    link = socket.socket(socket.AF_UNIX)
+    try:
+        link.connect(path)
+        umask = os.umask(0o022)
+        os.umask(umask)
+        about = json.dumps({"env": dict(env), "umask": umask, **asked}).encode()
+        fds = array.array("i", streams).tobytes()
+        link.sendmsg([len(about).to_bytes(4, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
+        link.sendall(about)
+    except OSError:
+        link.close()
+        return None
+    return link
+
+
+def exactly(link: socket.socket, size: int) -> bytes:
+    """Read so many bytes; fewer at the end."""
+    data = b""
+    while len(data) < size and (chunk := link.recv(size - len(data))):
+        data += chunk
+    return data
+
+
+def for_a_hook(path: str, root: str) -> None:
+    """Have an embedded daemon forked, and be it to our parent: end as it does."""
+    link = ask(path, range(KEPT), os.environ, root=root, embedded=True, sibling=False)
+    if link is None:  # whoever ran the tests is gone
+        os.execv(sys.executable, [sys.executable, "-m", "tests.support.fake_daemon", root, "--embedded"])
+    code = exactly(link, 1)
+    os._exit(code[0] if code else 1)
+
+
+# the process that has loaded everything
+
+
+def _asked(link: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """Read a request and its streams."""
+    head, ancillary, _, _ = link.recvmsg(4, socket.CMSG_LEN(KEPT * 4))
+    streams = array.array("i")
+    for _, _, data in ancillary:
+        streams.frombytes(data)
+    return json.loads(exactly(link, int.from_bytes(head, "big"))), list(streams)
+
+
+def _fork_sibling() -> int:
+    """Fork as os.fork does, but a child of our parent; return its pid, or 0 in it."""
+    import ctypes
+
+    python = ctypes.pythonapi  # keeps the lock of the interpreter, as a fork must
+    number = CLONE[os.uname().machine]
+    python.PyOS_BeforeFork()
+    pid = ctypes.PyDLL(None).syscall(number, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0)
+    python.PyOS_AfterFork_Child() if pid == 0 else python.PyOS_AfterFork_Parent()
+    return int(pid)
+
+
+def _fork_guarded(link: socket.socket) -> int:
+    """Fork a process that forks a daemon and tells its exit code; return 0 in the daemon."""
+    import signal
+
+    if os.fork():
+        return 1
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if pid := os.fork():
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        link.send(bytes([code if code >= 0 else 128 - code]))
+        os._exit(0)
+    return 0
+
+
+def serve(life: socket.socket, listener: socket.socket) -> dict[str, Any] | None:
+    """Fork daemons until `life` ends; return in a daemon, with what was asked."""
+    import select
+
+    while listener in select.select([life, listener], [], [])[0]:
+        link, _ = listener.accept()
+        asked, streams = _asked(link)
+        pid = _fork_sibling() if asked["sibling"] else _fork_guarded(link)
+        if not pid:
+            for number, stream in enumerate(streams):
+                os.dup2(stream, number)
+            return asked
+        if asked["sibling"]:
+            link.sendall(pid.to_bytes(4, "big"))
+        link.close()
+        for stream in streams:
+            os.close(stream)
+    return None
+
+
+def main() -> None:
+    """Load everything, and fork daemons."""
+    import gc
+    import importlib
+    import shutil
+    import signal
+    import tempfile
+    from pathlib import Path
+
+    from tests.support import fake_daemon
+
+    for name in LATER:
+        importlib.import_module(name)
+
+    life = socket.socket(fileno=int(sys.argv[1]))
+    folder = tempfile.mkdtemp(prefix="corpushooks-preloaded-")
+    path = f"{folder}/socket"
+    listener = socket.create_server(path, family=socket.AF_UNIX)
+    life.sendall(path.encode() + b"\n")
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for what guards a daemon
+    gc.collect()
+    gc.freeze()
+    asked = serve(life, listener)
+    if asked is None:
+        shutil.rmtree(folder)
+        return
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.closerange(KEPT, os.sysconf("SC_OPEN_MAX"))
+    life.detach(), listener.detach()
+    os.setsid()
+    os.umask(asked["umask"])
+    os.environ.clear()
+    os.environ.update(asked["env"])
+    sys.argv = ["fake_daemon", asked["root"], *(["--embedded"] if asked["embedded"] else [])]
+    gc.unfreeze()
+    fake_daemon.main(Path(asked["root"]), embedded=asked["embedded"])
+
+
+if __name__ == "__main__":
+    for_a_hook(*sys.argv[1:]) if len(sys.argv) > 2 else main()
