@@ -7,11 +7,13 @@ from pathlib import Path
 
 from corpushooks import git, tree
 from corpushooks.core.deployment import ProjectRow, enabled
-from corpushooks.core.errors import ProcessError, RefusedError
+from corpushooks.core.errors import ProcessError, RefusedError, UsageError
 from corpushooks.core.events import LEFT_OUT, NOTHING, Detail
+from corpushooks.core.hints import command
 from corpushooks.core.project import Project
 from corpushooks.deploy.progress import Mark
 from corpushooks.deploy.run import Run
+from corpushooks.system.patience import Check
 from corpushooks.system.process import attend
 
 ENLARGE_LIMIT = 600.0  # seconds for the `enlarge` command
@@ -73,6 +75,21 @@ def rotate(run: Run, mark: Mark) -> Detail:
             tree.remove(run.project.archives / name)
     _unpin(run.project, {number_of(name) for name in names} - {number_of(name) for name in old}, live)
     return Detail(len(old), "archive", note="removed") if old else NOTHING
+
+
+def remove(project: Project, row: ProjectRow, number: int, check: Check) -> str:
+    """Remove one archive and return its name; raise RefusedError if it is the newest or needed. Needs the lock."""
+    names = {number_of(path.name): path.name for path in project.archives.iterdir() if number_of(path.name) >= 0}
+    hint = command("archives", project.name)
+    if number not in names:
+        raise UsageError(f"{project.name} has no archive {number}", hint=hint)
+    if number == row.live:
+        raise RefusedError(f"archive {number} is what the live release would be rolled back to", hint=hint)
+    if number == max(names):
+        raise RefusedError(f"archive {number} is the newest", hint=hint)
+    tree.remove(project.archives / names[number], check)
+    _unpin(project, names.keys() - {number}, row)
+    return names[number]
 
 
 def _unpin(project: Project, kept: set[int], live: ProjectRow | None) -> None:

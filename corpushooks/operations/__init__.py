@@ -15,6 +15,7 @@ people         accounts
 auditing       records what is asked for
 signing        sign in and out
 hosting        keys, projects, freezes
+examining      the host: how it is reached, what doctor finds
 acts           the act for each kind of request; given to the lanes
 
 follower       sends a log, or the output of an application, to its reader

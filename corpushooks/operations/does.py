@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from corpushooks.operations import hosting, people, tokens
+from corpushooks.operations import examining, hosting, people, tokens
 from corpushooks.operations.call import Call
 from corpushooks.reports.report import Report
 
@@ -14,6 +14,9 @@ DOES: Mapping[str, Callable[[Call[Any]], Report]] = {  # what is done at once
     "thaw": hosting.thaw,
     "init": hosting.init,
     "remove": hosting.remove,
+    "remove-archive": hosting.remove_archive,
+    "host": examining.host,
+    "doctor": examining.doctor,
     "link": hosting.link,
     "unlink": hosting.unlink,
     "rename-branch": hosting.rename_branch,

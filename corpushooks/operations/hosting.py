@@ -17,9 +17,11 @@ from corpushooks.core.errors import CorpusError, Fault, RefusedError, UsageError
 from corpushooks.core.hints import Hint, command
 from corpushooks.core.rights import Grant
 from corpushooks.core.text import differences
+from corpushooks.deploy import archives
 from corpushooks.operations.call import Call
 from corpushooks.operations.ssh_commands import forced
 from corpushooks.protocol import asks, gives
+from corpushooks.reports import reports
 from corpushooks.reports.report import Report
 from corpushooks.system.locks import locked
 
@@ -105,6 +107,17 @@ def _other_hash(made: gives.Made) -> list[str]:
         return []
     return [f"It uses {made.object_format}. A working copy needs the same hash:",
             f"    git init --object-format={made.object_format}"]  # fmt: skip
+
+
+def remove_archive(call: Call[asks.OfArchive]) -> Report:
+    """Remove an archive of a project."""
+    site, row, number = call.site, call.row, call.asked.number
+    project = site.host.project(row.name)
+    with _alone(call, row.name):
+        found = next((each for each in reports.archives(site, row).value if each.number == number), None)
+        name = archives.remove(project, site.known(row.name), number, call.check)
+    _note(call, row.name, f"archive {number} removed")
+    return Report(found, [f"removed archive {number} of {row.name}: {name}"])
 
 
 def link(call: Call[asks.OfProject]) -> Report:

@@ -18,7 +18,7 @@ from corpushooks.operations.auditing import recorded
 from corpushooks.operations.call import Call
 from corpushooks.operations.table import HOST_ITSELF, OPERATIONS, PROJECT_OR_HOST
 from corpushooks.protocol.connection import accounts
-from corpushooks.reports import reports, trail
+from corpushooks.reports import places, reports, trail
 from corpushooks.reports.report import Report
 from corpushooks.reports.reports import naming
 
@@ -31,6 +31,9 @@ LOOKS: Mapping[str, Callable[[Call[Any]], Report]] = {  # reports on projects
     "deployment": lambda call: reports.deployment(call.site, call.row, call.asked.number),
     "commands": lambda call: reports.commands(call.site, call.row, call.asked.limit),
     "archives": lambda call: reports.archives(call.site, call.row),
+    "storage": lambda call: places.storage(call.site, call.row, call.check),
+    "tasks": lambda call: places.tasks(call.site, call.row),
+    "names": lambda call: places.names(call.site, call.row, call.check),
     "backups": lambda call: reports.backups(call.site, call.row, call.asked.limit),
     "stats": lambda call: reports.stats(call.site, call.rows, call.spell),
     "metrics": lambda call: reports.metrics(call.site, call.rows),

@@ -151,6 +151,11 @@ OPERATIONS: Mapping[str, Operation] = {
             looks=True,
         ),
         Operation("archives", READ, "OfProject", "Archive", "list the archives of a project", doors=BOTH, several=True),
+        Operation("storage", READ, "OfProject", "Storage", "show how much disk space a project takes"),
+        Operation("tasks", READ, "OfProject", "TaskOf", "list the tasks of a project", several=True),
+        Operation(
+            "names", READ, "OfProject", "NameOf", "show whether the names of a project lead to this host", several=True
+        ),
         Operation("backups", READ, "History", "Backup", "list the backups of a project", doors=BOTH, several=True),
         Operation(
             "stats",
@@ -384,6 +389,26 @@ OPERATIONS: Mapping[str, Operation] = {
             doors=BOTH,
             word=Word((words.A_PROJECT,), 1, _flags("--purge")),
         ),
+        Operation(
+            "remove-archive",
+            ADMIN,
+            "OfArchive",
+            "Archive",
+            "remove an archive, unless it is the newest or needed",
+            doors=BOTH,
+            alone=True,
+            word=Word((words.A_PROJECT, ("NUMBER", words.NUMBER)), 2, _flags()),
+        ),
+        Operation(
+            "host",
+            HOST,
+            "Nothing",
+            "HostOf",
+            "show how this host is reached, and what it runs",
+            HOST_ITSELF,
+            looks=True,
+        ),
+        Operation("doctor", HOST, "Nothing", "Examined", "check this host", HOST_ITSELF, several=True, looks=True),
         Operation("link", HOST, "OfProject", "Linked", "make a project visible to Salt", doors=BOTH, alone=True),
         Operation(
             "unlink",

@@ -174,6 +174,13 @@ class OfDeployment(OfProject):
 
 
 @dataclass(frozen=True, kw_only=True)
+class OfArchive(OfProject):
+    """The archive of one deployment."""
+
+    number: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Watch(OfProject):
     """Deploy edits as they are saved, with some or all of the install SLS files."""
 

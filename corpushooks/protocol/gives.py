@@ -182,6 +182,70 @@ class Archive:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Weight:
+    """How much an archive takes on the disk, in bytes."""
+
+    number: int
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Storage:
+    """How much the parts of a project take on the disk, and how much is free there, in bytes."""
+
+    project: str
+    tree: int
+    data: int
+    archives: list[Weight]
+    free: int
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskOf:
+    """A task of the live release, and the newest deployment that ran it."""
+
+    task: str
+    last: Deployment | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NameOf:
+    """A name of a project: where it leads, and whether that is this host."""
+
+    name: str
+    addresses: list[str]
+    here: bool
+    wrong: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostOf:
+    """A host: how it is reached, what runs there, and the room on its disk in bytes."""
+
+    name: NameOf
+    ssh: str
+    version: str
+    python: str
+    git: str
+    salt: str
+    engine: str
+    system: str
+    projects: int
+    free: int
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examined:
+    """What a check of the host found."""
+
+    check: str
+    faults: list[Fault]
+    notes: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Backup:
     """A complete or a failed backup."""
 

@@ -10,4 +10,5 @@ proc           processes in /proc                             leftovers      pro
 sockets        processes that listen on TCP ports             terminal       relay between a terminal and a command
 hostname       the name of this machine                       distribution   how corpushooks was installed
 become         a separate program: drop all privileges and run a command
+resolving      where names lead, and whether that is this machine
 """

@@ -11,6 +11,7 @@
     acl         access control lists                         Access, grant
     exchange    swap two trees atomically                    exchange
     removal     remove a tree, or move it aside              remove, set_aside
+    weight      how much a tree takes on the disk            weigh
     flags       immutable and append-only                    loosen, loosen_all
     mounts      detect mounts, and leave them alone          refuse_mounts
 
@@ -35,10 +36,11 @@ from corpushooks.tree.restore import check_place, restore
 from corpushooks.tree.scan import Scan, scan
 from corpushooks.tree.snapshot import cost, is_whole, place_in, rename, snapshot
 from corpushooks.tree.sync import sync
+from corpushooks.tree.weight import weigh
 
 __all__ = [
     "ACL_GROUP", "ACL_USER", "DEPTH", "NOTHING", "Access", "Drift", "Fingerprint", "Owner", "Report", "Scan",
     "check_place", "compare", "content_at", "cost", "differences", "drift", "exchange", "fix", "grant", "is_below",
     "is_whole", "kind_at", "loosen", "loosen_all", "place_in", "refuse_mounts", "remove", "rename", "restore",
-    "scan", "set_aside", "settle", "snapshot", "sync", "take",
+    "scan", "set_aside", "settle", "snapshot", "sync", "take", "weigh",
 ]  # fmt: skip

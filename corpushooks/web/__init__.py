@@ -10,5 +10,6 @@ pages      the pages                                    sessions   who is signed
 people     accounts, and the audit
 signing    sign in and out                              forms      what a form has, and whose it is
 actions    what can be done from a page                 chart      the history as a chart
+views      further pages that show something            story      what the log of a deployment tells
 render     templates and static files
 """

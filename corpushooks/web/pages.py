@@ -16,17 +16,19 @@ from starlette.routing import Route
 
 from corpushooks.core.errors import CorpusError, CredentialError, UsageError
 from corpushooks.web import asked, chart, fanout, forms, logs, problems
-from corpushooks.web.actions import ACTIONS, Action
+from corpushooks.web.actions import ACTIONS, HOST_ACTIONS, LISTED, Action
 from corpushooks.web.fanout import Hub
 from corpushooks.web.people import People
 from corpushooks.web.relay import Relay
 from corpushooks.web.render import Renderer
 from corpushooks.web.sessions import Session, session_of, take
 from corpushooks.web.signing import Signing
+from corpushooks.web.story import Story
+from corpushooks.web.views import HOST_VIEWS, VIEWS, View, flat
 
+HOST = "/host"
 PROJECT, DEPLOYMENT = "/projects/{project}", "/projects/{project}/deployments/{number:int}"
 LIMIT = 50  # deployments on a page
-KEPT = 400_000  # characters of a log on a page: the newest
 HEADERS = {"Cache-Control": "max-age=300"}
 
 
@@ -46,7 +48,10 @@ class Pages:
         yield Route(PROJECT, self.project)
         yield Route(DEPLOYMENT, self.deployment)
         yield Route(f"{DEPLOYMENT}/log", self.log)
-        yield Route(f"{PROJECT}/{{action}}", self.act, methods=["GET", "POST"])
+        yield from (Route(f"{PROJECT}/{name}", self.view) for name in VIEWS)
+        yield from (Route(f"{HOST}/{name}", self.view) for name in HOST_VIEWS)
+        yield from (Route(f"{PROJECT}/{name}", self.act, methods=["GET", "POST"]) for name in ACTIONS)
+        yield from (Route(f"{HOST}/{name}", self.act, methods=["GET", "POST"]) for name in HOST_ACTIONS)
         for name in self.renderer.static:
             yield Route(f"/{name}", self.static)
 
@@ -75,49 +80,67 @@ class Pages:
         asked_for = {"project": name}
         status = await self.relay.ask("status", {**asked_for, "urls": True}, session.token)
         history = await self.relay.ask("history", {**asked_for, "limit": LIMIT}, session.token)
-        archives = await self.relay.ask("archives", asked_for, session.token)
         shown = {
-            "session": session, "one": status, "history": history, "archives": archives, "bars": chart.bars(history),
-            "actions": self._possible(session, status), "rollback": ACTIONS["rollback"], "now": time.time(),
+            "session": session, "one": status, "history": history, "bars": chart.bars(history),
+            "views": self._views(session, name), "actions": self._possible(session, status),
+            "rollback": ACTIONS["rollback"], "now": time.time(),
         }  # fmt: skip
         return self.renderer.page("project.html", shown)
 
     def _possible(self, session: Session, status: dict[str, Any]) -> list[Action]:
         """Return what can be done with a project now, by who is signed in."""
         hidden = {"thaw" if not status["frozen"] else "freeze", *([] if status["open"] else ["cancel"])}
-        hidden |= set() if status["live"] else {"redeploy"}
-        name = status["project"]
-        return [each for each in ACTIONS.values() if not each.numbered and each.name not in hidden
-                and session.may(name, each.right)]  # fmt: skip
+        hidden |= set() if status["live"] else {"redeploy", "plan", "task", "restart"}
+        hidden |= set() if status["broken"] else {"repair"}
+        shown = [ACTIONS[name] for name in LISTED if name not in hidden]
+        return [each for each in shown if session.may(status["project"], each.right)]
+
+    async def view(self, request: Request) -> Response:
+        """Show one more page, of a project or of the host."""
+        session, project = self.session(request), request.path_params.get("project", "")
+        name = request.url.path.rpartition("/")[2]
+        views, actions = (VIEWS, ACTIONS) if project else (HOST_VIEWS, HOST_ACTIONS)
+        asked_for = {"project": project} if project else {}
+        found = {
+            key: await self.relay.ask(operation, {**asked_for, **fields}, session.token)
+            for key, (operation, fields) in views[name].asks.items()
+        }
+        offered = [actions[each] for each in views[name].actions]
+        shown = {
+            "session": session, "project": project, "view": views[name], "views": self._views(session, project),
+            "actions": [each for each in offered if _may(session, project, each.right)],
+            "now": time.time(), "flat": flat, **found,
+        }  # fmt: skip
+        return self.renderer.page(f"{name}.html", shown)
+
+    def _views(self, session: Session, project: str) -> list[View]:
+        """Return the further pages that who is signed in can see."""
+        table = VIEWS if project else HOST_VIEWS
+        return [each for each in table.values() if _may(session, project, each.right)]
 
     async def deployment(self, request: Request) -> Response:
         """Show one deployment, with what its log has by now."""
         session, where = self.session(request), dict(request.path_params)
         found = await self.relay.ask("deployment", where, session.token)
-        steps, lines, offset = await self._log_of(where, session)
         held = found["state"] == "held" and session.may(where["project"], ACTIONS["confirm"].right)
         shown = {
-            "session": session, "one": found, "steps": steps, "log": lines, "offset": offset,
+            "session": session, "one": found, "story": await self._story(where, session),
             "runs": found["ended"] is None, "confirm": ACTIONS["confirm"] if held else None,
             "cancel": ACTIONS["cancel"] if session.may(where["project"], ACTIONS["cancel"].right) else None,
         }  # fmt: skip
         return self.renderer.page("deployment.html", shown)
 
-    async def _log_of(self, where: dict[str, Any], session: Session) -> tuple[list[dict[str, Any]], str, int]:
-        """Return the steps and the newest text of a log as it is now, and how far that is."""
-        steps, text, offset = list[dict[str, Any]](), "", 0
+    async def _story(self, where: dict[str, Any], session: Session) -> Story:
+        """Return what a log tells by now."""
+        story = Story()
         try:
             wanted = {**where, "whole": True, "events": True, "offset": 0, "follow": False}
             async for each in fanout.heard(self.relay, wanted, session.token):
-                if "event" not in each:
-                    continue
-                event, offset = each["event"], each["offset"]
-                text = (text + event["text"] + "\n")[-KEPT:] if event["text"] else text
-                if event["event"] == "step":
-                    steps.append(event["data"])
+                if "event" in each:
+                    story.add(each["event"], each["offset"])
         except UsageError:  # it has none, since it waits
             pass
-        return steps, text, offset
+        return story
 
     async def log(self, request: Request) -> Response:
         """Answer with a log, as the API does, for the signed-in user."""
@@ -135,22 +158,36 @@ class Pages:
 
     async def act(self, request: Request) -> Response:
         """Say what an action will do, or do it."""
-        action, project = ACTIONS.get(request.path_params["action"]), request.path_params["project"]
-        if action is None:
-            raise HTTPException(404)
+        project, name = request.path_params.get("project", ""), request.url.path.rpartition("/")[2]
+        action = (ACTIONS if project else HOST_ACTIONS)[name]
         if request.method == "GET":
             session, number = self.session(request), _number(request.query_params.get("number", ""), action)
-            await self.relay.ask("deployment" if action.numbered else "status", _about(project, number), session.token)
-            shown = {"session": session, "action": action, "project": project, "number": number,
-                     "once": secrets.token_hex(16)}  # fmt: skip
-            return self.renderer.page("act.html", shown)
+            await self._check_there(action, project, number, session)
+            return self._form(request, session, action, number)
         session, form = await forms.own(request)
-        wanted = _about(project, _number(form.get("number", ""), action))
-        wanted |= {"reason": form.get("reason", "")} if action.reason else {}
+        wanted = {**_about(project, _number(form.get("number", ""), action)), **action.wanted(form, project)}
         wanted |= {"token": form.get("once", "")} if action.once else {}
-        number = await self.relay.begin(action.operation, wanted, session.token)
-        where = f"/projects/{quote(project)}"
-        return RedirectResponse(f"{where}/deployments/{number}" if number else where, 303)
+        number, lines = await self.relay.begin(action.operation, wanted, session.token)
+        back = f"/projects/{quote(project)}" if project else "/"
+        if action.tells:
+            shown = {"session": session, "action": action, "project": project, "lines": lines}
+            return self.renderer.page("done.html", shown)
+        return RedirectResponse(f"{back}/deployments/{number}" if number else back, 303)
+
+    async def _check_there(self, action: Action, project: str, number: int, session: Session) -> None:
+        """Raise what the daemon answers where there is nothing to act on, or nobody may know of it."""
+        if project:
+            about = action.right != "host" and action.operation in ("rollback", "confirm")
+            await self.relay.ask("deployment" if about else "status", _about(project, about and number), session.token)
+        else:
+            await self.relay.ask("host", {}, session.token)
+
+    def _form(self, request: Request, session: Session, action: Action, number: int) -> Response:
+        shown = {
+            "session": session, "action": action, "project": request.path_params.get("project", ""),
+            "number": number, "once": secrets.token_hex(16), "given": dict(request.query_params),
+        }  # fmt: skip
+        return self.renderer.page("act.html", shown)
 
     # what went wrong
 
@@ -167,6 +204,11 @@ class Pages:
         status = problems.status_of(exc)
         shown = {"status": status, "detail": exc.message, "hint": str(exc.hint)}
         return self.renderer.page("error.html", shown, status=status)
+
+
+def _may(session: Session, project: str, right: str) -> bool:
+    """Say whether something about a project, or the host, is worth showing."""
+    return session.may(project, right) if project else session.may_all(right)
 
 
 def _number(text: str, action: Action) -> int:

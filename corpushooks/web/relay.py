@@ -53,14 +53,14 @@ class Relay:
                     return each["result"].get("value", each["result"])
         raise ended()
 
-    async def begin(self, name: str, asked: dict[str, Any], token: str) -> int:
-        """Ask for an operation, and return the number of the deployment that it got, which goes on by itself; or 0."""
+    async def begin(self, name: str, asked: dict[str, Any], token: str) -> tuple[int, list[str]]:
+        """Ask for an operation; return the number of its deployment, which goes on by itself, or 0 and what it says."""
         async with self.conversation(name, asked, token) as said:
             async for each in said:
                 if "number" in each:
-                    return int(each["number"])
+                    return int(each["number"]), []
                 if "result" in each:
-                    return 0
+                    return 0, list(each["result"].get("lines", []))
         raise ended()
 
 

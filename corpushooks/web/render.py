@@ -29,13 +29,22 @@ def moment(at: float) -> str:
     return datetime.datetime.fromtimestamp(at, datetime.timezone.utc).isoformat(timespec="seconds")
 
 
+def amount(size: float) -> str:
+    """Return a number of bytes as people read it."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
 def _environment() -> jinja2.Environment:
     found = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     found.filters |= {"when": when, "moment": moment, "short": view.short, "outcome": view.outcome, "ago": view.ago,
-                      "named": view.named, "sort": chart.sort_of}  # fmt: skip
+                      "named": view.named, "sort": chart.sort_of, "amount": amount}  # fmt: skip
     return found
 
 

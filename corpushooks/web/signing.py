@@ -88,10 +88,8 @@ class Signing:
         return await self._begin(request, operation, given, "/", {"page": "link.html", **found})
 
     def _form(self, page: str, shown: dict[str, Any], *, status: int = 200) -> Response:
-        """Return a page with a form, whose address nobody else is told."""
-        answer = self.renderer.page(page, shown, status=status)
-        answer.headers["Referrer-Policy"] = "no-referrer"
-        return answer
+        """Return a page with a form. With the policy no-referrer browsers would send it with the origin `null`."""
+        return self.renderer.page(page, shown, status=status)
 
     async def sign_out(self, request: Request) -> Response:
         """End a session."""

@@ -147,6 +147,11 @@ def test_every_kind_of_answer_is_on_the_page() -> None:
         gives.Whoami,
         gives.SignedIn,
         gives.Link,
+        gives.Storage,
+        gives.TaskOf,
+        gives.NameOf,
+        gives.HostOf,
+        gives.Examined,
         gives.Lines,
         gives.Ended,
         dict,
@@ -215,6 +220,7 @@ def test_every_command_that_reports_is_on_the_page() -> None:
         "account revoke",
         "unset",
         "unlink",
+        "remove-archive",
     }  # told in others
     commands = dict(whole(corpus))
     for two in ("key", "token", "account"):

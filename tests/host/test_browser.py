@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from corpushooks.system.process import Child, spawn
+from corpushooks.web.views import HOST_VIEWS, VIEWS
 from tests.support.box import FAILING, Box, until
 from tests.support.command import GATE, corpus
 from tests.support.shared_box import shared_box
@@ -88,7 +89,9 @@ def test_every_page_can_be_used_by_anyone(chromium: Browser, web: Web, width: in
         assert faults(page) == []
         sign_in(page, web.token("host"))
         for path in ("/", "/projects/hello", "/projects/other", "/projects/hello/deployments/3",
-                     "/projects/hello/freeze", "/projects/hello/rollback?number=1", "/nothing"):  # fmt: skip
+                     "/projects/hello/freeze", "/projects/hello/rollback?number=1", "/nothing",
+                     *(f"/projects/hello/{name}" for name in VIEWS), *(f"/host/{name}" for name in HOST_VIEWS),
+                     "/projects/hello/remove", "/host/add-key"):  # fmt: skip
             page.goto(path)
             assert (path, faults(page)) == (path, [])
 
@@ -125,9 +128,6 @@ def test_a_push_is_followed_live_through_a_restart_of_the_pages(page: Page, web:
     web.stop(9)
     expect(page.locator("#state")).to_have_text("The connection is lost; it is tried again.")
     web.start()
-    page.locator("#token").wait_for()  # sessions end with the process; one comes back to where one was
-    page.locator("#token").fill(web.token("host"))
-    page.keyboard.press("Enter")
     expect(page.locator("#state")).to_have_text("It is shown as it goes on.")
     (box.root / "gate").touch()
     expect(page.locator("h1")).to_contain_text("deployed")
@@ -177,6 +177,7 @@ def test_freeze_and_thaw(page: Page, web: Web, how: str) -> None:
     HOW[how](page, "Freeze")
     expect(page.locator("main")).to_contain_text(f"moving by {how}")
     HOW[how](page, "Thaw")
+    expect(page.locator("main")).to_contain_text("Accepts deployments of hello again")
     HOW[how](page, "Thaw")
     expect(page.get_by_role("link", name="Freeze")).to_be_visible()
     assert web.api("GET", "/projects/hello").json["frozen"] is None

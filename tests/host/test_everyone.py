@@ -54,7 +54,7 @@ COMMANDS: dict[str, tuple[str, str]] = {  # command -> its arguments, and who mu
     "notify test": ("hello", STORE), "daemon": ("", STORE), "rebuild": ("", ROOT),
     "setup": ("--dry-run", ROOT), "demo": ("/proc/demo", OWN), "confirm": ("hello 1", DAEMON),
     "backup": ("hello", DAEMON), "backups": ("hello", DAEMON), "drill": ("hello", DAEMON),
-    "restore": ("hello --data", ADMIN), "remove": ("hello", ADMIN),
+    "restore": ("hello --data", ADMIN), "remove": ("hello", ADMIN), "remove-archive": ("hello 1", ADMIN),
 }  # fmt: skip
 
 

@@ -132,7 +132,7 @@ def test_a_link_sets_a_password_once_and_ends_what_began_before(web: Web) -> Non
     link = path_of(asked(web.box, "account", "link", "fay")["link"])
     shown = Browser(web).get(link)
     assert shown.status == 200 and "fay" in Seen(shown.text).text
-    assert shown.headers["referrer-policy"] == "no-referrer"
+    assert shown.headers["referrer-policy"] == "same-origin"
     assert Browser(web).get(link).status == 200  # who looks ahead does not use it up
     second = Browser(web)
     for wrong, why in (("short", "12 to 1024"), ("aaaaaaaaaaaaaaaa", "too easy"), ("x" * 2000, "12 to 1024")):

@@ -1,0 +1,52 @@
+"""A deployment as its page tells it, from the events of its log: the cause first, then what changed, then the log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+KEPT = 400_000  # characters of a log on a page: the newest
+MOST = 200  # states, and files, on a page
+SAID = 4000  # characters of what a state said
+
+
+@dataclass
+class Story:
+    """What a log tells by now."""
+
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    failed: list[dict[str, Any]] = field(default_factory=list)
+    changed: list[dict[str, Any]] = field(default_factory=list)
+    errors: list[dict[str, str]] = field(default_factory=list)
+    lists: list[dict[str, Any]] = field(default_factory=list)
+    verdict: str = ""
+    text: str = ""
+    offset: int = 0
+    _sls: str = ""
+
+    def add(self, event: dict[str, Any], offset: int) -> None:
+        """Go on by an event."""
+        self.offset, data, kind = offset, event["data"], event["event"]
+        if event["text"]:
+            self.text = (self.text + event["text"] + "\n")[-KEPT:]
+        if kind == "step":
+            self.steps.append(data)
+        elif kind == "sls_began":
+            self._sls = data["sls"]
+        elif kind == "state":
+            self._state({"sls": self._sls, **data})
+        elif kind == "sls" and data.get("errors"):
+            self.errors.append({"sls": data["sls"], "said": "\n".join(data["errors"])[:SAID]})
+        elif kind == "list" and data["items"]:
+            items = [{"mark": "", "detail": "", **each} for each in data["items"][:MOST]]
+            self.lists.append({"what": data["what"], "items": items, "total": data["total"]})
+        elif kind == "verdict":
+            self.verdict = event["text"]
+
+    def _state(self, state: dict[str, Any]) -> None:
+        said = [state.get(name, "") for name in ("comment", "diff", "output")]
+        shown = {"line": None, "unsure": False, **state, "said": "\n".join(each for each in said if each)[:SAID]}
+        if state["result"] is False and not state.get("skipped"):
+            self.failed.append(shown)
+        elif (state["result"] is None or state.get("changed")) and len(self.changed) < MOST:
+            self.changed.append(shown)
