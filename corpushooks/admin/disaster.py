@@ -30,7 +30,7 @@ from corpushooks.host import layout
 from corpushooks.store.database import keep_aside, put
 from corpushooks.store.history import History, open_store
 from corpushooks.system import disk, hostname
-from corpushooks.system.locks import alone
+from corpushooks.system.locks import alone, copying_host
 
 PLACE = "host"  # in the folder for backups: what is put together, or was brought
 ABOUT, STORE = "host.json", "store.sqlite"
@@ -50,6 +50,11 @@ def _paths(host: Host) -> list[str]:
 
 def keep(host: Host, settings: Settings) -> Name:
     """Keep what belongs to the host itself; return what that is called. Raise CorpusError."""
+    with copying_host(host):  # two at once would clear what the other has put together
+        return _keep(host, settings)
+
+
+def _keep(host: Host, settings: Settings) -> Name:
     kept = vault.wanted(settings)
     found, place = vault.engine(host, settings, vault.alone, ITSELF), host.backups_dir / PLACE
     name = Name.new(ITSELF, 1, time.time(), hostname.fqdn())

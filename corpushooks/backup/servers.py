@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from corpushooks.backup import dumps
@@ -50,18 +51,37 @@ def _version(path: Path) -> float:
     return float(found[0]) if found else 0.0
 
 
-def load(job: Job, kind: str, dump: Path, rows: Mapping[str, int]) -> int:
-    """Load a dump in an empty folder; return how many tables there are. Raise DoorError.
+@dataclass(frozen=True)
+class Loaded:
+    """A dump that was loaded: how many tables there are, and where its server answers (SQLite: its file)."""
+
+    tables: int
+    place: Path
+
+    def said(self, kind: str) -> dict[str, str]:
+        """Return how a program reaches it."""
+        if kind == SQLITE:
+            return {"kind": kind, "file": str(self.place)}
+        user = "postgres" if kind == POSTGRESQL else "root"
+        return {"kind": kind, "host": str(self.place), "user": user, "name": NAME}
+
+
+@contextlib.contextmanager
+def loaded(job: Job, kind: str, dump: Path, rows: Mapping[str, int]) -> Iterator[Loaded]:
+    """Load a dump in an empty folder; its server runs until the end. Raise DoorError.
 
     `rows` says how many each table had, where that is known.
     """
-    try:
-        words = programs(kind)
-        if kind == POSTGRESQL:
-            return _postgresql(job, words, dump, rows)
-        return _mysql(job, words, dump) if kind == MYSQL else _sqlite(job, words[0], dump)
-    except ProcessError as exc:
-        raise DoorError(f"cannot load a {kind} dump: {exc.message}") from exc
+    with contextlib.ExitStack() as stack:
+        try:
+            words = programs(kind)
+            if kind == POSTGRESQL:
+                found = stack.enter_context(_postgresql(job, words, dump, rows))
+            else:
+                found = stack.enter_context(_mysql(job, words, dump)) if kind == MYSQL else _sqlite(job, words[0], dump)
+        except ProcessError as exc:
+            raise DoorError(f"cannot load a {kind} dump: {exc.message}") from exc
+        yield found
 
 
 class Job:
@@ -122,7 +142,8 @@ class Job:
             time.sleep(TICK)
 
 
-def _postgresql(job: Job, words: Sequence[str], dump: Path, rows: Mapping[str, int]) -> int:
+@contextlib.contextmanager
+def _postgresql(job: Job, words: Sequence[str], dump: Path, rows: Mapping[str, int]) -> Iterator[Loaded]:
     initdb, postgres, psql, pg_restore = words
     data, place = str(job.place / "data"), str(job.place)
     job.do(initdb, "--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-locale", "-D", data)
@@ -137,7 +158,9 @@ def _postgresql(job: Job, words: Sequence[str], dump: Path, rows: Mapping[str, i
             listed = job.do(pg_restore, "--list", stdin=file.fileno())
         there = int(job.do(psql, "-X", "-h", place, "-U", "postgres", "-d", NAME, "-qAtc", TABLES))
         _compare(rows, _rows(job, psql))
-        return _all(there, len(re.findall(r"^\d+; \d+ \d+ TABLE (?!DATA)(?!ATTACH)", listed, re.MULTILINE)))
+        yield Loaded(
+            _all(there, len(re.findall(r"^\d+; \d+ \d+ TABLE (?!DATA)(?!ATTACH)", listed, re.MULTILINE))), job.place
+        )
 
 
 def _rows(job: Job, psql: str) -> dict[str, int]:
@@ -155,7 +178,8 @@ def _compare(before: Mapping[str, int], now: Mapping[str, int]) -> None:
             raise ProcessError(f"{table} has {now.get(table, 'no')} rows, expected {number}")
 
 
-def _mysql(job: Job, words: Sequence[str], dump: Path) -> int:
+@contextlib.contextmanager
+def _mysql(job: Job, words: Sequence[str], dump: Path) -> Iterator[Loaded]:
     install, server, client = words
     data, socket = str(job.place / "data"), str(job.place / "socket")
     job.do(install, "--no-defaults", f"--datadir={data}", "--skip-test-db", "--auth-root-authentication-method=normal")
@@ -167,9 +191,9 @@ def _mysql(job: Job, words: Sequence[str], dump: Path) -> int:
             job.do(*ask, NAME, stdin=file.fileno())
         counted = f"select count(*) from information_schema.tables where table_schema = '{NAME}'"
         there = int(job.do(*ask, "-e", f"{counted} and table_type = 'BASE TABLE'"))
-    with dump.open("rb") as file:
-        wanted = sum(line.startswith(b"CREATE TABLE `") for line in file)
-    return _all(there, wanted)
+        with dump.open("rb") as file:
+            wanted = sum(line.startswith(b"CREATE TABLE `") for line in file)
+        yield Loaded(_all(there, wanted), Path(socket))
 
 
 def _give(source: Path, to: Path, account: Account | None, check: Check) -> None:
@@ -186,10 +210,11 @@ def _all(there: int, wanted: int) -> int:
     return there
 
 
-def _sqlite(job: Job, sqlite: str, dump: Path) -> int:
+def _sqlite(job: Job, sqlite: str, dump: Path) -> Loaded:
     copy = job.place / "database"
     _give(dump, copy, job.account, job.check)
     said = job.do(sqlite, "-batch", "-bail", str(copy), "pragma integrity_check")
     if said != "ok":
         raise ProcessError(f"sqlite3: {said.splitlines()[0] if said else 'it says nothing'}")
-    return int(job.do(sqlite, "-batch", "-bail", str(copy), "select count(*) from sqlite_master where type = 'table'"))
+    tables = job.do(sqlite, "-batch", "-bail", str(copy), "select count(*) from sqlite_master where type = 'table'")
+    return Loaded(int(tables), copy)

@@ -93,6 +93,7 @@ def backup(body: Mapping[Any, Any] | None) -> Backup | None:
 # the settings of a project
 
 POSTGRESQL, MYSQL, SQLITE = "postgresql", "mysql", "sqlite"
+DEPLOY = "deploy"  # before what a backup is made
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.$-]{0,62}")  # neither an option nor a connection string
 LOGIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@$-]{0,62}")
 HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:-]*|/[^\0\n=]*")
@@ -111,9 +112,19 @@ def _is_below(value: Any) -> bool:
     )  # fmt: skip
 
 
+def _is_folder(value: Any) -> bool:
+    """Return whether a value is a normalized absolute path, but not the root."""
+    return isinstance(value, str) and value.startswith("/") and _is_below(value[1:])
+
+
 BELOW = Kind(
-    "a list of paths below data/",
-    lambda value: isinstance(value, list) and all(map(_is_below, value)),
+    "a list of paths below data/ or below one of the folders",
+    lambda value: isinstance(value, list) and all(_is_below(each) or _is_folder(each) for each in value),
+    tuple,
+)
+FOLDERS = Kind(
+    "a list of absolute paths",
+    lambda value: isinstance(value, list) and all(map(_is_folder, value)),
     tuple,
 )
 DATABASES = Kind(
@@ -147,14 +158,22 @@ class Database:
 class Wanted:
     """The `backup` of a cfg: which paths of data/ are excluded, and which databases are dumped."""
 
-    exclude: tuple[str, ...] = setting((), BELOW, "The paths of data/ that are excluded.")
+    folders: tuple[str, ...] = setting((), FOLDERS, "Folders outside data/ that are included.")
+    exclude: tuple[str, ...] = setting((), BELOW, "The paths of data/ and of the folders that are excluded.")
     databases: tuple[Database, ...] = setting((), DATABASES, "The databases that are dumped.")
+    before: str = setting(
+        "", Kind(DEPLOY, lambda value: value in ("", DEPLOY)), "`deploy`: a deployment makes a backup first."
+    )
 
     @property
     def without(self) -> tuple[str, ...]:
         """The excluded paths below data/, with the files of SQLite databases, which are dumped instead."""
         files = (f"{one.file}{end}" for one in self.databases if one.kind == SQLITE for end in SUFFIXES)
-        return tuple(dict.fromkeys([*self.exclude, *files]))
+        return tuple(dict.fromkeys([*(path for path in self.exclude if not path.startswith("/")), *files]))
+
+    def without_in(self, folder: str) -> tuple[str, ...]:
+        """Return the excluded paths below one of the folders."""
+        return tuple(path.removeprefix(f"{folder}/") for path in self.exclude if path.startswith(f"{folder}/"))
 
 
 def of(cfg: Mapping[str, Any]) -> Wanted:
@@ -168,9 +187,22 @@ def of(cfg: Mapping[str, Any]) -> Wanted:
         labels = [one.label for one in databases]
         if twice := next((label for label in labels if labels.count(label) > 1), ""):
             raise ConfigError(f"duplicate database {shown(twice)}", where=("databases",))
-        return Wanted(found.exclude, databases)
+        _check_folders(found, str(cfg["data_root"]))
+        return replace(found, databases=databases)
     except ConfigError as exc:
         raise ConfigError.of(exc, "cfg", "backup", hint=HINT) from exc
+
+
+def _check_folders(found: Wanted, data: str) -> None:
+    """Raise ConfigError for a folder that is in another one or in data/, and for an exclusion that is in none."""
+    folders = [*found.folders, data]
+    for index, folder in enumerate(folders):
+        for other in folders[index + 1 :]:
+            if folder == other or folder.startswith(f"{other}/") or other.startswith(f"{folder}/"):
+                raise ConfigError(f"{shown(folder)} and {shown(other)} overlap", where=("folders",))
+    for path in found.exclude:
+        if path.startswith("/") and not any(path.startswith(f"{folder}/") for folder in found.folders):
+            raise ConfigError(f"{shown(path)} is in none of the folders", where=("exclude",))
 
 
 def _database(above: str, body: Mapping[Any, Any]) -> Database:
@@ -194,9 +226,11 @@ def _placed(one: Database, data: str) -> Database:
 
 # the names of backups
 
-FILES = "+files"
+FILES, FOLDERS_OF = "+files", "+folders"
 ITSELF = "_host"  # in the place of a project: the host itself
-CALLED = re.compile(r"(_host|[a-z0-9][a-z0-9_-]*)\.([1-9][0-9]{0,17})\.([0-9]{8}T[0-9]{6}Z)(\+files)?@([A-Za-z0-9.-]+)")
+CALLED = re.compile(
+    r"(_host|[a-z0-9][a-z0-9_-]*)\.([1-9][0-9]{0,17})\.([0-9]{8}T[0-9]{6}Z)(\+files|\+folders)?@([A-Za-z0-9.-]+)"
+)
 
 
 def host_name(host: str) -> str:
@@ -207,7 +241,7 @@ def host_name(host: str) -> str:
 class Name(NamedTuple):
     """The name of a backup in the repository. It is complete if an archive of that name exists.
 
-    Another archive has its files, and is made first.
+    Other archives have its files, and the folders outside data/ if cfg names any; they are made first.
     """
 
     project: str
@@ -222,7 +256,7 @@ class Name(NamedTuple):
 
     @classmethod
     def read(cls, text: str) -> tuple[Name, bool] | None:
-        """Parse the name of an archive: its backup, and whether it is the one of its files; None for any other."""
+        """Parse the name of an archive: its backup, and whether it is only a part of it; None for any other."""
         found = CALLED.fullmatch(text)
         return (cls(found[1], int(found[2]), found[3], found[5]), bool(found[4])) if found else None
 
@@ -230,6 +264,11 @@ class Name(NamedTuple):
     def files(self) -> str:
         """The name of the archive of its files."""
         return f"{self.project}.{self.number}.{self.at}{FILES}@{self.host}"
+
+    @property
+    def folders(self) -> str:
+        """The name of the archive of the folders outside data/."""
+        return f"{self.project}.{self.number}.{self.at}{FOLDERS_OF}@{self.host}"
 
     def __str__(self) -> str:
         return f"{self.project}.{self.number}.{self.at}@{self.host}"

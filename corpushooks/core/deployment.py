@@ -240,6 +240,7 @@ class Deployment:
     until: float | None = None
     answered: float | None = None  # when the hold ended
     confirmed: str | None = None  # by whom
+    backup: str | None = None  # the name of the backup that was made before it
 
     @property
     def took(self) -> float | None:

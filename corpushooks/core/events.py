@@ -131,6 +131,7 @@ class Drilled:
     files: int
     databases: int = 0
     tables: int = 0
+    battletest: bool = False  # the project's own test of it has passed
 
 
 @dataclass(frozen=True)

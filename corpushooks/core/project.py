@@ -15,7 +15,7 @@ NAME_LIMIT = 27  # NAME-user must fit the 32 characters of a system account
 ENVIRONMENT = re.compile(r"[a-z][a-z0-9_-]*")
 BRANCH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/-]*")
 
-PROCEDURES = frozenset({"archive", "post_archive", "fixperms", "rollback", "notify"})
+PROCEDURES = frozenset({"archive", "post_archive", "fixperms", "rollback", "notify", "quiesce", "dump", "resume"})
 MODULE_KINDS = (
     "_modules", "_states", "_runners", "_grains", "_pillar", "_returners", "_renderers", "_output",
     "_outputters", "_utils", "_sdb", "_beacons", "_engines", "_proxy", "_wrapper", "_tops", "_roster",
@@ -175,6 +175,11 @@ class Project:
     def backups(self) -> Path:
         """The folder in which its backups are prepared."""
         return self.host.backups_dir / self.name
+
+    @functools.cached_property
+    def dumps(self) -> Path:
+        """The folder to which dump.sls writes; only root can enter it."""
+        return self.backups / "dumps"
 
     @functools.cached_property
     def lock(self) -> Path:

@@ -10,7 +10,11 @@ deadline     its time limits                              hold         wait unti
 push         what a push means                            plan         what a deployment would change
 inplace      deploy edits made on the server              watches      deploy edits as they are saved
 task         run one task_NAME.sls                        restart      restart units
-saving       back up a project                            restoring    restore a backup
+
+keeping      back up a project, by request or first       saving       what a backup is made of
+parts        the folders that it keeps, and its names     expired      remove old backups
+pausing      pause the application meanwhile              apart        run one SLS file from exported commits
+restoring    restore a backup                             returned     what came back, compared with what it was
 drilling     test that a backup can be restored
 
 archives     the archives of a project                    trees        check out stage, project/ and pillar/

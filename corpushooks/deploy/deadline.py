@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from corpushooks.core.errors import CancelledError, CorpusError
@@ -66,6 +68,27 @@ class Deadline:
                 raise CancelledError(f"timed out after {self.step:g} s (step_timeout)")
 
         return check
+
+    @contextlib.contextmanager
+    def within(self, step: float | None, *, lifted: bool = False) -> Iterator[None]:
+        """Limit what is done meanwhile to `step` seconds; if `lifted`, nobody cancels it."""
+        was = self.step, self.lifted
+        self.step, self.lifted = step, lifted or self.lifted
+        try:
+            yield
+        finally:
+            self.step, self.lifted = was
+
+    @contextlib.contextmanager
+    def apart(self) -> Iterator[None]:
+        """Do not count what is done meanwhile, which has limits of its own."""
+        was, began = (self.whole, self.step), time.monotonic()
+        since, self.since = self.since, began
+        try:
+            yield
+        finally:
+            self.whole, self.step = was
+            self.since = since + time.monotonic() - began
 
     def cause(self, exc: CorpusError) -> CorpusError:
         """Return the cause of a failure: a cancellation or timeout takes precedence."""

@@ -39,7 +39,7 @@ from corpushooks.core.errors import (
 from corpushooks.core.events import Complained, Noted, Traced, Warned
 from corpushooks.core.hints import Advice, Hint, command
 from corpushooks.core.text import one_line
-from corpushooks.deploy import archives, beyond, hold, prepare, reruns, steps, survivors, trees
+from corpushooks.deploy import archives, beyond, hold, keeping, prepare, reruns, steps, survivors, trees
 from corpushooks.deploy.procedure import OnFailure, Procedure, Step
 from corpushooks.deploy.progress import NOWHERE
 from corpushooks.deploy.run import Run
@@ -57,7 +57,10 @@ PROCEDURE = Procedure(
         Step("notify", steps.notify, OnFailure.WARN),
     )
 )
+FIRST = Step("backup", keeping.first, OnFailure.REFUSE)
 HOLDING = PROCEDURE.with_before(DECIDES, Step(HOLDS, hold.hold, OnFailure.ROLL_BACK, stays=False))
+SAVING = PROCEDURE.with_before("archive", FIRST)
+HOLDING_SAVING = HOLDING.with_before("archive", FIRST)
 ROLL_BACK = Procedure(
     (
         Step("refs", steps.take_back_refs),
@@ -95,8 +98,16 @@ def deploy(run: Run) -> None:
 
 
 def procedure_of(run: Run) -> Procedure:
-    """Return the procedure of a deployment: one that is held has one more step."""
-    return HOLDING if run.deployment.lease else PROCEDURE
+    """Return the procedure of a deployment: one that is held has one more step, and so has one with a backup first."""
+    if run.deployment.lease:
+        return HOLDING_SAVING if saves(run) else HOLDING
+    return SAVING if saves(run) else PROCEDURE
+
+
+def saves(run: Run) -> bool:
+    """Say whether a deployment makes a backup first; once it has begun, its journal knows."""
+    begun = run.site.history.steps(run.deployment)
+    return FIRST.name in begun if begun else keeping.comes_first(run)
 
 
 def go_on(run: Run, rows: tuple[Step, ...]) -> None:

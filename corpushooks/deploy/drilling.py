@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from corpushooks import backup as door
 from corpushooks import tree
@@ -22,21 +21,22 @@ from corpushooks.backup import servers
 from corpushooks.core import backups
 from corpushooks.core.deployment import DONE
 from corpushooks.core.errors import CancelledError, CorpusError, DoorError, RefusedError, UsageError
-from corpushooks.core.events import Detail, Drilled, Item, listed
+from corpushooks.core.events import Detail, Drilled, SlsBegan
 from corpushooks.core.project import Project
-from corpushooks.deploy import archives, restoring, saving
+from corpushooks.deploy import apart, archives, parts, returned, saving
 from corpushooks.deploy.procedure import Procedure, Step
 from corpushooks.deploy.progress import Mark
+from corpushooks.deploy.returned import FOLDERS, Returned
 from corpushooks.deploy.run import Run
 from corpushooks.host import accounts
 from corpushooks.store.kept import Backups
 from corpushooks.system import hostname
 from corpushooks.system.patience import Check
 from corpushooks.system.process import Account
-from corpushooks.tree import Fingerprint
 
 PLACES = Path("/var/tmp")
 NOBODY = "nobody"
+BATTLETEST = "battletest"  # the task that tests what was restored
 
 
 @dataclass
@@ -47,49 +47,63 @@ class Drill:
     engine: door.Engine
     name: backups.Name
     check: Check
-    about: dict[str, Any] = field(default_factory=dict)
-    contents: Fingerprint = field(default_factory=lambda: tree.NOTHING)
+    stack: contextlib.ExitStack  # the scratch servers, which end with it
+    found: Returned = field(init=False)
+    servers: dict[str, dict[str, str]] = field(default_factory=dict)  # database -> where it was loaded
     tables: int = 0
+    tried: bool = False  # the project's own test has passed
 
     @property
     def work(self) -> Path:
-        return self.run.project.backups / saving.WORK
+        return self.run.project.backups / parts.WORK
 
     def bring(self, run: Run, mark: Mark) -> Detail:
         """Extract the backup."""
         self.engine.bring(str(self.name), self.work, (), self.check)
-        self.about, self.contents = restoring.read(self.work, self.name)
-        archives.check_room(run, self.contents.size)
-        self.engine.bring(self.name.files, self.work, [saving.DATA], self.check)
+        self.found = Returned.read(self.work, self.name)
+        archives.check_room(run, self.found.size)
+        self.engine.bring(self.name.files, self.work, [parts.DATA], self.check)
+        self.found.fetch_folders(self.engine, self.work, self.check)
         return Detail(note=str(self.name))
 
     def compare(self, run: Run, mark: Mark) -> Detail:
         """Compare every file with the manifest."""
-        restoring.check_dumps(self.work, self.about, self.check)
-        owner = accounts.here(self.about["accounts"])
-        found = tree.compare(self.contents, self.work / saving.DATA, owner, self.check)
-        if found:
-            paths = [Item(f"data/{path}: it {what}") for path, what in found]
-            run.voice.tell(listed("different from the backup", paths))
-            raise DoorError(f"{len(found)} of the paths in it are different from the backup")
-        return Detail(self.contents.manifest.files, "file")
+        self.found.check_dumps(self.work, self.check)
+        self.found.check_files(run, self.work, self.check)
+        return Detail(self.found.files, "file")
 
     def load(self, run: Run, mark: Mark) -> Detail:
-        """Load each dump into a scratch server."""
-        databases = self.about["databases"]
+        """Load each dump into a scratch server of its own."""
+        databases = self.found.about["databases"]
         for one in databases:
-            with _place(run) as place:
-                loader = servers.Job(run, place, account(run), self.check)
-                found = servers.load(loader, one["kind"], self.work / one["file"], one.get("rows", {}))
-            self.tables += found
+            place = self.stack.enter_context(_place(run))
+            loader = servers.Job(run, place, account(run), self.check)
+            loading = servers.loaded(loader, one["kind"], self.work / one["file"], one.get("rows", {}))
+            there = self.stack.enter_context(loading)
+            self.tables += there.tables
+            self.servers[one["name"]] = there.said(one["kind"])
         return Detail(len(databases), "database", note=f"with {self.tables} tables" if databases else "")
+
+    def battletest(self, run: Run, mark: Mark) -> Detail:
+        """Run the project's own test of what was restored, if it has one."""
+        if f"task_{BATTLETEST}.sls" not in apart.names(run):
+            return Detail(note=f"no task_{BATTLETEST}.sls")
+        data, dumped = str(self.work / parts.DATA), str(self.work / parts.MADE)
+        folders = {path: f"{self.work / FOLDERS}{path}" for path in self.found.paths}
+        said = {"data_root": data, "dump_root": dumped, "folders": folders, "databases": self.servers}
+        more = {"data_root": data, "dump_root": dumped, "drill": said}
+        stem = f"task_{BATTLETEST}"
+        with run.deadline.within(run.settings.step_timeout):
+            apart.perform(run, SlsBegan(stem, "task"), stem, run.row.tree, more)
+        self.tried = True
+        return Detail(note="passed")
 
     def record(self, run: Run, mark: Mark) -> Detail:
         """Record that the backup can be restored."""
         with run.site.effect("drill recorded"):
             Backups(run.site.history).drilled(str(self.name), time.time(), "")
-        files = self.contents.manifest.files
-        run.voice.tell(Drilled(str(self.name), files, len(self.about["databases"]), self.tables))
+        databases = len(self.found.about["databases"])
+        run.voice.tell(Drilled(str(self.name), self.found.files, databases, self.tables, self.tried))
         return Detail()
 
 
@@ -104,6 +118,7 @@ def drill(run: Run) -> None:
                 Step("bring", job.bring),
                 Step("compare", job.compare),
                 Step("load", job.load),
+                Step("battletest", job.battletest),
                 Step("record", job.record),
             )
             procedure = Procedure(steps, "drill")
@@ -133,10 +148,9 @@ def _fail(run: Run, name: backups.Name | None, cause: CorpusError) -> None:
 def _drilling(run: Run) -> Iterator[Drill]:
     """Create the work folder of a drill and remove it at the end; raise CorpusError."""
     engine, check = saving.engine_of(run), run.deadline.patience()
-    name = restoring.chosen(engine.copies(check), run.project.name, run.request.target, hostname.fqdn())
-    job = Drill(run, engine, name, check)
-    with saving.working(run, check, _clear):
-        yield job
+    name = returned.chosen(engine.copies(check), run.project.name, run.request.target, hostname.fqdn())
+    with saving.working(run, check, _clear), contextlib.ExitStack() as stack:
+        yield Drill(run, engine, name, check, stack)
 
 
 def prefix(project: Project) -> str:

@@ -271,10 +271,12 @@ def claim(run: Run, cfg: Mapping[str, Any]) -> None:
         run.voice.warn(f"{refused.message}; a push would be refused")
 
 
-def inputs(run: Run, found: Release, chrono: str, timeout: float | None = None) -> Inputs:
-    """Return the inputs for computing the cfg of a release in a deployment."""
+def inputs(
+    run: Run, found: Release, chrono: str, timeout: float | None = None, more: Mapping[str, Any] | None = None
+) -> Inputs:  # fmt: skip
+    """Return the inputs for computing the cfg of a release in a deployment; what is built in has `more`."""
     port = run.site.ports(run.project)
-    return Inputs(found, run.settings, run.request, run.voice.redactor, port, run.archive, chrono, timeout)
+    return Inputs(found, run.settings, run.request, run.voice.redactor, port, run.archive, chrono, timeout, more or {})
 
 
 def _has_cfg(path: str) -> bool:

@@ -18,7 +18,7 @@ ZERO = "0" * 40
 NOW, PLAN = "refs/deploy/now", "refs/deploy/plan"
 
 # The steps that a request can select, and their names in the original.
-STEPS = ("archive", "sync", "fixperms", "install", "rotate", "notify")
+STEPS = ("backup", "archive", "sync", "fixperms", "install", "rotate", "notify")
 ALIASES = {"release_sync": "sync", "rotate_archives": "rotate"}
 ALWAYS = frozenset({"deploy", "sync_modules", "rollback", "hold", "publish"})  # known, but never skipped
 

@@ -9,7 +9,7 @@ from corpushooks import git
 from corpushooks.core.deployment import DEPLOYED, FAILED, HELD, HOLDS, ROLLED_BACK, ROLLING_BACK, RUNNING, Deployment
 from corpushooks.core.errors import CorpusError, RefusedError, StepError
 from corpushooks.core.events import Warned
-from corpushooks.deploy import deploy, prepare, restoring, saving, steps, trees
+from corpushooks.deploy import deploy, keeping, pausing, prepare, restoring, steps, trees
 from corpushooks.deploy.procedure import decided, touched
 from corpushooks.deploy.run import Run
 from corpushooks.host.site import Site
@@ -48,11 +48,12 @@ def recover(run: Run) -> None:
 
 
 def _recover_running(run: Run, begun: list[str]) -> None:
-    interrupted = StepError("interrupted", why=INTERRUPTED)
+    wrong = pausing.told(run)
+    interrupted = StepError("interrupted", why=f"{INTERRUPTED}; {wrong.message}" if wrong else INTERRUPTED)
     if run.request.sort.restores:
         restoring.recover(run)
     elif run.request.sort.keeps:
-        saving.recover(run, interrupted)
+        keeping.recover(run, interrupted)
     elif not run.request.sort.releases:
         run.move(FAILED, interrupted)
         run.voice.tell(run.verdict(interrupted.message, f"run the {run.request.kind} again"))

@@ -7,7 +7,6 @@ of the project. A restore that fails or is interrupted before that has changed n
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -21,14 +20,14 @@ from corpushooks.backup import dumps, vault
 from corpushooks.core import backups
 from corpushooks.core.deployment import DONE, FAILED
 from corpushooks.core.errors import CorpusError, DoorError, RefusedError, StepError, UsageError
-from corpushooks.core.events import Detail, Item, Noted, listed
+from corpushooks.core.events import Detail, Noted
 from corpushooks.core.hints import command
 from corpushooks.core.project import Project
-from corpushooks.deploy import archives, saving
+from corpushooks.deploy import archives, parts, returned, saving
 from corpushooks.deploy.procedure import Procedure, Step
 from corpushooks.deploy.progress import Mark
+from corpushooks.deploy.returned import Returned
 from corpushooks.deploy.run import Run
-from corpushooks.host import accounts
 from corpushooks.release import cfg as release_cfg
 from corpushooks.screen import view
 from corpushooks.system import disk, hostname, safe_files
@@ -47,12 +46,11 @@ class Restoring:
     engine: door.Engine
     name: backups.Name
     check: Check
-    about: dict[str, Any] = field(default_factory=dict)
-    contents: Fingerprint = field(default_factory=lambda: tree.NOTHING)
+    found: Returned = field(init=False)
 
     @property
     def work(self) -> Path:
-        return self.run.project.backups / saving.WORK
+        return self.run.project.backups / parts.WORK
 
     @property
     def to(self) -> Path | None:
@@ -65,7 +63,20 @@ class Restoring:
         return self.to or kept_aside(self.run.project, self.run.deployment.number)
 
     def wants(self, part: str) -> bool:
-        return part in self.run.request.parts or bool(self.to and not self.run.request.parts)
+        return part in self.run.request.parts or self.whole
+
+    @property
+    def about(self) -> dict[str, Any]:
+        return self.found.about
+
+    @property
+    def contents(self) -> Fingerprint:
+        return self.found.contents
+
+    @property
+    def whole(self) -> bool:
+        """Whether all that is in the backup is wanted."""
+        return bool(self.to and not self.run.request.parts)
 
     @property
     def databases(self) -> list[str]:
@@ -77,39 +88,39 @@ class Restoring:
 
     def look(self, run: Run, mark: Mark) -> Detail:
         """Read the backup and say what would be restored; raise RefusedError if that is not possible."""
-        self.engine.bring(str(self.name), self.work, [saving.ABOUT, saving.CONTENTS], self.check)
-        self.about, self.contents = read(self.work, self.name)
+        self.found = Returned.begin(self.engine, self.work, self.name, self.check)
         for line in self._plan():
             run.voice.tell(Noted(f"      {line}"))
         if not run.request.dry:
             self._check_may()
-            archives.check_room(run, self.contents.size + sum(one["size"] for one in self.about["databases"]))
+            archives.check_room(run, (self.found.size if self.whole else self.contents.size) + self.found.dumped)
         return Detail(note=str(self.name))
 
     def fetch(self, run: Run, mark: Mark) -> Detail:
         """Extract the wanted parts."""
         safe_files.folder(self.place, 0o700, make=0o700)
         if self.wants(DATA):
-            self.engine.bring(self.name.files, self.place, [saving.DATA], self.check)
+            self.engine.bring(self.name.files, self.place, [parts.DATA], self.check)
+        if self.whole:
+            self.found.fetch_folders(self.engine, self.place, self.check)
         into = self.place if self.to else self.work
         tree.remove(self.work)
         self.work.mkdir(mode=0o700)
         self.engine.bring(str(self.name), into, (), self.check)
-        return Detail(self.contents.manifest.files if self.wants(DATA) else 0, "file")
+        return Detail(self._files(), "file")
 
     def verify(self, run: Run, mark: Mark) -> Detail:
         """Compare the extracted files with the manifest of the backup."""
-        check_dumps(self.place if self.to else self.work, self.about, self.check)
+        self.found.check_dumps(self.place if self.to else self.work, self.check)
         if not self.wants(DATA):
             return Detail(note="dumps only")
-        owner = accounts.here(self.about["accounts"])
-        found = tree.compare(self.contents, self.place / saving.DATA, owner, self.check)
-        if found:
-            paths = [Item(f"data/{path}: it {what}") for path, what in found]
-            run.voice.tell(listed("different from the backup", paths))
-            raise DoorError(f"{view.count(len(found), 'path is', 'paths are')} different from the backup")
-        self._put_dumps(owner)
-        return Detail(self.contents.manifest.files, "file")
+        self.found.check_files(run, self.place, self.check, whole=self.whole)
+        self._put_dumps(self.found.owner)
+        return Detail(self._files(), "file")
+
+    def _files(self) -> int:
+        """Return how many files are restored."""
+        return self.found.files if self.whole else self.contents.manifest.files if self.wants(DATA) else 0
 
     def put(self, run: Run, mark: Mark) -> Detail:
         """Put the wanted parts in place; data/ last."""
@@ -134,6 +145,8 @@ class Restoring:
             yield f"database {label}: what is in it is kept in {self.place}"
         if self.wants(PILLAR) and not self.to:
             yield f"pillar.git: {self.run.row.branch} as it was then"
+        if self.whole:
+            yield from self.found.paths
         if self.to:
             yield f"to {self.to}"
 
@@ -193,7 +206,7 @@ class Restoring:
 
     def _swap(self) -> None:
         """Exchange the new data/ and the present one."""
-        run, new = self.run, self.place / saving.DATA
+        run, new = self.run, self.place / parts.DATA
         disk.flush_all(self.place)
         run.deadline.check()
         run.deadline.lifted = True  # what comes now is not ended by anybody
@@ -207,7 +220,7 @@ class Restoring:
         source = self.place if self.to else self.work
         for one in self.about["databases"]:
             if one["kind"] == backups.SQLITE:
-                _put_file(source / one["file"], self.place / saving.DATA / one["name"], one, owner, self.check)
+                _put_file(source / one["file"], self.place / parts.DATA / one["name"], one, owner, self.check)
 
 
 def restore(run: Run) -> None:
@@ -238,7 +251,7 @@ def _restoring(run: Run) -> Iterator[Restoring]:
     """Create the work folder of a restore and remove it at the end; raise CorpusError."""
     engine, check = saving.engine_of(run), run.deadline.patience()
     _check_parts(run)
-    name = chosen(engine.copies(check), run.project.name, run.request.target, hostname.fqdn())
+    name = returned.chosen(engine.copies(check), run.project.name, run.request.target, hostname.fqdn())
     job = Restoring(run, engine, name, check)
     try:
         with saving.working(run, check, saving.clear):
@@ -255,36 +268,9 @@ def _check_parts(run: Run) -> None:
         raise UsageError("nothing to restore", hint="give --data, --database, --pillar, or --to FOLDER")
 
 
-def chosen(copies: Sequence[door.Copy], project: str, number: int, host: str) -> backups.Name:
-    """Return the newest complete backup of a project, or the one with a number; those of this host first.
-
-    Raise UsageError where there is none.
-    """
-    there = {copy.name for copy in copies}
-    read = [backups.Name.read(name) for name in there]
-    whole = [one[0] for one in read if one and not one[1] and one[0].project == project and one[0].files in there]
-    found = [name for name in whole if not number or name.number == number]
-    if not found:
-        what = f"{project} has no backup {number}" if number else f"{project} has no backups"
-        raise UsageError(what, hint=command("backups", project))
-    own = [name for name in found if name.host == backups.host_name(host)]
-    return max(own or found, key=lambda name: (name.at, name.number))
-
-
 def kept_aside(project: Project, number: int) -> Path:
     """Return where a restore keeps what it replaces."""
     return project.dir / "replaced" / str(number)
-
-
-def read(work: Path, name: backups.Name) -> tuple[dict[str, Any], Fingerprint]:
-    """Return the description of a backup and the manifest of data/; raise DoorError."""
-    try:
-        about = json.loads((work / saving.ABOUT).read_text())
-        if about["version"] != saving.VERSION:
-            raise DoorError(f"{name} was made by a newer corpushooks ({about['corpushooks']})")
-        return about, Fingerprint.unpack((work / saving.CONTENTS).read_bytes())
-    except (ValueError, KeyError, TypeError) as exc:
-        raise DoorError(f"{name} is damaged: its description is missing") from exc
 
 
 def _check_folder(path: Path) -> None:
@@ -309,12 +295,6 @@ def _it_has(labels: Sequence[str]) -> str:
     return f"it has: {', '.join(labels)}" if labels else "it has none"
 
 
-def check_dumps(folder: Path, about: dict[str, Any], check: Check) -> None:
-    for one in about["databases"]:
-        if dumps.digest(folder / one["file"], check) != one["digest"]:
-            raise DoorError(f"the dump of {one['name']} differs from the backup")
-
-
 def _put_file(source: Path, to: Path, one: dict[str, Any], owner: tree.Owner, check: Check) -> None:
     """Copy a file into a restored tree without following its links."""
     with dumps.copied(source, to, check) as fd:
@@ -325,7 +305,7 @@ def _put_file(source: Path, to: Path, one: dict[str, Any], owner: tree.Owner, ch
 
 def _say_aside(run: Run) -> None:
     """Say where the previous data/ is kept; remove an empty folder."""
-    aside = kept_aside(run.project, run.deployment.number) / saving.DATA
+    aside = kept_aside(run.project, run.deployment.number) / parts.DATA
     with contextlib.suppress(OSError):
         aside.rmdir()
         return
@@ -347,7 +327,7 @@ def clear(run: Run) -> None:
     """Remove what an unfinished restore extracted, never the previous data/; raise TreeError."""
     place = kept_aside(run.project, run.deployment.number)
     if _has_swapped(run) is False:  # else it is, or may be, all that there is
-        tree.remove(place / saving.DATA)
+        tree.remove(place / parts.DATA)
     for folder in (place, place.parent):
         with contextlib.suppress(OSError):  # something is kept there
             folder.rmdir()

@@ -1,8 +1,8 @@
 """A backup of a project: what belongs together is kept in two copies, and counts once the second is there.
 
-The first copy is of data/. The second, which has the name of the backup, has what makes it whole: what data/ had in it
-at that time, the dumps of databases, the repositories, the store and the settings of the host. A backup that was
-interrupted has but the first, so that nobody takes it for one.
+The first copy is of data/; where cfg names other folders, another one has these. The last, which has the name of the
+backup, has what makes it whole: what the folders had in them at that time, the dumps of databases, the repositories,
+the store and the settings of the host. A backup that was interrupted lacks it, so that nobody takes it for one.
 """
 
 from __future__ import annotations
@@ -20,24 +20,17 @@ from corpushooks import __version__, git, tree
 from corpushooks import backup as door
 from corpushooks.backup import dumps, vault
 from corpushooks.core import backups
-from corpushooks.core.deployment import DONE
-from corpushooks.core.errors import CorpusError, DoorError, ProcessError, RefusedError, UsageError
-from corpushooks.core.events import BackedUp, Detail, Item, listed
-from corpushooks.deploy.procedure import Procedure, Step
+from corpushooks.core.errors import DoorError, RefusedError
+from corpushooks.core.events import NOTHING, BackedUp, Detail
+from corpushooks.deploy import apart, expired, parts
+from corpushooks.deploy.pausing import Pausing
 from corpushooks.deploy.progress import Mark
 from corpushooks.deploy.run import Run
-from corpushooks.host import accounts
-from corpushooks.release import cfg as release_cfg
 from corpushooks.store.kept import Backups, Kept
-from corpushooks.system import disk, hostname
+from corpushooks.system import disk
 from corpushooks.system.locks import copying
 from corpushooks.system.patience import Check
 from corpushooks.tree import Fingerprint
-
-DATA = "data"
-LAST, WORK = "last", "work"  # of a project's folder for backups: what was kept last, and what is put together
-CONTENTS, ABOUT = "contents", "backup.json"
-VERSION = 1
 
 
 @dataclass
@@ -50,7 +43,9 @@ class Saving:
     name: backups.Name
     check: Check
     began: float
-    taken: Fingerprint = field(default_factory=lambda: tree.NOTHING)
+    pausing: Pausing
+    folders: list[parts.Part] = field(default_factory=list)  # data/ first
+    made: Fingerprint = field(default_factory=lambda: tree.NOTHING)  # by dump.sls
     kept: list[door.Kept] = field(default_factory=list)
     dumped: list[dict[str, Any]] = field(default_factory=list)
     overtaken: int | None = None  # the deployment that began before data/ was read
@@ -62,12 +57,16 @@ class Saving:
 
     @property
     def work(self) -> Path:
-        return self.run.project.backups / WORK
+        return self.run.project.backups / parts.WORK
+
+    @property
+    def files(self) -> int:
+        return sum(part.taken.manifest.files for part in self.folders)
 
     # the steps
 
     def collect(self, run: Run, mark: Mark) -> Detail:
-        """Put together what is not in data/: repositories, the store, the settings of the host."""
+        """Put together what is in no folder: repositories, the store, the settings of the host."""
         project, host = run.project, run.project.host
         found = [git.bundle(path, self.work / f"{name}.bundle", self.check) for name, path in _repositories(run)]
         run.site.history.copy(self.work / "store.sqlite")
@@ -75,8 +74,12 @@ class Saving:
             shutil.copyfile(host.config_file, self.work / host.config_file.name)
         return Detail(sum(found), "repository", note=f"of {project.name}")
 
+    def quiesce(self, run: Run, mark: Mark) -> Detail:
+        """Pause the application, if the project has a quiesce.sls."""
+        return Detail(note="quiesce.sls") if self.pausing.quiesce() else NOTHING
+
     def dump(self, run: Run, mark: Mark) -> Detail:
-        """Dump the databases."""
+        """Dump the databases, and run dump.sls."""
         (self.work / "dumps").mkdir(mode=0o700)
         for index, one in enumerate(self.wanted.databases):
             path = self.work / "dumps" / str(index)
@@ -90,38 +93,75 @@ class Saving:
                 "rows": rows,
             }
             self.dumped.append({**about, **_owner(run, one)})
-        return Detail(len(self.dumped), "database")
+        if self.pausing.dumps:
+            self._dump_by_sls()
+        return Detail(len(self.dumped), "database", note="and dump.sls" if self.pausing.dumps else "")
+
+    def _dump_by_sls(self) -> None:
+        """Run dump.sls, and take the files that it wrote; raise DoorError if there are none."""
+        folder = self.run.project.dumps
+        tree.remove(folder)
+        folder.mkdir(mode=0o700)
+        self.pausing.dump(self.limit)
+        self.made = tree.take(folder, check=self.check)
+        if odd := sorted(self.made.manifest.left):
+            raise DoorError(f"dump.sls: {folder}/{odd[0]} is mounted or linked from elsewhere")
+        if not self.made.size:
+            raise DoorError(f"dump.sls wrote nothing to {folder}", hint="cfg.dump_root names that folder")
+        folder.rename(self.work / parts.MADE)
 
     def keep(self, run: Run, mark: Mark) -> Detail:
-        """Back up data/, and find what changed while it was read."""
-        data = run.project.data
-        without = self.wanted.without
-        self.taken = tree.take(data, last_contents(run), without, self.check)
-        outside = [f"{DATA}/{path}" for path in (*without, *sorted(self.taken.manifest.left))]
-        done = self.engine.keep(self.name.files, run.project.dir, [DATA], outside, self.check)
-        self.kept.append(done)
-        settled = tree.settle(self.taken, data, without, self.check)
-        self.taken = settled.unsure(_inside(done.changed))
+        """Back up data/ and the folders, and find what changed while they were read."""
+        data = parts.Part(parts.DATA, run.project.data, self.wanted.without)
+        data.take(run, self.check)
+        outside = [f"{parts.DATA}/{path}" for path in data.outside]
+        done = self.engine.keep(self.name.files, run.project.dir, [parts.DATA], outside, self.check)
+        self._settle([data], done, run.project.dir)
+        if self.wanted.folders:
+            self._keep_folders()
         self.overtaken = _overtaken(run)
-        _check_read(self.taken, _inside(done.unread))
-        _say_changed(run, self.taken)
         if self.overtaken:
             run.voice.warn(
                 f"deployment {self.overtaken} started meanwhile: data/ may not match the release in this backup"
             )
-        return Detail(self.taken.manifest.files, "file")
+        return Detail(self.files, "file")
+
+    def _keep_folders(self) -> None:
+        """Back up the folders outside data/."""
+        found = [parts.Part(path, Path(path), self.wanted.without_in(path)) for path in self.wanted.folders]
+        for part in found:
+            parts.check_folder(self.run, part.source)
+            part.take(self.run, self.check)
+        paths = [parts.below_root(part.source) for part in found]
+        outside = [f"{parts.below_root(part.source)}/{path}" for part in found for path in part.outside]
+        done = self.engine.keep(self.name.folders, parts.ROOT, paths, outside, self.check)
+        self._settle(found, done, parts.ROOT)
+
+    def _settle(self, folders: list[parts.Part], done: door.Kept, above: Path) -> None:
+        """Note what a copy has of some folders, with what changed meanwhile; raise DoorError if it lacks something."""
+        self.kept.append(done)
+        for part in folders:
+            inside = str(part.source.relative_to(above))
+            part.settle(parts.inside(done.changed, inside), self.check)
+            parts.check_read(part, parts.inside(done.unread, inside))
+            parts.say_changed(self.run, part)
+        self.folders += folders
 
     def record(self, run: Run, mark: Mark) -> Detail:
-        """Write the copy that completes the backup, check both copies, record the backup."""
-        (self.work / CONTENTS).write_bytes(self.taken.pack())
-        (self.work / ABOUT).write_text(json.dumps(self.about(), indent=1))
+        """Write the copy that completes the backup, check all copies, record the backup."""
+        for index, part in enumerate(self.folders):
+            (self.work / parts.contents_of(index)).write_bytes(part.taken.pack())
+        if self.pausing.dumps:
+            (self.work / parts.CONTENTS_MADE).write_bytes(self.made.pack())
+        (self.work / parts.ABOUT).write_text(json.dumps(self.about(), indent=1))
         self.kept.append(self.engine.keep(str(self.name), self.work, ["."], (), self.check))
         with run.site.effect("backup kept"):
             self._see()
         row = self.row()
         with run.site.effect("backup recorded"):
             Backups(run.site.history).add(row)
-        disk.write_file(run.project.backups / LAST, self.taken.pack())
+        for part in self.folders:
+            disk.write_file(parts.last_of(run, part.label), part.taken.pack())
         run.voice.tell(BackedUp(row.name, row.files, row.size, row.added, row.databases, row.changed))
         return Detail(note=f"{time.monotonic() - run.deadline.since:.1f} s in all")
 
@@ -130,34 +170,14 @@ class Saving:
         kept = vault.wanted(run.settings)
         if not kept.prunes:
             return Detail(note="nothing is removed by this host")
-        old, left = self._old(kept)
-        try:
-            Backups(run.site.history).forget([str(name) for name in old])
-            with run.site.effect("backup forgotten"):  # what makes each whole goes first
-                self.engine.forget([*map(str, old), *(name.files for name in old), *left], self.check)
-        except ProcessError as exc:
-            run.voice.warn(f"cannot remove old backups: {exc.message}")
-            return Detail()
-        return Detail(len(old), "old backup", note="removed") if old else Detail()
-
-    def _old(self, kept: backups.Backup) -> tuple[list[backups.Name], list[str]]:
-        """Return the expired backups of this project on this host, and copies that belong to no backup."""
-        there = {copy.name for copy in self.engine.copies(self.check)}
-        read = [found for found in map(backups.Name.read, sorted(there)) if found]
-        own = [
-            (name, files) for name, files in read if (name.project, name.host) == (self.name.project, self.name.host)
-        ]
-        whole = {name for name, files in own if not files and name.files in there}
-        rows = Backups(self.run.site.history).of(self.name.project)
-        proved = next((row.name for row in rows if row.drilled and not row.wrong), "")
-        stays = {self.name, *backups.retained(whole, kept), *(name for name in whole if str(name) == proved)}
-        left = [name.files for name, files in own if files and name not in whole and name.number < self.name.number]
-        return sorted(whole - stays, key=lambda name: name.at), left
+        old = expired.remove(run, self.engine, kept, self.name, self.check)
+        return Detail(old, "old backup", note="removed") if old else Detail()
 
     def _see(self) -> None:
-        """Check that both copies are in the repository; forget backups that are gone."""
+        """Check that all copies are in the repository; forget backups that are gone."""
         found = {copy.name for copy in self.engine.copies(self.check)}
-        if missing := {str(self.name), self.name.files} - found:
+        wanted = {str(self.name), self.name.files, *([self.name.folders] if self.wanted.folders else [])}
+        if missing := wanted - found:
             raise DoorError(f"the repository is missing the new copy {sorted(missing)[0]}")
         rows = Backups(self.run.site.history)
         rows.forget([row.name for row in rows.of(self.run.project.name) if row.name not in found])
@@ -168,9 +188,10 @@ class Saving:
         """Return the description that is stored in the backup."""
         run = self.run
         return {
-            "version": VERSION, "corpushooks": __version__, "name": self.name._asdict(), "at": self.began,
+            "version": parts.VERSION, "corpushooks": __version__, "name": self.name._asdict(), "at": self.began,
             "project": asdict(run.row), "host": self.name.host, "files": self.name.files,
-            "databases": self.dumped, "overtaken": self.overtaken, "accounts": _accounts(self.taken),
+            "databases": self.dumped, "overtaken": self.overtaken, "folders": list(self.wanted.folders),
+            "made": self.pausing.dumps, "accounts": parts.owners([self.made, *(part.taken for part in self.folders)]),
         }  # fmt: skip
 
     def row(self) -> Kept:
@@ -178,74 +199,9 @@ class Saving:
         row = self.run.row
         return Kept(
             row.name, self.run.deployment.number, str(self.name), self.began, row.code, row.pillar,
-            self.taken.manifest.files, sum(one.size for one in self.kept), sum(one.added for one in self.kept),
-            len(self.taken.changed_files), len(self.dumped), overtaken=self.overtaken,
+            self.files, sum(one.size for one in self.kept), sum(one.added for one in self.kept),
+            sum(len(part.taken.changed_files) for part in self.folders), len(self.dumped), overtaken=self.overtaken,
         )  # fmt: skip
-
-
-def backup(run: Run) -> None:
-    """Back up a project. A failed backup does not count, and changes nothing in the project."""
-    run.voice.tell(run.began())
-    try:
-        vault.wanted(run.settings)
-    except RefusedError as exc:
-        run.fail(exc)
-        return
-    try:
-        with _saving(run) as job:
-            procedure = Procedure(
-                (
-                    Step("collect", job.collect),
-                    Step("dump", job.dump),
-                    Step("keep", job.keep),
-                    Step("record", job.record),
-                    Step("rotate", job.rotate),
-                ),
-                "backup",
-            )
-            for step in procedure.steps:
-                procedure.perform(run, step)
-    except CorpusError as exc:  # it was to be, so whatever is in its way is a failure, which people are told of
-        cause = run.deadline.cause(exc)
-        if _is_recorded(run):
-            _end_whole(run, cause.message)
-            return
-        run.fail(DoorError(cause.message, cause.hint) if isinstance(cause, (RefusedError, UsageError)) else cause)
-        run.announce()
-    else:
-        run.move(DONE)
-        run.voice.tell(run.verdict())
-
-
-def _is_recorded(run: Run) -> bool:
-    """Say whether this backup is complete and recorded: nothing that follows makes it fail."""
-    rows = Backups(run.site.history).of(run.project.name)
-    return any(row.number == run.deployment.number for row in rows)
-
-
-def _end_whole(run: Run, why: str) -> None:
-    run.voice.warn(f"the backup is complete, but old ones may not have been removed: {why}")
-    run.move(DONE)
-    run.voice.tell(run.verdict())
-
-
-def recover(run: Run, interrupted: CorpusError) -> None:
-    """Finish an interrupted backup: it is complete, or it does not count."""
-    if _is_recorded(run):
-        _end_whole(run, interrupted.message)
-        return
-    run.fail(interrupted)
-
-
-@contextlib.contextmanager
-def _saving(run: Run) -> Iterator[Saving]:
-    """Create the work folder of a backup and remove it at the end; raise CorpusError."""
-    engine, began = engine_of(run), time.time()
-    name = backups.Name.new(run.project.name, run.deployment.number, began, hostname.fqdn())
-    wanted = backups.of(release_cfg.last_cfg(run.project) or {"data_root": str(run.project.data)})
-    job = Saving(run, engine, wanted, name, _check(run), began)
-    with working(run, job.check, clear):
-        yield job
 
 
 def engine_of(run: Run) -> door.Engine:
@@ -261,7 +217,7 @@ def working(run: Run, check: Check, clear: Callable[[Run], None]) -> Iterator[No
 
     Raise DoorError for what the system refuses.
     """
-    folder = run.project.backups / WORK
+    folder = run.project.backups / parts.WORK
     with copying(run.project, check):
         clear(run)
         try:
@@ -275,11 +231,13 @@ def working(run: Run, check: Check, clear: Callable[[Run], None]) -> Iterator[No
 
 def clear(run: Run) -> None:
     """Remove leftovers of a backup; raise TreeError."""
-    tree.remove(run.project.backups / WORK)
+    tree.remove(run.project.backups / parts.WORK)
+    tree.remove(run.project.dumps)
     tree.remove(dumps.folder_of(run.project))
+    tree.remove(apart.folder_of(run.project))
 
 
-def _check(run: Run) -> Check:
+def patience(run: Run) -> Check:
     """Return the check that ends a backup: cancelled, timed out, or out of disk space."""
     patience, reserve = run.deadline.patience(), run.settings.reserve << 20
 
@@ -295,36 +253,10 @@ def _repositories(run: Run) -> list[tuple[str, Path]]:
     return [("project", run.project.code_git), ("pillar", run.project.pillar_git)]
 
 
-def last_contents(run: Run) -> Fingerprint:
-    """Return the manifest of data/ in the last backup, if known."""
-    with contextlib.suppress(OSError, ValueError):
-        return Fingerprint.unpack((run.project.backups / LAST).read_bytes())
-    return tree.NOTHING
-
-
 def _overtaken(run: Run) -> int | None:
     """Return the first deployment that started during this backup."""
     later = [one for one in run.site.history.deployments(run.project.name) if one.number > run.deployment.number]
     return min((one.number for one in later if one.started and one.request.sort.changes), default=None)
-
-
-def _inside(paths: tuple[str, ...]) -> list[str]:
-    """Return paths of a copy as paths below data/."""
-    return ["" if path == DATA else path.removeprefix(f"{DATA}/") for path in paths]
-
-
-def _check_read(taken: Fingerprint, unread: list[str]) -> None:
-    """Raise DoorError if the copy is missing something that existed throughout."""
-    for path in unread:
-        if path not in taken.changed:
-            raise DoorError(f"{DATA}/{path} cannot be read")
-
-
-def _say_changed(run: Run, taken: Fingerprint) -> None:
-    if files := taken.changed_files:
-        run.voice.tell(listed("changed", [Item(f"{DATA}/{path}") for path in files]))
-    if left := sorted(taken.manifest.left):
-        run.voice.warn(*(f"{DATA}/{path}: not backed up: mounted or linked from elsewhere" for path in left))
 
 
 def _owner(run: Run, one: backups.Database) -> dict[str, int]:
@@ -333,9 +265,3 @@ def _owner(run: Run, one: backups.Database) -> dict[str, int]:
         return {}
     st = (run.project.data / one.file).lstat()
     return {"uid": st.st_uid, "gid": st.st_gid, "mode": st.st_mode & 0o777}
-
-
-def _accounts(taken: Fingerprint) -> dict[str, dict[str, str]]:
-    """Return the names of the owners: their numbers differ on another host."""
-    entries = [taken.manifest.root, *(entry for _, entry in taken.manifest.entries)]
-    return accounts.names({entry.uid for entry in entries}, {entry.gid for entry in entries})

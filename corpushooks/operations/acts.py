@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from corpushooks.core.deployment import KINDS
-from corpushooks.deploy import deploy, drilling, inplace, plan, restart, restoring, saving, task
+from corpushooks.deploy import deploy, drilling, inplace, keeping, plan, restart, restoring, task
 from corpushooks.deploy.lanes import Act
 
 ACTS: Mapping[str, Act] = {
@@ -15,7 +15,7 @@ ACTS: Mapping[str, Act] = {
     "restart": restart.restart,
     "plan": plan.plan,
     "repair": deploy.repair,
-    "backup": saving.backup,
+    "backup": keeping.backup,
     "drill": drilling.drill,
     "restore": restoring.restore,
     "edit": inplace.edit,

@@ -8,13 +8,14 @@ import json
 import os
 import pwd
 import select
+import signal
 import socket
 import struct
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -219,27 +220,38 @@ class Connection:
 
 
 class Bell:
-    """Wakes the thread that waits for callers; usable in a signal handler."""
+    """Wakes the thread that waits for callers; usable in a signal handler.
+
+    Signals ring it, too: Python runs a handler only once the main thread runs again. A signal that comes just before
+    that thread waits would be seen only after the wait.
+    """
 
     def __init__(self) -> None:
-        self.wire = -1
-        self._rung = False
+        self.wire = self._cord = -1
+        self._rung = self._by_signals = False
 
     def __enter__(self) -> Bell:
-        self.wire = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.wire, self._cord = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._by_signals = threading.current_thread() is threading.main_thread()
+        if self._by_signals:
+            signal.set_wakeup_fd(self._cord, warn_on_full_buffer=False)
         if self._rung:
             self.ring()
         return self
 
     def __exit__(self, *_: object) -> None:
-        wire, self.wire = self.wire, -1
-        os.close(wire)
+        if self._by_signals:
+            signal.set_wakeup_fd(-1)
+        ends, self.wire, self._cord = (self.wire, self._cord), -1, -1
+        for end in ends:
+            os.close(end)
 
     def ring(self) -> None:
         """Wake the waiting thread; a later wait returns at once."""
         self._rung = True
-        if self.wire >= 0:
-            os.eventfd_write(self.wire, 1)
+        if self._cord >= 0:
+            with suppress(BlockingIOError):  # it was rung often enough
+                os.write(self._cord, b"\0")
 
 
 def accounts() -> Accounts:

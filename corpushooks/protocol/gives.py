@@ -60,6 +60,7 @@ class Deployment:
     held: float | None
     answered: float | None
     confirmed: str | None
+    backup: str | None
     by: str
     key: str
     via: str

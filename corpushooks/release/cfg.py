@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from corpushooks.core import claims, services
+from corpushooks.core import backups, claims, services
 from corpushooks.core.deployment import Request
 from corpushooks.core.errors import ConfigError, Place
 from corpushooks.core.project import Project
@@ -47,6 +47,7 @@ class Inputs:
     archive: Path
     chrono: str
     timeout: float | None = None
+    more: Mapping[str, Any] = field(default_factory=dict)  # other values of what is built in
 
 
 def compute(session: Session, given: Inputs) -> config.Cfg:
@@ -76,8 +77,8 @@ def layers(session: Session, given: Inputs) -> config.Layers:
         archive_dir=given.archive, chrono=given.chrono, keep_archives=settings.keep_archives,
     )  # fmt: skip
     return config.Layers(
-        builtin, facts.sample, facts.pillar, facts.grains, settings.minion, said, facts.odd, given.port,
-        given_of(release),
+        {**builtin, **given.more}, facts.sample, facts.pillar, facts.grains, settings.minion, said, facts.odd,
+        given.port, given_of(release),
     )  # fmt: skip
 
 
@@ -88,6 +89,8 @@ def cfg_of(read: config.Layers, release: Release, settings: Settings) -> config.
         health.checks(cfg.values["health"])  # fail now, not after install
         claims.of(cfg.values)
         services.of(cfg.values)
+        if not cfg.values["drill"]:  # its paths are elsewhere
+            backups.of(cfg.values)
         return cfg
     except ConfigError as exc:
         raise ConfigError(exc.what, exc.hint, exc.where, at=_place(release, *map(str, exc.where[:2]))) from exc

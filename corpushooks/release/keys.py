@@ -17,7 +17,10 @@ TEXTS = ("default_env", "fqdn", "group", "installer", "remote_host", "user")
 FLAGS = ("no_user", "no_default_includes", "raw_console_return", "rollback")
 SKIPS = tuple(f"skip_{step}" for step in STEPS)
 SHORT_FORM = ("keep_archives", "no_user", "no_default_includes")
-FIXED = ("name", "project_dir", "project_root", "data_root", "archives_root", "current_archive_dir", "chrono")
+FIXED = (
+    "name", "project_dir", "project_root", "data_root", "archives_root", "current_archive_dir", "chrono",
+    "dump_root", "drill",
+)  # fmt: skip
 
 
 def builtin(
@@ -62,7 +65,7 @@ def _unset() -> dict[str, Any]:
         **dict.fromkeys(("only", "only_steps", "deploy_summary")),
         **dict.fromkeys((*FLAGS, *SKIPS, "force_reload"), False),
         **dict.fromkeys(("skip_notify", "cfg_is_prepared", "cfg_is_loaded"), True),
-        **{key: {} for key in (*MAPPINGS, "backup", "deploy_ret", "sls_default_pillar")},
+        **{key: {} for key in (*MAPPINGS, "backup", "drill", "deploy_ret", "sls_default_pillar")},
         "env_defaults": {"prod": {}, "dev": {}, "qa": {}},
         "ignored_keys": [],
         **{key: [] for key in ("health", "urls", "ports", "units", "logs")},  # ours alone
@@ -78,6 +81,7 @@ def _builtin_paths(project: Project) -> dict[str, Any]:
         "pillar_root": project.pillar,
         "data_root": project.data,
         "archives_root": project.archives,
+        "dump_root": project.dumps,
         "git_root": project.git_dir,
         "salt_root": project.tree / ".salt",
         "project_git_root": project.code_git,

@@ -62,7 +62,8 @@ def held(found: Held) -> list[Line]:
 def drilled(found: Drilled) -> list[str]:
     """Return the result of a drill."""
     loaded = f", {count(found.databases, 'database')} with {count(found.tables, 'table')}" if found.databases else ""
-    return [f"      {found.name} can be restored: {count(found.files, 'file')}{loaded}"]
+    passed = "; the battletest has passed" if found.battletest else ""
+    return [f"      {found.name} can be restored: {count(found.files, 'file')}{loaded}{passed}"]
 
 
 def backed_up(found: BackedUp) -> list[str]:

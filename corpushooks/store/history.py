@@ -284,6 +284,15 @@ class History(Held):
 
     # the journal
 
+    def set_backup(self, deployment: Deployment, name: str) -> Deployment:
+        """Record the backup that was made before a deployment; return the deployment."""
+        with self.change() as db:
+            db.execute(
+                "UPDATE deployment SET backup = ? WHERE project = ? AND number = ?",
+                (name, deployment.project, deployment.number),
+            )
+        return self.deployment(deployment.project, deployment.number)
+
     def steps(self, deployment: Deployment) -> list[str]:
         """Return the started steps of a deployment, in order."""
         rows = self.rows(

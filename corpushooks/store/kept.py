@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -71,7 +71,7 @@ class Backups:
             db.execute("DELETE FROM overdue WHERE project = ?", (project,))
             db.executemany("INSERT INTO overdue (project, what) VALUES (?, ?)", [(project, what) for what in told])
 
-    def forget(self, names: Collection[str]) -> None:
+    def forget(self, names: Iterable[str]) -> None:
         """Delete backups that are no longer in the repository."""
         with self.store.change() as db:
             db.executemany("DELETE FROM backup WHERE name = ?", [(name,) for name in names])

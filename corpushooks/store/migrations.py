@@ -237,6 +237,8 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
         ) STRICT""",
         "CREATE INDEX audit_of ON audit (project, id)",
     ),
+    # the backup that was made before a deployment
+    15: ("ALTER TABLE deployment ADD COLUMN backup TEXT",),
 }
 VERSION = max(MIGRATIONS)
 TABLES = (  # that are rescued

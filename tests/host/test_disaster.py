@@ -18,7 +18,7 @@ from corpushooks.core.errors import UsageError
 from corpushooks.core.settings import load
 from corpushooks.system import hostname
 from corpushooks.system.process import Output, run
-from tests.support.backups import corpus, deployed, rows
+from tests.support.backups import NEWEST, corpus, deployed, rows
 from tests.support.box import Box, tree_of
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPMHgbyzhCJiCcVi3vhLWr/jDCx8y1gI6Ed0uCJgVZ6S jo"
@@ -131,7 +131,7 @@ def test_one_that_is_interrupted_can_be_done_again(saved: Box, monkeypatch: pyte
 
 
 def test_old_copies_of_a_host_are_removed(kept: Box) -> None:
-    kept.settings(kept.host.config_file.read_text().replace("prune: false", "prune: true"))
+    kept.settings(kept.host.config_file.read_text().replace("prune: false", f"prune: true, {NEWEST}"))
     for _ in range(2):
         done = corpus(kept, "backup", "--host", "--json")
         assert done.code == 0, done.stderr

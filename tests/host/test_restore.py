@@ -13,7 +13,7 @@ import pytest
 from corpushooks.backup import Copy
 from corpushooks.core import backups
 from corpushooks.core.errors import UsageError
-from corpushooks.deploy import restoring
+from corpushooks.deploy import returned
 from corpushooks.system.process import run
 from corpushooks.tree import exchange
 from tests.support.backups import corpus, deployed, needs_root, rows
@@ -290,9 +290,9 @@ def test_the_newest_whole_backup_is_chosen_and_one_of_this_host_first() -> None:
     other, longer = backups.Name.new("hello", 4, 1.2e9, "b"), backups.Name.new("hello-2", 9, 1.3e9, "a")
     half = Copy(backups.Name.new("hello", 8, 1.4e9, "a").files, 0)
     found = [*copies(old, new, other, longer), half, Copy("somebody's own", 0)]
-    assert restoring.chosen(found, "hello", 0, "a") == new
-    assert restoring.chosen(found, "hello", 4, "a") == new
-    assert restoring.chosen(found, "hello", 4, "b") == other
-    assert restoring.chosen(found, "hello", 0, "c") == other
+    assert returned.chosen(found, "hello", 0, "a") == new
+    assert returned.chosen(found, "hello", 4, "a") == new
+    assert returned.chosen(found, "hello", 4, "b") == other
+    assert returned.chosen(found, "hello", 0, "c") == other
     with pytest.raises(UsageError, match="has no backup 8"):
-        restoring.chosen(found, "hello", 8, "a")
+        returned.chosen(found, "hello", 8, "a")

@@ -141,7 +141,7 @@ NEWER = ("key", "admission", "freeze", "claim", "command", "vitals", "backup", "
 def take_back(db: sqlite3.Connection, tables: tuple[str, ...] = NEWER) -> None:
     """Take out of a store what is newer than version 1."""
     db.execute("DROP INDEX deployment_live")
-    for column in ("summary", "lease", "held", "boot", "until", "answered", "confirmed"):
+    for column in ("summary", "lease", "held", "boot", "until", "answered", "confirmed", "backup"):
         db.execute(f"ALTER TABLE deployment DROP COLUMN {column}")
     for table in tables:
         db.execute(f"DROP TABLE {table}")

@@ -13,7 +13,7 @@ from corpushooks.system.process import Output, run
 from tests.support.box import Box, Work
 
 SETTINGS = "backup: {{repository: {repository}, lock_wait: 5, prune: {prune}}}\n"
-
+NEWEST = "keep_daily: 0, keep_weekly: 0, keep_monthly: 0"  # else two stay that are made around midnight
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="servers of databases have accounts of their own")
 

@@ -146,7 +146,7 @@ KEYS = """
     deploy_marker wired_salt_root wired_pillar_root chrono current_archive_dir push_pillar_url
     push_salt_url this_host this_localhost this_port remote_host remote_pillar_dir
     remote_project_dir cfg_is_prepared cfg_is_loaded force_reload ignored_keys health urls ports units logs
-    backup
+    backup dump_root drill
 """
 
 
