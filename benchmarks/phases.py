@@ -13,7 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.rows import STATE, pushed
+from benchmarks.hosts import pushed
+from benchmarks.rows import STATE
 from corpushooks.core.project import Host
 from corpushooks.core.settings import load
 from corpushooks.daemon import server

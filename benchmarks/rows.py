@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from benchmarks.backups import backups
+from benchmarks.hosts import committed, deployed, host, push
 from benchmarks.measure import Row, faster, in_turn, plain, smaller, timed, within
 from benchmarks.rivals import Rival, emptied, rsync
 from corpushooks import tree
 from corpushooks.core.deployment import DEPLOYED
 from corpushooks.store.history import History
 from corpushooks.system.process import DEVNULL, run, spawn
-from tests.support.box import Box, Work, until
+from tests.support.box import Box, until
 from tests.support.hook_peers import Hook, accepts, commands, daemon_of, hello
 
 STATE = "nothing{}:\n  test.nop: []\n"
@@ -29,58 +31,6 @@ FILES, FOLDERS, CHANGED = 50_000, 500, 100
 PROJECTS = 20
 MANY = 10_000
 ESTATE, EACH = 500, 200
-
-
-@contextmanager
-def host(folder: Path, *, settings: str = "") -> Iterator[Box]:
-    """Be a host with the project `hello` and a daemon."""
-    folder.mkdir()
-    box = Box(folder, salt=True)
-    if settings:
-        box.settings(settings)
-    box.init()
-    box.start()
-    try:
-        yield box
-    finally:
-        box.stop()
-
-
-def push(box: Box, name: str = "hello") -> float:
-    """Push what is committed; return how long it took, when nothing of it is left to do."""
-    work = box.work(name)
-    number = last(box, name) + 1
-    took = timed(lambda: pushed(work))
-    box.ended(number, name)
-    return took
-
-
-def pushed(work: Work) -> None:
-    done = work.push()
-    assert done.code == 0, done.text
-
-
-def last(box: Box, name: str = "hello") -> int:
-    store = box.history
-    number = store.newest(name)
-    store.close()
-    return number
-
-
-def committed(work: Work, act: Callable[[], object]) -> float:
-    """Commit a change of one file, then do something that is measured, or measures itself."""
-    work.commit({"changed": str(time.time_ns())})
-    found = act()
-    assert isinstance(found, float)
-    return found
-
-
-def deployed(box: Box, files: dict[str, str], name: str = "hello") -> Work:
-    """Push some files once; return the working copy."""
-    work = box.work(name)
-    work.commit(dict(files))
-    push(box, name)
-    return work
 
 
 def pushes(folder: Path, rounds: int) -> list[Row]:
@@ -414,4 +364,5 @@ ROWS: dict[str, Callable[[Path, int], list[Row]]] = {
     "memory": memory,
     "history": history,
     "estates": estates,
+    "backups": backups,
 }

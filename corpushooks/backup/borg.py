@@ -60,10 +60,12 @@ class Borg:
         self._call(["init", "--encryption=repokey-blake2", self.settings.repository], check)
 
     def keep(
-        self, name: str, folder: Path, paths: Sequence[str], without: Sequence[str] = (), check: Check = endless
-    ) -> Kept:
+        self, name: str, folder: Path, paths: Sequence[str], without: Sequence[str] = (), check: Check = endless,
+        *, fresh: bool = False,
+    ) -> Kept:  # fmt: skip
         limit = [f"--upload-ratelimit={self.settings.rate}"] if self.settings.rate else []
         words = ["create", "--json", "--list", "--filter=CE", "--one-file-system", "--sparse", *limit]
+        words += ["--files-cache=disabled"] if fresh else []  # to load and to write it costs more than to read a few
         words += [f"--compression={self.settings.compression}", *(f"--exclude=pp:{path}" for path in without)]
         done = self._call([*words, self._of(name), "--", *paths], check, cwd=folder, warned=True)
         marked = [(one["status"], one["path"]) for one in done.said if one.get("type") == "file_status"]

@@ -47,9 +47,12 @@ class Engine(Protocol):
         """Make the repository; raise ProcessError where there is one."""
 
     def keep(
-        self, name: str, folder: Path, paths: Sequence[str], without: Sequence[str] = (), check: Check = endless
-    ) -> Kept:
+        self, name: str, folder: Path, paths: Sequence[str], without: Sequence[str] = (), check: Check = endless,
+        *, fresh: bool = False,
+    ) -> Kept:  # fmt: skip
         """Keep `paths` of a folder, but those in `without` and what is below these; no link and no mount is followed.
+
+        If they are `fresh`, all of them are read, whatever was kept before.
 
         Where it raises there is no copy of that name.
         """

@@ -12,10 +12,11 @@ from corpushooks.store.kept import Backups
 from corpushooks.system.patience import Check
 
 
-def remove(run: Run, engine: door.Engine, kept: backups.Backup, newest: backups.Name, check: Check) -> int:
+def remove(
+    run: Run, engine: door.Engine, there: set[str], kept: backups.Backup, newest: backups.Name, check: Check
+) -> int:  # fmt: skip
     """Remove the expired backups of a project on this host; return how many. An error of that is a warning."""
     rows = Backups(run.site.history)
-    there = {copy.name for copy in engine.copies(check)}
     proved = next((row.name for row in rows.of(newest.project) if row.drilled and not row.wrong), "")
     old, left = expired(there, kept, newest, proved)
     try:

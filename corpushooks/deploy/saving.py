@@ -48,6 +48,7 @@ class Saving:
     made: Fingerprint = field(default_factory=lambda: tree.NOTHING)  # by dump.sls
     kept: list[door.Kept] = field(default_factory=list)
     dumped: list[dict[str, Any]] = field(default_factory=list)
+    there: set[str] = field(default_factory=set)  # the copies in the repository, once it is complete
     overtaken: int | None = None  # the deployment that began before data/ was read
 
     @property
@@ -149,19 +150,20 @@ class Saving:
 
     def record(self, run: Run, mark: Mark) -> Detail:
         """Write the copy that completes the backup, check all copies, record the backup."""
-        for index, part in enumerate(self.folders):
-            (self.work / parts.contents_of(index)).write_bytes(part.taken.pack())
+        packed = [part.taken.pack() for part in self.folders]
+        for index, contents in enumerate(packed):
+            (self.work / parts.contents_of(index)).write_bytes(contents)
         if self.pausing.dumps:
             (self.work / parts.CONTENTS_MADE).write_bytes(self.made.pack())
         (self.work / parts.ABOUT).write_text(json.dumps(self.about(), indent=1))
-        self.kept.append(self.engine.keep(str(self.name), self.work, ["."], (), self.check))
+        self.kept.append(self.engine.keep(str(self.name), self.work, ["."], (), self.check, fresh=True))
         with run.site.effect("backup kept"):
             self._see()
         row = self.row()
         with run.site.effect("backup recorded"):
             Backups(run.site.history).add(row)
-        for part in self.folders:
-            disk.write_file(parts.last_of(run, part.label), part.taken.pack())
+        for part, contents in zip(self.folders, packed, strict=True):
+            disk.write_file(parts.last_of(run, part.label), contents)
         run.voice.tell(BackedUp(row.name, row.files, row.size, row.added, row.databases, row.changed))
         return Detail(note=f"{time.monotonic() - run.deadline.since:.1f} s in all")
 
@@ -170,12 +172,12 @@ class Saving:
         kept = vault.wanted(run.settings)
         if not kept.prunes:
             return Detail(note="nothing is removed by this host")
-        old = expired.remove(run, self.engine, kept, self.name, self.check)
+        old = expired.remove(run, self.engine, self.there, kept, self.name, self.check)
         return Detail(old, "old backup", note="removed") if old else Detail()
 
     def _see(self) -> None:
         """Check that all copies are in the repository; forget backups that are gone."""
-        found = {copy.name for copy in self.engine.copies(self.check)}
+        found = self.there = {copy.name for copy in self.engine.copies(self.check)}
         wanted = {str(self.name), self.name.files, *([self.name.folders] if self.wanted.folders else [])}
         if missing := wanted - found:
             raise DoorError(f"the repository is missing the new copy {sorted(missing)[0]}")

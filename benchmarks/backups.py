@@ -1,0 +1,69 @@
+"""Backups of a project with many files, and a deployment that begins with one."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+
+from benchmarks.hosts import committed, deployed, host, last, push
+from benchmarks.measure import Row, in_turn, timed, within
+from tests.support.backups import corpus
+from tests.support.box import Box
+
+FILES, FOLDERS = 50_000, 500
+SIZES = (2 << 10, 16 << 10)  # bytes of a file: uploads, which nothing compresses
+EMPTY = {".salt/00_state.sls": "{}\n"}
+BEFORE = {".salt/PILLAR.sample": "makina-projects.hello:\n  backup: {before: deploy}\n"}
+
+
+def backups(folder: Path, rounds: int) -> list[Row]:
+    """An unchanged backup against the first one; a deployment with a backup first, against both."""
+    repository = folder / "repository"
+    with host(folder / "host", settings=f"backup: {{repository: {repository}, prune: false}}\n") as box:
+        anew(box, repository)
+        box.init("plain")
+        deployed(box, {**EMPTY, **BEFORE})
+        deployed(box, EMPTY, "plain")
+        both, together = in_turn(
+            rounds,
+            lambda: committed(box.work("plain"), lambda: push(box, "plain")) + backup(box, "plain"),
+            lambda: committed(box.work(), lambda: push(box)),
+        )
+        grow(box.project("plain").data)
+
+        def first() -> float:
+            anew(box, repository)
+            return backup(box, "plain")
+
+        again, whole = in_turn(min(3, rounds), lambda: backup(box, "plain"), first, sync=True)
+    return [
+        within(f"backup of {FILES} files, none changed", again, "the first", whole, 0.4),
+        within("push with before: deploy", together, "backup, then push", both, 1.1),
+    ]
+
+
+def backup(box: Box, name: str) -> float:
+    """Back up a project; return how long that took."""
+    number = last(box, name) + 1
+    took = timed(lambda: box.ask("backup", project=name))
+    assert box.ended(number, name).state == "done"
+    return took
+
+
+def anew(box: Box, repository: Path) -> None:
+    """Begin with an empty repository, as if nothing had ever been kept."""
+    for path in (repository, box.host.backups_dir):
+        shutil.rmtree(path, ignore_errors=True)
+    assert corpus(box, "setup", "--backup").code in (0, 1)
+    assert corpus(box, "setup", "--backup", "--exported").code == 0
+
+
+def grow(folder: Path) -> None:
+    """Make many files that nothing compresses."""
+    dice = random.Random(1)
+    for number in range(FILES):
+        place = folder / f"d{number % FOLDERS}"
+        if number < FOLDERS:
+            place.mkdir()
+        (place / f"f{number}").write_bytes(dice.randbytes(dice.randint(*SIZES)))
