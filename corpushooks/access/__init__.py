@@ -4,6 +4,7 @@ keys              public keys and their rights              keyring          key
 principal         callers and their rights                  authentication   identify a caller
 tokens            tokens for the API, in the store
 accounts          people with a password, in the store  sessions         sessions of people who signed in
+persons           rights of those who sign in from elsewhere
 attempts          failed attempts to sign in            checking         what is checked in a child
 proof             that child: a program of its own
 ldap              the owner of a key, in a directory        lookup           cached answers of a directory

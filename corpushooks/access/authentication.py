@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from corpushooks.access import lookup
+from corpushooks.access import lookup, persons
 from corpushooks.access.keyring import Keyring
 from corpushooks.access.keys import Key
 from corpushooks.access.principal import Principal
@@ -71,7 +71,7 @@ class Authentication:
         """Return who presents a token or a session; raise CredentialError."""
         sessions = Sessions(self.history)
         if session := sessions.presented(text):
-            key = sessions.key(session)
+            key = persons.rights_now(sessions, self.settings, session, _warn)
             if key is None or key.refusal(RIGHTS[0]):
                 raise SIGNED_OUT
             return Principal(session.who, self.rights, connection.caller, key, via="page", origin=origin)

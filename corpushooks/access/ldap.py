@@ -1,4 +1,4 @@
-"""The door to a directory (LDAP): the owner of an ssh key, and the groups of that person. The only user of ldap3.
+"""The door to a directory (LDAP): who has an ssh key or a password, and their groups. The only user of ldap3.
 
 A directory answers completely, or DoorError is raised. Import this only if a directory is used: without ldap3 that
 raises ConfigError.
@@ -6,6 +6,7 @@ raises ConfigError.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import queue
@@ -25,7 +26,7 @@ from corpushooks.system import distribution
 
 try:
     import ldap3
-    from ldap3.core.exceptions import LDAPException, LDAPOperationResult
+    from ldap3.core.exceptions import LDAPException, LDAPInvalidCredentialsResult, LDAPOperationResult
     from ldap3.utils.conv import escape_filter_chars as escaped
 except ImportError as exc:
     raise ConfigError("ldap requires the library ldap3", distribution.completing(), ("auth",)) from exc
@@ -77,6 +78,66 @@ def check(where: Directory) -> str:
     return ""
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A directory, and what only root can read of its settings."""
+
+    where: Directory
+    password: str | None
+    tls: ldap3.Tls
+
+
+def prepared(where: Directory) -> Prepared:
+    """Read what is needed to ask a directory later, with fewer rights."""
+    return Prepared(where, _password(where), _tls(where))
+
+
+def sign_in(door: Prepared, name: str, password: str) -> Person | None:
+    """Return whose name and password these are, or None.
+
+    An empty password is refused: a directory takes it for a bind without a name, which succeeds (RFC 4513, 5.1.2).
+    """
+    if not name or not password:
+        return None
+    where = door.where
+
+    def ask() -> Person | None:
+        with _connected(where, door.password, door.tls) as link:
+            entry = _named(where, link, name)
+            if entry is None or not _opens(door, entry.dn, password):
+                return None
+            return _of_entry(where, link, entry)
+
+    return _with_timeout(where.timeout, f"the directory {where.uri}", ask)
+
+
+def by_name(where: Directory, name: str) -> Person | None:
+    """Return the person with a name and their groups now, or None."""
+    password = _password(where)
+
+    def ask() -> Person | None:
+        with _connected(where, password) as link:
+            entry = _named(where, link, name)
+            return _of_entry(where, link, entry) if entry else None
+
+    return _with_timeout(where.timeout, f"the directory {where.uri}", ask)
+
+
+def _opens(door: Prepared, dn: str, password: str) -> bool:
+    """Return whether an entry has a password."""
+    try:
+        with _connected(dataclasses.replace(door.where, bind_dn=dn), password, door.tls) as link:
+            return bool(link.bound)
+    except LDAPInvalidCredentialsResult:
+        return False
+
+
+def _named(where: Directory, link: ldap3.Connection, name: str) -> Entry | None:
+    """Return the only entry of a person with a name; two are as good as none."""
+    found = _people(where, link, f"({where.uid}={escaped(name)})", where.uid)
+    return found[0] if len(found) == 1 and found[0].dn and found[0].texts(where.uid) else None
+
+
 def _with_timeout(seconds: float, what: str, ask: Callable[[], T]) -> T:
     """Ask with a total timeout: the library limits single answers only, and has no limit for name lookups."""
     said: queue.SimpleQueue[Callable[[], T]] = queue.SimpleQueue()
@@ -111,10 +172,10 @@ def _one_line_error(exc: Exception) -> str:
 
 
 @contextmanager
-def _connected(where: Directory, password: str | None) -> Iterator[ldap3.Connection]:
+def _connected(where: Directory, password: str | None, tls: ldap3.Tls | None = None) -> Iterator[ldap3.Connection]:
     """Yield a bound connection, over TLS unless it is local."""
     seconds = math.ceil(where.timeout)
-    server = ldap3.Server(where.uri, get_info=ldap3.NONE, tls=_tls(where), connect_timeout=seconds)
+    server = ldap3.Server(where.uri, get_info=ldap3.NONE, tls=tls or _tls(where), connect_timeout=seconds)
     link = ldap3.Connection(
         server, where.bind_dn, password, receive_timeout=seconds, raise_exceptions=True, read_only=True,
         check_names=False, auto_referrals=False, auto_bind=ldap3.AUTO_BIND_NONE,
@@ -137,9 +198,10 @@ def _tls(where: Directory) -> ldap3.Tls:
     if where.ca_file and not os.access(where.ca_file, os.R_OK):
         raise ConfigError(f"cannot read {where.ca_file}", where=("ldap.ca_file",))
 
+    context = ssl.create_default_context(cafile=where.ca_file)
+
     class Verified(ldap3.Tls):
         def wrap_socket(self, connection: Any, do_handshake: bool = False) -> None:
-            context = ssl.create_default_context(cafile=where.ca_file)
             connection.socket = context.wrap_socket(connection.socket, server_hostname=connection.server.host)
 
     return Verified(validate=ssl.CERT_REQUIRED)
@@ -185,6 +247,11 @@ def _person(where: Directory, link: ldap3.Connection, kind: str, blob: str) -> P
         names = "; ".join(sorted(entry.dn for entry in holders))
         raise RefusedError(f"the ssh key is in {len(holders)} entries, expected one: {names}")
     (entry,) = holders
+    return _of_entry(where, link, entry)
+
+
+def _of_entry(where: Directory, link: ldap3.Connection, entry: Entry) -> Person:
+    """Return the person of an entry, with their groups."""
     uids = sorted(entry.texts(where.uid))
     if not uids:
         raise RefusedError(f"{entry.dn} has an ssh key but no {where.uid}")

@@ -6,12 +6,16 @@ the daemon. As root the child gives up its rights before it looks at anything. A
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 (Python loads it when a name is looked up, which may be too late to read it)
 import json
 import os
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any
 
+from corpushooks.core.directory import Directory
 from corpushooks.core.errors import ConfigError, CorpusError
 from corpushooks.system import distribution
 
@@ -38,7 +42,7 @@ def verify(asked: Said) -> Said:
     return {"right": bool(right and asked["hash"])}
 
 
-def _argon2() -> Any:
+def _argon2(asked: Said | None = None) -> Any:
     try:
         import argon2
     except ImportError as exc:
@@ -46,9 +50,39 @@ def _argon2() -> Any:
     return argon2
 
 
-CHECKS: Mapping[str, tuple[Callable[[], object], Callable[[Said], Said]]] = {  # what loads its library, and the check
+def _ldap(asked: Said) -> None:
+    """Load the library, and read what only root can read of the settings."""
+    from corpushooks.access import ldap
+
+    asked["door"] = ldap.prepared(directory(asked.pop("settings")))
+
+
+def directory(settings: Said) -> Directory:
+    """Return the settings of a directory, as they were sent."""
+    paths = {name: settings[name] and Path(settings[name]) for name in ("bind_password_file", "ca_file")}
+    return Directory(**{**settings, **paths})
+
+
+def sent(where: Directory) -> Said:
+    """Return the settings of a directory, to be sent; not what its groups may."""
+    found = {each.name: getattr(where, each.name) for each in fields(where) if each.name != "groups"}
+    return {name: str(value) if isinstance(value, Path) else value for name, value in found.items()}
+
+
+def ldap_sign_in(asked: Said) -> Said:
+    """Return whose name and password these are."""
+    from corpushooks.access import ldap
+
+    found = ldap.sign_in(asked["door"], asked["name"], asked["password"])
+    return {"person": asdict(found) if found else None}
+
+
+CHECKS: Mapping[
+    str, tuple[Callable[[Said], object], Callable[[Said], Said]]
+] = {  # what loads its library, and the check
     "hash": (_argon2, hash_),
     "verify": (_argon2, verify),
+    "ldap": (_ldap, ldap_sign_in),
 }
 
 
@@ -65,7 +99,7 @@ def main() -> None:
     asked = json.loads(sys.stdin.buffer.read(LIMIT))
     try:
         load, check = CHECKS[asked.pop("check")]
-        load()  # while what it is can be read
+        load(asked)  # while what it is can be read
         give_up()
         said = check(asked)
     except CorpusError as exc:

@@ -85,6 +85,14 @@ class Sessions:
                 db.execute("UPDATE session SET seen = ? WHERE hash = ?", (now, found.hash))
         return found
 
+    def note_groups(self, session: Session, groups: Sequence[str]) -> None:
+        """Note in which groups a person is now."""
+        with self.store.change() as db:
+            db.execute(
+                "UPDATE session SET groups = ?, checked = ? WHERE hash = ?",
+                (json.dumps(list(groups)), time.time(), session.hash),
+            )
+
     def end(self, text: str) -> None:
         """End a session."""
         self._drop(digest(text))

@@ -88,6 +88,7 @@ class Directory:
         None, PROGRAM, "The certificates of trusted authorities; null: the system's."
     )
     timeout: float = setting(3, SECONDS, "The time after which a directory that does not answer counts as down.")
+    sign_in: bool = setting(True, BOOLEAN, "Whether people can sign in to the pages with their password there.")
     cache: float = setting(86400, SPAN, "How long a cached key is accepted while the directory is down.")
 
     def grants(self, found: Sequence[str]) -> tuple[Grant, ...]:

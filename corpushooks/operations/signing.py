@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from corpushooks.access import accounts
+import structlog
+
+from corpushooks.access import accounts, persons, proof
 from corpushooks.access.accounts import Account, Accounts
 from corpushooks.access.attempts import Attempts, is_loopback
 from corpushooks.access.checking import Checker
@@ -20,9 +22,11 @@ from corpushooks.access.keys import ACCOUNT, TOKEN
 from corpushooks.access.sessions import Sessions
 from corpushooks.access.tokens import Tokens
 from corpushooks.access.tokens import called as token_called
-from corpushooks.core.errors import CredentialError, NotAllowedError, RefusedError
+from corpushooks.core.directory import Directory
+from corpushooks.core.errors import BusyError, ConfigError, CredentialError, DoorError, NotAllowedError, RefusedError
 from corpushooks.core.hints import command
 from corpushooks.core.rights import RIGHTS, Rights
+from corpushooks.core.text import one_line
 from corpushooks.host.site import Site
 from corpushooks.protocol import asks, gives
 from corpushooks.protocol.connection import Connection
@@ -31,6 +35,7 @@ from corpushooks.store import audit
 from corpushooks.store.audit import DONE, REFUSED, Audit
 
 WRONG = CredentialError("wrong name or password")
+DOWN = BusyError("the directory did not answer", hint="try again, or see the log of the daemon")
 LINK = CredentialError("this link can only be used on the machine itself")
 
 
@@ -65,6 +70,9 @@ class Signing:
 
     def _by_password(self, name: str, password: str) -> gives.SignedIn:
         found = self._accounts.named(name)
+        where = self.site.settings.ldap if self.site.settings.auth == persons.LDAP else None
+        if found is None and where and where.sign_in:
+            return self._by_directory(where, name, password)
         who = accounts.called(found.key) if found else ""  # not what somebody types: it may be a password
         familiar = bool(who) and self._audit.has_signed_in(who, self.asked.origin)
         with self._failing(who), self.gate.attempts.attempt(name, self.asked.origin, familiar=familiar):
@@ -73,6 +81,26 @@ class Signing:
             if not (found and right and password) or found.key.refusal(RIGHTS[0]):
                 raise WRONG
         return self._begin(found, "password")
+
+    def _by_directory(self, where: Directory, name: str, password: str) -> gives.SignedIn:
+        """Begin a session for a person of the directory: it judges the password, the settings its groups."""
+        familiar = self._audit.has_signed_in(name, self.asked.origin)
+        with self._failing(), self.gate.attempts.attempt(name, self.asked.origin, familiar=familiar):
+            if not name or not password:
+                raise WRONG
+            try:
+                found = self._check("ldap", settings=proof.sent(where), name=name, password=password)["person"]
+            except (DoorError, ConfigError) as exc:
+                structlog.get_logger().warning("directory", error=one_line(exc.message))
+                raise DOWN from exc
+            if found is None or persons.key_of(persons.LDAP, found["uid"], where.grants(found["groups"])) is None:
+                raise WRONG
+        who = found["uid"]
+        self._note("sign-in", who, by=persons.LDAP)
+        made = Sessions(self.site.history).begin(
+            persons.LDAP, who, who, address=self.asked.origin, groups=found["groups"]
+        )
+        return gives.SignedIn(session=made, who=who)
 
     def _by_token(self, text: str) -> gives.SignedIn:
         with self._failing(), self.gate.attempts.attempt("", self.asked.origin, familiar=False):
@@ -147,7 +175,7 @@ class Signing:
             self._note("sign-in", who, REFUSED, exc.message)
             raise
 
-    def _check(self, check: str, **asked: str) -> dict[str, Any]:
+    def _check(self, check: str, **asked: Any) -> dict[str, Any]:
         return self.gate.checker.ask(check, asked, self.connection.check)
 
 

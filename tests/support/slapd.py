@@ -146,12 +146,16 @@ class Slapd:
         """Return a connection that may change everything, and that `with` opens and closes."""
         return ldap3.Connection(self.uri, ADMIN, PASSWORD, raise_exceptions=True)
 
-    def person(self, uid: str, *values: str, key: str = "sshPublicKey", cn: str = "") -> str:
-        """Make a person with keys; return the name of the entry."""
+    def person(
+        self, uid: str, *values: str, key: str = "sshPublicKey", cn: str = "", password: str | None = None
+    ) -> str:
+        """Make a person with keys and perhaps a password; return the name of the entry."""
         name = f"cn={escape_rdn(cn or uid)},ou=people,{BASE}"
         about = {"uid": uid, "cn": cn or uid, "uidNumber": 1, "gidNumber": 1, "homeDirectory": "/"}
         with self.admin() as link:
-            link.add(name, ["account", "posixAccount", "ldapPublicKey"], {**about, key: list(values)})
+            link.add(name, ["account", "posixAccount", "ldapPublicKey"], {
+                **about, **({key: list(values)} if values else {}), **({"userPassword": password} if password else {}),
+            })  # fmt: skip
         self.made.append(name)
         return name
 
