@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from corpushooks.core.errors import BusyError, ConfigError, DoorError, ProcessError
+from corpushooks.core.errors import BusyError, CredentialError, DoorError, ProcessError
 from corpushooks.system.patience import Check, endless
 from corpushooks.system.process import run
 
@@ -28,7 +28,7 @@ class Checker:
     _queue: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(AT_ONCE + WAITING))
 
     def ask(self, check: str, asked: dict[str, Any], patience: Check = endless) -> dict[str, Any]:
-        """Return what the child answers; raise BusyError, DoorError or ConfigError."""
+        """Return what the child answers; raise BusyError, DoorError or CredentialError."""
         given = json.dumps({"check": check, **asked}).encode()
         with self._turn():
             try:
@@ -36,7 +36,7 @@ class Checker:
             except (ProcessError, ValueError) as exc:
                 raise DoorError("the check of the sign-in failed: see the log of the daemon") from exc
         if "error" in found:
-            kind = ConfigError if found.get("settings") else DoorError
+            kind = CredentialError if found["kind"] == CredentialError.kind else DoorError
             raise kind(found["error"], found["hint"])
         return found
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import time
 from collections.abc import Callable, Sequence
 
 from corpushooks.access import keys
 from corpushooks.access.keys import ACCOUNT, Key
-from corpushooks.access.sessions import Session, Sessions
+from corpushooks.access.sessions import OIDC, Session, Sessions
 from corpushooks.core.errors import CorpusError, RefusedError
+from corpushooks.core.provider import Provider
 from corpushooks.core.rights import Grant
 from corpushooks.core.settings import Settings
 
 LDAP = "ldap"
+SUB = re.compile(r"[A-Za-z0-9._@+|:-]{1,64}")
 FRESH = 60.0  # seconds for which what the directory said is used without asking
 
 Warn = Callable[[CorpusError], None]
@@ -26,8 +30,29 @@ def key_of(source: str, who: str, grants: Sequence[Grant]) -> Key | None:
     return Key(who, ACCOUNT, "", first.right, first.projects, source=source, person=who, more=tuple(more))
 
 
+def identity(issuer: str, sub: str) -> str:
+    """Return what identifies a person of a provider: nothing else of a token does."""
+    return f"{issuer} {sub}"
+
+
+def called(name: str, sub: str) -> str:
+    """Return what deployments and others call a person of a provider: the name, which they may change, and `sub`."""
+    plain = re.sub(r"[^A-Za-z0-9._@+-]", "_", name)[:64]
+    own = sub if SUB.fullmatch(sub) else hashlib.sha256(sub.encode()).hexdigest()[:16]
+    return f"oidc {plain}/{own}" if plain else f"oidc {own}"
+
+
+def _of_provider(session: Session, where: Provider | None) -> Key | None:
+    """Return the rights of a person of a provider, if that is still the one of the settings."""
+    if where is None or not session.name.startswith(identity(where.issuer, "")):
+        return None
+    return key_of(OIDC, hashlib.sha256(session.name.encode()).hexdigest()[:32], where.grants(session.groups))
+
+
 def rights_now(sessions: Sessions, settings: Settings, session: Session, warn: Warn) -> Key | None:
     """Return the rights that a session has now: the directory is asked again where it was some time ago."""
+    if session.source == OIDC:
+        return _of_provider(session, settings.oidc)
     if session.source != LDAP:
         return sessions.key(session)
     where = settings.ldap if settings.auth == LDAP else None

@@ -77,12 +77,35 @@ def ldap_sign_in(asked: Said) -> Said:
     return {"person": asdict(found) if found else None}
 
 
+def _oidc(asked: Said) -> None:
+    """Load the library, and read what only root can read of the settings."""
+    from corpushooks.access import oidc
+
+    asked["door"] = oidc.prepared(asked.pop("client_secret_file"))
+
+
+def oidc_begin(asked: Said) -> Said:
+    """Return where a provider wants the browser to go."""
+    from corpushooks.access import oidc
+
+    return oidc.begin(asked.pop("door"), asked)
+
+
+def oidc_finish(asked: Said) -> Said:
+    """Return whose identity a provider asserts."""
+    from corpushooks.access import oidc
+
+    return oidc.finish(asked.pop("door"), asked)
+
+
 CHECKS: Mapping[
     str, tuple[Callable[[Said], object], Callable[[Said], Said]]
 ] = {  # what loads its library, and the check
     "hash": (_argon2, hash_),
     "verify": (_argon2, verify),
     "ldap": (_ldap, ldap_sign_in),
+    "oidc begin": (_oidc, oidc_begin),
+    "oidc finish": (_oidc, oidc_finish),
 }
 
 
@@ -103,7 +126,7 @@ def main() -> None:
         give_up()
         said = check(asked)
     except CorpusError as exc:
-        said = {"error": exc.message, "hint": str(exc.hint)}
+        said = {"error": exc.message, "hint": str(exc.hint), "kind": exc.kind}
     os.write(1, json.dumps(said).encode())
 
 

@@ -20,6 +20,8 @@ from corpushooks.store.database import Row, Store
 PREFIX = "corpus_session_"
 BYTES = 32
 IDLE, LONGEST = 12 * 3600.0, 7 * 86400.0  # seconds without a request, and in all
+ONCE = 12 * 3600.0  # of a person of a provider: only a new sign-in tells which groups they are in by then
+OIDC = "oidc"
 NOTED = 60.0  # seconds between notes of when a session was seen
 MOST = 20  # sessions of one person: the oldest ends
 
@@ -41,7 +43,8 @@ class Session:
 
     def is_over(self, now: float) -> bool:
         """Say whether its time is over; a clock that was put back ends it, too."""
-        return not (0 <= now - self.began < LONGEST and -NOTED <= now - self.seen < IDLE)
+        longest = ONCE if self.source == OIDC else LONGEST
+        return not (0 <= now - self.began < longest and -NOTED <= now - self.seen < IDLE)
 
 
 @dataclass(frozen=True)

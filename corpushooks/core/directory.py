@@ -111,13 +111,13 @@ def directory(body: Mapping[Any, Any] | None) -> Directory | None:
     return found
 
 
-def groups(body: Mapping[Any, Any]) -> dict[str, Grant]:
+def groups(body: Mapping[Any, Any], of: str = "ldap") -> dict[str, Grant]:
     """Check the settings of groups; raise ConfigError."""
     result = {}
     for name, said in body.items():
-        above = f"ldap.groups.{name}"
+        above = f"{of}.groups.{name}"
         if not isinstance(name, str):
-            raise ConfigError(f"expected a quoted name, got {shown(name)}", where=("ldap.groups",))
+            raise ConfigError(f"expected a quoted name, got {shown(name)}", where=(f"{of}.groups",))
         if not isinstance(said, dict):
             raise ConfigError(f"expected a mapping, got {shown(said)}", where=(above,))
         given = Granted(**taken(keys_of(Granted), said, f"{above}."))

@@ -19,6 +19,7 @@ from corpushooks.core.errors import ConfigError, NotAllowedError, UsageError
 from corpushooks.core.hints import Hint, command
 from corpushooks.core.notification import EVENTS, FAILURE, HEALTHY, HELD, INIT, OVERDUE, RECOVERY, UNHEALTHY
 from corpushooks.core.project import check_branch, check_environment, check_name
+from corpushooks.core.provider import Provider, provider
 from corpushooks.core.schema import (
     BOOLEAN,
     PROGRAM,
@@ -68,6 +69,7 @@ PARTS = Kind(
 MAPPING = Kind("a mapping", is_mapping, lambda value: value or {})
 PROJECTS = Kind("a mapping", is_mapping, lambda value: _overrides(value or {}))
 LDAP = Kind("a mapping, or null", is_mapping, directory)
+OIDC = Kind("a mapping, or null", is_mapping, provider)
 BACKUP = Kind("a mapping, or null", is_mapping, backup)
 ADDRESS = Kind(
     "a host name, name:port, or null",
@@ -189,6 +191,9 @@ class Settings:
     )
     auth: str = _key("keys", AUTH, "Which ssh keys are accepted: those that were added, or also those of a directory.")
     ldap: Directory | None = _key(None, LDAP, "The directory for auth: ldap; see corpus help ldap.")  # noqa: RUF009
+    oidc: Provider | None = _key(  # noqa: RUF009
+        None, OIDC, "The provider of OpenID Connect by which people sign in to the pages; see corpus help oidc."
+    )
     backup: Backup | None = _key(None, BACKUP, "The repository of backups; see corpus help backups.")  # noqa: RUF009
     minion: Mapping[str, Any] = _key({}, MAPPING, "Further configuration of the Salt minion.")
     projects: Mapping[str, Mapping[str, Any] | ConfigError] = _key(  # an error concerns that project alone
@@ -264,6 +269,8 @@ def parse(text: bytes | str, source: str) -> Settings:
         settings = Settings(**taken(keys_of(Settings), found or {}))
         if settings.auth == "ldap" and settings.ldap is None:
             raise ConfigError('"ldap" requires the key ldap with the address of the directory', where=("auth",))
+        if settings.oidc and not settings.web_url:
+            raise ConfigError('"oidc" requires the key web_url, where people come back to', where=("oidc",))
         wrong = {name: ConfigError.of(exc, source, hint=HINT) for name, exc in settings.wrong.items()}
         return dataclasses.replace(settings, projects={**settings.projects, **wrong})
     except UsageError as exc:

@@ -19,7 +19,8 @@ from corpushooks.access.accounts import Account, Accounts
 from corpushooks.access.attempts import Attempts, is_loopback
 from corpushooks.access.checking import Checker
 from corpushooks.access.keys import ACCOUNT, TOKEN
-from corpushooks.access.sessions import Sessions
+from corpushooks.access.pending import Begun, Pending
+from corpushooks.access.sessions import OIDC, Sessions
 from corpushooks.access.tokens import Tokens
 from corpushooks.access.tokens import called as token_called
 from corpushooks.core.directory import Directory
@@ -34,6 +35,7 @@ from corpushooks.protocol.messages import Asked
 from corpushooks.store import audit
 from corpushooks.store.audit import DONE, REFUSED, Audit
 
+BACK = "/sign-in/provider/back"  # where the provider sends people
 WRONG = CredentialError("wrong name or password")
 DOWN = BusyError("the directory did not answer", hint="try again, or see the log of the daemon")
 LINK = CredentialError("this link can only be used on the machine itself")
@@ -45,6 +47,7 @@ class Gate:
 
     attempts: Attempts = field(default_factory=Attempts)
     checker: Checker = field(default_factory=Checker)
+    pending: Pending = field(default_factory=Pending)
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ class Signing:
         """Begin a session for who presents something right; raise CredentialError."""
         if given.link:
             return self._by_link(given.link)
+        if given.state or given.code:
+            return self._by_provider(given)
         if given.bearer_token:
             return self._by_token(given.bearer_token)
         return self._by_password(given.name, given.password)
@@ -101,6 +106,48 @@ class Signing:
             persons.LDAP, who, who, address=self.asked.origin, groups=found["groups"]
         )
         return gives.SignedIn(session=made, who=who)
+
+    def ways(self, given: asks.Nothing) -> gives.Ways:
+        """Return by what people can sign in."""
+        return gives.Ways(provider=self.site.settings.oidc is not None)
+
+    def begin(self, given: asks.Begin) -> gives.Begun:
+        """Begin a sign-in by the provider."""
+        begun = self.gate.pending.begin(given.after, self.asked.origin)
+        return gives.Begun(url=self._provider("oidc begin", begun)["url"], binding=begun.binding)
+
+    def _provider(self, check: str, begun: Begun, **more: str) -> dict[str, Any]:
+        """Ask the provider of the settings; raise BusyError if it does not answer."""
+        where, base = self.site.settings.oidc, self.site.settings.web_url
+        if where is None or base is None:
+            raise CredentialError("no identity provider is set up")
+        secret = str(where.client_secret_file) if where.client_secret_file else None
+        asked = {
+            "issuer": where.issuer, "client_id": where.client_id, "client_secret_file": secret,
+            "scopes": list(where.scopes), "timeout": where.timeout, "groups_claim": where.groups_claim,
+            "name_claim": where.name_claim, "redirect": f"{base}{BACK}", "state": begun.state, "nonce": begun.nonce,
+            "verifier": begun.verifier, **more,
+        }  # fmt: skip
+        try:
+            return self._check(check, **asked)
+        except DoorError as exc:
+            structlog.get_logger().warning("provider", error=one_line(exc.message))
+            raise BusyError("the identity provider did not answer", hint=DOWN.hint) from exc
+
+    def _by_provider(self, given: asks.SignIn) -> gives.SignedIn:
+        """Begin a session for whom the provider asserts, to the browser that began this, once."""
+        with self._failing(), self.gate.attempts.attempt("", self.asked.origin, familiar=False):
+            begun = self.gate.pending.finish(given.state, given.binding)
+            if begun is None or not given.code:
+                raise CredentialError("this sign-in was not begun here, or took too long", hint="sign in again")
+            found = self._provider("oidc finish", begun, code=given.code, came_by=given.issuer)
+            where = self.site.settings.oidc
+            if where is None or not where.grants(found["groups"]):
+                raise CredentialError("your groups have no rights here")
+        who, name = persons.called(found["name"], found["sub"]), persons.identity(where.issuer, found["sub"])
+        self._note("sign-in", who, by=OIDC)
+        made = Sessions(self.site.history).begin(OIDC, name, who, address=self.asked.origin, groups=found["groups"])
+        return gives.SignedIn(session=made, who=who, after=begun.after)
 
     def _by_token(self, text: str) -> gives.SignedIn:
         with self._failing(), self.gate.attempts.attempt("", self.asked.origin, familiar=False):
@@ -181,6 +228,8 @@ class Signing:
 
 SIGNS: Mapping[str, tuple[type[Any], Callable[[Signing, Any], Any]]] = {
     "sign-in": (asks.SignIn, Signing.sign_in),
+    "sign-in ways": (asks.Nothing, Signing.ways),
+    "sign-in begin": (asks.Begin, Signing.begin),
     "sign-out": (asks.Nothing, Signing.sign_out),
     "one-time-link": (asks.OfLink, Signing.link),
     "set-password": (asks.SetPassword, Signing.set_password),

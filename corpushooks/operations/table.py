@@ -90,6 +90,8 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation("admit", "", "Admit", "Admitted", "admit an ssh session", CALLER),
         Operation("whoami", "", "Nothing", "Whoami", "show the caller and their rights", CALLER),
         Operation("sign-in", "", "SignIn", "SignedIn", "begin a session of the pages", CALLER),
+        Operation("sign-in ways", "", "Nothing", "Ways", "show by what people can sign in", CALLER),
+        Operation("sign-in begin", "", "Begin", "Begun", "begin a sign-in by the provider", CALLER),
         Operation("sign-out", "", "Nothing", "dict", "end a session of the pages", CALLER),
         Operation("one-time-link", "", "OfLink", "Link", "show whose a one-time link is", CALLER),
         Operation("set-password", "", "SetPassword", "SignedIn", "set a password by a one-time link", CALLER),

@@ -349,6 +349,17 @@ class SignIn:
     password: str = ""
     bearer_token: str = ""
     link: str = ""
+    code: str = ""  # of a provider,
+    state: str = ""  # for the sign-in that was begun,
+    binding: str = ""  # by this browser,
+    issuer: str = ""  # as the provider says who it is
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begin:
+    """The path to go to after a sign-in by a provider."""
+
+    after: str = "/"
 
 
 @dataclass(frozen=True, kw_only=True)

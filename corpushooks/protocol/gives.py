@@ -498,6 +498,22 @@ class SignedIn:
 
     session: str
     who: str
+    after: str = "/"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """Where a browser goes to sign in, and what it keeps meanwhile."""
+
+    url: str
+    binding: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ways:
+    """By what people can sign in, besides a password and a token."""
+
+    provider: bool
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,11 +10,13 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from corpushooks.core.errors import CredentialError, UsageError
+from corpushooks.core.errors import CorpusError, CredentialError, UsageError
 from corpushooks.web import forms, sessions
 from corpushooks.web.forms import local
 from corpushooks.web.relay import Relay
 from corpushooks.web.render import Renderer
+
+BINDING = "__Host-corpus-provider"  # a cookie, while a browser is at the provider
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Signing:
     def routes(self) -> Iterator[Route]:
         """Yield the routes."""
         yield Route("/sign-in", self.sign_in, methods=["GET", "POST"])
+        yield Route("/sign-in/provider", self.to_provider)
+        yield Route("/sign-in/provider/back", self.from_provider)
         yield Route("/sign-in/link/{link}", self.by_link, methods=["GET", "POST"])
         yield Route("/password/{link}", self.set_password, methods=["GET", "POST"])
         yield Route("/sign-out", self.sign_out, methods=["POST"])
@@ -35,7 +39,7 @@ class Signing:
         """Show the form, or sign in who has a name and its password, or a token."""
         after = local(request.query_params.get("next", "/"))
         if request.method != "POST":
-            return self._form("sign_in.html", {"after": after})
+            return await self._sign_in(after)
         forms.check_site(request)
         form = await forms.fields(request)
         after = local(form.get("next", "/"))
@@ -45,6 +49,38 @@ class Signing:
             given = {"name": form.get("name", "").strip(), "password": form.get("password", "")}
         return await self._begin(request, "sign-in", given, after, {"page": "sign_in.html", "after": after})
 
+    async def _sign_in(self, after: str, wrong: str = "", status: int = 200) -> Response:
+        """Return the page to sign in, by all that there is."""
+        try:
+            ways = await self.relay.ask("sign-in ways", {}, "")
+        except CorpusError:  # it is said when something is sent
+            ways = {}
+        more = {"wrong": wrong} if wrong else {}
+        return self._form("sign_in.html", {"after": after, "ways": ways, **more}, status=status)
+
+    async def to_provider(self, request: Request) -> Response:
+        """Send a browser to the provider, with a cookie by which it is known when it comes back."""
+        after = local(request.query_params.get("next", "/"))
+        begun = await self.relay.ask("sign-in begin", {"after": after}, "")
+        answer = RedirectResponse(begun["url"], 303)
+        answer.set_cookie(BINDING, begun["binding"], max_age=600, path="/", secure=True, httponly=True, samesite="lax")
+        return answer
+
+    async def from_provider(self, request: Request) -> Response:
+        """Sign in whom the provider sends back, if this browser was sent there."""
+        query = request.query_params
+        given = {"code": query.get("code", ""), "state": query.get("state", ""), "issuer": query.get("iss", ""),
+                 "binding": request.cookies.get(BINDING, "")}  # fmt: skip
+        try:
+            found = await self.relay.ask("sign-in", {**given, "state": given["state"] or "none"}, "")
+        except CredentialError as exc:
+            answer = await self._sign_in("/", exc.message, 401)
+        else:
+            await self._end(request)
+            answer = sessions.give(RedirectResponse(local(found["after"]), 303), found["session"])
+        answer.delete_cookie(BINDING, path="/", secure=True, httponly=True, samesite="lax")
+        return answer
+
     async def _begin(
         self, request: Request, operation: str, given: dict[str, Any], after: str, again: dict[str, Any]
     ) -> Response:
@@ -53,6 +89,8 @@ class Signing:
             found = await self.relay.ask(operation, given, "")
         except (CredentialError, UsageError) as exc:
             status = 401 if isinstance(exc, CredentialError) else 400
+            if again["page"] == "sign_in.html":
+                return await self._sign_in(after, exc.message, status)
             return self._form(again.pop("page"), {**again, "wrong": exc.message}, status=status)
         await self._end(request)
         return sessions.give(RedirectResponse(after, 303), found["session"])

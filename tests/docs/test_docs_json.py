@@ -146,6 +146,8 @@ def test_every_kind_of_answer_is_on_the_page() -> None:
         gives.Admitted,
         gives.Whoami,
         gives.SignedIn,
+        gives.Begun,
+        gives.Ways,
         gives.Link,
         gives.Storage,
         gives.TaskOf,

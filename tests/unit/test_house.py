@@ -50,6 +50,8 @@ ONLY_IN = {  # what is outside -> the modules that may import it
     "watchdog": {"system.watch"},
     "apprise": {"notify.send"},
     "argon2": {"access.proof"},
+    "authlib": {"access.oidc"},
+    "joserfc": {"access.oidc"},
     "rich": {"cli.tables"},
     "starlette": {"web."},
     "uvicorn": {"web.server"},
@@ -202,6 +204,7 @@ def wide_handlers(path: Path) -> Iterator[tuple[int, str]]:
 
 
 EDGES = {
+    "access.oidc",
     "cli.main", "daemon.server", "daemon.overdue", "daemon.pulse", "deploy.deploy", "deploy.lanes", "deploy.watches",
     "notify.send", "system.patience", "salt_worker.session", "salt_worker.question",
 }  # fmt: skip
@@ -309,6 +312,7 @@ NAMED = {  # texts that name a command and are not there to be pasted: module ->
     "core.settings": (
         "How many commands of `corpus run`",
         "The account of `corpus web`",
+        "The provider of OpenID Connect",
         "The directory for auth: ldap",
         "The repository of backups",
     ),

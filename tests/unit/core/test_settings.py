@@ -12,6 +12,7 @@ import yaml
 from corpushooks.core.backups import Backup
 from corpushooks.core.directory import Directory
 from corpushooks.core.errors import ConfigError
+from corpushooks.core.provider import Provider
 from corpushooks.core.rights import Grant
 from corpushooks.core.settings import Settings, document, load, parse, schema
 
@@ -82,6 +83,7 @@ notify_on: [success]
 group: admins
 auth: ldap
 ldap: {uri: "ldaps://ldap.example.org/", base: "dc=example", groups: {ops: {right: admin}}}
+oidc: {issuer: "https://id.example.org", client_id: corpus, groups: {ops: {right: admin}}}
 backup: {repository: /mnt/backup, rate: 100}
 minion: {log_level: debug}
 projects: {hello: {branch: main}}
@@ -123,6 +125,7 @@ projects: {hello: {branch: main}}
         notify_on=("success",),
         group="admins",
         auth="ldap",
+        oidc=Provider(issuer="https://id.example.org", client_id="corpus", groups={"ops": Grant("admin")}),
         ldap=Directory(uri="ldaps://ldap.example.org", base="dc=example", groups={"ops": Grant("admin")}),
         backup=Backup("/mnt/backup", rate=100),
         minion={"log_level": "debug"},
