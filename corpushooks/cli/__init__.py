@@ -19,6 +19,7 @@ web           serve the pages and the API            web
 notify        test notifications                     notify
 host          the host itself                        setup, daemon, rebuild, help, demo
 demo, pages   the demo, the pages of the documentation
+offer         the pages of the demo
 tables        reports as tables, on a terminal
 base          shared by all of these
 """

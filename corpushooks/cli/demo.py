@@ -23,6 +23,7 @@ from pathlib import Path
 from types import FrameType
 
 from corpushooks import git
+from corpushooks.cli import offer
 from corpushooks.core.errors import CorpusError, StepError, UsageError
 from corpushooks.core.hints import Hint, command
 from corpushooks.core.project import Host, Project
@@ -30,6 +31,7 @@ from corpushooks.system.process import show, stop_carrying
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 INTERRUPTED = 130  # the exit code
+IDLE = 3600  # seconds
 PORT = "8080"  # in the project's PILLAR.sample; the demo puts a free one there
 GITCONFIG = """\
 [user]
@@ -142,6 +144,10 @@ class Stage:
         return self.root / "home"
 
     @property
+    def env(self) -> dict[str, str]:
+        return {"HOME": str(self.home), "XDG_CONFIG_HOME": str(self.home), "GIT_CONFIG_NOSYSTEM": "1"}
+
+    @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/"
 
@@ -170,8 +176,7 @@ class Stage:
             self.cwd = (self.cwd / words[1]).resolve()
             return 0
         argv = [*corpus_program(), *words[1:]] if words[0] == "corpus" else words
-        env = {"HOME": str(self.home), "XDG_CONFIG_HOME": str(self.home), "GIT_CONFIG_NOSYSTEM": "1"}
-        return show(argv, cwd=self.cwd, env=env)
+        return show(argv, cwd=self.cwd, env=self.env)
 
     def must(self, *words: str) -> None:
         """Run a command that must succeed."""
@@ -250,7 +255,8 @@ def run(folder: Path | None, say: Say) -> int:
         code = INTERRUPTED
         try:
             play(stage)
-            say_how_to_go_on(stage)
+            link = offer.pages(stage.host, corpus_program(), stage.env) if waits() else ""
+            say_how_to_go_on(stage, link)
             wait(stage)
             code = 0
         except KeyboardInterrupt:
@@ -293,6 +299,9 @@ def play(stage: Stage) -> None:
     stage.say(f"Creating a host in {stage.root}\nNothing else on this machine is changed.")
     stage.heading("A host with one project")
     stage.must("corpus", "--root", str(stage.root), "init", "hello")
+    stage.host.config_file.parent.mkdir(parents=True, exist_ok=True)
+    with stage.host.config_file.open("a") as settings:
+        settings.write(f"idle_timeout: {IDLE}\n")  # while one looks around
     stage.say("\nThe project is a small web application. Its repository contains:\n" + FILES)
     for words in (
         ("cd", "hello"),
@@ -306,7 +315,7 @@ def play(stage: Stage) -> None:
         stage.play(act)
 
 
-def say_how_to_go_on(stage: Stage) -> None:
+def say_how_to_go_on(stage: Stage, link: str) -> None:
     """Print where everything is and what to try next."""
     project = stage.host.project("hello")
     corpus = shlex.join([*corpus_program(), "--root", str(stage.root)])
@@ -330,12 +339,20 @@ On the host           {project.dir}
                       project/ is live, data/ is persistent,
                       archives/ has earlier trees"""
     )
+    if link:
+        stage.say(f"In a browser          {stage.paint(link, '1')}")
+        stage.say("                      signs you in once, on this machine, within an hour")
+
+
+def waits() -> bool:
+    """Say whether somebody can press Enter."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def wait(stage: Stage) -> None:
     """On a terminal, leave everything running until Enter is pressed."""
-    if sys.stdin.isatty() and sys.stdout.isatty():
-        stage.say("\nThe application and the daemon are still running. Press Enter to stop both.")
+    if waits():
+        stage.say("\nAll of this is still running. Press Enter to stop it.")
         with contextlib.suppress(KeyboardInterrupt):
             sys.stdin.readline()
 
@@ -349,7 +366,7 @@ def say_the_end(stage: Stage, stopped: bool) -> None:
         stage.say(
             f"""\
 The next push starts the daemon and the application again. The daemon exits
-after five idle minutes. To stop the application and remove everything:
+after an idle hour. To stop the application and remove everything:
     kill $(cat {shlex.quote(str(pid_file))})
     rm -rf {shlex.quote(str(stage.root))}"""
         )

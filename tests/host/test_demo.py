@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import pty
 import re
@@ -201,6 +202,27 @@ def test_after_an_interrupt_the_next_push_goes_on(played: Callable[[], Played]) 
     stop_carrying(f"HOME={shown.root}/home")
 
 
+def opens_the_pages(text: str) -> None:
+    """Follow the link to the pages: it signs in once."""
+    (found,) = re.findall(r"http://localhost:(\d+)(/sign-in/link/[\w-]+)", text)
+    port, path = int(found[0]), found[1]
+    answers = [come(port, method, path) for method in ("GET", "POST", "POST")]
+    assert [status for status, _, _ in answers] == [200, 303, 404]
+    _, _, page = come(port, "GET", "/", answers[1][1].partition(";")[0])
+    assert "/projects/hello" in page and "account demo" in page
+
+
+def come(port: int, method: str, path: str, cookie: str = "") -> tuple[int, str, str]:
+    """Ask for a page; return its status, what it sets, and its text."""
+    link = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        link.request(method, path, headers={"Cookie": cookie} if cookie else {})
+        answer = link.getresponse()
+        return answer.status, answer.headers["set-cookie"] or "", answer.read().decode()
+    finally:
+        link.close()
+
+
 @pytest.mark.slow
 def test_in_a_terminal_it_waits_and_has_colours(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
@@ -213,6 +235,7 @@ def test_in_a_terminal_it_waits_and_has_colours(tmp_path: Path) -> None:
             text += os.read(ours, 65536)
         assert b"\x1b[1;36m== 1. The first deployment ==" in text
         assert any("app.py" in line for line in shown.traces())
+        opens_the_pages(text.decode())
         os.write(ours, b"\n")
         assert child.wait(20) == 0
         until(lambda: not shown.traces(), 1)
