@@ -14,13 +14,30 @@ from tests.support.box import Box
 FILES, FOLDERS = 50_000, 500
 SIZES = (2 << 10, 16 << 10)  # bytes of a file: uploads, which nothing compresses
 EMPTY = {".salt/00_state.sls": "{}\n"}
+SETTINGS = "backup: {{repository: {}, prune: false}}\n"
 BEFORE = {".salt/PILLAR.sample": "makina-projects.hello:\n  backup: {before: deploy}\n"}
 
 
 def backups(folder: Path, rounds: int) -> list[Row]:
-    """An unchanged backup against the first one; a deployment with a backup first, against both."""
+    """A backup of many files of which none changed, against the first one."""
     repository = folder / "repository"
-    with host(folder / "host", settings=f"backup: {{repository: {repository}, prune: false}}\n") as box:
+    with host(folder / "host", settings=SETTINGS.format(repository)) as box:
+        anew(box, repository)
+        deployed(box, EMPTY)
+        grow(box.project().data)
+
+        def first() -> float:
+            anew(box, repository)
+            return backup(box)
+
+        again, whole = in_turn(min(3, rounds), lambda: backup(box), first, sync=True)
+    return [within(f"backup of {FILES} files, none changed", again, "the first", whole, 0.4)]
+
+
+def before(folder: Path, rounds: int) -> list[Row]:
+    """A deployment with a backup first, against both."""
+    repository = folder / "repository"
+    with host(folder / "host", settings=SETTINGS.format(repository)) as box:
         anew(box, repository)
         box.init("plain")
         deployed(box, {**EMPTY, **BEFORE})
@@ -30,20 +47,10 @@ def backups(folder: Path, rounds: int) -> list[Row]:
             lambda: committed(box.work("plain"), lambda: push(box, "plain")) + backup(box, "plain"),
             lambda: committed(box.work(), lambda: push(box)),
         )
-        grow(box.project("plain").data)
-
-        def first() -> float:
-            anew(box, repository)
-            return backup(box, "plain")
-
-        again, whole = in_turn(min(3, rounds), lambda: backup(box, "plain"), first, sync=True)
-    return [
-        within(f"backup of {FILES} files, none changed", again, "the first", whole, 0.4),
-        within("push with before: deploy", together, "backup, then push", both, 1.1),
-    ]
+    return [within("push with before: deploy", together, "backup, then push", both, 1.1)]
 
 
-def backup(box: Box, name: str) -> float:
+def backup(box: Box, name: str = "hello") -> float:
     """Back up a project; return how long that took."""
     number = last(box, name) + 1
     took = timed(lambda: box.ask("backup", project=name))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from benchmarks.backups import backups
+from benchmarks.backups import backups, before
 from benchmarks.hosts import committed, deployed, host, push
 from benchmarks.measure import Row, faster, in_turn, plain, smaller, timed, within
 from benchmarks.rivals import Rival, emptied, rsync
@@ -365,4 +365,5 @@ ROWS: dict[str, Callable[[Path, int], list[Row]]] = {
     "history": history,
     "estates": estates,
     "backups": backups,
+    "before": before,
 }

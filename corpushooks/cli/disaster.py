@@ -51,12 +51,12 @@ def wanted(settings: Settings, repository: str) -> backups.Backup:
 def bring(host: Host, kept: backups.Backup, secret: bytes, whose: str) -> list[Brought]:
     """Bring the host back but for data/ and databases, while no daemon runs."""
     vault.check_program()
-    with _without_daemon(host):
+    with without_daemon(host):
         return disaster.Return(host, kept, whose).bring(secret)
 
 
 @contextlib.contextmanager
-def _without_daemon(host: Host) -> Iterator[None]:
+def without_daemon(host: Host) -> Iterator[None]:
     """Stop the daemon of this machine, and start it at the end; raise RefusedError where another one runs."""
     machine = setup.machine_of(host)
     stops = machine is not None and machine.supervised() and machine.unit(setup.UNITS[0]).active

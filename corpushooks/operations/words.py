@@ -22,6 +22,7 @@ KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 CALLED = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*")
 DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{1,5}d|never")
 WHO = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@+/:-]*")
+DATABASE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.$-]{0,62}")
 STDIN = re.compile("-")
 
 

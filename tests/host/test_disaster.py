@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import sys
 from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from corpushooks.admin import disaster
+from corpushooks.admin import disaster, setup
 from corpushooks.backup import vault
+from corpushooks.cli import disaster as cli_disaster
 from corpushooks.core import backups
 from corpushooks.core.backups import ITSELF, Name
-from corpushooks.core.errors import UsageError
+from corpushooks.core.errors import DoorError, UsageError
+from corpushooks.core.project import Host
 from corpushooks.core.settings import load
 from corpushooks.system import hostname
+from corpushooks.system.machine import Unit
 from corpushooks.system.process import Output, run
 from tests.support.backups import NEWEST, corpus, deployed, rows
 from tests.support.box import Box, tree_of
@@ -149,6 +154,43 @@ def test_the_passphrase_is_in_no_copy_of_a_host(kept: Box, tmp_path: Path) -> No
     engine.bring(engine.copies()[0].name, into)
     names = [path.name for path in into.rglob("*")]
     assert "config.yaml" in names and "backup.passphrase" not in names
+
+
+@dataclass
+class Systemd:
+    """A machine whose systemd runs a daemon, or does not."""
+
+    runs: bool = True
+    done: list[str] = field(default_factory=list)
+
+    def supervised(self) -> bool:
+        return True
+
+    def unit(self, name: str) -> Unit:
+        assert name == setup.UNITS[0]
+        return Unit(active=self.runs, enabled=True)
+
+    def do(self, *words: str) -> None:
+        self.done.append(" ".join(words))
+
+
+@pytest.mark.parametrize("way", ["ends", "fails"])
+def test_a_daemon_under_systemd_is_stopped_meanwhile(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Systemd()
+    monkeypatch.setattr(setup, "machine_of", lambda host: machine)
+    with contextlib.suppress(DoorError), cli_disaster.without_daemon(Host()):
+        assert machine.done == ["systemctl stop corpushooks.socket corpushooks.service"]
+        if way == "fails":
+            raise DoorError("no repository")
+    assert machine.done[1:] == ["systemctl start corpushooks.socket corpushooks.service"]
+
+
+def test_a_daemon_that_does_not_run_is_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Systemd(runs=False)
+    monkeypatch.setattr(setup, "machine_of", lambda host: machine)
+    with cli_disaster.without_daemon(Host()):
+        pass
+    assert machine.done == []
 
 
 ONE = Name(ITSELF, 1, "20261130T031500Z", "web1")

@@ -31,6 +31,7 @@ from tests.support import daemons
 from tests.support.places import TOP
 
 T = TypeVar("T")
+FAKE = "tests.support.fake_daemon"
 
 SLS = """\
 page:
@@ -42,7 +43,7 @@ page:
 INTERPRETER = """\
 #!/bin/sh
 case "$*" in
-*"-m corpushooks "*) cd {tests} && exec {python} -IS tests/support/preloaded.py {socket} {root} ;;
+*"-m corpushooks "*) cd {tests} && exec {python} {daemon} ;;
 *) exec {python} "$@" ;;
 esac
 """
@@ -138,6 +139,7 @@ class Box:
 
     root: Path
     salt: bool = False  # real Salt instead of the fake engine
+    forks: bool = True  # daemons with the fake engine are forked from a process that has loaded it
     daemon: Child[bytes] | None = None
     works: dict[str, Work] = field(default_factory=dict)
 
@@ -166,9 +168,9 @@ class Box:
         """Have hooks written with an interpreter that starts our kind of daemon."""
         real, path = sys.executable, self.root / "python"
         if not self.salt:
-            path.write_text(
-                INTERPRETER.format(python=real, root=self.host.root, tests=TOP, socket=daemons.socket_of_loaded())
-            )
+            preloaded = f"-IS tests/support/preloaded.py {daemons.socket_of_loaded() if self.forks else ''}"
+            daemon = f"{preloaded} {self.host.root}" if self.forks else f"-m {FAKE} {self.host.root} --embedded"
+            path.write_text(INTERPRETER.format(python=real, tests=TOP, daemon=daemon))
             path.chmod(0o755)
             sys.executable = str(path)
         try:
@@ -183,10 +185,15 @@ class Box:
         if fault:
             self.faults(fault)
         out = os.open(self.root / "daemon.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        words = [sys.executable, "-m", "corpushooks", "--root", self.host.root, "daemon"]
-        self.daemon = spawn(words, cwd=TOP, stdout=out, stderr=out) if self.salt else daemons.start(self.host.root, out)
+        self.daemon = self._daemon(out)
         os.close(out)
         until(self.reachable)
+
+    def _daemon(self, out: int) -> Child[bytes]:
+        if self.forks and not self.salt:
+            return daemons.start(self.host.root, out)
+        module = ["corpushooks", "--root", self.host.root, "daemon"] if self.salt else [FAKE, self.host.root]
+        return spawn([sys.executable, "-m", *module], cwd=TOP, stdout=out, stderr=out)
 
     def faults(self, *faults: Sequence[str]) -> None:
         """Have every daemon of this host fail at these effects, each once and in this order."""

@@ -15,6 +15,7 @@ from tests.support.box import Box
 from tests.support.sshd import Server
 
 VICTIMS = ("client", "sshd", "receive-pack", "hook", "daemon", "worker", "session", "prepared", "question", "command")
+ENGINE = "engine"  # of backups, where the host keeps some
 COMMAND = "CHAOS_COMMAND"  # in the environment of what an SLS runs
 BOX = "CHAOS_BOX"  # in the environment of whatever we start
 
@@ -82,7 +83,7 @@ def crew(box: Box, server: Server, push: Child[bytes] | None) -> Table:
 
 def cast(table: Table, push: Child[bytes] | None) -> dict[str, list[Process]]:
     """Return who plays which part in a push, the oldest first."""
-    parts: dict[str, list[Process]] = {name: [] for name in VICTIMS}
+    parts: dict[str, list[Process]] = {name: [] for name in (*VICTIMS, ENGINE)}
     for each in sorted(table.values(), key=lambda one: one.start):
         part = _part(table, each, push)
         if part:
@@ -94,6 +95,8 @@ def _part(table: Table, process: Process, push: Child[bytes] | None) -> str:
     words = process.words
     if _is_command(process):
         return "command"
+    if any(os.path.basename(word) == "borg" for word in words[:2]):
+        return ENGINE
     if _is_worker(process):
         return ("worker", "session", "prepared", "question", "")[_depth(table, process)]
     if "keep" in words and any(word.endswith("salt_worker") for word in words):

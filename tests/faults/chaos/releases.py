@@ -74,6 +74,14 @@ folder:
     - name: {{ own }}/logs
 """
 ASIDE = (".htpasswd.new", ".htpasswd.corpushooks.tmp", ".conf.new", "conf.new", ".conf.tmp", ".corpushooks.tmp")
+BACKUP = "  backup: {before: deploy}\n"
+PAUSED = "paused"  # a file in data/, while an application is paused for a backup
+PAUSES = {
+    stem: f"{stem}:\n  cmd.run:\n    - name: {what}\n    - cwd: {{{{ cfg.data_root }}}}\n"
+    for stem, what in (
+        ("quiesce", f"touch {PAUSED}"), ("dump", "ls >{{ cfg.dump_root }}/files"), ("resume", f"rm -f {PAUSED}"),
+    )
+}  # fmt: skip
 HEALTH = "  health:\n    http: http://{}/\n    timeout: 0.2\n    retries: 1\n    delay: 0\n"
 FIXPERMS = "perms:\n  test.nop: []\n"
 MANAGED = "local.conf"
@@ -102,6 +110,7 @@ class Releases:
     box: Box
     own_fixperms: bool  # the project has a fixperms.sls, so that the built-in one runs not
     drip: str  # the address of what answers without end
+    backups: bool  # each deployment begins with a backup
     writes: bool  # what fails leaves a writer; in dev its tree stays, and nobody would stop that
 
     def code(self, number: int, *, fails: bool) -> str:
@@ -115,7 +124,8 @@ class Releases:
         files |= {f"lib/{n}.txt": f"never changes {n}\n" for n in range(1, 20, 2)}
         files |= {"index.html": page, "bin/run": f"#!/bin/sh\necho {page}\n", **self._shape(number)}
         drips = fails and number % 2 == 0
-        sample = SAMPLE + HEALTH.format(self.drip) if drips else SAMPLE
+        sample = SAMPLE + (HEALTH.format(self.drip) if drips else "") + (BACKUP if self.backups else "")
+        files |= {f".salt/{stem}.sls": text for stem, text in PAUSES.items()} if self.backups else {}
         files |= {".salt/PILLAR.sample": sample, ".salt/10_files.sls": FILES.replace("PAGE", page)}
         files |= {".salt/20_run.sls": run_sls(5), ".salt/rollback.sls": run_sls(3).replace("cfg.data.fails", "0")}
         files |= {".salt/notify.sls": run_sls(2).replace("cfg.data.fails", "0")}

@@ -14,14 +14,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from corpushooks.backup import vault
+from corpushooks.core.backups import Name
 from corpushooks.core.deployment import DEPLOYED, FAILED, HELD, REFUSED, ROLLED_BACK
 from corpushooks.core.errors import NoDaemonError
-from corpushooks.deploy.deploy import HOLDING, ROLL_BACK
+from corpushooks.core.settings import load
+from corpushooks.deploy import pausing
+from corpushooks.deploy.deploy import FIRST, HOLDING_SAVING, ROLL_BACK
 from corpushooks.protocol import client
 from corpushooks.system.process import Child, Output, spawn
-from tests.faults.chaos.processes import VICTIMS, Process, cast, crew, kill, sockets
+from tests.faults.chaos.processes import ENGINE, VICTIMS, Process, cast, crew, kill, sockets
 from tests.faults.chaos.promise import State, Wanted, broken_promises, state_of
-from tests.faults.chaos.releases import Releases
+from tests.faults.chaos.releases import PAUSED, Releases
 from tests.support.box import Box, Push
 from tests.support.mounts import unmount_below
 from tests.support.sshd import Server
@@ -32,7 +36,7 @@ ANSWERS = ("confirm", "cancel", "nothing")  # what comes of what is held
 LEASES = {"confirm": 600, "cancel": 600, "nothing": 2}  # seconds
 CONNECTION = ("client", "sshd", "receive-pack", "hook")
 MOMENTS = (
-    "arriving", "queued", "checks", *dict.fromkeys(step.name for step in HOLDING.steps),
+    "arriving", "queued", "checks", *dict.fromkeys(step.name for step in HOLDING_SAVING.steps),
     *(f"undo {step.name}" for step in ROLL_BACK.steps), "ended",
 )  # fmt: skip
 
@@ -275,6 +279,8 @@ class Scene:
         fate.wrong += self._exit_code(fate, state, push)
         fate.wrong += self._course(fate, state)
         fate.wrong += self._decided(fate, before.last + 1)
+        if self.releases.backups:
+            fate.wrong += self._backups(before, state)
 
     def _deployments(self) -> list[sqlite3.Row]:
         return rows(self.box.host.store, "SELECT number, state FROM deployment ORDER BY number")
@@ -294,12 +300,14 @@ class Scene:
             good = ROLLED_BACK
         allowed = {good}
         if fate.victim == "daemon" and not fate.again:
-            if fate.moment in ("checks", "archive"):
+            if fate.moment in ("checks", FIRST.name, "archive"):
                 allowed = {REFUSED}
             elif fate.moment in ("sync", "hold") or fate.moment.startswith("undo"):
                 allowed = {ROLLED_BACK}
             elif fate.moment in ("fixperms", "install"):
                 allowed = {FAILED if dev else ROLLED_BACK}
+        elif fate.victim == ENGINE:
+            allowed = {good, REFUSED}
         elif fate.victim in ("daemon", "worker", "session", "prepared", "question", "command"):
             allowed = {good, REFUSED, ROLLED_BACK, *([FAILED] if dev else [])}
         if fate.moment == "hold" and self._was_held():
@@ -309,6 +317,22 @@ class Scene:
         checked = fate.plan.kind.endswith("pillar") and fate.victim in ("session", "prepared", "question", "worker")
         if not state and fate.victim not in CONNECTION and not checked:  # a pillar is checked before it is queued
             yield "there is no deployment, though the client lived"
+
+    def _backups(self, before: State, state: str) -> Iterator[str]:
+        """What is called a backup is whole, a deployment has one, and nobody is left paused."""
+        engine = vault.engine(self.box.host, load(self.box.host.config_file), vault.alone)
+        there = {copy.name for copy in engine.copies()}
+        for (name,) in rows(self.box.host.store, "SELECT name FROM backup"):
+            found = Name.read(name)
+            if not found or {name, found[0].files} - there:
+                yield f"the backup {name} is not whole"
+        last = rows(self.box.host.store, "SELECT backup FROM deployment ORDER BY number DESC LIMIT 1")
+        if state == DEPLOYED and before.row.code and not (last and last[0][0] in there):
+            yield "the deployment is live without a backup"
+        if (self.box.project().data / PAUSED).exists():
+            yield "the application is still paused"
+        if list((self.box.root / "repository").glob("lock.*")):
+            yield "the repository is left locked"
 
     def _was_held(self) -> bool:
         found = rows(self.box.host.store, "SELECT held FROM deployment ORDER BY number DESC LIMIT 1")
@@ -354,5 +378,8 @@ def moment_of(store: Path, last: int, when: float) -> str:
     if ended and ended <= when:
         return "ended"
     if begun:
-        return "install" if begun[-1][0].startswith(("install", "health")) else str(begun[-1][0])
+        last = str(begun[-1][0])
+        if last.startswith((pausing.PAUSED, pausing.RESUMED)):
+            return FIRST.name
+        return "install" if last.startswith(("install", "health")) else last
     return "checks" if started and started <= when else "queued"

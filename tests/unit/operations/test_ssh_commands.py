@@ -56,6 +56,9 @@ TAKEN = {
         "push", "hello", words=("set", "--", "hello"), given=("a=1\n2", "b=" + "x" * 2000)
     ),
     "unset hello a.b c": Wanted("push", "hello", words=("unset", "--", "hello"), given=("a.b", "c")),
+    "restore hello 12 --data --database mine --force": Wanted(
+        "admin", "hello", words=("restore", "--data", "--database=mine", "--force", "hello", "12")
+    ),
     "repair hello": Wanted("push", "hello", words=("repair", "hello")),
     "diff hello 3 4": Wanted("push", "hello", words=("diff", "hello", "3", "4")),
     "archives hello": Wanted("read", "hello", words=("archives", "hello")),
@@ -87,6 +90,7 @@ REFUSED = [
     "git-upload-pack 'hello;id'", "git-upload-pack hello\nid", "git-shell hello", "git status", "git",
     "git-upload-pack 'hello.pillar.pillar'", "git-upload-pack ''", "git-upload-pack " + "a" * 28,
     "log", "log hello x", "log hello 1 2", "log -f", "log hello -ff", "log hello --root=/", "status a b", "status -h",
+    "restore hello --to /root/x", "restore --host /mnt/backup", "restore hello --database --host",
     "deploy hello --here", "deploy hello -x", "deploy hello $(id)", "deploy hello 'a b'", "deploy hello @{-1}",
     "task hello", "task hello ../x", "rollback hello -1", "cancel", "config hello --show-secrets", "cancel Hello",
     "log 'hello", "status\nhello", "status\thello\x1b", "status h\u00e4llo", "status " + "a" * 1000, "scp -t /tmp",
