@@ -5,6 +5,7 @@
 # make lock: renew requirements.txt, what is installed, with hashes.  make audit: look for advisories against it.
 # make walk: all on servers of their own, which it boots; needs root, minutes the first time.
 # make matrix: a quick part of the tests on each Python and git that can be had here; needs root, an hour.
+# make fuzz SEED=1: ask the API what its document allows, and much that it does not.
 # make chaos N=500 SEED=1: kill at random; ARGS=--fake without Salt.  make bench: what a deployment costs, ten minutes.
 PYTHON ?= python3
 DIST := dist
@@ -17,7 +18,7 @@ LOCKED := $(UV) --require-hashes --requirements
 LOCK := $(BIN)/uv pip compile --upgrade --universal --python-version 3.10 --generate-hashes --quiet \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
-.PHONY: demo test quick check docs wheel deb lock audit walk matrix chaos power bench clean
+.PHONY: demo test quick check docs wheel deb lock audit walk matrix fuzz chaos power bench clean
 
 demo: $(VENV)/.package
 	@$(BIN)/corpus demo
@@ -63,6 +64,10 @@ walk: $(VENV)/.test
 matrix: $(VENV)/.test
 	@sh tests/need_system.sh debootstrap systemd-nspawn
 	$(BIN)/python -m tests.support.matrix $(ARGS)
+
+fuzz: $(VENV)/.test
+	@sh tests/need_system.sh
+	$(BIN)/python -m tests.support.fuzz $(SEED)
 
 chaos: $(VENV)/.test
 	@sh tests/need_system.sh

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from benchmarks import web
 from benchmarks.backups import backups, before
 from benchmarks.hosts import committed, deployed, host, push
 from benchmarks.measure import Row, faster, in_turn, plain, smaller, timed, within
@@ -353,6 +354,11 @@ def command(folder: Path, rounds: int) -> list[Row]:
     ]
 
 
+def pages(folder: Path, rounds: int) -> list[Row]:
+    """The pages of `corpus web`."""
+    return web.measure(folder, rounds, estate(folder / "many", ESTATE, 20))
+
+
 ROWS: dict[str, Callable[[Path, int], list[Row]]] = {
     "pushes": pushes,
     "nothing": nothing_to_do,
@@ -366,4 +372,5 @@ ROWS: dict[str, Callable[[Path, int], list[Row]]] = {
     "estates": estates,
     "backups": backups,
     "before": before,
+    "pages": pages,
 }

@@ -25,6 +25,7 @@ AGAIN = 5.0  # seconds between checks that readers still have the right
 RING = 2 << 20  # characters of events that a feed keeps
 PARCEL = 1 << 16  # characters of events that a reader gets at once
 TURNS = 16  # conversations that readers together have with the daemon, besides the feeds
+PACE = 0.05  # seconds between two times that readers are woken: a log that grows fast costs little for each of many
 PROMPT = 1.0  # seconds for a parcel to be taken, after which a reader gives its turn away
 
 
@@ -97,6 +98,8 @@ class Feed:
     readers: Counter[str] = field(default_factory=Counter)  # by token
     refused: dict[str, CorpusError] = field(default_factory=dict)
     _more: asyncio.Event = field(default_factory=asyncio.Event)
+    _told: float = 0.0
+    _due: asyncio.TimerHandle | None = None
 
     @property
     def end(self) -> int:
@@ -195,9 +198,10 @@ class Feed:
             self.size += len(event.data)
             if self.size > 2 * RING:
                 self._drop()
+            self._tell_soon()
         else:
             self.result = said["result"]
-        self._tell()
+            self._tell()
 
     def _drop(self) -> None:
         """Keep the newest events only."""
@@ -208,7 +212,16 @@ class Feed:
         self.start = self.events[count - 1].offset
         del self.events[:count]
 
+    def _tell_soon(self) -> None:
+        """Wake the readers: at once, or where that was a moment ago, in a moment."""
+        if self._due is None:
+            wait = max(0.0, self._told + PACE - time.monotonic())
+            self._due = asyncio.get_running_loop().call_later(wait, self._tell)
+
     def _tell(self) -> None:
+        if self._due:
+            self._due.cancel()
+        self._due, self._told = None, time.monotonic()
         self._more.set()
         self._more = asyncio.Event()
 

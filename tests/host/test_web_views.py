@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import pytest
 
@@ -44,6 +45,11 @@ def test_a_page_shows_what_the_daemon_answers_and_never_a_secret(ann: Browser, p
     found = ann.get(path)
     assert found.status == 200 and "<h1>" in found.text and SECRET not in found.text
     assert {link for link in Seen(found.text).links if "/host/" in link or "/projects/" in link}
+    assert (
+        found.headers["x-frame-options"] == "DENY"
+        and "frame-ancestors 'none'" in found.headers["content-security-policy"]
+    )
+    assert found.headers["cache-control"] == "no-store"
 
 
 @pytest.mark.parametrize("path", EVERY)
@@ -108,10 +114,10 @@ def test_a_failure_says_the_cause_first(ann: Browser) -> None:
 
 
 def test_a_variable_is_set_and_a_secret_masked(ann: Browser) -> None:
-    assert ann.act("/projects/hello/set", key="shade", text="dark").status == 303
-    assert ann.act("/projects/hello/set", key="api_token", text=SECRET, secret="yes").status == 303
+    assert ann.act("/projects/hello/set", key="shade", text="turquoise", secret="", deploy="").status == 303
+    assert ann.act("/projects/hello/set", key="api_token", text=SECRET, secret="yes", deploy="").status == 303
     shown = ann.get("/projects/hello/configuration").text
-    assert "shade" in shown and "dark" in shown and SECRET not in shown
+    assert "shade" in shown and "turquoise" in shown and "api_token" in shown and SECRET not in shown
     assert ann.act("/projects/hello/unset", keys="shade api_token").status == 303
 
 
@@ -162,6 +168,33 @@ def test_the_host_is_frozen_and_thawed(ann: Browser) -> None:
     assert ann.act("/host/freeze-all", reason="moving").status == 303
     assert "moving" in ann.get("/projects/hello").text
     assert ann.act("/host/thaw-all").status == 303
+
+
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/host/add-key?name={}", "/host/create?project={}", "/projects/hello/task?task={}", "/host/revoke-key?name={}"],
+)
+def test_what_an_address_says_is_shown_as_text(ann: Browser, path: str) -> None:
+    found = ann.get(path.format(quote(HOSTILE)))
+    seen = Seen(found.text)
+    assert found.status == 200 and not {tag for tag, _ in seen.tags} & {"script", "img"}
+    assert HOSTILE in [attrs.get("value") for tag, attrs in seen.tags if tag == "input"]
+
+
+def test_hostile_values_in_a_configuration_are_text(ann: Browser) -> None:
+    assert ann.act("/projects/hello/set", key="evil", text=HOSTILE, secret="", deploy="").status == 303
+    seen = Seen(ann.get("/projects/hello/configuration").text)
+    assert HOSTILE in seen.text and not {tag for tag, _ in seen.tags} & {"script", "img"}
+
+
+def test_a_form_that_is_too_long_is_refused(ann: Browser) -> None:
+    form = Seen(ann.get("/projects/hello/freeze").text).form()
+    found = ann.post("/projects/hello/freeze", {**form, "reason": "x" * (300 << 10)})
+    assert found.status == 400 and "too long" in found.text
+    assert ann.web.api("GET", "/projects/hello").json["frozen"] is None
 
 
 ACTS = [(f"/projects/hello/{each.name}", each) for each in ACTIONS.values()]
