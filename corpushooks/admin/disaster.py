@@ -104,12 +104,16 @@ def _folder(place: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Brought:
-    """A project whose repositories are back; `number` is its newest backup, 0 where it has none."""
+    """A project whose repositories are back; `number` is its newest backup, 0 where it has none.
+
+    `left` is what of that backup nobody puts in place: folders outside data/, files of dump.sls.
+    """
 
     name: str
     number: int
     live: bool
     databases: tuple[str, ...]
+    left: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -194,7 +198,8 @@ class Return:
         with contextlib.suppress(OSError):
             project.tree.rmdir()  # it is made by a repair, from the commits that were live
         loaded = tuple(one["name"] for one in about["databases"] if one["kind"] != backups.SQLITE)
-        return Brought(row.name, newest.number, bool(row.live), loaded)
+        left = (*map(str, about.get("folders", ())), *(["the files of dump.sls"] if about.get("made") else []))
+        return Brought(row.name, newest.number, bool(row.live), loaded, left)
 
 
 def chosen(named: Sequence[Name], whose: str, fqdn: str) -> Name:

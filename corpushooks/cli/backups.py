@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
+from corpushooks.admin.disaster import Brought
 from corpushooks.backup import vault
 from corpushooks.cli import disaster
 from corpushooks.cli.base import JSON, Context, Screen, check_outside, exit_code, report, show
@@ -156,7 +157,16 @@ def _restore_host(context: Context, repository: str, of: str, file: Path | None,
         for operation, asked in disaster.requests(one):
             result = _ask(context, operation, asked, as_json=False)
             code = max(code, exit_code(result["state"]))
+        if one.left:
+            _tell_left(context, one)
     sys.exit(code)
+
+
+def _tell_left(context: Context, one: Brought) -> None:
+    """Say what of a project is in its backup only, and the command that extracts it."""
+    click.echo(f"warning: {one.name}: not put in place: {', '.join(one.left)}", err=True)
+    where = Hint("they are in its backup: ", command("restore", one.name, "--to", f"/root/{one.name}"))
+    click.echo(context.host.spell(where), err=True)
 
 
 @click.command()

@@ -59,7 +59,9 @@ def saved(kept: Box) -> Box:
     (kept.root / "jo.pub").write_text(KEY)
     assert corpus(kept, "key", "add", "jo", str(kept.root / "jo.pub"), "--read").code == 0
     run(["sqlite3", kept.project().data / "app.sqlite3", "create table t (x); insert into t values (7)"])
-    deployed(kept, "  backup: {databases: [{kind: sqlite, file: '{data_root}/app.sqlite3'}]}\n")
+    (kept.root / "var").mkdir()
+    database = "{kind: sqlite, file: '{data_root}/app.sqlite3'}"
+    deployed(kept, f"  backup: {{databases: [{database}], folders: [{kept.root}/var]}}\n")
     kept.init("other")
     (kept.host.pillar_dir / "mine.sls").write_text("a: 1\n")
     (kept.host.config_file.parent / "notify.jinja").write_text("hello\n")
@@ -77,6 +79,7 @@ def test_a_whole_host_comes_back(saved: Box) -> None:
     assert not data.exists()
     done = restored(box)
     assert done.code == 0, done.text + done.stderr.decode()
+    assert f"hello: not put in place: {box.root}/var" in done.stderr.decode()
     same = {name: entry for name, entry in tree_of(data).items() if name not in (".", "app.sqlite3", "page")}
     assert same == {name: entry for name, entry in was.items() if name not in (".", "app.sqlite3", "page")}
     assert run(["sqlite3", data / "app.sqlite3", "select x from t"]).text == "7"
