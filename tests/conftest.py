@@ -76,7 +76,7 @@ def own_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(key, value)
     (home / ".gitconfig").write_text(
         '[user]\n name = Dev\n email = dev@example.org\n[protocol "file"]\n allow = always\n'
-        "[advice]\n pushUpdateRejected = false\n[gc]\n auto = 0\n"
+        "[advice]\n pushUpdateRejected = false\n[gc]\n auto = 0\n[maintenance]\n auto = false\n"
     )
 
 

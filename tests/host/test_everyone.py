@@ -20,7 +20,7 @@ import pytest
 
 from corpushooks.cli.commands import whole
 from corpushooks.cli.main import corpus
-from corpushooks.system.process import run
+from corpushooks.system.process import PIPE, Child, run, spawn
 from tests.support import everyone, machine
 from tests.support.box import Box
 from tests.support.machine import CHECKOUT, PACKAGES, Machine
@@ -182,27 +182,69 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
 QUICK = [name for name in COMMANDS if name not in ("check", "doctor")]  # those ask Salt
 
 
-def come(box: Box, how: str, names: Sequence[str] = QUICK, *, less: bool = False, **env: str) -> Came:
-    """Return what comes of commands; with `less` root may not read what it could not as another."""
-    words = asked(box.root / "key.pub")
-    given = [(how, ["--root", str(box.host.root), *words[name]]) for name in names]
-    caps = "-dac_override,-dac_read_search"
-    drop = ["setpriv", f"--bounding-set={caps}", f"--inh-caps={caps}"] if less else []
-    done = run([*drop, *EVERYONE], cwd=TOP, stdin=json.dumps(given).encode(), env=env)
-    return dict(zip(names, map(tuple, json.loads(done.stdout)), strict=True))
+class Shells:
+    """Processes that have loaded the command and run it: one as we are, one that may read no more than another may."""
+
+    def __init__(self) -> None:
+        self._started: dict[bool, Child[bytes]] = {}
+
+    def run(self, given: Sequence[tuple[str, Sequence[str]]], *, less: bool) -> list[tuple[int, str, str]]:
+        """Return what comes of commands."""
+        if less not in self._started:
+            caps = "-dac_override,-dac_read_search"
+            drop = ["setpriv", f"--bounding-set={caps}", f"--inh-caps={caps}"] if less else []
+            self._started[less] = spawn([*drop, *EVERYONE], cwd=TOP, stdin=PIPE, stdout=PIPE)
+        child = self._started[less]
+        assert child.stdin and child.stdout
+        child.stdin.write(json.dumps(given).encode() + b"\n")
+        child.stdin.flush()
+        return [(code, said, complained) for code, said, complained in json.loads(child.stdout.readline())]
+
+    def end(self) -> None:
+        for child in self._started.values():
+            child.communicate()
+
+
+@pytest.fixture(scope="module")
+def shells() -> Iterator[Shells]:
+    found = Shells()
+    yield found
+    found.end()
+
+
+@pytest.fixture
+def come(shells: Shells) -> Callable[..., Came]:
+    """Return what runs commands on a host and says what came of them; with `less` root reads only what is its own."""
+
+    def run_them(box: Box, how: str, names: Sequence[str] = QUICK, *, less: bool = False) -> Came:
+        words = asked(box.root / "key.pub")
+        given = [(how, ["--root", str(box.host.root), *words[name]]) for name in names]
+        return dict(zip(names, shells.run(given, less=less), strict=True))
+
+    return run_them
 
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="root's rights are given up")
 ODD = ["no folder", pytest.param("closed folder", marks=needs_root), "no home", "ascii"]
 
 
+KEEPING = [name for name in QUICK if name != "remove"]
+
+
+@pytest.fixture(scope="module")
+def plain(live: Box, shells: Shells) -> Came:
+    """Return what comes of commands where nothing is odd."""
+    words = asked(live.root / "key.pub")
+    given = [("plain", ["--root", str(live.host.root), *words[name]]) for name in KEEPING]
+    shells.run(given[KEEPING.index("init") :][:1], less=False)
+    return dict(zip(KEEPING, shells.run(given, less=False), strict=True))
+
+
 @pytest.mark.parametrize("how", ODD)
-def test_where_one_is_makes_no_difference(live: Box, how: str) -> None:
-    come(live, "plain", ["init"])
-    names = [name for name in QUICK if name != "remove"]
-    plain, odd = come(live, "plain", names), come(live, how, names, less="closed" in how)
+def test_where_one_is_makes_no_difference(live: Box, plain: Came, come: Callable[..., Came], how: str) -> None:
+    odd = come(live, how, KEEPING, less="closed" in how)
     sane(odd)
-    assert not {name: odd[name] for name in names if odd[name][0] != plain[name][0]}
+    assert not {name: odd[name] for name in KEEPING if odd[name][0] != plain[name][0]}
 
 
 PRINTS = ("status", "history", "archives", "stats", "metrics", "diff", "log", "config", "key list")
@@ -210,7 +252,7 @@ LOST = {"full": "No space left on device", "closed": "Bad file descriptor", "no 
 
 
 @pytest.mark.parametrize("how", LOST)
-def test_a_report_that_cannot_be_written_is_a_failure(live: Box, how: str) -> None:
+def test_a_report_that_cannot_be_written_is_a_failure(live: Box, come: Callable[..., Came], how: str) -> None:
     came = come(live, how, PRINTS)
     sane(came, lines=1 if LOST[how] else 0)
     for name, (code, said, complained) in came.items():
@@ -219,7 +261,9 @@ def test_a_report_that_cannot_be_written_is_a_failure(live: Box, how: str) -> No
 
 
 @pytest.mark.parametrize("how", LOST)
-def test_what_is_asked_for_goes_on_without_output_and_its_result_is_the_exit_code(live: Box, how: str) -> None:
+def test_what_is_asked_for_goes_on_without_output_and_its_result_is_the_exit_code(
+    live: Box, come: Callable[..., Came], how: str
+) -> None:
     last = max(row.number for row in live.history.deployments("hello"))
     came = come(live, how, ["deploy", "task"])
     assert [code for code, _, _ in came.values()] == [0, 3]
@@ -268,7 +312,7 @@ PLACES = {
 
 @needs_root
 @pytest.mark.parametrize("place", PLACES)
-def test_whatever_is_damaged_is_said_in_a_line(box: Box, place: str) -> None:
+def test_whatever_is_damaged_is_said_in_a_line(box: Box, come: Callable[..., Came], place: str) -> None:
     (box.root / "key.pub").write_text(f"ssh-ed25519 {ED25519} jo\n")
     box.settings("{}\n")
     for bad, change in BAD.items():
@@ -279,7 +323,7 @@ def test_whatever_is_damaged_is_said_in_a_line(box: Box, place: str) -> None:
 
 
 @needs_root
-def test_a_root_that_cannot_be_read_is_said_in_a_line(box: Box) -> None:
+def test_a_root_that_cannot_be_read_is_said_in_a_line(box: Box, come: Callable[..., Came]) -> None:
     (box.root / "key.pub").write_text(f"ssh-ed25519 {ED25519} jo\n")
     box.host.root.chmod(0)
     came = come(box, "no salt", list(COMMANDS), less=True)

@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from corpushooks.system.process import Output, run
+from tests.support import daemons
 from tests.support.box import Box
 
 GATE = "gate:\n  cmd.run:\n    - name: while ! test -e {0}/gate; do sleep 0.05; done\n"
@@ -21,8 +22,10 @@ def words(box: Box, *given: str) -> list[str]:
 
 
 def corpus(box: Box, *given: str, **env: str) -> Output:
-    """Run the command to its end."""
-    return run(words(box, *given), check=False, env=env, timeout=120)
+    """Run the command to its end; in an environment of its own as a new process of Python."""
+    if env:
+        return run(words(box, *given), check=False, env=env, timeout=120)
+    return daemons.command(["--root", str(box.host.root), *given], 120)
 
 
 def plain(data: bytes) -> str:

@@ -1,16 +1,18 @@
-"""Starts daemons with the fake engine: forked from a process that has loaded everything (tests.support.preloaded)."""
+"""Starts daemons with the fake engine, and commands: forked from a process that has loaded everything."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
-from corpushooks.system.process import Child, clean_env, spawn
+from corpushooks.system.process import Child, Output, clean_env, spawn
 from tests.support import preloaded
 from tests.support.places import TOP
 
@@ -19,10 +21,11 @@ class Forked(subprocess.Popen[bytes]):
     """A child that another process forked for us."""
 
     def __init__(self, pid: int) -> None:
-        self.pid, self.returncode, self.args = pid, None, ["fake_daemon"]  # type: ignore[assignment]
+        self.pid, self.returncode, self.args = pid, None, ["forked"]  # type: ignore[assignment]
         self.stdin = self.stdout = self.stderr = None
         self._child_created, self._waitpid_lock = True, threading.Lock()
-        self._input, self._communication_started = None, False
+        self._input, self._communication_started, self._sigint_wait_secs = None, False, 0.25
+        self.text_mode = self.encoding = self.errors = None  # type: ignore[assignment]
 
 
 @functools.cache
@@ -44,8 +47,29 @@ def socket_of_loaded() -> str:
 def start(root: Path, log: int) -> Child[bytes]:
     """Start a daemon that writes to a log."""
     with open(os.devnull, "rb") as null:
-        streams = [null.fileno(), log, log]
-        link = preloaded.ask(_loaded()[0], streams, clean_env(), root=str(root), embedded=False, sibling=True)
+        return _forked([null.fileno(), log, log], daemon=[str(root)])
+
+
+def command(words: Sequence[str], seconds: float) -> Output:
+    """Run the command to its end; raise TimeoutExpired."""
+    with open(os.devnull, "rb") as null, contextlib.ExitStack() as ours:
+        ends = [os.pipe() for _ in range(2)]
+        files = [ours.enter_context(open(reading, "rb")) for reading, _ in ends]
+        try:
+            child = _forked([null.fileno(), *(end for _, end in ends)], command=list(words), cwd=os.getcwd())
+        finally:
+            for _, end in ends:
+                os.close(end)
+        child.stdout, child.stderr = files
+        try:
+            said, complained = child.communicate(timeout=seconds)
+        finally:
+            child.kill()  # nothing, if it has ended
+        return Output(child.wait(), said, complained)
+
+
+def _forked(streams: Sequence[int], **asked: object) -> Forked:
+    link = preloaded.ask(_loaded()[0], streams, clean_env(), sibling=True, **asked)
     assert link
     with link:
         return Forked(int.from_bytes(preloaded.exactly(link, 4), "big"))

@@ -1,10 +1,13 @@
 """Run many commands of corpus, each in a child of a process that has loaded it.
 
-On standard input a list of [how, words]; on standard output what came of each: [exit code, said, complained].
+On standard input lines, each a list of [how, words]; on standard output a line for each with what came of them:
+[exit code, said, complained].
 """
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import io
 import json
 import os
@@ -16,11 +19,13 @@ from pathlib import Path
 from typing import IO
 
 from corpushooks import __main__
-from corpushooks.cli import main
+from corpushooks.cli import main, tables
 from corpushooks.cli.commands import whole
 from corpushooks.operations import does, looks
 
-LOADED = (whole(main.corpus), looks, does)  # once, and not by each child
+LOADED = (whole(main.corpus), tables, looks, does)  # once, and not by each child
+with contextlib.suppress(ImportError):  # what it needs is in an extra
+    importlib.import_module("corpushooks.web.app")
 SECONDS = 60  # that a command can take
 
 
@@ -29,6 +34,7 @@ def one(how: str, words: list[str]) -> tuple[int, str, str]:
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         pid = os.fork()
         if not pid:
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # what is asked of us is not for them
             os.dup2(out.fileno(), 1)
             os.dup2(err.fileno(), 2)
             become(how, words)
@@ -124,4 +130,5 @@ HOW = {
 }  # fmt: skip
 
 if __name__ == "__main__":
-    print(json.dumps([one(how, words) for how, words in json.load(sys.stdin)]))
+    for line in iter(sys.stdin.readline, ""):
+        print(json.dumps([one(how, words) for how, words in json.loads(line)]), flush=True)

@@ -1,8 +1,8 @@
-"""Daemons with the fake engine, without the half second that loading Python's modules takes each time.
+"""Daemons with the fake engine and commands, without the half second that loading Python's modules takes each time.
 
-One process has loaded everything, and forks a daemon when asked. What is forked is a child of whoever runs the tests,
-as if that had started it. A hook starts a daemon too: its interpreter (`tests.support.box`) runs this file as a small
-program that asks for a daemon and stays until it ends, with its exit code.
+One process has loaded everything, and forks a daemon or a command when asked. What is forked is a child of whoever runs
+the tests, as if that had started it. A hook starts a daemon too: its interpreter (`tests.support.box`) runs this file
+as a small program that asks for a daemon and stays until it ends, with its exit code.
 
     python -m tests.support.preloaded FD       the process that has loaded everything; it ends when FD is closed
     python -IS preloaded.py SOCKET ROOT        for a hook: an embedded daemon
@@ -30,7 +30,7 @@ CLONE_PARENT, SIGCHLD = 0x8000, 17  # linux/sched.h: the child has our parent, n
 
 
 def ask(path: str, streams: Sequence[int], env: Mapping[str, str], **asked: object) -> socket.socket | None:
-    """Ask for a daemon with these standard streams; return the connection, or None if nobody answers."""
+    """Ask for a process with these standard streams; return the connection, or None if nobody answers."""
     link = socket.socket(socket.AF_UNIX)
     try:
         link.connect(path)
@@ -56,7 +56,7 @@ def exactly(link: socket.socket, size: int) -> bytes:
 
 def for_a_hook(path: str, root: str) -> None:
     """Have an embedded daemon forked, and be it to our parent: end as it does."""
-    link = ask(path, range(KEPT), os.environ, root=root, embedded=True, sibling=False)
+    link = ask(path, range(KEPT), os.environ, daemon=[root, "--embedded"], sibling=False)
     if link is None:  # whoever ran the tests is gone
         os.execv(sys.executable, [sys.executable, "-m", "tests.support.fake_daemon", root, "--embedded"])
     code = exactly(link, 1)
@@ -102,7 +102,7 @@ def _fork_guarded(link: socket.socket) -> int:
 
 
 def serve(life: socket.socket, listener: socket.socket) -> dict[str, Any] | None:
-    """Fork daemons until `life` ends; return in a daemon, with what was asked."""
+    """Fork until `life` ends; return in what was forked, with what was asked."""
     import select
 
     while listener in select.select([life, listener], [], [])[0]:
@@ -122,7 +122,7 @@ def serve(life: socket.socket, listener: socket.socket) -> dict[str, Any] | None
 
 
 def main() -> None:
-    """Load everything, and fork daemons."""
+    """Load everything, and fork what is asked for."""
     import gc
     import importlib
     import shutil
@@ -130,8 +130,12 @@ def main() -> None:
     import tempfile
     from pathlib import Path
 
+    from corpushooks import __main__
+    from corpushooks.cli.commands import whole
+    from corpushooks.cli.main import corpus
     from tests.support import fake_daemon
 
+    whole(corpus)
     for name in LATER:
         importlib.import_module(name)
 
@@ -154,9 +158,15 @@ def main() -> None:
     os.umask(asked["umask"])
     os.environ.clear()
     os.environ.update(asked["env"])
-    sys.argv = ["fake_daemon", asked["root"], *(["--embedded"] if asked["embedded"] else [])]
     gc.unfreeze()
-    fake_daemon.main(Path(asked["root"]), embedded=asked["embedded"])
+    if "daemon" in asked:
+        root, *flags = asked["daemon"]
+        sys.argv = ["fake_daemon", root, *flags]
+        fake_daemon.main(Path(root), embedded="--embedded" in flags)
+    else:
+        sys.argv = [__main__.__file__, *asked["command"]]
+        os.chdir(asked["cwd"])
+        __main__.main()
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from corpushooks.system.process import Output
 from tests.support.box import Box
 from tests.support.engines import FakeEngine
 
-GITCONFIG = "[user]\n name = Dev\n email = dev@example.org\n[gc]\n auto = 0\n"
+GITCONFIG = "[user]\n name = Dev\n email = dev@example.org\n[gc]\n auto = 0\n[maintenance]\n auto = false\n"
 
 
 @contextmanager
