@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import os
@@ -35,8 +36,14 @@ def _loaded() -> tuple[str, socket.socket, Child[bytes]]:
     with its:
         words = [sys.executable, "-m", preloaded.__name__, str(its.fileno())]
         child = spawn(words, cwd=TOP, stderr=2, pass_fds=[its.fileno()])
+    atexit.register(_end, ours, child)
     with ours.makefile("r") as file:
         return file.readline().strip(), ours, child
+
+
+def _end(ours: socket.socket, child: Child[bytes]) -> None:
+    ours.close()
+    child.wait()
 
 
 def socket_of_loaded() -> str:
