@@ -11,6 +11,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from corpushooks import __version__
 from corpushooks.operations.routes import ROUTES
 from corpushooks.operations.table import OPERATIONS, Operation
+from corpushooks.protocol import gives
 from corpushooks.web.asked import WITHOUT_BODY, fillable
 
 Schema = dict[str, Any]
@@ -80,9 +81,13 @@ def _answers(row: Operation, schemas: dict[str, Schema], *, one: bool) -> Schema
         content: Schema = {each: {"schema": {"type": "string"}} for each in LOG}
     else:
         value = schema(row.gives, schemas)
+        if row.asked == "Assign":  # without a deployment it is only stored
+            value = {"anyOf": [value, schema(gives.Stored, schemas)]}
         content = {
             "application/json": {"schema": {"type": "array", "items": value} if row.several and not one else value}
         }
+    if row.given == "Metrics":
+        content["text/plain"] = {"schema": {"type": "string"}}
     found = {"200": {"description": "what it gives", "content": content}, "default": wrong}
     if row.talks and row.given == "Deployment" and row.name != "log":
         where = {"Location": {"schema": {"type": "string"}, "description": "the address of the deployment"}}
