@@ -37,7 +37,9 @@ AGAIN = "5"  # seconds
 
 
 def status_of(exc: CorpusError) -> int:
-    """Return the status of an error."""
+    """Return the status of an error; one of no particular kind says how things are."""
+    if type(exc) is CorpusError:
+        return 409
     return next(status for kind, status in STATUS if isinstance(exc, kind))
 
 

@@ -220,6 +220,7 @@ WRONGS: dict[str, tuple[str, str, Any, int, str]] = {
     "unknown deployment": ("GET", "/projects/hello/deployments/99999", None, 404, "hello has no deployment 99999"),
     "big number": ("GET", f"/projects/hello/deployments/{'9' * 30}", None, 400, ""),
     "never deployed": ("GET", "/projects/other/deployments/0", None, 404, "other was never deployed"),
+    "no addresses": ("GET", "/projects/other/addresses?needed=true", None, 409, "nothing is live in other"),
     "not JSON": ("POST", "/projects/hello/deployments", b"{", 400, "the body is not a JSON object"),
     "a list": ("POST", "/projects/hello/deployments", [], 400, "the body is not a JSON object"),
     "deep": ("POST", "/projects/hello/deployments", b"[" * 100_000, 400, "the body is not a JSON object"),
