@@ -93,7 +93,8 @@ def known(host: Host, kind: str, blob: str, user: str) -> list[str]:
             found = _of_directory(host, ring, kind, blob)
     finally:
         history.close()
-    if found is None or found.authority != bool(authority) or found.refusal(rights.READ):
+    least = rights.NODE if found and found.is_controller else rights.READ
+    if found is None or found.authority != bool(authority) or found.refusal(least):
         return []
     return [found.line(forced(host, found, certificate), user)]
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from corpushooks.core.errors import RefusedError, UsageError
 from corpushooks.core.hints import Hint, command
-from corpushooks.core.rights import HOST, PUSH, RIGHTS, Grant
+from corpushooks.core.rights import GRANTED, HOST, NODE, PUSH, Grant, includes
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
 PRINCIPAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]*")
@@ -69,6 +69,11 @@ class Key:
         return self.kind == ACCOUNT
 
     @property
+    def is_controller(self) -> bool:
+        """Whether it belongs to a controller, whose node this host is."""
+        return self.right == NODE
+
+    @property
     def grants(self) -> tuple[Grant, ...]:
         return (Grant(self.right, self.projects), *self.more)
 
@@ -105,8 +110,9 @@ class Key:
             return (
                 f"it is limited to {' '.join(dict.fromkeys(name for grant in self.grants for name in grant.projects))}"
             )
-        best = max(rights, key=RIGHTS.index)
-        return f"it has the right {best}, not {right}" if RIGHTS.index(best) < RIGHTS.index(right) else ""
+        if any(includes(each, right) for each in rights):
+            return ""
+        return f"it has the right {max(rights, key=GRANTED.index)}, not {right}"
 
     def line(self, command: Sequence[str], account: str) -> str:
         """Return this key as a line for sshd: it can only run `command`, with a terminal to show progress.
@@ -217,19 +223,19 @@ ANY = ""  # in levels: every other project
 
 
 def levels(key: Key) -> dict[str, int]:
-    """Return the rights of a key as their index in RIGHTS, by project and by ANY."""
+    """Return the rights of a key as their index in GRANTED, by project and by ANY."""
     found: dict[str, int] = {}
     for grant in key.grants:
         for project in grant.projects or (ANY,):
-            found[project] = max(found.get(project, -1), RIGHTS.index(grant.right))
+            found[project] = max(found.get(project, -1), GRANTED.index(grant.right))
     return found
 
 
 def with_levels(key: Key, found: Mapping[str, int]) -> Key:
     """Return a key with exactly the rights of `found`."""
     general = found.get(ANY, -1)
-    grants = [Grant(RIGHTS[general])] if general >= 0 else []
-    for place, right in enumerate(RIGHTS):
+    grants = [Grant(GRANTED[general])] if general >= 0 else []
+    for place, right in enumerate(GRANTED):
         if names := tuple(name for name, level in found.items() if name and level == place > general):
             grants.append(Grant(right, names))
     return replace(key, right=grants[0].right, projects=grants[0].projects, more=tuple(grants[1:]))
@@ -238,6 +244,9 @@ def with_levels(key: Key, found: Mapping[str, int]) -> Key:
 def gained(old: Key, new: Key) -> Key:
     """Return a registered key with the additional rights of `new`; raise RefusedError if it would lose any."""
     had, given = levels(old), levels(new)
+    if old.is_controller != new.is_controller:
+        raise RefusedError(f"the key {old.name} has: {old.may}; the right node goes with no other right",
+                           hint=Hint(command("key", "remove", old.name), ", then add it again"))  # fmt: skip
     _refuse_loss(old, new, had, given)
     if old.source:
         return new
@@ -280,10 +289,10 @@ def check_key_name(name: str) -> str:
 
 
 def check_grants(key: Key) -> None:
-    """Raise UsageError if a key has the right `host` on single projects."""
+    """Raise UsageError if a key has a right on single projects that applies to the whole host."""
     for grant in key.grants:
-        if grant.right == HOST and grant.projects:
-            raise UsageError("the right host applies to the whole host, not to projects", hint="omit --project")
+        if grant.right in (HOST, NODE) and grant.projects:
+            raise UsageError(f"the right {grant.right} applies to the whole host, not to projects", "omit --project")
 
 
 def check_within(own: Key, given: Key) -> None:
@@ -292,7 +301,7 @@ def check_within(own: Key, given: Key) -> None:
     for project, level in levels(given).items():
         if level > max(had.get(project, -1), had.get(ANY, -1)):
             on = project or "every project"
-            raise RefusedError(f"you cannot grant {RIGHTS[level]} on {on}: your key has {own.may}")
+            raise RefusedError(f"you cannot grant {GRANTED[level]} on {on}: your key has {own.may}")
     if own.expires is not None and (given.expires is None or given.expires > own.expires):
         until = command("key", "set", given.name, "--expires", last_day(own.expires))
         raise RefusedError(f"a key cannot outlast yours, which expires on {own.told['expiry']}", until)

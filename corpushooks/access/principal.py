@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from corpushooks.access.keys import ANY, Key, levels
-from corpushooks.core.rights import ADMIN, HOST, RIGHTS, Caller, Rights
+from corpushooks.core.rights import ADMIN, GRANTED, HOST, NODE, Caller, Rights
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Principal:
         """Return whether a principal has a right on a project, which need not exist."""
         if self.key:
             return self.project in ("", project) and not self.key.refusal(right, project)
-        if right in (ADMIN, HOST):
+        if right in (ADMIN, HOST, NODE):
             return self.rights.everything(self.caller)
         return self.rights.may(self.caller, project)
 
@@ -41,5 +41,5 @@ class Principal:
         """Return whether a principal has a right on every project, including future ones."""
         if self.key:
             general = levels(self.key).get(ANY, -1)
-            return self.project == "" and not self.key.refusal(right) and general >= RIGHTS.index(right)
+            return self.project == "" and not self.key.refusal(right) and general >= GRANTED.index(right)
         return self.rights.everything(self.caller)

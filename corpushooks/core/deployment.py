@@ -13,6 +13,7 @@ ROLLED_BACK, BROKEN = "rolled_back", "broken"
 # Two rows of the journal mark the progress of a deployment: before the first nothing was touched; interrupted before
 # the second it is rolled back, and from then on it is completed.
 TOUCHES, HOLDS, DECIDES = "sync", "hold", "publish"
+PREPARED = "prepared"  # the row of a node that waits for its controller, before anything is touched
 MARK = "CORPUS_DEPLOYMENT"  # in the environment of all processes of a deployment: the project's folder # its number
 AS_SET = -1  # a request to hold: for the time in the settings
 
@@ -142,6 +143,11 @@ class Request:
     connection: str = ""  # the process of sshd that it came through; empty: not over ssh
     nowait: bool = False
     progress: bool = False
+    rollout: int = 0  # on a node: the number of the order of its controller
+    epoch: int = 0  # and of that
+    pillar: str = ""  # the commit of the pillar, which comes with the order
+    lease: float = 0.0  # seconds without a word of the controller after which it goes back
+    keeps: bool = False  # it does not, once it is held
 
     @property
     def sort(self) -> Kind:

@@ -14,7 +14,8 @@ CorpusError                    1
 │   ├── LogError
 │   ├── TreeError
 │   ├── WatchError
-│   └── ProcessError
+│   ├── ProcessError
+│   └── UnreachableError       a node did not answer: what became of the order is not known
 ├── UsageError                 2  wrong usage or configuration
 │   ├── UnknownError           there is no such project, deployment, …
 │   └── ConfigError
@@ -105,6 +106,10 @@ class DoorError(CorpusError):
     """Something outside failed: a program, a file, a store."""
 
     said = ""  # the last line of output of the program
+
+
+class UnreachableError(DoorError):
+    """A node did not answer: an order may have arrived or not."""
 
 
 class GitError(DoorError):

@@ -14,6 +14,8 @@ from corpushooks.core.project import NAME, NAME_LIMIT, check_name
 from corpushooks.core.text import shown
 
 READ, PUSH, ADMIN, HOST = RIGHTS = ("read", "push", "admin", "host")  # each includes those before it
+NODE = "node"  # of the key of a controller: its orders, and nothing else; no other right includes it
+GRANTED = (*RIGHTS, NODE)
 USER, GROUP, DEPLOY = "-user", "-grp", "-deploy"
 
 
@@ -116,10 +118,17 @@ class Grant:
         return f"{self.right} {' '.join(self.projects) or 'every project'}"
 
 
+def includes(given: str, right: str) -> bool:
+    """Return whether a right includes another, or is the same."""
+    if NODE in (given, right):
+        return given == right
+    return RIGHTS.index(given) >= RIGHTS.index(right)
+
+
 def check_right(right: str) -> str:
     """Return `right` if it is valid; raise UsageError."""
-    if right not in RIGHTS:
-        raise UsageError(f"invalid right {shown(right, 40)!r}", hint=f"use one of: {' '.join(RIGHTS)}")
+    if right not in GRANTED:
+        raise UsageError(f"invalid right {shown(right, 40)!r}", hint=f"use one of: {' '.join(GRANTED)}")
     return right
 
 

@@ -20,6 +20,7 @@ from corpushooks.core.deployment import (
     FAILED,
     HELD,
     HOLDS,
+    PREPARED,
     REFUSED,
     ROLLED_BACK,
     ROLLING_BACK,
@@ -39,7 +40,7 @@ from corpushooks.core.errors import (
 from corpushooks.core.events import Complained, Noted, Traced, Warned
 from corpushooks.core.hints import Advice, Hint, command
 from corpushooks.core.text import one_line
-from corpushooks.deploy import archives, beyond, hold, keeping, prepare, reruns, steps, survivors, trees
+from corpushooks.deploy import archives, beyond, hold, keeping, prepare, prepared, reruns, steps, survivors, trees
 from corpushooks.deploy.procedure import OnFailure, Procedure, Step
 from corpushooks.deploy.progress import NOWHERE
 from corpushooks.deploy.run import Run
@@ -61,6 +62,8 @@ FIRST = Step("backup", keeping.first, OnFailure.REFUSE)
 HOLDING = PROCEDURE.with_before(DECIDES, Step(HOLDS, hold.hold, OnFailure.ROLL_BACK, stays=False))
 SAVING = PROCEDURE.with_before("archive", FIRST)
 HOLDING_SAVING = HOLDING.with_before("archive", FIRST)
+ORDERED = HOLDING.with_before(TOUCHES, Step(PREPARED, prepared.wait, OnFailure.REFUSE))  # by a controller
+ORDERED_SAVING = ORDERED.with_before("archive", FIRST)
 ROLL_BACK = Procedure(
     (
         Step("refs", steps.take_back_refs),
@@ -98,7 +101,9 @@ def deploy(run: Run) -> None:
 
 
 def procedure_of(run: Run) -> Procedure:
-    """Return the procedure of a deployment: one that is held has one more step, and so has one with a backup first."""
+    """Return the procedure: with a step more if it is held, with one for a backup first, with two for a controller."""
+    if run.request.rollout:
+        return ORDERED_SAVING if saves(run) else ORDERED
     if run.deployment.lease:
         return HOLDING_SAVING if saves(run) else HOLDING
     return SAVING if saves(run) else PROCEDURE
@@ -189,7 +194,7 @@ def _fail(run: Run, exc: CorpusError, *, stays: bool) -> None:
 
 def may_stay(run: Run) -> bool:
     """Say whether the tree of a failed deployment can be left as it is."""
-    return run.in_dev and run.settings.rollback != "always"
+    return run.in_dev and run.settings.rollback != "always" and not run.request.rollout
 
 
 def leave(run: Run, why: CorpusError) -> None:

@@ -60,7 +60,7 @@ def hold(run: Run, mark: Mark) -> Detail:
         steps.conclude(run, run.deadline.patience())
         with run.site.effect("hold record"):
             _record(run)
-        if wrong := announce.held(run.subject):
+        if not run.request.rollout and (wrong := announce.held(run.subject)):
             run.voice.warn(wrong)
     confirm = command("confirm", run.project.name, run.deployment.number)
     left = lease_of(run.deployment).left()

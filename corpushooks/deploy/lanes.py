@@ -338,19 +338,30 @@ class Lanes:
         open_ones = at_work + self.site.history.queued(name)  # what a backup goes on beside comes before that
         if not open_ones:
             return None
-        if open_ones[0].state == QUEUED and self._drop(open_ones[0], who):
-            return self.site.history.deployment(name, open_ones[0].number)
+        return self._cancel(open_ones[0], who)
+
+    def _cancel(self, one: Deployment, who: str) -> Deployment:
+        if one.state == QUEUED and self._drop(one, who):
+            return self.site.history.deployment(one.project, one.number)
         try:
             with self.site.effect("hold cancel"):
-                self.site.history.set_cancelled(open_ones[0], who)
+                self.site.history.set_cancelled(one, who)
         except StateError as exc:
-            raise RefusedError(f"{exc.message}, and is being published", hint=command("rollback", name)) from None
-        run = self.at_work(open_ones[0])
+            hint = command("rollback", one.project)
+            raise RefusedError(f"{exc.message}, and is being published", hint=hint) from None
+        run = self.at_work(one)
         if run is not None:
             run.answered.set()
             threading.Thread(target=run.cancel, daemon=True).start()  # stopping an unresponsive process takes seconds
-        self.wake(name)
-        return open_ones[0]
+        self.wake(one.project)
+        return one
+
+    def cancel_one(self, one: Deployment, who: str) -> None:
+        """Cancel a deployment, unless it ended, is confirmed, or is rolled back already."""
+        now = self.site.history.deployment(one.project, one.number)
+        if now.state in (QUEUED, RUNNING, HELD):
+            with contextlib.suppress(RefusedError):  # it was confirmed at this moment
+                self._cancel(now, who)
 
     def confirm(self, name: str, number: int, who: str) -> Deployment:
         """Confirm a held deployment; confirming it again changes nothing. Raise RefusedError."""

@@ -31,12 +31,18 @@ from corpushooks.screen import view
 from corpushooks.system import apt
 
 HOLD = 300.0  # seconds to hold a deployment if neither request nor settings say how long
+FOR_EVER = 10 * 365 * 86400.0  # seconds
 CHOICE = 100  # recent deployments searched for possible targets of a rollback
 
 
 def aim(run: Run) -> None:
     """Record the old and new commits of a deployment, pin and report them; start Salt meanwhile."""
     run.salt.begin(release.live(run.project, run.row.environment))  # Salt starts meanwhile
+    target(run)
+
+
+def target(run: Run) -> None:
+    """Record the old and new commits of a deployment, pin and report them."""
     head = f"refs/heads/{run.row.branch}"
     old = Revision(git.ref(run.project.code_git, head), git.ref(run.project.pillar_git, head))
     _check_unmoved(run, head, old)
@@ -73,6 +79,8 @@ def _tell_aim(run: Run, old: Revision, new: Revision) -> None:
 
 def lease(settings: Settings, request: Request) -> float | None:
     """Return the seconds to hold a deployment; None: it is not held. Raise UsageError for too long."""
+    if request.rollout:
+        return FOR_EVER if request.keeps else request.lease
     if not request.sort.releases or not (request.confirm or settings.confirm):
         return None
     if request.confirm > settings.confirm_limit:
@@ -180,6 +188,8 @@ def _check_unmoved(run: Run, head: str, now: Revision) -> None:
 def _targets(run: Run, old: Revision) -> Revision:
     """Return the commits to deploy for a request."""
     request, live = run.request, run.row.code or old.code
+    if request.rollout:
+        return Revision(request.new, request.pillar or None)
     if request.sort.returns:
         target = run.site.history.deployment(run.project.name, request.target)
         if target.state != DEPLOYED:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -43,6 +44,7 @@ class Run:
     answered: threading.Event = field(default_factory=threading.Event)  # set when a held deployment was decided
     named: set[tuple[str, int]] = field(default_factory=set)  # warnings about left processes, with their pid
     told: set[Finding] = field(default_factory=set)  # findings already reported
+    heard: float = field(default_factory=time.monotonic)  # when the controller of a rollout last asked for it
     foresees: bool = False  # its SLS files are new: compile all before the first of them runs
     restored: Mapping[str, tuple[int, ...]] | None = None  # in dev: the edits that a rollback restored
 

@@ -180,7 +180,7 @@ def publish(run: Run, mark: Mark) -> Detail:
 def _moves(run: Run) -> list[tuple[Path, str, str | None, str]]:
     """Return the refs that this deployment moves: (repository, ref, old, new)."""
     head, done = f"refs/heads/{run.row.branch}", run.deployment
-    repos = layout.REPOS if run.request.repo == PILLAR else layout.REPOS[:1]
+    repos = layout.REPOS if run.request.repo == PILLAR or run.request.rollout else layout.REPOS[:1]
     pairs = [(layout.repo_path(run.project, each), done.old.of(each), done.new.of(each)) for each in repos]
     return [(path, head, old, new) for path, old, new in pairs if new and new != old]
 

@@ -12,6 +12,7 @@ from corpushooks.core.deployment import Deployment, ProjectRow, Request
 from corpushooks.core.errors import RefusedError, UsageError
 from corpushooks.core.hints import Advice
 from corpushooks.protocol.connection import Connection, Semaphores
+from corpushooks.store.fleet import Obedience
 from corpushooks.system.patience import Check, endless
 
 if TYPE_CHECKING:  # who only asks for a report loads none of it
@@ -71,6 +72,11 @@ class Conversation(Call[Asked]):
             raise RefusedError(
                 str(frozen), hint=hints.Hint("wait for: ", hints.command("thaw", frozen.project or "--all"))
             )
+
+    def check_own(self, request: Request) -> None:
+        """Refuse another release, or another edit, of a project that a controller deploys."""
+        if request.sort.releases or request.sort.edits:
+            Obedience(self.site.history).check_free(self.row.name)
 
     def enqueue(self, name: str, request: Request) -> Deployment:
         """Register a request, once, and wake its lane."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from corpushooks.operations import examining, hosting, people, tokens
+from corpushooks.operations import examining, governing, hosting, people, tokens
 from corpushooks.operations.call import Call
 from corpushooks.reports.report import Report
 
@@ -32,4 +32,7 @@ DOES: Mapping[str, Callable[[Call[Any]], Report]] = {  # what is done at once
     "account add": people.add,
     "account link": people.link,
     "account revoke": people.revoke,
+    "node hello": governing.hello,
+    "node adopt": governing.adopt,
+    "node release": governing.release,
 }

@@ -17,6 +17,7 @@ from corpushooks.core.text import clean, one_line, shown
 from corpushooks.deploy import prepare
 from corpushooks.deploy.push import Command, Judgement, hint, judge, report
 from corpushooks.host import layout
+from corpushooks.operations import governing
 from corpushooks.operations.call import Conversation
 from corpushooks.operations.follower import follow
 from corpushooks.operations.requests import signed
@@ -25,7 +26,9 @@ from corpushooks.protocol.messages import not_understood
 from corpushooks.release import commits, survey
 from corpushooks.screen import view
 from corpushooks.screen.rows import complaint
+from corpushooks.store.fleet import Obedience
 
+ROLLOUT_REF = re.compile(r"refs/rollout/[0-9]{1,18}")
 ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 Call = Conversation[asks.Push]
@@ -34,6 +37,10 @@ Call = Conversation[asks.Push]
 def push(call: Call) -> None:
     """Answer git's hook."""
     site, row, asked = call.site, call.row, call.asked
+    if call.principal.key and call.principal.key.is_controller:
+        _fetch(call)
+        return
+    Obedience(site.history).check_free(row.name)
     site.engine.warm()  # if it has exited, it loads while we check
     repo, commands = _repo(asked), _commands(asked)
     settings = site.settings_of(row)
@@ -55,6 +62,20 @@ def push(call: Call) -> None:
     if judgement.request:
         reports += _deploy(call, judgement, judgement.request, new=before is None)
     call.connection.send(report=reports)
+
+
+def _fetch(call: Call) -> None:
+    """Store the commits of a rollout, which the controller of the project pushes; it can change no other ref."""
+    governing.controlled(call)
+    path = layout.repo_path(call.site.host.project(call.row.name), _repo(call.asked))
+    commands = _commands(call.asked)
+    git.check_objects(path)
+    git.flush_objects(path)
+    good = [each for each in commands if ROLLOUT_REF.fullmatch(each.ref)]
+    wrong = git.update_refs(path, [(each.ref, each.old, each.new) for each in good], atomic=True)
+    refused = {each.ref: "a controller can only push refs/rollout/NUMBER" for each in commands if each not in good}
+    said = {**{each.ref: one_line(wrong.get(each.ref, "")) for each in good}, **refused}
+    call.connection.send(report=[f"ng {ref} {why}" if why else f"ok {ref}" for ref, why in said.items()])
 
 
 def _repo(asked: asks.Push) -> str:

@@ -16,6 +16,7 @@ from corpushooks.release import app_units, assigned, release
 from corpushooks.reports import app_log, inspection
 from corpushooks.reports.app_log import Wanted
 from corpushooks.reports.reports import naming
+from corpushooks.store.fleet import Obedience
 from corpushooks.system.process import came_by
 
 Assigning = Conversation[asks.Assign]
@@ -112,6 +113,7 @@ def _ask(call: Conversation[asks.OfRequest], wanted: Request) -> None:
     site.settings_of(row)  # raises if they are invalid
     request = prepare.requested(site, row, replace(signed(call, wanted), via=_via(call)))
     call.check_frozen(request)
+    call.check_own(request)
     if request.sort.restarts:
         restart.check(site, row, request)
     deployment = call.enqueue(row.name, request)
@@ -132,6 +134,7 @@ def assign(call: Assigning) -> None:
         call.connection.send(result=done.as_json())
         return
     request = signed(call, Request(repo="pillar", via="set", token=asked.token, progress=asked.progress))
+    call.check_own(request)
     if deploys:
         call.check_frozen(request)
     ask = setting.Call(call.work.lanes, call.connection, request, change, call.still, ssh=bool(call.principal.ssh_key))
@@ -156,6 +159,8 @@ def cancel(call: Conversation[asks.OfProject]) -> None:
 def confirm(call: Conversation[asks.Confirm]) -> None:
     """Confirm a held deployment, and follow it to its end."""
     row, number, connection = call.row, call.asked.number, call.connection
+    if call.site.history.deployment(row.name, number).request.rollout:
+        Obedience(call.site.history).check_free(row.name)
     hold.check_connection(call.site.history.deployment(row.name, number), came_by(connection.pid))
     deployment = call.work.lanes.confirm(row.name, number, call.principal.who)
     call.site.event("confirm", {"project": row.name, "deployment": number, "by": deployment.confirmed})

@@ -13,9 +13,9 @@ from corpushooks.access.keys import Key
 from corpushooks.access.principal import Principal
 from corpushooks.core.deployment import ProjectRow
 from corpushooks.core.errors import NotAllowedError
-from corpushooks.core.rights import ADMIN, HOST, Rights
+from corpushooks.core.rights import ADMIN, HOST, NODE, Rights
 from corpushooks.host.site import Site
-from corpushooks.operations import pushes, requests, signing, tokens
+from corpushooks.operations import governing, pushes, requests, signing, tokens
 from corpushooks.operations.auditing import recorded
 from corpushooks.operations.call import Call, Conversation, Work
 from corpushooks.operations.looks import told
@@ -50,6 +50,11 @@ TALKS: Mapping[str, Callable[[Conversation[Any]], None]] = {  # these take a whi
     "cancel": requests.cancel,
     "confirm": requests.confirm,
     "run": requests.run,
+    "node prepare": governing.prepare,
+    "node switch": governing.switch,
+    "node confirm": governing.confirm,
+    "node revoke": governing.revoke,
+    "node outcome": governing.outcome,
 }
 
 
@@ -129,7 +134,7 @@ class Server:
         """Return the projects of a call if the principal has the right; reveal nothing about any other project."""
         right, about = operation.right, operation.about
         if about == PROJECT or (about in (PROJECTS, PROJECT_OR_HOST) and project):
-            if not principal.may(project, right):
+            if not (principal.may(project, right) or (operation.node and principal.may(project, NODE))):
                 raise self.not_allowed(right)
             return [self.site.known(project)]
         if about == PROJECTS:

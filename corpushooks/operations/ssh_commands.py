@@ -6,19 +6,21 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from corpushooks.access.keys import Key
 from corpushooks.core.errors import UsageError
 from corpushooks.core.hints import Spelling, command
 from corpushooks.core.project import NAME, NAME_LIMIT, Host
-from corpushooks.core.rights import HOST, PUSH, READ
+from corpushooks.core.rights import HOST, NODE, PUSH, READ
 from corpushooks.operations.table import HOST_ITSELF, SSH, by_door
 from corpushooks.operations.words import ALL, TOPIC, Word
 
 PROGRAM = "corpus-shell"
+SESSION = ("node", "serve")  # of a controller: the orders follow on standard input
 GIT = {"receive-pack": PUSH, "upload-pack": READ, "upload-archive": READ}  # git's programs and the rights they need
+NODE_GIT = "git-node-receive-pack"  # how a controller asks for the first of them, with its own right
 PATH = re.compile(r"/?([a-z0-9][a-z0-9_-]*?)(\.pillar)?(?:\.git)?/?")
 LIMIT = 1000  # characters of a command
 FREE_LIMIT = 60_000  # of one that is passed on
@@ -57,6 +59,10 @@ def parse(command: str) -> Wanted:
     words = _split(command)
     if not words:
         return Wanted("", words=("help",))
+    if tuple(words) == SESSION:
+        return Wanted(NODE, words=SESSION)
+    if words[0] == NODE_GIT:
+        return replace(_git("receive-pack", words[1:]), right=NODE)
     if words[0] == "git":
         words[:2] = ["git-" + "".join(words[1:2])]
     program = words[0].removeprefix("git-")

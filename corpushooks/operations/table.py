@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from corpushooks.core.project import NAME
-from corpushooks.core.rights import ADMIN, HOST, PUSH, READ
+from corpushooks.core.rights import ADMIN, HOST, NODE, PUSH, READ
 from corpushooks.core.services import UNIT
 from corpushooks.operations import words
 from corpushooks.operations.words import ALL, JSON, Word
@@ -28,7 +28,9 @@ PROJECT_OR_HOST = "project or host"  # one, or all; all needs the right on every
 HOST_ITSELF = "host"  # the host
 CALLER = "caller"  # the caller; needs no right
 
-TALKING = frozenset({"Deployment", "Lines", "Ended", "Nothing"})  # what is given when something has come to its end
+TALKING = frozenset(
+    {"Deployment", "Lines", "Ended", "Nothing", "Ordered"}
+)  # what is given when something has come to its end
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Operation:
     alone: bool = False  # it waits until nothing else runs in the project
     several: bool = False  # it gives a list of these,
     named_gives_one: bool = False  # but one where a project is named
+    node: bool = False  # also a controller can ask for it, of a project of its own
     part_of: str = ""  # the command that runs it with a flag, or without arguments
     looks: bool = False  # it changes nothing, though it needs more than the right to read
 
@@ -96,7 +99,7 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation("one-time-link", "", "OfLink", "Link", "show whose a one-time link is", CALLER),
         Operation("set-password", "", "SetPassword", "SignedIn", "set a password by a one-time link", CALLER),
         # what git's hook asks
-        Operation("push", PUSH, "Push", "Nothing", "judge a push, and deploy it"),
+        Operation("push", PUSH, "Push", "Nothing", "judge a push, and deploy it", node=True),
         # reports
         Operation(
             "status",
@@ -500,6 +503,22 @@ OPERATIONS: Mapping[str, Operation] = {
             Word((("NAME", words.CALLED), words.A_PROJECT), 2, _flags()),
             looks=True,
         ),
+        Operation(
+            "node release",
+            HOST,
+            "OfProject",
+            "Released",
+            "take a project from the controller that deploys it",
+            doors=BOTH,
+        ),
+        # what a controller asks of its nodes
+        Operation("node hello", NODE, "Nothing", "Condition", "say what this node is, and runs", HOST_ITSELF),
+        Operation("node adopt", NODE, "Adopt", "OnNode", "place a project under a controller", HOST_ITSELF),
+        Operation("node prepare", NODE, "Prepare", "Ordered", "check and archive for a rollout, and wait"),
+        Operation("node switch", NODE, "Switch", "Ordered", "switch to what was prepared, and hold it"),
+        Operation("node confirm", NODE, "OfOrder", "Ordered", "make what is held live"),
+        Operation("node revoke", NODE, "OfOrder", "Ordered", "return to what was live before"),
+        Operation("node outcome", NODE, "Outcome", "Ordered", "say what became of an order"),
         Operation(
             "token list",
             HOST,

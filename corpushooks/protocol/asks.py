@@ -63,6 +63,54 @@ class Push(OfProject):
 
 
 @dataclass(frozen=True, kw_only=True)
+class OfOrder(OfProject):
+    """One rollout of a controller."""
+
+    epoch: int
+    number: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepare(OfOrder):
+    """An order to prepare a release: the commits, and up to when it can be carried out."""
+
+    not_after: float
+    code: str
+    pillar: str = ""
+    lease: float = 60.0
+    keeps: bool = False
+    who: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Switch(OfOrder):
+    """The order to switch to what was prepared."""
+
+    not_after: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome(OfOrder):
+    """What became of an order; asked with `wait`, the answer comes when it is no longer `seen`, or that late."""
+
+    seen: str = ""
+    wait: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adopt(OfProject):
+    """A project that a controller places on this node, which is created if it does not exist."""
+
+    environment: str
+    branch: str
+    epoch: int
+    node: str
+    address: str = ""  # of the controller, for people
+    nodes: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class OfRequest(OfProject):
     """The common fields of requests for deployments."""
 

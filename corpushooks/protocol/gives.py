@@ -8,6 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from corpushooks.core.rollouts import Condition, OnNode, Ordered
+
+__all__ = ["Condition", "OnNode", "Ordered"]  # what a node answers is a value of its controller, too
+
 
 @dataclass(frozen=True, kw_only=True)
 class Nothing:
@@ -33,6 +37,14 @@ class Admitted:
     path: str = ""
     entrance: str = ""
     note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Released:
+    """A project that no controller deploys any more."""
+
+    project: str
+    controller: str
 
 
 @dataclass(frozen=True, kw_only=True)

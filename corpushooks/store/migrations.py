@@ -239,9 +239,54 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
     ),
     # the backup that was made before a deployment
     15: ("ALTER TABLE deployment ADD COLUMN backup TEXT",),
+    # several machines: what a controller knows of its nodes, and a node of its controllers
+    16: (
+        "CREATE TABLE controller (epoch INTEGER PRIMARY KEY) STRICT",  # of this store: one row, once it has nodes
+        """CREATE TABLE node (
+            name    TEXT PRIMARY KEY,
+            address TEXT NOT NULL,
+            labels  TEXT NOT NULL DEFAULT '',
+            added   REAL NOT NULL,
+            by      TEXT NOT NULL DEFAULT '',
+            drained INTEGER NOT NULL DEFAULT 0,
+            seen    REAL
+        ) STRICT""",
+        """CREATE TABLE placed (
+            project TEXT NOT NULL,
+            node    TEXT NOT NULL,
+            PRIMARY KEY (project, node)
+        ) STRICT""",
+        """CREATE TABLE rollout (
+            project     TEXT NOT NULL,
+            number      INTEGER NOT NULL,
+            node        TEXT NOT NULL,
+            base_code   TEXT NOT NULL DEFAULT '', -- what the node ran before
+            base_pillar TEXT NOT NULL DEFAULT '',
+            phase       TEXT NOT NULL,            -- what it said last
+            reason      TEXT NOT NULL DEFAULT '',
+            PRIMARY KEY (project, number, node)
+        ) STRICT""",
+        """CREATE TABLE governed (
+            project    TEXT PRIMARY KEY,
+            controller TEXT NOT NULL,             -- its key
+            address    TEXT NOT NULL,
+            epoch      INTEGER NOT NULL,
+            number     INTEGER NOT NULL,          -- of the newest order
+            node       TEXT NOT NULL,
+            nodes      TEXT NOT NULL DEFAULT '',
+            labels     TEXT NOT NULL DEFAULT ''
+        ) STRICT""",
+        """CREATE TABLE given_order (
+            project TEXT NOT NULL,
+            epoch   INTEGER NOT NULL,
+            number  INTEGER NOT NULL,
+            wish    TEXT NOT NULL,                -- prepare, switch or revoke
+            PRIMARY KEY (project, epoch, number)
+        ) STRICT""",
+    ),
 }
 VERSION = max(MIGRATIONS)
 TABLES = (  # that are rescued
     "project", "deployment", "journal", "child", "key", "freeze", "claim", "command", "vitals", "backup", "token",
-    "overdue", "account", "session", "audit",
+    "overdue", "account", "session", "audit", "controller", "node", "placed", "rollout", "governed", "given_order",
 )  # fmt: skip

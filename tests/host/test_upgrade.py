@@ -134,8 +134,10 @@ def test_the_hour_that_comes_twice_has_two_names(box: Box) -> None:
 # stores of other versions
 
 
-NEWER = ("key", "admission", "freeze", "claim", "command", "vitals", "backup", "token", "overdue", "account",
-         "session", "audit")  # fmt: skip
+NEWER = (
+    "key", "admission", "freeze", "claim", "command", "vitals", "backup", "token", "overdue", "account",
+    "session", "audit", "controller", "node", "placed", "rollout", "governed", "given_order",
+)  # fmt: skip
 
 
 def take_back(db: sqlite3.Connection, tables: tuple[str, ...] = NEWER) -> None:

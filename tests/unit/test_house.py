@@ -28,6 +28,7 @@ RANKS = (
     "checks host access screen",
     "release notify backup",
     "deploy reports admin",
+    "fleet",  # several machines
     "operations",  # all that can be asked
     "daemon",
     "web",  # the table, asked over HTTP
