@@ -143,6 +143,7 @@ class Request:
     connection: str = ""  # the process of sshd that it came through; empty: not over ssh
     nowait: bool = False
     progress: bool = False
+    nodes: tuple[str, ...] = ()  # of a controller: only these
     rollout: int = 0  # on a node: the number of the order of its controller
     epoch: int = 0  # and of that
     pillar: str = ""  # the commit of the pillar, which comes with the order
@@ -169,6 +170,7 @@ class Request:
                 one.parts,
                 one.to,
                 one.dry,
+                one.nodes,
                 one.via == "push" and one.new,
             )
             for one in (self, other)

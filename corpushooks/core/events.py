@@ -58,6 +58,7 @@ class Began:
     commits: int = 0
     task: str = ""
     edited: tuple[str, ...] = ()
+    nodes: int = 0  # that it is rolled out to
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,18 @@ class Drilled:
     databases: int = 0
     tables: int = 0
     battletest: bool = False  # the project's own test of it has passed
+
+
+@dataclass(frozen=True)
+class NodeCame:
+    """A node of a rollout came to a phase; on a failure with the lines of its log about it."""
+
+    node: str
+    phase: str
+    about: str = ""  # its step, or why
+    lines: tuple[str, ...] = ()
+    seconds: float | None = None
+    canary: bool = False
 
 
 @dataclass(frozen=True)
@@ -241,7 +254,7 @@ class Verdict:
     kind: str
     project: str
     number: int
-    how: str = ""  # left: the failed tree stays; late: by a later daemon; fault: an internal error
+    how: str = ""  # left: the failed tree stays; late: by a later daemon; fault: an internal error; nodes: of all nodes
     reason: str = ""
     hint: str = ""
     see_log: str = ""  # the command that shows the whole log
@@ -265,8 +278,8 @@ class Text:
 
 
 Event = (
-    Began | StepBegan | StepEnded | Held | HealthAsked | UnitRestarted | BackedUp | Drilled | Listed | SlsBegan
-    | Output | StateEnded | SlsEnded | Warned | Complained | Noted | Traced | Cut | Verdict | Text
+    Began | StepBegan | StepEnded | Held | HealthAsked | UnitRestarted | BackedUp | Drilled | NodeCame | Listed
+    | SlsBegan | Output | StateEnded | SlsEnded | Warned | Complained | Noted | Traced | Cut | Verdict | Text
 )  # fmt: skip
 
 
@@ -286,8 +299,9 @@ class Recorded:
 
 NAMES: dict[str, type[Any]] = {
     "began": Began, "step_began": StepBegan, "step": StepEnded, "held": Held, "health": HealthAsked,
-    "restart": UnitRestarted, "backup": BackedUp, "drill": Drilled, "list": Listed, "sls_began": SlsBegan,
-    "output": Output, "state": StateEnded, "sls": SlsEnded, "warning": Warned, "error": Complained, "note": Noted,
+    "restart": UnitRestarted, "backup": BackedUp, "drill": Drilled, "node": NodeCame, "list": Listed,
+    "sls_began": SlsBegan, "output": Output, "state": StateEnded, "sls": SlsEnded, "warning": Warned,
+    "error": Complained, "note": Noted,
     "trace": Traced, "cut": Cut, "verdict": Verdict, "text": Text,
 }  # fmt: skip
 NAME_OF = {kind: name for name, kind in NAMES.items()}

@@ -104,24 +104,6 @@ class Ordered:
         return self.phase in FINAL
 
 
-@dataclass(frozen=True)
-class Policy:
-    """How a project is rolled out."""
-
-    batch: int = 0  # nodes that switch at once; 0: all
-    percent: int = 100  # the same, of the nodes after the canaries
-    canary: int = 0  # nodes that switch before the others
-    absent: str = "refuse"  # a node that does not answer: refuse the rollout, or bring it up `later`
-    lease: float = 60.0
-    on_silence: str = "back"  # a node that the controller is silent to: back, or keep
-
-    def groups(self, nodes: tuple[str, ...]) -> list[tuple[str, ...]]:
-        """Return the nodes in the groups that switch together, in order."""
-        first, rest = nodes[: self.canary], nodes[self.canary :]
-        size = self.batch or max(1, -(-len(rest) * self.percent // 100))
-        return [*([first] if first else []), *(rest[at : at + size] for at in range(0, len(rest), size))]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Governed:
     """A project of a node that a controller deploys."""

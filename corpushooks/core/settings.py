@@ -18,6 +18,7 @@ from corpushooks.core.directory import Directory, directory
 from corpushooks.core.errors import ConfigError, NotAllowedError, UsageError
 from corpushooks.core.hints import Hint, command
 from corpushooks.core.notification import EVENTS, FAILURE, HEALTHY, HELD, INIT, OVERDUE, RECOVERY, UNHEALTHY
+from corpushooks.core.policy import Policy, policy
 from corpushooks.core.project import check_branch, check_environment, check_name
 from corpushooks.core.provider import Provider, provider
 from corpushooks.core.schema import (
@@ -71,6 +72,7 @@ PROJECTS = Kind("a mapping", is_mapping, lambda value: _overrides(value or {}))
 LDAP = Kind("a mapping, or null", is_mapping, directory)
 OIDC = Kind("a mapping, or null", is_mapping, provider)
 BACKUP = Kind("a mapping, or null", is_mapping, backup)
+ROLLOUT = Kind("a mapping, or null", is_mapping, policy)
 ADDRESS = Kind(
     "a host name, name:port, or null",
     lambda value: value is None or (isinstance(value, str) and bool(HOST_NAME.fullmatch(value))),
@@ -195,6 +197,9 @@ class Settings:
         None, OIDC, "The provider of OpenID Connect by which people sign in to the pages; see corpus help oidc."
     )
     backup: Backup | None = _key(None, BACKUP, "The repository of backups; see corpus help backups.")  # noqa: RUF009
+    rollout: Policy | None = _key(  # noqa: RUF009
+        None, ROLLOUT, "How a project with several nodes is rolled out; see corpus help fleet.", True
+    )
     minion: Mapping[str, Any] = _key({}, MAPPING, "Further configuration of the Salt minion.")
     projects: Mapping[str, Mapping[str, Any] | ConfigError] = _key(  # an error concerns that project alone
         {}, PROJECTS, "Settings of single projects, by name; for example {hello: {keep_archives: 5}}."

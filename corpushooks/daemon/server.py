@@ -35,7 +35,7 @@ from corpushooks.deploy.watches import Watches
 from corpushooks.host import layout
 from corpushooks.host.site import Site
 from corpushooks.operations import running
-from corpushooks.operations.acts import ACTS
+from corpushooks.operations.acts import ACTS, recover
 from corpushooks.operations.call import Work
 from corpushooks.operations.serving import Server
 from corpushooks.operations.setting import Turns
@@ -80,7 +80,7 @@ class Daemon:
     _active: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        self.lanes = Lanes(self.site, ACTS)
+        self.lanes = Lanes(self.site, ACTS, recover)
         self.watches = Watches(self.site, self.lanes)
         self.pulse = Pulse(self.site, self.lanes.works_in)
         self.overdue = Overdue(self.site)

@@ -118,11 +118,12 @@ def _internal_error(run: Run, exc: Exception) -> None:
 class Lanes:
     """A thread for each project that has work; at most `max_parallel` deployments run at once.
 
-    `acts` has the act for each kind of request.
+    `acts` has the act for each kind of request, `recover` the one for a deployment that was interrupted.
     """
 
     site: Site
     acts: Mapping[str, Act]
+    recover: Act = recovery.recover  # of what was interrupted
     stopping: bool = False
     running: dict[tuple[str, int], Run] = field(default_factory=dict)  # by project and number
     _hurry: bool = False
@@ -195,7 +196,7 @@ class Lanes:
                     continue
                 place = self._places.at_once() if deployment.state == HELD else self._places
                 with place, self.opened(deployment, needs_log=False) as run:
-                    at_edge(run, recovery.recover)
+                    at_edge(run, self.recover)
             if row := history.project(name):
                 with contextlib.suppress(CorpusError, OSError):  # the next deployment reports what is wrong
                     pillars.stage(project, row)

@@ -41,8 +41,8 @@ def aim(run: Run) -> None:
     target(run)
 
 
-def target(run: Run) -> None:
-    """Record the old and new commits of a deployment, pin and report them."""
+def target(run: Run, nodes: int = 0) -> None:
+    """Record the old and new commits of a deployment, pin and report them; of a rollout with the number of nodes."""
     head = f"refs/heads/{run.row.branch}"
     old = Revision(git.ref(run.project.code_git, head), git.ref(run.project.pillar_git, head))
     _check_unmoved(run, head, old)
@@ -57,10 +57,10 @@ def target(run: Run) -> None:
         for path, commit in zip((run.project.code_git, run.project.pillar_git), new, strict=True):
             if commit:
                 git.pin(path, run.deployment.number, commit)
-    _tell_aim(run, old, new)
+    _tell_aim(run, old, new, nodes)
 
 
-def _tell_aim(run: Run, old: Revision, new: Revision) -> None:
+def _tell_aim(run: Run, old: Revision, new: Revision, nodes: int) -> None:
     """Report the old and new commits of a deployment, and a branch that was moved by others."""
     if run.row.live and old.code != run.row.code:
         at = f"was at {view.short(old.code)}" if old.code else "was missing"
@@ -69,7 +69,7 @@ def _tell_aim(run: Run, old: Revision, new: Revision) -> None:
     run.voice.tell(
         replace(
             run.began(), old=run.row.code, new=new.code, old_pillar=run.row.pillar, new_pillar=new.pillar,
-            commits=change.added,
+            commits=change.added, nodes=nodes,
         )
     )  # fmt: skip
     if change.lost:

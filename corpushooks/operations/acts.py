@@ -5,12 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from corpushooks.core.deployment import KINDS
-from corpushooks.deploy import deploy, drilling, inplace, keeping, plan, restart, restoring, task
+from corpushooks.deploy import deploy, drilling, inplace, keeping, plan, recovery, restart, restoring, task
 from corpushooks.deploy.lanes import Act
+from corpushooks.deploy.run import Run
+from corpushooks.fleet import rollout
+
+
+def _releases(run: Run) -> None:
+    """Deploy here, or, where the project has nodes, there."""
+    if rollout.is_on_nodes(run):
+        rollout.roll_out(run)
+    else:
+        deploy.deploy(run)
+
+
+def recover(run: Run) -> None:
+    """Complete or take back what was interrupted."""
+    if rollout.was_on_nodes(run):
+        rollout.recover(run)
+    else:
+        recovery.recover(run)
+
 
 ACTS: Mapping[str, Act] = {
-    "deploy": deploy.deploy,
-    "rollback": deploy.deploy,
+    "deploy": _releases,
+    "rollback": _releases,
     "task": task.task,
     "restart": restart.restart,
     "plan": plan.plan,

@@ -27,7 +27,10 @@ from corpushooks.core.rollouts import (
     PREPARED,
     PREPARING,
     RETURNING,
+    REVOKE,
     TOLERANCE,
+    UNKNOWN,
+    UNTOUCHED,
     VIA,
     Governed,
     Order,
@@ -284,7 +287,9 @@ def _said(call: OfOrder, found: Deployment | None) -> Told:
     history = call.site.history
     live = call.site.known(call.row.name)
     if found is None:
-        return Told(code=live.code or "", pillar=live.pillar or "")
+        revoked = Obedience(history).wish(live.name, call.asked.epoch, call.asked.number) == REVOKE
+        phase, reason = (UNTOUCHED, "it was revoked before it arrived") if revoked else (UNKNOWN, "")
+        return Told(phase=phase, reason=reason, code=live.code or "", pillar=live.pillar or "")
     found, steps = history.deployment(found.project, found.number), history.steps(found)
     phase = phase_of(found, steps)
     failed = phase in (RETURNING, BACK, BROKEN)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from corpushooks.core import rollouts
 from corpushooks.core.deployment import state_of
-from corpushooks.core.events import ITEMS, BackedUp, Began, Detail, Drilled, Held, Item, Listed, Verdict
+from corpushooks.core.events import ITEMS, BackedUp, Began, Detail, Drilled, Held, Item, Listed, NodeCame, Verdict
 from corpushooks.core.text import middle, shown
-from corpushooks.screen.rows import FITS, NAMED, SCREEN, TERMINAL, Line, aside, both, complaint, ends, file_row
+from corpushooks.screen.rows import FITS, NAMED, SCREEN, TERMINAL, Line, aside, both, complaint, ends, file_row, row
 from corpushooks.screen.view import clock, count, course, lasting, outcome, short, size
 
 EDITED = 3  # files that are listed of an edit
@@ -17,6 +18,9 @@ EDITED = 3  # files that are listed of an edit
 def opening(began: Began) -> str:
     """Return the first line of a deployment."""
     word, about = OPENINGS.get(began.kind, (began.kind, _course))
+    if began.nodes:
+        to = f"rollout {began.number} to {count(began.nodes, 'node')}"
+        return f"{began.project} ({began.environment}) {to}: {_course(began)}"
     by = f", by {began.by}" if began.by else ""
     return f"{began.project} ({began.environment}) {word} {began.number}: {about(began)}{by}"
 
@@ -71,6 +75,24 @@ def backed_up(found: BackedUp) -> list[str]:
     has = [count(found.files, "file"), *([count(found.databases, "database")] if found.databases else [])]
     sizes = f"{size(found.size)}, {size(found.added)} of it new"
     return [f"      {found.name}: {', '.join(has)}, {sizes}"]
+
+
+def node(found: NodeCame) -> list[Line]:
+    """Return what a node of a rollout has done; what only says that all goes well is for the whole log."""
+    word = NODE_WORDS.get(found.phase, found.phase)
+    label = f"      {found.node}{' (canary)' if found.canary else ''}"
+    if found.phase == rollouts.HELD:
+        return both([row(label, word, found.seconds)])
+    if found.phase in (rollouts.RETURNING, rollouts.BROKEN) or found.lines:
+        head = row(label, f"{word}: {found.about}" if found.about else word, None)
+        return both([head, *(f"      {found.node}  {line.lstrip()}" for line in found.lines)])
+    return aside(row(label, f"{word} {found.about}".rstrip(), found.seconds))
+
+
+NODE_WORDS: Mapping[str, str] = {
+    rollouts.HELD: "healthy", rollouts.RETURNING: "FAILED", rollouts.BROKEN: "THE ROLLBACK FAILED",
+    rollouts.BACK: "rolled back", rollouts.LIVE: "live",
+}  # fmt: skip
 
 
 # lists
@@ -160,13 +182,15 @@ FINISHED: Mapping[str, Callable[[Verdict], str]] = {  # kind -> what is done
 
 
 def _rolled_back(found: Verdict) -> list[str]:
+    if found.how == "nodes":
+        return [complaint("error", found.reason)]
     where = short(found.commit) if found.commit else "the empty project"
     kept = f"kept: archive {found.number}" if found.kept else "not kept"
     return [f"rolled back to {where}; the failed tree is {kept}"]
 
 
 def _broken(found: Verdict) -> list[str]:
-    if found.how == "fault":
+    if found.how in ("fault", "nodes"):
         return [complaint("error", found.reason)]
     return [
         complaint("error", f"THE ROLLBACK FAILED: {found.reason}"),

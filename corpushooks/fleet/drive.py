@@ -1,0 +1,185 @@
+"""Carries out a rollout: a thread for each node asks it for what the coordinator wishes, until all is decided and done.
+
+The coordinator is only used under the lock of `Drive`. What a node says is recorded before it counts.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from corpushooks.core import records
+from corpushooks.core.errors import CorpusError, DoorError, UnreachableError
+from corpushooks.core.project import Project
+from corpushooks.core.rollouts import PREPARE, SWITCH, Node, Order, Ordered
+from corpushooks.core.text import one_line
+from corpushooks.fleet.coordinator import Coordinator, next_order
+from corpushooks.fleet.transport import Transport
+
+WAIT = 0.5  # seconds that a node waits with its answer while nothing changes
+ANSWER = 10.0  # seconds for an answer
+SEND = 600.0  # seconds to bring the commits to a node
+PAUSE = (0.2, 5.0)  # seconds between tries with a node that does not answer
+TICK = 0.5  # seconds between looks at who is silent
+VALID = 30.0  # seconds in which an order can be carried out
+
+Told = Callable[[str, Ordered], None]
+
+
+class NotUnderstood(UnreachableError):
+    """An answer is not what a node can say."""
+
+
+@dataclass
+class _Turn:
+    """What was said and asked last, of one node."""
+
+    phase: str
+    given: str = ""  # the order that was just given
+    pause: float = PAUSE[0]
+
+    def longer(self) -> float:
+        """Return how long to rest after a failure: longer each time."""
+        now, self.pause = self.pause, min(PAUSE[1], 2 * self.pause)
+        return now
+
+
+@dataclass
+class Drive:
+    """One rollout at work."""
+
+    coordinator: Coordinator
+    transport: Transport
+    nodes: Mapping[str, Node]
+    project: Project
+    order: Order
+    told: Told  # records what a node said
+    clock: Callable[[], float] = time.monotonic
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+    _threads: list[threading.Thread] = field(default_factory=list)
+    _news: list[tuple[str, Ordered]] = field(default_factory=list)
+    _stop: bool = False
+
+    def start(self) -> None:
+        """Begin to ask the nodes."""
+        for name in self.coordinator.members:
+            thread = threading.Thread(target=self._attend, args=(name,), name=f"node {name}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def stop(self) -> None:
+        """End the threads, whatever they do: the nodes are asked again, by number, whenever it matters."""
+        with self._changed:
+            self._stop = True
+            self._changed.notify_all()
+        for each in self._threads:
+            each.join(ANSWER + TICK)
+
+    def wait(self, until: Callable[[Coordinator], bool], check: Callable[[], None]) -> list[tuple[str, Ordered]]:
+        """Wait for news or for `until`; return the news. `check` is called meanwhile and can raise."""
+        check()
+        with self._changed:
+            if not (self._news or until(self.coordinator)):
+                self._changed.wait(TICK)
+            for name in self.coordinator.members:
+                self.coordinator.watch(name, self.clock())
+            self._changed.notify_all()
+            news, self._news = self._news, []
+            return news
+
+    def with_coordinator(self, act: Callable[[Coordinator], Any]) -> Any:
+        """Look at the coordinator, or change it, while nobody else does."""
+        with self._changed:
+            found = act(self.coordinator)
+            self._changed.notify_all()
+            return found
+
+    # one node
+
+    def _attend(self, name: str) -> None:
+        turn = _Turn(self.coordinator.members[name].phase)
+        while (wish := self._wish(name)) is not None:
+            order = next_order(wish, turn.phase)
+            order = "" if order == turn.given else order  # it was taken: see first whether it works
+            asked, turn.given = self.clock(), order
+            try:
+                said = self._ask(name, order, turn.phase)
+                if said.phase != turn.phase:
+                    self.told(name, said)
+            except Exception as exc:  # the edge of a node's thread
+                self._failed(name, order, exc)
+                self._rest(name, wish, turn.longer())
+                continue
+            new, turn.phase, turn.pause = said.phase != turn.phase, said.phase, PAUSE[0]
+            self._take(name, said, asked, new=new)
+            if not order and self._is_there(name):
+                self._rest(name, wish, self.order.lease / 3)
+
+    def _failed(self, name: str, order: str, exc: Exception) -> None:
+        """Take an error: one that the node gave is a refusal of the order, another only silence."""
+        why = exc.message if isinstance(exc, CorpusError) else f"internal error: {type(exc).__name__}"
+        if not isinstance(exc, CorpusError):
+            structlog.get_logger().error("node failed", exc_info=exc, node=name)
+        with self._changed:
+            if order and isinstance(exc, CorpusError) and not isinstance(exc, (UnreachableError, DoorError)):
+                self.coordinator.refuse(name, why, self.clock())
+            else:
+                self.coordinator.lose(name, why, self.clock())
+            self._changed.notify_all()
+
+    def _wish(self, name: str) -> str | None:
+        """Return what the node shall do; None: nothing any more."""
+        with self._changed:
+            if self._stop or self.coordinator.finished(self.clock()):
+                return None
+            member = self.coordinator.members[name]
+            if self.coordinator.decision and member.said.final:
+                return None
+            return self.coordinator.wish(name)
+
+    def _is_there(self, name: str) -> bool:
+        with self._changed:
+            return self.coordinator.members[name].phase == self.coordinator.wish(name)
+
+    def _rest(self, name: str, wish: str, seconds: float) -> None:
+        """Wait until the wish for a node changes, at most some seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stop or self.coordinator.wish(name) != wish, seconds)
+
+    def _ask(self, name: str, order: str, phase: str) -> Ordered:
+        node, mine = self.nodes[name], self.order
+        fields: dict[str, Any] = {"project": self.project.name, "epoch": mine.epoch, "number": mine.number}
+        if order == PREPARE:
+            self.transport.send(node, self.project, mine.number, mine.code, mine.pillar, SEND, self._check)
+            fields |= {"code": mine.code, "pillar": mine.pillar, "lease": mine.lease, "keeps": mine.keeps,
+                       "who": mine.who}  # fmt: skip
+        if order in (PREPARE, SWITCH):
+            fields["not_after"] = time.time() + VALID
+        if not order:
+            fields |= {"seen": phase, "wait": WAIT}
+        said = self.transport.ask(node, f"node {order or 'outcome'}", fields, ANSWER, self._check)
+        try:
+            return records.typed(said, Ordered)
+        except ValueError as exc:
+            raise NotUnderstood(f"its answer is not understood: {one_line(str(exc))}") from None
+
+    def _check(self) -> None:
+        if self._stop:
+            raise UnreachableError("the rollout no longer waits for it")
+
+    def _take(self, name: str, said: Ordered, asked: float, *, new: bool) -> None:
+        with self._changed:
+            self.coordinator.hear(name, said, asked, self.clock())
+            if new:
+                self._news.append((name, said))
+            self._changed.notify_all()
+
+
+def in_order(nodes: Sequence[Node]) -> dict[str, Node]:
+    """Return nodes by their names, those that are drained left out."""
+    return {each.name: each for each in nodes if not each.drained}

@@ -1,0 +1,12 @@
+"""The transport that a host reaches its nodes by."""
+
+from __future__ import annotations
+
+from corpushooks.core.errors import RefusedError
+from corpushooks.fleet.transport import Transport
+from corpushooks.host.site import Site
+
+
+def transport_of(site: Site) -> Transport:
+    """Return a transport for the nodes of a host; the caller closes it."""
+    raise RefusedError("no transport")

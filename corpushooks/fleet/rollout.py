@@ -1,0 +1,333 @@
+"""The procedure of a controller: prepared on all nodes, switched, decided once, confirmed.
+
+It is a deployment of the controller's own history. The journal's row `publish` is the commit: what is interrupted
+before it is taken back on every node, what is interrupted after it is confirmed on every node. The controller asks;
+it never infers what a node has done.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from corpushooks import git
+from corpushooks.core.deployment import (
+    BROKEN,
+    DECIDES,
+    DEPLOYED,
+    ROLLED_BACK,
+    ROLLING_BACK,
+    RUNNING,
+    enabled,
+)
+from corpushooks.core.errors import CorpusError, RefusedError, StepError, StoppingError
+from corpushooks.core.events import Complained, Detail, NodeCame, Warned
+from corpushooks.core.hints import Hint, command
+from corpushooks.core.policy import Policy
+from corpushooks.core.rollouts import (
+    BACK,
+    FINAL,
+    GONE_BACK,
+    HELD,
+    LIVE,
+    PREPARED,
+    RETURNING,
+    UNKNOWN,
+    UNTOUCHED,
+    Node,
+    Order,
+    Ordered,
+)
+from corpushooks.core.rollouts import BROKEN as NODE_BROKEN
+from corpushooks.deploy import deploy, prepare, recovery, steps
+from corpushooks.deploy.procedure import OnFailure, Procedure, Step, decided
+from corpushooks.deploy.progress import Mark
+from corpushooks.deploy.run import Run
+from corpushooks.fleet.coordinator import ABORT, COMMIT, Coordinator
+from corpushooks.fleet.drive import Drive, in_order
+from corpushooks.fleet.reach import transport_of
+from corpushooks.release import commits
+from corpushooks.screen.view import count, short
+from corpushooks.store.fleet import Fleet
+
+SWITCHES = "switch"  # from its row of the journal on, nodes can have changed
+
+
+def is_on_nodes(run: Run) -> bool:
+    """Return whether a project is deployed on nodes, not here."""
+    return bool(Fleet(run.site.history).of(run.project.name))
+
+
+def was_on_nodes(run: Run) -> bool:
+    """Return whether a deployment was a rollout that has asked nodes."""
+    return bool(Fleet(run.site.history).rollout(run.project.name, run.deployment.number))
+
+
+def roll_out(run: Run) -> None:
+    """Roll a release out to the nodes of a project."""
+    try:
+        nodes = _nodes(run)
+        prepare.target(run, nodes=len(nodes))
+        _check(run)
+        run.deadline.check()
+    except CorpusError as exc:
+        deploy.refuse(run, run.deadline.cause(exc))
+        return
+    Fleet(run.site.history).begin(run.project.name, run.deployment.number, list(nodes), UNKNOWN)
+    coordinator = Coordinator.of(list(nodes), _policy(run), time.monotonic())
+    with _begun(run, nodes, coordinator) as rollout:
+        rollout.go(rollout.procedure.steps)
+
+
+def _nodes(run: Run) -> dict[str, Node]:
+    """Return the nodes that take part, canaries first; raise RefusedError if there are none."""
+    found = in_order(Fleet(run.site.history).of(run.project.name))
+    if only := run.request.nodes:
+        if unknown := [name for name in only if name not in found]:
+            raise RefusedError(f"{run.project.name} is not on the node {unknown[0]}, or it is drained",
+                               hint=command("node", "show", unknown[0]))  # fmt: skip
+        found = {name: found[name] for name in only}
+    if not found:
+        raise RefusedError(f"all nodes of {run.project.name} are drained", hint=command("node", "list"))
+    return found
+
+
+def _policy(run: Run) -> Policy:
+    return run.settings.rollout or Policy()
+
+
+def _check(run: Run) -> None:
+    """Refuse what no node could deploy."""
+    new = run.deployment.new_code
+    if new is None:
+        raise RefusedError("nothing to deploy yet", hint="git push a commit first")
+    for option in ("only", "skip", "steps"):
+        if getattr(run.request, option):
+            raise RefusedError(f"{option} cannot be used with several nodes", hint=f"leave out {option}")
+    commits.check_commit(run.project, run.row.environment, new, run.request)
+
+
+@contextmanager
+def _begun(run: Run, nodes: dict[str, Node], coordinator: Coordinator) -> Iterator[Rollout]:
+    """Ask the nodes of a rollout while the block runs."""
+    fleet, done, policy = Fleet(run.site.history), run.deployment, _policy(run)
+    order = Order(
+        project=done.project, epoch=fleet.epoch(), number=done.number, not_after=0.0, code=done.new_code or "",
+        pillar=done.new_pillar or "", lease=policy.lease, keeps=policy.on_silence == "keep", who=run.request.who,
+    )  # fmt: skip
+
+    def told(name: str, said: Ordered) -> None:
+        fleet.told(done.project, done.number, name, said)
+
+    transport = transport_of(run.site)
+    drive = Drive(coordinator, transport, nodes, run.project, order, told)
+    drive.start()
+    try:
+        yield Rollout(run, drive, list(nodes))
+    finally:
+        drive.stop()
+        transport.close()
+
+
+def recover(run: Run) -> None:
+    """Complete a rollout that was interrupted, or take it back on every node."""
+    begun, done = run.site.history.steps(run.deployment), run.deployment
+    if done.state not in (RUNNING, ROLLING_BACK, DEPLOYED):
+        recovery.recover(run)
+        return
+    fleet = Fleet(run.site.history)
+    rows = {row["node"]: row["phase"] for row in fleet.rollout(done.project, done.number)}
+    nodes = {each.name: each for each in fleet.nodes() if each.name in rows}
+    said = {name: Ordered(phase=phase) for name, phase in rows.items() if name in nodes}
+    goes_on = decided(begun)
+    coordinator = Coordinator.again(said, _policy(run), COMMIT if goes_on else ABORT, time.monotonic())
+    with _begun(run, nodes, coordinator) as rollout:
+        if goes_on:
+            run.voice.tell(Warned("interrupted after the decision; continuing"))
+            rollout.go(rollout.procedure.from_the_decision())
+        else:
+            rollout.back(StepError("interrupted", why=recovery.INTERRUPTED))
+
+
+@dataclass
+class Rollout:
+    """A rollout at work: its steps, and the way back."""
+
+    run: Run
+    drive: Drive
+    names: Sequence[str]
+    failed: set[str] = field(default_factory=set)  # nodes of which a failure was shown
+
+    @property
+    def procedure(self) -> Procedure:
+        """The steps, in order."""
+        return Procedure(
+            (
+                Step("prepare", self.prepare, OnFailure.REFUSE),
+                Step(SWITCHES, self.switch, OnFailure.ROLL_BACK),
+                Step(DECIDES, self.publish, OnFailure.WARN),
+                Step("confirm", self.confirm, OnFailure.WARN, twice=True),
+                Step("notify", self.notify, OnFailure.WARN),
+            )
+        )
+
+    def go(self, rows: Sequence[Step]) -> None:
+        """Run steps up to the first that fails before the decision."""
+        for step in rows:
+            begun = self.run.site.history.steps(self.run.deployment)
+            if self.run.deployment.state == DEPLOYED and step.name in begun and not step.twice:
+                continue  # by an earlier daemon
+            try:
+                before = None if decided(begun) else self._decide
+                self.procedure.perform(self.run, step, before if step.name == DECIDES else None)
+            except StoppingError:
+                raise
+            except CorpusError as exc:
+                if decided(self.run.site.history.steps(self.run.deployment)):
+                    self.run.voice.warn(exc.message)
+                    continue
+                self.back(self.run.deadline.cause(exc))
+                return
+            if step.name == "confirm":
+                deploy.say_live(self.run)
+
+    # forward
+
+    def prepare(self, run: Run, mark: Mark) -> Detail:
+        """Wait until all nodes are prepared."""
+        self._until(lambda c: bool(c.decision) or c.group >= 0)
+        here = self.drive.with_coordinator(lambda c: [name for name, each in c.members.items() if not each.absent])
+        for name in self.names:
+            if name not in here:
+                run.voice.warn(f"{name} does not answer; it is brought up when it does")
+        return Detail(len(here), "node", of=len(self.names))
+
+    def switch(self, run: Run, mark: Mark) -> Detail:
+        """Wait until all nodes hold the new release."""
+        self._until(lambda c: bool(c.decision) or c.ready(self.drive.clock()))
+        return Detail(len(self._in(frozenset({HELD}))), "node", of=len(self.names))
+
+    def _decide(self, run: Run) -> None:
+        """Look once more, just before the row that decides: at the nodes, and at the branch."""
+        head, done = f"refs/heads/{run.row.branch}", run.deployment
+        if git.ref(run.project.code_git, head) not in (done.old_code, done.new_code):
+            raise StepError("publish failed", why=f"{run.row.branch} moved meanwhile")
+        self._until(lambda c: bool(c.decision) or c.close(self.drive.clock()))
+
+    def publish(self, run: Run, mark: Mark) -> Detail:
+        """Move the refs and record that the release is live: its journal row was the commit."""
+        self.drive.with_coordinator(lambda c: c.commit(self.drive.clock()))
+        if run.deployment.state == DEPLOYED:
+            return Detail(note="recorded before")
+        return steps.publish(run, mark)
+
+    def confirm(self, run: Run, mark: Mark) -> Detail:
+        """Wait until every node has said that the release is live, or is silent for too long."""
+        self._until(lambda c: c.finished(self.drive.clock()), decided=True)
+        live, others = self._in(frozenset({LIVE})), []
+        for name, each in self.drive.coordinator.members.items():
+            if each.phase in GONE_BACK and not each.absent:
+                others.append(f"{name} went back before it was told: {each.said.reason}; it is brought up again")
+            elif each.phase == NODE_BROKEN:
+                others.append(f"{name}: the rollback failed: {each.said.reason}")
+            elif each.phase not in FINAL:
+                others.append(f"{name} does not answer; it is brought up when it does")
+        run.voice.warn(*others)
+        return Detail(len(live), "node", of=len(self.names))
+
+    def notify(self, run: Run, mark: Mark) -> Detail:
+        """Send the notifications; notify.sls is run by the nodes."""
+        told = run.announce() if enabled(run.request, "notify") else 0
+        return Detail(told, "notification") if told else Detail()
+
+    # back
+
+    def back(self, why: CorpusError) -> None:
+        """Revoke the rollout on every node."""
+        run = self.run
+        touched = SWITCHES in run.site.history.steps(run.deployment) or run.deployment.state == ROLLING_BACK
+        run.voice.tell(Complained(why.message))
+        if touched and run.deployment.state != ROLLING_BACK:
+            run.move(ROLLING_BACK, why)
+        run.deadline.lifted = True
+        self.drive.with_coordinator(lambda c: c.cancel(why.message, self.drive.clock()))
+        self._until(lambda c: c.finished(self.drive.clock()), decided=True)
+        if not touched:
+            deploy.refuse(run, RefusedError(f"{why.message}; no node was touched", hint=why.hint))
+            return
+        wrong = [name for name, each in self.drive.coordinator.members.items() if each.phase not in GONE_BACK]
+        for name in wrong:
+            run.voice.warn(self._wrong(name))
+        broken = self._in(frozenset({NODE_BROKEN}))
+        ended = StepError(f"{why.message}; {self._counted()}")
+        ended.summary = f"{why.summary}; {self._where()}"
+        run.move(BROKEN if broken else ROLLED_BACK, ended)
+        said = run.verdict(ended.message, Hint(command("log", run.project.name, run.deployment.number)))
+        run.voice.tell(replace(said, how="nodes"))
+        run.announce()
+
+    def _wrong(self, name: str) -> str:
+        each = self.drive.coordinator.members[name]
+        if each.phase == NODE_BROKEN:
+            return f"{name}: the rollback failed: {each.said.reason}"
+        if each.phase == LIVE:
+            return f"{name} runs the new release: it was confirmed there"
+        return f"{name} does not answer: it goes back by itself, and is asked when it answers"
+
+    def _counted(self) -> str:
+        """Return how many nodes went back, and how many were never touched."""
+        back, untouched = len(self._in(frozenset({BACK}))), len(self._in(frozenset({UNTOUCHED})))
+        left = len(self.names) - back - untouched
+        parts = [f"{count(back, 'node')} went back"] if back else []
+        parts += [f"{untouched} were never touched"] if untouched else []
+        parts += [f"of {left} it is not known"] if left else []
+        return ", ".join(parts)
+
+    def _where(self) -> str:
+        at = self._in(GONE_BACK)
+        old = self.run.row.code
+        return f"{'all ' if len(at) == len(self.names) else ''}{len(at)} on {short(old) if old else 'nothing'}"
+
+    # waiting
+
+    def _in(self, phases: frozenset[str]) -> list[str]:
+        found: list[str] = self.drive.with_coordinator(lambda c: c.ended(phases))
+        return found
+
+    def _until(self, done: Callable[[Coordinator], bool], *, decided: bool = False) -> None:
+        """Wait for the nodes; raise StepError if the rollout is aborted meanwhile, or what ends a deployment."""
+        while True:
+            news = self.drive.wait(done, self._check if not decided else lambda: None)
+            for name, said in news:
+                self._show(name, said)
+            if not decided and self.drive.coordinator.decision == ABORT:
+                raise self._aborted()
+            if self.drive.with_coordinator(done):
+                return
+
+    def _check(self) -> None:
+        self.run.deadline.check()
+
+    def _aborted(self) -> StepError:
+        found = self.drive.coordinator
+        exc = StepError(found.reason)
+        exc.summary = found.summary
+        return exc
+
+    def _show(self, name: str, said: Ordered) -> None:
+        """Show what a node did, a failure once."""
+        if said.phase == RETURNING and not said.lines and self.drive.coordinator.decision == ABORT:
+            return  # it was told to
+        if said.phase in (RETURNING, BACK, NODE_BROKEN) and name != self.drive.coordinator.blamed:
+            said = replace(said, lines=())
+        lines = () if name in self.failed else said.lines
+        if lines:
+            self.failed.add(name)
+        canary = self.drive.coordinator.members[name].group == 0 and _policy(self.run).canary > 0
+        about = said.reason if said.phase in (RETURNING, NODE_BROKEN, UNTOUCHED) else said.step
+        if said.phase in (PREPARED, HELD, LIVE, RETURNING, *FINAL):
+            event = NodeCame(name, said.phase, self.run.voice.hide(about), tuple(map(self.run.voice.hide, lines)),
+                             round(said.took, 3) or None, canary)  # fmt: skip
+            self.run.voice.tell(event)
