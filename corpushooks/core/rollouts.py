@@ -143,7 +143,7 @@ class Condition:
     memory: int = 0  # bytes that are free
     disk: int = 0  # bytes that are free
     places: int = 0  # deployments that it can run at once
-    projects: Mapping[str, OnNode] | None = None
+    projects: Mapping[str, OnNode]
 
 
 @dataclass(frozen=True, kw_only=True)

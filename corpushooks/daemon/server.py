@@ -32,6 +32,7 @@ from corpushooks.daemon.pulse import Pulse
 from corpushooks.deploy import pillars, recovery
 from corpushooks.deploy.lanes import Lanes, going_back
 from corpushooks.deploy.watches import Watches
+from corpushooks.fleet.catch_up import CatchUp
 from corpushooks.host import layout
 from corpushooks.host.site import Site
 from corpushooks.operations import running
@@ -69,6 +70,7 @@ class Daemon:
     watches: Watches = field(init=False)
     pulse: Pulse = field(init=False)
     overdue: Overdue = field(init=False)
+    catch_up: CatchUp = field(init=False)
     left: bool = False  # whether deployments are left to the next daemon
     told: int = 0  # how often it was told to stop
     _watching: bool = False  # whether the settings watch a project
@@ -84,6 +86,7 @@ class Daemon:
         self.watches = Watches(self.site, self.lanes)
         self.pulse = Pulse(self.site, self.lanes.works_in)
         self.overdue = Overdue(self.site)
+        self.catch_up = CatchUp(self.site, self.lanes.wake)
         settings = self.site.settings
         self.rights = Rights(os.geteuid(), settings.group, accounts(), settings.account, settings.web_account)
 
@@ -96,6 +99,7 @@ class Daemon:
         if not self.embedded:  # an embedded one exits when idle, so it cannot be relied on for notifications
             self.pulse.start()
             self.overdue.start()
+            self.catch_up.start()
         with self._bell:
             while not self._stop.is_set() and not self._idle():
                 self.supervisor.alive()  # from the accepting thread: that another one lives proves nothing
@@ -106,11 +110,13 @@ class Daemon:
         self.listener.close()
         self.pulse.stop()
         self.overdue.stop()
+        self.catch_up.stop()
         if left := self.lanes.stop(self.site.settings.stop_timeout):
             structlog.get_logger().warning("left to the next daemon", projects=left)
             self.left = True
         self.pulse.wait()
         self.overdue.wait()
+        self.catch_up.wait()
 
     def _accept(self) -> None:
         """Accept a connection."""

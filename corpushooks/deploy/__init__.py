@@ -6,6 +6,7 @@ recovery     finish interrupted deployments               lanes        one queue
 run          one running deployment                       session      its Salt session
 voice        writes its log                               progress     an SLS while it runs
 deadline     its time limits                              hold         wait until it is confirmed
+prepared     wait for a controller
 
 push         what a push means                            plan         what a deployment would change
 inplace      deploy edits made on the server              watches      deploy edits as they are saved

@@ -1,5 +1,9 @@
 """Several machines: a controller rolls a release out to its nodes.
 
-`coordinator` decides, from values alone; `drive` asks the nodes for it, over a `transport`, of which `ssh` is one;
-`rollout` is the procedure of a controller; `catch_up` looks after the nodes between rollouts.
+coordinator    decides: what each node shall do, commit or abort; values only
+drive          asks the nodes for it: a thread for each
+transport      what carries orders and answers: the interface
+reach          the transport that a host uses
+rollout        the procedure of a controller, and its recovery
+catch_up       looks after the nodes between rollouts
 """

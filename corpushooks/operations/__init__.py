@@ -16,6 +16,7 @@ auditing       records what is asked for
 signing        sign in and out
 hosting        keys, projects, freezes
 examining      the host: how it is reached, what doctor finds
+governing      what a controller asks of its nodes
 acts           the act for each kind of request; given to the lanes
 
 follower       sends a log, or the output of an application, to its reader

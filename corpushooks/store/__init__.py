@@ -6,6 +6,7 @@ claimed      claims of all projects                       vitals       health of
 kept         complete backups                             ran          commands run as applications
 audit        who asked for what
 lease        the duration of a hold                       log          the events of one deployment, in a file
+fleet        the nodes of a controller, and on a node its controllers and their orders
 lost         whether the store has lost deployments
 old_logs     logs of older versions, in lines of text
 """

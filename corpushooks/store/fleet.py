@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -129,6 +129,11 @@ class Fleet:
     def rollout(self, project: str, number: int) -> list[Row]:
         """Return what each node of a rollout said last; nothing if this was none."""
         return self.store.rows("SELECT * FROM rollout WHERE project = ? AND number = ? ORDER BY node", project, number)
+
+    def open_on(self, node: str, final: Collection[str]) -> list[tuple[str, int]]:
+        """Return the rollouts, as project and number, of which the end on a node is not known, the oldest first."""
+        rows = self.store.rows("SELECT project, number, phase FROM rollout WHERE node = ? ORDER BY number", node)
+        return [(row["project"], row["number"]) for row in rows if row["phase"] not in final]
 
 
 @dataclass(frozen=True)

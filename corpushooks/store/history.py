@@ -106,7 +106,8 @@ class History(Held):
             db.execute("DELETE FROM freeze WHERE project = ?", (name,))
             db.execute("DELETE FROM claim WHERE project = ?", (name,))
             db.execute("DELETE FROM vitals WHERE project = ?", (name,))
-            db.execute("DELETE FROM overdue WHERE project = ?", (name,))
+            for table in ("overdue", "placed", "rollout", "governed", "given_order"):
+                db.execute(f"DELETE FROM {table} WHERE project = ?", (name,))
             if purge:
                 for table in ("deployment", "journal", "child", "command"):
                     db.execute(f"DELETE FROM {table} WHERE project = ?", (name,))
@@ -230,6 +231,10 @@ class History(Held):
     def unfinished(self, project: str) -> list[Deployment]:
         """Return the deployments that started and have not ended, the oldest first."""
         return self._read("project = ? AND ended IS NULL AND state != ? ORDER BY number", project, QUEUED)
+
+    def open_in(self, project: str) -> bool:
+        """Return whether anything runs or waits in a project."""
+        return bool(self.rows("SELECT 1 FROM deployment WHERE project = ? AND ended IS NULL LIMIT 1", project))
 
     def queued(self, project: str, limit: int = -1) -> list[Deployment]:
         """Return the queued deployments, the oldest first."""

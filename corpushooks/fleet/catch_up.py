@@ -1,0 +1,151 @@
+"""Looks after the nodes between rollouts: what one still has to hear, and what one missed.
+
+A node that answers is told what became of the rollouts that it did not end. One that runs an older release of ours,
+or none, is brought up by an order of its own. Anything else that it runs was not brought by us: that is drift, which
+is reported and left alone.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+
+import structlog
+
+from corpushooks.core import records
+from corpushooks.core.deployment import DECIDES, ProjectRow, Request
+from corpushooks.core.errors import CorpusError, UnreachableError
+from corpushooks.core.rollouts import CONFIRM, FINAL, REVOKE, Condition, Node, OnNode, Ordered
+from corpushooks.core.text import one_line
+from corpushooks.fleet.reach import transport_of
+from corpushooks.fleet.transport import Transport
+from corpushooks.host.site import Site
+from corpushooks.store.fleet import Fleet
+from corpushooks.store.history import History
+
+EVERY, SOON = 180.0, 20.0  # seconds between looks at a node that answers, and at one that does not
+AGAIN = 3600.0  # seconds until a node that could not be brought up is tried again
+ANSWER = 10.0  # seconds
+MOST = 8  # nodes that are asked at once
+VIA = "catch-up"
+
+FINE, OLDER, DRIFT = "fine", "older", "drift"
+
+
+def standing(history: History, row: ProjectRow, epoch: int, there: OnNode) -> str:
+    """Return whether a node runs the live release of a project, an older one of ours, or something else."""
+    if (there.code, there.pillar) == (row.code or "", row.pillar or ""):
+        return FINE
+    if not there.code:
+        return OLDER  # it is new
+    if there.epoch != epoch or not there.number:
+        return DRIFT
+    try:
+        ours = history.deployment(row.name, there.number)
+    except CorpusError:
+        return DRIFT
+    same = (there.code, there.pillar) == (ours.new_code or "", ours.new_pillar or "")
+    return OLDER if same and there.number < (row.live or 0) else DRIFT
+
+
+@dataclass
+class CatchUp:
+    """A thread that looks after the nodes. `wake` starts the lane of a project."""
+
+    site: Site
+    wake: Callable[[str], None]
+    reach: Callable[[Site], Transport] = transport_of
+    every: float = EVERY
+    soon: float = SOON
+    _due: dict[str, float] = field(default_factory=dict)
+    _said: dict[str, str] = field(default_factory=dict)  # what was logged last of a node
+    _thread: threading.Thread | None = None
+    _over: threading.Event = field(default_factory=threading.Event)
+
+    def start(self) -> None:
+        """Start."""
+        self._thread = threading.Thread(target=self._work, name="nodes", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop."""
+        self._over.set()
+
+    def wait(self) -> None:
+        """Wait a moment for questions to end: they hold the store open."""
+        if self._thread:
+            self._thread.join(ANSWER)
+
+    def _work(self) -> None:
+        while not self._over.wait(min(self.soon, self.every)):
+            try:
+                self.look()
+            except Exception as exc:  # the edge of a thread
+                self._say("", f"cannot look after the nodes: {exc}")
+
+    def look(self) -> None:
+        """Ask the nodes that are due."""
+        now, nodes = time.monotonic(), Fleet(self.site.history).nodes()
+        due = [each for each in nodes if not each.drained and self._due.get(each.name, 0.0) <= now]
+        if not due:
+            return
+        with closing(self.reach(self.site)) as transport, ThreadPoolExecutor(MOST) as pool:
+            for node in due:
+                pool.submit(self._ask, transport, node)
+
+    def _ask(self, transport: Transport, node: Node) -> None:
+        try:
+            said = transport.ask(node, "node hello", {}, ANSWER, self._check)
+            there = records.typed(said["value"], Condition)
+            Fleet(self.site.history).saw(node.name)
+            self._tell(transport, node)
+            self._bring_up(node, there.projects)
+            self._due[node.name] = time.monotonic() + self.every
+            self._say(node.name, "")
+        except Exception as exc:  # the edge of a thread
+            self._due[node.name] = time.monotonic() + self.soon
+            self._say(node.name, one_line(str(exc)))
+
+    def _check(self) -> None:
+        if self._over.is_set():
+            raise UnreachableError("the daemon is stopping")
+
+    def _say(self, name: str, what: str) -> None:
+        """Log what is wrong with a node, once."""
+        if self._said.get(name, "") != what:
+            self._said[name] = what
+            structlog.get_logger().warning("node", node=name, error=what or "it answers again")
+
+    def _tell(self, transport: Transport, node: Node) -> None:
+        """Tell a node what became of the rollouts of which its end is not known."""
+        fleet, history = Fleet(self.site.history), self.site.history
+        for project, number in fleet.open_on(node.name, FINAL):
+            found = history.deployment(project, number)
+            if not found.ended:
+                continue  # it is at work
+            order = CONFIRM if DECIDES in history.steps(found) else REVOKE
+            asked = {"project": project, "epoch": fleet.epoch(), "number": number}
+            said = records.typed(transport.ask(node, f"node {order}", asked, ANSWER, self._check), Ordered)
+            fleet.told(project, number, node.name, said)
+
+    def _bring_up(self, node: Node, there: Mapping[str, OnNode]) -> None:
+        """Order what a node missed; log what is not ours."""
+        history, fleet = self.site.history, Fleet(self.site.history)
+        for name in fleet.on(node.name):
+            row, one = history.project(name), there.get(name)
+            if row is None or one is None or not row.live or one.busy or one.broken:
+                continue
+            found = standing(history, row, fleet.epoch(), one)
+            if found == DRIFT and self._said.get(f"{node.name} {name}") != one.code:
+                self._said[f"{node.name} {name}"] = one.code
+                self.site.event("drift", {"node": node.name, "project": name, "code": one.code, "pillar": one.pillar})
+            if found == OLDER and not history.open_in(name) and not history.frozen(name):
+                again = int(time.time() / AGAIN)
+                token = f"{VIA} {node.name} {row.live} {again}"
+                wanted = Request(new=row.code or "", who=VIA, via=VIA, nodes=(node.name,), token=token)
+                history.enqueue(name, wanted)
+                self.wake(name)
