@@ -20,7 +20,6 @@ from typing import Any, NoReturn
 from corpushooks.access import keys
 from corpushooks.access.keyring import Keyring
 from corpushooks.access.keys import Key
-from corpushooks.core import rights
 from corpushooks.core.errors import CorpusError, NoDaemonError
 from corpushooks.core.hints import Hint, Spelling, command
 from corpushooks.core.project import Host
@@ -93,8 +92,7 @@ def known(host: Host, kind: str, blob: str, user: str) -> list[str]:
             found = _of_directory(host, ring, kind, blob)
     finally:
         history.close()
-    least = rights.NODE if found and found.is_controller else rights.READ
-    if found is None or found.authority != bool(authority) or found.refusal(least):
+    if found is None or found.authority != bool(authority) or found.refusal(found.least):
         return []
     return [found.line(forced(host, found, certificate), user)]
 

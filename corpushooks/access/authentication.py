@@ -25,7 +25,7 @@ from corpushooks.access.tokens import called as token_called
 from corpushooks.core.errors import CorpusError, CredentialError, RefusedError, UsageError
 from corpushooks.core.hints import command
 from corpushooks.core.project import Host
-from corpushooks.core.rights import GRANTED, NODE, RIGHTS, Rights
+from corpushooks.core.rights import GRANTED, RIGHTS, Rights
 from corpushooks.core.settings import Settings
 from corpushooks.core.text import one_line
 from corpushooks.protocol.asks import Admit
@@ -100,16 +100,15 @@ class Authentication:
         if right not in ("", *GRANTED):
             raise UsageError("invalid request: right")
         who = "/".join([key.who, *filter(None, [re.sub(r"[^A-Za-z0-9._@+-]", "_", asked.certificate)[:64]])])
-        needed = right or (NODE if key.is_controller else RIGHTS[0])
+        needed = right or key.least
         self._check(key, needed, project)
         _forget_the_dead(ring)
         made = ring.admit(key, who, needed, project, (connection.pid, start))
         return {"admission": made.token, "who": who, "may": key.may, "expires": key.expires}
 
     def _check(self, key: Key, right: str, project: str) -> None:
-        least = NODE if key.is_controller else RIGHTS[0]
-        if project and (key.refusal(least, project) or self.history.project(project) is None):
-            if why := key.refusal(least):
+        if project and (key.refusal(key.least, project) or self.history.project(project) is None):
+            if why := key.refusal(key.least):
                 raise RefusedError(f"the key {key.name}: {why}")
             raise RefusedError(f"unknown project {project!r} for the key {key.name}", hint=WHOAMI)
         if why := key.refusal(right, project):

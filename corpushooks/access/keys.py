@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from corpushooks.core.errors import RefusedError, UsageError
 from corpushooks.core.hints import Hint, command
-from corpushooks.core.rights import GRANTED, HOST, NODE, PUSH, Grant, includes
+from corpushooks.core.rights import GRANTED, HOST, NODE, PUSH, READ, Grant, includes
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
 PRINCIPAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]*")
@@ -72,6 +72,11 @@ class Key:
     def is_controller(self) -> bool:
         """Whether it belongs to a controller, whose node this host is."""
         return self.right == NODE
+
+    @property
+    def least(self) -> str:
+        """The right without which a key opens nothing."""
+        return NODE if self.is_controller else READ
 
     @property
     def grants(self) -> tuple[Grant, ...]:

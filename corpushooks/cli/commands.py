@@ -32,6 +32,7 @@ ROWS = {
     "init": ("projects", "Create or repair a project"),
     "key": ("keys", "Manage ssh keys and their rights"),
     "log": ("looking", "Show the log of a deployment"),
+    "node": ("nodes", "Manage the nodes: hosts that this one deploys to"),
     "notify": ("notify", "Test notifications"),
     "open": ("looking", "Print the addresses of a project"),
     "rebuild": ("host", "Rebuild a lost or damaged store"),

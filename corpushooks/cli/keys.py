@@ -29,6 +29,7 @@ def key_() -> None:
 @click.option("--push", "right", flag_value=rights.PUSH, default=True, help="Right: also deploy (the default).")
 @click.option("--admin", "right", flag_value=rights.ADMIN, help="Right: also freeze, thaw, and deploy while frozen.")
 @click.option("--host", "right", flag_value=rights.HOST, help="Right: also manage projects and keys.")
+@click.option("--node", "right", flag_value=rights.NODE, help="Right: deploy to this host as its controller; no other.")
 @click.option("--project", "projects", multiple=True, metavar="P", help="Only this project; repeatable.")
 @click.option("--expires", metavar="DAY", help="Last day: 2030-12-31, or 90d from now.")
 @click.option("--authority", is_flag=True, help="It is the key of a certificate authority.")

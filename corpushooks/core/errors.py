@@ -111,6 +111,8 @@ class DoorError(CorpusError):
 class UnreachableError(DoorError):
     """A node did not answer: an order may have arrived or not."""
 
+    kind = "unreachable"
+
 
 class GitError(DoorError):
     """A git command failed, or a repository is unusable."""

@@ -57,6 +57,8 @@ def target(run: Run, nodes: int = 0) -> None:
         for path, commit in zip((run.project.code_git, run.project.pillar_git), new, strict=True):
             if commit:
                 git.pin(path, run.deployment.number, commit)
+                if run.request.rollout:
+                    git.forget_rollouts(path, run.request.rollout)
     _tell_aim(run, old, new, nodes)
 
 

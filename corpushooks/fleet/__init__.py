@@ -2,8 +2,12 @@
 
 coordinator    decides: what each node shall do, commit or abort; values only
 drive          asks the nodes for it: a thread for each
-transport      what carries orders and answers: the interface
-reach          the transport that a host uses
 rollout        the procedure of a controller, and its recovery
 catch_up       looks after the nodes between rollouts
+nodes          what each node says of itself
+
+transport      what carries orders and answers: the interface
+reach          the transport that a host uses
+ssh            orders over the ssh of the system               session      one kept session with a node
+identity       the key of a controller, and those of nodes     address      where a node is reached
 """

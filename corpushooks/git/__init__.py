@@ -6,6 +6,7 @@
     refs        read them, move them; pins                           ref, move_ref, update_refs, pin, unpin, pins
     commits     look up commits, and compare two                     commit, resolve, content, change, differing
     listings    the content of a commit                              listing, listing_below, folder, links, attributes
+    sending     bring a commit to a repository elsewhere             Destination, send
     worktrees   a user's working tree: what git would send           worktree
     checkouts   files from commits, and commits from files           commit_files, checkout, ignored, export, refusal
 
@@ -13,7 +14,7 @@ dulwich reads objects and moves the refs of deployments; git, run by the daemon,
 checkouts, from a git dir that only we can write (work.git), so that no foreign configuration, hook or filter is read.
 """
 
-from corpushooks.git.access import MINIMUM, check_version, version
+from corpushooks.git.access import MINIMUM, ROLLOUTS, check_version, version
 from corpushooks.git.bare import (
     FORMATS,
     bare_config,
@@ -67,6 +68,7 @@ from corpushooks.git.listings import (
 )
 from corpushooks.git.refs import (
     clear_locks,
+    forget_rollouts,
     head_branch,
     is_empty,
     is_id,
@@ -79,16 +81,17 @@ from corpushooks.git.refs import (
     unpin,
     update_refs,
 )
+from corpushooks.git.sending import Destination, send
 from corpushooks.git.sharing import check_objects, make_entrance, share
 from corpushooks.git.worktrees import Worktree, worktree
 
 __all__ = [
-    "FORMATS", "LINK", "MINIMUM", "SUBMODULE", "Change", "Listing", "Since", "Worktree", "attributes", "bare_config",
-    "blob_name", "bundle", "change", "check_commit", "check_objects", "check_version", "checkout", "clear_locks",
-    "commit", "commit_files", "content", "counted", "differing", "distrust", "empty_tree", "export", "export_files",
-    "export_part", "first_commit", "flaw", "flush_objects", "folder", "head_branch", "ignored", "init_bare",
-    "init_work", "is_checked_out", "is_empty", "is_id", "links", "listing", "listing_below", "lost_commits",
-    "maintain", "make_entrance", "move_ref", "object_format", "object_id", "pin", "pinned", "pins", "ref",
-    "refusal", "resolve", "share", "stop_checkout", "take_back_ref", "unbundle", "unbundle_all", "unpin", "update_refs",
-    "version", "worktree",
+    "FORMATS", "LINK", "MINIMUM", "ROLLOUTS", "SUBMODULE", "Change", "Destination", "Listing", "Since", "Worktree",
+    "attributes", "bare_config", "blob_name", "bundle", "change", "check_commit", "check_objects", "check_version",
+    "checkout", "clear_locks", "commit", "commit_files", "content", "counted", "differing", "distrust", "empty_tree",
+    "export", "export_files", "export_part", "first_commit", "flaw", "flush_objects", "folder", "forget_rollouts",
+    "head_branch", "ignored", "init_bare", "init_work", "is_checked_out", "is_empty", "is_id", "links", "listing",
+    "listing_below", "lost_commits", "maintain", "make_entrance", "move_ref", "object_format", "object_id", "pin",
+    "pinned", "pins", "ref", "refusal", "resolve", "send", "share", "stop_checkout", "take_back_ref", "unbundle",
+    "unbundle_all", "unpin", "update_refs", "version", "worktree",
 ]  # fmt: skip

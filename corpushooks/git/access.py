@@ -28,6 +28,7 @@ from corpushooks.system.process import Output, run
 MINIMUM = (2, 30)
 SETTLED_NS = 2_000_000_000  # some filesystems have timestamps of whole seconds
 PINS = "refs/corpus"  # hidden from pushers
+ROLLOUTS = "refs/rollout"  # the commits that a controller brings; hidden from those who fetch
 DAMAGE = (  # what dulwich raises for damaged data; the last, for an empty packed-refs
     FileFormatException, ChecksumMismatch, ApplyDeltaError, SymrefLoop, zlib.error, struct.error, EOFError, ValueError,
     IndexError, AssertionError, StopIteration,

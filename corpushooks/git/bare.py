@@ -11,7 +11,7 @@ from pathlib import Path
 from dulwich.config import ConfigFile
 
 from corpushooks.core.errors import GitError
-from corpushooks.git.access import PINS, call, stamp
+from corpushooks.git.access import PINS, ROLLOUTS, call, stamp
 from corpushooks.system import disk
 from corpushooks.system.patience import Check, endless
 from corpushooks.system.process import run
@@ -44,6 +44,7 @@ def bare_config(path: Path, *, shared: bool = False) -> dict[str, str]:
         "receive.shallowUpdate": "false",
         "receive.unpackLimit": "1",  # a push is stored as one pack, not as many loose objects
         "transfer.hideRefs": PINS,
+        "uploadpack.hideRefs": ROLLOUTS,
     }
 
 

@@ -16,7 +16,7 @@ from dulwich.refs import DiskRefsContainer, Ref
 
 from corpushooks.core.errors import GitError
 from corpushooks.core.hints import command
-from corpushooks.git.access import PINS, complaint, no_repository, opened, told
+from corpushooks.git.access import PINS, ROLLOUTS, complaint, no_repository, opened, told
 from corpushooks.system import disk
 
 T = TypeVar("T")
@@ -182,6 +182,15 @@ def unpin(path: Path, number: int, *, patience: float = PATIENCE) -> None:
     """Remove the pin of a deployment and its reflog, which would keep the commit too."""
     _remove_ref(path, f"{PINS}/{number}", None, patience)
     (path / "logs" / PINS / str(number)).unlink(missing_ok=True)
+
+
+def forget_rollouts(path: Path, number: int) -> None:
+    """Remove the refs of all rollouts but one: the commits of deployments have pins."""
+    with told(path):
+        found = refs_of(path)
+        names = [f"{ROLLOUTS}/{name.decode()}" for name in found.keys(base=Ref(ROLLOUTS.encode()))]
+        old = [(name, (found.read_ref(_ref(name)) or b"").decode()) for name in names if name != f"{ROLLOUTS}/{number}"]
+    update_refs(path, [(name, value, "0" * len(value)) for name, value in old if ID.fullmatch(value)])
 
 
 def clear_locks(path: Path) -> None:

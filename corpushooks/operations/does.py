@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from corpushooks.operations import examining, governing, hosting, people, tokens
+from corpushooks.operations import examining, governing, hosting, nodes, people, tokens
 from corpushooks.operations.call import Call
 from corpushooks.reports.report import Report
 
@@ -32,6 +32,15 @@ DOES: Mapping[str, Callable[[Call[Any]], Report]] = {  # what is done at once
     "account add": people.add,
     "account link": people.link,
     "account revoke": people.revoke,
+    "node add": nodes.add,
+    "node list": nodes.list_,
+    "node show": nodes.show,
+    "node link": nodes.link,
+    "node unlink": nodes.unlink,
+    "node drain": nodes.drain,
+    "node resume": nodes.resume,
+    "node remove": nodes.remove,
+    "node key": nodes.key,
     "node hello": governing.hello,
     "node adopt": governing.adopt,
     "node release": governing.release,

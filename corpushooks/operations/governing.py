@@ -18,7 +18,7 @@ from corpushooks.admin import projects
 from corpushooks.core.deployment import Deployment, Request
 from corpushooks.core.errors import CorpusError, RefusedError, UsageError
 from corpushooks.core.events import HealthAsked, SlsEnded
-from corpushooks.core.hints import command
+from corpushooks.core.hints import Hint, command
 from corpushooks.core.rollouts import (
     BACK,
     BROKEN,
@@ -109,10 +109,12 @@ def adopt(call: Call[asks.Adopt]) -> report.Report:
     if not NODE_NAME.fullmatch(asked.node) or max(len(asked.nodes), len(asked.labels)) > HUNDRED:
         raise UsageError("invalid request: node")
     row = site.history.project(asked.project)
-    if row and row.environment != asked.environment:
+    here = row.environment if row else site.settings.for_project(asked.project).environment
+    if here != asked.environment:
         raise RefusedError(
-            f"{asked.project} is {row.environment} here, not {asked.environment}: all its nodes have one environment",
-            hint=command("init", asked.project, "--env", asked.environment),
+            f"{asked.project if row else 'this node'} is {here} here, not {asked.environment}:"
+            " all nodes of a project have one environment",
+            hint=Hint("on the node: ", command("init", asked.project, "--env", asked.environment)),
         )
     obedience, wanted = Obedience(site.history), Governed(
         project=asked.project, controller=mine, address=one_line(clean(asked.address))[:200], epoch=asked.epoch,
@@ -122,7 +124,10 @@ def adopt(call: Call[asks.Adopt]) -> report.Report:
     if known and known.controller != mine:
         obedience.check_free(asked.project)
     with locked(site.host.project(asked.project), call.check):
-        projects.init(site.host, site.settings, site.history, asked.project, asked.environment, asked.branch)
+        projects.init(
+            site.host, site.settings, site.history, asked.project, asked.environment, asked.branch,
+            hashed=asked.object_format or None,
+        )  # fmt: skip
         obedience.put(wanted)
     site.event("adopt", {"project": asked.project, "by": call.principal.who})
     return report.Report(_standing(call, wanted), [f"{asked.project} is deployed by {mine}"])

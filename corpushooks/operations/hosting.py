@@ -282,7 +282,7 @@ def _write_file(call: Call[Any], found: list[Key]) -> None:
     """Write the keys to sshd's file, where sshd does not ask us: keys from a directory are not in it."""
     settings = call.site.settings
     if path := settings.authorized_keys:
-        taken = (key for key in found if not key.source and not key.refusal(rights.READ))
+        taken = (key for key in found if not key.source and not key.refusal(key.least))
         lines = [key.line(forced(call.site.host, key), settings.account) for key in taken]
         authorized_keys.write(path, lines)
 

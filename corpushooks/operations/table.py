@@ -85,6 +85,10 @@ def _flags(*names: str) -> frozenset[str]:
     return frozenset({JSON, *names})
 
 
+A_NODE = ("NAME", words.CALLED)
+OF_NODE = Word((A_NODE,), 1, _flags())
+ON_NODE = Word((A_NODE, words.A_PROJECT), 2, _flags())
+
 OPERATIONS: Mapping[str, Operation] = {
     row.name: row
     for row in (
@@ -502,6 +506,64 @@ OPERATIONS: Mapping[str, Operation] = {
             BOTH,
             Word((("NAME", words.CALLED), words.A_PROJECT), 2, _flags()),
             looks=True,
+        ),
+        Operation(
+            "node add",
+            HOST,
+            "NodeAdd",
+            "Node",
+            "add a node, or change its address and labels",
+            HOST_ITSELF,
+            BOTH,
+            Word(
+                (A_NODE, ("ADDRESS", words.ADDRESS)),
+                2,
+                _flags(),
+                values={"--label": ("L", words.LABEL), "--fingerprint": ("SHA256:...", words.FINGERPRINT)},
+            ),
+        ),
+        Operation(
+            "node list",
+            HOST,
+            "Nothing",
+            "Node",
+            "list the nodes, and what each says of itself",
+            HOST_ITSELF,
+            BOTH,
+            Word((), 0, _flags()),
+            several=True,
+        ),
+        Operation("node show", HOST, "OfNode", "Node", "show a node", HOST_ITSELF, BOTH, OF_NODE),
+        Operation(
+            "node link",
+            HOST,
+            "OnNode",
+            "LinkedNode",
+            "deploy a project to a node",
+            doors=BOTH,
+            word=ON_NODE,
+        ),
+        Operation(
+            "node unlink",
+            HOST,
+            "OnNode",
+            "LinkedNode",
+            "deploy a project to a node no more",
+            doors=BOTH,
+            word=ON_NODE,
+        ),
+        Operation("node drain", HOST, "OfNode", "Node", "take a node out of rollouts", HOST_ITSELF, BOTH, OF_NODE),
+        Operation("node resume", HOST, "OfNode", "Node", "take a node into rollouts again", HOST_ITSELF, BOTH, OF_NODE),
+        Operation("node remove", HOST, "OfNode", "RemovedNode", "remove a node", HOST_ITSELF, BOTH, OF_NODE),
+        Operation(
+            "node key",
+            HOST,
+            "Nothing",
+            "ControllerKey",
+            "print the public key of this controller, for its nodes",
+            HOST_ITSELF,
+            BOTH,
+            Word((), 0, _flags()),
         ),
         Operation(
             "node release",

@@ -24,6 +24,9 @@ DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{1,5}d|never")
 WHO = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@+/:-]*")
 DATABASE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.$-]{0,62}")
 STDIN = re.compile("-")
+ADDRESS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@:\[\]-]*")
+LABEL = re.compile(r"[a-z][a-z0-9_-]*")
+FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 
 
 @dataclass(frozen=True)

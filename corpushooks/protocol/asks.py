@@ -108,6 +108,30 @@ class Adopt(OfProject):
     address: str = ""  # of the controller, for people
     nodes: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    object_format: str = ""  # of the controller's repositories: git cannot send to another
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfNode:
+    """One node."""
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeAdd(OfNode):
+    """The address of a node and its labels; the fingerprint of its host key, if it must have that one."""
+
+    address: str
+    labels: tuple[str, ...] = ()
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnNode(OfProject):
+    """A project, and a node for it."""
+
+    name: str
 
 
 @dataclass(frozen=True, kw_only=True)

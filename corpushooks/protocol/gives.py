@@ -40,6 +40,70 @@ class Admitted:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ControllerKey:
+    """The public key of this controller, for its nodes."""
+
+    key: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectOnNode:
+    """What a node runs of a project, and how that compares with what its controller has live.
+
+    `state`: current, behind (an older rollout), drift (something else), broken, busy, released (it obeys no more),
+    or unknown (the node does not answer).
+    """
+
+    project: str
+    state: str
+    environment: str
+    code: str
+    pillar: str
+    rollout: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """A node; what it says of itself is null while it does not answer, and then `wrong` says why."""
+
+    name: str
+    address: str
+    labels: list[str]
+    host_key: str  # its fingerprint
+    drained: bool
+    added: float
+    by: str
+    seen: float | None
+    wrong: str
+    version: str | None
+    environment: str | None
+    clock: float | None  # seconds that it is ahead of ours
+    places: int | None
+    memory: int | None
+    disk: int | None
+    machine: str | None
+    projects: list[ProjectOnNode]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkedNode:
+    """Whether a project is on a node."""
+
+    name: str
+    project: str
+    linked: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemovedNode:
+    """A node that was removed."""
+
+    name: str
+    address: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Released:
     """A project that no controller deploys any more."""
 

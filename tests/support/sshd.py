@@ -6,13 +6,14 @@ import contextlib
 import getpass
 import os
 import shutil
+import signal
 import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from corpushooks.system.process import Child, run, spawn
+from corpushooks.system.process import Child, ancestors, run, spawn
 from tests.support.box import Work, until
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
@@ -50,6 +51,30 @@ class Server:
 
     def url(self, path: str) -> str:
         return f"ssh://{getpass.getuser()}@127.0.0.1:{self.port}{path}"
+
+    def own(self) -> list[int]:
+        """Return the processes of this sshd and of its sessions, also those that sshd started."""
+        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+        return [pid for pid in pids if any(self.process.pid == each for each, _ in ancestors(pid))]
+
+    def signal(self, number: int) -> None:
+        """Send a signal to all of it."""
+        for pid in self.own():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def kill(self) -> None:
+        """Kill all of it, as the end of a machine would."""
+        self.signal(signal.SIGKILL)
+        self.process.wait(10)
+
+    def revive(self) -> None:
+        """Start it again, at the same port."""
+        assert SSHD is not None
+        log = os.open(self.folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self.process = spawn([SSHD, "-D", "-e", "-f", self.folder / "config"], stderr=log)
+        os.close(log)
+        until(lambda: listens(self.process, self.port))
 
     @property
     def command(self) -> str:

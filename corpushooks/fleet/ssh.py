@@ -1,0 +1,180 @@
+"""The transport over ssh: kept sessions that share one connection to each node, and git's own transport.
+
+Nothing is read from anybody's configuration of ssh. All names of files are relative to the folder of the controller,
+in which ssh runs: the path of a socket is limited to about a hundred bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from corpushooks import git
+from corpushooks.core.errors import CorpusError, ProcessError, UnreachableError
+from corpushooks.core.project import Host, Project
+from corpushooks.core.rollouts import Node
+from corpushooks.core.text import one_line
+from corpushooks.fleet.address import parse
+from corpushooks.fleet.identity import KEY, PINNED, SOCKETS, Identity
+from corpushooks.fleet.session import EndedError, Session
+from corpushooks.protocol import client
+from corpushooks.protocol.answers import request
+from corpushooks.system.patience import Check, beside, endless
+from corpushooks.system.process import run, start_time
+
+SERVE = "node serve"  # what the node runs for the key of a controller
+RECEIVE = "git-node-receive-pack"  # what it runs for git
+KEPT = 2  # sessions with a node that are kept for the next question
+CONNECT = 10  # seconds
+ALIVE = 5, 2  # seconds between signs of life, and how many can be missing
+PERSIST = 30  # seconds that a connection outlives its last session
+LOCALLY = 2.0  # seconds for a word with our own ssh
+
+
+class Ssh:
+    """Reaches nodes over ssh. Each process has connections of its own."""
+
+    def __init__(self, host: Host) -> None:
+        self._identity = Identity(host)
+        self._identity.public_key()
+        self.folder = self._identity.folder
+        self._idle: dict[Node, list[Session]] = {}
+        self._used: set[tuple[str, str]] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Remove the sockets of processes that were killed."""
+        for path in (self.folder / SOCKETS).iterdir():
+            pid = path.name.partition(".")[0]
+            if pid.isdigit() and start_time(int(pid)) is None:
+                path.unlink(missing_ok=True)
+
+    # questions
+
+    def ask(
+        self, node: Node, name: str, fields: Mapping[str, Any], limit: float, check: Check = endless
+    ) -> dict[str, Any]:
+        """Ask a node for an operation of the table, and return its result; raise its error, or UnreachableError."""
+        line = json.dumps(request(name, dict(fields))).encode() + b"\n"
+        end = time.monotonic() + limit
+        while True:
+            session, kept = self._session(node)
+            try:
+                said = session.ask(line, end, check)
+            except EndedError:
+                session.close()
+                if not kept:  # else it had ended while nobody used it; each operation can be asked twice
+                    raise
+            except TimeoutError:
+                session.close()
+                self._renew(node)
+                raise UnreachableError(f"no answer within {limit:g} s") from None
+            except BaseException:
+                session.close()
+                raise
+            else:
+                self._keep(node, session)
+                return _result(said)
+
+    def _session(self, node: Node) -> tuple[Session, bool]:
+        """Return a session, and whether it was kept from an earlier question."""
+        with self._lock:
+            while idle := self._idle.get(node):
+                session = idle.pop()
+                if session.alive():
+                    return session, True
+                session.close()
+        words = ["ssh", *self._options(node.name), *parse(node.address).words, SERVE]
+        return Session(words, self.folder), False
+
+    def _keep(self, node: Node, session: Session) -> None:
+        with self._lock:
+            idle = self._idle.setdefault(node, [])
+            if len(idle) < KEPT and not self._closed:
+                idle.append(session)
+                return
+        session.close()
+
+    # connections
+
+    def _options(self, name: str) -> list[str]:
+        """Return the options of ssh for a node; names of files are relative to the folder."""
+        with self._lock:
+            self._used.add((name, self._socket(name)))
+        given = {
+            "BatchMode": "yes", "IdentityFile": KEY, "IdentitiesOnly": "yes", "IdentityAgent": "none",
+            "PreferredAuthentications": "publickey", "StrictHostKeyChecking": "yes", "HostKeyAlias": name,
+            "UserKnownHostsFile": f"{PINNED}/{name}", "GlobalKnownHostsFile": os.devnull, "UpdateHostKeys": "no",
+            "ConnectTimeout": CONNECT, "ServerAliveInterval": ALIVE[0], "ServerAliveCountMax": ALIVE[1],
+            "ControlMaster": "auto", "ControlPath": self._socket(name), "ControlPersist": PERSIST,
+            "ForwardAgent": "no", "ClearAllForwardings": "yes", "PermitLocalCommand": "no", "LogLevel": "ERROR",
+        }  # fmt: skip
+        return ["-F", "none", "-T", *(f"-o{key}={value}" for key, value in given.items())]
+
+    def _socket(self, name: str) -> str:
+        return f"{SOCKETS}/{os.getpid()}.{name}"
+
+    def _renew(self, node: Node) -> None:
+        """Let the next session with a node have a new connection: this one perhaps leads nowhere."""
+        with self._lock:
+            idle = self._idle.pop(node, [])
+        for each in idle:
+            each.close()
+        self._tell(node.name, "stop")
+
+    def _tell(self, name: str, what: str) -> None:
+        """Tell the connection with a node to be used no more, or to end."""
+        path = self.folder / self._socket(name)
+        if path.exists():
+            words = ["ssh", "-F", "none", "-S", self._socket(name), "-O", what, "--", "node"]
+            with contextlib.suppress(ProcessError):
+                run(words, cwd=self.folder, timeout=LOCALLY, check=False)
+            path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """End all sessions and connections."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, {}
+            used = {name for name, _ in self._used}
+        for session in [one for each in idle.values() for one in each]:
+            session.close()
+        for name in used:
+            self._tell(name, "exit")
+
+    # commits
+
+    def send(
+        self, node: Node, project: Project, number: int, code: str, pillar: str, limit: float, check: Check = endless
+    ) -> None:
+        """Bring the commits of a rollout to a node; raise UnreachableError, or GitError if they are not taken."""
+        base, ssh = parse(node.address), shlex.join(["ssh", *self._options(node.name)])
+        to = git.Destination(f"{base.url}/{project.name}", RECEIVE, ssh, self.folder)
+        second = git.Destination(f"{base.url}/{project.name}.pillar", RECEIVE, ssh, self.folder)
+        ref = f"{git.ROLLOUTS}/{number}"
+        aside = beside(lambda: git.send(project.pillar_git, second, pillar, ref, limit, check)) if pillar else None
+        if code:
+            git.send(project.code_git, to, code, ref, limit, check)
+        if aside:
+            aside.result()
+
+
+def _result(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the result in an answer; raise the error in it."""
+    if "result" in said:
+        return dict(said["result"])
+    plain = {"error": one_line(said["error"]), "hint": one_line(said.get("hint", ""))}
+    if said.get("kind") == UnreachableError.kind:
+        raise UnreachableError(plain["error"])
+    code, kind = said.get("code"), said.get("kind")
+    more = {"code": code if type(code) is int else 1, "kind": kind if isinstance(kind, str) else ""}
+    error: CorpusError = client.complaint({**plain, **more, "denied": said.get("denied") is True})
+    raise error
