@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from corpushooks.core.errors import RefusedError
+from corpushooks.fleet.ssh import Ssh
 from corpushooks.fleet.transport import Transport
 from corpushooks.host.site import Site
 
 
 def transport_of(site: Site) -> Transport:
     """Return a transport for the nodes of a host; the caller closes it."""
-    raise RefusedError("no transport")
+    return Ssh(site.host)

@@ -8,6 +8,7 @@ it never infers what a node has done.
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,8 +23,8 @@ from corpushooks.core.deployment import (
     RUNNING,
     enabled,
 )
-from corpushooks.core.errors import CorpusError, RefusedError, StepError, StoppingError
-from corpushooks.core.events import Complained, Detail, NodeCame, Warned
+from corpushooks.core.errors import CorpusError, RefusedError, StepError, StoppingError, StoreError
+from corpushooks.core.events import Complained, Detail, NodeCame, Traced, Warned
 from corpushooks.core.hints import Hint, command
 from corpushooks.core.policy import Policy
 from corpushooks.core.rollouts import (
@@ -159,11 +160,10 @@ class Rollout:
     drive: Drive
     names: Sequence[str]
     failed: set[str] = field(default_factory=set)  # nodes of which a failure was shown
+    procedure: Procedure = field(init=False)
 
-    @property
-    def procedure(self) -> Procedure:
-        """The steps, in order."""
-        return Procedure(
+    def __post_init__(self) -> None:
+        self.procedure = Procedure(
             (
                 Step("prepare", self.prepare, OnFailure.REFUSE),
                 Step(SWITCHES, self.switch, OnFailure.ROLL_BACK),
@@ -184,14 +184,24 @@ class Rollout:
                 self.procedure.perform(self.run, step, before if step.name == DECIDES else None)
             except StoppingError:
                 raise
-            except CorpusError as exc:
-                if decided(self.run.site.history.steps(self.run.deployment)):
-                    self.run.voice.warn(exc.message)
-                    continue
-                self.back(self.run.deadline.cause(exc))
-                return
+            except Exception as exc:  # the edge of a lane: a bug of ours must take the nodes back, too
+                if not self._goes_on(step, exc):
+                    return
             if step.name == "confirm":
                 deploy.say_live(self.run)
+
+    def _goes_on(self, step: Step, exc: Exception) -> bool:
+        """Take the rollout back, unless it is decided: then a failure is a warning."""
+        if isinstance(exc, StoreError):
+            raise exc  # the lane goes on once the store is back
+        if not isinstance(exc, CorpusError):
+            self.run.voice.tell(Traced("".join(traceback.format_exception(exc)).rstrip()))
+            exc = StepError(f"{step.name} failed", why=f"{type(exc).__name__}: {exc}")
+        if decided(self.run.site.history.steps(self.run.deployment)):
+            self.run.voice.warn(exc.message)
+            return True
+        self.back(self.run.deadline.cause(exc))
+        return False
 
     # forward
 
