@@ -135,7 +135,10 @@ class Coordinator:
         return sorted(self._open)
 
     def _is_lost(self, member: Member, now: float) -> bool:
-        return member.silent is not None and now - max(member.heard, self.decided) > self.policy.lease + GRACE
+        if member.silent is None:
+            return False
+        untouched = self.decision == ABORT and member.group > self.group  # it was never ordered to switch
+        return untouched or now - max(member.heard, self.decided) > self.policy.lease + GRACE
 
     # what it is told
 

@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from corpushooks.core import records
-from corpushooks.core.errors import CorpusError, DoorError, UnreachableError
+from corpushooks.core.errors import CorpusError, StoreError, UnreachableError
 from corpushooks.core.project import Project
 from corpushooks.core.rollouts import PREPARE, SWITCH, Node, Order, Ordered
 from corpushooks.core.text import one_line
@@ -126,7 +126,7 @@ class Drive:
         if not isinstance(exc, CorpusError):
             structlog.get_logger().error("node failed", exc_info=exc, node=name)
         with self._changed:
-            if order and isinstance(exc, CorpusError) and not isinstance(exc, (UnreachableError, DoorError)):
+            if order and isinstance(exc, CorpusError) and not isinstance(exc, (UnreachableError, StoreError)):
                 self.coordinator.refuse(name, why, self.clock())
             else:
                 self.coordinator.lose(name, why, self.clock())

@@ -122,12 +122,12 @@ def test_a_machine_with_another_host_key_is_not_talked_to(reach: OverSsh, tmp_pa
     kind, blob, *_ = (tmp_path / "other.pub").read_text().split()
     mine.pin("n1", HostKey(kind, blob))
     try:
-        with pytest.raises(UnreachableError, match="[Hh]ost key"):
+        with pytest.raises(UnreachableError, match=r"[Hh]ost key"):
             reach.ask("hello")
         with pytest.raises(UnreachableError):
             reach.transport.send(reach.node, reach.project, 8, reach.commits[0], "", ANSWER)
         mine.forget("n1")
-        with pytest.raises(UnreachableError, match="[Hh]ost key"):
+        with pytest.raises(UnreachableError, match=r"[Hh]ost key"):
             reach.ask("hello")
     finally:
         mine.pin("n1", right)
@@ -219,7 +219,8 @@ def there(fleet: FleetBox) -> NodeBox:
 
 
 NOT_FOR_IT = (
-    "status", "status hello", "log hello", "deploy hello", "key list", "node list", "node hello", "git-upload-pack /hello",
+    "status", "status hello", "log hello", "deploy hello", "key list", "node list", "node hello",
+    "git-upload-pack /hello",
     "git-receive-pack /hello", "git-upload-archive /hello", "git-upload-pack /hello.pillar", "git-receive-pack /own",
     "run hello true", "init other", "node serve --root /", "node serve; id", "sh -c id", "/bin/sh", "scp -t /tmp",
     "sftp", "git-node-receive-pack /own/../hello",
