@@ -16,6 +16,7 @@ from corpushooks.core.deployment import ProjectRow
 from corpushooks.core.errors import CorpusError, RefusedError, UnreachableError
 from corpushooks.core.rollouts import TOLERANCE, Condition, Node, OnNode
 from corpushooks.core.text import one_line
+from corpushooks.fleet import catch_up
 from corpushooks.fleet.transport import Transport
 from corpushooks.protocol.answers import VERSION
 from corpushooks.store.fleet import Fleet
@@ -82,7 +83,7 @@ def _condition(said: object, projects: set[str]) -> Condition:
     numbers = (found.time, found.memory, found.disk, found.places, found.protocol)
     if not all(math.isfinite(each) and 0 <= each < BIG for each in numbers):
         raise UnreachableError("its answer is not understood")
-    on = {name: _on_node(each) for name, each in (found.projects or {}).items() if name in projects}
+    on = {name: _on_node(each) for name, each in found.projects.items() if name in projects}
     return replace(
         found, version=one_line(found.version)[:40], environment=one_line(found.environment)[:40],
         machine=one_line(found.machine)[:40], projects=on,
@@ -122,16 +123,7 @@ def standing(history: History, fleet: Fleet, row: ProjectRow, found: OnNode | No
         return RELEASED
     if found.broken or found.busy:
         return BROKEN if found.broken else BUSY
-    if (found.code, found.pillar) == (row.code or "", row.pillar or ""):
-        return CURRENT
-    return BEHIND if _older(history, fleet, row, found) else DRIFT
+    return STANDING[catch_up.standing(history, row, fleet.epoch(), found)]
 
 
-def _older(history: History, fleet: Fleet, row: ProjectRow, found: OnNode) -> bool:
-    """Return whether a node runs exactly what an older rollout of ours brought, or nothing yet."""
-    if not found.code:
-        return True
-    if found.epoch != fleet.epoch() or not fleet.rollout(row.name, found.number):
-        return False
-    new = history.deployment(row.name, found.number).new
-    return (found.code, found.pillar) == (new.code or "", new.pillar or "")
+STANDING = {catch_up.FINE: CURRENT, catch_up.OLDER: BEHIND, catch_up.DRIFT: DRIFT}

@@ -17,6 +17,8 @@ signing        sign in and out
 hosting        keys, projects, freezes
 examining      the host: how it is reached, what doctor finds
 governing      what a controller asks of its nodes
+nodes          the nodes of this controller
+governing      on a node: what its controller asks
 acts           the act for each kind of request; given to the lanes
 
 follower       sends a log, or the output of an application, to its reader

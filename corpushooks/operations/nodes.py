@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing
 from typing import Any
 
 from corpushooks import git
@@ -17,7 +17,7 @@ from corpushooks.core.text import shown
 from corpushooks.fleet import address, identity, nodes
 from corpushooks.fleet.identity import Identity
 from corpushooks.fleet.nodes import Glance
-from corpushooks.fleet.ssh import Ssh
+from corpushooks.fleet.reach import transport_of
 from corpushooks.fleet.transport import Transport
 from corpushooks.host.address import called
 from corpushooks.operations.call import Call
@@ -34,13 +34,8 @@ MANY = 64  # labels of a node
 Of = Call[asks.OfNode]
 
 
-@contextmanager
-def _transport(call: Call[Any]) -> Iterator[Transport]:
-    found = Ssh(call.site.host)
-    try:
-        yield found
-    finally:
-        found.close()
+def _transport(call: Call[Any]) -> closing[Transport]:
+    return closing(transport_of(call.site))
 
 
 def _fleet(call: Call[Any]) -> Fleet:
@@ -209,7 +204,7 @@ def _projects(call: Call[Any], glance: Glance) -> Iterator[gives.ProjectOnNode]:
     fleet, site = _fleet(call), call.site
     for name in fleet.on(glance.node.name):
         row = site.history.project(name)
-        said = (glance.condition.projects or {}).get(name) if glance.condition else None
+        said = glance.condition.projects.get(name) if glance.condition else None
         state = nodes.standing(site.history, fleet, row, said) if glance.condition and row else nodes.UNKNOWN
         yield gives.ProjectOnNode(
             project=name, state=state, environment=said.environment if said else "", code=said.code if said else "",

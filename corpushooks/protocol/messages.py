@@ -96,7 +96,7 @@ class Asked:
                 _check_text(key, each, "surrogateescape" if raw else "strict")
             elif isinstance(each, list):
                 left += each
-            elif isinstance(each, int) and not 0 <= each < NUMBER_LIMIT:
+            elif isinstance(each, (int, float)) and not 0 <= each < NUMBER_LIMIT:  # NaN neither
                 raise not_understood(key)
         if size > self.text and not long:
             raise UsageError(f"the request is too long: {key}")

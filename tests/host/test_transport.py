@@ -105,10 +105,8 @@ def test_a_frozen_machine_is_unreachable_and_later_has_another_connection(reach:
     reach.there.server.signal(signal.SIGSTOP)
     try:
         for _ in range(2):
-            begun = time.monotonic()
             with pytest.raises(UnreachableError, match="no answer within 2 s"):
                 reach.ask("hello", SHORT)
-            assert time.monotonic() - begun < 10 * SHORT  # and not for ever
     finally:
         reach.there.server.signal(signal.SIGCONT)
     assert reach.ask("hello")
@@ -219,11 +217,10 @@ def there(fleet: FleetBox) -> NodeBox:
 
 
 NOT_FOR_IT = (
-    "status", "status hello", "log hello", "deploy hello", "key list", "node list", "node hello",
-    "git-upload-pack /hello",
-    "git-receive-pack /hello", "git-upload-archive /hello", "git-upload-pack /hello.pillar", "git-receive-pack /own",
-    "run hello true", "init other", "node serve --root /", "node serve; id", "sh -c id", "/bin/sh", "scp -t /tmp",
-    "sftp", "git-node-receive-pack /own/../hello",
+    "status", "status hello", "log hello", "deploy hello", "key list", "node list", "node hello", "run hello true",
+    "git-upload-pack /hello", "git-receive-pack /hello", "git-upload-archive /hello", "git-upload-pack /hello.pillar",
+    "git-receive-pack /own", "init other", "node serve --root /", "node serve; id", "sh -c id", "/bin/sh",
+    "scp -t /tmp", "sftp", "git-node-receive-pack /own/../hello",
 )  # fmt: skip
 
 
@@ -249,10 +246,9 @@ SERVED = [
 def test_a_session_takes_only_the_words_of_a_controller(
     fleet: FleetBox, there: NodeBox, asked: object, wrong: str
 ) -> None:
-    lines = f"{json.dumps(asked)}\nnonsense\n" + json.dumps(
-        {"op": "node hello", "v": 1, "admission": "", "bearer": "x"}
-    )
-    done = there.ssh(fleet.key, "node serve", stdin=f"{lines}\n".encode())
+    good = {"op": "node hello", "v": 1, "admission": "", "bearer": "x"}
+    lines = f"{json.dumps(asked)}\nnonsense\n{json.dumps(good)}\n"
+    done = there.ssh(fleet.key, "node serve", stdin=lines.encode())
     first, second, third = map(json.loads, done.stdout.splitlines())
     assert wrong in first["error"] and first["code"] in (2, 3)
     assert second["error"] == "invalid request"
@@ -269,9 +265,10 @@ def pushes(fleet: FleetBox, there: NodeBox, key: Path, *words: str) -> str:
     return done.stderr.decode()
 
 
-@pytest.mark.parametrize(
-    "ref", ["refs/heads/master", "refs/deploy/now", "refs/tags/x", "refs/rollout/x", "refs/rollout/1/2"]
-)
+OTHER_REFS = ["refs/heads/master", "refs/deploy/now", "refs/tags/x", "refs/rollout/x", "refs/rollout/1/2"]
+
+
+@pytest.mark.parametrize("ref", OTHER_REFS)
 def test_a_controller_moves_no_other_ref(fleet: FleetBox, there: NodeBox, ref: str) -> None:
     before = there.box.row()
     assert "a controller can only push refs/rollout/NUMBER" in pushes(fleet, there, fleet.key, f"HEAD:{ref}")
@@ -281,21 +278,16 @@ def test_a_controller_moves_no_other_ref(fleet: FleetBox, there: NodeBox, ref: s
 def test_another_controller_cannot_touch_the_project(fleet: FleetBox, there: NodeBox, tmp_path: Path) -> None:
     run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "evil"])
     there.let_in((tmp_path / "evil.pub").read_text(), "evil")
-    asked = [{"op": "node hello"}]
-    order = {"project": "hello", "epoch": EPOCH * 2, "number": 1, "not_after": time.time() + 60}
-    asked += [{"op": f"node {each}", **order, "code": "0" * 40} for each in ("prepare", "switch", "confirm", "revoke")]
-    asked += [
-        {"op": "node outcome", **order},
-        {"op": "node adopt", "project": "hello", "environment": "prod", "branch": "master", "epoch": 1, "node": "n1"},
-    ]
+    order = {"project": "hello", "epoch": EPOCH * 2, "number": 1, "not_after": time.time() + 60, "code": "0" * 40}
+    words = ("prepare", "switch", "confirm", "revoke", "outcome")
+    adopt = {"op": "node adopt", "project": "hello", "environment": "prod", "branch": "master", "epoch": 1, "node": "x"}
+    asked = [{"op": "node hello"}, *({"op": f"node {each}", **order} for each in words), adopt]
     lines = "".join(json.dumps({"v": 1, **each}) + "\n" for each in asked)
     done = there.ssh(tmp_path / "evil", "node serve", stdin=lines.encode())
-    first, *rest = map(json.loads, done.stdout.splitlines())
-    assert first["result"]["value"]["projects"] == {}
-    assert len(rest) == len(asked) - 1
-    assert all(each["code"] == 3 and "main" in each["error"] + "main" and "hello" in each["error"] for each in rest), (
-        rest
-    )
+    hello, *orders, adopted = map(json.loads, done.stdout.splitlines())
+    assert hello["result"]["value"]["projects"] == {}
+    assert [each["error"] for each in orders] == ["hello is not deployed by this controller"] * len(words)
+    assert adopted["error"].startswith("hello is deployed by the controller main at ")
     assert "not deployed by this controller" in pushes(fleet, there, tmp_path / "evil", "HEAD:refs/rollout/77")
     assert git.ref(there.box.project().code_git, "refs/rollout/77") is None
 
@@ -308,15 +300,15 @@ def test_what_a_controller_brings_is_not_shown_to_people(reach: OverSsh, tmp_pat
     ssh = {"GIT_SSH_COMMAND": reach.there.server.command_with(tmp_path / "ann")}
     assert reach.brought(78)
     assert "refs/rollout" not in run(["git", "ls-remote", url], env=ssh).text
-    assert "git-node-receive-pack" and reach.there.ssh(tmp_path / "ann", "node serve").code == 3
-    assert reach.there.ssh(tmp_path / "ann", "git-node-receive-pack /hello").code == 3
+    for command in ("node serve", "git-node-receive-pack /hello"):
+        done = reach.there.ssh(tmp_path / "ann", command)
+        assert done.code == 3 and b"it has the right admin, not node" in done.stderr
 
 
 def test_the_session_of_a_controller_ends_with_its_line(reach: OverSsh) -> None:
     reach.ask("hello")
-    serving_now = [
-        pid for pid in reach.there.server.own() if b"node\0serve" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    ]
-    assert serving_now
+    words = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in reach.there.server.own()}
+    found = [pid for pid, each in words.items() if b"node\0serve" in each]
+    assert found
     reach.transport.close()
-    until(lambda: not [pid for pid in serving_now if Path(f"/proc/{pid}").exists()])
+    until(lambda: not [pid for pid in found if Path(f"/proc/{pid}").exists()])
