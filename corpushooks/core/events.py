@@ -89,7 +89,7 @@ class Held:
 
     seconds: float  # left
     until: float  # in seconds since the epoch, by the clock of the host
-    command: str  # that confirms it
+    command: str  # that confirms it; empty: its controller does
 
 
 @dataclass(frozen=True)

@@ -62,9 +62,10 @@ def hold(run: Run, mark: Mark) -> Detail:
             _record(run)
         if not run.request.rollout and (wrong := announce.held(run.subject)):
             run.voice.warn(wrong)
-    confirm = command("confirm", run.project.name, run.deployment.number)
+    confirm = run.spell(command("confirm", run.project.name, run.deployment.number))
     left = lease_of(run.deployment).left()
-    run.voice.tell(Held(math.ceil(left), round(time.time() + left, 3), run.spell(confirm)))
+    said = Held(math.ceil(left), round(time.time() + left, 3), "" if run.request.rollout else confirm)
+    run.voice.tell(said)
     began = time.monotonic()
     try:
         with run.apart():

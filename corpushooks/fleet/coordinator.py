@@ -76,6 +76,7 @@ class Coordinator:
     began: float
     patience: float  # seconds that a node can be silent before it counts as absent
     group: int = -1  # that switches; -1: all prepare
+    opened: bool = False  # it is on record that nodes switch: until then none is ordered to
     decision: str = ""
     closing: bool = False  # the commit is being recorded: nothing aborts it any more
     reason: str = ""  # of an abort, with the node
@@ -97,7 +98,10 @@ class Coordinator:
         """Return a rollout that was decided before, and whose nodes may not know."""
         members = {name: Member(name, 0, one, heard=now) for name, one in said.items()}
         open_ones = {name for name, one in said.items() if one.phase not in FINAL}
-        return cls(policy, members, [tuple(said)], now, GRACE, 0, decision, decided=now, _open=open_ones)
+        return cls(
+            policy, members, [tuple(said)], now, GRACE, group=0, opened=True, decision=decision, decided=now,
+            _open=open_ones,
+        )  # fmt: skip
 
     # what is asked of it
 
@@ -111,6 +115,16 @@ class Coordinator:
         if member.absent:
             return BACK
         return HELD if member.group <= self.group else PREPARED
+
+    def prepared(self) -> bool:
+        """Return whether all nodes are prepared."""
+        return not (self.decision or self._due) and self.group < 0
+
+    def open(self) -> None:
+        """Take that it is on record that nodes switch: from now on they are ordered to."""
+        self.opened = True
+        if not self.decision:
+            self._advance()
 
     def ready(self, now: float) -> bool:
         """Return whether the release can be committed: all hold it, and none can have gone back by itself since."""
@@ -177,10 +191,10 @@ class Coordinator:
             return (HELD,)
         return (PREPARED, SWITCHING, HELD) if member.group == self.group else (PREPARED,)
 
-    def lose(self, name: str, why: str, now: float) -> None:
-        """Take that a node did not answer."""
+    def lose(self, name: str, why: str, asked: float, now: float) -> None:
+        """Take that a node did not answer; `asked`: when it was asked."""
         member = self.members[name]
-        member.silent = now if member.silent is None else member.silent
+        member.silent = asked if member.silent is None else member.silent
         member.why = why
         self.watch(name, now)
 
@@ -190,7 +204,7 @@ class Coordinator:
         if self.decision or self.closing or member.absent or member.silent is None:
             return
         limit = self.patience if self.group < 0 else min(self.patience, self.policy.lease)
-        if now - member.heard < limit:
+        if now - member.silent < limit:
             return
         if self.policy.absent == "later":
             member.absent = True
@@ -222,7 +236,7 @@ class Coordinator:
 
     def _advance(self) -> None:
         """Go on with the next group once all have come to the present goal."""
-        while not self._due and self.group < len(self.groups):
+        while self.opened and not self._due and self.group < len(self.groups):
             self.group += 1
             if self.group < len(self.groups):
                 self._due = {name for name in self.groups[self.group] if not self.members[name].absent}

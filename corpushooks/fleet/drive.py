@@ -112,7 +112,7 @@ class Drive:
                 if said.phase != turn.phase:
                     self.told(name, said)
             except Exception as exc:  # the edge of a node's thread
-                self._failed(name, order, exc)
+                self._failed(name, order, exc, asked)
                 self._rest(name, wish, turn.longer())
                 continue
             new, turn.phase, turn.pause = said.phase != turn.phase, said.phase, PAUSE[0]
@@ -120,7 +120,7 @@ class Drive:
             if not order and self._is_there(name):
                 self._rest(name, wish, self.order.lease / 3)
 
-    def _failed(self, name: str, order: str, exc: Exception) -> None:
+    def _failed(self, name: str, order: str, exc: Exception, asked: float) -> None:
         """Take an error: one that the node gave is a refusal of the order, another only silence."""
         why = exc.message if isinstance(exc, CorpusError) else f"internal error: {type(exc).__name__}"
         if not isinstance(exc, CorpusError):
@@ -129,7 +129,7 @@ class Drive:
             if order and isinstance(exc, CorpusError) and not isinstance(exc, (UnreachableError, StoreError)):
                 self.coordinator.refuse(name, why, self.clock())
             else:
-                self.coordinator.lose(name, why, self.clock())
+                self.coordinator.lose(name, why, asked, self.clock())
             self._changed.notify_all()
 
     def _wish(self, name: str) -> str | None:

@@ -207,7 +207,7 @@ class Rollout:
 
     def prepare(self, run: Run, mark: Mark) -> Detail:
         """Wait until all nodes are prepared."""
-        self._until(lambda c: bool(c.decision) or c.group >= 0)
+        self._until(lambda c: bool(c.decision) or c.prepared())
         here = self.drive.with_coordinator(lambda c: [name for name, each in c.members.items() if not each.absent])
         for name in self.names:
             if name not in here:
@@ -215,7 +215,8 @@ class Rollout:
         return Detail(len(here), "node", of=len(self.names))
 
     def switch(self, run: Run, mark: Mark) -> Detail:
-        """Wait until all nodes hold the new release."""
+        """Let the nodes switch, and wait until all hold the new release."""
+        self.drive.with_coordinator(lambda c: c.open())
         self._until(lambda c: bool(c.decision) or c.ready(self.drive.clock()))
         return Detail(len(self._in(frozenset({HELD}))), "node", of=len(self.names))
 
@@ -291,7 +292,7 @@ class Rollout:
         back, untouched = len(self._in(frozenset({BACK}))), len(self._in(frozenset({UNTOUCHED})))
         left = len(self.names) - back - untouched
         parts = [f"{count(back, 'node')} went back"] if back else []
-        parts += [f"{untouched} were never touched"] if untouched else []
+        parts += [f"{untouched} {'was' if untouched == 1 else 'were'} never touched"] if untouched else []
         parts += [f"of {left} it is not known"] if left else []
         return ", ".join(parts)
 
@@ -336,7 +337,7 @@ class Rollout:
         if lines:
             self.failed.add(name)
         canary = self.drive.coordinator.members[name].group == 0 and _policy(self.run).canary > 0
-        about = said.reason if said.phase in (RETURNING, NODE_BROKEN, UNTOUCHED) else said.step
+        about = said.reason if said.phase in (RETURNING, NODE_BROKEN, UNTOUCHED) else ""
         if said.phase in (PREPARED, HELD, LIVE, RETURNING, *FINAL):
             event = NodeCame(name, said.phase, self.run.voice.hide(about), tuple(map(self.run.voice.hide, lines)),
                              round(said.took, 3) or None, canary)  # fmt: skip

@@ -59,6 +59,8 @@ OPENINGS: Mapping[str, tuple[str, Callable[[Began], str]]] = {  # kind -> its wo
 
 def held(found: Held) -> list[Line]:
     """Return until when a deployment is held, and the command that confirms it."""
+    if not found.command:
+        return both(["      waiting for the controller to confirm it"])
     until = f"      waiting for confirmation until {clock(found.until)} ({lasting(found.seconds)})"
     return both([until, f"      then it is rolled back; to confirm it: {found.command}"])
 

@@ -256,6 +256,7 @@ class FakeFleet:
     told: dict[str, Ordered] = field(default_factory=dict)
     questions: int = 0
     writing: float = 0.05  # seconds to record the commit
+    opening: bool = False
     crashes: int = 0
     left_out: set[str] = field(default_factory=set)  # nodes that an earlier life of the controller went on without
     crashed: float | None = None  # when the controller is back
@@ -326,10 +327,17 @@ class FakeFleet:
 
     def _decide(self) -> None:
         """Record the commit: written to the disk first, then known."""
+        if self.coordinator.prepared() and not self.opening:
+            self.opening, life = True, self._life
+            self.clock.after(0.05, lambda: self._opened(life))
         if not self.coordinator.decision and self.coordinator.close(self.clock.now) and not self.record:
             self.record = COMMIT
             life = self._life
             self.clock.after(self.writing, lambda: self._committed(life))
+
+    def _opened(self, life: int) -> None:
+        if life == self._life:
+            self._change(lambda c: c.open())
 
     def _committed(self, life: int) -> None:
         if life == self._life:
@@ -360,7 +368,7 @@ class FakeFleet:
             state["answered"] = True
             if said is None:
                 self._change(lambda c: c.refuse(name, refusal, self.clock.now) if order
-                             else c.lose(name, refusal, self.clock.now))  # fmt: skip
+                             else c.lose(name, refusal, asked, self.clock.now))  # fmt: skip
                 self._rest(name, life, phase, order, pause)
                 return
             self.told[name] = said
@@ -375,7 +383,7 @@ class FakeFleet:
         def nothing() -> None:
             if not state["answered"] and life == self._life:
                 state["answered"] = True
-                self._change(lambda c: c.lose(name, "timed out", self.clock.now))
+                self._change(lambda c: c.lose(name, "timed out", asked, self.clock.now))
                 self._rest(name, life, phase, order, pause)
 
         self.clock.after(ANSWER, nothing)

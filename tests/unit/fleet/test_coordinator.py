@@ -70,6 +70,7 @@ def test_an_absent_node_refuses_the_rollout_or_is_left_for_later() -> None:
 
 def test_no_commit_while_a_node_may_have_gone_back_meanwhile() -> None:
     c = Coordinator.of(["n1", "n2"], Policy(lease=10), 0.0)
+    c.open()
     for phase in (PREPARED, HELD):
         for name in ("n1", "n2"):
             c.hear(name, Ordered(phase=phase), 1.0, 1.0)
@@ -82,6 +83,7 @@ def test_no_commit_while_a_node_may_have_gone_back_meanwhile() -> None:
 
 def test_nothing_aborts_while_the_commit_is_recorded_but_the_failure_of_that() -> None:
     c = Coordinator.of(["n1"], Policy(), 0.0)
+    c.open()
     for phase in (PREPARED, HELD):
         c.hear("n1", Ordered(phase=phase), 1.0, 1.0)
     assert c.close(1.5)
@@ -91,8 +93,17 @@ def test_nothing_aborts_while_the_commit_is_recorded_but_the_failure_of_that() -
     assert c.decision == ABORT
 
 
+def test_no_node_is_ordered_to_switch_before_that_is_on_record() -> None:
+    c = Coordinator.of(["n1"], Policy(), 0.0)
+    c.hear("n1", Ordered(phase=PREPARED), 1.0, 1.0)
+    assert (c.prepared(), c.wish("n1")) == (True, PREPARED)
+    c.open()
+    assert (c.prepared(), c.wish("n1")) == (False, HELD)
+
+
 def test_a_node_that_loses_what_it_held_aborts() -> None:
     c = Coordinator.of(["n1", "n2"], Policy(batch=1), 0.0)
+    c.open()
     for name in ("n1", "n2"):
         c.hear(name, Ordered(phase=PREPARED), 1.0, 1.0)
     c.hear("n1", Ordered(phase=HELD), 2.0, 2.0)
