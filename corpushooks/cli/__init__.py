@@ -13,6 +13,8 @@ assign        set variables                          set, unset
 projects      create and remove projects             init, remove
 made          generated from the operations table    archives, stats, link, …
 keys          ssh keys and freezes                   key, freeze, thaw
+nodes         the nodes of a controller              node
+node_session  a controller's session on its node     node serve
 tokens        tokens of the API                      token
 accounts      people who sign in to the pages        account
 web           serve the pages and the API            web

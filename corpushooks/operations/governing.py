@@ -269,7 +269,8 @@ def controlled(call: Conversation[Any]) -> Governed:
     """Return who governs a project, if that is the caller; raise RefusedError."""
     found = Obedience(call.site.history).governed(call.row.name)
     if found is None or found.controller != _controller(call):
-        raise RefusedError(f"{call.row.name} is not deployed by this controller", hint="corpus node link, there")
+        link = Hint("on the controller: ", command("node", "link", "NODE", call.row.name))
+        raise RefusedError(f"{call.row.name} is not deployed by this controller", hint=link)
     return found
 
 

@@ -22,8 +22,10 @@ from corpushooks.cli.main import corpus
 from corpushooks.core import records
 from corpushooks.core.errors import CorpusError
 from corpushooks.core.events import NAMES
+from corpushooks.core.rollouts import Node
 from corpushooks.operations.table import OPERATIONS
 from corpushooks.protocol import gives
+from corpushooks.store.fleet import Fleet
 from corpushooks.system.process import run
 from tests.support.box import FAILING, Box
 from tests.support.json_page import PAGE, agrees, sections
@@ -58,6 +60,9 @@ SHOWN = {  # section of the page: commands that print such a mapping, or a list 
     "corpus audit": ["audit", "audit hello"],
     "corpus account add": ["account add jo", "account link jo", "!account revoke jo"],
     "corpus account list": ["!account add jo", "account list", "account revoke jo"],
+    "corpus node list": ["node list", "node show n1", "node drain n1", "node resume n1"],
+    "corpus node remove": ["!node unlink n1 hello", "node remove n1"],
+    "corpus node key": ["node key"],
     "corpus freeze": ["freeze hello why", "!thaw hello"],
     "corpus thaw": ["!freeze hello why", "thaw hello"],
 }
@@ -81,6 +86,10 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
         box.ended(3)
         (box.root / "key.pub").write_text(f"{KEY} dev\n")
         run([sys.executable, "-m", "corpushooks", "--root", box.host.root, "run", "hello", "true"])
+        store = Fleet(box.history)
+        store.add(Node(name="n1", address="root@127.0.0.1:1"))  # where nobody listens
+        store.place("hello", "n1")
+        store.store.close()
         yield box
 
 
@@ -115,6 +124,9 @@ GIVEN = {  # section of the page -> what has its keys; those of another that it 
     "corpus token add": (gives.NewToken, gives.Token), "corpus key test": (gives.Rights, None),
     "corpus audit": (gives.Audited, None),
     "corpus account list": (gives.Account, None), "corpus account add": (gives.LinkedAccount, gives.Account),
+    "corpus node list": (gives.Node, None), "corpus node link": (gives.LinkedNode, None),
+    "corpus node remove": (gives.RemovedNode, None), "corpus node key": (gives.ControllerKey, None),
+    "corpus node release": (gives.Released, None),
     "corpus freeze": (gives.Frozen, None),
     "corpus thaw": (gives.Thawed, None),
 }  # fmt: skip
@@ -156,6 +168,9 @@ def test_every_kind_of_answer_is_on_the_page() -> None:
         gives.Examined,
         gives.Lines,
         gives.Ended,
+        gives.Condition,
+        gives.OnNode,
+        gives.Ordered,
         dict,
     }  # not printed as they are
     assert {row.gives for row in OPERATIONS.values()} - small <= {kind for kind, _ in GIVEN.values()}

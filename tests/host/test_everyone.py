@@ -55,6 +55,10 @@ COMMANDS: dict[str, tuple[str, str]] = {  # command -> its arguments, and who mu
     "setup": ("--dry-run", ROOT), "demo": ("/proc/demo", OWN), "confirm": ("hello 1", DAEMON),
     "backup": ("hello", DAEMON), "backups": ("hello", DAEMON), "drill": ("hello", DAEMON),
     "restore": ("hello --data", ADMIN), "remove": ("hello", ADMIN), "remove-archive": ("hello 1", ADMIN),
+    "node add": ("n1 root@127.0.0.1:1", ADMIN), "node list": ("", ADMIN), "node show": ("n1", ADMIN),
+    "node link": ("n1 hello", ADMIN), "node unlink": ("n1 hello", ADMIN), "node drain": ("n1", ADMIN),
+    "node resume": ("n1", ADMIN), "node remove": ("n1", ADMIN), "node key": ("", ADMIN),
+    "node release": ("hello", ADMIN), "node serve": ("", OWN),
 }  # fmt: skip
 
 
