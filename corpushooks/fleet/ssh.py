@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import shlex
 import threading
 import time
@@ -38,16 +39,17 @@ LOCALLY = 2.0  # seconds for a word with our own ssh
 
 
 class Ssh:
-    """Reaches nodes over ssh. Each process has connections of its own."""
+    """Reaches nodes over ssh. Each has connections of its own, which end with it."""
 
     def __init__(self, host: Host) -> None:
         self._identity = Identity(host)
         self._identity.public_key()
         self.folder = self._identity.folder
         self._idle: dict[Node, list[Session]] = {}
-        self._used: set[tuple[str, str]] = set()
+        self._used: set[str] = set()
         self._lock = threading.Lock()
         self._closed = False
+        self._mark = f"{os.getpid()}.{secrets.token_hex(2)}"  # another transport has connections of its own
         self._sweep()
 
     def _sweep(self) -> None:
@@ -108,7 +110,7 @@ class Ssh:
     def _options(self, name: str) -> list[str]:
         """Return the options of ssh for a node; names of files are relative to the folder."""
         with self._lock:
-            self._used.add((name, self._socket(name)))
+            self._used.add(name)
         given = {
             "BatchMode": "yes", "IdentityFile": KEY, "IdentitiesOnly": "yes", "IdentityAgent": "none",
             "PreferredAuthentications": "publickey", "StrictHostKeyChecking": "yes", "HostKeyAlias": name,
@@ -120,7 +122,7 @@ class Ssh:
         return ["-F", "none", "-T", *(f"-o{key}={value}" for key, value in given.items())]
 
     def _socket(self, name: str) -> str:
-        return f"{SOCKETS}/{os.getpid()}.{name}"
+        return f"{SOCKETS}/{self._mark}.{name}"
 
     def _renew(self, node: Node) -> None:
         """Let the next session with a node have a new connection: this one perhaps leads nowhere."""
@@ -144,7 +146,7 @@ class Ssh:
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, {}
-            used = {name for name, _ in self._used}
+            used = set(self._used)
         for session in [one for each in idle.values() for one in each]:
             session.close()
         for name in used:

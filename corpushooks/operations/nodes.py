@@ -130,9 +130,6 @@ def remove(call: Of) -> Report:
 def link(call: Call[asks.OnNode]) -> Report:
     """Place a project on a node: it is created there, and from now on it is deployed from here."""
     fleet, row, name = _fleet(call), call.row, call.asked.name
-    if name == LOCAL:
-        fleet.place(row.name, LOCAL)
-        return _linked(call, f"{row.name} is deployed here, too", linked=True)
     node, others = fleet.node(name), fleet.of(row.name)
     named = tuple(sorted({each.name for each in others} | {name}))
     with _transport(call) as transport:
@@ -170,11 +167,8 @@ def unlink(call: Call[asks.OnNode]) -> Report:
     """Deploy a project to a node no more; there it stays as it is."""
     project, name = call.row.name, call.asked.name
     _fleet(call).displace(project, name)
-    lines = [f"{project} is no longer deployed to {name}"]
-    if name != LOCAL:
-        free = Hint(f"it runs on there; to deploy it on {name} itself, there: ", command("node", "release", project))
-        lines.append(str(free))
-    return _linked(call, *lines, linked=False)
+    free = Hint(f"it runs on there; to deploy it on {name} itself, there: ", command("node", "release", project))
+    return _linked(call, f"{project} is no longer deployed to {name}", str(free), linked=False)
 
 
 def _linked(call: Call[asks.OnNode], *lines: str, faults: Sequence[Fault] = (), linked: bool) -> Report:

@@ -33,6 +33,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetBox]:
         found.box.init("other")
         for each in found.nodes.values():
             each.let_in(found.identity.public_key())
+        found.box.stop()  # its daemon would look after the nodes meanwhile
         yield found
 
 
@@ -108,7 +109,7 @@ def test_a_node_is_added_listed_changed_and_removed(fleet: FleetBox) -> None:
     ("add", "n1", "root@-oProxyCommand=id"), ("add", "n1", "root@h:0"), ("add", "n1", "root@h:99999"),
     ("add", "n1", "-oX@h"), ("add", "n1", "root@h;id"), ("add", "n1", "root@h", "--label", "A b"),
     ("show", "n9"), ("drain", "n9"), ("resume", "n9"), ("remove", "n9"), ("link", "n9", "hello"),
-    ("unlink", "n9", "hello"), ("link", "n9", "nothing"),
+    ("unlink", "n9", "hello"), ("link", "n9", "nothing"), ("link", "local", "hello"),
 ])  # fmt: skip
 def test_what_is_no_node_is_wrong_usage(fleet: FleetBox, words: tuple[str, ...]) -> None:
     done = fleet.corpus("node", *words)
@@ -250,13 +251,6 @@ def test_a_node_of_another_controller_is_refused(fleet: FleetBox, tmp_path: Path
     said = refused(fleet, "node", "link", "n1", "hello")
     assert "n1: hello is deployed by the controller elsewhere at root@elsewhere" in said
     assert n1.box.row()
-
-
-def test_the_controller_itself_is_a_place(fleet: FleetBox) -> None:
-    assert shown(fleet, "link", "local", "hello")["linked"]
-    with fleet.store() as known:
-        assert known.placed() == {"hello": ("local",)}
-    assert not shown(fleet, "unlink", "local", "hello")["linked"]
 
 
 def test_a_frozen_node_is_not_linked(fleet: FleetBox, monkeypatch: pytest.MonkeyPatch) -> None:

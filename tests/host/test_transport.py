@@ -72,6 +72,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetBox]:
         work.commit({"index.html": "two"})
         for name in ("hello", "own"):  # as they are before a rollout: in the repository, and not deployed
             work.git("push", "--quiet", str(found.box.project(name).code_git), "HEAD:refs/heads/later")
+        found.box.stop()  # its daemon would look after the node meanwhile
         yield found
 
 
@@ -81,7 +82,7 @@ def reach(fleet: FleetBox) -> Iterator[OverSsh]:
     found = OverSsh(fleet, work.git("rev-list", "--reverse", "HEAD").text.split())
     yield found
     found.transport.close()
-    assert not list((fleet.identity.folder / "sockets").iterdir())
+    assert not list((fleet.identity.folder / "sockets").iterdir())  # each connection has ended
 
 
 class TestSsh(Contract):
