@@ -32,6 +32,7 @@ from corpushooks.daemon.pulse import Pulse
 from corpushooks.deploy import pillars, recovery
 from corpushooks.deploy.lanes import Lanes, going_back
 from corpushooks.deploy.watches import Watches
+from corpushooks.fleet import reach
 from corpushooks.fleet.catch_up import CatchUp
 from corpushooks.host import layout
 from corpushooks.host.site import Site
@@ -117,6 +118,7 @@ class Daemon:
         self.pulse.wait()
         self.overdue.wait()
         self.catch_up.wait()
+        reach.close(self.site)
 
     def _accept(self) -> None:
         """Accept a connection."""

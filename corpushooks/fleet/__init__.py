@@ -4,7 +4,7 @@ coordinator    decides: what each node shall do, commit or abort; values only
 drive          asks the nodes for it: a thread for each
 rollout        the procedure of a controller, and its recovery
 catch_up       looks after the nodes between rollouts
-nodes          what each node says of itself
+nodes          what each node says of itself                 compare      compared with what is live here
 
 transport      what carries orders and answers: the interface
 reach          the transport that a host uses

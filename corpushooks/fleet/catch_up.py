@@ -16,40 +16,23 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from corpushooks.core import records
-from corpushooks.core.deployment import DECIDES, ProjectRow, Request
-from corpushooks.core.errors import CorpusError, UnreachableError
-from corpushooks.core.rollouts import CONFIRM, FINAL, REVOKE, Condition, Node, OnNode, Ordered
+from corpushooks.core.deployment import DECIDES, Request
+from corpushooks.core.errors import UnreachableError
+from corpushooks.core.rollouts import CONFIRM, FINAL, REVOKE, Node, OnNode
 from corpushooks.core.text import one_line
+from corpushooks.fleet.compare import DRIFT, OLDER, standing
+from corpushooks.fleet.drive import understood
+from corpushooks.fleet.nodes import look
 from corpushooks.fleet.reach import transport_of
 from corpushooks.fleet.transport import Transport
 from corpushooks.host.site import Site
 from corpushooks.store.fleet import Fleet
-from corpushooks.store.history import History
 
 EVERY, SOON = 180.0, 20.0  # seconds between looks at a node that answers, and at one that does not
 AGAIN = 3600.0  # seconds until a node that could not be brought up is tried again
 ANSWER = 10.0  # seconds
 MOST = 8  # nodes that are asked at once
 VIA = "catch-up"
-
-FINE, OLDER, DRIFT = "fine", "older", "drift"
-
-
-def standing(history: History, row: ProjectRow, epoch: int, there: OnNode) -> str:
-    """Return whether a node runs the live release of a project, an older one of ours, or something else."""
-    if (there.code, there.pillar) == (row.code or "", row.pillar or ""):
-        return FINE
-    if not there.code:
-        return OLDER  # it is new
-    if there.epoch != epoch or not there.number:
-        return DRIFT
-    try:
-        ours = history.deployment(row.name, there.number)
-    except CorpusError:
-        return DRIFT
-    same = (there.code, there.pillar) == (ours.new_code or "", ours.new_pillar or "")
-    return OLDER if same and there.number < (row.live or 0) else DRIFT
 
 
 @dataclass
@@ -99,11 +82,11 @@ class CatchUp:
 
     def _ask(self, transport: Transport, node: Node) -> None:
         try:
-            said = transport.ask(node, "node hello", {}, ANSWER, self._check)
-            there = records.typed(said["value"], Condition)
-            Fleet(self.site.history).saw(node.name)
+            glance = look(transport, Fleet(self.site.history), node, ANSWER, self._check)
+            if glance.condition is None:
+                raise glance.wrong or UnreachableError("it does not answer")
             self._tell(transport, node)
-            self._bring_up(node, there.projects)
+            self._bring_up(node, glance.condition.projects)
             self._due[node.name] = time.monotonic() + self.every
             self._say(node.name, "")
         except Exception as exc:  # the edge of a thread
@@ -129,7 +112,7 @@ class CatchUp:
                 continue  # it is at work
             order = CONFIRM if DECIDES in history.steps(found) else REVOKE
             asked = {"project": project, "epoch": fleet.epoch(), "number": number}
-            said = records.typed(transport.ask(node, f"node {order}", asked, ANSWER, self._check), Ordered)
+            said = understood(transport.ask(node, f"node {order}", asked, ANSWER, self._check))
             fleet.told(project, number, node.name, said)
 
     def _bring_up(self, node: Node, there: Mapping[str, OnNode]) -> None:

@@ -5,19 +5,20 @@ The coordinator is only used under the lock of `Drive`. What a node says is reco
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
 
 from corpushooks.core import records
-from corpushooks.core.errors import CorpusError, StoreError, UnreachableError
+from corpushooks.core.errors import BusyError, CorpusError, StoreError, UnreachableError
 from corpushooks.core.project import Project
-from corpushooks.core.rollouts import PREPARE, SWITCH, Node, Order, Ordered
-from corpushooks.core.text import one_line
+from corpushooks.core.rollouts import PHASES, PREPARE, SWITCH, Node, Order, Ordered
+from corpushooks.core.text import clean, one_line
 from corpushooks.fleet.coordinator import Coordinator, next_order
 from corpushooks.fleet.transport import Transport
 
@@ -27,12 +28,25 @@ SEND = 600.0  # seconds to bring the commits to a node
 PAUSE = (0.2, 5.0)  # seconds between tries with a node that does not answer
 TICK = 0.5  # seconds between looks at who is silent
 VALID = 30.0  # seconds in which an order can be carried out
+COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}|")
+SILENCE = (UnreachableError, StoreError, BusyError)  # these say nothing of the order
+LINES, WIDTH, LONG = 20, 400, 1e9  # of what a node says
 
 Told = Callable[[str, Ordered], None]
 
 
-class NotUnderstood(UnreachableError):
-    """An answer is not what a node can say."""
+def understood(said: Any) -> Ordered:
+    """Return what a node said as it can be shown and stored; raise UnreachableError."""
+    try:
+        found = records.typed(said, Ordered)
+    except ValueError:
+        raise UnreachableError("its answer is not understood") from None
+    fine = found.phase in PHASES and all(COMMIT.fullmatch(each) for each in (found.code, found.pillar))
+    if not (fine and 0 <= found.took < LONG):
+        raise UnreachableError("its answer is not understood")
+    lines = tuple(one_line(clean(each))[:WIDTH] for each in found.lines[:LINES])
+    reason, summary, step = (one_line(clean(each))[:WIDTH] for each in (found.reason, found.summary, found.step))
+    return replace(found, lines=lines, reason=reason, summary=summary, step=step)
 
 
 @dataclass
@@ -126,7 +140,7 @@ class Drive:
         if not isinstance(exc, CorpusError):
             structlog.get_logger().error("node failed", exc_info=exc, node=name)
         with self._changed:
-            if order and isinstance(exc, CorpusError) and not isinstance(exc, (UnreachableError, StoreError)):
+            if order and isinstance(exc, CorpusError) and not isinstance(exc, SILENCE):
                 self.coordinator.refuse(name, why, self.clock())
             else:
                 self.coordinator.lose(name, why, asked, self.clock())
@@ -163,10 +177,7 @@ class Drive:
         if not order:
             fields |= {"seen": phase, "wait": WAIT}
         said = self.transport.ask(node, f"node {order or 'outcome'}", fields, ANSWER, self._check)
-        try:
-            return records.typed(said, Ordered)
-        except ValueError as exc:
-            raise NotUnderstood(f"its answer is not understood: {one_line(str(exc))}") from None
+        return understood(said)
 
     def _check(self) -> None:
         if self._stop:

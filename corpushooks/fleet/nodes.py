@@ -16,7 +16,7 @@ from corpushooks.core.deployment import ProjectRow
 from corpushooks.core.errors import CorpusError, RefusedError, UnreachableError
 from corpushooks.core.rollouts import TOLERANCE, Condition, Node, OnNode
 from corpushooks.core.text import one_line
-from corpushooks.fleet import catch_up
+from corpushooks.fleet import compare
 from corpushooks.fleet.transport import Transport
 from corpushooks.protocol.answers import VERSION
 from corpushooks.store.fleet import Fleet
@@ -123,7 +123,7 @@ def standing(history: History, fleet: Fleet, row: ProjectRow, found: OnNode | No
         return RELEASED
     if found.broken or found.busy:
         return BROKEN if found.broken else BUSY
-    return STANDING[catch_up.standing(history, row, fleet.epoch(), found)]
+    return STANDING[compare.standing(history, row, fleet.epoch(), found)]
 
 
-STANDING = {catch_up.FINE: CURRENT, catch_up.OLDER: BEHIND, catch_up.DRIFT: DRIFT}
+STANDING = {compare.FINE: CURRENT, compare.OLDER: BEHIND, compare.DRIFT: DRIFT}

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from corpushooks.core import claims
 from corpushooks.core.deployment import ProjectRow
@@ -52,6 +53,7 @@ class Site:
     event: Event = no_event  # logs what happens, for the administrator
     by_ssh: Callable[[Sequence[str]], bool] = on_the_host_only
     stopping: bool = False
+    transport: Any = None  # to the nodes, if there are any; kept by `fleet/reach`
 
     def spell(self, said: Advice, *, ssh: bool = False) -> str:
         """Return advice as text, with its commands as typed for this host, or over ssh."""

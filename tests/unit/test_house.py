@@ -317,6 +317,7 @@ NAMED = {  # texts that name a command and are not there to be pasted: module ->
         "The provider of OpenID Connect",
         "The directory for auth: ldap",
         "The repository of backups",
+        "How a project with several nodes",
     ),
     "salt.problems": ("; see: corpus help makina-states",),
 }

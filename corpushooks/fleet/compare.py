@@ -1,0 +1,26 @@
+"""How what a node runs compares with what is live here. Values, and a look into the history."""
+
+from __future__ import annotations
+
+from corpushooks.core.deployment import ProjectRow
+from corpushooks.core.errors import CorpusError
+from corpushooks.core.rollouts import OnNode
+from corpushooks.store.history import History
+
+FINE, OLDER, DRIFT = "fine", "older", "drift"
+
+
+def standing(history: History, row: ProjectRow, epoch: int, there: OnNode) -> str:
+    """Return whether a node runs the live release of a project, an older one of ours, or something else."""
+    if (there.code, there.pillar) == (row.code or "", row.pillar or ""):
+        return FINE
+    if not there.code:
+        return OLDER  # it is new
+    if there.epoch != epoch or not there.number:
+        return DRIFT
+    try:
+        ours = history.deployment(row.name, there.number)
+    except CorpusError:
+        return DRIFT
+    same = (there.code, there.pillar) == (ours.new_code or "", ours.new_pillar or "")
+    return OLDER if same and there.number < (row.live or 0) else DRIFT
