@@ -71,6 +71,7 @@ class Daemon:
     watches: Watches = field(init=False)
     pulse: Pulse = field(init=False)
     overdue: Overdue = field(init=False)
+    nodes: reach.Kept = field(init=False)
     catch_up: CatchUp = field(init=False)
     left: bool = False  # whether deployments are left to the next daemon
     told: int = 0  # how often it was told to stop
@@ -87,6 +88,7 @@ class Daemon:
         self.watches = Watches(self.site, self.lanes)
         self.pulse = Pulse(self.site, self.lanes.works_in)
         self.overdue = Overdue(self.site)
+        self.nodes = reach.keep(self.site)
         self.catch_up = CatchUp(self.site, self.lanes.wake)
         settings = self.site.settings
         self.rights = Rights(os.geteuid(), settings.group, accounts(), settings.account, settings.web_account)
@@ -118,7 +120,7 @@ class Daemon:
         self.pulse.wait()
         self.overdue.wait()
         self.catch_up.wait()
-        reach.close(self.site)
+        self.nodes.end()
 
     def _accept(self) -> None:
         """Accept a connection."""

@@ -169,6 +169,7 @@ class Drive:
         node, mine = self.nodes[name], self.order
         fields: dict[str, Any] = {"project": self.project.name, "epoch": mine.epoch, "number": mine.number}
         if order == PREPARE:
+            self.transport.ask(node, "node outcome", fields, ANSWER, self._check)  # soon, whether it answers at all
             self.transport.send(node, self.project, mine.number, mine.code, mine.pillar, SEND, self._check)
             fields |= {"code": mine.code, "pillar": mine.pillar, "lease": mine.lease, "keeps": mine.keeps,
                        "who": mine.who}  # fmt: skip
