@@ -123,7 +123,6 @@ OPERATIONS: Mapping[str, Operation] = {
             "History",
             "OfHistory",
             "list the deployments of a project (--commands: commands in it)",
-            "list the deployments of a project (--commands: its commands)",
             doors=BOTH,
             word=Word((words.A_PROJECT,), 1, _flags("--commands")),
             several=True,
