@@ -83,7 +83,7 @@ class Reader:
         return place.read_text() if place.exists() else ""
 
 
-SLS = "licence:\n  cmd.run:\n    - name: test -e licence\n    - cwd: {{ cfg.data_root }}\n"
+SLS = "key:\n  cmd.run:\n    - name: test -e key\n    - cwd: {{ cfg.data_root }}\n"
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,7 @@ def test_a_push_goes_to_both_and_a_failure_on_one_takes_both_back(reader: Reader
     fleet = reader.fleet
     assert seen(fleet.box.app("two").push()) == masked(good)
     assert [reader.page_of(name) for name in fleet.nodes] == ["two", "two"]
-    (fleet.nodes["web1"].box.project().data / "licence").touch()
+    (fleet.nodes["web1"].box.project().data / "key").touch()
     failed = seen(fleet.box.app("three", files={".salt/10_app.sls": SLS}).push())
     early = "remote: web1 healthy TIME"  # or it was told to go back before
     assert [line for line in failed if line != early] == [line for line in masked(failing) if line != early]

@@ -1,0 +1,1 @@
+"""Random faults during rollouts on real daemons; see __main__."""
