@@ -6,6 +6,7 @@
 # make walk: all on servers of their own, which it boots; needs root, minutes the first time.
 # make matrix: a quick part of the tests on each Python and git that can be had here; needs root, an hour.
 # make fuzz SEED=1: ask the API what its document allows, and much that it does not.
+# make fleet N=50 SEED=1: a controller and its nodes under random faults; ARGS="--nodes 8".
 # make chaos N=500 SEED=1: kill at random; ARGS=--fake without Salt.  make bench: what a deployment costs, ten minutes.
 PYTHON ?= python3
 DIST := dist
@@ -18,7 +19,7 @@ LOCKED := $(UV) --require-hashes --requirements
 LOCK := $(BIN)/uv pip compile --upgrade --universal --python-version 3.10 --generate-hashes --quiet \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
-.PHONY: demo test quick check docs wheel deb lock audit walk matrix fuzz chaos power bench clean
+.PHONY: demo test quick check docs wheel deb lock audit walk matrix fuzz chaos fleet power bench clean
 
 demo: $(VENV)/.package
 	@$(BIN)/corpus demo
@@ -72,6 +73,10 @@ fuzz: $(VENV)/.test
 chaos: $(VENV)/.test
 	@sh tests/need_system.sh
 	$(BIN)/python -m tests.faults.chaos $(or $(N),50) $(SEED) $(ARGS)
+
+fleet: $(VENV)/.test
+	@sh tests/need_system.sh
+	$(BIN)/python -m tests.faults.fleet $(or $(N),20) $(SEED) $(ARGS)
 
 power: $(VENV)/.test
 	@sh tests/need_system.sh
