@@ -1,7 +1,7 @@
 """A host itself in the backup repository, and its return on a machine that has nothing yet.
 
-Kept are the store with projects, keys and history, the settings, and what people keep for Salt. What projects have is
-in their own backups: here their repositories come back, and then data/ by a restore of each.
+Kept are the store with projects, keys and history, the settings, the key of a controller, and what people keep for
+Salt. What projects have is in their own backups: here their repositories come back, and then data/ by a restore of each.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from corpushooks.core.project import Host
 from corpushooks.core.settings import Settings, load
 from corpushooks.host import layout
 from corpushooks.store.database import keep_aside, put
+from corpushooks.store.fleet import Fleet
 from corpushooks.store.history import History, open_store
 from corpushooks.system import disk, hostname
 from corpushooks.system.locks import alone, copying_host
@@ -41,7 +42,7 @@ SHA256 = 64  # hexadecimal digits of a commit
 
 def _paths(host: Host) -> list[str]:
     """Return the folders that are kept beside the store, as paths below the root."""
-    found = (host.config_file.parent, host.pillar_dir, host.salt_dir)
+    found = (host.config_file.parent, host.pillar_dir, host.salt_dir, host.fleet_dir)
     return [str(path.relative_to(host.root)) for path in found if path.is_dir()]
 
 
@@ -242,7 +243,8 @@ def _passphrase(host: Host, kept: backups.Backup, phrase: bytes) -> Iterator[Pat
 
 
 def _settle(history: History) -> None:
-    """End what waited or ran when the copy was made: nothing of it is left."""
+    """End what waited or ran when the copy was made: nothing of it is left. Nodes can have seen later rollouts."""
+    Fleet(history).renew_epoch()
     for row in history.projects():
         for one in history.queued(row.name):
             history.end(history.move(one, CANCELLED, LOST))

@@ -61,6 +61,11 @@ class Host:
         return self.state_dir / "backups"
 
     @functools.cached_property
+    def fleet_dir(self) -> Path:
+        """The folder of a controller: its key, and the host keys of its nodes."""
+        return self.state_dir / "fleet"
+
+    @functools.cached_property
     def locks_dir(self) -> Path:
         return self.state_dir / "locks"
 

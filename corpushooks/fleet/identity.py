@@ -44,7 +44,7 @@ class Identity:
 
     @property
     def folder(self) -> Path:
-        return self.host.state_dir / "fleet"
+        return self.host.fleet_dir
 
     def prepare(self) -> Path:
         """Return the folder, which is created if it is missing."""

@@ -32,6 +32,11 @@ class Fleet:
             )
             return int(db.execute("SELECT max(epoch) FROM controller").fetchone()[0])
 
+    def renew_epoch(self) -> None:
+        """Begin a later epoch: this store is an old copy, and its next numbers are not taken for old ones."""
+        with self.store.change() as db:
+            db.execute("UPDATE controller SET epoch = max(epoch + 1, ?)", (int(time.time()),))
+
     def nodes(self) -> list[Node]:
         """Return all nodes, by name."""
         return [_node(row) for row in self.store.rows("SELECT * FROM node ORDER BY name")]

@@ -20,6 +20,7 @@ from corpushooks.core.backups import ITSELF, Name
 from corpushooks.core.errors import DoorError, UsageError
 from corpushooks.core.project import Host
 from corpushooks.core.settings import load
+from corpushooks.store.fleet import Fleet
 from corpushooks.system import hostname
 from corpushooks.system.machine import Unit
 from corpushooks.system.process import Output, run
@@ -99,6 +100,22 @@ def test_a_whole_host_comes_back(saved: Box) -> None:
     work.commit({"index.html": "after"})
     assert work.push().code == 0
     assert corpus(box, "backup", "--all").code == 0
+
+
+def epoch(box: Box) -> int:
+    with closing(box.history) as store:
+        return Fleet(store).epoch()
+
+
+def test_a_controller_comes_back_with_its_key_and_in_a_later_epoch(kept: Box) -> None:
+    deployed(kept, "")
+    key, before = corpus(kept, "node", "key").text, epoch(kept)
+    assert corpus(kept, "backup", "--all").code == 0
+    lost(kept)
+    assert restored(kept).code == 0
+    assert corpus(kept, "node", "key").text == key
+    assert (kept.host.fleet_dir / "key").stat().st_mode & 0o777 == 0o600
+    assert epoch(kept) > before
 
 
 def test_a_wrong_passphrase_changes_nothing(saved: Box) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -182,8 +183,10 @@ class Scene:
             yield "it was touched, though the rollout never switched"
         if said == LIVE and row.code != new:
             yield "the controller says that it is live"
-        if committed and row.code == before.code and (wrong := _unasked(own, plan)):
-            yield wrong
+        if committed and row.code == before.code:
+            yield from _unasked(own, plan)
+            if not re.search(rf"warning: {node.name} (does not answer|went back)", self.fleet.box.log(number)):
+                yield "it is behind, and the log of the rollout does not say so"
 
     def _not_new(self, tree: Path) -> list[str]:
         """Return the files of a tree that are not those of the commit."""
@@ -195,14 +198,12 @@ class Scene:
         return wrong + sorted(there - set(names))
 
 
-def _unasked(own: Deployment | None, plan: Plan) -> str:
-    """Return what is wrong with a node that is behind a rollout that was committed; empty: that is the policy."""
+def _unasked(own: Deployment | None, plan: Plan) -> Iterator[str]:
+    """Yield what is wrong with a node that is behind a rollout that was committed; nothing if that is the policy."""
     lapsed = own is not None and own.state == ROLLED_BACK and "not confirmed within" in (own.reason or "")
-    if lapsed and plan.policy["on_silence"] == "back":
-        return ""
-    if plan.policy["absent"] == "later":
-        return ""  # it can have been left out
-    return f"it went back without having been left alone: {own.state if own else 'never asked'}: {own and own.reason}"
+    back = lapsed and plan.policy["on_silence"] == "back"
+    if not back and plan.policy["absent"] != "later":  # else it can have been left out
+        yield f"it went back without having been left alone: {own.state if own else 'no order'}: {own and own.reason}"
 
 
 def _differing(one: Tree, other: Tree) -> list[str]:
