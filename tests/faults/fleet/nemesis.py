@@ -22,6 +22,7 @@ KINDS = (*OF_CONTROLLER, *OF_NODES)
 LASTS = ((0.0, 0.5), (0.5, 3.0), (3.0, 12.0), (12.0, 40.0))  # seconds
 OFTEN = (3, 5, 3, 1)
 MOST = 3  # faults in a round
+STEPS = ("prepare", "switch", "publish", "confirm")
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,13 @@ class Fault:
 
     kind: str
     victim: str
-    at: float  # a share of what a push takes
+    step: str  # of the controller, after whose beginning it happens; empty: after that of the push
+    at: float  # how long after: a share of what a push takes, or of a second
     lasts: float  # seconds
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.victim} at {self.at:.2f} for {self.lasts:.1f} s"
+        when = f"{self.at:.2f} s into {self.step}" if self.step else f"at {self.at:.2f}"
+        return f"{self.kind} {self.victim} {when} for {self.lasts:.1f} s"
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,9 @@ class Plan:
 
 def _fault(dice: random.Random, victim: str) -> Fault:
     kind = dice.choice(OF_CONTROLLER if victim == CONTROLLER else OF_NODES)
-    return Fault(kind, victim, dice.uniform(0, 1.1), dice.uniform(*dice.choices(LASTS, OFTEN)[0]))
+    step = dice.choice(("", "", *STEPS))
+    at = dice.uniform(0, 1) ** 3 if step else dice.uniform(0, 1.1)
+    return Fault(kind, victim, step, at, dice.uniform(*dice.choices(LASTS, OFTEN)[0]))
 
 
 def revive(box: Box) -> None:
@@ -115,20 +120,23 @@ class Nemesis:
     fleet: FleetBox
     plan: Plan
     took: float  # what a push takes
+    steps: Callable[[], Sequence[str]]  # that the controller has begun
     hit: list[Fault] = field(default_factory=list)
 
     def run(self, going: Callable[[], bool]) -> None:
         """Strike and heal, each in its time, as long as the push is going; in the end all is healed."""
-        began = time.monotonic()
-        due = [(began + fault.at * self.took, fault) for fault in self.plan.faults]
+        began = {"": time.monotonic()}
+        due = list(self.plan.faults)
         sick: list[tuple[float, Callable[[], None]]] = []
         try:
             while going() and (due or sick):
                 now = time.monotonic()
-                for entry in [each for each in due if each[0] <= now]:
-                    due.remove(entry)
-                    sick.append((now + entry[1].lasts, strike(self.fleet, entry[1])))
-                    self.hit.append(entry[1])
+                for step in self.steps():
+                    began.setdefault(step, now)
+                for fault in [each for each in due if self._is_due(each, began)]:
+                    due.remove(fault)
+                    sick.append((now + fault.lasts, strike(self.fleet, fault)))
+                    self.hit.append(fault)
                 for one in [each for each in sick if each[0] <= now]:
                     sick.remove(one)
                     one[1]()
@@ -136,3 +144,7 @@ class Nemesis:
         finally:
             for _, heal in sick:
                 heal()
+
+    def _is_due(self, fault: Fault, began: dict[str, float]) -> bool:
+        wait = fault.at * (1.0 if fault.step else self.took)
+        return fault.step in began and time.monotonic() >= began[fault.step] + wait

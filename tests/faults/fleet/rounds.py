@@ -86,7 +86,7 @@ class Scene:
         old, number = fleet.box.row().code, _newest(fleet.box) + 1
         work = self._commit()
         began = time.monotonic()
-        pushing, nemesis = work.start_push(), Nemesis(fleet, plan, self.took)
+        pushing, nemesis = work.start_push(), Nemesis(fleet, plan, self.took, lambda: _steps(fleet.box, number))
         nemesis.run(lambda: pushing.poll() is None)
         code = pushing.wait(PUSH)
         took = time.monotonic() - began
@@ -213,6 +213,10 @@ def _differing(one: Tree, other: Tree) -> list[str]:
 def _at_work(box: Box) -> bool:
     with closing(box.history) as history:
         return bool(history.unfinished("hello"))
+
+
+def _steps(box: Box, number: int) -> list[str]:
+    return box.steps(number) if box.exists(number) else []
 
 
 def _newest(box: Box) -> int:
