@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from corpushooks.core.deployment import CANCELLED, DEPLOYED, REFUSED, ROLLED_BACK, TOUCHES, Deployment
-from corpushooks.core.rollouts import LIVE, token
+from corpushooks.core.rollouts import FINAL, LIVE, UNKNOWN, UNTOUCHED, phase_of, token
 from tests.faults.fleet.nemesis import Nemesis, Plan
 from tests.support.box import Box, tree_of, until
 from tests.support.fleet import FleetBox, NodeBox
@@ -113,6 +113,17 @@ class Scene:
         for name, each in self.fleet.nodes.items():
             if each.box.row().code != work.head or _page(each) != str(self.page):
                 self.wrong.append(f"{name} does not run what was deployed undisturbed")
+            self.wrong += [f"{name}: {what}" for what in self._not_as_said(name, each)]
+
+    def _not_as_said(self, name: str, node: NodeBox) -> Iterator[str]:
+        """Yield the rollouts of which a node did something else, perhaps later, than what it said in the end."""
+        with self.fleet.store() as known, closing(node.box.history) as history:
+            for number in range(1, _newest(self.fleet.box) + 1):
+                said = next((row["phase"] for row in known.rollout("hello", number) if row["node"] == name), UNKNOWN)
+                own = history.asked("hello", token(known.epoch(), number))
+                done = phase_of(own, history.steps(own)) if own else UNTOUCHED
+                if said in FINAL and said != done:
+                    yield f"of rollout {number} it said {said}, and it is {done}"
 
     def _commit(self) -> Any:
         self.page += 1
