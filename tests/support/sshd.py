@@ -30,9 +30,11 @@ KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
 PrintMotd no
 AcceptEnv *
+SetEnv SHLVL=1
 AllowTcpForwarding yes
 Subsystem sftp internal-sftp
 """
+# SHLVL: bash reads ~/.bashrc of whoever runs the tests in each session, unless it is started by another shell
 ONE_KEY = "AuthorizedKeysFile {folder}/key.pub"
 # sshd wants a program that only root can change: env is one
 ASK = """\
