@@ -1,7 +1,7 @@
 """A host itself in the backup repository, and its return on a machine that has nothing yet.
 
 Kept are the store with projects, keys and history, the settings, the key of a controller, and what people keep for
-Salt. What projects have is in their own backups: here their repositories come back, and then data/ by a restore of each.
+Salt. What projects have is in their own backups: here their repositories come back, then data/ by a restore of each.
 """
 
 from __future__ import annotations
