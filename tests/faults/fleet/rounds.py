@@ -66,7 +66,7 @@ class Scene:
         for each in self.fleet.nodes.values():
             for path in SUPERVISED:
                 (each.box.host.root / path).mkdir(parents=True, exist_ok=True)
-            (each.box.host.root / SUPERVISED[1] / "corpushooks.service").touch()
+            (each.box.host.root / SUPERVISED[1] / "corpushooks.socket").touch()
         self.fleet.know()
         self.fleet.link()
         self.calm()
