@@ -160,6 +160,7 @@ class Rollout:
     drive: Drive
     names: Sequence[str]
     failed: set[str] = field(default_factory=set)  # nodes of which a failure was shown
+    left: set[str] = field(default_factory=set)  # nodes that were absent in prepare, which was said
     procedure: Procedure = field(init=False)
 
     def __post_init__(self) -> None:
@@ -211,6 +212,7 @@ class Rollout:
         here = self.drive.with_coordinator(lambda c: [name for name, each in c.members.items() if not each.absent])
         for name in self.names:
             if name not in here:
+                self.left.add(name)
                 run.voice.warn(f"{name} does not answer; it is brought up when it does")
         return Detail(len(here), "node", of=len(self.names))
 
@@ -241,6 +243,8 @@ class Rollout:
         for name, each in self.drive.coordinator.members.items():
             if each.phase in GONE_BACK and not each.absent:
                 others.append(f"{name} went back before it was told: {each.said.reason}; it is brought up again")
+            elif each.phase in GONE_BACK and name not in self.left:
+                others.append(f"{name} did not answer and was left out: {each.said.reason}; it is brought up again")
             elif each.phase == NODE_BROKEN:
                 others.append(f"{name}: the rollback failed: {each.said.reason}")
             elif each.phase not in FINAL:

@@ -195,7 +195,9 @@ class Scene:
             yield "the controller says that it is live"
         if committed and row.code == before.code:
             yield from _unasked(own, plan)
-            if not re.search(rf"warning: {node.name} (does not answer|went back)", self.fleet.box.log(number)):
+            if not re.search(
+                rf"warning: {node.name} (does not answer|did not answer|went back)", self.fleet.box.log(number)
+            ):
                 yield "it is behind, and the log of the rollout does not say so"
 
     def _not_new(self, tree: Path) -> list[str]:
