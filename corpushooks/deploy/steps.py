@@ -165,15 +165,16 @@ def conclude(run: Run, check: Check = endless) -> None:
     disk.flush_all(project.dir, project.minion_dir, project.host.salt_dir, project.host.pillar_dir)
 
 
-def publish(run: Run, mark: Mark) -> Detail:
-    """Move the refs and record that the deployment is live; its journal row is the commit point."""
+def publish(run: Run, mark: Mark, *, here: bool = True) -> Detail:
+    """Move the refs and record that the deployment is live, `here` or on nodes; its journal row is the commit point."""
     for path, name, old, new in _moves(run):
         with run.site.effect("move ref"):
             if not git.move_ref(path, name, old, new) and git.ref(path, name) != new:
                 raise StepError("publish failed", why=f"{name} of {path.name} moved meanwhile")
     with run.site.effect("record live"):
-        run.deployment = run.site.history.publish(run.deployment)
-    outside.settle(run.project, run.deployment.number)
+        run.deployment = run.site.history.publish(run.deployment, here=here)
+    if here:
+        outside.settle(run.project, run.deployment.number)
     return Detail(note=f"{run.row.branch} {short(run.deployment.new_code)}")
 
 

@@ -234,7 +234,7 @@ class Rollout:
         self.drive.with_coordinator(lambda c: c.commit(self.drive.clock()))
         if run.deployment.state == DEPLOYED:
             return Detail(note="recorded before")
-        return steps.publish(run, mark)
+        return steps.publish(run, mark, here=False)
 
     def confirm(self, run: Run, mark: Mark) -> Detail:
         """Wait until every node has said that the release is live, or is silent for too long."""

@@ -221,6 +221,7 @@ class Status:
     code_url: str | None = None
     pillar_url: str | None = None
     urls: list[str] | None = None
+    nodes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)

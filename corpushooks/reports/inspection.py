@@ -28,6 +28,7 @@ from corpushooks.release.release import Release, Unheard
 from corpushooks.salt import Session
 from corpushooks.screen import view
 from corpushooks.store import lease
+from corpushooks.store.fleet import Fleet
 from corpushooks.store.kept import Backups
 
 
@@ -71,6 +72,7 @@ def status(site: Site, row: ProjectRow, spell: Callable[[Advice], str]) -> gives
         drift=drift,
         health=_health(site, row),
         backup=_backup(site, row),
+        nodes=[each.name for each in Fleet(history).of(row.name)],
         faults=[gives.Fault(what=each.what, repair=spell(each.repair)) for each in found],
     )
 

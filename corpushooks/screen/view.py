@@ -102,7 +102,9 @@ def status(found: Mapping[str, Any], now: float) -> list[Advice]:
         lines.append(Hint(f"    BROKEN: {found['broken']}; ", command("repair", found["project"])))
     if found["frozen"]:
         lines.append(f"    {found['frozen']}")
-    if found["tree"] != found["commit"]:
+    if nodes := found.get("nodes"):
+        lines.append(Hint(f"    on the nodes {', '.join(nodes)}: ", command("node", "list")))
+    elif found["tree"] != found["commit"]:
         lines.append(f"    project/ has the failed {short(found['tree'])}")
     lines += _moved_branch(found) if found["branch_moved"] else []
     if found["pillar_ahead"]:

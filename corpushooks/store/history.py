@@ -266,15 +266,19 @@ class History(Held):
             )
         return self.deployment(deployment.project, deployment.number)
 
-    def publish(self, deployment: Deployment) -> Deployment:
-        """Record that a deployment is live; release claims that it did not repeat."""
+    def publish(self, deployment: Deployment, *, here: bool = True) -> Deployment:
+        """Record that a deployment is live; release claims that it did not repeat.
+
+        If it is live on nodes only, there is no tree of it `here`.
+        """
+        new = (deployment.new_code, deployment.new_pillar)
         with self.change() as db:
             self._move(db, deployment, DEPLOYED)
             db.execute(
                 "UPDATE project SET live = ?, code = ?, pillar = ?, tree_code = ?, tree_pillar = ?, broken = NULL,"
                 " broken_by = NULL"
                 " WHERE name = ?",
-                (deployment.number, *(deployment.new_code, deployment.new_pillar) * 2, deployment.project),
+                (deployment.number, *new, *(new if here else (None, None)), deployment.project),
             )
             db.execute("DELETE FROM claim WHERE project = ? AND asked != ?", (deployment.project, deployment.number))
             self._adopt_checks(db, deployment.project, deployment.number)

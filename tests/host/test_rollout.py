@@ -25,6 +25,12 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetBox]:
         yield found
 
 
+@pytest.fixture(autouse=True)
+def healthy(fleet: FleetBox) -> None:
+    """Let no install fail because of an earlier test."""
+    fails_on(fleet)
+
+
 def pages(fleet: FleetBox) -> dict[str, str]:
     """Return what each node serves."""
     places = {name: each.box.project().tree / "index.html" for name, each in fleet.nodes.items()}
@@ -52,8 +58,15 @@ def fails_on(fleet: FleetBox, *names: str) -> None:
             mark.touch()
 
 
+def test_status_names_the_nodes_and_finds_nothing_wrong(fleet: FleetBox) -> None:
+    done = fleet.corpus("status", "hello")
+    assert b"on the nodes n1, n2, n3: corpus " in done.stdout
+    assert (b"wrong" in done.stdout, done.stderr) == (False, b"")
+    history = fleet.corpus("history", "hello")
+    assert (history.code, history.stderr) == (0, b"")
+
+
 def test_a_failure_on_one_node_takes_all_back(fleet: FleetBox) -> None:
-    fails_on(fleet)
     assert fleet.box.app("two").push().code == 0
     before = live(fleet), pages(fleet)
     fails_on(fleet, "n3")
@@ -67,7 +80,6 @@ def test_a_failure_on_one_node_takes_all_back(fleet: FleetBox) -> None:
 
 
 def test_a_failure_in_prepare_touches_nothing(fleet: FleetBox) -> None:
-    fails_on(fleet)
     before, numbers = (live(fleet), pages(fleet)), {name: newest(each.box) for name, each in fleet.nodes.items()}
     assert fleet.corpus("freeze", "hello", "inventory").code == 0  # of the controller: nobody is asked
     assert fleet.box.app("frozen").push().code == 1
