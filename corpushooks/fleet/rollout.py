@@ -24,7 +24,7 @@ from corpushooks.core.deployment import (
     enabled,
 )
 from corpushooks.core.errors import CorpusError, RefusedError, StepError, StoppingError, StoreError
-from corpushooks.core.events import Complained, Detail, NodeCame, Traced, Warned
+from corpushooks.core.events import Detail, NodeCame, Traced, Warned
 from corpushooks.core.hints import Hint, command
 from corpushooks.core.policy import Policy
 from corpushooks.core.rollouts import (
@@ -263,7 +263,6 @@ class Rollout:
         """Revoke the rollout on every node."""
         run = self.run
         touched = SWITCHES in run.site.history.steps(run.deployment) or run.deployment.state == ROLLING_BACK
-        run.voice.tell(Complained(why.message))
         if touched and run.deployment.state != ROLLING_BACK:
             run.move(ROLLING_BACK, why)
         run.deadline.lifted = True
