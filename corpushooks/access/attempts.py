@@ -10,11 +10,11 @@ import ipaddress
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from corpushooks.core.errors import BusyError
+from corpushooks.core.errors import BusyError, CredentialError
 
 OF_ACCOUNT, OF_ADDRESS = 10, 20  # failures …
 WHILE = 300.0  # … within so many seconds
@@ -33,7 +33,7 @@ class Attempts:
 
     @contextmanager
     def attempt(self, account: str, address: str, *, familiar: bool) -> Iterator[None]:
-        """Make an attempt, which counts as failed unless the block ends well; raise BusyError after too many.
+        """Make an attempt, which counts as failed if the block raises CredentialError; raise BusyError after too many.
 
         It counts from its beginning, so that many at once are not more than one after the other.
         """
@@ -48,7 +48,17 @@ class Attempts:
                     raise WAIT
             for counted in limits:
                 self._note(counted, now)
-        yield
+        try:
+            yield
+        except CredentialError:
+            raise
+        except BaseException:
+            self._forget(limits, now)  # a failure of ours says nothing of the password
+            raise
+        self._forget(limits, now)
+
+    def _forget(self, limits: Iterable[Counted], now: float) -> None:
+        """Count an attempt no longer."""
         with self._lock:
             for counted in limits:
                 times = self._failed.get(counted)

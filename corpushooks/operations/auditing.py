@@ -9,6 +9,7 @@ from typing import Any
 
 from corpushooks.access.principal import Principal
 from corpushooks.core.errors import CorpusError, RefusedError, UsageError
+from corpushooks.core.project import NAME, NAME_LIMIT
 from corpushooks.core.text import one_line
 from corpushooks.operations.table import Operation
 from corpushooks.protocol.connection import PeerGone
@@ -62,6 +63,7 @@ def recorded(
         return
     audit, origin = Audit(store), principal.origin or principal.caller.name
     project = getattr(asked, "project", "")
+    project = project if NAME.fullmatch(project) and len(project) <= NAME_LIMIT else ""  # it may be anything
     row = audit.begin(Asked(principal.who, way(operation, principal), origin, operation.name, project, detail(asked)))
     outcome, reason = FAILED, ""
     try:

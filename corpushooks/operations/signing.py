@@ -7,6 +7,7 @@ present something right, and nothing by itself.
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -47,6 +48,7 @@ class Gate:
 
     attempts: Attempts = field(default_factory=Attempts)
     checker: Checker = field(default_factory=Checker)
+    provider: Checker = field(default_factory=Checker)  # anybody can begin one there: passwords do not wait
     pending: Pending = field(default_factory=Pending)
 
 
@@ -90,7 +92,8 @@ class Signing:
     def _by_directory(self, where: Directory, name: str, password: str) -> gives.SignedIn:
         """Begin a session for a person of the directory: it judges the password, the settings its groups."""
         familiar = self._audit.has_signed_in(name, self.asked.origin)
-        with self._failing(), self.gate.attempts.attempt(name, self.asked.origin, familiar=familiar):
+        spelled = " ".join(unicodedata.normalize("NFKC", name).casefold().split())  # as directories compare names
+        with self._failing(), self.gate.attempts.attempt(spelled, self.asked.origin, familiar=familiar):
             if not name or not password:
                 raise WRONG
             try:
@@ -129,7 +132,7 @@ class Signing:
             "verifier": begun.verifier, **more,
         }  # fmt: skip
         try:
-            return self._check(check, **asked)
+            return self.gate.provider.ask(check, asked, self.connection.check)
         except DoorError as exc:
             structlog.get_logger().warning("provider", error=one_line(exc.message))
             raise BusyError("the identity provider did not answer", hint=DOWN.hint) from exc

@@ -531,9 +531,10 @@ OPERATIONS: Mapping[str, Operation] = {
             HOST_ITSELF,
             BOTH,
             Word((), 0, _flags()),
+            looks=True,
             several=True,
         ),
-        Operation("node show", HOST, "OfNode", "Node", "show a node", HOST_ITSELF, BOTH, OF_NODE),
+        Operation("node show", HOST, "OfNode", "Node", "show a node", HOST_ITSELF, BOTH, OF_NODE, looks=True),
         Operation(
             "node link",
             HOST,
@@ -564,6 +565,7 @@ OPERATIONS: Mapping[str, Operation] = {
             HOST_ITSELF,
             BOTH,
             Word((), 0, _flags()),
+            looks=True,
         ),
         Operation(
             "node release",
@@ -574,13 +576,15 @@ OPERATIONS: Mapping[str, Operation] = {
             doors=BOTH,
         ),
         # what a controller asks of its nodes
-        Operation("node hello", NODE, "Nothing", "Condition", "say what this node is, and runs", HOST_ITSELF),
+        Operation(
+            "node hello", NODE, "Nothing", "Condition", "say what this node is, and runs", HOST_ITSELF, looks=True
+        ),
         Operation("node adopt", NODE, "Adopt", "OnNode", "place a project under a controller", HOST_ITSELF),
         Operation("node prepare", NODE, "Prepare", "Ordered", "check and archive for a rollout, and wait"),
         Operation("node switch", NODE, "Switch", "Ordered", "switch to what was prepared, and hold it"),
         Operation("node confirm", NODE, "OfOrder", "Ordered", "make what is held live"),
         Operation("node revoke", NODE, "OfOrder", "Ordered", "return to what was live before"),
-        Operation("node outcome", NODE, "Outcome", "Ordered", "say what became of an order"),
+        Operation("node outcome", NODE, "Outcome", "Ordered", "say what became of an order", looks=True),
         Operation(
             "token list",
             HOST,

@@ -11,6 +11,7 @@ from corpushooks.store.database import Store
 
 MOST, OFTEN = 200_000, 500  # rows that are kept, and after how many new ones that is looked at
 AGAIN = 60.0  # seconds in which a refusal that is repeated is counted, not added
+OTHERS = 20  # refusals of one caller in that time that are added; more are counted, too: nobody fills it
 DONE, REFUSED, FAILED, LEFT = "done", "refused", "failed", "left"
 
 
@@ -58,6 +59,13 @@ class Audit:
                 " ORDER BY b.id DESC LIMIT 1",
                 (row, AGAIN),
             ).fetchone()
+            if before is None:
+                recent = db.execute(
+                    "SELECT b.id FROM audit a JOIN audit b USING (who, origin, outcome) WHERE a.id = ? AND b.id < a.id"
+                    " AND b.id > a.id - 1000 AND a.at - b.at < ? ORDER BY b.id DESC LIMIT ?",
+                    (row, AGAIN, OTHERS),
+                ).fetchall()
+                before = recent[0] if len(recent) == OTHERS else None
             if before:
                 db.execute("UPDATE audit SET times = times + 1 WHERE id = ?", (before[0],))
                 db.execute("DELETE FROM audit WHERE id = ?", (row,))

@@ -37,6 +37,11 @@ from corpushooks.system.obstacles import away, obstacle
 
 LIVE = f"state = '{DEPLOYED}'"  # as in its index
 NUMBERS = 1 << 63  # the limit of integers in sqlite
+# the highest number of a project, also of an earlier life of it: backups have it, and nodes refuse a lower one
+HIGHEST = " (SELECT coalesce(max(n), 0) FROM ({}))".format(
+    " UNION ALL ".join(f"SELECT max(number) AS n FROM {table} WHERE project = ?1"
+                       for table in ("deployment", "backup", "rollout"))
+)  # fmt: skip
 PAGE = 50  # deployments that are read at once
 
 
@@ -106,11 +111,12 @@ class History(Held):
             db.execute("DELETE FROM freeze WHERE project = ?", (name,))
             db.execute("DELETE FROM claim WHERE project = ?", (name,))
             db.execute("DELETE FROM vitals WHERE project = ?", (name,))
-            for table in ("overdue", "placed", "rollout", "governed", "given_order"):
+            for table in ("overdue", "placed", "governed", "given_order"):
                 db.execute(f"DELETE FROM {table} WHERE project = ?", (name,))
             if purge:
                 for table in ("deployment", "journal", "child", "command"):
                     db.execute(f"DELETE FROM {table} WHERE project = ?", (name,))
+                db.execute("UPDATE audit SET number = NULL WHERE project = ?", (name,))  # another can have it
 
     def set_tree(self, name: str, code: str | None, pillar: str | None) -> None:
         """Record the commits in the stage, project/ and pillar/."""
@@ -149,8 +155,8 @@ class History(Held):
             if not old:
                 db.execute(
                     "INSERT INTO deployment (project, number, token, state, request, queued) VALUES"
-                    " (?, (SELECT coalesce(max(number), 0) + 1 FROM deployment WHERE project = ?), ?, ?, ?, ?)",
-                    (project, project, token, QUEUED, json.dumps(asdict(request)), time.time()),
+                    f" (?1, 1 + {HIGHEST}, ?2, ?3, ?4, ?5)",
+                    (project, token, QUEUED, json.dumps(asdict(request)), time.time()),
                 )
         return self._read("project = ? AND token = ?", project, token)[0]
 

@@ -95,6 +95,7 @@ class Feed:
     size: int = 0
     result: dict[str, Any] | None = None
     failed: CorpusError | None = None
+    over: bool = False  # it follows the log no more
     readers: Counter[str] = field(default_factory=Counter)  # by token
     refused: dict[str, CorpusError] = field(default_factory=dict)
     _more: asyncio.Event = field(default_factory=asyncio.Event)
@@ -159,6 +160,9 @@ class Feed:
             self.failed = exc
         finally:
             judge.cancel()
+            self.over = True
+            if self.result is None and self.failed is None:
+                self.failed = ended()
             self._tell()
 
     async def _follow(self, token: str) -> None:
@@ -304,7 +308,7 @@ class Hub:
     def _reading(self, log: Log, token: str) -> Iterator[Feed]:
         """Give the feed of a log, which goes on for as long as it has readers."""
         feed = self._feeds.get(log)
-        if feed is None:
+        if feed is None or (feed.over and feed.result is None):  # one that ended early tells nothing more
             feed = self._feeds[log] = Feed(self.relay, log)
             self._runs[log] = asyncio.ensure_future(feed.run())
         feed.enter(token)

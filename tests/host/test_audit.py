@@ -47,6 +47,8 @@ def test_what_acts_is_in_the_audit_and_what_looks_is_not() -> None:
     assert looking == {
         "status", "history", "deployment", "commands", "open", "log", "app-log", "archives", "backups", "stats",
         "metrics", "config", "diff", "variables", "audit", "key list", "key test", "token list", "account list",
+        "host", "doctor", "names", "tasks", "storage", "node list", "node show", "node key", "node hello",
+        "node outcome",
     }  # fmt: skip
 
 
@@ -173,6 +175,20 @@ def test_the_audit_is_bounded_and_a_flood_of_refusals_is_one_row(
     for _ in range(100):
         store.add(freeze, DONE)
     assert len(store.rows(None, limit=1000)) <= 30
+    history.close()
+
+
+def test_refusals_of_one_caller_do_not_push_out_what_was_done(tmp_path: Any) -> None:
+    history = History(tmp_path / "store.sqlite")
+    store = Audit(history)
+    store.add(Asked("jo", "ssh", "192.0.2.1", "freeze", "hello"), DONE)
+    for number in range(3 * audit.OTHERS):
+        asked = Asked("eve", "token", "192.0.2.9", "task", f"p{number}", json.dumps({"task": f"{number}"}))
+        store.add(asked, REFUSED, f"unknown project p{number}")
+    rows = store.rows(None, limit=1000)
+    assert len(rows) == 1 + audit.OTHERS
+    assert sum(row["times"] for row in rows) == 1 + 3 * audit.OTHERS
+    assert rows[-1]["who"] == "jo"
     history.close()
 
 

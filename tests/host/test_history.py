@@ -31,7 +31,9 @@ from corpushooks.core.errors import StoreError, UsageError
 from corpushooks.host.site import open_site
 from corpushooks.reports import reports
 from corpushooks.reports.reports import Report
+from corpushooks.store.fleet import Fleet
 from corpushooks.store.history import History
+from corpushooks.store.kept import Backups, Kept
 from corpushooks.store.migrations import VERSION
 from tests.support.box import Box
 
@@ -108,6 +110,16 @@ def test_numbers_are_each_projects_own(store: History) -> None:
     store.forget_project("hello", purge=True)
     assert enqueue(store, "afresh").number == 1
     assert len(store.deployments("other")) == 2
+
+
+def test_a_project_that_is_made_anew_reuses_no_number_that_backups_or_nodes_know(store: History) -> None:
+    for number in range(3):
+        enqueue(store, f"{number}")
+    Backups(store).add(Kept("hello", 3, "host-hello-3", 1.0, None, None, 1, 1, 1, 0, 0))
+    Fleet(store).begin("hello", 7, ["n1"], "unknown")
+    store.forget_project("hello", purge=True)
+    store.add_project("hello", "prod", "master")
+    assert enqueue(store, "afresh").number == 8
 
 
 def test_numbers_are_unique_among_threads_and_processes(store: History) -> None:

@@ -307,6 +307,15 @@ def test_attempts_are_counted_for_each_account_and_each_address() -> None:
         pass
 
 
+def test_a_failure_of_ours_does_not_count() -> None:
+    held = Attempts()
+    for _ in range(3 * attempts.OF_ADDRESS):
+        with pytest.raises(BusyError, match="down"), held.attempt("ann", "192.0.2.1", familiar=False):
+            raise BusyError("the directory is down")
+    with held.attempt("ann", "192.0.2.1", familiar=False):
+        pass
+
+
 def test_what_succeeds_does_not_count_and_what_is_long_ago_neither(monkeypatch: pytest.MonkeyPatch) -> None:
     held = Attempts()
     for _ in range(3 * attempts.OF_ADDRESS):
