@@ -31,6 +31,7 @@ from corpushooks.core.text import one_line
 from corpushooks.protocol.asks import Admit
 from corpushooks.protocol.connection import Connection
 from corpushooks.protocol.messages import Asked
+from corpushooks.store.fleet import Obedience
 from corpushooks.store.history import History
 from corpushooks.system.process import ancestors, came_from, start_time
 
@@ -106,10 +107,16 @@ class Authentication:
         made = ring.admit(key, who, needed, project, (connection.pid, start))
         return {"admission": made.token, "who": who, "may": key.may, "expires": key.expires}
 
+    def _controls(self, key: Key, project: str) -> bool:
+        found = Obedience(self.history).governed(project)
+        return found is not None and found.controller == key.name
+
     def _check(self, key: Key, right: str, project: str) -> None:
         if project and (key.refusal(key.least, project) or self.history.project(project) is None):
             if why := key.refusal(key.least):
                 raise RefusedError(f"the key {key.name}: {why}")
+            raise RefusedError(f"unknown project {project!r} for the key {key.name}", hint=WHOAMI)
+        if key.is_controller and project and not self._controls(key, project):
             raise RefusedError(f"unknown project {project!r} for the key {key.name}", hint=WHOAMI)
         if why := key.refusal(right, project):
             raise RefusedError(f"the key {key.name}: {why}", hint=WHOAMI)

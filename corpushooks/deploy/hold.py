@@ -96,7 +96,10 @@ def _await(run: Run) -> None:
         if run.site.stopping:
             raise StoppingError("the daemon is stopping; the next one continues to hold it")
         lease = lease_of(run.deployment)
-        if not lease.survived:
+        if run.request.keeps:  # until it hears, also after a boot
+            run.answered.wait(LOOK)
+            run.answered.clear()
+        elif not lease.survived:
             give_up(run, StepError("not confirmed", why="the host was restarted"))
         elif not (left := lease.left()):
             give_up(run, StepError(f"not confirmed within {lease.seconds:g} s"))

@@ -190,7 +190,7 @@ def _check_unmoved(run: Run, head: str, now: Revision) -> None:
 def _targets(run: Run, old: Revision) -> Revision:
     """Return the commits to deploy for a request."""
     request, live = run.request, run.row.code or old.code
-    if request.rollout:
+    if request.rollout or request.nodes:
         return Revision(request.new, request.pillar or None)
     if request.sort.returns:
         target = run.site.history.deployment(run.project.name, request.target)

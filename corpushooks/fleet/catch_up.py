@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from corpushooks.core.deployment import DECIDES, Request
-from corpushooks.core.errors import UnreachableError
+from corpushooks.core.errors import CorpusError, UnreachableError
 from corpushooks.core.rollouts import CONFIRM, FINAL, REVOKE, Node, OnNode
 from corpushooks.core.text import one_line
 from corpushooks.fleet.compare import DRIFT, OLDER, standing
@@ -112,7 +112,13 @@ class CatchUp:
                 continue  # it is at work
             order = CONFIRM if DECIDES in history.steps(found) else REVOKE
             asked = {"project": project, "epoch": fleet.epoch(), "number": number}
-            said = understood(transport.ask(node, f"node {order}", asked, ANSWER, self._check))
+            try:
+                said = understood(transport.ask(node, f"node {order}", asked, ANSWER, self._check))
+            except UnreachableError:
+                raise
+            except CorpusError as exc:  # of this project: the others go on
+                self._say(f"{node.name} {project} {number}", one_line(exc.message))
+                continue
             fleet.told(project, number, node.name, said)
 
     def _bring_up(self, node: Node, there: Mapping[str, OnNode]) -> None:
@@ -129,6 +135,8 @@ class CatchUp:
             if found == OLDER and not history.open_in(name) and not history.frozen(name):
                 again = int(time.time() / AGAIN)
                 token = f"{VIA} {node.name} {row.live} {again}"
-                wanted = Request(new=row.code or "", who=VIA, via=VIA, nodes=(node.name,), token=token)
+                wanted = Request(
+                    new=row.code or "", pillar=row.pillar or "", who=VIA, via=VIA, nodes=(node.name,), token=token
+                )
                 history.enqueue(name, wanted)
                 self.wake(name)

@@ -34,6 +34,7 @@ from corpushooks.core.text import one_line
 COMMIT, ABORT = "commit", "abort"  # the decisions
 BACK = "back"  # the wish that a node runs what it ran before; the others are phases: PREPARED, HELD, LIVE
 GRACE = 10.0  # seconds, beyond the lease, that a silent node is waited for
+STUCK = 3600.0  # seconds that one is waited for which answers, and says nothing new
 
 STEPS: Mapping[tuple[str, str], str] = {  # (wish, phase) -> the order that leads there; otherwise it is only asked
     (PREPARED, UNKNOWN): PREPARE,
@@ -58,6 +59,7 @@ class Member:
     said: Ordered = field(default_factory=Ordered)
     heard: float = 0.0  # when the last question was asked that it answered: its lease runs from then or later
     silent: float | None = None  # since when it does not answer
+    moved: float = 0.0  # when it last said something new
     why: str = ""
     absent: bool = False  # the rollout goes on without it; it is brought up later
 
@@ -75,6 +77,7 @@ class Coordinator:
     groups: list[tuple[str, ...]]
     began: float
     patience: float  # seconds that a node can be silent before it counts as absent
+    stuck: float = STUCK
     group: int = -1  # that switches; -1: all prepare
     opened: bool = False  # it is on record that nodes switch: until then none is ordered to
     decision: str = ""
@@ -150,7 +153,7 @@ class Coordinator:
 
     def _is_lost(self, member: Member, now: float) -> bool:
         if member.silent is None:
-            return False
+            return now - max(member.moved, self.decided) > self.stuck
         untouched = self.decision == ABORT and member.group > self.group  # it was never ordered to switch
         return untouched or now - max(member.heard, self.decided) > self.policy.lease + GRACE
 
@@ -159,6 +162,8 @@ class Coordinator:
     def hear(self, name: str, said: Ordered, asked: float, now: float) -> None:
         """Take what a node says; `asked`: when it was asked."""
         member = self.members[name]
+        if (said.phase, said.step) != (member.said.phase, member.said.step):
+            member.moved = now
         member.said, member.heard, member.silent, member.why = said, max(asked, member.heard), None, ""
         if said.phase in FINAL:
             self._open.discard(name)

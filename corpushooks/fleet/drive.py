@@ -55,6 +55,7 @@ class _Turn:
 
     phase: str
     given: str = ""  # the order that was just given
+    asked: float = 0.0  # when the last question began
     pause: float = PAUSE[0]
 
     def longer(self) -> float:
@@ -120,17 +121,17 @@ class Drive:
         while (wish := self._wish(name)) is not None:
             order = next_order(wish, turn.phase)
             order = "" if order == turn.given else order  # it was taken: see first whether it works
-            asked, turn.given = self.clock(), order
+            turn.asked, turn.given = self.clock(), order
             try:
-                said = self._ask(name, order, turn.phase)
+                said = self._ask(name, order, turn)
                 if said.phase != turn.phase:
                     self.told(name, said)
             except Exception as exc:  # the edge of a node's thread
-                self._failed(name, order, exc, asked)
+                self._failed(name, order, exc, turn.asked)
                 self._rest(name, wish, turn.longer())
                 continue
             new, turn.phase, turn.pause = said.phase != turn.phase, said.phase, PAUSE[0]
-            self._take(name, said, asked, new=new)
+            self._take(name, said, turn.asked, new=new)
             if not order and self._is_there(name):
                 self._rest(name, wish, self.order.lease / 3)
 
@@ -165,18 +166,19 @@ class Drive:
         with self._changed:
             self._changed.wait_for(lambda: self._stop or self.coordinator.wish(name) != wish, seconds)
 
-    def _ask(self, name: str, order: str, phase: str) -> Ordered:
+    def _ask(self, name: str, order: str, turn: _Turn) -> Ordered:
         node, mine = self.nodes[name], self.order
         fields: dict[str, Any] = {"project": self.project.name, "epoch": mine.epoch, "number": mine.number}
         if order == PREPARE:
             self.transport.ask(node, "node outcome", fields, ANSWER, self._check)  # soon, whether it answers at all
             self.transport.send(node, self.project, mine.number, mine.code, mine.pillar, SEND, self._check)
+            turn.asked = self.clock()  # that may have taken minutes
             fields |= {"code": mine.code, "pillar": mine.pillar, "lease": mine.lease, "keeps": mine.keeps,
                        "who": mine.who}  # fmt: skip
         if order in (PREPARE, SWITCH):
             fields["not_after"] = time.time() + VALID
         if not order:
-            fields |= {"seen": phase, "wait": WAIT}
+            fields |= {"seen": turn.phase, "wait": WAIT}
         said = self.transport.ask(node, f"node {order or 'outcome'}", fields, ANSWER, self._check)
         return understood(said)
 

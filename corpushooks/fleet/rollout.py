@@ -23,7 +23,7 @@ from corpushooks.core.deployment import (
     RUNNING,
     enabled,
 )
-from corpushooks.core.errors import CorpusError, RefusedError, StepError, StoppingError, StoreError
+from corpushooks.core.errors import CorpusError, GitError, RefusedError, StepError, StoppingError, StoreError
 from corpushooks.core.events import Detail, NodeCame, Traced, Warned
 from corpushooks.core.hints import Hint, command
 from corpushooks.core.policy import Policy
@@ -70,6 +70,7 @@ def roll_out(run: Run) -> None:
     """Roll a release out to the nodes of a project."""
     try:
         nodes = _nodes(run)
+        _check_current(run)
         prepare.target(run, nodes=len(nodes))
         _check(run)
         run.deadline.check()
@@ -78,7 +79,7 @@ def roll_out(run: Run) -> None:
         return
     Fleet(run.site.history).begin(run.project.name, run.deployment.number, list(nodes), UNKNOWN)
     coordinator = Coordinator.of(list(nodes), _policy(run), time.monotonic())
-    with _begun(run, nodes, coordinator) as rollout:
+    with run.apart(), _begun(run, nodes, coordinator) as rollout:  # it only waits: it takes no place from others
         rollout.go(rollout.procedure.steps)
 
 
@@ -93,6 +94,13 @@ def _nodes(run: Run) -> dict[str, Node]:
     if not found:
         raise RefusedError(f"all nodes of {run.project.name} are drained", hint=command("node", "list"))
     return found
+
+
+def _check_current(run: Run) -> None:
+    """Refuse to bring up single nodes to what is no longer live."""
+    asked, row = run.request, run.row
+    if asked.nodes and (asked.new, asked.pillar) != (row.code or "", row.pillar or ""):
+        raise RefusedError("another release went live meanwhile; it is brought to them instead")
 
 
 def _policy(run: Run) -> Policy:
@@ -144,7 +152,7 @@ def recover(run: Run) -> None:
     said = {name: Ordered(phase=phase) for name, phase in rows.items() if name in nodes}
     goes_on = decided(begun)
     coordinator = Coordinator.again(said, _policy(run), COMMIT if goes_on else ABORT, time.monotonic())
-    with _begun(run, nodes, coordinator) as rollout:
+    with run.apart(), _begun(run, nodes, coordinator) as rollout:
         if goes_on:
             run.voice.tell(Warned("interrupted after the decision; continuing"))
             rollout.go(rollout.procedure.from_the_decision())
@@ -234,7 +242,12 @@ class Rollout:
         self.drive.with_coordinator(lambda c: c.commit(self.drive.clock()))
         if run.deployment.state == DEPLOYED:
             return Detail(note="recorded before")
-        return steps.publish(run, mark, here=False)
+        try:
+            return steps.publish(run, mark, here=False)
+        except (GitError, StepError) as exc:  # it is live on the nodes, whatever the branch is
+            run.voice.warn(f"{run.row.branch} was not moved: {exc.message}")
+            run.deployment = run.site.history.publish(run.deployment, here=False)
+            return Detail()
 
     def confirm(self, run: Run, mark: Mark) -> Detail:
         """Wait until every node has said that the release is live, or is silent for too long."""
@@ -288,7 +301,8 @@ class Rollout:
             return f"{name}: the rollback failed: {each.said.reason}"
         if each.phase == LIVE:
             return f"{name} runs the new release: it was confirmed there"
-        return f"{name} does not answer: it goes back by itself, and is asked when it answers"
+        alone = "keeps what it holds" if _policy(self.run).on_silence == "keep" else "goes back by itself"
+        return f"{name} does not answer: it {alone}, and is asked when it answers"
 
     def _counted(self) -> str:
         """Return how many nodes went back, and how many were never touched."""
@@ -300,8 +314,9 @@ class Rollout:
         return ", ".join(parts)
 
     def _where(self) -> str:
-        at = self._in(GONE_BACK)
         old = self.run.row.code
+        members = self.drive.coordinator.members
+        at = [name for name in self._in(GONE_BACK) if members[name].said.code == (old or "")]
         return f"{'all ' if len(at) == len(self.names) else ''}{len(at)} on {short(old) if old else 'nothing'}"
 
     # waiting

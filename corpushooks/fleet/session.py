@@ -7,7 +7,7 @@ import json
 import os
 import select
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class Session:
 
     def alive(self) -> bool:
         """Return whether the session can be used again: it goes on, and has said nothing that was not asked for."""
-        return self._child.poll() is None and not self._read and not select.select([self._from], [], [], 0)[0]
+        return self._child.poll() is None and not self._read and not _ready({self._from: select.POLLIN}, 0)
 
     def ask(self, request: bytes, end: float, check: Check) -> dict[str, Any]:
         """Send a line and return the answer; raise UnreachableError, after which the session must be closed."""
@@ -89,11 +89,11 @@ class Session:
             left = end - time.monotonic()
             if left <= 0:
                 raise TimeoutError
-            reading = [self._from, *([] if self._deaf else [self._err])]
-            ready, writable, _ = select.select(reading, [self._to] if to else [], [], min(TICK, left))
+            wanted = {self._from: select.POLLIN, **({} if self._deaf else {self._err: select.POLLIN})}
+            ready = _ready({**wanted, **({self._to: select.POLLOUT} if to else {})}, min(TICK, left))
             if self._err in ready:
                 self._hear()
-            if writable or (self._from in ready and not to):
+            if (to and self._to in ready) or (self._from in ready and not to):
                 return
             if self._from in ready and to:  # it talks, or ends, before it was asked
                 raise self._ended()
@@ -113,6 +113,14 @@ class Session:
         wrong = next((line.removeprefix("error: ") for line in lines if line.startswith("error: ")), "")
         why = one_line(wrong or (lines[-1] if lines else "the connection ended"))
         return UnreachableError(why) if self._read else EndedError(why)
+
+
+def _ready(wanted: Mapping[int, int], seconds: float) -> set[int]:
+    """Return the descriptors that are ready for what is wanted of them, or closed at the other end."""
+    poll = select.poll()
+    for descriptor, event in wanted.items():
+        poll.register(descriptor, event)
+    return {descriptor for descriptor, _ in poll.poll(seconds * 1000)}
 
 
 def _valid(line: bytes) -> dict[str, Any]:

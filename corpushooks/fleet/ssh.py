@@ -13,6 +13,7 @@ import secrets
 import shlex
 import threading
 import time
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -45,7 +46,7 @@ class Ssh:
         self._identity = Identity(host)
         self._identity.public_key()
         self.folder = self._identity.folder
-        self._idle: dict[Node, list[Session]] = {}
+        self._idle: dict[str, list[Session]] = {}  # by socket
         self._used: set[str] = set()
         self._lock = threading.Lock()
         self._closed = False
@@ -89,17 +90,17 @@ class Ssh:
     def _session(self, node: Node) -> tuple[Session, bool]:
         """Return a session, and whether it was kept from an earlier question."""
         with self._lock:
-            while idle := self._idle.get(node):
+            while idle := self._idle.get(self._socket(node)):
                 session = idle.pop()
                 if session.alive():
                     return session, True
                 session.close()
-        words = ["ssh", *self._options(node.name), *parse(node.address).words, SERVE]
+        words = ["ssh", *self._options(node), *parse(node.address).words, SERVE]
         return Session(words, self.folder), False
 
     def _keep(self, node: Node, session: Session) -> None:
         with self._lock:
-            idle = self._idle.setdefault(node, [])
+            idle = self._idle.setdefault(self._socket(node), [])
             if len(idle) < KEPT and not self._closed:
                 idle.append(session)
                 return
@@ -107,36 +108,38 @@ class Ssh:
 
     # connections
 
-    def _options(self, name: str) -> list[str]:
+    def _options(self, node: Node) -> list[str]:
         """Return the options of ssh for a node; names of files are relative to the folder."""
+        name, socket = node.name, self._socket(node)
         with self._lock:
-            self._used.add(name)
+            self._used.add(socket)
         given = {
             "BatchMode": "yes", "IdentityFile": KEY, "IdentitiesOnly": "yes", "IdentityAgent": "none",
             "PreferredAuthentications": "publickey", "StrictHostKeyChecking": "yes", "HostKeyAlias": name,
             "UserKnownHostsFile": f"{PINNED}/{name}", "GlobalKnownHostsFile": os.devnull, "UpdateHostKeys": "no",
             "ConnectTimeout": CONNECT, "ServerAliveInterval": ALIVE[0], "ServerAliveCountMax": ALIVE[1],
-            "ControlMaster": "auto", "ControlPath": self._socket(name), "ControlPersist": PERSIST,
+            "ControlMaster": "auto", "ControlPath": socket, "ControlPersist": PERSIST,
             "ForwardAgent": "no", "ClearAllForwardings": "yes", "PermitLocalCommand": "no", "LogLevel": "ERROR",
         }  # fmt: skip
         return ["-F", "none", "-T", *(f"-o{key}={value}" for key, value in given.items())]
 
-    def _socket(self, name: str) -> str:
-        return f"{SOCKETS}/{self._mark}.{name}"
+    def _socket(self, node: Node) -> str:
+        """Return the name of the socket for a node at its address: short, whatever these are."""
+        return f"{SOCKETS}/{self._mark}.{zlib.crc32(f'{node.name} {node.address}'.encode()):08x}"
 
     def _renew(self, node: Node) -> None:
         """Let the next session with a node have a new connection: this one perhaps leads nowhere."""
         with self._lock:
-            idle = self._idle.pop(node, [])
+            idle = self._idle.pop(self._socket(node), [])
         for each in idle:
             each.close()
-        self._tell(node.name, "stop")
+        self._tell(self._socket(node), "stop")
 
-    def _tell(self, name: str, what: str) -> None:
-        """Tell the connection with a node to be used no more, or to end."""
-        path = self.folder / self._socket(name)
+    def _tell(self, socket: str, what: str) -> None:
+        """Tell the connection of a socket to be used no more, or to end."""
+        path = self.folder / socket
         if path.exists():
-            words = ["ssh", "-F", "none", "-S", self._socket(name), "-O", what, "--", "node"]
+            words = ["ssh", "-F", "none", "-S", socket, "-O", what, "--", "node"]
             with contextlib.suppress(ProcessError):
                 run(words, cwd=self.folder, timeout=LOCALLY, check=False)
             path.unlink(missing_ok=True)
@@ -149,8 +152,8 @@ class Ssh:
             used = set(self._used)
         for session in [one for each in idle.values() for one in each]:
             session.close()
-        for name in used:
-            self._tell(name, "exit")
+        for socket in used:
+            self._tell(socket, "exit")
 
     # commits
 
@@ -158,7 +161,7 @@ class Ssh:
         self, node: Node, project: Project, number: int, code: str, pillar: str, limit: float, check: Check = endless
     ) -> None:
         """Bring the commits of a rollout to a node; raise UnreachableError, or GitError if they are not taken."""
-        base, ssh = parse(node.address), shlex.join(["ssh", *self._options(node.name)])
+        base, ssh = parse(node.address), shlex.join(["ssh", *self._options(node)])
         to = git.Destination(f"{base.url}/{project.name}", RECEIVE, ssh, self.folder)
         second = git.Destination(f"{base.url}/{project.name}.pillar", RECEIVE, ssh, self.folder)
         ref = f"{git.ROLLOUTS}/{number}"

@@ -45,7 +45,7 @@ from corpushooks.protocol.answers import VERSION
 from corpushooks.reports import report
 from corpushooks.screen import screen
 from corpushooks.store import log
-from corpushooks.store.fleet import Obedience
+from corpushooks.store.fleet import Fleet, Obedience
 from corpushooks.store.lease import Lease, lease_of
 from corpushooks.system.locks import locked
 
@@ -116,6 +116,8 @@ def adopt(call: Call[asks.Adopt]) -> report.Report:
             " all nodes of a project have one environment",
             hint=Hint("on the node: ", command("init", asked.project, "--env", asked.environment)),
         )
+    if Fleet(site.history).of(asked.project):
+        raise RefusedError(f"{asked.project} is deployed from here to nodes of its own", command("node", "list"))
     obedience, wanted = Obedience(site.history), Governed(
         project=asked.project, controller=mine, address=one_line(clean(asked.address))[:200], epoch=asked.epoch,
         number=0, node=asked.node, nodes=asked.nodes, labels=asked.labels,
@@ -159,6 +161,8 @@ def prepare(call: Conversation[asks.Prepare]) -> None:
     if known := site.history.asked(name, order.token):
         _answer(call, known)
         return
+    if order.number < 1 or order.epoch < 1:
+        raise UsageError("invalid request: number")
     _check_time(asked.not_after)
     if not LEASES[0] <= order.lease <= LEASES[1]:
         raise UsageError(f"invalid lease: {order.lease:g} s", hint=f"use {LEASES[0]:g} to {LEASES[1]:g}")

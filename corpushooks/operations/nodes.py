@@ -24,7 +24,7 @@ from corpushooks.operations.call import Call
 from corpushooks.protocol import asks, gives
 from corpushooks.reports.report import Report
 from corpushooks.screen import view
-from corpushooks.store.fleet import Fleet
+from corpushooks.store.fleet import Fleet, Obedience
 from corpushooks.system import hostname
 
 ADOPT = 60.0  # seconds for a node to create a project
@@ -132,6 +132,7 @@ def link(call: Call[asks.OnNode]) -> Report:
     fleet, row, name = _fleet(call), call.row, call.asked.name
     node, others = fleet.node(name), fleet.of(row.name)
     named = tuple(sorted({each.name for each in others} | {name}))
+    Obedience(call.site.history).check_free(row.name)  # one who is told what to deploy tells nobody
     with _transport(call) as transport:
         nodes.check_usable(nodes.look(transport, fleet, node, ANSWER, call.check))
         try:

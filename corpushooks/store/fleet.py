@@ -137,7 +137,10 @@ class Fleet:
 
     def open_on(self, node: str, final: Collection[str]) -> list[tuple[str, int]]:
         """Return the rollouts, as project and number, of which the end on a node is not known, the oldest first."""
-        rows = self.store.rows("SELECT project, number, phase FROM rollout WHERE node = ? ORDER BY number", node)
+        rows = self.store.rows(
+            "SELECT project, number, phase FROM rollout JOIN placed USING (project, node) WHERE node = ?"
+            " ORDER BY number", node,
+        )  # fmt: skip
         return [(row["project"], row["number"]) for row in rows if row["phase"] not in final]
 
 

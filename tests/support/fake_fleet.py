@@ -271,6 +271,7 @@ class FakeFleet:
             self.nodes[name] = FakeNode(name, self.clock, own, self.weather, self.policy.lease, keeps)
         self.told = {name: Ordered() for name in self.nodes}
         self.coordinator = Coordinator.of(list(self.nodes), self.policy, 0.0)
+        self.coordinator.stuck = 2 * LONG  # in calm weather none is ever waited for so long
         if self.chance.random() < self.weather.crash:
             self.clock.after(self.chance.expovariate(1 / 6), self._crash)
 
@@ -315,6 +316,7 @@ class FakeFleet:
         self.crashed = None
         decision = COMMIT if self.record == COMMIT else ABORT
         self.coordinator = Coordinator.again(self.told, self.policy, decision, self.clock.now)
+        self.coordinator.stuck = 2 * LONG
         self._start()
 
     def _tick(self, life: int) -> None:

@@ -7,8 +7,8 @@ import itertools
 import pytest
 
 from corpushooks.core.policy import Policy
-from corpushooks.core.rollouts import BACK, HELD, LIVE, PREPARE, PREPARED, SWITCH, UNTOUCHED, Ordered
-from corpushooks.fleet.coordinator import ABORT, COMMIT, Coordinator, next_order
+from corpushooks.core.rollouts import BACK, HELD, LIVE, PREPARE, PREPARED, RETURNING, SWITCH, UNTOUCHED, Ordered
+from corpushooks.fleet.coordinator import ABORT, COMMIT, STUCK, Coordinator, next_order
 from tests.support.fake_fleet import WILD, FakeFleet, FakeNode, Weather, promise
 
 CALM = Weather()
@@ -110,6 +110,20 @@ def test_a_node_that_loses_what_it_held_aborts() -> None:
     assert c.wish("n2") == HELD
     c.hear("n1", Ordered(phase=PREPARED), 3.0, 3.0)
     assert c.decision == ABORT
+
+
+def test_a_node_that_never_comes_to_its_end_holds_up_nobody_for_ever() -> None:
+    c = Coordinator.of(["n1"], Policy(), 0.0)
+    c.open()
+    c.cancel("somebody changed their mind", 1.0)
+    for now in (2.0, 1800.0, STUCK):
+        c.hear("n1", Ordered(phase=RETURNING), now, now)
+        assert not c.finished(now)
+    c.hear("n1", Ordered(phase=RETURNING), STUCK + 3, STUCK + 3)
+    assert c.finished(STUCK + 3)
+    assert c.unknown() == ["n1"]
+    c.hear("n1", Ordered(phase=RETURNING, step="undo restore"), STUCK + 4, STUCK + 4)
+    assert not c.finished(STUCK + 5)  # it goes on
 
 
 def test_orders_lead_from_phase_to_wish() -> None:
