@@ -289,7 +289,7 @@ def test_another_controller_cannot_touch_the_project(fleet: FleetBox, there: Nod
     assert hello["result"]["value"]["projects"] == {}
     assert [each["error"] for each in orders] == ["hello is not deployed by this controller"] * len(words)
     assert adopted["error"].startswith("hello is deployed by the controller main at ")
-    assert "not deployed by this controller" in pushes(fleet, there, tmp_path / "evil", "HEAD:refs/rollout/77")
+    assert "unknown project 'hello' for the key evil" in pushes(fleet, there, tmp_path / "evil", "HEAD:refs/rollout/77")
     assert git.ref(there.box.project().code_git, "refs/rollout/77") is None
 
 
