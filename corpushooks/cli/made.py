@@ -8,7 +8,7 @@ import click
 
 from corpushooks.cli.base import Context, check_outside, report
 from corpushooks.operations.table import COMMAND, Operation, by_door
-from corpushooks.operations.words import JSON
+from corpushooks.operations.words import JSON, NUMBER
 
 
 def short() -> dict[str, str]:
@@ -41,8 +41,10 @@ def command_of(row: Operation, name: str) -> click.Command:
 
     word = row.word
     params: list[click.Parameter] = [
-        click.Argument([called.lower()], metavar=called, required=place < word.needs)
-        for place, (called, _) in enumerate(word.takes)
+        click.Argument(
+            [called.lower()], metavar=called, required=place < word.needs, type=int if like is NUMBER else None
+        )
+        for place, (called, like) in enumerate(word.takes)
     ]
     params += [click.Option([flag], is_flag=True) for flag in sorted(word.flags - {JSON})]
     params.append(click.Option([JSON, "as_json"], is_flag=True, help="Print JSON."))

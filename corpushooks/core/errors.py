@@ -16,6 +16,7 @@ CorpusError                    1
 │   ├── WatchError
 │   ├── ProcessError
 │   └── UnreachableError       a node did not answer: what became of the order is not known
+│       └── EndedError         its session had ended before there was anything of an answer
 ├── UsageError                 2  wrong usage or configuration
 │   ├── UnknownError           there is no such project, deployment, …
 │   └── ConfigError
@@ -112,6 +113,10 @@ class UnreachableError(DoorError):
     """A node did not answer: an order may have arrived or not."""
 
     kind = "unreachable"
+
+
+class EndedError(UnreachableError):
+    """The session with a node ended before there was anything of an answer."""
 
 
 class GitError(DoorError):

@@ -40,6 +40,6 @@ class Policy:
         return [*([first] if first else []), *(rest[at : at + size] for at in range(0, len(rest), size))]
 
 
-def policy(body: Mapping[Any, Any] | None) -> Policy:
-    """Check the settings; raise ConfigError."""
-    return Policy(**taken(keys_of(Policy), body or {}, "rollout."))
+def policy(body: Mapping[Any, Any] | None) -> Policy | None:
+    """Check the settings; an empty mapping is none. Raise ConfigError."""
+    return Policy(**taken(keys_of(Policy), body, "rollout.")) if body else None

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from corpushooks.core.errors import UnreachableError
+from corpushooks.core.errors import EndedError, UnreachableError
 from corpushooks.core.text import one_line
 from corpushooks.system.patience import TICK, Check
 from corpushooks.system.process import PIPE, Child, reap, spawn
@@ -19,10 +19,6 @@ from corpushooks.system.process import PIPE, Child, reap, spawn
 ANSWER_LIMIT = 1 << 20  # bytes of an answer
 COMPLAINT = 4096  # bytes of what ssh and the node complain of, the last ones
 CHUNK = 1 << 16
-
-
-class EndedError(UnreachableError):
-    """The session ended before there was anything of an answer."""
 
 
 class Session:

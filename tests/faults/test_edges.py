@@ -188,7 +188,7 @@ def test_without_salt_a_push_is_refused_before_anything_is_touched(new_box: Call
     box.start()
     box.work().commit({"other": "x"})
     push = box.work().push()
-    assert (push.code, "the Salt worker d" in push.text) == (1, True), push.text  # it died, or does not start
+    assert (push.code, "the Salt worker" in push.text) == (1, True), push.text  # it died, or cannot be started
     assert (box.ended(2).state, box.steps(2)) == (REFUSED, [])
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from corpushooks.web.actions import ACTIONS, HOST_ACTIONS, Action
 from corpushooks.web.views import HOST_VIEWS, VIEWS
+from tests.support.box import until
 from tests.support.browsing import Browser, Seen
 from tests.support.command import asked
 from tests.support.shared_box import shared_box
@@ -125,6 +126,7 @@ def test_a_variable_is_set_and_a_secret_masked(ann: Browser) -> None:
 
 
 def test_an_archive_is_removed_but_never_the_newest_nor_a_needed_one(ann: Browser) -> None:
+    until(lambda: not asked(ann.web.box, "status", "hello")["open"])  # of what an earlier test asked for
     numbers = sorted(each["number"] for each in asked(ann.web.box, "archives", "hello"))
     assert len(numbers) >= 3
     live = ann.web.box.row().live

@@ -12,6 +12,7 @@ import yaml
 from corpushooks.core.backups import Backup
 from corpushooks.core.directory import Directory
 from corpushooks.core.errors import ConfigError
+from corpushooks.core.policy import Policy
 from corpushooks.core.provider import Provider
 from corpushooks.core.rights import Grant
 from corpushooks.core.settings import Settings, document, load, parse, schema
@@ -85,6 +86,7 @@ auth: ldap
 ldap: {uri: "ldaps://ldap.example.org/", base: "dc=example", groups: {ops: {right: admin}}}
 oidc: {issuer: "https://id.example.org", client_id: corpus, groups: {ops: {right: admin}}}
 backup: {repository: /mnt/backup, rate: 100}
+rollout: {batch: 2, canary: 1, absent: later, lease: 30}
 minion: {log_level: debug}
 projects: {hello: {branch: main}}
 """
@@ -128,6 +130,7 @@ projects: {hello: {branch: main}}
         oidc=Provider(issuer="https://id.example.org", client_id="corpus", groups={"ops": Grant("admin")}),
         ldap=Directory(uri="ldaps://ldap.example.org", base="dc=example", groups={"ops": Grant("admin")}),
         backup=Backup("/mnt/backup", rate=100),
+        rollout=Policy(batch=2, canary=1, absent="later", lease=30),
         minion={"log_level": "debug"},
         projects={"hello": {"branch": "main"}},
     )
@@ -168,7 +171,7 @@ def test_the_keys_of_a_project_are_those_the_schema_marks() -> None:
     assert {key.name for key in schema() if key.per_project} == {
         "environment", "branch", "keep_archives", "rollback", "rollback_install", "deploy_on_pillar_push",
         "step_timeout", "timeout", "env_defaults_win", "secret_keys", "secret_pillar", "notify", "notify_on", "watch",
-        "health_every", "health_failures", "confirm",
+        "health_every", "health_failures", "confirm", "rollout",
     }  # fmt: skip
 
 

@@ -111,6 +111,7 @@ OPERATIONS: dict[str, Callable[[Path], Any]] = {  # what is done to way/file or 
     "scan": lambda path: tree.scan(path / "tree"),
     "sync": lambda path: tree.sync(saved(path), path / "tree", ["in/file"], path.parents[1] / "cache"),
     "restore": lambda path: tree.restore(saved(path), path / "tree"),
+    "weigh": lambda path: tree.weigh(path / "tree"),
     "drift": lambda path: tree.drift(saved(path), path / "tree", path.parents[1] / "cache"),
     "differences": lambda path: tree.differences(saved(path), path / "tree"),
     "kind_at": lambda path: tree.kind_at(path / "tree", "in/file"),
