@@ -1,7 +1,7 @@
 """Attempts to sign in that failed, counted for each account and each address, in memory.
 
-Whoever fails on purpose keeps nobody out: attempts that are refused do not count, and people who come from where they
-have signed in before are counted by themselves.
+Failing on purpose locks nobody out: refused attempts do not count, and attempts from an address where a person has
+signed in before are counted separately.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class Pending:
         return made
 
     def finish(self, state: str, binding: str) -> Begun | None:
-        """Return the sign-in that comes back, once, to the browser that began it; None: it is none of these."""
+        """Return a pending sign-in, once, to the browser that began it; None if there is none."""
         with self._lock:
             found = self._begun.pop(state, None)
         if found is None or time.monotonic() - found.at > LASTS:

@@ -1,4 +1,4 @@
-"""Rollouts as values: the order that a controller gives to its nodes, what a node says of it, and the policy.
+"""Rollouts as values: the order that a controller gives to its nodes, and what a node says of it.
 
 A rollout brings one release to all nodes of a project. Each node prepares it, switches to it on order and holds it;
 the controller decides once, and each node confirms or goes back. What a node has done is asked for by the number of
@@ -16,6 +16,7 @@ from corpushooks.core.deployment import Deployment
 
 NODE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+COMMIT_OR_NONE = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}|")
 LOCAL = "local"  # not a node: the controller itself
 VIA = "rollout"  # how a deployment of a node was requested
 TOLERANCE = 5.0  # seconds that the clocks of controller and node can differ

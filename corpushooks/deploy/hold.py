@@ -96,12 +96,10 @@ def _await(run: Run) -> None:
         if run.site.stopping:
             raise StoppingError("the daemon is stopping; the next one continues to hold it")
         lease = lease_of(run.deployment)
-        if run.request.keeps:  # until it hears, also after a boot
-            run.answered.wait(LOOK)
-            run.answered.clear()
-        elif not lease.survived:
+        left = math.inf if run.request.keeps else lease.left()  # one that keeps waits also after a boot
+        if not lease.survived and not run.request.keeps:
             give_up(run, StepError("not confirmed", why="the host was restarted"))
-        elif not (left := lease.left()):
+        elif not left:
             give_up(run, StepError(f"not confirmed within {lease.seconds:g} s"))
         elif wrong := asking.wrong():
             give_up(run, wrong)

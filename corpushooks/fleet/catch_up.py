@@ -20,7 +20,7 @@ from corpushooks.core.deployment import DECIDES, Request
 from corpushooks.core.errors import CorpusError, UnreachableError
 from corpushooks.core.rollouts import CONFIRM, FINAL, REVOKE, Node, OnNode
 from corpushooks.core.text import one_line
-from corpushooks.fleet.compare import DRIFT, OLDER, standing
+from corpushooks.fleet.compare import BEHIND, DRIFT, standing
 from corpushooks.fleet.drive import understood
 from corpushooks.fleet.nodes import look
 from corpushooks.fleet.reach import transport_of
@@ -132,7 +132,7 @@ class CatchUp:
             if found == DRIFT and self._said.get(f"{node.name} {name}") != one.code:
                 self._said[f"{node.name} {name}"] = one.code
                 self.site.event("drift", {"node": node.name, "project": name, "code": one.code, "pillar": one.pillar})
-            if found == OLDER and not history.open_in(name) and not history.frozen(name):
+            if found == BEHIND and not history.open_in(name) and not history.frozen(name):
                 again = int(time.time() / AGAIN)
                 token = f"{VIA} {node.name} {row.live} {again}"
                 wanted = Request(

@@ -7,15 +7,15 @@ from corpushooks.core.errors import CorpusError
 from corpushooks.core.rollouts import OnNode
 from corpushooks.store.history import History
 
-FINE, OLDER, DRIFT = "fine", "older", "drift"
+CURRENT, BEHIND, DRIFT = "current", "behind", "drift"
 
 
 def standing(history: History, row: ProjectRow, epoch: int, there: OnNode) -> str:
     """Return whether a node runs the live release of a project, an older one of ours, or something else."""
     if (there.code, there.pillar) == (row.code or "", row.pillar or ""):
-        return FINE
+        return CURRENT
     if not there.code:
-        return OLDER  # it is new
+        return BEHIND  # it is new
     if there.epoch != epoch or not there.number:
         return DRIFT
     try:
@@ -23,4 +23,4 @@ def standing(history: History, row: ProjectRow, epoch: int, there: OnNode) -> st
     except CorpusError:
         return DRIFT
     same = (there.code, there.pillar) == (ours.new_code or "", ours.new_pillar or "")
-    return OLDER if same and there.number < (row.live or 0) else DRIFT
+    return BEHIND if same and there.number < (row.live or 0) else DRIFT

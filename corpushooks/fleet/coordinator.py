@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 from corpushooks.core.policy import Policy
 from corpushooks.core.rollouts import (
-    BROKEN,
     CONFIRM,
     FINAL,
     GONE_BACK,
@@ -147,10 +146,6 @@ class Coordinator:
             return False
         return not self._open or all(self._is_lost(self.members[name], now) for name in self._open)
 
-    def unknown(self) -> list[str]:
-        """Return the nodes whose end is not known."""
-        return sorted(self._open)
-
     def _is_lost(self, member: Member, now: float) -> bool:
         if member.silent is None:
             return now - max(member.moved, self.decided) > self.stuck
@@ -251,7 +246,3 @@ class Coordinator:
     def ended(self, phases: frozenset[str] = GONE_BACK) -> list[str]:
         """Return the nodes that are in certain phases."""
         return [name for name, each in self.members.items() if each.phase in phases]
-
-    def broken(self) -> list[str]:
-        """Return the nodes whose rollback failed."""
-        return self.ended(frozenset({BROKEN}))

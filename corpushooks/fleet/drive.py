@@ -5,7 +5,6 @@ The coordinator is only used under the lock of `Drive`. What a node says is reco
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +16,7 @@ import structlog
 from corpushooks.core import records
 from corpushooks.core.errors import BusyError, CorpusError, StoreError, UnreachableError
 from corpushooks.core.project import Project
-from corpushooks.core.rollouts import PHASES, PREPARE, SWITCH, Node, Order, Ordered
+from corpushooks.core.rollouts import COMMIT_OR_NONE, PHASES, PREPARE, SWITCH, Node, Order, Ordered
 from corpushooks.core.text import clean, one_line
 from corpushooks.fleet.coordinator import Coordinator, next_order
 from corpushooks.fleet.transport import Transport
@@ -28,7 +27,6 @@ SEND = 600.0  # seconds to bring the commits to a node
 PAUSE = (0.2, 5.0)  # seconds between tries with a node that does not answer
 TICK = 0.5  # seconds between looks at who is silent
 VALID = 30.0  # seconds in which an order can be carried out
-COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}|")
 SILENCE = (UnreachableError, StoreError, BusyError)  # these say nothing of the order
 LINES, WIDTH, LONG = 20, 400, 1e9  # of what a node says
 
@@ -41,7 +39,7 @@ def understood(said: Any) -> Ordered:
         found = records.typed(said, Ordered)
     except ValueError:
         raise UnreachableError("its answer is not understood") from None
-    fine = found.phase in PHASES and all(COMMIT.fullmatch(each) for each in (found.code, found.pillar))
+    fine = found.phase in PHASES and all(COMMIT_OR_NONE.fullmatch(each) for each in (found.code, found.pillar))
     if not (fine and 0 <= found.took < LONG):
         raise UnreachableError("its answer is not understood")
     lines = tuple(one_line(clean(each))[:WIDTH] for each in found.lines[:LINES])

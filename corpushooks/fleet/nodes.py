@@ -5,7 +5,6 @@ What a node says is data: cleaned, bounded, and of the projects that it was give
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from dataclasses import dataclass, replace
 from corpushooks.core import records
 from corpushooks.core.deployment import ProjectRow
 from corpushooks.core.errors import CorpusError, RefusedError, UnreachableError
-from corpushooks.core.rollouts import TOLERANCE, Condition, Node, OnNode
+from corpushooks.core.rollouts import COMMIT_OR_NONE, TOLERANCE, Condition, Node, OnNode
 from corpushooks.core.text import one_line
 from corpushooks.fleet import compare
 from corpushooks.fleet.transport import Transport
@@ -23,11 +22,8 @@ from corpushooks.store.history import History
 from corpushooks.system.patience import Check, beside, endless
 
 GLANCE = 10.0  # seconds for a node to answer
-COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}|")
 BIG = 1 << 60
-CURRENT, BEHIND, DRIFT, BROKEN, BUSY, RELEASED, UNKNOWN = (
-    "current", "behind", "drift", "broken", "busy", "released", "unknown",
-)  # fmt: skip
+BROKEN, BUSY, RELEASED, UNKNOWN = "broken", "busy", "released", "unknown"
 
 
 @dataclass(frozen=True)
@@ -80,7 +76,7 @@ def _condition(said: object, projects: set[str]) -> Condition:
     except ValueError:
         raise UnreachableError("its answer is not understood") from None
     numbers = (found.time, found.memory, found.disk, found.places, found.protocol)
-    if not all(0 <= each < BIG for each in numbers):  # no comparison holds for what is no number
+    if not all(0 <= each < BIG for each in numbers):  # false for NaN, too
         raise UnreachableError("its answer is not understood")
     on = {name: _on_node(each) for name, each in found.projects.items() if name in projects}
     return replace(
@@ -90,7 +86,7 @@ def _condition(said: object, projects: set[str]) -> Condition:
 
 
 def _on_node(said: OnNode) -> OnNode:
-    if not (COMMIT.fullmatch(said.code) and COMMIT.fullmatch(said.pillar) and 0 <= said.number < BIG):
+    if not (COMMIT_OR_NONE.fullmatch(said.code) and COMMIT_OR_NONE.fullmatch(said.pillar) and 0 <= said.number < BIG):
         raise UnreachableError("its answer is not understood")
     return replace(said, environment=one_line(said.environment)[:40], broken=one_line(said.broken))
 
@@ -122,7 +118,4 @@ def standing(history: History, fleet: Fleet, row: ProjectRow, found: OnNode | No
         return RELEASED
     if found.broken or found.busy:
         return BROKEN if found.broken else BUSY
-    return STANDING[compare.standing(history, row, fleet.epoch(), found)]
-
-
-STANDING = {compare.FINE: CURRENT, compare.OLDER: BEHIND, compare.DRIFT: DRIFT}
+    return compare.standing(history, row, fleet.epoch(), found)

@@ -1,8 +1,8 @@
 """The procedure of a controller: prepared on all nodes, switched, decided once, confirmed.
 
-It is a deployment of the controller's own history. The journal's row `publish` is the commit: what is interrupted
-before it is taken back on every node, what is interrupted after it is confirmed on every node. The controller asks;
-it never infers what a node has done.
+It is a deployment in the controller's own history. The journal's row `publish` is the commit: a rollout that is
+interrupted before it is rolled back on every node, one that is interrupted after it is confirmed on every node. The
+controller asks what a node has done; it never infers it.
 """
 
 from __future__ import annotations

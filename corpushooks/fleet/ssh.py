@@ -136,7 +136,7 @@ class Ssh:
         self._tell(self._socket(node), "stop")
 
     def _tell(self, socket: str, what: str) -> None:
-        """Tell the connection of a socket to be used no more, or to end."""
+        """Make the connection of a socket accept no new sessions (`stop`), or end it (`exit`)."""
         path = self.folder / socket
         if path.exists():
             words = ["ssh", "-F", "none", "-S", socket, "-O", what, "--", "node"]

@@ -165,7 +165,7 @@ def _renamed(call: Call[asks.OnNode], transport: Transport, node: Node, named: t
 
 
 def unlink(call: Call[asks.OnNode]) -> Report:
-    """Deploy a project to a node no more; there it stays as it is."""
+    """Stop deploying a project to a node, where it stays as it is."""
     project, name = call.row.name, call.asked.name
     _fleet(call).displace(project, name)
     free = Hint(f"it runs on there; to deploy it on {name} itself, there: ", command("node", "release", project))

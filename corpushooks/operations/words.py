@@ -64,4 +64,10 @@ A_PROJECT = ("PROJECT", NAME)
 OF_PROJECT = Word((A_PROJECT,), 1, frozenset({JSON}))
 OF_KEY = {"--project": ("P", NAME), "--expires": ("DAY", DAY), "--principal": ("PRINCIPAL", CALLED)}
 HELD = {"--confirm": ("SECONDS", NUMBER)}
+NOTHING = Word((), 0, frozenset({JSON}))
+NAMED = Word((("NAME", CALLED),), 1, frozenset({JSON}))
+GRANTED = Word(
+    (("NAME", CALLED),), 1, frozenset({JSON, "--read", "--push", "--admin", "--host"}),
+    values={flag: OF_KEY[flag] for flag in ("--project", "--expires")},
+)  # fmt: skip
 OF_PROJECTS = Word((A_PROJECT,), 0, frozenset({JSON}))

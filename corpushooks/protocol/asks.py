@@ -370,13 +370,18 @@ class KeyTest(OfKey):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TokenAdd:
-    """The name of a token, and its rights."""
+class Granted:
+    """A name, and the rights that go with it."""
 
     name: str
     right: str = "read"
     projects: tuple[str, ...] = ()  # none: all
     expires: str = ""  # a day, or 90d
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenAdd(Granted):
+    """The name of a token, and its rights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -397,13 +402,8 @@ class Audit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AccountAdd:
+class AccountAdd(Granted):
     """The name of an account, and its rights."""
-
-    name: str
-    right: str = "read"
-    projects: tuple[str, ...] = ()  # none: all
-    expires: str = ""  # a day, or 90d
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,7 +51,7 @@ class ControllerKey:
 class ProjectOnNode:
     """What a node runs of a project, and how that compares with what its controller has live.
 
-    `state`: current, behind (an older rollout), drift (something else), broken, busy, released (it obeys no more),
+    `state`: current, behind (an older rollout), drift (something else), broken, busy, released (from this controller),
     or unknown (the node does not answer).
     """
 
