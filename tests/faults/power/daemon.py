@@ -20,10 +20,10 @@ def marked(name: str, act: Callable[..., Any]) -> Callable[..., Any]:
     """Return a method of the store that says so before it writes its row."""
 
     @functools.wraps(act)
-    def write(self: History, *values: Any) -> Any:
+    def write(self: History, *values: Any, **named: Any) -> Any:
         words = " ".join([name, *(value for value in values if isinstance(value, str))])
         os.access(MARK + words, os.F_OK)
-        return act(self, *values)
+        return act(self, *values, **named)
 
     return write
 
