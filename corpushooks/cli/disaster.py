@@ -79,7 +79,7 @@ def requests(one: Brought) -> Iterator[tuple[str, asks.OfRequest]]:
     if one.number:
         yield "restore", asks.Restore(project=name, number=one.number, data=True, insist=True)
     if one.live and one.number:
-        yield "deploy", asks.Deploy(project=name, insist=True)
+        yield "deploy", asks.Deploy(project=name, skip=("backup",), insist=True)  # its cfg is not there yet
     if one.databases:
         yield "restore", asks.Restore(
             project=name, number=one.number, databases=one.databases, force=True, insist=True

@@ -193,6 +193,14 @@ def of(cfg: Mapping[str, Any]) -> Wanted:
         raise ConfigError.of(exc, "cfg", "backup", hint=HINT) from exc
 
 
+def may_come_first(cfg: Mapping[str, Any] | None) -> bool:
+    """Say whether a cfg whose `backup` is wrong, or that is unknown, could want a backup before each deployment."""
+    if cfg is None:
+        return True
+    body = cfg.get("backup")
+    return isinstance(body, Mapping) and bool(body.get("before"))
+
+
 def _check_folders(found: Wanted, data: str) -> None:
     """Raise ConfigError for a folder that is in another one or in data/, and for an exclusion that is in none."""
     folders = [*found.folders, data]

@@ -91,13 +91,14 @@ def deploy(run: Run) -> None:
         prepare.aim(run)
         prepare.check(run)
         run.deadline.check()
+        rows = procedure_of(run).steps
     except CorpusError as exc:
         refuse(run, run.deadline.cause(exc))
     except Exception as exc:  # the edge of a lane: nothing was touched yet
         run.voice.tell(_trace(exc))
         refuse(run, RefusedError(f"internal error: {type(exc).__name__}: {exc}"))
     else:
-        go_on(run, procedure_of(run).steps)
+        go_on(run, rows)
 
 
 def procedure_of(run: Run) -> Procedure:

@@ -11,6 +11,7 @@ from corpushooks.core import backups
 from corpushooks.core.deployment import DONE
 from corpushooks.core.errors import ConfigError, CorpusError, DoorError, RefusedError, UsageError
 from corpushooks.core.events import LEFT_OUT, Detail
+from corpushooks.core.hints import Hint, command
 from corpushooks.deploy import pausing
 from corpushooks.deploy.pausing import Pausing
 from corpushooks.deploy.procedure import Procedure, Step
@@ -81,13 +82,18 @@ def _act(run: Run, name: str, act: Callable[[Run, Mark], Detail]) -> None:
 
 
 def comes_first(run: Run) -> bool:
-    """Say whether the live release wants a backup before each deployment."""
+    """Say whether the live release wants a backup before each deployment; raise RefusedError if that is unknown."""
     if not run.request.sort.usual:
         return False
     try:
         return _wanted(run).before == backups.DEPLOY
-    except ConfigError:  # an older version deployed it
-        return False
+    except ConfigError as exc:
+        if "backup" in run.request.skip or not backups.may_come_first(release_cfg.last_cfg(run.project)):
+            return False
+        raise RefusedError(
+            f"cannot tell whether a backup must be made first: {exc.message}",
+            hint=Hint("without one: git push -o skip=backup REMOTE; or on the server: ", _again(run)),
+        ) from exc
 
 
 def _is_recorded(run: Run) -> bool:
@@ -111,8 +117,17 @@ def recover(run: Run, interrupted: CorpusError) -> None:
 
 
 def _wanted(run: Run) -> backups.Wanted:
-    """Return what the live release wants to be kept; raise ConfigError."""
-    return backups.of(release_cfg.last_cfg(run.project) or {"data_root": str(run.project.data)})
+    """Return what the live release wants to be kept; raise ConfigError, also where its cfg cannot be read."""
+    cfg = release_cfg.last_cfg(run.project)
+    if cfg is None and run.row.live is not None:
+        file = release_cfg.file_of(run.project)
+        again = Hint("write it again: ", _again(run))
+        raise ConfigError(f"the cfg of deployment {run.row.live} cannot be read", again, (str(file),))
+    return backups.of(cfg or {"data_root": str(run.project.data)})
+
+
+def _again(run: Run) -> Hint:
+    return command("deploy", run.project.name, "--skip", "backup")
 
 
 @contextlib.contextmanager

@@ -35,6 +35,11 @@ def last_cfg(project: Project) -> Mapping[str, Any] | None:
     return None
 
 
+def file_of(project: Project) -> Path:
+    """Return the file of the last cfg of a project."""
+    return project.minion_dir / CFG
+
+
 @dataclass(frozen=True)
 class Inputs:
     """The inputs for computing a cfg, besides the facts from Salt."""

@@ -251,6 +251,31 @@ def test_without_that_backup_nothing_is_touched(kept: Box) -> None:
     assert "no backup was made before this deployment, as requested" in pushed.text
 
 
+@pytest.mark.parametrize("way", ["damaged", "missing", "wrong"])
+def test_a_cfg_that_cannot_be_read_leaves_no_backup_out(kept: Box, way: str) -> None:
+    brings(kept, sample("{before: deploy}"))
+    live, folder = kept.row(), kept.project().minion_dir
+    wrong = json.dumps({"data_root": "/d", "backup": {"before": "deploy", "folder": "/x"}})
+    for file in (folder / "cfg.json", folder / "minion"):
+        file.unlink() if way == "missing" else file.write_text(wrong if way == "wrong" else "{")
+    pushed = kept.app("two").push()
+    done = kept.ended(3)
+    assert (pushed.code, done.state, done.reason.count("\n")) == (1, "refused", 0)
+    assert "cannot tell whether a backup must be made first" in pushed.text
+    assert "folder" in done.reason if way == "wrong" else f"{folder}/cfg.json" in done.reason
+    assert kept.row() == live and kept.steps(3) == []
+    assert corpus(kept, "backup", "hello").code == 1
+    assert rows(kept) == []
+    assert corpus(kept, "deploy", "hello", "--skip", "backup").code == 0
+    assert kept.work().push("HEAD:refs/deploy/now").code == 0
+    assert [row.number for row in rows(kept)] == [6]
+
+
+def test_a_backup_of_an_older_version_that_names_no_moment_comes_first_nowhere(kept: Box) -> None:
+    (kept.project().minion_dir / "cfg.json").write_text(json.dumps({"data_root": "/d", "backup": {"kind": "nightly"}}))
+    assert kept.app("two").push().code == 0
+
+
 @pytest.mark.parametrize("label", ["backup keep", "backup record", "1 backup"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_daemon_that_is_killed_in_that_backup_has_touched_nothing(kept: Box, label: str, when: str) -> None:
