@@ -140,9 +140,12 @@ def unread_data(file: str, text: str, readers: Readers) -> list[Finding]:
     return [each for key in found for each in _data(file, key, key.path[1], readers)]
 
 
+BELOW = ("env_defaults", "os_defaults", "node_defaults")  # tables whose values have variables
+
+
 def data_keys(text: str) -> set[str]:
     """Return the names of the variables in a sample or a pillar."""
-    found = (owned(key) for key in keys(text))
-    return {each[1][1] for each in found if each and len(each[1]) == 2 and each[1][0] in ("data", "env_defaults")} | {
-        each[1][2] for each in found if each and len(each[1]) == 3 and each[1][0] in ("env_defaults", "os_defaults")
+    found = [each[1] for each in map(owned, keys(text)) if each]
+    return {path[1] for path in found if len(path) == 2 and path[0] in ("data", "env_defaults")} | {
+        path[2] for path in found if len(path) == 3 and path[0] in BELOW
     }

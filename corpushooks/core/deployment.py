@@ -149,6 +149,10 @@ class Request:
     pillar: str = ""  # the commit of the pillar, which comes with the order
     lease: float = 0.0  # seconds without a word of the controller after which it goes back
     keeps: bool = False  # it does not, once it is held
+    node: str = ""  # the name of this node, for cfg
+    peers: tuple[str, ...] = ()  # of all nodes of the project
+    labels: tuple[str, ...] = ()  # of this one
+    run_once: bool = False  # migrations run on this one
 
     @property
     def sort(self) -> Kind:

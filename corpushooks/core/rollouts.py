@@ -10,13 +10,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from corpushooks.core import deployment as states
 from corpushooks.core.deployment import Deployment
+from corpushooks.core.errors import UsageError
+from corpushooks.core.text import shown
 
 NODE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 COMMIT_OR_NONE = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}|")
+MOST_NODES, MOST_LABELS = 1000, 64  # of a project, of a node
 LOCAL = "local"  # not a node: the controller itself
 VIA = "rollout"  # how a deployment of a node was requested
 TOLERANCE = 5.0  # seconds that the clocks of controller and node can differ
@@ -57,6 +61,8 @@ class Order:
     lease: float = 60.0  # seconds without a word of the controller after which the node goes back
     keeps: bool = False  # it never goes back by itself
     who: str = ""  # asked for the rollout
+    nodes: tuple[str, ...] = ()  # the names of all nodes of the project
+    run_once: str = ""  # the node on which migrations run
 
     @property
     def token(self) -> str:
@@ -117,6 +123,32 @@ class Governed:
     node: str  # the name of this node
     nodes: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    """What cfg says of a host among the nodes of a project; a host without a controller is alone."""
+
+    node: str = ""
+    nodes: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    run_once: bool = True  # migrations run here
+
+    @property
+    def cfg(self) -> dict[str, Any]:
+        """Return the keys of cfg."""
+        return {"node": self.node, "nodes": list(self.nodes), "node_labels": list(self.labels),
+                "run_once": self.run_once}  # fmt: skip
+
+
+def check_names(node: str, nodes: Sequence[str], labels: Sequence[str]) -> None:
+    """Raise UsageError for names that a controller cannot have given."""
+    if wrong := next((each for each in (node, *nodes) if not NODE_NAME.fullmatch(each)), None):
+        raise UsageError(f"invalid name of a node: {shown(wrong, 80)}")
+    if wrong := next((each for each in labels if not LABEL.fullmatch(each)), None):
+        raise UsageError(f"invalid label: {shown(wrong, 80)}")
+    if len(nodes) > MOST_NODES or len(labels) > MOST_LABELS:
+        raise UsageError(f"too many nodes or labels: at most {MOST_NODES} and {MOST_LABELS}")
 
 
 @dataclass(frozen=True, kw_only=True)

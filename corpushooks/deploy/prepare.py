@@ -28,6 +28,7 @@ from corpushooks.release.cfg import Inputs
 from corpushooks.release.release import Release
 from corpushooks.salt import Session
 from corpushooks.screen import view
+from corpushooks.store.fleet import Obedience
 from corpushooks.system import apt
 
 HOLD = 300.0  # seconds to hold a deployment if neither request nor settings say how long
@@ -287,8 +288,11 @@ def inputs(
     run: Run, found: Release, chrono: str, timeout: float | None = None, more: Mapping[str, Any] | None = None
 ) -> Inputs:  # fmt: skip
     """Return the inputs for computing the cfg of a release in a deployment; what is built in has `more`."""
-    port = run.site.ports(run.project)
-    return Inputs(found, run.settings, run.request, run.voice.redactor, port, run.archive, chrono, timeout, more or {})
+    port, name = run.site.ports(run.project), run.project.name
+    placed = Obedience(run.site.history).placed(name, Request() if run.undoing else run.request)
+    return Inputs(
+        found, run.settings, run.request, run.voice.redactor, port, run.archive, chrono, timeout, placed, more or {}
+    )
 
 
 def _has_cfg(path: str) -> bool:

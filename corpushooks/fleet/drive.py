@@ -172,7 +172,8 @@ class Drive:
             self.transport.send(node, self.project, mine.number, mine.code, mine.pillar, SEND, self._check)
             turn.asked = self.clock()  # that may have taken minutes
             fields |= {"code": mine.code, "pillar": mine.pillar, "lease": mine.lease, "keeps": mine.keeps,
-                       "who": mine.who}  # fmt: skip
+                       "who": mine.who, "node": name, "nodes": list(mine.nodes), "labels": list(node.labels),
+                       "run_once": name == mine.run_once}  # fmt: skip
         if order in (PREPARE, SWITCH):
             fields["not_after"] = time.time() + VALID
         if not order:

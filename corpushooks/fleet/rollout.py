@@ -122,9 +122,11 @@ def _check(run: Run) -> None:
 def _begun(run: Run, nodes: dict[str, Node], coordinator: Coordinator) -> Iterator[Rollout]:
     """Ask the nodes of a rollout while the block runs."""
     fleet, done, policy = Fleet(run.site.history), run.deployment, _policy(run)
+    named = [each.name for each in fleet.of(done.project)]
     order = Order(
         project=done.project, epoch=fleet.epoch(), number=done.number, not_after=0.0, code=done.new_code or "",
         pillar=done.new_pillar or "", lease=policy.lease, keeps=policy.on_silence == "keep", who=run.request.who,
+        nodes=tuple(named), run_once=min(named, default=""),
     )  # fmt: skip
 
     def told(name: str, said: Ordered) -> None:

@@ -23,7 +23,6 @@ from corpushooks.core.rollouts import (
     BACK,
     BROKEN,
     HELD,
-    NODE_NAME,
     PREPARED,
     PREPARING,
     RETURNING,
@@ -34,6 +33,7 @@ from corpushooks.core.rollouts import (
     VIA,
     Governed,
     Order,
+    check_names,
     phase_of,
     token,
 )
@@ -53,7 +53,6 @@ LONGEST = 10.0  # seconds that an answer can be waited for
 LOOK = 0.1  # seconds between looks while it is waited for
 LINES, WIDTH = 20, 400  # of a failure, for the controller
 LEASES = (5.0, 3600.0)  # seconds that a controller can be silent
-HUNDRED = 100  # nodes and labels that are named to a project
 
 OfOrder = Conversation[asks.OfOrder]
 
@@ -106,8 +105,7 @@ def adopt(call: Call[asks.Adopt]) -> report.Report:
     """Place a project under the controller that calls, and create it if it does not exist."""
     site, asked, mine = call.site, call.asked, _controller(call)
     site.host.project(asked.project)
-    if not NODE_NAME.fullmatch(asked.node) or max(len(asked.nodes), len(asked.labels)) > HUNDRED:
-        raise UsageError("invalid request: node")
+    check_names(asked.node, asked.nodes, asked.labels)
     row = site.history.project(asked.project)
     here = row.environment if row else site.settings.for_project(asked.project).environment
     if here != asked.environment:
@@ -166,10 +164,12 @@ def prepare(call: Conversation[asks.Prepare]) -> None:
     _check_time(asked.not_after)
     if not LEASES[0] <= order.lease <= LEASES[1]:
         raise UsageError(f"invalid lease: {order.lease:g} s", hint=f"use {LEASES[0]:g} to {LEASES[1]:g}")
+    check_names(asked.node or "none", asked.nodes, asked.labels)  # an older controller names none
     request = Request(
         ref=f"refs/heads/{call.row.branch}", new=_present(call, "project", order.code),
         pillar=_present(call, "pillar", order.pillar), who=order.who or call.principal.who, key=call.principal.ssh_key,
         via=VIA, token=order.token, rollout=order.number, epoch=order.epoch, lease=order.lease, keeps=order.keeps,
+        node=asked.node, peers=asked.nodes, labels=asked.labels, run_once=asked.run_once,
     )  # fmt: skip
     call.check_frozen(request)
     obedience = Obedience(site.history)

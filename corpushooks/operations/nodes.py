@@ -30,7 +30,6 @@ from corpushooks.system import hostname
 ADOPT = 60.0  # seconds for a node to create a project
 ANSWER = 30.0  # seconds for a node that is about to be used
 NO_NODES = Hint("no nodes: ", command("node", "add", "NAME", "ACCOUNT@HOST"))
-MANY = 64  # labels of a node
 Of = Call[asks.OfNode]
 
 
@@ -65,8 +64,8 @@ def add(call: Call[asks.NodeAdd]) -> Report:
     labels = tuple(dict.fromkeys(asked.labels))
     if wrong := next((each for each in labels if not LABEL.fullmatch(each)), None):
         raise UsageError(f"invalid label: {shown(wrong, 80)}", hint="use a-z, 0-9, _ and -, starting with a letter")
-    if len(labels) > MANY:
-        raise UsageError(f"too many labels: at most {MANY}")
+    if len(labels) > rollouts.MOST_LABELS:
+        raise UsageError(f"too many labels: at most {rollouts.MOST_LABELS}")
     place = address.parse(asked.address)
     chosen = mine.choose(asked.name, identity.scan(place, call.check), asked.fingerprint)
     new = all(each.name != asked.name for each in fleet.nodes())

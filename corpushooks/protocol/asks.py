@@ -80,6 +80,10 @@ class Prepare(OfOrder):
     lease: float = 60.0
     keeps: bool = False
     who: str = ""
+    node: str = ""  # the name of the node, for cfg; then all nodes of the project, and the labels of this one
+    nodes: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    run_once: bool = False  # migrations run on this node
 
 
 @dataclass(frozen=True, kw_only=True)

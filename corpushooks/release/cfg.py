@@ -16,6 +16,7 @@ from corpushooks.core.deployment import Request
 from corpushooks.core.errors import ConfigError, Place
 from corpushooks.core.project import Project
 from corpushooks.core.redaction import Redactor
+from corpushooks.core.rollouts import Placed
 from corpushooks.core.settings import Settings
 from corpushooks.release import assigned, config
 from corpushooks.release import keys as cfg_keys
@@ -52,6 +53,7 @@ class Inputs:
     archive: Path
     chrono: str
     timeout: float | None = None
+    placed: Placed = field(default_factory=Placed)  # among the nodes of the project
     more: Mapping[str, Any] = field(default_factory=dict)  # other values of what is built in
 
 
@@ -82,8 +84,8 @@ def layers(session: Session, given: Inputs) -> config.Layers:
         archive_dir=given.archive, chrono=given.chrono, keep_archives=settings.keep_archives,
     )  # fmt: skip
     return config.Layers(
-        {**builtin, **given.more}, facts.sample, facts.pillar, facts.grains, settings.minion, said, facts.odd,
-        given.port, given_of(release),
+        {**builtin, **given.placed.cfg, **given.more}, facts.sample, facts.pillar, facts.grains, settings.minion,
+        said, facts.odd, given.port, given_of(release),
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -88,6 +88,7 @@ def _stack(layers: Layers, name: str, env_defaults_win: bool) -> Stack:
         ("PILLAR.sample", sample),
         *([] if env_defaults_win else env),
         *_os_layer(tables["os_defaults"], layers.grains),
+        *_node_layers(tables["node_defaults"], layers.builtin.get("node_labels") or ()),
         *host,
         *(env if env_defaults_win else []),
         *([(assigned.LAYER, {"data": assigned.guarded(layers.given.data)})] if layers.given.data else []),
@@ -159,6 +160,11 @@ def _os_layer(tables: Body, grains: Mapping[str, Any]) -> Stack:
     """Return the defaults of the operating system: those for `os`, else those for `os_family`."""
     names = [str(grains.get(grain)) for grain in ("os", "os_family")]
     return [(f"os_defaults.{name}", {"data": tables[name]}) for name in names if name in tables][:1]
+
+
+def _node_layers(tables: Body, labels: Sequence[str]) -> Stack:
+    """Return the defaults of the labels of this node, in their order."""
+    return [(f"node_defaults.{label}", {"data": tables[label]}) for label in labels if label in tables]
 
 
 def _request(request: Mapping[str, Any], known: Body) -> Body:

@@ -8,10 +8,11 @@ from typing import Any
 
 from corpushooks.core.errors import ConfigError
 from corpushooks.core.project import Project
+from corpushooks.core.rollouts import Placed
 from corpushooks.core.schema import shown
 
 STEPS = ("deploy", "archive", "release_sync", "install", "rotate_archives", "rollback", "fixperms", "notify")
-TABLES = ("env_defaults", "os_defaults")
+TABLES = ("env_defaults", "os_defaults", "node_defaults")
 MAPPINGS = ("data", "defaults", *TABLES)
 TEXTS = ("default_env", "fqdn", "group", "installer", "remote_host", "user")
 FLAGS = ("no_user", "no_default_includes", "raw_console_return", "rollback")
@@ -19,7 +20,7 @@ SKIPS = tuple(f"skip_{step}" for step in STEPS)
 SHORT_FORM = ("keep_archives", "no_user", "no_default_includes")
 FIXED = (
     "name", "project_dir", "project_root", "data_root", "archives_root", "current_archive_dir", "chrono",
-    "dump_root", "drill",
+    "dump_root", "drill", "node", "nodes", "node_labels", "run_once",
 )  # fmt: skip
 
 
@@ -68,6 +69,7 @@ def _unset() -> dict[str, Any]:
         **{key: {} for key in (*MAPPINGS, "backup", "drill", "deploy_ret", "sls_default_pillar")},
         "env_defaults": {"prod": {}, "dev": {}, "qa": {}},
         "ignored_keys": [],
+        **Placed().cfg,
         **{key: [] for key in ("health", "urls", "ports", "units", "logs")},  # ours alone
     }
 

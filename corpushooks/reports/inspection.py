@@ -28,7 +28,7 @@ from corpushooks.release.release import Release, Unheard
 from corpushooks.salt import Session
 from corpushooks.screen import view
 from corpushooks.store import lease
-from corpushooks.store.fleet import Fleet
+from corpushooks.store.fleet import Fleet, Obedience
 from corpushooks.store.kept import Backups
 
 
@@ -167,7 +167,10 @@ def cfg(site: Site, row: ProjectRow, folder: Path, *, secrets: bool = False) -> 
 def layers(site: Site, session: Session, settings: Settings, found: Release, redactor: Redactor) -> config.Layers:
     """Return the layers of the cfg of a release that is not deployed."""
     archive, port = found.project.archives / "none", site.ports(found.project)
-    return release_cfg.layers(session, Inputs(found, settings, Request(), redactor, port, archive, "none"))
+    placed = Obedience(site.history).placed(found.project.name, Request())
+    return release_cfg.layers(
+        session, Inputs(found, settings, Request(), redactor, port, archive, "none", placed=placed)
+    )
 
 
 def _origin(session: Session, found: Release, read: config.Layers, cfg: config.Cfg) -> dict[str, dict[str, str]]:

@@ -7,10 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from corpushooks.core.deployment import HELD, Deployment
+from corpushooks.core.deployment import HELD, Deployment, Request
 from corpushooks.core.errors import RefusedError, UnknownError, UsageError
 from corpushooks.core.hints import Hint, command
-from corpushooks.core.rollouts import PREPARE, REVOKE, SWITCH, Governed, Node, Order, Ordered
+from corpushooks.core.rollouts import PREPARE, REVOKE, SWITCH, Governed, Node, Order, Ordered, Placed
 from corpushooks.store.database import Row, Store
 from corpushooks.store.lease import Lease
 
@@ -158,6 +158,22 @@ class Obedience:
     def all(self) -> list[Governed]:
         """Return all projects of controllers."""
         return [_governed(row) for row in self.store.rows("SELECT * FROM governed ORDER BY project")]
+
+    def placed(self, project: str, request: Request) -> Placed:
+        """Return what cfg says of this host: as a request came with it, or as the live release did, or the link."""
+        found = self.governed(project)
+        if found is None:
+            return Placed()
+        if not request.node:
+            rows = self.store.rows(
+                "SELECT request FROM deployment JOIN project ON project = name AND number = live WHERE name = ?",
+                project,
+            )
+            request = Request.load(rows[0][0]) if rows else request
+        if request.node:
+            return Placed(node=request.node, nodes=request.peers, labels=request.labels, run_once=request.run_once)
+        first = found.node == min(found.nodes, default=found.node)
+        return Placed(node=found.node, nodes=found.nodes, labels=found.labels, run_once=first)
 
     def check_free(self, project: str) -> None:
         """Raise RefusedError if a controller deploys a project."""

@@ -162,7 +162,7 @@ def test_maintenance(reader: Reader) -> None:
 
 
 def test_the_settings_are_read() -> None:
-    (shown,) = blocks("yaml")
+    (shown,) = [each for each in blocks("yaml") if "rollout:" in each]
     found = parse(shown, "F").for_project("hello").rollout
     assert found and (found.canary, found.batch, found.absent, found.lease, found.on_silence) == (
         1, "50%", "refuse", 60, "back",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import datetime
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +49,11 @@ def layers(
     minion: Mapping[str, Any] | None = None,
     request: Mapping[str, Any] | None = None,
     environment: str = "dev",
+    labels: Sequence[str] = (),
 ) -> Layers:
     """Return layers of which `s` is what the sample and `p` what the pillar says of the project."""
     return Layers(
-        builtin=builtin(environment),
+        builtin={**builtin(environment), "node_labels": list(labels)},
         sample={"makina-projects.projectname": s} if sample is None else sample,
         pillar={"makina-projects.foo": p} if pillar is None else pillar,
         grains=grains,
@@ -146,7 +147,7 @@ KEYS = """
     deploy_marker wired_salt_root wired_pillar_root chrono current_archive_dir push_pillar_url
     push_salt_url this_host this_localhost this_port remote_host remote_pillar_dir
     remote_project_dir cfg_is_prepared cfg_is_loaded force_reload ignored_keys health urls ports units logs
-    backup dump_root drill
+    backup dump_root drill node_defaults node nodes node_labels run_once
 """
 
 
@@ -306,6 +307,26 @@ def test_os_defaults_win_over_env_defaults() -> None:
     s = {"os_defaults": {"Debian": {"a": "os"}}, "env_defaults": {"dev": {"a": "env"}}}
     assert values(s)["data"] == {"a": "os"}
     assert cfg(layers(s), env_defaults_win=True).values["data"] == {"a": "env"}
+
+
+def test_the_defaults_of_labels_are_above_those_of_the_system_and_below_the_pillar() -> None:
+    s = {
+        "os_defaults": {"Debian": dict.fromkeys("abcd", "os")},
+        "node_defaults": {"eu": dict.fromkeys("bcd", "eu"), "db": dict.fromkeys("cd", "db"), "us": {"a": "not me"}},
+    }
+    p = {"data": {"d": "pillar"}, "node_defaults": {"eu": {"e": "{node}"}}}
+    found = cfg(layers(s, p, labels=("eu", "db", "none")))
+    assert found.values["data"] == {"a": "os", "b": "eu", "c": "db", "d": "pillar", "e": ""}
+    assert found.origin["data", "c"] == "node_defaults.db"
+    assert found.origin["data", "b"] == "node_defaults.eu"
+    assert cfg(layers(s, p, labels=("db", "eu"))).values["data"]["c"] == "eu"
+    assert values(s, p)["data"] == {**dict.fromkeys("abc", "os"), "d": "pillar"}
+
+
+@pytest.mark.parametrize("key", ["node", "nodes", "node_labels", "run_once"])
+def test_the_place_among_the_nodes_is_fixed(key: str) -> None:
+    with pytest.raises(ConfigError, match="is fixed by the host"):
+        values({key: "x"})
 
 
 def test_none_replaces_a_value() -> None:
