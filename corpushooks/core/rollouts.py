@@ -41,6 +41,9 @@ PHASES = (UNKNOWN, PREPARING, PREPARED, SWITCHING, HELD, PUBLISHING, RETURNING, 
 FINAL = frozenset({LIVE, UNTOUCHED, BACK, BROKEN})
 GONE_BACK = frozenset({UNTOUCHED, BACK})  # it runs exactly what it ran before
 
+CONTROLLER = "the controller"  # in reasons
+REVOKED = f"{CONTROLLER} revoked the rollout"
+
 # What a controller orders.
 PREPARE, SWITCH, CONFIRM, REVOKE = "prepare", "switch", "confirm", "revoke"
 
@@ -85,6 +88,16 @@ def phase_of(deployment: Deployment, steps: Sequence[str]) -> str:
     return BROKEN if deployment.state == states.FAILED and touched else PHASE_OF[deployment.state]
 
 
+def by_controller(name: str) -> str:
+    """Return who ended a deployment, for its reason: a controller."""
+    return f"{CONTROLLER} {name}"
+
+
+def was_revoked(reason: str) -> bool:
+    """Return whether a deployment of a node ended because its controller wanted that, from its reason."""
+    return reason.startswith((REVOKED, f"cancelled by {CONTROLLER} "))
+
+
 PHASE_OF: Mapping[str, str] = {
     states.QUEUED: PREPARING, states.HELD: HELD, states.ROLLING_BACK: RETURNING, states.DEPLOYED: LIVE,
     states.DONE: UNTOUCHED, states.REFUSED: UNTOUCHED, states.CANCELLED: UNTOUCHED, states.FAILED: UNTOUCHED,
@@ -105,6 +118,7 @@ class Ordered:
     summary: str = ""
     lines: tuple[str, ...] = ()  # of its log, about a failure
     took: float = 0.0  # seconds since it began
+    revoked: bool = False  # it ended because the controller wanted that, not by itself
 
     @property
     def final(self) -> bool:

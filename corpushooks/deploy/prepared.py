@@ -10,7 +10,7 @@ import time
 
 from corpushooks.core.errors import RefusedError
 from corpushooks.core.events import NOTHING, Detail
-from corpushooks.core.rollouts import REVOKE, SWITCH
+from corpushooks.core.rollouts import REVOKE, REVOKED, SWITCH
 from corpushooks.deploy.progress import Mark
 from corpushooks.deploy.run import Run
 from corpushooks.store.fleet import Obedience
@@ -31,7 +31,7 @@ def _await_order(run: Run) -> None:
         run.deadline.check()
         silent = time.monotonic() - run.heard
         if wish == REVOKE:
-            raise RefusedError("the controller revoked the rollout; nothing was changed")
+            raise RefusedError(f"{REVOKED}; nothing was changed")
         if run.site.stopping:
             raise RefusedError("the daemon is stopping; nothing was changed")
         if silent > asked.lease:

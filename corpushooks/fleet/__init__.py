@@ -2,7 +2,7 @@
 
 coordinator    decides: what each node shall do, commit or abort; values only
 drive          asks the nodes for it: a thread for each
-rollout        the procedure of a controller, and its recovery
+rollout        the procedure of a controller, and its recovery      said         what it shows of what nodes say
 catch_up       looks after the nodes between rollouts
 nodes          what each node says of itself                 compare      compared with what is live here
 

@@ -24,7 +24,7 @@ from corpushooks.core.deployment import (
     enabled,
 )
 from corpushooks.core.errors import CorpusError, GitError, RefusedError, StepError, StoppingError, StoreError
-from corpushooks.core.events import Detail, NodeCame, Traced, Warned
+from corpushooks.core.events import Detail, Traced, Warned
 from corpushooks.core.hints import Hint, command
 from corpushooks.core.policy import Policy
 from corpushooks.core.rollouts import (
@@ -33,8 +33,6 @@ from corpushooks.core.rollouts import (
     GONE_BACK,
     HELD,
     LIVE,
-    PREPARED,
-    RETURNING,
     UNKNOWN,
     UNTOUCHED,
     Node,
@@ -49,6 +47,7 @@ from corpushooks.deploy.run import Run
 from corpushooks.fleet.coordinator import ABORT, COMMIT, Coordinator
 from corpushooks.fleet.drive import Drive, in_order
 from corpushooks.fleet.reach import transport_of
+from corpushooks.fleet.said import Said
 from corpushooks.release import commits
 from corpushooks.screen.view import count, short
 from corpushooks.store.fleet import Fleet
@@ -169,7 +168,7 @@ class Rollout:
     run: Run
     drive: Drive
     names: Sequence[str]
-    failed: set[str] = field(default_factory=set)  # nodes of which a failure was shown
+    said: Said = field(default_factory=Said)  # of the nodes, to whoever watches
     left: set[str] = field(default_factory=set)  # nodes that were absent in prepare, which was said
     procedure: Procedure = field(init=False)
 
@@ -348,17 +347,8 @@ class Rollout:
         return exc
 
     def _show(self, name: str, said: Ordered) -> None:
-        """Show what a node did, a failure once."""
-        if said.phase == RETURNING and not said.lines and self.drive.coordinator.decision == ABORT:
-            return  # it was told to
-        if said.phase in (RETURNING, BACK, NODE_BROKEN) and name != self.drive.coordinator.blamed:
-            said = replace(said, lines=())
-        lines = () if name in self.failed else said.lines
-        if lines:
-            self.failed.add(name)
-        canary = self.drive.coordinator.members[name].group == 0 and _policy(self.run).canary > 0
-        about = said.reason if said.phase in (RETURNING, NODE_BROKEN, UNTOUCHED) else ""
-        if said.phase in (PREPARED, HELD, LIVE, RETURNING, *FINAL):
-            event = NodeCame(name, said.phase, self.run.voice.hide(about), tuple(map(self.run.voice.hide, lines)),
-                             round(said.took, 3) or None, canary)  # fmt: skip
-            self.run.voice.tell(event)
+        """Show what a node did."""
+        found, hide = self.drive.coordinator, self.run.voice.hide
+        canary = found.members[name].group == 0 and _policy(self.run).canary > 0
+        for each in self.said.came(name, said, blamed=name == found.blamed, canary=canary):
+            self.run.voice.tell(replace(each, about=hide(each.about), lines=tuple(map(hide, each.lines))))

@@ -33,9 +33,11 @@ from corpushooks.core.rollouts import (
     VIA,
     Governed,
     Order,
+    by_controller,
     check_names,
     phase_of,
     token,
+    was_revoked,
 )
 from corpushooks.core.rollouts import Ordered as Told
 from corpushooks.core.text import clean, one_line, shown
@@ -227,7 +229,7 @@ def revoke(call: OfOrder) -> None:
         Obedience(call.site.history).revoke(call.row.name, asked.epoch, asked.number)
     found = _of_order(call)
     if found and not found.final and not found.confirmed:
-        call.work.lanes.cancel_one(found, f"the controller {call.principal.who}")
+        call.work.lanes.cancel_one(found, by_controller(call.principal.who))
     _wake(call, found)
     _answer(call, found)
 
@@ -299,7 +301,7 @@ def _said(call: OfOrder, found: Deployment | None) -> Told:
     if found is None:
         revoked = Obedience(history).wish(live.name, call.asked.epoch, call.asked.number) == REVOKE
         phase, reason = (UNTOUCHED, "it was revoked before it arrived") if revoked else (UNKNOWN, "")
-        return Told(phase=phase, reason=reason, code=live.code or "", pillar=live.pillar or "")
+        return Told(phase=phase, reason=reason, code=live.code or "", pillar=live.pillar or "", revoked=revoked)
     found, steps = history.deployment(found.project, found.number), history.steps(found)
     phase = phase_of(found, steps)
     failed = phase in (RETURNING, BACK, BROKEN)
@@ -307,6 +309,7 @@ def _said(call: OfOrder, found: Deployment | None) -> Told:
         phase=phase, deployment=found.number, step=steps[-1] if steps else "", reason=found.reason,
         summary=found.summary, lines=tuple(_failure(call, found)) if failed else (),
         took=time.time() - found.started if found.started else 0.0, code=live.code or "", pillar=live.pillar or "",
+        revoked=was_revoked(found.reason),
     )  # fmt: skip
 
 

@@ -45,6 +45,12 @@ def row(label: str, detail: str, seconds: float | None) -> str:
     return f"{left:<{WIDTH - 8}}{took:>8}".rstrip()
 
 
+def row_of(label: str, text: str) -> list[str]:
+    """Return a label and a text of any length, in as many lines as it takes."""
+    label = f"{middle(label, LABEL - 1):<{LABEL}}"
+    return textwrap.wrap(text, FITS, initial_indent=label, subsequent_indent=" " * LABEL, break_on_hyphens=False)
+
+
 def step_label(index: int, total: int, name: str, part: str = "", *, first: bool = True) -> str:
     """Return the label of a step, or of a part of one: [4/8] install 00_app."""
     mark = f"[{index}/{total}] " if first else " " * len(f"[{index}/{total}] ")

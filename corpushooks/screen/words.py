@@ -9,7 +9,20 @@ from corpushooks.core import rollouts
 from corpushooks.core.deployment import state_of
 from corpushooks.core.events import ITEMS, BackedUp, Began, Detail, Drilled, Held, Item, Listed, NodeCame, Verdict
 from corpushooks.core.text import middle, shown
-from corpushooks.screen.rows import FITS, NAMED, SCREEN, TERMINAL, Line, aside, both, complaint, ends, file_row, row
+from corpushooks.screen.rows import (
+    FITS,
+    NAMED,
+    SCREEN,
+    TERMINAL,
+    Line,
+    aside,
+    both,
+    complaint,
+    ends,
+    file_row,
+    row,
+    row_of,
+)
 from corpushooks.screen.view import clock, count, course, lasting, outcome, short, size
 
 EDITED = 3  # files that are listed of an edit
@@ -81,14 +94,14 @@ def backed_up(found: BackedUp) -> list[str]:
 
 def node(found: NodeCame) -> list[Line]:
     """Return what a node of a rollout has done; what only says that all goes well is for the whole log."""
-    word = NODE_WORDS.get(found.phase, found.phase)
+    word = "FAILED" if found.about and found.phase == rollouts.UNTOUCHED else NODE_WORDS.get(found.phase, found.phase)
     label = f"      {found.node}{' (canary)' if found.canary else ''}"
     if found.phase == rollouts.HELD:
         return both([row(label, word, found.seconds)])
-    if found.phase in (rollouts.RETURNING, rollouts.BROKEN) or found.lines:
-        head = row(label, f"{word}: {found.about}" if found.about else word, None)
-        return both([head, *(f"      {found.node}  {line.lstrip()}" for line in found.lines)])
-    return aside(row(label, f"{word} {found.about}".rstrip(), found.seconds))
+    if found.phase in (rollouts.RETURNING, rollouts.BROKEN) or found.about or found.lines:
+        head = row_of(label, f"{word}: {found.about}" if found.about else word)
+        return both([*head, *(f"      {found.node}  {line.lstrip()}" for line in found.lines)])
+    return aside(row(label, word, found.seconds))
 
 
 NODE_WORDS: Mapping[str, str] = {
