@@ -10,5 +10,5 @@ provider       the settings of an identity provider
 backups        the settings of backups                      notification   notifications and their templates
 claims         ports and addresses of a project             services       units and log files of a project
 command        a command run as an application              rollouts      orders of a controller, answers of a node
-policy         the settings of rollouts
+policy         the settings of rollouts                     junit          the results of tests, read from JUnit files
 """

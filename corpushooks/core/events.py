@@ -210,6 +210,32 @@ class SlsEnded:
 
 
 @dataclass(frozen=True)
+class Case:
+    """One test of a suite; `result`: passed, failed, error or skipped."""
+
+    name: str
+    group: str = ""  # its class, or file
+    result: str = "passed"
+    seconds: float | None = None
+    message: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class SuiteEnded:
+    """A suite of tests that a task ran, from a JUnit file that it left. Of many `cases` those that failed are kept."""
+
+    file: str
+    suite: str
+    tests: int
+    failed: int = 0
+    errors: int = 0
+    skipped: int = 0
+    seconds: float | None = None
+    cases: tuple[Case, ...] = ()
+
+
+@dataclass(frozen=True)
 class Warned:
     """A warning; the deployment continues. `aside`: only in the whole log."""
 
@@ -279,7 +305,8 @@ class Text:
 
 Event = (
     Began | StepBegan | StepEnded | Held | HealthAsked | UnitRestarted | BackedUp | Drilled | NodeCame | Listed
-    | SlsBegan | Output | StateEnded | SlsEnded | Warned | Complained | Noted | Traced | Cut | Verdict | Text
+    | SlsBegan | Output | StateEnded | SlsEnded | SuiteEnded
+    | Warned | Complained | Noted | Traced | Cut | Verdict | Text
 )  # fmt: skip
 
 
@@ -300,8 +327,8 @@ class Recorded:
 NAMES: dict[str, type[Any]] = {
     "began": Began, "step_began": StepBegan, "step": StepEnded, "held": Held, "health": HealthAsked,
     "restart": UnitRestarted, "backup": BackedUp, "drill": Drilled, "node": NodeCame, "list": Listed,
-    "sls_began": SlsBegan, "output": Output, "state": StateEnded, "sls": SlsEnded, "warning": Warned,
-    "error": Complained, "note": Noted,
+    "sls_began": SlsBegan, "output": Output, "state": StateEnded, "sls": SlsEnded, "tests": SuiteEnded,
+    "warning": Warned, "error": Complained, "note": Noted,
     "trace": Traced, "cut": Cut, "verdict": Verdict, "text": Text,
 }  # fmt: skip
 NAME_OF = {kind: name for name, kind in NAMES.items()}

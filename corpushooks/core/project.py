@@ -160,6 +160,11 @@ class Project:
         return self.dir / "data"
 
     @functools.cached_property
+    def reports(self) -> Path:
+        """The folder in which a running task leaves its JUnit files; it can be written by the application."""
+        return self.dir / ".reports"
+
+    @functools.cached_property
     def archives(self) -> Path:
         return self.dir / "archives"
 

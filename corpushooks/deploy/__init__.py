@@ -11,6 +11,7 @@ prepared     wait for a controller
 push         what a push means                            plan         what a deployment would change
 inplace      deploy edits made on the server              watches      deploy edits as they are saved
 task         run one task_NAME.sls                        restart      restart units
+testing      the JUnit files that a task leaves
 
 keeping      back up a project, by request or first       saving       what a backup is made of
 parts        the folders that it keeps, and its names     expired      remove old backups

@@ -23,7 +23,7 @@ from corpushooks.core.deployment import DONE
 from corpushooks.core.errors import CancelledError, CorpusError, DoorError, RefusedError, UsageError
 from corpushooks.core.events import Detail, Drilled, SlsBegan
 from corpushooks.core.project import Project
-from corpushooks.deploy import apart, archives, parts, returned, saving
+from corpushooks.deploy import apart, archives, parts, returned, saving, testing
 from corpushooks.deploy.procedure import Procedure, Step
 from corpushooks.deploy.progress import Mark
 from corpushooks.deploy.returned import FOLDERS, Returned
@@ -93,7 +93,7 @@ class Drill:
         said = {"data_root": data, "dump_root": dumped, "folders": folders, "databases": self.servers}
         more = {"data_root": data, "dump_root": dumped, "drill": said}
         stem = f"task_{BATTLETEST}"
-        with run.deadline.within(run.settings.step_timeout):
+        with run.deadline.within(run.settings.step_timeout), testing.reports(run):
             apart.perform(run, SlsBegan(stem, "task"), stem, run.row.tree, more)
         self.tried = True
         return Detail(note="passed")

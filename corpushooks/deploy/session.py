@@ -31,6 +31,7 @@ class Salted:
     voice: Voice
     deadline: Deadline
     register: Register
+    env: dict[str, str] = field(default_factory=dict)  # more of that, of sessions that are opened from now on
     release: Release | None = None
     cfg: Cfg | None = None
     progress: Progress | None = None  # of the running SLS
@@ -52,7 +53,7 @@ class Salted:
         """Open a session on the live trees as they are now, in the background."""
         self.release, self.cfg = release, None
         if self._session is None and self._opening is None:
-            minion = replace(release.minion(self.settings), mark=self.mark)
+            minion = replace(release.minion(self.settings), mark=self.mark, env=dict(self.env))
             self._opening = beside(lambda: self._opened(minion))
 
     def open(self, release: Release) -> Session:

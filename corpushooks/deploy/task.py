@@ -5,7 +5,7 @@ from __future__ import annotations
 from corpushooks.core.deployment import DONE
 from corpushooks.core.errors import CorpusError, RefusedError
 from corpushooks.core.events import SlsBegan
-from corpushooks.deploy import steps, survivors
+from corpushooks.deploy import steps, survivors, testing
 from corpushooks.deploy.run import Run
 from corpushooks.release import commits, edits
 
@@ -17,9 +17,10 @@ def task(run: Run) -> None:
     try:
         if run.row.tree_code is None:
             raise RefusedError("nothing is deployed yet", hint="git push first")
-        found = steps.open_session(run)
-        commits.check_task(found.names(), name)
-        _run(run, name)
+        with testing.reports(run):
+            found = steps.open_session(run)
+            commits.check_task(found.names(), name)
+            _run(run, name)
     except CorpusError as exc:
         survivors.after(run, exc)
         run.fail(exc)

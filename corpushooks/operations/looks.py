@@ -18,7 +18,7 @@ from corpushooks.operations.auditing import recorded
 from corpushooks.operations.call import Call
 from corpushooks.operations.table import HOST_ITSELF, OPERATIONS, PROJECT_OR_HOST
 from corpushooks.protocol.connection import accounts
-from corpushooks.reports import places, reports, trail
+from corpushooks.reports import places, reports, tested, trail
 from corpushooks.reports.report import Report
 from corpushooks.reports.reports import naming
 
@@ -29,6 +29,7 @@ LOOKS: Mapping[str, Callable[[Call[Any]], Report]] = {  # reports on projects
     "open": lambda call: reports.addresses(call.site, call.row, needed=call.asked.needed),
     "history": lambda call: reports.history(call.site, call.row, call.asked.limit),
     "deployment": lambda call: reports.deployment(call.site, call.row, call.asked.number),
+    "tests": lambda call: tested.tests(call.site, call.row, call.asked.number),
     "commands": lambda call: reports.commands(call.site, call.row, call.asked.limit),
     "archives": lambda call: reports.archives(call.site, call.row),
     "storage": lambda call: places.storage(call.site, call.row, call.check),

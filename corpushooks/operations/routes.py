@@ -15,6 +15,7 @@ ROUTES: Mapping[str, tuple[str, ...]] = {
     "history": (f"GET {P}/deployments",),
     "deployment": (f"GET {P}/deployments{N}",),
     "log": (f"GET {P}/deployments{N}/log",),
+    "tests": (f"GET {P}/deployments{N}/tests",),
     "commands": (f"GET {P}/commands",),
     "open": (f"GET {P}/addresses",),
     "app-log": (f"GET {P}/app-log",),

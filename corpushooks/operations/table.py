@@ -150,6 +150,16 @@ OPERATIONS: Mapping[str, Operation] = {
             word=Word((words.A_PROJECT, ("NUMBER", words.NUMBER)), 1, _flags("-f")),
         ),
         Operation(
+            "tests",
+            READ,
+            "OfDeployment",
+            "Suite",
+            "show the results of tests that a task left (default: the newest)",
+            doors=BOTH,
+            word=Word((words.A_PROJECT, ("NUMBER", words.NUMBER)), 1, _flags()),
+            several=True,
+        ),
+        Operation(
             "app-log",
             PUSH,
             "AppLog",

@@ -288,6 +288,32 @@ class TaskOf:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CaseOf:
+    """One test; `result`: passed, failed, error or skipped."""
+
+    name: str
+    group: str
+    result: str
+    seconds: float | None
+    message: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """A suite of tests that a task ran; of very many cases those that failed are kept."""
+
+    file: str
+    suite: str
+    tests: int
+    failed: int
+    errors: int
+    skipped: int
+    seconds: float | None
+    cases: list[CaseOf]
+
+
+@dataclass(frozen=True, kw_only=True)
 class NameOf:
     """A name of a project: where it leads, and whether that is this host."""
 

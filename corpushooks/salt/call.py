@@ -84,7 +84,7 @@ class CallSession(AnySession):
         with ours:
             with theirs:
                 words: list[str | Path] = [sys.executable, "-I", "-B", WORKER, "keep", *program]
-                process = spawn(words, theirs, out, self.minion.mark)
+                process = spawn(words, theirs, out, self.minion.mark, self.minion.env)
             try:
                 self._child = child = Child(ours, self.listener)
                 if self._over:  # stopped before the child existed

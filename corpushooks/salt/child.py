@@ -99,12 +99,14 @@ def ending(status: int) -> str:
     return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
-def spawn(argv: Sequence[str | Path], sock: socket.socket, log: int, mark: str = "") -> process.Child[bytes]:
-    """Start salt_worker with `sock` as its descriptor 0 and `mark` in its environment; raise SaltError."""
+def spawn(
+    argv: Sequence[str | Path], sock: socket.socket, log: int, mark: str = "", more: Mapping[str, str] | None = None
+) -> process.Child[bytes]:
+    """Start salt_worker with `sock` as its descriptor 0, and `mark` and `more` in its environment; raise SaltError."""
     name, _, value = mark.partition("=")
     try:
         # removed modules would still be loaded from bytecode
-        env = {"PYTHONDONTWRITEBYTECODE": "1", **({name: value} if name else {})}
+        env = {"PYTHONDONTWRITEBYTECODE": "1", **(more or {}), **({name: value} if name else {})}
         return process.spawn(argv, cwd=Path("/"), env=env, stdin=sock.fileno(), stdout=log, stderr=log)
     except ProcessError as exc:
         raise SaltError(exc.message) from exc

@@ -33,6 +33,7 @@ class Minion:
     id: str = ""  # empty: the host's name
     config: Mapping[str, Any] = field(default_factory=dict)  # more minion configuration
     mark: str = ""  # NAME=value in the environment of all processes, to find those that left their group
+    env: Mapping[str, str] = field(default_factory=dict)  # more of that environment
     passwords: Path | None = None  # the file of generated passwords; None: not supported
     writes: bool = True  # whether passwords can be generated
 

@@ -56,7 +56,8 @@ class WarmEngine:
 
     def _pass_socket(self, sock: socket.socket, minion: Minion) -> None:
         """Pass the socket of a session to the worker, starting the worker if necessary."""
-        message = json.dumps({"config": str(minion.dir / "minion"), "mark": minion.mark}).encode()
+        given = {"config": str(minion.dir / "minion"), "mark": minion.mark, "env": dict(minion.env)}
+        message = json.dumps(given).encode()
         with self._lock:
             for _ in range(2):
                 control = self._start()

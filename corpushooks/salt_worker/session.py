@@ -19,7 +19,7 @@ from .question import ANSWERED, TOUCHED, about_syntax, be_prepared
 from .wire import encode, register
 
 
-def be_session(sock: socket.socket, given: dict[str, str], answers: Answers) -> NoReturn:
+def be_session(sock: socket.socket, given: dict[str, Any], answers: Answers) -> NoReturn:
     """Run the child that leads a deployment's process group, to its end."""
     try:
         os.setsid()
@@ -27,6 +27,7 @@ def be_session(sock: socket.socket, given: dict[str, str], answers: Answers) -> 
         name, _, value = given["mark"].partition("=")
         if name:
             os.environ[name] = value
+        os.environ.update(given.get("env", {}))
         wake = wake_on_child()
         stop_on_term()
         session = Session(sock, wake, partial(be_prepared, given["config"], answers))

@@ -7,24 +7,40 @@ from dataclasses import dataclass
 
 from corpushooks.core import rollouts
 from corpushooks.core.deployment import state_of
-from corpushooks.core.events import ITEMS, BackedUp, Began, Detail, Drilled, Held, Item, Listed, NodeCame, Verdict
-from corpushooks.core.text import middle, shown
+from corpushooks.core.events import (
+    ITEMS,
+    BackedUp,
+    Began,
+    Detail,
+    Drilled,
+    Held,
+    Item,
+    Listed,
+    NodeCame,
+    SuiteEnded,
+    Verdict,
+)
+from corpushooks.core.text import lines, middle, shortened, shown
 from corpushooks.screen.rows import (
+    BOTH,
     FITS,
     NAMED,
     SCREEN,
     TERMINAL,
+    WHOLE,
     Line,
     aside,
     both,
     complaint,
     ends,
     file_row,
+    indent,
     row,
     row_of,
 )
 from corpushooks.screen.view import clock, count, course, lasting, outcome, short, size
 
+FAILURES = 20  # tests that failed, on a terminal
 EDITED = 3  # files that are listed of an edit
 
 
@@ -83,6 +99,24 @@ def drilled(found: Drilled) -> list[str]:
     loaded = f", {count(found.databases, 'database')} with {count(found.tables, 'table')}" if found.databases else ""
     passed = "; the battletest has passed" if found.battletest else ""
     return [f"      {found.name} can be restored: {count(found.files, 'file')}{loaded}{passed}"]
+
+
+def tested(found: SuiteEnded) -> list[Line]:
+    """Return the result of a suite of tests, with those that failed; the whole log has their output."""
+    numbers = [count(found.tests, "test"), *(f"{n} {word}" for n, word in _bad(found) if n)]
+    told = both([row(f"      {found.suite or found.file}", ", ".join(numbers), found.seconds)])
+    wrong = [case for case in found.cases if case.result in ("failed", "error")]
+    for index, case in enumerate(wrong):
+        name = f"{case.group}.{case.name}" if case.group else case.name
+        said, *_ = [*filter(None, lines(f"{case.message}\n{case.text}")), ""]
+        text = f"        FAILED   {middle(name, NAMED)}{': ' if said else ''}{shortened(said, SCREEN)}"
+        told.append(Line(text, BOTH if index < FAILURES else WHOLE))
+        told += aside(*indent(lines(case.text), 10)) if case.text else []
+    return told
+
+
+def _bad(found: SuiteEnded) -> list[tuple[int, str]]:
+    return [(found.failed, "failed"), (found.errors, "with errors"), (found.skipped, "skipped")]
 
 
 def backed_up(found: BackedUp) -> list[str]:

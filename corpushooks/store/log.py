@@ -30,6 +30,7 @@ from corpushooks.core.events import (
     Listed,
     Recorded,
     StateEnded,
+    SuiteEnded,
     Text,
     Traced,
     Warned,
@@ -175,6 +176,9 @@ def _truncated(event: Event) -> tuple[Event | None, str]:
     if isinstance(event, StateEnded) and event.result is not False:
         said = [event.comment, event.diff, event.output]
         return replace(event, comment="", diff="", output=""), "\n".join(filter(None, said))
+    if isinstance(event, SuiteEnded):
+        said = [each for case in event.cases for each in (case.message, case.text)]
+        return replace(event, cases=()), "\n".join(filter(None, said))
     if isinstance(event, Listed) and event.what in ("replaced", "processes"):
         return None, "\n".join(item.text for item in event.items)
     return event, ""

@@ -20,6 +20,7 @@ class Story:
     changed: list[dict[str, Any]] = field(default_factory=list)
     errors: list[dict[str, str]] = field(default_factory=list)
     lists: list[dict[str, Any]] = field(default_factory=list)
+    tests: list[dict[str, Any]] = field(default_factory=list)
     verdict: str = ""
     offset: int = 0
     _sls: str = ""
@@ -47,6 +48,8 @@ class Story:
         elif kind == "list" and data["items"] and len(self.lists) < MOST:
             items = [{"mark": "", "detail": "", **each} for each in data["items"][:MOST]]
             self.lists.append({"what": data["what"], "items": items, "total": data["total"]})
+        elif kind == "tests" and len(self.tests) < MOST:
+            self.tests.append(_suite(data))
         elif kind == "verdict":
             self.verdict = event["text"]
 
@@ -63,3 +66,12 @@ class Story:
             self.failed += [shown] if len(self.failed) < MOST else []
         elif (state["result"] is None or state.get("changed")) and len(self.changed) < MOST:
             self.changed.append(shown)
+
+
+def _suite(told: dict[str, Any]) -> dict[str, Any]:
+    """Return a suite of tests with all fields, those that failed apart."""
+    blank = {"group": "", "result": "passed", "seconds": None, "message": "", "text": ""}
+    cases = [{**blank, **each} for each in told.get("cases", [])]
+    wrong = [each for each in cases if each["result"] in ("failed", "error")]
+    zero = {"failed": 0, "errors": 0, "skipped": 0, "seconds": None}
+    return {**zero, **told, "wrong": wrong, "others": [each for each in cases if each not in wrong]}

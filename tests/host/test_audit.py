@@ -48,7 +48,7 @@ def test_what_acts_is_in_the_audit_and_what_looks_is_not() -> None:
         "status", "history", "deployment", "commands", "open", "log", "app-log", "archives", "backups", "stats",
         "metrics", "config", "diff", "variables", "audit", "key list", "key test", "token list", "account list",
         "host", "doctor", "names", "tasks", "storage", "node list", "node show", "node key", "node hello",
-        "node outcome",
+        "node outcome", "tests",
     }  # fmt: skip
 
 
@@ -137,6 +137,7 @@ def test_the_audit_is_for_admins_of_what_it_is_about(web: Web) -> None:
     box = web.box
     corpus(box, "freeze", "other", "why")
     corpus(box, "thaw", "other")
+    corpus(box, "thaw", "--all")
     for right, projects, status in (("read", (), 403), ("push", ("hello",), 403), ("admin", ("hello",), 200)):
         token = web.token(right, *projects)
         found = web.api("GET", "/projects/hello/audit", token=token)

@@ -37,7 +37,8 @@ Came = dict[str, tuple[int, str, str]]  # command -> exit code, what it said, wh
 DAEMON, ADMIN, STORE, ROOT, OWN = "the daemon", "the daemon, of an admin", "the store", "root", "nobody"
 COMMANDS: dict[str, tuple[str, str]] = {  # command -> its arguments, and who must agree
     "status": ("", DAEMON), "history": ("hello", DAEMON), "archives": ("hello", DAEMON), "stats": ("", DAEMON),
-    "metrics": ("", DAEMON), "diff": ("hello", DAEMON), "log": ("hello", DAEMON), "config": ("hello", DAEMON),
+    "metrics": ("", DAEMON), "diff": ("hello", DAEMON), "log": ("hello", DAEMON),
+    "tests": ("hello", DAEMON), "config": ("hello", DAEMON),
     "set": ("hello a=1 --no-deploy", DAEMON), "unset": ("hello a --no-deploy", DAEMON),
     "deploy": ("hello", DAEMON), "rollback": ("hello", DAEMON), "watch": ("hello", DAEMON),
     "task": ("hello x", DAEMON), "cancel": ("hello", DAEMON), "repair": ("hello", DAEMON),

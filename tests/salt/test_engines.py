@@ -441,6 +441,13 @@ def test_what_an_sls_puts_into_its_environment_is_its_own(world: World) -> None:
     assert world.read("x") == "<>"
 
 
+def test_commands_have_what_the_session_puts_into_their_environment(world: World) -> None:
+    world.minion = replace(world.minion, env={"CORPUS_REPORTS": "/the folder"})
+    with world.session() as session:
+        assert session.run(world.sls("one", 'x:\n  cmd.run:\n    - name: echo "<$CORPUS_REPORTS>" > OUT/x\n')).ok
+    assert world.read("x") == "</the folder>"
+
+
 def test_includes_by_name_and_by_pattern(world: World) -> None:
     (world.folder / "parts").mkdir()
     for name in ("one", "two"):

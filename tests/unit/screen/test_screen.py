@@ -14,6 +14,7 @@ from corpushooks.core.deployment import TRANSITIONS
 from corpushooks.core.events import (
     NAMES,
     Began,
+    Case,
     Cut,
     Detail,
     Event,
@@ -22,6 +23,7 @@ from corpushooks.core.events import (
     Recorded,
     SlsBegan,
     StepEnded,
+    SuiteEnded,
     Text,
     Verdict,
     Warned,
@@ -263,11 +265,24 @@ def test_what_is_aside_only_the_whole_log_shows() -> None:
     assert lines(Text("x", brief=True)) == ["x"] and lines(Text("x", brief=True), whole=True) == []
 
 
+FAILURES = tuple(Case(f"t{n}", "Shop", "failed", 0.1, "why", "all of it") for n in range(25))
+TESTED = SuiteEnded("a.xml", "unit", 30, 25, 0, 1, 2.0, FAILURES)
+
+
+def test_of_tests_those_that_failed_are_shown() -> None:
+    few, all_of_them = lines(TESTED), lines(TESTED, whole=True)
+    assert few[0].split() == ["unit", "30", "tests,", "25", "failed,", "1", "skipped", "2.0", "s"]
+    assert few[1] == "        FAILED   Shop.t0: why" and len(few) == 21
+    assert all_of_them[:3] == [*few[:2], "          all of it"] and len(all_of_them) == 51
+
+
 def test_each_event_is_shown_and_has_a_name() -> None:
     assert set(screen.SHOWN) == set(get_args(Event)) == set(NAMES.values())
 
 
-@pytest.mark.parametrize("event", [BEGAN, *DETAILS, *VERDICTS.values(), listed("files", [Item("a", "M", "+1")])])
+@pytest.mark.parametrize(
+    "event", [BEGAN, *DETAILS, *VERDICTS.values(), listed("files", [Item("a", "M", "+1")]), TESTED]
+)
 def test_an_event_comes_back_from_the_log_as_it_was(event: Event | str) -> None:
     told = StepEnded("sync", 2, 8, DETAILS[event], 0.1) if isinstance(event, str) else event
     record = as_record(told)
