@@ -7,6 +7,7 @@ from typing import IO
 
 import click
 
+from corpushooks.cli import granting
 from corpushooks.cli.base import JSON, NAME, Context, tell
 from corpushooks.core import rights
 from corpushooks.core.errors import UsageError
@@ -25,13 +26,10 @@ def key_() -> None:
 @key_.command("add")
 @NAME
 @click.argument("file", type=click.File("r", encoding="utf-8", errors="replace"))
-@click.option("--read", "right", flag_value=rights.READ, help="Right: fetch, and see status, history and logs.")
-@click.option("--push", "right", flag_value=rights.PUSH, default=True, help="Right: also deploy (the default).")
-@click.option("--admin", "right", flag_value=rights.ADMIN, help="Right: also freeze, thaw, and deploy while frozen.")
-@click.option("--host", "right", flag_value=rights.HOST, help="Right: also manage projects and keys.")
+@granting.right(rights.PUSH)
 @click.option("--node", "right", flag_value=rights.NODE, help="Right: deploy to this host as its controller; no other.")
-@click.option("--project", "projects", multiple=True, metavar="P", help="Only this project; repeatable.")
-@click.option("--expires", metavar="DAY", help="Last day: 2030-12-31, or 90d from now.")
+@granting.PROJECTS
+@granting.EXPIRES
 @click.option("--authority", is_flag=True, help="It is the key of a certificate authority.")
 @click.option("--principal", "principals", multiple=True, help="Accept certificates with this principal; repeatable.")
 @JSON
@@ -56,11 +54,8 @@ def add(
 
 @key_.command("set")
 @NAME
-@click.option("--read", "right", flag_value=rights.READ, help="Right: fetch, and see status, history and logs.")
-@click.option("--push", "right", flag_value=rights.PUSH, help="Right: also deploy.")
-@click.option("--admin", "right", flag_value=rights.ADMIN, help="Right: also freeze, thaw, and deploy while frozen.")
-@click.option("--host", "right", flag_value=rights.HOST, help="Right: also manage projects and keys.")
-@click.option("--project", "projects", multiple=True, metavar="P", help="Only this project; repeatable.")
+@granting.right()
+@granting.PROJECTS
 @click.option("--every-project", is_flag=True, help="All projects of this host.")
 @click.option("--expires", metavar="DAY", help="Last day: 2030-12-31, 90d from now, or never.")
 @click.option("--principal", "principals", multiple=True, help="Accept certificates with this principal; repeatable.")
