@@ -12,6 +12,7 @@ run           run a command as the application       run
 assign        set variables                          set, unset
 projects      create and remove projects             init, remove
 made          generated from the operations table    archives, stats, link, …
+granting      options that give a right, for keys, tokens and accounts
 keys          ssh keys and freezes                   key, freeze, thaw
 nodes         the nodes of a controller              node
 node_session  a controller's session on its node     node serve
