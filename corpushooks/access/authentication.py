@@ -12,8 +12,6 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
-
 from corpushooks.access import lookup, persons
 from corpushooks.access.keyring import Keyring
 from corpushooks.access.keys import Key
@@ -33,6 +31,7 @@ from corpushooks.protocol.connection import Connection
 from corpushooks.protocol.messages import Asked
 from corpushooks.store.fleet import Obedience
 from corpushooks.store.history import History
+from corpushooks.system import own_log
 from corpushooks.system.process import ancestors, came_from, start_time
 
 WHOAMI = command("whoami")
@@ -123,7 +122,7 @@ class Authentication:
 
 
 def _warn(exc: CorpusError) -> None:
-    structlog.get_logger().warning("directory", error=one_line(exc.message))
+    own_log.warning("directory", error=one_line(exc.message))
 
 
 def _forget_the_dead(ring: Keyring) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import calendar
 import hashlib
 import re
 import struct
@@ -325,7 +324,7 @@ def expiry(text: str, now: float) -> float:
     if found := re.fullmatch(r"(\d{1,5})d", text):
         return now + int(found[1]) * DAY
     try:
-        end = calendar.timegm(time.strptime(text, "%Y-%m-%d")) + DAY
+        end = _midnight(text) + DAY
     except (ValueError, OverflowError):
         raise UsageError(f"invalid expiry {text!r}", hint="use a date like 2030-12-31, or days like 90d") from None
     if end <= now:
@@ -338,9 +337,16 @@ def ago(text: str, now: float) -> float:
     if found := re.fullmatch(r"(\d{1,5})d", text):
         return now - int(found[1]) * DAY
     try:
-        return float(calendar.timegm(time.strptime(text, "%Y-%m-%d")))
+        return _midnight(text)
     except (ValueError, OverflowError):
         raise UsageError(f"invalid day {text!r}", hint="use a date like 2030-12-31, or days like 90d") from None
+
+
+def _midnight(text: str) -> float:
+    """Return when a date begins (UTC); raise ValueError or OverflowError."""
+    from calendar import timegm  # here: it takes half a megabyte, and the daemon seldom needs it
+
+    return float(timegm(time.strptime(text, "%Y-%m-%d")))
 
 
 def day(when: float) -> str:

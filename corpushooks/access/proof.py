@@ -6,7 +6,6 @@ the daemon. As root the child gives up its rights before it looks at anything. A
 
 from __future__ import annotations
 
-import encodings.idna  # noqa: F401 (Python loads it when a name is looked up, which may be too late to read it)
 import json
 import os
 import sys
@@ -119,6 +118,8 @@ def give_up() -> None:
 
 def main() -> None:
     """Answer one question."""
+    import encodings.idna  # noqa: F401 (Python loads it when a name is looked up, which may be too late to read it)
+
     asked = json.loads(sys.stdin.buffer.read(LIMIT))
     try:
         load, check = CHECKS[asked.pop("check")]

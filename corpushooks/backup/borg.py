@@ -6,7 +6,6 @@ Source: https://borgbackup.readthedocs.io/en/1.2-maint/internals/frontends.html 
 
 from __future__ import annotations
 
-import calendar
 import json
 import shlex
 import tempfile
@@ -186,4 +185,6 @@ def _lines(data: bytes) -> Iterator[dict[str, Any]]:
 
 def _epoch(text: str) -> float:
     """Return the time that borg says, which it has in UTC, as we tell it to."""
-    return float(calendar.timegm(time.strptime(text.partition(".")[0], "%Y-%m-%dT%H:%M:%S")))
+    from calendar import timegm  # here: the daemon need not keep it in memory
+
+    return float(timegm(time.strptime(text.partition(".")[0], "%Y-%m-%dT%H:%M:%S")))

@@ -20,7 +20,8 @@ tokens        tokens of the API                      token
 accounts      people who sign in to the pages        account
 web           serve the pages and the API            web
 notify        test notifications                     notify
-host          the host itself                        setup, daemon, rebuild, help, demo
+host          the host itself                        setup, rebuild, help, demo
+daemon        the daemon, loading little beside it   daemon
 demo, pages   the demo, the pages of the documentation
 offer         the pages of the demo
 tables        reports as tables, on a terminal

@@ -20,7 +20,7 @@ ROWS = {
     "check": ("check", "Check whether projects or folders would deploy"),
     "config": ("looking", "Print the cfg: the configuration that SLS files see"),
     "confirm": ("deployments", "Confirm a held deployment"),
-    "daemon": ("host", "Run the daemon"),
+    "daemon": ("daemon", "Run the daemon"),
     "demo": ("host", "Run the demo: a host in a folder and six pushes"),
     "deploy": ("deployments", "Deploy a commit, or the live one again"),
     "diff": ("looking", "Show the differences between two deployments"),

@@ -1,4 +1,4 @@
-"""The commands for the host as a whole: setup, daemon, store, documentation, demo."""
+"""The commands for the host as a whole: setup, store, documentation, demo."""
 
 from __future__ import annotations
 
@@ -12,12 +12,9 @@ from corpushooks.admin import rebuild, setup
 from corpushooks.admin.setup import manual
 from corpushooks.backup import vault
 from corpushooks.cli import demo, pages
-from corpushooks.cli.base import JSON, Context, show, starting
+from corpushooks.cli.base import JSON, Context, show
 from corpushooks.cli.looking import doctor_
 from corpushooks.core.errors import CorpusError, NoDaemonError, RefusedError, UsageError
-from corpushooks.daemon import server
-from corpushooks.host.site import open_site
-from corpushooks.operations.ssh_commands import can_ask
 from corpushooks.protocol import client
 
 
@@ -75,18 +72,6 @@ def _set_up_backups(plan: setup.Plan, *, exported: bool) -> None:
     click.echo(f"{'ok':<10} backups go to {kept.repository}")
 
 
-@click.command("daemon")
-@click.option("--embedded", is_flag=True, hidden=True, help="Exit after idle time.")
-@click.pass_obj
-def daemon_(context: Context, embedded: bool) -> None:
-    """Run the daemon.
-
-    It runs until SIGTERM.
-    """
-    with starting(context.host, embedded=embedded):
-        server.run(lambda: open_site(context.host, can_ask), embedded=embedded)
-
-
 @click.command("rebuild")
 @JSON
 @click.pass_obj
@@ -133,4 +118,4 @@ def help_(context: click.Context, topic: str | None) -> None:
         click.echo("\n".join(["", "Pages of the documentation:", *(f"  {line}" for line in pages.listed())]))
 
 
-COMMANDS = (setup_, daemon_, rebuild_, demo_, help_)
+COMMANDS = (setup_, rebuild_, demo_, help_)

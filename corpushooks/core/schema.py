@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import difflib
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -81,7 +80,9 @@ def taken(keys: Mapping[str, Key], body: Mapping[Any, Any], above: str = "") -> 
 
 def _converted(keys: Mapping[str, Key], name: Any, value: Any, above: str) -> Any:
     if name not in keys:
-        near = difflib.get_close_matches(str(name), keys, 1)
+        from difflib import get_close_matches  # here: it takes time and memory, and nearly all keys are known
+
+        near = get_close_matches(str(name), keys, 1)
         guess = f'; did you mean "{near[0]}"?' if near else ""
         raise ConfigError(f"unknown key {shown(name)}{guess}", where=(above[:-1],) if above else ())
     kind = keys[name].kind

@@ -5,14 +5,13 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 
-import structlog
-
 from corpushooks.backup import standing
 from corpushooks.core.backups import Backup
 from corpushooks.core.deployment import ProjectRow
 from corpushooks.host.site import Site
 from corpushooks.notify import announce
 from corpushooks.store.kept import Backups
+from corpushooks.system import own_log
 
 EVERY = 600.0  # seconds between checks, and before the first: after a boot the timers catch up
 LEAST = 0.1
@@ -52,7 +51,7 @@ class Overdue:
             except Exception as exc:  # the edge of a thread
                 if self._said != str(exc):
                     self._said = str(exc)
-                    structlog.get_logger().error("cannot check backups", exc_info=exc)
+                    own_log.error("cannot check backups", exc)
 
     def look(self, kept: Backup) -> None:
         """Notify of newly overdue backups and drills; forget those that are no longer overdue."""
@@ -69,4 +68,4 @@ class Overdue:
     def _notify(self, row: ProjectRow, what: str, found: standing.Standing) -> None:
         self.site.event("overdue", {"project": row.name, "what": what})
         if problem := announce.overdue(self.site, row, what, found.at if what == standing.BACKUP else found.proved):
-            structlog.get_logger().warning("not notified", project=row.name, error=problem)
+            own_log.warning("not notified", project=row.name, error=problem)

@@ -14,15 +14,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import structlog
-
 from corpushooks.core.errors import CancelledError
 from corpushooks.core.text import one_line, shortened
 from corpushooks.host.site import Site
 from corpushooks.notify import announce
 from corpushooks.release import release
 from corpushooks.store.vitals import FAILING, HEALTHY, Vital
-from corpushooks.system import health
+from corpushooks.system import health, own_log
 from corpushooks.system.process import Child, spawn, stop_carrying
 
 MOST = 8  # releases checked at once
@@ -172,13 +170,13 @@ class Pulse:
         told = _state_to_notify(now, self.site.settings.sound(row.project).health_failures)
         if told != now.told:
             if problem := announce.health(self.site, now):
-                structlog.get_logger().warning("not notified", project=now.project, error=problem)
+                own_log.warning("not notified", project=now.project, error=problem)
             self.site.history.record_vital(replace(now, told=told))
 
     def _log_once(self, name: str, exc: Exception) -> None:
         if self._said.get(name) != str(exc):
             self._said[name] = str(exc)
-            structlog.get_logger().error("health cannot be asked", project=name, exc_info=exc)
+            own_log.error("health cannot be asked", exc, project=name)
 
 
 def _checks(row: Vital) -> list[health.Check]:

@@ -20,8 +20,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-import structlog
-
 from corpushooks import tree
 from corpushooks.core.errors import BusyError, CorpusError, NotAllowedError
 from corpushooks.core.hints import Hint, command
@@ -44,6 +42,7 @@ from corpushooks.operations.setting import Turns
 from corpushooks.operations.signing import Gate
 from corpushooks.protocol.connection import WAIT, Bell, Connection, Limits, PeerGone, Semaphores, accounts, listen
 from corpushooks.store import lost
+from corpushooks.system import memory, own_log
 from corpushooks.system.locks import alone, is_free
 from corpushooks.system.supervisor import Supervisor, supervisor
 
@@ -115,7 +114,7 @@ class Daemon:
         self.overdue.stop()
         self.catch_up.stop()
         if left := self.lanes.stop(self.site.settings.stop_timeout):
-            structlog.get_logger().warning("left to the next daemon", projects=left)
+            own_log.warning("left to the next daemon", projects=left)
             self.left = True
         self.pulse.wait()
         self.overdue.wait()
@@ -129,7 +128,7 @@ class Daemon:
         except BlockingIOError:  # gone again
             return
         except OSError as exc:  # out of descriptors: open connections will release some
-            structlog.get_logger().error("cannot accept", exc_info=exc)
+            own_log.error("cannot accept", exc)
             self._stop.wait(0.1)
             return
         self._admit(Connection(link, self.limits))
@@ -184,7 +183,7 @@ class Daemon:
             self._refuse(connection, BusyError("too many connections at once", hint=WAIT))
         except RuntimeError as exc:  # no threads left: open connections will release some
             self.semaphores.leave(connection.uid, own=self.rights.is_own(connection.uid))
-            structlog.get_logger().error("cannot answer", exc_info=exc)
+            own_log.error("cannot answer", exc)
         except PeerGone:
             pass
         connection.link.close()
@@ -206,14 +205,14 @@ class Daemon:
         except CorpusError as exc:
             self._refuse(connection, exc)
         except Exception as exc:  # the edge of a connection
-            structlog.get_logger().error("connection failed", exc_info=exc)
+            own_log.error("connection failed", exc)
             self._refuse(connection, CorpusError(f"internal error: {type(exc).__name__}", "see the log of the daemon"))
 
     def _refuse(self, connection: Connection, exc: CorpusError) -> None:
         """Answer with an error and log it, at a limited rate."""
         if time.monotonic() - self._noted > PAUSE:
             uid, error = connection.uid, one_line(exc.message)
-            structlog.get_logger().warning("refused", uid=uid, error=error, more=self._unnoted)
+            own_log.warning("refused", uid=uid, error=error, more=self._unnoted)
             self._noted, self._unnoted = time.monotonic(), 0
         else:
             self._unnoted += 1
@@ -262,7 +261,7 @@ def settle(site: Site) -> None:
             for deployment in site.history.unfinished(name) if is_free(site.host.project(name)) else ():
                 recovery.stop_children(site, deployment)
         except OSError as exc:  # of its lock: its lane reports it again, the other projects continue
-            structlog.get_logger().error("cannot settle", project=name, error=str(exc))
+            own_log.error("cannot settle", project=name, error=str(exc))
 
 
 def lanes_to_wake(site: Site) -> list[str]:
@@ -272,34 +271,11 @@ def lanes_to_wake(site: Site) -> list[str]:
     return [row.name for row in rows if row.name in left or pillars.is_missing(site.host.project(row.name), row)]
 
 
-class _OwnLogger(structlog.WriteLogger):
-    """A logger that ignores a full disk."""
-
-    def msg(self, message: str) -> None:
-        with contextlib.suppress(OSError):
-            super().msg(message)
-
-    log = debug = info = warn = warning = error = critical = msg
-
-
-def _log_to(file: TextIO) -> None:
-    """Write the daemon's own log as JSON lines."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=lambda *_: _OwnLogger(file),
-    )
-
-
 def _tell(event: str, about: Mapping[str, object]) -> None:
-    structlog.get_logger().info(event, **about)
+    own_log.info(event, **about)
 
 
-def _own_log(path: Path) -> TextIO:
+def _own_file(path: Path) -> TextIO:
     """Open a log file for an embedded daemon: it has no journal, and its starter exits."""
     file = open(path, "a", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600))  # noqa: SIM115
     os.dup2(file.fileno(), 1)
@@ -310,6 +286,7 @@ def _own_log(path: Path) -> TextIO:
 def run(opened: Callable[[], Site], *, embedded: bool) -> None:
     """Run the daemon of the opened host until it is told to stop."""
     os.umask(0o022)
+    memory.share_one_arena()
     above = supervisor()
     given = above.listener()
     try:
@@ -324,7 +301,7 @@ def _serve(site: Site, given: socket.socket | None, above: Supervisor, *, embedd
     if above.watches:
         faulthandler.enable()  # a hanging daemon is aborted by systemd: the log then shows where each thread hung
     with listening(site, given) as listener:
-        _log_to(_own_log(site.host.state_dir / "daemon.log") if embedded else sys.stderr)
+        own_log.write_to(_own_file(site.host.state_dir / "daemon.log") if embedded else sys.stderr)
         site.event = _tell
         daemon = Daemon(site, listener, embedded, above)
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -8,8 +8,6 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-import structlog
-
 from corpushooks import git, tree
 from corpushooks.core.deployment import (
     BROKEN,
@@ -41,6 +39,7 @@ from corpushooks.deploy.run import Run
 from corpushooks.host.site import Site
 from corpushooks.release import release
 from corpushooks.store import log
+from corpushooks.system import own_log
 from corpushooks.system.locks import Semaphore, is_copying, locked
 
 STOPPED = "the daemon, which was told to stop"  # who cancelled a deployment
@@ -95,12 +94,12 @@ def at_edge(run: Run, act: Callable[[Run], None]) -> None:
 
 
 def _internal_error(run: Run, exc: Exception) -> None:
-    about = {"project": run.project.name, "deployment": run.deployment.number}
+    number = run.deployment.number
     failed = StepError("internal error", why=str(exc))
     trace = "".join(traceback.format_exception(exc)).rstrip()
-    structlog.get_logger().error("internal error", exception=run.voice.hide(trace), **about)
+    own_log.error("internal error", exception=run.voice.hide(trace), project=run.project.name, deployment=number)
     run.voice.tell(Traced(trace))
-    run.deployment = run.site.history.deployment(run.project.name, run.deployment.number)
+    run.deployment = run.site.history.deployment(run.project.name, number)
     touched = TOUCHES in run.site.history.steps(run.deployment)
     if run.deployment.state == RUNNING and not touched:
         run.move(FAILED, failed)
@@ -230,7 +229,7 @@ class Lanes:
         try:
             self._start(deployment)
         except Exception as exc:  # the edge of a lane: the next round of it settles what this leaves
-            structlog.get_logger().error("lane failed", exc_info=exc, project=deployment.project)
+            own_log.error("lane failed", exc, project=deployment.project)
         finally:
             with self._lock:
                 self._beside.discard(threading.current_thread())
@@ -282,7 +281,7 @@ class Lanes:
                 if self._leaves(name):
                     return
             except Exception as exc:  # the edge of a lane
-                structlog.get_logger().error("lane failed", exc_info=exc, project=name)
+                own_log.error("lane failed", exc, project=name)
                 failures += 1
                 if self._halt.wait(min(60.0, 0.1 * 2**failures)):
                     self._leave(name)

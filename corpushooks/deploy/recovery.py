@@ -9,7 +9,7 @@ from corpushooks import git
 from corpushooks.core.deployment import DEPLOYED, FAILED, HELD, HOLDS, ROLLED_BACK, ROLLING_BACK, RUNNING, Deployment
 from corpushooks.core.errors import CorpusError, RefusedError, StepError
 from corpushooks.core.events import Warned
-from corpushooks.deploy import deploy, keeping, pausing, prepare, restoring, steps, trees
+from corpushooks.deploy import deploy, keeping, pausing, prepare, steps, trees
 from corpushooks.deploy.procedure import decided, touched
 from corpushooks.deploy.run import Run
 from corpushooks.host.site import Site
@@ -51,6 +51,8 @@ def _recover_running(run: Run, begun: list[str]) -> None:
     wrong = pausing.told(run)
     interrupted = StepError("interrupted", why=f"{INTERRUPTED}; {wrong.message}" if wrong else INTERRUPTED)
     if run.request.sort.restores:
+        from corpushooks.deploy import restoring  # here: few are ever interrupted
+
         restoring.recover(run)
     elif run.request.sort.keeps:
         keeping.recover(run, interrupted)

@@ -8,8 +8,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import structlog
+from typing import TYPE_CHECKING
 
 from corpushooks.core.deployment import ProjectRow, Request
 from corpushooks.core.errors import CorpusError, DoorError, RefusedError, StoreError, UsageError, WatchError
@@ -18,7 +17,10 @@ from corpushooks.core.project import Project
 from corpushooks.deploy.lanes import Lanes
 from corpushooks.host.site import Site
 from corpushooks.release import edits
-from corpushooks.system.watch import Watch
+from corpushooks.system import own_log
+
+if TYPE_CHECKING:
+    from corpushooks.system.watch import Watch
 
 PATIENCE = 0.5  # seconds between checks whether the watch is still wanted
 BUSY = 0.05  # seconds between checks whether a deployment has ended
@@ -53,6 +55,8 @@ class _Watched:
         threading.Thread(target=self._run, args=(watch,), name=f"watch {self.project.name}", daemon=True).start()
 
     def _watch(self) -> Watch:
+        from corpushooks.system.watch import Watch  # here: most daemons watch nothing
+
         project = self.project
         watch = Watch((project.tree, project.pillar), lambda path: edits.counts(project, path))
         watch.start()
@@ -73,7 +77,7 @@ class _Watched:
                     self._request_deployments(watch)
                 watch = self._watch_again()
         except Exception as exc:  # the edge of a watch
-            structlog.get_logger().error("watch failed", exc_info=exc, project=self.project.name)
+            own_log.error("watch failed", exc, project=self.project.name)
             self._over.set()
 
     def _watch_again(self) -> Watch | None:
@@ -94,7 +98,7 @@ class _Watched:
                     continue
                 self._deploy(seen)
             except DoorError as exc:  # somebody is writing there, or the store cannot be read
-                structlog.get_logger().warning("edits cannot be read", error=exc.message, project=self.project.name)
+                own_log.warning("edits cannot be read", error=exc.message, project=self.project.name)
                 self._over.wait(PATIENCE)
                 continue
             first = False
@@ -220,11 +224,11 @@ class Watches:
         except CorpusError as exc:
             self._log_once(row.name, exc)
         except Exception as exc:  # the edge of a thread
-            structlog.get_logger().error("watch failed", exc_info=exc, project=row.name)
+            own_log.error("watch failed", exc, project=row.name)
         finally:
             self._starting.pop(row.name, None)
 
     def _log_once(self, name: str, exc: CorpusError) -> None:
         if self._failed.get(name) != exc.message:
             self._failed[name] = exc.message
-            structlog.get_logger().error("not watched", project=name, error=exc.message, hint=str(exc.hint))
+            own_log.error("not watched", project=name, error=exc.message, hint=str(exc.hint))

@@ -14,8 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 
-import structlog
-
 from corpushooks.core.deployment import DECIDES, Request
 from corpushooks.core.errors import CorpusError, UnreachableError
 from corpushooks.core.rollouts import CONFIRM, FINAL, REVOKE, Node, OnNode
@@ -27,6 +25,7 @@ from corpushooks.fleet.reach import transport_of
 from corpushooks.fleet.transport import Transport
 from corpushooks.host.site import Site
 from corpushooks.store.fleet import Fleet
+from corpushooks.system import own_log
 
 EVERY, SOON = 180.0, 20.0  # seconds between looks at a node that answers, and at one that does not
 AGAIN = 3600.0  # seconds until a node that could not be brought up is tried again
@@ -101,7 +100,7 @@ class CatchUp:
         """Log what is wrong with a node, once."""
         if self._said.get(name, "") != what:
             self._said[name] = what
-            structlog.get_logger().warning("node", node=name, error=what or "it answers again")
+            own_log.warning("node", node=name, error=what or "it answers again")
 
     def _tell(self, transport: Transport, node: Node) -> None:
         """Tell a node what became of the rollouts of which its end is not known."""

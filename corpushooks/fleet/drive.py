@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import structlog
-
 from corpushooks.core import records
 from corpushooks.core.errors import BusyError, CorpusError, StoreError, UnreachableError
 from corpushooks.core.project import Project
@@ -20,6 +18,7 @@ from corpushooks.core.rollouts import COMMIT_OR_NONE, PHASES, PREPARE, SWITCH, N
 from corpushooks.core.text import clean, one_line
 from corpushooks.fleet.coordinator import Coordinator, next_order
 from corpushooks.fleet.transport import Transport
+from corpushooks.system import own_log
 
 WAIT = 0.5  # seconds that a node waits with its answer while nothing changes
 ANSWER = 10.0  # seconds for an answer
@@ -137,7 +136,7 @@ class Drive:
         """Take an error: one that the node gave is a refusal of the order, another only silence."""
         why = exc.message if isinstance(exc, CorpusError) else f"internal error: {type(exc).__name__}"
         if not isinstance(exc, CorpusError):
-            structlog.get_logger().error("node failed", exc_info=exc, node=name)
+            own_log.error("node failed", exc, node=name)
         with self._changed:
             if order and isinstance(exc, CorpusError) and not isinstance(exc, SILENCE):
                 self.coordinator.refuse(name, why, self.clock())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from corpushooks.core.deployment import KINDS
-from corpushooks.deploy import deploy, drilling, inplace, keeping, plan, recovery, restart, restoring, task
+from corpushooks.deploy import deploy, inplace, keeping, plan, recovery, restart, task
 from corpushooks.deploy.lanes import Act
 from corpushooks.deploy.run import Run
 from corpushooks.fleet import rollout
@@ -27,6 +27,18 @@ def recover(run: Run) -> None:
         recovery.recover(run)
 
 
+def _drill(run: Run) -> None:
+    from corpushooks.deploy import drilling  # here, as below: most daemons do neither, and would keep it in memory
+
+    drilling.drill(run)
+
+
+def _restore(run: Run) -> None:
+    from corpushooks.deploy import restoring
+
+    restoring.restore(run)
+
+
 ACTS: Mapping[str, Act] = {
     "deploy": _releases,
     "rollback": _releases,
@@ -35,8 +47,8 @@ ACTS: Mapping[str, Act] = {
     "plan": plan.plan,
     "repair": deploy.repair,
     "backup": keeping.backup,
-    "drill": drilling.drill,
-    "restore": restoring.restore,
+    "drill": _drill,
+    "restore": _restore,
     "edit": inplace.edit,
 }
 assert ACTS.keys() == KINDS.keys()

@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import structlog
-
 from corpushooks.access import accounts, persons, proof
 from corpushooks.access.accounts import Account, Accounts
 from corpushooks.access.attempts import Attempts, is_loopback
@@ -35,6 +33,7 @@ from corpushooks.protocol.connection import Connection
 from corpushooks.protocol.messages import Asked
 from corpushooks.store import audit
 from corpushooks.store.audit import DONE, REFUSED, Audit
+from corpushooks.system import own_log
 
 BACK = "/sign-in/provider/back"  # where the provider sends people
 WRONG = CredentialError("wrong name or password")
@@ -99,7 +98,7 @@ class Signing:
             try:
                 found = self._check("ldap", settings=proof.sent(where), name=name, password=password)["person"]
             except (DoorError, ConfigError) as exc:
-                structlog.get_logger().warning("directory", error=one_line(exc.message))
+                own_log.warning("directory", error=one_line(exc.message))
                 raise DOWN from exc
             if found is None or persons.key_of(persons.LDAP, found["uid"], where.grants(found["groups"])) is None:
                 raise WRONG
@@ -134,7 +133,7 @@ class Signing:
         try:
             return self.gate.provider.ask(check, asked, self.connection.check)
         except DoorError as exc:
-            structlog.get_logger().warning("provider", error=one_line(exc.message))
+            own_log.warning("provider", error=one_line(exc.message))
             raise BusyError("the identity provider did not answer", hint=DOWN.hint) from exc
 
     def _by_provider(self, given: asks.SignIn) -> gives.SignedIn:

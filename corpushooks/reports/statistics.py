@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -36,15 +35,17 @@ class Figures:
 
 def figures(project: str, found: Sequence[Deployment], took: Iterable[tuple[str, float]]) -> Figures:
     """Return the statistics of a project from its deployments and the durations of its install SLS."""
+    from statistics import median  # here: it takes time and memory, and other reports do not need it
+
     tried = [one for one in found if one.request.sort.releases and one.state in TRIED]
     lasted = sorted(one.took for one in tried if one.state in SUCCEEDED and one.took is not None)
     each: dict[str, list[float]] = defaultdict(list)
     for stem, seconds in took:
         each[stem].append(seconds)
-    medians = {stem: statistics.median(seconds) for stem, seconds in each.items()}
+    medians = {stem: median(seconds) for stem, seconds in each.items()}
     return Figures(
         project, len(tried), sum(one.state in SUCCEEDED for one in tried),
-        statistics.median(lasted) if lasted else None, percentile(lasted, 0.95),
+        median(lasted) if lasted else None, percentile(lasted, 0.95),
         sorted(medians.items(), key=lambda pair: (-pair[1], pair[0]))[:5],
     )  # fmt: skip
 

@@ -72,7 +72,8 @@ def warm_up() -> None:
         config = Path(folder, "minion")
         config.write_text(
             f"{{id: warm, file_client: local, local: true, root_dir: {folder}, log_level_logfile: quiet,"
-            f" module_dirs: {[*map(str, (LOADER, *EXTENSIONS))]}, cython_enable: false, enable_zip_modules: false}}"
+            f" module_dirs: {[*map(str, (LOADER, *EXTENSIONS))]}, cython_enable: false, enable_zip_modules: false,"
+            " lazy_loader_strict_matching: true}"  # as in sessions; else Salt loads all file servers, and GitPython
         )
         opts = salt.config.minion_config(str(config))
         opts["grains"] = {}

@@ -11,4 +11,5 @@ sockets        processes that listen on TCP ports             terminal       rel
 hostname       the name of this machine                       distribution   how corpushooks was installed
 become         a separate program: drop all privileges and run a command
 resolving      where names lead, and whether that is this machine
+own_log        the daemon's own log                           memory         how this process uses its memory
 """

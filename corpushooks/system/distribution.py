@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from importlib import metadata
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -31,6 +30,8 @@ def with_salt(python: Path) -> str:
 
 def _metadata_text(name: str) -> str:
     """Return the content of a file of our metadata; nothing if it does not exist."""
+    from importlib import metadata  # here: it takes a megabyte, and is needed when something is missing
+
     try:
         return (metadata.distribution("corpushooks").read_text(name) or "").strip()
     except metadata.PackageNotFoundError:

@@ -265,8 +265,8 @@ def test_a_line_of_a_log_on_the_disk(live: Box) -> None:
 
 def test_the_events_of_the_daemons_log_are_all_there(live: Box) -> None:
     source = "\n".join(path.read_text() for path in PACKAGE.rglob("*.py"))
-    noted = re.findall(r"get_logger\(\)\.(\w+)\(\"([\w ]+)\"", source)
-    assert source.count("get_logger().") == len(noted) + 1  # that of deployments:
+    noted = re.findall(r"own_log\.(info|warning|error)\(\"([\w ]+)\"", source)
+    assert len(re.findall(r"own_log\.(?:info|warning|error)\(", source)) == len(noted) + 1  # that of deployments:
     noted += [("info", event) for event in re.findall(r"\.event\(\"(\w+)\"", source)]
     rows = re.findall(r"^\| `([\w ]+)` \| (info|warning|error) \| (.*?) \|", PAGE.read_text(), re.MULTILINE)
     assert {(level, event) for event, level, _ in rows} == set(noted)

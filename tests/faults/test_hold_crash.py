@@ -11,7 +11,6 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
 
 from corpushooks.core.deployment import Request
 from corpushooks.core.errors import CorpusError, NoDaemonError
@@ -26,6 +25,7 @@ from corpushooks.system.process import Child, run
 from tests.support.box import Box, tree_of, until
 from tests.support.effects import MOMENTS, parts
 from tests.support.engines import FakeEngine
+from tests.support.own_log import captured
 
 HELD = [label for label in parts() if label.startswith("hold ")]
 STEPS = [f"{index} {step.name}" for index, step in enumerate(deploy.HOLDING.steps, 1)]
@@ -180,7 +180,7 @@ def test_a_store_that_is_locked_while_it_holds_changes_nothing(live: Box) -> Non
     live.work().commit({"index.html": "two"})
     run(["git", "--git-dir", live.project().code_git, "fetch", "--quiet", live.work().path, "HEAD"])
     other = sqlite3.connect(live.host.store, isolation_level=None)
-    with capture_logs(), closing(History(live.host.store, patience=0.05)) as store:
+    with captured(), closing(History(live.host.store, patience=0.05)) as store:
         store.enqueue("hello", Request(token="t", new=live.work().head, confirm=600))
         working = Lanes(Site(live.host, Settings(), store, FakeEngine()), ACTS)
         working.wake("hello")

@@ -13,7 +13,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 
 from corpushooks import git
 from corpushooks.core.deployment import DONE, Deployment, Request
@@ -28,6 +27,7 @@ from corpushooks.system.locks import Semaphore, locked
 from corpushooks.system.process import run
 from tests.support.box import FAILING, Box, tree_of, until
 from tests.support.engines import FakeEngine
+from tests.support.own_log import captured
 
 GATE = "gate:\n  cmd.run:\n    - name: touch {0}/begun; while ! test -e {0}/gate; do sleep 0.05; done\n"
 
@@ -343,7 +343,7 @@ def test_a_store_that_is_locked_too_long_leaves_nothing_half(box: Box, label: st
     box.work().commit({"index.html": "two", **broken})
     run(["git", "--git-dir", project.code_git, "fetch", "--quiet", box.work().path, "HEAD"])
     other, probe = locking(box.host.store, label, held)
-    with capture_logs(), closing(History(box.host.store, patience=0.05)) as store:
+    with captured(), closing(History(box.host.store, patience=0.05)) as store:
         site = Site(box.host, Settings(), store, FakeEngine(), probe)
         store.enqueue("hello", Request(token="t", new=box.work().head))
         working = Lanes(site, ACTS)
@@ -374,7 +374,7 @@ def test_a_store_that_fails_for_a_moment_breaks_no_project(
     before = tree_of(box.project().tree)
     box.work().commit({"index.html": "two", ".salt/10_broken.sls": FAILING})
     run(["git", "--git-dir", box.project().code_git, "fetch", "--quiet", box.work().path, "HEAD"])
-    with capture_logs(), closing(History(box.host.store)) as store:
+    with captured(), closing(History(box.host.store)) as store:
         real, failed = getattr(store, method), list[str]()
 
         def flickers(deployment: Deployment, what: str, *more: str) -> object:
