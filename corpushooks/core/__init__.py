@@ -3,7 +3,6 @@
 errors         the exception tree: exit codes, hints        hints          commands to run, spelled where they are shown
 text           foreign text, made harmless                  redaction      secrets, taken out of text
 records        values to JSON and back, by their types      schema         settings: types, checks, documentation
-values         dataclasses for modules that have dozens
 project        names and paths of hosts and projects        deployment     requests, deployments, states, transitions
 events         the events of a running deployment           rights         the rights of accounts and grants
 settings       the settings of a host                       directory      the settings of a directory (LDAP)

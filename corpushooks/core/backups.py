@@ -6,7 +6,7 @@ import posixpath
 import re
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +24,6 @@ from corpushooks.core.schema import (
     shown,
     taken,
 )
-from corpushooks.core.values import dataclass
 
 PLACE = re.compile(r"/[^:\s]*[^:\s/]|ssh://[A-Za-z0-9_.-]+@[A-Za-z0-9.-]+(:[0-9]{1,5})?/[^:\s]+")
 COMPRESSION = re.compile(r"none|lz4|(zstd|zlib|lzma)(,[0-9]{1,2})?|auto,(lz4|(zstd|zlib|lzma)(,[0-9]{1,2})?)")
@@ -48,13 +47,13 @@ class Backup:
     """The `backup` settings of a host."""
 
     repository: str = setting("", REPOSITORY, "The repository of backups: a folder, or another host over ssh.")
-    passphrase_file: Path | None = setting(
+    passphrase_file: Path | None = setting(  # noqa: RUF009
         None,
         PROGRAM,
         "The file with the passphrase, readable by root only; null: backup.passphrase beside this file.",
     )
-    ssh_key: Path | None = setting(None, PROGRAM, "The ssh key; null: root's own.")
-    ssh_known_hosts: Path | None = setting(
+    ssh_key: Path | None = setting(None, PROGRAM, "The ssh key; null: root's own.")  # noqa: RUF009
+    ssh_known_hosts: Path | None = setting(  # noqa: RUF009
         None, PROGRAM, "The file with the host key of that host, as in known_hosts; null: that of root."
     )
     compression: str = setting("zstd,3", CODEC, "The compression.")

@@ -6,13 +6,12 @@ import re
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from corpushooks.core.redaction import MARK, Redactor
 from corpushooks.core.text import clean, shortened
-from corpushooks.core.values import dataclass
 
 PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 PROGRAMS = ("venv/bin", ".venv/bin", "node_modules/.bin", "vendor/bin")  # of project/, first on PATH if they exist

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
-
-from corpushooks.core.values import dataclass
 
 QUEUED, RUNNING, HELD, ROLLING_BACK = "queued", "running", "held", "rolling_back"
 DEPLOYED, DONE, REFUSED, CANCELLED, FAILED = "deployed", "done", "refused", "cancelled", "failed"

@@ -7,10 +7,10 @@ change: later versions read old logs, and programs read them over the API. New f
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from corpushooks.core import records
-from corpushooks.core.values import dataclass
 
 VERSION = 1  # of the log, in its first line
 ITEMS = 1000  # that are kept of a list

@@ -6,11 +6,10 @@ Values only. A template renders one text: its first line is the subject, the res
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from corpushooks.core.text import one_line
-from corpushooks.core.values import dataclass
 
 FAILURE, RECOVERY, SUCCESS, INIT, TEST = "failure", "recovery", "success", "init", "test"
 HELD = "held"  # until it is confirmed

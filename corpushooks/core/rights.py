@@ -7,11 +7,11 @@ ssh has none either: its callers are identified by their keys.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from corpushooks.core.errors import UsageError
 from corpushooks.core.project import NAME, NAME_LIMIT, check_name
 from corpushooks.core.text import shown
-from corpushooks.core.values import dataclass
 
 READ, PUSH, ADMIN, HOST = RIGHTS = ("read", "push", "admin", "host")  # each includes those before it
 NODE = "node"  # of the key of a controller: its orders, and nothing else; no other right includes it

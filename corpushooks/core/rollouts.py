@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from corpushooks.core import deployment as states
 from corpushooks.core.deployment import Deployment
 from corpushooks.core.errors import UsageError
 from corpushooks.core.text import shown
-from corpushooks.core.values import dataclass
 
 NODE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}")

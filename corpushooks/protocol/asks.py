@@ -6,10 +6,8 @@ length, a number fits into the store. A field that is `raw()` can have bytes tha
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
-
-from corpushooks.core.values import dataclass
 
 RAW = "raw"  # in the metadata of a field: words of git or a shell, which need not be UTF-8
 LONG = "long"  # limited only by the length of the request

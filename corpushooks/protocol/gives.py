@@ -5,11 +5,10 @@ Times are seconds since 1970. New keys are added here and on the page; existing 
 
 from __future__ import annotations
 
-from dataclasses import field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from corpushooks.core.rollouts import Condition, OnNode, Ordered
-from corpushooks.core.values import dataclass
 
 __all__ = ["Condition", "OnNode", "Ordered"]  # what a node answers is a value of its controller, too
 

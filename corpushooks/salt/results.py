@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from corpushooks.core.errors import SaltError, SourceError
 from corpushooks.core.redaction import Redactor
-from corpushooks.core.values import dataclass
 from corpushooks.salt.problems import Problem, foreign_in, id_line, line_of, problem, source, text_of, unsupported
 
 _ABSENT = re.compile(r"Specified SLS '([^']+)' in environment \S+ is not available")
