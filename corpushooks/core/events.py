@@ -59,6 +59,7 @@ class Began:
     task: str = ""
     edited: tuple[str, ...] = ()
     nodes: int = 0  # that it is rolled out to
+    how: str = ""  # of a rollout: the settings that are not the usual ones
 
 
 @dataclass(frozen=True)

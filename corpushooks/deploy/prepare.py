@@ -42,7 +42,7 @@ def aim(run: Run) -> None:
     target(run)
 
 
-def target(run: Run, nodes: int = 0) -> None:
+def target(run: Run, nodes: int = 0, how: str = "") -> None:
     """Record the old and new commits of a deployment, pin and report them; of a rollout with the number of nodes."""
     head = f"refs/heads/{run.row.branch}"
     old = Revision(git.ref(run.project.code_git, head), git.ref(run.project.pillar_git, head))
@@ -60,10 +60,10 @@ def target(run: Run, nodes: int = 0) -> None:
                 git.pin(path, run.deployment.number, commit)
                 if run.request.rollout:
                     git.forget_rollouts(path, run.request.rollout)
-    _tell_aim(run, old, new, nodes)
+    _tell_aim(run, old, new, nodes, how)
 
 
-def _tell_aim(run: Run, old: Revision, new: Revision, nodes: int) -> None:
+def _tell_aim(run: Run, old: Revision, new: Revision, nodes: int, how: str) -> None:
     """Report the old and new commits of a deployment, and a branch that was moved by others."""
     if run.row.live and old.code != run.row.code:
         at = f"was at {view.short(old.code)}" if old.code else "was missing"
@@ -72,7 +72,7 @@ def _tell_aim(run: Run, old: Revision, new: Revision, nodes: int) -> None:
     run.voice.tell(
         replace(
             run.began(), old=run.row.code, new=new.code, old_pillar=run.row.pillar, new_pillar=new.pillar,
-            commits=change.added, nodes=nodes,
+            commits=change.added, nodes=nodes, how=how,
         )
     )  # fmt: skip
     if change.lost:

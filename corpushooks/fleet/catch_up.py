@@ -14,8 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 
-from corpushooks.core.deployment import DECIDES, Request
+from corpushooks.core.deployment import DECIDES, ProjectRow, Request
 from corpushooks.core.errors import CorpusError, UnreachableError
+from corpushooks.core.policy import Policy
 from corpushooks.core.rollouts import CONFIRM, FINAL, REVOKE, Node, OnNode
 from corpushooks.core.text import one_line
 from corpushooks.fleet.compare import BEHIND, DRIFT, standing
@@ -28,10 +29,27 @@ from corpushooks.store.fleet import Fleet
 from corpushooks.system import own_log
 
 EVERY, SOON = 180.0, 20.0  # seconds between looks at a node that answers, and at one that does not
-AGAIN = 3600.0  # seconds until a node that could not be brought up is tried again
+AGAIN, LONGEST = 60.0, 900.0  # seconds until a node that could not be brought up is tried again: more each time
 ANSWER = 10.0  # seconds
 MOST = 8  # nodes that are asked at once
 VIA = "catch-up"
+
+
+@dataclass
+class _Tried:
+    """How often a node was to be brought up to a deployment, and when it can be tried again."""
+
+    live: int
+    times: int = 0
+    again: float = 0.0
+
+    def now(self, now: float) -> bool:
+        """Return whether it can be tried now, and take that it is."""
+        if now < self.again:
+            return False
+        self.again = now + min(LONGEST, AGAIN * 2**self.times)
+        self.times += 1
+        return True
 
 
 @dataclass
@@ -45,6 +63,7 @@ class CatchUp:
     soon: float = SOON
     _due: dict[str, float] = field(default_factory=dict)
     _said: dict[str, str] = field(default_factory=dict)  # what was logged last of a node
+    _tried: dict[tuple[str, str], _Tried] = field(default_factory=dict)  # by node and project
     _thread: threading.Thread | None = None
     _over: threading.Event = field(default_factory=threading.Event)
 
@@ -86,7 +105,8 @@ class CatchUp:
                 raise glance.wrong or UnreachableError("it does not answer")
             self._tell(transport, node)
             self._bring_up(node, glance.condition.projects)
-            self._due[node.name] = time.monotonic() + self.every
+            again = [each.again for (name, _), each in self._tried.items() if name == node.name]
+            self._due[node.name] = min([time.monotonic() + self.every, *again])
             self._say(node.name, "")
         except Exception as exc:  # the edge of a thread
             self._due[node.name] = time.monotonic() + self.soon
@@ -105,12 +125,12 @@ class CatchUp:
     def _tell(self, transport: Transport, node: Node) -> None:
         """Tell a node what became of the rollouts of which its end is not known."""
         fleet, history = Fleet(self.site.history), self.site.history
-        for project, number in fleet.open_on(node.name, FINAL):
+        for project, number, epoch in fleet.open_on(node.name, FINAL):
             found = history.deployment(project, number)
             if not found.ended:
                 continue  # it is at work
             order = CONFIRM if DECIDES in history.steps(found) else REVOKE
-            asked = {"project": project, "epoch": fleet.epoch(), "number": number}
+            asked = {"project": project, "epoch": epoch, "number": number}
             try:
                 said = understood(transport.ask(node, f"node {order}", asked, ANSWER, self._check))
             except UnreachableError:
@@ -127,15 +147,30 @@ class CatchUp:
             row, one = history.project(name), there.get(name)
             if row is None or one is None or not row.live or one.busy or one.broken:
                 continue
-            found = standing(history, row, fleet.epoch(), one)
+            found = standing(history, fleet, row, one)
+            if found != BEHIND:
+                self._tried.pop((node.name, name), None)
             if found == DRIFT and self._said.get(f"{node.name} {name}") != one.code:
                 self._said[f"{node.name} {name}"] = one.code
                 self.site.event("drift", {"node": node.name, "project": name, "code": one.code, "pillar": one.pillar})
-            if found == BEHIND and not history.open_in(name) and not history.frozen(name):
-                again = int(time.time() / AGAIN)
-                token = f"{VIA} {node.name} {row.live} {again}"
-                wanted = Request(
-                    new=row.code or "", pillar=row.pillar or "", who=VIA, via=VIA, nodes=(node.name,), token=token
-                )
-                history.enqueue(name, wanted)
-                self.wake(name)
+            elif self._is_chosen(name, node) and not history.open_in(name) and not history.frozen(name):
+                self._order(node, row)
+
+    def _is_chosen(self, project: str, node: Node) -> bool:
+        """Return whether the rollouts of a project concern a node."""
+        return bool((self.site.settings.sound(project).rollout or Policy()).chosen([node]))
+
+    def _order(self, node: Node, row: ProjectRow) -> None:
+        """Ask for a rollout to a node alone, unless the last one was a moment ago."""
+        tried = self._tried.get((node.name, row.name))
+        if tried is None or tried.live != row.live:
+            tried = self._tried[node.name, row.name] = _Tried(row.live or 0)
+        if tried.now(time.monotonic()):
+            self.site.history.enqueue(row.name, to_node(node, row, VIA, VIA))
+            self.wake(row.name)
+
+
+def to_node(node: Node, row: ProjectRow, who: str, via: str) -> Request:
+    """Return the request to bring what is live to a node alone."""
+    token = f"{via} {node.name} {row.live} {time.time_ns()}"
+    return Request(new=row.code or "", pillar=row.pillar or "", who=who, via=via, nodes=(node.name,), token=token)

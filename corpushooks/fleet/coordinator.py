@@ -33,6 +33,7 @@ from corpushooks.core.text import one_line
 COMMIT, ABORT = "commit", "abort"  # the decisions
 BACK = "back"  # the wish that a node runs what it ran before; the others are phases: PREPARED, HELD, LIVE
 GRACE = 10.0  # seconds, beyond the lease, that a silent node is waited for
+TOLD = 2.5  # times its patience: how long a silent node is waited for after the commit; it is told later
 STUCK = 3600.0  # seconds that one is waited for which answers, and says nothing new
 
 STEPS: Mapping[tuple[str, str], str] = {  # (wish, phase) -> the order that leads there; otherwise it is only asked
@@ -77,6 +78,7 @@ class Coordinator:
     began: float
     patience: float  # seconds that a node can be silent before it counts as absent
     stuck: float = STUCK
+    needed: str = ""  # the node without which there is no rollout
     group: int = -1  # that switches; -1: all prepare
     opened: bool = False  # it is on record that nodes switch: until then none is ordered to
     decision: str = ""
@@ -89,11 +91,12 @@ class Coordinator:
     _open: set[str] = field(default_factory=set)  # nodes whose end is not known
 
     @classmethod
-    def of(cls, names: Sequence[str], policy: Policy, now: float, patience: float = GRACE) -> Coordinator:
+    def of(cls, names: Sequence[str], policy: Policy, now: float) -> Coordinator:
         """Return a rollout to these nodes, in their order, that begins now."""
         groups = policy.groups(tuple(names))
         members = {name: Member(name, place, heard=now) for place, group in enumerate(groups) for name in group}
-        return cls(policy, members, groups, now, patience, _due=set(members), _open=set(members))
+        needed = names[0] if policy.run_once else ""
+        return cls(policy, members, groups, now, policy.patience, needed=needed, _due=set(members), _open=set(members))
 
     @classmethod
     def again(cls, said: Mapping[str, Ordered], policy: Policy, decision: str, now: float) -> Coordinator:
@@ -101,7 +104,7 @@ class Coordinator:
         members = {name: Member(name, 0, one, heard=now) for name, one in said.items()}
         open_ones = {name for name, one in said.items() if one.phase not in FINAL}
         return cls(
-            policy, members, [tuple(said)], now, GRACE, group=0, opened=True, decision=decision, decided=now,
+            policy, members, [tuple(said)], now, policy.patience, group=0, opened=True, decision=decision, decided=now,
             _open=open_ones,
         )  # fmt: skip
 
@@ -149,6 +152,8 @@ class Coordinator:
     def _is_lost(self, member: Member, now: float) -> bool:
         if member.silent is None:
             return now - max(member.moved, self.decided) > self.stuck
+        if self.decision == COMMIT:
+            return now - max(member.heard, self.decided) > TOLD * self.patience
         untouched = self.decision == ABORT and member.group > self.group  # it was never ordered to switch
         return untouched or now - max(member.heard, self.decided) > self.policy.lease + GRACE
 
@@ -206,7 +211,7 @@ class Coordinator:
         limit = self.patience if self.group < 0 else min(self.patience, self.policy.lease)
         if now - member.silent < limit:
             return
-        if self.policy.absent == "later":
+        if self.policy.absent == "later" and name != self.needed:
             member.absent = True
             self._due.discard(name)
             self._advance()

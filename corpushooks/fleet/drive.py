@@ -21,7 +21,6 @@ from corpushooks.fleet.transport import Transport
 from corpushooks.system import own_log
 
 WAIT = 0.5  # seconds that a node waits with its answer while nothing changes
-ANSWER = 10.0  # seconds for an answer
 SEND = 600.0  # seconds to bring the commits to a node
 PAUSE = (0.2, 5.0)  # seconds between tries with a node that does not answer
 TICK = 0.5  # seconds between looks at who is silent
@@ -90,7 +89,7 @@ class Drive:
             self._stop = True
             self._changed.notify_all()
         for each in self._threads:
-            each.join(ANSWER + TICK)
+            each.join(self.coordinator.patience + TICK)
 
     def wait(self, until: Callable[[Coordinator], bool], check: Callable[[], None]) -> list[tuple[str, Ordered]]:
         """Wait for news or for `until`; return the news. `check` is called meanwhile and can raise."""
@@ -167,7 +166,9 @@ class Drive:
         node, mine = self.nodes[name], self.order
         fields: dict[str, Any] = {"project": self.project.name, "epoch": mine.epoch, "number": mine.number}
         if order == PREPARE:
-            self.transport.ask(node, "node outcome", fields, ANSWER, self._check)  # soon, whether it answers at all
+            self.transport.ask(
+                node, "node outcome", fields, self.coordinator.patience, self._check
+            )  # soon, whether it answers at all
             self.transport.send(node, self.project, mine.number, mine.code, mine.pillar, SEND, self._check)
             turn.asked = self.clock()  # that may have taken minutes
             fields |= {"code": mine.code, "pillar": mine.pillar, "lease": mine.lease, "keeps": mine.keeps,
@@ -177,7 +178,7 @@ class Drive:
             fields["not_after"] = time.time() + VALID
         if not order:
             fields |= {"seen": turn.phase, "wait": WAIT}
-        said = self.transport.ask(node, f"node {order or 'outcome'}", fields, ANSWER, self._check)
+        said = self.transport.ask(node, f"node {order or 'outcome'}", fields, self.coordinator.patience, self._check)
         return understood(said)
 
     def _check(self) -> None:

@@ -23,7 +23,7 @@ from corpushooks.system.patience import Check, beside, endless
 
 GLANCE = 10.0  # seconds for a node to answer
 BIG = 1 << 60
-BROKEN, BUSY, RELEASED, UNKNOWN = "broken", "busy", "released", "unknown"
+BROKEN, BUSY, RELEASED, UNKNOWN, EXCLUDED = "broken", "busy", "released", "unknown", "excluded"
 
 
 @dataclass(frozen=True)
@@ -118,4 +118,4 @@ def standing(history: History, fleet: Fleet, row: ProjectRow, found: OnNode | No
         return RELEASED
     if found.broken or found.busy:
         return BROKEN if found.broken else BUSY
-    return compare.standing(history, row, fleet.epoch(), found)
+    return compare.standing(history, fleet, row, found)

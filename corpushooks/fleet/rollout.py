@@ -68,26 +68,34 @@ def was_on_nodes(run: Run) -> bool:
 def roll_out(run: Run) -> None:
     """Roll a release out to the nodes of a project."""
     try:
-        nodes = _nodes(run)
+        policy = run.settings.rollout or Policy()
+        nodes = _nodes(run, policy)
         _check_current(run)
-        prepare.target(run, nodes=len(nodes))
+        prepare.target(run, nodes=len(nodes), how=policy.words)
         _check(run)
         run.deadline.check()
     except CorpusError as exc:
         deploy.refuse(run, run.deadline.cause(exc))
         return
-    Fleet(run.site.history).begin(run.project.name, run.deployment.number, list(nodes), UNKNOWN)
-    coordinator = Coordinator.of(list(nodes), _policy(run), time.monotonic())
+    Fleet(run.site.history).begin(run.project.name, run.deployment.number, list(nodes), UNKNOWN, policy)
+    coordinator = Coordinator.of(list(nodes), policy, time.monotonic())
     with run.apart(), _begun(run, nodes, coordinator) as rollout:  # it only waits: it takes no place from others
         rollout.go(rollout.procedure.steps)
 
 
-def _nodes(run: Run) -> dict[str, Node]:
-    """Return the nodes that take part, canaries first; raise RefusedError if there are none."""
-    found = in_order(Fleet(run.site.history).of(run.project.name))
+def _nodes(run: Run, policy: Policy) -> dict[str, Node]:
+    """Return the nodes that take part, that for migrations first; raise RefusedError if there are none."""
+    known = Fleet(run.site.history).of(run.project.name)
+    policy.check(run.project.name, known)
+    once = policy.once(known)
+    if policy.run_once and not once and not run.request.nodes:
+        raise RefusedError(f"rollout.run_once: the node {policy.run_once} is drained", hint=command("node", "list"))
+    found = in_order(policy.chosen(known))
+    if policy.run_once and once:
+        found = {once.name: once, **found}
     if only := run.request.nodes:
         if unknown := [name for name in only if name not in found]:
-            raise RefusedError(f"{run.project.name} is not on the node {unknown[0]}, or it is drained",
+            raise RefusedError(f"{run.project.name} is not on the node {unknown[0]}, or it is drained or not chosen",
                                hint=command("node", "show", unknown[0]))  # fmt: skip
         found = {name: found[name] for name in only}
     if not found:
@@ -100,10 +108,6 @@ def _check_current(run: Run) -> None:
     asked, row = run.request, run.row
     if asked.nodes and (asked.new, asked.pillar) != (row.code or "", row.pillar or ""):
         raise RefusedError("another release went live meanwhile; it is brought to them instead")
-
-
-def _policy(run: Run) -> Policy:
-    return run.settings.rollout or Policy()
 
 
 def _check(run: Run) -> None:
@@ -120,12 +124,14 @@ def _check(run: Run) -> None:
 @contextmanager
 def _begun(run: Run, nodes: dict[str, Node], coordinator: Coordinator) -> Iterator[Rollout]:
     """Ask the nodes of a rollout while the block runs."""
-    fleet, done, policy = Fleet(run.site.history), run.deployment, _policy(run)
-    named = [each.name for each in fleet.of(done.project)]
+    fleet, done, policy = Fleet(run.site.history), run.deployment, coordinator.policy
+    known = fleet.of(done.project)
+    once = policy.once(known)
     order = Order(
-        project=done.project, epoch=fleet.epoch(), number=done.number, not_after=0.0, code=done.new_code or "",
-        pillar=done.new_pillar or "", lease=policy.lease, keeps=policy.on_silence == "keep", who=run.request.who,
-        nodes=tuple(named), run_once=min(named, default=""),
+        project=done.project, epoch=fleet.epoch_of(done.project, done.number), number=done.number, not_after=0.0,
+        code=done.new_code or "", pillar=done.new_pillar or "", lease=policy.lease,
+        keeps=policy.on_silence == "keep", who=run.request.who,
+        nodes=tuple(each.name for each in policy.chosen(known)), run_once=once.name if once else "",
     )  # fmt: skip
 
     def told(name: str, said: Ordered) -> None:
@@ -152,7 +158,8 @@ def recover(run: Run) -> None:
     nodes = {each.name: each for each in fleet.nodes() if each.name in rows}
     said = {name: Ordered(phase=phase) for name, phase in rows.items() if name in nodes}
     goes_on = decided(begun)
-    coordinator = Coordinator.again(said, _policy(run), COMMIT if goes_on else ABORT, time.monotonic())
+    policy = fleet.policy_of(done.project, done.number) or run.settings.rollout or Policy()
+    coordinator = Coordinator.again(said, policy, COMMIT if goes_on else ABORT, time.monotonic())
     with run.apart(), _begun(run, nodes, coordinator) as rollout:
         if goes_on:
             run.voice.tell(Warned("interrupted after the decision; continuing"))
@@ -253,8 +260,8 @@ class Rollout:
     def confirm(self, run: Run, mark: Mark) -> Detail:
         """Wait until every node has said that the release is live, or is silent for too long."""
         self._until(lambda c: c.finished(self.drive.clock()), decided=True)
-        live, others = self._in(frozenset({LIVE})), []
-        for name, each in self.drive.coordinator.members.items():
+        live, others, coordinator = self._in(frozenset({LIVE})), [], self.drive.coordinator
+        for name, each in coordinator.members.items():
             if each.phase in GONE_BACK and not each.absent:
                 others.append(f"{name} went back before it was told: {each.said.reason}; it is brought up again")
             elif each.phase in GONE_BACK and name not in self.left:
@@ -262,7 +269,8 @@ class Rollout:
             elif each.phase == NODE_BROKEN:
                 others.append(f"{name}: the rollback failed: {each.said.reason}")
             elif each.phase not in FINAL:
-                others.append(f"{name} does not answer; it is brought up when it does")
+                alone = "keeps what it holds" if coordinator.policy.on_silence == "keep" else "goes back by itself"
+                others.append(f"{name} does not answer: it {alone}, and is brought up when it answers")
         run.voice.warn(*others)
         return Detail(len(live), "node", of=len(self.names))
 
@@ -302,7 +310,7 @@ class Rollout:
             return f"{name}: the rollback failed: {each.said.reason}"
         if each.phase == LIVE:
             return f"{name} runs the new release: it was confirmed there"
-        alone = "keeps what it holds" if _policy(self.run).on_silence == "keep" else "goes back by itself"
+        alone = "keeps what it holds" if self.drive.coordinator.policy.on_silence == "keep" else "goes back by itself"
         return f"{name} does not answer: it {alone}, and is asked when it answers"
 
     def _counted(self) -> str:
@@ -349,6 +357,6 @@ class Rollout:
     def _show(self, name: str, said: Ordered) -> None:
         """Show what a node did."""
         found, hide = self.drive.coordinator, self.run.voice.hide
-        canary = found.members[name].group == 0 and _policy(self.run).canary > 0
+        canary = found.members[name].group == 0 and found.policy.canary > 0
         for each in self.said.came(name, said, blamed=name == found.blamed, canary=canary):
             self.run.voice.tell(replace(each, about=hide(each.about), lines=tuple(map(hide, each.lines))))

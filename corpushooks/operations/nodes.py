@@ -12,9 +12,10 @@ from corpushooks.access.keys import fingerprint, parse
 from corpushooks.core import rollouts
 from corpushooks.core.errors import CorpusError, Fault, UsageError
 from corpushooks.core.hints import Hint, command
+from corpushooks.core.policy import Policy
 from corpushooks.core.rollouts import LABEL, LOCAL, NODE_NAME, Node
 from corpushooks.core.text import shown
-from corpushooks.fleet import address, identity, nodes
+from corpushooks.fleet import address, compare, identity, nodes
 from corpushooks.fleet.identity import Identity
 from corpushooks.fleet.nodes import Glance
 from corpushooks.fleet.reach import transport_of
@@ -200,6 +201,9 @@ def _projects(call: Call[Any], glance: Glance) -> Iterator[gives.ProjectOnNode]:
         row = site.history.project(name)
         said = glance.condition.projects.get(name) if glance.condition else None
         state = nodes.standing(site.history, fleet, row, said) if glance.condition and row else nodes.UNKNOWN
+        policy = site.settings.sound(name).rollout or Policy()
+        if state in (compare.BEHIND, compare.DRIFT) and not policy.chosen([glance.node]):
+            state = nodes.EXCLUDED
         yield gives.ProjectOnNode(
             project=name, state=state, environment=said.environment if said else "", code=said.code if said else "",
             pillar=said.pillar if said else "", rollout=said.number if said else 0,

@@ -49,7 +49,8 @@ def opening(began: Began) -> str:
     word, about = OPENINGS.get(began.kind, (began.kind, _course))
     if began.nodes:
         to = f"rollout {began.number} to {count(began.nodes, 'node')}"
-        return f"{began.project} ({began.environment}) {to}: {_course(began)}"
+        how = f" ({began.how})" if began.how else ""
+        return f"{began.project} ({began.environment}) {to}{how}: {_course(began)}"
     by = f", by {began.by}" if began.by else ""
     return f"{began.project} ({began.environment}) {word} {began.number}: {about(began)}{by}"
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from corpushooks.core import records
 from corpushooks.core.deployment import HELD, Deployment, Request
 from corpushooks.core.errors import RefusedError, UnknownError, UsageError
 from corpushooks.core.hints import Hint, command
+from corpushooks.core.policy import Policy
 from corpushooks.core.rollouts import PREPARE, REVOKE, SWITCH, Governed, Node, Order, Ordered, Placed
 from corpushooks.store.database import Row, Store
 from corpushooks.store.lease import Lease
@@ -111,13 +114,15 @@ class Fleet:
 
     # rollouts
 
-    def begin(self, project: str, number: int, nodes: Sequence[str], phase: str) -> None:
-        """Record, before any node is asked, which ones a rollout concerns."""
+    def begin(self, project: str, number: int, nodes: Sequence[str], phase: str, policy: Policy) -> None:
+        """Record, before any node is asked, which ones a rollout concerns, and how it is done."""
+        epoch, how = self.epoch(), json.dumps(records.brief(policy))
         with self.store.change() as db:
             for node in nodes:
                 db.execute(
-                    "INSERT OR IGNORE INTO rollout (project, number, node, phase) VALUES (?, ?, ?, ?)",
-                    (project, number, node, phase),
+                    "INSERT OR IGNORE INTO rollout (project, number, node, phase, epoch, policy)"
+                    " VALUES (?, ?, ?, ?, ?, ?)",
+                    (project, number, node, phase, epoch, how),
                 )
 
     def told(self, project: str, number: int, node: str, report: Ordered) -> None:
@@ -135,13 +140,24 @@ class Fleet:
         """Return what each node of a rollout said last; nothing if this was none."""
         return self.store.rows("SELECT * FROM rollout WHERE project = ? AND number = ? ORDER BY node", project, number)
 
-    def open_on(self, node: str, final: Collection[str]) -> list[tuple[str, int]]:
-        """Return the rollouts, as project and number, of which the end on a node is not known, the oldest first."""
+    def epoch_of(self, project: str, number: int) -> int:
+        """Return the epoch in which a rollout began, which its orders have for ever; 0: it was none."""
+        return int(self.store.rows("SELECT max(epoch) FROM rollout WHERE project = ? AND number = ?",
+                                   project, number)[0][0] or 0)  # fmt: skip
+
+    def policy_of(self, project: str, number: int) -> Policy | None:
+        """Return how a rollout is done; None: that was not recorded."""
+        found = next((row["policy"] for row in self.rollout(project, number)), "")
+        return records.typed(json.loads(found), Policy) if found else None
+
+    def open_on(self, node: str, final: Collection[str]) -> list[tuple[str, int, int]]:
+        """Return the rollouts, as project, number and epoch, of which the end on a node is not known, the oldest
+        first."""
         rows = self.store.rows(
-            "SELECT project, number, phase FROM rollout JOIN placed USING (project, node) WHERE node = ?"
+            "SELECT project, number, epoch, phase FROM rollout JOIN placed USING (project, node) WHERE node = ?"
             " ORDER BY number", node,
         )  # fmt: skip
-        return [(row["project"], row["number"]) for row in rows if row["phase"] not in final]
+        return [(row["project"], row["number"], row["epoch"]) for row in rows if row["phase"] not in final]
 
 
 @dataclass(frozen=True)

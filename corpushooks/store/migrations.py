@@ -284,6 +284,12 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
             PRIMARY KEY (project, epoch, number)
         ) STRICT""",
     ),
+    # which store gave the orders of a rollout, and how it is done: both are as they were when it began
+    17: (
+        "ALTER TABLE rollout ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE rollout ADD COLUMN policy TEXT NOT NULL DEFAULT ''",
+        "UPDATE rollout SET epoch = coalesce((SELECT max(epoch) FROM controller), 0)",
+    ),
 }
 VERSION = max(MIGRATIONS)
 TABLES = (  # that are rescued

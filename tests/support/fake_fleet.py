@@ -34,7 +34,7 @@ from corpushooks.core.rollouts import (
     Ordered,
 )
 from corpushooks.fleet.coordinator import ABORT, COMMIT, Coordinator, next_order
-from corpushooks.fleet.drive import ANSWER, PAUSE, VALID, WAIT
+from corpushooks.fleet.drive import PAUSE, VALID, WAIT
 
 LONG = 4000.0  # seconds after which a run is over
 
@@ -388,7 +388,7 @@ class FakeFleet:
                 self._change(lambda c: c.lose(name, "timed out", asked, self.clock.now))
                 self._rest(name, life, phase, order, pause)
 
-        self.clock.after(ANSWER, nothing)
+        self.clock.after(self.coordinator.patience, nothing)
         self._carry(name, lambda: self._arrive(name, order, not_after, answer))
 
     def _rest(self, name: str, life: int, phase: str, given: str, seconds: float) -> None:

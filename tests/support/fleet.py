@@ -117,13 +117,13 @@ def node_box(folder: Path, name: str, **settings: Any) -> Iterator[NodeBox]:
 
 
 @contextlib.contextmanager
-def fleet_box(folder: Path, *names: str, project: str = "hello") -> Iterator[FleetBox]:
+def fleet_box(folder: Path, *names: str, project: str = "hello", rollout: str = "") -> Iterator[FleetBox]:
     """Run a controller with a project, and nodes that it does not know yet."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(world(folder / "home"))
         box = Box(folder / "controller")
         box.root.mkdir()
-        box.settings("environment: prod\naddress: controller.test\n")
+        box.settings(f"environment: prod\naddress: controller.test\nrollout: {{{rollout}}}\n")
         box.init(project)
         box.start()
         stack.callback(box.stop)

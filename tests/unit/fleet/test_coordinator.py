@@ -8,7 +8,7 @@ import pytest
 
 from corpushooks.core.policy import Policy
 from corpushooks.core.rollouts import BACK, HELD, LIVE, PREPARE, PREPARED, RETURNING, SWITCH, UNTOUCHED, Ordered
-from corpushooks.fleet.coordinator import ABORT, COMMIT, STUCK, Coordinator, next_order
+from corpushooks.fleet.coordinator import ABORT, COMMIT, STUCK, TOLD, Coordinator, next_order
 from tests.support.fake_fleet import WILD, FakeFleet, FakeNode, Weather, promise
 
 CALM = Weather()
@@ -66,6 +66,30 @@ def test_an_absent_node_refuses_the_rollout_or_is_left_for_later() -> None:
         assert fleet.coordinator.decision == decision
         assert fleet.coordinator.members["n3"].absent == (absent == "later")
         assert promise(fleet) == []
+
+
+def test_without_the_node_for_migrations_there_is_no_rollout() -> None:
+    for name, decision in (("n1", ABORT), ("n2", COMMIT)):
+        fleet = FakeFleet(1, 4, Policy(absent="later", run_once="n1"), CALM)
+        fleet.nodes[name].cut = 1e9
+        fleet.run()
+        assert fleet.coordinator.decision == decision
+        assert promise(fleet) == []
+
+
+@pytest.mark.parametrize("lease", [5.0, 60.0, 3600.0])
+def test_a_node_that_is_silent_after_the_commit_is_waited_for_a_moment(lease: float) -> None:
+    c = Coordinator.of(["n1", "n2"], Policy(lease=lease), 0.0)
+    c.open()
+    for phase in (PREPARED, HELD):
+        for name in ("n1", "n2"):
+            c.hear(name, Ordered(phase=phase), 1.0, 1.0)
+    assert c.close(2.0)
+    c.commit(2.0)
+    c.hear("n1", Ordered(phase=LIVE), 2.0, 2.0)
+    c.lose("n2", "no answer", 2.5, 12.5)
+    assert not c.finished(20.0)
+    assert c.finished(2.0 + 10 * TOLD + 0.1)
 
 
 def test_no_commit_while_a_node_may_have_gone_back_meanwhile() -> None:
