@@ -61,6 +61,7 @@ class CatchUp:
     reach: Callable[[Site], Transport] = transport_of
     every: float = EVERY
     soon: float = SOON
+    clock: Callable[[], float] = time.monotonic
     _due: dict[str, float] = field(default_factory=dict)
     _said: dict[str, str] = field(default_factory=dict)  # what was logged last of a node
     _tried: dict[tuple[str, str], _Tried] = field(default_factory=dict)  # by node and project
@@ -90,7 +91,7 @@ class CatchUp:
 
     def look(self) -> None:
         """Ask the nodes that are due."""
-        now, nodes = time.monotonic(), Fleet(self.site.history).nodes()
+        now, nodes = self.clock(), Fleet(self.site.history).nodes()
         due = [each for each in nodes if not each.drained and self._due.get(each.name, 0.0) <= now]
         if not due:
             return
@@ -106,10 +107,10 @@ class CatchUp:
             self._tell(transport, node)
             self._bring_up(node, glance.condition.projects)
             again = [each.again for (name, _), each in self._tried.items() if name == node.name]
-            self._due[node.name] = min([time.monotonic() + self.every, *again])
+            self._due[node.name] = min([self.clock() + self.every, *again])
             self._say(node.name, "")
         except Exception as exc:  # the edge of a thread
-            self._due[node.name] = time.monotonic() + self.soon
+            self._due[node.name] = self.clock() + self.soon
             self._say(node.name, one_line(str(exc)))
 
     def _check(self) -> None:
@@ -148,13 +149,14 @@ class CatchUp:
             if row is None or one is None or not row.live or one.busy or one.broken:
                 continue
             found = standing(history, fleet, row, one)
-            if found != BEHIND:
-                self._tried.pop((node.name, name), None)
+            if found == BEHIND:
+                if self._is_chosen(name, node) and not history.open_in(name) and not history.frozen(name):
+                    self._order(node, row)
+                continue
+            self._tried.pop((node.name, name), None)
             if found == DRIFT and self._said.get(f"{node.name} {name}") != one.code:
                 self._said[f"{node.name} {name}"] = one.code
                 self.site.event("drift", {"node": node.name, "project": name, "code": one.code, "pillar": one.pillar})
-            elif self._is_chosen(name, node) and not history.open_in(name) and not history.frozen(name):
-                self._order(node, row)
 
     def _is_chosen(self, project: str, node: Node) -> bool:
         """Return whether the rollouts of a project concern a node."""
@@ -165,7 +167,7 @@ class CatchUp:
         tried = self._tried.get((node.name, row.name))
         if tried is None or tried.live != row.live:
             tried = self._tried[node.name, row.name] = _Tried(row.live or 0)
-        if tried.now(time.monotonic()):
+        if tried.now(self.clock()):
             self.site.history.enqueue(row.name, to_node(node, row, VIA, VIA))
             self.wake(row.name)
 

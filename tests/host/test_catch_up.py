@@ -17,7 +17,6 @@ from corpushooks.core.policy import Policy
 from corpushooks.core.project import Project
 from corpushooks.core.rollouts import BACK, UNKNOWN, Condition, Node, OnNode, Ordered
 from corpushooks.core.settings import Settings
-from corpushooks.fleet import catch_up
 from corpushooks.fleet.catch_up import CatchUp
 from corpushooks.host.site import Site
 from corpushooks.protocol.answers import VERSION
@@ -99,10 +98,10 @@ def look(found: CatchUp) -> None:
     found.look()
 
 
-def test_a_node_that_could_not_be_brought_up_is_tried_again_soon(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = time.monotonic()
-    monkeypatch.setattr(catch_up.time, "monotonic", lambda: now)
+def test_a_node_that_could_not_be_brought_up_is_tried_again_soon(site: Site) -> None:
+    now = 1000.0
     found, woken = looking(site, there(site))
+    found.clock = lambda: now
     pauses, last = [], now
     for _ in range(6):
         while not woken:
@@ -118,6 +117,15 @@ def test_a_node_that_could_not_be_brought_up_is_tried_again_soon(site: Site, mon
     deployed(site.history, "c" * 40)
     look(found)
     assert woken  # of another release it is not known that it fails
+
+
+@pytest.mark.parametrize("runs", [{"code": NEW, "number": 2}, {"code": "e" * 40, "number": 0}])
+def test_what_is_current_or_in_drift_is_left_alone(site: Site, runs: dict[str, Any]) -> None:
+    said = there(site)
+    found, woken = looking(site, Said(dataclasses.replace(said.on, **runs)))
+    for _ in range(3):
+        look(found)
+    assert woken == [] == site.history.queued("hello")
 
 
 def test_while_one_is_at_work_no_other_is_asked_for(site: Site) -> None:
