@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks import web
 from benchmarks.backups import backups, before
+from benchmarks.fleet import fleets
 from benchmarks.hosts import committed, deployed, host, push
 from benchmarks.measure import Row, faster, in_turn, plain, smaller, timed, within
 from benchmarks.rivals import Rival, emptied, rsync
@@ -373,4 +374,5 @@ ROWS: dict[str, Callable[[Path, int], list[Row]]] = {
     "backups": backups,
     "before": before,
     "pages": pages,
+    "fleet": fleets,
 }

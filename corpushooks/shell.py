@@ -24,7 +24,6 @@ from corpushooks.core.errors import CorpusError, NoDaemonError
 from corpushooks.core.hints import Hint, Spelling, command
 from corpushooks.core.project import Host
 from corpushooks.core.text import one_line
-from corpushooks.host.address import called
 from corpushooks.operations.ssh_commands import GIVEN, PROGRAM, Wanted, forced, help_lines, parse, spelling
 from corpushooks.protocol.client import ADMISSION, ask
 from corpushooks.store.history import History
@@ -139,7 +138,8 @@ def _admit(host: Host, key: str, mark: str, certificate: str, wanted: Wanted) ->
 
 def _called(host: Host) -> str:
     """Return the ssh arguments for this host."""
-    from corpushooks.core.settings import Settings, load  # here: only needed for errors
+    from corpushooks.core.settings import Settings, load  # here: only needed for errors, and slow to load
+    from corpushooks.host.address import called
 
     try:
         settings = load(host.config_file)

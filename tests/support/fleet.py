@@ -101,9 +101,9 @@ class FleetBox:
 
 
 @contextlib.contextmanager
-def node_box(folder: Path, name: str, **settings: Any) -> Iterator[NodeBox]:
+def node_box(folder: Path, name: str, *, salt: bool = False, **settings: Any) -> Iterator[NodeBox]:
     """Run a node: a host with its daemon, and an sshd in front of it."""
-    box = Box(folder / name)
+    box = Box(folder / name, salt)
     (folder / name / "sshd").mkdir(parents=True)
     with serving(folder / name / "sshd", box.host.root) as server:
         given = {"account": getpass.getuser(), "address": f"127.0.0.1:{server.port}", "environment": "prod", **settings}
@@ -117,14 +117,16 @@ def node_box(folder: Path, name: str, **settings: Any) -> Iterator[NodeBox]:
 
 
 @contextlib.contextmanager
-def fleet_box(folder: Path, *names: str, project: str = "hello", rollout: str = "") -> Iterator[FleetBox]:
-    """Run a controller with a project, and nodes that it does not know yet."""
+def fleet_box(
+    folder: Path, *names: str, project: str = "hello", rollout: str = "", salt: bool = False
+) -> Iterator[FleetBox]:
+    """Run a controller with a project, and nodes that it does not know yet; with `salt` all use the real one."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(world(folder / "home"))
-        box = Box(folder / "controller")
+        box = Box(folder / "controller", salt)
         box.root.mkdir()
         box.settings(f"environment: prod\naddress: controller.test\nrollout: {{{rollout}}}\n")
         box.init(project)
         box.start()
         stack.callback(box.stop)
-        yield FleetBox(box, {name: stack.enter_context(node_box(folder, name)) for name in names})
+        yield FleetBox(box, {name: stack.enter_context(node_box(folder, name, salt=salt)) for name in names})
