@@ -22,6 +22,7 @@ LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 COMMIT_OR_NONE = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}|")
 MOST_NODES, MOST_LABELS = 1000, 64  # of a project, of a node
 LOCAL = "local"  # not a node: the controller itself
+CONTROLLER_KEY, PINNED = "key", "hosts"  # in the folder of a controller: short, since a path of a socket is limited
 VIA = "rollout"  # how a deployment of a node was requested
 TOLERANCE = 5.0  # seconds that the clocks of controller and node can differ
 

@@ -14,12 +14,14 @@ from corpushooks.access.keys import fingerprint, is_key, parse
 from corpushooks.core.errors import ProcessError, RefusedError, UnreachableError
 from corpushooks.core.hints import Advice, command
 from corpushooks.core.project import Host
+from corpushooks.core.rollouts import CONTROLLER_KEY as KEY
+from corpushooks.core.rollouts import PINNED
 from corpushooks.fleet.address import Address
 from corpushooks.system import disk, hostname
 from corpushooks.system.patience import Check, endless
 from corpushooks.system.process import run
 
-KEY, PINNED, SOCKETS = "key", "hosts", "sockets"  # in the folder; short, since the path of a socket is limited
+SOCKETS = "sockets"  # in the folder, too
 SCAN = 10.0  # seconds for the host keys of a node
 KINDS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ssh-rsa")  # of host keys, the preferred one first
 

@@ -2,6 +2,7 @@
 
     soundness   what a host needs
     backups     backups are made, and can be restored
+    nodes       the key of a controller, and those of its nodes
     privacy     what others must not be able to read
     patient     the host that is examined, and the types of findings
 
@@ -15,11 +16,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from corpushooks.admin.doctor import backups, privacy, soundness
+from corpushooks.admin.doctor import backups, nodes, privacy, soundness
 from corpushooks.admin.doctor.patient import Check, Finding, Patient
 from corpushooks.core.errors import CorpusError, Fault
 
-CHECKS = (*soundness.CHECKS, *backups.CHECKS, *privacy.CHECKS)
+CHECKS = (*soundness.CHECKS, *backups.CHECKS, *nodes.CHECKS, *privacy.CHECKS)
 
 
 @dataclass(frozen=True)

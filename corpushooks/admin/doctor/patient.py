@@ -11,8 +11,10 @@ from corpushooks.core.deployment import ProjectRow
 from corpushooks.core.errors import ConfigError, Fault, NotAllowedError, StoreError, UsageError
 from corpushooks.core.hints import command
 from corpushooks.core.project import Host, Project
+from corpushooks.core.rollouts import Node
 from corpushooks.core.settings import Settings, load
 from corpushooks.store import lost
+from corpushooks.store.fleet import Fleet
 from corpushooks.store.history import open_store
 from corpushooks.store.kept import Backups, Kept
 from corpushooks.system.machine import Machine
@@ -30,6 +32,7 @@ class Patient:
     machine: Machine | None = None
     unread: tuple[Fault, ...] = ()  # what could not be read
     kept: Mapping[str, tuple[Kept, ...]] = field(default_factory=dict)  # the backups of each project
+    nodes: tuple[Node, ...] = ()
 
     @property
     def projects(self) -> tuple[Project, ...]:
@@ -55,18 +58,19 @@ def admit(host: Host, machine: Machine | None) -> Patient:
     rows: tuple[ProjectRow, ...] = ()
     busy: dict[str, int] = {}
     kept: dict[str, tuple[Kept, ...]] = {}
+    nodes: tuple[Node, ...] = ()
     try:
         settings = load(host.config_file)
     except ConfigError as exc:
         unread.append(Fault(exc.message, editing(host.config_file)))
     try:
         unread += _open_to_others(host.store)
-        rows, busy, kept = _read_store(host)
+        rows, busy, kept, nodes = _read_store(host)
     except PermissionError:
         raise NotAllowedError("this account cannot examine this host") from None
     except StoreError as exc:
         unread.append(Fault(exc.message, exc.hint or f"ls -la {shlex.quote(str(host.state_dir))}"))
-    return Patient(host, settings, rows, busy, machine, tuple(unread), kept)
+    return Patient(host, settings, rows, busy, machine, tuple(unread), kept, nodes)
 
 
 def _open_to_others(store: Path) -> list[Fault]:
@@ -75,18 +79,22 @@ def _open_to_others(store: Path) -> list[Fault]:
     return [Fault(f"{store} had mode {mode:04o}: others have access", f"chmod go= {store}")] if mode & 0o077 else []
 
 
-def _read_store(host: Host) -> tuple[tuple[ProjectRow, ...], dict[str, int], dict[str, tuple[Kept, ...]]]:
-    """Return the projects in the store, those with a running deployment, and the backups of each."""
+Read = tuple[tuple[ProjectRow, ...], dict[str, int], dict[str, tuple[Kept, ...]], tuple[Node, ...]]
+
+
+def _read_store(host: Host) -> Read:
+    """Return the projects in the store, those with a running deployment, the backups of each, and the nodes."""
     if not host.projects_dir.exists() and not host.store.exists():
         raise UsageError(f"no projects exist under {host.root}", hint=command("init", "NAME"))
     if not host.store.exists() and not any(host.projects_dir.glob("*/git/project.git")):
-        return (), {}, {}  # opening the store would create it
+        return (), {}, {}, ()  # opening the store would create it
     history = open_store(host)
     try:
         history.check()
         lost.check(host, history)
         rows = tuple(history.projects())
         busy = {row.name: running[0].number for row in rows if (running := history.unfinished(row.name))}
-        return rows, busy, {row.name: tuple(Backups(history).of(row.name)) for row in rows}
+        kept = {row.name: tuple(Backups(history).of(row.name)) for row in rows}
+        return rows, busy, kept, tuple(Fleet(history).nodes())
     finally:
         history.close()
