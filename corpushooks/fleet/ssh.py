@@ -20,10 +20,11 @@ from typing import Any
 from corpushooks import git
 from corpushooks.core.errors import CorpusError, EndedError, ProcessError, UnreachableError
 from corpushooks.core.project import Host, Project
-from corpushooks.core.rollouts import Node
+from corpushooks.core.rollouts import CONTROLLER_KEY as KEY
+from corpushooks.core.rollouts import PINNED, Node
 from corpushooks.core.text import one_line
 from corpushooks.fleet.address import parse
-from corpushooks.fleet.identity import KEY, PINNED, SOCKETS, Identity
+from corpushooks.fleet.identity import SOCKETS, Identity
 from corpushooks.fleet.session import Session
 from corpushooks.protocol import client
 from corpushooks.protocol.answers import request
