@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import sys
 from collections.abc import Collection, Iterator, Sequence
@@ -69,6 +70,14 @@ MODULES = sorted(".".join(path.relative_to(PACKAGE).with_suffix("").parts).remov
 WORKER = {name for name in MODULES if name.partition(".")[0] == ALONE}
 
 
+@pytest.fixture(autouse=True, scope="module")
+def forgotten() -> Iterator[None]:
+    """Let go of what was parsed: two hundred megabytes."""
+    yield
+    parsed.cache_clear()
+
+
+@functools.cache
 def parsed(path: Path) -> list[ast.AST]:
     return list(ast.walk(ast.parse(path.read_text())))
 
@@ -89,6 +98,7 @@ def imports(path: Path) -> Iterator[str]:
             yield from (f"{near}{node.module}.{alias.name}" for alias in node.names)
 
 
+@functools.cache
 def ours(path: Path) -> set[str]:
     """Return the modules of the package that a file imports."""
     found = set()
@@ -107,15 +117,19 @@ def outside(path: Path) -> set[str]:
     return {name.partition(".")[0] for name in imports(path)} - {"corpushooks", ""}
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_a_wing_imports_from_lower_ranks(name: str) -> None:
+def test_a_wing_imports_from_lower_ranks() -> None:
+    for name in MODULES:
+        check_imports(name)
+
+
+def check_imports(name: str) -> None:
     own = wing(name)
     others = {other for other in ours(source(name)) if wing(other) != own}
     if own == ALONE:
-        assert not others
+        assert not others, name
         return
     if own in BESIDE:
-        assert set(map(wing, others)) <= BESIDE[own]
+        assert set(map(wing, others)) <= BESIDE[own], name
         return
     assert own in RANK, f"give {own} a rank in RANKS"
     above = {other for other in others if RANK.get(wing(other), len(RANKS)) >= RANK[own]}
@@ -127,10 +141,10 @@ def test_a_wing_imports_from_lower_ranks(name: str) -> None:
 WEB = {"operations.table", "operations.routes"}  # of what does operations: a second judge would be one too many
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if wing(name) == "web"])
-def test_the_web_knows_what_can_be_asked_and_not_how_it_is_done(name: str) -> None:
-    others = {other for other in ours(source(name)) if wing(other) not in ("web", "core", "protocol", "screen")}
-    assert others <= WEB
+def test_the_web_knows_what_can_be_asked_and_not_how_it_is_done() -> None:
+    for name in (name for name in MODULES if wing(name) == "web"):
+        others = {other for other in ours(source(name)) if wing(other) not in ("web", "core", "protocol", "screen")}
+        assert others <= WEB, name
 
 
 def test_each_wing_says_what_is_in_it() -> None:
@@ -149,11 +163,11 @@ def test_no_imports_go_round() -> None:
     assert len(list(TopologicalSorter(graph).static_order())) >= len(MODULES)  # raises CycleError
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_each_outside_thing_has_one_owner(name: str) -> None:
-    may = {name, f"{wing(name)}."}
-    foreign = [thing for thing in outside(source(name)) if not may & ONLY_IN.get(thing, may)]
-    assert not foreign, f"{name} imports {foreign}"
+def test_each_outside_thing_has_one_owner() -> None:
+    for name in MODULES:
+        may = {name, f"{wing(name)}."}
+        foreign = [thing for thing in outside(source(name)) if not may & ONLY_IN.get(thing, may)]
+        assert not foreign, f"{name} imports {foreign}"
 
 
 def test_what_stands_alone_imports_nothing_of_ours() -> None:
@@ -177,20 +191,21 @@ FORKING = {"os.fork", "os.forkpty", "os.system", "os.popen", "os.execv", "os.exe
 ALSO_FORKING = {"system.become"}  # a program with one thread, which the daemon starts
 
 
+@functools.cache
 def calls(path: Path) -> set[str]:
     return {ast.unparse(node.func) for node in parsed(path) if isinstance(node, ast.Call)}
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if name not in PRINTING])
-def test_only_the_entry_prints_and_exits(name: str) -> None:
-    assert not calls(source(name)) & ENDING
+def test_only_the_entry_prints_and_exits() -> None:
+    for name in (name for name in MODULES if name not in PRINTING):
+        assert not calls(source(name)) & ENDING, name
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if name not in WORKER | ALSO_FORKING])
-def test_only_the_worker_forks_and_nobody_asks_a_shell(name: str) -> None:
-    assert not calls(source(name)) & FORKING
-    words = [word for node in parsed(source(name)) if isinstance(node, ast.Call) for word in node.keywords]
-    assert not [word for word in words if word.arg == "shell"]
+def test_only_the_worker_forks_and_nobody_asks_a_shell() -> None:
+    for name in (name for name in MODULES if name not in WORKER | ALSO_FORKING):
+        assert not calls(source(name)) & FORKING, name
+        words = [word for node in parsed(source(name)) if isinstance(node, ast.Call) for word in node.keywords]
+        assert not [word for word in words if word.arg == "shell"], name
 
 
 def wide_handlers(path: Path) -> Iterator[tuple[int, str]]:
@@ -212,12 +227,12 @@ EDGES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("path", [*map(source, MODULES), HOOK, *LOADER], ids=lambda path: path.stem)
-def test_everything_is_caught_at_the_edges_only(path: Path) -> None:
-    inside = path.is_relative_to(PACKAGE)
-    name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts) if inside else path.name
-    for number, line in wide_handlers(path):
-        assert name in EDGES and "edge" in line, f"{path.name}:{number} catches everything"
+def test_everything_is_caught_at_the_edges_only() -> None:
+    for path in [*map(source, MODULES), HOOK, *LOADER]:
+        inside = path.is_relative_to(PACKAGE)
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts) if inside else path.name
+        for number, line in wide_handlers(path):
+            assert name in EDGES and "edge" in line, f"{name}:{number} catches everything"
 
 
 def test_the_rules_can_be_broken(tmp_path: Path) -> None:
@@ -236,10 +251,11 @@ def test_the_rules_can_be_broken(tmp_path: Path) -> None:
 TESTS = sorted(path for path in TOP.glob("tests/**/*.py") if path.name.startswith(("test_", "walk_")))
 
 
-@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
-def test_no_test_imports_from_another(path: Path) -> None:
-    names = [name for name in imports(path) if name.startswith("tests.")]
-    assert not [name for name in names if re.search(r"\.(test|walk)_\w+", name)], "what tests share is in tests/support"
+def test_no_test_imports_from_another() -> None:
+    for path in TESTS:
+        names = [name for name in imports(path) if name.startswith("tests.")]
+        wrong = [name for name in names if re.search(r"\.(test|walk)_\w+", name)]
+        assert not wrong, f"{path}: what tests share is in tests/support"
 
 
 TAKING_APART = {"split", "rsplit", "splitlines", "partition", "rpartition", "startswith", "endswith", "removeprefix"}
@@ -264,9 +280,9 @@ def taken_apart(path: Path) -> Iterator[int]:
                 yield node.lineno
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if name not in READING])
-def test_nothing_is_read_out_of_the_text_of_an_error(name: str) -> None:
-    assert not list(taken_apart(source(name))), "an error has fields: see ConfigError"
+def test_nothing_is_read_out_of_the_text_of_an_error() -> None:
+    for name in (name for name in MODULES if name not in READING):
+        assert not list(taken_apart(source(name))), f"{name}: an error has fields, see ConfigError"
 
 
 def test_a_text_that_is_taken_apart_is_found(tmp_path: Path) -> None:
@@ -287,9 +303,9 @@ def kinds_compared(path: Path) -> Iterator[int]:
                 yield node.lineno
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_a_kind_is_asked_what_it_means(name: str) -> None:
-    assert not list(kinds_compared(source(name))), "its row in KINDS says what it means: request.sort"
+def test_a_kind_is_asked_what_it_means() -> None:
+    for name in MODULES:
+        assert not list(kinds_compared(source(name))), f"{name}: its row in KINDS says what it means: request.sort"
 
 
 def test_a_kind_that_is_compared_is_found(tmp_path: Path) -> None:
@@ -359,13 +375,14 @@ SHOWING = {
 }  # where it is spelt already, or names none of ours
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_commands_are_values_and_no_texts(name: str) -> None:
-    found = dict(commands_in(source(name), {*whole(corpus), *WORDS}))
-    wrong = {line: text for line, text in found.items() if not text.startswith(NAMED.get(name, ()))}
-    assert not wrong, "what is to be typed is hints.command(...)"
-    assert all(any(text.startswith(each) for text in found.values()) for each in NAMED.get(name, ()))
-    assert name in SHOWING or not list(flattened(source(name))), "Hint(a, b) keeps commands, a text does not"
+def test_commands_are_values_and_no_texts() -> None:
+    known = {*whole(corpus), *WORDS}
+    for name in MODULES:
+        found = dict(commands_in(source(name), known))
+        wrong = {line: text for line, text in found.items() if not text.startswith(NAMED.get(name, ()))}
+        assert not wrong, f"{name}: what is to be typed is hints.command(...)"
+        assert all(any(text.startswith(each) for text in found.values()) for each in NAMED.get(name, ())), name
+        assert name in SHOWING or not list(flattened(source(name))), f"{name}: Hint(a, b) keeps commands"
 
 
 def test_a_command_in_a_text_is_found(tmp_path: Path) -> None:
