@@ -24,7 +24,7 @@ from corpushooks.core.backups import ITSELF, Name
 from corpushooks.core.deployment import CANCELLED, FAILED, HELD, ROLLED_BACK, ROLLING_BACK, Deployment, ProjectRow
 from corpushooks.core.errors import DoorError, RefusedError, UsageError
 from corpushooks.core.hints import command
-from corpushooks.core.project import Host
+from corpushooks.core.project import Host, Project
 from corpushooks.core.settings import Settings, load
 from corpushooks.host import layout
 from corpushooks.store.database import keep_aside, put
@@ -36,6 +36,7 @@ from corpushooks.system.locks import alone, copying_host
 PLACE = "host"  # in the folder for backups: what is put together, or was brought
 ABOUT, STORE = "host.json", "store.sqlite"
 VERSION = 1
+LOADS = "task_load.sls"
 LOST = "the host was lost"
 SHA256 = 64  # hexadecimal digits of a commit
 
@@ -107,13 +108,15 @@ def _folder(place: Path) -> Iterator[None]:
 class Brought:
     """A project whose repositories are back; `number` is its newest backup, 0 where it has none.
 
-    `left` is what of that backup nobody puts in place: folders outside data/, files of dump.sls.
+    `dumps` says whether what dump.sls wrote can be loaded; `left` is what of that backup nobody puts in place.
     """
 
     name: str
     number: int
     live: bool
     databases: tuple[str, ...]
+    folders: tuple[str, ...] = ()
+    dumps: bool = False
     left: tuple[str, ...] = ()
 
 
@@ -199,8 +202,12 @@ class Return:
         with contextlib.suppress(OSError):
             project.tree.rmdir()  # it is made by a repair, from the commits that were live
         loaded = tuple(one["name"] for one in about["databases"] if one["kind"] != backups.SQLITE)
-        left = (*map(str, about.get("folders", ())), *(["the files of dump.sls"] if about.get("made") else []))
-        return Brought(row.name, newest.number, bool(row.live), loaded, left)
+        folders = tuple(map(str, about.get("folders", ())))
+        loads = bool(about.get("made")) and _has_task(project, row)
+        left = ["the files of dump.sls"] if about.get("made") and not loads else []
+        if not row.live:  # no cfg names them
+            left, folders, loaded = [*folders, *loaded, *left], (), ()
+        return Brought(row.name, newest.number, bool(row.live), loaded, folders, loads and bool(row.live), tuple(left))
 
 
 def chosen(named: Sequence[Name], whose: str, fqdn: str) -> Name:
@@ -221,6 +228,12 @@ def chosen(named: Sequence[Name], whose: str, fqdn: str) -> Name:
             hint=f"give this machine its name first: hostnamectl set-hostname {wanted}",
         )
     return max(own, key=lambda name: name.at)
+
+
+def _has_task(project: Project, row: ProjectRow) -> bool:
+    """Say whether the live release has the task that loads what dump.sls wrote."""
+    code, folders = row.code, (".salt", f".salt/{row.environment}")
+    return code is not None and any(git.content(project.code_git, code, f"{each}/{LOADS}") for each in folders)
 
 
 def _has(folder: Path) -> bool:

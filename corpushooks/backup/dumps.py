@@ -333,6 +333,11 @@ def load(run: Starter, one: Database, path: Path, before: Path, limit: float) ->
         raise failed from exc
 
 
+def load_again(run: Starter, one: Database, path: Path, limit: float) -> None:
+    """Load the dump of what a database had before; raise ProcessError."""
+    _load(run, one, path, limit)
+
+
 RESTORING = ("--clean", "--if-exists", "--single-transaction", "--exit-on-error", "--no-password")
 
 

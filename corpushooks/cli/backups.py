@@ -20,6 +20,7 @@ from corpushooks.core.errors import UsageError
 from corpushooks.core.hints import Hint, command
 from corpushooks.protocol import asks
 
+PARTS = "give --data, --folder, --database, --dumps, --pillar, or --to FOLDER"
 EVERY = click.option("--all", "every", is_flag=True, help="All projects, one after the other.")
 
 
@@ -109,6 +110,8 @@ def drill(context: Context, name: str | None, number: int, every: bool, nowait: 
 @click.option(
     "--database", "databases", multiple=True, metavar="DATABASE", help="Restore a database that the cfg names."
 )
+@click.option("--folder", "folders", multiple=True, metavar="FOLDER", help="Replace a folder that the cfg names.")
+@click.option("--dumps", is_flag=True, help="Load what dump.sls wrote, by task_load.sls.")
 @click.option("--pillar", is_flag=True, help="Restore the branch of pillar.git.")
 @click.option("--to", metavar="FOLDER", default="", help="Restore to a new folder instead; default: all parts.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done; change nothing.")
@@ -118,25 +121,25 @@ def drill(context: Context, name: str | None, number: int, every: bool, nowait: 
 @click.pass_obj
 def restore(
     context: Context, name: str | None, number: int, repository: str | None, of: str, passphrase_file: Path | None,
-    data: bool, databases: tuple[str, ...], pillar: bool, to: str, dry_run: bool, force: bool, insist: bool,
-    as_json: bool,
+    data: bool, databases: tuple[str, ...], folders: tuple[str, ...], dumps: bool, pillar: bool, to: str,
+    dry_run: bool, force: bool, insist: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Restore parts of a backup.
 
     BACKUP is its number (default: the newest). It is compared with what was backed up before it is used.
     """
     if repository:
-        others = [name, data, databases, pillar, to, dry_run, force, insist]
+        others = [name, data, databases, folders, dumps, pillar, to, dry_run, force, insist]
         _restore_host(context, repository, of, passphrase_file, alone=not any(others))
     if not name or of or passphrase_file:
         raise UsageError("give a project, or --host REPOSITORY", hint=command("restore", "--help"))
     context.row(name)
     asked = asks.Restore(
-        project=name, number=number, data=data, pillar=pillar, databases=databases, to=to, dry=dry_run, force=force,
-        insist=insist,
+        project=name, number=number, data=data, pillar=pillar, dumps=dumps, databases=databases, folders=folders, to=to,
+        dry=dry_run, force=force, insist=insist,
     )  # fmt: skip
     if not (asked.parts or to):
-        raise UsageError("nothing to restore", hint="give --data, --database, --pillar, or --to FOLDER")
+        raise UsageError("nothing to restore", hint=PARTS)
     result = _ask(context, "restore", asked, as_json=as_json)
     if as_json:
         click.echo(json.dumps(result, indent=2))

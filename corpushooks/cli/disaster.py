@@ -84,3 +84,7 @@ def requests(one: Brought) -> Iterator[tuple[str, asks.OfRequest]]:
         yield "restore", asks.Restore(
             project=name, number=one.number, databases=one.databases, force=True, insist=True
         )  # fmt: skip
+    if one.folders:
+        yield "restore", asks.Restore(project=name, number=one.number, folders=one.folders, force=True, insist=True)
+    if one.dumps:
+        yield "restore", asks.Restore(project=name, number=one.number, dumps=True, force=True, insist=True)

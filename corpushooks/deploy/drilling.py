@@ -69,7 +69,7 @@ class Drill:
     def compare(self, run: Run, mark: Mark) -> Detail:
         """Compare every file with the manifest."""
         self.found.check_dumps(self.work, self.check)
-        self.found.check_files(run, self.work, self.check)
+        self.found.check_files(run, self.found.places(self.work), self.check)
         return Detail(self.found.files, "file")
 
     def load(self, run: Run, mark: Mark) -> Detail:

@@ -11,13 +11,13 @@ from corpushooks.core import backups
 from corpushooks.core.deployment import DONE
 from corpushooks.core.errors import ConfigError, CorpusError, DoorError, RefusedError, UsageError
 from corpushooks.core.events import LEFT_OUT, Detail
-from corpushooks.core.hints import Hint, command
+from corpushooks.core.hints import Hint
 from corpushooks.deploy import pausing
 from corpushooks.deploy.pausing import Pausing
 from corpushooks.deploy.procedure import Procedure, Step
 from corpushooks.deploy.progress import NOWHERE, Mark
 from corpushooks.deploy.run import Run
-from corpushooks.deploy.saving import Saving, clear, engine_of, patience, working
+from corpushooks.deploy.saving import Saving, again, clear, engine_of, patience, wanted_of, working
 from corpushooks.release import cfg as release_cfg
 from corpushooks.store.kept import Backups
 from corpushooks.system import hostname
@@ -86,13 +86,13 @@ def comes_first(run: Run) -> bool:
     if not run.request.sort.usual:
         return False
     try:
-        return _wanted(run).before == backups.DEPLOY
+        return wanted_of(run).before == backups.DEPLOY
     except ConfigError as exc:
         if "backup" in run.request.skip or not backups.may_come_first(release_cfg.last_cfg(run.project)):
             return False
         raise RefusedError(
             f"cannot tell whether a backup must be made first: {exc.message}",
-            hint=Hint("without one: git push -o skip=backup REMOTE; or on the server: ", _again(run)),
+            hint=Hint("without one: git push -o skip=backup REMOTE; or on the server: ", again(run)),
         ) from exc
 
 
@@ -116,25 +116,11 @@ def recover(run: Run, interrupted: CorpusError) -> None:
     run.fail(interrupted)
 
 
-def _wanted(run: Run) -> backups.Wanted:
-    """Return what the live release wants to be kept; raise ConfigError, also where its cfg cannot be read."""
-    cfg = release_cfg.last_cfg(run.project)
-    if cfg is None and run.row.live is not None:
-        file = release_cfg.file_of(run.project)
-        again = Hint("write it again: ", _again(run))
-        raise ConfigError(f"the cfg of deployment {run.row.live} cannot be read", again, (str(file),))
-    return backups.of(cfg or {"data_root": str(run.project.data)})
-
-
-def _again(run: Run) -> Hint:
-    return command("deploy", run.project.name, "--skip", "backup")
-
-
 @contextlib.contextmanager
 def _saving(run: Run) -> Iterator[Saving]:
     """Create the work folder of a backup and remove it at the end; raise CorpusError."""
     engine, began = engine_of(run), time.time()
     name = backups.Name.new(run.project.name, run.deployment.number, began, hostname.fqdn())
-    job = Saving(run, engine, _wanted(run), name, patience(run), began, Pausing.of(run))
+    job = Saving(run, engine, wanted_of(run), name, patience(run), began, Pausing.of(run))
     with working(run, job.check, clear):
         yield job

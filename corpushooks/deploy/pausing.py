@@ -9,12 +9,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+from corpushooks import tree
 from corpushooks.core.deployment import Revision
-from corpushooks.core.errors import CorpusError, SaltError, StepError
+from corpushooks.core.errors import CorpusError, DoorError, SaltError, StepError
 from corpushooks.core.events import SlsBegan
 from corpushooks.deploy import apart
 from corpushooks.deploy.run import Run
+from corpushooks.system.patience import Check
+from corpushooks.tree import Fingerprint
 
 QUIESCE, DUMP, RESUME = "quiesce", "dump", "resume"
 PAUSED, RESUMED = "paused", "resumed"  # rows of the journal; the first with the commits whose SLS files are run
@@ -51,10 +55,20 @@ class Pausing:
             _perform(run, QUIESCE, run.row.tree)
         return True
 
-    def dump(self, limit: float) -> None:
-        """Run dump.sls, which can take `limit` seconds; raise StepError or SaltError."""
+    def made(self, into: Path, limit: float, check: Check) -> Fingerprint:
+        """Run dump.sls, which can take `limit` seconds, and move what it wrote to a new folder; raise CorpusError."""
+        folder = self.run.project.dumps
+        tree.remove(folder)
+        folder.mkdir(mode=0o700)
         with self.run.deadline.within(limit):
             _perform(self.run, DUMP, self.run.row.tree)
+        found = tree.take(folder, check=check)
+        if odd := sorted(found.manifest.left):
+            raise DoorError(f"dump.sls: {folder}/{odd[0]} is mounted or linked from elsewhere")
+        if not found.size:
+            raise DoorError(f"dump.sls wrote nothing to {folder}", hint="cfg.dump_root names that folder")
+        folder.rename(into)
+        return found
 
 
 def _perform(run: Run, stem: str, revision: Revision) -> None:

@@ -1,7 +1,8 @@
 """A restore: a backup is written aside and compared with what it was, and only then takes the place of what is there.
 
-data/ changes places with what was restored, at one moment, and what was there stays where that was, in replaced/NUMBER
-of the project. A restore that fails or is interrupted before that has changed nothing.
+data/ and other folders change places with what was restored, each at one moment, and what was there stays where that
+was (see placing). Databases are loaded before, after a dump of what is in them (see loading). A restore that fails or
+is interrupted before that has changed nothing.
 """
 
 from __future__ import annotations
@@ -16,26 +17,25 @@ from typing import Any
 
 from corpushooks import backup as door
 from corpushooks import git, tree
-from corpushooks.backup import dumps, vault
+from corpushooks.backup import dumps
 from corpushooks.core import backups
 from corpushooks.core.deployment import DONE, FAILED
 from corpushooks.core.errors import CorpusError, DoorError, RefusedError, StepError, UsageError
 from corpushooks.core.events import Detail, Noted
 from corpushooks.core.hints import command
-from corpushooks.core.project import Project
-from corpushooks.deploy import archives, parts, returned, saving
+from corpushooks.deploy import archives, loading, parts, placing, returned, saving
+from corpushooks.deploy.placing import DATA, FOLDER, Placed, kept_aside
 from corpushooks.deploy.procedure import Procedure, Step
 from corpushooks.deploy.progress import Mark
 from corpushooks.deploy.returned import Returned
 from corpushooks.deploy.run import Run
-from corpushooks.release import cfg as release_cfg
 from corpushooks.screen import view
-from corpushooks.system import disk, hostname, safe_files
+from corpushooks.system import hostname, safe_files
 from corpushooks.system.patience import Check
 from corpushooks.tree import Fingerprint
 
-DATA, PILLAR, DATABASE = "data", "pillar", "database:"  # parts that can be asked for
-SWAP, LOAD = "swap", "load"  # rows of the journal: with the inode of the new data/, with a database
+PARTS = "give --data, --folder, --database, --dumps, --pillar, or --to FOLDER"
+PILLAR, DATABASE, DUMPS = "pillar", "database:", "dumps"  # parts that can be asked for, beside those of placing
 
 
 @dataclass
@@ -84,6 +84,16 @@ class Restoring:
         named = [part.removeprefix(DATABASE) for part in self.run.request.parts if part.startswith(DATABASE)]
         return [] if self.to else named
 
+    @property
+    def dumps(self) -> bool:
+        """Whether what dump.sls wrote is loaded."""
+        return DUMPS in self.run.request.parts and not self.to
+
+    @property
+    def folders(self) -> list[Placed]:
+        """The folders outside data/ that are put in place."""
+        return [] if self.to else placing.folders_asked(self.run)
+
     # the steps
 
     def look(self, run: Run, mark: Mark) -> Detail:
@@ -93,16 +103,22 @@ class Restoring:
             run.voice.tell(Noted(f"      {line}"))
         if not run.request.dry:
             self._check_may()
-            archives.check_room(run, (self.found.size if self.whole else self.contents.size) + self.found.dumped)
+            data = self.contents.size if self.wants(DATA) else 0
+            archives.check_room(run, (self.found.size if self.whole else data) + self.found.dumped)
         return Detail(note=str(self.name))
 
     def fetch(self, run: Run, mark: Mark) -> Detail:
         """Extract the wanted parts."""
+        if not self.to:
+            placing.begin(run)
         safe_files.folder(self.place, 0o700, make=0o700)
         if self.wants(DATA):
             self.engine.bring(self.name.files, self.place, [parts.DATA], self.check)
         if self.whole:
             self.found.fetch_folders(self.engine, self.place, self.check)
+        for one in self.folders:
+            self.engine.bring(self.name.folders, placing.extracted(one), [parts.below_root(one.place)], self.check)
+            placing.settle(one)
         into = self.place if self.to else self.work
         tree.remove(self.work)
         self.work.mkdir(mode=0o700)
@@ -112,24 +128,32 @@ class Restoring:
     def verify(self, run: Run, mark: Mark) -> Detail:
         """Compare the extracted files with the manifest of the backup."""
         self.found.check_dumps(self.place if self.to else self.work, self.check)
-        if not self.wants(DATA):
+        there = self.found.places(self.place, whole=self.whole) if self.wants(DATA) else []
+        there += [(one.path, self.found.of_folder(one.path), one.aside) for one in self.folders]
+        if not there:
             return Detail(note="dumps only")
-        self.found.check_files(run, self.place, self.check, whole=self.whole)
-        self._put_dumps(self.found.owner)
+        self.found.check_files(run, there, self.check)
+        if self.wants(DATA):
+            self._put_dumps(self.found.owner)
         return Detail(self._files(), "file")
 
     def _files(self) -> int:
         """Return how many files are restored."""
-        return self.found.files if self.whole else self.contents.manifest.files if self.wants(DATA) else 0
+        if self.whole:
+            return self.found.files
+        data = self.contents.manifest.files if self.wants(DATA) else 0
+        return data + sum(self.found.of_folder(one.path).manifest.files for one in self.folders)
 
     def put(self, run: Run, mark: Mark) -> Detail:
-        """Put the wanted parts in place; data/ last."""
+        """Put the wanted parts in place; folders last, of these data/ last."""
         for label in self.databases:
             self._load(label)
+        if self.dumps:
+            loading.load_made(run, self.work / parts.MADE, self.place / parts.MADE, self.check)
         if self.wants(PILLAR) and not self.to:
             self._bring_pillar()
-        if self.wants(DATA) and not self.to:
-            self._swap()
+        if placed := placing.asked(run):
+            placing.swap(run, placed)
         return Detail(note=str(self.to) if self.to else "")
 
     # parts of them
@@ -138,17 +162,25 @@ class Restoring:
         row, when = self.about["project"], time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self.about["at"]))
         yield f"backup {self.name.number} of {when}, made at {view.short(row['code'])} on {self.name.host}"
         if self.wants(DATA):
-            size = f"{view.count(self.contents.manifest.files, 'file')}, {view.size(self.contents.size)}"
-            kept = "" if self.to or _is_empty(self.run.project.data) else f"; what is there is kept in {self.place}"
-            yield f"data/: {size}{kept}"
+            yield self._of(placing.data_of(self.run.project, self.run.deployment.number), self.contents)
+        for one in self.folders:
+            yield self._of(one, self.found.of_folder(one.path))
         for label in self.databases:
             yield f"database {label}: what is in it is kept in {self.place}"
+        if self.dumps:
+            yield f"what dump.sls wrote: loaded by {loading.TASK}; what is there now is kept in {self.place}"
         if self.wants(PILLAR) and not self.to:
             yield f"pillar.git: {self.run.row.branch} as it was then"
         if self.whole:
             yield from self.found.paths
         if self.to:
             yield f"to {self.to}"
+
+    def _of(self, one: Placed, had: Fingerprint) -> str:
+        size = f"{view.count(had.manifest.files, 'file')}, {view.size(had.size)}"
+        return f"{one.label}: {size}" + (
+            "" if self.to or one.is_empty else f"; what is there is kept in {one.aside.parent}"
+        )
 
     def _check_may(self) -> None:
         if self.to:
@@ -157,36 +189,28 @@ class Restoring:
         for label in self.databases:
             if label not in kept:
                 raise UsageError(f"this backup has no database {label}", hint=_it_has(list(kept)))
-            self._server(label)
-        if self.run.request.force or self.to:
-            return
-        there = ["data/ is not empty"] if self.wants(DATA) and not _is_empty(self.run.project.data) else []
+            loading.server(self.run, label)
+        for one in self.folders:
+            placing.check_named(one.path, self.found.paths, saving.wanted_of(self.run).folders)
+            placing.check(one, self.found.of_folder(one.path).size, self.run.settings.reserve << 20)
+        if self.dumps:
+            loading.check_made(self.run, made=bool(self.about.get("made")))
+        if not (self.run.request.force or self.to):
+            self._check_empty()
+
+    def _check_empty(self) -> None:
+        """Raise RefusedError if anything would be replaced."""
+        there = [f"{one.label} is not empty" for one in placing.asked(self.run) if not one.is_empty]
         there += [f"what is in {label} would be replaced" for label in self.databases]
+        there += ["what dump.sls dumps would be replaced"] if self.dumps else []
         there += ["pillar.git would be set back"] if self.wants(PILLAR) else []
         if there:
             raise RefusedError(there[0], hint="with --force the present one is kept aside; or restore with --to FOLDER")
 
-    def _server(self, label: str) -> backups.Database:
-        """Return the database as cfg names it now; raise UsageError."""
-        cfg = release_cfg.last_cfg(self.run.project) or {"data_root": str(self.run.project.data)}
-        one = next((each for each in backups.of(cfg).databases if each.label == label), None)
-        if one is None:
-            raise UsageError(f"cfg names no database {label}", hint=backups.HINT)
-        if one.kind == backups.SQLITE:
-            raise UsageError(f"{label} is a file of data/", hint="restore it with --data")
-        return one
-
     def _load(self, label: str) -> None:
         """Load a dump into its database, after dumping that aside."""
-        run, one = self.run, self._server(label)
         index = [each["name"] for each in self.about["databases"]].index(label)
-        aside, limit = self.place / f"{label}.dump", vault.wanted(run.settings).dump_timeout
-        dumps.dump(run, one, aside, limit, self.check)
-        disk.flush_folder(self.place)
-        run.site.history.begin(run.deployment, f"{LOAD} {label}")
-        with run.site.effect("restore load"):
-            dumps.load(run, one, self.work / "dumps" / str(index), aside, limit)
-        run.voice.tell(Noted(f"      {label} is as it was; what was in it: {aside}"))
+        loading.load(self.run, label, self.work / "dumps" / str(index), self.place, self.check)
 
     def _bring_pillar(self) -> None:
         """Reset the branch of pillar.git; the previous commit stays as a ref."""
@@ -203,17 +227,6 @@ class Restoring:
         if wrong:
             raise DoorError(f"pillar.git: {next(iter(wrong.values()))}")
         run.voice.tell(Noted(f"      pillar.git: {run.row.branch} {view.short(old)} -> {view.short(new)}"))
-
-    def _swap(self) -> None:
-        """Exchange the new data/ and the present one."""
-        run, new = self.run, self.place / parts.DATA
-        disk.flush_all(self.place)
-        run.deadline.check()
-        run.deadline.lifted = True  # what comes now is not ended by anybody
-        run.site.history.begin(run.deployment, f"{SWAP} {new.lstat().st_ino}")
-        with run.site.effect("restore swap"):
-            tree.exchange(new, run.project.data)
-        _say_aside(run)
 
     def _put_dumps(self, owner: tree.Owner) -> None:
         """Put the SQLite dumps in place of their files."""
@@ -235,15 +248,22 @@ def restore(run: Run) -> None:
             for step in procedure.steps:
                 procedure.perform(run, step)
     except CorpusError as exc:
-        cause = run.deadline.cause(exc)
-        if _has_swapped(run):
-            cause = StepError(f"{cause.message}; data/ was already replaced by the backup")
-        run.fail(cause)
+        run.fail(_with_state(run, run.deadline.cause(exc)))
         return
     if run.request.dry:
         run.voice.tell(Noted("nothing was changed"))
     run.move(DONE)
     run.voice.tell(run.verdict())
+
+
+def _with_state(run: Run, cause: CorpusError) -> CorpusError:
+    """Return an error that says which folders were replaced, if any were."""
+    found = placing.in_place(run) or {}
+    done, rest = ([one.label for one, there in found.items() if there is wanted] for wanted in (True, False))
+    if not done:
+        return cause
+    what = f"{', '.join(done)} {'was' if len(done) == 1 else 'were'} already replaced by the backup"
+    return StepError(f"{cause.message}; {what}" + (f", but not {', '.join(rest)}" if rest else ""))
 
 
 @contextlib.contextmanager
@@ -261,16 +281,14 @@ def _restoring(run: Run) -> Iterator[Restoring]:
 
 
 def _check_parts(run: Run) -> None:
-    wrong = [part for part in run.request.parts if part not in (DATA, PILLAR) and not part.startswith(DATABASE)]
+    asked = run.request.parts
+    wrong = [part for part in asked if part not in (DATA, PILLAR, DUMPS) and not part.startswith((DATABASE, FOLDER))]
     if wrong:
         raise UsageError(f"unknown part {wrong[0]!r}")
-    if not run.request.parts and not run.request.to:
-        raise UsageError("nothing to restore", hint="give --data, --database, --pillar, or --to FOLDER")
-
-
-def kept_aside(project: Project, number: int) -> Path:
-    """Return where a restore keeps what it replaces."""
-    return project.dir / "replaced" / str(number)
+    if not asked and not run.request.to:
+        raise UsageError("nothing to restore", hint=PARTS)
+    if run.request.to and set(asked) - {DATA}:
+        raise UsageError("--to goes with --data, or with no part", hint=PARTS)
 
 
 def _check_folder(path: Path) -> None:
@@ -285,12 +303,6 @@ def _check_folder(path: Path) -> None:
         )
 
 
-def _is_empty(folder: Path) -> bool:
-    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as names:
-        return next(names, None) is None
-    return True
-
-
 def _it_has(labels: Sequence[str]) -> str:
     return f"it has: {', '.join(labels)}" if labels else "it has none"
 
@@ -303,50 +315,29 @@ def _put_file(source: Path, to: Path, one: dict[str, Any], owner: tree.Owner, ch
         os.fchmod(fd, one["mode"])
 
 
-def _say_aside(run: Run) -> None:
-    """Say where the previous data/ is kept; remove an empty folder."""
-    aside = kept_aside(run.project, run.deployment.number) / parts.DATA
-    with contextlib.suppress(OSError):
-        aside.rmdir()
-        return
-    run.voice.tell(Noted(f"      what was in data/: {aside}"))
-    run.voice.tell(Noted("      what runs may still use that: restart it"))
-
-
-def _has_swapped(run: Run) -> bool | None:
-    """Say whether data/ is the one that this restore wrote; None if unknown."""
-    rows = [step.partition(" ") for step in run.site.history.steps(run.deployment)]
-    inodes = {value for word, _, value in rows if word == SWAP}
-    try:
-        return bool(inodes) and str(run.project.data.lstat().st_ino) in inodes
-    except OSError:
-        return None
-
-
 def clear(run: Run) -> None:
-    """Remove what an unfinished restore extracted, never the previous data/; raise TreeError."""
+    """Remove what an unfinished restore extracted, never what was there before; raise TreeError."""
+    placing.clear(run)
     place = kept_aside(run.project, run.deployment.number)
-    if _has_swapped(run) is False:  # else it is, or may be, all that there is
-        tree.remove(place / parts.DATA)
     for folder in (place, place.parent):
         with contextlib.suppress(OSError):  # something is kept there
             folder.rmdir()
 
 
 def recover(run: Run) -> None:
-    """Finish an interrupted restore: data/ is entirely the old one or the new one."""
-    swapped, steps = _has_swapped(run), run.site.history.steps(run.deployment)
+    """Finish an interrupted restore: each folder is entirely the old one or the new one, and none is left behind."""
     saving.clear(run)
-    if swapped:
-        _say_aside(run)
-        clear(run)
+    try:
+        completed = placing.complete(run)
+    except (CorpusError, OSError) as exc:
+        run.fail(_with_state(run, DoorError(f"interrupted; {exc}")))
+        return
+    clear(run)
+    if completed:
         run.move(DONE)
         run.voice.tell(run.verdict())
         return
-    clear(run)
-    loaded = [step.partition(" ")[2] for step in steps if step.startswith(f"{LOAD} ")]
-    where = kept_aside(run.project, run.deployment.number)
-    more = f"; what was in {loaded[-1]} is in {where}/{loaded[-1]}.dump" if loaded else "; data/ is as it was"
-    why = StepError("interrupted", why=f"the daemon was stopped or the host went down{more}")
+    more = loading.repair(run) or "what was there is as it was"
+    why = StepError("interrupted", why=f"the daemon was stopped or the host went down; {more}")
     run.move(FAILED, why)
     run.voice.tell(run.verdict(why.message, command("backups", run.project.name)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from corpushooks.screen import view
 from corpushooks.system.patience import Check
 from corpushooks.tree import Fingerprint
 
+Place = tuple[str, Fingerprint, Path]  # a folder: its name for people, what it had, and where it is
 FOLDERS = "folders"  # beside data/: the folders outside it, by their paths
 
 
@@ -96,20 +97,30 @@ class Returned:
             for path, what in tree.compare(self.made, folder / parts.MADE, self.owner, check):
                 raise DoorError(f"what dump.sls wrote differs from the backup: {path or parts.MADE} {what}")
 
-    def check_files(self, run: Run, place: Path, check: Check, *, whole: bool = True) -> None:
-        """Compare every file of data/, and of the other folders if it is `whole`; raise DoorError."""
-        found = list(self._differing(place, check, whole))
+    def of_folder(self, path: str) -> Fingerprint:
+        """Return what a folder outside data/ had; raise UsageError if it is not in the backup."""
+        if path not in self.paths:
+            there = ", ".join(self.paths) or "none"
+            raise UsageError(f"this backup has no folder {path}", hint=f"it has: {there}")
+        return self.folders[self.paths.index(path)]
+
+    def places(self, place: Path, *, whole: bool = True) -> list[Place]:
+        """Return where data/, and the other folders if it is `whole`, are below the folder that has them."""
+        found = [(parts.DATA, self.contents, place / parts.DATA)]
+        for path, contents in zip(self.paths, self.folders, strict=True) if whole else ():
+            found.append((path, contents, place / FOLDERS / parts.below_root(Path(path))))
+        return found
+
+    def check_files(self, run: Run, places: Sequence[Place], check: Check) -> None:
+        """Compare every file of some folders; raise DoorError."""
+        found = [
+            (f"{label}/{path}", what)
+            for label, contents, there in places
+            for path, what in tree.compare(contents, there, self.owner, check)
+        ]
         if found:
             run.voice.tell(listed("different from the backup", [Item(f"{path}: it {what}") for path, what in found]))
             raise DoorError(f"{view.count(len(found), 'path is', 'paths are')} different from the backup")
-
-    def _differing(self, place: Path, check: Check, whole: bool) -> Iterator[tuple[str, str]]:
-        for path, what in tree.compare(self.contents, place / parts.DATA, self.owner, check):
-            yield f"{parts.DATA}/{path}", what
-        for folder, contents in zip(self.paths, self.folders, strict=True) if whole else ():
-            there = place / FOLDERS / parts.below_root(Path(folder))
-            for path, what in tree.compare(contents, there, self.owner, check):
-                yield f"{folder}/{path}", what
 
 
 def _more(work: Path) -> list[str]:

@@ -20,12 +20,14 @@ from corpushooks import __version__, git, tree
 from corpushooks import backup as door
 from corpushooks.backup import dumps, vault
 from corpushooks.core import backups
-from corpushooks.core.errors import DoorError, RefusedError
+from corpushooks.core.errors import ConfigError, DoorError, RefusedError
 from corpushooks.core.events import NOTHING, BackedUp, Detail
+from corpushooks.core.hints import Hint, command
 from corpushooks.deploy import apart, expired, parts
 from corpushooks.deploy.pausing import Pausing
 from corpushooks.deploy.progress import Mark
 from corpushooks.deploy.run import Run
+from corpushooks.release import cfg as release_cfg
 from corpushooks.store.kept import Backups, Kept
 from corpushooks.system import disk
 from corpushooks.system.locks import copying
@@ -100,16 +102,7 @@ class Saving:
 
     def _dump_by_sls(self) -> None:
         """Run dump.sls, and take the files that it wrote; raise DoorError if there are none."""
-        folder = self.run.project.dumps
-        tree.remove(folder)
-        folder.mkdir(mode=0o700)
-        self.pausing.dump(self.limit)
-        self.made = tree.take(folder, check=self.check)
-        if odd := sorted(self.made.manifest.left):
-            raise DoorError(f"dump.sls: {folder}/{odd[0]} is mounted or linked from elsewhere")
-        if not self.made.size:
-            raise DoorError(f"dump.sls wrote nothing to {folder}", hint="cfg.dump_root names that folder")
-        folder.rename(self.work / parts.MADE)
+        self.made = self.pausing.made(self.work / parts.MADE, self.limit, self.check)
 
     def keep(self, run: Run, mark: Mark) -> Detail:
         """Back up data/ and the folders, and find what changed while they were read."""
@@ -204,6 +197,21 @@ class Saving:
             self.files, sum(one.size for one in self.kept), sum(one.added for one in self.kept),
             sum(len(part.taken.changed_files) for part in self.folders), len(self.dumped), overtaken=self.overtaken,
         )  # fmt: skip
+
+
+def wanted_of(run: Run) -> backups.Wanted:
+    """Return what the live release wants to be kept; raise ConfigError, also where its cfg cannot be read."""
+    cfg = release_cfg.last_cfg(run.project)
+    if cfg is None and run.row.live is not None:
+        file = release_cfg.file_of(run.project)
+        hint = Hint("write it again: ", again(run))
+        raise ConfigError(f"the cfg of deployment {run.row.live} cannot be read", hint, (str(file),))
+    return backups.of(cfg or {"data_root": str(run.project.data)})
+
+
+def again(run: Run) -> Hint:
+    """Return the command that writes the cfg of the live release again."""
+    return command("deploy", run.project.name, "--skip", "backup")
 
 
 def engine_of(run: Run) -> door.Engine:

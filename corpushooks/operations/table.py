@@ -311,8 +311,8 @@ OPERATIONS: Mapping[str, Operation] = {
             word=Word(
                 (words.A_PROJECT, ("NUMBER", words.NUMBER)),
                 1,
-                _flags("--data", "--pillar", "--dry-run", "--force"),
-                values={"--database": ("DATABASE", words.DATABASE)},
+                _flags("--data", "--pillar", "--dumps", "--dry-run", "--force"),
+                values={"--database": ("DATABASE", words.DATABASE), "--folder": ("FOLDER", words.FOLDER)},
             ),
         ),
         Operation("repair", PUSH, "OfRequest", "Deployment", "repair a project whose rollback failed", doors=BOTH),

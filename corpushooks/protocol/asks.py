@@ -201,7 +201,9 @@ class Restore(OfRequest):
     number: int = 0
     data: bool = False
     pillar: bool = False
+    dumps: bool = False
     databases: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
     to: str = ""
     dry: bool = False
 
@@ -209,7 +211,9 @@ class Restore(OfRequest):
     def parts(self) -> tuple[str, ...]:
         """The parts, as stored in a request."""
         databases = (f"database:{name}" for name in self.databases)
-        return (*(["data"] * self.data), *(["pillar"] * self.pillar), *databases)
+        folders = (f"folder:{path}" for path in self.folders)
+        flags = {"data": self.data, "pillar": self.pillar, "dumps": self.dumps}
+        return (*(name for name, wanted in flags.items() if wanted), *databases, *folders)
 
 
 @dataclass(frozen=True, kw_only=True)

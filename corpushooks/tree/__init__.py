@@ -9,7 +9,7 @@
     drift       compare a tree with its checkout             drift, content_at, kind_at
     permissions set owner and modes                          fix
     acl         access control lists                         Access, grant
-    exchange    swap two trees atomically                    exchange
+    exchange    swap two trees atomically, or put one        exchange, put
     removal     remove a tree, or move it aside              remove, set_aside
     weight      how much a tree takes on the disk            weigh
     flags       immutable and append-only                    loosen, loosen_all
@@ -25,7 +25,7 @@ from corpushooks.tree.acl import Access, grant
 from corpushooks.tree.descriptors import DEPTH
 from corpushooks.tree.differences import differences
 from corpushooks.tree.drift import Drift, content_at, drift, kind_at
-from corpushooks.tree.exchange import exchange
+from corpushooks.tree.exchange import exchange, put
 from corpushooks.tree.fingerprint import NOTHING, Fingerprint, Owner, compare, is_below, settle, take
 from corpushooks.tree.flags import loosen, loosen_all
 from corpushooks.tree.mounts import refuse_mounts
@@ -41,6 +41,6 @@ from corpushooks.tree.weight import weigh
 __all__ = [
     "ACL_GROUP", "ACL_USER", "DEPTH", "NOTHING", "Access", "Drift", "Fingerprint", "Owner", "Report", "Scan",
     "check_place", "compare", "content_at", "cost", "differences", "drift", "exchange", "fix", "grant", "is_below",
-    "is_whole", "kind_at", "loosen", "loosen_all", "place_in", "refuse_mounts", "remove", "rename", "restore",
+    "is_whole", "kind_at", "loosen", "loosen_all", "place_in", "put", "refuse_mounts", "remove", "rename", "restore",
     "scan", "set_aside", "settle", "snapshot", "sync", "take", "weigh",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Exchange two entries of folders atomically, so that neither path is ever missing."""
+"""Exchange two entries of folders atomically, so that neither path is ever missing; or put one where nothing is."""
 
 from __future__ import annotations
 
@@ -13,19 +13,28 @@ from corpushooks.system import safe_files
 from corpushooks.tree.descriptors import closing, told
 
 _RENAMEAT2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # not in every libc
-_EXCHANGE = 2  # RENAME_EXCHANGE of linux/fs.h
+_NOREPLACE, _EXCHANGE = 1, 2  # of linux/fs.h
 CANNOT = (errno.EINVAL, errno.ENOSYS, errno.EXDEV, errno.EBUSY)
 
 
 def exchange(one: Path, other: Path) -> None:
     """Exchange two entries of folders that only we can write; raise TreeError if that fails."""
+    _rename(one, other, _EXCHANGE)
+
+
+def put(one: Path, other: Path) -> None:
+    """Move an entry to a path where nothing is, in folders that only we can write; raise TreeError if that fails."""
+    _rename(one, other, _NOREPLACE)
+
+
+def _rename(one: Path, other: Path, how: int) -> None:
     with (
         told("exchange of", other),
         closing(safe_files.open_folder(one.parent)) as left,
         closing(safe_files.open_folder(other.parent)) as right,
     ):
         try:
-            _exchange(left, one.name, right, other.name)
+            _renameat2(left, one.name, right, other.name, how)
         except OSError as exc:
             if exc.errno not in CANNOT:
                 raise
@@ -34,9 +43,9 @@ def exchange(one: Path, other: Path) -> None:
         os.fsync(right)
 
 
-def _exchange(left: int, one: str, right: int, other: str) -> None:
+def _renameat2(left: int, one: str, right: int, other: str, how: int) -> None:
     if _RENAMEAT2 is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-    if _RENAMEAT2(left, os.fsencode(one), right, os.fsencode(other), _EXCHANGE):
+    if _RENAMEAT2(left, os.fsencode(one), right, os.fsencode(other), how):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), other)

@@ -37,7 +37,7 @@ class Follower:
         self.box = box
         self.names: dict[str, str] = {
             "/mnt/backup": f"{box.root}/mnt", "/etc/corpushooks": str(box.host.config_file.parent),
-            "/root/hello": f"{box.root}/back", "git push": "git -C work push",
+            "/root/hello": f"{box.root}/back", "/var/lib/hello": f"{box.root}/var", "git push": "git -C work push",
         }  # fmt: skip
         self.left = list(COMMANDS)
         self.phrase = b""
@@ -107,8 +107,16 @@ def walk(one: Follower, server: Path) -> None:
     one.follow("corpus setup --backup\n", code=1)
     one.follow("corpus setup --backup --exported\nsystemctl")
     database = f"{{kind: postgresql, name: hello, host: {server}, user: postgres}}"
-    sample = f"makina-projects.hello:\n  backup: {{before: deploy, databases: [{database}]}}\n"
-    assert box.app(files={".salt/PILLAR.sample": sample}).push().code == 0
+    folder, base = Path(one.names["/var/lib/hello"]), box.root / "base"
+    folder.mkdir()
+    (folder / "note").write_text("precious")
+    base.write_text("precious")
+    said = f"{{before: deploy, databases: [{database}], folders: [{folder}]}}"
+    dump, load = (f"base:\n  cmd.run:\n    - name: cp {way}\n" for way in (
+        f"{base} {{{{ cfg.dump_root }}}}/base", f"{{{{ cfg.dump_root }}}}/base {base}"
+    ))  # fmt: skip
+    files = {".salt/PILLAR.sample": f"makina-projects.hello:\n  backup: {said}\n"}
+    assert box.app(files={**files, ".salt/dump.sls": dump, ".salt/task_load.sls": load}).push().code == 0
     pillar = box.work(repo="pillar")
     pillar.commit({"init.sls": "makina-projects.hello: {data: {a: 1}}\n"})
     assert pillar.push().code == 0
@@ -133,9 +141,12 @@ def walk(one: Follower, server: Path) -> None:
     assert "no backup was made before this deployment" in one.follow("git push -o skip=backup")
 
     # restore parts
+    for path in (folder / "note", base):
+        path.write_text("spoilt")
     psql(server, "postgres", "", "insert into users values (2)", "hello")
     said = one.follow("corpus restore hello --data --dry-run")
     assert "nothing was changed" in said
+    assert (folder / "note").read_text() == base.read_text() == "precious"
     assert psql(server, "postgres", "", "select count(*) from users", "hello") == (0, "1")
     assert (box.root / "back/data/uploads/photo").read_text() == "precious"
 

@@ -61,8 +61,15 @@ def saved(kept: Box) -> Box:
     assert corpus(kept, "key", "add", "jo", str(kept.root / "jo.pub"), "--read").code == 0
     run(["sqlite3", kept.project().data / "app.sqlite3", "create table t (x); insert into t values (7)"])
     (kept.root / "var").mkdir()
+    (kept.root / "var/page").write_text("outside data/")
+    (kept.root / "base").write_text("then")
     database = "{kind: sqlite, file: '{data_root}/app.sqlite3'}"
-    deployed(kept, f"  backup: {{databases: [{database}], folders: [{kept.root}/var]}}\n")
+    work = deployed(kept, f"  backup: {{databases: [{database}], folders: [{kept.root}/var]}}\n")
+    dump, load = (f"base:\n  cmd.run:\n    - name: cp {way}\n" for way in (
+        f"{kept.root}/base {{{{ cfg.dump_root }}}}/base", f"{{{{ cfg.dump_root }}}}/base {kept.root}/base"
+    ))  # fmt: skip
+    work.commit({".salt/dump.sls": dump, ".salt/task_load.sls": load})
+    assert work.push().code == 0
     kept.init("other")
     (kept.host.pillar_dir / "mine.sls").write_text("a: 1\n")
     (kept.host.config_file.parent / "notify.jinja").write_text("hello\n")
@@ -77,10 +84,13 @@ def test_a_whole_host_comes_back(saved: Box) -> None:
     was, live, keys = tree_of(data), box.row(), corpus(box, "key", "list").text
     history = told(box)
     lost(box)
+    (box.root / "var/page").write_text("of the new machine")
+    (box.root / "base").write_text("of the new machine")
     assert not data.exists()
     done = restored(box)
     assert done.code == 0, done.text + done.stderr.decode()
-    assert f"hello: not put in place: {box.root}/var" in done.stderr.decode()
+    assert "not put in place" not in done.stderr.decode()
+    assert ((box.root / "var/page").read_text(), (box.root / "base").read_text()) == ("outside data/", "then")
     same = {name: entry for name, entry in tree_of(data).items() if name not in (".", "app.sqlite3", "page")}
     assert same == {name: entry for name, entry in was.items() if name not in (".", "app.sqlite3", "page")}
     assert run(["sqlite3", data / "app.sqlite3", "select x from t"]).text == "7"
@@ -88,7 +98,7 @@ def test_a_whole_host_comes_back(saved: Box) -> None:
     assert (box.project().tree / "index.html").read_text() == "one"
     assert corpus(box, "key", "list").text == keys and "jo" in keys
     assert told(box)[-len(history) :] == history
-    assert [row.number for row in rows(box)] == [3]
+    assert [row.number for row in rows(box)] == [4]
     assert (box.host.pillar_dir / "mine.sls").read_text() == "a: 1\n"
     assert (box.host.config_file.parent / "notify.jinja").read_text() == "hello\n"
     assert load(box.host.config_file).backup is not None

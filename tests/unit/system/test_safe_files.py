@@ -128,7 +128,7 @@ OPERATIONS: dict[str, Callable[[Path], Any]] = {  # what is done to way/file or 
 INNER = {"spot", "look", "open_file", "check_file", "change", "at", "error"}  # what these are made of
 TREE = {  # of archives, stages and folders that only root reaches, of what is open already, and of the list of mounts
     "refuse_mounts", "cost", "is_whole", "rename", "grant", "place_in", "loosen_all", "set_aside",
-    "exchange", "is_below",
+    "exchange", "put", "is_below",
 }  # fmt: skip
 
 
