@@ -17,6 +17,7 @@ keeping      back up a project, by request or first       saving       what a ba
 parts        the folders that it keeps, and its names     expired      remove old backups
 pausing      pause the application meanwhile              apart        run one SLS file from exported commits
 restoring    restore a backup                             returned     what came back, compared with what it was
+placing      the folders that it puts in place            loading      the dumps that it loads
 drilling     test that a backup can be restored
 
 archives     the archives of a project                    trees        check out stage, project/ and pillar/
