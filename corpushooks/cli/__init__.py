@@ -10,6 +10,7 @@ disaster      back up and restore a whole host       backup --host, restore --ho
 check         check before deploying                 check
 run           run a command as the application       run
 assign        set variables                          set, unset
+setting       change settings of a project           setting
 projects      create and remove projects             init, remove
 made          generated from the operations table    archives, stats, link, …
 granting      options that give a right, for keys, tokens and accounts

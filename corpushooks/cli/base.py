@@ -91,9 +91,7 @@ class Context:
     def told(self, name: str, asked: Any) -> Report:
         """Run an operation without a conversation: in this process, or in the daemon if only it can use the store."""
         if self.far:
-            found = client.ask(self.host, name, asked, click.echo)
-            faults = tuple(Fault(**each) for each in found["warnings"])
-            return Report(found["value"], found["lines"], faults, found["hint"])
+            return self.told_by_daemon(name, asked)
         from corpushooks.host.site import open_site
         from corpushooks.operations import looks
 
@@ -105,6 +103,12 @@ class Context:
             return looks.here(site, name, asked)
         finally:
             site.engine.close()
+
+    def told_by_daemon(self, name: str, asked: Any) -> Report:
+        """Run an operation without a conversation in the daemon."""
+        found = client.ask(self.host, name, asked, click.echo)
+        faults = tuple(Fault(**each) for each in found["warnings"])
+        return Report(found["value"], found["lines"], faults, found["hint"])
 
     def row(self, name: str) -> ProjectRow | None:
         """Return a project, or None if only the daemon can read the store: it checks the rights."""

@@ -43,6 +43,7 @@ ROWS = {
     "rollback": ("deployments", "Return to an earlier deployment"),
     "run": ("run", "Run a command as the application of a project"),
     "set": ("assign", "Set variables of a project and deploy"),
+    "setting": ("setting", "Show and change the settings of a project"),
     "setup": ("host", "Set up this machine as a host"),
     "status": ("looking", "Show what is live in each project"),
     "task": ("deployments", "Run a task of the live release"),

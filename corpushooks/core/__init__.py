@@ -6,7 +6,7 @@ records        values to JSON and back, by their types      schema         setti
 project        names and paths of hosts and projects        deployment     requests, deployments, states, transitions
 events         the events of a running deployment           rights         the rights of accounts and grants
 settings       the settings of a host                       directory      the settings of a directory (LDAP)
-provider       the settings of an identity provider
+provider       the settings of an identity provider        editing        change a setting in their text
 backups        the settings of backups                      notification   notifications and their templates
 claims         ports and addresses of a project             services       units and log files of a project
 command        a command run as an application              rollouts      orders of a controller, answers of a node

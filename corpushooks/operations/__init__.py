@@ -15,6 +15,7 @@ people         accounts
 auditing       records what is asked for
 signing        sign in and out
 hosting        keys, projects, freezes
+configuring    the settings of a project
 examining      the host: how it is reached, what doctor finds
 governing      what a controller asks of its nodes
 nodes          the nodes of this controller

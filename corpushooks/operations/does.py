@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from corpushooks.operations import examining, governing, hosting, nodes, people, tokens
+from corpushooks.operations import configuring, examining, governing, hosting, nodes, people, tokens
 from corpushooks.operations.call import Call
 from corpushooks.reports.report import Report
 
@@ -20,6 +20,9 @@ DOES: Mapping[str, Callable[[Call[Any]], Report]] = {  # what is done at once
     "link": hosting.link,
     "unlink": hosting.unlink,
     "rename-branch": hosting.rename_branch,
+    "setting list": configuring.list_,
+    "setting set": configuring.set_,
+    "setting unset": configuring.unset,
     "key list": hosting.key_list,
     "key add": hosting.key_add,
     "key set": hosting.key_set,

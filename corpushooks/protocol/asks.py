@@ -332,6 +332,20 @@ class OfProjectOrHost:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OfSetting(OfProject):
+    """One setting of a project."""
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingSet(OfSetting):
+    """A new value of a setting, as one writes it into the file."""
+
+    value: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Freeze(OfProjectOrHost):
     """The reason of a freeze."""
 

@@ -288,6 +288,18 @@ class TaskOf:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Setting:
+    """A setting of a project: its value and default as JSON; `origin`: project, host or default."""
+
+    name: str
+    value: str
+    default: str
+    origin: str
+    expects: str
+    says: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class CaseOf:
     """One test; `result`: passed, failed, error or skipped."""
 

@@ -69,6 +69,18 @@ def copying_host(host: Host, check: Check = endless) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def configuring(host: Host, check: Check = endless) -> Iterator[None]:
+    """Hold the lock of the settings of a host, which programs change one after the other."""
+    host.locks_dir.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(host.locks_dir / ".settings", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        _await(descriptor, check)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _copies(project: Project) -> Path:
     return project.lock.with_suffix(".copies")
 

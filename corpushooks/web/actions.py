@@ -52,6 +52,7 @@ class Action:
     once: bool = False  # sent twice it is done once
     typed: str = ""  # it destroys: the field, or "project", whose value has to be typed again
     tells: bool = False  # what it gives is shown, and only then
+    back: str = ""  # the page of the project that is shown then; empty: its first
     asks: Callable[[dict[str, Any]], dict[str, Any]] = dict  # makes what is asked of the fields
 
     @property
@@ -111,6 +112,12 @@ ACTIONS = _table(  # of a project
            asks=_pair),
     Action("unset", "unset", "Unset a variable", "Unsets a variable of {project}, in a commit of its pillar.",
            once=True, fields=(Field("keys", "Variable", WORDS), DEPLOY)),
+    Action("set-setting", "setting set", "Change a setting", "Changes a setting of {project}, in the file of the"
+           " settings. It counts from the next deployment on: what runs goes on with the old value.",
+           fields=(Field("name", "Setting"), Field("value", "Value", note="as in the file: 5, true, [a, b]")),
+           back="settings"),
+    Action("unset-setting", "setting unset", "Use the host's setting", "Takes a setting of {project} out of the file:"
+           " that of the host counts again.", fields=(Field("name", "Setting"),), back="settings"),
     Action("remove-archive", "remove-archive", "Remove archive", "Removes archive {number} of {project} from the disk,"
            " for good. Rollbacks to what it keeps are no longer possible.", numbered=True, typed="project"),
     Action("freeze", "freeze", "Freeze",
@@ -128,6 +135,12 @@ HOST_ACTIONS = _table(
            tells=True),
     Action("add-key", "key add", "Add an ssh key", "Lets an ssh key in, with a right.",
            fields=(NAME, Field("key", "Public key", AREA), RIGHT, PROJECTS, EXPIRES), tells=True),
+    Action("set-key", "key set", "Change a key", "Changes the rights of an ssh key, from now on.",
+           fields=(NAME, Field("right", "Right", CHOICE, needed=False, choices=RIGHTS, note="empty: as it was"),
+                   Field("projects", "Projects", WORDS, needed=False, note="none: as they were"),
+                   Field("every_project", "All projects", CHECK),
+                   Field("expires", "Expires", needed=False, note="a day, 90d or never; none: as it was")),
+           tells=True),
     Action("test-key", "key test", "Test a key", "Shows what a key can do with a project, and why.",
            fields=(NAME, Field("project", "Project")), tells=True),
     Action("revoke-key", "key remove", "Revoke a key", "Revokes a key. What it started goes on.", fields=(NAME,),

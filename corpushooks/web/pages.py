@@ -172,7 +172,8 @@ class Pages:
         if action.tells:
             shown = {"session": session, "action": action, "project": project, "lines": lines}
             return self.renderer.page("done.html", shown)
-        return RedirectResponse(f"{back}/deployments/{number}" if number else back, 303)
+        then = f"/deployments/{number}" if number else f"/{action.back}" if action.back else ""
+        return RedirectResponse(f"{back}{then}", 303)
 
     async def _check_there(self, action: Action, project: str, number: int, session: Session) -> None:
         """Raise what the daemon answers where there is nothing to act on, or nobody may know of it."""

@@ -31,6 +31,7 @@ VIEWS = _table(  # of a project
     View("configuration", "Configuration", PUSH,
          {"values": ("config", {}), "origin": ("config", {"origin": True}), "variables": ("variables", {})},
          ("set", "unset")),
+    View("settings", "Settings", PUSH, {"settings": ("setting list", {})}, ("set-setting", "unset-setting")),
     View("archives", "Archives and storage", READ, {"archives": ("archives", {}), "storage": ("storage", {})},
          ("remove-archive",)),
     View("backups", "Backups", READ, {"backups": ("backups", {"limit": COUNT})}, ("backup", "drill")),
@@ -41,7 +42,7 @@ HOST_VIEWS = _table(
     View("overview", "Host", HOST, {"host": ("host", {})}, ("create", "freeze-all", "thaw-all")),
     View("checks", "Checks", HOST, {"checks": ("doctor", {})}),
     View("keys", "Keys and tokens", HOST, {"keys": ("key list", {}), "tokens": ("token list", {})},
-         ("add-key", "test-key", "revoke-key", "add-token", "revoke-token")),
+         ("add-key", "set-key", "test-key", "revoke-key", "add-token", "revoke-token")),
     View("metrics", "Metrics", READ, {"metrics": ("metrics", {"project": ""}), "stats": ("stats", {"project": ""})}),
 )  # fmt: skip
 

@@ -39,6 +39,7 @@ SHOWN = {  # section of the page: commands that print such a mapping, or a list 
     "corpus history --commands": ["history hello --commands"],
     "corpus open": ["open hello"],
     "corpus archives": ["archives hello"],
+    "corpus setting list": ["setting list hello"],
     "corpus backups": ["!backup hello", "backups hello"],
     "corpus log": ["log hello 1"],
     "corpus app-log": ["app-log hello"],
@@ -117,7 +118,7 @@ GIVEN = {  # section of the page -> what has its keys; those of another that it 
     "corpus history": (gives.OfHistory, gives.Deployment), "corpus history --commands": (gives.Command, None),
     "corpus archives": (gives.Archive, None), "corpus backups": (gives.Backup, None),
     "corpus diff": (gives.Difference, None), "corpus stats": (gives.Statistics, None),
-    "corpus tests": (gives.Suite, None),
+    "corpus tests": (gives.Suite, None), "corpus setting list": (gives.Setting, None),
     "corpus metrics": (gives.Metrics, None), "corpus set": (gives.Stored, None), "corpus init": (gives.Made, None),
     "corpus remove": (gives.Removed, None), "corpus link": (gives.Linked, None),
     "corpus rename-branch": (gives.Renamed, None), "corpus key add": (gives.Changed, gives.Key),
@@ -240,9 +241,11 @@ def test_every_command_that_reports_is_on_the_page() -> None:
         "unset",
         "unlink",
         "remove-archive",
+        "setting set",
+        "setting unset",
     }  # told in others
     commands = dict(whole(corpus))
-    for two in ("key", "token", "account"):
+    for two in ("key", "token", "account", "setting"):
         group = commands.pop(two)
         assert isinstance(group, click.Group)
         commands |= {f"{two} {name}": command for name, command in group.commands.items()}
