@@ -7,7 +7,7 @@ import re
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
@@ -56,10 +56,10 @@ HOOK = TOP / "hooks/proc-receive"
 JUDGED = [name for name, row in OPERATIONS.items() if row.about != CALLER]
 
 
-@pytest.fixture
-def serving_here(tmp_path: Path) -> Iterator[daemon.Daemon]:
-    """Return a daemon with two projects that does nothing by itself."""
-    host = Host(tmp_path)
+@contextmanager
+def serving_in(folder: Path) -> Iterator[daemon.Daemon]:
+    """Be a daemon with two projects that does nothing by itself."""
+    host = Host(folder)
     host.socket.parent.mkdir(parents=True)
     history = History(host.store)
     for name in ("hello", "other"):
@@ -67,6 +67,19 @@ def serving_here(tmp_path: Path) -> Iterator[daemon.Daemon]:
     with connection.listen(host.socket) as listener:
         yield daemon.Daemon(Site(host, Settings(), history, FakeEngine()), listener)
     history.close()
+
+
+@pytest.fixture
+def serving_here(tmp_path: Path) -> Iterator[daemon.Daemon]:
+    with serving_in(tmp_path) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def judging(tmp_path_factory: pytest.TempPathFactory) -> Iterator[daemon.Daemon]:
+    """Return one for all tests that ask it only who may what."""
+    with serving_in(tmp_path_factory.mktemp("judging")) as found:
+        yield found
 
 
 def principal(rights: Rights, right: str, *projects: str, who: str = "") -> Principal:
@@ -80,13 +93,13 @@ def principal(rights: Rights, right: str, *projects: str, who: str = "") -> Prin
 
 @pytest.mark.parametrize("name", JUDGED)
 @pytest.mark.parametrize("right", GRANTED)
-def test_a_key_may_what_its_right_says_and_nothing_more(serving_here: daemon.Daemon, name: str, right: str) -> None:
-    row, server = OPERATIONS[name], serving.Server(serving_here.site, serving_here.rights, None)  # type: ignore[arg-type]
+def test_a_key_may_what_its_right_says_and_nothing_more(judging: daemon.Daemon, name: str, right: str) -> None:
+    row, server = OPERATIONS[name], serving.Server(judging.site, judging.rights, None)  # type: ignore[arg-type]
     may = includes(right, row.right) or (right == NODE and row.node)
     for project in ("hello", ""):
         if project == "" and row.about == PROJECT:
             continue
-        asking = principal(serving_here.rights, right)
+        asking = principal(judging.rights, right)
         if may or (row.about == PROJECTS and not project):
             found = [each.name for each in server._judged(row, asking, project)]
             some = {PROJECT: ["hello"], PROJECTS: ["hello"], PROJECT_OR_HOST: ["hello"], HOST_ITSELF: []}[row.about]
@@ -98,9 +111,9 @@ def test_a_key_may_what_its_right_says_and_nothing_more(serving_here: daemon.Dae
 
 
 @pytest.mark.parametrize("name", JUDGED)
-def test_a_key_of_one_project_may_nothing_with_others_nor_with_the_host(serving_here: daemon.Daemon, name: str) -> None:
-    row, server = OPERATIONS[name], serving.Server(serving_here.site, serving_here.rights, None)  # type: ignore[arg-type]
-    asking = principal(serving_here.rights, ADMIN, "hello")
+def test_a_key_of_one_project_may_nothing_with_others_nor_with_the_host(judging: daemon.Daemon, name: str) -> None:
+    row, server = OPERATIONS[name], serving.Server(judging.site, judging.rights, None)  # type: ignore[arg-type]
+    asking = principal(judging.rights, ADMIN, "hello")
     for project in ("other", "nowhere", "../x"):
         if row.about == HOST_ITSELF:
             break
@@ -121,11 +134,11 @@ def test_a_key_of_one_project_may_nothing_with_others_nor_with_the_host(serving_
      ("anna", ("users",), ""), ("hello-user", ("hello-deploy",), ""), ("ssh", ("corpus", "hello-deploy"), "")],
 )  # fmt: skip
 def test_an_account_may_what_its_groups_say(
-    serving_here: daemon.Daemon, name: str, who: str, groups: tuple[str, ...], most: str
+    judging: daemon.Daemon, name: str, who: str, groups: tuple[str, ...], most: str
 ) -> None:
     row = OPERATIONS[name]
     rights = Rights(61009, "corpus", ACCOUNTS, "ssh")
-    server = serving.Server(serving_here.site, rights, None)  # type: ignore[arg-type]
+    server = serving.Server(judging.site, rights, None)  # type: ignore[arg-type]
     asking = Principal(who, rights, caller(who, *groups))
     project = "" if row.about == HOST_ITSELF else "hello"
     if most == HOST or (most and includes(most, row.right)):  # what only a key can do is refused by the act
