@@ -33,6 +33,14 @@ def kept_aside(project: Project, number: int) -> Path:
     return project.dir / "replaced" / str(number)
 
 
+def written_to(run: Run) -> Path | None:
+    """Return where a restore to a folder is written until it is whole; None for one in place."""
+    if not run.request.to:
+        return None
+    to = Path(run.request.to)
+    return to.with_name(f"{to.name}.restoring-{run.project.name}-{run.deployment.number}")
+
+
 @dataclass(frozen=True)
 class Placed:
     """A folder that comes back; `path` is "" for data/."""
@@ -100,8 +108,9 @@ def check(one: Placed, needed: int, reserve: int) -> None:
 
 def begin(run: Run) -> None:
     """Note that something is written aside from now on; raise RefusedError if something is kept there already."""
-    places = [kept_aside(run.project, run.deployment.number), *(one.aside.parent for one in folders_asked(run))]
-    for place in places:
+    kept = kept_aside(run.project, run.deployment.number)
+    to = written_to(run)
+    for place in [to] if to else [kept, *(one.aside.parent for one in folders_asked(run))]:
         if os.path.lexists(place):
             raise RefusedError(f"{place} already exists", hint="move it away first")
     run.site.history.begin(run.deployment, EXTRACTING)
@@ -187,8 +196,12 @@ def complete(run: Run) -> bool:
 
 def clear(run: Run) -> None:
     """Remove what an unfinished restore extracted, never what was there before; raise TreeError."""
+    if EXTRACTING not in run.site.history.steps(run.deployment):
+        return
+    if to := written_to(run):
+        tree.remove(to)
     swapped = in_place(run)
-    for one in asked(run) if EXTRACTING in run.site.history.steps(run.deployment) else ():
+    for one in asked(run):
         for place in (one.aside.parent / EXTRACTED, one.aside):
             if place != one.aside or (swapped is not None and not swapped.get(one, False)):
                 tree.remove(place)

@@ -30,7 +30,7 @@ from corpushooks.deploy.progress import Mark
 from corpushooks.deploy.returned import Returned
 from corpushooks.deploy.run import Run
 from corpushooks.screen import view
-from corpushooks.system import hostname, safe_files
+from corpushooks.system import disk, hostname, safe_files
 from corpushooks.system.patience import Check
 from corpushooks.tree import Fingerprint
 
@@ -60,7 +60,7 @@ class Restoring:
     @property
     def place(self) -> Path:
         """Where the backup is extracted."""
-        return self.to or kept_aside(self.run.project, self.run.deployment.number)
+        return placing.written_to(self.run) or kept_aside(self.run.project, self.run.deployment.number)
 
     def wants(self, part: str) -> bool:
         return part in self.run.request.parts or self.whole
@@ -109,8 +109,7 @@ class Restoring:
 
     def fetch(self, run: Run, mark: Mark) -> Detail:
         """Extract the wanted parts."""
-        if not self.to:
-            placing.begin(run)
+        placing.begin(run)
         safe_files.folder(self.place, 0o700, make=0o700)
         if self.wants(DATA):
             self.engine.bring(self.name.files, self.place, [parts.DATA], self.check)
@@ -154,6 +153,9 @@ class Restoring:
             self._bring_pillar()
         if placed := placing.asked(run):
             placing.swap(run, placed)
+        if self.to:
+            disk.flush_all(self.place)
+            tree.put(self.place, self.to)
         return Detail(note=str(self.to) if self.to else "")
 
     # parts of them

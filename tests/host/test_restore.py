@@ -90,6 +90,24 @@ def test_all_of_it_is_written_to_a_folder(lost: tuple[Box, dict[str, tuple[objec
     assert (again.code, "already exists" in again.text) == (3, True)
 
 
+def test_what_is_damaged_or_interrupted_is_written_to_no_folder(
+    lost: tuple[Box, dict[str, tuple[object, ...]]],
+) -> None:  # fmt: skip
+    box, _ = lost
+    to = box.root / "here"
+    box.faults(("restore verify", "after", "EIO"))
+    assert corpus(box, "restore", "hello", "--to", str(to)).code == 1
+    box.stop()
+    box.start("restore verify", "before", "kill")
+    corpus(box, "restore", "hello", "--to", str(to))
+    until(lambda: box.happened() == ["restore verify before"])
+    box.revive()
+    assert box.ended(4).state == "failed"
+    assert not list(box.root.glob("here*"))
+    assert corpus(box, "restore", "hello", "--to", str(to)).code == 0 and to.is_dir()
+    assert [path.name for path in box.root.glob("here*")] == ["here"]
+
+
 @needs_root
 def test_a_folder_that_others_could_lead_elsewhere_is_refused(
     lost: tuple[Box, dict[str, tuple[object, ...]]], tmp_path: Path
