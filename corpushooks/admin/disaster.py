@@ -188,7 +188,7 @@ class Return:
         project = self.host.project(row.name)
         hashed = "sha256" if len(row.code or "") == SHA256 else None
         projects.init(self.host, settings, history, row.name, row.environment, row.branch, hashed=hashed)
-        newest = max((name for name in named if name.project == row.name), key=lambda name: name.at, default=None)
+        newest = max((name for name in named if name.project == row.name), key=lambda name: name.number, default=None)
         if newest is None:
             return Brought(row.name, 0, False, ())
         into = self.host.backups_dir / PLACE / row.name

@@ -35,7 +35,7 @@ def standing(found: Sequence[Kept], kept: Backup, since: float, now: float) -> S
         (BACKUP, at or since, kept.overdue * HOUR),
         (DRILL, last or (found[-1].at if found else since), kept.drill_overdue * DAY),
     )
-    late = tuple(what for what, base, limit in limits if now - base > limit)
+    late = tuple(what for what, base, limit in limits if abs(now - base) > limit)  # the clock can have been wrong
     return Standing(at, last, tried[-1].wrong if tried else "", late)
 
 

@@ -19,12 +19,14 @@ from corpushooks.core.hints import Hint, command
 from corpushooks.core.project import Host
 from corpushooks.core.settings import Settings
 from corpushooks.system import disk, safe_files
+from corpushooks.system.patience import Check, endless
 from corpushooks.system.process import Child, spawn
 
 PROGRAM, PACKAGE = "borg", "borgbackup"
 HINT = command("help", "backups")
 SETUP = command("setup", "--backup")
 CHECKED = ".checked"
+DAY = 86400.0
 
 
 def wanted(settings: Settings) -> Backup:
@@ -101,9 +103,13 @@ class Checked:
 
 def check(host: Host, settings: Settings) -> None:
     """Read the whole repository, and record what came of that; raise ProcessError where it is damaged."""
-    found = engine(host, settings, alone)
+    verify(host, engine(host, settings, alone))
+
+
+def verify(host: Host, found: backup.Engine, check: Check = endless) -> None:
+    """Read the whole repository, and record what came of that; raise ProcessError where it is damaged."""
     try:
-        found.verify()
+        found.verify(check)
     except ProcessError as exc:
         _record(host, Checked(time.time(), exc.message))
         raise
@@ -120,6 +126,14 @@ def checked(host: Host) -> Checked | None:
         return Checked(**json.loads((host.backups_dir / CHECKED).read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def is_check_late(host: Host, kept: Backup, now: float) -> bool:
+    """Say whether the last check of the repository failed, or is too long ago."""
+    found = checked(host)
+    return (
+        bool(found and found.wrong) or abs(now - (found.at if found else since(host, kept))) > kept.check_overdue * DAY
+    )
 
 
 def since(host: Host, kept: Backup) -> float:

@@ -78,7 +78,7 @@ def _ask(context: Context, operation: str, asked: asks.OfRequest, *, as_json: bo
         given = replace(asked, token=secrets.token_hex(16), progress=screen.rewrites)
         return screen.ask(context.host, operation, given)
     except KeyboardInterrupt:
-        see = Hint(f"the {operation} continues; see: ", command("log", name, "-f"), ", ", command("cancel", name))
+        see = Hint(f"{operation} continues; see: ", command("log", name, "-f"), ", ", command("cancel", name))
         click.echo(context.host.spell(see), err=True)
         raise
 
@@ -192,4 +192,32 @@ def backups(context: Context, name: str | None, limit: int, check: bool, as_json
     report(context, "backups", context.told("backups", asks.History(project=name or "", limit=limit)), as_json)
 
 
-COMMANDS = (backup, backups, drill, restore)
+@click.command()
+@click.argument("name")
+@click.option("--nowait", is_flag=True, help="Queue it and return.")
+@JSON
+@click.pass_obj
+def prune(context: Context, name: str, nowait: bool, as_json: bool) -> None:
+    """Remove the expired backups of a project.
+
+    Also removes what failed backups left in the repository. Every backup does that, too.
+    """
+    context.row(name)
+    sys.exit(_all(context, "prune", [asks.OfRequest(project=name, nowait=nowait)], False, as_json))
+
+
+@click.command("check-backups")
+@click.argument("name")
+@click.option("--nowait", is_flag=True, help="Queue it and return.")
+@JSON
+@click.pass_obj
+def check_backups(context: Context, name: str, nowait: bool, as_json: bool) -> None:
+    """Check the backup repository for damage.
+
+    Reads the whole repository, whatever project it is asked for, as a request of this project.
+    """
+    context.row(name)
+    sys.exit(_all(context, "check-backups", [asks.OfRequest(project=name, nowait=nowait)], False, as_json))
+
+
+COMMANDS = (backup, backups, check_backups, drill, prune, restore)

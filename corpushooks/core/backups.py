@@ -290,7 +290,7 @@ def retained(names: Collection[Name], settings: Backup) -> set[Name]:
         (settings.keep_weekly, lambda at: time.strftime("%G-%V", at)),
         (settings.keep_monthly, lambda at: time.strftime("%Y-%m", at)),
     )
-    kept = set(newest[:1])
+    kept = {max(names, key=lambda name: name.number)} if names else set()  # the clock can have been wrong
     for number, period in rules:
         last: dict[str, Name] = {}
         for name in newest:

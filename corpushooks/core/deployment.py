@@ -71,6 +71,7 @@ class Kind:
     repairs: bool = False  # it repairs a broken project
     restarts: bool = False  # it restarts units and does nothing else
     keeps: bool = False  # it makes a backup
+    beside: bool = False  # deployments wait for it for some time only, and then run beside it
     restores: bool = False  # it restores a backup; interrupted, it completes or undoes that itself
     changes: bool = False  # it changes what runs, so it is refused while a project is frozen
     asked: bool = True  # it comes from a command or a push; otherwise from the daemon itself
@@ -85,8 +86,10 @@ KINDS: Mapping[str, Kind] = {
         Kind("restart", restarts=True),  # of the same release, so allowed while frozen
         Kind("plan", dry=True),
         Kind("repair", repairs=True),
-        Kind("backup", keeps=True),  # it changes nothing, so allowed while frozen
+        Kind("backup", keeps=True, beside=True),  # it changes nothing, so allowed while frozen
         Kind("drill"),  # likewise
+        Kind("prune", beside=True),
+        Kind("check", beside=True),  # of the whole repository of backups
         Kind("restore", restores=True, changes=True),
         Kind("edit", "deployment", edits=True, changes=True, asked=False),
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass, field
 
-from corpushooks.backup import standing
+from corpushooks.backup import standing, vault
 from corpushooks.core.backups import Backup
 from corpushooks.core.deployment import ProjectRow
 from corpushooks.host.site import Site
@@ -16,6 +17,7 @@ from corpushooks.system import own_log
 EVERY = 600.0  # seconds between checks, and before the first: after a boot the timers catch up
 LEAST = 0.1
 GRACE = 5.0
+CHECK, OF_HOST = "check-backups", ""  # what is overdue of the host itself, and whose that is in the store
 
 
 @dataclass
@@ -54,7 +56,7 @@ class Overdue:
                     own_log.error("cannot check backups", exc)
 
     def look(self, kept: Backup) -> None:
-        """Notify of newly overdue backups and drills; forget those that are no longer overdue."""
+        """Notify of newly overdue backups, drills and checks; forget those that are no longer overdue."""
         rows = Backups(self.site.history)
         for row in self.site.history.projects():
             found = standing.of_project(self.site.host, kept, row, rows.of(row.name))
@@ -64,8 +66,22 @@ class Overdue:
                     self._notify(row, what, found)
             if set(found.overdue) != told:
                 rows.note_overdue(row.name, found.overdue)
+        self._look_at_repository(kept, rows)
+
+    def _look_at_repository(self, kept: Backup, rows: Backups) -> None:
+        """Notify once of a check of the repository that failed or is overdue; it belongs to no project."""
+        host, projects = self.site.host, self.site.history.projects()
+        late, told = vault.is_check_late(host, kept, time.time()), rows.overdue(OF_HOST)
+        if late and not told and projects:
+            found = vault.checked(host)
+            self._tell(projects[0], CHECK, found.at if found and not found.wrong else None)
+        if late != bool(told) and projects:
+            rows.note_overdue(OF_HOST, [CHECK] if late else [])
 
     def _notify(self, row: ProjectRow, what: str, found: standing.Standing) -> None:
+        self._tell(row, what, found.at if what == standing.BACKUP else found.proved)
+
+    def _tell(self, row: ProjectRow, what: str, last: float | None) -> None:
         self.site.event("overdue", {"project": row.name, "what": what})
-        if problem := announce.overdue(self.site, row, what, found.at if what == standing.BACKUP else found.proved):
+        if problem := announce.overdue(self.site, row, what, last):
             own_log.warning("not notified", project=row.name, error=problem)

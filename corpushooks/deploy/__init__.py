@@ -18,7 +18,7 @@ parts        the folders that it keeps, and its names     expired      remove ol
 pausing      pause the application meanwhile              apart        run one SLS file from exported commits
 restoring    restore a backup                             returned     what came back, compared with what it was
 placing      the folders that it puts in place            loading      the dumps that it loads
-drilling     test that a backup can be restored
+drilling     test that a backup can be restored           tending      prune and check the repository
 
 archives     the archives of a project                    trees        check out stage, project/ and pillar/
 pillars      the pillar, for Salt and for people          reruns       SLS that run again in a rollback

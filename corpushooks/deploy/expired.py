@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from corpushooks import backup as door
 from corpushooks.core import backups
-from corpushooks.core.errors import ProcessError
 from corpushooks.deploy.run import Run
 from corpushooks.store.kept import Backups
 from corpushooks.system.patience import Check
@@ -15,17 +14,13 @@ from corpushooks.system.patience import Check
 def remove(
     run: Run, engine: door.Engine, there: set[str], kept: backups.Backup, newest: backups.Name, check: Check
 ) -> int:  # fmt: skip
-    """Remove the expired backups of a project on this host; return how many. An error of that is a warning."""
+    """Remove the expired backups of a project on this host; return how many. Raise ProcessError."""
     rows = Backups(run.site.history)
     proved = next((row.name for row in rows.of(newest.project) if row.drilled and not row.wrong), "")
     old, left = expired(there, kept, newest, proved)
-    try:
-        rows.forget(map(str, old))
-        with run.site.effect("backup forgotten"):  # what makes each whole goes first
-            engine.forget([*map(str, old), *left], check)
-    except ProcessError as exc:
-        run.voice.warn(f"cannot remove old backups: {exc.message}")
-        return 0
+    rows.forget(map(str, old))
+    with run.site.effect("backup forgotten"):  # what makes each whole goes first
+        engine.forget([*map(str, old), *left], check)
     return len(old)
 
 

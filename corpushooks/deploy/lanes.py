@@ -207,14 +207,14 @@ class Lanes:
 
     def _goes_on(self, deployment: Deployment) -> bool:
         """Say whether it was not interrupted: it is a backup that no lane waits for any more."""
-        if not deployment.request.sort.keeps:
+        if not deployment.request.sort.beside:
             return False
         return bool(self.at_work(deployment)) or is_copying(self.site.host.project(deployment.project))
 
     def _begin(self, deployment: Deployment) -> None:
         """Run what waited; a backup so long as others may wait for it, then beside them."""
         kept = self.site.settings.backup
-        if not kept or not deployment.request.sort.keeps:
+        if not kept or not deployment.request.sort.beside:
             self._start(deployment)
             return
         thread = threading.Thread(target=self._start_beside, args=(deployment,), daemon=True)
@@ -334,7 +334,7 @@ class Lanes:
         begun = self.site.history.unfinished(name)
         for back in (d for d in begun if d.state == ROLLING_BACK):
             raise RefusedError(f"deployment {back.number} is rolling back; a rollback cannot be cancelled")
-        at_work = sorted((d for d in begun if d.state in (RUNNING, HELD)), key=lambda d: d.request.sort.keeps)
+        at_work = sorted((d for d in begun if d.state in (RUNNING, HELD)), key=lambda d: d.request.sort.beside)
         open_ones = at_work + self.site.history.queued(name)  # what a backup goes on beside comes before that
         if not open_ones:
             return None

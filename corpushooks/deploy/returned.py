@@ -136,8 +136,12 @@ def _contents(path: Path) -> Fingerprint:
     return Fingerprint.unpack(path.read_bytes())
 
 
-def chosen(copies: Sequence[door.Copy], project: str, number: int, host: str) -> backups.Name:
-    """Return the newest complete backup of a project, or the one with a number; those of this host first.
+def chosen(
+    copies: Sequence[door.Copy], project: str, number: int, host: str, *, alone: bool = False
+) -> backups.Name:  # fmt: skip
+    """Return the newest complete backup of a project, or the one with a number; those of this host first, or `alone`.
+
+    The newest of a host has the highest number: its clock can have been wrong.
 
     Raise UsageError where there is none.
     """
@@ -145,8 +149,8 @@ def chosen(copies: Sequence[door.Copy], project: str, number: int, host: str) ->
     read = [backups.Name.read(name) for name in there]
     whole = [one[0] for one in read if one and not one[1] and one[0].project == project and one[0].files in there]
     found = [name for name in whole if not number or name.number == number]
-    if not found:
+    own = [name for name in found if name.host == backups.host_name(host)]
+    if not own and (alone or not found):
         what = f"{project} has no backup {number}" if number else f"{project} has no backups"
         raise UsageError(what, hint=command("backups", project))
-    own = [name for name in found if name.host == backups.host_name(host)]
-    return max(own or found, key=lambda name: (name.at, name.number))
+    return max(own, key=lambda name: (name.number, name.at)) if own else max(found, key=lambda name: name.at)

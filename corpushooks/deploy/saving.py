@@ -20,7 +20,7 @@ from corpushooks import __version__, git, tree
 from corpushooks import backup as door
 from corpushooks.backup import dumps, vault
 from corpushooks.core import backups
-from corpushooks.core.errors import ConfigError, DoorError, RefusedError
+from corpushooks.core.errors import ConfigError, DoorError, ProcessError, RefusedError
 from corpushooks.core.events import NOTHING, BackedUp, Detail
 from corpushooks.core.hints import Hint, command
 from corpushooks.deploy import apart, expired, parts
@@ -165,7 +165,11 @@ class Saving:
         kept = vault.wanted(run.settings)
         if not kept.prunes:
             return Detail(note="nothing is removed by this host")
-        old = expired.remove(run, self.engine, self.there, kept, self.name, self.check)
+        try:
+            old = expired.remove(run, self.engine, self.there, kept, self.name, self.check)
+        except ProcessError as exc:
+            run.voice.warn(f"cannot remove old backups: {exc.message}")
+            return Detail()
         return Detail(old, "old backup", note="removed") if old else Detail()
 
     def _see(self) -> None:

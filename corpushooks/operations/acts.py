@@ -28,7 +28,9 @@ def recover(run: Run) -> None:
 
 
 def _drill(run: Run) -> None:
-    from corpushooks.deploy import drilling  # here, as below: most daemons do neither, and would keep it in memory
+    from corpushooks.deploy import (
+        drilling,
+    )  # here, as below: most daemons do none of these, and would keep it in memory
 
     drilling.drill(run)
 
@@ -37,6 +39,18 @@ def _restore(run: Run) -> None:
     from corpushooks.deploy import restoring
 
     restoring.restore(run)
+
+
+def _prune(run: Run) -> None:
+    from corpushooks.deploy import tending
+
+    tending.prune(run)
+
+
+def _check(run: Run) -> None:
+    from corpushooks.deploy import tending
+
+    tending.check(run)
 
 
 ACTS: Mapping[str, Act] = {
@@ -48,6 +62,8 @@ ACTS: Mapping[str, Act] = {
     "repair": deploy.repair,
     "backup": keeping.backup,
     "drill": _drill,
+    "prune": _prune,
+    "check": _check,
     "restore": _restore,
     "edit": inplace.edit,
 }

@@ -93,6 +93,16 @@ def drill(call: Conversation[asks.Drill]) -> None:
     _ask(call, replace(of(call.asked), kind="drill", target=call.asked.number))
 
 
+def prune(call: Conversation[asks.OfRequest]) -> None:
+    """Remove the expired backups of a project."""
+    _ask(call, replace(of(call.asked), kind="prune"))
+
+
+def check_backups(call: Conversation[asks.OfRequest]) -> None:
+    """Check the backup repository."""
+    _ask(call, replace(of(call.asked), kind="check"))
+
+
 def restore(call: Conversation[asks.Restore]) -> None:
     """Restore parts of a backup."""
     asked = call.asked

@@ -37,6 +37,8 @@ ROUTES: Mapping[str, tuple[str, ...]] = {
     "restart": (f"POST {P}/restarts",),
     "backup": (f"POST {P}/backups",),
     "drill": (f"POST {P}/drills",),
+    "prune": (f"POST {P}/prunes",),
+    "check-backups": (f"POST {P}/backup-checks",),
     "restore": (f"POST {P}/restores",),
     "repair": (f"POST {P}/repairs",),
     "confirm": (f"POST {P}/deployments{N}/confirm",),

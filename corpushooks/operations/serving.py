@@ -41,6 +41,8 @@ TALKS: Mapping[str, Callable[[Conversation[Any]], None]] = {  # these take a whi
     "repair": requests.repair,
     "backup": requests.backup,
     "drill": requests.drill,
+    "prune": requests.prune,
+    "check-backups": requests.check_backups,
     "restore": requests.restore,
     "set": requests.assign,
     "unset": requests.assign,

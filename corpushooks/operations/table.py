@@ -301,6 +301,15 @@ OPERATIONS: Mapping[str, Operation] = {
             doors=BOTH,
             word=Word((words.A_PROJECT, ("NUMBER", words.NUMBER)), 1, _flags()),
         ),
+        Operation("prune", ADMIN, "OfRequest", "Deployment", "remove the expired backups of a project", doors=BOTH),
+        Operation(
+            "check-backups",
+            ADMIN,
+            "OfRequest",
+            "Deployment",
+            "check the whole backup repository for damage",
+            doors=BOTH,
+        ),
         Operation(
             "restore",
             ADMIN,

@@ -57,8 +57,10 @@ class Backups:
         return [Kept(**row) for row in rows]
 
     def drilled(self, name: str, at: float, wrong: str) -> None:
-        """Record a drill of a backup, with its error if it failed."""
+        """Record a drill of a backup, with its error if it failed. It is the last one, whatever the clock says."""
         with self.store.change() as db:
+            same = "project = (SELECT project FROM backup WHERE name = ?)"
+            db.execute(f"UPDATE backup SET drilled = ? WHERE drilled >= ? AND {same}", (at - 1, at, name))
             db.execute("UPDATE backup SET drilled = ?, wrong = ? WHERE name = ?", (at, wrong, name))
 
     def overdue(self, project: str) -> set[str]:

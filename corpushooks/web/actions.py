@@ -107,6 +107,10 @@ ACTIONS = _table(  # of a project
     Action("backup", "backup", "Back up", "Backs up {project}: data, databases and what is live.", once=True),
     Action("drill", "drill", "Test backup", "Restores backup {number} of {project} aside and compares it. What is live"
            " is not touched.", numbered=True, once=True),
+    Action("prune", "prune", "Remove expired backups", "Removes the backups of {project} that are older than this host"
+           " keeps them, for good.", once=True),
+    Action("check-backups", "check-backups", "Check the backups", "Reads the whole backup repository of this host. That"
+           " can take hours; deployments wait for some minutes at most.", once=True),
     Action("set", "set", "Set a variable", "Sets a variable of {project}, in a commit of its pillar.", once=True,
            fields=(Field("key", "Variable"), Field("text", "Value"), Field("secret", "It is a secret", CHECK), DEPLOY),
            asks=_pair),

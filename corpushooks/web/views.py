@@ -34,7 +34,8 @@ VIEWS = _table(  # of a project
     View("settings", "Settings", PUSH, {"settings": ("setting list", {})}, ("set-setting", "unset-setting")),
     View("archives", "Archives and storage", READ, {"archives": ("archives", {}), "storage": ("storage", {})},
          ("remove-archive",)),
-    View("backups", "Backups", READ, {"backups": ("backups", {"limit": COUNT})}, ("backup", "drill")),
+    View("backups", "Backups", READ, {"backups": ("backups", {"limit": COUNT})},
+         ("backup", "drill", "prune", "check-backups")),
     View("tasks", "Tasks", READ, {"tasks": ("tasks", {})}, ("task",)),
     View("access", "Access", READ, {"one": ("status", {"urls": True}), "names": ("names", {})}, ("remove",)),
 )  # fmt: skip

@@ -140,6 +140,9 @@ def walk(one: Follower, server: Path) -> None:
     box.work().commit({"index.html": "three"})
     assert "no backup was made before this deployment" in one.follow("git push -o skip=backup")
 
+    # what is done to the repository
+    one.follow("corpus prune hello")
+
     # restore parts
     for path in (folder / "note", base):
         path.write_text("spoilt")

@@ -6,13 +6,15 @@ import json
 import os
 import time
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from corpushooks.admin.doctor import backups
-from corpushooks.admin.doctor.backups import of_project
+from corpushooks.admin.doctor.backups import _growth, of_project
 from corpushooks.admin.doctor.patient import Patient
-from corpushooks.core.backups import Backup
+from corpushooks.core.backups import Backup, Name
 from corpushooks.core.errors import Fault
 from corpushooks.core.settings import load
 from corpushooks.reports import statistics
@@ -36,6 +38,8 @@ def said(*found: Kept) -> list[str]:
         ([], ["hello has no backup; corpus backup hello"]),
         ([ONE], []),
         ([replace(ONE, at=NOW + HOUR)], []),  # the clock was set back
+        ([replace(ONE, at=NOW + 3 * DAY)],
+         ["the newest backup of hello is dated in the future: was the clock wrong?; corpus backup hello"]),
         ([replace(ONE, at=NOW - 3 * DAY)], ["the newest backup of hello is 3 d old; corpus backup hello"]),
         ([replace(ONE, drilled=NOW, wrong="it is damaged")],
          ["backup 7 of hello did not come back: it is damaged; corpus drill hello"]),
@@ -47,6 +51,18 @@ def said(*found: Kept) -> list[str]:
 )  # fmt: skip
 def test_what_is_wrong_with_the_backups_of_a_project(found: list[Kept], wrong: list[str]) -> None:
     assert said(*found) == wrong
+
+
+def test_a_repository_from_which_nobody_removes_anything_is_told() -> None:
+    names = [Name.new("hello", number, NOW + number * DAY, "a") for number in range(1, 60)]
+    found = [replace(ONE, number=name.number, name=str(name)) for name in names]
+    patient = cast(Patient, SimpleNamespace(rows=[SimpleNamespace(name="hello")], kept={"hello": found}))
+    (told,) = _growth(patient, Backup("ssh://a@b/c"))
+    assert isinstance(told, Fault) and "the backup repository grows: " in told.what
+    patient.kept["hello"] = found[:10]  # type: ignore[index]
+    assert not list(_growth(patient, Backup("ssh://a@b/c")))
+    patient.kept["hello"] = found  # type: ignore[index]
+    assert not list(_growth(patient, Backup("/r")))
 
 
 def test_doctor_says_what_is_wrong(kept: Box) -> None:

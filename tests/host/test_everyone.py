@@ -56,6 +56,7 @@ COMMANDS: dict[str, tuple[str, str]] = {  # command -> its arguments, and who mu
     "notify test": ("hello", STORE), "daemon": ("", STORE), "rebuild": ("", ROOT),
     "setup": ("--dry-run", ROOT), "demo": ("/proc/demo", OWN), "confirm": ("hello 1", DAEMON),
     "backup": ("hello", DAEMON), "backups": ("hello", DAEMON), "drill": ("hello", DAEMON),
+    "prune": ("hello", ADMIN), "check-backups": ("hello", ADMIN),
     "restore": ("hello --data", ADMIN), "remove": ("hello", ADMIN), "remove-archive": ("hello 1", ADMIN),
     "node add": ("n1 root@127.0.0.1:1", ADMIN), "node list": ("", ADMIN), "node show": ("n1", ADMIN),
     "node link": ("n1 hello", ADMIN), "node unlink": ("n1 hello", ADMIN), "node drain": ("n1", ADMIN),

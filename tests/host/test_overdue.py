@@ -35,6 +35,7 @@ ONE = Kept("hello", 7, "hello.7", NOW - HOUR, None, None, 3, 300, 30, 0, 0)
         ([], NOW - 50 * DAY, ("backup", "drill")),
         ([ONE], NOW - 50 * DAY, ()),
         ([replace(ONE, at=NOW + HOUR)], 0.0, ()),  # the clock was set back
+        ([replace(ONE, at=NOW + 50 * DAY)], 0.0, ("backup", "drill")),  # it was far ahead
         ([replace(ONE, at=NOW - 2 * DAY)], 0.0, ("backup",)),
         ([ONE, replace(ONE, number=5, at=NOW - 50 * DAY)], 0.0, ("drill",)),
         ([ONE, replace(ONE, number=5, at=NOW - 50 * DAY, drilled=NOW - DAY)], 0.0, ()),
@@ -80,10 +81,10 @@ def looked(box: Box) -> list[tuple[str, str]]:
 
 
 def test_people_are_told_once_until_it_is_overdue_again(told: Box, hook: Receiver) -> None:
-    assert looked(told) == [("hello", "backup"), ("hello", "drill")]
-    until(lambda: len(hook.titles) == 2)
-    assert set(hook.titles) == {"overdue: backup of hello (prod)", "overdue: drill of hello (prod)"}
-    (message,) = [one["message"] for one in hook.got if "backup" in one["title"]]
+    assert looked(told) == [("hello", what) for what in ("backup", "drill", "check-backups")]
+    until(lambda: len(hook.titles) == 3)
+    assert set(hook.titles) == {f"overdue: {what} of hello (prod)" for what in ("backup", "drill", "check-backups")}
+    (message,) = [one["message"] for one in hook.got if "overdue: backup" in one["title"]]
     assert "What: no backup succeeded" in message and "backup hello" in message
     assert looked(told) == []
     with closing(told.history) as store:

@@ -9,13 +9,14 @@ from corpushooks.admin import setup
 from corpushooks.admin.doctor.patient import Check, Finding, Patient
 from corpushooks.admin.setup.actions import Folder
 from corpushooks.backup import vault
-from corpushooks.core.backups import Backup
+from corpushooks.core.backups import Backup, Name, retained
 from corpushooks.core.errors import Fault, RefusedError
 from corpushooks.core.hints import command
 from corpushooks.screen import view
 from corpushooks.store.kept import Kept
 
 HOUR, DAY = 3600.0, 86400.0
+EXPIRED = 14  # backups that can be expired before that is a fault: who removes them may do so weekly
 
 
 def backups(patient: Patient) -> Iterator[Finding]:
@@ -32,6 +33,7 @@ def backups(patient: Patient) -> Iterator[Finding]:
     if not vault.is_exported(patient.host, kept):
         yield Fault("without their passphrase nobody can read the backups", vault.advice(patient.host, kept))
     yield from _repository_findings(patient, kept)
+    yield from _growth(patient, kept)
     yield from _timer_findings(patient)
     for row in patient.rows:
         yield from of_project(row.name, patient.kept.get(row.name, ()), kept, time.time())
@@ -48,6 +50,25 @@ def _repository_findings(patient: Patient, kept: Backup) -> Iterator[Finding]:
         yield Fault(f"the repository was not checked for {view.ago(since)}", again)
     elif found:
         yield f"repository checked {view.ago(since)} ago"
+
+
+def _growth(patient: Patient, kept: Backup) -> Iterator[Finding]:
+    """Find out whether expired backups are removed by anybody, where this host does not."""
+    if kept.prunes:
+        return
+    over = sum(len(names) - len(retained(names, kept)) for names in _names(patient))
+    if over > EXPIRED:
+        yield Fault(
+            f"the backup repository grows: {over} expired backups are in it, and this host removes none",
+            "remove them on the host of the repository, or set `prune: true` under `backup`",
+        )
+
+
+def _names(patient: Patient) -> Iterator[set[Name]]:
+    """Yield the names of the backups of each project."""
+    for row in patient.rows:
+        read = (Name.read(one.name) for one in patient.kept.get(row.name, ()))
+        yield {found[0] for found in read if found}
 
 
 def _timer_findings(patient: Patient) -> Iterator[Finding]:
@@ -67,6 +88,10 @@ def of_project(name: str, found: Sequence[Kept], settings: Backup, now: float) -
         return
     if now - found[0].at > settings.overdue * HOUR:
         yield Fault(f"the newest backup of {name} is {view.ago(now - found[0].at)} old", command("backup", name))
+    if found[0].at - now > settings.overdue * HOUR:
+        yield Fault(
+            f"the newest backup of {name} is dated in the future: was the clock wrong?", command("backup", name)
+        )
     tried = sorted((one for one in found if one.drilled), key=lambda one: -(one.drilled or 0.0))
     if tried and tried[0].wrong:
         yield Fault(f"backup {tried[0].number} of {name} did not come back: {tried[0].wrong}", command("drill", name))
