@@ -136,14 +136,22 @@ class Accounts:
                 raise SPENT
         return found
 
-    def set_password(self, account: Account, hashed: str) -> None:
-        """Record a new password, and end the sessions that began with another."""
+    def set_password(self, secret: str, hashed: str) -> Account:
+        """Use up a link, record the new password, and end the sessions that began with another: all or nothing.
+
+        Return whose it was; raise CredentialError.
+        """
+        account = self.of_link(secret, PASSWORD)
         with self.store.change() as db:
-            db.execute(
-                "UPDATE account SET password = ? WHERE name = ? AND mark = ?",
-                (hashed, account.name, account.key.blob),
+            used = db.execute(
+                "UPDATE account SET password = ?, link = NULL, link_does = '', link_ends = NULL"
+                " WHERE link = ? AND name = ? AND mark = ?",
+                (hashed, digest(secret), account.name, account.key.blob),
             )
+            if used.rowcount != 1:
+                raise SPENT
             db.execute("DELETE FROM session WHERE source = ? AND name = ?", (ACCOUNT, account.name))
+        return account
 
     def revoke(self, name: str) -> Key:
         """Take an account out, with its sessions; raise UsageError where there is none."""

@@ -17,9 +17,11 @@ from dataclasses import dataclass, field
 from corpushooks.core.errors import BusyError, CredentialError
 
 OF_ACCOUNT, OF_ADDRESS = 10, 20  # failures …
+BEGUN = 60  # sign-ins at a provider that are begun from an address
 WHILE = 300.0  # … within so many seconds
 KEPT = 20_000  # accounts and addresses that are remembered
 WAIT = BusyError("too many failed attempts to sign in", hint="wait five minutes")
+MANY = BusyError("too many sign-ins were begun from this address", hint="wait five minutes")
 
 Counted = tuple[str, ...]
 
@@ -56,6 +58,14 @@ class Attempts:
             self._forget(limits, now)  # a failure of ours says nothing of the password
             raise
         self._forget(limits, now)
+
+    def begin(self, address: str) -> None:
+        """Count a sign-in that is begun elsewhere; raise BusyError after too many from an address."""
+        counted, now = ("begun", network(address)), time.monotonic()
+        with self._lock:
+            if self._recent(counted, now) >= BEGUN:
+                raise MANY
+            self._note(counted, now)
 
     def _forget(self, limits: Iterable[Counted], now: float) -> None:
         """Count an attempt no longer."""

@@ -88,6 +88,19 @@ class Sessions:
                 db.execute("UPDATE session SET seen = ? WHERE hash = ?", (now, found.hash))
         return found
 
+    def all(self, who: str = "") -> list[Session]:
+        """Return the sessions that are not over, of somebody or of all, the newest first."""
+        found = self.store.rows("SELECT * FROM session WHERE ?1 = '' OR who = ?1 ORDER BY began DESC, rowid DESC", who)
+        now = time.time()
+        return [each for each in map(_session, found) if not each.is_over(now)]
+
+    def end_of(self, who: str) -> list[Session]:
+        """End the sessions of somebody; return them."""
+        found = self.all(who)
+        with self.store.change() as db:
+            db.execute("DELETE FROM session WHERE who = ?", (who,))
+        return found
+
     def note_groups(self, session: Session, groups: Sequence[str]) -> None:
         """Note in which groups a person is now."""
         with self.store.change() as db:

@@ -31,4 +31,9 @@ def add(context: Context, name: str, right: str, projects: tuple[str, ...], expi
     tell(context.told("account add", asked), as_json)
 
 
-COMMANDS = (account,)
+@click.group("session")
+def session() -> None:
+    """Show who is signed in to the pages, and end sessions."""
+
+
+COMMANDS = (account, session)

@@ -44,6 +44,7 @@ ROWS = {
     "restore": ("backups", "Restore parts of a backup"),
     "rollback": ("deployments", "Return to an earlier deployment"),
     "run": ("run", "Run a command as the application of a project"),
+    "session": ("accounts", "Show who is signed in to the pages, and end sessions"),
     "set": ("assign", "Set variables of a project and deploy"),
     "setting": ("setting", "Show and change the settings of a project"),
     "setup": ("host", "Set up this machine as a host"),

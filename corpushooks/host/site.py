@@ -53,6 +53,7 @@ class Site:
     event: Event = no_event  # logs what happens, for the administrator
     by_ssh: Callable[[Sequence[str]], bool] = on_the_host_only
     stopping: bool = False
+    weights: Any = None  # of trees, as measured a while ago; kept by `reports/places`
     transport: Any = None  # to the nodes, if there are any; kept by `fleet/reach`
 
     def spell(self, said: Advice, *, ssh: bool = False) -> str:

@@ -19,7 +19,7 @@ from corpushooks.store.database import Store
 PLAIN = frozenset({  # fields that say what is done, and are never secret
     "name", "right", "projects", "every_project", "expires", "authority", "principals", "rev", "number", "only", "skip",
     "steps", "force", "insist", "confirm", "task", "units", "reason", "env", "branch", "installer", "object_format",
-    "purge", "parts", "to", "dry", "repo", "deploy", "data", "pillar", "databases", "folders", "dumps",
+    "who", "purge", "parts", "to", "dry", "repo", "deploy", "data", "pillar", "databases", "folders", "dumps",
 })  # fmt: skip
 LONGEST, MOST = 200, 20  # characters of a text, and of how many
 Shown = Callable[[Any], Any]

@@ -34,6 +34,8 @@ DOES: Mapping[str, Callable[[Call[Any]], Report]] = {  # what is done at once
     "account list": people.list_,
     "account add": people.add,
     "account link": people.link,
+    "session list": people.sessions,
+    "session end": people.end_sessions,
     "account revoke": people.revoke,
     "node add": nodes.add,
     "node list": nodes.list_,

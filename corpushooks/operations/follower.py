@@ -26,6 +26,7 @@ TICK = 1.0  # seconds between the lines that -o progress rewrites
 PARCEL = 1 << 18  # characters of lines in one message
 MESSAGE = 2 << 20  # bytes of an event in one message,
 LIMITS = ((1 << 16, 1000), (1 << 12, 200), (200, 100))  # and the limits of texts and lists in a longer one
+SHORTENED = "… this event is shortened here: the log on the host has all of it …"
 HEARTBEAT = 15.0  # seconds of silence after which a follower gets a heartbeat
 AGAIN = 5.0  # seconds between checks that a follower still has the right
 BEAT = 1.0  # seconds between messages to a follower of an application: sending shows whether it is still there
@@ -97,11 +98,15 @@ def _parcels(lines: Sequence[str]) -> list[str]:
 
 
 def _fitting(event: dict[str, Any]) -> dict[str, Any]:
-    """Return an event that fits in a message: long texts and lists in it are cut in the middle."""
+    """Return an event that fits in a message: long texts and lists in it are cut in the middle, which is said."""
+    whole = size = len(json.dumps(event))
     for characters, items in LIMITS:
-        if len(json.dumps(event)) <= MESSAGE:
+        if size <= MESSAGE:
             break
         event = _less(event, characters, items)
+        size = len(json.dumps(event))
+    if size < whole:
+        event["text"] += f"{chr(10) if event['text'] else ''}{SHORTENED}"
     return event
 
 

@@ -8,8 +8,9 @@ from typing import Any
 from corpushooks.access import accounts, keys
 from corpushooks.access.accounts import Accounts, Link
 from corpushooks.access.keys import ACCOUNT, Key
+from corpushooks.access.sessions import Session, Sessions
 from corpushooks.core import rights
-from corpushooks.core.errors import RefusedError
+from corpushooks.core.errors import RefusedError, UsageError
 from corpushooks.core.hints import Hint, command
 from corpushooks.operations.call import Call
 from corpushooks.protocol import asks, gives
@@ -77,6 +78,32 @@ def revoke(call: Call[asks.OfAccount]) -> Report:
     store.revoke(found.name)
     call.site.event("account", {"account": found.name, "what": "revoked", "may": "", "by": call.principal.who})
     return Report(told(found), [f"revoked {found.name}: {found.key.may}"])
+
+
+def sessions(call: Call[asks.OfPersons]) -> Report:
+    """List who is signed in."""
+    found = Sessions(call.site.history).all(call.asked.who)
+    return Report([_session(each) for each in found], list(map(_session_line, found)) or ["nobody is signed in"])
+
+
+def end_sessions(call: Call[asks.OfPerson]) -> Report:
+    """End the sessions of somebody; the account or token stays."""
+    who = call.asked.who
+    found = Sessions(call.site.history).end_of(who)
+    if not found:
+        raise UsageError(f"{who!r} is not signed in", hint=command("session", "list"))
+    call.site.event("session", {"who": who, "what": "ended", "count": len(found), "by": call.principal.who})
+    return Report([_session(each) for each in found], [f"ended {_session_line(each)}" for each in found])
+
+
+def _session(found: Session) -> gives.SessionOf:
+    return gives.SessionOf(
+        who=found.who, source=found.source, address=found.address, began=found.began, seen=found.seen
+    )  # fmt: skip
+
+
+def _session_line(found: Session) -> str:
+    return f"{found.who:<24} from {found.address or '?'}, since {keys.day(found.began)}, by {found.source}"
 
 
 def told(account: accounts.Account) -> gives.Account:

@@ -75,6 +75,8 @@ ROUTES: Mapping[str, tuple[str, ...]] = {
     "node release": (f"POST {P}/release",),
     "token list": ("GET /tokens",),
     "token revoke": ("DELETE /tokens/{name}",),
+    "session list": ("GET /sessions",),
+    "session end": ("DELETE /sessions",),
     "account list": ("GET /accounts",),
     "account revoke": ("DELETE /accounts/{name}",),
 }

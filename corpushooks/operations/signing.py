@@ -115,6 +115,7 @@ class Signing:
 
     def begin(self, given: asks.Begin) -> gives.Begun:
         """Begin a sign-in by the provider."""
+        self.gate.attempts.begin(self.asked.origin)
         begun = self.gate.pending.begin(given.after, self.asked.origin)
         return gives.Begun(url=self._provider("oidc begin", begun)["url"], binding=begun.binding)
 
@@ -198,8 +199,7 @@ class Signing:
             found = self._accounts.of_link(given.link, accounts.PASSWORD)
             accounts.check_password(given.password, found.name)
             hashed = self._check("hash", password=given.password)["hash"]
-        found = self._accounts.use_link(given.link, accounts.PASSWORD)
-        self._accounts.set_password(found, hashed)
+        found = self._accounts.set_password(given.link, hashed)
         self._note("set-password", accounts.called(found.key))
         self.site.event("account", {"account": found.name, "what": "password", "may": found.key.may, "by": found.name})
         if found.key.refusal(RIGHTS[0]):

@@ -346,6 +346,20 @@ class SettingSet(OfSetting):
 
 
 @dataclass(frozen=True, kw_only=True)
+class OfPersons:
+    """Somebody, as deployments and the audit call them, or all."""
+
+    who: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfPerson:
+    """Somebody, as deployments and the audit call them."""
+
+    who: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Freeze(OfProjectOrHost):
     """The reason of a freeze."""
 

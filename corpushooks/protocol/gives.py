@@ -277,6 +277,7 @@ class Storage:
     archives: list[Weight]
     free: int
     total: int
+    at: float | None = None  # when it was measured; free and total are of now
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,6 +298,17 @@ class Setting:
     origin: str
     expects: str
     says: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionOf:
+    """A session of somebody who signed in to the pages."""
+
+    who: str
+    source: str
+    address: str
+    began: float
+    seen: float
 
 
 @dataclass(frozen=True, kw_only=True)

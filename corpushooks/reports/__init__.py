@@ -5,5 +5,6 @@ statistics   statistics of deployments                    variables    variables
 report       the result of a report
 trail        who asked for what
 app_log      the log of an application                    checkup      check projects and folders without deploying
+weights      disk space, remembered for a while
 places       disk space, tasks and names of a project     tested       the results of tests that a task left
 """

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from corpushooks import tree
 from corpushooks.core.deployment import ProjectRow
 from corpushooks.core.project import task_names
 from corpushooks.host import parts
@@ -14,6 +13,7 @@ from corpushooks.host.site import Site
 from corpushooks.protocol.gives import Deployment, NameOf, Storage, TaskOf, Weight
 from corpushooks.release import release
 from corpushooks.reports.report import Report
+from corpushooks.reports.weights import Weights
 from corpushooks.system import resolving
 from corpushooks.system.patience import Check
 
@@ -21,13 +21,15 @@ NAMES = 20  # that are looked up
 
 
 def storage(site: Site, row: ProjectRow, check: Check) -> Report:
-    """Report how much disk space a project takes."""
+    """Report how much disk space a project takes, as measured a few minutes ago at most."""
     project = site.host.project(row.name)
+    site.weights = known = site.weights or Weights()
     room = shutil.disk_usage(project.dir)
+    (at, own), (also, data) = known.of(project.tree, check), known.of(project.data, check)
+    archives = [(number, known.of(path, check, fixed=True)[1]) for number, path in parts.numbered(project)]
     found = Storage(
-        project=row.name, tree=tree.weigh(project.tree, check), data=tree.weigh(project.data, check),
-        archives=[Weight(number=number, size=tree.weigh(path, check)) for number, path in parts.numbered(project)],
-        free=room.free, total=room.total,
+        project=row.name, tree=own, data=data, free=room.free, total=room.total, at=min(at, also),
+        archives=[Weight(number=number, size=size) for number, size in archives],
     )  # fmt: skip
     sizes = [
         ("project", found.tree),

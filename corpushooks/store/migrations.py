@@ -290,6 +290,7 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
         "ALTER TABLE rollout ADD COLUMN policy TEXT NOT NULL DEFAULT ''",
         "UPDATE rollout SET epoch = coalesce((SELECT max(epoch) FROM controller), 0)",
     ),
+    18: ("CREATE INDEX audit_signed_in ON audit (who, origin) WHERE operation = 'sign-in'",),
 }
 VERSION = max(MIGRATIONS)
 TABLES = (  # that are rescued

@@ -153,6 +153,8 @@ HOST_ACTIONS = _table(
            fields=(NAME, RIGHT, PROJECTS, EXPIRES), tells=True),
     Action("revoke-token", "token revoke", "Revoke a token", "Revokes a token. What it started goes on.",
            fields=(NAME,), typed="name"),
+    Action("end-sessions", "session end", "Sign somebody out", "Ends all sessions of one person. The account or token"
+           " stays: to keep somebody out, revoke it.", fields=(Field("who", "Who"),), back="sessions"),
     Action("freeze-all", "freeze", "Freeze the host", "Refuses deployments of all projects until somebody thaws the"
            " host.", fields=(REASON,), asks=lambda values: {**values, "project": ""}),
     Action("thaw-all", "thaw", "Thaw the host", "Accepts deployments again, of what is not frozen itself.",

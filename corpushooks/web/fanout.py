@@ -234,6 +234,44 @@ Found = list[Event] | dict[str, Any]  # events of a log, and last its deployment
 
 
 @dataclass
+class Turn:
+    """A turn of a reader, with its conversation; both end where the reader takes too long for what it got."""
+
+    turns: asyncio.Semaphore
+    said: AsyncGenerator[Said, None]
+    _due: asyncio.TimerHandle | None = None
+    _ending: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> None:
+        await self.turns.acquire()
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._due:
+            self._due.cancel()
+        await asyncio.shield(self._ending or self._end())
+
+    def hurry(self) -> None:
+        """End the turn if it does not go on soon."""
+        self._due = asyncio.get_running_loop().call_later(PROMPT, self._end)
+
+    def goes_on(self) -> bool:
+        """Say whether the turn goes on."""
+        assert self._due
+        self._due.cancel()
+        return self._ending is None and asyncio.get_running_loop().time() < self._due.when()
+
+    def _end(self) -> asyncio.Task[None]:
+        self._ending = asyncio.ensure_future(self._leave())
+        return self._ending
+
+    async def _leave(self) -> None:
+        try:
+            await self.said.aclose()
+        finally:
+            self.turns.release()
+
+
+@dataclass
 class Hub:
     """The feeds of the deployments that run, and who reads them."""
 
@@ -288,17 +326,19 @@ class Hub:
         slow = True
         while slow:
             slow, found, size = False, list[Event](), 0
-            async with self._turns, contextlib.aclosing(heard(self.relay, {**wanted, "offset": offset}, token)) as said:
-                async for each in said:
+            turn = Turn(self._turns, heard(self.relay, {**wanted, "offset": offset}, token))
+            async with turn:
+                async for each in turn.said:
                     if "result" in each:
                         break
                     found.append(Event.of(each))
                     size += len(found[-1].data)
                     if size > PARCEL:
-                        began, offset = time.monotonic(), found[-1].offset
+                        offset = found[-1].offset
+                        turn.hurry()
                         yield found
                         found, size = [], 0
-                        if slow := time.monotonic() - began > PROMPT:
+                        if slow := not turn.goes_on():
                             break
         if found:
             yield found

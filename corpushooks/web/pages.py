@@ -172,8 +172,9 @@ class Pages:
         if action.tells:
             shown = {"session": session, "action": action, "project": project, "lines": lines}
             return self.renderer.page("done.html", shown)
-        then = f"/deployments/{number}" if number else f"/{action.back}" if action.back else ""
-        return RedirectResponse(f"{back}{then}", 303)
+        if not number and action.back:
+            return RedirectResponse(f"{back if project else HOST}/{action.back}", 303)
+        return RedirectResponse(f"{back}/deployments/{number}" if number else back, 303)
 
     async def _check_there(self, action: Action, project: str, number: int, session: Session) -> None:
         """Raise what the daemon answers where there is nothing to act on, or nobody may know of it."""

@@ -44,6 +44,7 @@ HOST_VIEWS = _table(
     View("checks", "Checks", HOST, {"checks": ("doctor", {})}),
     View("keys", "Keys and tokens", HOST, {"keys": ("key list", {}), "tokens": ("token list", {})},
          ("add-key", "set-key", "test-key", "revoke-key", "add-token", "revoke-token")),
+    View("sessions", "Sessions", HOST, {"sessions": ("session list", {})}, ("end-sessions",)),
     View("metrics", "Metrics", READ, {"metrics": ("metrics", {"project": ""}), "stats": ("stats", {"project": ""})}),
 )  # fmt: skip
 

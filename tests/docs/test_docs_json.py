@@ -119,6 +119,7 @@ GIVEN = {  # section of the page -> what has its keys; those of another that it 
     "corpus archives": (gives.Archive, None), "corpus backups": (gives.Backup, None),
     "corpus diff": (gives.Difference, None), "corpus stats": (gives.Statistics, None),
     "corpus tests": (gives.Suite, None), "corpus setting list": (gives.Setting, None),
+    "corpus session list": (gives.SessionOf, None),
     "corpus metrics": (gives.Metrics, None), "corpus set": (gives.Stored, None), "corpus init": (gives.Made, None),
     "corpus remove": (gives.Removed, None), "corpus link": (gives.Linked, None),
     "corpus rename-branch": (gives.Renamed, None), "corpus key add": (gives.Changed, gives.Key),
@@ -243,9 +244,10 @@ def test_every_command_that_reports_is_on_the_page() -> None:
         "remove-archive",
         "setting set",
         "setting unset",
+        "session end",
     }  # told in others
     commands = dict(whole(corpus))
-    for two in ("key", "token", "account", "setting"):
+    for two in ("key", "token", "account", "setting", "session"):
         group = commands.pop(two)
         assert isinstance(group, click.Group)
         commands |= {f"{two} {name}": command for name, command in group.commands.items()}

@@ -49,7 +49,7 @@ COMMANDS: dict[str, tuple[str, str]] = {  # command -> its arguments, and who mu
     "web": ("--address 192.0.2.1", OWN), "token add": ("ci", ADMIN), "token list": ("", ADMIN),
     "token revoke": ("ci", ADMIN),
     "audit": ("hello", ADMIN), "account add": ("jo", ADMIN), "account list": ("", ADMIN), "account link": ("jo", ADMIN),
-    "account revoke": ("jo", ADMIN),
+    "account revoke": ("jo", ADMIN), "session list": ("", ADMIN), "session end": ("jo", ADMIN),
     "key test": ("jo hello", ADMIN), "key remove": ("jo", ADMIN), "freeze": ("hello why", ADMIN),
     "thaw": ("hello", ADMIN), "run": ("hello true", ADMIN),
     "open": ("hello", DAEMON), "app-log": ("hello", DAEMON), "restart": ("hello", DAEMON),

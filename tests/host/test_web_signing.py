@@ -17,7 +17,8 @@ from corpushooks.access.attempts import Attempts, is_loopback, network
 from corpushooks.access.keys import ACCOUNT, TOKEN, Key
 from corpushooks.access.sessions import IDLE, LONGEST, MOST, PREFIX, Sessions
 from corpushooks.access.tokens import Tokens, digest
-from corpushooks.core.errors import BusyError, CredentialError, UsageError
+from corpushooks.core.errors import BusyError, CredentialError, StoreError, UsageError
+from corpushooks.store.audit import Audit
 from corpushooks.store.history import History
 from tests.support.box import Box, until
 from tests.support.browsing import GOOD, Browser, Seen, account, path_of
@@ -72,13 +73,45 @@ def test_the_store_has_nothing_that_can_be_presented(tmp_path: Any) -> None:
     link = store.link("ann").secret
     session = Sessions(history).begin(ACCOUNT, "ann", "account ann", mark=made.blob)
     hashed = proof.hash_({"password": GOOD})["hash"]
-    store.set_password(store.known("ann"), hashed)
+    store.set_password(link, hashed)
     session = Sessions(history).begin(ACCOUNT, "ann", "account ann", mark=made.blob)
     assert [row["hash"] for row in history.rows("SELECT * FROM session")] == [digest(session)]
     history.close()
     kept = b"".join(path.read_bytes() for path in tmp_path.glob("store*"))
     assert hashed.encode() in kept and hashed.startswith("$argon2id$")
     assert not [text for text in (link, session, GOOD) if text.encode() in kept]
+
+
+def test_a_link_is_spent_with_its_password_or_not_at_all(tmp_path: Any) -> None:
+    history = History(tmp_path / "store.sqlite")
+    store = Accounts(history)
+    made = store.add(Key("ann", ACCOUNT, "", "read"))
+    Sessions(history).begin(ACCOUNT, "ann", "account ann", mark=made.blob)
+    link = store.link("ann").secret
+    with history.change() as db:
+        db.execute("CREATE TRIGGER full BEFORE DELETE ON session BEGIN SELECT RAISE(ABORT, 'the disk is full'); END")
+    with pytest.raises(StoreError, match="the disk is full"):
+        store.set_password(link, "hashed")
+    assert (store.of_link(link, accounts.PASSWORD).name, store.known("ann").password) == ("ann", "")
+    with history.change() as db:
+        db.execute("DROP TRIGGER full")
+    assert store.set_password(link, "hashed").name == "ann" and store.known("ann").password == "hashed"
+    with pytest.raises(CredentialError):
+        store.set_password(link, "other")
+    assert store.known("ann").password == "hashed"
+    history.close()
+
+
+def test_who_signed_in_from_where_is_found_by_an_index(tmp_path: Any) -> None:
+    history = History(tmp_path / "store.sqlite")
+    asked: list[str] = []
+    audit = Audit(history)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(History, "rows", lambda _, text, *values: asked.append(text) or [])
+        assert not audit.has_signed_in("ann", "192.0.2.1")
+    plan = history.rows(f"EXPLAIN QUERY PLAN {asked[0]}", "ann", "192.0.2.1", "done")
+    assert "audit_signed_in" in plan[0]["detail"]
+    history.close()
 
 
 # sign in
@@ -235,6 +268,27 @@ def test_a_session_is_always_new_and_what_was_there_before_ends(web: Web) -> Non
         assert browser.get("/").status == 200
 
 
+def test_the_sessions_of_somebody_are_listed_and_ended_by_a_command_and_a_page(web: Web) -> None:
+    gina, other = account(web, "gina", "--read"), account(web, "hugo", "--read")
+    assert signs_in(Browser(web), "gina", GOOD).status == 303
+    found = asked(web.box, "session", "list", "account gina")
+    assert [(each["who"], each["source"], each["address"]) for each in found] == [
+        ("account gina", "account", "127.0.0.1")
+    ] * 2
+    assert "account hugo" in corpus(web.box, "session", "list").text
+    assert web.api("GET", "/sessions?who=account%20gina").json == found
+    assert corpus(web.box, "session", "end", "account gina").text.startswith("ended account gina")
+    assert gina.get("/").status == 303 and other.get("/").status == 200
+    complains(corpus(web.box, "session", "end", "account gina"), 2, "'account gina' is not signed in",
+              "corpus session list")  # fmt: skip
+    host = Browser(web).sign_in()
+    assert "/host/end-sessions?who=account%20hugo" in Seen(host.get("/host/sessions").text).links
+    done = host.act("/host/end-sessions?who=account%20hugo", who="account hugo")
+    assert (done.status, done.headers["location"]) == (303, "/host/sessions")
+    assert other.get("/").status == 303 and host.get("/").status == 200
+    assert web.api("DELETE", "/sessions?who=account%20hugo").status == 400
+
+
 def test_sign_out_ends_the_session_everywhere_and_cuts_a_log(web: Web) -> None:
     kim = account(web, "kim")
     csrf = Seen(kim.get("/").text).form("/sign-out")
@@ -305,6 +359,15 @@ def test_attempts_are_counted_for_each_account_and_each_address() -> None:
         pass
     with held.attempt("new", "2001:db8:0:1::1", familiar=False):
         pass
+
+
+def test_sign_ins_that_are_begun_elsewhere_are_counted_for_each_address() -> None:
+    found = Attempts()
+    for _ in range(attempts.BEGUN):
+        found.begin("192.0.2.1")
+    with pytest.raises(BusyError, match="begun from this address"):
+        found.begin("192.0.2.1")
+    found.begin("192.0.2.2")
 
 
 def test_a_failure_of_ours_does_not_count() -> None:
