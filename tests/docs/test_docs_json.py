@@ -242,6 +242,8 @@ def test_every_command_that_reports_is_on_the_page() -> None:
         "unset",
         "unlink",
         "remove-archive",
+        "prune",
+        "check-backups",
         "setting set",
         "setting unset",
         "session end",
