@@ -41,7 +41,9 @@ CHANGES: list[tuple[str, Any]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("change", CHANGES, ids=str)
+@pytest.mark.parametrize(
+    "change", CHANGES, ids=lambda change: f"{change[0]}-{'unset' if change[1] is UNSET else change[1]}"
+)
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 @pytest.mark.parametrize("project", ["shop", "new", "blog"])
 def test_it_says_what_was_wanted_and_nothing_else(text: str, project: str, change: tuple[str, Any]) -> None:

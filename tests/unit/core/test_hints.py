@@ -94,8 +94,11 @@ def test_what_is_spelt_for_ssh_is_taken_there(name: str) -> None:
         "REASON": "a b",
         "OLD": "3",
         "NEW": "4",
+        "NAME": "timeout",
+        "VALUE": "600",
     }
-    words = [name, *(some[called] for called, _ in WORDS[name].takes), *(["ls", "-l"] if WORDS[name].rest else [])]
+    rest = ["ls", "-l"] if WORDS[name].rest else []
+    words = [*name.split(), *(some[called] for called, _ in WORDS[name].takes), *rest]
     typed = ssh_commands.spelling(Host(), ADDRESS)(command(*words))
     assert typed.startswith(f"ssh {ADDRESS} {name}")
     assert parse(" ".join(shlex.split(typed)[2:]))

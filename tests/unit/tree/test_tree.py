@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -192,7 +193,9 @@ def test_a_change_in_place_with_size_and_mtime_put_back_is_seen(project: Path, t
     assert (tmp_path / "a/app/media/photo").read_text()[0] == "p"
 
 
-def test_a_stamp_of_this_very_moment_proves_nothing(project: Path, tmp_path: Path) -> None:
+def test_a_stamp_of_this_very_moment_proves_nothing(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     st = write(project / "now").stat()
     assert manifest.entry_of(st, st.st_ctime_ns).settled is False
     assert manifest.entry_of(st, st.st_ctime_ns + manifest.TICK_NS).settled is False
@@ -202,6 +205,8 @@ def test_a_stamp_of_this_very_moment_proves_nothing(project: Path, tmp_path: Pat
     assert manifest.entry_of(second, 7_900_000_000).settled is False
     assert manifest.entry_of(second, 8_000_000_001).settled is True
     (project / "now").write_text("one")
+    moment = (project / "now").stat().st_ctime_ns
+    monkeypatch.setattr(time, "time_ns", lambda: moment)  # however long the test takes
     tree.snapshot(tree.scan(project), tmp_path / "a", None)
     saved = manifest.read_manifest((tmp_path / "a.manifest").read_bytes())
     assert saved.folders[""]["now"].settled is False
