@@ -36,6 +36,7 @@ PASSED = {  # variables of the client that are passed on, and their format
     "TERM": re.compile(r"[A-Za-z0-9_.+-]{1,40}"),
     "SSH_CONNECTION": re.compile(r"[0-9A-Fa-f.:% ]{1,200}"),
 }
+SESSION = ("node", "serve")  # what a controller asks for
 OWN = ("LOGNAME", "USER")  # set by sshd
 GIT_HOME = (
     Path(__file__).parent / "share/host/git_home"
@@ -121,7 +122,10 @@ def serve(host: Host, key: str, certificate: str, environ: Mapping[str, str], ma
         return _say(_who(admitted))
     if wanted.git == "receive-pack" and admitted.get("note"):
         print(admitted["note"], file=sys.stderr)
-    return _become(*program(host, wanted, admitted, environ))
+    words, env = program(host, wanted, admitted, environ)
+    if wanted.words == SESSION:
+        return _answer_orders(host, env)
+    return _become(words, env)
 
 
 def _admit(host: Host, key: str, mark: str, certificate: str, wanted: Wanted) -> dict[str, Any]:
@@ -187,6 +191,19 @@ def program(
         return ["git", wanted.git, path], {**env, "HOME": str(GIT_HOME)}
     env |= {GIVEN: json.dumps(wanted.given)} if wanted.given else {}
     return [sys.executable, "-I", "-m", "corpushooks", "--root", str(host.root), *wanted.words], env
+
+
+def _answer_orders(host: Host, env: Mapping[str, str]) -> int:
+    """Answer a controller here: another start of Python would be most of what its connection costs."""
+    from corpushooks.cli import node_session  # here: nobody else needs it
+
+    os.environ.clear()
+    os.environ.update(env)
+    try:
+        node_session.serve(host)
+    except CorpusError as exc:
+        return _complain(exc, spelling(host, _called(host)))
+    return 0
 
 
 def _become(words: list[str], env: Mapping[str, str]) -> NoReturn:

@@ -22,8 +22,8 @@ class Transport(Protocol):
     ) -> dict[str, Any]:
         """Ask a node for an operation of the table, and return its result.
 
-        `limit`: seconds for all of it; `check` is called meanwhile, and can raise. Raise the error that the node gave,
-        or UnreachableError.
+        `limit`: seconds for the answer, besides those for a connection that has to be made; `check` is called
+        meanwhile, and can raise. Raise the error that the node gave, or UnreachableError.
         """
 
     def send(

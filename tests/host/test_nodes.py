@@ -260,7 +260,7 @@ def test_a_frozen_node_is_not_linked(fleet: FleetBox, monkeypatch: pytest.Monkey
     assert daemon
     daemon.send_signal(signal.SIGSTOP)
     try:
-        assert "n1: no answer within 2 s" in refused(fleet, "node", "link", "n1", "hello")
+        assert "n1: no answer within 12 s" in refused(fleet, "node", "link", "n1", "hello")
     finally:
         daemon.send_signal(signal.SIGCONT)
     with fleet.store() as known:

@@ -20,6 +20,7 @@ from corpushooks.system.process import Output, run
 from tests.support.box import Box
 from tests.support.shared_box import corpus, world
 from tests.support.sshd import Server, serving
+from tests.support.wires import wire
 
 CONTROLLER = "main"  # the name of the controller's key on its nodes
 
@@ -34,7 +35,7 @@ class NodeBox:
 
     @property
     def address(self) -> str:
-        return f"{getpass.getuser()}@127.0.0.1:{self.server.port}"
+        return f"{getpass.getuser()}@{self.server.address}:{self.server.port}"
 
     @property
     def node(self) -> Node:
@@ -101,12 +102,16 @@ class FleetBox:
 
 
 @contextlib.contextmanager
-def node_box(folder: Path, name: str, *, salt: bool = False, **settings: Any) -> Iterator[NodeBox]:
-    """Run a node: a host with its daemon, and an sshd in front of it."""
+def node_box(folder: Path, name: str, *, salt: bool = False, wired: bool = False, **settings: Any) -> Iterator[NodeBox]:
+    """Run a node: a host with its daemon, and an sshd in front of it; if `wired`, that is in a namespace."""
     box = Box(folder / name, salt)
     (folder / name / "sshd").mkdir(parents=True)
-    with serving(folder / name / "sshd", box.host.root) as server:
-        given = {"account": getpass.getuser(), "address": f"127.0.0.1:{server.port}", "environment": "prod", **settings}
+    with (
+        wire() if wired else contextlib.nullcontext() as line,
+        serving(folder / name / "sshd", box.host.root, line) as server,
+    ):
+        at = f"{server.address}:{server.port}"
+        given = {"account": getpass.getuser(), "address": at, "environment": "prod", **settings}
         box.settings("".join(f"{key}: {value}\n" for key, value in given.items()))
         box.init("own")  # makes the store, as setup does
         box.start()
@@ -118,9 +123,12 @@ def node_box(folder: Path, name: str, *, salt: bool = False, **settings: Any) ->
 
 @contextlib.contextmanager
 def fleet_box(
-    folder: Path, *names: str, project: str = "hello", rollout: str = "", salt: bool = False
+    folder: Path, *names: str, project: str = "hello", rollout: str = "", salt: bool = False, wired: bool = False
 ) -> Iterator[FleetBox]:
-    """Run a controller with a project, and nodes that it does not know yet; with `salt` all use the real one."""
+    """Run a controller with a project, and nodes that it does not know yet.
+
+    With `salt` all use the real one; if `wired`, each node's sshd is in a network namespace of its own.
+    """
     with contextlib.ExitStack() as stack:
         stack.enter_context(world(folder / "home"))
         box = Box(folder / "controller", salt)
@@ -129,4 +137,6 @@ def fleet_box(
         box.init(project)
         box.start()
         stack.callback(box.stop)
-        yield FleetBox(box, {name: stack.enter_context(node_box(folder, name, salt=salt)) for name in names})
+        yield FleetBox(
+            box, {name: stack.enter_context(node_box(folder, name, salt=salt, wired=wired)) for name in names}
+        )

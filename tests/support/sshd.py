@@ -15,11 +15,13 @@ from pathlib import Path
 
 from corpushooks.system.process import Child, ancestors, run, spawn
 from tests.support.box import Work, until
+from tests.support.wires import Wire
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+HERE = "127.0.0.1"
 CONFIG = """\
 Port {port}
-ListenAddress 127.0.0.1
+ListenAddress {address}
 HostKey {folder}/host
 PidFile {folder}/pid
 {keys}
@@ -50,9 +52,14 @@ class Server:
     folder: Path
     port: int
     process: Child[bytes]
+    wire: Wire | None = None  # to the namespace that it is in
+
+    @property
+    def address(self) -> str:
+        return self.wire.address if self.wire else HERE
 
     def url(self, path: str) -> str:
-        return f"ssh://{getpass.getuser()}@127.0.0.1:{self.port}{path}"
+        return f"ssh://{getpass.getuser()}@{self.address}:{self.port}{path}"
 
     def own(self) -> list[int]:
         """Return the processes of this sshd and of its sessions, also those that sshd started."""
@@ -72,11 +79,8 @@ class Server:
 
     def revive(self) -> None:
         """Start it again, at the same port."""
-        assert SSHD is not None
-        log = os.open(self.folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        self.process = spawn([SSHD, "-D", "-e", "-f", self.folder / "config"], stderr=log)
-        os.close(log)
-        until(lambda: listens(self.process, self.port))
+        self.process = begin(self.folder, self.wire)
+        until(lambda: listens(self.process, self.port, self.address))
 
     @property
     def command(self) -> str:
@@ -91,29 +95,37 @@ class Server:
         return " ".join(["ssh", "-F", "none", *(f"-o {key}={value}" for key, value in given.items())])
 
 
-def listens(process: Child[bytes], port: int) -> bool:
+def begin(folder: Path, wire: Wire | None = None) -> Child[bytes]:
+    """Start sshd with the configuration in a folder."""
+    assert SSHD is not None
+    log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    inside = wire.inside if wire else ()
+    process = spawn([*inside, SSHD, "-D", "-e", "-f", folder / "config"], stderr=log)
+    os.close(log)
+    return process
+
+
+def listens(process: Child[bytes], port: int, address: str = HERE) -> bool:
     """Say whether sshd listens; its end means that somebody else took the port."""
     if process.poll() is not None:
         return True
     with socket.socket() as link:
-        return link.connect_ex(("127.0.0.1", port)) == 0
+        return link.connect_ex((address, port)) == 0
 
 
-def start(folder: Path, keys: str) -> Server:
-    """Start sshd on a free port."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    (folder / "config").write_text(CONFIG.format(port=port, folder=folder, keys=keys))
-    log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    assert SSHD is not None
-    process = spawn([SSHD, "-D", "-e", "-f", folder / "config"], stderr=log)
-    os.close(log)
-    until(lambda: listens(process, port))
-    return Server(folder, port, process)
+def start(folder: Path, keys: str, wire: Wire | None = None) -> Server:
+    """Start sshd on a free port; in a namespace on its own."""
+    with socket.create_server((HERE, 0)) as free:
+        port = 22 if wire else free.getsockname()[1]
+    address = wire.address if wire else HERE
+    (folder / "config").write_text(CONFIG.format(port=port, address=address, folder=folder, keys=keys))
+    process = begin(folder, wire)
+    until(lambda: listens(process, port, address))
+    return Server(folder, port, process, wire)
 
 
 @contextlib.contextmanager
-def serving(folder: Path, root: Path | None = None) -> Iterator[Server]:
+def serving(folder: Path, root: Path | None = None, wire: Wire | None = None) -> Iterator[Server]:
     """Run an sshd whose keys and log lie in `folder`; with `root` it asks that host which keys open."""
     shell = Path(sys.executable).with_name("corpus-shell")
     asking = ASK.format(shell=shell, root=root, user=getpass.getuser())
@@ -123,7 +135,7 @@ def serving(folder: Path, root: Path | None = None) -> Iterator[Server]:
         os.makedirs("/run/sshd", mode=0o755, exist_ok=True)  # sshd insists on it for root
     for name in ("host", "key"):
         run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name])
-    tries = (start(folder, keys) for _ in range(5))
+    tries = (start(folder, keys, wire) for _ in range(5))
     found = next((server for server in tries if server.process.poll() is None), None)
     assert found, (folder / "log").read_text()
     try:

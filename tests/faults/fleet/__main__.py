@@ -1,6 +1,7 @@
 """python -m tests.faults.fleet [ROUNDS [SEED]] [--nodes N]: random faults during rollouts, and what became of them.
 
-A controller and its nodes are hosts in folders with real daemons, the nodes each behind a real sshd. Each round pushes
+A controller and its nodes are hosts in folders with real daemons, the nodes each behind a real sshd in a network
+namespace of its own if root runs this. Each round pushes
 under a policy of its own, while daemons are killed and frozen and lines are cut; then all is healed, and what the
 controller recorded, what the nodes run and what git said are compared. A seed gives the same choices again.
 """
@@ -8,6 +9,7 @@ controller recorded, what the nodes run and what git said are compared. A seed g
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import shutil
 import signal
@@ -21,17 +23,19 @@ from tests.faults.fleet.nemesis import KINDS, Plan
 from tests.faults.fleet.rounds import Fate, Scene
 from tests.support.fleet import fleet_box
 
+WIRED = os.geteuid() == 0  # nobody else can make a network namespace
+
 
 def rounds(count: int, seed: int, nodes: int, folder: Path) -> list[Fate]:
     """Do so many rounds; return what became of each, up to the first that is wrong."""
     dice, fates = random.Random(seed), list[Fate]()
     names = [f"n{number}" for number in range(1, nodes + 1)]
-    with fleet_box(folder, *names) as fleet:
+    with fleet_box(folder, *names, wired=WIRED) as fleet:
         scene = Scene(fleet)
         scene.prepare()
         print(f"{nodes} nodes; an undisturbed push takes {scene.took:.1f} s", flush=True)
         while len(fates) < count and not (fates and fates[-1].wrong):
-            fates.append(scene.play(Plan.roll(dice, len(fates) + 1, names)))
+            fates.append(scene.play(Plan.roll(dice, len(fates) + 1, names, wired=WIRED)))
             print(fates[-1], flush=True)
             for line in fates[-1].wrong:
                 print(f"    WRONG: {line}", flush=True)

@@ -18,10 +18,12 @@ from tests.support.fleet import FleetBox, NodeBox
 CONTROLLER = "controller"
 OF_CONTROLLER = ("kill controller", "freeze controller")
 OF_NODES = ("kill daemon", "freeze daemon", "freeze sshd", "kill sshd", "cut")
-KINDS = (*OF_CONTROLLER, *OF_NODES)
+OF_WIRES = ("lose all", "lose some")
+KINDS = (*OF_CONTROLLER, *OF_NODES, *OF_WIRES)
 LASTS = ((0.0, 0.5), (0.5, 3.0), (3.0, 12.0), (12.0, 40.0))  # seconds
 OFTEN = (3, 5, 3, 1)
 MOST = 3  # faults in a round
+ALL, SOME = 100, 25  # percent
 STEPS = ("prepare", "switch", "publish", "confirm")
 
 
@@ -50,7 +52,7 @@ class Plan:
     faults: tuple[Fault, ...]
 
     @classmethod
-    def roll(cls, dice: random.Random, number: int, nodes: Sequence[str]) -> Plan:
+    def roll(cls, dice: random.Random, number: int, nodes: Sequence[str], *, wired: bool) -> Plan:
         policy = {
             "batch": dice.choice(("100%", "50%", 1)), "canary": dice.choice((0, 0, 1)),
             "absent": dice.choice(("refuse", "later")), "on_silence": dice.choice(("back", "back", "keep")),
@@ -58,11 +60,12 @@ class Plan:
         }  # fmt: skip
         failing = dice.choice(nodes) if dice.random() < 0.25 else ""
         victims = dice.sample((CONTROLLER, *nodes), min(dice.randint(0, MOST), len(nodes) + 1))
-        return cls(number, policy, failing, tuple(_fault(dice, each) for each in victims))
+        return cls(number, policy, failing, tuple(_fault(dice, each, wired=wired) for each in victims))
 
 
-def _fault(dice: random.Random, victim: str) -> Fault:
-    kind = dice.choice(OF_CONTROLLER if victim == CONTROLLER else OF_NODES)
+def _fault(dice: random.Random, victim: str, *, wired: bool) -> Fault:
+    of_nodes = (*OF_NODES, *OF_WIRES) if wired else OF_NODES
+    kind = dice.choice(OF_CONTROLLER if victim == CONTROLLER else of_nodes)
     step = dice.choice(("", "", *STEPS))
     at = dice.uniform(0, 1) ** 3 if step else dice.uniform(0, 1.1)
     return Fault(kind, victim, step, at, dice.uniform(*dice.choices(LASTS, OFTEN)[0]))
@@ -93,6 +96,17 @@ def _cut(node: NodeBox) -> Callable[[], None]:
     return lambda: None
 
 
+def _lose(node: NodeBox, share: int) -> Callable[[], None]:
+    """Drop all packets to and from a node in silence, or a share of them; nobody is told."""
+    line = node.server.wire
+    assert line is not None
+    if share < ALL:
+        line.lose(share)
+    else:
+        line.cut()
+    return line.heal
+
+
 def _freeze_line(node: NodeBox) -> Callable[[], None]:
     node.server.signal(signal.SIGSTOP)
     return lambda: node.server.signal(signal.SIGCONT)
@@ -110,6 +124,8 @@ def strike(fleet: FleetBox, fault: Fault) -> Callable[[], None]:
     node = fleet.nodes[fault.victim]
     if fault.kind.endswith(" daemon"):
         return _kill(node.box) if fault.kind == "kill daemon" else _freeze(node.box)
+    if fault.kind.startswith("lose "):
+        return _lose(node, ALL if fault.kind == "lose all" else SOME)
     return {"freeze sshd": _freeze_line, "kill sshd": _kill_line, "cut": _cut}[fault.kind](node)
 
 
