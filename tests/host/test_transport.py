@@ -310,7 +310,7 @@ def test_what_a_controller_brings_is_not_shown_to_people(reach: OverSsh, tmp_pat
 def test_the_session_of_a_controller_ends_with_its_line(reach: OverSsh) -> None:
     reach.ask("hello")
     words = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in reach.there.server.own()}
-    found = [pid for pid, each in words.items() if b"node\0serve" in each]
+    found = [pid for pid, each in words.items() if b"corpus-shell\0" in each and b"\0serve\0" in each]
     assert found
     reach.transport.close()
     until(lambda: not [pid for pid in found if Path(f"/proc/{pid}").exists()])
