@@ -62,6 +62,14 @@ def test_who_may_not_is_told_nothing(web: Web, path: str) -> None:
         assert other.status == 403 and "not allowed" in other.text
 
 
+def test_the_audit_of_a_project_is_a_step_away_for_admins_only(web: Web, ann: Browser) -> None:
+    for path in ("/projects/hello", "/projects/hello/tasks"):
+        assert "/projects/hello/audit" in Seen(ann.get(path).text).links
+        pusher = Browser(web).sign_in("push", "hello").get(path)
+        assert pusher.status == 200 and "/projects/hello/audit" not in Seen(pusher.text).links
+    assert ann.get("/projects/hello/audit").status == 200
+
+
 def test_a_configuration_says_where_each_value_is_from(ann: Browser) -> None:
     text = Seen(ann.get("/projects/hello/configuration").text).text
     assert "data.colour" in text and "blue" in text and "PILLAR.sample" in text and "********" in text
