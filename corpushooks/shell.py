@@ -23,6 +23,7 @@ from corpushooks.access.keys import Key
 from corpushooks.core.errors import CorpusError, NoDaemonError
 from corpushooks.core.hints import Hint, Spelling, command
 from corpushooks.core.project import Host
+from corpushooks.core.rights import OBJECTS
 from corpushooks.core.text import one_line
 from corpushooks.operations.ssh_commands import GIVEN, PROGRAM, Wanted, forced, help_lines, parse, spelling
 from corpushooks.protocol.client import ADMISSION, ask
@@ -37,6 +38,11 @@ PASSED = {  # variables of the client that are passed on, and their format
     "SSH_CONNECTION": re.compile(r"[0-9A-Fa-f.:% ]{1,200}"),
 }
 SESSION = ("node", "serve")  # what a controller asks for
+ONLY_ROLLOUTS = (  # what git serves to a node; by the oldest protocol, since the next one serves any object by its id
+    "uploadpack.hideRefs=HEAD", "uploadpack.hideRefs=refs", "uploadpack.hideRefs=!refs/rollout",
+    "uploadpack.allowTipSHA1InWant=false", "uploadpack.allowReachableSHA1InWant=false",
+    "uploadpack.allowAnySHA1InWant=false",
+)  # fmt: skip
 OWN = ("LOGNAME", "USER")  # set by sshd
 GIT_HOME = (
     Path(__file__).parent / "share/host/git_home"
@@ -188,6 +194,10 @@ def program(
     env = {"PATH": SEARCH, **own, **passed, ADMISSION: admitted["admission"]}
     if wanted.git:
         path = admitted["entrance" if wanted.git == "receive-pack" else "path"]
+        if wanted.right == OBJECTS:
+            env.pop("GIT_PROTOCOL", None)
+            only = [word for each in ONLY_ROLLOUTS for word in ("-c", each)]
+            return ["git", *only, wanted.git, path], {**env, "HOME": str(GIT_HOME)}
         return ["git", wanted.git, path], {**env, "HOME": str(GIT_HOME)}
     env |= {GIVEN: json.dumps(wanted.given)} if wanted.given else {}
     return [sys.executable, "-I", "-m", "corpushooks", "--root", str(host.root), *wanted.words], env

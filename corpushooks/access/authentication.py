@@ -29,7 +29,7 @@ from corpushooks.core.text import one_line
 from corpushooks.protocol.asks import Admit
 from corpushooks.protocol.connection import Connection
 from corpushooks.protocol.messages import Asked
-from corpushooks.store.fleet import Obedience
+from corpushooks.store.fleet import Fleet, Obedience
 from corpushooks.store.history import History
 from corpushooks.system import own_log
 from corpushooks.system.process import ancestors, came_from, start_time
@@ -63,9 +63,8 @@ class Authentication:
             raise ENDED
         if (found.pid, found.start) not in ancestors(connection.pid):
             raise ENDED
-        return Principal(
-            found.who, self.rights, connection.caller, key, found.project, "ssh", came_from(connection.pid)
-        )
+        via, origin = ("salt", "") if key.is_master else ("ssh", came_from(connection.pid))
+        return Principal(found.who, self.rights, connection.caller, key, found.project, via, origin)
 
     def _of_bearer(self, connection: Connection, text: str, origin: str) -> Principal:
         """Return who presents a token or a session; raise CredentialError."""
@@ -106,7 +105,10 @@ class Authentication:
         made = ring.admit(key, who, needed, project, (connection.pid, start))
         return {"admission": made.token, "who": who, "may": key.may, "expires": key.expires}
 
-    def _controls(self, key: Key, project: str) -> bool:
+    def _concerns(self, key: Key, project: str) -> bool:
+        """Return whether a project is of the controller, or on the node, that a key belongs to."""
+        if key.is_node:
+            return any(each.name == key.person for each in Fleet(self.history).of(project))
         found = Obedience(self.history).governed(project)
         return found is not None and found.controller == key.name
 
@@ -115,7 +117,7 @@ class Authentication:
             if why := key.refusal(key.least):
                 raise RefusedError(f"the key {key.name}: {why}")
             raise RefusedError(f"unknown project {project!r} for the key {key.name}", hint=WHOAMI)
-        if key.is_controller and project and not self._controls(key, project):
+        if (key.is_controller or key.is_node) and project and not self._concerns(key, project):
             raise RefusedError(f"unknown project {project!r} for the key {key.name}", hint=WHOAMI)
         if why := key.refusal(right, project):
             raise RefusedError(f"the key {key.name}: {why}", hint=WHOAMI)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from corpushooks.core.errors import RefusedError, UsageError
 from corpushooks.core.hints import Hint, command
-from corpushooks.core.rights import GRANTED, HOST, NODE, PUSH, READ, Grant, includes
+from corpushooks.core.rights import ALONE, GRANTED, HOST, NODE, OBJECTS, PUSH, READ, Grant, includes
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
 PRINCIPAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]*")
@@ -28,7 +28,8 @@ RSA_BITS = 2048  # at least
 CERTIFICATE = "-cert-v01@openssh.com"
 PARTS_BEFORE_SERIAL = {"ssh-rsa": 2, "ssh-ed25519": 1}  # of a public key in a certificate; others 2, sk-ecdsa 3
 DAY = 86400.0
-TOKEN, ACCOUNT = "token", "account"  # in the place of a kind of key: a token for the API, a person who signed in
+TOKEN, ACCOUNT = "token", "account"  # in the place of a kind of key: a token for the API, a person who signed in,
+MASTER = "salt-master"  # and a controller that comes by its Salt master, whose fingerprint is in the place of a key
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,19 @@ class Key:
         return self.right == NODE
 
     @property
+    def is_master(self) -> bool:
+        """Whether a controller comes by its Salt master, not over ssh."""
+        return self.kind == MASTER
+
+    @property
+    def is_node(self) -> bool:
+        """Whether it belongs to a node of this controller, which is its `person`."""
+        return self.right == OBJECTS
+
+    @property
     def least(self) -> str:
         """The right without which a key opens nothing."""
-        return NODE if self.is_controller else READ
+        return self.right if self.right in ALONE else READ
 
     @property
     def grants(self) -> tuple[Grant, ...]:
@@ -98,7 +109,7 @@ class Key:
 
     @property
     def fingerprint(self) -> str:
-        return fingerprint(self.blob)
+        return self.blob if self.is_master else fingerprint(self.blob)
 
     @property
     def mark(self) -> str:
@@ -248,8 +259,8 @@ def with_levels(key: Key, found: Mapping[str, int]) -> Key:
 def gained(old: Key, new: Key) -> Key:
     """Return a registered key with the additional rights of `new`; raise RefusedError if it would lose any."""
     had, given = levels(old), levels(new)
-    if old.is_controller != new.is_controller:
-        raise RefusedError(f"the key {old.name} has: {old.may}; the right node goes with no other right",
+    if old.right != new.right and (alone := {old.right, new.right} & set(ALONE)):
+        raise RefusedError(f"the key {old.name} has: {old.may}; the right {min(alone)} goes with no other right",
                            hint=Hint(command("key", "remove", old.name), ", then add it again"))  # fmt: skip
     _refuse_loss(old, new, had, given)
     if old.source:
@@ -295,7 +306,7 @@ def check_key_name(name: str) -> str:
 def check_grants(key: Key) -> None:
     """Raise UsageError if a key has a right on single projects that applies to the whole host."""
     for grant in key.grants:
-        if grant.right in (HOST, NODE) and grant.projects:
+        if grant.right in (HOST, *ALONE) and grant.projects:
             raise UsageError(f"the right {grant.right} applies to the whole host, not to projects", "omit --project")
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import getpass
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from corpushooks import __version__
 from corpushooks.admin import rebuild, setup
-from corpushooks.admin.setup import manual
+from corpushooks.admin.setup import manual, wires
 from corpushooks.backup import vault
 from corpushooks.cli import demo, pages
 from corpushooks.cli.base import JSON, Context, show
 from corpushooks.cli.looking import doctor_
 from corpushooks.core.errors import CorpusError, NoDaemonError, RefusedError, UsageError
+from corpushooks.core.hints import Advice
 from corpushooks.protocol import client
 
 
@@ -24,13 +27,31 @@ from corpushooks.protocol import client
 @click.option("--backup", is_flag=True, help="Create only the backup repository in the settings, and its timers.")
 @click.option("--exported", is_flag=True, help="With --backup: record that its passphrase is kept elsewhere.")
 @click.option("--web", is_flag=True, help="Set up only the pages and the API: account, unit, snippet for nginx.")
+@click.option(
+    "--controller", type=click.Choice(["salt"]), help="Set up only a Salt master, for nodes that connect here."
+)
+@click.option("--listen", metavar="HOST[:PORT]", help="With --controller: where it listens, at PORT and the next.")
+@click.option("--node", metavar="MASTER[:PORT]", help="Set up only a Salt minion: this is a node of that controller.")
+@click.option(
+    "--fingerprint", metavar="AA:BB:...", help="With --node: the key of the master, as setup printed it there."
+)
+@click.option("--name", metavar="NODE", help="With --node: the name of this node; the default is that of the machine.")
+@click.option("--as", "as_", metavar="KEY", help="With --node: the name of the controller here; the default is main.")
 @click.pass_context
-def setup_(context: click.Context, dry_run: bool, undo: bool, backup: bool, exported: bool, web: bool) -> None:
+def setup_(
+    context: click.Context, /, dry_run: bool, undo: bool, backup: bool, exported: bool, web: bool, **given: str | None
+) -> None:
     """Set up this machine as a host, or repair it.
 
     Sets up the account, the systemd units, sshd, settings and logs, then runs doctor.
     """
     host, machine = context.obj.host, setup.machine_of(context.obj.host)
+    if any(given.values()):
+        if dry_run or undo or backup or exported or web:
+            raise UsageError("--controller and --node cannot be combined with other options")
+        for told in _wires(setup.Plan(host, context.obj.settings(), machine), given):
+            click.echo(str(told))
+        return
     if web:
         if dry_run or undo or backup or exported:
             raise UsageError("--web cannot be combined with other options")
@@ -54,6 +75,17 @@ def setup_(context: click.Context, dry_run: bool, undo: bool, backup: bool, expo
     if undo or dry_run:
         sys.exit(1 if failed else 0)
     context.invoke(doctor_)
+
+
+def _wires(plan: setup.Plan, given: dict[str, str | None]) -> Iterator[Advice]:
+    """Set up what carries orders by Salt; yield what is done."""
+    user, of_node = getpass.getuser(), [name for name in ("fingerprint", "name", "as_") if given[name]]
+    if given["controller"] and not (given["node"] or of_node):
+        return wires.controller(plan, given["listen"] or "", user)
+    if not given["node"] or given["controller"] or given["listen"]:
+        raise UsageError("use --controller salt [--listen], or --node MASTER --fingerprint [--name] [--as]")
+    place, name = wires.Place.parse(given["node"]), given["name"] or wires.own_name()
+    return wires.node(plan, wires.Joining(place, given["fingerprint"] or "", name, given["as_"] or "main"), user)
 
 
 def _set_up_backups(plan: setup.Plan, *, exported: bool) -> None:

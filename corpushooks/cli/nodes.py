@@ -31,6 +31,22 @@ def add(
     tell(context.told("node add", asked), as_json)
 
 
+@node.command("accept")
+@NAME
+@click.option("--label", "labels", multiple=True, metavar="L", help="A label of the node; repeatable.")
+@click.option("--fingerprint", metavar="AA:BB:...", help="The key that it must have, as setup printed it there.")
+@JSON
+@click.pass_obj
+def accept(context: Context, name: str, labels: tuple[str, ...], fingerprint: str | None, as_json: bool) -> None:
+    """Accept a node that waits at the Salt master, and add it.
+
+    Its key must have the fingerprint that `corpus setup --node` printed on the node. It is told where it fetches
+    commits, and its key for that is added.
+    """
+    asked = asks.NodeAccept(name=name, labels=labels, fingerprint=fingerprint or "")
+    tell(context.told("node accept", asked), as_json)
+
+
 @node.command("serve", hidden=True)
 @click.pass_obj
 def serve(context: Context) -> None:

@@ -15,7 +15,9 @@ from corpushooks.core.text import shown
 
 READ, PUSH, ADMIN, HOST = RIGHTS = ("read", "push", "admin", "host")  # each includes those before it
 NODE = "node"  # of the key of a controller: its orders, and nothing else; no other right includes it
-GRANTED = (*RIGHTS, NODE)
+OBJECTS = "objects"  # of the key of a node: to fetch the commits of its rollouts; nobody can grant it
+GRANTED = (*RIGHTS, NODE, OBJECTS)
+ALONE = (NODE, OBJECTS)  # each goes with no other right
 USER, GROUP, DEPLOY = "-user", "-grp", "-deploy"
 
 
@@ -120,15 +122,15 @@ class Grant:
 
 def includes(given: str, right: str) -> bool:
     """Return whether a right includes another, or is the same."""
-    if NODE in (given, right):
+    if given in ALONE or right in ALONE:
         return given == right
     return RIGHTS.index(given) >= RIGHTS.index(right)
 
 
 def check_right(right: str) -> str:
     """Return `right` if it is valid; raise UsageError."""
-    if right not in GRANTED:
-        raise UsageError(f"invalid right {shown(right, 40)!r}", hint=f"use one of: {' '.join(GRANTED)}")
+    if right not in (*RIGHTS, NODE):
+        raise UsageError(f"invalid right {shown(right, 40)!r}", hint=f"use one of: {' '.join((*RIGHTS, NODE))}")
     return right
 
 

@@ -9,5 +9,7 @@ nodes          what each node says of itself                 compare      compar
 transport      what carries orders and answers: the interface
 reach          the transport that a host uses
 ssh            orders over the ssh of the system               session      one kept session with a node
+minions        orders over a Salt master                     master         that master, and whom it trusts
+origin         where a node fetches what is rolled out
 identity       the key of a controller, and those of nodes     address      where a node is reached
 """

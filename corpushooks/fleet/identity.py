@@ -56,21 +56,7 @@ class Identity:
 
     def public_key(self) -> str:
         """Return the public key as one line; it is created if it is missing."""
-        path = self.prepare() / KEY
-        public = path.with_name(f"{KEY}.pub")
-        if not path.exists():
-            aside = path.with_name(f"{KEY}.new.{os.getpid()}")
-            words = ["-q", "-t", "ed25519", "-N", "", "-C", f"controller@{hostname.fqdn()}", "-f", str(aside)]
-            run(["ssh-keygen", *words], timeout=60)
-            with contextlib.suppress(FileExistsError):  # another process was faster
-                os.link(aside, path)
-            aside.unlink()
-            aside.with_name(f"{aside.name}.pub").unlink()
-            public.unlink(missing_ok=True)
-        if not public.exists():  # derived, so that it always belongs to the other one
-            disk.write_file(public, run(["ssh-keygen", "-y", "-f", path], timeout=60).stdout, 0o644)
-        kind, blob, comment = parse(public.read_text())
-        return f"{kind} {blob} {comment or f'controller@{hostname.fqdn()}'}"
+        return made(self.prepare() / KEY, "controller")
 
     # host keys
 
@@ -103,6 +89,23 @@ class Identity:
             hint: Advice = f"if that is right: {self.host.spell(again)} {found[0].fingerprint}"
             raise RefusedError(f"the host key of {node} is {found[0].fingerprint}, not {known.fingerprint}", hint)
         return known or found[0]
+
+
+def made(path: Path, whose: str) -> str:
+    """Return the public key that belongs to a private one, as one line; both are created if they are missing."""
+    public, comment = path.with_name(f"{path.name}.pub"), f"{whose}@{hostname.fqdn()}"
+    if not path.exists():
+        aside = path.with_name(f"{path.name}.new.{os.getpid()}")
+        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", aside], timeout=60)
+        with contextlib.suppress(FileExistsError):  # another process was faster
+            os.link(aside, path)
+        aside.unlink()
+        aside.with_name(f"{aside.name}.pub").unlink()
+        public.unlink(missing_ok=True)
+    if not public.exists():  # derived, so that it always belongs to the other one
+        disk.write_file(public, run(["ssh-keygen", "-y", "-f", path], timeout=60).stdout, 0o644)
+    kind, blob, said = parse(public.read_text())
+    return f"{kind} {blob} {said or comment}"
 
 
 def scan(address: Address, check: Check = endless) -> list[HostKey]:

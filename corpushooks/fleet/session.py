@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from corpushooks.core.errors import EndedError, UnreachableError
+from corpushooks.core.errors import CorpusError, EndedError, UnreachableError
 from corpushooks.core.text import one_line
+from corpushooks.protocol import client
 from corpushooks.system.patience import TICK, Check
 from corpushooks.system.process import PIPE, Child, reap, spawn
 
@@ -41,7 +42,7 @@ class Session:
     def ask(self, request: bytes, end: float, check: Check) -> dict[str, Any]:
         """Send a line and return the answer; raise UnreachableError, after which the session must be closed."""
         self._write(request, end, check)
-        return _valid(self._line(end, check))
+        return valid(_parsed(self._line(end, check)))
 
     def close(self) -> None:
         """End the process."""
@@ -119,14 +120,32 @@ def _ready(wanted: Mapping[int, int], seconds: float) -> set[int]:
     return {descriptor for descriptor, _ in poll.poll(seconds * 1000)}
 
 
-def _valid(line: bytes) -> dict[str, Any]:
+def _parsed(line: bytes) -> object:
     try:
-        said = json.loads(line)
+        found: object = json.loads(line)
     except (ValueError, RecursionError):
-        said = None
+        return None
+    return found
+
+
+def valid(said: object) -> dict[str, Any]:
+    """Return an answer of a node that can be understood; raise UnreachableError."""
     if isinstance(said, dict):
         if isinstance(said.get("result"), dict):
             return said
         if isinstance(said.get("error"), str) and isinstance(said.get("hint", ""), str):
             return said
     raise UnreachableError("its answer is not understood")
+
+
+def result(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the result in an answer; raise the error in it."""
+    if "result" in said:
+        return dict(said["result"])
+    plain = {"error": one_line(said["error"]), "hint": one_line(said.get("hint", ""))}
+    if said.get("kind") == UnreachableError.kind:
+        raise UnreachableError(plain["error"])
+    code, kind = said.get("code"), said.get("kind")
+    more = {"code": code if type(code) is int else 1, "kind": kind if isinstance(kind, str) else ""}
+    error: CorpusError = client.complaint({**plain, **more, "denied": said.get("denied") is True})
+    raise error

@@ -18,15 +18,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from corpushooks import git
-from corpushooks.core.errors import CorpusError, EndedError, ProcessError, UnreachableError
+from corpushooks.core.errors import EndedError, ProcessError, UnreachableError
 from corpushooks.core.project import Host, Project
 from corpushooks.core.rollouts import CONTROLLER_KEY as KEY
 from corpushooks.core.rollouts import PINNED, Node
-from corpushooks.core.text import one_line
 from corpushooks.fleet.address import parse
 from corpushooks.fleet.identity import SOCKETS, Identity
-from corpushooks.fleet.session import Session
-from corpushooks.protocol import client
+from corpushooks.fleet.session import Session, result
 from corpushooks.protocol.answers import request
 from corpushooks.system.patience import Check, beside, endless
 from corpushooks.system.process import run, start_time
@@ -87,7 +85,7 @@ class Ssh:
                 raise
             else:
                 self._keep(node, session)
-                return _result(said)
+                return result(said)
 
     def _session(self, node: Node) -> tuple[Session, bool]:
         """Return a session, and whether it was kept from an earlier question."""
@@ -172,16 +170,3 @@ class Ssh:
             git.send(project.code_git, to, code, ref, limit, check)
         if aside:
             aside.result()
-
-
-def _result(said: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the result in an answer; raise the error in it."""
-    if "result" in said:
-        return dict(said["result"])
-    plain = {"error": one_line(said["error"]), "hint": one_line(said.get("hint", ""))}
-    if said.get("kind") == UnreachableError.kind:
-        raise UnreachableError(plain["error"])
-    code, kind = said.get("code"), said.get("kind")
-    more = {"code": code if type(code) is int else 1, "kind": kind if isinstance(kind, str) else ""}
-    error: CorpusError = client.complaint({**plain, **more, "denied": said.get("denied") is True})
-    raise error

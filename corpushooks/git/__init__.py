@@ -7,6 +7,7 @@
     commits     look up commits, and compare two                     commit, resolve, content, change, differing
     listings    the content of a commit                              listing, listing_below, folder, links, attributes
     sending     bring a commit to a repository elsewhere             Destination, send
+    fetching    fetch a commit from a repository elsewhere           Origin, fetch
     worktrees   a user's working tree: what git would send           worktree
     checkouts   files from commits, and commits from files           commit_files, checkout, ignored, export, refusal
 
@@ -55,6 +56,7 @@ from corpushooks.git.commits import (
     lost_commits,
     resolve,
 )
+from corpushooks.git.fetching import Origin, fetch
 from corpushooks.git.listings import (
     LINK,
     SUBMODULE,
@@ -86,12 +88,12 @@ from corpushooks.git.sharing import check_objects, make_entrance, share
 from corpushooks.git.worktrees import Worktree, worktree
 
 __all__ = [
-    "FORMATS", "LINK", "MINIMUM", "ROLLOUTS", "SUBMODULE", "Change", "Destination", "Listing", "Since", "Worktree",
-    "attributes", "bare_config", "blob_name", "bundle", "change", "check_commit", "check_objects", "check_version",
-    "checkout", "clear_locks", "commit", "commit_files", "content", "counted", "differing", "distrust", "empty_tree",
-    "export", "export_files", "export_part", "first_commit", "flaw", "flush_objects", "folder", "forget_rollouts",
-    "head_branch", "ignored", "init_bare", "init_work", "is_checked_out", "is_empty", "is_id", "links", "listing",
-    "listing_below", "lost_commits", "maintain", "make_entrance", "move_ref", "object_format", "object_id", "pin",
-    "pinned", "pins", "ref", "refusal", "resolve", "send", "share", "stop_checkout", "take_back_ref", "unbundle",
-    "unbundle_all", "unpin", "update_refs", "version", "worktree",
+    "FORMATS", "LINK", "MINIMUM", "ROLLOUTS", "SUBMODULE", "Change", "Destination", "Listing", "Origin", "Since",
+    "Worktree", "attributes", "bare_config", "blob_name", "bundle", "change", "check_commit", "check_objects",
+    "check_version", "checkout", "clear_locks", "commit", "commit_files", "content", "counted", "differing",
+    "distrust", "empty_tree", "export", "export_files", "export_part", "fetch", "first_commit", "flaw",
+    "flush_objects", "folder", "forget_rollouts", "head_branch", "ignored", "init_bare", "init_work", "is_checked_out",
+    "is_empty", "is_id", "links", "listing", "listing_below", "lost_commits", "maintain", "make_entrance", "move_ref",
+    "object_format", "object_id", "pin", "pinned", "pins", "ref", "refusal", "resolve", "send", "share",
+    "stop_checkout", "take_back_ref", "unbundle", "unbundle_all", "unpin", "update_refs", "version", "worktree",
 ]  # fmt: skip

@@ -17,8 +17,8 @@ signing        sign in and out
 hosting        keys, projects, freezes
 configuring    the settings of a project
 examining      the host: how it is reached, what doctor finds
-governing      what a controller asks of its nodes
 nodes          the nodes of this controller
+minions        those that come by a Salt master                 trust          what is trusted of them
 governing      on a node: what its controller asks
 acts           the act for each kind of request; given to the lanes
 

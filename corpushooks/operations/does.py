@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from corpushooks.operations import configuring, examining, governing, hosting, nodes, people, tokens
+from corpushooks.operations import configuring, examining, governing, hosting, minions, nodes, people, tokens
 from corpushooks.operations.call import Call
 from corpushooks.reports.report import Report
 
@@ -38,6 +38,7 @@ DOES: Mapping[str, Callable[[Call[Any]], Report]] = {  # what is done at once
     "session end": people.end_sessions,
     "account revoke": people.revoke,
     "node add": nodes.add,
+    "node accept": minions.accept,
     "node list": nodes.list_,
     "node show": nodes.show,
     "node link": nodes.link,
@@ -47,6 +48,8 @@ DOES: Mapping[str, Callable[[Call[Any]], Report]] = {  # what is done at once
     "node remove": nodes.remove,
     "node key": nodes.key,
     "node hello": governing.hello,
+    "node meet": minions.meet,
+    "node fetch": minions.fetch,
     "node adopt": governing.adopt,
     "node release": governing.release,
 }

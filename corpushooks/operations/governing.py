@@ -64,7 +64,7 @@ OfOrder = Conversation[asks.OfOrder]
 
 def hello(call: Call[asks.Nothing]) -> report.Report:
     """Say what this node is, and what it runs of the caller's projects."""
-    site, mine = call.site, _controller(call)
+    site, mine = call.site, controller_of(call)
     free = os.statvfs(site.host.projects_dir if site.host.projects_dir.is_dir() else "/")
     found = gives.Condition(
         version=__version__, protocol=VERSION, time=time.time(), environment=site.settings.environment,
@@ -105,7 +105,7 @@ def _standing(call: Call[Any], each: Governed) -> gives.OnNode:
 
 def adopt(call: Call[asks.Adopt]) -> report.Report:
     """Place a project under the controller that calls, and create it if it does not exist."""
-    site, asked, mine = call.site, call.asked, _controller(call)
+    site, asked, mine = call.site, call.asked, controller_of(call)
     site.host.project(asked.project)
     check_names(asked.node, asked.nodes, asked.labels)
     row = site.history.project(asked.project)
@@ -271,16 +271,16 @@ def _of_order(call: OfOrder) -> Deployment | None:
     return call.site.history.asked(call.row.name, token(asked.epoch, asked.number))
 
 
-def controlled(call: Conversation[Any]) -> Governed:
+def controlled(call: Call[Any]) -> Governed:
     """Return who governs a project, if that is the caller; raise RefusedError."""
     found = Obedience(call.site.history).governed(call.row.name)
-    if found is None or found.controller != _controller(call):
+    if found is None or found.controller != controller_of(call):
         link = Hint("on the controller: ", command("node", "link", "NODE", call.row.name))
         raise RefusedError(f"{call.row.name} is not deployed by this controller", hint=link)
     return found
 
 
-def _controller(call: Call[Any]) -> str:
+def controller_of(call: Call[Any]) -> str:
     """Return the name of the controller that calls: that of its key."""
     key = call.principal.key
     if key is None or not key.is_controller:

@@ -228,7 +228,7 @@ def _put(call: Call[Any], ring: Keyring, before: Key | None, after: Key) -> Repo
     keys.check_grants(after)
     if call.principal.key:
         keys.check_within(call.principal.key, after)
-    _write_file(call, [*(key for key in ring.all() if key.name != after.name), after])
+    write_keys(call, [*(key for key in ring.all() if key.name != after.name), after])
     made, was = ring.add(after), told(before) if before else None
     call.site.event("key", {"key": made.name, "may": made.may, "by": call.principal.who})
     if before is None:
@@ -249,7 +249,7 @@ def key_remove(call: Call[asks.OfKey]) -> Report:
             f"{name} is managed by the directory", hint="remove it there, or remove its person from the groups"
         )
     found = ring.remove(name)
-    _write_file(call, ring.all())
+    write_keys(call, ring.all())
     call.site.event("key", {"key": name, "may": "", "by": call.principal.who})
     return Report(told(found), [f"revoked {name}: {found.may}"])
 
@@ -278,11 +278,11 @@ def _ring(call: Call[Any]) -> Keyring:
     return Keyring(call.site.history)
 
 
-def _write_file(call: Call[Any], found: list[Key]) -> None:
+def write_keys(call: Call[Any], found: list[Key]) -> None:
     """Write the keys to sshd's file, where sshd does not ask us: keys from a directory are not in it."""
     settings = call.site.settings
     if path := settings.authorized_keys:
-        taken = (key for key in found if not key.source and not key.refusal(key.least))
+        taken = (key for key in found if not (key.source or key.is_master or key.refusal(key.least)))
         lines = [key.line(forced(call.site.host, key), settings.account) for key in taken]
         authorized_keys.write(path, lines)
 

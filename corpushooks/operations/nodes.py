@@ -21,6 +21,7 @@ from corpushooks.fleet.nodes import Glance
 from corpushooks.fleet.reach import transport_of
 from corpushooks.fleet.transport import Transport
 from corpushooks.host.address import called
+from corpushooks.operations import trust
 from corpushooks.operations.call import Call
 from corpushooks.protocol import asks, gives
 from corpushooks.reports.report import Report
@@ -34,7 +35,7 @@ NO_NODES = Hint("no nodes: ", command("node", "add", "NAME", "ACCOUNT@HOST"))
 Of = Call[asks.OfNode]
 
 
-def _transport(call: Call[Any]) -> closing[Transport]:
+def reached(call: Call[Any]) -> closing[Transport]:
     return closing(transport_of(call.site))
 
 
@@ -42,7 +43,7 @@ def _fleet(call: Call[Any]) -> Fleet:
     return Fleet(call.site.history)
 
 
-def _note(call: Call[Any], node: str, what: str, project: str = "") -> None:
+def note(call: Call[Any], node: str, what: str, project: str = "") -> None:
     """Log an event for the operators of the host."""
     about = {"project": project} if project else {}
     call.site.event("node", {"node": node, "what": what, **about, "by": call.principal.who})
@@ -60,23 +61,33 @@ def key(call: Call[asks.Nothing]) -> Report:
 def add(call: Call[asks.NodeAdd]) -> Report:
     """Add a node, with its host key, and look whether it answers."""
     asked, fleet, mine = call.asked, _fleet(call), Identity(call.site.host)
-    if not NODE_NAME.fullmatch(asked.name) or asked.name == LOCAL:
-        raise UsageError(f"invalid name of a node: {shown(asked.name, 80)}", hint="use a-z, 0-9 and -")
-    labels = tuple(dict.fromkeys(asked.labels))
-    if wrong := next((each for each in labels if not LABEL.fullmatch(each)), None):
-        raise UsageError(f"invalid label: {shown(wrong, 80)}", hint="use a-z, 0-9, _ and -, starting with a letter")
-    if len(labels) > rollouts.MOST_LABELS:
-        raise UsageError(f"too many labels: at most {rollouts.MOST_LABELS}")
+    labels = checked(asked.name, asked.labels)
     place = address.parse(asked.address)
     chosen = mine.choose(asked.name, identity.scan(place, call.check), asked.fingerprint)
     new = all(each.name != asked.name for each in fleet.nodes())
     mine.pin(asked.name, chosen)
     node = fleet.add(Node(name=asked.name, address=str(place), labels=labels, by=call.principal.who))
-    _note(call, node.name, "added" if new else "changed")
-    with _transport(call) as transport:
+    note(call, node.name, "added" if new else "changed")
+    with reached(call) as transport:
         glance = nodes.look(transport, fleet, node, ANSWER, call.check)
-    lines = [f"{'added' if new else 'changed'} {node.name}, host key {chosen.fingerprint}", *_lines(call, glance)]
-    return Report(_told(call, glance), lines, _faults(call, glance))
+    return added(call, glance, f"{'added' if new else 'changed'} {node.name}, host key {chosen.fingerprint}")
+
+
+def added(call: Call[Any], glance: Glance, line: str) -> Report:
+    """Report a node that was added."""
+    return Report(_told(call, glance), [line, *_lines(call, glance)], _faults(call, glance))
+
+
+def checked(name: str, labels: Sequence[str]) -> tuple[str, ...]:
+    """Return labels without duplicates; raise UsageError for one that is invalid, or an invalid name of a node."""
+    if not NODE_NAME.fullmatch(name) or name == LOCAL:
+        raise UsageError(f"invalid name of a node: {shown(name, 80)}", hint="use a-z, 0-9 and -")
+    if wrong := next((each for each in labels if not LABEL.fullmatch(each)), None):
+        raise UsageError(f"invalid label: {shown(wrong, 80)}", hint="use a-z, 0-9, _ and -, starting with a letter")
+    found = tuple(dict.fromkeys(labels))
+    if len(found) > rollouts.MOST_LABELS:
+        raise UsageError(f"too many labels: at most {rollouts.MOST_LABELS}")
+    return found
 
 
 def list_(call: Call[asks.Nothing]) -> Report:
@@ -89,7 +100,7 @@ def list_(call: Call[asks.Nothing]) -> Report:
 
 
 def _glances(call: Call[Any], known: Sequence[Node]) -> list[Glance]:
-    with _transport(call) as transport:
+    with reached(call) as transport:
         return nodes.look_at_all(transport, _fleet(call), known, check=call.check)
 
 
@@ -111,7 +122,7 @@ def resume(call: Of) -> Report:
 
 def _drained(call: Of, *, drained: bool) -> Report:
     node = _fleet(call).drain(call.asked.name, drained=drained)
-    _note(call, node.name, "drained" if drained else "resumed")
+    note(call, node.name, "drained" if drained else "resumed")
     (found,) = _glances(call, [node])
     return Report(_told(call, found), [f"{'drained' if drained else 'resumed'} {node.name}"], _faults(call, found))
 
@@ -120,7 +131,8 @@ def remove(call: Of) -> Report:
     """Remove a node."""
     node = _fleet(call).remove(call.asked.name)
     Identity(call.site.host).forget(node.name)
-    _note(call, node.name, "removed")
+    trust.forget(call, node)
+    note(call, node.name, "removed")
     return Report(gives.RemovedNode(name=node.name, address=node.address), [f"removed {node.name} ({node.address})"])
 
 
@@ -133,7 +145,7 @@ def link(call: Call[asks.OnNode]) -> Report:
     node, others = fleet.node(name), fleet.of(row.name)
     named = tuple(sorted({each.name for each in others} | {name}))
     Obedience(call.site.history).check_free(row.name)  # one who is told what to deploy tells nobody
-    with _transport(call) as transport:
+    with reached(call) as transport:
         nodes.check_usable(nodes.look(transport, fleet, node, ANSWER, call.check))
         try:
             _adopt(call, transport, node, named)
@@ -174,7 +186,7 @@ def unlink(call: Call[asks.OnNode]) -> Report:
 
 def _linked(call: Call[asks.OnNode], *lines: str, faults: Sequence[Fault] = (), linked: bool) -> Report:
     project, name = call.row.name, call.asked.name
-    _note(call, name, "linked" if linked else "unlinked", project)
+    note(call, name, "linked" if linked else "unlinked", project)
     return Report(gives.LinkedNode(name=name, project=project, linked=linked), list(lines), tuple(faults))
 
 

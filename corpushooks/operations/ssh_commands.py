@@ -13,7 +13,7 @@ from corpushooks.access.keys import Key
 from corpushooks.core.errors import UsageError
 from corpushooks.core.hints import Spelling, command
 from corpushooks.core.project import NAME, NAME_LIMIT, Host
-from corpushooks.core.rights import HOST, NODE, PUSH, READ
+from corpushooks.core.rights import HOST, NODE, OBJECTS, PUSH, READ
 from corpushooks.operations.table import HOST_ITSELF, SSH, by_door
 from corpushooks.operations.words import ALL, TOPIC, Word
 
@@ -21,6 +21,7 @@ PROGRAM = "corpus-shell"
 SESSION = ("node", "serve")  # of a controller: the orders follow on standard input
 GIT = {"receive-pack": PUSH, "upload-pack": READ, "upload-archive": READ}  # git's programs and the rights they need
 NODE_GIT = "git-node-receive-pack"  # how a controller asks for the first of them, with its own right
+NODE_FETCH = "git-node-upload-pack"  # how a node asks for the second, with its own
 PATH = re.compile(r"/?([a-z0-9][a-z0-9_-]*?)(\.pillar)?(?:\.git)?/?")
 LIMIT = 1000  # characters of a command
 FREE_LIMIT = 60_000  # of one that is passed on
@@ -63,6 +64,8 @@ def parse(command: str) -> Wanted:
         return Wanted(NODE, words=SESSION)
     if words[0] == NODE_GIT:
         return replace(_git("receive-pack", words[1:]), right=NODE)
+    if words[0] == NODE_FETCH:
+        return replace(_git("upload-pack", words[1:]), right=OBJECTS)
     if words[0] == "git":
         words[:2] = ["git-" + "".join(words[1:2])]
     program = words[0].removeprefix("git-")

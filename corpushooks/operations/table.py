@@ -571,6 +571,21 @@ OPERATIONS: Mapping[str, Operation] = {
             ),
         ),
         Operation(
+            "node accept",
+            HOST,
+            "NodeAccept",
+            "Node",
+            "accept a node that waits at the Salt master, and add it",
+            HOST_ITSELF,
+            BOTH,
+            Word(
+                (A_NODE,),
+                1,
+                _flags(),
+                values={"--label": ("L", words.LABEL), "--fingerprint": ("AA:BB:...", words.MINION)},
+            ),
+        ),
+        Operation(
             "node list",
             HOST,
             "Nothing",
@@ -627,6 +642,8 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation(
             "node hello", NODE, "Nothing", "Condition", "say what this node is, and runs", HOST_ITSELF, looks=True
         ),
+        Operation("node meet", NODE, "Meet", "NodeKey", "record where the controller is", HOST_ITSELF),
+        Operation("node fetch", NODE, "Fetch", "Fetched", "fetch the commits of a rollout from the controller"),
         Operation("node adopt", NODE, "Adopt", "OnNode", "place a project under a controller", HOST_ITSELF),
         Operation("node prepare", NODE, "Prepare", "Ordered", "check and archive for a rollout, and wait"),
         Operation("node switch", NODE, "Switch", "Ordered", "switch to what was prepared, and hold it"),

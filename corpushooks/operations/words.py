@@ -27,6 +27,7 @@ FOLDER = re.compile(r"/[A-Za-z0-9_][A-Za-z0-9_./@+-]*")
 STDIN = re.compile("-")
 ADDRESS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@:\[\]-]*")
 LABEL = re.compile(r"[a-z][a-z0-9_-]*")
+MINION = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){31}")
 FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 
 

@@ -116,6 +116,23 @@ class Adopt(OfProject):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Meet:
+    """Where the controller is, for a node that fetches there: ACCOUNT@HOST[:PORT], and its host key."""
+
+    address: str
+    host_key: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetch(OfProject):
+    """The commits of a rollout that a node shall fetch from its controller; an empty one is none."""
+
+    number: int
+    code: str
+    pillar: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class OfNode:
     """One node."""
 
@@ -129,6 +146,14 @@ class NodeAdd(OfNode):
     address: str
     labels: tuple[str, ...] = ()
     fingerprint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeAccept(OfNode):
+    """A node whose minion waits at the Salt master, its labels, and the fingerprint that it must have."""
+
+    fingerprint: str = ""
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,6 +48,21 @@ class ControllerKey:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NodeKey:
+    """The public key that a node fetches with."""
+
+    key: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetched:
+    """The commits that a node has fetched for a rollout."""
+
+    project: str
+    number: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class ProjectOnNode:
     """What a node runs of a project, and how that compares with what its controller has live.
 

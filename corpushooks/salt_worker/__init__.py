@@ -7,6 +7,7 @@ socket:
     salt_worker serve             each datagram brings the socket of a session and its configuration's path; fork a
                                   child for each session
     salt_worker keep PROGRAM...   fd 0 is the socket of one program, which runs in our group
+    salt_worker bus FILE          fd 0 is the socket of a controller, FILE the configuration of its Salt master
 
 The socket of a session (or a kept program) carries lines of JSON. We begin with {"child": [pid, start, group]} and do
 nothing before {"go": true}. A session then gets {"do": "prepare" | "renew", ...} or a question {"do": "run" | "ask" |
@@ -15,7 +16,7 @@ nothing before {"go": true}. A session then gets {"do": "prepare" | "renew", ...
 SIGTERM arrives, the whole group is stopped: TERM, then KILL. After "close", answered by {"prepared": how often}, the
 group is left alone, so that services that states started continue.
 
-`serve` and `keep` are the two modes. A `session` has a process that has prepared everything (`runner`) and forks for
+`serve`, `keep` and `bus` are the modes. A `session` has a process that has prepared everything (`runner`) and forks for
 each `question`; `touch` detects when it must prepare again, `known` caches the answers of programs that grains run,
 `pillars` keeps Salt from listing the pillars of all projects, and `warm` is the work that a worker does once.
 `commands` follows the commands of states, `wire` has the protocol, `processes` forks and stops, `stamps` detect

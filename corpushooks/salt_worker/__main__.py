@@ -23,5 +23,7 @@ if __name__ == "__main__":
     load()
     if sys.argv[1] == "keep":
         importlib.import_module(f"{NAME}.keep").keep(sys.argv[2:])
+    elif sys.argv[1] == "bus":
+        importlib.import_module(f"{NAME}.bus").serve(sys.argv[2])
     else:
         importlib.import_module(f"{NAME}.serve").serve()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 import sys
 import tempfile
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,16 +16,18 @@ from typing import Any
 
 import pytest
 
+from corpushooks.access.keyring import Keyring
 from corpushooks.admin import setup
 from corpushooks.admin.doctor import soundness
 from corpushooks.admin.doctor.patient import Patient
-from corpushooks.admin.setup import actions, manual
+from corpushooks.admin.setup import actions, manual, wires
 from corpushooks.cli.commands import whole
 from corpushooks.cli.main import corpus as command
 from corpushooks.core.errors import DoorError, ProcessError, RefusedError, UsageError
 from corpushooks.core.project import Host
 from corpushooks.core.settings import Settings
 from corpushooks.protocol import connection
+from corpushooks.salt import finger, read_wire
 from corpushooks.system.machine import Machine, Unit, hidden, weak
 from corpushooks.system.process import Output, run
 from tests.support.box import Box, tree_of
@@ -656,3 +660,88 @@ def test_the_commands_of_getting_started_exist() -> None:
     )
     assert {"setup", "init", "key"} <= named <= set(whole(command))
     assert " ".join(setup.UNITS) in page
+
+
+# what carries orders by Salt
+
+
+def told(lines: Any) -> list[str]:
+    return [str(line) for line in lines]
+
+
+def test_a_master_and_a_minion_are_set_up_and_taken_back(host: Host, machine: Pretended, box: Box) -> None:
+    before, listen = tree_of(host.root, times=False), "127.0.0.1:15505"
+    does(host, machine)
+    machine.running = False
+    made = told(wires.controller(plan(host, machine), listen, "root"))
+    unit = host.root / "etc/systemd/system/corpushooks-master.service"
+    master = host.fleet_dir / "master"
+    assert unit.read_text().count(f"salt-master -c {master}\n") == 1
+    assert "created    started corpushooks-master.service" in made
+    assert machine.asked[-1] == "systemctl enable --now corpushooks-master.service"
+    fingerprint = next(line for line in made if line.startswith("the key")).rpartition(" ")[2]
+    assert fingerprint == finger((master / "pki/master.pub").read_bytes()) and fingerprint in made[-1]
+    found = read_wire(master / "master") or {}
+    assert (found["interface"], found["publish_port"], found["ret_port"]) == ("127.0.0.1", 15505, 15506)
+    assert not any(
+        found[name] for name in ("open_mode", "auto_accept", "publisher_acl", "peer", "peer_run", "file_recv")
+    )
+    assert stat.S_IMODE(master.stat().st_mode) == stat.S_IMODE((master / "pki").stat().st_mode) == 0o700
+    again = told(wires.controller(plan(host, machine), listen, "root"))
+    assert not [line for line in again if line.startswith(("created", "changed"))] and again[-1] == made[-1]
+    joined = told(
+        wires.node(plan(box.host), wires.Joining(wires.Place.parse(listen), fingerprint, "n1", "main"), "root")
+    )
+    minion = read_wire(box.host.fleet_dir / "minion/minion") or {}
+    assert (minion["master"], minion["publish_port"], minion["master_finger"]) == ("127.0.0.1", 15505, fingerprint)
+    assert minion["whitelist_modules"] == ["corpus_node"]
+    assert joined[-1].startswith("on the controller: corpus node accept n1 --fingerprint ")
+    with closing(box.history) as history:
+        key = Keyring(history).key("main")
+    assert key and key.is_master and key.is_controller and key.fingerprint == fingerprint
+    shutil.rmtree(master / "pki")  # made by the master, and kept
+    undoes(host, machine)
+    assert not unit.exists() and tree_of(host.root, times=False).keys() - before.keys() <= {"var", "var/lib"}
+
+
+WRONG_JOIN = [
+    ("AA", "n1", "main", "invalid fingerprint of a Salt master: AA"),
+    ("", "n1", "main", "invalid fingerprint of a Salt master: none"),
+    (":".join(["ab"] * 32), "N 1", "main", "invalid name of a node"),
+    (":".join(["ab"] * 32), "n1", "-x", "invalid key name"),
+]
+
+
+@pytest.mark.parametrize("fingerprint, name, controller, wrong", WRONG_JOIN)
+def test_a_node_joins_only_what_can_be_checked(
+    host: Host, fingerprint: str, name: str, controller: str, wrong: str
+) -> None:
+    joining = wires.Joining(wires.Place.parse("main.test"), fingerprint, name, controller)
+    with pytest.raises(UsageError, match=re.escape(wrong)):
+        told(wires.node(plan(host), joining, "root"))
+    assert not host.fleet_dir.exists()
+
+
+def test_another_controller_does_not_take_the_place_of_one(box: Box) -> None:
+    one, other = (":".join([each] * 32) for each in ("aa", "bb"))
+    place = wires.Place.parse("main.test")
+    told(wires.node(plan(box.host), wires.Joining(place, one, "n1", "main"), "root"))
+    with pytest.raises(RefusedError, match="the name main is taken by the key aa:"):
+        told(wires.node(plan(box.host), wires.Joining(place, other, "n1", "main"), "root"))
+    with pytest.raises(RefusedError, match="this master is known as the controller main"):
+        told(wires.node(plan(box.host), wires.Joining(place, one, "n1", "second"), "root"))
+    assert (read_wire(box.host.fleet_dir / "minion/minion") or {})["master_finger"] == one
+
+
+@pytest.mark.parametrize("text", ["", "a b", "host:0", "host:65535", "host:x", "-x", "[::1"])
+def test_where_no_master_can_be(text: str) -> None:
+    with pytest.raises(UsageError, match="invalid address of a Salt master"):
+        wires.Place.parse(text)
+    assert str(wires.Place.parse("[::1]:4600")) == "[::1]:4600" and wires.Place.parse("main.test").ports == (4505, 4506)
+
+
+def test_the_ways_to_set_salt_up_are_not_mixed(tmp_path: Path) -> None:
+    for words in (("--node", "x", "--controller", "salt"), ("--fingerprint", "x"), ("--node", "x", "--listen", "y"),
+                  ("--controller", "salt", "--web")):  # fmt: skip
+        done = corpus(tmp_path / "h", "setup", *words)
+        assert done.code == 2 and done.stderr.startswith(b"error: "), done

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,8 @@ class FleetBox:
 
     box: Box
     nodes: dict[str, NodeBox]
+    given: dict[str, Any] = field(default_factory=lambda: {"environment": "prod", "address": "controller.test"})
+    salt: Any = None  # what carries the orders, if that is not ssh: see tests/support/minions.py
 
     @property
     def identity(self) -> Identity:

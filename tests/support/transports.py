@@ -147,7 +147,7 @@ class Contract:
             until(asked.is_set)
             with reach.cut():
                 with pytest.raises(UnreachableError):
-                    answer.result(ANSWER)
+                    answer.result(2 * ANSWER)
                 with pytest.raises(UnreachableError):
                     reach.ask("hello", SHORT)
                 with pytest.raises(UnreachableError):

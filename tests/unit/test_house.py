@@ -59,8 +59,8 @@ ONLY_IN = {  # what is outside -> the modules that may import it
     "uvicorn": {"web.server"},
     "msgspec": {"core.records"},
 }
-NOT_OURS_TO_IMPORT = ("salt/loader", "makina/loader", "makina/extension", "makina/states", "share")
-LOADER = sorted(path for folder in NOT_OURS_TO_IMPORT[:3] for path in (PACKAGE / folder).rglob("*.py"))
+NOT_OURS_TO_IMPORT = ("salt/loader", "salt/node", "makina/loader", "makina/extension", "makina/states", "share")
+LOADER = sorted(path for folder in NOT_OURS_TO_IMPORT[:4] for path in (PACKAGE / folder).rglob("*.py"))
 FILES = [
     path
     for path in PACKAGE.rglob("*.py")
@@ -223,7 +223,7 @@ EDGES = {
     "access.oidc",
     "cli.main", "daemon.server", "daemon.overdue", "daemon.pulse", "deploy.deploy", "deploy.lanes", "deploy.watches",
     "fleet.catch_up", "fleet.drive", "fleet.rollout",
-    "notify.send", "system.patience", "salt_worker.session", "salt_worker.question",
+    "notify.send", "system.patience", "salt_worker.bus", "salt_worker.session", "salt_worker.question",
 }  # fmt: skip
 
 

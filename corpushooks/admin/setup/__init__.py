@@ -4,6 +4,7 @@
     accounts  the same for users and groups
     manual    the man page and the shell completions
     jobs      the timers for backups
+    wires     the Salt master of a controller, the minion of a node
 
 What existed before stays, also after undo; so do projects, the store and the logs.
 """
@@ -226,7 +227,7 @@ class Plan:
         if not self.machine.supervised():
             path = self.host.root / "etc/cron.d" / jobs.CRON
             text = self.template("jobs.cron", {"lines": jobs.lines(str(self.programs / "corpus"))})
-            return [*self._folders([path]), File(path, text)]
+            return [*self.folders([path]), File(path, text)]
         units = self.host.root / "etc/systemd/system"
         files = [
             UnitFile(units / unit, self.template(source, job.values), self.machine)
@@ -234,7 +235,7 @@ class Plan:
             for unit, source in job.files.items()
         ]
         started = Started(tuple(job.timer for job in jobs.JOBS), self.machine)
-        return [*self._folders([file.path for file in files]), *files, started]
+        return [*self.folders([file.path for file in files]), *files, started]
 
     def web(self) -> list[Action]:
         """Return the actions that set up the pages and the API: their account, their unit, a snippet for nginx."""
@@ -248,9 +249,10 @@ class Plan:
             wanted = Hint(f"systemd is not running: run this as {account}: `", command("web"), "`")
             started = Skipped("unit", self.host.spell(wanted))
         accounts: list[Action] = [Group(account, self.machine), User(account, self.machine)]
-        return [*accounts, *self._folders([unit.path, nginx.path]), unit, nginx, started]
+        return [*accounts, *self.folders([unit.path, nginx.path]), unit, nginx, started]
 
-    def _folders(self, paths: Sequence[Path]) -> list[Action]:
+    def folders(self, paths: Sequence[Path]) -> list[Action]:
+        """Return the actions that make the parent folders of some paths."""
         return [Folder(path) for path in _parent_folders(self.host.root, paths)]
 
     def template(self, name: str, more: Mapping[str, str] = MappingProxyType({})) -> str:
@@ -281,27 +283,32 @@ def setup(plan: Plan, *, dry: bool = False) -> Iterator[Line]:
     """Set up a host, or repair it; what is right already stays. Yield each action as it is done; raise CorpusError."""
     if plan.machine:
         check(plan.host, plan.machine)
-    yield from _make(plan.host, plan.table(), dry=dry)
+    yield from make(plan.host, plan.table(), dry=dry)
 
 
 def schedule(plan: Plan) -> Iterator[Line]:
     """Set up the timers for backups; yield each action as it is done. Raise CorpusError."""
-    if plan.machine and os.geteuid() != 0:
-        raise NotAllowedError("only root can change this machine")
-    yield from _make(plan.host, plan.jobs(), dry=False)
+    check_root(plan)
+    yield from make(plan.host, plan.jobs(), dry=False)
 
 
 def serve(plan: Plan) -> Iterator[Line]:
     """Set up the pages and the API; yield each action as it is done. Raise CorpusError."""
-    if plan.machine and os.geteuid() != 0:
-        raise NotAllowedError("only root can change this machine")
+    check_root(plan)
     for name in LIBRARIES:
         if find_spec(name) is None:
             raise UsageError(f"a library is missing: {name}", hint=distribution.completing())
-    yield from _make(plan.host, plan.web(), dry=False)
+    yield from make(plan.host, plan.web(), dry=False)
 
 
-def _make(host: Host, actions: Sequence[Action], *, dry: bool) -> Iterator[Line]:
+def check_root(plan: Plan) -> None:
+    """Raise NotAllowedError for anybody else on a whole machine."""
+    if plan.machine and os.geteuid() != 0:
+        raise NotAllowedError("only root can change this machine")
+
+
+def make(host: Host, actions: Sequence[Action], *, dry: bool) -> Iterator[Line]:
+    """Do what is left to do of some actions; yield each as it is done. Raise CorpusError."""
     record, right = record_of(host), 0
     for action in actions:
         look = action.look(record.noted(action))
