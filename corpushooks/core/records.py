@@ -28,6 +28,22 @@ def brief(value: Any) -> Any:
     return plain(value)
 
 
+def read(data: bytes, kind: type[Value]) -> Value:
+    """Return JSON as a value of a type, several times as fast as `json` and `typed`; raise ValueError."""
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, RecursionError) as exc:
+        raise ValueError(str(exc)) from exc
+
+
+def written(value: Any) -> bytes:
+    """Return a value as JSON in ASCII, as `json` without spaces does, but fast; raise ValueError if it is not ASCII."""
+    found = msgspec.json.encode(value)
+    if not found.isascii():
+        raise ValueError("not ASCII")
+    return found
+
+
 def typed(data: Any, kind: type[Value]) -> Value:
     """Return plain data as a value of a type; raise ValueError that names the wrong field."""
     return msgspec.convert(data, kind)

@@ -13,6 +13,7 @@ from os import stat_result
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from corpushooks.core import records
 from corpushooks.tree.mounts import Place
 
 TICK_NS = 20_000_000  # the resolution of the kernel's ctimes (HZ=100, with a margin)
@@ -132,15 +133,33 @@ def manifest_path(snapshot: Path) -> Path:
     return snapshot.with_name(snapshot.name + ".manifest")
 
 
+@dataclass(frozen=True)
+class _Written:
+    """A manifest as it is written."""
+
+    folders: dict[str, Folder]
+    root: Entry
+    left: list[str] = field(default_factory=list)  # old manifests have none
+    place: Place | None = None
+
+
 def write_manifest(manifest: Manifest) -> bytes:
     head = {"place": manifest.place}  # first, see `read_place`
-    return pack({**head, "root": manifest.root, "folders": manifest.folders, "left": sorted(manifest.left)})
+    value = {**head, "root": manifest.root, "folders": manifest.folders, "left": sorted(manifest.left)}
+    try:
+        return _sealed(records.written(value))
+    except ValueError:  # a name that is not ASCII, or not even UTF-8
+        return pack(value)
 
 
 def read_manifest(data: bytes) -> Manifest:
     """Read the result of `write_manifest`; raise ValueError for anything else."""
-    try:
-        value = unpack(data)
+    body = _body(data)
+    with contextlib.suppress(ValueError):
+        fast = records.read(body, _Written)
+        return Manifest(fast.root, fast.folders, left=frozenset(fast.left), place=fast.place)
+    try:  # a name that is not UTF-8, or something that is wrong
+        value = json.loads(body)
         folders = {
             folder: {name: Entry(*row) for name, row in names.items()} for folder, names in value["folders"].items()
         }
@@ -164,6 +183,10 @@ def read_place(head: bytes) -> Place | None:
 def pack(value: object) -> bytes:
     """Return `value` as one line of JSON after a line with a checksum."""
     body = json.dumps(value, separators=(",", ":")).encode("ascii")  # surrogates become \udcXX, and come back
+    return _sealed(body)
+
+
+def _sealed(body: bytes) -> bytes:
     return b"%s %08x\n%s" % (MAGIC, zlib.crc32(body), body)
 
 
@@ -175,6 +198,10 @@ def is_intact(data: bytes) -> bool:
 
 def unpack(data: bytes) -> Any:
     """Read the result of `pack`; raise ValueError for anything else."""
+    return json.loads(_body(data))
+
+
+def _body(data: bytes) -> bytes:
     if not is_intact(data):
         raise ValueError("damaged, or written by another version")
-    return json.loads(data[data.index(b"\n") + 1 :])
+    return data[data.index(b"\n") + 1 :]
