@@ -15,14 +15,18 @@ def test_a_figure_is_good_for_a_while_and_of_what_is_fixed_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = Weights()
-    (tmp_path / "one").write_bytes(b"x" * 100_000)
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project/one").write_bytes(b"x" * 100_000)
     first = known.of(tmp_path, endless)
-    (tmp_path / "two").write_bytes(b"x" * 100_000)
+    (tmp_path / "project/two").write_bytes(b"x" * 100_000)
     assert known.of(tmp_path, endless) == first
     monkeypatch.setattr(weights, "LASTS", -1.0)
     assert known.of(tmp_path, endless, fixed=True) == first
-    later = known.of(tmp_path, endless)
+    (tmp_path / "project.manifest").write_text("all of it")  # by this an archive is complete
+    later = known.of(tmp_path, endless, fixed=True)
     assert later[1] >= first[1] + 100_000 and later[0] >= first[0]
+    (tmp_path / "project/three").write_bytes(b"x" * 100_000)
+    assert known.of(tmp_path, endless)[1] >= later[1] + 100_000
 
 
 def test_not_all_figures_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
