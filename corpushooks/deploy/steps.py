@@ -326,4 +326,6 @@ def run_sls(run: Run, began: SlsBegan) -> Result:
 def _named(run: Run, began: SlsBegan) -> str:
     """Return the name of an SLS for errors, with its step."""
     shown = middle(run.voice.hide(began.sls), NAMED)
+    if began.role == "task":
+        return f"task {shown.removeprefix('task_')}"
     return f"install {shown}" if began.role != "hook" else f"{shown}.sls"

@@ -523,7 +523,7 @@ def test_tasks(live: Box) -> None:
     assert "success: task good is done" in said(corpus(live, "task", "hello", "good"))
     bad = corpus(live, "task", "hello", "bad")
     assert bad.code == 1
-    assert "FAILED" in said(bad)
+    assert "FAILED" in said(bad) and "error: task bad failed: " in said(bad)
     unknown = corpus(live, "task", "hello", "../none")
     assert unknown.code == 3
     assert said(unknown).splitlines()[-2:] == ["error: unknown task '../none'", "hint: tasks: bad good"]
