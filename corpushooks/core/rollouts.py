@@ -67,6 +67,7 @@ class Order:
     who: str = ""  # asked for the rollout
     nodes: tuple[str, ...] = ()  # the names of all nodes of the project
     run_once: str = ""  # the node on which migrations run
+    force: bool = False  # what was edited there is overwritten
 
     @property
     def token(self) -> str:
@@ -191,6 +192,7 @@ class Condition:
     memory: int = 0  # bytes that are free
     disk: int = 0  # bytes that are free
     places: int = 0  # deployments that it can run at once
+    free: int | None = None  # of these; None: an older version does not say
     projects: Mapping[str, OnNode]
 
 

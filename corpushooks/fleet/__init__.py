@@ -11,5 +11,6 @@ reach          the transport that a host uses
 ssh            orders over the ssh of the system               session      one kept session with a node
 minions        orders over a Salt master                     master         that master, and whom it trusts
 origin         where a node fetches what is rolled out
+bootstrap      makes a bare machine a node
 identity       the key of a controller, and those of nodes     address      where a node is reached
 """

@@ -173,7 +173,7 @@ class Drive:
             turn.asked = self.clock()  # that may have taken minutes
             fields |= {"code": mine.code, "pillar": mine.pillar, "lease": mine.lease, "keeps": mine.keeps,
                        "who": mine.who, "node": name, "nodes": list(mine.nodes), "labels": list(node.labels),
-                       "run_once": name == mine.run_once}  # fmt: skip
+                       "run_once": name == mine.run_once, "force": mine.force}  # fmt: skip
         if order in (PREPARE, SWITCH):
             fields["not_after"] = time.time() + VALID
         if not order:

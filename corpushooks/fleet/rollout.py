@@ -132,6 +132,7 @@ def _begun(run: Run, nodes: dict[str, Node], coordinator: Coordinator) -> Iterat
         code=done.new_code or "", pillar=done.new_pillar or "", lease=policy.lease,
         keeps=policy.on_silence == "keep", who=run.request.who,
         nodes=tuple(each.name for each in policy.chosen(known)), run_once=once.name if once else "",
+        force=bool(run.request.nodes) and run.request.force,
     )  # fmt: skip
 
     def told(name: str, said: Ordered) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +66,12 @@ OfOrder = Conversation[asks.OfOrder]
 def hello(call: Call[asks.Nothing]) -> report.Report:
     """Say what this node is, and what it runs of the caller's projects."""
     site, mine = call.site, controller_of(call)
+    places = site.settings.max_parallel
     free = os.statvfs(site.host.projects_dir if site.host.projects_dir.is_dir() else "/")
     found = gives.Condition(
         version=__version__, protocol=VERSION, time=time.time(), environment=site.settings.environment,
-        machine=_machine(), memory=_memory(), disk=free.f_bavail * free.f_frsize, places=site.settings.max_parallel,
+        machine=_machine(), memory=_memory(), disk=free.f_bavail * free.f_frsize, places=places,
+        free=max(0, places - site.history.at_work()),
         projects={each.project: _standing(call, each) for each in Obedience(site.history).all()
                   if each.controller == mine and site.history.project(each.project)},
     )  # fmt: skip
@@ -80,8 +83,14 @@ def _machine() -> str:
     try:
         text = Path("/run/systemd/container").read_text()[:40]
     except OSError:
-        return ""
+        return _virtual()
     return clean(text.strip())
+
+
+def _virtual() -> str:
+    """Return `vm` on a virtual machine, as its processor says."""
+    flags = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")), "")
+    return "vm" if "hypervisor" in flags.split() else ""
 
 
 def _memory() -> int:
@@ -174,6 +183,7 @@ def prepare(call: Conversation[asks.Prepare]) -> None:
         node=asked.node, peers=asked.nodes, labels=asked.labels, run_once=asked.run_once,
     )  # fmt: skip
     call.check_frozen(request)
+    request = replace(request, force=asked.force)
     obedience = Obedience(site.history)
     obedience.accept(order)
     obedience.forget(name)

@@ -13,7 +13,7 @@ from corpushooks.core import rollouts
 from corpushooks.core.errors import CorpusError, Fault, UsageError
 from corpushooks.core.hints import Hint, command
 from corpushooks.core.policy import Policy
-from corpushooks.core.rollouts import LABEL, LOCAL, NODE_NAME, Node
+from corpushooks.core.rollouts import LABEL, LOCAL, NODE_NAME, Condition, Node
 from corpushooks.core.text import shown
 from corpushooks.fleet import address, compare, identity, nodes
 from corpushooks.fleet.identity import Identity
@@ -99,14 +99,14 @@ def list_(call: Call[asks.Nothing]) -> Report:
     return Report([_told(call, each) for each in found], [line for each in found for line in _lines(call, each)])
 
 
-def _glances(call: Call[Any], known: Sequence[Node]) -> list[Glance]:
+def _glances(call: Call[Any], known: Sequence[Node], limit: float = nodes.GLANCE) -> list[Glance]:
     with reached(call) as transport:
-        return nodes.look_at_all(transport, _fleet(call), known, check=call.check)
+        return nodes.look_at_all(transport, _fleet(call), known, limit, call.check)
 
 
 def show(call: Of) -> Report:
     """Show a node."""
-    (found,) = _glances(call, [_fleet(call).node(call.asked.name)])
+    (found,) = _glances(call, [_fleet(call).node(call.asked.name)], ANSWER)
     return Report(_told(call, found), [*_lines(call, found), *_details(call, found)], _faults(call, found))
 
 
@@ -202,6 +202,7 @@ def _told(call: Call[Any], glance: Glance) -> gives.Node:
         wrong=glance.wrong.message if glance.wrong else "",
         version=found.version if found else None, environment=found.environment if found else None,
         clock=round(glance.clock, 3) if found else None, places=found.places if found else None,
+        free=found.free if found else None,
         memory=found.memory if found else None, disk=found.disk if found else None,
         machine=found.machine if found else None, projects=list(_projects(call, glance)),
     )  # fmt: skip
@@ -227,7 +228,7 @@ def _lines(call: Call[Any], glance: Glance) -> list[str]:
     node, found = glance.node, glance.condition
     marks = [*node.labels, *(["drained"] if node.drained else [])]
     if found:
-        about = f"{found.environment}, {found.version}"
+        about = ", ".join((found.environment, found.version, *_room(found)))
         if glance.apart > rollouts.TOLERANCE:
             about += f", CLOCK {glance.clock:+.0f} s"
     else:
@@ -235,6 +236,13 @@ def _lines(call: Call[Any], glance: Glance) -> list[str]:
         about += f" (seen {view.ago(time.time() - node.seen)} ago)" if node.seen else " (never seen)"
     first = f"{node.name:<16} {node.address}{f' [{chr(32).join(marks)}]' if marks else ''}  {about}"
     return [first, *(f"    {each.project:<12} {_state(each)}" for each in _projects(call, glance))]
+
+
+def _room(found: Condition) -> list[str]:
+    """Return what is free on a node, and what kind of guest it is."""
+    places = f"{found.free} of {found.places}" if found.free is not None else str(found.places)
+    room = [f"{places} places", f"memory {view.size(found.memory)}", f"disk {view.size(found.disk)}"]
+    return [*room, *([found.machine] if found.machine else [])]
 
 
 def _state(each: gives.ProjectOnNode) -> str:
@@ -249,7 +257,8 @@ def _details(call: Call[Any], glance: Glance) -> Iterator[str]:
     if found:
         yield f"clock          {glance.clock:+.1f} s"
         yield f"at once        {found.places} deployments"
-        yield f"free           memory {found.memory >> 20} MiB, disk {found.disk >> 20} MiB"
+        yield f"last seen      {view.ago(time.time() - node.seen) if node.seen else 'never'}"
+        yield f"free           {', '.join(_room(found)[:3])}"
         yield f"machine        {found.machine or 'unknown'}"
 
 

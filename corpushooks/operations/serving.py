@@ -15,7 +15,7 @@ from corpushooks.core.deployment import ProjectRow
 from corpushooks.core.errors import NotAllowedError
 from corpushooks.core.rights import ADMIN, HOST, NODE, Rights
 from corpushooks.host.site import Site
-from corpushooks.operations import governing, pushes, requests, signing, tokens
+from corpushooks.operations import governing, pushes, requests, signing, syncing, tokens
 from corpushooks.operations.auditing import recorded
 from corpushooks.operations.call import Call, Conversation, Work
 from corpushooks.operations.looks import told
@@ -57,6 +57,7 @@ TALKS: Mapping[str, Callable[[Conversation[Any]], None]] = {  # these take a whi
     "node confirm": governing.confirm,
     "node revoke": governing.revoke,
     "node outcome": governing.outcome,
+    "node sync": syncing.sync,
 }
 
 

@@ -84,6 +84,7 @@ class Prepare(OfOrder):
     nodes: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     run_once: bool = False  # migrations run on this node
+    force: bool = False  # overwrite what was edited there
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +173,13 @@ class OfRequest(OfProject):
     progress: bool = False  # a terminal that can rewrite a line
     force: bool = False
     insist: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeSync(OfRequest):
+    """A project, and the node that is to run what is live here."""
+
+    name: str
 
 
 @dataclass(frozen=True, kw_only=True)

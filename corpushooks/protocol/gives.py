@@ -95,6 +95,7 @@ class Node:
     environment: str | None
     clock: float | None  # seconds that it is ahead of ours
     places: int | None
+    free: int | None  # of these
     memory: int | None
     disk: int | None
     machine: str | None

@@ -19,6 +19,8 @@ from corpushooks.core.deployment import (
     DEPLOYED,
     FAILURES,
     QUEUED,
+    ROLLING_BACK,
+    RUNNING,
     TRIED,
     ChildRow,
     Deployment,
@@ -168,6 +170,10 @@ class History(Held):
     def _read(self, where: str, *values: Any) -> list[Deployment]:
         rows = self.rows(f"SELECT * FROM deployment WHERE {where}", *values)
         return [Deployment(**{**dict(row), "request": _request(row["request"])}) for row in rows]
+
+    def at_work(self) -> int:
+        """Return how many deployments run, in all projects."""
+        return int(self.rows("SELECT count(*) FROM deployment WHERE state IN (?, ?)", RUNNING, ROLLING_BACK)[0][0])
 
     def deployment(self, project: str, number: int) -> Deployment:
         """Return one deployment; raise UsageError if it does not exist."""

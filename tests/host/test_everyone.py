@@ -61,8 +61,9 @@ COMMANDS: dict[str, tuple[str, str]] = {  # command -> its arguments, and who mu
     "node add": ("n1 root@127.0.0.1:1", ADMIN), "node accept": ("n1", ADMIN),
     "node list": ("", ADMIN), "node show": ("n1", ADMIN),
     "node link": ("n1 hello", ADMIN), "node unlink": ("n1 hello", ADMIN), "node drain": ("n1", ADMIN),
-    "node resume": ("n1", ADMIN), "node remove": ("n1", ADMIN), "node key": ("", ADMIN),
-    "node release": ("hello", ADMIN), "node serve": ("", OWN),
+    "node resume": ("n1", ADMIN), "node sync": ("n1 hello", ADMIN), "node remove": ("n1", ADMIN),
+    "node key": ("", ADMIN), "node release": ("hello", ADMIN), "node init": ("n1 root@127.0.0.1:1", ADMIN),
+    "node serve": ("", OWN),
 }  # fmt: skip
 
 

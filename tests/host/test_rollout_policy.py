@@ -15,6 +15,7 @@ from corpushooks.core.deployment import ROLLED_BACK
 from corpushooks.core.rollouts import BACK
 from tests.support.box import Box, until
 from tests.support.fleet import FleetBox, fleet_box
+from tests.support.shared_box import corpus
 
 ONCE = "once:\n  cmd.run:\n    - name: echo {{ cfg.node }} {{ cfg.run_once }} > {{ cfg.data_root }}/once\n"
 USUAL = "patience: 60, lease: 120"  # a slow machine needs many
@@ -61,6 +62,11 @@ def states(fleet: FleetBox) -> dict[str, str]:
     return {each["name"]: each["projects"][0]["state"] for each in found}
 
 
+def until_states(fleet: FleetBox, wanted: dict[str, str]) -> None:
+    """Await that the list of the nodes shows what it should; one that is slow to answer is `unknown` in it."""
+    until(lambda: states(fleet) == wanted, 90)
+
+
 def once(fleet: FleetBox) -> list[str]:
     return [(each.box.project().data / "once").read_text() for each in fleet.nodes.values()]
 
@@ -86,8 +92,8 @@ def test_only_the_chosen_nodes_take_part(fleet: FleetBox) -> None:
     with rolled(fleet, f"{USUAL}, nodes: [n1]"):
         assert fleet.box.app("two").push().code == 0
         assert pages(fleet) == {"n1": "two", "n2": before}
-        assert states(fleet) == {"n1": "current", "n2": "excluded"}
-    assert states(fleet) == {"n1": "current", "n2": "current"}
+        until_states(fleet, {"n1": "current", "n2": "excluded"})
+    until_states(fleet, {"n1": "current", "n2": "current"})
     with rolled(fleet, f"{USUAL}, nodes: ['label:db']"):
         refused = fleet.box.app("three").push()
         assert refused.code == 1
@@ -110,8 +116,37 @@ def test_a_node_that_freezes_at_the_end_is_not_waited_for_till_its_lease_is_over
         said = " ".join((work.path / ".git/push.log").read_text().replace("remote:", "").split())
         assert "n2 does not answer: it goes back by itself, and is brought up when it answers" in said
         (node.host.root / "gate").touch()
-        until(lambda: states(fleet) == {"n1": "current", "n2": "current"}, 60)
+        until_states(fleet, {"n1": "current", "n2": "current"})
         node.faults()
+
+
+def test_a_node_in_drift_is_brought_back_by_one_order(fleet: FleetBox) -> None:
+    node = fleet.nodes["n2"].box
+    live, page = fleet.box.row().code, node.project().tree / "index.html"
+    right = page.read_text()
+    assert corpus(node, "node", "release", "hello").code == 0
+    assert node.app("its own").push(flags=("--force",)).code == 0
+    fleet.link("hello", "n2")
+    until_states(fleet, {"n1": "current", "n2": "drift"})
+    page.write_text("edited by hand")
+    done = fleet.corpus("node", "sync", "n2")
+    said = " ".join(done.stdout.decode().split())
+    assert done.code == 0, done.stderr
+    assert f"of hello (drift) and gets {live[:7]}; what was edited there is archived, then overwritten" in said
+    assert said.index("(drift) and gets") < said.index("rollout")
+    until_states(fleet, {"n1": "current", "n2": "current"})
+    assert page.read_text() == right
+    kept = [path.read_text() for path in node.project().archives.glob("*/project/index.html")]
+    assert "edited by hand" in kept
+    assert b"all projects of n2 are current" in fleet.corpus("node", "sync", "n2").stdout
+    page.write_text("edited again")  # which nothing sees from afar
+    assert fleet.corpus("node", "sync", "n2", "hello").code == 0
+    assert page.read_text() == right
+    for words, why in (
+        ("n9 hello", "unknown node 'n9'"),
+        ("n2 other", "unknown project"),
+    ):
+        assert why in fleet.corpus("node", "sync", *words.split()).stderr.decode()
 
 
 def newest(box: Box) -> int:
@@ -151,4 +186,4 @@ def test_a_restored_controller_ends_what_was_open_and_goes_on(fleet: FleetBox) -
     assert {each.box.row().code for each in fleet.nodes.values()} == {live}
     assert box.app("six").push().code == 0
     assert set(pages(fleet).values()) == {"six"}
-    assert states(fleet) == {"n1": "current", "n2": "current"}
+    until_states(fleet, {"n1": "current", "n2": "current"})
