@@ -18,6 +18,7 @@ hosting        keys, projects, freezes
 configuring    the settings of a project
 examining      the host: how it is reached, what doctor finds
 nodes          the nodes of this controller
+syncing        brings one of the nodes back to what is live
 minions        those that come by a Salt master                 trust          what is trusted of them
 governing      on a node: what its controller asks
 acts           the act for each kind of request; given to the lanes
