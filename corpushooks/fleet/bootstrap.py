@@ -21,6 +21,7 @@ from corpushooks.system.process import run
 SHORT, LONG = 60.0, 1800.0  # seconds for a look, and for an installation
 PACKAGE_LIMIT = 512 << 20  # bytes
 OPTIONS = ("BatchMode=yes", "StrictHostKeyChecking=accept-new", "ConnectTimeout=10", "LogLevel=ERROR")
+CORPUS = ("corpus",)  # our command there
 SSH_ERROR = 255  # the exit code of ssh itself
 HOST_KEYS = "/etc/ssh/ssh_host_{}_key.pub"
 
@@ -65,7 +66,8 @@ class Machine:
     def by_hand(self, step: str) -> Advice:
         """Return the command that shows what is wrong."""
         port = f"-p {self.address.port} " if self.address.port != 22 else ""
-        what = {"setup": " corpus setup", "check": " corpus doctor"}.get(step, "")
+        words = {"setup": (*CORPUS, "setup"), "check": (*CORPUS, "doctor")}.get(step, ())
+        what = f" {shlex.join(words)}" if words else ""
         return f"try it by hand: ssh {port}{shlex.quote(f'{self.address.account}@{self.address.host}')}{what}"
 
 
@@ -102,14 +104,14 @@ def _version(said: str) -> str:
 def setup(there: Machine) -> str:
     """Set up the host, in the environment of the controller where it has no settings yet."""
     there.run("setup", SETTINGS.format(there.environment))
-    said = there.run("setup", "corpus setup", LONG)
+    said = there.run("setup", shlex.join([*CORPUS, "setup"]), LONG)
     lines = [line for line in said.splitlines() if line.strip()]
     return shown(one_line(lines[-1]), 80) if lines else "ok"
 
 
 def key(there: Machine) -> str:
     """Let the controller in, for its orders alone."""
-    words = shlex.join(["corpus", "key", "add", there.called, "-", "--node"])
+    words = shlex.join([*CORPUS, "key", "add", there.called, "-", "--node"])
     there.run("key", words, stdin=f"{there.key}\n".encode())
     return f"{there.called} {fingerprint(parse(there.key)[1])}"
 
