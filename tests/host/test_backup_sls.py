@@ -315,5 +315,5 @@ def test_a_battletest_that_fails_is_a_failed_drill(kept: Box) -> None:
     done = corpus(kept, "drill", "hello")
     assert done.code == 1
     (row,) = rows(kept)
-    assert "task_battletest failed: broken" in row.wrong
+    assert "task battletest failed: broken" in row.wrong
     assert Path(kept.project().backups / "work").exists() is False
