@@ -115,7 +115,7 @@ def _check(run: Run) -> None:
     new = run.deployment.new_code
     if new is None:
         raise RefusedError("nothing to deploy yet", hint="git push a commit first")
-    for option in ("only", "skip", "steps"):
+    for option in ("only", "skip", "steps", "confirm"):
         if getattr(run.request, option):
             raise RefusedError(f"{option} cannot be used with several nodes", hint=f"leave out {option}")
     commits.check_commit(run.project, run.row.environment, new, run.request)
