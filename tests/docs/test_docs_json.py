@@ -175,6 +175,8 @@ def test_every_kind_of_answer_is_on_the_page() -> None:
         gives.Condition,
         gives.OnNode,
         gives.Ordered,
+        gives.NodeKey,
+        gives.Fetched,
         dict,
     }  # not printed as they are
     assert {row.gives for row in OPERATIONS.values()} - small <= {kind for kind, _ in GIVEN.values()}
