@@ -101,6 +101,8 @@ def sync(context: Context, name: str, project: str | None, as_json: bool) -> Non
     What the node runs is archived first. Without PROJECT: all of its projects that are not current.
     """
     names = [project] if project else _not_current(context, name)
+    for each in names:
+        context.row(each)  # says better than the daemon what is wrong with the store
     screen = Screen(err=as_json, lasting=True)
     found = [
         screen.ask(context.host, "node sync", asks.NodeSync(
