@@ -25,6 +25,7 @@ def set_(context: Context, name: str, key: str, value: str, as_json: bool) -> No
     VALUE is written as in the file of the settings, where the change is made: 5, true, or "[a, b]". What runs goes on
     with the old value.
     """
+    context.row(name)  # says better than the daemon what is wrong with the store
     tell(context.told_by_daemon("setting set", asks.SettingSet(project=name, name=key, value=value)), as_json)
 
 
@@ -35,6 +36,7 @@ def set_(context: Context, name: str, key: str, value: str, as_json: bool) -> No
 @click.pass_obj
 def unset(context: Context, name: str, key: str, as_json: bool) -> None:
     """Use the setting of the host again."""
+    context.row(name)
     tell(context.told_by_daemon("setting unset", asks.OfSetting(project=name, name=key)), as_json)
 
 

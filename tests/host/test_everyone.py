@@ -38,8 +38,8 @@ DAEMON, ADMIN, STORE, ROOT, OWN = "the daemon", "the daemon, of an admin", "the 
 COMMANDS: dict[str, tuple[str, str]] = {  # command -> its arguments, and who must agree
     "status": ("", DAEMON), "history": ("hello", DAEMON), "archives": ("hello", DAEMON), "stats": ("", DAEMON),
     "metrics": ("", DAEMON), "diff": ("hello", DAEMON), "log": ("hello", DAEMON),
-    "tests": ("hello", DAEMON), "setting list": ("hello", DAEMON), "setting set": ("hello keep_archives 4", DAEMON),
-    "setting unset": ("hello keep_archives", DAEMON), "config": ("hello", DAEMON),
+    "tests": ("hello", DAEMON), "setting list": ("hello", DAEMON), "setting set": ("hello keep_archives 4", ADMIN),
+    "setting unset": ("hello keep_archives", ADMIN), "config": ("hello", DAEMON),
     "set": ("hello a=1 --no-deploy", DAEMON), "unset": ("hello a --no-deploy", DAEMON),
     "deploy": ("hello", DAEMON), "rollback": ("hello", DAEMON), "watch": ("hello", DAEMON),
     "task": ("hello x", DAEMON), "cancel": ("hello", DAEMON), "repair": ("hello", DAEMON),
