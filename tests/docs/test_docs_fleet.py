@@ -107,6 +107,7 @@ def masked(text: str) -> list[str]:
     for mark, what in (
         (r"\b[0-9a-f]{7}\b", "COMMIT"), (r"\d+\.\d s", "TIME"), (r"(rollout|deployment|log hello) \d+", r"\1 N"),
         (r"\S+@\S+", "ADDRESS"), (r"\b\d+\.\d+\.\d+\b", "VERSION"), (r" +", " "),
+        (r"\d+ of \d+ places, memory .*", "WHAT IS FREE"),
     ):  # fmt: skip
         text = re.sub(mark, what, text)
     return sorted(line.strip() for line in text.splitlines())
