@@ -70,6 +70,7 @@ ROUTES: Mapping[str, tuple[str, ...]] = {
     "node drain": ("POST /nodes/{name}/drain",),
     "node resume": ("POST /nodes/{name}/resume",),
     "node link": (f"POST {P}/nodes/{{name}}",),
+    "node accept": ("POST /nodes/{name}/accept",),
     "node sync": (f"POST {P}/nodes/{{name}}/sync",),
     "node unlink": (f"DELETE {P}/nodes/{{name}}",),
     "node key": ("GET /controller-key",),

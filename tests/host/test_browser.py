@@ -16,6 +16,8 @@ from tests.support.shared_box import shared_box
 from tests.support.web import Web, serving
 from tests.support.window import browsing, faults, press, sign_in, window
 
+pytestmark = pytest.mark.timeout(300)  # a browser looks at every page
+
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 
 
