@@ -1,6 +1,6 @@
 """Makes a bare Debian a node of this controller, over ssh as root. Each step looks first: all can be done again.
 
-The ssh is that of whoever asks, with their keys and their agent: the key of the controller opens nothing there yet.
+It uses the caller's own ssh keys and agent, because the key of the controller is not accepted there yet.
 """
 
 from __future__ import annotations

@@ -176,7 +176,7 @@ class Rollout:
     run: Run
     drive: Drive
     names: Sequence[str]
-    said: Said = field(default_factory=Said)  # of the nodes, to whoever watches
+    said: Said = field(default_factory=Said)  # what the log has of each node so far
     left: set[str] = field(default_factory=set)  # nodes that were absent in prepare, which was said
     procedure: Procedure = field(init=False)
 

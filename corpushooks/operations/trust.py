@@ -25,7 +25,9 @@ def let_in(call: Call[Any], name: str, line: str) -> None:
     wanted = Key(key_name(name), kind, blob, OBJECTS, by=call.principal.who, person=name)
     known = ring.key(wanted.name)
     if known and not known.is_node:
-        raise RefusedError(f"the name {wanted.name} is taken by another key", command("key", "remove", wanted.name))
+        raise RefusedError(
+            f"the name {wanted.name} already belongs to another key", command("key", "remove", wanted.name)
+        )
     if known and known.blob != blob:
         ring.remove(known.name)
     ring.add(wanted)

@@ -20,15 +20,22 @@ from corpushooks.system.patience import TICK, Check, endless
 
 
 @contextlib.contextmanager
-def locked(project: Project, check: Check = endless) -> Iterator[None]:
-    """Acquire and hold a project's lock. While waiting, `check` is called, and can raise."""
-    project.host.locks_dir.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(project.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def _held(path: Path, check: Check) -> Iterator[None]:
+    """Hold the lock of a file. While waiting, `check` is called, and can raise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         _await(descriptor, check)
         yield
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def locked(project: Project, check: Check = endless) -> Iterator[None]:
+    """Acquire and hold a project's lock. While waiting, `check` is called, and can raise."""
+    with _held(project.lock, check):
+        yield
 
 
 def _await(descriptor: int, check: Check) -> None:
@@ -48,37 +55,22 @@ def copying(project: Project, check: Check = endless) -> Iterator[None]:
 
     While waiting, `check` is called, and can raise.
     """
-    project.host.locks_dir.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(_copies(project), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        _await(descriptor, check)
+    with _held(_copies(project), check):
         yield
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager
 def copying_host(host: Host, check: Check = endless) -> Iterator[None]:
     """Hold the lock of the backup of a host itself."""
-    host.locks_dir.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(host.locks_dir / ".host.copies", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        _await(descriptor, check)
+    with _held(host.locks_dir / ".host.copies", check):
         yield
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager
 def configuring(host: Host, check: Check = endless) -> Iterator[None]:
     """Hold the lock of the settings of a host, which programs change one after the other."""
-    host.locks_dir.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(host.locks_dir / ".settings", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        _await(descriptor, check)
+    with _held(host.locks_dir / ".settings", check):
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _copies(project: Project) -> Path:

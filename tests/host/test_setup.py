@@ -726,7 +726,7 @@ def test_another_controller_does_not_take_the_place_of_one(box: Box) -> None:
     one, other = (":".join([each] * 32) for each in ("aa", "bb"))
     place = wires.Place.parse("main.test")
     told(wires.node(plan(box.host), wires.Joining(place, one, "n1", "main"), "root"))
-    with pytest.raises(RefusedError, match="the name main is taken by the key aa:"):
+    with pytest.raises(RefusedError, match="the name main already belongs to the key aa:"):
         told(wires.node(plan(box.host), wires.Joining(place, other, "n1", "main"), "root"))
     with pytest.raises(RefusedError, match="this master is known as the controller main"):
         told(wires.node(plan(box.host), wires.Joining(place, one, "n1", "second"), "root"))

@@ -83,9 +83,9 @@ class Wire:
 
     def folders(self) -> list[Action]:
         """Return the folders, which nobody else can look into."""
-        found = (self.host.fleet_dir, self.folder, self.folder / "pki", scratch(self.host, self.kind))
-        more = (scratch(self.host, self.kind) / name for name in ("log", "empty"))
-        return [*(Folder(path, 0o700) for path in found), *(Folder(path, 0o700) for path in more)]
+        rest = scratch(self.host, self.kind)
+        found = (self.host.fleet_dir, self.folder, self.folder / "pki", rest, rest / "log", rest / "empty")
+        return [Folder(path, 0o700) for path in found]
 
     def actions(self) -> list[Action]:
         """Return what is to be done."""
@@ -159,7 +159,7 @@ class Joining:
                 raise RefusedError(f"this master is known as the controller {same.name}", hint=remove)
             if known and known.blob != self.fingerprint:
                 free = Hint(command("key", "remove", known.name), ", or choose another name with --as")
-                raise RefusedError(f"the name {known.name} is taken by the key {known.fingerprint}", hint=free)
+                raise RefusedError(f"the name {known.name} already belongs to the key {known.fingerprint}", hint=free)
             if known:
                 return f"{self.controller} can order here already"
             ring.add(self.key)
