@@ -90,6 +90,9 @@ def comes_first(run: Run) -> bool:
     except ConfigError as exc:
         if "backup" in run.request.skip or not backups.may_come_first(release_cfg.last_cfg(run.project)):
             return False
+        if run.settings.backup is None:  # a release that wants one before each deployment is refused on such a host
+            run.voice.warn(f"no backup was made before this deployment: {exc.message}, and this host keeps no backups")
+            return False
         raise RefusedError(
             f"cannot tell whether a backup must be made first: {exc.message}",
             hint=Hint("without one: git push -o skip=backup REMOTE; or on the server: ", again(run)),

@@ -95,7 +95,7 @@ class Log:
         record = {"at": round(time.time(), 3), **self._safe_data(as_record(event))}
         if Recorded(event, 0, 0).end:
             self._say_lost()
-            record["end"] = self.ended = True
+            record["end"] = True
         self._add(record)
 
     def _safe_data(self, value: Any) -> Any:
@@ -121,6 +121,7 @@ class Log:
                 if not self._size:
                     record = {"v": VERSION, **record}
                 self._append((json.dumps(record, ensure_ascii=False) + "\n").encode())
+            self.ended = self.ended or "end" in record  # not before it can be read: followers are woken by it
             self._grown.notify_all()
 
     def _append(self, data: bytes) -> None:

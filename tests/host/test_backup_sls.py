@@ -268,7 +268,21 @@ def test_a_cfg_that_cannot_be_read_leaves_no_backup_out(kept: Box, way: str) -> 
     assert rows(kept) == []
     assert corpus(kept, "deploy", "hello", "--skip", "backup").code == 0
     assert kept.work().push("HEAD:refs/deploy/now").code == 0
+
     assert [row.number for row in rows(kept)] == [6]
+
+
+def test_on_a_host_that_keeps_no_backups_that_stops_no_deployment(kept: Box) -> None:
+    brings(kept, sample("{before: deploy}"))
+    folder = kept.project().minion_dir
+    for file in (folder / "cfg.json", folder / "minion"):
+        file.unlink()
+    kept.stop()
+    kept.settings("{}\n")
+    kept.start()
+    pushed = kept.app("two").push()
+    assert pushed.code == 0, pushed.text
+    assert "and this host keeps no backups" in pushed.text
 
 
 def test_a_backup_of_an_older_version_that_names_no_moment_comes_first_nowhere(kept: Box) -> None:

@@ -28,6 +28,7 @@ from corpushooks.core.deployment import (
     Revision,
 )
 from corpushooks.core.errors import StoreError, UsageError
+from corpushooks.core.policy import Policy
 from corpushooks.host.site import open_site
 from corpushooks.reports import reports
 from corpushooks.reports.reports import Report
@@ -116,7 +117,7 @@ def test_a_project_that_is_made_anew_reuses_no_number_that_backups_or_nodes_know
     for number in range(3):
         enqueue(store, f"{number}")
     Backups(store).add(Kept("hello", 3, "host-hello-3", 1.0, None, None, 1, 1, 1, 0, 0))
-    Fleet(store).begin("hello", 7, ["n1"], "unknown")
+    Fleet(store).begin("hello", 7, ["n1"], "unknown", Policy())
     store.forget_project("hello", purge=True)
     store.add_project("hello", "prod", "master")
     assert enqueue(store, "afresh").number == 8
