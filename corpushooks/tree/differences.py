@@ -53,15 +53,15 @@ def _is_in(path: str, left: frozenset[str]) -> bool:
 
 def _same(was: Entry, now: Entry) -> bool:
     if os.geteuid():  # then owners are not restored
-        now = now._replace(uid=was.uid, gid=was.gid)
+        now = now.but(uid=was.uid, gid=was.gid)
     if was.kind == "folder":
-        return was[:4] == now[:4]
-    return was[:6] == now[:6] and was.target == now.target
+        return was.looks()[:4] == now.looks()[:4]
+    return was.looks() == now.looks() and was.target == now.target
 
 
 def _same_file(path: str, was: Entry, now: Entry, archive: Folders, live: Folders, check: Check) -> bool:
     """Return whether a file that looks unchanged has the same content."""
-    if was.kind != "file" or (now.settled and now.stamp == was.stamp):
+    if was.kind != "file" or now.is_still(was):
         return True
     folder, _, name = path.rpartition("/")
     try:

@@ -110,7 +110,7 @@ def take(
             if not is_below(folder, job.left) and not is_below(folder, without):
                 with at(folder):
                     job.folder(folder, entries)
-        root = job.found.root._replace(xattrs=xattrs_of(tree.fd("")), flags=flags_of(tree.fd("")))
+        root = job.found.root.but(xattrs=xattrs_of(tree.fd("")), flags=flags_of(tree.fd("")))
         return Fingerprint(Manifest(root, job.folders, left=frozenset(job.left)), job.digests, frozenset(job.changed))
 
 
@@ -151,7 +151,7 @@ class _Fingerprinting:
         parent, _, own = folder.rpartition("/")
         if folder:
             listed = self.folders[parent]
-            listed[own] = listed[own]._replace(xattrs=xattrs_of(fd), flags=flags_of(fd))
+            listed[own] = listed[own].but(xattrs=xattrs_of(fd), flags=flags_of(fd))
         kept = self.folders[folder] = {}
         known = self.earlier.manifest.folders.get(folder, {})
         for name, entry in entries.items():
@@ -168,16 +168,9 @@ class _Fingerprinting:
         """Return the current entry of a file and note its digest; None if it must not be copied."""
         path = join(folder, name)
         alone = entry.links == 1 or entry.mode & stat.S_IROTH  # otherwise its owner matters
-        if (
-            old
-            and alone
-            and entry.settled
-            and old.settled
-            and entry.stamp == old.stamp
-            and path in self.earlier.digests
-        ):
+        if old and alone and entry.is_still(old) and path in self.earlier.digests:
             self.digests[path] = self.earlier.digests[path]
-            return entry._replace(xattrs=old.xattrs, flags=old.flags)
+            return entry.but(xattrs=old.xattrs, flags=old.flags)
         try:
             return self._read(fd, folder, name, entry)
         except SwappedError:
@@ -193,7 +186,7 @@ class _Fingerprinting:
                 self.left.add(path)
                 return None
             digest = _digest(file, self.check)
-            own = entry_of(before, now_ns)._replace(group=entry.group, xattrs=xattrs_of(file), flags=flags_of(file))
+            own = entry_of(before, now_ns).but(group=entry.group, xattrs=xattrs_of(file), flags=flags_of(file))
             if stamp_of(before) != stamp_of(os.fstat(file)):
                 self.changed.add(path)
         self.digests[path] = digest
@@ -225,7 +218,7 @@ def settle(taken: Fingerprint, source: Path, without: Collection[str] = (), chec
 
 
 def _has_same_stamp(was: Entry | None, now: Entry | None) -> bool:
-    return was is not None and now is not None and was.settled and (was.kind, was.stamp) == (now.kind, now.stamp)
+    return was is not None and now is not None and was.kind == now.kind and was.is_still(now)
 
 
 def compare(

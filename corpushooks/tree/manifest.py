@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from os import stat_result
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from corpushooks.core import records
 from corpushooks.tree.mounts import Place
@@ -32,7 +32,10 @@ PLACE = b'\n{"place":'
 HEAD = 4096  # bytes, enough for the place
 
 
-class Entry(NamedTuple):
+NO_XATTRS: dict[str, str] = {}  # of most entries, which share it
+
+
+class Entry(records.Row, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """One path of a tree. `ino`, `size`, `mtime_ns` and `ctime_ns` are its stamp, see `settled`."""
 
     kind: str
@@ -57,11 +60,36 @@ class Entry(NamedTuple):
 
     @property
     def stamp(self) -> tuple[int, ...]:
-        return self[4:8]
+        return (self.size, self.mtime_ns, self.ino, self.ctime_ns)
+
+    def is_still(self, old: Entry) -> bool:
+        """Return whether the stamps prove that nothing changed since `old`. Called for each file, so without tuples."""
+        return (
+            self.ino == old.ino
+            and self.ctime_ns == old.ctime_ns
+            and self.mtime_ns == old.mtime_ns
+            and self.size == old.size
+            and self.ctime_ns != 0
+        )
+
+    def has_status(self, st: stat_result) -> bool:
+        """Return whether the current status of a file or link proves that nothing changed since this entry."""
+        return (
+            self.ino == st.st_ino
+            and self.ctime_ns == st.st_ctime_ns
+            and self.mtime_ns == st.st_mtime_ns
+            and self.size == st.st_size
+            and self.ctime_ns != 0
+        )
+
+    def looks(self) -> tuple[str | int, ...]:
+        """Return what people see of it but its contents and target: kind, mode, owner, size and mtime."""
+        return (self.kind, self.mode, self.uid, self.gid, self.size, self.mtime_ns)
 
     def alike(self, other: Entry) -> bool:
         """Return whether one inode can serve for both, if their contents are equal."""
-        return self[:6] == other[:6] and self[11:] == other[11:]
+        mine, others = (self.target, self.xattrs, self.flags), (other.target, other.xattrs, other.flags)
+        return self.looks() == other.looks() and mine == others
 
 
 Folder = dict[str, Entry]
@@ -111,16 +139,16 @@ EMPTY = Manifest(Entry("folder", 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, "", {}), {})
 
 def entry_of(st: stat_result, now_ns: int, target: str = "") -> Entry:
     """Return the entry of a status; `now_ns` is a time at or before that stat, since the epoch."""
-    kind = KINDS[stat.S_IFMT(st.st_mode)]
-    if kind in ("char", "block"):
-        size = st.st_rdev
-    else:
-        size = st.st_size if kind != "folder" else 0
-    tick_ns = TICK_NS if st.st_ctime_ns % SECOND_NS else SECOND_NS  # some filesystems have whole seconds
-    ctime_ns = st.st_ctime_ns if st.st_ctime_ns < now_ns - tick_ns else 0
+    mode, ino, _, links, uid, gid, length = st[:7]  # faster than their names, and this is called for each file
+    kind, ctime_ns, stored = KINDS[stat.S_IFMT(mode)], st.st_ctime_ns, st.st_blocks * 512
+    size = length
+    if kind != "file":
+        size = st.st_rdev if kind in ("char", "block") else 0 if kind == "folder" else length
+    if ctime_ns >= now_ns - (TICK_NS if ctime_ns % SECOND_NS else SECOND_NS):  # some filesystems have whole seconds
+        ctime_ns = 0
     return Entry(
-        kind, stat.S_IMODE(st.st_mode), st.st_uid, st.st_gid, size, st.st_mtime_ns, st.st_ino, ctime_ns,
-        st.st_nlink, min(st.st_size, st.st_blocks * 512), 0, target, {},
+        kind, stat.S_IMODE(mode), uid, gid, size, st.st_mtime_ns, ino, ctime_ns,
+        links, stored if stored < length else length, 0, target, NO_XATTRS,
     )  # fmt: skip
 
 
@@ -182,8 +210,8 @@ def read_place(head: bytes) -> Place | None:
 
 def pack(value: object) -> bytes:
     """Return `value` as one line of JSON after a line with a checksum."""
-    body = json.dumps(value, separators=(",", ":")).encode("ascii")  # surrogates become \udcXX, and come back
-    return _sealed(body)
+    written = json.dumps(value, separators=(",", ":"), default=records.plain)
+    return _sealed(written.encode("ascii"))  # surrogates become \udcXX, and come back
 
 
 def _sealed(body: bytes) -> bytes:

@@ -105,7 +105,7 @@ def _fixed(job: _Fixing, entry: Entry) -> Entry:
         return entry
     uid = entry.uid if job.uid is None else job.uid
     gid = entry.gid if job.gid is None else job.gid
-    return entry._replace(mode=mode, uid=uid, gid=gid)
+    return entry.but(mode=mode, uid=uid, gid=gid)
 
 
 def _fix_entry(job: _Fixing, folder: str, name: str, entry: Entry) -> None:

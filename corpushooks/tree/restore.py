@@ -27,7 +27,6 @@ from corpushooks.tree.descriptors import (
     open_file,
     open_folder,
     open_live,
-    stamp_of,
     stats,
     told,
     unlock,
@@ -168,7 +167,7 @@ def _is_unchanged(st: os.stat_result, entry: Entry) -> bool:
     """Return whether an entry is unchanged, by its stamp; folders are always examined."""
     if entry.kind == "folder":
         return stat.S_ISDIR(st.st_mode)
-    return entry.settled and entry.stamp == stamp_of(st)
+    return entry.has_status(st)
 
 
 def _restore_entry(job: _Restore, folder: str, name: str, entry: Entry, st: os.stat_result | None) -> None:
@@ -228,7 +227,7 @@ def _keep_file(job: _Restore, path: str, entry: Entry, saved: int, live: int) ->
         return False
     job.writes.note(live)
     st = os.fstat(live)
-    now = entry_of(st, 0)._replace(xattrs=xattrs_of(live), flags=flags_of(live))
+    now = entry_of(st, 0).but(xattrs=xattrs_of(live), flags=flags_of(live))
     names = len(job.manifest.groups.get(entry.group, ()))
     if _has_same_attributes(now, entry) and (st.st_nlink in (1, names) or st.st_ino == entry.ino):
         return True  # without foreign names, or with those it always had
@@ -249,7 +248,7 @@ def _harmless(now: Entry, entry: Entry) -> bool:
 def _has_same_attributes(now: Entry, entry: Entry) -> bool:
     """Return whether owner (if we can change it), mode, mtime, xattrs and target are unchanged."""
     if os.geteuid():
-        now = now._replace(uid=entry.uid, gid=entry.gid)
+        now = now.but(uid=entry.uid, gid=entry.gid)
     return now.alike(entry)
 
 

@@ -90,28 +90,30 @@ class _Walk:
         fd = self.tree.fd(folder)
         device = os.fstat(fd).st_dev
         found: Folder = {}
+        check, now_ns = self.check, self.now_ns
         with os.scandir(fd) as items:
             for item in items:
-                self.check()  # the list can be endless
-                if item.name == TEMP:
+                check()  # the list can be endless
+                name = item.name
+                if name == TEMP:
                     continue
                 try:
                     st = item.stat(follow_symlinks=False)
-                    target = os.readlink(item.name, dir_fd=fd) if stat.S_ISLNK(st.st_mode) else ""
+                    target = os.readlink(name, dir_fd=fd) if stat.S_ISLNK(st.st_mode) else ""
                     # A mount on a file has another inode than listed; one on a folder shows when it is opened.
                     odd = st.st_ino != item.inode() or st.st_dev != device
-                    if odd and not stat.S_ISDIR(st.st_mode) and mount_at(fd, item.name) != self.tree.mount:
-                        self._leave_mount(join(folder, item.name))
+                    if odd and not stat.S_ISDIR(st.st_mode) and mount_at(fd, name) != self.tree.mount:
+                        self._leave_mount(join(folder, name))
                         continue
                 except OSError as exc:
-                    if is_mounted(fd, item.name):  # and its server does not answer
-                        self._leave_mount(join(folder, item.name))
+                    if is_mounted(fd, name):  # and its server does not answer
+                        self._leave_mount(join(folder, name))
                     elif exc.errno not in (errno.ENOENT, errno.EINVAL):  # gone, or no longer a link
                         raise
                     continue
-                found[item.name] = entry = entry_of(st, self.now_ns, target)
+                found[name] = entry = entry_of(st, now_ns, target)
                 if entry.links > 1 and entry.kind != "folder":
-                    self.shared.setdefault((st.st_dev, st.st_ino), []).append(join(folder, item.name))
+                    self.shared.setdefault((st.st_dev, st.st_ino), []).append(join(folder, name))
         return found
 
 
@@ -146,4 +148,4 @@ def _mark_hard_links(folders: dict[str, Folder], shared: dict[tuple[int, int], l
         for path in paths:
             folder, _, name = path.rpartition("/")
             if name in folders.get(folder, {}):  # otherwise its folder was skipped
-                folders[folder][name] = folders[folder][name]._replace(group=group)
+                folders[folder][name] = folders[folder][name].but(group=group)

@@ -69,7 +69,7 @@ def cost(found: Scan, earlier: Path | None) -> int:
         before = old.get(folder, {})
         for name, entry in names.items():
             known = before.get(name)
-            if known is not None and entry.settled and entry.stamp == known.stamp:
+            if known is not None and entry.is_still(known):
                 continue
             if entry.kind == "file" and not (entry.group and entry.group in counted):
                 total += entry.stored
@@ -128,7 +128,7 @@ def snapshot(found: Scan, target: Path, earlier: Path | None, check: Check = end
         for folder, entries in found.folders.items():
             _save_folder(job, folder, entries)
         fd = job.source.fd("")
-        root = found.root._replace(xattrs=xattrs_of(fd), flags=flags_of(fd))
+        root = found.root.but(xattrs=xattrs_of(fd), flags=flags_of(fd))
         whole = Manifest(root, job.kept, left=found.left | job.left, place=found.place)
         _finish(job, whole, target)
         return job.tally.report(whole.files)
@@ -203,7 +203,7 @@ def _enter(job: _Snapshot, folder: str) -> bool:
         job.leave(folder)
         return False
     if folder and (xattrs or flags):
-        job.kept[parent][own] = job.kept[parent][own]._replace(xattrs=xattrs, flags=flags)
+        job.kept[parent][own] = job.kept[parent][own].but(xattrs=xattrs, flags=flags)
     return True
 
 
@@ -216,19 +216,17 @@ def _save_folder(job: _Snapshot, folder: str, entries: Folder) -> None:
     before = _earlier_fd(job, folder)
     known = job.old.folders.get(folder, {}) if before is not None else {}
     kept = job.kept[folder] = {}
-    link = os.link
+    link, check = os.link, job.check
     for name, entry in entries.items():
-        job.check()
+        check()
         old = known.get(name)
         # The common case, an unchanged file, costs only this comparison and this call.
-        alone = entry.links == 1 or entry.mode & 0o004  # otherwise its owner matters
         if (
             old is not None
-            and entry.ctime_ns
-            and entry[4:8] == old[4:8]
+            and entry.is_still(old)
             and not entry.group
             and not old.group
-            and alone
+            and (entry.links == 1 or entry.mode & 0o004)  # otherwise its owner matters
         ):
             try:
                 link(name, name, src_dir_fd=before, dst_dir_fd=into, follow_symlinks=False)
@@ -320,9 +318,7 @@ def _save_file(job: _Snapshot, folder: str, name: str, entry: Entry) -> Entry:
             before = os.fstat(source)
             if is_planted(job.found, folder, entry, before):
                 raise PlantedError
-            kept = entry_of(before, now_ns)._replace(
-                group=entry.group, xattrs=xattrs_of(source), flags=flags_of(source)
-            )
+            kept = entry_of(before, now_ns).but(group=entry.group, xattrs=xattrs_of(source), flags=flags_of(source))
             if not _share(job, folder, name, kept, source):
                 kept, copied = _copy_file(job, folder, name, kept, source), True
             after = os.fstat(source)
@@ -330,7 +326,7 @@ def _save_file(job: _Snapshot, folder: str, name: str, entry: Entry) -> Entry:
                 break
         else:
             job.tally.warn(path, "changed while it was read")
-            kept = kept._replace(ctime_ns=0)
+            kept = kept.but(ctime_ns=0)
     job.tally.changed += copied
     return kept
 
@@ -344,7 +340,7 @@ def _copy_file(job: _Snapshot, folder: str, name: str, entry: Entry, source: int
         size = fill(source, copy, entry.size, job.check)
         dress(copy, entry, job.tally, path)
     job.tally.copied += min(size, entry.stored)
-    return entry._replace(size=size)
+    return entry.but(size=size)
 
 
 def _share(job: _Snapshot, folder: str, name: str, entry: Entry, source: int | None = None) -> bool:
@@ -358,7 +354,7 @@ def _share(job: _Snapshot, folder: str, name: str, entry: Entry, source: int | N
     if before is None:
         return False
     try:
-        if source is not None and not (entry.settled and entry.stamp == old.stamp):
+        if source is not None and not entry.is_still(old):
             with closing(open_file(before, name)) as earlier:
                 if not same_content(source, earlier, job.check):
                     return False

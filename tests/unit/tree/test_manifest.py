@@ -6,18 +6,20 @@ import json
 
 import pytest
 
+from corpushooks.core import records
 from corpushooks.tree import manifest
 from corpushooks.tree.manifest import Entry, Manifest, read_manifest, write_manifest
 from corpushooks.tree.mounts import Place
 
 FILE = Entry("file", 0o640, 1, 2, 3, 4 << 40, 5, 6 << 40, 1, 3, 0, "", {})
-FOLDER = FILE._replace(kind="folder", size=0)
+FOLDER = FILE.but(kind="folder", size=0)
+ROWS = [records.plain(entry) for entry in (FILE, FOLDER)]
 
 
 def tree(name: str, value: str = "\xff\0") -> Manifest:
     """Return a manifest with a name in all places where names are."""
-    link = FILE._replace(kind="link", target=name, xattrs={"user.x": value}, flags=16)
-    folders = {"": {"d": FOLDER, name: FILE._replace(group=1)}, "d": {name: link, "e": FILE._replace(mtime_ns=-1)}}
+    link = FILE.but(kind="link", target=name, xattrs={"user.x": value}, flags=16)
+    folders = {"": {"d": FOLDER, name: FILE.but(group=1)}, "d": {name: link, "e": FILE.but(mtime_ns=-1)}}
     return Manifest(FOLDER, folders, left=frozenset({f"d/{name}", "gone"}), place=Place(False, 1 << 40, 2, "b"))
 
 
@@ -58,13 +60,13 @@ def test_names_in_ascii_take_the_fast_way(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_manifest_from_before_flags_mounts_and_what_was_left() -> None:
-    old = manifest.pack({"root": FOLDER[:13], "folders": {"": {"a": FILE[:13]}}})
+    old = manifest.pack({"root": ROWS[1][:13], "folders": {"": {"a": ROWS[0][:13]}}})
     assert read_manifest(old) == Manifest(FOLDER, {"": {"a": FILE}})
 
 
 @pytest.mark.parametrize(
     "value", [{}, [], None, {"root": FOLDER}, {"root": FOLDER, "folders": []}, {"root": [1], "folders": {}},
-              {"root": [*FOLDER, 1], "folders": {}}, {"root": FOLDER, "folders": {"": {"a": [*FILE, 1, 2]}}}],
+              {"root": [*ROWS[1], 1], "folders": {}}, {"root": FOLDER, "folders": {"": {"a": [*ROWS[0], 1, 2]}}}],
 )  # fmt: skip
 def test_anything_else_is_no_manifest(value: object) -> None:
     with pytest.raises(ValueError, match="not a manifest"):

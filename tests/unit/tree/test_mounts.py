@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from corpushooks import tree
+from corpushooks.core import records
 from corpushooks.core.errors import TreeError
 from corpushooks.tree import descriptors, manifest, mounts, removal
 from corpushooks.tree.descriptors import TEMP
@@ -488,8 +489,8 @@ def test_an_archive_of_an_earlier_version_says_nothing_of_its_place(project: Pat
     assert tree.place_in(tmp_path / "a") == mounts.place_of(project)
     path = manifest.manifest_path(tmp_path / "a")
     value = manifest.read_manifest(path.read_bytes())
-    rows = {folder: {name: entry[:13] for name, entry in e.items()} for folder, e in value.folders.items()}
-    path.write_bytes(manifest.pack({"root": value.root[:13], "folders": rows}))
+    rows = {folder: {name: records.plain(one)[:13] for name, one in e.items()} for folder, e in value.folders.items()}
+    path.write_bytes(manifest.pack({"root": records.plain(value.root)[:13], "folders": rows}))
     assert tree.place_in(tmp_path / "a") is None
     write(project / "z", "new")
     tree.restore(tmp_path / "a", project)

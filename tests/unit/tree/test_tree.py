@@ -13,7 +13,6 @@ import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -201,7 +200,7 @@ def test_a_stamp_of_this_very_moment_proves_nothing(
     assert manifest.entry_of(st, st.st_ctime_ns + manifest.TICK_NS).settled is False
     assert manifest.entry_of(st, st.st_ctime_ns + manifest.TICK_NS + 1).settled is True
     fields = {name: getattr(st, name) for name in dir(st) if name.startswith("st_")}
-    second: Any = SimpleNamespace(**{**fields, "st_ctime_ns": 7_000_000_000})
+    second = os.stat_result(st[:10], {**fields, "st_ctime_ns": 7_000_000_000})
     assert manifest.entry_of(second, 7_900_000_000).settled is False
     assert manifest.entry_of(second, 8_000_000_001).settled is True
     (project / "now").write_text("one")
