@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+
 import click
 
 from corpushooks.cli.base import Context
 from corpushooks.core.errors import UsageError
 from corpushooks.system import distribution
+from corpushooks.system.supervisor import supervisor
 
 PORT = 8040
 
@@ -25,15 +28,17 @@ PORT = 8040
 def web(context: Context, address: str, port: int) -> None:
     """Serve the pages and the API over HTTP.
 
-    It runs until SIGTERM, and asks the daemon with the token of each request.
+    It runs until SIGTERM, and asks the daemon with the token of each request. Where systemd gives it a socket, it
+    listens there.
     """
     try:
         from corpushooks.web import server
     except ModuleNotFoundError as exc:
         raise UsageError(f"a library is missing: {exc.name}", hint=distribution.completing()) from None
-    with server.listen(address, port) as listener:
-        shown = f"[{address}]" if ":" in address else address
-        click.echo(f"listening on http://{shown}:{listener.getsockname()[1]}")
+    given = supervisor().listener(socket.AF_INET, socket.AF_INET6)
+    with given or server.listen(address, port) as listener:
+        where, number = listener.getsockname()[:2]
+        click.echo(f"listening on http://{f'[{where}]' if ':' in where else where}:{number}")
         server.run(context.host, listener)
 
 

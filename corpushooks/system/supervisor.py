@@ -36,8 +36,11 @@ class Supervisor:
         """Return whether the supervisor kills us without watchdog messages."""
         return self.every < math.inf
 
-    def listener(self) -> socket.socket | None:
-        """Return the listening socket that was passed, or None; raise UsageError if it is not one we can use."""
+    def listener(self, *families: int) -> socket.socket | None:
+        """Return the listening socket that was passed, or None; raise UsageError if it is not one we can use.
+
+        It is a unix socket, or of one of these families.
+        """
         if not self.sockets:
             return None
         if self.sockets != 1:
@@ -46,8 +49,10 @@ class Supervisor:
         if not stat.S_ISSOCK(os.fstat(FIRST).st_mode):
             raise UsageError("the descriptor from the supervisor is not a socket", HINT)
         given = socket.socket(fileno=FIRST)
-        if given.family != socket.AF_UNIX or given.type != socket.SOCK_STREAM:
-            raise UsageError("the socket from the supervisor is not a unix stream socket", HINT)
+        if given.family not in (families or (socket.AF_UNIX,)) or given.type != socket.SOCK_STREAM:
+            raise UsageError(
+                f"the socket from the supervisor is not a {'TCP' if families else 'unix stream'} socket", HINT
+            )
         if not given.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             raise UsageError("the socket from the supervisor is not listening", HINT)
         return given

@@ -70,7 +70,6 @@ def listen(address: str, port: int) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALLED)
         listener.bind((address, port))
     except OSError as exc:
         listener.close()
@@ -81,7 +80,8 @@ def listen(address: str, port: int) -> socket.socket:
 
 
 def run(host: Host, listener: socket.socket) -> None:
-    """Serve until told to stop."""
+    """Serve until told to stop, on a socket that is listening."""
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALLED)
     config = uvicorn.Config(
         make(host), http=Protocol, ws="none", lifespan="off", log_level="warning", access_log=False,
         server_header=False, date_header=True, proxy_headers=True, forwarded_allow_ips="127.0.0.1,::1",

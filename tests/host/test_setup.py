@@ -316,8 +316,10 @@ def test_the_pages_are_set_up_and_taken_back(host: Host, machine: Pretended) -> 
     assert f"ExecStart={setup.program('corpus')} --root {host.root} web\nUser=corpus-web\n" in unit.read_text()
     nginx = host.config_file.with_name("nginx-web.conf")
     assert "proxy_set_header Host $http_host;" in nginx.read_text()
+    assert "server web 127.0.0.1:8040" in host.config_file.with_name("haproxy-web.cfg").read_text()
     assert "corpus-web" in machine.users and not machine.groups["corpus-web"]
-    assert machine.asked[-1] == "systemctl enable --now corpushooks-web.service"
+    assert "ListenStream=127.0.0.1:8040\n" in unit.with_suffix(".socket").read_text()
+    assert machine.asked[-1] == "systemctl enable --now corpushooks-web.socket corpushooks-web.service"
     assert served(host, machine) == []
     undone = undoes(host, machine)
     assert not [line for line in undone if not line.startswith("undone")]

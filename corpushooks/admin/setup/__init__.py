@@ -57,7 +57,8 @@ UNITS = ("corpushooks.socket", "corpushooks.service")
 STEPS_SINCE = 254  # the first version of systemd with RestartSteps
 RESTART = "RestartSec=2\nRestartSteps=6\nRestartMaxDelaySec=30"
 RESTART_OLDER = "RestartSec=10"  # it has only one delay: long enough that endless restarts cost little
-WEB, NGINX = "corpushooks-web.service", "nginx-web.conf"
+WEB = ("corpushooks-web.socket", "corpushooks-web.service")
+FRONTS = ("nginx-web.conf", "haproxy-web.cfg")  # for the web server in front of the pages
 LIBRARIES = ("starlette", "uvicorn")  # of the pages
 PROGRAMS = ("corpus", "corpus-shell")
 PAGE = command("help", "getting-started")
@@ -238,18 +239,21 @@ class Plan:
         return [*self.folders([file.path for file in files]), *files, started]
 
     def web(self) -> list[Action]:
-        """Return the actions that set up the pages and the API: their account, their unit, a snippet for nginx."""
+        """Return the actions that set up the pages and the API: their account, units and files for a web server."""
         if self.machine is None:
             return [Skipped("web", "not used by a host in a folder")]
         account = self.settings.web_account
-        unit = UnitFile(self.host.root / "etc/systemd/system" / WEB, self.template(WEB, {"web": account}), self.machine)
-        nginx = File(self.host.config_file.with_name(NGINX), self.template(NGINX))
-        started: Action = Started((WEB,), self.machine)
+        units = self.host.root / "etc/systemd/system"
+        files: list[File] = [
+            UnitFile(units / name, self.template(name, {"web": account}), self.machine) for name in WEB
+        ]
+        files += [File(self.host.config_file.with_name(name), self.template(name)) for name in FRONTS]
+        started: Action = Started(WEB, self.machine)
         if not self.machine.supervised():
             wanted = Hint(f"systemd is not running: run this as {account}: `", command("web"), "`")
-            started = Skipped("unit", self.host.spell(wanted))
+            started = Skipped("units", self.host.spell(wanted))
         accounts: list[Action] = [Group(account, self.machine), User(account, self.machine)]
-        return [*accounts, *self.folders([unit.path, nginx.path]), unit, nginx, started]
+        return [*accounts, *self.folders([each.path for each in files]), *files, started]
 
     def folders(self, paths: Sequence[Path]) -> list[Action]:
         """Return the actions that make the parent folders of some paths."""

@@ -263,3 +263,17 @@ def test_more_than_one_socket_is_refused() -> None:
     assert Supervisor().listener() is None
     with pytest.raises(UsageError, match="expected one socket from the supervisor, got 2"):
         Supervisor(sockets=2).listener()
+
+
+def test_the_pages_listen_on_the_socket_that_is_given(cold: Box) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port, fd = listener.getsockname()[1], listener.fileno()
+        words = [sys.executable, "-c", LAUNCHER, str(fd), "1", "-m", "corpushooks", "--root", cold.host.root, "web"]
+        with socket.create_connection(("127.0.0.1", port), 60) as link:  # somebody came before they were there
+            link.sendall(b"GET /api/v1/openapi.json HTTP/1.0\r\n\r\n")
+            child = spawn(words, cwd=TOP, stdout=PIPE, pass_fds=[fd])
+            assert child.stdout and child.stdout.readline() == f"listening on http://127.0.0.1:{port}\n".encode()
+            assert link.recv(12) == b"HTTP/1.1 200"
+        child.terminate()
+        child.wait(20)
+        child.stdout.close()
