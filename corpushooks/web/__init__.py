@@ -3,8 +3,8 @@
 server     listen, with the limits on a connection      app        what answers where
 api        the operations as routes                     relay      one question to the daemon
 asked      what is asked, read from a request           logs       the log of a deployment as it grows
-openapi    the API described, from its types            problems   errors as answers
-fanout     each running log, followed once for all
+openapi    the API described, from its types            manual     that as a page
+fanout     each running log, followed once for all      problems   errors as answers
 
 pages      the pages                                    sessions   who is signed in
 people     accounts, and the audit

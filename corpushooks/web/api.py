@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.requests import Request
@@ -25,11 +25,11 @@ class Api:
 
     relay: Relay
     hub: Hub
+    document: Mapping[str, Any] = field(default_factory=lambda: openapi.document(BASE))
 
     def routes(self) -> Iterator[Route]:
         """Yield the routes; the paths of the table are below BASE."""
-        document = openapi.document(BASE)
-        yield Route(f"{BASE}/openapi.json", lambda request: JSONResponse(document))
+        yield Route(f"{BASE}/openapi.json", lambda request: JSONResponse(self.document))
         for name, places in ROUTES.items():
             for method, path in (each.split() for each in places):
                 answer = Answer(self.relay, self.hub, OPERATIONS[name])

@@ -17,6 +17,7 @@ from corpushooks.core.project import Host
 from corpushooks.web import problems
 from corpushooks.web.api import Api
 from corpushooks.web.fanout import Hub
+from corpushooks.web.manual import Manual
 from corpushooks.web.pages import Pages
 from corpushooks.web.relay import Relay
 from corpushooks.web.sessions import Known
@@ -63,7 +64,7 @@ class Errors:
     async def of_http(self, request: Request, exc: Exception) -> Response:
         """Answer where no route fits."""
         assert isinstance(exc, HTTPException)
-        return await problems.of_http(request, exc) if _of_api(request) else self.pages.of_http(exc)
+        return await problems.of_http(request, exc) if _of_api(request) else self.pages.of_http(request, exc)
 
 
 def _of_api(request: Request) -> bool:
@@ -74,11 +75,11 @@ def make(host: Host) -> Starlette:
     """Return the application of a host."""
     relay = Relay(host)
     hub = Hub(relay)
-    pages = Pages(relay, hub)
+    api, pages = Api(relay, hub), Pages(relay, hub)
     errors = Errors(pages)
     plain = frozenset(f"/{name}" for name in pages.renderer.static)
     return Starlette(
-        routes=[*Api(relay, hub).routes(), *pages.routes()],
+        routes=[*api.routes(), *Manual(pages.renderer, api.document).routes(), *pages.routes()],
         middleware=[Middleware(Guarded), Middleware(Known, relay=relay, plain=plain)],
         exception_handlers={
             CorpusError: errors.of_ours, HTTPException: errors.of_http, Exception: problems.of_fault,

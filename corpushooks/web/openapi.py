@@ -27,6 +27,7 @@ PROBLEM: Schema = {
         "detail": {"type": "string"}, "hint": {"type": "string"},
     },
 }  # fmt: skip
+FLAGS = re.compile(r" \(--?\w.*?\)")  # what is said of flags of the command
 LOG = ("text/plain", "application/jsonl", "text/event-stream")
 
 
@@ -48,6 +49,11 @@ def document(base: str) -> Schema:
     }
 
 
+def summary(row: Operation) -> str:
+    """Return what an operation does, without what is about flags of the command."""
+    return FLAGS.sub("", row.does)
+
+
 def _described(row: Operation, method: str, path: str, schemas: dict[str, Schema]) -> Schema:
     """Return what is said of one operation at one place."""
     types, inner = get_type_hints(row.asks), re.findall(r"{(\w+)", path)
@@ -55,7 +61,7 @@ def _described(row: Operation, method: str, path: str, schemas: dict[str, Schema
     needed = {each.name for each in fields(row.asks) if each.default is MISSING and each.default_factory is MISSING}
     found: Schema = {
         "operationId": re.sub(r"\W+", "_", f"{method.lower()}{path}").strip("_"),
-        "summary": row.does,
+        "summary": summary(row),
         "description": f"Right: {row.right or 'none'}.",
         "parameters": [_parameter(name, "path", types[name], True, schemas) for name in inner],
         "responses": _answers(row, schemas, one="project" in inner and row.named_gives_one),

@@ -84,6 +84,12 @@ def session_of(request: Request) -> Session:
     return found
 
 
+def known(request: Request) -> dict[str, Session]:
+    """Return the session for a page that is for anyone; nothing where nobody is signed in."""
+    found = getattr(request.state, "session", None)
+    return {"session": found} if isinstance(found, Session) else {}
+
+
 def give(answer: Response, session: str) -> Response:
     """Give a browser its session."""
     answer.set_cookie(COOKIE, session, path="/", secure=True, httponly=True, samesite="lax")

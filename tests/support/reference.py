@@ -20,6 +20,7 @@ from corpushooks.operations.routes import ROUTES
 from corpushooks.operations.ssh_commands import DOES, OPERATIONS, WORDS
 from corpushooks.operations.table import OPERATIONS as TABLE
 from corpushooks.web.asked import fillable
+from corpushooks.web.openapi import summary
 from tests.support.places import TOP
 
 DOCS = TOP / "docs"
@@ -116,7 +117,7 @@ def routes() -> str:
         row = TABLE[name]
         for place in (re.sub(r":\w+", "", each) for each in places):
             named = [f"`{each}`" for each in fillable(row) if f"{{{each}}}" not in place]
-            rows.append(f"| `{place}` | {row.right or 'any'} | {row.does} | {' '.join(named)} |")
+            rows.append(f"| `{place}` | {row.right or 'any'} | {summary(row)} | {' '.join(named)} |")
     return "\n" + "\n".join(rows) + "\n\n"
 
 
