@@ -22,12 +22,12 @@ def host(call: Call[asks.Nothing]) -> Report:
     """Report how this host is reached, and what it runs."""
     site, settings = call.site, call.site.settings
     room = shutil.disk_usage(site.host.state_dir)
-    reached = settings.address or hostname.fqdn()
+    reached, frozen = settings.address or hostname.fqdn(), site.history.frozen("")
     found = gives.HostOf(
         name=places.name_of(reached.partition(":")[0], call.check), ssh=address.called(settings.account, reached),
         version=__version__, python=platform.python_version(), git=".".join(map(str, git.version())), salt=_salt(),
         engine=settings.engine, system=platform.platform(terse=True), projects=len(site.history.projects()),
-        free=room.free, total=room.total,
+        frozen=str(frozen) if frozen else None, free=room.free, total=room.total,
     )  # fmt: skip
     return Report(found, [f"{found.name.name}: corpushooks {found.version}, {found.projects} projects"])
 

@@ -238,6 +238,7 @@ class Status:
     pillar_url: str | None = None
     urls: list[str] | None = None
     nodes: list[str] = field(default_factory=list)
+    frozen_host: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -376,6 +377,7 @@ class HostOf:
     engine: str
     system: str
     projects: int
+    frozen: str | None
     free: int
     total: int
 

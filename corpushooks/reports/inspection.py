@@ -65,6 +65,7 @@ def status(site: Site, row: ProjectRow, spell: Callable[[Advice], str]) -> gives
         pillar_ahead=ahead,
         broken=row.broken,
         frozen=str(frozen) if frozen else None,
+        frozen_host=frozen is not None and not frozen.project,
         open=busy,
         last=_shown(last[0] if last else None),
         last_deployment=_shown(tried),

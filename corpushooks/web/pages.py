@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
@@ -15,13 +16,14 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from corpushooks.core.errors import CorpusError, CredentialError, UsageError
+from corpushooks.operations.table import HOST_ITSELF, OPERATIONS
 from corpushooks.web import asked, chart, fanout, forms, logs, problems
 from corpushooks.web.actions import ACTIONS, HOST_ACTIONS, LISTED, Action
 from corpushooks.web.fanout import Hub
 from corpushooks.web.people import People
 from corpushooks.web.relay import Relay
 from corpushooks.web.render import Renderer
-from corpushooks.web.sessions import Session, session_of, take
+from corpushooks.web.sessions import Session, known, session_of, take
 from corpushooks.web.signing import Signing
 from corpushooks.web.story import Story
 from corpushooks.web.views import HOST_VIEWS, VIEWS, View, flat
@@ -81,7 +83,8 @@ class Pages:
         status = await self.relay.ask("status", {**asked_for, "urls": True}, session.token)
         history = await self.relay.ask("history", {**asked_for, "limit": LIMIT}, session.token)
         shown = {
-            "session": session, "one": status, "history": history, "bars": chart.bars(history),
+            "session": session, "one": status, "history": history,
+            "bars": chart.bars(history), "longest": chart.longest(history),
             "views": self._views(session, name), "actions": self._possible(session, status),
             "rollback": ACTIONS["rollback"], "now": time.time(),
         }  # fmt: skip
@@ -89,7 +92,8 @@ class Pages:
 
     def _possible(self, session: Session, status: dict[str, Any]) -> list[Action]:
         """Return what can be done with a project now, by who is signed in."""
-        hidden = {"thaw" if not status["frozen"] else "freeze", *([] if status["open"] else ["cancel"])}
+        own = status["frozen"] and not status["frozen_host"]
+        hidden = {"freeze" if own else "thaw", *([] if status["open"] else ["cancel"])}
         hidden |= set() if status["live"] else {"redeploy", "plan", "task", "restart"}
         hidden |= set() if status["broken"] else {"repair"}
         shown = [ACTIONS[name] for name in LISTED if name not in hidden]
@@ -100,18 +104,25 @@ class Pages:
         session, project = self.session(request), request.path_params.get("project", "")
         name = request.url.path.rpartition("/")[2]
         views, actions = (VIEWS, ACTIONS) if project else (HOST_VIEWS, HOST_ACTIONS)
-        asked_for = {"project": project} if project else {}
-        found = {
-            key: await self.relay.ask(operation, {**asked_for, **fields}, session.token)
-            for key, (operation, fields) in views[name].asks.items()
-        }
-        offered = [actions[each] for each in views[name].actions]
+        found = await self._found(views[name], project, session)
+        hidden = set() if project else _needless(found)
+        offered = [actions[each] for each in views[name].actions if each not in hidden]
         shown = {
             "session": session, "project": project, "view": views[name], "views": self._views(session, project),
             "actions": [each for each in offered if _may(session, project, each.right)],
             "now": time.time(), "flat": flat, **found,
         }  # fmt: skip
         return self.renderer.page(f"{name}.html", shown)
+
+    async def _found(self, view: View, project: str, session: Session) -> dict[str, Any]:
+        """Return what the daemon answers to what a page asks."""
+        about = {"project": project} if project else {}
+        asks = {**view.asks, **(view.host_asks if session.may_all("host") else {})}
+        found = {}
+        for key, (operation, fields) in asks.items():
+            wanted = fields if OPERATIONS[operation].about == HOST_ITSELF else {**about, **fields}
+            found[key] = await self.relay.ask(operation, wanted, session.token)
+        return found
 
     def _views(self, session: Session, project: str) -> list[View]:
         """Return the further pages that who is signed in can see."""
@@ -193,19 +204,26 @@ class Pages:
 
     # what went wrong
 
-    def of_http(self, exc: HTTPException) -> Response:
+    def _error(self, request: Request, status: int, **shown: str) -> Response:
+        """Return the page of an error, with the way on for who is signed in."""
+        about = {"status": status, "title": HTTPStatus(status).phrase}
+        return self.renderer.page("error.html", {**about, **shown, **known(request)}, status=status)
+
+    def of_http(self, request: Request, exc: HTTPException) -> Response:
         """Return the page of an address that is not there."""
-        shown = {"status": exc.status_code, "detail": exc.detail}
-        return self.renderer.page("error.html", shown, status=exc.status_code)
+        return self._error(request, exc.status_code, detail=exc.detail)
 
     def of_error(self, request: Request, exc: CorpusError) -> Response:
         """Return the page of an error; who is not signed in, or no longer, can do so."""
         if isinstance(exc, CredentialError):
             back = request.url.path if request.method == "GET" else "/"
             return take(RedirectResponse(f"/sign-in?next={quote(back)}", 303))
-        status = problems.status_of(exc)
-        shown = {"status": status, "detail": exc.message, "hint": str(exc.hint)}
-        return self.renderer.page("error.html", shown, status=status)
+        return self._error(request, problems.status_of(exc), detail=exc.message, hint=str(exc.hint))
+
+
+def _needless(found: Mapping[str, Any]) -> set[str]:
+    """Return the actions on a host that would change nothing."""
+    return {"freeze-all" if found["host"]["frozen"] else "thaw-all"} if "host" in found else set()
 
 
 def _may(session: Session, project: str, right: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from corpushooks.core.rights import HOST, PUSH, READ
@@ -21,6 +21,7 @@ class View:
     right: str
     asks: Mapping[str, Asked]  # what the template calls it -> what is asked
     actions: tuple[str, ...] = ()  # that it leads to
+    host_asks: Mapping[str, Asked] = field(default_factory=dict)  # also asked for who has the right `host`
 
 
 def _table(*rows: View) -> Mapping[str, View]:
@@ -37,7 +38,8 @@ VIEWS = _table(  # of a project
     View("backups", "Backups", READ, {"backups": ("backups", {"limit": COUNT})},
          ("backup", "drill", "prune", "check-backups")),
     View("tasks", "Tasks", READ, {"tasks": ("tasks", {})}, ("task",)),
-    View("access", "Access", READ, {"one": ("status", {"urls": True}), "names": ("names", {})}, ("remove",)),
+    View("access", "Access", READ, {"one": ("status", {"urls": True}), "names": ("names", {})}, ("remove",),
+         {"keys": ("key list", {})}),
 )  # fmt: skip
 HOST_VIEWS = _table(
     View("overview", "Host", HOST, {"host": ("host", {})}, ("create", "freeze-all", "thaw-all")),
