@@ -45,7 +45,7 @@ def shown(box: Box, web: Web) -> float:
     with browsing() as chromium, window(chromium, web) as page:
         sign_in(page, web.token("host"))
         page.goto(f"/projects/hello/deployments/{number}")
-        page.get_by_text("It is shown as it goes on.").wait_for()
+        page.get_by_text("Following it live.").wait_for()
         page.evaluate(SEEN)
         seen: list[tuple[float, str]] = []
         for tick in range(1, LINES + 1):

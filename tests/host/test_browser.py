@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from corpushooks.system.process import Child, spawn
+from corpushooks.web.actions import ACTIONS, HOST_ACTIONS
 from corpushooks.web.views import HOST_VIEWS, VIEWS
 from tests.support.box import FAILING, Box, until
 from tests.support.command import GATE, corpus
 from tests.support.shared_box import shared_box
 from tests.support.web import Web, serving
-from tests.support.window import browsing, faults, press, sign_in, window
+from tests.support.window import HOW, browsing, click, faults, press, sign_in, wide, window
 
-pytestmark = pytest.mark.timeout(300)  # a browser looks at every page
+pytestmark = pytest.mark.timeout(900)  # a browser looks at every page
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 
@@ -34,6 +35,11 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
         work.git("rm", "--quiet", ".salt/20_broken.sls")
         work.commit(message=EVIL)
         box.ended(3)
+        long = "a-name-that-is-as-long-as-names-of-keys-and-accounts-can-be-64ch"
+        found.token("read", name=long)
+        assert corpus(box, "account", "add", "ann", "--push", "--project", "hello").code == 0
+        assert corpus(box, "account", "add", long, "--read").code == 0
+        assert corpus(box, "set", "hello", f"{long}={long}{long}").code == 0
         yield found
 
 
@@ -49,17 +55,6 @@ def page(chromium: Browser, web: Web) -> Iterator[Page]:
     with window(chromium, web) as found:
         sign_in(found, web.token("host"))
         yield found
-
-
-Do = Callable[[Page, str], None]
-
-
-def click(page: Page, name: str) -> None:
-    main = page.locator("main")
-    main.get_by_role("link", name=name, exact=True).or_(main.get_by_role("button", name=name, exact=True)).click()
-
-
-HOW: dict[str, Do] = {"click": click, "key": press}
 
 
 def gated(box: Box, *options: str, gate: bool = True) -> tuple[Child[bytes], int]:
@@ -83,6 +78,15 @@ def newest(box: Box) -> int:
 # looking
 
 
+PAGES = (
+    "/", "/api", "/audit", "/accounts", "/accounts/ann/link", "/nothing", "/projects/hello", "/projects/other",
+    "/projects/hello/deployments/3", "/projects/hello/audit", "/projects/hello/rollback?number=1", "/sign-in/link/x",
+    *(f"/projects/hello/{name}" for name in VIEWS), *(f"/host/{name}" for name in HOST_VIEWS),
+    *(f"/projects/hello/{name}" for name, action in ACTIONS.items() if not action.numbered),
+    *(f"/host/{name}" for name in HOST_ACTIONS),
+)  # fmt: skip
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
 def test_every_page_can_be_used_by_anyone(chromium: Browser, web: Web, width: int, dark: bool) -> None:
@@ -90,12 +94,19 @@ def test_every_page_can_be_used_by_anyone(chromium: Browser, web: Web, width: in
         page.goto("/sign-in")
         assert faults(page) == []
         sign_in(page, web.token("host"))
-        for path in ("/", "/projects/hello", "/projects/other", "/projects/hello/deployments/3",
-                     "/projects/hello/freeze", "/projects/hello/rollback?number=1", "/nothing",
-                     *(f"/projects/hello/{name}" for name in VIEWS), *(f"/host/{name}" for name in HOST_VIEWS),
-                     "/projects/hello/remove", "/host/add-key"):  # fmt: skip
+        for path in PAGES:
             page.goto(path)
             assert (path, faults(page)) == (path, [])
+
+
+@pytest.mark.parametrize("width", [320, 600, 896, 897, 1024])
+def test_no_page_is_wider_than_its_window(chromium: Browser, web: Web, width: int) -> None:
+    with window(chromium, web, width=width) as page:
+        sign_in(page, web.token("host"))
+        for path in PAGES:
+            page.goto(path)
+            page.evaluate("() => document.querySelectorAll('details').forEach((it) => { it.open = true; })")
+            assert (path, wide(page)) == (path, [])
 
 
 def test_one_comes_from_the_projects_to_a_log_by_keyboard(page: Page, web: Web) -> None:
@@ -119,7 +130,7 @@ def test_hostile_texts_are_texts(page: Page) -> None:
 def follows(page: Page, number: int) -> None:
     """Await that a page follows a log."""
     page.goto(f"/projects/hello/deployments/{number}")
-    expect(page.locator("#state")).to_have_text("It is shown as it goes on.")
+    expect(page.locator("#state")).to_have_text("Following it live.")
 
 
 def test_a_push_is_followed_live_through_a_restart_of_the_pages(page: Page, web: Web) -> None:
@@ -128,9 +139,9 @@ def test_a_push_is_followed_live_through_a_restart_of_the_pages(page: Page, web:
     follows(page, number)
     expect(page.locator("#log")).to_contain_text("fixperms")
     web.stop(9)
-    expect(page.locator("#state")).to_have_text("The connection is lost; it is tried again.")
+    expect(page.locator("#state")).to_have_text("Connection lost; reconnecting.")
     web.start()
-    expect(page.locator("#state")).to_have_text("It is shown as it goes on.")
+    expect(page.locator("#state")).to_have_text("Following it live.")
     (box.root / "gate").touch()
     expect(page.locator("h1")).to_contain_text("deployed")
     assert push.wait(30) == 0

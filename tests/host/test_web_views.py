@@ -175,9 +175,41 @@ def test_keys_and_tokens(ann: Browser) -> None:
 
 
 def test_the_host_is_frozen_and_thawed(ann: Browser) -> None:
+    assert offered(ann, "/host/overview") & {"freeze-all", "thaw-all"} == {"freeze-all"}
     assert ann.act("/host/freeze-all", reason="moving").status == 303
+    assert offered(ann, "/host/overview") & {"freeze-all", "thaw-all"} == {"thaw-all"}
+    assert "moving" in ann.get("/host/overview").text
     assert "moving" in ann.get("/projects/hello").text
+    assert offered(ann, "/projects/hello") & {"freeze", "thaw"} == {
+        "freeze"
+    }  # thawing it would not end that of the host
     assert ann.act("/host/thaw-all").status == 303
+    assert ann.act("/projects/hello/freeze", reason="moving").status == 303
+    assert offered(ann, "/projects/hello") & {"freeze", "thaw"} == {"thaw"}
+    assert ann.act("/projects/hello/thaw").status == 303
+
+
+def offered(ann: Browser, path: str) -> set[str]:
+    """Return the actions that a page leads to."""
+    return {link.rpartition("/")[2] for link in Seen(ann.get(path).text).links}
+
+
+def test_keys_of_a_project_are_on_its_page_for_who_manages_the_host(web: Web, ann: Browser) -> None:
+    for name, projects in (("here", ["hello"]), ("elsewhere", ["other"])):
+        key = {"name": name, "key": f"ssh-ed25519 {ED25519}", "right": "read", "projects": projects}
+        assert web.api("POST", "/keys", key).status == 200
+        shown = Seen(ann.get("/projects/hello/access").text)
+        assert (f"/host/test-key?name={name}&project=hello" in shown.links) == (name == "here")
+        assert "ssh keys" not in Seen(Browser(web).sign_in("push", "hello").get("/projects/hello/access").text).text
+        assert web.api("DELETE", f"/keys/{name}").status == 200
+
+
+def test_the_api_has_a_page_for_anyone(web: Web, ann: Browser) -> None:
+    for who in (Browser(web), ann):
+        found = who.get("/api")
+        assert found.status == 200 and "/projects/{project}/deployments" in Seen(found.text).text
+        assert "hello" not in found.text
+    assert "/api" in Seen(ann.get("/").text).links
 
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}"
