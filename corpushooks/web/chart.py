@@ -33,12 +33,20 @@ def sort_of(state: str) -> str:
 
 def bars(history: Sequence[Mapping[str, Any]]) -> list[Bar]:
     """Return the bars of a history, which has the newest first: the oldest is on the left."""
-    shown = [one for one in history if one["took"] is not None][:MOST][::-1]
-    longest = max([one["took"] for one in shown], default=0.0) or 1.0
+    shown, most = _shown(history)[::-1], longest(history) or 1.0
     found = []
     for place, one in enumerate(shown):
-        height = max(LEAST, round(HEIGHT * one["took"] / longest))
+        height = max(LEAST, round(HEIGHT * one["took"] / most))
         says = f"{view.named(one)}: {view.outcome(one['state'])}, {one['took']:.1f} s"
         bar = Bar(one["number"], place * (WIDTH + GAP), HEIGHT - height, height, sort_of(one["state"]), says)
         found.append(bar)
     return found
+
+
+def longest(history: Sequence[Mapping[str, Any]]) -> float:
+    """Return how many seconds the highest bar stands for."""
+    return max([one["took"] for one in _shown(history)], default=0.0)
+
+
+def _shown(history: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [one for one in history if one["took"] is not None][:MOST]

@@ -45,6 +45,7 @@ def _environment() -> jinja2.Environment:
     )  # fmt: skip
     found.filters |= {"when": when, "moment": moment, "short": view.short, "outcome": view.outcome, "ago": view.ago,
                       "named": view.named, "sort": chart.sort_of, "amount": amount}  # fmt: skip
+    found.tests["covering"] = lambda projects, name: not projects or name in projects
     return found
 
 

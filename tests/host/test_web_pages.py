@@ -112,7 +112,7 @@ def test_a_project_its_history_and_how_to_push(ann: Browser) -> None:
     assert "git push prod" in seen.text and ann.web.box.row().code in seen.text
     assert len([tag for tag, _ in seen.tags if tag == "rect"]) == 3
     assert "/projects/hello/rollback?number=1" in seen.links and "/projects/hello/redeploy" in seen.links
-    assert "It was never deployed." in Seen(ann.get("/projects/other").text).text
+    assert "It was never deployed:" in Seen(ann.get("/projects/other").text).text
 
 
 def test_a_deployment_its_steps_and_its_whole_log(ann: Browser) -> None:

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from tests.support.box import Box, until
+from tests.support.command import corpus
 from tests.support.places import TOP
 from tests.support.shared_box import shared_box
 from tests.support.web import Web, serving
@@ -18,9 +19,14 @@ shop-service:
     - name: |
         echo 'nginx: [emerg] unknown directive "lissen"'; exit 1
 """
+AT_ROOT = """(root) => {
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) texts.currentNode.data = texts.currentNode.data.replaceAll(root, "");
+}"""  # paths as on a host that is not in a folder
 SHOTS = (  # file, page, width, dark, height
-    ("web-project", "/projects/shop", 1280, True, 640),
-    ("web-failure", "/projects/shop/deployments/{failed}", 1280, False, 720),
+    ("web-projects", "/", 1280, False, 420),
+    ("web-project", "/projects/shop", 1280, True, 760),
+    ("web-failure", "/projects/shop/deployments/{failed}", 1280, False, 780),
     ("web-phone", "/projects/shop/deployments/{failed}", 360, True, 760),
     ("web-phone-project", "/projects/shop", 360, False, 760),
 )
@@ -28,11 +34,13 @@ SHOTS = (  # file, page, width, dark, height
 
 def fill(box: Box) -> int:
     """Deploy some things; return the number of a deployment that failed."""
-    box.init("shop")
-    box.init("blog")
+    for name in ("shop", "blog", "wiki"):
+        box.init(name)
     for page in ("one", "two", "three", "four"):
         assert box.app(page, "shop").push().code == 0
     assert box.app("hello", "blog").push().code == 0
+    assert box.app("hello", "wiki").push().code == 0
+    corpus(box, "freeze", "wiki", "moving to another disk")
     work = box.work("shop")
     work.commit({".salt/20_shop.sls": BROKEN}, "Serve the shop by nginx")
     assert work.push().code == 1
@@ -49,6 +57,7 @@ def shoot(web: Web, failed: int, folder: Path) -> None:
                 page.set_viewport_size({"width": width, "height": height})
                 sign_in(page, web.token("host", name="ann"))
                 page.goto(path.format(failed=failed))
+                page.evaluate(AT_ROOT, str(web.box.host.root))
                 page.screenshot(path=str(folder / f"{name}.png"))
 
 

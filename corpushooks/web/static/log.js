@@ -6,7 +6,7 @@
 
     const open = () => {
         source = new EventSource(`${log.dataset.log}?offset=${encodeURIComponent(offset)}`);
-        source.addEventListener("open", () => { state.textContent = "It is shown as it goes on."; });
+        source.addEventListener("open", () => { state.textContent = "Following it live."; });
         source.addEventListener("log", (event) => {
             const low = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
             const text = JSON.parse(event.data).text;
@@ -20,7 +20,7 @@
             state.textContent = JSON.parse(event.data).detail;
         });
         source.addEventListener("error", () => {
-            state.textContent = "The connection is lost; it is tried again.";
+            state.textContent = "Connection lost; reconnecting.";
             if (source.readyState === EventSource.CLOSED) setTimeout(again, 1000);
         });
     };
