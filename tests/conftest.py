@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.box import Box
 from tests.support.sshd import Server, serving
+from tests.support.templates import Templates
 
 pytest_plugins = [  # what has fixtures of several files
     "tests.support.backups",
@@ -103,6 +104,12 @@ def box(new_box: Callable[..., Box]) -> Box:
     box.init()
     box.start()
     return box
+
+
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> Templates:
+    """Return the hosts that are made once."""
+    return Templates(tmp_path_factory.mktemp("templates"))
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,9 @@ from corpushooks.core.backups import Name
 from corpushooks.core.settings import load
 from corpushooks.store.kept import Backups
 from corpushooks.system.process import run, spawn
-from tests.support.backups import NEWEST, SETTINGS, corpus, rows
+from tests.support.backups import NEWEST, SETTINGS, rows
 from tests.support.box import Box, tree_of
+from tests.support.command import corpus
 
 REAL = shutil.which("borg") or "borg"
 # Counts its calls; in the one that is asked for, borg is killed once it has the lock and has written so many lines.

@@ -6,15 +6,15 @@ import json
 import os
 import socket
 import stat
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from corpushooks.release import paths
-from corpushooks.system.process import Output, run
+from corpushooks.system.process import run
 from tests.support.box import FAILING, Box, Work, tree_of
+from tests.support.command import corpus, ran
 from tests.support.shared_box import shared_box
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="owners and devices need root")
@@ -52,10 +52,6 @@ def link(work: Work, path: str, target: str) -> None:
     place = work.path / path
     place.parent.mkdir(parents=True, exist_ok=True)
     place.symlink_to(target)
-
-
-def corpus(box: Box, *words: str) -> Output:
-    return run([sys.executable, "-m", "corpushooks", "--root", box.host.root, *words], check=False, timeout=120)
 
 
 # links that Salt would follow
@@ -419,7 +415,7 @@ def test_check_of_a_plain_folder_follows_nothing_out_of_it(tmp_path: Path) -> No
 
 def check(folder: Path) -> str:
     """Return what `corpus check` says, the path of the folder left out."""
-    output = run([sys.executable, "-m", "corpushooks", "check", f"{folder}/"], check=False, timeout=120)
+    output = ran("check", f"{folder}/")
     text = (output.stdout + output.stderr).decode()
     assert output.code in (1, 2), text
     assert SECRET not in text and "Traceback" not in text and "\x1b" not in text

@@ -18,8 +18,9 @@ from corpushooks.core import backups
 from corpushooks.core.errors import ConfigError, RefusedError
 from corpushooks.core.settings import load
 from corpushooks.system.process import carrying, run, spawn
-from tests.support.backups import NEWEST, SETTINGS, corpus, deployed, needs_root, rows
+from tests.support.backups import NEWEST, SETTINGS, deployed, needs_root, rows
 from tests.support.box import Box, until
+from tests.support.command import corpus
 from tests.support.databases import mariadb, mysql, postgresql, psql
 from tests.support.json_page import agrees, sections
 

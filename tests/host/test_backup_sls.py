@@ -11,8 +11,9 @@ import pytest
 from corpushooks.core import backups
 from corpushooks.core.errors import ConfigError
 from corpushooks.system.process import run
-from tests.support.backups import NEWEST, corpus, rows
+from tests.support.backups import NEWEST, rows
 from tests.support.box import Box, until
+from tests.support.command import corpus
 
 SAMPLE = ".salt/PILLAR.sample"
 SAY = "{0}:\n  cmd.run:\n    - name: echo {0} >>{1}/said\n"

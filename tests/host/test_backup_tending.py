@@ -12,8 +12,9 @@ from corpushooks.backup import vault
 from corpushooks.core.settings import load
 from corpushooks.daemon.overdue import Overdue
 from corpushooks.host.site import Site
-from tests.support.backups import NEWEST, SETTINGS, corpus, rows
+from tests.support.backups import NEWEST, SETTINGS, rows
 from tests.support.box import Box, until
+from tests.support.command import corpus
 from tests.support.engines import FakeEngine
 from tests.support.receiver import Receiver
 

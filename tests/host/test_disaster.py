@@ -24,8 +24,9 @@ from corpushooks.store.fleet import Fleet
 from corpushooks.system import hostname
 from corpushooks.system.machine import Unit
 from corpushooks.system.process import Output, run
-from tests.support.backups import NEWEST, corpus, deployed, rows
+from tests.support.backups import NEWEST, deployed, rows
 from tests.support.box import Box, tree_of
+from tests.support.command import corpus
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPMHgbyzhCJiCcVi3vhLWr/jDCx8y1gI6Ed0uCJgVZ6S jo"
 ENTRY = "import sys; sys.executable = {python!r}; from corpushooks.__main__ import main; main()"

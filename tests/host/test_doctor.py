@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shlex
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,15 +23,12 @@ from corpushooks.host import layout
 from corpushooks.protocol import client, connection
 from corpushooks.store.history import History
 from corpushooks.system.machine import Machine, Unit
-from corpushooks.system.process import Output, run
+from corpushooks.system.process import run
 from tests.support.box import Box
+from tests.support.command import corpus, ran
 from tests.support.shared_box import shared_box, world
 
 SECRET_SETTINGS = "minion:\n  ext_pillar:\n    - vault: {token: hunter2-secret}\n"
-
-
-def corpus(box: Box, *words: str) -> Output:
-    return run([sys.executable, "-m", "corpushooks", "--root", box.host.root, *words], check=False)
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +148,7 @@ def test_the_store_is_private_from_its_first_moment(tmp_path: Path) -> None:
 
 
 def test_a_host_without_projects(tmp_path: Path) -> None:
-    done = run([sys.executable, "-m", "corpushooks", "--root", tmp_path / "nowhere", "doctor"], check=False)
+    done = ran("--root", str(tmp_path / "nowhere"), "doctor")
     assert done.code == 2
     assert b"no projects exist under" in done.stderr
 

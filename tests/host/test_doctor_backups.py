@@ -20,8 +20,8 @@ from corpushooks.core.settings import load
 from corpushooks.reports import statistics
 from corpushooks.store.kept import Kept
 from corpushooks.system.machine import Machine
-from tests.support.backups import corpus
 from tests.support.box import Box
+from tests.support.command import corpus
 
 NOW, HOUR, DAY = 1e9, 3600.0, 86400.0
 ONE = Kept("hello", 7, "hello.7", NOW - HOUR, None, None, 3, 300, 30, 0, 0)

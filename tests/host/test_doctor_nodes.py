@@ -12,8 +12,8 @@ from corpushooks.core.rollouts import Node
 from corpushooks.fleet.identity import HostKey, Identity
 from corpushooks.store.fleet import Fleet
 from corpushooks.system.process import run
-from tests.support.backups import corpus
 from tests.support.box import Box
+from tests.support.command import corpus
 
 
 @pytest.fixture

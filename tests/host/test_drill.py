@@ -13,8 +13,9 @@ import pytest
 from corpushooks.backup import servers
 from corpushooks.deploy import drilling
 from corpushooks.system.process import carrying, run
-from tests.support.backups import corpus, deployed, needs_root, rows
+from tests.support.backups import deployed, needs_root, rows
 from tests.support.box import Box, tree_of, until
+from tests.support.command import corpus
 from tests.support.databases import mariadb, mysql, postgresql, psql
 
 FUNCTION = "create {} function f(x int) returns bool language sql immutable as 'select {}'"

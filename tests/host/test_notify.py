@@ -10,7 +10,6 @@ import json
 import os
 import re
 import stat
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -38,8 +37,9 @@ from corpushooks.notify import announce, send
 from corpushooks.operations.acts import ACTS
 from corpushooks.store.history import open_store
 from corpushooks.system import distribution
-from corpushooks.system.process import Output, run
+from corpushooks.system.process import run
 from tests.support.box import FAILING, Box, until
+from tests.support.command import corpus
 from tests.support.engines import FakeEngine
 from tests.support.places import TOP
 from tests.support.receiver import FAILURE, SECRET, Receiver
@@ -84,10 +84,6 @@ def notified(new_box: Callable[..., Box], hook: Receiver) -> Box:
     box.init()
     box.start()
     return box
-
-
-def corpus(box: Box, *words: str) -> Output:
-    return run([sys.executable, "-m", "corpushooks", "--root", box.host.root, *words], check=False)
 
 
 def fail(box: Box) -> None:

@@ -18,8 +18,8 @@ from corpushooks.core.settings import load
 from corpushooks.daemon.overdue import Overdue
 from corpushooks.host.site import Site
 from corpushooks.store.kept import Backups, Kept
-from tests.support.backups import corpus
 from tests.support.box import Box, until
+from tests.support.command import corpus
 from tests.support.engines import FakeEngine
 from tests.support.receiver import Receiver
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,14 +12,15 @@ from corpushooks.cli.main import corpus
 from corpushooks.core.errors import UsageError
 from corpushooks.core.project import Host
 from corpushooks.shell import serve
-from corpushooks.system.process import Output, run
+from corpushooks.system.process import Output
+from tests.support.command import ran
 from tests.support.places import TOP
 
 DOCS = TOP / "docs"
 
 
 def asked(*words: str) -> Output:
-    return run([sys.executable, "-m", "corpushooks", "help", *words], check=False)
+    return ran("help", *words)
 
 
 def test_every_page_is_there_and_has_a_title() -> None:
@@ -34,7 +34,7 @@ def test_a_page_is_shown_as_it_is() -> None:
 
 
 def test_the_help_of_a_command_is_found_there_too() -> None:
-    assert asked("deploy").text == run([sys.executable, "-m", "corpushooks", "deploy", "--help"]).text
+    assert asked("deploy").text == ran("deploy", "--help").text
 
 
 def test_without_a_topic_both_are_listed() -> None:

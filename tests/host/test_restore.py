@@ -16,8 +16,9 @@ from corpushooks.core.errors import UsageError
 from corpushooks.deploy import returned
 from corpushooks.system.process import run
 from corpushooks.tree import exchange
-from tests.support.backups import corpus, deployed, needs_root, rows
+from tests.support.backups import deployed, needs_root, rows
 from tests.support.box import Box, tree_of, until
+from tests.support.command import corpus
 from tests.support.databases import mariadb, mysql, postgresql, psql
 
 

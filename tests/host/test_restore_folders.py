@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.backups import corpus, needs_root
+from tests.support.backups import needs_root
 from tests.support.box import Box, tree_of, until
+from tests.support.command import corpus
 
 SAMPLE = ".salt/PILLAR.sample"
 DUMP = "ldif:\n  cmd.run:\n    - name: cp {0} {{{{ cfg.dump_root }}}}/base\n"

@@ -30,8 +30,9 @@ from corpushooks.protocol.asks import Run
 from corpushooks.protocol.connection import Connection, Semaphores
 from corpushooks.store.ran import Commands
 from corpushooks.system import become
-from corpushooks.system.process import PIPE, Child, Output, run, spawn, start_time
+from corpushooks.system.process import PIPE, Child, Output, spawn, start_time
 from tests.support.box import Box, until
+from tests.support.command import corpus
 from tests.support.seat import heard, resize, sitting
 from tests.support.shared_box import world
 
@@ -68,7 +69,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
 
 def ran(box: Box, *given: str, stdin: bytes = b"") -> Output:
     """Run a command without a terminal."""
-    return run(words(box, "hello", *given), stdin=stdin, check=False, timeout=60)
+    return corpus(box, "run", "hello", *given, stdin=stdin)
 
 
 def recorded(box: Box) -> dict[str, Any]:

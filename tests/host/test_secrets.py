@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,8 +19,8 @@ from corpushooks.protocol import client
 from corpushooks.protocol.asks import Task
 from corpushooks.salt import Minion, result_of
 from corpushooks.store.history import History
-from corpushooks.system.process import run
 from tests.support.box import FAILING, Box, Push, until
+from tests.support.command import corpus
 from tests.support.engines import FakeEngine
 from tests.support.own_log import captured
 
@@ -413,7 +412,9 @@ def test_a_task_and_a_plan_show_no_secret(box: Box) -> None:
 
 
 def config(box: Box, *words: str) -> str:
-    return run([sys.executable, "-m", "corpushooks", "--root", box.host.root, "config", "hello", *words]).text
+    done = corpus(box, "config", "hello", *words)
+    assert done.code == 0, done.stderr
+    return done.text
 
 
 def test_the_configuration_is_shown_masked(new_box: Callable[..., Box]) -> None:

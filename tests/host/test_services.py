@@ -6,10 +6,9 @@ import contextlib
 import json
 import os
 import socket
-import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,9 +27,10 @@ from corpushooks.release import app_units
 from corpushooks.reports import app_log
 from corpushooks.reports.app_log import Line, Wanted
 from corpushooks.system import units
-from corpushooks.system.process import run, start_time
+from corpushooks.system.process import start_time
 from corpushooks.system.units import Unit
 from tests.support.box import Box, until
+from tests.support.command import corpus
 
 CFG = {"project_root": "/srv/projects/hello/project", "data_root": "/srv/projects/hello/data"}
 SAMPLE = "makina-projects.hello:\n  logs: ['{data_root}/app.log', '{project_root}/x.log']\n"
@@ -313,16 +313,12 @@ def test_what_is_named_is_known_while_the_next_deployment_prepares_and_after_it_
 
 def test_a_host_in_a_folder_has_no_journal(box: Box) -> None:
     box.app(files={".salt/PILLAR.sample": "makina-projects.hello:\n  units: hello\n"}).push()
-    said = run(box_words(box, "app-log", "hello"), check=False)
+    said = corpus(box, "app-log", "hello")
     assert said.code == 3 and said.stdout == b""
     assert b"warning: hello.service: systemd is not running on this host: no journal" in said.stderr
-    said = run(box_words(box, "restart", "hello"), check=False)
+    said = corpus(box, "restart", "hello")
     assert said.code == 3 and b"error: systemd is not running on this host: nothing to restart" in said.stderr
     assert box.history.newest("hello") == 1
-
-
-def box_words(box: Box, *words: str) -> Sequence[str | Path]:
-    return [sys.executable, "-m", "corpushooks", "--root", box.host.root, *words]
 
 
 # to follow

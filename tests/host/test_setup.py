@@ -31,6 +31,7 @@ from corpushooks.salt import finger, read_wire
 from corpushooks.system.machine import Machine, Unit, hidden, weak
 from corpushooks.system.process import Output, run
 from tests.support.box import Box, tree_of
+from tests.support.command import ran
 from tests.support.places import TOP
 
 MANUALS = manual.files(command, "corpus", "0")
@@ -38,7 +39,7 @@ DONE = Output(0, b"", b"")
 
 
 def corpus(root: Path, *words: str) -> Output:
-    return run([sys.executable, "-m", "corpushooks", "--root", root, *words], check=False)
+    return ran("--root", str(root), *words)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import sqlite3
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -23,6 +22,7 @@ from corpushooks.store import migrations
 from corpushooks.store.history import History, open_store
 from corpushooks.system.process import run
 from tests.support.box import FAILING, Box, DaemonDiedError, tree_of
+from tests.support.command import corpus
 from tests.support.shared_box import shared_box
 
 
@@ -319,24 +319,23 @@ def test_a_whole_store_is_left_alone(three: Box) -> None:
 
 
 def test_the_command_says_what_is_wrong_and_makes_it_anew(three: Box) -> None:
-    corpus = [sys.executable, "-m", "corpushooks", "--root", three.host.root]
     garbage(three.host.store)
-    asked = run([*corpus, "status"], check=False)
+    asked = corpus(three, "status")
     wrong = f"the store {three.host.store} is damaged: file is not a database"
     assert (asked.code, asked.stderr.decode().splitlines()) == (
         1,
         [f"error: {wrong}", f"hint: {three.host.spell(command('rebuild'))}"],
     )
-    said = json.loads(run([*corpus, "rebuild", "--json"]).text)["done"]
+    said = json.loads(corpus(three, "rebuild", "--json").text)["done"]
     assert said[0] == wrong and said[-1].startswith(f"kept: {three.host.store}.damaged-")
-    assert run([*corpus, "rebuild"]).text == "the store is intact; nothing was changed"
-    assert "deployment 2" in run([*corpus, "status"]).text
+    assert corpus(three, "rebuild").text == "the store is intact; nothing was changed"
+    assert "deployment 2" in corpus(three, "status").text
 
 
 def test_the_command_says_who_is_at_work_with_what_is_left(three: Box) -> None:
     three.start()
     assert three.daemon
-    asked = run([sys.executable, "-m", "corpushooks", "--root", three.host.root, "rebuild"], check=False)
+    asked = corpus(three, "rebuild")
     wrong = [
         "error: a daemon is still running on this store",
         f"hint: stop it first: kill {three.daemon.pid}",

@@ -18,7 +18,8 @@ from corpushooks.screen import view
 from corpushooks.store import database as store
 from corpushooks.store.history import History
 from corpushooks.store.migrations import MIGRATIONS, SCHEMA, VERSION
-from corpushooks.system.process import run, spawn
+from corpushooks.system.process import spawn
+from tests.support import command
 from tests.support.box import Box, until
 from tests.support.places import TOP
 
@@ -47,7 +48,9 @@ def start_with_clock(box: Box, zone: str = "UTC") -> None:
 
 
 def corpus(box: Box, *words: str) -> str:
-    return run([sys.executable, "-m", "corpushooks", "--root", box.host.root, *words]).text
+    done = command.corpus(box, *words)
+    assert done.code == 0, done.stderr
+    return done.text
 
 
 # time
@@ -247,7 +250,7 @@ def test_a_newer_store_is_refused_in_one_line(box: Box) -> None:
     with closing(sqlite3.connect(box.host.store)) as db:
         db.execute(f"PRAGMA user_version = {VERSION + 1}")
     before = box.host.store.read_bytes()
-    asked = run([sys.executable, "-m", "corpushooks", "--root", box.host.root, "status"], check=False)
+    asked = command.corpus(box, "status")
     assert (asked.code, len(asked.stderr.decode().splitlines())) == (1, 2)
     assert f"was written by a newer corpushooks (store version {VERSION + 1})" in asked.stderr.decode()
     pushed = box.app().push()

@@ -25,9 +25,10 @@ from corpushooks.host.site import Site
 from corpushooks.release import edits
 from corpushooks.screen import screen
 from corpushooks.store import log
-from corpushooks.system.process import Child, run, spawn
+from corpushooks.system.process import Child, run
 from corpushooks.system.watch import Watch
 from tests.support.box import SLS, Box, tree_of, until
+from tests.support.command import begin, corpus
 from tests.support.places import TOP
 
 PAGE = SLS.replace("PAGE", "{{ cfg.data.get('word', 'none') }}")
@@ -57,8 +58,7 @@ class Watcher:
     def __init__(self, box: Box, *words: str) -> None:
         self.out = box.root / "watch.out"
         fd = os.open(self.out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        command = [sys.executable, "-m", "corpushooks", "--root", box.host.root, "watch", "hello", *words]
-        self.child: Child[bytes] = spawn(command, stdout=fd, stderr=fd)
+        self.child = begin(box, "watch", "hello", *words, out=fd)
         os.close(fd)
 
     @property
@@ -143,10 +143,13 @@ def test_only_the_sls_that_are_asked_for_run(dev: Box, watcher: Callable[..., Wa
     assert "10_other" not in text.partition("\n[")[2]
     assert page(dev).strip() == "second"
     assert (dev.project().data / "other").read_text().strip() == "first"
-    words = [sys.executable, "-m", "corpushooks", "--root", dev.host.root, "watch", "hello", "--steps"]
-    refused = run([*words, "10_other"], check=False).stderr.decode()
+    refused = corpus(dev, "watch", "hello", "--steps", "10_other").stderr.decode()
     assert refused.startswith("error: hello is already watched, for --steps 00_page")
-    assert run([*words, "nothing"], check=False).stderr.decode().startswith("error: unknown install SLS 'nothing'")
+    assert (
+        corpus(dev, "watch", "hello", "--steps", "nothing")
+        .stderr.decode()
+        .startswith("error: unknown install SLS 'nothing'")
+    )
 
 
 def test_what_fails_is_shown_and_left_and_the_next_edit_is_deployed(dev: Box, watcher: Callable[..., Watcher]) -> None:
@@ -230,14 +233,13 @@ def test_only_dev_and_only_what_is_deployed_is_watched(new_box: Callable[..., Bo
     box.init(env="dev")
     box.init("shop", env="prod")
     box.start()
-    words = [sys.executable, "-m", "corpushooks", "--root", box.host.root, "watch"]
-    found = run([*words, "shop"], check=False)
+    found = corpus(box, "watch", "shop")
     assert (found.code, found.stderr.decode().splitlines()) == (
         2, ["error: shop is prod: edits are deployed only in dev",
             f"hint: for a project in dev: corpus --root {box.host.root} init shop --env dev"],
     )  # fmt: skip
-    assert run([*words, "hello"], check=False).code == 3
-    assert run([*words, "none"], check=False).code == 2
+    assert corpus(box, "watch", "hello").code == 3
+    assert corpus(box, "watch", "none").code == 2
 
 
 def test_a_frozen_project_says_so_once(dev: Box, watcher: Callable[..., Watcher]) -> None:
@@ -318,9 +320,8 @@ def test_an_edit_that_is_committed_as_it_is_keeps_no_push_out(dev: Box) -> None:
 
 def test_the_command_deploys_over_edits_only_with_force(dev: Box) -> None:
     (dev.project().tree / "index.html").write_text("edited here")
-    words = [sys.executable, "-m", "corpushooks", "--root", dev.host.root, "deploy", "hello"]
-    assert run(words, check=False).code == 3
-    assert run([*words, "--force"], check=False).code == 0
+    assert corpus(dev, "deploy", "hello").code == 3
+    assert corpus(dev, "deploy", "hello", "--force").code == 0
     assert (dev.project().tree / "index.html").read_text() == "one"
 
 

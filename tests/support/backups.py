@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import pytest
 
 from corpushooks.store.kept import Backups, Kept
-from corpushooks.system.process import Output, run
 from tests.support.box import Box, Work
+from tests.support.command import corpus
+from tests.support.templates import Templates
 
 SETTINGS = "backup: {{repository: {repository}, lock_wait: 5, prune: {prune}}}\n"
 NEWEST = "keep_daily: 0, keep_weekly: 0, keep_monthly: 0"  # else two stay that are made around midnight
@@ -18,14 +18,8 @@ NEWEST = "keep_daily: 0, keep_weekly: 0, keep_monthly: 0"  # else two stay that 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="servers of databases have accounts of their own")
 
 
-def corpus(box: Box, *words: str) -> Output:
-    return run([sys.executable, "-m", "corpushooks", "--root", box.host.root, *words], check=False)
-
-
-@pytest.fixture
-def kept(new_box: Callable[..., Box]) -> Box:
-    """Return a host that keeps backups, with a deployed project and data."""
-    box = new_box()
+def keeping(box: Box) -> None:
+    """Have a host keep backups, with a deployed project and data."""
     box.settings(SETTINGS.format(repository=box.root / "repository", prune="false"))
     box.init()
     assert corpus(box, "setup", "--backup").code == 1
@@ -37,7 +31,14 @@ def kept(new_box: Callable[..., Box]) -> Box:
     (data / "uploads").mkdir()
     (data / "uploads/photo").write_text("precious")
     (data / "link").symlink_to("/etc/passwd")
-    return box
+
+
+@pytest.fixture
+def kept(templates: Templates) -> Iterator[Box]:
+    """Return a host that keeps backups, with a deployed project and data."""
+    with templates.host(keeping) as box:
+        box.start()
+        yield box
 
 
 def rows(box: Box) -> list[Kept]:

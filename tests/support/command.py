@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from typing import Any
 
-from corpushooks.system.process import Output, run
+from corpushooks.system.process import Child, Output, run
 from tests.support import daemons
 from tests.support.box import Box
 
 GATE = "gate:\n  cmd.run:\n    - name: while ! test -e {0}/gate; do sleep 0.05; done\n"
 
 
+SECONDS = 120  # that a command can take
 ME = run(["id", "-un"]).text
 
 
@@ -21,11 +23,24 @@ def words(box: Box, *given: str) -> list[str]:
     return [sys.executable, "-m", "corpushooks", "--root", str(box.host.root), *given]
 
 
-def corpus(box: Box, *given: str, **env: str) -> Output:
+def ran(*given: str, stdin: bytes = b"") -> Output:
+    """Run the command to its end, on whatever host it names."""
+    return daemons.command(given, SECONDS, stdin)
+
+
+def corpus(box: Box, *given: str, stdin: bytes = b"", **env: str) -> Output:
     """Run the command to its end; in an environment of its own as a new process of Python."""
     if env:
-        return run(words(box, *given), check=False, env=env, timeout=120)
-    return daemons.command(["--root", str(box.host.root), *given], 120)
+        return run(words(box, *given), check=False, env=env, stdin=stdin, timeout=SECONDS)
+    return ran("--root", str(box.host.root), *given, stdin=stdin)
+
+
+def begin(box: Box, *given: str, stdin: int | None = None, out: int | None = None) -> Child[bytes]:
+    """Start the command; what it says and what it complains of go to one descriptor."""
+    with open(os.devnull, "r+b") as null:
+        said = null.fileno() if out is None else out
+        streams = [null.fileno() if stdin is None else stdin, said, said]
+        return daemons.begin(["--root", str(box.host.root), *given], streams)
 
 
 def plain(data: bytes) -> str:

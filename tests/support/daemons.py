@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import functools
 import os
 import socket
@@ -57,19 +56,24 @@ def start(root: Path, log: int) -> Child[bytes]:
         return _forked([null.fileno(), log, log], daemon=[str(root)])
 
 
-def command(words: Sequence[str], seconds: float) -> Output:
+def begin(words: Sequence[str], streams: Sequence[int]) -> Child[bytes]:
+    """Start the command with these standard streams."""
+    return _forked(streams, command=list(words), cwd=os.getcwd())
+
+
+def command(words: Sequence[str], seconds: float, stdin: bytes = b"") -> Output:
     """Run the command to its end; raise TimeoutExpired."""
-    with open(os.devnull, "rb") as null, contextlib.ExitStack() as ours:
-        ends = [os.pipe() for _ in range(2)]
-        files = [ours.enter_context(open(reading, "rb")) for reading, _ in ends]
+    (its_in, our_in), (our_out, its_out), (our_err, its_err) = (os.pipe() for _ in range(3))
+    with open(our_in, "wb") as giving, open(our_out, "rb") as out, open(our_err, "rb") as err:
+        its = (its_in, its_out, its_err)
         try:
-            child = _forked([null.fileno(), *(end for _, end in ends)], command=list(words), cwd=os.getcwd())
+            child = begin(words, its)
         finally:
-            for _, end in ends:
+            for end in its:
                 os.close(end)
-        child.stdout, child.stderr = files
+        child.stdin, child.stdout, child.stderr = giving, out, err
         try:
-            said, complained = child.communicate(timeout=seconds)
+            said, complained = child.communicate(stdin, seconds)
         finally:
             child.kill()  # nothing, if it has ended
         return Output(child.wait(), said, complained)

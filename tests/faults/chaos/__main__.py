@@ -24,8 +24,8 @@ from tests.faults.chaos.drip import dripping
 from tests.faults.chaos.processes import BOX, ENGINE, VICTIMS
 from tests.faults.chaos.releases import Releases, share_of, soften
 from tests.faults.chaos.rounds import MOMENTS, Fate, Plan, Scene
-from tests.support.backups import corpus
 from tests.support.box import Box
+from tests.support.command import corpus
 from tests.support.mounts import unmount_below
 from tests.support.shared_box import world
 from tests.support.sshd import Server, serving
