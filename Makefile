@@ -11,6 +11,7 @@
 PYTHON ?= python3
 DIST := dist
 PORT := 8000
+NOT_LOADED := tests/trees|/(share|loader|node|extension|states)/
 REVISION := 1
 VENV := .venv
 BIN := $(VENV)/bin
@@ -24,12 +25,15 @@ LOCK := $(BIN)/uv pip compile --upgrade --universal --python-version 3.10 --gene
 demo: $(VENV)/.package
 	@$(BIN)/corpus demo
 
+# Bytecode first, also where PYTHONDONTWRITEBYTECODE is set: else each of thousands of processes compiles all it loads.
 test: $(VENV)/.test
 	@sh tests/need_system.sh
+	@$(BIN)/python -m compileall -q -x '$(NOT_LOADED)' corpushooks tests
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 quick: $(VENV)/.test
 	@sh tests/need_system.sh
+	@$(BIN)/python -m compileall -q -x '$(NOT_LOADED)' corpushooks tests
 	$(BIN)/python -m pytest -q -n 2 -m "not slow" tests/unit tests/host/test_push.py $(ARGS)
 
 check: $(VENV)/.test

@@ -21,6 +21,7 @@ from corpushooks.deploy.push import options
 from corpushooks.system import process as door
 from tests.support import reference
 from tests.support.box import Box
+from tests.support.command import quick_words
 from tests.support.places import TOP
 
 PACKAGE = Path(corpushooks.__file__).parent
@@ -59,7 +60,7 @@ def test_the_first_project_deploys_with_its_pillar_and_its_task(box_with_salt: B
     pillar.commit({"init.sls": files.pop("init.sls")})
     work = box.work()
     work.commit(files)
-    corpus = [sys.executable, "-m", "corpushooks", "--root", str(box.host.root)]
+    corpus = quick_words(box)
     checked = [f"{name}: fine" for name in ("PILLAR.sample", "00_page.sls", "10_check.sls", "task_shout.sls")]
     assert door.run([*corpus, "check", "."], cwd=work.path).text.splitlines() == checked
     assert work.push().code == 0

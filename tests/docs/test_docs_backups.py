@@ -18,6 +18,7 @@ from corpushooks.core import backups
 from corpushooks.system.process import run
 from tests.support.backups import needs_root, rows
 from tests.support.box import Box
+from tests.support.command import quick_words
 from tests.support.databases import postgresql, psql
 from tests.support.places import TOP
 from tests.support.seat import heard, sitting
@@ -46,7 +47,7 @@ class Follower:
         """Return a line of the page as it is for this host."""
         for name, own in self.names.items():
             line = line.replace(name, own)
-        command = shlex.join([sys.executable, "-m", "corpushooks", "--root", str(self.box.host.root)])
+        command = shlex.join(quick_words(self.box))
         return re.sub(r"(?m)^corpus(?= )", lambda _: command, line)
 
     def follow(self, first: str, *, code: int = 0) -> str:
@@ -73,7 +74,7 @@ class Follower:
         with self.box.interpreter():
             code = ENTRY.format(python=sys.executable)
         words = shlex.split(line)
-        with sitting([words[0], "-c", code, *words[3:]]) as (child, master):
+        with sitting([words[0], "-c", code, *words[words.index("--") + 1 :]]) as (child, master):
             said = heard(master, "Passphrase of the backups: ")
             os.write(master, self.phrase + b"\n")
             said += heard(master, "hello: its history and repositories are restored")

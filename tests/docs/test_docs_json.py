@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 import re
-import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -26,8 +25,8 @@ from corpushooks.core.rollouts import Node
 from corpushooks.operations.table import OPERATIONS
 from corpushooks.protocol import gives
 from corpushooks.store.fleet import Fleet
-from corpushooks.system.process import run
 from tests.support.box import FAILING, Box
+from tests.support.command import ran
 from tests.support.json_page import PAGE, agrees, sections
 from tests.support.shared_box import shared_box, world
 
@@ -86,7 +85,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
         assert box.work().push().code == 1
         box.ended(3)
         (box.root / "key.pub").write_text(f"{KEY} dev\n")
-        run([sys.executable, "-m", "corpushooks", "--root", box.host.root, "run", "hello", "true"])
+        ran("--root", str(box.host.root), "run", "hello", "true")
         store = Fleet(box.history)
         store.add(Node(name="n1", address="root@127.0.0.1:1"))  # where nobody listens
         store.place("hello", "n1")

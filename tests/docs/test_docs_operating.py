@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-import sys
 
 import pytest
 
 from corpushooks.reports.statistics import METRICS
 from corpushooks.system.process import run
 from tests.support.box import FAILING, Box, DaemonDiedError, tree_of
+from tests.support.command import quick_words
 from tests.support.places import TOP
 
 PAGE = (TOP / "docs/operating.md").read_text()
@@ -31,7 +31,7 @@ def follow(box: Box, block: str) -> str:
             line = line.replace(" /var/lib", f" {box.host.root}/var/lib")
             line = re.sub(
                 r"(?:^|(?<=&& ))corpus(?= )",
-                shlex.join([sys.executable, "-m", "corpushooks", "--root", str(box.host.root)]),
+                shlex.join(quick_words(box)),
                 line,
             )
             said += run(["sh", "-euc", mask + line], timeout=60).text + "\n"

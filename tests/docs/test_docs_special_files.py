@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from corpushooks.core.project import MODULE_KINDS, PROCEDURES
 from corpushooks.system import health
 from corpushooks.system.process import run
 from tests.support.box import Box, Push
+from tests.support.command import quick_words
 from tests.support.places import TOP
 from tests.support.receiver import FAILURE
 
@@ -44,7 +44,7 @@ class Follower:
         box.start()
         self.work = box.work()
         self.work.commit(files())
-        self.corpus = [sys.executable, "-m", "corpushooks", "--root", str(box.host.root)]
+        self.corpus = quick_words(box)
 
     def push(self, number: int) -> Push:
         """Push, and await the very end."""

@@ -139,7 +139,7 @@ class Box:
 
     root: Path
     salt: bool = False  # real Salt instead of the fake engine
-    forks: bool = True  # daemons with the fake engine are forked from a process that has loaded it
+    forks: bool = True  # the daemon is forked from a process that has loaded it
     daemon: Child[bytes] | None = None
     works: dict[str, Work] = field(default_factory=dict)
 
@@ -190,8 +190,8 @@ class Box:
         until(self.reachable)
 
     def _daemon(self, out: int) -> Child[bytes]:
-        if self.forks and not self.salt:
-            return daemons.start(self.host.root, out)
+        if self.forks:
+            return daemons.start(self.host.root, out, salt=self.salt)
         module = ["corpushooks", "--root", self.host.root, "daemon"] if self.salt else [FAKE, self.host.root]
         return spawn([sys.executable, "-m", *module], cwd=TOP, stdout=out, stderr=out)
 

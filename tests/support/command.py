@@ -23,6 +23,12 @@ def words(box: Box, *given: str) -> list[str]:
     return [sys.executable, "-m", "corpushooks", "--root", str(box.host.root), *given]
 
 
+def quick_words(box: Box, *given: str) -> list[str]:
+    """Return what a shell runs as the command; what it runs is forked, and gets no signals."""
+    program = [sys.executable, "-IS", daemons.preloaded.__file__, daemons.socket_of_loaded(), "--"]
+    return [*program, "--root", str(box.host.root), *given]
+
+
 def ran(*given: str, stdin: bytes = b"") -> Output:
     """Run the command to its end, on whatever host it names."""
     return daemons.command(given, SECONDS, stdin)

@@ -1,4 +1,4 @@
-"""Starts daemons with the fake engine, and commands: forked from a process that has loaded everything."""
+"""Starts daemons and commands: forked from a process that has loaded everything."""
 
 from __future__ import annotations
 
@@ -50,10 +50,13 @@ def socket_of_loaded() -> str:
     return _loaded()[0]
 
 
-def start(root: Path, log: int) -> Child[bytes]:
+def start(root: Path, log: int, *, salt: bool) -> Child[bytes]:
     """Start a daemon that writes to a log."""
     with open(os.devnull, "rb") as null:
-        return _forked([null.fileno(), log, log], daemon=[str(root)])
+        streams = [null.fileno(), log, log]
+        if salt:
+            return _forked(streams, command=["--root", str(root), "daemon"], cwd=str(TOP))
+        return _forked(streams, daemon=[str(root)])
 
 
 def begin(words: Sequence[str], streams: Sequence[int]) -> Child[bytes]:

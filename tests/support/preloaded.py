@@ -1,4 +1,4 @@
-"""Daemons with the fake engine and commands, without the half second that loading Python's modules takes each time.
+"""Daemons and commands, without the half second that loading Python's modules takes each time.
 
 One process has loaded everything, and forks a daemon or a command when asked. What is forked is a child of whoever runs
 the tests, as if that had started it. A hook starts a daemon too: its interpreter (`tests.support.box`) runs this file
@@ -6,6 +6,7 @@ as a small program that asks for a daemon and stays until it ends, with its exit
 
     python -m tests.support.preloaded FD       the process that has loaded everything; it ends when FD is closed
     python -IS preloaded.py SOCKET ROOT        for a hook: an embedded daemon
+    python -IS preloaded.py SOCKET -- WORDS    for a shell: the command
 """
 
 from __future__ import annotations
@@ -54,11 +55,15 @@ def exactly(link: socket.socket, size: int) -> bytes:
     return data
 
 
-def for_a_hook(path: str, root: str) -> None:
-    """Have an embedded daemon forked, and be it to our parent: end as it does."""
-    link = ask(path, range(KEPT), os.environ, daemon=[root, "--embedded"], sibling=False)
+def for_another(path: str, first: str, *words: str) -> None:
+    """Have an embedded daemon or a command forked, and be it to our parent: end as it does."""
+    if first == "--":
+        asked, module = {"command": words, "cwd": os.getcwd()}, ["corpushooks", *words]
+    else:
+        asked, module = {"daemon": [first, "--embedded"]}, ["tests.support.fake_daemon", first, "--embedded"]
+    link = ask(path, range(KEPT), os.environ, sibling=False, **asked)
     if link is None:  # whoever ran the tests is gone
-        os.execv(sys.executable, [sys.executable, "-m", "tests.support.fake_daemon", root, "--embedded"])
+        os.execv(sys.executable, [sys.executable, "-m", *module])
     code = exactly(link, 1)
     os._exit(code[0] if code else 1)
 
@@ -208,4 +213,4 @@ def end(run: Callable[[], None]) -> None:
 
 
 if __name__ == "__main__":
-    for_a_hook(*sys.argv[1:]) if len(sys.argv) > 2 else main()
+    for_another(*sys.argv[1:]) if len(sys.argv) > 2 else main()
