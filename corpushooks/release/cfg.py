@@ -24,12 +24,13 @@ from corpushooks.release.release import SAMPLE, Release, given_of, look_for_secr
 from corpushooks.salt import CFG, Session, key_line, text_of
 from corpushooks.system import health, hostname
 
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # eight times as fast
 SKIPS = {"sync": "release_sync", "rotate": "rotate_archives"}  # the flags of cfg use the names of the original
 
 
 def last_cfg(project: Project) -> Mapping[str, Any] | None:
     """Return the last cfg of a project, or None if there is none or it is unreadable."""
-    for name, read in ((CFG, json.loads), ("minion", lambda text: yaml.safe_load(text)["ms_project"])):
+    for name, read in ((CFG, json.loads), ("minion", lambda text: yaml.load(text, LOADER)["ms_project"])):
         with contextlib.suppress(OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
             cfg = read((project.minion_dir / name).read_text())  # older versions wrote `minion` alone
             return cfg if isinstance(cfg, Mapping) else None

@@ -6,7 +6,6 @@ import itertools
 import os
 import random
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -17,10 +16,10 @@ from corpushooks.backup import vault
 from corpushooks.core.backups import Name
 from corpushooks.core.settings import load
 from corpushooks.store.kept import Backups
-from corpushooks.system.process import run, spawn
+from corpushooks.system.process import run
 from tests.support.backups import NEWEST, SETTINGS, rows
 from tests.support.box import Box, tree_of
-from tests.support.command import corpus
+from tests.support.command import begin, corpus
 
 REAL = shutil.which("borg") or "borg"
 # Counts its calls; in the one that is asked for, borg is killed once it has the lock and has written so many lines.
@@ -125,15 +124,11 @@ def test_two_hosts_back_up_to_one_repository_at_once(kept: Box, new_box: Callabl
     other.start()
     (other.project("other").data / "page").write_text("of the other")
     for _ in range(3):
-        asked = [spawn(words(kept, "hello")), spawn(words(other, "other"))]
+        asked = [begin(kept, "backup", "hello"), begin(other, "backup", "other")]
         assert [child.wait(300) for child in asked] == [0, 0]
     assert len(rows(kept)) == 3 and len(names(kept)) == 12
     check_whole(kept)
     assert corpus(kept, "drill", "hello").code == corpus(other, "drill", "other").code == 0
-
-
-def words(box: Box, name: str) -> list[str]:
-    return [sys.executable, "-m", "corpushooks", "--root", str(box.host.root), "backup", name]
 
 
 def test_a_wrong_passphrase_makes_no_backup(kept: Box) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from corpushooks.core.settings import load
 from corpushooks.system.process import carrying, run, spawn
 from tests.support.backups import NEWEST, SETTINGS, deployed, needs_root, rows
 from tests.support.box import Box, until
-from tests.support.command import corpus
+from tests.support.command import begin, corpus
 from tests.support.databases import mariadb, mysql, postgresql, psql
 from tests.support.json_page import agrees, sections
 
@@ -343,7 +342,7 @@ def test_one_that_is_cancelled_while_old_ones_are_removed_is_whole(kept: Box) ->
     kept.start("backup rotate", "before", "wait")
     assert corpus(kept, "backup", "hello", "--nowait").code == 0
     until(lambda: kept.happened() == ["backup rotate before"])
-    cancel = spawn([sys.executable, "-m", "corpushooks", "--root", kept.host.root, "cancel", "hello"])
+    cancel = begin(kept, "cancel", "hello")
     until(lambda: kept.deployment(2).cancelled)
     (kept.host.root / "gate").touch()
     done = kept.ended(2)

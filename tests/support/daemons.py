@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from corpushooks.system.process import Child, Output, clean_env, spawn
@@ -62,6 +62,13 @@ def start(root: Path, log: int, *, salt: bool) -> Child[bytes]:
 def begin(words: Sequence[str], streams: Sequence[int]) -> Child[bytes]:
     """Start the command with these standard streams."""
     return _forked(streams, command=list(words), cwd=os.getcwd())
+
+
+def web(root: Path, port: int, log: int, limits: Mapping[str, float]) -> Child[bytes]:
+    """Start the web process of a host, with other limits of its modules."""
+    with open(os.devnull, "rb") as null:
+        words = ["--root", str(root), "web", "--port", str(port)]
+        return _forked([null.fileno(), log, log], command=words, cwd=str(TOP), limits=dict(limits))
 
 
 def command(words: Sequence[str], seconds: float, stdin: bytes = b"") -> Output:

@@ -106,6 +106,17 @@ def _fork_guarded(link: socket.socket) -> int:
     return 0
 
 
+def _load_web() -> None:
+    """Load what `corpus web` needs, which most tests do not, once."""
+    import gc
+
+    if "corpushooks.web.server" not in sys.modules:
+        import corpushooks.web.server  # noqa: F401
+
+        gc.collect()
+        gc.freeze()
+
+
 def serve(life: socket.socket, listener: socket.socket) -> dict[str, Any] | None:
     """Fork until `life` ends; return in what was forked, with what was asked."""
     import select
@@ -113,6 +124,8 @@ def serve(life: socket.socket, listener: socket.socket) -> dict[str, Any] | None
     while listener in select.select([life, listener], [], [])[0]:
         link, _ = listener.accept()
         asked, streams = _asked(link)
+        if "limits" in asked:
+            _load_web()
         pid = _fork_sibling() if asked["sibling"] else _fork_guarded(link)
         if not pid:
             for number, stream in enumerate(streams):
@@ -166,6 +179,7 @@ def main() -> None:
 
 def become(asked: Mapping[str, Any]) -> None:
     """Be what was asked for."""
+    import importlib
     from pathlib import Path
 
     if "daemon" in asked:
@@ -177,6 +191,9 @@ def become(asked: Mapping[str, Any]) -> None:
     else:
         from corpushooks import __main__
 
+        for name, value in asked.get("limits", {}).items():
+            module, _, limit = name.partition(".")
+            setattr(importlib.import_module(f"corpushooks.web.{module}"), limit, value)
         sys.argv = [__main__.__file__, *asked["command"]]
         os.chdir(asked["cwd"])
         __main__.main()

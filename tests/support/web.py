@@ -7,25 +7,15 @@ import http.client
 import json
 import os
 import signal
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from corpushooks.access.keys import TOKEN, Key
 from corpushooks.access.tokens import Tokens
-from corpushooks.system.process import Child, spawn
+from corpushooks.system.process import Child
+from tests.support import daemons
 from tests.support.box import Box, until
-from tests.support.places import TOP
-
-LIMITED = """\
-import importlib, json, sys
-for name, value in json.loads(sys.argv.pop(1)).items():
-    module, _, limit = name.partition(".")
-    setattr(importlib.import_module(f"corpushooks.web.{module}"), limit, value)
-from corpushooks.__main__ import main
-main()
-"""
 
 
 @dataclass(frozen=True)
@@ -57,20 +47,9 @@ class Web:
 
     def start(self) -> None:
         """Start it, and await what it says; a second time on the same port."""
-        words = [
-            sys.executable,
-            "-c",
-            LIMITED,
-            json.dumps(self.limits),
-            "--root",
-            self.box.host.root,
-            "web",
-            "--port",
-            str(self.port),
-        ]
         path = self.box.root / "web.log"
         out = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        self.child = spawn(words, cwd=TOP, stdout=out, stderr=out)
+        self.child = daemons.web(self.box.host.root, self.port, out, self.limits)
         os.close(out)
         until(lambda: self.child and (self.child.poll() is not None or "listening" in path.read_text()))
         self.port = int(path.read_text().rpartition(":")[2])
