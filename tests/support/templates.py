@@ -46,6 +46,7 @@ class Templates:
 
     def _new(self, make: Callable[[Box], None], salt: bool) -> Box:
         folder = self.folder / f"{len(self.made)}-{make.__name__}"
+        shutil.rmtree(folder, ignore_errors=True)  # of a test in which it failed
         box = Box(folder / "box", salt=salt)
         box.root.mkdir(parents=True)
         try:
