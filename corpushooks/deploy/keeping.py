@@ -17,7 +17,7 @@ from corpushooks.deploy.pausing import Pausing
 from corpushooks.deploy.procedure import Procedure, Step
 from corpushooks.deploy.progress import NOWHERE, Mark
 from corpushooks.deploy.run import Run
-from corpushooks.deploy.saving import Saving, again, clear, engine_of, patience, wanted_of, working
+from corpushooks.deploy.saving import Saving, clear, engine_of, patience, wanted_of, working
 from corpushooks.release import cfg as release_cfg
 from corpushooks.store.kept import Backups
 from corpushooks.system import hostname
@@ -95,7 +95,9 @@ def comes_first(run: Run) -> bool:
             return False
         raise RefusedError(
             f"cannot tell whether a backup must be made first: {exc.message}",
-            hint=Hint("without one: git push -o skip=backup REMOTE; or on the server: ", again(run)),
+            hint=Hint(
+                "without one: git push -o skip=backup REMOTE; or on the server: ", release_cfg.rewriting(run.row.name)
+            ),
         ) from exc
 
 

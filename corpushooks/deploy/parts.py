@@ -88,6 +88,15 @@ def check_folder(run: Run, folder: Path) -> None:
             raise DoorError(f"{folder} has the backups themselves: {own}")
 
 
+def check_data(run: Run) -> None:
+    """Raise DoorError if data/ is a link: its copy would be of the link."""
+    if run.project.data.is_symlink():
+        raise DoorError(
+            f"{run.project.data} is a link: nothing that it leads to would be backed up",
+            hint="make it a folder, and mount there what is on another disk",
+        )
+
+
 def check_read(part: Part, unread: list[str]) -> None:
     """Raise DoorError if the copy is missing something that existed throughout."""
     for path in unread:

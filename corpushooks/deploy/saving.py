@@ -20,9 +20,8 @@ from corpushooks import __version__, git, tree
 from corpushooks import backup as door
 from corpushooks.backup import dumps, vault
 from corpushooks.core import backups
-from corpushooks.core.errors import ConfigError, DoorError, ProcessError, RefusedError
+from corpushooks.core.errors import DoorError, ProcessError, RefusedError
 from corpushooks.core.events import NOTHING, BackedUp, Detail
-from corpushooks.core.hints import Hint, command
 from corpushooks.deploy import apart, expired, parts
 from corpushooks.deploy.pausing import Pausing
 from corpushooks.deploy.progress import Mark
@@ -107,6 +106,7 @@ class Saving:
     def keep(self, run: Run, mark: Mark) -> Detail:
         """Back up data/ and the folders, and find what changed while they were read."""
         data = parts.Part(parts.DATA, run.project.data, self.wanted.without)
+        parts.check_data(run)
         data.take(run, self.check)
         outside = [f"{parts.DATA}/{path}" for path in data.outside]
         done = self.engine.keep(self.name.files, run.project.dir, [parts.DATA], outside, self.check)
@@ -205,17 +205,7 @@ class Saving:
 
 def wanted_of(run: Run) -> backups.Wanted:
     """Return what the live release wants to be kept; raise ConfigError, also where its cfg cannot be read."""
-    cfg = release_cfg.last_cfg(run.project)
-    if cfg is None and run.row.live is not None:
-        file = release_cfg.file_of(run.project)
-        hint = Hint("write it again: ", again(run))
-        raise ConfigError(f"the cfg of deployment {run.row.live} cannot be read", hint, (str(file),))
-    return backups.of(cfg or {"data_root": str(run.project.data)})
-
-
-def again(run: Run) -> Hint:
-    """Return the command that writes the cfg of the live release again."""
-    return command("deploy", run.project.name, "--skip", "backup")
+    return release_cfg.backup_of(run.project, run.row)
 
 
 def engine_of(run: Run) -> door.Engine:
@@ -244,11 +234,11 @@ def working(run: Run, check: Check, clear: Callable[[Run], None]) -> Iterator[No
 
 
 def clear(run: Run) -> None:
-    """Remove leftovers of a backup; raise TreeError."""
-    tree.remove(run.project.backups / parts.WORK)
+    """Remove leftovers of a backup, its work folder last: while that is there, there can be others. Raise TreeError."""
     tree.remove(run.project.dumps)
     tree.remove(dumps.folder_of(run.project))
     tree.remove(apart.folder_of(run.project))
+    tree.remove(run.project.backups / parts.WORK)
 
 
 def patience(run: Run) -> Check:

@@ -22,6 +22,7 @@ from corpushooks.core.project import Project
 from corpushooks.core.settings import Settings
 from corpushooks.host import address
 from corpushooks.host.layout import REPOS, repo_path
+from corpushooks.salt import CFG
 from corpushooks.system.obstacles import away, editing
 
 
@@ -37,7 +38,11 @@ class Examined:
     @property
     def again(self) -> Hint:
         """The command that recreates trees: deploy the live release again or, if there is none, create them empty."""
-        return command("deploy" if self.row.live else "init", self.row.name)
+        if self.row.live is None:
+            return command("init", self.row.name)
+        unknown = self.settings.backup is not None and not (self.project.minion_dir / CFG).exists()
+        more = ("--skip", "backup") if unknown else ()  # a deployment is refused that cannot tell what to back up first
+        return command("deploy", self.row.name, *more)
 
 
 @dataclass(frozen=True)

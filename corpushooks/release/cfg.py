@@ -12,8 +12,9 @@ from typing import Any
 import yaml
 
 from corpushooks.core import backups, claims, services
-from corpushooks.core.deployment import Request
+from corpushooks.core.deployment import ProjectRow, Request
 from corpushooks.core.errors import ConfigError, Place
+from corpushooks.core.hints import Hint, command
 from corpushooks.core.project import Project
 from corpushooks.core.redaction import Redactor
 from corpushooks.core.rollouts import Placed
@@ -37,9 +38,18 @@ def last_cfg(project: Project) -> Mapping[str, Any] | None:
     return None
 
 
-def file_of(project: Project) -> Path:
-    """Return the file of the last cfg of a project."""
-    return project.minion_dir / CFG
+def backup_of(project: Project, row: ProjectRow) -> backups.Wanted:
+    """Return what the live release wants to be backed up; raise ConfigError, also where its cfg cannot be read."""
+    cfg = last_cfg(project)
+    if cfg is None and row.live is not None:
+        hint = Hint("write it again: ", rewriting(row.name))
+        raise ConfigError(f"the cfg of deployment {row.live} cannot be read", hint, (str(project.minion_dir / CFG),))
+    return backups.of(cfg or {"data_root": str(project.data)})
+
+
+def rewriting(name: str) -> Hint:
+    """Return the command that writes the cfg of the live release again, also on a host that keeps backups."""
+    return command("deploy", name, "--skip", "backup")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
+import sys
 import time
 from dataclasses import replace
 from types import SimpleNamespace
@@ -20,6 +23,8 @@ from corpushooks.core.settings import load
 from corpushooks.reports import statistics
 from corpushooks.store.kept import Kept
 from corpushooks.system.machine import Machine
+from corpushooks.system.process import run
+from tests.support.backups import deployed
 from tests.support.box import Box
 from tests.support.command import corpus
 
@@ -83,6 +88,37 @@ def test_doctor_says_what_is_wrong(kept: Box) -> None:
     assert found() == ["without their passphrase nobody can read the backups"]
     kept.host.config_file.with_name("backup.passphrase").chmod(0o644)
     assert "others can read" in found()[0]
+
+
+@pytest.mark.parametrize("lost", ["cfg", "trees too"])
+def test_a_cfg_that_is_gone_is_told_and_the_hints_of_doctor_bring_it_back(kept: Box, lost: str) -> None:
+    deployed(kept, "  backup: {before: deploy}\n")
+    assert corpus(kept, "backup", "hello").code == 0
+    project = kept.project()
+    gone = [project.minion_dir, *([project.stage, project.tree] if lost == "trees too" else [])]
+    for folder in gone:
+        shutil.rmtree(folder)
+    tried = set[str]()
+    while faults := [one for one in found_by_doctor(kept) if one["repair"] not in tried]:
+        tried.add(repair := faults[0]["repair"])
+        done = run(["sh", "-c", runnable(kept, repair)], check=False)
+        assert done.code == 0, (repair, done.text + done.stderr.decode())
+    assert found_by_doctor(kept) == []
+    assert any("deploy hello --skip backup" in each for each in tried)
+    assert kept.work().push("HEAD:refs/deploy/now").code == 0
+    assert corpus(kept, "backup", "hello").code == 0
+
+
+def found_by_doctor(box: Box) -> list[dict[str, str]]:
+    """Return what is wrong with backups and projects."""
+    told = json.loads(corpus(box, "doctor", "--json").text)
+    return [fault for each in told if each["check"] in ("backups", "projects") for fault in each["faults"]]
+
+
+def runnable(box: Box, repair: str) -> str:
+    """Return the command of a hint, as it runs here."""
+    _, _, words = repair.rpartition("corpus ")
+    return f"{shlex.quote(sys.executable)} -m corpushooks {words}"
 
 
 def test_the_repository_is_checked_and_doctor_knows(kept: Box) -> None:

@@ -10,8 +10,10 @@ from corpushooks.admin.doctor.patient import Check, Finding, Patient
 from corpushooks.admin.setup.actions import Folder
 from corpushooks.backup import vault
 from corpushooks.core.backups import Backup, Name, retained
-from corpushooks.core.errors import Fault, RefusedError
+from corpushooks.core.deployment import ProjectRow
+from corpushooks.core.errors import ConfigError, Fault, RefusedError
 from corpushooks.core.hints import command
+from corpushooks.release import cfg as release_cfg
 from corpushooks.screen import view
 from corpushooks.store.kept import Kept
 
@@ -36,6 +38,7 @@ def backups(patient: Patient) -> Iterator[Finding]:
     yield from _growth(patient, kept)
     yield from _timer_findings(patient)
     for row in patient.rows:
+        yield from _cfg_findings(patient, row)
         yield from of_project(row.name, patient.kept.get(row.name, ()), kept, time.time())
 
 
@@ -79,6 +82,15 @@ def _timer_findings(patient: Patient) -> Iterator[Finding]:
         if not isinstance(action, Folder) and action.look(record.noted(action)).todo:
             yield Fault(f"{action.kind} {action.name} is not as setup makes it", vault.SETUP)
             return
+
+
+def _cfg_findings(patient: Patient, row: ProjectRow) -> Iterator[Finding]:
+    """Find out whether it is known what belongs to the backups of a project: else they fail, and deployments too."""
+    try:
+        release_cfg.backup_of(patient.host.project(row.name), row)
+    except ConfigError as exc:
+        if row.name not in patient.busy:  # it is written just now
+            yield Fault(f"{row.name} cannot be backed up: {exc.message}", exc.hint)
 
 
 def of_project(name: str, found: Sequence[Kept], settings: Backup, now: float) -> Iterator[Finding]:
