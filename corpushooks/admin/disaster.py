@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from corpushooks import backup as door
@@ -30,10 +30,11 @@ from corpushooks.host import layout
 from corpushooks.store.database import keep_aside, put
 from corpushooks.store.fleet import Fleet
 from corpushooks.store.history import History, open_store
-from corpushooks.system import disk, hostname
+from corpushooks.system import disk, hostname, safe_files
 from corpushooks.system.locks import alone, copying_host
 
 PLACE = "host"  # in the folder for backups: what is put together, or was brought
+REPLACED = "replaced"  # in the folder of the host's state: the files that a return has replaced
 ABOUT, STORE = "host.json", "store.sqlite"
 VERSION = 1
 LOADS = "task_load.sls"
@@ -42,9 +43,12 @@ SHA256 = 64  # hexadecimal digits of a commit
 
 
 def _paths(host: Host) -> list[str]:
-    """Return the folders that are kept beside the store, as paths below the root."""
-    found = (host.config_file.parent, host.pillar_dir, host.salt_dir, host.fleet_dir)
-    return [str(path.relative_to(host.root)) for path in found if path.is_dir()]
+    """Return the folders that are kept beside the store, as paths below the root; of a link, where it leads to, too."""
+    named = (host.config_file.parent, host.pillar_dir, host.salt_dir, host.fleet_dir)
+    there = [path for path in named if path.is_dir()]
+    led = [path.resolve() for path in there if path.is_symlink()]
+    found = [*there, *(path for path in led if path.is_relative_to(host.root))]
+    return [str(path.relative_to(host.root)) for path in dict.fromkeys(found)]
 
 
 # keep
@@ -127,6 +131,7 @@ class Return:
     host: Host
     kept: backups.Backup
     whose: str = ""
+    replaced: list[Path] = field(default_factory=list)  # where the files are that were there before, and others
 
     def bring(self, phrase: bytes) -> list[Brought]:
         """Bring back all but data/ and databases; raise CorpusError, and NoDaemonError where a daemon runs.
@@ -159,17 +164,25 @@ class Return:
             )
 
     def _bring_files(self, found: door.Engine, own: Name) -> None:
-        """Bring settings, files for Salt and the store; the settings that were there stay as config.yaml.before."""
+        """Bring settings, files for Salt and the store; files that were there, and are others, are kept aside."""
         host, place = self.host, self.host.backups_dir / PLACE
         base = str(place.relative_to(host.root))
         found.bring(str(own), host.root, [base])
         about = json.loads((place / ABOUT).read_text())
         if about["version"] != VERSION:
             raise DoorError(f"{own} was made by a newer corpushooks")
-        if host.config_file.exists():
-            os.replace(host.config_file, host.config_file.with_name("config.yaml.before"))
-        if about["paths"]:
-            found.bring(str(own), host.root, about["paths"])
+        if not about["paths"]:
+            return
+        with _folder(new := place / "new"):
+            found.bring(str(own), new, about["paths"])
+            aside = host.state_dir / REPLACED / time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+            safe_files.folder(aside, 0o700, make=0o700)
+            for path in about["paths"]:
+                self.replaced.extend(_kept_aside(new / path, host.root / path, aside / path))
+            for folder in (aside, aside.parent):
+                with contextlib.suppress(OSError):  # something is kept there
+                    folder.rmdir()
+        found.bring(str(own), host.root, about["paths"])
 
     def _bring_projects(self, found: door.Engine, named: Sequence[Name]) -> list[Brought]:
         """Make the projects of the store that was brought, with their repositories; then put it in its place."""
@@ -208,6 +221,26 @@ class Return:
         if not row.live:  # no cfg names them
             left, folders, loaded = [*folders, *loaded, *left], (), ()
         return Brought(row.name, newest.number, bool(row.live), loaded, folders, loads and bool(row.live), tuple(left))
+
+
+def _kept_aside(new: Path, there: Path, aside: Path) -> Iterator[Path]:
+    """Move away what the new files would overwrite and is not the same; yield where each is. Raise TreeError."""
+    if not os.path.lexists(there):
+        return
+    if any(path.is_symlink() or not path.is_dir() for path in (new, there)):
+        if not (new.is_symlink() and there.is_symlink() and new.readlink() == there.readlink()):
+            yield tree.set_aside(there, aside.parent)
+        return
+    was, is_ = tree.take(there), tree.take(new)
+    old, moved = dict(was.manifest.entries), set[str]()
+    for path, entry in sorted(is_.manifest.entries):
+        found = old.get(path)
+        if found is None or tree.is_below(path, moved):
+            continue
+        same = found.kind == entry.kind and found.target == entry.target
+        if not (same and was.digests.get(path) == is_.digests.get(path)):
+            moved.add(path)
+            yield tree.set_aside(there / path, (aside / path).parent)
 
 
 def chosen(named: Sequence[Name], whose: str, fqdn: str) -> Name:

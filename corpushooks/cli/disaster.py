@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from corpushooks.core.errors import NoDaemonError, RefusedError, UsageError
 from corpushooks.core.project import Host
 from corpushooks.core.settings import Settings
 from corpushooks.protocol import asks, client
+from corpushooks.screen import view
 from corpushooks.system import safe_files
 
 STOP = "systemctl stop corpushooks.socket corpushooks.service"
@@ -49,10 +51,21 @@ def wanted(settings: Settings, repository: str) -> backups.Backup:
 
 
 def bring(host: Host, kept: backups.Backup, secret: bytes, whose: str) -> list[Brought]:
-    """Bring the host back but for data/ and databases, while no daemon runs."""
+    """Bring the host back but for data/ and databases, while no daemon runs; say which files it replaced."""
     vault.check_program()
+    back = disaster.Return(host, kept, whose)
     with without_daemon(host):
-        return disaster.Return(host, kept, whose).bring(secret)
+        try:
+            return back.bring(secret)
+        finally:
+            for line in replaced(back.replaced):
+                click.echo(line, err=True)
+
+
+def replaced(paths: Sequence[Path]) -> Iterator[str]:
+    """Yield what is said of the files that were replaced: how many are kept in each folder."""
+    for folder, count in Counter(path.parent for path in paths).items():
+        yield f"{view.count(count, 'file was', 'files were')} replaced and kept in {folder}"
 
 
 @contextlib.contextmanager

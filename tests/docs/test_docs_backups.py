@@ -7,7 +7,6 @@ import re
 import select
 import shlex
 import shutil
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -16,18 +15,18 @@ import yaml
 
 from corpushooks.core import backups
 from corpushooks.system.process import run
-from tests.support.backups import needs_root, rows
+from tests.support.backups import needs_root, page_blocks, rows, starting
 from tests.support.box import Box
 from tests.support.command import quick_words
 from tests.support.databases import postgresql, psql
-from tests.support.places import TOP
 from tests.support.seat import heard, sitting
 
-PAGE = (TOP / "docs/backups.md").read_text()
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+BLOCKS = page_blocks()
 COMMANDS = [text for kind, text in BLOCKS if kind == "sh"]
-NOT_RUN = {"ssh-keyscan": "another host; tests/host/test_backup_ssh.py has one"}
-ENTRY = "import sys; sys.executable = {python!r}; from corpushooks.__main__ import main; main()"
+NOT_RUN = {
+    "ssh-keyscan": "another host; tests/host/test_backup_ssh.py has one",
+    "ssh-keygen": "another machine; tests/walk/walk_disaster.py has one",
+}
 RESTORE_HOST = "corpus restore --host"
 
 
@@ -71,10 +70,8 @@ class Follower:
 
     def restore_host(self, line: str) -> str:
         """Restore the host from a terminal, where the passphrase is typed; the daemon has the fake engine."""
-        with self.box.interpreter():
-            code = ENTRY.format(python=sys.executable)
         words = shlex.split(line)
-        with sitting([words[0], "-c", code, *words[words.index("--") + 1 :]]) as (child, master):
+        with sitting([*starting(self.box), *words[words.index("--") + 3 :]]) as (child, master):
             said = heard(master, "Passphrase of the backups: ")
             os.write(master, self.phrase + b"\n")
             said += heard(master, "hello: its history and repositories are restored")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-import sys
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,21 +23,18 @@ from corpushooks.store.fleet import Fleet
 from corpushooks.system import hostname
 from corpushooks.system.machine import Unit
 from corpushooks.system.process import Output, run
-from tests.support.backups import NEWEST, deployed, rows
+from tests.support.backups import NEWEST, deployed, rows, starting
 from tests.support.box import Box, tree_of
 from tests.support.command import corpus
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPMHgbyzhCJiCcVi3vhLWr/jDCx8y1gI6Ed0uCJgVZ6S jo"
-ENTRY = "import sys; sys.executable = {python!r}; from corpushooks.__main__ import main; main()"
 
 
 def restored(box: Box, *words: str) -> Output:
     """Restore the host; a daemon that the command starts has the fake engine."""
-    with box.interpreter():
-        code = ENTRY.format(python=sys.executable)
     repository, phrase = str(box.root / "repository"), str(box.root / "phrase")
     asked = ["restore", "--host", repository, "--passphrase-file", phrase, *words]
-    return run([sys.executable, "-c", code, "--root", box.host.root, *asked], check=False)
+    return run([*starting(box), *asked], check=False)
 
 
 def lost(box: Box) -> None:
@@ -87,9 +83,19 @@ def test_a_whole_host_comes_back(saved: Box) -> None:
     lost(box)
     (box.root / "var/page").write_text("of the new machine")
     (box.root / "base").write_text("of the new machine")
+    for name in ("mine.sls", "yours.sls"):
+        (box.host.pillar_dir / name).write_text("of the new machine")
+    settings = box.host.config_file.read_text()
     assert not data.exists()
     done = restored(box)
     assert done.code == 0, done.text + done.stderr.decode()
+    assert "1 file was replaced and kept in " in done.stderr.decode()
+    (kept,) = (box.host.state_dir / "replaced").iterdir()
+    assert kept.stat().st_mode & 0o777 == 0o700
+    assert (kept / "srv/pillar/mine.sls.replaced1").read_text() == "of the new machine"
+    assert (kept / "etc/corpushooks/config.yaml.replaced1").read_text() == settings
+    assert sum(path.is_file() for path in kept.rglob("*")) == 2
+    assert (box.host.pillar_dir / "yours.sls").read_text() == "of the new machine"
     assert "not put in place" not in done.stderr.decode()
     assert ((box.root / "var/page").read_text(), (box.root / "base").read_text()) == ("outside data/", "then")
     same = {name: entry for name, entry in tree_of(data).items() if name not in (".", "app.sqlite3", "page")}
@@ -111,6 +117,42 @@ def test_a_whole_host_comes_back(saved: Box) -> None:
     work.commit({"index.html": "after"})
     assert work.push().code == 0
     assert corpus(box, "backup", "--all").code == 0
+
+
+def test_what_the_files_of_the_backup_would_replace_is_moved_aside(tmp_path: Path) -> None:
+    for name in ("new", "there"):
+        (tmp_path / name / "top/folder").mkdir(parents=True)
+        (tmp_path / name / "top/same").write_text("same")
+        (tmp_path / name / "top/other").write_text(name)
+        (tmp_path / name / "top/link").symlink_to(name)
+    (tmp_path / "there/top/only").write_text("only there")
+    (tmp_path / "new/top/kind").mkdir()
+    (tmp_path / "new/top/kind/page").write_text("new")
+    (tmp_path / "there/top/kind").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/page").write_text("elsewhere")
+    new, there, aside = (tmp_path / name for name in ("new/top", "there/top", "aside/top"))
+    moved = list(disaster._kept_aside(new, there, aside))
+    assert [path.name for path in moved] == ["kind.replaced1", "link.replaced1", "other.replaced1"]
+    assert (aside / "other.replaced1").read_text() == "there"
+    assert sorted(path.name for path in there.iterdir()) == ["folder", "only", "same"]
+    assert (tmp_path / "elsewhere/page").read_text() == "elsewhere"
+    there.rename(tmp_path / "moved")
+    there.symlink_to(tmp_path / "moved")
+    assert list(disaster._kept_aside(new, there, aside)) == [aside.parent / "top.replaced1"]
+    assert not list(disaster._kept_aside(new, there, aside))
+
+
+def test_a_folder_for_salt_that_is_a_link_is_kept_with_what_is_in_it(kept: Box) -> None:
+    real = kept.host.root / "srv/real"
+    kept.host.salt_dir.rename(real)
+    kept.host.salt_dir.symlink_to(real)
+    (real / "mine.sls").write_text("a: 1\n")
+    assert corpus(kept, "backup", "--host").code == 0
+    lost(kept)
+    done = restored(kept)
+    assert done.code == 0, done.stderr
+    assert (kept.host.salt_dir / "mine.sls").read_text() == "a: 1\n"
 
 
 def epoch(box: Box) -> int:
