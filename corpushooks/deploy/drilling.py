@@ -149,7 +149,7 @@ def _drilling(run: Run) -> Iterator[Drill]:
     """Create the work folder of a drill and remove it at the end; raise CorpusError."""
     engine, check = saving.engine_of(run), run.deadline.patience()
     name = returned.chosen(engine.copies(check), run.project.name, run.request.target, hostname.fqdn())
-    with saving.working(run, check, _clear), contextlib.ExitStack() as stack:
+    with saving.working(run, check, clear), contextlib.ExitStack() as stack:
         yield Drill(run, engine, name, check, stack)
 
 
@@ -173,11 +173,11 @@ def _place(run: Run) -> Iterator[Path]:
         tree.remove(place)
 
 
-def _clear(run: Run) -> None:
+def clear(run: Run) -> None:
     """Remove leftovers of a drill, also of a killed one; raise TreeError."""
-    saving.clear(run)
     for place in PLACES.glob(f"{prefix(run.project)}*"):
         tree.remove(place)
+    saving.clear(run)
 
 
 def account(run: Run) -> Account | None:

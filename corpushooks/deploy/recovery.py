@@ -9,11 +9,12 @@ from corpushooks import git
 from corpushooks.core.deployment import DEPLOYED, FAILED, HELD, HOLDS, ROLLED_BACK, ROLLING_BACK, RUNNING, Deployment
 from corpushooks.core.errors import CorpusError, RefusedError, StepError
 from corpushooks.core.events import Warned
-from corpushooks.deploy import deploy, keeping, pausing, prepare, steps, trees
+from corpushooks.deploy import deploy, keeping, parts, pausing, prepare, steps, trees
 from corpushooks.deploy.procedure import decided, touched
 from corpushooks.deploy.run import Run
 from corpushooks.host.site import Site
 from corpushooks.store import lease
+from corpushooks.system.locks import is_copying
 from corpushooks.system.process import start_time, stop_group
 
 INTERRUPTED = "the daemon was stopped or the host went down"
@@ -49,6 +50,7 @@ def recover(run: Run) -> None:
 
 def _recover_running(run: Run, begun: list[str]) -> None:
     wrong = pausing.told(run)
+    _clear_backup(run)
     interrupted = StepError("interrupted", why=f"{INTERRUPTED}; {wrong.message}" if wrong else INTERRUPTED)
     if run.request.sort.restores:
         from corpushooks.deploy import restoring  # here: few are ever interrupted
@@ -83,6 +85,21 @@ def _fail_interrupted(run: Run, step: str, why: CorpusError) -> None:
         deploy.roll_back(run, StepError("interrupted", why=f"{INTERRUPTED}; {exc.message}"))
     else:
         deploy.leave(run, why)
+
+
+def _clear_backup(run: Run) -> None:
+    """Remove what an interrupted backup, drill or restore had put together: there can be dumps of databases in it.
+
+    Unless it is that of a backup that runs beside the lane.
+    """
+    if not (run.project.backups / parts.WORK).exists() or is_copying(run.project):
+        return
+    from corpushooks.deploy import drilling  # here: few are ever interrupted
+
+    try:
+        drilling.clear(run)
+    except CorpusError as exc:
+        run.voice.warn(exc.message)
 
 
 def _recover_ended(run: Run, begun: list[str]) -> None:

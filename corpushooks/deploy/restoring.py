@@ -328,7 +328,6 @@ def clear(run: Run) -> None:
 
 def recover(run: Run) -> None:
     """Finish an interrupted restore: each folder is entirely the old one or the new one, and none is left behind."""
-    saving.clear(run)
     try:
         completed = placing.complete(run)
     except (CorpusError, OSError) as exc:

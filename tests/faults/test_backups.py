@@ -17,9 +17,10 @@ from corpushooks.core.backups import Name
 from corpushooks.core.settings import load
 from corpushooks.store.kept import Backups
 from corpushooks.system.process import run
-from tests.support.backups import NEWEST, SETTINGS, rows
+from tests.support.backups import NEWEST, SETTINGS, needs_root, rows
 from tests.support.box import Box, tree_of
 from tests.support.command import begin, corpus
+from tests.support.mounts import mounting
 
 REAL = shutil.which("borg") or "borg"
 # Counts its calls; in the one that is asked for, borg is killed once it has the lock and has written so many lines.
@@ -109,6 +110,30 @@ def test_the_lock_of_a_dead_host_ends_a_backup_and_frees_the_lane(kept: Box) -> 
     shutil.rmtree(lock)
     assert corpus(kept, "backup", "hello").code == 0
     check_whole(kept)
+
+
+@needs_root
+def test_a_repository_that_is_full_makes_no_backup_and_frees_the_lane(kept: Box) -> None:
+    place, photo = kept.root / "small", kept.project().data / "uploads/photo"
+    place.mkdir()
+    with mounting() as mount:
+        mount(place)
+        kept.stop()
+        kept.settings(SETTINGS.format(repository=place / "repository", prune="false"))
+        assert corpus(kept, "setup", "--backup", "--exported").code == 0
+        kept.start()
+        assert corpus(kept, "backup", "hello").code == 0
+        photo.write_bytes(os.urandom(2 << 20))
+        for _ in range(2):
+            done = corpus(kept, "backup", "hello")
+            assert done.code == 1, done.text
+        assert [row.number for row in rows(kept)] == [2]
+        assert kept.app("after").push().code == 0
+        assert corpus(kept, "drill", "hello").code == 0
+        assert not list(place.glob("repository/lock.*"))
+        run(["mount", "-o", "remount,size=2g", place])
+        assert corpus(kept, "backup", "hello").code == 0
+        assert corpus(kept, "drill", "hello").code == 0
 
 
 def test_two_hosts_back_up_to_one_repository_at_once(kept: Box, new_box: Callable[..., Box]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from corpushooks.core import backups
 from corpushooks.core.errors import ConfigError, RefusedError
 from corpushooks.core.settings import load
 from corpushooks.system.process import carrying, run, spawn
-from tests.support.backups import NEWEST, SETTINGS, deployed, needs_root, rows
+from tests.support.backups import NEWEST, SETTINGS, deployed, failing_dumps, needs_root, rows
 from tests.support.box import Box, until
 from tests.support.command import begin, corpus
 from tests.support.databases import mariadb, mysql, postgresql, psql
@@ -157,6 +158,28 @@ def test_a_database_of_postgresql_is_dumped(kept: Box) -> None:
 
 
 @needs_root
+def test_a_dump_of_postgresql_that_dies_in_the_middle_is_none(kept: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, programs = shutil.which("pg_dump"), kept.root / "bin"
+    programs.mkdir()
+    (programs / "pg_dump").write_text(f'#!/bin/sh\n{real} "$@" | head -c 2000\nkill -9 $$\n')
+    (programs / "pg_dump").chmod(0o755)
+    with postgresql() as base:
+        psql(base, "postgres", "", "create database hello")
+        psql(base, "postgres", "", "create table t as select generate_series(1, 10000) x", "hello")
+        deployed(kept, f"  backup: {{databases: [{{kind: postgresql, name: hello, host: {base}, user: postgres}}]}}\n")
+        kept.stop()
+        with monkeypatch.context() as changed:
+            changed.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+            kept.start()
+            done = corpus(kept, "backup", "hello")
+            kept.stop()
+        assert done.code == 1 and "no dump of hello: pg_dump: " in done.text
+        assert rows(kept) == [] and names(kept) == []
+        kept.start()
+        assert corpus(kept, "backup", "hello").code == 0
+
+
+@needs_root
 def test_a_database_of_mariadb_is_dumped(kept: Box) -> None:
     with mariadb() as socket:
         mysql(socket, "root", "", "create database hello; create table hello.t (x int); insert into hello.t values (7)")
@@ -175,23 +198,14 @@ def test_a_database_of_mariadb_is_dumped(kept: Box) -> None:
 @pytest.mark.slow
 def test_fifty_dumps_that_fail_are_none(kept: Box, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A program that writes the beginning of a dump and then fails, is killed, or only says that all is well."""
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    ends = ["exit 1", "kill -9 $$", "kill -15 $$", "exit 0", "echo halfway >&2; exit 3"]
-    (programs / "mariadb-dump").write_text(
-        f"#!/bin/sh\nn=$(cat {tmp_path}/n)\necho $((n + 1)) >{tmp_path}/n\necho '-- MariaDB dump'\ncase $((n % 5)) in\n"
-        + "".join(f"{index}) {end} ;;\n" for index, end in enumerate(ends))
-        + "esac\n"
-    )
-    (programs / "mariadb-dump").chmod(0o755)
-    (tmp_path / "n").write_text("0")
+    calls = failing_dumps(tmp_path / "bin")
     deployed(kept, "  backup: {databases: [{kind: mysql, name: hello}]}\n")
     kept.stop()
-    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{calls.parent}:{os.environ['PATH']}")
     kept.start()
     for _ in range(50):
         kept.ask(op="backup", project="hello", token=os.urandom(8).hex())
-    assert (tmp_path / "n").read_text().strip() == "50"
+    assert calls.read_text().strip() == "50"
     assert rows(kept) == [] and names(kept) == []
     store = kept.history
     assert {one.state for one in store.deployments("hello") if one.request.kind == "backup"} == {"failed"}
@@ -215,6 +229,15 @@ def test_a_file_that_changes_while_it_is_read_is_named(kept: Box) -> None:
     assert rows(kept)[0].changed == 1
     assert "changed while it was read: data/growing.log" in kept.log(2)
     assert "1 file changed meanwhile" in corpus(kept, "backups", "hello").text
+
+
+def test_a_data_folder_that_is_a_link_is_told(kept: Box) -> None:
+    data = kept.project().data
+    data.rename(kept.root / "elsewhere")
+    data.symlink_to(kept.root / "elsewhere")
+    done = corpus(kept, "backup", "hello")
+    assert done.code == 1 and "is a link: nothing that it leads to would be backed up" in done.text
+    assert rows(kept) == []
 
 
 def test_without_a_repository_it_is_refused(box: Box) -> None:
@@ -367,6 +390,7 @@ def test_a_daemon_that_is_killed_leaves_no_half_backup(kept: Box, label: str, wh
     until(lambda: kept.happened() == [f"{label} {when}"])
     kept.revive()
     done = kept.ended(2)
+    assert not (kept.project().backups / "work").exists()
     whole = label == "backup rotate" or (label, when) in (("backup recorded", "after"), ("backup record", "after"))
     assert done.state == ("done" if whole else "failed") and (whole or done.reason.startswith("interrupted"))
     assert [row.number for row in rows(kept)] == ([2] if whole else [])

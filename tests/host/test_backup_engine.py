@@ -16,7 +16,8 @@ from corpushooks.backup import Borg
 from corpushooks.backup.borg import _Done
 from corpushooks.core.backups import Backup, backup
 from corpushooks.core.errors import CancelledError, ConfigError, ProcessError
-from corpushooks.system.process import Child, group_alive, run, spawn
+from corpushooks.system.process import Child, group_alive, spawn
+from tests.support.backups import differing, eight_kinds
 from tests.support.box import tree_of, until
 
 
@@ -39,20 +40,7 @@ class Started:
 def source(tmp_path: Path) -> Path:
     """Return a folder with eight kinds of entries."""
     base = tmp_path / "source"
-    (base / "data/folder").mkdir(parents=True)
-    (base / "data/file").write_bytes(os.urandom(300_000))
-    (base / "data/folder/small").write_text("one")
-    os.link(base / "data/file", base / "data/folder/hard")
-    (base / "data/link").symlink_to("/etc/passwd")
-    os.mkfifo(base / "data/fifo")
-    with (base / "data/sparse").open("wb") as file:
-        file.truncate(8 << 20)
-    (base / "data/setuid").write_text("x")
-    (base / "data/setuid").chmod(0o4755)
-    (base / os.fsdecode(b"data/\xff\xfe")).write_text("no text")
-    if os.geteuid() == 0:
-        os.chown(base / "data/folder", 12345, 23456)
-    os.setxattr(base / "data/file", "user.kind", b"\x00\xff")
+    eight_kinds(base / "data")
     return base
 
 
@@ -82,7 +70,7 @@ def test_what_is_kept_comes_back_as_it_was(engine: Borg, source: Path, tmp_path:
     assert os.getxattr(into / "data/file", "user.kind") == b"\x00\xff"
     assert (into / "data/file").stat().st_ino == (into / "data/folder/hard").stat().st_ino
     assert (into / "data/sparse").stat().st_blocks < 1000
-    assert run(["rsync", "-aHAXnci", f"{source}/data/", f"{into}/data/"]).text == ""
+    assert differing(source / "data", into / "data") == []
 
 
 def test_what_is_kept_again_adds_little(engine: Borg, source: Path) -> None:

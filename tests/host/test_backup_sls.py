@@ -303,6 +303,7 @@ def test_a_daemon_that_is_killed_in_that_backup_has_touched_nothing(kept: Box, l
     kept.revive()
     done = kept.ended(3)
     assert done.state == "refused" and "nothing was changed" in done.reason
+    assert not (kept.project().backups / "work").exists()
     assert kept.row() == live
     assert said(kept).count("quiesce") <= said(kept).count("resume")
     kept.work().push("HEAD:refs/deploy/now")

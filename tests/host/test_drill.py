@@ -183,6 +183,7 @@ def test_a_daemon_that_is_killed_leaves_no_verdict_and_nothing_else(kept: Box, l
     until(lambda: kept.happened() == [f"{label} before"])
     kept.revive()
     assert kept.ended(3).state == "failed"
+    assert left(kept) == []
     assert rows(kept)[0].drilled is None
     assert corpus(kept, "drill", "hello").code == 0
     assert left(kept) == []
