@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 from pathlib import Path
+from unittest.mock import patch
 
 from benchmarks.hosts import committed, deployed, host, last, push
-from benchmarks.measure import Row, in_turn, timed, within
-from tests.support.backups import corpus
+from benchmarks.measure import Row, in_turn, none, timed, within
+from corpushooks import tree
+from corpushooks.system.process import run
+from tests.support.backups import corpus, differing, eight_kinds, failing_dumps, rows
 from tests.support.box import Box
 
 FILES, FOLDERS = 50_000, 500
 SIZES = (2 << 10, 16 << 10)  # bytes of a file: uploads, which nothing compresses
 EMPTY = {".salt/00_state.sls": "{}\n"}
 SETTINGS = "backup: {{repository: {}, prune: false}}\n"
+DATABASE = {".salt/PILLAR.sample": "makina-projects.hello:\n  backup: {databases: [{kind: mysql, name: hello}]}\n"}
+DUMPS = 50
 BEFORE = {".salt/PILLAR.sample": "makina-projects.hello:\n  backup: {before: deploy}\n"}
 
 
@@ -48,6 +54,36 @@ def before(folder: Path, rounds: int) -> list[Row]:
             lambda: committed(box.work(), lambda: push(box)),
         )
     return [within("push with before: deploy", together, "backup, then push", both, 1.1)]
+
+
+def proofs(folder: Path, rounds: int) -> list[Row]:
+    """What must not happen: a restore that differs from what was there, a dump that failed in a backup."""
+    repository, was = folder / "repository", folder / "was"
+    with host(folder / "host", settings=SETTINGS.format(repository)) as box:
+        anew(box, repository)
+        deployed(box, {**EMPTY, **DATABASE})
+        box.stop()
+        calls = failing_dumps(folder / "bin")
+        with patch.dict(os.environ, PATH=f"{calls.parent}:{os.environ['PATH']}"):
+            box.start()
+            for _ in range(DUMPS):
+                box.ask("backup", project="hello")
+            box.stop()
+        assert calls.read_text().strip() == str(DUMPS)
+        accepted = len(rows(box))
+        box.start()
+        deployed(box, EMPTY | {".salt/PILLAR.sample": "makina-projects.hello: {}\n"})
+        data = box.project().data / "kinds"
+        eight_kinds(data)
+        run(["cp", "-a", data, was])
+        backup(box)
+        tree.remove(data)
+        restored = corpus(box, "restore", "hello", "--data", "--force")
+        differ = [*differing(was, data), *([restored.text] if restored.code else [])]
+    return [
+        none("dumps that fail, in backups", accepted, "asked for", DUMPS),
+        none("paths that differ after a restore", len(differ), "rsync -aHAXn -c, eight kinds of file", 8),
+    ]
 
 
 def backup(box: Box, name: str = "hello") -> float:

@@ -85,6 +85,11 @@ def smaller(what: str, ours: float, against: str, theirs: float, at_most: float,
     return Row(what, shown[0], against, shown[1], ratio, f"at most {at_most:g} x", ratio <= at_most)
 
 
+def none(what: str, ours: int, against: str, theirs: int) -> Row:
+    """Return a row of what must not happen at all."""
+    return Row(what, str(ours), against, str(theirs), ours / theirs, "none", ours == 0)
+
+
 def seconds(value: float) -> str:
     """Return a time as people read it."""
     return f"{value:.2f} s" if value >= 1 else f"{value * 1000:.0f} ms" if value >= 0.1 else f"{value * 1000:.1f} ms"

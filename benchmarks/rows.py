@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from benchmarks import web
-from benchmarks.backups import backups, before
+from benchmarks.backups import backups, before, proofs
 from benchmarks.fleet import fleets
 from benchmarks.hosts import committed, deployed, host, push
 from benchmarks.measure import Row, faster, in_turn, plain, smaller, timed, within
@@ -373,6 +373,7 @@ ROWS: dict[str, Callable[[Path, int], list[Row]]] = {
     "estates": estates,
     "backups": backups,
     "before": before,
+    "proofs": proofs,
     "pages": pages,
     "fleet": fleets,
 }
