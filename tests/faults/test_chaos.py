@@ -13,12 +13,16 @@ SEED = 1
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("salt", "kills"), [(False, 10), (True, 6)], ids=["fake", "salt"])
-def test_random_kills_break_no_promise(tmp_path: Path, salt: bool, kills: int) -> None:
+@pytest.mark.parametrize(
+    ("salt", "kills", "backups"),
+    [(False, 10, False), (True, 6, False), (False, 8, True)],
+    ids=["fake", "salt", "backups"],
+)
+def test_random_kills_break_no_promise(tmp_path: Path, salt: bool, kills: int, backups: bool) -> None:
     print(f"seed {SEED}")
     folder = tmp_path / "chaos"
     folder.mkdir()
-    fates = chaos(kills, SEED, salt=salt, folder=folder)
+    fates = chaos(kills, SEED, salt=salt, folder=folder, backups=backups)
     print(table(fates), verdict(fates), sep="\n")
     assert [line for fate in fates for line in fate.wrong] == []
     assert any(fate.victim for fate in fates), "every kill missed"

@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tests.faults.chaos.acts import Keeper
 from tests.faults.chaos.drip import dripping
 from tests.faults.chaos.processes import BOX, ENGINE, VICTIMS
 from tests.faults.chaos.releases import Releases, share_of, soften
@@ -65,8 +66,11 @@ def scene(
 def chaos(
     kills: int, seed: int, *, salt: bool, folder: Path, victims: Sequence[str] = VICTIMS, backups: bool = False
 ) -> list[Fate]:  # fmt: skip
-    """Do so many rounds; return what became of each. With `backups` each deployment begins with one."""
-    dice, fates = random.Random(seed), list[Fate]()
+    """Do so many rounds; return what became of each.
+
+    With `backups` each deployment begins with one, and half of the rounds ask for a backup, a drill or a restore.
+    """
+    dice, fates, acts = random.Random(seed), list[Fate](), dict[str, float]()
     (folder / "sshd").mkdir()
     with world(folder / "home"), serving(folder / "sshd") as server, dripping() as drip:
         took = measure(folder / "measured", server, drip, salt=salt, backups=backups)
@@ -75,18 +79,33 @@ def chaos(
             print(f"a new host: {environment}, {'its own' if own else 'the built-in'} fixperms", flush=True)
             place = folder / f"host{len(fates):04}"
             with scene(place, server, drip, took, environment, own=own, salt=salt, backups=backups) as host:
+                keeper = Keeper(host, acts)
                 for _ in range(min(ROUNDS, kills - len(fates))):
-                    fates.append(host.play(Plan.roll(dice, len(fates) + 1, victims)))
+                    fates.append(_round(keeper, dice, Plan.roll(dice, len(fates) + 1, victims), backups=backups))
                     print(fates[-1], flush=True)
-                    for line in fates[-1].wrong:
-                        print(f"    VIOLATION: {line}", flush=True)
-                    if fates[-1].wrong:
+                    if _tell(fates[-1].wrong):
                         break
                 else:
                     host.once(fails=False)
+                    fates[-1].wrong += keeper.prove()
+                    _tell(fates[-1].wrong)
             if not fates[-1].wrong:
                 shutil.rmtree(host.box.root)
     return fates
+
+
+def _round(keeper: Keeper, dice: random.Random, plan: Plan, *, backups: bool) -> Fate:
+    """Do a round: push, or ask for backups once there is a release."""
+    if backups and dice.random() < 0.5 and keeper.box.row().code:
+        return keeper.play(keeper.asks(dice, plan))
+    return keeper.host.play(plan)
+
+
+def _tell(wrong: Sequence[str]) -> bool:
+    """Print what is wrong; return whether anything is."""
+    for line in wrong:
+        print(f"    VIOLATION: {line}", flush=True)
+    return bool(wrong)
 
 
 def measure(folder: Path, server: Server, drip: str, *, salt: bool, backups: bool = False) -> dict[bool, float]:
@@ -123,7 +142,7 @@ def main() -> int:
     parser.add_argument("kills", type=int, nargs="?", default=50)
     parser.add_argument("seed", type=int, nargs="?", default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--fake", action="store_true", help="the fake engine instead of Salt: faster")
-    parser.add_argument("--backups", action="store_true", help="each deployment begins with a backup")
+    parser.add_argument("--backups", action="store_true", help="with backups, drills and restores")
     parser.add_argument("--kill", nargs="+", choices=PARTS, help="only these")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leave no host behind

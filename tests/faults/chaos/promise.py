@@ -7,10 +7,12 @@ ref is the old one.)
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import os
 import re
+import sqlite3
 import stat
 import tarfile
 from collections.abc import Iterator, Mapping
@@ -18,12 +20,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from corpushooks.backup import vault
+from corpushooks.core.backups import Name
 from corpushooks.core.deployment import DEPLOYED, FAILED, REFUSED, ROLLED_BACK, Deployment, ProjectRow
+from corpushooks.core.settings import load
+from corpushooks.deploy.drilling import PLACES, prefix
 from corpushooks.store import log
 from corpushooks.system.process import run
 from corpushooks.tree.descriptors import closing
 from corpushooks.tree.flags import flags_of
-from tests.faults.chaos.releases import ASIDE, MANAGED, share_of
+from tests.faults.chaos.releases import ASIDE, MANAGED, paused_of, share_of
 from tests.support.box import Box
 from tests.support.mounts import mounts_below
 
@@ -332,3 +338,27 @@ def _archives(box: Box) -> Iterator[str]:
             yield f"the archive {path.name} has no tree"
         elif (done.state == ROLLED_BACK) != (path / "project.failed").is_dir():
             yield f"the archive {path.name} of what is {done.state}: project.failed"
+
+
+def backup_faults(box: Box) -> Iterator[str]:
+    """Yield what is wrong with what is called a backup, or was left behind; wherever somebody was killed."""
+    engine = vault.engine(box.host, load(box.host.config_file), vault.alone)
+    there = {copy.name for copy in engine.copies()}
+    for (name,) in rows(box.host.store, "SELECT name FROM backup"):
+        found = Name.read(name)
+        if not found or {name, found[0].files} - there:
+            yield f"the backup {name} is not whole"
+    if paused_of(box).exists():
+        yield "the application is still paused"
+    if list((box.root / "repository").glob("lock.*")):
+        yield "the repository is left locked"
+    project = box.project()
+    for path in (project.backups / "work", project.dumps, *PLACES.glob(f"{prefix(project)}*")):
+        if path.exists():
+            yield f"left over: {path}"
+
+
+def rows(store: Path, query: str, *values: object) -> list[sqlite3.Row]:
+    """Ask the store, writing nothing."""
+    with contextlib.closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True, timeout=30)) as db:
+        return db.execute(query, values).fetchall()

@@ -75,9 +75,9 @@ folder:
 """
 ASIDE = (".htpasswd.new", ".htpasswd.corpushooks.tmp", ".conf.new", "conf.new", ".conf.tmp", ".corpushooks.tmp")
 BACKUP = "  backup: {before: deploy}\n"
-PAUSED = "paused"  # a file in data/, while an application is paused for a backup
+PAUSED = "paused"  # a file beside data/, while an application is paused for a backup
 PAUSES = {
-    stem: f"{stem}:\n  cmd.run:\n    - name: {what}\n    - cwd: {{{{ cfg.data_root }}}}\n"
+    stem: f"{stem}:\n  cmd.run:\n    - name: {what}\n    - cwd: {{{{ cfg.data_root }}}}/..\n"
     for stem, what in (
         ("quiesce", f"touch {PAUSED}"), ("dump", "ls >{{ cfg.dump_root }}/files"), ("resume", f"rm -f {PAUSED}"),
     )
@@ -95,6 +95,11 @@ def run_sls(times: int) -> str:
 def share_of(box: Box) -> Path:
     """Return the folder that is mounted in the trees."""
     return box.root / "share"
+
+
+def paused_of(box: Box) -> Path:
+    """Return the file that is there while the application is paused."""
+    return box.project().dir / PAUSED
 
 
 def soften(tree: Path) -> None:

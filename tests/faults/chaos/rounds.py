@@ -14,30 +14,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from corpushooks.backup import vault
-from corpushooks.core.backups import Name
 from corpushooks.core.deployment import DEPLOYED, FAILED, HELD, REFUSED, ROLLED_BACK
 from corpushooks.core.errors import NoDaemonError
-from corpushooks.core.settings import load
 from corpushooks.deploy import pausing
 from corpushooks.deploy.deploy import FIRST, HOLDING_SAVING, ROLL_BACK
 from corpushooks.protocol import client
 from corpushooks.system.process import Child, Output, spawn
 from tests.faults.chaos.processes import ENGINE, VICTIMS, Process, cast, crew, kill, sockets
-from tests.faults.chaos.promise import State, Wanted, broken_promises, state_of
-from tests.faults.chaos.releases import PAUSED, Releases
+from tests.faults.chaos.promise import State, Wanted, backup_faults, broken_promises, rows, state_of
+from tests.faults.chaos.releases import Releases
 from tests.support.box import Box, Push
 from tests.support.mounts import unmount_below
 from tests.support.sshd import Server
 
 PATIENCE = 180.0  # seconds until a push that has no end is a violation
 SEVERAL = ("client", "sshd", "command")  # parts that more than one process plays
+ACTS = ("backup", "drill", "restore")  # what is asked for instead of a push
 ANSWERS = ("confirm", "cancel", "nothing")  # what comes of what is held
 LEASES = {"confirm": 600, "cancel": 600, "nothing": 2}  # seconds
 CONNECTION = ("client", "sshd", "receive-pack", "hook")
 MOMENTS = (
     "arriving", "queued", "checks", *dict.fromkeys(step.name for step in HOLDING_SAVING.steps),
-    *(f"undo {step.name}" for step in ROLL_BACK.steps), "ended",
+    *(f"undo {step.name}" for step in ROLL_BACK.steps), "ended", *(f"a {act}" for act in ACTS),
 )  # fmt: skip
 
 
@@ -137,11 +135,11 @@ class Scene:
         answering = threading.Thread(target=self._answer, args=(plan, before.last + 1, over))
         answering.start()
         time.sleep(plan.kills_after(self.took[plan.fails]))
-        killed = self._kill(plan, push)
+        killed = self.kill(plan, push)
         try:
-            self._recover(plan, push, killed, fate)
+            self.recover(plan, push, killed, fate)
         except AssertionError as exc:
-            fate.wrong.append(f"no end: {exc}; alive: {self._names(push)}")
+            fate.wrong.append(f"no end: {exc}; alive: {self.names(push)}")
         over.set()
         answering.join()
         unmount_below(self.box.project().tree / "media")
@@ -201,7 +199,7 @@ class Scene:
 
     # the kill
 
-    def _kill(self, plan: Plan, push: Child[bytes]) -> Hit | None:
+    def kill(self, plan: Plan, push: Child[bytes]) -> Hit | None:
         """Kill the first victim that lives, if the round has not ended."""
         if push.poll() is not None and not self._open():
             return None
@@ -217,12 +215,12 @@ class Scene:
     def _open(self) -> list[sqlite3.Row]:
         return rows(self.box.host.store, "SELECT number FROM deployment WHERE ended IS NULL")
 
-    def _names(self, push: Child[bytes]) -> list[str]:
+    def names(self, push: Child[bytes]) -> list[str]:
         return [f"{each.pid} {' '.join(each.words)[:120]}" for each in crew(self.box, self.server, push).values()]
 
     # afterwards
 
-    def _recover(self, plan: Plan, push: Child[bytes], killed: Hit | None, fate: Fate) -> None:
+    def recover(self, plan: Plan, push: Child[bytes], killed: Hit | None, fate: Fate) -> None:
         """Bring the host back as an init system would, and await the end of all that was begun."""
         if not plan.revive:
             self._gone(push)
@@ -320,19 +318,11 @@ class Scene:
 
     def _backups(self, before: State, state: str) -> Iterator[str]:
         """What is called a backup is whole, a deployment has one, and nobody is left paused."""
-        engine = vault.engine(self.box.host, load(self.box.host.config_file), vault.alone)
-        there = {copy.name for copy in engine.copies()}
-        for (name,) in rows(self.box.host.store, "SELECT name FROM backup"):
-            found = Name.read(name)
-            if not found or {name, found[0].files} - there:
-                yield f"the backup {name} is not whole"
-        last = rows(self.box.host.store, "SELECT backup FROM deployment ORDER BY number DESC LIMIT 1")
-        if state == DEPLOYED and before.row.code and not (last and last[0][0] in there):
+        yield from backup_faults(self.box)
+        query = "SELECT 1 FROM backup JOIN deployment ON backup.name = deployment.backup WHERE deployment.number = ?"
+        last = state_of(self.box).last
+        if state == DEPLOYED and before.row.code and not rows(self.box.host.store, query, last):
             yield "the deployment is live without a backup"
-        if (self.box.project().data / PAUSED).exists():
-            yield "the application is still paused"
-        if list((self.box.root / "repository").glob("lock.*")):
-            yield "the repository is left locked"
 
     def _was_held(self) -> bool:
         found = rows(self.box.host.store, "SELECT held FROM deployment ORDER BY number DESC LIMIT 1")
@@ -360,12 +350,6 @@ def revive(box: Box) -> None:
         except AssertionError:
             if time.monotonic() > end:
                 raise
-
-
-def rows(store: Path, query: str, *values: object) -> list[sqlite3.Row]:
-    """Ask the store, writing nothing."""
-    with contextlib.closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True, timeout=30)) as db:
-        return db.execute(query, values).fetchall()
 
 
 def moment_of(store: Path, last: int, when: float) -> str:
