@@ -12,8 +12,9 @@ from benchmarks.hosts import committed, deployed, host, last, push
 from benchmarks.measure import Row, in_turn, none, timed, within
 from corpushooks import tree
 from corpushooks.system.process import run
-from tests.support.backups import corpus, differing, eight_kinds, failing_dumps, rows
+from tests.support.backups import differing, eight_kinds, failing_dumps, rows
 from tests.support.box import Box
+from tests.support.command import corpus
 
 FILES, FOLDERS = 50_000, 500
 SIZES = (2 << 10, 16 << 10)  # bytes of a file: uploads, which nothing compresses

@@ -19,8 +19,9 @@ from corpushooks.system.process import Child, spawn
 from tests.faults.chaos.processes import ENGINE
 from tests.faults.chaos.promise import Tree, backup_faults, rows, tree_of
 from tests.faults.chaos.rounds import ACTS, Fate, Hit, Plan, Scene
-from tests.support.backups import corpus, starting
+from tests.support.backups import starting
 from tests.support.box import Box
+from tests.support.command import corpus
 
 VICTIMS = (ENGINE, "daemon", "session", "command")
 OWN = "kept"  # in data/: what the application writes there
