@@ -69,7 +69,7 @@ def test_a_command_loses_whole_lines(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=["warm", pytest.param("salt-call", marks=pytest.mark.slow)])
 def salted(request: pytest.FixtureRequest, new_box: Callable[..., Box]) -> Box:
-    box = new_box(salt=True)
+    box = new_box(salt=True, forks=False)  # its memory is measured
     box.settings(f"engine: {request.param}\n")
     box.init()
     box.start()
