@@ -160,4 +160,4 @@ HOST_ACTIONS = _table(
     Action("thaw-all", "thaw", "Thaw the host", "Accepts deployments again, of what is not frozen itself.",
            asks=lambda values: {"project": ""}),
 )  # fmt: skip
-LISTED = ("redeploy", "plan", "task", "restart", "cancel", "repair", "freeze", "thaw")  # on the page of a project
+LISTED = ("redeploy", "plan", "restart", "cancel", "repair", "freeze", "thaw")  # on the page of a project

@@ -94,7 +94,7 @@ class Pages:
         """Return what can be done with a project now, by who is signed in."""
         own = status["frozen"] and not status["frozen_host"]
         hidden = {"freeze" if own else "thaw", *([] if status["open"] else ["cancel"])}
-        hidden |= set() if status["live"] else {"redeploy", "plan", "task", "restart"}
+        hidden |= set() if status["live"] else {"redeploy", "plan", "restart"}
         hidden |= set() if status["broken"] else {"repair"}
         shown = [ACTIONS[name] for name in LISTED if name not in hidden]
         return [each for each in shown if session.may(status["project"], each.right)]
@@ -105,7 +105,7 @@ class Pages:
         name = request.url.path.rpartition("/")[2]
         views, actions = (VIEWS, ACTIONS) if project else (HOST_VIEWS, HOST_ACTIONS)
         found = await self._found(views[name], project, session)
-        hidden = set() if project else _needless(found)
+        hidden = _needless(found)
         offered = [actions[each] for each in views[name].actions if each not in hidden]
         shown = {
             "session": session, "project": project, "view": views[name], "views": self._views(session, project),
@@ -222,8 +222,10 @@ class Pages:
 
 
 def _needless(found: Mapping[str, Any]) -> set[str]:
-    """Return the actions on a host that would change nothing."""
-    return {"freeze-all" if found["host"]["frozen"] else "thaw-all"} if "host" in found else set()
+    """Return the actions of a page for which there is nothing to do."""
+    if "host" in found:
+        return {"freeze-all" if found["host"]["frozen"] else "thaw-all"}
+    return {"task"} if found.get("tasks") == [] else set()
 
 
 def _may(session: Session, project: str, right: str) -> bool:

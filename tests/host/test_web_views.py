@@ -90,6 +90,9 @@ def test_names_lead_here_or_not(ann: Browser) -> None:
 
 def test_a_task_is_run_and_its_deployment_tells_of_it(ann: Browser) -> None:
     assert "Run hi" in Seen(ann.get("/projects/hello/tasks").text).text
+    assert "task" in offered(ann, "/projects/hello/tasks")
+    ann.web.box.init("other")
+    assert "task" not in offered(ann, "/projects/other/tasks")  # it has none
     done = ann.act("/projects/hello/task?task=hi")
     number = int(done.headers["location"].rpartition("/")[2])
     assert ann.web.box.ended(number).state == "done"
