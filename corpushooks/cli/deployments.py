@@ -187,14 +187,15 @@ def watch_(context: Context, name: str, steps: str | None) -> None:
 @click.command()
 @NAME
 @click.argument("task_name", metavar="TASK")
+@click.option("--node", metavar="NODE", default="", help="Run it on this node only.")
 @JSON
 @click.pass_obj
-def task(context: Context, name: str, task_name: str, as_json: bool) -> None:
+def task(context: Context, name: str, task_name: str, node: str, as_json: bool) -> None:
     """Run a task of the live release.
 
-    Runs task_TASK.sls, without archive or rollback.
+    Runs task_TASK.sls, without archive or rollback; of a project with nodes on all of them.
     """
-    _ask(context, "task", asks.Task(project=name, task=task_name), as_json)
+    _ask(context, "task", asks.Task(project=name, task=task_name, node=node), as_json)
 
 
 @click.command()

@@ -72,15 +72,23 @@ def diff(context: Context, name: str, a: int, b: int, as_json: bool) -> None:
 @click.argument("number", type=int, required=False)
 @click.option("-f", "--follow", is_flag=True, help="Follow it until the deployment ends.")
 @click.option("--short", is_flag=True, help="Show only what the push showed.")
+@click.option("--node", metavar="NODE", default="", help="Show the log of this node of a rollout.")
 @JSON
 @click.pass_obj
-def log_(context: Context, name: str, number: int | None, follow: bool, short: bool, as_json: bool) -> None:
+def log_(
+    context: Context, name: str, number: int | None, follow: bool, short: bool, node: str, as_json: bool
+) -> None:  # fmt: skip
     """Show the log of a deployment.
 
-    The default is the newest deployment.
+    The default is the newest deployment. With --node the log is fetched from the node.
     """
-    if context.far:
-        _far_log(context, name, number, follow=follow, whole=not short, as_json=as_json)
+    if context.far or node:
+        context.row(name)
+        asked = asks.Follow(
+            project=name, number=number or 0, whole=not short, events=as_json, node=node, follow=follow or not node,
+            progress=Screen().rewrites and not as_json,
+        )  # fmt: skip
+        _far_log(context, asked, follow=follow)
         return
     history, row = context.known(name)
     deployment = history.deployment(name, number) if number else history.last(name)
@@ -104,15 +112,12 @@ def _ignore(text: str) -> None:
     """Discard the lines that come with events."""
 
 
-def _far_log(context: Context, name: str, number: int | None, *, follow: bool, whole: bool, as_json: bool) -> None:
-    """Show a log as the daemon sends it, to its end."""
-    asked = asks.Follow(
-        project=name, number=number or 0, whole=whole, events=as_json, progress=Screen().rewrites and not as_json
-    )
-    if as_json:
+def _far_log(context: Context, asked: asks.Follow, *, follow: bool) -> None:
+    """Show a log as the daemon sends it."""
+    if asked.events:
         told: list[dict[str, Any]] = []
         result = client.ask(context.host, "log", asked, _ignore, hear=told.append)
-        show(as_json, told, [])
+        show(True, told, [])
     else:
         result = Screen().ask(context.host, "log", asked)
     if follow:

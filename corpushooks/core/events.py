@@ -149,6 +149,19 @@ class NodeCame:
 
 
 @dataclass(frozen=True)
+class NodesDid:
+    """Nodes gave the same answer to a plan or a task: why it failed, or how many states it would change."""
+
+    nodes: tuple[str, ...]
+    kind: str
+    reason: str = ""
+    changes: int = 0
+    failed: int = 0  # states of a plan that would fail
+    lines: tuple[str, ...] = ()  # of their logs
+    more: int = 0  # that are not here
+
+
+@dataclass(frozen=True)
 class Listed:
     """A list of things of one sort (`what`). Of a very long one the first and last 500 are kept."""
 
@@ -305,8 +318,8 @@ class Text:
 
 
 Event = (
-    Began | StepBegan | StepEnded | Held | HealthAsked | UnitRestarted | BackedUp | Drilled | NodeCame | Listed
-    | SlsBegan | Output | StateEnded | SlsEnded | SuiteEnded
+    Began | StepBegan | StepEnded | Held | HealthAsked | UnitRestarted | BackedUp | Drilled | NodeCame
+    | NodesDid | Listed | SlsBegan | Output | StateEnded | SlsEnded | SuiteEnded
     | Warned | Complained | Noted | Traced | Cut | Verdict | Text
 )  # fmt: skip
 
@@ -327,7 +340,7 @@ class Recorded:
 
 NAMES: dict[str, type[Any]] = {
     "began": Began, "step_began": StepBegan, "step": StepEnded, "held": Held, "health": HealthAsked,
-    "restart": UnitRestarted, "backup": BackedUp, "drill": Drilled, "node": NodeCame, "list": Listed,
+    "restart": UnitRestarted, "backup": BackedUp, "drill": Drilled, "node": NodeCame, "nodes": NodesDid, "list": Listed,
     "sls_began": SlsBegan, "output": Output, "state": StateEnded, "sls": SlsEnded, "tests": SuiteEnded,
     "warning": Warned, "error": Complained, "note": Noted,
     "trace": Traced, "cut": Cut, "verdict": Verdict, "text": Text,

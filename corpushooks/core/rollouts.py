@@ -120,6 +120,7 @@ class Ordered:
     summary: str = ""
     lines: tuple[str, ...] = ()  # of its log, about a failure
     took: float = 0.0  # seconds since it began
+    state: str = ""  # of its deployment
     revoked: bool = False  # it ended because the controller wanted that, not by itself
 
     @property

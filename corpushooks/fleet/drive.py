@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from corpushooks.core import records
+from corpushooks.core.deployment import STATES
 from corpushooks.core.errors import BusyError, CorpusError, StoreError, UnreachableError
 from corpushooks.core.project import Project
 from corpushooks.core.rollouts import COMMIT_OR_NONE, PHASES, PREPARE, SWITCH, Node, Order, Ordered
@@ -37,7 +38,8 @@ def understood(said: Any) -> Ordered:
         found = records.typed(said, Ordered)
     except ValueError:
         raise UnreachableError("its answer is not understood") from None
-    fine = found.phase in PHASES and all(COMMIT_OR_NONE.fullmatch(each) for each in (found.code, found.pillar))
+    known = found.phase in PHASES and (not found.state or found.state in STATES)
+    fine = known and all(COMMIT_OR_NONE.fullmatch(each) for each in (found.code, found.pillar))
     if not (fine and 0 <= found.took < LONG):
         raise UnreachableError("its answer is not understood")
     lines = tuple(one_line(clean(each))[:WIDTH] for each in found.lines[:LINES])

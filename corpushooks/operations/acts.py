@@ -8,7 +8,7 @@ from corpushooks.core.deployment import KINDS
 from corpushooks.deploy import deploy, inplace, keeping, plan, recovery, restart, task
 from corpushooks.deploy.lanes import Act
 from corpushooks.deploy.run import Run
-from corpushooks.fleet import rollout
+from corpushooks.fleet import requests, rollout
 
 
 def _releases(run: Run) -> None:
@@ -19,9 +19,25 @@ def _releases(run: Run) -> None:
         deploy.deploy(run)
 
 
+def _plans(run: Run) -> None:
+    """Plan here, or, where the project has nodes, there."""
+    if rollout.is_on_nodes(run):
+        requests.plan(run)
+    else:
+        plan.plan(run)
+
+
+def _tasks(run: Run) -> None:
+    """Run a task here, or, where the project has nodes, there."""
+    if rollout.is_on_nodes(run):
+        requests.task(run)
+    else:
+        task.task(run)
+
+
 def recover(run: Run) -> None:
     """Complete or take back what was interrupted."""
-    if rollout.was_on_nodes(run):
+    if run.request.sort.releases and rollout.was_on_nodes(run):
         rollout.recover(run)
     else:
         recovery.recover(run)
@@ -56,9 +72,9 @@ def _check(run: Run) -> None:
 ACTS: Mapping[str, Act] = {
     "deploy": _releases,
     "rollback": _releases,
-    "task": task.task,
+    "task": _tasks,
     "restart": restart.restart,
-    "plan": plan.plan,
+    "plan": _plans,
     "repair": deploy.repair,
     "backup": keeping.backup,
     "drill": _drill,

@@ -60,7 +60,7 @@ def follow(
         for record in log.read(path, read):
             read, silent, lines = record.offset, time.monotonic(), shown.lines(record)
             if read > offset and not quiet:
-                _feed(connection, screen.Shown(record, tuple(lines)), typed=typed)
+                feed(connection, screen.Shown(record, tuple(lines)), typed=typed)
             if record.end and read > offset:
                 return site.history.deployment(deployment.project, deployment.number)
         if now.ended or not wait:  # the last line may have been read on an earlier connection
@@ -71,11 +71,11 @@ def follow(
         if not (quiet or typed) and time.monotonic() - silent > (TICK if progress else HEARTBEAT):
             silent = time.monotonic()
             connection.send(say=_heartbeat(lanes, now), end="\r" if progress else "\n")
-        _wait_for_more(lanes, deployment, read)
+        wait_for_more(lanes, deployment, read)
 
 
-def _feed(connection: Connection, shown: screen.Shown, *, typed: bool) -> None:
-    """Send an event: its lines, or, if wanted, its fields too."""
+def feed(connection: Connection, shown: screen.Shown, *, typed: bool) -> None:
+    """Send an event to a follower: its lines, or, if wanted, its fields too."""
     if typed:
         connection.send(event=_fitting(shown.as_json()), offset=shown.record.offset)
         return
@@ -103,19 +103,20 @@ def _fitting(event: dict[str, Any]) -> dict[str, Any]:
     for characters, items in LIMITS:
         if size <= MESSAGE:
             break
-        event = _less(event, characters, items)
+        event = less(event, characters, items)
         size = len(json.dumps(event))
     if size < whole:
         event["text"] += f"{chr(10) if event['text'] else ''}{SHORTENED}"
     return event
 
 
-def _less(value: Any, characters: int, items: int) -> Any:
+def less(value: Any, characters: int, items: int) -> Any:
+    """Return plain data with long texts and lists cut in the middle."""
     if isinstance(value, dict):
-        return {key: _less(inner, characters, items) for key, inner in value.items()}
+        return {key: less(inner, characters, items) for key, inner in value.items()}
     if isinstance(value, list):
         kept = value if len(value) <= items else [*value[: items // 2], *value[-items // 2 :]]
-        return [_less(inner, characters, items) for inner in kept]
+        return [less(inner, characters, items) for inner in kept]
     return middle(value, characters) if isinstance(value, str) else value
 
 
@@ -173,7 +174,8 @@ class Feed:
         self._again.check()
 
 
-def _wait_for_more(lanes: Lanes, deployment: Deployment, offset: int) -> None:
+def wait_for_more(lanes: Lanes, deployment: Deployment, offset: int) -> None:
+    """Wait a moment for more of a log."""
     if run := lanes.at_work(deployment):
         run.voice.log.wait(offset, 0.5)
     else:

@@ -55,6 +55,7 @@ from corpushooks.system.locks import locked
 LONGEST = 10.0  # seconds that an answer can be waited for
 LOOK = 0.1  # seconds between looks while it is waited for
 LINES, WIDTH = 20, 400  # of a failure, for the controller
+RUN_THERE = ("plan", "task")  # kinds of requests that a controller lets its nodes run by themselves
 LEASES = (5.0, 3600.0)  # seconds that a controller can be silent
 
 OfOrder = Conversation[asks.OfOrder]
@@ -170,9 +171,7 @@ def prepare(call: Conversation[asks.Prepare]) -> None:
     if known := site.history.asked(name, order.token):
         _answer(call, known)
         return
-    if order.number < 1 or order.epoch < 1:
-        raise UsageError("invalid request: number")
-    _check_time(asked.not_after)
+    _check_order(order)
     if not LEASES[0] <= order.lease <= LEASES[1]:
         raise UsageError(f"invalid lease: {order.lease:g} s", hint=f"use {LEASES[0]:g} to {LEASES[1]:g}")
     check_names(asked.node or "none", asked.nodes, asked.labels)  # an older controller names none
@@ -188,6 +187,44 @@ def prepare(call: Conversation[asks.Prepare]) -> None:
     obedience.accept(order)
     obedience.forget(name)
     _answer(call, call.enqueue(name, request))
+
+
+def request(call: Conversation[asks.NodeRequest]) -> None:
+    """Record a plan or a task, and let it wait in the queue of its project."""
+    asked, site, name = call.asked, call.site, call.row.name
+    controlled(call)
+    order = Order(
+        project=name, epoch=asked.epoch, number=asked.number, not_after=asked.not_after, code=asked.code,
+        pillar=asked.pillar, who=one_line(clean(asked.who))[:100],
+    )  # fmt: skip
+    if known := site.history.asked(name, order.token):
+        _answer(call, known)
+        return
+    _check_order(order)
+    if asked.kind not in RUN_THERE:
+        raise UsageError("invalid request: kind")
+    check_names(asked.node or "none", asked.nodes, asked.labels)
+    wanted = Request(
+        kind=asked.kind, task=asked.task, new=_present(call, "project", order.code),
+        pillar=_present(call, "pillar", order.pillar), who=order.who or call.principal.who, key=call.principal.ssh_key,
+        via=VIA, token=order.token, rollout=order.number, epoch=order.epoch,
+    )  # fmt: skip
+    if wanted.sort.dry:  # cfg is that of the release
+        wanted = replace(
+            wanted, node=asked.node, peers=asked.nodes, labels=asked.labels, run_once=asked.run_once
+        )  # fmt: skip
+    call.check_frozen(wanted)
+    obedience = Obedience(site.history)
+    obedience.accept(order)
+    obedience.forget(name)
+    _answer(call, call.enqueue(name, wanted))
+
+
+def _check_order(order: Order) -> None:
+    """Raise UsageError for a number that is none, RefusedError for an order that is late."""
+    if order.number < 1 or order.epoch < 1:
+        raise UsageError("invalid request: number")
+    _check_time(order.not_after)
 
 
 def _present(call: OfOrder, repo: str, commit: str) -> str:
@@ -212,7 +249,7 @@ def switch(call: Conversation[asks.Switch]) -> None:
     """Let what was prepared begin."""
     controlled(call)
     asked, site = call.asked, call.site
-    found = _of_order(call)
+    found = of_order(call)
     if found is None or phase_of(found, site.history.steps(found)) in (PREPARING, PREPARED):
         _check_time(asked.not_after)
         if not Obedience(site.history).switch(call.row.name, asked.epoch, asked.number):
@@ -224,7 +261,7 @@ def switch(call: Conversation[asks.Switch]) -> None:
 def confirm(call: OfOrder) -> None:
     """Make what is held live."""
     controlled(call)
-    found = _of_order(call)
+    found = of_order(call)
     if found and phase_of(found, call.site.history.steps(found)) == HELD:
         with contextlib.suppress(RefusedError):  # it went back at this moment: the answer says so
             call.work.lanes.confirm(call.row.name, found.number, call.principal.who)
@@ -234,10 +271,10 @@ def confirm(call: OfOrder) -> None:
 def revoke(call: OfOrder) -> None:
     """Let an order end, whatever became of it, unless it was confirmed; it is not carried out later, either."""
     controlled(call)
-    found, asked = _of_order(call), call.asked
+    found, asked = of_order(call), call.asked
     if found is None or not found.confirmed:
         Obedience(call.site.history).revoke(call.row.name, asked.epoch, asked.number)
-    found = _of_order(call)
+    found = of_order(call)
     if found and not found.final and not found.confirmed:
         call.work.lanes.cancel_one(found, by_controller(call.principal.who))
     _wake(call, found)
@@ -248,7 +285,7 @@ def outcome(call: Conversation[asks.Outcome]) -> None:
     """Say what became of an order; wait a while for it to change. That the controller asks renews the lease."""
     controlled(call)
     asked, end = call.asked, time.monotonic() + min(call.asked.wait, LONGEST)
-    found = _of_order(call)
+    found = of_order(call)
     if found and not found.final:
         _renew(call, found)
     while found and not found.final and asked.seen == phase_of(found, call.site.history.steps(found)):
@@ -257,7 +294,7 @@ def outcome(call: Conversation[asks.Outcome]) -> None:
             break
         call.connection.check()
         call.work.lanes.await_change(min(LOOK, left))
-        found = _of_order(call)
+        found = of_order(call)
     _answer(call, found)
 
 
@@ -276,7 +313,8 @@ def _wake(call: OfOrder, found: Deployment | None) -> None:
         run.answered.set()
 
 
-def _of_order(call: OfOrder) -> Deployment | None:
+def of_order(call: Conversation[Any]) -> Deployment | None:
+    """Return the deployment of an order; None if there is none."""
     asked = call.asked
     return call.site.history.asked(call.row.name, token(asked.epoch, asked.number))
 
@@ -319,7 +357,7 @@ def _said(call: OfOrder, found: Deployment | None) -> Told:
         phase=phase, deployment=found.number, step=steps[-1] if steps else "", reason=found.reason,
         summary=found.summary, lines=tuple(_failure(call, found)) if failed else (),
         took=time.time() - found.started if found.started else 0.0, code=live.code or "", pillar=live.pillar or "",
-        revoked=was_revoked(found.reason),
+        revoked=was_revoked(found.reason), state=found.state,
     )  # fmt: skip
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from corpushooks.core.deployment import AS_SET, QUEUED, Request
-from corpushooks.core.errors import NotAllowedError, RefusedError
+from corpushooks.core.errors import NotAllowedError, RefusedError, UsageError
+from corpushooks.core.hints import command
 from corpushooks.core.rights import HOST
+from corpushooks.core.text import shown
 from corpushooks.deploy import hold, prepare, restart, watches
-from corpushooks.operations import running, setting
+from corpushooks.operations import node_logs, running, setting
 from corpushooks.operations.call import Conversation
 from corpushooks.operations.follower import Feed, follow
 from corpushooks.protocol import asks
@@ -16,7 +18,7 @@ from corpushooks.release import app_units, assigned, release
 from corpushooks.reports import app_log, inspection
 from corpushooks.reports.app_log import Wanted
 from corpushooks.reports.reports import naming
-from corpushooks.store.fleet import Obedience
+from corpushooks.store.fleet import Fleet, Obedience
 from corpushooks.system.process import came_by
 
 Assigning = Conversation[asks.Assign]
@@ -70,7 +72,11 @@ def rollback(call: Conversation[asks.Rollback]) -> None:
 
 def task(call: Conversation[asks.Task]) -> None:
     """Run a task."""
-    _ask(call, replace(of(call.asked), kind="task", task=call.asked.task))
+    asked, name = call.asked, call.row.name
+    if asked.node and asked.node not in {each.name for each in Fleet(call.site.history).of(name)}:
+        raise UsageError(f"{name} is not on the node {shown(asked.node, 80)}", hint=command("status", name))
+    nodes = (asked.node,) if asked.node else ()
+    _ask(call, replace(of(asked), kind="task", task=asked.task, nodes=nodes))
 
 
 def restarted(call: Conversation[asks.Restart]) -> None:
@@ -187,6 +193,9 @@ def log(call: Conversation[asks.Follow]) -> None:
     """Send a log from an offset to its end."""
     site, row, asked, history = call.site, call.row, call.asked, call.site.history
     deployment = history.deployment(row.name, asked.number) if asked.number else history.last(row.name)
+    if asked.node:
+        node_logs.show(call, deployment)
+        return
     with naming(site, [row]):
         inspection.check_log(site.host.project(row.name), deployment)
     deployment = follow(call.work.lanes, call.connection, deployment, asked.offset,

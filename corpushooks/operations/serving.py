@@ -15,7 +15,7 @@ from corpushooks.core.deployment import ProjectRow
 from corpushooks.core.errors import NotAllowedError
 from corpushooks.core.rights import ADMIN, HOST, NODE, Rights
 from corpushooks.host.site import Site
-from corpushooks.operations import governing, pushes, requests, signing, syncing, tokens
+from corpushooks.operations import governing, node_logs, pushes, requests, signing, syncing, tokens
 from corpushooks.operations.auditing import recorded
 from corpushooks.operations.call import Call, Conversation, Work
 from corpushooks.operations.looks import told
@@ -53,10 +53,12 @@ TALKS: Mapping[str, Callable[[Conversation[Any]], None]] = {  # these take a whi
     "confirm": requests.confirm,
     "run": requests.run,
     "node prepare": governing.prepare,
+    "node request": governing.request,
     "node switch": governing.switch,
     "node confirm": governing.confirm,
     "node revoke": governing.revoke,
     "node outcome": governing.outcome,
+    "node log": node_logs.part,
     "node sync": syncing.sync,
 }
 

@@ -29,7 +29,7 @@ HOST_ITSELF = "host"  # the host
 CALLER = "caller"  # the caller; needs no right
 
 TALKING = frozenset(
-    {"Deployment", "Lines", "Ended", "Nothing", "Ordered"}
+    {"Deployment", "Lines", "Ended", "LogPart", "Nothing", "Ordered"}
 )  # what is given when something has come to its end
 
 
@@ -145,9 +145,9 @@ OPERATIONS: Mapping[str, Operation] = {
             READ,
             "Follow",
             "Deployment",
-            "show the log of a deployment (-f: follow it)",
+            "show the log of a deployment (-f: follow it), or of a node of a rollout",
             doors=BOTH,
-            word=Word((words.A_PROJECT, ("NUMBER", words.NUMBER)), 1, _flags("-f")),
+            word=Word((words.A_PROJECT, ("NUMBER", words.NUMBER)), 1, _flags("-f"), values=words.ON_NODE),
         ),
         Operation(
             "tests",
@@ -280,7 +280,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "Deployment",
             "run a task",
             doors=BOTH,
-            word=Word((words.A_PROJECT, ("TASK", words.TASK)), 2, _flags()),
+            word=Word((words.A_PROJECT, ("TASK", words.TASK)), 2, _flags(), values=words.ON_NODE),
         ),
         Operation(
             "restart",
@@ -655,10 +655,12 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation("node fetch", NODE, "Fetch", "Fetched", "fetch the commits of a rollout from the controller"),
         Operation("node adopt", NODE, "Adopt", "OnNode", "place a project under a controller", HOST_ITSELF),
         Operation("node prepare", NODE, "Prepare", "Ordered", "check and archive for a rollout, and wait"),
+        Operation("node request", NODE, "NodeRequest", "Ordered", "run a plan or a task for the controller"),
         Operation("node switch", NODE, "Switch", "Ordered", "switch to what was prepared, and hold it"),
         Operation("node confirm", NODE, "OfOrder", "Ordered", "make what is held live"),
         Operation("node revoke", NODE, "OfOrder", "Ordered", "return to what was live before"),
         Operation("node outcome", NODE, "Outcome", "Ordered", "say what became of an order", looks=True),
+        Operation("node log", NODE, "NodeLog", "LogPart", "give a part of the log of an order", looks=True),
         Operation(
             "token list",
             HOST,

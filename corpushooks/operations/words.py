@@ -28,6 +28,7 @@ STDIN = re.compile("-")
 ADDRESS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@:\[\]-]*")
 LABEL = re.compile(r"[a-z][a-z0-9_-]*")
 MINION = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){31}")
+NODE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 
 
@@ -65,6 +66,7 @@ class Word:
 A_PROJECT = ("PROJECT", NAME)
 OF_PROJECT = Word((A_PROJECT,), 1, frozenset({JSON}))
 OF_KEY = {"--project": ("P", NAME), "--expires": ("DAY", DAY), "--principal": ("PRINCIPAL", CALLED)}
+ON_NODE = {"--node": ("NODE", NODE)}
 HELD = {"--confirm": ("SECONDS", NUMBER)}
 NOTHING = Word((), 0, frozenset({JSON}))
 NAMED = Word((("NAME", CALLED),), 1, frozenset({JSON}))

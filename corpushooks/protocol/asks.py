@@ -103,6 +103,30 @@ class Outcome(OfOrder):
 
 
 @dataclass(frozen=True, kw_only=True)
+class NodeRequest(OfOrder):
+    """A plan of commits, or a task, for a node to run by itself; and, for cfg, as in an order to prepare."""
+
+    kind: str
+    not_after: float
+    task: str = ""
+    code: str = ""
+    pillar: str = ""
+    who: str = ""
+    node: str = ""
+    nodes: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    run_once: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeLog(OfOrder):
+    """A part of the log of an order, from an offset on; with `wait` for something new, or the end."""
+
+    offset: int = 0
+    wait: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Adopt(OfProject):
     """A project that a controller places on this node, which is created if it does not exist."""
 
@@ -208,9 +232,10 @@ class Rollback(OfRelease):
 
 @dataclass(frozen=True, kw_only=True)
 class Task(OfRequest):
-    """Run a task."""
+    """Run a task; of a project with nodes on one of them, or ("") on all."""
 
     task: str
+    node: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,6 +302,7 @@ class Follow(OfProject):
     events: bool = False  # with their fields
     follow: bool = True  # else only what is there
     progress: bool = False
+    node: str = ""  # of a rollout: the log of this node
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,6 +55,14 @@ class NodeKey:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LogPart:
+    """Records of the log of a node, each with the `offset` at which the next one begins; `ended`: none follow."""
+
+    records: list[dict[str, Any]]
+    ended: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Fetched:
     """The commits that a node has fetched for a rollout."""
 
@@ -159,10 +167,21 @@ class Deployment:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NodeOutcome:
+    """What became of a deployment on a node, as the node said last; `before`: the commit that it ran until then."""
+
+    node: str
+    phase: str
+    reason: str
+    before: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class OfHistory(Deployment):
-    """A deployment, and whether it is live."""
+    """A deployment, whether it is live, and what became of it on each node."""
 
     live: bool
+    nodes: list[NodeOutcome] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,6 +228,20 @@ class Fault:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProjectNode:
+    """A node of a project: what it said last that it runs, and its phase in the rollout that runs now."""
+
+    name: str
+    state: str
+    code: str
+    pillar: str
+    rollout: int
+    seen: float | None
+    drained: bool
+    phase: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Status:
     """What is live in a project, what is running or queued, and problems with its files."""
 
@@ -239,6 +272,7 @@ class Status:
     urls: list[str] | None = None
     nodes: list[str] = field(default_factory=list)
     frozen_host: bool = False
+    on_nodes: list[ProjectNode] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from corpushooks.core import rollouts
-from corpushooks.core.deployment import state_of
+from corpushooks.core.deployment import kind_of, state_of
 from corpushooks.core.events import (
     ITEMS,
     BackedUp,
@@ -17,6 +17,7 @@ from corpushooks.core.events import (
     Item,
     Listed,
     NodeCame,
+    NodesDid,
     SuiteEnded,
     Verdict,
 )
@@ -40,6 +41,7 @@ from corpushooks.screen.rows import (
 )
 from corpushooks.screen.view import clock, count, course, lasting, outcome, short, size
 
+NODES = 8  # nodes that are named in a line
 FAILURES = 20  # tests that failed, on a terminal
 EDITED = 3  # files that are listed of an edit
 
@@ -47,12 +49,13 @@ EDITED = 3  # files that are listed of an edit
 def opening(began: Began) -> str:
     """Return the first line of a deployment."""
     word, about = OPENINGS.get(began.kind, (began.kind, _course))
-    if began.nodes:
+    on = f" on {count(began.nodes, 'node')}" if began.nodes else ""
+    if began.nodes and kind_of(began.kind).releases:
         to = f"rollout {began.number} to {count(began.nodes, 'node')}"
         how = f" ({began.how})" if began.how else ""
         return f"{began.project} ({began.environment}) {to}{how}: {_course(began)}"
     by = f", by {began.by}" if began.by else ""
-    return f"{began.project} ({began.environment}) {word} {began.number}: {about(began)}{by}"
+    return f"{began.project} ({began.environment}) {word} {began.number}{on}: {about(began)}{by}"
 
 
 def _course(began: Began) -> str:
@@ -137,6 +140,20 @@ def node(found: NodeCame) -> list[Line]:
         head = row_of(label, f"{word}: {found.about}" if found.about else word)
         return both([*head, *(f"      {found.node}  {line.lstrip()}" for line in found.lines)])
     return aside(row(label, word, found.seconds))
+
+
+def nodes(found: NodesDid) -> list[str]:
+    """Return what some nodes answered to a plan or a task."""
+    named = " ".join(found.nodes[:NODES])
+    named += f" and {len(found.nodes) - NODES} more" if len(found.nodes) > NODES else ""
+    did = "done"
+    if found.kind == "plan":
+        did = f"{count(found.changes, 'state')} would change" if found.changes else "nothing would change"
+        did += f", {found.failed} FAILED" if found.failed else ""
+    head = row_of(f"      {named}", f"FAILED: {found.reason}" if found.reason else did)
+    more = [f"        … {count(found.more, 'more line')} …"] if found.more else []
+    deeper = 2 if found.kind == "plan" else 8  # the lines of a task begin at the left
+    return [*head, *indent(list(found.lines), deeper), *more]
 
 
 NODE_WORDS: Mapping[str, str] = {

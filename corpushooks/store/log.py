@@ -92,22 +92,11 @@ class Log:
             self._write(kept)
 
     def _write(self, event: Event) -> None:
-        record = {"at": round(time.time(), 3), **self._safe_data(as_record(event))}
+        record = {"at": round(time.time(), 3), **safe(as_record(event), self.redactor)}
         if Recorded(event, 0, 0).end:
             self._say_lost()
             record["end"] = True
         self._add(record)
-
-    def _safe_data(self, value: Any) -> Any:
-        """Return plain data with texts that are safe for terminals, not too long, and without secrets."""
-        if isinstance(value, dict):
-            return {key: self._safe_data(inner) for key, inner in value.items()}
-        if isinstance(value, list):
-            return [self._safe_data(inner) for inner in value]
-        if not isinstance(value, str):
-            return value
-        texts = bounded(self.redactor.redact(value)).split("\n")
-        return "\n".join(harmless(text, self.redactor) for text in texts)
 
     def _say_lost(self) -> None:
         """Record how much was not stored since the last record of this."""
@@ -163,6 +152,17 @@ class Log:
             self._grown.notify_all()
 
 
+def safe(value: Any, redactor: Redactor) -> Any:
+    """Return plain data with texts that are safe for terminals, not too long, and without secrets."""
+    if isinstance(value, dict):
+        return {key: safe(inner, redactor) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [safe(inner, redactor) for inner in value]
+    if not isinstance(value, str):
+        return value
+    return "\n".join(harmless(text, redactor) for text in bounded(redactor.redact(value)).split("\n"))
+
+
 def harmless(line: str, redactor: Redactor) -> str:
     """Return a line that is safe for terminals, not too long, and without secrets, even split by escapes."""
     redacted = redactor.redact(line)
@@ -214,8 +214,15 @@ def has_end(path: Path) -> bool:
 
 def _recorded(raw: bytes, offset: int) -> Recorded:
     """Parse an event of a log; a damaged line becomes a text that says so."""
-    with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        record = json.loads(raw)
+    try:
+        return recorded(json.loads(raw), offset)
+    except (ValueError, RecursionError):
+        return Recorded(Text(UNREADABLE), 0.0, offset)
+
+
+def recorded(record: Any, offset: int) -> Recorded:
+    """Return the event of a line, that ends at an offset; a damaged one becomes a text that says so."""
+    with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         at = float(record["at"])
         if isinstance(record.get("event"), str) and record["event"] not in NAMES:
             return Recorded(Text(f"(unknown event {shown(record['event'])})", more=True), at, offset)

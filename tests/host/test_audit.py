@@ -48,7 +48,7 @@ def test_what_acts_is_in_the_audit_and_what_looks_is_not() -> None:
         "status", "history", "deployment", "commands", "open", "log", "app-log", "archives", "backups", "stats",
         "metrics", "config", "diff", "variables", "audit", "key list", "key test", "token list", "account list",
         "host", "doctor", "names", "tasks", "storage", "node list", "node show", "node key", "node hello",
-        "node outcome", "tests", "setting list", "session list",
+        "node outcome", "node log", "tests", "setting list", "session list",
     }  # fmt: skip
 
 

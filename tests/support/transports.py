@@ -84,6 +84,18 @@ class Contract:
     def test_of_what_a_node_has_not_heard_it_knows_nothing(self, reach: Reach) -> None:
         assert reach.ask("outcome", project="hello", epoch=EPOCH, number=1)["phase"] == "unknown"
 
+    def test_what_has_not_arrived_has_no_log(self, reach: Reach) -> None:
+        with pytest.raises(RefusedError, match="rollout 1 of hello never arrived here"):
+            reach.ask("log", project="hello", epoch=EPOCH, number=1)
+
+    def test_a_controller_lets_nodes_run_plans_and_tasks_only(self, reach: Reach) -> None:
+        about = {"project": "hello", "epoch": EPOCH, "number": 1, "not_after": time.time() + 60}
+        for kind in ("deploy", "rollback", "repair", "edit", "no such"):
+            with pytest.raises(UsageError, match=r"^invalid request: kind$"):
+                reach.ask("request", kind=kind, **about)
+        with pytest.raises(RefusedError, match=r"^the order is \d+ s late; nothing was changed$"):
+            reach.ask("request", kind="task", task="x", **{**about, "not_after": time.time() - 60})
+
     def test_commits_are_brought_and_can_be_brought_twice(self, reach: Reach) -> None:
         first, second = reach.commits
         for _ in range(2):

@@ -25,9 +25,9 @@ __opts__: dict[str, Any]  # Salt's loader fills it in
 VERSION = 1  # of the daemon's protocol
 ORDERS = frozenset({
     "node hello", "node adopt", "node prepare", "node switch", "node confirm", "node revoke", "node outcome",
-    "node meet", "node fetch",
+    "node meet", "node fetch", "node log", "node request",
 })  # fmt: skip
-TIMELESS = frozenset({"node hello", "node outcome"})  # these change nothing, and show how far the clocks are apart
+TIMELESS = frozenset({"node hello", "node outcome", "node log"})  # these only look, and show how clocks differ
 TOLERANCE = 5.0  # seconds that the clocks of controller and node can differ
 CONNECT = 5.0  # seconds for the daemon to accept a connection
 LONGEST = 900.0  # seconds for an answer of the daemon
