@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from corpushooks.core.deployment import HELD, QUEUED, ROLLING_BACK, RUNNING, Deployment, state_of
@@ -53,15 +54,22 @@ def check_connection(deployment: Deployment, connection: str) -> None:
         )
 
 
-def hold(run: Run, mark: Mark) -> Detail:
-    """Hold a deployment until it is confirmed; raise StepError if it is rolled back, StoppingError if we stop."""
+Wrong = Callable[[], StepError | None]  # asked while it is held: why it can no longer be
+
+
+def hold(run: Run, mark: Mark, wrong: Wrong | None = None) -> Detail:
+    """Hold a deployment until it is confirmed; raise StepError if it is rolled back, StoppingError if we stop.
+
+    `wrong` is asked meanwhile in place of the health checks: those of a rollout are run by its nodes.
+    """
     if run.deployment.state != HELD:  # otherwise an earlier daemon held it
         run.salt.close()  # it is not needed while we wait
-        steps.conclude(run, run.deadline.patience())
+        if wrong is None:  # else nothing was changed here
+            steps.conclude(run, run.deadline.patience())
         with run.site.effect("hold record"):
             _record(run)
-        if not run.request.rollout and (wrong := announce.held(run.subject)):
-            run.voice.warn(wrong)
+        if not run.request.rollout and (unsent := announce.held(run.subject)):
+            run.voice.warn(unsent)
     confirm = run.spell(command("confirm", run.project.name, run.deployment.number))
     left = lease_of(run.deployment).left()
     said = Held(math.ceil(left), round(time.time() + left, 3), "" if run.request.rollout else confirm)
@@ -69,7 +77,7 @@ def hold(run: Run, mark: Mark) -> Detail:
     began = time.monotonic()
     try:
         with run.apart():
-            _await(run)
+            _await(run, wrong or _Asking(run).wrong)
     finally:
         run.deadline.since += time.monotonic() - began  # the time held does not count
     if run.deployment.state == ROLLING_BACK:
@@ -89,9 +97,8 @@ def _record(run: Run) -> None:
     run.event("state", {"state": HELD, "kind": run.request.kind, "by": run.request.who})
 
 
-def _await(run: Run) -> None:
+def _await(run: Run, wrong: Wrong) -> None:
     """Wait for the decision."""
-    asking = _Asking(run)
     while run.look().state == HELD:
         if run.site.stopping:
             raise StoppingError("the daemon is stopping; the next one continues to hold it")
@@ -101,8 +108,8 @@ def _await(run: Run) -> None:
             give_up(run, StepError("not confirmed", why="the host was restarted"))
         elif not left:
             give_up(run, StepError(f"not confirmed within {lease.seconds:g} s"))
-        elif wrong := asking.wrong():
-            give_up(run, wrong)
+        elif why := wrong():
+            give_up(run, why)
         else:
             run.answered.wait(min(LOOK, left))
             run.answered.clear()

@@ -108,6 +108,13 @@ class Coordinator:
             _open=open_ones,
         )  # fmt: skip
 
+    @classmethod
+    def holding(cls, said: Mapping[str, Ordered], policy: Policy, now: float) -> Coordinator:
+        """Return a rollout that an earlier daemon held for people, undecided."""
+        found = cls.again(said, policy, "", now)
+        found.group, found.closing = len(found.groups), True
+        return found
+
     # what is asked of it
 
     def wish(self, name: str) -> str:
@@ -142,6 +149,21 @@ class Coordinator:
         """Return whether the release can be committed, and let nothing abort it from now on: it is being recorded."""
         self.closing = self.closing or self.ready(now)
         return self.closing
+
+    def lost(self, now: float) -> str:
+        """Return why what all nodes hold can no longer be committed, while people decide; empty: it can."""
+        for each in self.members.values():
+            if each.absent:
+                continue
+            limit = min(self.patience, self.policy.lease / 2)
+            if each.phase != HELD:
+                return f"{each.name}: {one_line(each.said.reason) or f'it is {each.phase}'}"
+            if each.silent is not None and now - each.silent > limit and not self._can_be_absent(each):
+                return f"{each.name} does not answer: {one_line(each.why)}"
+        return ""
+
+    def _can_be_absent(self, member: Member) -> bool:
+        return self.policy.absent == "later" and member.name != self.needed
 
     def finished(self, now: float) -> bool:
         """Return whether it was decided, and each node has come to its end or is silent for longer than its lease."""
@@ -211,7 +233,7 @@ class Coordinator:
         limit = self.patience if self.group < 0 else min(self.patience, self.policy.lease)
         if now - member.silent < limit:
             return
-        if self.policy.absent == "later" and name != self.needed:
+        if self._can_be_absent(member):
             member.absent = True
             self._due.discard(name)
             self._advance()

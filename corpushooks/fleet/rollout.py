@@ -18,10 +18,14 @@ from corpushooks.core.deployment import (
     BROKEN,
     DECIDES,
     DEPLOYED,
+    HOLDS,
     ROLLED_BACK,
     ROLLING_BACK,
     RUNNING,
     enabled,
+)
+from corpushooks.core.deployment import (
+    HELD as HELD_HERE,
 )
 from corpushooks.core.errors import CorpusError, GitError, RefusedError, StepError, StoppingError, StoreError
 from corpushooks.core.events import Detail, Traced, Warned
@@ -40,7 +44,7 @@ from corpushooks.core.rollouts import (
     Ordered,
 )
 from corpushooks.core.rollouts import BROKEN as NODE_BROKEN
-from corpushooks.deploy import deploy, prepare, recovery, steps
+from corpushooks.deploy import deploy, hold, prepare, recovery, steps
 from corpushooks.deploy.procedure import OnFailure, Procedure, Step, decided
 from corpushooks.deploy.progress import Mark
 from corpushooks.deploy.run import Run
@@ -115,7 +119,7 @@ def _check(run: Run) -> None:
     new = run.deployment.new_code
     if new is None:
         raise RefusedError("nothing to deploy yet", hint="git push a commit first")
-    for option in ("only", "skip", "steps", "confirm"):
+    for option in ("only", "skip", "steps"):
         if getattr(run.request, option):
             raise RefusedError(f"{option} cannot be used with several nodes", hint=f"leave out {option}")
     commits.check_commit(run.project, run.row.environment, new, run.request)
@@ -151,18 +155,24 @@ def _begun(run: Run, nodes: dict[str, Node], coordinator: Coordinator) -> Iterat
 def recover(run: Run) -> None:
     """Complete a rollout that was interrupted, or take it back on every node."""
     begun, done = run.site.history.steps(run.deployment), run.deployment
-    if done.state not in (RUNNING, ROLLING_BACK, DEPLOYED):
+    if done.state not in (RUNNING, HELD_HERE, ROLLING_BACK, DEPLOYED):
         recovery.recover(run)
         return
     fleet = Fleet(run.site.history)
     rows = {row["node"]: row["phase"] for row in fleet.rollout(done.project, done.number)}
     nodes = {each.name: each for each in fleet.nodes() if each.name in rows}
     said = {name: Ordered(phase=phase) for name, phase in rows.items() if name in nodes}
-    goes_on = decided(begun)
-    policy = fleet.policy_of(done.project, done.number) or run.settings.rollout or Policy()
-    coordinator = Coordinator.again(said, policy, COMMIT if goes_on else ABORT, time.monotonic())
+    goes_on, holds = decided(begun), done.state == HELD_HERE
+    policy, now = fleet.policy_of(done.project, done.number) or run.settings.rollout or Policy(), time.monotonic()
+    if holds:
+        here = {name: each for name, each in said.items() if each.phase == HELD}
+        coordinator = Coordinator.holding(here if here and policy.absent == "later" else said, policy, now)
+    else:
+        coordinator = Coordinator.again(said, policy, COMMIT if goes_on else ABORT, now)
     with run.apart(), _begun(run, nodes, coordinator) as rollout:
-        if goes_on:
+        if holds:
+            rollout.go(rollout.procedure.from_step(HOLDS))
+        elif goes_on:
             run.voice.tell(Warned("interrupted after the decision; continuing"))
             rollout.go(rollout.procedure.from_the_decision())
         else:
@@ -181,7 +191,7 @@ class Rollout:
     procedure: Procedure = field(init=False)
 
     def __post_init__(self) -> None:
-        self.procedure = Procedure(
+        found = Procedure(
             (
                 Step("prepare", self.prepare, OnFailure.REFUSE),
                 Step(SWITCHES, self.switch, OnFailure.ROLL_BACK),
@@ -190,6 +200,8 @@ class Rollout:
                 Step("notify", self.notify, OnFailure.WARN),
             )
         )
+        held = self.run.deployment.lease and not self.run.request.nodes  # a node is brought up without people
+        self.procedure = found.with_before(DECIDES, Step(HOLDS, self.hold, OnFailure.ROLL_BACK)) if held else found
 
     def go(self, rows: Sequence[Step]) -> None:
         """Run steps up to the first that fails before the decision."""
@@ -201,7 +213,7 @@ class Rollout:
                 before = None if decided(begun) else self._decide
                 self.procedure.perform(self.run, step, before if step.name == DECIDES else None)
             except StoppingError:
-                raise
+                return  # the next daemon goes on holding it
             except Exception as exc:  # the edge of a lane: a bug of ours must take the nodes back, too
                 if not self._goes_on(step, exc):
                     return
@@ -215,6 +227,8 @@ class Rollout:
         if not isinstance(exc, CorpusError):
             self.run.voice.tell(Traced("".join(traceback.format_exception(exc)).rstrip()))
             exc = StepError(f"{step.name} failed", why=f"{type(exc).__name__}: {exc}")
+        if self.run.look().state == HELD_HERE:
+            hold.give_up(self.run, exc)  # unless it is confirmed at this moment
         if decided(self.run.site.history.steps(self.run.deployment)):
             self.run.voice.warn(exc.message)
             return True
@@ -238,6 +252,18 @@ class Rollout:
         self.drive.with_coordinator(lambda c: c.open())
         self._until(lambda c: bool(c.decision) or c.ready(self.drive.clock()))
         return Detail(len(self._in(frozenset({HELD}))), "node", of=len(self.names))
+
+    def hold(self, run: Run, mark: Mark) -> Detail:
+        """Wait until people confirm what all nodes hold: that is the decision. The nodes are asked meanwhile."""
+        if run.deployment.state != HELD_HERE:
+            self._until(lambda c: bool(c.decision) or c.close(self.drive.clock()))
+        return hold.hold(run, mark, self._lost)
+
+    def _lost(self) -> StepError | None:
+        for name, said in self.drive.wait(lambda c: True, lambda: None):
+            self._show(name, said)
+        why = self.drive.with_coordinator(lambda c: c.lost(self.drive.clock()))
+        return StepError(why) if why else None
 
     def _decide(self, run: Run) -> None:
         """Look once more, just before the row that decides: at the nodes, and at the branch."""

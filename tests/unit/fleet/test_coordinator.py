@@ -117,6 +117,28 @@ def test_nothing_aborts_while_the_commit_is_recorded_but_the_failure_of_that() -
     assert c.decision == ABORT
 
 
+def test_what_people_decide_can_be_lost_meanwhile() -> None:
+    """While it is held for them, nothing aborts by itself: the store says what came first."""
+    held = {name: Ordered(phase=HELD) for name in ("n1", "n2")}
+
+    def holding(policy: Policy = Policy(lease=20)) -> Coordinator:  # noqa: B008
+        c = Coordinator.holding(held, policy, 0.0)
+        assert (c.lost(1.0), c.decision, c.wish("n1")) == ("", "", HELD)
+        return c
+
+    c = holding()
+    c.hear("n2", Ordered(phase=BACK, reason="it fell ill"), 2.0, 2.0)
+    assert (c.lost(2.0), c.decision) == ("n2: it fell ill", "")
+    c.cancel("n2: it fell ill", 3.0)
+    assert c.decision == ABORT
+    for absent, wrong in (("refuse", "n2 does not answer: gone"), ("later", "")):
+        c = holding(Policy(lease=20, absent=absent))
+        c.lose("n2", "gone", 2.0, 2.0)
+        assert (c.lost(11.0), c.lost(13.0), c.decision) == ("", wrong, "")
+    c.commit(14.0)
+    assert c.wish("n1") == LIVE
+
+
 def test_no_node_is_ordered_to_switch_before_that_is_on_record() -> None:
     c = Coordinator.of(["n1"], Policy(), 0.0)
     c.hear("n1", Ordered(phase=PREPARED), 1.0, 1.0)

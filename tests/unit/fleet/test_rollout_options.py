@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from corpushooks.core.deployment import AS_SET, Request
+from corpushooks.core.deployment import Request
 from corpushooks.core.errors import RefusedError
 from corpushooks.fleet import rollout
 from corpushooks.release import commits
 
-ASKED = [{"only": ("sync",)}, {"skip": ("health",)}, {"steps": ("sync",)}, {"confirm": 300}, {"confirm": AS_SET}]
+ASKED = [{"only": ("sync",)}, {"skip": ("health",)}, {"steps": ("sync",)}]
 
 
 def run_of(**asked: Any) -> Any:
