@@ -14,8 +14,8 @@ from corpushooks.cli.base import JSON, NAME, Context, Screen, exit_code, tell, w
 from corpushooks.core.errors import UnreachableError
 from corpushooks.fleet import bootstrap
 from corpushooks.fleet.address import parse
-from corpushooks.fleet.compare import CURRENT
 from corpushooks.protocol import asks
+from corpushooks.store.standing import CURRENT
 
 
 @click.group("node")

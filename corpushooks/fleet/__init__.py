@@ -3,8 +3,9 @@
 coordinator    decides: what each node shall do, commit or abort; values only
 drive          asks the nodes for it: a thread for each
 rollout        the procedure of a controller, and its recovery      said         what it shows of what nodes say
+requests       plans and tasks on the nodes                 logs         reads the log of a node
 catch_up       looks after the nodes between rollouts
-nodes          what each node says of itself                 compare      compared with what is live here
+nodes          what each node says of itself
 
 transport      what carries orders and answers: the interface
 reach          the transport that a host uses

@@ -19,13 +19,13 @@ from corpushooks.core.errors import CorpusError, UnreachableError
 from corpushooks.core.policy import Policy
 from corpushooks.core.rollouts import CONFIRM, FINAL, REVOKE, Node, OnNode
 from corpushooks.core.text import one_line
-from corpushooks.fleet.compare import BEHIND, DRIFT, standing
 from corpushooks.fleet.drive import understood
 from corpushooks.fleet.nodes import look
 from corpushooks.fleet.reach import transport_of
 from corpushooks.fleet.transport import Transport
 from corpushooks.host.site import Site
 from corpushooks.store.fleet import Fleet
+from corpushooks.store.standing import BEHIND, DRIFT, standing
 from corpushooks.system import own_log
 
 EVERY, SOON = 180.0, 20.0  # seconds between looks at a node that answers, and at one that does not

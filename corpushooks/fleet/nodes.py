@@ -10,20 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from corpushooks.core import records
-from corpushooks.core.deployment import ProjectRow
 from corpushooks.core.errors import CorpusError, RefusedError, UnreachableError
 from corpushooks.core.rollouts import COMMIT_OR_NONE, TOLERANCE, Condition, Node, OnNode
 from corpushooks.core.text import one_line
-from corpushooks.fleet import compare
 from corpushooks.fleet.transport import Transport
 from corpushooks.protocol.answers import VERSION
 from corpushooks.store.fleet import Fleet
-from corpushooks.store.history import History
 from corpushooks.system.patience import Check, beside, endless
 
 GLANCE = 10.0  # seconds for a node to answer
 BIG = 1 << 60
-BROKEN, BUSY, RELEASED, UNKNOWN, EXCLUDED = "broken", "busy", "released", "unknown", "excluded"
 
 
 @dataclass(frozen=True)
@@ -52,7 +48,7 @@ def look(transport: Transport, fleet: Fleet, node: Node, limit: float = GLANCE, 
         found = _condition(said.get("value"), set(fleet.on(node.name)))
     except CorpusError as exc:
         return Glance(node, wrong=exc)
-    fleet.saw(node.name)
+    fleet.saw(node.name, found.projects)
     seen = replace(node, seen=got)
     return Glance(seen, found, found.time - (sent + got) / 2, (got - sent) / 2)
 
@@ -110,12 +106,3 @@ def check_usable(glance: Glance) -> Condition:
             hint="synchronize both clocks (systemd-timesyncd, chrony)",
         )
     return found
-
-
-def standing(history: History, fleet: Fleet, row: ProjectRow, found: OnNode | None) -> str:
-    """Return how what a node runs of a project compares with what is live here."""
-    if found is None:
-        return RELEASED
-    if found.broken or found.busy:
-        return BROKEN if found.broken else BUSY
-    return compare.standing(history, fleet, row, found)

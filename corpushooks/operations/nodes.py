@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import closing
 from typing import Any
 
@@ -15,7 +16,7 @@ from corpushooks.core.hints import Hint, command
 from corpushooks.core.policy import Policy
 from corpushooks.core.rollouts import LABEL, LOCAL, NODE_NAME, Condition, Node
 from corpushooks.core.text import shown
-from corpushooks.fleet import address, compare, identity, nodes
+from corpushooks.fleet import address, identity, nodes
 from corpushooks.fleet.identity import Identity
 from corpushooks.fleet.nodes import Glance
 from corpushooks.fleet.reach import transport_of
@@ -26,8 +27,10 @@ from corpushooks.operations.call import Call
 from corpushooks.protocol import asks, gives
 from corpushooks.reports.report import Report
 from corpushooks.screen import view
+from corpushooks.store import standing
 from corpushooks.store.fleet import Fleet, Obedience
 from corpushooks.system import hostname
+from corpushooks.system.patience import beside
 
 ADOPT = 60.0  # seconds for a node to create a project
 ANSWER = 30.0  # seconds for a node that is about to be used
@@ -80,7 +83,8 @@ def added(call: Call[Any], glance: Glance, line: str) -> Report:
 
 def checked(name: str, labels: Sequence[str]) -> tuple[str, ...]:
     """Return labels without duplicates; raise UsageError for one that is invalid, or an invalid name of a node."""
-    if not NODE_NAME.fullmatch(name) or name == LOCAL:
+    check_not_local(name)
+    if not NODE_NAME.fullmatch(name):
         raise UsageError(f"invalid name of a node: {shown(name, 80)}", hint="use a-z, 0-9 and -")
     if wrong := next((each for each in labels if not LABEL.fullmatch(each)), None):
         raise UsageError(f"invalid label: {shown(wrong, 80)}", hint="use a-z, 0-9, _ and -, starting with a letter")
@@ -88,6 +92,13 @@ def checked(name: str, labels: Sequence[str]) -> tuple[str, ...]:
     if len(found) > rollouts.MOST_LABELS:
         raise UsageError(f"too many labels: at most {rollouts.MOST_LABELS}")
     return found
+
+
+def check_not_local(name: str) -> None:
+    """Refuse the name that stands for the controller itself."""
+    if name == LOCAL:
+        what = "a controller deploys to other hosts only: what it runs itself stays as it is"
+        raise UsageError(f"{LOCAL} cannot be a node: {what}", hint="use one more host as the controller")
 
 
 def list_(call: Call[asks.Nothing]) -> Report:
@@ -142,6 +153,7 @@ def remove(call: Of) -> Report:
 def link(call: Call[asks.OnNode]) -> Report:
     """Place a project on a node: it is created there, and from now on it is deployed from here."""
     fleet, row, name = _fleet(call), call.row, call.asked.name
+    check_not_local(name)
     node, others = fleet.node(name), fleet.of(row.name)
     named = tuple(sorted({each.name for each in others} | {name}))
     Obedience(call.site.history).check_free(row.name)  # one who is told what to deploy tells nobody
@@ -152,7 +164,8 @@ def link(call: Call[asks.OnNode]) -> Report:
         except CorpusError as exc:
             raise exc.reworded(lambda text: f"{name}: {text}") from None
         fleet.place(row.name, name)
-        faults = [fault for each in others if each.name != name for fault in _renamed(call, transport, each, named)]
+        told = [_renamed(call, transport, each, named) for each in others if each.name != name]
+        faults = [fault for each in told for fault in each.result()]
     return _linked(call, f"{row.name} is deployed to {name}", faults=faults, linked=True)
 
 
@@ -167,13 +180,20 @@ def _adopt(call: Call[asks.OnNode], transport: Transport, node: Node, named: tup
     transport.ask(node, "node adopt", gives.plain(asked), ADOPT, call.check)
 
 
-def _renamed(call: Call[asks.OnNode], transport: Transport, node: Node, named: tuple[str, ...]) -> Iterator[Fault]:
-    """Tell another node of a project which nodes it has now."""
-    try:
-        _adopt(call, transport, node, named)
-    except CorpusError as exc:
-        yield Fault(f"{node.name} does not know of the change: {exc.message}", command("node", "link", node.name,
-                    call.row.name))  # fmt: skip
+def _renamed(
+    call: Call[asks.OnNode], transport: Transport, node: Node, named: tuple[str, ...]
+) -> Future[tuple[Fault, ...]]:
+    """Tell another node of a project which nodes it has now, while others are told."""
+
+    def tell() -> tuple[Fault, ...]:
+        try:
+            _adopt(call, transport, node, named)
+        except CorpusError as exc:
+            again = command("node", "link", node.name, call.row.name)
+            return (Fault(f"{node.name} does not know of the change: {exc.message}", again),)
+        return ()
+
+    return beside(tell)
 
 
 def unlink(call: Call[asks.OnNode]) -> Report:
@@ -213,10 +233,9 @@ def _projects(call: Call[Any], glance: Glance) -> Iterator[gives.ProjectOnNode]:
     for name in fleet.on(glance.node.name):
         row = site.history.project(name)
         said = glance.condition.projects.get(name) if glance.condition else None
-        state = nodes.standing(site.history, fleet, row, said) if glance.condition and row else nodes.UNKNOWN
-        policy = site.settings.sound(name).rollout or Policy()
-        if state in (compare.BEHIND, compare.DRIFT) and not policy.chosen([glance.node]):
-            state = nodes.EXCLUDED
+        policy, state = site.settings.sound(name).rollout or Policy(), standing.UNKNOWN
+        if glance.condition and row:
+            state = standing.shown(site.history, row, glance.node, said, policy)
         yield gives.ProjectOnNode(
             project=name, state=state, environment=said.environment if said else "", code=said.code if said else "",
             pillar=said.pillar if said else "", rollout=said.number if said else 0,

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from corpushooks.core.errors import RefusedError, UsageError
 from corpushooks.core.hints import Hint, command
+from corpushooks.core.policy import Policy
 from corpushooks.core.rollouts import Node
 from corpushooks.fleet import nodes
 from corpushooks.fleet.reach import transport_of
@@ -15,6 +16,7 @@ from corpushooks.operations.call import Conversation
 from corpushooks.operations.follower import follow
 from corpushooks.protocol import asks
 from corpushooks.screen.view import short
+from corpushooks.store import standing
 from corpushooks.store.fleet import Fleet
 
 ANSWER = 30.0  # seconds for the node
@@ -36,7 +38,7 @@ def sync(call: Conversation[asks.NodeSync]) -> None:
         signed, new=row.code, pillar=row.pillar or "", nodes=(node.name,), via=VIA, force=True, confirm=0
     )  # of this node alone: what was edited there is overwritten
     call.check_frozen(request)
-    call.connection.send(say=_about(call, fleet, node))
+    call.connection.send(say=_about(call, node))
     deployment = call.enqueue(row.name, request)
     call.connection.send(number=deployment.number)
     if not request.nowait:
@@ -44,17 +46,19 @@ def sync(call: Conversation[asks.NodeSync]) -> None:
     call.connection.send(result=deployment.as_json())
 
 
-def _about(call: Conversation[asks.NodeSync], fleet: Fleet, node: Node) -> str:
+def _about(call: Conversation[asks.NodeSync], node: Node) -> str:
     """Return what will be done, after a look at the node; raise its error."""
     row = call.row
     if node.drained:
         raise RefusedError(f"the node {node.name} is drained", hint=command("node", "resume", node.name))
     with closing(transport_of(call.site)) as transport:
-        said = nodes.check_usable(nodes.look(transport, fleet, node, ANSWER, call.check)).projects.get(row.name)
+        glance = nodes.look(transport, Fleet(call.site.history), node, ANSWER, call.check)
+        said = nodes.check_usable(glance).projects.get(row.name)
     if said is None:
         link = Hint("take it again: ", command("node", "link", node.name, row.name))
         raise RefusedError(f"{row.name} on {node.name} was released from this controller", hint=link)
-    state, at = nodes.standing(call.site.history, fleet, row, said), short(said.code) if said.code else "nothing"
+    state = standing.shown(call.site.history, row, node, said, Policy())
+    at = short(said.code) if said.code else "nothing"
     return (
         f"{node.name} runs {at} of {row.name} ({state}) and gets {short(row.code or '')}; what was edited there is"
         " archived, then overwritten"

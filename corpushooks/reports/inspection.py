@@ -25,10 +25,11 @@ from corpushooks.release import assigned, config, release
 from corpushooks.release import cfg as release_cfg
 from corpushooks.release.cfg import Inputs
 from corpushooks.release.release import Release, Unheard
+from corpushooks.reports import on_nodes
 from corpushooks.salt import Session
 from corpushooks.screen import view
 from corpushooks.store import lease
-from corpushooks.store.fleet import Fleet, Obedience
+from corpushooks.store.fleet import Obedience
 from corpushooks.store.kept import Backups
 
 
@@ -49,6 +50,7 @@ def status(site: Site, row: ProjectRow, spell: Callable[[Advice], str]) -> gives
     now = history.project(row.name) or row  # a deployment may just have ended
     busy = [_open_deployment(d) for d in [*history.unfinished(row.name), *history.queued(row.name)] if not d.final]
     drift = _drift(site.host.project(row.name), found) if row.live and not busy else []
+    nodes = on_nodes.of_project(site, now, busy)
     ahead = _pillar_ahead(site.host.project(row.name), row)
     return gives.Status(
         project=row.name,
@@ -73,7 +75,8 @@ def status(site: Site, row: ProjectRow, spell: Callable[[Advice], str]) -> gives
         drift=drift,
         health=_health(site, row),
         backup=_backup(site, row),
-        nodes=[each.name for each in Fleet(history).of(row.name)],
+        nodes=[each.name for each in nodes],
+        on_nodes=nodes,
         faults=[gives.Fault(what=each.what, repair=spell(each.repair)) for each in found],
     )
 

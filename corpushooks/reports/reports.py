@@ -31,7 +31,7 @@ from corpushooks.protocol.gives import (
     plain,
 )
 from corpushooks.release import assigned
-from corpushooks.reports import inspection, statistics
+from corpushooks.reports import inspection, on_nodes, statistics
 from corpushooks.reports.report import Report
 from corpushooks.reports.variables import listed
 from corpushooks.screen import view
@@ -73,15 +73,18 @@ def history(site: Site, row: ProjectRow, limit: int) -> Report:
     """Report the newest `limit` deployments of a project, newest first."""
     found = site.history.deployments(row.name, min(limit, MOST))
     lines = [view.history_row(each, live=each.number == row.live) for each in found]
-    value = [OfHistory(**each.as_json(), live=each.number == row.live) for each in found]
+    nodes = on_nodes.outcomes(site, found)
+    value = [
+        OfHistory(**each.as_json(), live=each.number == row.live, nodes=nodes.get(each.number, [])) for each in found
+    ]
     return Report(value, lines or [f"{row.name} was never deployed"])
 
 
 def deployment(site: Site, row: ProjectRow, number: int) -> Report:
     """Report one deployment of a project (0: the newest)."""
     found = site.history.deployment(row.name, number) if number else site.history.last(row.name)
-    live = found.number == row.live
-    return Report(OfHistory(**found.as_json(), live=live), [view.history_row(found, live=live)])
+    live, nodes = found.number == row.live, on_nodes.outcomes(site, [found]).get(found.number, [])
+    return Report(OfHistory(**found.as_json(), live=live, nodes=nodes), [view.history_row(found, live=live)])
 
 
 def commands(site: Site, row: ProjectRow, limit: int) -> Report:

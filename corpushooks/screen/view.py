@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from corpushooks.core.deployment import FAILURES, SUCCEEDED, TRANSITIONS, Deployment, Request, kind_of, state_of
@@ -14,6 +14,7 @@ from corpushooks.core.text import middle, one_line, shortened, shown
 if TYPE_CHECKING:
     from corpushooks.salt import Result
 
+NODES = 8  # nodes of a project that are named each in a line
 NAMED = 48  # columns of a name in an error
 PLURALS = {"process": "processes", "repository": "repositories"}
 
@@ -104,6 +105,7 @@ def status(found: Mapping[str, Any], now: float) -> list[Advice]:
         lines.append(f"    {found['frozen']}")
     if nodes := found.get("nodes"):
         lines.append(Hint(f"    on the nodes {', '.join(nodes)}: ", command("node", "list")))
+        lines += _nodes(found.get("on_nodes") or [], now)
     elif found["tree"] != found["commit"]:
         lines.append(f"    project/ has the failed {short(found['tree'])}")
     lines += _moved_branch(found) if found["branch_moved"] else []
@@ -117,6 +119,22 @@ def status(found: Mapping[str, Any], now: float) -> list[Advice]:
     lines += _backup(found, now)
     lines += [f"    wrong: {fault['what']}; {fault['repair']}" for fault in found["faults"]]
     return [*lines, *_last(found, now)]
+
+
+def _nodes(found: Sequence[Mapping[str, Any]], now: float) -> list[str]:
+    """Return a line for each node of a project; of many, for those that are not as they should be."""
+    usual = [each for each in found if each["state"] == "current" and not each["phase"] and not each["drained"]]
+    named = found if len(found) <= NODES else [each for each in found if each not in usual]
+    lines = []
+    for each in named[:NODES]:
+        at = f" {short(each['code'])}" if each["code"] else ""
+        marks = [*(["drained"] if each["drained"] else []), *([each["phase"]] if each["phase"] else [])]
+        seen = f"seen {ago(now - each['seen'])} ago" if each["seen"] else "never seen"
+        said = ", ".join([each["state"] + at, *marks, seen])
+        lines.append(f"        {each['name']:<12} {said}")
+    if more := len(found) - len(lines):
+        lines.append(f"        … and {count(more, 'more node')}")
+    return lines
 
 
 def _open_line(one: Mapping[str, Any], now: float) -> Advice:

@@ -7,6 +7,7 @@ kept         complete backups                             ran          commands 
 audit        who asked for what
 lease        the duration of a hold                       log          the events of one deployment, in a file
 fleet        the nodes of a controller, and on a node its controllers and their orders
+standing     how what a node runs compares with what is live here
 lost         whether the store has lost deployments
 old_logs     logs of older versions, in lines of text
 """

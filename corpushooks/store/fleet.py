@@ -13,8 +13,21 @@ from corpushooks.core.deployment import HELD, Deployment, Request
 from corpushooks.core.errors import RefusedError, UnknownError, UsageError
 from corpushooks.core.hints import Hint, command
 from corpushooks.core.policy import Policy
-from corpushooks.core.rollouts import PREPARE, REVOKE, SWITCH, Governed, Node, Order, Ordered, Placed
-from corpushooks.store.database import Row, Store
+from corpushooks.core.rollouts import (
+    BACK,
+    BROKEN,
+    LIVE,
+    PREPARE,
+    REVOKE,
+    SWITCH,
+    Governed,
+    Node,
+    OnNode,
+    Order,
+    Ordered,
+    Placed,
+)
+from corpushooks.store.database import Connection, Row, Store
 from corpushooks.store.lease import Lease
 
 
@@ -78,17 +91,29 @@ class Fleet:
             db.execute("UPDATE node SET drained = ? WHERE name = ?", (int(drained), name))
         return replace(found, drained=drained)
 
-    def saw(self, name: str) -> None:
-        """Record that a node has answered."""
+    def saw(self, name: str, projects: Mapping[str, OnNode]) -> None:
+        """Record that a node has answered, and what it runs; a project that it does not name was released there."""
+        said = {project: json.dumps(records.brief(each)) for project, each in projects.items()}
         with self.store.change() as db:
             db.execute("UPDATE node SET seen = ? WHERE name = ?", (time.time(), name))
+            for (project,) in db.execute("SELECT project FROM placed WHERE node = ?", (name,)).fetchall():
+                known = (said.get(project, GONE), project, name)
+                db.execute("UPDATE placed SET said = ? WHERE project = ? AND node = ?", known)
+
+    def said(self, project: str) -> dict[str, OnNode | None]:
+        """Return what each node of a project said last that it runs; one that has said nothing is not in it.
+
+        None: the node has released the project.
+        """
+        rows = self.store.rows("SELECT node, said FROM placed WHERE project = ? AND said <> '' ORDER BY node", project)
+        return {row["node"]: _on_node(row["said"]) for row in rows}
 
     # projects on nodes
 
     def place(self, project: str, node: str) -> None:
         """Record that a project is on a node, too."""
         with self.store.change() as db:
-            db.execute("INSERT OR IGNORE INTO placed VALUES (?, ?)", (project, node))
+            db.execute("INSERT OR IGNORE INTO placed (project, node) VALUES (?, ?)", (project, node))
 
     def displace(self, project: str, node: str) -> None:
         """Record that a project is not on a node any more; raise UsageError if it was not."""
@@ -135,10 +160,17 @@ class Fleet:
                 " WHERE project = ? AND number = ? AND node = ?",
                 (report.phase, report.reason, report.code, report.pillar, project, number, node),
             )
+            if report.phase in (LIVE, BACK, BROKEN):
+                _runs(db, project, number, node, report)
 
     def rollout(self, project: str, number: int) -> list[Row]:
         """Return what each node of a rollout said last; nothing if this was none."""
         return self.store.rows("SELECT * FROM rollout WHERE project = ? AND number = ? ORDER BY node", project, number)
+
+    def rollouts(self, project: str, first: int, last: int) -> list[Row]:
+        """Return what each node said last of some rollouts."""
+        query = "SELECT * FROM rollout WHERE project = ? AND number BETWEEN ? AND ? ORDER BY number, node"
+        return self.store.rows(query, project, first, last)
 
     def epoch_of(self, project: str, number: int) -> int:
         """Return the epoch in which a rollout began, which its orders have for ever; 0: it was none."""
@@ -275,6 +307,27 @@ class Obedience:
                 " AND boot = ? AND until > ?",
                 (lease.boot, lease.until, *key, HELD, lease.boot, lease.until - lease.seconds),
             )
+
+
+def _runs(db: Connection, project: str, number: int, node: str, report: Ordered) -> None:
+    """Record what a node runs once a rollout has come to its end there."""
+    row = db.execute("SELECT said FROM placed WHERE project = ? AND node = ?", (project, node)).fetchone()
+    known = (_on_node(row[0]) if row and row[0] else None) or OnNode(environment="")
+    if report.phase == LIVE:
+        (epoch,) = db.execute("SELECT max(epoch) FROM rollout WHERE project = ? AND number = ?",
+                              (project, number)).fetchone()  # fmt: skip
+        known = replace(known, number=number, epoch=epoch or 0)
+    broken = report.reason or BROKEN if report.phase == BROKEN else ""
+    said = replace(known, code=report.code, pillar=report.pillar, broken=broken, busy=False)
+    db.execute("UPDATE placed SET said = ? WHERE project = ? AND node = ?",
+               (json.dumps(records.brief(said)), project, node))  # fmt: skip
+
+
+GONE = "null"  # of a project that a node has released
+
+
+def _on_node(text: str) -> OnNode | None:
+    return None if text == GONE else records.typed(json.loads(text), OnNode)
 
 
 ONE = "WHERE project = ? AND epoch = ? AND number = ?"

@@ -291,6 +291,8 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
         "UPDATE rollout SET epoch = coalesce((SELECT max(epoch) FROM controller), 0)",
     ),
     18: ("CREATE INDEX audit_signed_in ON audit (who, origin) WHERE operation = 'sign-in'",),
+    # what a node said last that it runs of a project, as JSON; empty: nothing yet
+    19: ("ALTER TABLE placed ADD COLUMN said TEXT NOT NULL DEFAULT ''",),
 }
 VERSION = max(MIGRATIONS)
 TABLES = (  # that are rescued

@@ -21,6 +21,7 @@ OURS = frozenset({"token", "nowait", "progress"})  # fields that callers of the 
 WITHOUT_BODY = ("GET", "DELETE")
 KEY_LIMIT = 200  # characters of an idempotency key
 NUMBERS = 9  # digits
+NODE = 64  # characters
 
 
 def token_of(request: Request) -> str:

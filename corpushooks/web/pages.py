@@ -163,6 +163,8 @@ class Pages:
         offset = request.query_params.get("offset", "")
         if offset.isascii() and offset.isdigit() and len(offset) < logs.DIGITS:
             wanted["offset"] = int(offset)
+        if node := request.query_params.get("node", ""):
+            wanted["node"] = node[: asked.NODE]
         return await logs.stream(request, self.hub, wanted, session.token)
 
     # acting

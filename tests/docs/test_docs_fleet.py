@@ -99,7 +99,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
         yield reader
 
 
-ALL, UP = 7, 4  # blocks for a shell; up to three servers
+ALL, UP = 8, 4  # blocks for a shell; up to three servers
 
 
 def masked(text: str) -> list[str]:
@@ -141,10 +141,18 @@ def test_a_push_goes_to_both_and_a_failure_on_one_takes_both_back(reader: Reader
     early = "remote: web1 healthy TIME"  # or it was told to go back before
     assert [line for line in failed if line != early] == [line for line in masked(failing) if line != early]
     assert [reader.page_of(name) for name in fleet.nodes] == ["two", "two"]
+    look = blocks("sh")[UP]
+    reader.follow(look)
+    said = reader.said[look].stdout.decode()
+    assert (
+        "exit code 1, no output" in said
+        and "on the nodes web1, web2: " in said
+        and "        web2         current " in said
+    )
 
 
 def test_maintenance(reader: Reader) -> None:
-    drain, drift, leave = blocks("sh")[UP:]
+    drain, drift, leave = blocks("sh")[UP + 1 :]
     node, states = reader.fleet.nodes["web2"].box, "corpus node list"
     reader.follow(drain)
     assert b"drift" not in reader.run(states).stdout

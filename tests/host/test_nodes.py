@@ -6,6 +6,7 @@ import getpass
 import json
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from corpushooks.fleet import nodes
 from corpushooks.fleet.address import Address, parse
 from corpushooks.fleet.nodes import Glance
 from corpushooks.operations import nodes as acts
+from corpushooks.protocol import gives
 from corpushooks.store.fleet import Fleet
 from corpushooks.store.history import History
 from corpushooks.system.process import Output, run
@@ -117,6 +119,13 @@ def test_what_is_no_node_is_wrong_usage(fleet: FleetBox, words: tuple[str, ...])
     assert shown(fleet, "list") == []
 
 
+@pytest.mark.parametrize("words", [("add", "local", "root@h"), ("link", "local", "hello")])
+def test_a_controller_is_no_node_of_its_own(fleet: FleetBox, words: tuple[str, ...]) -> None:
+    assert refused(fleet, "node", *words).startswith(
+        "error: local cannot be a node: a controller deploys to other hosts"
+    )
+
+
 def test_an_address_is_an_account_and_a_host() -> None:
     assert parse("corpus@example.org") == Address("corpus", "example.org", 22)
     assert parse("corpus@[2001:db8::1]:2222") == Address("corpus", "2001:db8::1", 2222)
@@ -205,6 +214,34 @@ def test_a_project_is_placed_on_nodes_and_taken_from_them(fleet: FleetBox) -> No
     assert shown(fleet, "remove", "n1")["name"] == "n1"
     with fleet.store() as known:
         assert [each.name for each in known.of("hello")] == ["n2"]
+
+
+def test_other_nodes_are_told_beside_each_other(fleet: FleetBox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them is asked before any has answered; one that fails is a warning, and the others know."""
+    asked, together = [], threading.Barrier(3, timeout=20)
+
+    class Wire:
+        def ask(self, node: Node, name: str, fields: Any, *_: Any) -> dict[str, Any]:
+            if name == "node adopt" and node.name != "n1":
+                together.wait()
+                asked.append(node.name)
+                if node.name == "n3":
+                    raise UnreachableError("gone")
+            now = Condition(version="1", protocol=1, time=time.time(), environment="prod", projects={})
+            return {"value": gives.plain(now)}
+
+        def close(self) -> None:
+            """Nothing is open."""
+
+    with fleet.store() as known:
+        for each in ("n1", "n2", "n3", "n4"):
+            known.add(Node(name=each, address="a@b"))
+        for each in ("n2", "n3", "n4"):
+            known.place("hello", each)
+    monkeypatch.setattr(acts, "transport_of", lambda site: Wire())
+    done = fleet.corpus("node", "link", "n1", "hello")
+    assert done.code == 0 and sorted(asked) == ["n2", "n3", "n4"], text(done)
+    assert done.stderr.decode().startswith("warning: n3 does not know of the change: gone\nhint: ")
 
 
 def test_linking_twice_changes_nothing(fleet: FleetBox) -> None:
