@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -34,8 +35,7 @@ def check_commit(
             if pillar
             else FIRST,
         )
-    own = git.folder(entries, f".salt/{environment}") or {}
-    read = own if any(name.endswith(".sls") for name in own) else names
+    read = _read(entries, environment)
     for message, hint in flaws(
         {name: mode == git.LINK for name, mode in {**read, SAMPLE: names.get(SAMPLE, 0)}.items()}
     ):
@@ -48,6 +48,18 @@ def check_commit(
     unknown = [step for step in request.steps if step not in stems]
     if unknown:
         raise UsageError(f"steps={unknown[0]}: unknown install SLS", hint=f"install SLS: {' '.join(stems)}")
+
+
+def _read(entries: git.Listing, environment: str) -> dict[str, int]:
+    """Return name -> mode of the files in the folder of the SLS files of a commit."""
+    own = git.folder(entries, f".salt/{environment}") or {}
+    return own if any(name.endswith(".sls") for name in own) else git.folder(entries, ".salt") or {}
+
+
+def sls_names(project: Project, environment: str, code: str) -> list[str]:
+    """Return the names of the SLS files of a commit, which need not be deployed here."""
+    read = _read(git.listing_below(project.code_git, code, ".salt"), environment)
+    return [name for name, mode in read.items() if stat.S_ISREG(mode) and name.endswith(".sls")]
 
 
 def flaws(names: Mapping[str, bool]) -> Iterator[tuple[str, str]]:

@@ -11,9 +11,10 @@ from corpushooks.core.project import task_names
 from corpushooks.host import parts
 from corpushooks.host.site import Site
 from corpushooks.protocol.gives import Deployment, NameOf, Storage, TaskOf, Weight
-from corpushooks.release import release
+from corpushooks.release import commits, release
 from corpushooks.reports.report import Report
 from corpushooks.reports.weights import Weights
+from corpushooks.store.fleet import Fleet
 from corpushooks.system import resolving
 from corpushooks.system.patience import Check
 
@@ -41,8 +42,11 @@ def storage(site: Site, row: ProjectRow, check: Check) -> Report:
 
 def tasks(site: Site, row: ProjectRow) -> Report:
     """Report the tasks of the live release."""
-    project = site.host.project(row.name)
-    names = task_names(release.live(project, row.environment).names()) if row.tree_code else []
+    project, names = site.host.project(row.name), list[str]()
+    if Fleet(site.history).of(row.name):  # it is live there, not here
+        names = task_names(commits.sls_names(project, row.environment, row.code)) if row.code else []
+    elif row.tree_code:
+        names = task_names(release.live(project, row.environment).names())
     ran: dict[str, Deployment] = {}
     for each in site.history.deployments(row.name):
         if each.request.task in names:

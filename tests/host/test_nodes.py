@@ -9,18 +9,21 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from corpushooks.core.errors import RefusedError, UnreachableError, UsageError
-from corpushooks.core.rollouts import TOLERANCE, Condition, Node, OnNode
+from corpushooks.core.policy import Policy
+from corpushooks.core.rollouts import TOLERANCE, Condition, Node, OnNode, Ordered
 from corpushooks.fleet import nodes
 from corpushooks.fleet.address import Address, parse
 from corpushooks.fleet.nodes import Glance
 from corpushooks.operations import nodes as acts
 from corpushooks.protocol import gives
+from corpushooks.store import standing
 from corpushooks.store.fleet import Fleet
 from corpushooks.store.history import History
 from corpushooks.system.process import Output, run
@@ -417,9 +420,33 @@ def test_states_of_a_project_on_a_node(store: Fleet) -> None:
     row = history.project("hello")
     assert row
     there: list[dict[str, Any]] = [{}, {"code": "a" * 40}, {"busy": True}, {"busy": True, "broken": "x"}]
-    found = [nodes.standing(history, store, row, OnNode(**PROD, **each)) for each in there]
-    assert found == ["current", "drift", "busy", "broken"]
-    assert nodes.standing(history, store, row, None) == "released"
+    node = Node(name="n1", address="a@b")
+
+    def state(there: OnNode | None, policy: Policy = Policy()) -> str:  # noqa: B008
+        return standing.shown(history, row, node, there, policy)
+
+    assert [state(OnNode(**PROD, **each)) for each in there] == ["current", "drift", "busy", "broken"]
+    assert state(None) == "released"
+    assert state(OnNode(**PROD, code="a" * 40), Policy(nodes=("n2",))) == "excluded"
+
+
+def test_what_a_node_said_last_is_kept_until_it_says_something_else(store: Fleet) -> None:
+    node = store.add(Node(name="n1", address="a@b"))
+    store.place("hello", "n1")
+    assert store.said("hello") == {}
+    one = OnNode(**PROD, code="a" * 40, number=3, epoch=7, busy=True)
+    store.saw(node.name, {"hello": one, "foreign": one})
+    assert store.said("hello") == {"n1": one}
+    store.begin("hello", 4, ["n1"], "unknown", Policy())
+    store.told("hello", 4, "n1", Ordered(phase="held", code="a" * 40))
+    assert store.said("hello") == {"n1": one}
+    store.told("hello", 4, "n1", Ordered(phase="live", code="b" * 40))
+    now = store.said("hello")["n1"]
+    assert now == OnNode(**PROD, code="b" * 40, number=4, epoch=store.epoch())
+    store.told("hello", 4, "n1", Ordered(phase="broken", code="b" * 40, reason="no space"))
+    assert store.said("hello") == {"n1": replace(now, broken="no space")}
+    store.saw(node.name, {})
+    assert store.said("hello") == {"n1": None}
 
 
 def test_a_name_on_the_command_line_is_no_option() -> None:
