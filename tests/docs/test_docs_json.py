@@ -173,6 +173,7 @@ def test_every_kind_of_answer_is_on_the_page() -> None:
         gives.Ended,
         gives.Condition,
         gives.OnNode,
+        gives.LogPart,
         gives.Ordered,
         gives.NodeKey,
         gives.Fetched,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -11,11 +11,13 @@ import pytest
 
 from corpushooks.core.deployment import DEPLOYED, DONE, FAILED, HELD, ROLLED_BACK, ROLLING_BACK
 from corpushooks.system.patience import beside
+from corpushooks.system.process import Child
 from tests.support.box import Box, Push, tree_of, until
 from tests.support.browsing import Browser, Seen
 from tests.support.fleet import FleetBox, fleet_box
 from tests.support.web import serving
 
+Held = Callable[[str], int]
 NAMES = ("n1", "n2", "n3")
 WAITS = "while test -e wait; do sleep 0.1; done; test ! -e fail"  # the roots of the nodes differ here, so no path
 CWD = "    - cwd: {{ cfg.data_root }}\n"
@@ -286,18 +288,25 @@ def test_a_node_that_runs_something_else_is_shown_so_once_it_was_asked(fleet: Fl
 # holding
 
 
-def held(fleet: FleetBox, page: str) -> int:
-    """Push, and return the number of the rollout once it is held for people."""
-    number = newest(fleet.box) + 1
-    work = fleet.box.app(page, files=APP)
-    work.start_push("-o", "confirm=300", "HEAD:master")
-    until(lambda: fleet.box.exists(number) and fleet.box.deployment(number).state == HELD, 60)
-    return number
+@pytest.fixture
+def held(fleet: FleetBox) -> Iterator[Held]:
+    """Return what pushes, and returns the number of the rollout once it is held for people."""
+    pushing: list[Child[bytes]] = []
+
+    def push(page: str) -> int:
+        number = newest(fleet.box) + 1
+        pushing.append(fleet.box.app(page, files=APP).start_push("-o", "confirm=300", "HEAD:master"))
+        until(lambda: fleet.box.exists(number) and fleet.box.deployment(number).state == HELD, 60)
+        return number
+
+    yield push
+    for each in pushing:
+        each.wait(60)
 
 
-def test_a_held_rollout_is_live_nowhere_until_it_is_confirmed(fleet: FleetBox) -> None:
+def test_a_held_rollout_is_live_nowhere_until_it_is_confirmed(fleet: FleetBox, held: Held) -> None:
     before, ref = live(fleet), fleet.box.ref()
-    number = held(fleet, "held")
+    number = held("held")
     assert live(fleet) == before and fleet.box.ref() == ref
     assert b"held" in fleet.corpus("status", "hello").stdout
     done = fleet.corpus("confirm", "hello", str(number))
@@ -307,17 +316,17 @@ def test_a_held_rollout_is_live_nowhere_until_it_is_confirmed(fleet: FleetBox) -
     assert "waiting for confirmation" in fleet.box.log(number)
 
 
-def test_a_held_rollout_goes_back_when_it_is_cancelled(fleet: FleetBox) -> None:
+def test_a_held_rollout_goes_back_when_it_is_cancelled(fleet: FleetBox, held: Held) -> None:
     before = live(fleet)
-    number = held(fleet, "not wanted")
+    number = held("not wanted")
     assert fleet.corpus("cancel", "hello").code == 0
     assert fleet.box.ended(number).state == ROLLED_BACK
     assert live(fleet) == before == {fleet.box.ref()}
 
 
-def test_a_node_that_goes_back_ends_the_hold_on_all(fleet: FleetBox) -> None:
+def test_a_node_that_goes_back_ends_the_hold_on_all(fleet: FleetBox, held: Held) -> None:
     before = live(fleet)
-    number = held(fleet, "lost on one")
+    number = held("lost on one")
     node = fleet.nodes["n2"].box
     node.ask("cancel", project="hello")
     done = fleet.box.ended(number)
@@ -326,9 +335,9 @@ def test_a_node_that_goes_back_ends_the_hold_on_all(fleet: FleetBox) -> None:
     assert fleet.corpus("confirm", "hello", str(number)).code == 3
 
 
-def test_a_silent_node_ends_the_hold_on_all(fleet: FleetBox) -> None:
+def test_a_silent_node_ends_the_hold_on_all(fleet: FleetBox, held: Held) -> None:
     before = live(fleet)
-    number = held(fleet, "silent")
+    number = held("silent")
     node = fleet.nodes["n3"]
     node.server.kill()
     try:
@@ -345,9 +354,9 @@ def _ended(box: Box, number: int) -> bool:
 
 
 @pytest.mark.parametrize("then", ["confirm", "cancel"])
-def test_the_next_daemon_of_the_controller_goes_on_holding(fleet: FleetBox, then: str) -> None:
+def test_the_next_daemon_of_the_controller_goes_on_holding(fleet: FleetBox, held: Held, then: str) -> None:
     before = live(fleet)
-    number = held(fleet, f"restarted, then {then}")
+    number = held(f"restarted, then {then}")
     fleet.box.kill()
     fleet.box.start()
     assert fleet.box.deployment(number).state == HELD and live(fleet) == before
