@@ -20,7 +20,7 @@ examining      the host: how it is reached, what doctor finds
 nodes          the nodes of this controller
 syncing        brings one of the nodes back to what is live
 minions        those that come by a Salt master                 trust          what is trusted of them
-governing      on a node: what its controller asks
+governing      on a node: what its controller asks              node_logs      the log of a node of a rollout
 acts           the act for each kind of request; given to the lanes
 
 follower       sends a log, or the output of an application, to its reader

@@ -145,7 +145,7 @@ OPERATIONS: Mapping[str, Operation] = {
             READ,
             "Follow",
             "Deployment",
-            "show the log of a deployment (-f: follow it), or of a node of a rollout",
+            "show the log of a deployment, or of a node (-f: follow it)",
             doors=BOTH,
             word=Word((words.A_PROJECT, ("NUMBER", words.NUMBER)), 1, _flags("-f"), values=words.ON_NODE),
         ),

@@ -98,8 +98,8 @@ def test_every_word(door: Door) -> None:
     door.box.app(files={".salt/task_x.sls": "{}\n"})
     door.work("alice").push()
     assert said(door.ssh("alice", "whoami")) == "alice has rights: push hello\n"
-    assert "log PROJECT [NUMBER] [-f]" in said(door.ssh("alice", "help"))
-    assert "log PROJECT [NUMBER] [-f]" in said(door.ssh("alice"))
+    assert "log PROJECT NUMBER [OPTION...]" in said(door.ssh("alice", "help"))
+    assert "log PROJECT NUMBER [OPTION...]" in said(door.ssh("alice"))
     words = {
         "status": "hello", "status hello --json": '"live": 1', "history hello": "deployed",
         "log hello": "hello is live", "log hello 1 -f": "hello is live", "deploy hello": "hello is live",

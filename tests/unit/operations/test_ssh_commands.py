@@ -121,7 +121,7 @@ def test_nothing_else_may_be_asked(command: str) -> None:
 def test_every_word_is_in_help() -> None:
     text = "\n".join(ssh_commands.help_lines())
     assert all(f"\n{name} " in f"\n{text}" for name in ssh_commands.WORDS)
-    assert "log PROJECT [NUMBER] [-f]" in text
+    assert "log PROJECT NUMBER [OPTION...]" in text
     assert all(len(line) <= 100 for line in ssh_commands.help_lines())
 
 
