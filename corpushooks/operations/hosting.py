@@ -13,6 +13,7 @@ from corpushooks.access.keyring import Keyring
 from corpushooks.access.keys import Key
 from corpushooks.admin import freezing, installer, projects
 from corpushooks.core import hints, rights
+from corpushooks.core.deployment import QUEUED
 from corpushooks.core.errors import CorpusError, Fault, RefusedError, UsageError
 from corpushooks.core.hints import Hint, command
 from corpushooks.core.rights import Grant
@@ -25,6 +26,7 @@ from corpushooks.reports import reports
 from corpushooks.reports.report import Report
 from corpushooks.system.locks import locked
 
+ALONE = 30.0  # seconds to wait for what runs in a project: a proxy before the pages would give up after 60
 LIST = command("key", "list")
 NO_KEYS = Hint("no keys: ", command("key", "add", "NAME", "FILE"))
 
@@ -55,9 +57,24 @@ def thaw(call: Call[asks.OfProjectOrHost]) -> Report:
 
 @contextmanager
 def _alone(call: Call[Any], name: str) -> Iterator[None]:
-    """Hold the lock of a project."""
-    with locked(call.site.host.project(name), call.check):
+    """Hold the lock of a project; raise RefusedError if something runs in it for longer than ALONE."""
+    end = time.monotonic() + ALONE
+
+    def check() -> None:
+        call.check()
+        if time.monotonic() > end:
+            raise _busy(call, name)
+
+    with locked(call.site.host.project(name), check):
         yield
+
+
+def _busy(call: Call[Any], name: str) -> RefusedError:
+    running = next((each for each in call.site.history.unfinished(name) if each.state != QUEUED), None)
+    if running is None:  # `corpus deploy --here`, or a daemon that is starting
+        return RefusedError(f"something else runs in {name}", hint="try again when it has ended")
+    what = f"deployment {running.number} of {name} is {running.state}"
+    return RefusedError(what, hint=Hint("try again when it has ended: ", command("log", name, running.number, "-f")))
 
 
 def init(call: Call[asks.Init]) -> Report:

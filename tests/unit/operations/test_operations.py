@@ -20,13 +20,14 @@ from corpushooks import operations
 from corpushooks.access.keyring import Keyring
 from corpushooks.access.keys import ANY, Key, check_grants, check_within, levels
 from corpushooks.access.principal import Principal
+from corpushooks.core.deployment import FAILED, RUNNING, Request
 from corpushooks.core.errors import CorpusError, NotAllowedError, RefusedError, UsageError
 from corpushooks.core.project import Host
 from corpushooks.core.rights import ADMIN, GRANTED, HOST, NODE, PUSH, READ, Grant, Rights, includes
 from corpushooks.core.settings import Settings
 from corpushooks.daemon import server as daemon
 from corpushooks.host.site import Site
-from corpushooks.operations import does, looks, serving
+from corpushooks.operations import does, hosting, looks, serving
 from corpushooks.operations.call import Call
 from corpushooks.operations.ssh_commands import OWN, WORDS, parse
 from corpushooks.operations.table import (
@@ -45,6 +46,7 @@ from corpushooks.protocol import answers, asks, client, connection
 from corpushooks.protocol.messages import Asked
 from corpushooks.reports.report import Report
 from corpushooks.store.history import History
+from corpushooks.system.locks import locked
 from corpushooks.system.process import run
 from tests.support.callers import ACCOUNTS, caller
 from tests.support.engines import FakeEngine
@@ -298,6 +300,25 @@ def test_a_key_of_the_host_adds_keys_and_is_named_as_who_did(serving_here: daemo
     for folder in ("/etc/x", ".", "..", "x/"):
         with pytest.raises(UsageError, match="your own installer"):
             looks.told("init", Call(site=site, principal=mine, asked=asks.Init(project="x", installer=folder)))
+
+
+@pytest.mark.parametrize("name", ["init", "link", "unlink", "remove-archive"])
+def test_what_needs_a_project_alone_gives_up_where_that_is_long_busy(
+    serving_here: daemon.Daemon, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = serving_here.site
+    mine = Principal("boss", serving_here.rights, caller("ssh"), replace(MINE, name="boss"))
+    asked = example(OPERATIONS[name].asks)
+    call = Call(site=site, principal=mine, asked=replace(asked, project="hello"), rows=(site.known("hello"),))
+    monkeypatch.setattr(hosting, "ALONE", 0)
+    running = site.history.move(site.history.enqueue("hello", Request(kind="deploy")), RUNNING)
+    with locked(site.host.project("hello")):
+        with pytest.raises(RefusedError, match=rf"^deployment {running.number} of hello is running$") as caught:
+            looks.told(name, call)
+        assert f" log hello {running.number} -f" in site.spell(caught.value.hint)
+        site.history.end(site.history.move(running, FAILED))
+        with pytest.raises(RefusedError, match=r"^something else runs in hello$"):
+            looks.told(name, call)
 
 
 def test_levels_know_the_fourth_right() -> None:
