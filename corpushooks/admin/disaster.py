@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from corpushooks import backup as door
@@ -33,6 +33,7 @@ from corpushooks.store.history import History, open_store
 from corpushooks.system import disk, hostname, safe_files
 from corpushooks.system.locks import alone, copying_host
 
+OPENING = ".opening"  # in the folder of a return: what opens the repository
 PLACE = "host"  # in the folder for backups: what is put together, or was brought
 REPLACED = "replaced"  # in the folder of the host's state: the files that a return has replaced
 ABOUT, STORE = "host.json", "store.sqlite"
@@ -69,7 +70,9 @@ def _keep(host: Host, settings: Settings) -> Name:
             history.copy(place / STORE)
         paths = _paths(host)
         (place / ABOUT).write_text(json.dumps({"version": VERSION, "paths": paths, "host": name.host}))
-        without = [str(vault.passphrase_file(host, kept).relative_to(host.root))]
+        file = vault.passphrase_file(host, kept)
+        secret = (path for path in (file, file.resolve()) if path.is_relative_to(host.root))
+        without = [str(path.relative_to(host.root)) for path in dict.fromkeys(secret)]
         own = str(place.relative_to(host.root))
         done = found.keep(str(name), host.root, [own, *paths], without)
     if wrong := [*done.unread, *(path for path in done.changed if path.startswith(f"{own}/"))]:
@@ -144,7 +147,8 @@ class Return:
             self._check_bare()
             host.backups_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             with _passphrase(host, self.kept, phrase) as file, _folder(host.backups_dir / PLACE):
-                found = door.Borg(self.kept, file, host.backups_dir / ".borg", vault.alone, ITSELF)
+                kept, file = _opening(self.kept, file, host.backups_dir / PLACE / OPENING)
+                found = door.Borg(kept, file, host.backups_dir / ".borg", vault.alone, ITSELF)
                 named = _named(found.copies())
                 own = chosen(named, self.whose, hostname.fqdn())
                 self._bring_files(found, own)
@@ -277,15 +281,43 @@ def _has(folder: Path) -> bool:
 
 @contextlib.contextmanager
 def _passphrase(host: Host, kept: backups.Backup, phrase: bytes) -> Iterator[Path]:
-    """Write the passphrase where the settings say that it is; a wrong one does not stay."""
+    """Write the passphrase where the settings say that it is, also after the files of the host were brought.
+
+    A wrong one does not stay.
+    """
     file = vault.passphrase_file(host, kept)
     before = vault.passphrase(file)
     disk.write_file(file, phrase.strip() + b"\n")
     try:
         yield file
     except BaseException:
-        disk.write_file(file, before + b"\n") if before else file.unlink(missing_ok=True)
+        if before and file.parent.is_dir():
+            disk.write_file(file, before + b"\n")
+        else:
+            file.unlink(missing_ok=True)
         raise
+    if not vault.passphrase(file):  # its folder was replaced
+        disk.write_file(file, phrase.strip() + b"\n")
+
+
+def _opening(kept: backups.Backup, passphrase: Path, folder: Path) -> tuple[backups.Backup, Path]:
+    """Copy what opens the repository into a new folder: where it is, it can be replaced by what is brought.
+
+    Return the settings and the file of the passphrase that use the copies; a file that cannot be read stays.
+    """
+    folder.mkdir(mode=0o700)
+
+    def copied(path: Path | None, name: str) -> Path | None:
+        if path:
+            with contextlib.suppress(OSError):
+                disk.write_file(folder / name, safe_files.read(path)[0])
+                return folder / name
+        return path
+
+    key, hosts = copied(kept.ssh_key, "key"), copied(kept.ssh_known_hosts, "known_hosts")
+    for more in (".pub", "-cert.pub") if kept.ssh_key else ():  # ssh finds them beside the key
+        copied(Path(f"{kept.ssh_key}{more}"), f"key{more}")
+    return replace(kept, ssh_key=key, ssh_known_hosts=hosts), copied(passphrase, "passphrase") or passphrase
 
 
 def _settle(history: History) -> None:

@@ -65,7 +65,7 @@ def bring(host: Host, kept: backups.Backup, secret: bytes, whose: str) -> list[B
 def replaced(paths: Sequence[Path]) -> Iterator[str]:
     """Yield what is said of the files that were replaced: how many are kept in each folder."""
     for folder, count in Counter(path.parent for path in paths).items():
-        yield f"{view.count(count, 'file was', 'files were')} replaced and kept in {folder}"
+        yield f"{view.count(count, 'file or folder was', 'files or folders were')} replaced and kept in {folder}"
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 
 import click
+from click.core import ParameterSource
 
 from corpushooks.cli.base import Context
 from corpushooks.core.errors import UsageError
@@ -12,6 +13,7 @@ from corpushooks.system import distribution
 from corpushooks.system.supervisor import supervisor
 
 PORT = 8040
+ELSEWHERE = "hint: set ListenStream= there: systemctl edit corpushooks-web.socket"
 
 
 @click.command()
@@ -38,8 +40,17 @@ def web(context: Context, address: str, port: int) -> None:
     given = supervisor().listener(socket.AF_INET, socket.AF_INET6)
     with given or server.listen(address, port) as listener:
         where, number = listener.getsockname()[:2]
-        click.echo(f"listening on http://{f'[{where}]' if ':' in where else where}:{number}")
+        shown = f"{f'[{where}]' if ':' in where else where}:{number}"
+        for name in _typed("address", "port") if given else ():
+            click.echo(f"warning: --{name} is ignored: systemd gave the socket {shown}\n{ELSEWHERE}", err=True)
+        click.echo(f"listening on http://{shown}")
         server.run(context.host, listener)
+
+
+def _typed(*names: str) -> list[str]:
+    """Return which options of this command somebody gave."""
+    source = click.get_current_context().get_parameter_source
+    return [name for name in names if source(name) is ParameterSource.COMMANDLINE]
 
 
 COMMANDS = (web,)

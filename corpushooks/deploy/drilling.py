@@ -175,9 +175,11 @@ def _place(run: Run) -> Iterator[Path]:
 
 def clear(run: Run) -> None:
     """Remove leftovers of a drill, also of a killed one; raise TreeError."""
-    for place in PLACES.glob(f"{prefix(run.project)}*"):
-        tree.remove(place)
-    saving.clear(run)
+    try:
+        for place in PLACES.glob(f"{prefix(run.project)}*"):
+            tree.remove(place)
+    finally:
+        saving.clear(run)
 
 
 def account(run: Run) -> Account | None:

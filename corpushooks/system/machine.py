@@ -90,7 +90,11 @@ class Machine:
         self.do("systemctl", "daemon-reload")
 
     def start_units(self, *names: str) -> None:
-        """Start units, now and at each boot."""
+        """Start units, now and at each boot; systemd starts no socket of a service that runs without it already."""
+        for socket in (name for name in names if name.endswith(".socket") and not self.unit(name).active):
+            service = f"{socket.removesuffix('socket')}service"
+            if service in names and self.unit(service).active:
+                self.do("systemctl", "stop", service)
         self.do("systemctl", "enable", "--now", *names)
 
     def stop_units(self, *names: str) -> None:

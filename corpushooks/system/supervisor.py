@@ -20,6 +20,10 @@ from corpushooks.core.hints import Hint, command
 FIRST = 3  # descriptor of the first socket that is passed
 PATIENCE = 5.0  # seconds to send a message
 HINT = Hint("write it as `", command("setup"), "` does: one ListenStream= with an absolute path")
+HINT_TCP = Hint(
+    "write it as `", command("setup", "--web"), "` does: one ListenStream=, 127.0.0.1:8040; in a file that changes it,"
+    " an empty ListenStream= comes first"
+)  # fmt: skip
 
 
 @dataclass
@@ -43,18 +47,19 @@ class Supervisor:
         """
         if not self.sockets:
             return None
+        hint = HINT_TCP if families else HINT
         if self.sockets != 1:
-            raise UsageError(f"expected one socket from the supervisor, got {self.sockets}", HINT)
+            raise UsageError(f"expected one socket from the supervisor, got {self.sockets}", hint)
         os.set_inheritable(FIRST, False)
         if not stat.S_ISSOCK(os.fstat(FIRST).st_mode):
-            raise UsageError("the descriptor from the supervisor is not a socket", HINT)
+            raise UsageError("the descriptor from the supervisor is not a socket", hint)
         given = socket.socket(fileno=FIRST)
         if given.family not in (families or (socket.AF_UNIX,)) or given.type != socket.SOCK_STREAM:
             raise UsageError(
-                f"the socket from the supervisor is not a {'TCP' if families else 'unix stream'} socket", HINT
+                f"the socket from the supervisor is not a {'TCP' if families else 'unix stream'} socket", hint
             )
         if not given.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            raise UsageError("the socket from the supervisor is not listening", HINT)
+            raise UsageError("the socket from the supervisor is not listening", hint)
         return given
 
     def say(self, word: str) -> None:

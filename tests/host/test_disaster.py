@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -89,7 +90,7 @@ def test_a_whole_host_comes_back(saved: Box) -> None:
     assert not data.exists()
     done = restored(box)
     assert done.code == 0, done.text + done.stderr.decode()
-    assert "1 file was replaced and kept in " in done.stderr.decode()
+    assert "1 file or folder was replaced and kept in " in done.stderr.decode()
     (kept,) = (box.host.state_dir / "replaced").iterdir()
     assert kept.stat().st_mode & 0o777 == 0o700
     assert (kept / "srv/pillar/mine.sls.replaced1").read_text() == "of the new machine"
@@ -169,6 +170,62 @@ def test_a_controller_comes_back_with_its_key_and_in_a_later_epoch(kept: Box) ->
     assert corpus(kept, "node", "key").text == key
     assert (kept.host.fleet_dir / "key").stat().st_mode & 0o777 == 0o600
     assert epoch(kept) > before
+
+
+SSH = """\
+#!/bin/sh
+while true; do
+    case $1 in
+        -i) grep -q 'of the new machine' "$2" || exit 255; shift 2;;
+        -o) case $2 in UserKnownHostsFile=*) grep -q 'of the new machine' "${2#*=}" || exit 255;; esac; shift 2;;
+        *) break;;
+    esac
+done
+shift
+exec "$@"
+"""
+
+
+def test_what_opens_the_repository_is_used_to_the_end_though_the_old_host_had_other_files(
+    kept: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ssh, folder = tmp_path / "bin/ssh", kept.host.config_file.parent
+    ssh.parent.mkdir()
+    ssh.write_text(SSH)
+    ssh.chmod(0o755)
+    key, hosts = folder / "backup.key", folder / "backup.known_hosts"
+    for path in (key, hosts):
+        path.write_text("of the old host")
+    assert corpus(kept, "backup", "--all").code == 0
+    lost(kept)
+    for path in (key, hosts):
+        path.write_text("of the new machine")
+    monkeypatch.setenv("PATH", f"{ssh.parent}:{os.environ['PATH']}")
+    there = {"ssh_key": str(key), "ssh_known_hosts": str(hosts)}
+    settings = backups.backup({"repository": f"ssh://me@there{kept.root}/repository", **there})
+    assert settings
+    done = disaster.Return(kept.host, settings).bring((kept.root / "phrase").read_bytes())
+    assert [one.name for one in done] == ["hello"]
+    assert (key.read_text(), hosts.read_text()) == ("of the old host", "of the old host")
+
+
+def test_settings_in_a_folder_that_is_a_link_come_back_and_the_passphrase_is_in_no_copy(
+    kept: Box, tmp_path: Path
+) -> None:
+    folder, real = kept.host.config_file.parent, kept.host.root / "etc/real"
+    folder.rename(real)
+    folder.symlink_to(real)
+    assert corpus(kept, "backup", "--host").code == 0
+    engine = vault.engine(kept.host, load(kept.host.config_file), vault.alone)
+    (into := tmp_path / "into").mkdir()
+    engine.bring(engine.copies()[0].name, into)
+    names = [path.name for path in into.rglob("*")]
+    assert "config.yaml" in names and "backup.passphrase" not in names
+    lost(kept)
+    done = restored(kept)
+    assert done.code == 0, done.stderr
+    assert folder.is_symlink() and load(kept.host.config_file).backup is not None
+    assert corpus(kept, "backup", "--host").code == 0
 
 
 def test_a_wrong_passphrase_changes_nothing(saved: Box) -> None:

@@ -7,11 +7,15 @@ import os
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from corpushooks.backup import servers
+from corpushooks.core.errors import TreeError
 from corpushooks.deploy import drilling
+from corpushooks.deploy.run import Run
 from corpushooks.system.process import carrying, run
 from tests.support.backups import deployed, needs_root, rows
 from tests.support.box import Box, tree_of, until
@@ -190,6 +194,22 @@ def test_a_daemon_that_is_killed_leaves_no_verdict_and_nothing_else(kept: Box, l
 
 
 @needs_root
+def test_the_work_folder_goes_though_a_place_of_servers_cannot(kept: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    project, done = kept.project(), list[object]()
+
+    def refused(path: Path) -> None:
+        raise TreeError(f"removal of {path}")
+
+    monkeypatch.setattr(drilling, "PLACES", kept.root)
+    monkeypatch.setattr(drilling.tree, "remove", refused)
+    monkeypatch.setattr(drilling.saving, "clear", done.append)
+    (kept.root / f"{drilling.prefix(project)}x").mkdir()
+    run_of = cast(Run, SimpleNamespace(project=project))
+    with pytest.raises(TreeError):
+        drilling.clear(run_of)
+    assert done == [run_of]
+
+
 def test_servers_have_no_rights_and_no_network() -> None:
     words = servers.Job(None, Path("/"), servers.Account(65534, 65534), lambda: None).words(  # type: ignore[arg-type]
         ["sh", "-c", "id -u; cat /proc/self/status; cat /proc/net/dev; env"]

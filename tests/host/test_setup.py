@@ -211,6 +211,7 @@ class Pretended(Machine):
     complaints: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     fails: str = "nothing"
+    up: set[str] = field(default_factory=set)  # units that run though nothing else does
 
     def user(self, name: str) -> Any:
         return SimpleNamespace(pw_shell="/bin/sh", pw_gid=7) if name in self.users else None
@@ -228,7 +229,7 @@ class Pretended(Machine):
         return self.complaints.pop(0) if self.complaints else ""
 
     def unit(self, name: str) -> Unit:
-        return Unit(active=self.running or name == "ssh.service", enabled=self.running)
+        return Unit(active=self.running or name in {"ssh.service", *self.up}, enabled=self.running)
 
     def do(self, *words: str) -> Output:
         self.asked.append(" ".join(words))
@@ -247,6 +248,10 @@ class Pretended(Machine):
                 self.groups[group].remove(name)
             case ("userdel", name):
                 self.users.remove(name)
+            case ("systemctl", "stop", name):
+                self.up.remove(name)
+            case ("systemctl", "enable", *_) if self.up:
+                raise ProcessError("systemd starts no socket of a service that runs already")
             case ("systemctl", "enable" | "disable" as word, *_):
                 self.running = word == "enable"
         return DONE
@@ -326,6 +331,15 @@ def test_the_pages_are_set_up_and_taken_back(host: Host, machine: Pretended) -> 
     assert not [line for line in undone if not line.startswith("undone")]
     assert not unit.exists() and not nginx.exists() and "corpus-web" not in machine.users
     assert tree_of(host.root / "etc", times=False) != before
+
+
+def test_pages_of_an_earlier_version_that_run_without_the_socket_are_stopped_first(
+    host: Host, machine: Pretended
+) -> None:
+    machine.up.add("corpushooks-web.service")
+    served(host, machine)
+    units = "corpushooks-web.socket corpushooks-web.service"
+    assert machine.asked[-2:] == ["systemctl stop corpushooks-web.service", f"systemctl enable --now {units}"]
 
 
 def test_pages_need_their_libraries_and_a_machine(

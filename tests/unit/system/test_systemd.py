@@ -265,15 +265,30 @@ def test_more_than_one_socket_is_refused() -> None:
         Supervisor(sockets=2).listener()
 
 
-def test_the_pages_listen_on_the_socket_that_is_given(cold: Box) -> None:
+def test_the_hint_is_about_the_socket_that_is_wanted() -> None:
+    with pytest.raises(UsageError) as told:
+        Supervisor(sockets=2).listener(socket.AF_INET)
+    assert "an empty ListenStream= comes first" in str(told.value.hint) and "absolute path" not in str(told.value.hint)
+    with pytest.raises(UsageError) as told:
+        Supervisor(sockets=2).listener()
+    assert "an absolute path" in str(told.value.hint)
+
+
+@pytest.mark.parametrize("option", ["", "--port=9000"], ids=["plain", "port"])
+def test_the_pages_listen_on_the_socket_that_is_given(cold: Box, option: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port, fd = listener.getsockname()[1], listener.fileno()
         words = [sys.executable, "-c", LAUNCHER, str(fd), "1", "-m", "corpushooks", "--root", cold.host.root, "web"]
+        words += [option] if option else []
         with socket.create_connection(("127.0.0.1", port), 60) as link:  # somebody came before they were there
             link.sendall(b"GET /api/v1/openapi.json HTTP/1.0\r\n\r\n")
-            child = spawn(words, cwd=TOP, stdout=PIPE, pass_fds=[fd])
+            with (tmp_path / "said").open("wb") as said:
+                child = spawn(words, cwd=TOP, stdout=PIPE, stderr=said, pass_fds=[fd])
             assert child.stdout and child.stdout.readline() == f"listening on http://127.0.0.1:{port}\n".encode()
             assert link.recv(12) == b"HTTP/1.1 200"
         child.terminate()
         child.wait(20)
         child.stdout.close()
+    warning = f"warning: --port is ignored: systemd gave the socket 127.0.0.1:{port}\nhint: "
+    told = (tmp_path / "said").read_text()
+    assert told.startswith(warning) if option else "ignored" not in told
