@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from corpushooks.core.deployment import HELD, QUEUED, ROLLING_BACK, RUNNING, Deployment, state_of
@@ -76,7 +77,7 @@ def hold(run: Run, mark: Mark, wrong: Wrong | None = None) -> Detail:
     run.voice.tell(said)
     began = time.monotonic()
     try:
-        with run.apart():
+        with run.apart() if wrong is None else nullcontext():  # a rollout has left its slot before
             _await(run, wrong or _Asking(run).wrong)
     finally:
         run.deadline.since += time.monotonic() - began  # the time held does not count

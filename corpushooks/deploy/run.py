@@ -42,6 +42,7 @@ class Run:
     owner: Deployment  # the deployment that owns our processes: another one, if that repairs this one
     apart: Callable[[], AbstractContextManager[None]] = nullcontext  # frees its slot of max_parallel meanwhile
     answered: threading.Event = field(default_factory=threading.Event)  # set when a held deployment was decided
+    unsure: Callable[[Callable[[], None]], str] | None = None  # while nodes hold it: asks them; why they may not
     named: set[tuple[str, int]] = field(default_factory=set)  # warnings about left processes, with their pid
     told: set[Finding] = field(default_factory=set)  # findings already reported
     heard: float = field(default_factory=time.monotonic)  # when the controller of a rollout last asked for it

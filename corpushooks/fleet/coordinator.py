@@ -32,6 +32,7 @@ from corpushooks.core.text import one_line
 
 COMMIT, ABORT = "commit", "abort"  # the decisions
 BACK = "back"  # the wish that a node runs what it ran before; the others are phases: PREPARED, HELD, LIVE
+FRESH = 0.75  # of a lease: a node that is heard that often cannot have gone back by itself; it is asked more often
 GRACE = 10.0  # seconds, beyond the lease, that a silent node is waited for
 TOLD = 2.5  # times its patience: how long a silent node is waited for after the commit; it is told later
 STUCK = 3600.0  # seconds that one is waited for which answers, and says nothing new
@@ -152,15 +153,35 @@ class Coordinator:
 
     def lost(self, now: float) -> str:
         """Return why what all nodes hold can no longer be committed, while people decide; empty: it can."""
-        for each in self.members.values():
-            if each.absent:
-                continue
-            limit = min(self.patience, self.policy.lease / 2)
+        here = [each for each in self.members.values() if not each.absent]
+        limit, fresh = min(self.patience, self.policy.lease / 2), FRESH * self.policy.lease
+        for each in here:
             if each.phase != HELD:
-                return f"{each.name}: {one_line(each.said.reason) or f'it is {each.phase}'}"
-            if each.silent is not None and now - each.silent > limit and not self._can_be_absent(each):
-                return f"{each.name} does not answer: {one_line(each.why)}"
-        return ""
+                return _not_held(each)
+            silent = (each.silent is not None and now - each.silent > limit) or now - each.heard > fresh
+            if silent and not self._can_be_absent(each):
+                return _silent(each)
+        return "" if any(now - each.heard <= fresh for each in here) else "no node answers"
+
+    def unsure(self, since: float, now: float) -> tuple[str, bool]:
+        """Return why it is not sure that all nodes hold it, of which each was asked anew `since`; empty: it is.
+
+        With it comes whether waiting can help: they have not all answered yet.
+        """
+        here = [each for each in self.members.values() if not each.absent]
+        if self.decision == ABORT:
+            return self.reason, False
+        if wrong := next((each for each in here if each.phase != HELD), None):
+            return _not_held(wrong), False
+        for each in here:
+            if each.heard < since and not (each.silent is not None and self._can_be_absent(each)):
+                return _silent(each), self._is_waited_for(each, since, now)
+        if any(each.heard >= since for each in here):
+            return "", False
+        return "no node answers", any(self._is_waited_for(each, since, now) for each in here)
+
+    def _is_waited_for(self, member: Member, since: float, now: float) -> bool:
+        return member.silent is None or now - max(member.silent, since) <= self.patience
 
     def _can_be_absent(self, member: Member) -> bool:
         return self.policy.absent == "later" and member.name != self.needed
@@ -273,3 +294,11 @@ class Coordinator:
     def ended(self, phases: frozenset[str] = GONE_BACK) -> list[str]:
         """Return the nodes that are in certain phases."""
         return [name for name, each in self.members.items() if each.phase in phases]
+
+
+def _not_held(member: Member) -> str:
+    return f"{member.name}: {one_line(member.said.reason) or f'it is {member.phase}'}"
+
+
+def _silent(member: Member) -> str:
+    return f"{member.name} does not answer: {one_line(member.why) or 'it was asked, and has said nothing yet'}"

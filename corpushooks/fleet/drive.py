@@ -15,7 +15,7 @@ from corpushooks.core import records
 from corpushooks.core.deployment import STATES
 from corpushooks.core.errors import BusyError, CorpusError, StoreError, UnreachableError
 from corpushooks.core.project import Project
-from corpushooks.core.rollouts import COMMIT_OR_NONE, PHASES, PREPARE, SWITCH, Node, Order, Ordered
+from corpushooks.core.rollouts import COMMIT_OR_NONE, FINAL, PHASES, PREPARE, SWITCH, Node, Order, Ordered
 from corpushooks.core.text import clean, one_line
 from corpushooks.fleet.coordinator import Coordinator, next_order
 from corpushooks.fleet.transport import Transport
@@ -25,6 +25,7 @@ WAIT = 0.5  # seconds that a node waits with its answer while nothing changes
 SEND = 600.0  # seconds to bring the commits to a node
 PAUSE = (0.2, 5.0)  # seconds between tries with a node that does not answer
 TICK = 0.5  # seconds between looks at who is silent
+ANEW = 60.0  # seconds that a question to all nodes anew takes at most
 VALID = 30.0  # seconds in which an order can be carried out
 SILENCE = (UnreachableError, StoreError, BusyError)  # these say nothing of the order
 LINES, WIDTH, LONG = 20, 400, 1e9  # of what a node says
@@ -53,6 +54,7 @@ class _Turn:
 
     phase: str
     given: str = ""  # the order that was just given
+    round: int = 0  # of questions to all nodes
     asked: float = 0.0  # when the last question began
     pause: float = PAUSE[0]
 
@@ -77,6 +79,7 @@ class Drive:
     _threads: list[threading.Thread] = field(default_factory=list)
     _news: list[tuple[str, Ordered]] = field(default_factory=list)
     _stop: bool = False
+    _round: int = 0  # of questions to all nodes, also to those that rest
 
     def start(self) -> None:
         """Begin to ask the nodes."""
@@ -112,6 +115,18 @@ class Drive:
             self._changed.notify_all()
             return found
 
+    def unsure(self, check: Callable[[], None]) -> str:
+        """Ask all nodes anew whether they hold it; return why that is not sure; empty: they do. Any thread can ask."""
+        with self._changed:
+            began, self._round = self.clock(), self._round + 1
+            self._changed.notify_all()
+            while True:
+                why, waits = self.coordinator.unsure(began, self.clock())
+                if not (why and waits) or self._stop or self.clock() - began > ANEW:
+                    return why
+                check()
+                self._changed.wait(TICK)
+
     # one node
 
     def _attend(self, name: str) -> None:
@@ -119,19 +134,20 @@ class Drive:
         while (wish := self._wish(name)) is not None:
             order = next_order(wish, turn.phase)
             order = "" if order == turn.given else order  # it was taken: see first whether it works
-            turn.asked, turn.given = self.clock(), order
+            with self._changed:
+                turn.asked, turn.given, turn.round = self.clock(), order, self._round
             try:
                 said = self._ask(name, order, turn)
                 if said.phase != turn.phase:
                     self.told(name, said)
             except Exception as exc:  # the edge of a node's thread
                 self._failed(name, order, exc, turn.asked)
-                self._rest(name, wish, turn.longer())
+                self._rest(name, wish, turn, turn.longer())
                 continue
             new, turn.phase, turn.pause = said.phase != turn.phase, said.phase, PAUSE[0]
             self._take(name, said, turn.asked, new=new)
-            if not order and self._is_there(name):
-                self._rest(name, wish, self.order.lease / 3)
+            if not order and (said.phase in FINAL or self._is_there(name)):
+                self._rest(name, wish, turn, self.order.lease / 3)
 
     def _failed(self, name: str, order: str, exc: Exception, asked: float) -> None:
         """Take an error: one that the node gave is a refusal of the order, another only silence."""
@@ -159,10 +175,14 @@ class Drive:
         with self._changed:
             return self.coordinator.members[name].phase == self.coordinator.wish(name)
 
-    def _rest(self, name: str, wish: str, seconds: float) -> None:
-        """Wait until the wish for a node changes, at most some seconds."""
+    def _rest(self, name: str, wish: str, turn: _Turn, seconds: float) -> None:
+        """Wait until the wish for a node changes or all are asked anew, at most some seconds."""
+
+        def wakes() -> bool:
+            return self._stop or turn.round != self._round or self.coordinator.wish(name) != wish
+
         with self._changed:
-            self._changed.wait_for(lambda: self._stop or self.coordinator.wish(name) != wish, seconds)
+            self._changed.wait_for(wakes, seconds)
 
     def _ask(self, name: str, order: str, turn: _Turn) -> Ordered:
         node, mine = self.nodes[name], self.order

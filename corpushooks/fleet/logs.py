@@ -6,6 +6,7 @@ is shown as a line that cannot be read, and there is a limit to how many there a
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from corpushooks.protocol import gives
 from corpushooks.store import log
 
 MOST = 500_000  # records of one log
+ROOM = 64 << 20  # characters of one log
 WAIT = 0.5  # seconds that a node waits with its answer while there is nothing new
 BIG = 1 << 60
 
@@ -30,19 +32,28 @@ class Part:
 
     records: tuple[Recorded, ...]
     ended: bool
+    size: int = 0  # characters
 
 
 def parts(ask: Ask, *, follow: bool) -> Iterator[Part]:
-    """Yield the log of a node up to its end, or, unless it is followed, what there is of it; raise UnreachableError."""
-    offset, left = 0, MOST
+    """Yield the log of a node up to its end, or, unless it is followed, what there is of it; raise UnreachableError.
+
+    How long that may take is up to `ask`, which raises to end it.
+    """
+    offset, left, room = 0, MOST, ROOM
     while True:
-        said = understood(ask({"offset": offset, "wait": WAIT if follow and offset else 0.0}), offset)
+        began = time.monotonic()
+        said = understood(ask({"offset": offset, "wait": WAIT if follow else 0.0}), offset)
         yield said
-        left -= len(said.records)
+        left, room = left - len(said.records), room - said.size
         if said.ended or not (said.records or follow):
             return
         if left <= 0:
             raise UnreachableError(f"its log has more than {MOST} lines")
+        if room <= 0:
+            raise UnreachableError(f"its log has more than {ROOM} characters")
+        if not said.records:
+            time.sleep(max(0.0, began + WAIT - time.monotonic()))  # it did not wait
         offset = said.records[-1].offset if said.records else offset
 
 
@@ -53,14 +64,16 @@ def understood(said: Any, offset: int) -> Part:
     except ValueError:
         raise UnreachableError("its answer is not understood") from None
     kept: list[Recorded] = []
-    plain = Redactor()  # a node has removed its secrets
+    plain, size = Redactor(), 0  # a node has removed its secrets
     for each in found.records:
         at = each.pop("offset", None)
         if type(at) is not int or not offset < at < BIG:
             raise UnreachableError("its answer is not understood")
         offset = at
-        kept.append(log.recorded(log.safe(each, plain) if _is_small(each) else None, offset))
-    return Part(tuple(kept), found.ended)
+        record = log.safe(each, plain) if _is_small(each) else None
+        size += len(repr(record))
+        kept.append(log.recorded(record, offset))
+    return Part(tuple(kept), found.ended, size)
 
 
 def _is_small(value: Any, depth: int = 8) -> bool:

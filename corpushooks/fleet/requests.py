@@ -15,11 +15,11 @@ from typing import Any
 
 from corpushooks.core.deployment import DONE
 from corpushooks.core.errors import CorpusError, RefusedError, StepError, UnreachableError
-from corpushooks.core.events import Began, NodesDid, Recorded, StateEnded, Verdict
+from corpushooks.core.events import Began, Held, NodesDid, Recorded, StateEnded, Verdict
 from corpushooks.core.hints import command
 from corpushooks.core.policy import Policy
 from corpushooks.core.rollouts import REVOKE, UNKNOWN, Node, Ordered
-from corpushooks.core.text import one_line
+from corpushooks.core.text import one_line, shortened
 from corpushooks.deploy import prepare
 from corpushooks.deploy.run import Run
 from corpushooks.fleet import logs
@@ -30,10 +30,14 @@ from corpushooks.release import commits
 from corpushooks.screen import screen
 from corpushooks.screen.view import count
 from corpushooks.store.fleet import Fleet
+from corpushooks.system import own_log
 from corpushooks.system.patience import beside
 
 LINES = 200  # of an answer that are shown
+WIDTH = 1000  # characters of a line
+READS = 120.0  # seconds to read the log of a node
 STOPS = 60.0  # seconds for a node to stop what is cancelled
+AGAIN = 5.0  # seconds in which a silent node is told again to stop
 TICK = 0.2  # seconds between looks at who has answered
 
 
@@ -74,16 +78,23 @@ class Asking:
         """Ask a node, and wait until it has done it; what went wrong is in the answer."""
         answer = Answer(node.name, self.run.request.sort.dry)
         try:
+            self._fill(answer, node)
+        except Exception as exc:  # the edge of a node's thread: it concerns no other node
+            own_log.error("node failed", exc, node=node.name)
+            answer.wrong = f"internal error: {type(exc).__name__}"
+        return answer
+
+    def _fill(self, answer: Answer, node: Node) -> None:
+        try:
             answer.said = self._outcome(node, self._begun(node))
         except CorpusError as exc:
             silent = isinstance(exc, UnreachableError)
             answer.wrong = f"it does not answer: {one_line(exc.message)}" if silent else one_line(exc.message)
-            return answer
+            return
         try:
             answer.events = self._events(node)
         except CorpusError as exc:  # what it has done is known, too
             answer.unread = one_line(exc.message)
-        return answer
 
     def _begun(self, node: Node) -> Ordered:
         """Ask until the node has the request, or is silent for too long."""
@@ -104,7 +115,7 @@ class Asking:
         end = None
         while not said.final:
             if self.revoked.is_set() and end is None:
-                said, end = self._patiently(lambda: self._ask(node, REVOKE, {})), time.monotonic() + STOPS
+                said, end = self._revoke(node), time.monotonic() + STOPS
                 continue
             if end is not None and time.monotonic() > end:
                 raise UnreachableError("it was told to stop, and has not stopped yet")
@@ -114,9 +125,29 @@ class Asking:
                 raise UnreachableError("it knows nothing of this request any more")
         return said
 
+    def _revoke(self, node: Node) -> Ordered:
+        """Tell a node to stop; try again for a moment while it is silent."""
+        end = time.monotonic() + min(AGAIN, self.policy.patience)
+        while True:
+            try:
+                return self._ask(node, REVOKE, {})
+            except SILENCE:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(PAUSE[0])
+
     def _events(self, node: Node) -> Sequence[Recorded]:
+        end = time.monotonic() + READS
+
+        def check() -> None:
+            if self.revoked.is_set():
+                raise UnreachableError("it was cancelled")
+            if time.monotonic() > end:
+                raise UnreachableError(f"not given within {READS:g} s")
+
         def ask(more: Mapping[str, Any]) -> Mapping[str, Any]:
-            return self.transport.ask(node, "node log", {**self._which, **more}, self.policy.patience)
+            check()
+            return self.transport.ask(node, "node log", {**self._which, **more}, self.policy.patience, check)
 
         return [each for part in logs.parts(ask, follow=False) for each in part.records]
 
@@ -250,13 +281,18 @@ def _told(answer: Answer) -> tuple[tuple[str, ...], tuple[bool | None, ...]]:
     """Return the lines of a node's log without what differs anyway, and the results of its states."""
     kept = [each for each in answer.events if not isinstance(each.event, (Began, Verdict))]
     lines = [f"        its log cannot be read: {answer.unread}"] if answer.unread else []
-    lines += [text for each in screen.show(map(_timeless, kept), whole=False) for text in each.lines]
+    try:
+        shown = [text for each in screen.show(map(_timeless, kept), whole=False) for text in each.lines]
+    except Exception as exc:  # the edge of what a node can say: it must not hide what the others do
+        own_log.error("log of a node not shown", exc, node=answer.node)
+        shown = ["        its log cannot be read"]
+    lines += [shortened(row, WIDTH) for text in shown for row in text.split("\n")]
     return tuple(lines), tuple(each.event.result for each in kept if isinstance(each.event, StateEnded))
 
 
 def _timeless(record: Recorded) -> Recorded:
     """Return an event without how long it took: that differs on each node."""
     event: Any = record.event
-    if hasattr(event, "seconds"):
+    if hasattr(event, "seconds") and not isinstance(event, Held):
         event = replace(event, seconds=0.0 if isinstance(event, StateEnded) else None)
     return Recorded(event, 0.0, record.offset)

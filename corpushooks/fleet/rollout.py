@@ -256,8 +256,12 @@ class Rollout:
     def hold(self, run: Run, mark: Mark) -> Detail:
         """Wait until people confirm what all nodes hold: that is the decision. The nodes are asked meanwhile."""
         if run.deployment.state != HELD_HERE:
-            self._until(lambda c: bool(c.decision) or c.close(self.drive.clock()))
-        return hold.hold(run, mark, self._lost)
+            self._decide(run)
+        run.unsure = self.drive.unsure
+        try:
+            return hold.hold(run, mark, self._lost)
+        finally:
+            run.unsure = None
 
     def _lost(self) -> StepError | None:
         for name, said in self.drive.wait(lambda c: True, lambda: None):
@@ -266,7 +270,7 @@ class Rollout:
         return StepError(why) if why else None
 
     def _decide(self, run: Run) -> None:
-        """Look once more, just before the row that decides: at the nodes, and at the branch."""
+        """Look once more, before the row that decides or people do: at the nodes, and at the branch."""
         head, done = f"refs/heads/{run.row.branch}", run.deployment
         if git.ref(run.project.code_git, head) not in (done.old_code, done.new_code):
             raise StepError("publish failed", why=f"{run.row.branch} moved meanwhile")
@@ -367,9 +371,10 @@ class Rollout:
             news = self.drive.wait(done, self._check if not decided else lambda: None)
             for name, said in news:
                 self._show(name, said)
-            if not decided and self.drive.coordinator.decision == ABORT:
+            came = self.drive.with_coordinator(done)
+            if not decided and self.drive.coordinator.decision == ABORT:  # looked at last: what came may be that
                 raise self._aborted()
-            if self.drive.with_coordinator(done):
+            if came:
                 return
 
     def _check(self) -> None:

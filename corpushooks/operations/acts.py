@@ -28,8 +28,8 @@ def _plans(run: Run) -> None:
 
 
 def _tasks(run: Run) -> None:
-    """Run a task here, or, where the project has nodes, there."""
-    if rollout.is_on_nodes(run):
+    """Run a task here, or, where the project has nodes or had them when it was asked, there."""
+    if run.request.nodes or rollout.is_on_nodes(run):
         requests.task(run)
     else:
         task.task(run)

@@ -12,7 +12,8 @@ from corpushooks.core.deployment import Deployment
 from corpushooks.core.errors import CorpusError, RefusedError, UnreachableError, UsageError
 from corpushooks.core.events import Recorded, as_record
 from corpushooks.core.hints import command
-from corpushooks.core.rollouts import Node
+from corpushooks.core.rollouts import UNKNOWN, Node
+from corpushooks.core.text import shown
 from corpushooks.fleet import logs
 from corpushooks.fleet.reach import transport_of
 from corpushooks.operations.call import Conversation
@@ -81,14 +82,28 @@ def show(call: Conversation[asks.Follow], deployment: Deployment) -> None:
 
         def ask(more: Mapping[str, Any]) -> Mapping[str, Any]:
             about = {"project": deployment.project, "epoch": epoch, "number": deployment.number}
-            return transport.ask(node, "node log", {**about, **more}, ANSWER, call.connection.check)
+            try:
+                return transport.ask(node, "node log", {**about, **more}, ANSWER, call.connection.check)
+            except RefusedError:
+                if not (asked.follow and _may_come(call, deployment)):
+                    raise
+                return {"records": [], "ended": False}
 
         for each in _named(node, logs.parts(ask, follow=asked.follow)):
             again.check()
             for record in each.records:
                 _feed(call, record, lines.lines(record))
-    deployment = follow(call.work.lanes, call.connection, deployment, 0, quiet=True, wait=asked.follow)
+    deployment = follow(
+        call.work.lanes, call.connection, deployment, 0, quiet=True, wait=asked.follow, still=call.still
+    )
     call.connection.send(result=deployment.as_json())
+
+
+def _may_come(call: Conversation[asks.Follow], deployment: Deployment) -> bool:
+    """Return whether a node may not have its order yet: the commits are brought to it first."""
+    now, rows = call.site.history.deployment(deployment.project, deployment.number), Fleet(call.site.history)
+    phases = {row["node"]: row["phase"] for row in rows.rollout(now.project, now.number)}
+    return not now.ended and phases.get(call.asked.node) == UNKNOWN
 
 
 def _named(node: Node, found: Iterator[logs.Part]) -> Iterator[logs.Part]:
@@ -117,7 +132,7 @@ def _of_rollout(call: Conversation[asks.Follow], deployment: Deployment) -> tupl
     if name not in known:
         none = "it was on no nodes" if deployment.ended else "it has asked no node yet"
         where = f"it was on {' '.join(known)}" if known else none
-        what = f"deployment {deployment.number} of {project} was not on the node {name}: {where}"
+        what = f"deployment {deployment.number} of {project} was not on the node {shown(name, 80)}: {where}"
         raise UsageError(what, hint=command("log", project, deployment.number))
     node = next((each for each in fleet.nodes() if each.name == name), None)
     if node is None:

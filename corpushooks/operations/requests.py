@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 from corpushooks.core.deployment import AS_SET, QUEUED, Request
 from corpushooks.core.errors import NotAllowedError, RefusedError, UsageError
-from corpushooks.core.hints import command
+from corpushooks.core.hints import Hint, command
 from corpushooks.core.rights import HOST
 from corpushooks.core.text import shown
 from corpushooks.deploy import hold, prepare, restart, watches
@@ -20,6 +21,9 @@ from corpushooks.reports.app_log import Wanted
 from corpushooks.reports.reports import naming
 from corpushooks.store.fleet import Fleet, Obedience
 from corpushooks.system.process import came_by
+
+LANE = 10.0  # seconds for the lane of a project to go on with what an earlier daemon held
+MOMENT = 0.2  # seconds
 
 Assigning = Conversation[asks.Assign]
 
@@ -178,12 +182,31 @@ def confirm(call: Conversation[asks.Confirm]) -> None:
     if call.site.history.deployment(row.name, number).request.rollout:
         Obedience(call.site.history).check_free(row.name)
     hold.check_connection(call.site.history.deployment(row.name, number), came_by(connection.pid))
+    _check_nodes(call)
     deployment = call.work.lanes.confirm(row.name, number, call.principal.who)
     call.site.event("confirm", {"project": row.name, "deployment": number, "by": deployment.confirmed})
     connection.send(number=number)
     connection.send(say=f"deployment {number} of {row.name} is confirmed")
     deployment = follow(call.work.lanes, connection, deployment, 0, quiet=True)
     connection.send(result=deployment.as_json())
+
+
+def _check_nodes(call: Conversation[asks.Confirm]) -> None:
+    """Refuse to confirm a rollout unless its nodes, asked anew, say that they hold it: each may have gone back."""
+    history, lanes, name, number = call.site.history, call.work.lanes, call.row.name, call.asked.number
+    if not Fleet(history).rollout(name, number):
+        return
+    end, why = time.monotonic() + LANE, "its nodes were not asked yet"
+    while hold.is_held(found := history.deployment(name, number)) and not found.confirmed:
+        run = lanes.at_work(found)
+        if ask := run.unsure if run else None:
+            if not (why := ask(call.connection.check)):
+                return
+        elif time.monotonic() < end:  # the daemon has just begun
+            call.connection.check()
+            lanes.await_change(MOMENT)
+            continue
+        raise RefusedError(f"not confirmed: {why}", hint=Hint("try again: ", command("confirm", name, number)))
 
 
 # logs and commands

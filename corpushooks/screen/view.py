@@ -69,8 +69,11 @@ def lasting(seconds: float) -> str:
 
 
 def clock(at: float) -> str:
-    """Return a time of today, by the clock of the host."""
-    return time.strftime("%H:%M:%S", time.localtime(at))
+    """Return a time of today, by the clock of the host; one that is none, as a node can say it, as ?."""
+    try:
+        return time.strftime("%H:%M:%S", time.localtime(at))
+    except (ValueError, OverflowError, OSError):
+        return "?"
 
 
 def size(number: float) -> str:

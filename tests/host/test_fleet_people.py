@@ -365,3 +365,23 @@ def test_the_next_daemon_of_the_controller_goes_on_holding(fleet: FleetBox, held
     state = fleet.box.ended(number).state
     assert state == (DEPLOYED if then == "confirm" else ROLLED_BACK)
     until(lambda: live(fleet) == ({fleet.box.work().head} if then == "confirm" else before), 60)
+
+
+def test_the_next_daemon_confirms_nothing_while_the_nodes_are_silent(fleet: FleetBox, held: Held) -> None:
+    """Each may have gone back by itself: before it is committed, all have to say that they hold it."""
+    before = live(fleet)
+    number = held("restarted, and all silent")
+    for each in fleet.nodes.values():
+        each.server.kill()
+    try:
+        fleet.box.kill()
+        fleet.box.start()
+        done = fleet.corpus("confirm", "hello", str(number))
+        assert done.code == 3, done
+        assert not fleet.box.deployment(number).confirmed
+        until(lambda: fleet.box.deployment(number).state != HELD, 60)
+    finally:
+        for each in fleet.nodes.values():
+            each.server.revive()
+    assert fleet.box.ended(number).state == ROLLED_BACK
+    until(lambda: live(fleet) == before, 60)

@@ -222,7 +222,7 @@ def wide_handlers(path: Path) -> Iterator[tuple[int, str]]:
 EDGES = {
     "access.oidc",
     "cli.main", "daemon.server", "daemon.overdue", "daemon.pulse", "deploy.deploy", "deploy.lanes", "deploy.watches",
-    "fleet.catch_up", "fleet.drive", "fleet.rollout",
+    "fleet.catch_up", "fleet.drive", "fleet.requests", "fleet.rollout",
     "notify.send", "system.patience", "salt_worker.bus", "salt_worker.session", "salt_worker.question",
 }  # fmt: skip
 

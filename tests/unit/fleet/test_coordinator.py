@@ -139,6 +139,20 @@ def test_what_people_decide_can_be_lost_meanwhile() -> None:
     assert c.wish("n1") == LIVE
 
 
+def test_what_silent_nodes_hold_is_lost() -> None:
+    held = {name: Ordered(phase=HELD) for name in ("n1", "n2")}
+    c = Coordinator.holding(held, Policy(lease=20, absent="later"), 0.0)
+    c.lose("n1", "gone", 2.0, 2.0)
+    c.hear("n2", Ordered(phase=HELD), 10.0, 10.0)
+    assert c.lost(24.0) == ""  # n1 can be brought up later
+    c.lose("n2", "gone", 12.0, 24.0)
+    assert c.lost(26.0) == "no node answers"
+    c = Coordinator.holding(held, Policy(lease=20), 0.0)
+    c.hear("n1", Ordered(phase=HELD), 14.0, 14.0)
+    assert c.lost(15.0) == ""
+    assert c.lost(16.0).startswith("n2 does not answer: ")  # a question hangs, and its lease is nearly over
+
+
 def test_no_node_is_ordered_to_switch_before_that_is_on_record() -> None:
     c = Coordinator.of(["n1"], Policy(), 0.0)
     c.hear("n1", Ordered(phase=PREPARED), 1.0, 1.0)
