@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -39,6 +40,7 @@ REPLACED = "replaced"  # in the folder of the host's state: the files that a ret
 ABOUT, STORE = "host.json", "store.sqlite"
 VERSION = 1
 LOADS = "task_load.sls"
+MOVED = re.compile(r"\.replaced\d+$")  # what tree.set_aside calls an entry
 LOST = "the host was lost"
 SHA256 = 64  # hexadecimal digits of a commit
 
@@ -183,9 +185,9 @@ class Return:
             safe_files.folder(aside, 0o700, make=0o700)
             for path in about["paths"]:
                 self.replaced.extend(_kept_aside(new / path, host.root / path, aside / path))
-            for folder in (aside, aside.parent):
-                with contextlib.suppress(OSError):  # something is kept there
-                    folder.rmdir()
+            _drop_empty(aside)
+            with contextlib.suppress(OSError):  # something is kept there
+                aside.parent.rmdir()
         found.bring(str(own), host.root, about["paths"])
 
     def _bring_projects(self, found: door.Engine, named: Sequence[Name]) -> list[Brought]:
@@ -245,6 +247,15 @@ def _kept_aside(new: Path, there: Path, aside: Path) -> Iterator[Path]:
         if not (same and was.digests.get(path) == is_.digests.get(path)):
             moved.add(path)
             yield tree.set_aside(there / path, (aside / path).parent)
+
+
+def _drop_empty(aside: Path) -> None:
+    """Remove folders that led to nothing, since it is on another filesystem; what was moved here stays as it is."""
+    for path in aside.iterdir():
+        if path.is_dir() and not path.is_symlink() and not MOVED.search(path.name):
+            _drop_empty(path)
+    with contextlib.suppress(OSError):
+        aside.rmdir()
 
 
 def chosen(named: Sequence[Name], whose: str, fqdn: str) -> Name:

@@ -35,7 +35,7 @@ from corpushooks.core.hints import Hint, command
 from corpushooks.core.project import Host, Project
 from corpushooks.core.settings import Settings
 from corpushooks.host import layout
-from corpushooks.release import cfg as release_cfg
+from corpushooks.host.last import last_cfg
 from corpushooks.screen import view
 from corpushooks.store import log, lost, old_logs
 from corpushooks.store.database import UNREADABLE, Salvage, files, keep_aside, put, salvage
@@ -197,7 +197,7 @@ def _claim(store: History, project: Project) -> list[str]:
     if row is None or row.live is None:
         return []
     try:
-        cfg = release_cfg.last_cfg(project)
+        cfg = last_cfg(project)
         other = store.claim(project.name, row.live, claims.of(cfg)) if cfg else None
     except (KeyError, TypeError, CorpusError):
         return []  # the next deployment claims them

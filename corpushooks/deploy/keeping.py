@@ -18,6 +18,7 @@ from corpushooks.deploy.procedure import Procedure, Step
 from corpushooks.deploy.progress import NOWHERE, Mark
 from corpushooks.deploy.run import Run
 from corpushooks.deploy.saving import Saving, clear, engine_of, patience, wanted_of, working
+from corpushooks.host.last import last_cfg
 from corpushooks.release import cfg as release_cfg
 from corpushooks.store.kept import Backups
 from corpushooks.system import hostname
@@ -88,7 +89,7 @@ def comes_first(run: Run) -> bool:
     try:
         return wanted_of(run).before == backups.DEPLOY
     except ConfigError as exc:
-        if "backup" in run.request.skip or not backups.may_come_first(release_cfg.last_cfg(run.project)):
+        if "backup" in run.request.skip or not backups.may_come_first(last_cfg(run.project)):
             return False
         if run.settings.backup is None:  # a release that wants one before each deployment is refused on such a host
             run.voice.warn(f"no backup was made before this deployment: {exc.message}, and this host keeps no backups")

@@ -70,6 +70,8 @@ class Saving:
     def collect(self, run: Run, mark: Mark) -> Detail:
         """Put together what is in no folder: repositories, the store, the settings of the host."""
         project, host = run.project, run.project.host
+        if release_cfg.is_elsewhere(run.row):
+            run.voice.warn(f"{project.name} is live on nodes only: its data/ and databases are not in this backup")
         found = [git.bundle(path, self.work / f"{name}.bundle", self.check) for name, path in _repositories(run)]
         run.site.history.copy(self.work / "store.sqlite")
         with contextlib.suppress(FileNotFoundError):

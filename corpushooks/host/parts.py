@@ -21,8 +21,8 @@ from corpushooks.core.hints import Advice, Hint, command
 from corpushooks.core.project import Project
 from corpushooks.core.settings import Settings
 from corpushooks.host import address
+from corpushooks.host.last import last_cfg
 from corpushooks.host.layout import REPOS, repo_path
-from corpushooks.salt import CFG
 from corpushooks.system.obstacles import away, editing
 
 
@@ -40,7 +40,7 @@ class Examined:
         """The command that recreates trees: deploy the live release again or, if there is none, create them empty."""
         if self.row.live is None:
             return command("init", self.row.name)
-        unknown = self.settings.backup is not None and not (self.project.minion_dir / CFG).exists()
+        unknown = self.settings.backup is not None and last_cfg(self.project) is None
         more = ("--skip", "backup") if unknown else ()  # a deployment is refused that cannot tell what to back up first
         return command("deploy", self.row.name, *more)
 

@@ -272,6 +272,7 @@ class Status:
     urls: list[str] | None = None
     nodes: list[str] = field(default_factory=list)
     frozen_host: bool = False
+    frozen_itself: str | None = None
     on_nodes: list[ProjectNode] = field(default_factory=list)
 
 

@@ -8,14 +8,14 @@ from corpushooks.core import services
 from corpushooks.core.errors import RefusedError
 from corpushooks.core.hints import Hint
 from corpushooks.core.project import Project
+from corpushooks.host.last import last_cfg
 from corpushooks.host.site import Site
-from corpushooks.release import cfg as release_cfg
 from corpushooks.system import units
 
 
 def named(project: Project) -> services.Named:
     """Return the units and logs in the last cfg; raise RefusedError if there are none."""
-    cfg = release_cfg.last_cfg(project)
+    cfg = last_cfg(project)
     found = services.of(cfg) if cfg else services.Named((), ())
     if not found.units and not found.files:
         what = f"{project.name} names no units and no log files" if cfg else f"{project.name} was never deployed"

@@ -1,15 +1,11 @@
-"""The cfg of a release, computed from its sample, its pillar and this host; and the last cfg of a project."""
+"""The cfg of a release, computed from its sample, its pillar and this host; and what of it is backed up."""
 
 from __future__ import annotations
 
-import contextlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from corpushooks.core import backups, claims, services
 from corpushooks.core.deployment import ProjectRow, Request
@@ -19,32 +15,31 @@ from corpushooks.core.project import Project
 from corpushooks.core.redaction import Redactor
 from corpushooks.core.rollouts import Placed
 from corpushooks.core.settings import Settings
+from corpushooks.host.last import last_cfg
 from corpushooks.release import assigned, config
 from corpushooks.release import keys as cfg_keys
 from corpushooks.release.release import SAMPLE, Release, given_of, look_for_secrets
 from corpushooks.salt import CFG, Session, key_line, text_of
 from corpushooks.system import health, hostname
 
-LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # eight times as fast
 SKIPS = {"sync": "release_sync", "rotate": "rotate_archives"}  # the flags of cfg use the names of the original
 
 
-def last_cfg(project: Project) -> Mapping[str, Any] | None:
-    """Return the last cfg of a project, or None if there is none or it is unreadable."""
-    for name, read in ((CFG, json.loads), ("minion", lambda text: yaml.load(text, LOADER)["ms_project"])):
-        with contextlib.suppress(OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
-            cfg = read((project.minion_dir / name).read_text())  # older versions wrote `minion` alone
-            return cfg if isinstance(cfg, Mapping) else None
-    return None
-
-
 def backup_of(project: Project, row: ProjectRow) -> backups.Wanted:
-    """Return what the live release wants to be backed up; raise ConfigError, also where its cfg cannot be read."""
+    """Return what the live release wants to be backed up; raise ConfigError, also where its cfg cannot be read.
+
+    One that is live on nodes only has no cfg here, and nothing that it would name.
+    """
     cfg = last_cfg(project)
-    if cfg is None and row.live is not None:
+    if cfg is None and row.live is not None and not is_elsewhere(row):
         hint = Hint("write it again: ", rewriting(row.name))
         raise ConfigError(f"the cfg of deployment {row.live} cannot be read", hint, (str(project.minion_dir / CFG),))
     return backups.of(cfg or {"data_root": str(project.data)})
+
+
+def is_elsewhere(row: ProjectRow) -> bool:
+    """Say whether a project is live on nodes only: there is no tree of it here."""
+    return row.live is not None and row.tree_code is None
 
 
 def rewriting(name: str) -> Hint:

@@ -44,6 +44,7 @@ def status(site: Site, row: ProjectRow, spell: Callable[[Advice], str]) -> gives
     """Return the status of a project: the live release, running and waiting deployments, and faults."""
     history, found = site.history, faults(site, row)
     last, failed, frozen = history.deployments(row.name, 1), history.failed(row.name), history.frozen(row.name)
+    itself = history.frozen_itself(row.name)
     tried = history.tried(row.name, DEPLOYING)
     live = history.deployment(row.name, row.live) if row.live else None
     branch = _branch(site.host.project(row.name), row)
@@ -68,6 +69,7 @@ def status(site: Site, row: ProjectRow, spell: Callable[[Advice], str]) -> gives
         broken=row.broken,
         frozen=str(frozen) if frozen else None,
         frozen_host=frozen is not None and not frozen.project,
+        frozen_itself=str(itself) if itself else None,
         open=busy,
         last=_shown(last[0] if last else None),
         last_deployment=_shown(tried),

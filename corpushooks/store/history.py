@@ -135,6 +135,11 @@ class History(Held):
         rows = self.rows("SELECT * FROM freeze WHERE project IN ('', ?) ORDER BY project LIMIT 1", name)
         return Freeze(**rows[0]) if rows else None
 
+    def frozen_itself(self, name: str) -> Freeze | None:
+        """Return the freeze of one project ("": of the host), whatever else is frozen; None if there is none."""
+        rows = self.rows("SELECT * FROM freeze WHERE project = ?", name)
+        return Freeze(**rows[0]) if rows else None
+
     def freeze(self, name: str, reason: str, who: str) -> Freeze | None:
         """Freeze a project ("": all) until it is unfrozen; return the freeze before, if any."""
         with self.change() as db:

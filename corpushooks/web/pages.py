@@ -92,8 +92,7 @@ class Pages:
 
     def _possible(self, session: Session, status: dict[str, Any]) -> list[Action]:
         """Return what can be done with a project now, by who is signed in."""
-        own = status["frozen"] and not status["frozen_host"]
-        hidden = {"freeze" if own else "thaw", *([] if status["open"] else ["cancel"])}
+        hidden = {"freeze" if status["frozen_itself"] else "thaw", *([] if status["open"] else ["cancel"])}
         hidden |= set() if status["live"] else {"redeploy", "plan", "restart"}
         hidden |= set() if status["broken"] else {"repair"}
         shown = [ACTIONS[name] for name in LISTED if name not in hidden]

@@ -144,6 +144,18 @@ def test_what_the_files_of_the_backup_would_replace_is_moved_aside(tmp_path: Pat
     assert not list(disaster._kept_aside(new, there, aside))
 
 
+def test_folders_that_lead_to_nothing_do_not_stay_and_what_was_moved_does(tmp_path: Path) -> None:
+    aside = tmp_path / "replaced"
+    for path in ("srv/pillar/empty", "etc/conf/kind.replaced1/empty", "etc/none"):
+        (aside / path).mkdir(parents=True)
+    disaster._drop_empty(aside)
+    left = sorted(str(path.relative_to(aside)) for path in aside.rglob("*"))
+    assert left == ["etc", "etc/conf", "etc/conf/kind.replaced1", "etc/conf/kind.replaced1/empty"]
+    (aside / "etc/conf/kind.replaced1").rename(tmp_path / "away")
+    disaster._drop_empty(aside)
+    assert not aside.exists()
+
+
 def test_a_folder_for_salt_that_is_a_link_is_kept_with_what_is_in_it(kept: Box) -> None:
     real = kept.host.root / "srv/real"
     kept.host.salt_dir.rename(real)

@@ -9,6 +9,7 @@ import shutil
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
@@ -20,6 +21,7 @@ from corpushooks.admin.doctor.patient import Patient
 from corpushooks.core.backups import Backup, Name
 from corpushooks.core.errors import Fault
 from corpushooks.core.settings import load
+from corpushooks.host import parts
 from corpushooks.reports import statistics
 from corpushooks.store.kept import Kept
 from corpushooks.system.machine import Machine
@@ -27,6 +29,7 @@ from corpushooks.system.process import run
 from tests.support.backups import deployed
 from tests.support.box import Box
 from tests.support.command import corpus
+from tests.support.fleet import fleet_box
 
 NOW, HOUR, DAY = 1e9, 3600.0, 86400.0
 ONE = Kept("hello", 7, "hello.7", NOW - HOUR, None, None, 3, 300, 30, 0, 0)
@@ -107,6 +110,38 @@ def test_a_cfg_that_is_gone_is_told_and_the_hints_of_doctor_bring_it_back(kept: 
     assert any("deploy hello --skip backup" in each for each in tried)
     assert kept.work().push("HEAD:refs/deploy/now").code == 0
     assert corpus(kept, "backup", "hello").code == 0
+
+
+@pytest.mark.parametrize("text", ["", "{"], ids=["empty", "damaged"])
+def test_the_command_that_brings_trees_back_works_without_a_cfg(kept: Box, text: str) -> None:
+    project, settings = kept.project(), load(kept.host.config_file)
+    state = parts.Examined(project, kept.row(), settings)
+    assert str(state.again) == "corpus deploy hello"
+    (project.minion_dir / "cfg.json").rename(project.minion_dir / "kept")
+    (project.minion_dir / "minion").write_text("ms_project: {name: hello}\n")  # of an older version
+    assert str(state.again) == "corpus deploy hello"
+    for name in ("cfg.json", "minion"):
+        (project.minion_dir / name).write_text(text)
+    assert str(state.again) == "corpus deploy hello --skip backup"
+
+
+def test_a_project_that_is_live_on_nodes_only_is_backed_up_without_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "fleet").mkdir()
+    with fleet_box(tmp_path / "fleet", "n1") as fleet:
+        box, repository = fleet.box, tmp_path / "repository"
+        box.stop()
+        box.settings(f"environment: prod\naddress: controller.test\nbackup: {{repository: {repository}}}\n")
+        assert corpus(box, "setup", "--backup", "--exported").code == 0
+        box.start()
+        fleet.know()
+        fleet.link()
+        assert box.app().push().code == 0
+        done = corpus(box, "backup", "--all")
+        said = done.text + done.stderr.decode()
+        assert done.code == 0, said
+        assert "hello is live on nodes only: its data/ and databases are not in this backup" in said
+        assert [one["what"] for one in found_by_doctor(box)] == []
+        assert corpus(box, "drill", "hello").code == 0
 
 
 def found_by_doctor(box: Box) -> list[dict[str, str]]:

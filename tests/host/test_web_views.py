@@ -186,6 +186,12 @@ def test_the_host_is_frozen_and_thawed(ann: Browser) -> None:
     assert offered(ann, "/projects/hello") & {"freeze", "thaw"} == {
         "freeze"
     }  # thawing it would not end that of the host
+    assert ann.act("/projects/hello/freeze", reason="a migration").status == 303
+    page = ann.get("/projects/hello").text
+    assert "moving" in page and "a migration" in page
+    assert offered(ann, "/projects/hello") & {"freeze", "thaw"} == {"thaw"}  # its own: it would be overwritten
+    assert ann.act("/projects/hello/thaw").status == 303
+    assert offered(ann, "/projects/hello") & {"freeze", "thaw"} == {"freeze"}
     assert ann.act("/host/thaw-all").status == 303
     assert ann.act("/projects/hello/freeze", reason="moving").status == 303
     assert offered(ann, "/projects/hello") & {"freeze", "thaw"} == {"thaw"}
