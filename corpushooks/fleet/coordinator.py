@@ -110,10 +110,10 @@ class Coordinator:
         )  # fmt: skip
 
     @classmethod
-    def holding(cls, said: Mapping[str, Ordered], policy: Policy, now: float) -> Coordinator:
+    def holding(cls, said: Mapping[str, Ordered], policy: Policy, now: float, needed: str = "") -> Coordinator:
         """Return a rollout that an earlier daemon held for people, undecided."""
         found = cls.again(said, policy, "", now)
-        found.group, found.closing = len(found.groups), True
+        found.group, found.closing, found.needed = len(found.groups), True, needed
         return found
 
     # what is asked of it

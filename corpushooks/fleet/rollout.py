@@ -166,7 +166,9 @@ def recover(run: Run) -> None:
     policy, now = fleet.policy_of(done.project, done.number) or run.settings.rollout or Policy(), time.monotonic()
     if holds:
         here = {name: each for name, each in said.items() if each.phase == HELD}
-        coordinator = Coordinator.holding(here if here and policy.absent == "later" else said, policy, now)
+        once = policy.once(fleet.of(done.project)) if policy.run_once else None
+        found = here if here and policy.absent == "later" else said
+        coordinator = Coordinator.holding(found, policy, now, once.name if once else "")
     else:
         coordinator = Coordinator.again(said, policy, COMMIT if goes_on else ABORT, now)
     with run.apart(), _begun(run, nodes, coordinator) as rollout:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace as Fake
 from typing import Any
 
 import pytest
 
 from corpushooks.core.errors import StepError
+from corpushooks.core.policy import Policy
+from corpushooks.core.rollouts import HELD, Node
 from corpushooks.deploy import hold
 from corpushooks.fleet import rollout
-from corpushooks.fleet.coordinator import ABORT
+from corpushooks.fleet.coordinator import ABORT, Coordinator
 from corpushooks.operations import acts
 
 
@@ -70,3 +72,27 @@ def test_a_task_for_a_node_never_runs_here(monkeypatch: pytest.MonkeyPatch) -> N
     for nodes, where in ((("n1",), "there"), ((), "here")):
         acts._tasks(Fake(request=Fake(nodes=nodes)))  # type: ignore[arg-type]
         assert ran.pop() == where
+
+
+@pytest.mark.parametrize("run_once", [None, "n2"])
+def test_the_next_daemon_knows_the_node_for_migrations(run_once: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it there is no rollout, also where nodes can be absent."""
+    nodes = [Node(name=name, address="a@b") for name in ("n1", "n2")]
+    fleet = Fake(
+        rollout=lambda project, number: [{"node": each.name, "phase": HELD} for each in nodes], nodes=lambda: nodes,
+        of=lambda project: nodes, policy_of=lambda project, number: Policy(absent="later", run_once=run_once),
+    )  # fmt: skip
+    seen: list[str] = []
+
+    @contextmanager
+    def begun(run: Any, known: Any, coordinator: Coordinator) -> Any:
+        seen.append(coordinator.needed)
+        yield Fake(go=lambda rows: None, procedure=Fake(from_step=lambda name: ()))
+
+    monkeypatch.setattr(rollout, "Fleet", lambda history: fleet)
+    monkeypatch.setattr(rollout, "_begun", begun)
+    done = Fake(project="hello", number=2, state=rollout.HELD_HERE)
+    history = Fake(steps=lambda deployment: ())
+    run: Any = Fake(deployment=done, site=Fake(history=history), settings=Fake(rollout=None), apart=nullcontext)
+    rollout.recover(run)
+    assert seen == [run_once or ""]
