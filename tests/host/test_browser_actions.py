@@ -45,6 +45,7 @@ def ann(web: Web) -> Iterator[Page]:
     """Return the window of somebody who signed in with a name and a password, by keyboard."""
     with browsing() as chromium, window(chromium, web) as page:
         page.goto("/")
+        expect(page.get_by_label("Name")).to_be_focused()
         page.keyboard.type("ann")
         fill(page, "key", "Password", GOOD)
         page.keyboard.press("Enter")

@@ -62,6 +62,7 @@ def main(root: Path, *, embedded: bool) -> None:
     with starting(host, embedded=embedded):
         site = Site(host, load(host.config_file), open_store(host), FakeEngine(), probe_of(root), by_ssh=can_ask)
         server.run(lambda: site, embedded=embedded)
+        site.history.close()  # as the end of Python does, which what is forked does not reach
 
 
 if __name__ == "__main__":
