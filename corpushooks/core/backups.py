@@ -290,10 +290,11 @@ def retained(names: Collection[Name], settings: Backup) -> set[Name]:
         (settings.keep_weekly, lambda at: time.strftime("%G-%V", at)),
         (settings.keep_monthly, lambda at: time.strftime("%Y-%m", at)),
     )
-    kept = {max(names, key=lambda name: name.number)} if names else set()  # the clock can have been wrong
+    last = max(names, key=lambda name: (name.number, name.at), default=None)  # the clock can have been wrong
+    kept = {last} if last else set()
     for number, period in rules:
-        last: dict[str, Name] = {}
+        of_each: dict[str, Name] = {}
         for name in newest:
-            last.setdefault(period(time.strptime(name.at, "%Y%m%dT%H%M%SZ")), name)
-        kept |= set(list(last.values())[:number])
+            of_each.setdefault(period(time.strptime(name.at, "%Y%m%dT%H%M%SZ")), name)
+        kept |= set(list(of_each.values())[:number])
     return kept

@@ -485,6 +485,8 @@ def test_the_last_of_days_weeks_and_months_are_kept() -> None:
     none = backups.Backup("/r", keep_daily=0, keep_weekly=0, keep_monthly=0)
     assert backups.retained(names, none) == {names[-1]}
     assert backups.retained([], none) == set()
+    of_host = [backups.Name.new("_host", 1, 1.7e9 + second, "a") for second in range(9)]  # all have one number
+    assert all(backups.retained(each, none) == {of_host[-1]} for each in (of_host, of_host[::-1]))
     assert backups.Backup("/r").prunes and not backups.Backup("ssh://a@b/c").prunes
     assert not backups.Backup("/r", prune=False).prunes and backups.Backup("ssh://a@b/c", prune=True).prunes
 
