@@ -167,7 +167,7 @@ def test_a_daemon_is_killed_again_and_again_while_it_holds(live: Box, act: Ask) 
     until_then = live.deployment(3).until
     for times in (2, 3, 4):
         live.kill()
-        live.start()
+        live.revive()
         until(lambda times=times: live.steps(3).count("hold") == times)  # type: ignore[misc]
     assert live.deployment(3).until == until_then
     act(live, 3)
