@@ -454,6 +454,7 @@ def test_a_daemon_that_hangs_as_a_whole_ends_and_its_log_says_where(new_box: Cal
     with (box.root / "daemon.log").open("ab") as out:
         child = spawn(words, cwd=TOP, stdout=out.fileno(), stderr=out.fileno())
     until(box.reachable)
+    box.ask("ping")  # from then on it minds signals
     child.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(60)
