@@ -7,13 +7,13 @@ import socket
 import click
 from click.core import ParameterSource
 
-from corpushooks.cli.base import Context
-from corpushooks.core.errors import UsageError
+from corpushooks.cli.base import Context, warn
+from corpushooks.core.errors import Fault, UsageError
 from corpushooks.system import distribution
 from corpushooks.system.supervisor import supervisor
 
 PORT = 8040
-ELSEWHERE = "hint: set ListenStream= there: systemctl edit corpushooks-web.socket"
+ELSEWHERE = "set ListenStream= there: systemctl edit corpushooks-web.socket"
 
 
 @click.command()
@@ -41,8 +41,8 @@ def web(context: Context, address: str, port: int) -> None:
     with given or server.listen(address, port) as listener:
         where, number = listener.getsockname()[:2]
         shown = f"{f'[{where}]' if ':' in where else where}:{number}"
-        for name in _typed("address", "port") if given else ():
-            click.echo(f"warning: --{name} is ignored: systemd gave the socket {shown}\n{ELSEWHERE}", err=True)
+        typed = _typed("address", "port") if given else ()
+        warn([Fault(f"--{name} is ignored: systemd gave the socket {shown}", ELSEWHERE) for name in typed])
         click.echo(f"listening on http://{shown}")
         server.run(context.host, listener)
 

@@ -210,9 +210,7 @@ def request(call: Conversation[asks.NodeRequest]) -> None:
         via=VIA, token=order.token, rollout=order.number, epoch=order.epoch,
     )  # fmt: skip
     if wanted.sort.dry:  # cfg is that of the release
-        wanted = replace(
-            wanted, node=asked.node, peers=asked.nodes, labels=asked.labels, run_once=asked.run_once
-        )  # fmt: skip
+        wanted = replace(wanted, node=asked.node, peers=asked.nodes, labels=asked.labels, run_once=asked.run_once)
     call.check_frozen(wanted)
     obedience = Obedience(site.history)
     obedience.accept(order)

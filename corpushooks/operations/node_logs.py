@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from typing import Any
 
@@ -50,7 +50,7 @@ def part(call: Conversation[asks.NodeLog]) -> None:
     call.connection.send(result=gives.plain(said))
 
 
-def _part(found: Any, *, ended: bool) -> gives.LogPart:
+def _part(found: Iterable[Recorded], *, ended: bool) -> gives.LogPart:
     records: list[dict[str, Any]] = []
     size = 0
     for each in found:
@@ -101,8 +101,9 @@ def show(call: Conversation[asks.Follow], deployment: Deployment) -> None:
 
 def _may_come(call: Conversation[asks.Follow], deployment: Deployment) -> bool:
     """Return whether a node may not have its order yet: the commits are brought to it first."""
-    now, rows = call.site.history.deployment(deployment.project, deployment.number), Fleet(call.site.history)
-    phases = {row["node"]: row["phase"] for row in rows.rollout(now.project, now.number)}
+    history = call.site.history
+    now = history.deployment(deployment.project, deployment.number)
+    phases = {row["node"]: row["phase"] for row in Fleet(history).rollout(now.project, now.number)}
     return not now.ended and phases.get(call.asked.node) == UNKNOWN
 
 

@@ -35,7 +35,7 @@ HEAD = 4096  # bytes, enough for the place
 NO_XATTRS: dict[str, str] = {}  # of most entries, which share it
 
 
-class Entry(records.Row, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
+class Entry(records.Row, frozen=True):
     """One path of a tree. `ino`, `size`, `mtime_ns` and `ctime_ns` are its stamp, see `settled`."""
 
     kind: str
